@@ -1,0 +1,160 @@
+"""`HookedModel`: a live Hugging Face model, its map, and one pure way to run it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interp.coverage import Coverage, Operations, coverage, recognise
+from interp.edits import Edit
+from interp.errors import InterpError, LoadError, SiteError
+from interp.layout import Layout
+from interp.ports import available, port
+from interp.probe import read_layout
+from interp.rules import GRADIENT, Rules
+from interp.run import execute, plan_run
+from interp.sites import Site, SiteLike, parse
+from interp.tokens import Tokens, as_tokens
+
+TokensLike = str | Sequence[str] | Sequence[int] | Tensor | Tokens
+
+
+@dataclass(frozen=True)
+class Run(Mapping[SiteLike, Tensor]):
+    """What a run returns: `logits` [batch pos d_vocab], the reads by site, and the tokens it ran on."""
+
+    logits: Tensor
+    reads: Mapping[Site, Tensor]
+    tokens: Tokens
+    _n_layers: int
+    _rotary: bool
+
+    def __getitem__(self, site: SiteLike) -> Tensor:
+        found = parse(site, self._n_layers, rotary=self._rotary)
+        if len(found) != 1 or found[0] not in self.reads:
+            raise SiteError(f"site {str(site)!r} was not read in this run; read: {', '.join(map(str, self.reads)) or 'none'}.")
+        return self.reads[found[0]]
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self.reads)
+
+    def __len__(self) -> int:
+        return len(self.reads)
+
+
+class HookedModel:
+    """A `PreTrainedModel`, held as it is: no weight is converted and no module replaced.
+
+    `run` follows torch's grad mode. Under it gradients reach the reads and edits, never the parameters.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any = None, *, name: str = "") -> None:
+        if model.training:
+            raise LoadError("the model is in training mode, where dropout makes every run different: call model.eval() first.")
+        self.hf = model
+        self.tokenizer = tokenizer
+        self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
+        self.layout, seen = read_layout(model)
+        self._calls = seen.calls
+        self._inputs = set(inspect.signature(model.forward).parameters)
+
+    def __repr__(self) -> str:
+        size = self.layout
+        return (
+            f"HookedModel({self.name!r}, {type(self.hf).__name__}, layers={size.n_layers}, heads={size.n_heads}, "
+            f"kv_heads={size.n_kv_heads}, d_model={size.d_model}, d_mlp={size.d_mlp}, dtype={self.dtype})"
+        )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.hf.dtype  # type: ignore[no-any-return]
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go: the device of the embedding."""
+        return self.hf.get_input_embeddings().weight.device  # type: ignore[no-any-return]
+
+    @cached_property
+    def operations(self) -> Operations:
+        """What each module computes, as recognised on the probe."""
+        return recognise(self.hf, self._calls)
+
+    def tokenize(self, text: str | Sequence[str]) -> Tokens:
+        """Token ids and mask of one or several prompts, padded on the left."""
+        return as_tokens(text, self.tokenizer)
+
+    def sites(self) -> list[str]:
+        """The kinds of site that this model has."""
+        return [kind for kind, missing in available(self.layout) if not missing]
+
+    def missing_sites(self) -> dict[str, str]:
+        """The kinds of site that it does not have, with the reason."""
+        return {kind: missing for kind, missing in available(self.layout) if missing}
+
+    def resolve(self, site: SiteLike) -> list[Site]:
+        """The sites that a name means here. Raises: SiteError for an unknown or unavailable one."""
+        found = parse(site, self.layout.n_layers, rotary=self.layout.rotary)
+        for one in found:
+            port(one, self.layout)
+        return found
+
+    def coverage(self, rules: Rules) -> Coverage:
+        """How `rules` treat every operation of this model: rule, plain gradient or unsupported."""
+        return coverage(self.layout, self.operations, self._calls, rules)
+
+    def run(
+        self,
+        tokens: TokensLike,
+        reads: Sequence[SiteLike] = (),
+        edits: Sequence[Edit] = (),
+        rules: Rules = GRADIENT,
+        *,
+        allow_unsupported: bool = False,
+        logits_to_keep: int = 0,
+    ) -> Run:
+        """One forward pass. A pure function: the model is the same after it as before.
+
+        tokens: text, several texts, ids [pos] or [batch pos], or `Tokens`. Position ids follow the mask.
+        reads: sites or kinds (`"z"` is z of all layers). Each comes back after its edits, with its gradient path.
+        edits: applied in forward order; several at one site in the order given.
+        rules: the backward meaning of norms, activations, gates and attention; the forward stays bit-identical.
+        logits_to_keep: compute logits of the last so many positions only; 0 means all.
+
+        Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`).
+        """
+        if isinstance(reads, (str, Site)):
+            raise SiteError(f"reads={reads!r}: expected a list of sites, for example reads=[{str(reads)!r}].")
+        if rules != GRADIENT and not allow_unsupported:
+            self._check_rules(rules)
+        given = as_tokens(tokens, self.tokenizer).to(self.device)
+        plan = plan_run([self.resolve(r) for r in reads], [(self.resolve(e.site), e) for e in edits], rules)
+        logits, found = execute(self.hf, self.layout, self.operations, plan, self._call_inputs(given, logits_to_keep))
+        return Run(logits, found, given, self.layout.n_layers, self.layout.rotary)
+
+    @lru_cache(maxsize=32)  # noqa: B019 - one entry per rule set, freed with the model
+    def _check_rules(self, rules: Rules) -> None:
+        self.coverage(rules).check()
+
+    def _call_inputs(self, tokens: Tokens, logits_to_keep: int) -> dict[str, Any]:
+        """The model's keyword arguments; without padding exactly those of a plain call."""
+        self._check_ids(tokens.ids)
+        inputs: dict[str, Any] = {"input_ids": tokens.ids, "use_cache": False}
+        if tokens.padded:
+            inputs["attention_mask"] = tokens.mask.long()
+            if "position_ids" in self._inputs:
+                inputs["position_ids"] = tokens.position_ids()
+        if logits_to_keep:
+            inputs["logits_to_keep"] = logits_to_keep
+        return inputs
+
+    def _check_ids(self, ids: Tensor) -> None:
+        limit = self.hf.get_input_embeddings().num_embeddings
+        if int(ids.min()) < 0 or int(ids.max()) >= limit:
+            raise InterpError(f"token ids from {int(ids.min())} to {int(ids.max())} given; this model has ids 0 to {limit - 1}.")
+

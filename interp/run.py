@@ -1,0 +1,242 @@
+"""One forward pass with reads, edits and rules: everything is attached before it, and nothing is left after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from interp import attention
+from interp.coverage import Operations
+from interp.edits import Edit, applied
+from interp.errors import SiteError
+from interp.layout import Layout
+from interp.ports import Port, from_site, port, to_site
+from interp.probe import freeze, unfreeze
+from interp.rules import AttentionRule, Rules, frozen_norm, identity_rule
+from interp.sites import ATTENTION_KINDS, GLOBAL, LAYERED, Site
+from interp.surrogate import scale_gradient, surrogate
+from interp.tensors import activation_in, activation_out, with_activation, with_output
+
+_ORDER = {kind: i for i, kind in enumerate((*GLOBAL[:1], *LAYERED, *GLOBAL[1:]))}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run does: which sites it reads, how it edits which, and under which rules."""
+
+    reads: frozenset[Site]
+    edits: Mapping[Site, tuple[Edit, ...]]
+    rules: Rules
+
+    def sites(self) -> list[Site]:
+        """Every site that the run touches, in the order of the forward pass."""
+        return sorted({*self.reads, *self.edits}, key=lambda s: (s.layer or 0, _ORDER[s.kind]))
+
+    def needs_attention_function(self) -> bool:
+        """Whether q, k, v or pattern are touched, or a rule acts on attention."""
+        return self.rules.attention != AttentionRule() or any(s.kind in ATTENTION_KINDS for s in self.sites())
+
+
+@dataclass
+class _Run:
+    """The state of one run while it lasts."""
+
+    model: Any
+    layout: Layout
+    operations: Operations
+    plan: Plan
+    batch: int
+    found: dict[Site, Tensor] = field(default_factory=dict)
+    layer_of: dict[int, int] = field(default_factory=dict)
+
+    # ------------------------------------------------------------ one site
+
+    def visit(self, site: Site, x: Tensor) -> Tensor:
+        """The site's tensor after its edits; recorded if it is read."""
+        for edit in self.plan.edits.get(site, ()):
+            x = applied(edit, site, x)
+        if site in self.plan.reads:
+            self.found[site] = x
+        return x
+
+    def through(self, site: Site, at: Port, x: Tensor) -> Tensor:
+        """The tensor that the model goes on with, for the tensor `x` that it has at this port."""
+        value = to_site(x, at, self.batch, self.layout.n_heads)
+        seen = self.visit(site, value)
+        if site in self.plan.edits:
+            return from_site(seen, at, x)
+        if at.scale == 1.0:
+            return from_site(value, at, x)
+        return surrogate(value, x, lambda grad: grad.reshape(value.shape) / at.scale) if value.requires_grad else x
+
+    def read_input(self, site: Site, at: Port) -> Any:
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
+            x = activation_in(args, kwargs)
+            if site.kind == "embed":
+                x = x if x.requires_grad else x.detach()
+            elif at.where == "input_copy":
+                x = x.view_as(x)
+            return with_activation(args, kwargs, self.through(site, at, x))
+
+        return hook
+
+    def write_input(self, site: Site, at: Port) -> Any:
+        """Edit the residual stream itself, which the skip connection also reads: written in place."""
+
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            x = activation_in(args, kwargs)
+            if site in self.plan.edits:
+                value = to_site(x.clone(), at, self.batch, self.layout.n_heads)
+                for edit in self.plan.edits[site]:
+                    value = applied(edit, site, value)
+                x.copy_(from_site(value, at, x))
+            if site in self.plan.reads:
+                self.found[site] = x
+
+        return hook
+
+    def read_output(self, site: Site, at: Port) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            new = self.through(site, at, activation_out(output))
+            return with_output(output, new.clone() if at.shield else new)
+
+        return hook
+
+    def around_attention(
+        self, module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Reads, edits and rules of one layer's attention; q, k, v are recorded before the rule's coefficients."""
+        layer = self.layer_of[id(module)]
+        q, k, v = (
+            self.visit(Site(kind, layer), x.transpose(1, 2)).transpose(1, 2) if self._touches(kind, layer) else x
+            for kind, x in (("q", q), ("k", k), ("v", v))
+        )
+        rule = self.plan.rules.attention
+        z, pattern = attention.ruled(native, rule.qk, rule.v, rule.temperature)(q, k, v)
+        site = Site("pattern", layer)
+        seen = self.visit(site, pattern)
+        if site in self.plan.edits:
+            values = scale_gradient(v, rule.v).repeat_interleave(q.shape[1] // v.shape[1], dim=1)
+            z = torch.matmul(seen.to(v.dtype), values).transpose(1, 2).contiguous()
+        return z, seen
+
+    def _touches(self, kind: str, layer: int) -> bool:
+        return Site(kind, layer) in self.plan.reads or Site(kind, layer) in self.plan.edits
+
+    # ------------------------------------------------------------ attaching
+
+    def attach(self, stack: ExitStack) -> None:
+        """Hooks in the order in which they must fire: gate rules, sites before a module, rules, sites after it."""
+        hooks = [(site, port(site, self.layout)) for site in self.plan.sites()]
+        if torch.is_grad_enabled():
+            stack.callback(unfreeze, freeze(self.model))
+            self._on_input(stack, self.layout.blocks[0].paths.block, _start_graph)
+            self._attach_gates(stack)
+        for site, at in hooks:
+            if at.where in ("input", "input_copy"):
+                self._on_input(stack, at.path, self.read_input(site, at))
+            elif at.where == "input_inplace":
+                self._on_input(stack, at.path, self.write_input(site, at))
+        if torch.is_grad_enabled():
+            self._attach_rules(stack)
+        for site, at in hooks:
+            if at.where == "output":
+                stack.callback(self._module(at.path).register_forward_hook(self.read_output(site, at)).remove)
+
+    def _module(self, path: str) -> nn.Module:
+        return self.model.get_submodule(path)  # type: ignore[no-any-return]
+
+    def _on_input(self, stack: ExitStack, path: str, hook: Any) -> None:
+        stack.callback(self._module(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
+
+    def _attach_gates(self, stack: ExitStack) -> None:
+        """Half rule: the gradient times 1/2 at the input of the down projection; detached gate: at the activation."""
+        gate = self.plan.rules.gate
+        for block in self.layout.blocks:
+            if gate == 1.0 or not block.gated or block.act is None or block.paths.mlp_down is None:
+                continue
+            if gate == 0.0:
+                stack.callback(self._module(block.act).register_forward_hook(lambda m, a, y: y.detach()).remove)
+            else:
+                self._on_input(stack, block.paths.mlp_down, _halve_gradient(gate))
+
+    def _attach_rules(self, stack: ExitStack) -> None:
+        if self.plan.rules.norm == "frozen":
+            for path, norm in self.operations.norms.items():
+                module = self._module(path)
+                _replace_backward(stack, module, lambda x, norm=norm, module=module: frozen_norm(norm, module, x))
+        if self.plan.rules.act == "identity":
+            for block in self.layout.blocks:
+                if block.act is not None and not (block.gated and self.plan.rules.gate == 0.0):
+                    act = self.operations.activations.get(block.act)
+                    if act is not None:
+                        _replace_backward(stack, self._module(block.act), lambda x, act=act: identity_rule(act, x))
+
+
+def _start_graph(module: nn.Module, args: Any, kwargs: Any) -> Any:
+    """The first block's input is where gradients end: a leaf, unless a caller's own graph already reaches it."""
+    x = activation_in(args, kwargs)
+    return None if x.requires_grad else with_activation(args, kwargs, x.detach().requires_grad_())
+
+
+def _halve_gradient(c: float) -> Any:
+    def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
+        return with_activation(args, kwargs, scale_gradient(activation_in(args, kwargs), c))
+
+    return hook
+
+
+def _replace_backward(stack: ExitStack, module: nn.Module, rule: Any) -> None:
+    """Give `module` the backward pass `rule(x)`: it runs on a detached input, so its own graph is never built."""
+    inputs: list[Tensor] = []
+
+    def before(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        inputs.append(activation_in(args, kwargs))
+        return with_activation(args, kwargs, inputs[-1].detach())
+
+    def after(_: nn.Module, args: Any, output: Any) -> Any:
+        x = inputs.pop()
+        return surrogate(x, output, rule(x)) if x.requires_grad else output
+
+    stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+    stack.callback(module.register_forward_hook(after).remove)
+
+
+def execute(
+    model: Any, layout: Layout, operations: Operations, plan: Plan, inputs: Mapping[str, Any]
+) -> tuple[Tensor, dict[Site, Tensor]]:
+    """The logits of `model(**inputs)` under `plan`, and the tensors it reads.
+
+    Raises: SiteError where a read was never reached (a module that this input does not call).
+    """
+    state = _Run(model, layout, operations, plan, inputs["input_ids"].shape[0])
+    state.layer_of = {id(model.get_submodule(b.paths.attn)): i for i, b in enumerate(layout.blocks)}
+    with ExitStack() as stack:
+        state.attach(stack)
+        around = state.around_attention if plan.needs_attention_function() else None
+        stack.enter_context(attention.selected(model, around) if around else nullcontext())
+        logits = state.visit(Site("logits"), model(**inputs).logits)
+    if missing := plan.reads - state.found.keys():
+        raise SiteError(f"never reached in this run: {', '.join(map(str, sorted(missing)))}.")
+    return logits, state.found
+
+
+def plan_run(
+    reads: Sequence[Sequence[Site]], edits: Sequence[tuple[Sequence[Site], Edit]], rules: Rules
+) -> Plan:
+    """A plan from resolved reads and edits; several edits of one site act in the order given."""
+    by_site: dict[Site, tuple[Edit, ...]] = {}
+    for sites, edit in edits:
+        for site in sites:
+            by_site[site] = (*by_site.get(site, ()), edit)
+    return Plan(frozenset(_flat(reads)), by_site, rules)
+
+
+def _flat(groups: Sequence[Sequence[Site]]) -> Iterator[Site]:
+    for group in groups:
+        yield from group

@@ -1,0 +1,114 @@
+"""The name of every place in a forward pass.
+
+A site is written `kind.layer` (`resid_pre.3`, `z.0`) or `kind` alone (`embed`, `logits`; for a layered kind the
+bare name means all layers). TransformerLens hook names are aliases: `blocks.3.attn.hook_z` is `z.3`.
+
+| kind | shape | what |
+| --- | --- | --- |
+| embed | batch pos d_model | what enters the first block: token (+ position) embedding |
+| resid_pre, resid_mid, resid_post | batch pos d_model | the residual stream before attention, between, after the MLP |
+| attn_in, mlp_in | batch pos d_model | the copy of the residual stream that attention / MLP alone reads, before its norm |
+| attn_out, mlp_out | batch pos d_model | what attention / MLP adds to the residual stream |
+| q, k, v | batch pos head d_head (K/V heads for k, v) | as they enter the attention function: after rotary and q/k norm |
+| pattern | batch head q_pos k_pos | attention probabilities |
+| z | batch pos head d_head | input of the output projection, per query head |
+| mlp_pre | batch pos d_mlp | input of the activation function |
+| mlp_post | batch pos d_mlp | neurons: input of the MLP's output projection |
+| resid_final | batch pos d_model | what enters the final norm |
+| logits | batch pos d_vocab | what the model returns |
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from interp.errors import SiteError, unknown
+
+LAYERED: Final = (
+    "resid_pre", "attn_in", "q", "k", "v", "pattern", "z", "attn_out",
+    "resid_mid", "mlp_in", "mlp_pre", "mlp_post", "mlp_out", "resid_post",
+)  # fmt: skip
+GLOBAL: Final = ("embed", "resid_final", "logits")
+ATTENTION_KINDS: Final = frozenset({"q", "k", "v", "pattern"})
+
+_TRANSFORMER_LENS: Final = {
+    "hook_resid_pre": "resid_pre",
+    "hook_resid_mid": "resid_mid",
+    "hook_resid_post": "resid_post",
+    "hook_attn_in": "attn_in",
+    "hook_attn_out": "attn_out",
+    "hook_mlp_in": "mlp_in",
+    "hook_mlp_out": "mlp_out",
+    "attn.hook_rot_q": "q",
+    "attn.hook_rot_k": "k",
+    "attn.hook_q": "q",
+    "attn.hook_k": "k",
+    "attn.hook_v": "v",
+    "attn.hook_pattern": "pattern",
+    "attn.hook_z": "z",
+    "mlp.hook_pre": "mlp_pre",
+    "mlp.hook_post": "mlp_post",
+}
+_BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
+_NAME = re.compile(r"([a-z_]+)(?:\.(\d+))?")
+
+
+@dataclass(frozen=True, order=True)
+class Site:
+    """One place in a forward pass: a kind, and a layer for the kinds that have one."""
+
+    kind: str
+    layer: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in LAYERED and self.kind not in GLOBAL:
+            raise SiteError(unknown("site", self.kind, (*LAYERED, *GLOBAL)))
+        if (self.kind in LAYERED) != (self.layer is not None):
+            what = "needs a layer" if self.kind in LAYERED else "has no layer"
+            raise SiteError(f"site {self.kind!r} {what}; given layer {self.layer!r}.")
+
+    def __str__(self) -> str:
+        return self.kind if self.layer is None else f"{self.kind}.{self.layer}"
+
+
+SiteLike = str | Site
+
+
+def parse(site: SiteLike, n_layers: int, *, rotary: bool = False) -> list[Site]:
+    """The sites that a name means on a model of `n_layers`: one, or one per layer for a bare layered kind.
+
+    `rotary`: the model rotates q and k; TransformerLens' `hook_q`, which is q before rotation, is then refused.
+
+    Raises: SiteError, with the near names, for an unknown kind or a layer out of range.
+    """
+    if isinstance(site, Site):
+        found = [site]
+    elif match := _BLOCK.fullmatch(site):
+        found = [Site(_alias(match[2], site, rotary), int(match[1]))]
+    elif site in ("hook_embed", "hook_pos_embed"):
+        raise SiteError(f"site {site!r}: token and position embeddings are one site here, 'embed' (their sum).")
+    elif (match := _NAME.fullmatch(site)) and match[1] in LAYERED:
+        layers = range(n_layers) if match[2] is None else [int(match[2])]
+        found = [Site(match[1], layer) for layer in layers]
+    elif site in GLOBAL:
+        found = [Site(site)]
+    else:
+        raise SiteError(unknown("site", site, (*LAYERED, *GLOBAL)))
+    for one in found:
+        if one.layer is not None and not 0 <= one.layer < n_layers:
+            raise SiteError(f"site {site!r}: layer {one.layer} does not exist; this model has layers 0 to {n_layers - 1}.")
+    return found
+
+
+def _alias(hook: str, given: str, rotary: bool) -> str:
+    """Our kind for a TransformerLens hook name within a block."""
+    if hook not in _TRANSFORMER_LENS:
+        raise SiteError(unknown("TransformerLens hook", given, (f"blocks.0.{name}" for name in _TRANSFORMER_LENS)))
+    if rotary and hook in ("attn.hook_q", "attn.hook_k"):
+        raise SiteError(
+            f"site {given!r} is before rotary embedding in TransformerLens; q and k are read after it here: "
+            f"write {given.replace('hook_', 'hook_rot_')!r} if that is what you mean."
+        )
+    return _TRANSFORMER_LENS[hook]

@@ -1,0 +1,38 @@
+"""A forward value with another backward pass: the one mechanism behind every propagation rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+VJP = Callable[[Tensor], Tensor]
+
+
+class _Surrogate(torch.autograd.Function):
+    """Forward: the given value, untouched. Backward to `x`: the given function of the incoming gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, value: Tensor, vjp: VJP) -> Tensor:
+        ctx.vjp = vjp
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None, None]:
+        return ctx.vjp(grads[0]), None, None
+
+
+def surrogate(x: Tensor, value: Tensor, vjp: VJP) -> Tensor:
+    """`value`, bit for bit, whose gradient with respect to `x` is `vjp(grad)`."""
+    return _Surrogate.apply(x, value.detach(), vjp)  # type: ignore[no-any-return]
+
+
+def scale_gradient(x: Tensor, c: float) -> Tensor:
+    """`x`, bit for bit, with its gradient multiplied by `c`; 1 leaves it as it is, 0 detaches it."""
+    if c == 1.0:
+        return x
+    if c == 0.0:
+        return x.detach()
+    return surrogate(x, x, lambda grad: grad * c)

@@ -1,0 +1,48 @@
+"""Tensors inside the arguments and results of modules: find the one that carries activations, put another in its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def activation_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The activation that a module is called with: its first floating-point tensor, positional or `hidden_states`.
+
+    Raises: TypeError where there is none.
+    """
+    for value in (*args, kwargs.get("hidden_states"), *kwargs.values()):
+        if isinstance(value, Tensor) and value.is_floating_point():
+            return value
+    raise TypeError("module called without a floating-point tensor")
+
+
+def with_activation(args: tuple[Any, ...], kwargs: dict[str, Any], new: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The same call with the activation replaced by `new`."""
+    old = activation_in(args, kwargs)
+    return tuple(new if a is old else a for a in args), {k: new if v is old else v for k, v in kwargs.items()}
+
+
+def activation_out(output: Any) -> Tensor:
+    """The activation that a module returns: the tensor, or the first element of a tuple."""
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, tuple) and output and isinstance(output[0], Tensor):
+        return output[0]
+    raise TypeError(f"module returned {type(output).__name__}, expected a tensor or a tuple that begins with one")
+
+
+def with_output(output: Any, new: Tensor) -> Any:
+    """The same result with the activation replaced by `new`."""
+    return new if isinstance(output, Tensor) else (new, *output[1:])
+
+
+def close(a: Tensor, b: Tensor) -> bool:
+    """Equal up to the rounding of their dtype, relative to the largest entry of `b`; false for other sizes."""
+    if a.numel() != b.numel():
+        return False
+    tolerance = {torch.float64: 1e-5, torch.float32: 1e-4}.get(a.dtype, 5e-2)
+    a, b = a.detach().reshape(-1).double(), b.detach().reshape(-1).double()
+    return bool((a - b).abs().max() <= tolerance * b.abs().max().clamp_min(1e-12))

@@ -1,0 +1,86 @@
+"""Token ids with their mask, and how text becomes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from interp.errors import TaskError
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """`ids` [batch pos], `mask` [batch pos] true where a token is real. Without padding the mask is all true."""
+
+    ids: Tensor
+    mask: Tensor
+
+    @property
+    def padded(self) -> bool:
+        return not bool(self.mask.all())
+
+    def last(self) -> Tensor:
+        """Index of the last real token of every prompt [batch]."""
+        positions = torch.arange(self.ids.shape[1], device=self.ids.device)
+        return (positions * self.mask).argmax(-1)
+
+    def position_ids(self) -> Tensor:
+        """Positions counted over real tokens only; padding has position 0."""
+        return (self.mask.long().cumsum(-1) - 1).clamp_min(0)
+
+    def to(self, device: Any) -> Tokens:
+        return Tokens(self.ids.to(device), self.mask.to(device))
+
+
+def pad(prompts: Sequence[Sequence[int]], pad_id: int = 0, side: Literal["left", "right"] = "left") -> Tokens:
+    """Put prompts of different lengths into one batch."""
+    longest = max(len(prompt) for prompt in prompts)
+    rows, masks = [], []
+    for prompt in prompts:
+        fill = longest - len(prompt)
+        ids, real = list(prompt), [True] * len(prompt)
+        rows.append([pad_id] * fill + ids if side == "left" else ids + [pad_id] * fill)
+        masks.append([False] * fill + real if side == "left" else real + [False] * fill)
+    return Tokens(torch.tensor(rows), torch.tensor(masks))
+
+
+def as_tokens(given: str | Sequence[str] | Sequence[int] | Tensor | Tokens, tokenizer: Any) -> Tokens:
+    """Tokens from text (one prompt or several), ids (list or tensor, [pos] or [batch pos]) or tokens.
+
+    Raises: TaskError where text is given and there is no tokeniser, or where nothing is given.
+    """
+    if isinstance(given, Tokens):
+        return given
+    if isinstance(given, Tensor):
+        ids = given if given.ndim == 2 else given[None]
+        if ids.ndim != 2 or ids.is_floating_point() or ids.numel() == 0:
+            raise TaskError(f"tokens: given a tensor {tuple(given.shape)} {given.dtype}; expected integer ids [batch, pos].")
+        return Tokens(ids, torch.ones_like(ids, dtype=torch.bool))
+    if not isinstance(given, str) and given and isinstance(given[0], int):
+        return as_tokens(torch.tensor(given), tokenizer)
+    texts = [given] if isinstance(given, str) else list(given)
+    if not texts or not all(isinstance(text, str) for text in texts):
+        raise TaskError(f"tokens: given {given!r}; expected text, a list of texts, token ids or Tokens.")
+    return pad([encode(tokenizer, text) for text in texts], pad_id(tokenizer))  # type: ignore[arg-type]
+
+
+def encode(tokenizer: Any, text: str, *, special: bool = True) -> list[int]:
+    """Token ids of one text, with the special tokens that the tokeniser itself puts around a prompt."""
+    if tokenizer is None:
+        raise TaskError(f"text {text!r} given, but the model has no tokeniser: pass tokenizer=... to interp.load, or token ids.")
+    ids = tokenizer.encode(text, add_special_tokens=special)
+    if not ids:
+        raise TaskError(f"text {text!r} has no tokens.")
+    return [int(i) for i in ids]
+
+
+def pad_id(tokenizer: Any) -> int:
+    """An id to pad with; its value never matters, because padding is masked."""
+    for name in ("pad_token_id", "eos_token_id"):
+        if (found := getattr(tokenizer, name, None)) is not None:
+            return int(found)
+    return 0
