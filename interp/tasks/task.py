@@ -6,40 +6,128 @@ different pairs of one task may differ in length.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from interp.errors import TaskError
+from interp.tokens import encode
+
+Spans = Mapping[str, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """A pair as token ids, checked: equal lengths, answers of one token each, no answer both right and wrong.
+
+    `spans` names token ranges `(start, end)` that mean the same in every pair (for example `subject`), counted with
+    the BOS token.
+    """
+
+    clean: tuple[int, ...]
+    corrupt: tuple[int, ...]
+    answers: tuple[int, ...]
+    wrong: tuple[int, ...]
+    spans: Spans = field(default_factory=dict)
+
+    @property
+    def length(self) -> int:
+        """Number of tokens of either prompt."""
+        return len(self.clean)
 
 
 @dataclass(frozen=True)
 class Pair:
     """Two prompts and their answers, as text.
 
-    `answers` are right after `clean` and `wrong` are right after `corrupt`; each must be one token of the
-    model's tokeniser, written with its leading space where the token has one. `spans` names token ranges
-    `(start, end)` that mean the same in every pair (for example `subject`), counted with the BOS token.
+    `answers` are right after `clean` and `wrong` are right after `corrupt`; each must be one token of the model's
+    tokeniser, written with its leading space where the token has one. `ids`: the same as token ids, where the source
+    gives them; they are then what is run, and the text is for reading.
     """
 
     clean: str
     corrupt: str
     answers: tuple[str, ...]
     wrong: tuple[str, ...]
-    spans: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    spans: Spans = field(default_factory=dict)
+    ids: TokenPair | None = None
 
 
 @dataclass(frozen=True)
-class TokenPair:
-    """A pair as token ids, checked: equal lengths, answers of one token each, no answer both right and wrong."""
+class Task:
+    """A named set of pairs. `source`: where they came from (a file, or a generator with its options)."""
 
-    clean: tuple[int, ...]
-    corrupt: tuple[int, ...]
-    answers: tuple[int, ...]
-    wrong: tuple[int, ...]
-    spans: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    name: str
+    pairs: tuple[Pair, ...]
+    description: str = ""
+    source: str = ""
 
-    @property
-    def length(self) -> int:
-        """Number of tokens of either prompt."""
-        return len(self.clean)
+    def __post_init__(self) -> None:
+        if not self.pairs:
+            raise TaskError(f"task {self.name!r} has no pairs; expected at least one.")
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def limit(self, n: int | None) -> Task:
+        """The first `n` pairs."""
+        return self if n is None else replace(self, pairs=self.pairs[:n])
+
+    def split(self, seed: int = 0, fraction: float = 0.5) -> tuple[Task, Task]:
+        """Two disjoint halves, shuffled with `seed`: one to score on, one to evaluate on.
+
+        Raises: TaskError for fewer than two pairs.
+        """
+        if len(self.pairs) < 2:
+            raise TaskError(f"task {self.name!r} has one pair; two or more are needed to hold some out for evaluation.")
+        order = list(range(len(self.pairs)))
+        random.Random(seed).shuffle(order)
+        cut = min(max(1, round(fraction * len(order))), len(order) - 1)
+        first, second = sorted(order[:cut]), sorted(order[cut:])
+        return (replace(self, pairs=tuple(self.pairs[i] for i in half)) for half in (first, second))  # type: ignore[return-value]
+
+    def tokenize(self, tokenizer: Any, d_vocab: int) -> list[TokenPair]:
+        """Every pair as checked token ids. Raises: TaskError naming the row."""
+        return [token_pair(pair, tokenizer, d_vocab, f"{self.name} pair {i}") for i, pair in enumerate(self.pairs)]
+
+
+def token_pair(pair: Pair, tokenizer: Any, d_vocab: int, row: str) -> TokenPair:
+    """The token ids of one pair. Raises: TaskError, with `row` in it, where a rule of `TokenPair` is broken."""
+    ids = pair.ids or TokenPair(
+        tuple(encode(tokenizer, pair.clean)),
+        tuple(encode(tokenizer, pair.corrupt)),
+        tuple(_one_token(answer, tokenizer, row, "answer") for answer in pair.answers),
+        tuple(_one_token(answer, tokenizer, row, "wrong") for answer in pair.wrong),
+        pair.spans,
+    )
+    if len(ids.clean) != len(ids.corrupt):
+        raise TaskError(
+            f"{row}: clean has {len(ids.clean)} tokens and corrupt {len(ids.corrupt)}; patching needs equal lengths. "
+            f"clean: {show(ids.clean, tokenizer)} corrupt: {show(ids.corrupt, tokenizer)}"
+        )
+    for name, found in (("clean", ids.clean), ("corrupt", ids.corrupt), ("answer", ids.answers), ("wrong", ids.wrong)):
+        if not found:
+            raise TaskError(f"{row}: {name!r} is empty; expected at least one token.")
+        if outside := [i for i in found if not 0 <= i < d_vocab]:
+            raise TaskError(f"{row}: {name!r} has token id {outside[0]}, but the model's vocabulary is 0 to {d_vocab - 1}.")
+    if both := set(ids.answers) & set(ids.wrong):
+        raise TaskError(f"{row}: token {show(sorted(both), tokenizer)} is both an answer and wrong.")
+    for name, (start, end) in ids.spans.items():
+        if not 0 <= start < end <= ids.length:
+            raise TaskError(f"{row}: span {name!r} is [{start}, {end}), outside the prompt of {ids.length} tokens.")
+    return ids
+
+
+def _one_token(answer: str, tokenizer: Any, row: str, what: str) -> int:
+    ids = encode(tokenizer, answer, special=False)
+    if len(ids) != 1:
+        raise TaskError(f"{row}: {what} {answer!r} is {len(ids)} tokens {show(ids, tokenizer)}; expected one (mind the leading space).")
+    return ids[0]
+
+
+def show(ids: Sequence[int], tokenizer: Any) -> str:
+    """Token ids with their text, for messages."""
+    if tokenizer is None:
+        return str(list(ids))
+    return str([tokenizer.decode([i]) for i in ids])

@@ -1,0 +1,144 @@
+"""Task files: JSON, JSONL and CSV, in our own columns and in those of feature-circuits and EAP-IG."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from interp.errors import TaskError
+from interp.tasks.task import Pair, Task, TokenPair
+
+_COLUMNS: Final = {
+    "clean": ("clean", "clean_prefix"),
+    "corrupt": ("corrupt", "corrupted", "patch_prefix"),
+    "answer": ("answer", "answers", "clean_answer"),
+    "wrong": ("wrong", "patch_answer"),
+    "answer_id": ("answer_id", "answer_ids", "correct_idx"),
+    "wrong_id": ("wrong_id", "wrong_ids", "incorrect_idx"),
+}
+
+
+def load_task(path: str | Path) -> Task:
+    """The task in a file: `.json` (an object with `pairs`, or a list), `.jsonl` (one pair a line) or `.csv`.
+
+    A pair has `clean`, `corrupt`, `answer`, `wrong` (each answer one or several), and may have `spans` and token ids
+    (`clean_ids`, `corrupt_ids`, `answer_id`, `wrong_id`). SVA files of feature-circuits and CSV tables of EAP-IG
+    (also greater-than's `label`) are read by their own column names.
+
+    Raises: TaskError naming the file and the row.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TaskError(f"task file {str(path)!r} does not exist. A task is a built-in name or a .json, .jsonl or .csv file.")
+    try:
+        head, rows = _READERS[path.suffix](path.read_text(encoding="utf-8"))
+    except KeyError:
+        raise TaskError(f"task file {str(path)!r}: expected .json, .jsonl or .csv.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
+        raise TaskError(f"task file {str(path)!r} cannot be read as {path.suffix[1:]}: {error}.") from error
+    pairs = []
+    for i, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise TaskError(f"{path.name} row {i}: expected an object with clean, corrupt, answer, wrong; given {row!r:.80}.")
+        pairs.append(_pair(row, f"{path.name} row {i}"))
+    if not pairs:
+        raise TaskError(f"task file {str(path)!r} is empty; expected at least one pair.")
+    return Task(str(head.get("task") or path.stem), tuple(pairs), str(head.get("description", "")), str(path))
+
+
+def _read_json(text: str) -> tuple[Mapping[str, Any], Iterable[Any]]:
+    data = json.loads(text)
+    if isinstance(data, list):
+        return {}, data
+    if isinstance(data, dict) and isinstance(data.get("pairs"), list):
+        return data, data["pairs"]
+    raise TaskError("a JSON task file is a list of pairs or an object with a list 'pairs'.")
+
+
+def _read_jsonl(text: str) -> tuple[Mapping[str, Any], Iterable[Any]]:
+    return {}, [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def _read_csv(text: str) -> tuple[Mapping[str, Any], Iterable[Any]]:
+    return {}, list(csv.DictReader(text.splitlines(), strict=True))
+
+
+_READERS: Final = {".json": _read_json, ".jsonl": _read_jsonl, ".csv": _read_csv}
+
+
+def _pair(row: Mapping[str, Any], where: str) -> Pair:
+    """One row as a pair, ids included where it has them."""
+    found = {ours: row[name] for ours, names in _COLUMNS.items() for name in names if row.get(name) not in (None, "")}
+    if "label" in row and "answer" not in found:
+        found |= _greater_than(str(row["label"]), where)
+    missing = [name for name in ("clean", "corrupt") if name not in found]
+    missing += [name for name in ("answer", "wrong") if name not in found and f"{name}_id" not in found]
+    if missing:
+        raise TaskError(f"{where}: {', '.join(map(repr, missing))} missing; given columns: {', '.join(map(str, row))}.")
+    texts = {name: _texts(found.get(name, ()), f"{where}: {name!r}") for name in ("answer", "wrong")}
+    pair = Pair(
+        _text(found["clean"], f"{where}: 'clean'"),
+        _text(found["corrupt"], f"{where}: 'corrupt'"),
+        texts["answer"],
+        texts["wrong"],
+        _spans(row.get("spans") or {}, where),
+    )
+    return _with_ids(pair, row, found, where)
+
+
+def _with_ids(pair: Pair, row: Mapping[str, Any], found: Mapping[str, Any], where: str) -> Pair:
+    """Token ids go with the pair where the row gives all of them; only some of them is an error."""
+    has_prompt = "clean_ids" in row and "corrupt_ids" in row
+    has_answer = "answer_id" in found and "wrong_id" in found
+    if not has_prompt and not has_answer:
+        return pair
+    if not has_prompt:
+        raise TaskError(
+            f"{where}: answer ids without prompt ids: ids belong to one tokeniser. "
+            "Give the answers as text ('answer', 'wrong'), or 'clean_ids' and 'corrupt_ids' too."
+        )
+    if not has_answer:
+        raise TaskError(f"{where}: 'clean_ids' given; expected 'answer_id' and 'wrong_id' with them.")
+    ids = [_ids(x, where) for x in (row["clean_ids"], row["corrupt_ids"], found["answer_id"], found["wrong_id"])]
+    return Pair(pair.clean, pair.corrupt, pair.answers, pair.wrong, pair.spans, TokenPair(*ids, spans=pair.spans))
+
+
+def _greater_than(label: str, where: str) -> dict[str, list[str]]:
+    """Two-digit endings above the label are right, the others wrong."""
+    if not (len(label) == 2 and label.isdigit()):
+        raise TaskError(f"{where}: 'label' is {label!r}; expected two digits, as in EAP-IG's greater-than table.")
+    endings = [f"{i:02d}" for i in range(100)]
+    return {"answer": [e for e in endings if e > label], "wrong": [e for e in endings if e <= label]}
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise TaskError(f"{what} is {value!r:.80}; expected text.")
+    return value
+
+
+def _texts(value: Any, what: str) -> tuple[str, ...]:
+    return tuple(_text(v, what) for v in (value if isinstance(value, (list, tuple)) else [value]))
+
+
+def _ids(value: Any, where: str) -> tuple[int, ...]:
+    values = value if isinstance(value, list) else [value]
+    try:
+        return tuple(int(v) for v in values)
+    except (TypeError, ValueError):
+        raise TaskError(f"{where}: token ids {value!r:.80}; expected integers.") from None
+
+
+def _spans(value: Any, where: str) -> dict[str, tuple[int, int]]:
+    """`{name: [start, end]}`, or `{name: index}` for one token."""
+    spans = {}
+    items = value.items() if isinstance(value, Mapping) else [("spans", value)]
+    for name, span in items:
+        span = [span, span + 1] if isinstance(span, int) else span
+        if not (isinstance(span, list) and len(span) == 2 and all(isinstance(i, int) for i in span)):
+            raise TaskError(f"{where}: span {name!r} is {span!r}; expected [start, end] in tokens.")
+        spans[str(name)] = (span[0], span[1])
+    return spans
