@@ -1,0 +1,44 @@
+"""Everything that one run found, as values: what a run directory holds and what a report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from circuits.circuit import Circuit
+from circuits.evaluation import Evaluation
+from interp.agreement import Agreement
+from interp.scores import Scores
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One pair as it is shown. `tokens` attributions: method -> one number per clean token, in the metric's unit."""
+
+    clean_tokens: tuple[str, ...]
+    corrupt_tokens: tuple[str, ...]
+    answers: tuple[str, ...]
+    wrong: tuple[str, ...]
+    clean_metric: float
+    corrupt_metric: float
+    attributions: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Record:
+    """`scores`: every method of the run, the one that the circuit was chosen by first. `exact`: exact patching of all
+    nodes or of a sample. `agreements`: each approximation against it. `position_map`: scores of the residual stream at
+    each layer and position, with the token text of each position of an example in `position_labels`. `accuracy`:
+    share of pairs where the right answer wins, on clean and on corrupt prompts. `manifest`: see `circuits.runs`."""
+
+    manifest: Mapping[str, Any]
+    scores: tuple[Scores, ...]
+    exact: Scores | None = None
+    agreements: tuple[Agreement, ...] = ()
+    circuit: Circuit | None = None
+    evaluation: Evaluation | None = None
+    position_map: Scores | None = None
+    position_labels: tuple[str, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+    accuracy: Mapping[str, float] = field(default_factory=dict)
