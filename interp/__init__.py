@@ -1,0 +1,88 @@
+"""Hooked wrappers around live Hugging Face language models, and the attribution engine on them.
+
+    import interp
+    model = interp.load("demo")
+    task = interp.task("ioi", model)
+    scores = interp.attribute(model, task, method="relp", level="heads")
+
+Everything public is reached from here; torch and transformers are imported when first needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "load": "interp.load",
+    "HookedModel": "interp.model",
+    "Run": "interp.model",
+    "Tokens": "interp.tokens",
+    "Site": "interp.sites",
+    "Edit": "interp.edits",
+    "patch": "interp.edits",
+    "add": "interp.edits",
+    "zero": "interp.edits",
+    "Rules": "interp.rules",
+    "AttentionRule": "interp.rules",
+    "GRADIENT": "interp.rules",
+    "RELP": "interp.rules",
+    "RELP_AH": "interp.rules",
+    "ATTNLRP": "interp.rules",
+    "CP_LRP": "interp.rules",
+    "GIM": "interp.rules",
+    "Task": "interp.tasks.task",
+    "Pair": "interp.tasks.task",
+    "load_task": "interp.tasks.files",
+    "task": "interp.tasks.find",
+    "Metric": "interp.metrics",
+    "METRICS": "interp.metrics",
+    "attribute": "interp.attribution",
+    "attribute_all": "interp.attribution",
+    "methods": "interp.attribution",
+    "Scores": "interp.scores",
+    "agreement": "interp.agreement",
+    "Agreement": "interp.agreement",
+    "attribute_tokens": "interp.token_attribution",
+    "logit_lens": "interp.lens",
+    "direct_logit_attribution": "interp.lens",
+    "collect": "interp.collect",
+    "generate": "interp.generate",
+    "InterpError": "interp.errors",
+}
+
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names, resolved below
+
+if TYPE_CHECKING:
+    from interp.agreement import Agreement, agreement
+    from interp.attribution import attribute, attribute_all, methods
+    from interp.collect import collect
+    from interp.edits import Edit, add, patch, zero
+    from interp.errors import InterpError
+    from interp.generate import generate
+    from interp.lens import direct_logit_attribution, logit_lens
+    from interp.load import load
+    from interp.metrics import METRICS, Metric
+    from interp.model import HookedModel, Run
+    from interp.rules import ATTNLRP, CP_LRP, GIM, GRADIENT, RELP, RELP_AH, AttentionRule, Rules
+    from interp.scores import Scores
+    from interp.sites import Site
+    from interp.tasks.files import load_task
+    from interp.tasks.find import task
+    from interp.tasks.task import Pair, Task
+    from interp.token_attribution import attribute_tokens
+    from interp.tokens import Tokens
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'interp' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -22,6 +22,7 @@ from interp.sites import ATTENTION_KINDS, GLOBAL, LAYERED, Site
 from interp.surrogate import scale_gradient, surrogate
 from interp.tensors import activation_in, activation_out, with_activation, with_output
 
+_EMBED = Site("embed")
 _ORDER = {kind: i for i, kind in enumerate((*GLOBAL[:1], *LAYERED, *GLOBAL[1:]))}
 
 
@@ -57,9 +58,14 @@ class _Run:
     # ------------------------------------------------------------ one site
 
     def visit(self, site: Site, x: Tensor) -> Tensor:
-        """The site's tensor after its edits; recorded if it is read."""
+        """The site's tensor after its edits; recorded if it is read.
+
+        The embedding is where gradients end: a leaf, unless a caller's own graph reaches it.
+        """
         for edit in self.plan.edits.get(site, ()):
             x = applied(edit, site, x)
+        if site == _EMBED and torch.is_grad_enabled() and not x.requires_grad:
+            x = x.detach().requires_grad_()
         if site in self.plan.reads:
             self.found[site] = x
         return x
@@ -68,7 +74,7 @@ class _Run:
         """The tensor that the model goes on with, for the tensor `x` that it has at this port."""
         value = to_site(x, at, self.batch, self.layout.n_heads)
         seen = self.visit(site, value)
-        if site in self.plan.edits:
+        if site in self.plan.edits or site == _EMBED:
             return from_site(seen, at, x)
         if at.scale == 1.0:
             return from_site(value, at, x)
@@ -77,9 +83,7 @@ class _Run:
     def read_input(self, site: Site, at: Port) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
             x = activation_in(args, kwargs)
-            if site.kind == "embed":
-                x = x if x.requires_grad else x.detach()
-            elif at.where == "input_copy":
+            if at.where == "input_copy":
                 x = x.view_as(x)
             return with_activation(args, kwargs, self.through(site, at, x))
 
@@ -132,11 +136,12 @@ class _Run:
 
     def attach(self, stack: ExitStack) -> None:
         """Hooks in the order in which they must fire: gate rules, sites before a module, rules, sites after it."""
-        hooks = [(site, port(site, self.layout)) for site in self.plan.sites()]
+        sites = self.plan.sites()
         if torch.is_grad_enabled():
             stack.callback(unfreeze, freeze(self.model))
-            self._on_input(stack, self.layout.blocks[0].paths.block, _start_graph)
+            sites = sites if _EMBED in sites else [_EMBED, *sites]
             self._attach_gates(stack)
+        hooks = [(site, port(site, self.layout)) for site in sites]
         for site, at in hooks:
             if at.where in ("input", "input_copy"):
                 self._on_input(stack, at.path, self.read_input(site, at))
@@ -176,12 +181,6 @@ class _Run:
                     act = self.operations.activations.get(block.act)
                     if act is not None:
                         _replace_backward(stack, self._module(block.act), lambda x, act=act: identity_rule(act, x))
-
-
-def _start_graph(module: nn.Module, args: Any, kwargs: Any) -> Any:
-    """The first block's input is where gradients end: a leaf, unless a caller's own graph already reaches it."""
-    x = activation_in(args, kwargs)
-    return None if x.requires_grad else with_activation(args, kwargs, x.detach().requires_grad_())
 
 
 def _halve_gradient(c: float) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Set
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,7 +44,7 @@ class Provenance:
     dtype: str
     attention: str
     base_metric: float
-    source_metric: float
+    source_metric: float | None
     forwards: float
     backwards: float
     seconds: float
@@ -106,9 +107,9 @@ class Scores:
             raise ScoreError(unknown("node", name, names))
         return float(self.mean[names.index(name)])
 
-    def select(self, names: set[str]) -> Scores:
-        """The scores of some nodes only, in the same order."""
-        keep = [i for i, node in enumerate(self.nodes) if node.name in names]
+    def select_components(self, names: Set[str]) -> Scores:
+        """The scores of some components, at all their positions, in the same order."""
+        keep = [i for i, node in enumerate(self.nodes) if replace(node, position=None).name in names]
         return Scores(tuple(self.nodes[i] for i in keep), self.per_example[:, keep], self.provenance)
 
     def to_pandas(self) -> Any:

@@ -1,0 +1,160 @@
+"""Batches of prompts of one length, so that no attribution ever sees padding; and what a batch's runs share."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interp.ablations import Ablation
+from interp.edits import Edit
+from interp.metrics import Direction, Metric, Targets, make_targets
+from interp.nodes import Group
+from interp.rules import GRADIENT, Rules
+from interp.sites import Site
+from interp.tasks.task import TokenPair
+
+EMBED = Site("embed")
+MEMORY_BUDGET = 1 << 30
+
+
+def by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+    """Indices in batches of equal length, shorter prompts first."""
+    buckets: dict[int, list[int]] = defaultdict(list)
+    for i, length in enumerate(lengths):
+        buckets[length].append(i)
+    for _, members in sorted(buckets.items()):
+        for start in range(0, len(members), batch_size):
+            yield members[start : start + batch_size]
+
+
+def default_batch_size(model: Any, length: int) -> int:
+    """Prompts per batch so that the activations of one forward and backward stay near `MEMORY_BUDGET`.
+
+    Counts, per token and layer, about 16 vectors of d_model, 4 of d_mlp and 3 rows of attention per head.
+    """
+    size = model.layout
+    per_token = size.n_layers * (16 * size.d_model + 4 * (size.d_mlp or 4 * size.d_model) + 3 * size.n_heads * length)
+    per_prompt = 4 * (length * per_token + 4 * size.d_vocab)
+    return int(max(1, min(256, MEMORY_BUDGET // per_prompt)))
+
+
+@dataclass
+class Batch:
+    """The runs of one batch, each made once and shared by all methods.
+
+    base: the run that is patched; source: where the patched values come from. `passes` counts forwards and backwards.
+    """
+
+    model: Any
+    groups: Sequence[Group]
+    pairs: list[TokenPair]
+    metric: Metric
+    direction: Direction
+    ablation: Ablation
+    partners: list[TokenPair]
+    forwards: int = 0
+    backwards: int = 0
+    _base: dict[Site, Tensor] | None = None
+    _base_logits: Tensor | None = None
+    _source: dict[Site, Tensor] | None = None
+    _source_logits: Tensor | None = None
+    _targets: Targets | None = field(default=None)
+
+    @property
+    def sites(self) -> list[Site]:
+        """The sites of the groups, and the embedding, along which integrated gradients go."""
+        return list(dict.fromkeys([EMBED, *(group.site for group in self.groups)]))
+
+    @property
+    def base_ids(self) -> Tensor:
+        return torch.tensor([p.corrupt if self.direction == "denoise" else p.clean for p in self.pairs])
+
+    @property
+    def source_ids(self) -> Tensor:
+        if self.ablation.kind == "resample":
+            return torch.tensor([p.clean for p in self.partners])
+        return torch.tensor([p.clean if self.direction == "denoise" else p.corrupt for p in self.pairs])
+
+    # ------------------------------------------------------------ runs
+
+    def source(self) -> dict[Site, Tensor]:
+        """The values to patch in, by site."""
+        if self._source is None:
+            if self.ablation.has_run:
+                self._source, self._source_logits = self._plain(self.source_ids)
+            else:
+                self._source = {site: self.ablation.value(site, x) for site, x in self.base().items()}
+        return self._source
+
+    def base(self) -> dict[Site, Tensor]:
+        """The values of the base run, by site."""
+        if self._base is None:
+            self._base, self._base_logits = self._plain(self.base_ids)
+        return self._base
+
+    def base_metric(self) -> Tensor:
+        """The metric of the base run [batch]."""
+        self.base()
+        return self.measure(self._known(self._base_logits))
+
+    def source_metric(self) -> Tensor | None:
+        """The metric of the source run [batch]; None where there is no such run."""
+        self.source()
+        return None if self._source_logits is None else self.measure(self._source_logits)
+
+    def measure(self, logits: Tensor) -> Tensor:
+        """The metric at the last position: logits [batch d_vocab] -> [batch]."""
+        return self.metric(logits, self.targets())
+
+    def targets(self) -> Targets:
+        """What the metric measures against, with the logits of both runs where it asks for them."""
+        if self._targets is None:
+            targets = make_targets(self.pairs, self.model.layout.d_vocab, self.model.device)
+            if self.metric.toward == "base":
+                self.base()
+                targets = replace(targets, base=self._base_logits)
+            if self.metric.toward == "source":
+                self.source()
+                targets = replace(targets, source=self._source_logits)
+            self._targets = targets
+        return self._targets
+
+    def patched(self, edits: Sequence[Edit]) -> Tensor:
+        """The metric of the base run with edits [batch]."""
+        self.forwards += 1
+        with torch.no_grad():
+            return self.measure(self.model.run(self.base_ids, edits=edits, logits_to_keep=1).logits[:, -1])
+
+    def gradients(self, rules: Rules = GRADIENT, edits: Sequence[Edit] = ()) -> tuple[dict[Site, Tensor], dict[Site, Tensor]]:
+        """Values and d metric / d value at every site, of the base run under `rules` (and `edits`).
+
+        Without edits the values are also kept as the base run's, whose forward is the same bit for bit.
+        """
+        self.targets()
+        with torch.enable_grad():
+            run = self.model.run(self.base_ids, reads=self.sites, edits=edits, rules=rules, logits_to_keep=1)
+            metric = self.measure(run.logits[:, -1])
+            found = torch.autograd.grad(metric.sum(), [run.reads[s] for s in self.sites], allow_unused=True)
+        self.forwards += 1
+        self.backwards += 1
+        values = {site: run.reads[site].detach() for site in self.sites}
+        if self._base is None and not edits:
+            self._base, self._base_logits = values, run.logits[:, -1].detach()
+        return values, {s: torch.zeros_like(values[s]) if g is None else g for s, g in zip(self.sites, found, strict=True)}
+
+    def _plain(self, ids: Tensor) -> tuple[dict[Site, Tensor], Tensor]:
+        self.forwards += 1
+        with torch.no_grad():
+            run = self.model.run(ids, reads=self.sites, logits_to_keep=1)
+        return dict(run.reads), run.logits[:, -1]
+
+    @staticmethod
+    def _known(logits: Tensor | None) -> Tensor:
+        if logits is None:
+            raise RuntimeError("the run that fills these logits was not made")
+        return logits

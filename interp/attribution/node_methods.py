@@ -1,0 +1,146 @@
+"""The node attribution methods. Each reads like its formula: d_u . (coefficient), summed within the node.
+
+Shapes: a method returns, per group, scores [batch label unit]; labels are the positions asked for (one, `all`, or many).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from interp.attribution.batches import EMBED, Batch
+from interp.attribution.quadrature import quadrature
+from interp.attribution.registry import Options, method
+from interp.edits import Edit
+from interp.nodes import Group
+from interp.rules import ATTNLRP, CP_LRP, GIM, GRADIENT, RELP, RELP_AH, Rules
+from interp.sites import Site
+
+
+@method(
+    "exact",
+    formula="m(base run with a_u := a_u(source)) - m(base)",
+    cost="2F + 1F per node",
+    paper="Vig et al. 2020; Meng et al. 2022; Heimersheim & Nanda 2024",
+    exact=True,
+)
+def activation_patching(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
+    """The effect of patching each node alone, by running the model with the patch.
+
+    Units: those of the metric. The oracle that every other method is measured against.
+    """
+    source, base_metric = batch.source(), batch.base_metric()
+    scores = {}
+    for group in batch.groups:
+        score = base_metric.new_zeros(len(base_metric), len(options.positions), group.n_units)
+        for unit in range(group.n_units):
+            if options.only is not None and group.node(unit).name not in options.only:
+                continue
+            for label, chosen in enumerate(options.positions):
+                score[:, label, unit] = batch.patched([_patch(group, unit, chosen, source)]) - base_metric
+            options.advance(len(options.positions))
+        scores[group] = score
+    return scores
+
+
+def _patch(group: Group, unit: int, positions: Tensor, source: Mapping[Site, Tensor]) -> Edit:
+    """Put the source's value in at one unit, at the positions chosen [batch pos]."""
+    value = source[group.site]
+    units = torch.zeros(group.n_units, dtype=torch.bool, device=value.device)
+    units[unit] = True
+    return Edit(group.site, lambda x: group.mix(x, value, units, positions.to(x.device)))
+
+
+def _base_point(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
+    """First-order estimate of the effect of patching each node alone, under propagation rules.
+
+    score[u] = sum_pos (a_u(source) - a_u(base)) . rho_u(base); rho the gradient, or the relevance coefficient.
+
+    Units: those of the metric. Exact for the plain gradient where the model is linear between u and the metric.
+    Cost: 2 forwards, 1 backward, whatever the number of nodes.
+    """
+    source = batch.source() if batch.ablation.has_run else None
+    values, gradients = batch.gradients(rules)
+    options.advance(1)
+    return _contracted(batch, options, source or batch.source(), values, gradients)
+
+
+def _along_path(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
+    """As at the base point, with the coefficient averaged over embeddings between base and source.
+
+    rho_u = sum_k w_k rho_u(base + alpha_k (source - base)), the path taken at the embedding (Sundararajan et al. 2017).
+
+    Units: those of the metric. Cost: 2 forwards, and one forward and backward per step.
+    """
+    base, source = batch.base(), batch.source()
+    step = source[EMBED] - base[EMBED]
+    total: dict[Site, Tensor] = {}
+    for alpha, weight in quadrature(options.quadrature, options.steps):
+        point = base[EMBED] + alpha * step
+        _, gradients = batch.gradients(rules, [Edit(EMBED, lambda x, point=point: point)])  # type: ignore[misc]
+        for site, gradient in gradients.items():
+            wide = gradient.float() if gradient.element_size() < 4 else gradient
+            total[site] = total[site] + weight * wide if site in total else weight * wide
+        options.advance(1)
+    return _contracted(batch, options, source, base, total)
+
+
+def _contracted(
+    batch: Batch,
+    options: Options,
+    source: Mapping[Site, Tensor],
+    base: Mapping[Site, Tensor],
+    coefficient: Mapping[Site, Tensor],
+) -> dict[Group, Tensor]:
+    """(source - base) . coefficient within each node, summed over the positions of each label."""
+    scores = {}
+    for group in batch.groups:
+        site = group.site
+        per_position = group.contract(source[site] - base[site], coefficient[site])
+        mask = options.positions.to(per_position)
+        scores[group] = torch.einsum("lbp,bpu->blu", mask, per_position)
+    return scores
+
+
+for _name, _rules, _paper in (
+    ("atp", GRADIENT, "Nanda 2023; Syed et al. 2023"),
+    ("relp", RELP, "Jafari et al. 2025"),
+    ("relp-ah", RELP_AH, "Jafari et al. 2025; Ali et al. 2022"),
+    ("attnlrp", ATTNLRP, "Achtibat et al. 2024"),
+    ("cp-lrp", CP_LRP, "Ali et al. 2022"),
+    ("gim", GIM, "Edin et al. 2025"),
+):
+    method(
+        _name,
+        formula="d_u . g_u(base)" if _rules == GRADIENT else "d_u . rho_u(base)",
+        cost="2F + 1B",
+        paper=_paper,
+        rules=_rules,
+        base_point=True,
+        first_order=_rules == GRADIENT,
+    )(_base_point)
+
+for _name, _rules, _paper in (
+    ("atp-ig", GRADIENT, "Sundararajan et al. 2017; Hanna et al. 2024"),
+    ("relp-ig", RELP, "Sundararajan et al. 2017; Jafari et al. 2025"),
+):
+    method(
+        _name,
+        formula="d_u . mean over the path of " + ("g_u" if _rules == GRADIENT else "rho_u"),
+        cost="2F + K (F + B)",
+        paper=_paper,
+        rules=_rules,
+        uses_steps=True,
+    )(_along_path)
+
+
+@method("random", formula="one draw from N(0, 1) per node", cost="none", paper="baseline")
+def random_scores(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
+    """Scores that know nothing: the baseline that any method must beat."""
+    size = len(options.positions)
+    options.generator.manual_seed(options.generator.initial_seed())
+    draws = {g: torch.randn(size, g.n_units, generator=options.generator, dtype=torch.float64) for g in batch.groups}
+    options.advance(1)
+    return {g: draw.expand(len(batch.pairs), -1, -1) for g, draw in draws.items()}

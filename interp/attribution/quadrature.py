@@ -1,0 +1,55 @@
+"""Rules for averaging over the straight path from base (0) to source (1): points and weights that sum to 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+
+from interp.errors import MethodError, unknown
+
+Points = list[tuple[float, float]]
+
+
+def _midpoint(steps: int) -> Points:
+    return [((i + 0.5) / steps, 1 / steps) for i in range(steps)]
+
+
+def _left(steps: int) -> Points:
+    return [(i / steps, 1 / steps) for i in range(steps)]
+
+
+def _right(steps: int) -> Points:
+    return [((i + 1) / steps, 1 / steps) for i in range(steps)]
+
+
+def _trapezoid(steps: int) -> Points:
+    """`steps` points, both ends included; one step is the left end alone."""
+    if steps == 1:
+        return [(0.0, 1.0)]
+    return [(i / (steps - 1), (0.5 if i in (0, steps - 1) else 1.0) / (steps - 1)) for i in range(steps)]
+
+
+def _gauss_legendre(steps: int) -> Points:
+    """Exact for polynomials of degree 2 steps - 1."""
+    points, weights = np.polynomial.legendre.leggauss(steps)
+    return [(float(0.5 * (x + 1)), float(0.5 * w)) for x, w in zip(points, weights, strict=True)]
+
+
+QUADRATURES: Final[dict[str, Callable[[int], Points]]] = {
+    "midpoint": _midpoint,
+    "gauss-legendre": _gauss_legendre,
+    "trapezoid": _trapezoid,
+    "left": _left,
+    "right": _right,
+}
+
+
+def quadrature(name: str, steps: int) -> Points:
+    """(point, weight) for each step. Raises: MethodError for an unknown name or fewer than one step."""
+    if name not in QUADRATURES:
+        raise MethodError(unknown("quadrature", name, QUADRATURES))
+    if steps < 1:
+        raise MethodError(f"steps={steps}: expected 1 or more.")
+    return QUADRATURES[name](steps)

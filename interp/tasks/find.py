@@ -1,0 +1,33 @@
+"""A task by what the user has: a built-in name, a file, pairs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from interp.errors import TaskError, unknown
+from interp.tasks.files import load_task
+from interp.tasks.task import Task
+
+
+def task(x: str | Path | Task, model: Any, *, n: int | None = None, seed: int = 0, **options: Any) -> Task:
+    """The task `x`: a built-in name (`ioi`, `greater-than`, ...), generated for the model's tokeniser, or a task file.
+
+    n: number of pairs (built-in: default 100; file: the first n, default all). seed, options: for built-in tasks.
+
+    Raises: TaskError for an unknown name, listing the built-in ones, or an unusable file.
+    """
+    from interp.tasks import builtin
+
+    if isinstance(x, Task):
+        return x.limit(n)
+    if n is not None and n < 1:
+        raise TaskError(f"n={n}: expected one pair or more.")
+    if str(x) in builtin.names():
+        pairs = builtin.build(str(x), model.tokenizer, n=n or 100, seed=seed, **options)
+        return Task(str(x), tuple(pairs), builtin.describe(str(x)), f"built-in, seed {seed}")
+    if Path(x).suffix:
+        if options:
+            raise TaskError(f"options {sorted(options)} belong to built-in tasks; {str(x)!r} is a file.")
+        return load_task(x).limit(n)
+    raise TaskError(unknown("task", str(x), builtin.names()) + " Or give a .json, .jsonl or .csv file.")
