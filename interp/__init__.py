@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "load": "interp.load",
+    "load": "interp.loading",
     "HookedModel": "interp.model",
     "Run": "interp.model",
     "Tokens": "interp.tokens",
@@ -48,8 +48,7 @@ _PUBLIC = {
     "attribute_tokens": "interp.token_attribution",
     "logit_lens": "interp.lens",
     "direct_logit_attribution": "interp.lens",
-    "collect": "interp.collect",
-    "generate": "interp.generate",
+    "collect": "interp.activations",
     "InterpError": "interp.errors",
 }
 
@@ -58,12 +57,11 @@ __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names, resolved below
 if TYPE_CHECKING:
     from interp.agreement import Agreement, agreement
     from interp.attribution import attribute, attribute_all, methods
-    from interp.collect import collect
+    from interp.activations import collect
     from interp.edits import Edit, add, patch, zero
     from interp.errors import InterpError
-    from interp.generate import generate
     from interp.lens import direct_logit_attribution, logit_lens
-    from interp.load import load
+    from interp.loading import load
     from interp.metrics import METRICS, Metric
     from interp.model import HookedModel, Run
     from interp.rules import ATTNLRP, CP_LRP, GIM, GRADIENT, RELP, RELP_AH, AttentionRule, Rules

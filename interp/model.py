@@ -137,6 +137,12 @@ class HookedModel:
         logits, found = execute(self.hf, self.layout, self.operations, plan, self._call_inputs(given, logits_to_keep))
         return Run(logits, found, given, self.layout.n_layers, self.layout.rotary)
 
+    def generate(self, prompt: str, *, edits: Sequence[Edit] = (), max_new_tokens: int = 20, **options: Any) -> str:
+        """Continue `prompt` with the edits in force at every step; see `interp.steering.generate`."""
+        from interp.steering import generate
+
+        return generate(self, prompt, edits=edits, max_new_tokens=max_new_tokens, **options)
+
     @lru_cache(maxsize=32)  # noqa: B019 - one entry per rule set, freed with the model
     def _check_rules(self, rules: Rules) -> None:
         self.coverage(rules).check()

@@ -25,7 +25,7 @@ def task(x: str | Path | Task, model: Any, *, n: int | None = None, seed: int = 
         raise TaskError(f"n={n}: expected one pair or more.")
     if str(x) in builtin.names():
         pairs = builtin.build(str(x), model.tokenizer, n=n or 100, seed=seed, **options)
-        return Task(str(x), tuple(pairs), builtin.describe(str(x)), f"built-in, seed {seed}")
+        return Task(str(x), tuple(pairs), builtin.describe(str(x)).description, f"built-in, seed {seed}")
     if Path(x).suffix:
         if options:
             raise TaskError(f"options {sorted(options)} belong to built-in tasks; {str(x)!r} is a file.")
