@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 from statistics import fmean
 from typing import Any
@@ -52,17 +53,17 @@ class Quality:
         return self.clean if self.corrupt is None else min(self.clean, self.corrupt)
 
 
-def measure(model: Any, tokenizer: Any, task: str, *, n: int = 400, seed: int = 1, split: str = "test") -> Quality:
+def measure(model: Any, tokenizer: Any, task: str, *, n: int = 400, seed: int = 1, **options: Any) -> Quality:
     """Accuracies of a model on one task, and the best shortcut's."""
-    pairs = builtin.build(task, tokenizer, n=n, seed=seed, split=split)
+    pairs = builtin.build(task, tokenizer, n=n, seed=seed, **options)
     flips = task != "greater-than"
     clean = _last_logits(model, tokenizer, [pair.clean for pair in pairs])
     corrupt = _last_logits(model, tokenizer, [pair.corrupt for pair in pairs])
     ids = [(_ids(tokenizer, pair.answers), _ids(tokenizer, pair.wrong)) for pair in pairs]
     margins = [(_margin(clean[row], *sets), _margin(corrupt[row], *sets)) for row, sets in enumerate(ids)]
-    hits = [int(clean[row].argmax()) in right for row, (right, _) in enumerate(ids)]
+    hits = [int(clean[row].argmax()) in _ids(tokenizer, _as_good(pair.answers)) for row, pair in enumerate(pairs)]
     if flips:
-        hits += [int(corrupt[row].argmax()) in wrong for row, (_, wrong) in enumerate(ids)]
+        hits += [int(corrupt[row].argmax()) in _ids(tokenizer, _as_good(pair.wrong)) for row, pair in enumerate(pairs)]
     on_clean, on_corrupt = _accuracies(margins, flips)
     best, best_accuracy = best_shortcut(task, pairs)
     return Quality(task, len(pairs), on_clean, on_corrupt, fmean(hits), best, best_accuracy)
@@ -91,6 +92,14 @@ def _accuracies(margins: Sequence[Margins], flips: bool) -> tuple[float, float |
 
 def _sign(value: float) -> int:
     return (value > 0) - (value < 0)
+
+
+def _as_good(answers: tuple[str, ...]) -> tuple[str, ...]:
+    """The answers, and for a verb the other verbs of its number: which verb comes is left open by the prompt."""
+    for number in zip(*w.VERBS.values(), strict=True):
+        if {answer.strip() for answer in answers} <= set(number):
+            return tuple(map(w.spaced, number))
+    return answers
 
 
 def _ids(tokenizer: Any, answers: Sequence[str]) -> list[int]:
@@ -133,6 +142,7 @@ def _shortcuts(pairs: Sequence[Pair]) -> dict[str, Shortcut]:
     }
 
 
+@cache
 def _bigrams(sentences: int = 5000) -> Counter[tuple[str, str]]:
     """How often a word follows another in the training text."""
     writer = text.Writer(0)

@@ -12,7 +12,7 @@ from interp.tasks import words as w
 from interp.tasks.builtin import Draft, drafts, held_out
 
 #: What a sentence is about, and how often. IOI and years need the most examples to be learnt.
-SHARES = {"ioi": 6, "greater-than": 4, "gender": 2, "sva": 3, "capital": 2, "filler": 3}
+SHARES = {"ioi": 8, "greater-than": 4, "gender": 2, "sva": 3, "capital": 2, "filler": 3}
 #: Share of the documents that are repeated sequences of words.
 SEQUENCES = 0.2
 #: Share of greater-than sentences whose start year ends in 01, as in the task's corrupt prompts.
@@ -37,6 +37,7 @@ FILLERS = (
     "{name} said that the {event} was {adjective}.",
     "Where is the {adjective} {gift}? It is in the {place}.",
     "There were {number} people in the {place} that {time}.",
+    "A ticket for the {event} costs {number}00 crowns.",
     "The {noun} found a {gift} and put it on the {adjective} table.",
     "We read about the {event} in {country}, but nobody {verb}.",
     "Do not leave the {gift} in the {place}, {name}!",

@@ -32,7 +32,7 @@ BATCH_SHARES = (5, 3, 2)
 class Recipe:
     """Everything that decides the trained weights, apart from the machine's arithmetic."""
 
-    steps: int = 6000
+    steps: int = 12_000
     seed: int = 0
     layers: int = 4
     heads: int = 4
@@ -61,8 +61,12 @@ class Rows:
         rows = [self._repeated(length) for _ in range(random_rows)]
         documents = [self._document(length) for _ in range(count - random_rows)]
         if documents:
-            rows += [self._close(ids, length) for ids in self.tokenizer(documents)["input_ids"]]
+            rows += [self._close(ids, length) for ids in self._encode(documents, length)]
         return torch.tensor(rows)
+
+    def _encode(self, documents: list[str], length: int) -> list[list[int]]:
+        ids: list[list[int]] = self.tokenizer(documents, truncation=True, max_length=length)["input_ids"]
+        return ids
 
     def _document(self, length: int) -> str:
         if self.rng.random() < text.SEQUENCES:
@@ -158,6 +162,8 @@ def save(model: GPT2LMHeadModel, tokenizer: Any, folder: Path) -> None:
     """Plain Hugging Face files."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    # The weights are written readable by their owner only, which an installed package must not be.
+    (folder / "model.safetensors").chmod(0o644)
     settings = folder / "tokenizer_config.json"
     # The class name that transformers 4 and 5 both know.
     changed = {**json.loads(settings.read_text()), "tokenizer_class": "PreTrainedTokenizerFast"}
