@@ -133,11 +133,13 @@ class Batch:
     def gradients(self, rules: Rules = GRADIENT, edits: Sequence[Edit] = ()) -> tuple[dict[Site, Tensor], dict[Site, Tensor]]:
         """Values and d metric / d value at every site, of the base run under `rules` (and `edits`).
 
-        Without edits the values are also kept as the base run's, whose forward is the same bit for bit.
+        The rules were checked by the driver. Without edits the values are also kept as the base run's, whose forward is the same bit for bit.
         """
         self.targets()
         with torch.enable_grad():
-            run = self.model.run(self.base_ids, reads=self.sites, edits=edits, rules=rules, logits_to_keep=1)
+            run = self.model.run(
+                self.base_ids, reads=self.sites, edits=edits, rules=rules, allow_unsupported=True, logits_to_keep=1
+            )
             metric = self.measure(run.logits[:, -1])
             found = torch.autograd.grad(metric.sum(), [run.reads[s] for s in self.sites], allow_unused=True)
         self.forwards += 1

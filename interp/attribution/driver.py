@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +28,20 @@ DEFAULT_QUADRATURE = "midpoint"
 
 
 def attribute(model: Any, task: Task, *, method: str, level: str, **options: Any) -> Scores:
-    """Scores of every node of `level` by one method; see `attribute_all` for the options."""
+    """Scores of every node of `level` by one method; `options` are those of `prepare`, by name."""
     return attribute_all(model, task, methods=[method], level=level, **options)[method]
 
 
-def attribute_all(
+def attribute_all(model: Any, task: Task, *, methods: Sequence[str], level: str, show_progress: bool | None = None, **options: Any) -> dict[str, Scores]:
+    """Scores of every node of `level` by several methods, which share the runs on clean and corrupt prompts.
+
+    options: those of `prepare`, by name. Returns: method -> `Scores` in the metric's unit: metric(patched) -
+    metric(base) or its estimate. Raises: what `prepare` raises, and ScoreError for a score that is not finite.
+    """
+    return prepare(model, task, methods=methods, level=level, **options).score(show_progress)
+
+
+def prepare(
     model: Any,
     task: Task,
     *,
@@ -47,33 +56,38 @@ def attribute_all(
     batch_size: int | None = None,
     seed: int = 0,
     nodes: Sequence[str] | None = None,
-    show_progress: bool | None = None,
-) -> dict[str, Scores]:
-    """Scores of every node of `level` by several methods, which share the runs on clean and corrupt prompts.
+    allow_unsupported: bool = False,
+) -> Attribution:
+    """Check every option against the model and the task; `.score()` then does the work.
 
     level: `resid`, `blocks`, `heads`, `qkv` or `neurons`. positions: `all` patches all positions of a node together;
     `each`, `end` and `spans` score positions apart (the default of `resid` is `each`, which refuses `all`).
     direction: `denoise` (clean values into the corrupt run; the default for counterfactual) or `noise`.
-    steps, quadrature: for IG methods, 8 midpoints by default. nodes: score only these, by name (for `exact`).
+    steps, quadrature: for IG methods, 8 midpoints by default. nodes: score only these components, by name.
+    allow_unsupported: take the plain gradient where a rule set has no rule, instead of an error.
 
-    Returns: method -> `Scores` in the metric's unit: metric(patched) - metric(base) or its estimate.
-    Raises: MethodError, MetricError, TaskError, SiteError, UnsupportedRuleError, ScoreError.
+    Raises: MethodError, MetricError, TaskError, SiteError, UnsupportedRuleError.
     """
     chosen = [get_method(name) for name in methods]
     if not chosen or len({m.name for m in chosen}) < len(chosen):
         raise MethodError(f"methods={list(methods)!r}: expected one or more, each once.")
     way, measure = check_direction(ablation, direction), get_metric(metric)
     _check(chosen, measure, steps, quadrature, batch_size)
+    if measure.normalised and ablation != "counterfactual":
+        raise MetricError(f"metric {measure.name!r} needs the paired run; use counterfactual ablation or 'logit_diff'.")
     where = _positions_mode(level, positions)
-    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
     found = groups(level, model.layout)
+    for m in chosen:
+        if m.rules != GRADIENT and not allow_unsupported:
+            model.coverage(m.rules).check()
+    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
     aligned = align(where, pairs)
     size = batch_size or default_batch_size(model, max(p.length for p in pairs))
     sites = list(dict.fromkeys([EMBED, *(g.site for g in found)]))
     replaced = make_ablation(ablation, model, pairs, sites, seed, size)  # type: ignore[arg-type]
-    setup = _Setup(model, task.name, level, found, pairs, aligned, measure, way, replaced, size, seed)
+    path = (steps or DEFAULT_STEPS, quadrature or DEFAULT_QUADRATURE)
     only = _only(nodes, found)
-    return setup.score(chosen, steps or DEFAULT_STEPS, quadrature or DEFAULT_QUADRATURE, only, show_progress)
+    return Attribution(model, task.name, level, chosen, found, pairs, aligned, measure, way, replaced, size, seed, *path, only)
 
 
 def _positions_mode(level: str, positions: str | None) -> str:
@@ -109,12 +123,13 @@ def _only(nodes: Sequence[str] | None, found: Sequence[Group]) -> frozenset[str]
 
 
 @dataclass(frozen=True)
-class _Setup:
-    """Everything that the methods of one call have in common."""
+class Attribution:
+    """A checked request for scores: everything that its methods have in common."""
 
     model: Any
     task: str
     level: str
+    methods: list[Method]
     groups: list[Group]
     pairs: list[TokenPair]
     positions: Positions
@@ -123,39 +138,41 @@ class _Setup:
     ablation: Ablation
     batch_size: int
     seed: int
+    steps: int
+    quadrature: str
+    only: frozenset[str] | None
 
-    def score(
-        self, chosen: Sequence[Method], steps: int, quadrature: str, only: frozenset[str] | None, show: bool | None
-    ) -> dict[str, Scores]:
-        """Run every batch once through every method."""
+    def score(self, show_progress: bool | None = None) -> dict[str, Scores]:
+        """Run every batch once through every method. Raises: ScoreError for a score that is not finite."""
         nodes = nodes_of(self.groups, self.positions.labels)
-        tables = {m.name: np.empty((len(self.pairs), len(nodes))) for m in chosen}
-        costs = {m.name: np.zeros(3) for m in chosen}
+        tables = {m.name: np.empty((len(self.pairs), len(nodes))) for m in self.methods}
+        costs = {m.name: np.zeros(3) for m in self.methods}
         metrics: list[tuple[list[int], np.ndarray, np.ndarray | None]] = []
         batches = list(by_length([p.length for p in self.pairs], self.batch_size))
-        with progress("scoring", len(batches) * sum(self._work(m, steps) for m in chosen), show) as advance:
+        with progress("scoring", len(batches) * sum(map(self._work, self.methods)), show_progress) as advance:
             for index in batches:
                 batch = self._batch(index)
-                for m in chosen:
-                    generator = torch.Generator().manual_seed(self.seed)
-                    options = Options(self._masks(index), steps, quadrature, generator, advance, only)
-                    tables[m.name][index], cost = self._run(m, batch, options)
-                    costs[m.name] += cost * len(index) / len(self.pairs)
+                for m in self.methods:
+                    tables[m.name][index], cost = self._run(m, batch, self._options(index, advance))
+                    costs[m.name] += cost * (len(index) / len(self.pairs), len(index) / len(self.pairs), 1)
                 metrics.append((index, *self._metrics(batch)))
         base, source = _collect(metrics, len(self.pairs))
-        return {m.name: self._scores(m, nodes, tables[m.name], costs[m.name], base, source, steps, quadrature, only) for m in chosen}
+        return {m.name: self._scores(m, nodes, tables[m.name], costs[m.name], base, source) for m in self.methods}
 
-    def _work(self, m: Method, steps: int) -> int:
-        nodes = sum(g.n_units for g in self.groups) * len(self.positions.labels)
-        return nodes if m.exact else steps if m.uses_steps else 1
+    def _options(self, index: list[int], advance: Callable[[int], None]) -> Options:
+        masks = self.positions.masks(index).to(self.model.device)
+        generator = torch.Generator().manual_seed(self.seed)
+        return Options(masks, self.steps, self.quadrature, generator, advance, self.only)
+
+    def _work(self, m: Method) -> int:
+        """Steps of the progress bar for one batch."""
+        nodes = (len(self.only) if self.only else sum(g.n_units for g in self.groups)) * len(self.positions.labels)
+        return nodes if m.exact else self.steps if m.uses_steps else 1
 
     def _batch(self, index: list[int]) -> Batch:
         pairs = [self.pairs[i] for i in index]
         partners = [self.pairs[self.ablation.partners[i]] for i in index] if self.ablation.partners else []
         return Batch(self.model, self.groups, pairs, self.metric, self.direction, self.ablation, partners)
-
-    def _masks(self, index: list[int]) -> Any:
-        return self.positions.masks(index).to(self.model.device)
 
     def _run(self, m: Method, batch: Batch, options: Options) -> tuple[np.ndarray, np.ndarray]:
         """Scores [batch node] of one method on one batch, and (forwards, backwards, seconds) that it took."""
@@ -177,9 +194,6 @@ class _Setup:
         cost: np.ndarray,
         base: np.ndarray,
         source: np.ndarray | None,
-        steps: int,
-        quadrature: str,
-        only: frozenset[str] | None,
     ) -> Scores:
         if self.metric.normalised:
             table = table / self._span(base, source)
@@ -193,8 +207,8 @@ class _Setup:
             unit=self.metric.unit,
             importance_sign=self.metric.importance_sign(self.direction),
             rules=m.rules.describe(),
-            steps=steps if m.uses_steps else None,
-            quadrature=quadrature if m.uses_steps else None,
+            steps=self.steps if m.uses_steps else None,
+            quadrature=self.quadrature if m.uses_steps else None,
             seed=self.seed,
             model=self.model.name,
             task=self.task,
@@ -209,7 +223,7 @@ class _Setup:
             exact=m.exact,
         )
         scores = Scores(tuple(nodes), table, provenance)
-        return scores if only is None else scores.select_components(only)
+        return scores if self.only is None else scores.select_components(self.only)
 
     def _attention(self, m: Method) -> str:
         """Which attention ran: the model's own, or the eager one that rules and reads inside attention need."""
@@ -218,8 +232,8 @@ class _Setup:
 
     def _span(self, base: np.ndarray, source: np.ndarray | None) -> float:
         """mean(clean) - mean(corrupt), the unit of a normalised metric."""
-        if source is None or self.ablation.kind != "counterfactual":
-            raise MetricError(f"metric {self.metric.name!r} needs the paired run; use counterfactual ablation or 'logit_diff'.")
+        if source is None:
+            raise MetricError(f"metric {self.metric.name!r} needs the paired run.")
         span = float(source.mean() - base.mean()) * (1 if self.direction == "denoise" else -1)
         if abs(span) < 1e-9:
             raise MetricError(f"metric {self.metric.name!r}: clean and corrupt prompts have the same mean logit difference.")
