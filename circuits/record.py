@@ -8,7 +8,7 @@ from typing import Any
 
 from circuits.circuit import Circuit
 from circuits.evaluation import Evaluation
-from interp.agreement import Agreement
+from interp.oracle import Agreement
 from interp.scores import Scores
 
 

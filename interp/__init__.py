@@ -43,8 +43,8 @@ _PUBLIC = {
     "attribute_all": "interp.attribution",
     "methods": "interp.attribution",
     "Scores": "interp.scores",
-    "agreement": "interp.agreement",
-    "Agreement": "interp.agreement",
+    "agreement": "interp.oracle",
+    "Agreement": "interp.oracle",
     "attribute_tokens": "interp.token_attribution",
     "logit_lens": "interp.lens",
     "direct_logit_attribution": "interp.lens",
@@ -55,7 +55,7 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names, resolved below
 
 if TYPE_CHECKING:
-    from interp.agreement import Agreement, agreement
+    from interp.oracle import Agreement, agreement
     from interp.attribution import attribute, attribute_all, methods
     from interp.activations import collect
     from interp.edits import Edit, add, patch, zero

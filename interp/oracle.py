@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -56,6 +56,12 @@ class Agreement:
             if row.kind == kind:
                 return row
         raise ScoreError(f"no agreement for kind {kind!r}; there is {', '.join(row.kind for row in self.rows)}.")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Agreement:
+        """The inverse of `dataclasses.asdict`."""
+        rows = [{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()} for row in data["rows"]]
+        return cls(data["method"], tuple(Row(**row) for row in rows), data["n_pairs"], data["sampled"])
 
     def to_pandas(self) -> Any:
         """One line per kind."""
