@@ -89,6 +89,10 @@ class HookedModel:
         """Token ids and mask of one or several prompts, padded on the left."""
         return as_tokens(text, self.tokenizer)
 
+    def text_of(self, token: int) -> str:
+        """The text of one token id; the id itself where there is no tokeniser."""
+        return f"<{token}>" if self.tokenizer is None else str(self.tokenizer.decode([token]))
+
     def sites(self) -> list[str]:
         """The kinds of site that this model has."""
         return [kind for kind, missing in available(self.layout) if not missing]

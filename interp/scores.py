@@ -100,6 +100,10 @@ class Scores:
         """The names and scores of the first `n` nodes of the ranking."""
         return [(self.nodes[i].name, float(self.mean[i])) for i in self.rank(ranking)[:n]]
 
+    def positions(self) -> list[int | str | None]:
+        """The position labels, in order."""
+        return list(dict.fromkeys(node.position for node in self.nodes))
+
     def __getitem__(self, name: str) -> float:
         """The mean score of a node by name."""
         names = [node.name for node in self.nodes]

@@ -1,0 +1,233 @@
+"""The main job as one function: scores, exact patching, agreement, circuit, evaluation, pictures' data."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from circuits.discover import discover
+from circuits.evaluate import evaluate
+from circuits.record import Prompt, Record
+from interp.attribution.batches import by_length, default_batch_size
+from interp.attribution.driver import Attribution, prepare
+from interp.attribution.registry import get_method
+from interp.errors import InterpError
+from interp.metrics import METRICS, make_targets
+from interp.nodes import CIRCUIT_LEVELS
+from interp.oracle import agreement
+from interp.scores import Scores
+from interp.tasks.task import Task, TokenPair
+
+EXACT_LIMIT: Final = 400
+SAMPLE: Final = 40
+SHOWN_PROMPTS: Final = 4
+LOW_ACCURACY: Final = 0.75
+DEFAULT_SIZE: Final = 10
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of a run, as the command line names them."""
+
+    methods: tuple[str, ...] = ("relp",)
+    level: str = "heads"
+    direction: str | None = None
+    ablation: str = "counterfactual"
+    metric: str = "logit_diff"
+    n: int | None = None
+    ranking: str = "absolute"
+    steps: int | None = None
+    quadrature: str | None = None
+    batch_size: int | None = None
+    n_random: int = 20
+    seed: int = 0
+    hold_out: bool = True
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked job: nothing has been written yet, and every error of the input has been raised."""
+
+    model: Any
+    settings: Settings
+    task: Task
+    scoring: Task
+    evaluation: Task
+    held_out: bool
+    request: Attribution
+
+
+def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
+    """Split the pairs and check every option against model and task. Raises: InterpError."""
+    held_out = settings.hold_out and len(task) > 1
+    scoring, held = task.split(settings.seed) if held_out else (task, task)
+    request = prepare(model, scoring, methods=settings.methods, positions="all", **_common(settings))
+    held.tokenize(model.tokenizer, model.layout.d_vocab)
+    size = sum(g.n_units for g in request.groups if g.kind != "embed")
+    if settings.n is not None and not 1 <= settings.n <= size:
+        raise InterpError(f"n={settings.n}: expected 1 to {size}, the nodes of level {settings.level!r}.")
+    if settings.n_random < 1:
+        raise InterpError(f"random={settings.n_random}: expected 1 random circuit or more.")
+    return Prepared(model, settings, task, scoring, held, held_out, request)
+
+
+def _common(settings: Settings) -> dict[str, Any]:
+    uses_steps = any(get_method(m).uses_steps for m in settings.methods)
+    path = {"steps": settings.steps, "quadrature": settings.quadrature} if uses_steps else {}
+    if not uses_steps and (settings.steps or settings.quadrature):
+        path = {"steps": settings.steps, "quadrature": settings.quadrature}
+    return {
+        "level": settings.level,
+        "direction": settings.direction,
+        "ablation": settings.ablation,
+        "metric": settings.metric,
+        "batch_size": settings.batch_size,
+        "seed": settings.seed,
+        **path,
+    }
+
+
+def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
+    """Everything that `circuits discover` finds."""
+    settings = job.settings
+    accuracy = measure_accuracy(job.model, job.task, say)
+    say(f"scoring {settings.level} with {', '.join(settings.methods)} on {len(job.scoring)} pairs")
+    scores = tuple(job.request.score().values())
+    exact, sampled = exact_scores(job, scores, say)
+    agreements = tuple(agreement(s, exact, seed=settings.seed, sampled=sampled) for s in scores if not s.provenance.exact)
+    circuit = evaluation = None
+    if settings.level in CIRCUIT_LEVELS:
+        size = settings.n or min(DEFAULT_SIZE, sum(node.kind != "embed" for node in scores[0].nodes))
+        circuit = discover(scores[0], n=size, ranking=settings.ranking)  # type: ignore[arg-type]
+        say(f"evaluating the circuit on {len(job.evaluation)} {'held-out ' if job.held_out else ''}pairs")
+        evaluation = evaluate(
+            job.model,
+            job.evaluation,
+            circuit,
+            scores=scores[0],
+            ablation=settings.ablation,
+            metric=settings.metric,
+            n_random=settings.n_random,
+            held_out=job.held_out,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
+        )
+    position_map, labels = score_positions(job, say)
+    prompts = show_prompts(job, say)
+    return Record(manifest, scores, exact, agreements, circuit, evaluation, position_map, labels, prompts, accuracy)
+
+
+def run_comparison(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
+    """Everything that `circuits compare` finds: several methods against exact patching, on all pairs."""
+    accuracy = measure_accuracy(job.model, job.task, say)
+    say(f"scoring {job.settings.level} with {', '.join(job.settings.methods)} on {len(job.scoring)} pairs")
+    scores = tuple(job.request.score().values())
+    exact, sampled = exact_scores(job, scores, say)
+    agreements = tuple(
+        agreement(s, exact, seed=job.settings.seed, sampled=sampled) for s in scores if not s.provenance.exact
+    )
+    return Record(manifest, scores, exact, agreements, accuracy=accuracy)
+
+
+def exact_scores(job: Prepared, scores: Sequence[Scores], say: Say) -> tuple[Scores, str]:
+    """Exact patching of all nodes where they are few, else of a stated sample; and how it was drawn."""
+    for known in scores:
+        if known.provenance.exact:
+            return known, "all nodes"
+    nodes, sampled = None, "all nodes"
+    if len(scores[0].nodes) > EXACT_LIMIT:
+        nodes, sampled = _sample(scores, job.settings.seed)
+    say(f"checking against exact patching ({sampled})")
+    settings = job.settings
+    common = _common(settings) | {"steps": None, "quadrature": None}
+    exact = prepare(job.model, job.scoring, methods=["exact"], positions="all", nodes=nodes, **common).score()["exact"]
+    return exact, sampled
+
+
+def _sample(scores: Sequence[Scores], seed: int) -> tuple[list[str], str]:
+    """The top of every ranking, and as many random nodes of each kind."""
+    rng = random.Random(seed)
+    chosen = {scores[0].nodes[i].name for s in scores for i in s.rank()[:SAMPLE]}
+    for kind in dict.fromkeys(node.kind for node in scores[0].nodes):
+        members = [node.name for node in scores[0].nodes if node.kind == kind]
+        chosen |= set(rng.sample(members, min(SAMPLE, len(members))))
+    total = len(scores[0].nodes)
+    return sorted(chosen), f"{len(chosen)} of {total} nodes: the top {SAMPLE} of each ranking and {SAMPLE} random ones of each kind, seed {seed}"
+
+
+def measure_accuracy(model: Any, task: Task, say: Say) -> dict[str, float]:
+    """Share of pairs whose logit difference has the right sign: on clean prompts, and reversed on corrupt ones."""
+    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    right = {
+        "clean": float((logit_differences(model, pairs, "clean") > 0).double().mean()),
+        "corrupt": float((logit_differences(model, pairs, "corrupt") < 0).double().mean()),
+    }
+    if right["clean"] < LOW_ACCURACY:
+        say(
+            f"WARNING: the model answers only {right['clean']:.0%} of the clean prompts of {task.name!r} right "
+            f"(below {LOW_ACCURACY:.0%}); a circuit for a task that the model cannot do means little."
+        )
+    return right
+
+
+def logit_differences(model: Any, pairs: Sequence[TokenPair], which: str) -> torch.Tensor:
+    """Mean logit of the answers minus that of the wrong ones, at the last position of `which` prompts [example]."""
+    found = torch.empty(len(pairs), dtype=torch.float64)
+    size = default_batch_size(model, max(p.length for p in pairs))
+    for index in by_length([p.length for p in pairs], size):
+        batch = [pairs[i] for i in index]
+        with torch.no_grad():
+            logits = model.run(torch.tensor([getattr(p, which) for p in batch]), logits_to_keep=1).logits[:, -1]
+        targets = make_targets(batch, model.layout.d_vocab, logits.device)
+        found[index] = METRICS["logit_diff"](logits, targets).double().cpu()
+    return found
+
+
+def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
+    """The residual stream by layer and position, and the tokens of one prompt to label the positions with.
+
+    Prompts of several lengths are aligned at their end. Exact patching of every position is long, so runs by `exact`
+    and `random` show gradients here.
+    """
+    method = job.settings.methods[0]
+    method = "atp" if method in ("exact", "random") else method
+    pairs = job.request.pairs
+    mode = "each" if len({p.length for p in pairs}) == 1 else "end"
+    say(f"mapping layers and positions with {method}")
+    common = _common(job.settings) | {"level": "resid"}
+    scores = prepare(job.model, job.scoring, methods=[method], positions=mode, **common).score()[method]
+    labels = scores.positions()
+    shortest = min(pairs, key=lambda p: p.length)
+    texts = [job.model.text_of(i) for i in shortest.clean]
+    return scores, tuple("…" if label == "rest" else texts[int(label)] for label in labels)
+
+
+def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
+    """The first few pairs as text, with the attribution of the metric to their tokens."""
+    from interp.token_attribution import attribute_tokens
+
+    task = job.task.limit(SHOWN_PROMPTS)
+    pairs = task.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
+    say("attributing to the tokens of a few prompts")
+    metrics = {which: logit_differences(job.model, pairs, which) for which in ("clean", "corrupt")}
+    own = next((m for m in job.settings.methods if m in ("relp", "relp-ah", "attnlrp", "cp-lrp", "gim")), "gradient-x-input")
+    by_method = {m: attribute_tokens(job.model, task, method=m) for m in ("integrated-gradients", own)}
+    text = job.model.text_of
+    return tuple(
+        Prompt(
+            tuple(map(text, pair.clean)),
+            tuple(map(text, pair.corrupt)),
+            tuple(map(text, pair.answers)),
+            tuple(map(text, pair.wrong)),
+            float(metrics["clean"][i]),
+            float(metrics["corrupt"][i]),
+            {m: tuple(map(float, found.values[i])) for m, found in by_method.items()},
+        )
+        for i, pair in enumerate(pairs)
+    )
