@@ -93,14 +93,14 @@ class _Run:
         """Edit the residual stream itself, which the skip connection also reads: written in place."""
 
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            x = activation_in(args, kwargs)
-            if site in self.plan.edits:
+            x = value = activation_in(args, kwargs)
+            if site in self.plan.edits or x.ndim != 3:  # a block that flattens: its tensor must depend on what is read
                 value = to_site(x.clone(), at, self.batch, self.layout.n_heads)
-                for edit in self.plan.edits[site]:
+                for edit in self.plan.edits.get(site, ()):
                     value = applied(edit, site, value)
                 x.copy_(from_site(value, at, x))
             if site in self.plan.reads:
-                self.found[site] = x
+                self.found[site] = value
 
         return hook
 
