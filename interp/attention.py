@@ -118,3 +118,8 @@ class _SoftmaxAtTemperature(TorchFunctionMode):
             return (p * (grad - (grad * p).sum(-1, keepdim=True))).to(scores.dtype)
 
         return surrogate(scores, pattern, vjp)
+
+
+def active() -> bool:
+    """Whether a run has reads, edits or rules around attention at this moment."""
+    return _around.get() is not None

@@ -66,7 +66,8 @@ def _from_name(name: str, tokenizer: Any, dtype: str | None, device: str | None)
         model = model.to(torch.device(device)) if device else model
     except RuntimeError as error:
         raise LoadError(f"device {device!r} cannot be used: {_first_line(error)}") from error
-    return HookedModel(model.eval(), tokenizer or _tokenizer(source, local), name=_short(name))
+    folder = source if local else ""
+    return HookedModel(model.eval(), tokenizer or _tokenizer(source, local), name=_short(name), folder=folder)
 
 
 def _folder(name: str) -> Path:

@@ -54,11 +54,12 @@ class HookedModel:
     `run` follows torch's grad mode. Under it gradients reach the reads and edits, never the parameters.
     """
 
-    def __init__(self, model: Any, tokenizer: Any = None, *, name: str = "") -> None:
+    def __init__(self, model: Any, tokenizer: Any = None, *, name: str = "", folder: str = "") -> None:
         if model.training:
             raise LoadError("the model is in training mode, where dropout makes every run different: call model.eval() first.")
         self.hf = model
         self.tokenizer = tokenizer
+        self.folder = folder
         self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
         self.layout, seen = read_layout(model)
         self._calls = seen.calls
@@ -90,8 +91,12 @@ class HookedModel:
         return as_tokens(text, self.tokenizer)
 
     def text_of(self, token: int) -> str:
-        """The text of one token id; the id itself where there is no tokeniser."""
-        return f"<{token}>" if self.tokenizer is None else str(self.tokenizer.decode([token]))
+        """The text of one token id, with its leading space; the id itself where there is no tokeniser."""
+        if self.tokenizer is None:
+            return f"<{token}>"
+        text = str(self.tokenizer.decode([token]))
+        spaced = str(self.tokenizer.convert_ids_to_tokens(token)).startswith(("\u2581", "\u0120"))
+        return " " + text if spaced and not text.startswith(" ") else text
 
     def sites(self) -> list[str]:
         """The kinds of site that this model has."""

@@ -1,0 +1,157 @@
+"""`discover`, `compare` and `report`: check the input, open a run directory, work, write."""
+
+from __future__ import annotations
+
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from circuits import runs, show
+from circuits.pipeline import Prepared, Say, Settings, prepare_run, run_comparison, run_discovery
+from circuits.record import Record
+from circuits.report import render
+from interp.errors import InterpError, TaskError
+from interp.files import write_text
+from interp.model import HookedModel
+from interp.tasks.task import Pair, Task
+
+
+class RunFailed(InterpError):
+    """The input was fine and the run was not; exit code 1."""
+
+    exit_code = 1
+
+
+def run(command: str, options: dict[str, Any], *, methods: Sequence[str], json: bool, quiet: bool) -> None:
+    """One run from options to a written directory. Nothing is written before every option has been checked."""
+    say: Say = (lambda message: None) if quiet else show.say
+    started, created = time.perf_counter(), runs.now()
+    job = _prepare(command, options, methods, say)
+    path = options["out"] or runs.free_name(_stem(command, job))
+    manifest = _manifest(command, options, methods, job) | {"created": created}
+    with runs.open_run(Path(path), manifest, force=options["force"]) as folder:
+        write_text(folder / "config.toml", runs.to_toml(_config(options, methods)))
+        try:
+            found = (run_discovery if command == "discover" else run_comparison)(job, manifest, say)
+        except InterpError as error:
+            raise RunFailed(str(error)) from error
+        manifest |= {"seconds": round(time.perf_counter() - started, 2), "conventions": asdict(found.scores[0].provenance)}
+        found = replace(found, manifest={**manifest, "status": "complete"})
+        runs.save_record(folder, found)
+        write_text(folder / "report.html", render(found))
+        runs.complete(folder, manifest)
+    _print(found, Path(path), json)
+
+
+def _print(found: Record, path: Path, json: bool) -> None:
+    if json:
+        show.as_json(show.record_json(found, str(path)))
+    else:
+        show.record(found, str(path / "report.html"))
+
+
+def _prepare(command: str, options: dict[str, Any], methods: Sequence[str], say: Say) -> Prepared:
+    """Model, task and settings, all checked."""
+    if options["out"] is not None:
+        runs.check_target(options["out"], options["force"])
+    if options["level"] == "resid":
+        raise InterpError("level 'resid' is a map by position; it is part of every report. Choose blocks, heads, neurons or qkv.")
+    say(f"loading {options['model']}")
+    model = load_model(options["model"], options["dtype"], options["device"])
+    task = _task(options, model)
+    names = ("level", "direction", "ablation", "metric", "steps", "quadrature", "batch_size", "seed")
+    settings = Settings(methods=tuple(methods), **{k: options[k] for k in names})
+    if command == "compare":
+        settings = replace(settings, hold_out=False)
+    else:
+        settings = replace(
+            settings, n=options["n"], ranking=_ranking(options), n_random=options["random"], hold_out=options["hold_out"]
+        )
+    return prepare_run(model, task, settings)
+
+
+def _ranking(options: dict[str, Any]) -> str:
+    if options["ranking"] not in ("absolute", "signed"):
+        raise InterpError(f"ranking {options['ranking']!r}: expected absolute or signed.")
+    return str(options["ranking"])
+
+
+def load_model(name: str, dtype: str | None, device: str | None) -> HookedModel:
+    """A model for the command line: quiet, and by name only."""
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    import interp
+
+    return interp.load(name, dtype=dtype, device=device)
+
+
+def _task(options: dict[str, Any], model: HookedModel) -> Task:
+    from interp.tasks.find import task
+
+    if options["pair"] is None:
+        if options["answer"] or options["wrong"]:
+            raise TaskError("--answer and --wrong belong to --pair CLEAN CORRUPT.")
+        return task(options["task"], model, n=options["limit"], **_seeded(options))
+    if not options["answer"] or not options["wrong"]:
+        raise TaskError("--pair needs --answer and --wrong: the token right after the clean prompt, and after the corrupt one.")
+    clean, corrupt = options["pair"]
+    return Task("pair", (Pair(clean, corrupt, (options["answer"],), (options["wrong"],)),), "one pair from the command line")
+
+
+def _seeded(options: dict[str, Any]) -> dict[str, int]:
+    """The seed reaches built-in tasks; files have none."""
+    return {"seed": options["seed"]}
+
+
+def _stem(command: str, job: Prepared) -> str:
+    method = job.settings.methods[0] if command == "discover" else "compare"
+    return "-".join((job.model.name.replace("/", "_").replace(":", "_"), job.task.name, method, job.settings.level))
+
+
+def _config(options: dict[str, Any], methods: Sequence[str]) -> dict[str, Any]:
+    plain = {k: v for k, v in options.items() if k not in ("out", "force")}
+    return {**plain, "methods": list(methods), "pair": list(plain["pair"]) if plain["pair"] else None}
+
+
+def _manifest(command: str, options: dict[str, Any], methods: Sequence[str], job: Prepared) -> dict[str, Any]:
+    import torch
+
+    model = job.model
+    folder = Path(model.folder) if model.folder else None
+    return {
+        "command": " ".join(["circuits", *sys.argv[1:]]),
+        "job": command,
+        "options": _config(options, methods),
+        "model": {
+            "name": model.name,
+            "architecture": type(model.hf).__name__,
+            "dtype": str(model.dtype),
+            "device": str(model.device),
+            "attention": str(model.hf.config._attn_implementation),
+            "commit": getattr(model.hf.config, "_commit_hash", None),
+            "files": runs.file_hashes(folder) if folder else {},
+        },
+        "task": {
+            "name": job.task.name,
+            "source": job.task.source,
+            "pairs": len(job.task),
+            "scored": len(job.scoring),
+            "evaluated": len(job.evaluation),
+            "held_out": job.held_out,
+        },
+        "seeds": {"seed": job.settings.seed},
+        "versions": runs.versions(),
+        "machine": {"system": platform.system(), "processor": platform.machine(), "threads": torch.get_num_threads()},
+    }
+
+
+def render_again(directory: Path) -> Path:
+    """report.html of a complete run, from its files alone."""
+    found = runs.load_record(directory)
+    write_text(directory / "report.html", render(found))
+    return directory / "report.html"

@@ -1,0 +1,85 @@
+"""What the command line prints: tables and sentences on a terminal, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from circuits.record import Record
+from circuits.report import finding
+from interp.oracle import Agreement, Row
+
+out = Console()
+err = Console(stderr=True)
+
+
+def say(message: str) -> None:
+    """One line about what is going on, on standard error."""
+    style = "bold yellow" if message.startswith("WARNING") else "dim"
+    err.print(escape(message), style=style, highlight=False)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on standard output."""
+    grid = Table(title=title, title_justify="left")
+    for name in columns:
+        grid.add_column(name, overflow="fold")
+    for row in rows:
+        grid.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
+    out.print(grid)
+
+
+def record(found: Record, where: str) -> None:
+    """The finding, the top of the ranking, agreement, and where the report is."""
+    out.print(escape(finding(found)), highlight=False)
+    scores = found.scores[0]
+    inside = {n.name for n in found.circuit.nodes} if found.circuit else set()
+    order = scores.rank()[:10]
+    rows = [
+        (scores.nodes[i].name, f"{scores.mean[i]:+.4f}", f"{scores.stderr[i]:.4f}", "yes" if scores.nodes[i].name in inside else "")
+        for i in order
+    ]
+    table(f"top components by {scores.provenance.method} ({scores.provenance.unit})", ("node", "score", "std. error", "in circuit"), rows)
+    if found.agreements:
+        agreements(found.agreements)
+    out.print(f"report: {escape(where)}", highlight=False)
+
+
+def agreements(found: Sequence[Agreement]) -> None:
+    """Agreement with exact patching, a row per method and kind."""
+    columns = ("method", "kind", "n", "Pearson", "95 % interval", "Spearman", "same sign", "top-k overlap")
+    table("agreement with exact patching", columns, (_agreement_row(a.method, row) for a in found for row in a.rows))
+
+
+def _agreement_row(method: str, row: Row) -> tuple[object, ...]:
+    interval = f"[{row.pearson_ci[0]:.3f}, {row.pearson_ci[1]:.3f}]" if row.pearson_ci else "few nodes"
+    pearson, spearman = (f"{v:.3f}" if v is not None else "-" for v in (row.pearson, row.spearman))
+    return (method, row.kind, row.n, pearson, interval, spearman, f"{row.sign:.2f}", f"{row.top_k:.2f} (k={row.k})")
+
+
+def record_json(found: Record, where: str) -> dict[str, Any]:
+    """A run as plain data for `--json`."""
+    from dataclasses import asdict
+
+    return {
+        "finding": finding(found),
+        "directory": where,
+        "accuracy": dict(found.accuracy),
+        "agreement": {
+            a.method: {"exact": a.sampled, "n_pairs": a.n_pairs, **{row.kind: asdict(row) for row in a.rows}} for a in found.agreements
+        },
+        "scores": {s.provenance.method: dict(s.top(25)) for s in found.scores},
+        "conventions": asdict(found.scores[0].provenance),
+        "circuit": [n.name for n in found.circuit.nodes] if found.circuit else None,
+        "evaluation": found.evaluation.to_dict() if found.evaluation else None,
+    }
+
+
+def as_json(data: object) -> None:
+    """Plain JSON on standard output, nothing else."""
+    out.file.write(json.dumps(data, indent=1) + "\n")
