@@ -55,7 +55,7 @@ def _check(model: Any, length: int, max_new_tokens: int, temperature: float) -> 
     if max_new_tokens < 1:
         raise InterpError(f"max_new_tokens={max_new_tokens}: expected 1 or more.")
     if not temperature > 0:
-        raise InterpError(f"temperature={temperature}: expected above 0; for the most probable token leave do_sample off.")
+        raise InterpError(f"temperature={temperature}: expected above 0 (greedy is do_sample=False).")
     limit = getattr(model.hf.config, "max_position_embeddings", None)
     if limit is not None and length + max_new_tokens > limit + 1:
         raise InterpError(
