@@ -38,7 +38,9 @@ def gpt2_small_random() -> HookedModel:
     return HookedModel(model.eval(), name=GPT2_SMALL)
 
 
-def bench(model: HookedModel, methods: Sequence[str], level: str, *, batch: int, length: int, repeats: int) -> list[Measurement]:
+def bench(
+    model: HookedModel, methods: Sequence[str], level: str, *, batch: int, length: int, repeats: int
+) -> list[Measurement]:
     """Time each method on one batch of random prompts against 2 forwards + 1 backward of the plain model.
 
     The plain model: parameters frozen, gradient to the embeddings only, full logits, its own attention
@@ -77,7 +79,9 @@ def _random_task(model: HookedModel, batch: int, length: int) -> Task:
 def _plain(model: HookedModel, task: Task) -> None:
     """One forward on the source, one forward and backward on the base, of the bare model."""
     pairs = task.tokenize(None, model.layout.d_vocab)
-    clean, corrupt = (torch.tensor([getattr(p, side) for p in pairs], device=model.device) for side in ("clean", "corrupt"))
+    clean, corrupt = (
+        torch.tensor([getattr(p, side) for p in pairs], device=model.device) for side in ("clean", "corrupt")
+    )
     frozen = [p for p in model.hf.parameters() if p.requires_grad]
     for p in frozen:
         p.requires_grad_(False)

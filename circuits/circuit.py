@@ -41,7 +41,9 @@ class Circuit:
         if len(set(self.nodes)) != len(self.nodes):
             raise CircuitError("a node is in the circuit twice.")
         if odd := [n.name for n in self.nodes if n.kind in ALWAYS or n.position is not None]:
-            raise CircuitError(f"{odd[0]} cannot be listed: the embedding is in every circuit, and nodes have no position.")
+            raise CircuitError(
+                f"{odd[0]} cannot be listed: the embedding is in every circuit, and nodes have no position."
+            )
 
     def __len__(self) -> int:
         return len(self.nodes)

@@ -22,13 +22,21 @@ app = typer.Typer(
 
 Model = Annotated[str, typer.Option(help="'demo', a Hugging Face folder, or a hub id written hf:ORG/NAME")]
 TaskName = Annotated[str, typer.Option(help="a built-in task (see: circuits tasks) or a .json, .jsonl or .csv file")]
-Limit = Annotated[int | None, typer.Option(help="use the first so many pairs [default: all of a file, 100 of a built-in task]")]
+Limit = Annotated[
+    int | None, typer.Option(help="use the first so many pairs [default: all of a file, 100 of a built-in task]")
+]
 Level = Annotated[str, typer.Option(help="blocks, heads, neurons (circuits), or qkv (a map)")]
-Direction = Annotated[str | None, typer.Option(help="denoise (clean into corrupt) or noise [default: denoise for counterfactual]")]
+Direction = Annotated[
+    str | None, typer.Option(help="denoise (clean into corrupt) or noise [default: denoise for counterfactual]")
+]
 Ablation = Annotated[str, typer.Option(help="counterfactual, mean, zero or resample")]
-MetricName = Annotated[str, typer.Option(help="logit_diff, normalized_logit_diff, log_prob, cross_entropy, kl_source, ...")]
+MetricName = Annotated[
+    str, typer.Option(help="logit_diff, normalized_logit_diff, log_prob, cross_entropy, kl_source, ...")
+]
 Steps = Annotated[int | None, typer.Option(help="integration steps of IG methods [default: 8]")]
-Quadrature = Annotated[str | None, typer.Option(help="midpoint, gauss-legendre, trapezoid, left or right [default: midpoint]")]
+Quadrature = Annotated[
+    str | None, typer.Option(help="midpoint, gauss-legendre, trapezoid, left or right [default: midpoint]")
+]
 BatchSize = Annotated[int | None, typer.Option(help="prompts per batch [default: by memory]")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float64, bfloat16 or float16 [default: the checkpoint's]")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: cpu]")]
@@ -159,7 +167,10 @@ def methods() -> None:
 
 
 @app.command()
-def sites(model: Model = "demo", rules: Annotated[str | None, typer.Option(help="also show the coverage of this preset")] = None) -> None:
+def sites(
+    model: Model = "demo",
+    rules: Annotated[str | None, typer.Option(help="also show the coverage of this preset")] = None,
+) -> None:
     """The sites that a model has, those it lacks and why; with --rules, what each module does in the backward pass."""
     from circuits import listings
 

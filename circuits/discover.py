@@ -14,7 +14,9 @@ def ranked(scores: Scores, ranking: Ranking = "absolute") -> list[int]:
     """
     level, positions = scores.provenance.level, scores.provenance.positions
     if level not in CIRCUIT_LEVELS:
-        raise CircuitError(f"level {level!r} is a map, not a set of parts: circuits exist for {', '.join(CIRCUIT_LEVELS)}.")
+        raise CircuitError(
+            f"level {level!r} is a map, not a set of parts: circuits exist for {', '.join(CIRCUIT_LEVELS)}."
+        )
     if positions != "all":
         raise CircuitError(f"scores with positions={positions!r} are a map; make a circuit from positions='all'.")
     return [int(i) for i in scores.rank(ranking) if scores.nodes[i].kind not in ALWAYS]
@@ -50,4 +52,6 @@ def discover(
         keep = order[: n if n is not None else -int(-(fraction or 0) * len(order) // 1)]
     p = scores.provenance
     how = ", ".join(f"{k}={v:g}" for k, v in given.items())
-    return Circuit(tuple(scores.nodes[i] for i in keep), p.level, p.model, p.task, p.method, f"{how}, {ranking} ranking")
+    return Circuit(
+        tuple(scores.nodes[i] for i in keep), p.level, p.model, p.task, p.method, f"{how}, {ranking} ranking"
+    )

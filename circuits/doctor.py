@@ -53,10 +53,18 @@ def _combinations() -> list[Finding]:
     found = []
     if lens and sae:
         bad = int(lens.split(".")[0]) >= 4
-        found.append(Finding("transformer-lens with sae-lens", not bad, f"{lens} with {sae}" + ("; sae-lens 6.54 needs transformer-lens 3" if bad else "")))
+        found.append(
+            Finding(
+                "transformer-lens with sae-lens",
+                not bad,
+                f"{lens} with {sae}" + ("; sae-lens 6.54 needs transformer-lens 3" if bad else ""),
+            )
+        )
     if sae and tuple(map(int, sae.split(".")[:2])) < (6, 54):
         found.append(Finding("sae-lens", False, f"{sae} fails at import with current packages; 6.54 or newer works"))
     for name in ("zennit", "lxt"):
         if have := _version(name):
-            found.append(Finding(name, vision is None, f"{have} pulls torchvision, which can replace torch by another build"))
+            found.append(
+                Finding(name, vision is None, f"{have} pulls torchvision, which can replace torch by another build")
+            )
     return found

@@ -72,7 +72,9 @@ def _order(circuit: Circuit, scores: Scores | None) -> list[Node]:
 class _Plan:
     """The node sets to run: full, empty, the circuit, its complement, and per size a prefix with its random twins."""
 
-    def __init__(self, circuit: Circuit, everything: Sequence[Node], curve: dict[int, tuple[NodeSet, list[NodeSet]]]) -> None:
+    def __init__(
+        self, circuit: Circuit, everything: Sequence[Node], curve: dict[int, tuple[NodeSet, list[NodeSet]]]
+    ) -> None:
         self.full, self.empty = frozenset(everything), frozenset[Node]()
         self.circuit = frozenset(circuit.nodes)
         self.complement = self.full - self.circuit
@@ -86,7 +88,12 @@ class _Plan:
 
 
 def _plan(
-    circuit: Circuit, order: Sequence[Node], everything: Sequence[Node], sizes: Sequence[int] | None, n_random: int, seed: int
+    circuit: Circuit,
+    order: Sequence[Node],
+    everything: Sequence[Node],
+    sizes: Sequence[int] | None,
+    n_random: int,
+    seed: int,
 ) -> _Plan:
     rng = random.Random(seed)
     wanted = sorted({*(sizes if sizes is not None else _default_sizes(len(order))), len(circuit)})
@@ -119,7 +126,14 @@ class _Runner:
     """Runs node sets on a task: everything outside a set is ablated."""
 
     def __init__(
-        self, model: Any, task: Task, found: list[Group], ablation: str, metric: Metric, seed: int, batch_size: int | None
+        self,
+        model: Any,
+        task: Task,
+        found: list[Group],
+        ablation: str,
+        metric: Metric,
+        seed: int,
+        batch_size: int | None,
     ) -> None:
         self.model, self.groups, self.metric = model, found, metric
         self.pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
@@ -143,7 +157,9 @@ class _Runner:
 
     def _batch(self, index: list[int]) -> Batch:
         partners = [self.pairs[self.ablation.partners[i]] for i in index] if self.ablation.partners else []
-        return Batch(self.model, self.groups, [self.pairs[i] for i in index], self.metric, "noise", self.ablation, partners)
+        return Batch(
+            self.model, self.groups, [self.pairs[i] for i in index], self.metric, "noise", self.ablation, partners
+        )
 
     def _edits(self, batch: Batch, nodes: NodeSet) -> list[Edit]:
         """Ablate every unit that is not in `nodes`; a group that is all inside is left alone."""

@@ -39,7 +39,10 @@ def run(command: str, options: dict[str, Any], *, methods: Sequence[str], json: 
             found = (run_discovery if command == "discover" else run_comparison)(job, manifest, say)
         except InterpError as error:
             raise RunFailed(str(error)) from error
-        manifest |= {"seconds": round(time.perf_counter() - started, 2), "conventions": asdict(found.scores[0].provenance)}
+        manifest |= {
+            "seconds": round(time.perf_counter() - started, 2),
+            "conventions": asdict(found.scores[0].provenance),
+        }
         found = replace(found, manifest={**manifest, "status": "complete"})
         runs.save_record(folder, found)
         write_text(folder / "report.html", render(found))
@@ -59,7 +62,9 @@ def _prepare(command: str, options: dict[str, Any], methods: Sequence[str], say:
     if options["out"] is not None:
         runs.check_target(options["out"], options["force"])
     if options["level"] == "resid":
-        raise InterpError("level 'resid' is a map by position; it is part of every report. Choose blocks, heads, neurons or qkv.")
+        raise InterpError(
+            "level 'resid' is a map by position; it is part of every report. Choose blocks, heads, neurons or qkv."
+        )
     say(f"loading {options['model']}")
     model = load_model(options["model"], options["dtype"], options["device"])
     task = _task(options, model)
@@ -69,7 +74,11 @@ def _prepare(command: str, options: dict[str, Any], methods: Sequence[str], say:
         settings = replace(settings, hold_out=False)
     else:
         settings = replace(
-            settings, n=options["n"], ranking=_ranking(options), n_random=options["random"], hold_out=options["hold_out"]
+            settings,
+            n=options["n"],
+            ranking=_ranking(options),
+            n_random=options["random"],
+            hold_out=options["hold_out"],
         )
     return prepare_run(model, task, settings)
 
@@ -85,9 +94,9 @@ def load_model(name: str, dtype: str | None, device: str | None) -> HookedModel:
     import warnings
 
     warnings.filterwarnings("ignore")
-    import interp
+    from interp.loading import load
 
-    return interp.load(name, dtype=dtype, device=device)
+    return load(name, dtype=dtype, device=device)
 
 
 def _task(options: dict[str, Any], model: HookedModel) -> Task:
@@ -98,9 +107,13 @@ def _task(options: dict[str, Any], model: HookedModel) -> Task:
             raise TaskError("--answer and --wrong belong to --pair CLEAN CORRUPT.")
         return task(options["task"], model, n=options["limit"], **_seeded(options))
     if not options["answer"] or not options["wrong"]:
-        raise TaskError("--pair needs --answer and --wrong: the token right after the clean prompt, and after the corrupt one.")
+        raise TaskError(
+            "--pair needs --answer and --wrong: the token right after the clean prompt, and after the corrupt one."
+        )
     clean, corrupt = options["pair"]
-    return Task("pair", (Pair(clean, corrupt, (options["answer"],), (options["wrong"],)),), "one pair from the command line")
+    return Task(
+        "pair", (Pair(clean, corrupt, (options["answer"],), (options["wrong"],)),), "one pair from the command line"
+    )
 
 
 def _seeded(options: dict[str, Any]) -> dict[str, int]:

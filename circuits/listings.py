@@ -26,7 +26,9 @@ def tasks() -> None:
     """The built-in tasks with their descriptions."""
     from interp.tasks import builtin
 
-    show.table("built-in tasks", ("--task", "what"), [(name, builtin.describe(name).description) for name in builtin.names()])
+    show.table(
+        "built-in tasks", ("--task", "what"), [(name, builtin.describe(name).description) for name in builtin.names()]
+    )
     show.out.print("or a .json, .jsonl or .csv file with clean, corrupt, answer, wrong")
 
 
@@ -35,7 +37,11 @@ def methods() -> None:
     from interp.attribution import METHODS
 
     rows = [(m.name, m.formula, m.cost, m.rules.describe(), m.paper) for m in METHODS.values()]
-    show.table("methods (F, B: one forward, one backward over the data)", ("--method", "score", "cost", "rules", "source"), rows)
+    show.table(
+        "methods (F, B: one forward, one backward over the data)",
+        ("--method", "score", "cost", "rules", "source"),
+        rows,
+    )
 
 
 def sites(name: str, rules: str | None) -> None:

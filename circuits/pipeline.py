@@ -100,7 +100,9 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     say(f"scoring {settings.level} with {', '.join(settings.methods)} on {len(job.scoring)} pairs")
     scores = tuple(job.request.score().values())
     exact, sampled = exact_scores(job, scores, say)
-    agreements = tuple(agreement(s, exact, seed=settings.seed, sampled=sampled) for s in scores if not s.provenance.exact)
+    agreements = tuple(
+        agreement(s, exact, seed=settings.seed, sampled=sampled) for s in scores if not s.provenance.exact
+    )
     circuit = evaluation = None
     if settings.level in CIRCUIT_LEVELS:
         size = settings.n or min(DEFAULT_SIZE, sum(node.kind != "embed" for node in scores[0].nodes))
@@ -158,7 +160,10 @@ def _sample(scores: Sequence[Scores], seed: int) -> tuple[list[str], str]:
         members = [node.name for node in scores[0].nodes if node.kind == kind]
         chosen |= set(rng.sample(members, min(SAMPLE, len(members))))
     total = len(scores[0].nodes)
-    return sorted(chosen), f"{len(chosen)} of {total} nodes: the top {SAMPLE} of each ranking and {SAMPLE} random ones of each kind, seed {seed}"
+    return (
+        sorted(chosen),
+        f"{len(chosen)} of {total} nodes: the top {SAMPLE} of each ranking and {SAMPLE} random ones of each kind, seed {seed}",
+    )
 
 
 def measure_accuracy(model: Any, task: Task, say: Say) -> dict[str, float]:
@@ -205,7 +210,7 @@ def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
     labels = scores.positions()
     shortest = min(pairs, key=lambda p: p.length)
     texts = [job.model.text_of(i) for i in shortest.clean]
-    return scores, tuple("…" if label == "rest" else texts[int(label)] for label in labels)
+    return scores, tuple(texts[label] if isinstance(label, int) else "…" for label in labels)
 
 
 def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
@@ -216,7 +221,9 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
     pairs = task.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
     say("attributing to the tokens of a few prompts")
     metrics = {which: logit_differences(job.model, pairs, which) for which in ("clean", "corrupt")}
-    own = next((m for m in job.settings.methods if m in ("relp", "relp-ah", "attnlrp", "cp-lrp", "gim")), "gradient-x-input")
+    own = next(
+        (m for m in job.settings.methods if m in ("relp", "relp-ah", "attnlrp", "cp-lrp", "gim")), "gradient-x-input"
+    )
     by_method = {m: attribute_tokens(job.model, task, method=m) for m in ("integrated-gradients", own)}
     text = job.model.text_of
     return tuple(

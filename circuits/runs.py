@@ -1,9 +1,9 @@
 """Run directories: created before the work, complete only after it, never overwritten unasked.
 
-    manifest.json   status (running, complete, failed), command, versions, seeds, model file hashes, conventions
-    config.toml     the options of the run
-    scores.parquet  (scores-METHOD.parquet for every further method), exact.parquet, position_map.parquet
-    circuit.json, evaluation.json, agreement.json, prompts.json, report.html
+manifest.json   status (running, complete, failed), command, versions, seeds, model file hashes, conventions
+config.toml     the options of the run
+scores.parquet  (scores-METHOD.parquet for every further method), exact.parquet, position_map.parquet
+circuit.json, evaluation.json, agreement.json, prompts.json, report.html
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ def open_run(path: Path, manifest: Mapping[str, Any], *, force: bool = False) ->
             shutil.rmtree(path)
             aside.rename(path)
         else:
-            _write_manifest(path, {**read_manifest(path), "status": "failed", "error": f"{type(error).__name__}: {error}"})
+            _write_manifest(
+                path, {**read_manifest(path), "status": "failed", "error": f"{type(error).__name__}: {error}"}
+            )
         raise
     if aside is not None:
         shutil.rmtree(aside)

@@ -41,10 +41,19 @@ def record(found: Record, where: str) -> None:
     inside = {n.name for n in found.circuit.nodes} if found.circuit else set()
     order = scores.rank()[:10]
     rows = [
-        (scores.nodes[i].name, f"{scores.mean[i]:+.4f}", f"{scores.stderr[i]:.4f}", "yes" if scores.nodes[i].name in inside else "")
+        (
+            scores.nodes[i].name,
+            f"{scores.mean[i]:+.4f}",
+            f"{scores.stderr[i]:.4f}",
+            "yes" if scores.nodes[i].name in inside else "",
+        )
         for i in order
     ]
-    table(f"top components by {scores.provenance.method} ({scores.provenance.unit})", ("node", "score", "std. error", "in circuit"), rows)
+    table(
+        f"top components by {scores.provenance.method} ({scores.provenance.unit})",
+        ("node", "score", "std. error", "in circuit"),
+        rows,
+    )
     if found.agreements:
         agreements(found.agreements)
     out.print(f"report: {escape(where)}", highlight=False)
@@ -71,7 +80,8 @@ def record_json(found: Record, where: str) -> dict[str, Any]:
         "directory": where,
         "accuracy": dict(found.accuracy),
         "agreement": {
-            a.method: {"exact": a.sampled, "n_pairs": a.n_pairs, **{row.kind: asdict(row) for row in a.rows}} for a in found.agreements
+            a.method: {"exact": a.sampled, "n_pairs": a.n_pairs, **{row.kind: asdict(row) for row in a.rows}}
+            for a in found.agreements
         },
         "scores": {s.provenance.method: dict(s.top(25)) for s in found.scores},
         "conventions": asdict(found.scores[0].provenance),

@@ -63,7 +63,11 @@ def _parity(model: HookedModel, tokens: torch.Tensor) -> Check:
     same = torch.equal(ours, _plain(model, {"input_ids": tokens}, eager=True))
     own = torch.equal(plain, _plain(model, {"input_ids": tokens}, eager=False))
     missing = ", ".join(model.missing_sites()) or "none"
-    return Check("parity", same and own, f"logits with every site read equal the plain model's bit for bit; sites missing: {missing}")
+    return Check(
+        "parity",
+        same and own,
+        f"logits with every site read equal the plain model's bit for bit; sites missing: {missing}",
+    )
 
 
 def _presets(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
@@ -98,7 +102,11 @@ def _padding(model: HookedModel) -> Check:
             last = logits[torch.arange(len(prompts), device=logits.device), tokens.last()].double()
             gaps.append(float((last - alone).abs().max() / alone.abs().max()))
     limit = 1e-5 if model.dtype in (torch.float32, torch.float64) else 5e-2
-    return Check("padding", max(gaps) <= limit, f"largest relative gap to no padding: left {gaps[0]:.1e}, right {gaps[1]:.1e}, limit {limit:.0e}")
+    return Check(
+        "padding",
+        max(gaps) <= limit,
+        f"largest relative gap to no padding: left {gaps[0]:.1e}, right {gaps[1]:.1e}, limit {limit:.0e}",
+    )
 
 
 def _conservation(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
@@ -111,7 +119,11 @@ def _conservation(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
         top = run.logits[:, -1].max(-1).values
         (coefficient,) = torch.autograd.grad(top.sum(), [run["embed"]])
         share = (coefficient * run["embed"]).double().sum() / top.double().sum()
-        yield Check(f"conservation {name}", None, f"relevance at the embedding over the top logit: {share:.4f} (1 for relp-ah without biases)")
+        yield Check(
+            f"conservation {name}",
+            None,
+            f"relevance at the embedding over the top logit: {share:.4f} (1 for relp-ah without biases)",
+        )
 
 
 def _failure_leaves_nothing(model: HookedModel, tokens: torch.Tensor) -> Check:

@@ -52,18 +52,54 @@ _PUBLIC = {
     "InterpError": "interp.errors",
 }
 
-__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - names, resolved below
+__all__ = [
+    "ATTNLRP",
+    "CP_LRP",
+    "GIM",
+    "GRADIENT",
+    "METRICS",
+    "RELP",
+    "RELP_AH",
+    "Agreement",
+    "AttentionRule",
+    "Edit",
+    "HookedModel",
+    "InterpError",
+    "Metric",
+    "Pair",
+    "Rules",
+    "Run",
+    "Scores",
+    "Site",
+    "Task",
+    "Tokens",
+    "__version__",
+    "add",
+    "agreement",
+    "attribute",
+    "attribute_all",
+    "attribute_tokens",
+    "collect",
+    "direct_logit_attribution",
+    "load",
+    "load_task",
+    "logit_lens",
+    "methods",
+    "patch",
+    "task",
+    "zero",
+]
 
 if TYPE_CHECKING:
-    from interp.oracle import Agreement, agreement
-    from interp.attribution import attribute, attribute_all, methods
     from interp.activations import collect
+    from interp.attribution import attribute, attribute_all, methods
     from interp.edits import Edit, add, patch, zero
     from interp.errors import InterpError
     from interp.lens import direct_logit_attribution, logit_lens
     from interp.loading import load
     from interp.metrics import METRICS, Metric
     from interp.model import HookedModel, Run
+    from interp.oracle import Agreement, agreement
     from interp.rules import ATTNLRP, CP_LRP, GIM, GRADIENT, RELP, RELP_AH, AttentionRule, Rules
     from interp.scores import Scores
     from interp.sites import Site

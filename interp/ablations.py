@@ -58,11 +58,15 @@ def check_direction(kind: str, direction: str | None) -> Direction:
     if direction not in ("denoise", "noise"):
         raise MethodError(unknown("direction", direction, ("denoise", "noise")))
     if direction == "denoise" and kind != "counterfactual":
-        raise MethodError(f"direction 'denoise' puts clean values into a corrupt run; {kind} ablation has no such values. Use 'noise'.")
+        raise MethodError(
+            f"direction 'denoise' puts clean values into a corrupt run; {kind} ablation has no such values. Use 'noise'."
+        )
     return direction  # type: ignore[return-value]
 
 
-def make_ablation(kind: Kind, model: Any, pairs: Sequence[TokenPair], sites: Sequence[Site], seed: int, batch_size: int) -> Ablation:
+def make_ablation(
+    kind: Kind, model: Any, pairs: Sequence[TokenPair], sites: Sequence[Site], seed: int, batch_size: int
+) -> Ablation:
     """The ablation for a data set: partners drawn, or means taken over the clean prompts."""
     if kind == "resample":
         return Ablation(kind, partners=_derange([pair.length for pair in pairs], seed))
@@ -77,7 +81,9 @@ def _derange(lengths: Sequence[int], seed: int) -> list[int]:
     for i, length in enumerate(lengths):
         by_length[length].append(i)
     if alone := [length for length, members in by_length.items() if len(members) == 1]:
-        raise TaskError(f"resample ablation needs two prompts of every length; only one has {alone[0]} tokens. Use another ablation.")
+        raise TaskError(
+            f"resample ablation needs two prompts of every length; only one has {alone[0]} tokens. Use another ablation."
+        )
     rng, partners = random.Random(seed), [0] * len(lengths)
     for members in by_length.values():
         rng.shuffle(members)

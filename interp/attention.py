@@ -49,7 +49,9 @@ def _eager(module: nn.Module) -> Native:
         eager = getattr(sys.modules.get(cls.__module__), "eager_attention_forward", None)
         if eager is not None:
             return eager  # type: ignore[no-any-return]
-    raise LayoutError(f"{type(module).__name__} uses AttentionInterface but its module defines no eager_attention_forward.")
+    raise LayoutError(
+        f"{type(module).__name__} uses AttentionInterface but its module defines no eager_attention_forward."
+    )
 
 
 @contextmanager
@@ -88,7 +90,9 @@ def ruled(native: Native, qk: float, v: float, temperature: float) -> Native:
         with _SoftmaxAtTemperature(temperature) as mode:
             out = native(query, key, value)
         if not mode.seen:
-            raise LayoutError("the softmax of this architecture's attention could not be found, so `gim` has no meaning.")
+            raise LayoutError(
+                "the softmax of this architecture's attention could not be found, so `gim` has no meaning."
+            )
         return out
 
     return run

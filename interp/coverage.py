@@ -130,7 +130,13 @@ def _block_rows(block: BlockLayout, layout: Layout, rules: Rules) -> list[Row]:
     rows = []
     if block.act is None:
         touched = rules.act != "gradient" or rules.gate != 1.0
-        rows.append(Row(block.paths.mlp, "MLP without a single activation (experts, router)", "unsupported" if touched else "plain gradient"))
+        rows.append(
+            Row(
+                block.paths.mlp,
+                "MLP without a single activation (experts, router)",
+                "unsupported" if touched else "plain gradient",
+            )
+        )
     elif block.gated:
         rule = {0.5: "half rule", 0.0: "gate detached", 1.0: ""}[rules.gate]
         rows.append(_row(block.paths.mlp, "gated product", rules.gate != 1.0, rule))

@@ -30,7 +30,9 @@ def patch(site: SiteLike, value: Tensor, *, heads: Index | None = None, position
     return Edit(site, _on_part(heads, positions, lambda part: value.to(part).expand_as(part)))
 
 
-def add(site: SiteLike, vector: Tensor, *, scale: float = 1.0, heads: Index | None = None, positions: Index | None = None) -> Edit:
+def add(
+    site: SiteLike, vector: Tensor, *, scale: float = 1.0, heads: Index | None = None, positions: Index | None = None
+) -> Edit:
     """Steer: add `scale * vector` (broadcast over batch and positions)."""
     return Edit(site, _on_part(heads, positions, lambda part: part + scale * vector.to(part)))
 

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
 from interp.errors import LayoutError
 
 
@@ -86,7 +84,7 @@ class Layout:
     attention_function: bool
 
 
-def model_paths(model: nn.Module) -> ModelPaths:
+def model_paths(model: Any) -> ModelPaths:
     """The module paths of `model` from transformer-lens' adapter for its architecture.
 
     Raises: LayoutError for an architecture that transformer-lens does not map, or without the parts of a decoder.
@@ -94,7 +92,7 @@ def model_paths(model: nn.Module) -> ModelPaths:
     components = _components(model)
     try:
         blocks = components["blocks"]
-        n_layers = len(model.get_submodule(blocks.name))
+        n_layers = sum(1 for _ in model.get_submodule(blocks.name).children())
         paths = tuple(_block_paths(f"{blocks.name}.{i}", blocks.submodules) for i in range(n_layers))
         found = ModelPaths(paths, components["ln_final"].name, components["unembed"].name, "rotary_emb" in components)
     except (KeyError, AttributeError) as error:
@@ -106,11 +104,13 @@ def model_paths(model: nn.Module) -> ModelPaths:
         try:
             model.get_submodule(path)
         except AttributeError as error:
-            raise LayoutError(f"{type(model).__name__}: module {path!r}, named by transformer-lens, is missing.") from error
+            raise LayoutError(
+                f"{type(model).__name__}: module {path!r}, named by transformer-lens, is missing."
+            ) from error
     return found
 
 
-def _components(model: nn.Module) -> dict[str, Any]:
+def _components(model: Any) -> dict[str, Any]:
     """The adapter's component mapping. Building it touches no module of the model."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

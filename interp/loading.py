@@ -36,9 +36,13 @@ def load(x: Any, *, tokenizer: Any = None, dtype: str | None = None, device: str
     from transformers import PreTrainedModel
 
     if not isinstance(x, PreTrainedModel):
-        raise LoadError(f"{type(x).__name__} given; expected 'demo', a folder, 'hf:ORG/NAME' or a Hugging Face PreTrainedModel.")
+        raise LoadError(
+            f"{type(x).__name__} given; expected 'demo', a folder, 'hf:ORG/NAME' or a Hugging Face PreTrainedModel."
+        )
     if dtype is not None or device is not None:
-        raise LoadError("dtype and device belong to models loaded by name; move a model in memory yourself (model.to(...)).")
+        raise LoadError(
+            "dtype and device belong to models loaded by name; move a model in memory yourself (model.to(...))."
+        )
     return HookedModel(x, tokenizer)
 
 
@@ -78,7 +82,9 @@ def _folder(name: str) -> Path:
         return path()
     folder = Path(name)
     if not folder.is_dir():
-        raise LoadError(f"model {name!r} is no folder. Expected 'demo', a Hugging Face folder, or a hub id written 'hf:ORG/NAME'.")
+        raise LoadError(
+            f"model {name!r} is no folder. Expected 'demo', a Hugging Face folder, or a hub id written 'hf:ORG/NAME'."
+        )
     if not (folder / "config.json").is_file():
         raise LoadError(f"folder {name!r} has no config.json; expected a Hugging Face model folder.")
     return folder

@@ -56,9 +56,13 @@ class Metric:
         """The value per example, in float32 or better. Raises: MetricError where it is not finite or misshapen."""
         value = self.function(logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits, targets)
         if value.shape != logits.shape[:1]:
-            raise MetricError(f"metric {self.name!r} gave shape {tuple(value.shape)}; expected one number per example ({logits.shape[0]},).")
+            raise MetricError(
+                f"metric {self.name!r} gave shape {tuple(value.shape)}; expected one number per example ({logits.shape[0]},)."
+            )
         if not bool(torch.isfinite(value).all()):
-            raise MetricError(f"metric {self.name!r} is not finite on example {int((~torch.isfinite(value)).nonzero()[0])} of the batch.")
+            raise MetricError(
+                f"metric {self.name!r} is not finite on example {int((~torch.isfinite(value)).nonzero()[0])} of the batch."
+            )
         return value
 
     def importance_sign(self, direction: Direction) -> int:
@@ -96,15 +100,55 @@ METRICS: Final = {
     m.name: m
     for m in (
         Metric("logit_diff", _logit_diff, "logits", "mean logit of the answers minus mean logit of the wrong ones"),
-        Metric("normalized_logit_diff", _logit_diff, "fraction of clean - corrupt", "logit difference, 0 at corrupt and 1 at clean", normalised=True),
+        Metric(
+            "normalized_logit_diff",
+            _logit_diff,
+            "fraction of clean - corrupt",
+            "logit difference, 0 at corrupt and 1 at clean",
+            normalised=True,
+        ),
         Metric("log_prob", _log_prob, "nats", "log-probability of the answers together"),
-        Metric("cross_entropy", lambda x, t: -_log_prob(x, t), "nats", "minus the log-probability of the answers", higher_is_better=False),
-        Metric("kl_source", lambda x, t: _kl(x, _reference(t.source, "source")), "nats", "KL(source run || this run)", False, "source"),
-        Metric("l2_source", lambda x, t: _l2(x, _reference(t.source, "source")), "logits squared", "squared distance of the logits to the source run", False, "source"),
-        Metric("kl_base", lambda x, t: _kl(x, _reference(t.base, "base")), "nats", "KL(base run || this run); exact and IG methods only", False, "base"),
-        Metric("l2_base", lambda x, t: _l2(x, _reference(t.base, "base")), "logits squared", "squared distance of the logits to the base run; exact and IG methods only", False, "base"),
+        Metric(
+            "cross_entropy",
+            lambda x, t: -_log_prob(x, t),
+            "nats",
+            "minus the log-probability of the answers",
+            higher_is_better=False,
+        ),
+        Metric(
+            "kl_source",
+            lambda x, t: _kl(x, _reference(t.source, "source")),
+            "nats",
+            "KL(source run || this run)",
+            False,
+            "source",
+        ),
+        Metric(
+            "l2_source",
+            lambda x, t: _l2(x, _reference(t.source, "source")),
+            "logits squared",
+            "squared distance of the logits to the source run",
+            False,
+            "source",
+        ),
+        Metric(
+            "kl_base",
+            lambda x, t: _kl(x, _reference(t.base, "base")),
+            "nats",
+            "KL(base run || this run); exact and IG methods only",
+            False,
+            "base",
+        ),
+        Metric(
+            "l2_base",
+            lambda x, t: _l2(x, _reference(t.base, "base")),
+            "logits squared",
+            "squared distance of the logits to the base run; exact and IG methods only",
+            False,
+            "base",
+        ),
     )
-}  # fmt: skip
+}
 
 
 def get_metric(metric: str | Metric | None) -> Metric:

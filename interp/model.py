@@ -14,7 +14,6 @@ from torch import Tensor
 from interp.coverage import Coverage, Operations, coverage, recognise
 from interp.edits import Edit
 from interp.errors import InterpError, LoadError, SiteError
-from interp.layout import Layout
 from interp.ports import available, port
 from interp.probe import read_layout
 from interp.rules import GRADIENT, Rules
@@ -38,7 +37,9 @@ class Run(Mapping[SiteLike, Tensor]):
     def __getitem__(self, site: SiteLike) -> Tensor:
         found = parse(site, self._n_layers, rotary=self._rotary)
         if len(found) != 1 or found[0] not in self.reads:
-            raise SiteError(f"site {str(site)!r} was not read in this run; read: {', '.join(map(str, self.reads)) or 'none'}.")
+            raise SiteError(
+                f"site {str(site)!r} was not read in this run; read: {', '.join(map(str, self.reads)) or 'none'}."
+            )
         return self.reads[found[0]]
 
     def __iter__(self) -> Iterator[Site]:
@@ -56,7 +57,9 @@ class HookedModel:
 
     def __init__(self, model: Any, tokenizer: Any = None, *, name: str = "", folder: str = "") -> None:
         if model.training:
-            raise LoadError("the model is in training mode, where dropout makes every run different: call model.eval() first.")
+            raise LoadError(
+                "the model is in training mode, where dropout makes every run different: call model.eval() first."
+            )
         self.hf = model
         self.tokenizer = tokenizer
         self.folder = folder
@@ -171,5 +174,6 @@ class HookedModel:
     def _check_ids(self, ids: Tensor) -> None:
         limit = self.hf.get_input_embeddings().num_embeddings
         if int(ids.min()) < 0 or int(ids.max()) >= limit:
-            raise InterpError(f"token ids from {int(ids.min())} to {int(ids.max())} given; this model has ids 0 to {limit - 1}.")
-
+            raise InterpError(
+                f"token ids from {int(ids.min())} to {int(ids.max())} given; this model has ids 0 to {limit - 1}."
+            )

@@ -60,7 +60,9 @@ class Agreement:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Agreement:
         """The inverse of `dataclasses.asdict`."""
-        rows = [{k: tuple(v) if isinstance(v, list) else v for k, v in row.items()} for row in data["rows"]]
+        rows: list[dict[str, Any]] = [
+            {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()} for row in data["rows"]
+        ]
         return cls(data["method"], tuple(Row(**row) for row in rows), data["n_pairs"], data["sampled"])
 
     def to_pandas(self) -> Any:
@@ -87,7 +89,9 @@ def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = ""
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(len(ours), np.full(len(ours), 1 / len(ours)), size=RESAMPLES) / len(ours)
     sets = [("all", kinds != "embed"), *((kind, kinds == kind) for kind in dict.fromkeys(kinds))]
-    rows = tuple(_row(str(kind), ours[:, keep], exact.per_example[:, keep], weights) for kind, keep in sets if keep.any())
+    rows = tuple(
+        _row(str(kind), ours[:, keep], exact.per_example[:, keep], weights) for kind, keep in sets if keep.any()
+    )
     return Agreement(scores.provenance.method, rows, len(ours), sampled)
 
 
@@ -95,7 +99,9 @@ def _check(scores: Scores, exact: Scores) -> None:
     a, b = scores.provenance, exact.provenance
     if not b.exact:
         raise ScoreError(f"agreement is measured against exact patching; the second scores come from {b.method!r}.")
-    if different := [f"{name} ({getattr(a, name)!r}, {getattr(b, name)!r})" for name in SAME if getattr(a, name) != getattr(b, name)]:
+    if different := [
+        f"{name} ({getattr(a, name)!r}, {getattr(b, name)!r})" for name in SAME if getattr(a, name) != getattr(b, name)
+    ]:
         raise ScoreError(f"scores made under different conventions cannot be compared: {', '.join(different)}.")
     if missing := {n.name for n in exact.nodes} - {n.name for n in scores.nodes}:
         raise ScoreError(f"nodes scored exactly but not by {a.method}: {', '.join(sorted(missing)[:5])}.")

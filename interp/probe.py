@@ -63,7 +63,9 @@ def probe(model: nn.Module, paths: ModelPaths) -> Probe:
             logits = model(input_ids=_probe_tokens(model), use_cache=False).logits
     layers = len(paths.blocks)
     if kv_heads and len(kv_heads) != layers:
-        raise LayoutError(f"{type(model).__name__}: attention ran {len(kv_heads)} times in {layers} layers; expected once each.")
+        raise LayoutError(
+            f"{type(model).__name__}: attention ran {len(kv_heads)} times in {layers} layers; expected once each."
+        )
     return Probe(calls, logits.detach(), kv_heads[0] if kv_heads else None)
 
 
@@ -166,7 +168,9 @@ def _final_transform(model: Any, unembedded: Tensor, logits: Tensor) -> tuple[fl
     scale = float((logits.double() * unembedded.double()).sum() / unembedded.double().square().sum())
     if close(scale * unembedded, logits):
         return scale, None
-    raise LayoutError(f"{type(model).__name__}: logits are neither the unembedding's output, nor scaled, nor soft-capped.")
+    raise LayoutError(
+        f"{type(model).__name__}: logits are neither the unembedding's output, nor scaled, nor soft-capped."
+    )
 
 
 def _read_block(model: nn.Module, calls: dict[str, Call], paths: BlockPaths, scale: float) -> BlockLayout:

@@ -61,7 +61,9 @@ class Rules:
             if getattr(self, name) not in valid:
                 raise UnsupportedRuleError(unknown(f"{name} rule", getattr(self, name), valid))
         if self.gate not in (1.0, 0.5, 0.0):
-            raise UnsupportedRuleError(f"gate rule {self.gate!r}: expected 1.0 (gradient), 0.5 (half) or 0.0 (gate detached).")
+            raise UnsupportedRuleError(
+                f"gate rule {self.gate!r}: expected 1.0 (gradient), 0.5 (half) or 0.0 (gate detached)."
+            )
         if not isinstance(self.attention, AttentionRule):
             raise UnsupportedRuleError(f"attention rule {self.attention!r}: expected an AttentionRule.")
 

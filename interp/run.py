@@ -225,9 +225,7 @@ def execute(
     return logits, state.found
 
 
-def plan_run(
-    reads: Sequence[Sequence[Site]], edits: Sequence[tuple[Sequence[Site], Edit]], rules: Rules
-) -> Plan:
+def plan_run(reads: Sequence[Sequence[Site]], edits: Sequence[tuple[Sequence[Site], Edit]], rules: Rules) -> Plan:
     """A plan from resolved reads and edits; several edits of one site act in the order given."""
     by_site: dict[Site, tuple[Edit, ...]] = {}
     for sites, edit in edits:

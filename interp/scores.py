@@ -64,7 +64,9 @@ class Scores:
 
     def __post_init__(self) -> None:
         if self.per_example.ndim != 2 or self.per_example.shape[1] != len(self.nodes) or not len(self.per_example):
-            raise ScoreError(f"scores of shape {self.per_example.shape} for {len(self.nodes)} nodes; expected [example, node].")
+            raise ScoreError(
+                f"scores of shape {self.per_example.shape} for {len(self.nodes)} nodes; expected [example, node]."
+            )
         bad = np.argwhere(~np.isfinite(self.per_example))
         if len(bad):
             example, node = bad[0]
@@ -76,7 +78,7 @@ class Scores:
     @property
     def mean(self) -> np.ndarray:
         """Mean over examples [node]."""
-        return self.per_example.mean(0)
+        return np.asarray(self.per_example.mean(0))
 
     @property
     def stderr(self) -> np.ndarray:
@@ -132,7 +134,9 @@ class Scores:
 
     def __str__(self) -> str:
         p = self.provenance
-        lines = [f"Scores({p.method}, {p.level}, {p.direction}, {len(self.nodes)} nodes, {p.n_pairs} pairs, unit: {p.unit})"]
+        lines = [
+            f"Scores({p.method}, {p.level}, {p.direction}, {len(self.nodes)} nodes, {p.n_pairs} pairs, unit: {p.unit})"
+        ]
         return "\n".join(lines + [f"  {name:<14} {score:+.4f}" for name, score in self.top()])
 
     __repr__ = __str__
@@ -147,7 +151,9 @@ class Scores:
         table = pa.Table.from_pandas(self.to_pandas(), preserve_index=False)
         table = table.append_column("per_example", pa.array(self.per_example.T.tolist(), type=pa.list_(pa.float64())))
         header = {"format": FORMAT, "nodes": [asdict(n) for n in self.nodes], "provenance": asdict(self.provenance)}
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"interp.scores": json.dumps(header).encode()})
+        table = table.replace_schema_metadata(
+            {**(table.schema.metadata or {}), b"interp.scores": json.dumps(header).encode()}
+        )
         with replacing(path) as temporary:
             pq.write_table(table, temporary)
 

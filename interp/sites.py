@@ -98,7 +98,9 @@ def parse(site: SiteLike, n_layers: int, *, rotary: bool = False) -> list[Site]:
         raise SiteError(unknown("site", site, (*LAYERED, *GLOBAL)))
     for one in found:
         if one.layer is not None and not 0 <= one.layer < n_layers:
-            raise SiteError(f"site {site!r}: layer {one.layer} does not exist; this model has layers 0 to {n_layers - 1}.")
+            raise SiteError(
+                f"site {site!r}: layer {one.layer} does not exist; this model has layers 0 to {n_layers - 1}."
+            )
     return found
 
 

@@ -26,7 +26,7 @@ class _Surrogate(torch.autograd.Function):
 
 def surrogate(x: Tensor, value: Tensor, vjp: VJP) -> Tensor:
     """`value`, bit for bit, whose gradient with respect to `x` is `vjp(grad)`."""
-    return _Surrogate.apply(x, value.detach(), vjp)  # type: ignore[no-any-return]
+    return _Surrogate.apply(x, value.detach(), vjp)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def scale_gradient(x: Tensor, c: float) -> Tensor:

@@ -19,7 +19,9 @@ def activation_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     raise TypeError("module called without a floating-point tensor")
 
 
-def with_activation(args: tuple[Any, ...], kwargs: dict[str, Any], new: Tensor) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def with_activation(
+    args: tuple[Any, ...], kwargs: dict[str, Any], new: Tensor
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The same call with the activation replaced by `new`."""
     old = activation_in(args, kwargs)
     return tuple(new if a is old else a for a in args), {k: new if v is old else v for k, v in kwargs.items()}

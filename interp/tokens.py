@@ -58,7 +58,9 @@ def as_tokens(given: str | Sequence[str] | Sequence[int] | Tensor | Tokens, toke
     if isinstance(given, Tensor):
         ids = given if given.ndim == 2 else given[None]
         if ids.ndim != 2 or ids.is_floating_point() or ids.numel() == 0:
-            raise TaskError(f"tokens: given a tensor {tuple(given.shape)} {given.dtype}; expected integer ids [batch, pos].")
+            raise TaskError(
+                f"tokens: given a tensor {tuple(given.shape)} {given.dtype}; expected integer ids [batch, pos]."
+            )
         return Tokens(ids, torch.ones_like(ids, dtype=torch.bool))
     if not isinstance(given, str) and given and isinstance(given[0], int):
         return as_tokens(torch.tensor(given), tokenizer)
@@ -71,7 +73,9 @@ def as_tokens(given: str | Sequence[str] | Sequence[int] | Tensor | Tokens, toke
 def encode(tokenizer: Any, text: str, *, special: bool = True) -> list[int]:
     """Token ids of one text, with the special tokens that the tokeniser itself puts around a prompt."""
     if tokenizer is None:
-        raise TaskError(f"text {text!r} given, but the model has no tokeniser: pass tokenizer=... to interp.load, or token ids.")
+        raise TaskError(
+            f"text {text!r} given, but the model has no tokeniser: pass tokenizer=... to interp.load, or token ids."
+        )
     ids = tokenizer.encode(text, add_special_tokens=special)
     if not ids:
         raise TaskError(f"text {text!r} has no tokens.")

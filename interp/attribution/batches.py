@@ -130,7 +130,9 @@ class Batch:
         with torch.no_grad():
             return self.measure(self.model.run(self.base_ids, edits=edits, logits_to_keep=1).logits[:, -1])
 
-    def gradients(self, rules: Rules = GRADIENT, edits: Sequence[Edit] = ()) -> tuple[dict[Site, Tensor], dict[Site, Tensor]]:
+    def gradients(
+        self, rules: Rules = GRADIENT, edits: Sequence[Edit] = ()
+    ) -> tuple[dict[Site, Tensor], dict[Site, Tensor]]:
         """Values and d metric / d value at every site, of the base run under `rules` (and `edits`).
 
         The rules were checked by the driver. Without edits the values are also kept as the base run's, whose forward is the same bit for bit.
@@ -147,7 +149,9 @@ class Batch:
         values = {site: run.reads[site].detach() for site in self.sites}
         if self._base is None and not edits:
             self._base, self._base_logits = values, run.logits[:, -1].detach()
-        return values, {s: torch.zeros_like(values[s]) if g is None else g for s, g in zip(self.sites, found, strict=True)}
+        return values, {
+            s: torch.zeros_like(values[s]) if g is None else g for s, g in zip(self.sites, found, strict=True)
+        }
 
     def _plain(self, ids: Tensor) -> tuple[dict[Site, Tensor], Tensor]:
         self.forwards += 1

@@ -32,7 +32,9 @@ def attribute(model: Any, task: Task, *, method: str, level: str, **options: Any
     return attribute_all(model, task, methods=[method], level=level, **options)[method]
 
 
-def attribute_all(model: Any, task: Task, *, methods: Sequence[str], level: str, show_progress: bool | None = None, **options: Any) -> dict[str, Scores]:
+def attribute_all(
+    model: Any, task: Task, *, methods: Sequence[str], level: str, show_progress: bool | None = None, **options: Any
+) -> dict[str, Scores]:
     """Scores of every node of `level` by several methods, which share the runs on clean and corrupt prompts.
 
     options: those of `prepare`, by name. Returns: method -> `Scores` in the metric's unit: metric(patched) -
@@ -87,7 +89,9 @@ def prepare(
     replaced = make_ablation(ablation, model, pairs, sites, seed, size)  # type: ignore[arg-type]
     path = (steps or DEFAULT_STEPS, quadrature or DEFAULT_QUADRATURE)
     only = _only(nodes, found)
-    return Attribution(model, task.name, level, chosen, found, pairs, aligned, measure, way, replaced, size, seed, *path, only)
+    return Attribution(
+        model, task.name, level, chosen, found, pairs, aligned, measure, way, replaced, size, seed, *path, only
+    )
 
 
 def _positions_mode(level: str, positions: str | None) -> str:
@@ -99,7 +103,9 @@ def _positions_mode(level: str, positions: str | None) -> str:
     return positions or ("each" if level == "resid" else "all")
 
 
-def _check(chosen: Sequence[Method], metric: Metric, steps: int | None, quadrature: str | None, batch_size: int | None) -> None:
+def _check(
+    chosen: Sequence[Method], metric: Metric, steps: int | None, quadrature: str | None, batch_size: int | None
+) -> None:
     for m in chosen:
         if m.base_point and metric.toward == "base":
             raise MetricError(
@@ -236,11 +242,15 @@ class Attribution:
             raise MetricError(f"metric {self.metric.name!r} needs the paired run.")
         span = float(source.mean() - base.mean()) * (1 if self.direction == "denoise" else -1)
         if abs(span) < 1e-9:
-            raise MetricError(f"metric {self.metric.name!r}: clean and corrupt prompts have the same mean logit difference.")
+            raise MetricError(
+                f"metric {self.metric.name!r}: clean and corrupt prompts have the same mean logit difference."
+            )
         return span
 
 
-def _collect(parts: Sequence[tuple[list[int], np.ndarray, np.ndarray | None]], n: int) -> tuple[np.ndarray, np.ndarray | None]:
+def _collect(
+    parts: Sequence[tuple[list[int], np.ndarray, np.ndarray | None]], n: int
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Metrics of base and source per example, in task order."""
     base, source = np.empty(n), np.empty(n)
     for index, b, s in parts:

@@ -68,7 +68,9 @@ def _spans(pairs: Sequence[TokenPair]) -> Positions:
     rows = []
     for i, pair in enumerate(pairs):
         if set(pair.spans) != set(names):
-            raise MethodError(f"positions='spans': pair {i} names {sorted(pair.spans)}; the first pair names {sorted(names)}.")
+            raise MethodError(
+                f"positions='spans': pair {i} names {sorted(pair.spans)}; the first pair names {sorted(names)}."
+            )
         row = [len(names)] * pair.length
         for label, name in enumerate(names):
             start, end = pair.spans[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -32,7 +33,9 @@ def load_task(path: str | Path) -> Task:
     """
     path = Path(path)
     if not path.is_file():
-        raise TaskError(f"task file {str(path)!r} does not exist. A task is a built-in name or a .json, .jsonl or .csv file.")
+        raise TaskError(
+            f"task file {str(path)!r} does not exist. A task is a built-in name or a .json, .jsonl or .csv file."
+        )
     try:
         head, rows = _READERS[path.suffix](path.read_text(encoding="utf-8"))
     except KeyError:
@@ -42,7 +45,9 @@ def load_task(path: str | Path) -> Task:
     pairs = []
     for i, row in enumerate(rows):
         if not isinstance(row, Mapping):
-            raise TaskError(f"{path.name} row {i}: expected an object with clean, corrupt, answer, wrong; given {row!r:.80}.")
+            raise TaskError(
+                f"{path.name} row {i}: expected an object with clean, corrupt, answer, wrong; given {row!r:.80}."
+            )
         pairs.append(_pair(row, f"{path.name} row {i}"))
     if not pairs:
         raise TaskError(f"task file {str(path)!r} is empty; expected at least one pair.")
@@ -102,8 +107,9 @@ def _with_ids(pair: Pair, row: Mapping[str, Any], found: Mapping[str, Any], wher
         )
     if not has_answer:
         raise TaskError(f"{where}: 'clean_ids' given; expected 'answer_id' and 'wrong_id' with them.")
-    ids = [_ids(x, where) for x in (row["clean_ids"], row["corrupt_ids"], found["answer_id"], found["wrong_id"])]
-    return Pair(pair.clean, pair.corrupt, pair.answers, pair.wrong, pair.spans, TokenPair(*ids, spans=pair.spans))
+    ids = (row["clean_ids"], row["corrupt_ids"], found["answer_id"], found["wrong_id"])
+    clean, corrupt, answers, wrong = (_ids(x, where) for x in ids)
+    return replace(pair, ids=TokenPair(clean, corrupt, answers, wrong, pair.spans))
 
 
 def _greater_than(label: str, where: str) -> dict[str, list[str]]:

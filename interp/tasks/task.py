@@ -110,7 +110,9 @@ def token_pair(pair: Pair, tokenizer: Any, d_vocab: int, row: str) -> TokenPair:
         if not found:
             raise TaskError(f"{row}: {name!r} is empty; expected at least one token.")
         if outside := [i for i in found if not 0 <= i < d_vocab]:
-            raise TaskError(f"{row}: {name!r} has token id {outside[0]}, but the model's vocabulary is 0 to {d_vocab - 1}.")
+            raise TaskError(
+                f"{row}: {name!r} has token id {outside[0]}, but the model's vocabulary is 0 to {d_vocab - 1}."
+            )
     if both := set(ids.answers) & set(ids.wrong):
         raise TaskError(f"{row}: token {show(sorted(both), tokenizer)} is both an answer and wrong.")
     for name, (start, end) in ids.spans.items():
@@ -122,7 +124,9 @@ def token_pair(pair: Pair, tokenizer: Any, d_vocab: int, row: str) -> TokenPair:
 def _one_token(answer: str, tokenizer: Any, row: str, what: str) -> int:
     ids = encode(tokenizer, answer, special=False)
     if len(ids) != 1:
-        raise TaskError(f"{row}: {what} {answer!r} is {len(ids)} tokens {show(ids, tokenizer)}; expected one (mind the leading space).")
+        raise TaskError(
+            f"{row}: {what} {answer!r} is {len(ids)} tokens {show(ids, tokenizer)}; expected one (mind the leading space)."
+        )
     return ids[0]
 
 
