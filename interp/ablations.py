@@ -67,11 +67,14 @@ def check_direction(kind: str, direction: str | None) -> Direction:
 def make_ablation(
     kind: Kind, model: Any, pairs: Sequence[TokenPair], sites: Sequence[Site], seed: int, batch_size: int
 ) -> Ablation:
-    """The ablation for a data set: partners drawn, or means taken over the clean prompts."""
+    """The ablation for a data set: partners drawn, or means taken over the clean prompts.
+
+    The mean embedding is always taken: integrated gradients go from the base's embedding to the source's.
+    """
     if kind == "resample":
         return Ablation(kind, partners=_derange([pair.length for pair in pairs], seed))
     if kind == "mean":
-        return Ablation(kind, means=_means(model, pairs, sites, batch_size))
+        return Ablation(kind, means=_means(model, pairs, [Site("embed"), *sites], batch_size))
     return Ablation(kind)
 
 

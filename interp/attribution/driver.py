@@ -12,7 +12,7 @@ import torch
 
 from interp.ablations import Ablation, check_direction, make_ablation
 from interp.attribution import node_methods  # noqa: F401 - registers the methods
-from interp.attribution.batches import EMBED, Batch, by_length, default_batch_size
+from interp.attribution.batches import Batch, by_length, default_batch_size
 from interp.attribution.positions import Positions, align
 from interp.attribution.registry import Method, Options, get_method
 from interp.errors import MethodError, MetricError
@@ -85,8 +85,7 @@ def prepare(
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
     aligned = align(where, pairs)
     size = batch_size or default_batch_size(model, max(p.length for p in pairs))
-    sites = list(dict.fromkeys([EMBED, *(g.site for g in found)]))
-    replaced = make_ablation(ablation, model, pairs, sites, seed, size)  # type: ignore[arg-type]
+    replaced = make_ablation(ablation, model, pairs, [g.site for g in found], seed, size)  # type: ignore[arg-type]
     path = (steps or DEFAULT_STEPS, quadrature or DEFAULT_QUADRATURE)
     only = _only(nodes, found)
     return Attribution(
