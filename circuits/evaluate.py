@@ -16,7 +16,7 @@ from circuits.evaluation import Estimate, Evaluation, Point
 from interp.ablations import check_direction, make_ablation
 from interp.attribution.batches import Batch, by_length, default_batch_size
 from interp.edits import Edit
-from interp.metrics import Metric, get_metric
+from interp.metrics import METRICS, Metric, get_metric
 from interp.nodes import Group, Node, groups, nodes_of
 from interp.progress import progress
 from interp.scores import Scores
@@ -135,7 +135,8 @@ class _Runner:
         seed: int,
         batch_size: int | None,
     ) -> None:
-        self.model, self.groups, self.metric = model, found, metric
+        # A normalised metric differs by a factor that cancels in every ratio; the values are then in logits.
+        self.model, self.groups, self.metric = model, found, METRICS["logit_diff"] if metric.normalised else metric
         self.pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
         self.batch_size = batch_size or default_batch_size(model, max(p.length for p in self.pairs))
         self.sites = [g.site for g in found]

@@ -61,7 +61,7 @@ def _prepare(command: str, options: dict[str, Any], methods: Sequence[str], say:
     """Model, task and settings, all checked."""
     if options["out"] is not None:
         runs.check_target(options["out"], options["force"])
-    if options["level"] == "resid":
+    if command == "discover" and options["level"] == "resid":
         raise InterpError(
             "level 'resid' is a map by position; it is part of every report. Choose blocks, heads, neurons or qkv."
         )
@@ -71,7 +71,7 @@ def _prepare(command: str, options: dict[str, Any], methods: Sequence[str], say:
     names = ("level", "direction", "ablation", "metric", "steps", "quadrature", "batch_size", "seed")
     settings = Settings(methods=tuple(methods), **{k: options[k] for k in names})
     if command == "compare":
-        settings = replace(settings, hold_out=False)
+        settings = replace(settings, hold_out=False, positions=options["positions"])
     else:
         settings = replace(
             settings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -37,6 +37,7 @@ class Settings:
 
     methods: tuple[str, ...] = ("relp",)
     level: str = "heads"
+    positions: str | None = "all"
     direction: str | None = None
     ablation: str = "counterfactual"
     metric: str = "logit_diff"
@@ -67,7 +68,7 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     """Split the pairs and check every option against model and task. Raises: InterpError."""
     held_out = settings.hold_out and len(task) > 1
     scoring, held = task.split(settings.seed) if held_out else (task, task)
-    request = prepare(model, scoring, methods=settings.methods, positions="all", **_common(settings))
+    request = prepare(model, scoring, methods=settings.methods, **_common(settings))
     held.tokenize(model.tokenizer, model.layout.d_vocab)
     size = sum(g.n_units for g in request.groups if g.kind != "embed")
     if settings.n is not None and not 1 <= settings.n <= size:
@@ -84,6 +85,7 @@ def _common(settings: Settings) -> dict[str, Any]:
         path = {"steps": settings.steps, "quadrature": settings.quadrature}
     return {
         "level": settings.level,
+        "positions": settings.positions,
         "direction": settings.direction,
         "ablation": settings.ablation,
         "metric": settings.metric,
@@ -148,18 +150,19 @@ def exact_scores(job: Prepared, scores: Sequence[Scores], say: Say) -> tuple[Sco
     say(f"checking against exact patching ({sampled})")
     settings = job.settings
     common = _common(settings) | {"steps": None, "quadrature": None}
-    exact = prepare(job.model, job.scoring, methods=["exact"], positions="all", nodes=nodes, **common).score()["exact"]
+    exact = prepare(job.model, job.scoring, methods=["exact"], nodes=nodes, **common).score()["exact"]
     return exact, sampled
 
 
 def _sample(scores: Sequence[Scores], seed: int) -> tuple[list[str], str]:
     """The top of every ranking, and as many random nodes of each kind."""
     rng = random.Random(seed)
-    chosen = {scores[0].nodes[i].name for s in scores for i in s.rank()[:SAMPLE]}
-    for kind in dict.fromkeys(node.kind for node in scores[0].nodes):
-        members = [node.name for node in scores[0].nodes if node.kind == kind]
+    parts = [replace(node, position=None) for node in scores[0].nodes]
+    chosen = {parts[i].name for s in scores for i in s.rank()[:SAMPLE]}
+    for kind in dict.fromkeys(part.kind for part in parts):
+        members = sorted({part.name for part in parts if part.kind == kind})
         chosen |= set(rng.sample(members, min(SAMPLE, len(members))))
-    total = len(scores[0].nodes)
+    total = len(set(parts))
     return (
         sorted(chosen),
         f"{len(chosen)} of {total} nodes: the top {SAMPLE} of each ranking and {SAMPLE} random ones of each kind, seed {seed}",
@@ -205,8 +208,8 @@ def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
     pairs = job.request.pairs
     mode = "each" if len({p.length for p in pairs}) == 1 else "end"
     say(f"mapping layers and positions with {method}")
-    common = _common(job.settings) | {"level": "resid"}
-    scores = prepare(job.model, job.scoring, methods=[method], positions=mode, **common).score()[method]
+    common = _common(job.settings) | {"level": "resid", "positions": mode}
+    scores = prepare(job.model, job.scoring, methods=[method], **common).score()[method]
     labels = scores.positions()
     shortest = min(pairs, key=lambda p: p.length)
     texts = [job.model.text_of(i) for i in shortest.clean]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
+from interp import attention
 from interp.ablations import Ablation, check_direction, make_ablation
 from interp.attribution import node_methods  # noqa: F401 - registers the methods
 from interp.attribution.batches import Batch, by_length, default_batch_size
@@ -75,6 +77,8 @@ def prepare(
         raise MethodError(f"methods={list(methods)!r}: expected one or more, each once.")
     way, measure = check_direction(ablation, direction), get_metric(metric)
     _check(chosen, measure, steps, quadrature, batch_size)
+    if measure.toward == "source" and ablation in ("mean", "zero"):
+        raise MetricError(f"metric {measure.name!r} measures the distance to a source run; {ablation} ablation has none.")
     if measure.normalised and ablation != "counterfactual":
         raise MetricError(f"metric {measure.name!r} needs the paired run; use counterfactual ablation or 'logit_diff'.")
     where = _positions_mode(level, positions)
@@ -148,7 +152,19 @@ class Attribution:
     only: frozenset[str] | None
 
     def score(self, show_progress: bool | None = None) -> dict[str, Scores]:
-        """Run every batch once through every method. Raises: ScoreError for a score that is not finite."""
+        """Run every batch once through every method. Raises: ScoreError for a score that is not finite.
+
+        One attention implementation serves all runs of a call, so that differences of runs are differences of inputs.
+        """
+        with attention.selected(self.model.hf, None) if self.eager else nullcontext():
+            return self._score(show_progress)
+
+    @property
+    def eager(self) -> bool:
+        """Whether the runs use eager attention: where q, k, v are read or a rule acts inside attention."""
+        return self.level == "qkv" or any(m.rules.attention != GRADIENT.attention for m in self.methods)
+
+    def _score(self, show_progress: bool | None) -> dict[str, Scores]:
         nodes = nodes_of(self.groups, self.positions.labels)
         tables = {m.name: np.empty((len(self.pairs), len(nodes))) for m in self.methods}
         costs = {m.name: np.zeros(3) for m in self.methods}
@@ -219,7 +235,7 @@ class Attribution:
             task=self.task,
             n_pairs=len(self.pairs),
             dtype=str(self.model.dtype).removeprefix("torch."),
-            attention=self._attention(m),
+            attention="eager" if self.eager else str(self.model.hf.config._attn_implementation),
             base_metric=float(base.mean()),
             source_metric=None if source is None else float(source.mean()),
             forwards=float(cost[0]),
@@ -229,11 +245,6 @@ class Attribution:
         )
         scores = Scores(tuple(nodes), table, provenance)
         return scores if self.only is None else scores.select_components(self.only)
-
-    def _attention(self, m: Method) -> str:
-        """Which attention ran: the model's own, or the eager one that rules and reads inside attention need."""
-        inside = self.level == "qkv" or m.rules.attention != GRADIENT.attention
-        return "eager" if inside else str(self.model.hf.config._attn_implementation)
 
     def _span(self, base: np.ndarray, source: np.ndarray | None) -> float:
         """mean(clean) - mean(corrupt), the unit of a normalised metric."""
