@@ -1,0 +1,120 @@
+"""What surrounds the numbers, as plain data: the prompts, the conventions, the manifest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Final
+
+from circuits.report.finding import metric_name
+from circuits.report.numbers import MISSING, decimals, number
+
+if TYPE_CHECKING:
+    from circuits.record import Prompt
+    from interp.scores import Provenance
+
+BLOCK: Final = 14
+DEEPEST: Final = 12
+FIRST_KEYS: Final = ("command", "status", "versions", "model", "task", "conventions", "seconds", "created")
+_UNITS: Final = {
+    "forwards": "passes over the data",
+    "backwards": "passes over the data",
+    "seconds": "s",
+    "n_pairs": "pairs",
+}
+_WORDS: Final = {
+    "n_pairs": "pairs",
+    "exact": "exact patching",
+    "base_metric": "metric of the base run",
+    "source_metric": "metric of the source run",
+    "importance_sign": "sign of importance",
+    "steps": "integration steps",
+    "forwards": "forward passes",
+    "backwards": "backward passes",
+    "seconds": "time",
+}
+_DIRECTIONS: Final = {
+    "denoise": "Direction denoise: the clean activation is patched into the corrupt run, so the base is the corrupt run",
+    "noise": "Direction noise: the corrupt activation is patched into the clean run, so the base is the clean run",
+}
+
+
+def direction_line(first: Provenance | None) -> str:
+    """Direction and sign in one line."""
+    if first is None:
+        return ""
+    head = _DIRECTIONS.get(first.direction, f"Direction {first.direction}")
+    return f"{head}; a {'positive' if first.importance_sign > 0 else 'negative'} score means that the component is important."
+
+
+def conventions(provenance: Provenance) -> dict[str, Any]:
+    """Every field of a provenance in words, with units."""
+    units = _UNITS | {"base_metric": provenance.unit, "source_metric": provenance.unit}
+    facts = [
+        {"name": _WORDS.get(key, key.replace("_", " ")), "value": f"{_text(value)} {units.get(key, '')}".strip()}
+        for key, value in asdict(provenance).items()
+    ]
+    return {"method": provenance.method, "facts": facts}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if value is None or value == "":
+        return MISSING
+    return number(value) if isinstance(value, float) else str(value)
+
+
+def prompt_pair(prompt: Prompt, index: int, first: Provenance | None) -> dict[str, Any]:
+    n = max(len(prompt.clean_tokens), len(prompt.corrupt_tokens))
+    clean, corrupt = _padded(prompt.clean_tokens, n), _padded(prompt.corrupt_tokens, n)
+    found = {method: _padded(values, n) for method, values in prompt.attributions.items()}
+    limits = {method: max((abs(v) for v in values if v is not None), default=0.0) for method, values in found.items()}
+    blocks = []
+    for start in range(0, n, BLOCK):
+        at = slice(start, start + BLOCK)
+        rows = [
+            {"method": m, "limit": limits[m], "digits": decimals([limits[m]], 3), "values": values[at]}
+            for m, values in found.items()
+        ]
+        pair = {
+            "clean": clean[at],
+            "corrupt": corrupt[at],
+            "differs": [a != b for a, b in zip(clean[at], corrupt[at], strict=True)],
+        }
+        blocks.append({"positions": list(range(start, min(n, start + BLOCK))), **pair, "attributions": rows})
+    return {
+        "index": index + 1,
+        "answers": list(prompt.answers),
+        "wrong": list(prompt.wrong),
+        "clean_metric": prompt.clean_metric,
+        "corrupt_metric": prompt.corrupt_metric,
+        "metric": metric_name(first.metric) if first else "metric",
+        "unit": first.unit if first else "",
+        "methods": list(found),
+        "blocks": blocks,
+    }
+
+
+def _padded(values: Sequence[Any], n: int) -> list[Any]:
+    return [*values[:n], *[None] * (n - len(values))]
+
+
+def manifest_tree(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest as plain data, the best known keys first."""
+    keys = [key for key in FIRST_KEYS if key in manifest] + [key for key in manifest if key not in FIRST_KEYS]
+    return {str(key): plain(manifest[key]) for key in keys}
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """JSON types only; what is nested too deep or of another type becomes text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if depth < DEEPEST and isinstance(value, Mapping):
+        return {str(key): plain(inner, depth + 1) for key, inner in value.items()}
+    if depth < DEEPEST and isinstance(value, list | tuple):
+        return [plain(inner, depth + 1) for inner in value]
+    return str(value)

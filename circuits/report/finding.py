@@ -1,0 +1,169 @@
+"""The sentence at the top of a report: what was found and how sure that is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from circuits.report.numbers import count, count_word, number, percent, percent_interval
+from circuits.report.text import visible
+
+if TYPE_CHECKING:
+    from circuits.circuit import Circuit
+    from circuits.evaluation import Evaluation
+    from circuits.record import Record
+    from interp.oracle import Agreement, Row
+
+POOR: Final = 0.7
+CHANCE: Final = 0.05
+_LEVELS: Final = {"heads": "heads and MLPs", "blocks": "attention outputs and MLPs", "neurons": "neurons"}
+_METRICS: Final = {
+    "logit_diff": "logit difference",
+    "normalized_logit_diff": "normalised logit difference",
+    "log_prob": "log-probability of the answer",
+    "cross_entropy": "cross-entropy of the answer",
+}
+_KINDS: Final = {
+    "head": "heads",
+    "mlp": "MLPs",
+    "attn_out": "attention outputs",
+    "neuron": "neurons",
+    "q": "queries",
+    "k": "keys",
+    "v": "values",
+    "embed": "embedding",
+    "resid_pre": "residual stream before the block",
+    "resid_mid": "residual stream between attention and MLP",
+    "resid_post": "residual stream after the block",
+    "all": "all nodes but the embedding",
+}
+
+
+def kind_name(kind: str) -> str:
+    """A kind of node in words."""
+    return _KINDS.get(kind, kind)
+
+
+def metric_name(metric: str) -> str:
+    """A metric in words."""
+    return _METRICS.get(metric, metric)
+
+
+def finding(record: Record) -> str:
+    """What was found and how sure it is, in one or two plain sentences that are safe to show anywhere."""
+    if not record.scores and record.circuit is None:
+        return "Nothing was measured in this run."
+    parts = [_circuit(record), _compared(record) if record.circuit is None else _agreement(record)]
+    text = "; ".join(part for part in parts if part)
+    return visible(text[0].upper() + text[1:] + ".")
+
+
+def _circuit(record: Record) -> str:
+    circuit, found = record.circuit, record.evaluation
+    if circuit is None:
+        return ""
+    of = f" of {count(found.n_nodes)}" if found else ""
+    subject = f"{count_word(len(circuit))}{of} {_LEVELS.get(circuit.level, circuit.level)}"
+    if found is None:
+        be = "was" if len(circuit) == 1 else "were"
+        return f"{subject} {be} chosen for {circuit.task} ({circuit.selection}), but what they carry was not measured in this run"
+    if found.faithfulness.value is None:
+        why = found.reason.rstrip(". ") or "the model's metric does not differ from that of the empty circuit"
+        be = "was" if len(circuit) == 1 else "were"
+        return f"{subject} {be} chosen for {circuit.task}, but how much of the {metric_name(found.metric)} they carry is undefined: {why}"
+    return f"{subject} {_carry(circuit, found)} on {_pairs(found)} of {circuit.task} ({_random(found)})"
+
+
+def _carry(circuit: Circuit, found: Evaluation) -> str:
+    f = found.faithfulness
+    value = f.value or 0.0
+    verb = "carries" if len(circuit) == 1 else "carry"
+    share = percent_interval(f.value, f.low, f.high)
+    only = "only " if 0 <= value < 0.5 else ""
+    against = " (less than nothing: they push against the answer)" if value < 0 else ""
+    more = " (more than the whole model: other parts push against it)" if f.low is not None and f.low > 1 else ""
+    return f"{verb} {only}{share} of the {metric_name(found.metric)}{against}{more}"
+
+
+def _pairs(found: Evaluation) -> str:
+    return (
+        f"{count(found.n_pairs)} held-out pairs"
+        if found.held_out
+        else f"the same {count(found.n_pairs)} pairs that chose it"
+    )
+
+
+def _random(found: Evaluation) -> str:
+    """How random circuits of the same size did."""
+    n, above = found.n_random, found.random_above
+    if above is None or not n:
+        return "no random circuits were measured to compare with"
+    as_good = round(above * n)
+    if not as_good:
+        return f"no random circuit of the same size did as well, n = {n}"
+    these = f"{count(as_good)} of {count(n)} random circuits of the same size did as well"
+    return these if above <= CHANCE else f"but {these}: this is not clearly better than chance"
+
+
+def _agreement(record: Record) -> str:
+    """How well the method that chose the circuit agrees with exact patching."""
+    if not record.scores:
+        return ""
+    chosen = record.scores[0].provenance
+    if chosen.exact:
+        return "it was chosen by exact patching itself, not by an approximation"
+    own = [a for a in record.agreements if a.method == chosen.method]
+    if not own:
+        return f"how well {chosen.method} agrees with exact patching was not measured in this run"
+    return _agrees(own[0])
+
+
+def _agrees(own: Agreement) -> str:
+    rows = _quotable(own)
+    if not rows:
+        n = max((row.n for row in own.rows), default=0)
+        return f"there are too few nodes ({n}) to quote a correlation of {own.method} with exact patching: look at the points"
+    poor = [row for row in rows if (row.pearson or 0.0) < POOR]
+    good = [row for row in rows if row not in poor]
+    if not good:
+        return f"{own.method} agrees poorly with exact patching: {_listed(poor)}"
+    text = f"{own.method} agrees with exact patching with {_listed(good)}"
+    return f"{text}, but poorly for {_listed(poor)}" if poor else text
+
+
+def _compared(record: Record) -> str:
+    """The sentence of a run that compares methods and chooses no circuit."""
+    first = record.scores[0].provenance
+    names = ", ".join(scores.provenance.method for scores in record.scores)
+    head = f"no circuit was chosen in this run: {names} scored {count(first.n_pairs)} pairs of {first.task} ({first.direction})"
+    rows = [(quotable[0], a.method) for a in record.agreements if (quotable := _quotable(a))]
+    if not rows:
+        return f"{head}; how well they agree with exact patching was not measured, or on too few nodes to quote"
+    ordered = sorted(rows, key=lambda pair: -(pair[0].pearson or 0.0))
+    shown = ", ".join(f"{method} {_listed([row])}" for row, method in ordered)
+    best = ordered[0][0].pearson or 0.0
+    return f"{head}; agreement with exact patching, best first: {shown}{' — all of them poor' if best < POOR else ''}"
+
+
+def _quotable(found: Agreement) -> list[Row]:
+    """The kinds with enough nodes for a correlation, most nodes first; all nodes together where no kind has enough."""
+    rows = [row for row in found.rows if row.headline and row.pearson is not None]
+    kinds = sorted((row for row in rows if row.kind not in ("all", "embed")), key=lambda row: -row.n)
+    return kinds or [row for row in rows if row.kind == "all"]
+
+
+def _listed(rows: list[Row]) -> str:
+    return " and ".join(
+        f"r = {number(row.pearson, 2)}{_bounds(row)} over {count(row.n)} {'nodes' if row.kind == 'all' else kind_name(row.kind)}"
+        for row in rows
+    )
+
+
+def _bounds(row: Row) -> str:
+    return f" [{number(row.pearson_ci[0], 2)}, {number(row.pearson_ci[1], 2)}]" if row.pearson_ci else ""
+
+
+def random_words(found: Evaluation) -> str:
+    """The random baseline at the circuit's size, as a fact of its own."""
+    if found.random_above is None or not found.n_random:
+        return "not measured in this run"
+    return f"{percent(found.random_above)} of {count(found.n_random)} at least as near to 100 %"

@@ -1,0 +1,290 @@
+"""A record to plain data of JSON types: the only place that reads the values. What was not measured is None or empty."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final
+
+from circuits.report.context import conventions, direction_line, manifest_tree, prompt_pair
+from circuits.report.finding import finding, kind_name, metric_name, random_words
+from circuits.report.maps import score_maps, share_limit
+from circuits.report.numbers import count, decimals, number, percent, percent_interval
+
+if TYPE_CHECKING:
+    from circuits.evaluation import Estimate, Evaluation
+    from circuits.record import Record
+    from interp.oracle import Agreement, Row
+    from interp.scores import Provenance, Scores
+
+MOST_RANKED: Final = 50
+MOST_POINTS: Final = 1000
+MOST_PROMPTS: Final = 12
+WIDE_CURVE: Final = (-0.5, 1.6)
+
+
+def payload(record: Record) -> dict[str, Any]:
+    """Everything that the page shows, section by section."""
+    return {
+        "finding": finding(record),
+        "title": _title(record),
+        "facts": _facts(record),
+        "agreement": [_agreement(a) for a in record.agreements],
+        "scatters": _scatters(record),
+        "maps": _maps(record),
+        "position_maps": _position_maps(record),
+        "ranking": _ranking(record),
+        "faithfulness": _faithfulness(record.evaluation),
+        "circuit": None if record.circuit is None else [n.name for n in record.circuit],
+        "prompts": [prompt_pair(p, i, _first(record)) for i, p in enumerate(record.prompts[:MOST_PROMPTS])],
+        "prompts_left": max(0, len(record.prompts) - MOST_PROMPTS),
+        "conventions": [conventions(s.provenance) for s in _all_scores(record)],
+        "direction_line": direction_line(_first(record)),
+        "manifest": manifest_tree(record.manifest),
+    }
+
+
+def _first(record: Record) -> Provenance | None:
+    return record.scores[0].provenance if record.scores else None
+
+
+def _all_scores(record: Record) -> list[Scores]:
+    """The scores of the run, and the exact ones where they are not among them."""
+    found = list(record.scores)
+    if record.exact is not None and all(s.provenance.method != record.exact.provenance.method for s in found):
+        found.append(record.exact)
+    return found
+
+
+def _title(record: Record) -> str:
+    source = _first(record) or record.circuit
+    return "Circuit report" if source is None else f"{source.task} on {source.model}"
+
+
+def _facts(record: Record) -> list[dict[str, str]]:
+    first, circuit = _first(record), record.circuit
+    facts: dict[str, str] = {}
+    if source := first or circuit:
+        facts |= {"model": source.model, "task": source.task}
+    if first:
+        methods = ", ".join(s.provenance.method for s in record.scores)
+        facts |= {"methods" if len(record.scores) > 1 else "method": methods, "direction": first.direction}
+        facts |= {
+            "level": first.level,
+            "positions": first.positions,
+            "metric": f"{metric_name(first.metric)} ({first.unit})",
+        }
+        facts["pairs scored"] = count(first.n_pairs)
+    if record.evaluation:
+        facts["pairs evaluated"] = count(record.evaluation.n_pairs) + (
+            ", held out" if record.evaluation.held_out else ", the same"
+        )
+    if circuit:
+        facts |= {"circuit": f"{count(len(circuit))} nodes", "selection": circuit.selection}
+    for name in dict.fromkeys(("clean", "corrupt", *record.accuracy)):
+        facts[f"accuracy, {name}"] = (
+            percent(record.accuracy[name]) if name in record.accuracy else "not measured in this run"
+        )
+    return [{"name": name, "value": value} for name, value in facts.items()]
+
+
+# ------------------------------------------------------------ agreement
+
+
+def _agreement(found: Agreement) -> dict[str, Any]:
+    rows = [_agreement_row(row) for row in found.rows]
+    return {"method": found.method, "n_pairs": found.n_pairs, "sampled": found.sampled, "rows": rows}
+
+
+def _agreement_row(row: Row) -> dict[str, Any]:
+    intervals = {"pearson_ci": _pair(row.pearson_ci), "spearman_ci": _pair(row.spearman_ci)}
+    return {**asdict(row), **intervals, "kind": kind_name(row.kind), "few": not row.headline}
+
+
+def _pair(bounds: tuple[float, float] | None) -> list[float] | None:
+    return None if bounds is None else list(bounds)
+
+
+def _scatters(record: Record) -> list[dict[str, Any]]:
+    if record.exact is None:
+        return []
+    exact = {n.name: float(m) for n, m in zip(record.exact.nodes, record.exact.mean, strict=True)}
+    return [
+        _scatter(s, exact) for s in record.scores if not s.provenance.exact and any(n.name in exact for n in s.nodes)
+    ]
+
+
+def _scatter(scores: Scores, exact: Mapping[str, float]) -> dict[str, Any]:
+    both = zip(scores.nodes, scores.mean, strict=True)
+    points = [
+        {"name": n.name, "kind": kind_name(n.kind), "exact": exact[n.name], "score": float(m)}
+        for n, m in both
+        if n.name in exact
+    ]
+    low, high = _range(points)
+    outside = [p for p in points if not (low <= p["exact"] <= high and low <= p["score"] <= high)]
+    return {
+        "method": scores.provenance.method,
+        "unit": scores.provenance.unit,
+        "kinds": list(dict.fromkeys(p["kind"] for p in points)),
+        "points": _thinned(points),
+        "n": len(points),
+        "range": [low, high],
+        "outside": [] if len(outside) > 5 else outside,
+    }
+
+
+def _range(points: list[dict[str, Any]]) -> tuple[float, float]:
+    """Both axes of a scatter. The embedding, often far larger than all others, does not stretch them."""
+    inner = [p for p in points if p["name"].partition("@")[0] != "embed"] or points
+    values = [0.0, *(p[key] for p in inner for key in ("exact", "score"))]
+    margin = 0.06 * (max(values) - min(values)) or 1.0
+    return min(values) - margin, max(values) + margin
+
+
+def _thinned(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The largest points and an even sample of the rest, where there are too many to draw."""
+    if len(points) <= 2 * MOST_POINTS:
+        return points
+    ordered = sorted(points, key=lambda p: -max(abs(p["exact"]), abs(p["score"])))
+    rest = ordered[MOST_POINTS:]
+    return ordered[:MOST_POINTS] + rest[:: math.ceil(len(rest) / MOST_POINTS)]
+
+
+# ------------------------------------------------------------ maps and ranking
+
+
+def _chosen(record: Record) -> frozenset[str]:
+    return frozenset(node.name for node in record.circuit or ())
+
+
+def _maps(record: Record) -> list[dict[str, Any]]:
+    found = [
+        {
+            "method": s.provenance.method,
+            "n": len(s.nodes),
+            "maps": score_maps(s, _chosen(record), record.position_labels),
+        }
+        for s in _all_scores(record)
+    ]
+    if found:
+        limit = max((m["limit"] for m in found[-1]["maps"] if m["form"] == "grid"), default=0.0)
+        for group in found:
+            share_limit(group["maps"], limit)
+    return found
+
+
+def _position_maps(record: Record) -> list[dict[str, Any]]:
+    if record.position_map is None:
+        return []
+    maps = score_maps(record.position_map, frozenset(), record.position_labels)
+    share_limit(maps, max((m["limit"] for m in maps), default=0.0))
+    return [{**m, "method": record.position_map.provenance.method} for m in maps]
+
+
+def _ranking(record: Record) -> dict[str, Any] | None:
+    if not record.scores:
+        return None
+    first, others = record.scores[0], [s for s in _all_scores(record)[1:] if s is not record.exact]
+    columns = {s.provenance.method: _means(s) for s in others}
+    exact = _means(record.exact) if record.exact is not None else {}
+    chosen, order = _chosen(record), [int(i) for i in first.rank()]
+    rows = [_ranked(first, i, place) for place, i in enumerate(order[:MOST_RANKED], 1)]
+    for row in rows:
+        row["in_circuit"] = _membership(row["name"], row["kind"], chosen, record)
+        row["exact"] = exact.get(row["name"])
+        row["others"] = [column.get(row["name"]) for column in columns.values()]
+    return {
+        "method": first.provenance.method,
+        "unit": first.provenance.unit,
+        "others": list(columns),
+        "digits": decimals(row["score"] for row in rows),
+        "rows": rows,
+        "left": len(order) - len(rows),
+        "has_exact": record.exact is not None,
+    }
+
+
+def _means(scores: Scores) -> dict[str, float]:
+    return {node.name: float(m) for node, m in zip(scores.nodes, scores.mean, strict=True)}
+
+
+def _ranked(scores: Scores, i: int, place: int) -> dict[str, Any]:
+    node, mean, error = scores.nodes[i], float(scores.mean[i]), float(scores.stderr[i])
+    known = math.isfinite(error)
+    return {
+        "place": place,
+        "name": node.name,
+        "kind": kind_name(node.kind),
+        "layer": node.layer,
+        "score": mean,
+        "stderr": error if known else None,
+        "interval": [mean - 1.96 * error, mean + 1.96 * error] if known else None,
+        "importance": float(scores.importance[i]),
+    }
+
+
+def _membership(name: str, kind: str, chosen: frozenset[str], record: Record) -> str:
+    if record.circuit is None:
+        return "no circuit"
+    return "always" if kind == kind_name("embed") else "yes" if name in chosen else "no"
+
+
+# ------------------------------------------------------------ faithfulness
+
+
+def _faithfulness(found: Evaluation | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    points = [_point(p.size, p.faithfulness, p.random) for p in sorted(found.curve, key=lambda p: p.size)]
+    shown = [v for p in points for key, v in p.items() if key not in ("size", "n_random") and v is not None]
+    low, high = min([0.0, *shown]), max([1.0, *shown])
+    clipped = low < WIDE_CURVE[0] or high > WIDE_CURVE[1]
+    low, high = max(low, WIDE_CURVE[0]), min(high, WIDE_CURVE[1])
+    margin = 0.04 * (high - low)
+    return {
+        "facts": _evaluation_facts(found),
+        "points": points,
+        "drawn": any(p["faithfulness"] is not None for p in points) and len(points) > 1,
+        "range": [low - margin, high + margin],
+        "clipped": clipped,
+        "size": found.size,
+        "metric": metric_name(found.metric),
+        "reason": found.reason,
+    }
+
+
+def _evaluation_facts(found: Evaluation) -> list[dict[str, str]]:
+    f, c = found.faithfulness, found.completeness
+    undefined = f"undefined: {found.reason}" if found.reason else "undefined"
+    facts = {
+        "faithfulness of the circuit": percent_interval(f.value, f.low, f.high) if f.value is not None else undefined,
+        "completeness (the complement; near 0 % is good)": percent_interval(c.value, c.low, c.high)
+        if c.value is not None
+        else undefined,
+        "nodes in the circuit": f"{count(found.size)} of {count(found.n_nodes)}",
+        "random circuits of that size": random_words(found),
+        f"{metric_name(found.metric)}, whole model": f"{number(found.full)} {found.unit}",
+        f"{metric_name(found.metric)}, circuit alone": f"{number(found.circuit)} {found.unit}",
+        f"{metric_name(found.metric)}, empty circuit": f"{number(found.empty)} {found.unit}",
+        "what is outside is replaced by": f"{found.ablation} ablation",
+        "pairs": f"{count(found.n_pairs)}, {'held out: none was used for the scores' if found.held_out else 'the same that gave the scores'}",
+        "seed": str(found.seed),
+    }
+    return [{"name": name, "value": value} for name, value in facts.items()]
+
+
+def _point(size: int, f: Estimate, random: Sequence[float | None]) -> dict[str, Any]:
+    known = [r for r in random if r is not None]
+    return {
+        "size": size,
+        "faithfulness": f.value,
+        "low": f.low,
+        "high": f.high,
+        "random_low": min(known, default=None),
+        "random_median": median(known) if known else None,
+        "random_high": max(known, default=None),
+        "n_random": len(known),
+    }
