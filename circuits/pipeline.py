@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import torch
 
-from circuits.discover import discover
-from circuits.evaluate import evaluate
+from circuits.selection import discover
+from circuits.faithfulness import evaluate
 from circuits.record import Prompt, Record
 from interp.attribution.batches import by_length, default_batch_size
 from interp.attribution.driver import Attribution, prepare

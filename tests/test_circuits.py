@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from circuits.circuit import Circuit, CircuitError
-from circuits.discover import discover
-from circuits.evaluate import evaluate
+from circuits.selection import discover
+from circuits.faithfulness import evaluate
 from circuits.evaluation import Evaluation
 from interp.attribution import attribute
 from interp.model import HookedModel

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ DEFAULT_STEPS = 8
 DEFAULT_QUADRATURE = "midpoint"
 
 
-def attribute(model: Any, task: Task, *, method: str, level: str, **options: Any) -> Scores:
+def attribute(model: Any, task: Task | str | Path, *, method: str, level: str, **options: Any) -> Scores:
     """Scores of every node of `level` by one method; `options` are those of `prepare`, by name."""
     return attribute_all(model, task, methods=[method], level=level, **options)[method]
 
@@ -47,7 +48,7 @@ def attribute_all(
 
 def prepare(
     model: Any,
-    task: Task,
+    task: Task | str | Path,
     *,
     methods: Sequence[str],
     level: str,
@@ -64,6 +65,7 @@ def prepare(
 ) -> Attribution:
     """Check every option against the model and the task; `.score()` then does the work.
 
+    task: a `Task`, the name of a built-in one, or a task file.
     level: `resid`, `blocks`, `heads`, `qkv` or `neurons`. positions: `all` patches all positions of a node together;
     `each`, `end` and `spans` score positions apart (the default of `resid` is `each`, which refuses `all`).
     direction: `denoise` (clean values into the corrupt run; the default for counterfactual) or `noise`.
@@ -72,13 +74,18 @@ def prepare(
 
     Raises: MethodError, MetricError, TaskError, SiteError, UnsupportedRuleError.
     """
+    from interp.tasks.find import task as find_task
+
+    task = find_task(task, model)
     chosen = [get_method(name) for name in methods]
     if not chosen or len({m.name for m in chosen}) < len(chosen):
         raise MethodError(f"methods={list(methods)!r}: expected one or more, each once.")
     way, measure = check_direction(ablation, direction), get_metric(metric)
     _check(chosen, measure, steps, quadrature, batch_size)
     if measure.toward == "source" and ablation in ("mean", "zero"):
-        raise MetricError(f"metric {measure.name!r} measures the distance to a source run; {ablation} ablation has none.")
+        raise MetricError(
+            f"metric {measure.name!r} measures the distance to a source run; {ablation} ablation has none."
+        )
     if measure.normalised and ablation != "counterfactual":
         raise MetricError(f"metric {measure.name!r} needs the paired run; use counterfactual ablation or 'logit_diff'.")
     where = _positions_mode(level, positions)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from circuits.circuit import ALWAYS, Circuit, CircuitError
-from circuits.discover import ranked
+from circuits.selection import ranked
 from circuits.evaluation import Estimate, Evaluation, Point
 from interp.ablations import check_direction, make_ablation
 from interp.attribution.batches import Batch, by_length, default_batch_size
@@ -28,7 +29,7 @@ NodeSet = frozenset[Node]
 
 def evaluate(
     model: Any,
-    task: Task,
+    task: Task | str | Path,
     circuit: Circuit,
     *,
     scores: Scores | None = None,
@@ -49,6 +50,8 @@ def evaluate(
 
     Source: Wang et al. 2023; Marks et al. 2024. Cost: one forward per circuit. Raises: CircuitError, TaskError.
     """
+    from interp.tasks.find import task as find_task
+
     if n_random < 1:
         raise CircuitError(f"n_random={n_random}: expected at least 1; 20 is the default.")
     check_direction(ablation, "noise")
@@ -58,7 +61,7 @@ def evaluate(
         raise CircuitError(f"{next(iter(odd)).name} is not a node of level {circuit.level!r} on this model.")
     order = _order(circuit, scores)
     plan = _plan(circuit, order, everything, sizes, n_random, seed)
-    runner = _Runner(model, task, found, ablation, get_metric(metric), seed, batch_size)
+    runner = _Runner(model, find_task(task, model), found, ablation, get_metric(metric), seed, batch_size)
     table = runner.metrics(list(dict.fromkeys(plan.all())), show_progress)
     return _judge(circuit, plan, table, runner, held_out, n_random, seed, len(everything))
 
