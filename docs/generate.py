@@ -1,0 +1,300 @@
+"""Writes the tables of these pages from the registries and from tiny models of every tested architecture.
+
+    python docs/generate.py           rewrite the tables
+    python docs/generate.py --check   exit 1, naming the page, where a table is not current
+
+A table stands between `<!-- generated: NAME -->` and `<!-- end -->`; everything else on a page is written by hand.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+DOCS = Path(__file__).resolve().parent
+_BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_TABLES: dict[str, Callable[[], str]] = {}
+
+
+def table(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
+    """Register the text of one generated block."""
+
+    def register(make: Callable[[], str]) -> Callable[[], str]:
+        _TABLES[name] = make
+        return make
+
+    return register
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A pipe table; pipes in cells are escaped."""
+    lines = [list(header), ["---"] * len(header), *([str(c) for c in row] for row in rows)]
+    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
+
+
+def code(names: Iterable[object]) -> str:
+    """Names in code type, joined by commas; a dash for none."""
+    return ", ".join(f"`{name}`" for name in names) or "-"
+
+
+# ---------------------------------------------------------------- docs/methods.md
+
+
+@table("methods")
+def methods() -> str:
+    from interp.attribution import METHODS
+    from interp.rules import PRESETS
+
+    preset = {rules: name for name, rules in PRESETS.items()}
+    rows = [
+        (
+            f"`{m.name}`",
+            f"`{m.formula}`",
+            m.cost,
+            code([] if m.exact or m.name == "random" else [preset[m.rules]]),
+            _kind(m),
+            m.paper,
+        )
+        for m in METHODS.values()
+    ]
+    return markdown(("method", "score of node u", "cost", "rules", "kind", "source"), rows)
+
+
+def _kind(m: Any) -> str:
+    if m.exact:
+        return "the oracle"
+    if m.uses_steps:
+        return "averaged over a path; takes `steps` and `quadrature`"
+    if m.base_point:
+        return "gradient" if m.first_order else "relevance"
+    return "baseline"
+
+
+@table("rules")
+def rules() -> str:
+    from interp.attribution import METHODS
+    from interp.rules import PRESETS
+
+    rows = []
+    for name, found in PRESETS.items():
+        used = [m.name for m in METHODS.values() if m.rules == found and not m.exact and m.name != "random"]
+        a = found.attention
+        rows.append((f"`{name}`", found.norm, found.act, found.gate, a.qk, a.v, a.temperature, code(used)))
+    header = ("preset", "norm", "act", "gate", "q and k x", "v x", "softmax temperature", "used by")
+    return markdown(header, rows)
+
+
+@table("metrics")
+def metrics() -> str:
+    from interp.metrics import METRICS
+
+    toward = {"clean": "the clean answer", "source": "the source run", "base": "the base run"}
+    rows = [
+        (f"`{m.name}`", m.description, m.unit, toward[m.toward], *(_sign(m, d) for d in ("denoise", "noise")))
+        for m in METRICS.values()
+    ]
+    header = ("metric", "what", "unit", "nearness to", "important means (denoise)", "important means (noise)")
+    return markdown(header, rows)
+
+
+def _sign(metric: Any, direction: str) -> str:
+    return "score > 0" if metric.importance_sign(direction) > 0 else "score < 0"
+
+
+@table("ablations")
+def ablations() -> str:
+    from interp.ablations import KINDS, check_direction
+    from interp.errors import MethodError
+
+    def allowed(kind: str, direction: str) -> bool:
+        try:
+            check_direction(kind, direction)
+        except MethodError:
+            return False
+        return True
+
+    values = {
+        "counterfactual": "its value on the paired prompt",
+        "mean": "its mean over all positions of all clean prompts",
+        "zero": "zero",
+        "resample": "its value on another clean prompt with as many tokens (seeded)",
+    }
+    rows = [
+        (f"`{k}`", values[k], code(d for d in ("denoise", "noise") if allowed(k, d)), code([check_direction(k, None)]))
+        for k in KINDS
+    ]
+    return markdown(("ablation", "a node is replaced by", "directions", "default direction"), rows)
+
+
+@table("quadratures")
+def quadratures() -> str:
+    from interp.attribution.driver import DEFAULT_QUADRATURE, DEFAULT_STEPS
+    from interp.attribution.quadrature import QUADRATURES, quadrature
+
+    rows = []
+    for name in QUADRATURES:
+        points = quadrature(name, 4)
+        default = f" (default, {DEFAULT_STEPS} steps)" if name == DEFAULT_QUADRATURE else ""
+        shown = [", ".join(f"{p[i]:.3g}" for p in points) for i in (0, 1)]
+        rows.append((f"`{name}`{default}", *shown))
+    return markdown(("quadrature", "points for 4 steps", "weights"), rows)
+
+
+@table("levels")
+def levels() -> str:
+    from interp.nodes import CIRCUIT_LEVELS, LEVELS, VIEWS, Node
+
+    names = {kind: _example(kind, Node) for kind in VIEWS}
+    rows = []
+    for level, kinds in LEVELS.items():
+        sites = dict.fromkeys(VIEWS[kind].site for kind in kinds)
+        examples = [names[kind] for kind in kinds]
+        rows.append((f"`{level}`", code(kinds), code(sites), code(examples), _yes(level in CIRCUIT_LEVELS)))
+    return markdown(("level", "kinds of node", "their sites", "names", "circuits"), rows)
+
+
+def _example(kind: str, node: Any) -> str:
+    layer = None if kind == "embed" else 3
+    unit = {"head": 2, "q": 2, "k": 2, "v": 2, "neuron": 117}.get(kind)
+    return str(node(kind, layer, unit).name)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no (a map)"
+
+
+# ---------------------------------------------------------------- docs/architectures.md
+
+
+@cache
+def _surveyed() -> list[tuple[str, Any]]:
+    """A tiny random model of every tested architecture, by its `model_type`."""
+    from interp.architectures import TESTED
+
+    make = _recipe().hooked
+    return [(name, make(name)) for name in TESTED]
+
+
+def _recipe() -> ModuleType:
+    """`tests/tiny.py`, by its path."""
+    spec = importlib.util.spec_from_file_location("tiny", DOCS.parent / "tests" / "tiny.py")
+    if spec is None or spec.loader is None:
+        raise SystemExit("tests/tiny.py, the recipe of the tiny models, is missing")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["tiny"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def _refusals(model: Any) -> dict[str, str]:
+    """preset -> what it has no rule for; empty where it is supported."""
+    from interp.rules import PRESETS
+
+    found = {}
+    for name, preset in PRESETS.items():
+        rows = model.coverage(preset).unsupported
+        found[name] = ", ".join(dict.fromkeys(row.operation for row in rows))
+    return found
+
+
+@table("architectures")
+def architectures() -> str:
+    rows = []
+    for name, model in _surveyed():
+        size, refused, missing = model.layout, _refusals(model), model.missing_sites()
+        rows.append(
+            (
+                f"`{name}`",
+                type(model.hf).__name__,
+                "all" if not missing else f"all but {code(missing)}",
+                "yes" if size.attention_function else "no",
+                code(preset for preset, why in refused.items() if not why),
+                code(preset for preset, why in refused.items() if why),
+                ", ".join(_shape(size)) or "-",
+            )
+        )
+    header = ("`model_type`", "class", "sites", "attention function", "presets", "presets refused", "shape")
+    return markdown(header, rows)
+
+
+def _shape(layout: Any) -> list[str]:
+    """What the probe read off the model, in words."""
+    block = layout.blocks[0]
+    found = {
+        "gated MLP": block.gated,
+        "attention and MLP in parallel": block.parallel,
+        "norm behind attention": block.attn_writer != block.paths.o,
+        "residual multiplier": block.scale != 1.0,
+        "logits scaled": layout.logits_scale != 1.0,
+        "logits soft-capped": layout.logits_softcap is not None,
+        "experts": block.act is None,
+    }
+    return [words for words, holds in found.items() if holds]
+
+
+@table("missing-sites")
+def missing_sites() -> str:
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for name, model in _surveyed():
+        reasons: dict[str, list[str]] = {}
+        for site, why in model.missing_sites().items():
+            reasons.setdefault(why, []).append(site)
+        for why, sites in reasons.items():
+            by_reason.setdefault((code(sites), why), []).append(name)
+    return markdown(("sites", "missing because", "on"), ((s, why, code(on)) for (s, why), on in by_reason.items()))
+
+
+@table("refused-presets")
+def refused_presets() -> str:
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for name, model in _surveyed():
+        reasons: dict[str, list[str]] = {}
+        for preset, why in _refusals(model).items():
+            if why:
+                reasons.setdefault(why, []).append(preset)
+        for why, presets in reasons.items():
+            by_reason.setdefault((code(presets), why), []).append(name)
+    return markdown(("presets", "no rule for", "on"), ((p, why, code(on)) for (p, why), on in by_reason.items()))
+
+
+# ---------------------------------------------------------------- pages
+
+
+def generated(text: str, page: str) -> str:
+    """The page with every generated block made anew."""
+
+    def new(match: re.Match[str]) -> str:
+        if match[2] not in _TABLES:
+            raise SystemExit(f"{page}: no table {match[2]!r}; there is {', '.join(_TABLES)}")
+        return f"{match[1]}{_TABLES[match[2]]()}\n{match[3]}"
+
+    return _BLOCK.sub(new, text)
+
+
+def main(check: bool) -> int:
+    stale = []
+    for path in sorted(DOCS.rglob("*.md")):
+        name, old = str(path.relative_to(DOCS.parent)), path.read_text(encoding="utf-8")
+        new = generated(old, name)
+        if new != old:
+            stale.append(name)
+            if not check:
+                path.write_text(new, encoding="utf-8")
+    for name in stale:
+        sys.stdout.write(f"{name}: {'tables differ; run python docs/generate.py' if check else 'rewritten'}\n")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(DOCS.parent))
+    sys.exit(main("--check" in sys.argv[1:]))
