@@ -259,13 +259,13 @@ def test_importance_has_its_sign_turned() -> None:
 
 def test_agreement_table_holds_the_rows(page: str) -> None:
     rows = Tags(page).rows["agreement-table"][1:]
-    found = a_record().agreements[0].rows
+    found = sorted(a_record().agreements[0].rows, key=lambda row: row.kind == "embed")
     assert len(rows) == len(found)
     for shown, row in zip(rows, found, strict=True):
-        assert shown[2:4] == [str(row.n), number(row.pearson, 3)]
-        assert shown[5] == number(row.spearman, 3)
-        assert shown[7:9] == [percent(row.sign), f"{percent(row.top_k)} of top {row.k}"]
-        assert shown[9] == ("" if row.headline else "few nodes: look at the points")
+        bounds = [f" [{number(c[0], 3)}, {number(c[1], 3)}]" if c else "" for c in (row.pearson_ci, row.spearman_ci)]
+        assert shown[2:5] == [str(row.n), number(row.pearson, 3) + bounds[0], number(row.spearman, 3) + bounds[1]]
+        assert shown[5:7] == [percent(row.sign), f"{percent(row.top_k)} of top {row.k}"]
+        assert shown[7] == ("" if row.headline else "few nodes: look at the points")
 
 
 def test_curve_table_holds_the_points(page: str) -> None:
@@ -288,7 +288,7 @@ def test_heat_map_cells_hold_every_score(page: str) -> None:
 
 def test_facts_and_conventions_are_complete(page: str) -> None:
     for text in (
-        "accuracy, clean",
+        "accuracy on clean prompts",
         "96 %",
         "8 %",
         "denoise",
@@ -487,6 +487,11 @@ def test_finding_says_when_agreement_is_poor() -> None:
     )
 
 
+def test_finding_warns_where_a_few_nodes_make_the_correlation() -> None:
+    row = replace(one_row(0.9), spearman=0.4)
+    assert "over 40 heads (rank correlation only 0.40)" in finding(with_rows(row))
+
+
 def test_finding_without_a_correlation() -> None:
     assert "too few nodes (5)" in finding(with_rows(one_row(0.9, 5, "all")))
     assert "too few" in finding(with_rows(one_row(None, 3)))
@@ -500,7 +505,7 @@ EVALUATIONS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"random_above": 0.05}, "(1 of 20 random circuits of the same size did as well)"),
     ({"random_above": None, "n_random": 0}, "no random circuits were measured"),
-    ({"held_out": False}, "on the same 50 pairs that chose it"),
+    ({"held_out": False}, "on the 50 pairs also used to choose them"),
     (
         {"faithfulness": Estimate(None, None, None), "reason": "the interval of m(full) - m(empty) includes 0"},
         "they carry is undefined: the interval",

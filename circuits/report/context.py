@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from circuits.record import Prompt
     from interp.scores import Provenance
 
-BLOCK: Final = 14
+BLOCK: Final = 18
 DEEPEST: Final = 12
 FIRST_KEYS: Final = ("command", "status", "versions", "model", "task", "conventions", "seconds", "created")
 _UNITS: Final = {
@@ -52,18 +52,18 @@ def conventions(provenance: Provenance) -> dict[str, Any]:
     """Every field of a provenance in words, with units."""
     units = _UNITS | {"base_metric": provenance.unit, "source_metric": provenance.unit}
     facts = [
-        {"name": _WORDS.get(key, key.replace("_", " ")), "value": f"{_text(value)} {units.get(key, '')}".strip()}
+        {"name": _WORDS.get(key, key.replace("_", " ")), "value": _text(value, units.get(key, ""))}
         for key, value in asdict(provenance).items()
     ]
     return {"method": provenance.method, "facts": facts}
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, unit: str) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if value is None or value == "":
         return MISSING
-    return number(value) if isinstance(value, float) else str(value)
+    return f"{number(value) if isinstance(value, float) else value} {unit}".strip()
 
 
 def prompt_pair(prompt: Prompt, index: int, first: Provenance | None) -> dict[str, Any]:
@@ -72,8 +72,10 @@ def prompt_pair(prompt: Prompt, index: int, first: Provenance | None) -> dict[st
     found = {method: _padded(values, n) for method, values in prompt.attributions.items()}
     limits = {method: max((abs(v) for v in values if v is not None), default=0.0) for method, values in found.items()}
     blocks = []
-    for start in range(0, n, BLOCK):
-        at = slice(start, start + BLOCK)
+    # Long prompts go over several lines of about the same length.
+    width = math.ceil(n / math.ceil(n / BLOCK)) if n else 1
+    for start in range(0, n, width):
+        at = slice(start, start + width)
         rows = [
             {"method": m, "limit": limits[m], "digits": decimals([limits[m]], 3), "values": values[at]}
             for m, values in found.items()
@@ -83,7 +85,7 @@ def prompt_pair(prompt: Prompt, index: int, first: Provenance | None) -> dict[st
             "corrupt": corrupt[at],
             "differs": [a != b for a, b in zip(clean[at], corrupt[at], strict=True)],
         }
-        blocks.append({"positions": list(range(start, min(n, start + BLOCK))), **pair, "attributions": rows})
+        blocks.append({"positions": list(range(start, min(n, start + width))), **pair, "attributions": rows})
     return {
         "index": index + 1,
         "answers": list(prompt.answers),

@@ -70,7 +70,13 @@ def _colour_bar(x: float, y: float, limit: float, unit: str) -> Markup:
     parts = []
     for i in range(steps):
         sign, opacity = svg.strength((2 * (i + 0.5) / steps - 1), 1)
-        box: dict[str, str | float] = {"x": x + i * width / steps, "y": y, "width": width / steps + 0.2, "height": 12}
+        box: dict[str, str | float] = {
+            "x": x + i * width / steps,
+            "y": y,
+            "width": float(width / steps),
+            "height": 12.0,
+            "shape-rendering": "crispEdges",
+        }
         parts.append(element("rect", {**box, "class": sign, "fill-opacity": opacity}))
     parts.append(element("rect", {"x": x, "y": y, "width": float(width), "height": 12.0, "class": "frame"}))
     texts = ((0, score(-limit)), (0.5, "0"), (1, score(limit)))
@@ -97,7 +103,7 @@ def scatter(data: dict[str, Any]) -> Markup:
 
 def marker(kind: int, x: float, y: float, text: str = "") -> Markup:
     """The mark of the nth kind of node."""
-    n, r = kind % SHAPES, 5.0
+    n, r = kind % SHAPES, 4.2
     outlines = {
         1: [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)],
         2: [(x, y - r - 1), (x + r + 1, y + r - 1), (x - r - 1, y + r - 1)],
@@ -172,7 +178,7 @@ def _series(points: list[dict[str, Any]], key: str, x: Scale, y: Scale, kind: st
     parts = [path([(x(p["size"]), _inside(p[key], y)) for p in known], kind)] if len(known) > 1 else []
     for p in known:
         title = element("title", {}, f"{name}, {count(p['size'])} nodes: {percent(p[key])}")
-        shape = {"cx": x(p["size"]), "cy": _inside(p[key], y), "r": 3.5, "class": f"{kind}-dot"}
+        shape: dict[str, str | float] = {"cx": x(p["size"]), "cy": _inside(p[key], y), "r": 3.5, "class": f"{kind}-dot"}
         parts.append(element("circle", shape, title))
     return parts
 

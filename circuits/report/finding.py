@@ -36,11 +36,20 @@ _KINDS: Final = {
     "resid_post": "residual stream after the block",
     "all": "all nodes but the embedding",
 }
+_ONE: Final = {
+    "head": "head",
+    "mlp": "MLP",
+    "attn_out": "attention output",
+    "neuron": "neuron",
+    "q": "query",
+    "k": "key",
+    "v": "value",
+}
 
 
-def kind_name(kind: str) -> str:
-    """A kind of node in words."""
-    return _KINDS.get(kind, kind)
+def kind_name(kind: str, one: bool = False) -> str:
+    """A kind of node in words; `one` node of it."""
+    return _ONE[kind] if one and kind in _ONE else _KINDS.get(kind, kind)
 
 
 def metric_name(metric: str) -> str:
@@ -88,7 +97,7 @@ def _pairs(found: Evaluation) -> str:
     return (
         f"{count(found.n_pairs)} held-out pairs"
         if found.held_out
-        else f"the same {count(found.n_pairs)} pairs that chose it"
+        else f"the {count(found.n_pairs)} pairs also used to choose them"
     )
 
 
@@ -153,9 +162,15 @@ def _quotable(found: Agreement) -> list[Row]:
 
 def _listed(rows: list[Row]) -> str:
     return " and ".join(
-        f"r = {number(row.pearson, 2)}{_bounds(row)} over {count(row.n)} {'nodes' if row.kind == 'all' else kind_name(row.kind)}"
+        f"r = {number(row.pearson, 2)}{_bounds(row)} over {count(row.n)} {'nodes' if row.kind == 'all' else kind_name(row.kind)}{_ranks(row)}"
         for row in rows
     )
+
+
+def _ranks(row: Row) -> str:
+    """A word of warning where a few large nodes make the correlation."""
+    apart = row.spearman is not None and row.spearman < POOR <= (row.pearson or 0.0)
+    return f" (rank correlation only {number(row.spearman, 2)})" if apart else ""
 
 
 def _bounds(row: Row) -> str:

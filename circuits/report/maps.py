@@ -51,7 +51,9 @@ def share_limit(maps: Iterable[dict[str, Any]], limit: float) -> None:
 
 def _by_layer(scores: Scores, kinds: tuple[str, ...], chosen: frozenset[str]) -> dict[str, Any]:
     """Rows are layers; columns heads first, then one for each other kind."""
-    others = [kind for kind in ("attn_out", "mlp", "resid_pre", "resid_mid", "resid_post", "embed") if kind in kinds]
+    others: list[str] = [
+        kind for kind in ("attn_out", "mlp", "resid_pre", "resid_mid", "resid_post", "embed") if kind in kinds
+    ]
     others += [kind for kind in kinds if kind not in ("head", "q", "k", "v", *others)]
 
     def place(node: Node) -> tuple[Key, Key]:
@@ -150,7 +152,7 @@ def _named(
 
 def _bars(scores: Scores) -> dict[str, Any]:
     order = [int(i) for i in scores.rank()[:MOST_BARS]]
-    found = [{"name": scores.nodes[i].name, "score": float(scores.mean[i])} for i in order]
+    found: list[dict[str, Any]] = [{"name": scores.nodes[i].name, "score": float(scores.mean[i])} for i in order]
     sizes = [abs(bar["score"]) for bar in found]
     return {
         "form": "bars",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MOST_RANKED: Final = 50
 MOST_POINTS: Final = 1000
 MOST_PROMPTS: Final = 12
+MOST_OUTSIDE: Final = 4
 WIDE_CURVE: Final = (-0.5, 1.6)
 
 
@@ -84,7 +85,7 @@ def _facts(record: Record) -> list[dict[str, str]]:
     if circuit:
         facts |= {"circuit": f"{count(len(circuit))} nodes", "selection": circuit.selection}
     for name in dict.fromkeys(("clean", "corrupt", *record.accuracy)):
-        facts[f"accuracy, {name}"] = (
+        facts[f"accuracy on {name} prompts"] = (
             percent(record.accuracy[name]) if name in record.accuracy else "not measured in this run"
         )
     return [{"name": name, "value": value} for name, value in facts.items()]
@@ -94,7 +95,7 @@ def _facts(record: Record) -> list[dict[str, str]]:
 
 
 def _agreement(found: Agreement) -> dict[str, Any]:
-    rows = [_agreement_row(row) for row in found.rows]
+    rows = [_agreement_row(row) for row in sorted(found.rows, key=lambda row: row.kind == "embed")]
     return {"method": found.method, "n_pairs": found.n_pairs, "sampled": found.sampled, "rows": rows}
 
 
@@ -118,7 +119,7 @@ def _scatters(record: Record) -> list[dict[str, Any]]:
 
 def _scatter(scores: Scores, exact: Mapping[str, float]) -> dict[str, Any]:
     both = zip(scores.nodes, scores.mean, strict=True)
-    points = [
+    points: list[dict[str, Any]] = [
         {"name": n.name, "kind": kind_name(n.kind), "exact": exact[n.name], "score": float(m)}
         for n, m in both
         if n.name in exact
@@ -128,11 +129,12 @@ def _scatter(scores: Scores, exact: Mapping[str, float]) -> dict[str, Any]:
     return {
         "method": scores.provenance.method,
         "unit": scores.provenance.unit,
-        "kinds": list(dict.fromkeys(p["kind"] for p in points)),
+        "kinds": sorted(dict.fromkeys(p["kind"] for p in points), key=lambda kind: kind == kind_name("embed")),
         "points": _thinned(points),
         "n": len(points),
         "range": [low, high],
-        "outside": [] if len(outside) > 5 else outside,
+        "outside": outside[:MOST_OUTSIDE],
+        "outside_left": max(0, len(outside) - MOST_OUTSIDE),
     }
 
 
@@ -161,7 +163,7 @@ def _chosen(record: Record) -> frozenset[str]:
 
 
 def _maps(record: Record) -> list[dict[str, Any]]:
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "method": s.provenance.method,
             "n": len(s.nodes),
@@ -169,10 +171,12 @@ def _maps(record: Record) -> list[dict[str, Any]]:
         }
         for s in _all_scores(record)
     ]
-    if found:
-        limit = max((m["limit"] for m in found[-1]["maps"] if m["form"] == "grid"), default=0.0)
-        for group in found:
-            share_limit(group["maps"], limit)
+    # The scale is that of the exact scores, or of the method that comes first.
+    leading = next((g["maps"] for g, s in zip(found, _all_scores(record), strict=True) if s.provenance.exact), None)
+    leading = leading or (found[0]["maps"] if found else [])
+    limit = max((m["limit"] for m in leading if m["form"] == "grid"), default=0.0)
+    for group in found:
+        share_limit(group["maps"], limit)
     return found
 
 
@@ -187,7 +191,9 @@ def _position_maps(record: Record) -> list[dict[str, Any]]:
 def _ranking(record: Record) -> dict[str, Any] | None:
     if not record.scores:
         return None
-    first, others = record.scores[0], [s for s in _all_scores(record)[1:] if s is not record.exact]
+    first = record.scores[0]
+    # Exact scores have their own column.
+    others = [s for s in record.scores[1:] if record.exact is None or not s.provenance.exact]
     columns = {s.provenance.method: _means(s) for s in others}
     exact = _means(record.exact) if record.exact is not None else {}
     chosen, order = _chosen(record), [int(i) for i in first.rank()]
@@ -217,7 +223,7 @@ def _ranked(scores: Scores, i: int, place: int) -> dict[str, Any]:
     return {
         "place": place,
         "name": node.name,
-        "kind": kind_name(node.kind),
+        "kind": kind_name(node.kind, one=True),
         "layer": node.layer,
         "score": mean,
         "stderr": error if known else None,
@@ -229,7 +235,7 @@ def _ranked(scores: Scores, i: int, place: int) -> dict[str, Any]:
 def _membership(name: str, kind: str, chosen: frozenset[str], record: Record) -> str:
     if record.circuit is None:
         return "no circuit"
-    return "always" if kind == kind_name("embed") else "yes" if name in chosen else "no"
+    return "always" if kind == kind_name("embed", one=True) else "yes" if name in chosen else "no"
 
 
 # ------------------------------------------------------------ faithfulness
