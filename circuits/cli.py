@@ -73,7 +73,12 @@ def discover_command(
     direction: Direction = None,
     ablation: Ablation = "counterfactual",
     metric: MetricName = "logit_diff",
-    n: Annotated[int | None, typer.Option("--n", help="nodes in the circuit [default: 10]")] = None,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n", help="nodes in the circuit [default: the smallest number that is 90 % faithful on the scored pairs]"
+        ),
+    ] = None,
     ranking: Annotated[str, typer.Option(help="absolute (by size) or signed (by importance)")] = "absolute",
     steps: Steps = None,
     quadrature: Quadrature = None,
@@ -105,7 +110,9 @@ def compare(
     limit: Limit = None,
     methods: Annotated[str, typer.Option(help="comma-separated methods")] = "atp,relp,relp-ah,atp-ig,relp-ig",
     level: Annotated[str, typer.Option(help="resid, blocks, heads, qkv or neurons")] = "heads",
-    positions: Annotated[str | None, typer.Option(help="all, each, end or spans [default: all; each for resid]")] = None,
+    positions: Annotated[
+        str | None, typer.Option(help="all, each, end or spans [default: all; each for resid]")
+    ] = None,
     direction: Direction = None,
     ablation: Ablation = "counterfactual",
     metric: MetricName = "logit_diff",

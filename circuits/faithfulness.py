@@ -12,18 +12,19 @@ import numpy as np
 import torch
 
 from circuits.circuit import ALWAYS, Circuit, CircuitError
-from circuits.selection import ranked
 from circuits.evaluation import Estimate, Evaluation, Point
+from circuits.selection import ranked
 from interp.ablations import check_direction, make_ablation
 from interp.attribution.batches import Batch, by_length, default_batch_size
 from interp.edits import Edit
 from interp.metrics import METRICS, Metric, get_metric
 from interp.nodes import Group, Node, groups, nodes_of
 from interp.progress import progress
-from interp.scores import Scores
+from interp.scores import Ranking, Scores
 from interp.tasks.task import Task
 
 RESAMPLES = 1000
+EVERY_SIZE = 24
 NodeSet = frozenset[Node]
 
 
@@ -64,6 +65,38 @@ def evaluate(
     runner = _Runner(model, find_task(task, model), found, ablation, get_metric(metric), seed, batch_size)
     table = runner.metrics(list(dict.fromkeys(plan.all())), show_progress)
     return _judge(circuit, plan, table, runner, held_out, n_random, seed, len(everything))
+
+
+def smallest_faithful(
+    model: Any,
+    task: Task | str | Path,
+    scores: Scores,
+    *,
+    target: float = 0.9,
+    ranking: Ranking = "absolute",
+    ablation: str = "counterfactual",
+    metric: str | Metric | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    show_progress: bool | None = None,
+) -> int | None:
+    """The size of the smallest top of the ranking whose faithfulness is at least `target`; None where none of the sizes
+    tried reaches it (every size up to `EVERY_SIZE`, about ten on a log axis beyond) or faithfulness is undefined.
+
+    Meant for the pairs that the scores come from, so that the circuit is then judged on others.
+    """
+    from interp.tasks.find import task as find_task
+
+    order = [scores.nodes[i] for i in ranked(scores, ranking)]
+    n = len(order)
+    sizes = sorted({*range(1, min(n, EVERY_SIZE) + 1), *_default_sizes(n)})
+    found = [g for g in groups(scores.provenance.level, model.layout) if g.kind not in ALWAYS]
+    runner = _Runner(model, find_task(task, model), found, ablation, get_metric(metric), seed, batch_size)
+    prefixes = [frozenset(order[:size]) for size in (0, n, *sizes)]
+    table = runner.metrics(list(dict.fromkeys(prefixes)), show_progress)
+    ratio = _Ratio(table[prefixes[1]], table[prefixes[0]], _weights(len(runner.pairs), seed))
+    values = [(size, ratio.value(table[frozenset(order[:size])])) for size in sizes]
+    return next((size for size, value in values if value is not None and value >= target), None)
 
 
 def _order(circuit: Circuit, scores: Scores | None) -> list[Node]:
@@ -193,8 +226,7 @@ def _judge(
 ) -> Evaluation:
     """Ratios and their bootstrap intervals from the metric of every set on every pair."""
     n = len(runner.pairs)
-    weights = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
-    ratio = _Ratio(table[plan.full], table[plan.empty], weights)
+    ratio = _Ratio(table[plan.full], table[plan.empty], _weights(n, seed))
     value = ratio.estimate(table[plan.circuit])
     curve = [
         Point(size, ratio.estimate(table[prefix]), tuple(ratio.value(table[t]) for t in twins))
@@ -220,6 +252,11 @@ def _judge(
         seed=seed,
         reason=ratio.reason,
     )
+
+
+def _weights(n: int, seed: int) -> np.ndarray:
+    """Bootstrap weights over examples [resample example]; each row sums to 1."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
 
 
 def _as_near_one(value: float | None, twins: Sequence[float | None]) -> float | None:

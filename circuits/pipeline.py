@@ -9,9 +9,10 @@ from typing import Any, Final
 
 import torch
 
-from circuits.selection import discover
-from circuits.faithfulness import evaluate
+from circuits.circuit import Circuit
+from circuits.faithfulness import evaluate, smallest_faithful
 from circuits.record import Prompt, Record
+from circuits.selection import discover
 from interp.attribution.batches import by_length, default_batch_size
 from interp.attribution.driver import Attribution, prepare
 from interp.attribution.registry import get_method
@@ -27,6 +28,7 @@ SAMPLE: Final = 40
 SHOWN_PROMPTS: Final = 4
 LOW_ACCURACY: Final = 0.75
 DEFAULT_SIZE: Final = 10
+TARGET: Final = 0.9
 
 Say = Callable[[str], None]
 
@@ -107,8 +109,7 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     )
     circuit = evaluation = None
     if settings.level in CIRCUIT_LEVELS:
-        size = settings.n or min(DEFAULT_SIZE, sum(node.kind != "embed" for node in scores[0].nodes))
-        circuit = discover(scores[0], n=size, ranking=settings.ranking)  # type: ignore[arg-type]
+        circuit = choose_circuit(job, scores[0], say)
         say(f"evaluating the circuit on {len(job.evaluation)} {'held-out ' if job.held_out else ''}pairs")
         evaluation = evaluate(
             job.model,
@@ -125,6 +126,29 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     position_map, labels = score_positions(job, say)
     prompts = show_prompts(job, say)
     return Record(manifest, scores, exact, agreements, circuit, evaluation, position_map, labels, prompts, accuracy)
+
+
+def choose_circuit(job: Prepared, scores: Scores, say: Say) -> Circuit:
+    """The top `n` of the ranking; without `n` the smallest top that is faithful on the pairs that were scored."""
+    settings, n = job.settings, job.settings.n
+    how = ""
+    if n is None:
+        say(f"looking for the smallest circuit with faithfulness {TARGET:.0%} on the scored pairs")
+        n = smallest_faithful(
+            job.model,
+            job.scoring,
+            scores,
+            target=TARGET,
+            ranking=settings.ranking,  # type: ignore[arg-type]
+            ablation=settings.ablation,
+            metric=settings.metric,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
+        )
+        how = f", the smallest with faithfulness {TARGET:.0%} on the scored pairs" if n else ", as no size was faithful"
+    n = n or min(DEFAULT_SIZE, sum(node.kind != "embed" for node in scores.nodes))
+    circuit = discover(scores, n=n, ranking=settings.ranking)  # type: ignore[arg-type]
+    return replace(circuit, selection=circuit.selection + how)
 
 
 def run_comparison(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
