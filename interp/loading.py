@@ -54,6 +54,7 @@ def _from_name(name: str, tokenizer: Any, dtype: str | None, device: str | None)
     else:
         source, local = str(_folder(name)), True
     import torch
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     try:
@@ -64,7 +65,7 @@ def _from_name(name: str, tokenizer: Any, dtype: str | None, device: str | None)
             use_safetensors=True,
             trust_remote_code=False,
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise LoadError(f"model {name!r} cannot be loaded: {_first_line(error)}") from error
     try:
         model = model.to(torch.device(device)) if device else model

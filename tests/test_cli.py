@@ -65,7 +65,7 @@ def _nothing(folder: Path) -> None:
 BAD = {
     "no such command": (_nothing, ["discver"], "discver"),
     "no such option": (_nothing, ["discover", "--modle", "demo"], "modle"),
-    "limit is no number": (_nothing, ["discover", "--limit", "many"], "many"),
+    "limit is no number": (_nothing, ["discover", "--limit", "many"], "--limit"),
     "limit 0": (_nothing, ["discover", "--limit", "0"], "expected one pair"),
     "no such folder": (_nothing, ["discover", "--model", "nowhere/gpt2"], "hf:ORG/NAME"),
     "folder without config": (_folder, ["discover", "--model", "empty"], "config.json"),

@@ -17,6 +17,7 @@ from interp.ablations import Ablation, check_direction, make_ablation
 from interp.attribution import node_methods  # noqa: F401 - registers the methods
 from interp.attribution.batches import Batch, by_length, default_batch_size
 from interp.attribution.positions import Positions, align
+from interp.attribution.quadrature import quadrature as points
 from interp.attribution.registry import Method, Options, get_method
 from interp.errors import MethodError, MetricError
 from interp.metrics import Direction, Metric, get_metric
@@ -36,7 +37,7 @@ def attribute(model: Any, task: Task | str | Path, *, method: str, level: str, *
 
 
 def attribute_all(
-    model: Any, task: Task, *, methods: Sequence[str], level: str, show_progress: bool | None = None, **options: Any
+    model: Any, task: Task | str | Path, *, methods: Sequence[str], level: str, show_progress: bool | None = None, **options: Any
 ) -> dict[str, Scores]:
     """Scores of every node of `level` by several methods, which share the runs on clean and corrupt prompts.
 
@@ -78,6 +79,8 @@ def prepare(
 
     task = find_task(task, model)
     chosen = [get_method(name) for name in methods]
+    path = (DEFAULT_STEPS if steps is None else steps, quadrature or DEFAULT_QUADRATURE)
+    points(path[1], path[0])
     if not chosen or len({m.name for m in chosen}) < len(chosen):
         raise MethodError(f"methods={list(methods)!r}: expected one or more, each once.")
     way, measure = check_direction(ablation, direction), get_metric(metric)
@@ -97,7 +100,6 @@ def prepare(
     aligned = align(where, pairs)
     size = batch_size or default_batch_size(model, max(p.length for p in pairs))
     replaced = make_ablation(ablation, model, pairs, [g.site for g in found], seed, size)  # type: ignore[arg-type]
-    path = (steps or DEFAULT_STEPS, quadrature or DEFAULT_QUADRATURE)
     only = _only(nodes, found)
     return Attribution(
         model, task.name, level, chosen, found, pairs, aligned, measure, way, replaced, size, seed, *path, only
@@ -124,9 +126,8 @@ def _check(
             )
     if (steps is not None or quadrature is not None) and not any(m.uses_steps for m in chosen):
         raise MethodError(f"steps and quadrature belong to IG methods; given with {', '.join(m.name for m in chosen)}.")
-    for name, value in (("steps", steps), ("batch_size", batch_size)):
-        if value is not None and value < 1:
-            raise MethodError(f"{name}={value}: expected 1 or more.")
+    if batch_size is not None and batch_size < 1:
+        raise MethodError(f"batch_size={batch_size}: expected 1 or more.")
 
 
 def _only(nodes: Sequence[str] | None, found: Sequence[Group]) -> frozenset[str] | None:
