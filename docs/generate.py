@@ -173,6 +173,37 @@ def _yes(value: bool) -> str:
     return "yes" if value else "no (a map)"
 
 
+# ---------------------------------------------------------------- docs/index.md
+
+
+@table("worked-example")
+def worked_example() -> str:
+    """The strongest head and MLP of the embedded model, in both directions."""
+    import interp
+
+    model = interp.load("demo")
+    task = interp.task("ioi", model, n=64)
+    names: list[str] = []
+    rows = []
+    for direction in ("denoise", "noise"):
+        found = interp.attribute_all(model, task, methods=["exact", "relp"], level="heads", direction=direction)
+        exact, estimate = found["exact"], found["relp"]
+        names = names or _strongest(exact)
+        for name in names:
+            base, score = exact.provenance.base_metric, exact[name]
+            importance = exact.provenance.importance_sign * score
+            numbers = (base, base + score, score, importance, estimate[name])
+            rows.append((f"`{direction}`", f"`{name}`", *(f"{number:+.2f}" for number in numbers)))
+    header = ("direction", "node", "m(base)", "m(patched)", "score", "importance", "`relp` estimate")
+    return markdown(header, rows)
+
+
+def _strongest(scores: Any) -> list[str]:
+    """The first head and the first MLP of the ranking."""
+    order = [scores.nodes[i] for i in scores.rank()]
+    return [next(node.name for node in order if node.kind == kind) for kind in ("head", "mlp")]
+
+
 # ---------------------------------------------------------------- docs/architectures.md
 
 
