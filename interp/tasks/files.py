@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -37,9 +38,11 @@ def load_task(path: str | Path) -> Task:
             f"task file {str(path)!r} does not exist. A task is a built-in name or a .json, .jsonl or .csv file."
         )
     try:
-        head, rows = _READERS[path.suffix](path.read_text(encoding="utf-8"))
+        head, rows = _READERS[path.suffix](path.read_text(encoding="utf-8-sig"))
     except KeyError:
         raise TaskError(f"task file {str(path)!r}: expected .json, .jsonl or .csv.") from None
+    except TaskError as error:
+        raise TaskError(f"task file {str(path)!r}: {error}") from None
     except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
         raise TaskError(f"task file {str(path)!r} cannot be read as {path.suffix[1:]}: {error}.") from error
     pairs = []
@@ -64,11 +67,15 @@ def _read_json(text: str) -> tuple[Mapping[str, Any], Iterable[Any]]:
 
 
 def _read_jsonl(text: str) -> tuple[Mapping[str, Any], Iterable[Any]]:
-    return {}, [json.loads(line) for line in text.splitlines() if line.strip()]
+    return {}, [json.loads(line) for line in text.split("\n") if line.strip()]
 
 
 def _read_csv(text: str) -> tuple[Mapping[str, Any], Iterable[Any]]:
-    return {}, list(csv.DictReader(text.splitlines(), strict=True))
+    rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
+    for i, row in enumerate(rows):
+        if None in row:
+            raise TaskError(f"row {i} has more cells than the header; put prompts that contain commas in quotes.")
+    return {}, rows
 
 
 _READERS: Final = {".json": _read_json, ".jsonl": _read_jsonl, ".csv": _read_csv}
@@ -114,9 +121,9 @@ def _with_ids(pair: Pair, row: Mapping[str, Any], found: Mapping[str, Any], wher
 
 def _greater_than(label: str, where: str) -> dict[str, list[str]]:
     """Two-digit endings above the label are right, the others wrong."""
-    if not (len(label) == 2 and label.isdigit()):
+    if not (len(label) in (1, 2) and label.isdecimal()):  # that table drops the zero of a label below 10
         raise TaskError(f"{where}: 'label' is {label!r}; expected two digits, as in EAP-IG's greater-than table.")
-    endings = [f"{i:02d}" for i in range(100)]
+    label, endings = label.zfill(2), [f"{i:02d}" for i in range(100)]
     return {"answer": [e for e in endings if e > label], "wrong": [e for e in endings if e <= label]}
 
 
@@ -132,6 +139,8 @@ def _texts(value: Any, what: str) -> tuple[str, ...]:
 
 def _ids(value: Any, where: str) -> tuple[int, ...]:
     values = value if isinstance(value, list) else [value]
+    if any(isinstance(v, (bool, float)) for v in values):
+        raise TaskError(f"{where}: token ids {value!r:.80}; expected integers.")
     try:
         return tuple(int(v) for v in values)
     except (TypeError, ValueError):
