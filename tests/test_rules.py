@@ -9,13 +9,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, hooked, ids, tiny, toy_task, true_float64
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.olmo.modeling_olmo import OlmoLayerNorm
-from twin import Twin
 
 from interp.attention import ruled
 from interp.attribution import attribute_all
@@ -34,6 +32,8 @@ from interp.rules import (
     recognise_activation,
     recognise_norm,
 )
+from tests.tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, hooked, ids, tiny, toy_task, true_float64
+from tests.twin import Twin
 
 ALL = (*ARCHITECTURES, *VARIANTS)
 CPU = torch.device("cpu")
