@@ -18,12 +18,13 @@ Treatment = Literal["rule", "plain gradient", "unsupported"]
 
 @dataclass(frozen=True)
 class Operations:
-    """What the modules of a model compute, by path, as recognised on the probe."""
+    """What the modules of a model compute, by path, as recognised on the probe; and when each was first called."""
 
     norms: Mapping[str, Norm]
     activations: Mapping[str, Activation]
     linear: frozenset[str]
     unknown: Mapping[str, str]
+    order: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def recognise(model: nn.Module, calls: Mapping[str, Call]) -> Operations:
             activations[path] = act
         else:
             odd[path] = type(module).__name__
-    return Operations(norms, activations, frozenset(linear), odd)
+    return Operations(norms, activations, frozenset(linear), odd, {path: i for i, path in enumerate(calls)})
 
 
 def _is_linear(module: nn.Module) -> bool:
@@ -93,7 +94,7 @@ def _is_linear(module: nn.Module) -> bool:
     return isinstance(module, (nn.Linear, Conv1D, nn.Embedding, nn.Dropout, nn.Identity))
 
 
-def coverage(layout: Layout, operations: Operations, calls: Mapping[str, Call], rules: Rules) -> Coverage:
+def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:
     """The table for `rules`: norms, activations, products, attention, final transform, and everything unknown."""
     rows = [
         *(_row(path, norm.name, rules.norm != "gradient", "scale frozen") for path, norm in operations.norms.items()),
@@ -104,8 +105,8 @@ def coverage(layout: Layout, operations: Operations, calls: Mapping[str, Call], 
     ]
     if layout.logits_softcap is not None:
         rows.append(Row("logits", f"soft cap {layout.logits_softcap:g}", "plain gradient"))
-    order = {path: i for i, path in enumerate(calls)}
-    return Coverage(rules, tuple(sorted(rows, key=lambda row: order.get(row.path, len(order)))))
+    last = len(operations.order)
+    return Coverage(rules, tuple(sorted(rows, key=lambda row: operations.order.get(row.path, last))))
 
 
 def _row(path: str, operation: str, has_rule: bool, rule: str = "") -> Row:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from interp.coverage import Coverage, Operations, coverage, recognise
+from interp.coverage import Coverage, coverage, recognise
 from interp.edits import Edit
 from interp.errors import InterpError, LoadError, SiteError
 from interp.ports import available, port
@@ -24,7 +24,7 @@ from interp.tokens import Tokens, as_tokens
 TokensLike = str | Sequence[str] | Sequence[int] | Tensor | Tokens
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run(Mapping[SiteLike, Tensor]):
     """What a run returns: `logits` [batch pos d_vocab], the reads by site, and the tokens it ran on."""
 
@@ -41,6 +41,10 @@ class Run(Mapping[SiteLike, Tensor]):
                 f"site {str(site)!r} was not read in this run; read: {', '.join(map(str, self.reads)) or 'none'}."
             )
         return self.reads[found[0]]
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{site} {list(x.shape)}" for site, x in self.reads.items())
+        return f"Run(logits {list(self.logits.shape)}, reads: {shapes or 'none'})"
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self.reads)
@@ -65,7 +69,7 @@ class HookedModel:
         self.folder = folder
         self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
         self.layout, seen = read_layout(model)
-        self._calls = seen.calls
+        self.operations = recognise(model, seen.calls)
         self._inputs = set(inspect.signature(model.forward).parameters)
 
     def __repr__(self) -> str:
@@ -83,11 +87,6 @@ class HookedModel:
     def device(self) -> torch.device:
         """Where token ids go: the device of the embedding."""
         return self.hf.get_input_embeddings().weight.device  # type: ignore[no-any-return]
-
-    @cached_property
-    def operations(self) -> Operations:
-        """What each module computes, as recognised on the probe."""
-        return recognise(self.hf, self._calls)
 
     def tokenize(self, text: str | Sequence[str]) -> Tokens:
         """Token ids and mask of one or several prompts, padded on the left."""
@@ -118,7 +117,7 @@ class HookedModel:
 
     def coverage(self, rules: Rules) -> Coverage:
         """How `rules` treat every operation of this model: rule, plain gradient or unsupported."""
-        return coverage(self.layout, self.operations, self._calls, rules)
+        return coverage(self.layout, self.operations, rules)
 
     def run(
         self,
