@@ -9,11 +9,13 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+import circuits.report
 from circuits.circuit import Circuit
 from circuits.evaluation import Estimate, Evaluation, Point
 from circuits.record import Prompt, Record
@@ -487,6 +489,13 @@ def test_finding_says_when_agreement_is_poor() -> None:
     )
 
 
+def test_finding_does_not_hide_a_kind_of_few_nodes() -> None:
+    text = finding(with_rows(one_row(0.41, 45, "all"), one_row(0.98), one_row(-0.5, 5, "mlp")))
+    assert (
+        "r = 0.98 [0.93, 1.02] over 40 heads, but poorly for r = 0.41 [0.36, 0.45] over 45 nodes of all kinds" in text
+    )
+
+
 def test_finding_warns_where_a_few_nodes_make_the_correlation() -> None:
     row = replace(one_row(0.9), spearman=0.4)
     assert "over 40 heads (rank correlation only 0.40)" in finding(with_rows(row))
@@ -505,6 +514,7 @@ EVALUATIONS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"random_above": 0.05}, "(1 of 20 random circuits of the same size did as well)"),
     ({"random_above": None, "n_random": 0}, "no random circuits were measured"),
+    ({"size": 45}, "All 45 heads and MLPs were chosen for they_plural: nothing is left out"),
     ({"held_out": False}, "on the 50 pairs also used to choose them"),
     (
         {"faithfulness": Estimate(None, None, None), "reason": "the interval of m(full) - m(empty) includes 0"},
@@ -528,7 +538,8 @@ def test_finding_without_evaluation_or_circuit() -> None:
     assert text.startswith(
         "No circuit was chosen in this run: relp, atp, random scored 50 pairs of they_plural (denoise)"
     )
-    assert text.index("relp r = ") < text.index("atp r = ") < text.index("random r = ")
+    assert text.index("relp 0.") < text.index("atp 0.") < text.index("random 0.")
+    assert "correlation with exact patching over 45 nodes, best first" in text
 
 
 def test_finding_of_exact_scores() -> None:
@@ -539,3 +550,43 @@ def test_finding_of_exact_scores() -> None:
 def test_finding_is_safe_text() -> None:
     text = finding(a_record(lambda t: f"{t}\u202e\n"))
     assert "\u202e" not in text and "\n" not in text
+
+
+# ------------------------------------------------------------ colours
+
+
+def luminance(colour: list[float]) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: list[float], b: list[float]) -> float:
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def colours(mode: int) -> dict[str, list[float]]:
+    """The variables of the style sheet in light (0) or dark (1) mode, as red, green, blue."""
+    style = (Path(circuits.report.__file__).parent / "style.css").read_text(encoding="utf-8")
+    block = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[mode]
+    found = {}
+    for name, value in re.findall(r"--([\w-]+): ([^;]+);", block):
+        plain = (
+            [int(value[i : i + 2], 16) for i in (1, 3, 5)] if value.startswith("#") else list(map(int, value.split()))
+        )
+        found[name] = [float(v) for v in plain]
+    return found
+
+
+@pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
+def test_contrast(mode: int) -> None:
+    given = colours(mode)
+    for ink in ("fg", "soft", "link"):
+        assert contrast(given[ink], given["bg"]) >= 4.5
+        assert contrast(given[ink], given["panel"]) >= 4.5
+    for mark in ("k0", "k1", "k2", "k3", "k4", "k5", "random"):
+        assert contrast(given[mark], given["bg"]) >= 3
+    for opacity in np.linspace(0, 1, 101):
+        for sign in ("pos", "neg"):
+            cell = [opacity * c + (1 - opacity) * b for c, b in zip(given[sign], given["bg"], strict=True)]
+            assert contrast(given["on-cell"], cell) >= 4.5

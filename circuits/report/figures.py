@@ -54,13 +54,14 @@ def _cell(data: dict[str, Any], i: int, j: int, box: tuple[float, float, float, 
     where = ", in the circuit" if data["marked"][i][j] else ""
     title = element("title", {}, f"{data['names'][i][j]}: {score(value, data['digits'])} {data['unit']}{where}")
     parts = [element("rect", {**inside, "fill-opacity": opacity}, title)]
-    ink = "middle on-strong" if opacity >= svg.STRONG else "middle on-weak"
     if data["numbers"]:
-        parts.append(label(x + w / 2, y + h / 2 + 4, score(value, data["digits"]), f"{ink} value"))
+        parts.append(label(x + w / 2, y + h / 2 + 4, score(value, data["digits"]), "middle on-cell value"))
     else:
         # The sign is not told by colour alone: strong cells carry it.
         parts.append(
-            label(x + w / 2, y + h / 2 + 4, ("+" if value > 0 else "−") if opacity >= 0.3 else "", f"{ink} value")
+            label(
+                x + w / 2, y + h / 2 + 4, ("+" if value > 0 else "−") if opacity >= 0.3 else "", "middle on-cell value"
+            )
         )
     return element("g", {}, *parts)
 
@@ -89,8 +90,8 @@ def _colour_bar(x: float, y: float, limit: float, unit: str) -> Markup:
 
 def scatter(data: dict[str, Any]) -> Markup:
     """Approximate against exact scores, both axes alike, with the diagonal; one shape and colour per kind."""
-    low, high = data["range"]
-    x, y = Scale(low, high, 78, 398), Scale(low, high, 336, 16)
+    (low, high), side = data["range"], 240 if data["small"] else 320
+    x, y = Scale(low, high, 78, 78 + side), Scale(low, high, 16 + side, 16)
     marks = svg.numbered(svg.ticks(low, high))
     names = (f"exact patching ({data['unit']})", f"{data['method']} ({data['unit']})")
     parts = [svg.axes(x, y, marks, marks, names), path([(x(low), y(low)), (x(high), y(high))], "diagonal")]
@@ -98,7 +99,7 @@ def scatter(data: dict[str, Any]) -> Markup:
         if x.holds(at["exact"]) and y.holds(at["score"]):
             text = f"{at['name']}: exact {score(at['exact'])}, {data['method']} {score(at['score'])} {data['unit']}"
             parts.append(marker(data["kinds"].index(at["kind"]), x(at["exact"]), y(at["score"]), text))
-    return svg.drawing(412, 388, f"Scatter of {data['method']} against exact patching", *parts)
+    return svg.drawing(88 + side, 66 + side, f"Scatter of {data['method']} against exact patching", *parts)
 
 
 def marker(kind: int, x: float, y: float, text: str = "") -> Markup:

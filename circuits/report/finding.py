@@ -34,7 +34,7 @@ _KINDS: Final = {
     "resid_pre": "residual stream before the block",
     "resid_mid": "residual stream between attention and MLP",
     "resid_post": "residual stream after the block",
-    "all": "all nodes but the embedding",
+    "all": "all but the embedding",
 }
 _ONE: Final = {
     "head": "head",
@@ -79,6 +79,11 @@ def _circuit(record: Record) -> str:
         why = found.reason.rstrip(". ") or "the model's metric does not differ from that of the empty circuit"
         be = "was" if len(circuit) == 1 else "were"
         return f"{subject} {be} chosen for {circuit.task}, but how much of the {metric_name(found.metric)} they carry is undefined: {why}"
+    if found.size >= found.n_nodes:
+        return (
+            f"all {count(found.n_nodes)} {_LEVELS.get(circuit.level, circuit.level)} were chosen for {circuit.task}: "
+            "nothing is left out, so there is no smaller circuit to speak of"
+        )
     return f"{subject} {_carry(circuit, found)} on {_pairs(found)} of {circuit.task} ({_random(found)})"
 
 
@@ -140,29 +145,35 @@ def _agrees(own: Agreement) -> str:
 
 
 def _compared(record: Record) -> str:
-    """The sentence of a run that compares methods and chooses no circuit."""
+    """The sentence of a run that compares methods and chooses no circuit: over all nodes, which hide no kind."""
     first = record.scores[0].provenance
     names = ", ".join(scores.provenance.method for scores in record.scores)
     head = f"no circuit was chosen in this run: {names} scored {count(first.n_pairs)} pairs of {first.task} ({first.direction})"
-    rows = [(quotable[0], a.method) for a in record.agreements if (quotable := _quotable(a))]
-    if not rows:
+    found = [(row, a.method) for a in record.agreements for row in _over_all(a)]
+    if not found:
         return f"{head}; how well they agree with exact patching was not measured, or on too few nodes to quote"
-    ordered = sorted(rows, key=lambda pair: -(pair[0].pearson or 0.0))
-    shown = ", ".join(f"{method} {_listed([row])}" for row, method in ordered)
-    best = ordered[0][0].pearson or 0.0
-    return f"{head}; agreement with exact patching, best first: {shown}{' — all of them poor' if best < POOR else ''}"
+    found.sort(key=lambda pair: -(pair[0].pearson or 0.0))
+    shown = ", ".join(f"{method} {number(row.pearson, 2)}{_bounds(row)}{_ranks(row)}" for row, method in found)
+    poor = " (all of them poor)" if (found[0][0].pearson or 0.0) < POOR else ""
+    return f"{head}; correlation with exact patching over {count(found[0][0].n)} nodes, best first: {shown}{poor}"
+
+
+def _over_all(found: Agreement) -> list[Row]:
+    return [row for row in found.rows if row.kind == "all" and row.headline and row.pearson is not None]
 
 
 def _quotable(found: Agreement) -> list[Row]:
-    """The kinds with enough nodes for a correlation, most nodes first; all nodes together where no kind has enough."""
+    """The kinds with enough nodes for a correlation, most nodes first, and all nodes together where no kind has enough
+    or where they agree poorly though the kinds quoted agree well: a kind of few nodes must not hide."""
     rows = [row for row in found.rows if row.headline and row.pearson is not None]
     kinds = sorted((row for row in rows if row.kind not in ("all", "embed")), key=lambda row: -row.n)
-    return kinds or [row for row in rows if row.kind == "all"]
+    well = all((row.pearson or 0.0) >= POOR for row in kinds)
+    return kinds + [row for row in _over_all(found) if not kinds or (well and (row.pearson or 0.0) < POOR)]
 
 
 def _listed(rows: list[Row]) -> str:
     return " and ".join(
-        f"r = {number(row.pearson, 2)}{_bounds(row)} over {count(row.n)} {'nodes' if row.kind == 'all' else kind_name(row.kind)}{_ranks(row)}"
+        f"r = {number(row.pearson, 2)}{_bounds(row)} over {count(row.n)} {'nodes of all kinds' if row.kind == 'all' else kind_name(row.kind)}{_ranks(row)}"
         for row in rows
     )
 

@@ -86,5 +86,4 @@ def _shade(value: float | None, limit: float) -> Markup:
     if value is None:
         return Markup('class="none"')
     sign, opacity = svg.strength(value, limit)
-    strong = " strong" if opacity >= svg.STRONG else ""
-    return Markup('class="shade {}{}" style="--a:{}"').format(sign, strong, opacity)
+    return Markup('class="shade {}" style="--a:{}"').format(sign, opacity)

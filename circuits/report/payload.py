@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.context import conventions, direction_line, manifest_tree, prompt_pair
-from circuits.report.finding import finding, kind_name, metric_name, random_words
+from circuits.report.faithfulness import faithfulness
+from circuits.report.finding import finding, kind_name, metric_name
 from circuits.report.maps import score_maps, share_limit
-from circuits.report.numbers import count, decimals, number, percent, percent_interval
+from circuits.report.numbers import count, decimals, percent
 
 if TYPE_CHECKING:
-    from circuits.evaluation import Estimate, Evaluation
     from circuits.record import Record
     from interp.oracle import Agreement, Row
     from interp.scores import Provenance, Scores
@@ -23,7 +22,6 @@ MOST_RANKED: Final = 50
 MOST_POINTS: Final = 1000
 MOST_PROMPTS: Final = 12
 MOST_OUTSIDE: Final = 4
-WIDE_CURVE: Final = (-0.5, 1.6)
 
 
 def payload(record: Record) -> dict[str, Any]:
@@ -33,11 +31,12 @@ def payload(record: Record) -> dict[str, Any]:
         "title": _title(record),
         "facts": _facts(record),
         "agreement": [_agreement(a) for a in record.agreements],
+        "samples": _samples(record.agreements),
         "scatters": _scatters(record),
         "maps": _maps(record),
         "position_maps": _position_maps(record),
         "ranking": _ranking(record),
-        "faithfulness": _faithfulness(record.evaluation),
+        "faithfulness": faithfulness(record.evaluation),
         "circuit": None if record.circuit is None else [n.name for n in record.circuit],
         "prompts": [prompt_pair(p, i, _first(record)) for i, p in enumerate(record.prompts[:MOST_PROMPTS])],
         "prompts_left": max(0, len(record.prompts) - MOST_PROMPTS),
@@ -99,6 +98,14 @@ def _agreement(found: Agreement) -> dict[str, Any]:
     return {"method": found.method, "n_pairs": found.n_pairs, "sampled": found.sampled, "rows": rows}
 
 
+def _samples(agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
+    """How exact patching was sampled, said once for all methods that share it."""
+    found: dict[tuple[int, str], list[str]] = {}
+    for a in agreements:
+        found.setdefault((a.n_pairs, a.sampled), []).append(a.method)
+    return [{"n_pairs": n, "sampled": sampled, "methods": methods} for (n, sampled), methods in found.items()]
+
+
 def _agreement_row(row: Row) -> dict[str, Any]:
     intervals = {"pearson_ci": _pair(row.pearson_ci), "spearman_ci": _pair(row.spearman_ci)}
     return {**asdict(row), **intervals, "kind": kind_name(row.kind), "few": not row.headline}
@@ -112,9 +119,8 @@ def _scatters(record: Record) -> list[dict[str, Any]]:
     if record.exact is None:
         return []
     exact = {n.name: float(m) for n, m in zip(record.exact.nodes, record.exact.mean, strict=True)}
-    return [
-        _scatter(s, exact) for s in record.scores if not s.provenance.exact and any(n.name in exact for n in s.nodes)
-    ]
+    drawn = [s for s in record.scores if not s.provenance.exact and any(n.name in exact for n in s.nodes)]
+    return [{**_scatter(s, exact), "small": len(drawn) > 2} for s in drawn]
 
 
 def _scatter(scores: Scores, exact: Mapping[str, float]) -> dict[str, Any]:
@@ -206,7 +212,8 @@ def _ranking(record: Record) -> dict[str, Any] | None:
         "method": first.provenance.method,
         "unit": first.provenance.unit,
         "others": list(columns),
-        "digits": decimals(row["score"] for row in rows),
+        # The embedding, often far larger, would take digits from all others.
+        "digits": decimals([r["score"] for r in rows if r["name"] != "embed"] or [r["score"] for r in rows]),
         "rows": rows,
         "left": len(order) - len(rows),
         "has_exact": record.exact is not None,
@@ -236,61 +243,3 @@ def _membership(name: str, kind: str, chosen: frozenset[str], record: Record) ->
     if record.circuit is None:
         return "no circuit"
     return "always" if kind == kind_name("embed", one=True) else "yes" if name in chosen else "no"
-
-
-# ------------------------------------------------------------ faithfulness
-
-
-def _faithfulness(found: Evaluation | None) -> dict[str, Any] | None:
-    if found is None:
-        return None
-    points = [_point(p.size, p.faithfulness, p.random) for p in sorted(found.curve, key=lambda p: p.size)]
-    shown = [v for p in points for key, v in p.items() if key not in ("size", "n_random") and v is not None]
-    low, high = min([0.0, *shown]), max([1.0, *shown])
-    clipped = low < WIDE_CURVE[0] or high > WIDE_CURVE[1]
-    low, high = max(low, WIDE_CURVE[0]), min(high, WIDE_CURVE[1])
-    margin = 0.04 * (high - low)
-    return {
-        "facts": _evaluation_facts(found),
-        "points": points,
-        "drawn": any(p["faithfulness"] is not None for p in points) and len(points) > 1,
-        "range": [low - margin, high + margin],
-        "clipped": clipped,
-        "size": found.size,
-        "metric": metric_name(found.metric),
-        "reason": found.reason,
-    }
-
-
-def _evaluation_facts(found: Evaluation) -> list[dict[str, str]]:
-    f, c = found.faithfulness, found.completeness
-    undefined = f"undefined: {found.reason}" if found.reason else "undefined"
-    facts = {
-        "faithfulness of the circuit": percent_interval(f.value, f.low, f.high) if f.value is not None else undefined,
-        "completeness (the complement; near 0 % is good)": percent_interval(c.value, c.low, c.high)
-        if c.value is not None
-        else undefined,
-        "nodes in the circuit": f"{count(found.size)} of {count(found.n_nodes)}",
-        "random circuits of that size": random_words(found),
-        f"{metric_name(found.metric)}, whole model": f"{number(found.full)} {found.unit}",
-        f"{metric_name(found.metric)}, circuit alone": f"{number(found.circuit)} {found.unit}",
-        f"{metric_name(found.metric)}, empty circuit": f"{number(found.empty)} {found.unit}",
-        "what is outside is replaced by": f"{found.ablation} ablation",
-        "pairs": f"{count(found.n_pairs)}, {'held out: none was used for the scores' if found.held_out else 'the same that gave the scores'}",
-        "seed": str(found.seed),
-    }
-    return [{"name": name, "value": value} for name, value in facts.items()]
-
-
-def _point(size: int, f: Estimate, random: Sequence[float | None]) -> dict[str, Any]:
-    known = [r for r in random if r is not None]
-    return {
-        "size": size,
-        "faithfulness": f.value,
-        "low": f.low,
-        "high": f.high,
-        "random_low": min(known, default=None),
-        "random_median": median(known) if known else None,
-        "random_high": max(known, default=None),
-        "n_random": len(known),
-    }

@@ -14,8 +14,6 @@ from markupsafe import Markup, escape
 from circuits.report.numbers import number
 from circuits.report.text import visible
 
-# Opacity above which the text on a cell is that of a strong colour; contrast is then at least 4.5:1 in both modes.
-STRONG: Final = 0.66
 LETTER: Final = 6.6
 
 
