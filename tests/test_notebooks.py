@@ -1,0 +1,69 @@
+"""Every notebook runs from top to bottom, offline, and its plots are plots."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+nbformat = pytest.importorskip("nbformat")
+nbclient = pytest.importorskip("nbclient")
+
+ROOT = Path(__file__).resolve().parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+PLOTLY = "application/vnd.plotly.v1+json"
+LIMIT = 90
+
+
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
+def executed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The notebook with its outputs, run in an empty folder."""
+    notebook = nbformat.read(request.param, as_version=4)
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    settings = {
+        "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PLOTLY_RENDERER": "plotly_mimetype",
+        "TRANSFORMERS_VERBOSITY": "error", "JUPYTER_PLATFORM_DIRS": "1",
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        folder = tmp_path_factory.mktemp("notebook")
+        client = nbclient.NotebookClient(
+            notebook, timeout=LIMIT, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        )
+        return client.execute()
+
+
+def test_plot_cells_show_plotly_figures(executed: Any) -> None:
+    plots = [cell for cell in code_cells(executed) if "plot" in cell.source]
+    assert plots
+    for cell in plots:
+        figures = [out["data"][PLOTLY] for out in cell.outputs if PLOTLY in out.get("data", {})]
+        assert figures, cell.source
+        assert all(figure["data"] for figure in figures)
+
+
+def test_no_cell_complains(executed: Any) -> None:
+    for cell in code_cells(executed):
+        noise = [out for out in cell.outputs if out.output_type == "error" or out.get("name") == "stderr"]
+        # Importing libraries may say something; nothing else may.
+        assert not noise or "import" in cell.source, (cell.source, noise)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_are_short_without_outputs_and_without_logic(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert len(notebook.cells) < 25
+    for cell in code_cells(notebook):
+        assert not cell.outputs and cell.execution_count is None
+        assert not any(line.startswith(("def ", "class ", "for ", "while ")) for line in cell.source.splitlines())
+
+
+def test_there_is_a_notebook() -> None:
+    assert NOTEBOOKS
