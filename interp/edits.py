@@ -27,7 +27,16 @@ class Edit:
 
 def patch(site: SiteLike, value: Tensor, *, heads: Index | None = None, positions: Index | None = None) -> Edit:
     """Put `value` in: the site's shape, or one that broadcasts to the part chosen by `positions` and `heads` (axis 2)."""
-    return Edit(site, _on_part(heads, positions, lambda part: value.to(part).expand_as(part)))
+
+    def put(part: Tensor) -> Tensor:
+        try:
+            return value.to(part).expand_as(part)
+        except RuntimeError:
+            raise EditError(
+                f"patch at {site}: value of shape {tuple(value.shape)}; expected {tuple(part.shape)} or what broadcasts to it."
+            ) from None
+
+    return Edit(site, _on_part(heads, positions, put))
 
 
 def add(

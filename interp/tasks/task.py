@@ -29,7 +29,7 @@ class TokenPair:
     corrupt: tuple[int, ...]
     answers: tuple[int, ...]
     wrong: tuple[int, ...]
-    spans: Spans = field(default_factory=dict)
+    spans: Spans = field(default_factory=dict, hash=False)
 
     @property
     def length(self) -> int:
@@ -50,7 +50,7 @@ class Pair:
     corrupt: str
     answers: tuple[str, ...]
     wrong: tuple[str, ...]
-    spans: Spans = field(default_factory=dict)
+    spans: Spans = field(default_factory=dict, hash=False)
     ids: TokenPair | None = None
 
 

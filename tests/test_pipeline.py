@@ -1,0 +1,117 @@
+"""The main job: what is held out, what is sampled, what is warned about, and what a run reads back as."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import circuits.pipeline as pipeline
+from circuits.pipeline import Settings, prepare_run, run_comparison, run_discovery
+from circuits.runs import RunError, complete, load_record, open_run, save_record
+from interp.edits import patch
+from interp.errors import EditError, InterpError
+from interp.loading import load
+from interp.model import HookedModel
+from interp.tasks.find import task as find_task
+from interp.tasks.task import Task
+
+
+@pytest.fixture(scope="module")
+def demo() -> HookedModel:
+    return load("demo")
+
+
+@pytest.fixture(scope="module")
+def gender(demo: HookedModel) -> Task:
+    return find_task("gender", demo, n=16)
+
+
+def _quiet(message: str) -> None:
+    return None
+
+
+def test_scored_and_evaluated_pairs_are_disjoint_and_together_all(demo: HookedModel, gender: Task) -> None:
+    job = prepare_run(demo, gender, Settings())
+    scored, evaluated = set(job.scoring.pairs), set(job.evaluation.pairs)
+    assert job.held_out and not scored & evaluated and scored | evaluated == set(gender.pairs)
+    other = prepare_run(demo, gender, Settings(seed=1))
+    assert set(other.scoring.pairs) != scored
+    same = prepare_run(demo, gender, Settings(hold_out=False))
+    assert same.scoring == same.evaluation == gender and not same.held_out
+
+
+def test_a_run_reads_back_as_it_was(demo: HookedModel, gender: Task, tmp_path: Path) -> None:
+    found = run_discovery(prepare_run(demo, gender, Settings(n=3, n_random=2)), {"job": "discover"}, _quiet)
+    with open_run(tmp_path / "r", {"job": "discover"}) as folder:
+        save_record(folder, found)
+        complete(folder, {"job": "discover"})
+    again = load_record(tmp_path / "r")
+    assert again.circuit == found.circuit and again.evaluation == found.evaluation
+    assert again.agreements == found.agreements and again.prompts == found.prompts
+    assert again.accuracy == found.accuracy and again.position_labels == found.position_labels
+    assert [s.provenance for s in again.scores] == [s.provenance for s in found.scores]
+
+
+def test_exact_is_a_stated_sample_where_nodes_are_many(
+    demo: HookedModel, gender: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "EXACT_LIMIT", 10)
+    monkeypatch.setattr(pipeline, "SAMPLE", 3)
+    found = run_comparison(prepare_run(demo, gender, Settings(methods=("atp", "relp"), hold_out=False)), {}, _quiet)
+    assert found.exact is not None
+    names = {node.name for node in found.exact.nodes}
+    assert len(names) < len(found.scores[0].nodes)
+    for scores in found.scores:
+        assert names >= {name for name, _ in scores.top(3)}
+    assert all(f"{len(names)} of" in a.sampled for a in found.agreements)
+
+
+def test_the_default_circuit_is_the_smallest_faithful_one(demo: HookedModel, gender: Task) -> None:
+    """One node fewer is below the target on the scored pairs, and the chosen size is not."""
+    from circuits.faithfulness import evaluate
+    from circuits.selection import discover
+
+    job = prepare_run(demo, gender, Settings())
+    scores = job.request.score()["relp"]
+    chosen = pipeline.choose_circuit(job, scores, _quiet)
+    sizes = [size for size in (len(chosen) - 1, len(chosen)) if size > 0]
+    curve = evaluate(demo, job.scoring, discover(scores, n=len(chosen)), sizes=sizes, n_random=1).curve
+    values = [point.faithfulness.value for point in curve]
+    assert values[-1] is not None and values[-1] >= pipeline.TARGET
+    if len(values) > 1:
+        assert values[0] is not None and values[0] < pipeline.TARGET
+
+
+def test_a_task_that_the_model_cannot_do_warns(demo: HookedModel, gender: Task) -> None:
+    from dataclasses import replace
+
+    said: list[str] = []
+    reversed_pairs = tuple(replace(p, answers=p.wrong, wrong=p.answers) for p in gender.pairs)
+    accuracy = pipeline.measure_accuracy(demo, Task("upside down", reversed_pairs), said.append)
+    assert accuracy["clean"] < 0.5 and any("WARNING" in line for line in said)
+    said.clear()
+    assert pipeline.measure_accuracy(demo, gender, said.append)["clean"] > 0.9 and not said
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [Settings(n=10_000), Settings(n_random=0), Settings(level="resid"), Settings(metric="kl_source", ablation="zero")],
+)
+def test_bad_settings_are_refused_before_any_work(settings: Any, demo: HookedModel, gender: Task) -> None:
+    with pytest.raises(InterpError):
+        prepare_run(demo, gender, settings)
+
+
+def test_a_failed_run_is_marked_and_not_loaded(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="odd"), open_run(tmp_path / "r", {}):
+        raise ValueError("odd")
+    with pytest.raises(RunError, match="failed"):
+        load_record(tmp_path / "r")
+
+
+def test_a_patch_of_the_wrong_shape_says_so(demo: HookedModel) -> None:
+    with pytest.raises(EditError, match="broadcasts"):
+        demo.run("When", edits=[patch("resid_pre.0", torch.zeros(3, 5, 7))])
