@@ -453,7 +453,17 @@ def test_number(value: float | None, digits: int | None, text: str) -> None:
 
 @pytest.mark.parametrize(
     "value,text",
-    [(0.934, "93 %"), (-0.2, "−20 %"), (1.0, "100 %"), (0.998, "99.8 %"), (0.004, "0.4 %"), (0.0, "0 %"), (None, "–")],
+    [
+        (0.934, "93 %"),
+        (-0.2, "−20 %"),
+        (1.0, "100 %"),
+        (0.998, "99.8 %"),
+        (0.004, "0.4 %"),
+        (0.0003, "0 %"),
+        (0.0096, "1 %"),
+        (0.0, "0 %"),
+        (None, "–"),
+    ],
 )
 def test_percent(value: float | None, text: str) -> None:
     assert percent(value) == text

@@ -67,25 +67,7 @@ def _text(value: Any, unit: str) -> str:
 
 
 def prompt_pair(prompt: Prompt, index: int, first: Provenance | None) -> dict[str, Any]:
-    n = max(len(prompt.clean_tokens), len(prompt.corrupt_tokens))
-    clean, corrupt = _padded(prompt.clean_tokens, n), _padded(prompt.corrupt_tokens, n)
-    found = {method: _padded(values, n) for method, values in prompt.attributions.items()}
-    limits = {method: max((abs(v) for v in values if v is not None), default=0.0) for method, values in found.items()}
-    blocks = []
-    # Long prompts go over several lines of about the same length.
-    width = math.ceil(n / math.ceil(n / BLOCK)) if n else 1
-    for start in range(0, n, width):
-        at = slice(start, start + width)
-        rows = [
-            {"method": m, "limit": limits[m], "digits": decimals([limits[m]], 3), "values": values[at]}
-            for m, values in found.items()
-        ]
-        pair = {
-            "clean": clean[at],
-            "corrupt": corrupt[at],
-            "differs": [a != b for a, b in zip(clean[at], corrupt[at], strict=True)],
-        }
-        blocks.append({"positions": list(range(start, min(n, start + width))), **pair, "attributions": rows})
+    """One pair: its tokens and attributions in lines of a length that fits the page."""
     return {
         "index": index + 1,
         "answers": list(prompt.answers),
@@ -94,9 +76,29 @@ def prompt_pair(prompt: Prompt, index: int, first: Provenance | None) -> dict[st
         "corrupt_metric": prompt.corrupt_metric,
         "metric": metric_name(first.metric) if first else "metric",
         "unit": first.unit if first else "",
-        "methods": list(found),
-        "blocks": blocks,
+        "methods": list(prompt.attributions),
+        "blocks": _blocks(prompt),
     }
+
+
+def _blocks(prompt: Prompt) -> list[dict[str, Any]]:
+    n = max(len(prompt.clean_tokens), len(prompt.corrupt_tokens))
+    clean, corrupt = _padded(prompt.clean_tokens, n), _padded(prompt.corrupt_tokens, n)
+    found = {method: _padded(values, n) for method, values in prompt.attributions.items()}
+    limits = {method: max((abs(v) for v in values if v is not None), default=0.0) for method, values in found.items()}
+    # Long prompts go over several lines of about the same length.
+    width = math.ceil(n / math.ceil(n / BLOCK)) if n else 1
+    blocks = []
+    for start in range(0, n, width):
+        at = slice(start, start + width)
+        rows = [
+            {"method": m, "limit": limits[m], "digits": decimals([limits[m]], 3), "values": values[at]}
+            for m, values in found.items()
+        ]
+        differs = [a != b for a, b in zip(clean[at], corrupt[at], strict=True)]
+        tokens = {"clean": clean[at], "corrupt": corrupt[at], "differs": differs}
+        blocks.append({"positions": list(range(start, min(n, start + width))), **tokens, "attributions": rows})
+    return blocks
 
 
 def _padded(values: Sequence[Any], n: int) -> list[Any]:

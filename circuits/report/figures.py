@@ -12,6 +12,7 @@ from circuits.report.numbers import count, number, percent, score
 from circuits.report.svg import Scale, element, label, line, path
 
 SHAPES: Final = 6
+DENSE: Final = 300
 _LOG_FROM: Final = 60
 
 
@@ -22,24 +23,22 @@ def heat_map(data: dict[str, Any]) -> Markup:
     """`rows` by `columns` of `values` (None: nothing there), symmetric colour scale up to `limit` in `unit`."""
     rows, columns, digits = data["rows"], data["columns"], data["digits"]
     cell_w, cell_h = (
-        (max(40, svg.LETTER * (digits + 5)), 24) if data["numbers"] else (max(11, min(26, 900 / len(columns))), 18)
+        (max(40, svg.LETTER * (digits + 5)), 24) if data["numbers"] else (max(13, min(26, 900 / len(columns))), 18)
     )
-    slanted = svg.width_of(columns) > cell_w * 1.15
+    turn = 0 if svg.width_of(columns) <= cell_w * 1.15 else 45 if cell_w >= 20 else 90
     left = 26 + svg.width_of(rows) + 10
-    top = 26 + (svg.width_of(columns) * 0.75 + 12 if slanted else 18)
-    parts = [
-        label(left, 14, data["column_title"], "name"),
-        label(14, top + len(rows) * cell_h / 2, data["row_title"], "middle name", turn=-90),
-    ]
+    top = 26 + (18 if not turn else 12 + svg.width_of(columns) * (0.75 if turn == 45 else 1))
+    parts = [label(left, 14, data["column_title"], "name")]
+    parts.append(label(14, top + len(rows) * cell_h / 2, data["row_title"], "middle name", turn=-90))
     for j, name in enumerate(columns):
         at = left + (j + 0.5) * cell_w
-        parts.append(label(at + 3, top - 7, name, turn=-45) if slanted else label(at, top - 7, name, "middle"))
+        parts.append(label(at + 3, top - 7, name, turn=-turn) if turn else label(at, top - 7, name, "middle"))
     for i, name in enumerate(rows):
         parts.append(label(left - 8, top + (i + 0.5) * cell_h + 4, name, "end"))
         parts += [_cell(data, i, j, (left + j * cell_w, top + i * cell_h, cell_w, cell_h)) for j in range(len(columns))]
     bottom = top + len(rows) * cell_h
     parts.append(_colour_bar(left, bottom + 16, data["limit"], data["unit"]))
-    tail = svg.width_of(columns[-1:]) * 0.75 if slanted else 0
+    tail = svg.width_of(columns[-1:]) * 0.75 if turn == 45 else 0
     width = max(left + len(columns) * cell_w + tail + 8, left + 260 + svg.width_of([data["unit"]]))
     return svg.drawing(width, bottom + 62, f"Heat-map: {data['title']}", *parts)
 
@@ -95,16 +94,17 @@ def scatter(data: dict[str, Any]) -> Markup:
     marks = svg.numbered(svg.ticks(low, high))
     names = (f"exact patching ({data['unit']})", f"{data['method']} ({data['unit']})")
     parts = [svg.axes(x, y, marks, marks, names), path([(x(low), y(low)), (x(high), y(high))], "diagonal")]
+    dense = len(data["points"]) > DENSE
     for at in data["points"]:
         if x.holds(at["exact"]) and y.holds(at["score"]):
             text = f"{at['name']}: exact {score(at['exact'])}, {data['method']} {score(at['score'])} {data['unit']}"
-            parts.append(marker(data["kinds"].index(at["kind"]), x(at["exact"]), y(at["score"]), text))
+            parts.append(marker(data["kinds"].index(at["kind"]), x(at["exact"]), y(at["score"]), text, dense))
     return svg.drawing(88 + side, 66 + side, f"Scatter of {data['method']} against exact patching", *parts)
 
 
-def marker(kind: int, x: float, y: float, text: str = "") -> Markup:
-    """The mark of the nth kind of node."""
-    n, r = kind % SHAPES, 4.2
+def marker(kind: int, x: float, y: float, text: str = "", dense: bool = False) -> Markup:
+    """The mark of the nth kind of node; small and without a rim where there are many."""
+    n, r, style = kind % SHAPES, 1.8 if dense else 4.2, "dense" if dense else "mark"
     outlines = {
         1: [(x - r, y - r), (x + r, y - r), (x + r, y + r), (x - r, y + r)],
         2: [(x, y - r - 1), (x + r + 1, y + r - 1), (x - r - 1, y + r - 1)],
@@ -114,9 +114,9 @@ def marker(kind: int, x: float, y: float, text: str = "") -> Markup:
     }
     title = [element("title", {}, text)] if text else []
     if n == 0:
-        return element("circle", {"cx": x, "cy": y, "r": r, "class": "mark k0"}, *title)
+        return element("circle", {"cx": x, "cy": y, "r": r, "class": f"{style} k0"}, *title)
     steps = "L".join(f"{a:.1f} {b:.1f}" for a, b in outlines[n])
-    return element("path", {"d": f"M{steps}Z", "class": f"mark k{n}"}, *title)
+    return element("path", {"d": f"M{steps}Z", "class": f"{style} k{n}"}, *title)
 
 
 def legend_mark(kind: int) -> Markup:
@@ -190,7 +190,7 @@ def _series(points: list[dict[str, Any]], key: str, x: Scale, y: Scale, kind: st
 def bars(data: dict[str, Any]) -> Markup:
     """Scores as horizontal bars from zero, in the order given, with their numbers."""
     rows, limit, left = data["bars"], data["limit"] or 1.0, svg.width_of(b["name"] for b in data["bars"]) + 16
-    zero, half = left + 240, 200.0
+    zero, half = left + 200, 150.0
     parts = [line(zero, 6, zero, 14 + 18 * len(rows), "axis")]
     for i, bar in enumerate(rows):
         y, width = 10 + 18 * i, abs(bar["score"]) / limit * half
@@ -213,4 +213,4 @@ def bars(data: dict[str, Any]) -> Markup:
             else label(zero + width + 4, y + 11, text, "value")
         )
     parts.append(label(zero, 32 + 18 * len(rows), f"score ({data['unit']}); zero at the line", "middle name"))
-    return svg.drawing(zero + 260, 44 + 18 * len(rows), f"Largest scores of {number(len(rows), 0)} nodes", *parts)
+    return svg.drawing(zero + 210, 44 + 18 * len(rows), f"Largest scores of {number(len(rows), 0)} nodes", *parts)

@@ -151,8 +151,10 @@ def _named(
 
 
 def _bars(scores: Scores) -> dict[str, Any]:
-    order = [int(i) for i in scores.rank()[:MOST_BARS]]
-    found: list[dict[str, Any]] = [{"name": scores.nodes[i].name, "score": float(scores.mean[i])} for i in order]
+    means = scores.mean
+    found: list[dict[str, Any]] = [
+        {"name": scores.nodes[i].name, "score": float(means[i])} for i in scores.rank()[:MOST_BARS]
+    ]
     sizes = [abs(bar["score"]) for bar in found]
     return {
         "form": "bars",

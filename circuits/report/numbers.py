@@ -53,8 +53,8 @@ def percent(value: float | None) -> str:
     """A ratio as a whole percentage, with one digit more where that would be 0 or hide a difference from 100."""
     if value is None or not math.isfinite(value):
         return MISSING
-    near = 0 < abs(value) < 0.01 or 0.995 <= abs(value) < 0.9995
-    return f"{number(100 * value, 1 if near else 0)} %" if round(value, 4) else "0 %"
+    near = 0.0005 <= abs(value) < 0.0095 or 0.995 <= abs(value) < 0.9995
+    return f"{number(100 * value, 1 if near else 0)} %"
 
 
 def percent_interval(value: float | None, low: float | None, high: float | None) -> str:

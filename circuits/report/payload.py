@@ -202,8 +202,7 @@ def _ranking(record: Record) -> dict[str, Any] | None:
     others = [s for s in record.scores[1:] if record.exact is None or not s.provenance.exact]
     columns = {s.provenance.method: _means(s) for s in others}
     exact = _means(record.exact) if record.exact is not None else {}
-    chosen, order = _chosen(record), [int(i) for i in first.rank()]
-    rows = [_ranked(first, i, place) for place, i in enumerate(order[:MOST_RANKED], 1)]
+    chosen, rows = _chosen(record), _ranked(first)
     for row in rows:
         row["in_circuit"] = _membership(row["name"], row["kind"], chosen, record)
         row["exact"] = exact.get(row["name"])
@@ -215,7 +214,7 @@ def _ranking(record: Record) -> dict[str, Any] | None:
         # The embedding, often far larger, would take digits from all others.
         "digits": decimals([r["score"] for r in rows if r["name"] != "embed"] or [r["score"] for r in rows]),
         "rows": rows,
-        "left": len(order) - len(rows),
+        "left": len(first.nodes) - len(rows),
         "has_exact": record.exact is not None,
     }
 
@@ -224,19 +223,24 @@ def _means(scores: Scores) -> dict[str, float]:
     return {node.name: float(m) for node, m in zip(scores.nodes, scores.mean, strict=True)}
 
 
-def _ranked(scores: Scores, i: int, place: int) -> dict[str, Any]:
-    node, mean, error = scores.nodes[i], float(scores.mean[i]), float(scores.stderr[i])
-    known = math.isfinite(error)
-    return {
-        "place": place,
-        "name": node.name,
-        "kind": kind_name(node.kind, one=True),
-        "layer": node.layer,
-        "score": mean,
-        "stderr": error if known else None,
-        "interval": [mean - 1.96 * error, mean + 1.96 * error] if known else None,
-        "importance": float(scores.importance[i]),
-    }
+def _ranked(scores: Scores) -> list[dict[str, Any]]:
+    """The first rows of the ranking."""
+    means, errors, importances = scores.mean, scores.stderr, scores.importance
+    rows = []
+    for place, i in enumerate(scores.rank()[:MOST_RANKED], 1):
+        node, mean, error = scores.nodes[i], float(means[i]), float(errors[i])
+        row = {
+            "place": place,
+            "name": node.name,
+            "kind": kind_name(node.kind, one=True),
+            "layer": node.layer,
+            "score": mean,
+        }
+        known = math.isfinite(error)
+        row["stderr"] = error if known else None
+        row["interval"] = [mean - 1.96 * error, mean + 1.96 * error] if known else None
+        rows.append({**row, "importance": float(importances[i])})
+    return rows
 
 
 def _membership(name: str, kind: str, chosen: frozenset[str], record: Record) -> str:

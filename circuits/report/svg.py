@@ -52,18 +52,10 @@ def path(points: Iterable[tuple[float, float]], kind: str, closed: bool = False)
 
 
 def drawing(width: float, height: float, name: str, *parts: Markup) -> Markup:
-    """A whole picture; `name` is what a screen reader says."""
-    return element(
-        "svg",
-        {
-            "role": "img",
-            "width": width,
-            "height": height,
-            "viewBox": f"0 0 {width:.0f} {height:.0f}",
-            "aria-label": name,
-        },
-        *parts,
-    )
+    """A whole picture; `name` is what a screen reader says, nothing where the text beside it says all."""
+    spoken: dict[str, str | float] = {"role": "img", "aria-label": name} if name else {"aria-hidden": "true"}
+    size: dict[str, str | float] = {"width": width, "height": height, "viewBox": f"0 0 {width:.0f} {height:.0f}"}
+    return element("svg", {**spoken, **size}, *parts)
 
 
 def strength(value: float, limit: float) -> tuple[str, float]:
