@@ -342,6 +342,13 @@ def test_each_missing_part_is_named(part: str) -> None:
     assert ("not measured in this run" in page) == (part != "position_labels")
 
 
+def test_ablation_is_not_called_patching() -> None:
+    scores = some_scores(head_nodes(), 1, method="relp", ablation="mean", direction="noise", source_metric=None)
+    page = render(Record({}, (scores,)))
+    assert "replaced in turn by mean ablation" in page
+    assert "<dd><bdi>–</bdi></dd>" in page
+
+
 def test_one_pair_has_no_interval() -> None:
     nodes = head_nodes()
     scores = Scores(nodes, np.ones((1, len(nodes))), provenance("relp", n_pairs=1))

@@ -45,6 +45,8 @@ def direction_line(first: Provenance | None) -> str:
     if first is None:
         return ""
     head = _DIRECTIONS.get(first.direction, f"Direction {first.direction}")
+    if first.ablation != "counterfactual":
+        head = f"Each activation of the clean run is replaced in turn by {first.ablation} ablation (direction {first.direction})"
     return f"{head}; a {'positive' if first.importance_sign > 0 else 'negative'} score means that the component is important."
 
 
@@ -63,7 +65,9 @@ def _text(value: Any, unit: str) -> str:
         return "yes" if value else "no"
     if value is None or value == "":
         return MISSING
-    return f"{number(value) if isinstance(value, float) else value} {unit}".strip()
+    if isinstance(value, float):
+        value = number(value, 0 if value.is_integer() else None)
+    return f"{value} {unit}".strip()
 
 
 def prompt_pair(prompt: Prompt, index: int, first: Provenance | None) -> dict[str, Any]:
