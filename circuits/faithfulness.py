@@ -24,7 +24,7 @@ from interp.scores import Ranking, Scores
 from interp.tasks.task import Task
 
 RESAMPLES = 1000
-EVERY_SIZE = 24
+EVERY_SIZE = 64
 NodeSet = frozenset[Node]
 
 

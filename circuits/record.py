@@ -30,7 +30,7 @@ class Record:
     """`scores`: every method of the run, the one that the circuit was chosen by first. `exact`: exact patching of all
     nodes or of a sample. `agreements`: each approximation against it. `position_map`: scores of the residual stream at
     each layer and position, with the token text of each position of an example in `position_labels`. `accuracy`:
-    share of pairs where the right answer wins, on clean and on corrupt prompts. `manifest`: see `circuits.runs`."""
+    share of pairs where the right answer wins on the clean prompt, and the wrong one on the corrupt prompt. `manifest`: see `circuits.runs`."""
 
     manifest: Mapping[str, Any]
     scores: tuple[Scores, ...]

@@ -126,6 +126,7 @@ def save_record(path: Path, record: Record) -> None:
         record.evaluation.save(path / "evaluation.json")
     write_text(path / "agreement.json", json.dumps([asdict(a) for a in record.agreements], indent=1))
     shown = {
+        "methods": [s.provenance.method for s in record.scores],
         "accuracy": dict(record.accuracy),
         "position_labels": list(record.position_labels),
         "prompts": [asdict(p) for p in record.prompts],
@@ -143,7 +144,10 @@ def load_record(path: Path) -> Record:
         agreements = json.loads((path / "agreement.json").read_text(encoding="utf-8"))
         return Record(
             manifest=manifest,
-            scores=(Scores.load(path / "scores.parquet"), *map(Scores.load, sorted(path.glob("scores-*.parquet")))),
+            scores=(
+                Scores.load(path / "scores.parquet"),
+                *(Scores.load(path / f"scores-{method}.parquet") for method in shown["methods"][1:]),
+            ),
             exact=_optional(Scores.load, path / "exact.parquet"),
             agreements=tuple(Agreement.from_dict(a) for a in agreements),
             circuit=_optional(Circuit.load, path / "circuit.json"),

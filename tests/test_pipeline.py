@@ -44,7 +44,8 @@ def test_scored_and_evaluated_pairs_are_disjoint_and_together_all(demo: HookedMo
 
 
 def test_a_run_reads_back_as_it_was(demo: HookedModel, gender: Task, tmp_path: Path) -> None:
-    found = run_discovery(prepare_run(demo, gender, Settings(n=3, n_random=2)), {"job": "discover"}, _quiet)
+    settings = Settings(methods=("relp", "gim", "atp"), n=3, n_random=2)
+    found = run_discovery(prepare_run(demo, gender, settings), {"job": "discover"}, _quiet)
     with open_run(tmp_path / "r", {"job": "discover"}) as folder:
         save_record(folder, found)
         complete(folder, {"job": "discover"})
