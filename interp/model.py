@@ -60,10 +60,7 @@ class HookedModel:
     """
 
     def __init__(self, model: Any, tokenizer: Any = None, *, name: str = "", folder: str = "") -> None:
-        if model.training:
-            raise LoadError(
-                "the model is in training mode, where dropout makes every run different: call model.eval() first."
-            )
+        _check_mode(model)
         self.hf = model
         self.tokenizer = tokenizer
         self.folder = folder
@@ -139,6 +136,7 @@ class HookedModel:
 
         Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`).
         """
+        _check_mode(self.hf)
         if isinstance(reads, (str, Site)):
             raise SiteError(f"reads={reads!r}: expected a list of sites, for example reads=[{str(reads)!r}].")
         if rules != GRADIENT and not allow_unsupported:
@@ -176,3 +174,10 @@ class HookedModel:
             raise InterpError(
                 f"token ids from {int(ids.min())} to {int(ids.max())} given; this model has ids 0 to {limit - 1}."
             )
+
+
+def _check_mode(model: Any) -> None:
+    if model.training:
+        raise LoadError(
+            "the model is in training mode, where dropout makes every run different: call model.eval() first."
+        )

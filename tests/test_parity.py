@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from interp import attention
 from interp.edits import Edit, patch
-from interp.errors import EditError, InterpError, LayoutError, SiteError
+from interp.errors import EditError, InterpError, LayoutError, LoadError, SiteError
 from interp.model import HookedModel
 from interp.rules import RELP, RELP_AH
 from interp.sites import ATTENTION_KINDS, GLOBAL, LAYERED
@@ -53,7 +54,8 @@ def state(model: nn.Module) -> list[Any]:
     hooks = [(name, t, list(getattr(m, t).items())) for name, m in model.named_modules() for t in HOOK_TABLES]
     flags = [(name, m.training, type(m)) for name, m in model.named_modules()]
     grads = [(name, p.requires_grad, p.grad, p.data_ptr()) for name, p in model.named_parameters()]
-    return [hooks, flags, grads, model.config._attn_implementation, attention._around.get()]
+    inner = [m.config._attn_implementation for m in model.modules() if isinstance(m, PreTrainedModel)]
+    return [hooks, flags, grads, inner, attention._around.get()]
 
 
 def close(a: Tensor, b: Tensor, tolerance: float = 1e-5) -> None:
@@ -175,6 +177,15 @@ def test_a_failed_start_leaves_nothing_either() -> None:
         ours.run(ids(), reads=["z.2"])
     assert state(model) == before
     assert all(p.requires_grad for p in model.parameters())
+
+
+def test_training_mode_is_refused_before_and_after_loading() -> None:
+    model = tiny("gpt2")
+    ours = HookedModel(model)
+    model.train()
+    for attempt in (lambda: HookedModel(model), lambda: ours.run(ids())):
+        with pytest.raises(LoadError, match="training mode"):
+            attempt()
 
 
 # ---------------------------------------------------------------- values
