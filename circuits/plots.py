@@ -40,7 +40,6 @@ def plot_scores(scores: Scores) -> Any:
     cells = {_cell(node, apart): i for i, node in enumerate(scores.nodes)}
     rows, columns = (list(dict.fromkeys(key[axis] for key in cells)) for axis in (0, 1))
     at = [[cells.get((row, column)) for column in columns] for row in rows]
-    limit = float(np.abs(scores.mean).max()) or 1.0
     figure = go.Figure(
         go.Heatmap(
             z=[[None if i is None else float(scores.mean[i]) for i in line] for line in at],
@@ -49,14 +48,18 @@ def plot_scores(scores: Scores) -> Any:
             text=[["not scored" if i is None else _hover(scores, i) for i in line] for line in at],
             hovertemplate="%{text}<extra></extra>",
             colorscale=SCALE,
-            zmin=-limit,
-            zmax=limit,
+            zmid=0.0,
             colorbar={"title": {"text": html.escape(p.unit)}},
         )
     )
-    figure.update_yaxes(title="component" if apart else "layer", autorange="reversed", type="category")
-    figure.update_xaxes(title="position" if apart else "component of the layer", type="category")
-    return figure.update_layout(title=title)
+    names = ("position", "component") if apart else ("component of the layer", "layer")
+    # Grey is where nothing was scored; the scale itself has no grey.
+    return figure.update_layout(
+        title=title,
+        plot_bgcolor="#BBBBBB",
+        xaxis={"title": names[0], "type": "category", "showgrid": False},
+        yaxis={"title": names[1], "type": "category", "showgrid": False, "autorange": "reversed"},
+    )
 
 
 def plot_agreement(scores: Scores, exact: Scores) -> Any:
@@ -74,12 +77,13 @@ def plot_agreement(scores: Scores, exact: Scores) -> Any:
     figure = go.Figure(go.Scatter(x=ends, y=ends, mode="lines", line=DOTTED, name="equal", hoverinfo="skip"))
     for k, kind in enumerate(dict.fromkeys(node.kind for node in exact.nodes)):
         keep = [i for i, node in enumerate(exact.nodes) if node.kind == kind]
+        marker = {"size": 9, "color": COLOURS[k % len(COLOURS)], "symbol": SYMBOLS[k % len(SYMBOLS)]}
         figure.add_scatter(
             x=exact.mean[keep],
             y=ours[keep],
             mode="markers",
             name=kind,
-            marker={"size": 9, "color": COLOURS[k % len(COLOURS)], "symbol": SYMBOLS[k % len(SYMBOLS)]},
+            marker=marker,
             text=[html.escape(exact.nodes[i].name) for i in keep],
             hovertemplate="%{text}: exact %{x:.4f}, estimate %{y:.4f}<extra></extra>",
         )
@@ -99,15 +103,9 @@ def plot_evaluation(evaluation: Evaluation) -> Any:
     found = [p for p in evaluation.curve if p.faithfulness.value is not None]
     value, low, high = (np.array([getattr(p.faithfulness, k) for p in found], float) for k in ("value", "low", "high"))
     twins = [(p.size, twin) for p in evaluation.curve for twin in p.random if twin is not None]
-    figure = go.Figure()
-    figure.add_scatter(
-        x=[size for size, _ in twins],
-        y=[twin for _, twin in twins],
-        mode="markers",
-        name="random circuits",
-        marker={"color": GREY, "size": 5, "opacity": 0.5},
-        hovertemplate="random circuit of %{x} nodes: %{y:.3f}<extra></extra>",
-    )
+    x, y = [size for size, _ in twins], [twin for _, twin in twins]
+    marker, hover = {"color": GREY, "size": 5, "opacity": 0.5}, "random circuit of %{x} nodes: %{y:.3f}<extra></extra>"
+    figure = go.Figure(go.Scatter(x=x, y=y, mode="markers", name="random circuits", marker=marker, hovertemplate=hover))
     figure.add_scatter(
         x=[p.size for p in found],
         y=value,
@@ -122,8 +120,12 @@ def plot_evaluation(evaluation: Evaluation) -> Any:
     pairs = f"{evaluation.n_pairs} {'held-out ' if evaluation.held_out else ''}pairs"
     why = f"<br><sup>undefined: {html.escape(evaluation.reason)}</sup>" if evaluation.reason else ""
     return figure.update_layout(
-        title=f"Faithfulness on {pairs}; dashed: the circuit of {evaluation.size} nodes{why}",
-        xaxis={"title": f"nodes in the circuit, of {evaluation.n_nodes} (logarithmic)", "type": "log"},
+        title=f"Faithfulness on {pairs}; dashed: the circuit, {evaluation.size} of {evaluation.n_nodes} nodes{why}",
+        xaxis={
+            "title": "nodes in the circuit (log scale)",
+            "type": "log",
+            "tickvals": [p.size for p in evaluation.curve],
+        },
         yaxis_title=f"faithfulness (share of the {html.escape(evaluation.metric)})",
     )
 
@@ -146,7 +148,8 @@ def _bars(scores: Scores) -> Any:
 
     order = [int(i) for i in scores.rank()[:MOST_BARS]][::-1]
     values, names = [float(scores.mean[i]) for i in order], [scores.nodes[i].name for i in order]
-    colours = [COLOURS[0] if value >= 0 else COLOURS[1] for value in values]
-    text = [_hover(scores, i) for i in order]
-    bar = go.Bar(x=values, y=names, orientation="h", marker_color=colours, hovertext=text, hoverinfo="text")
-    return go.Figure(bar).update_yaxes(title=f"neuron, the {len(order)} largest of {len(scores.nodes)}")
+    bar = go.Bar(x=values, y=names, orientation="h", hoverinfo="text")
+    bar.marker.color = [COLOURS[0] if value >= 0 else COLOURS[1] for value in values]
+    bar.hovertext = [_hover(scores, i) for i in order]
+    figure = go.Figure(bar).update_layout(height=180 + 18 * len(order))
+    return figure.update_yaxes(title=f"neuron, the {len(order)} largest of {len(scores.nodes)}", dtick=1)
