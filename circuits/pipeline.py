@@ -13,6 +13,7 @@ from circuits.circuit import Circuit
 from circuits.faithfulness import evaluate, smallest_faithful
 from circuits.record import Prompt, Record
 from circuits.selection import discover
+from interp.ablations import make_ablation
 from interp.attribution.batches import by_length, default_batch_size
 from interp.attribution.driver import Attribution, prepare
 from interp.attribution.registry import get_method
@@ -71,7 +72,9 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     held_out = settings.hold_out and len(task) > 1
     scoring, held = task.split(settings.seed) if held_out else (task, task)
     request = prepare(model, scoring, methods=settings.methods, **_common(settings))
-    held.tokenize(model.tokenizer, model.layout.d_vocab)
+    pairs = held.tokenize(model.tokenizer, model.layout.d_vocab)
+    if settings.ablation == "resample":
+        make_ablation("resample", model, pairs, [], settings.seed, 1)
     size = sum(g.n_units for g in request.groups if g.kind != "embed")
     if settings.n is not None and not 1 <= settings.n <= size:
         raise InterpError(f"n={settings.n}: expected 1 to {size}, the nodes of level {settings.level!r}.")
