@@ -84,7 +84,9 @@ def test_exact_is_brute_force_patching(name: str, direction: str) -> None:
     found = by_name(attribute(ours, task, level="heads", **options))
     found |= by_name(attribute(ours, task, level="neurons", nodes=chosen, **options))
     found |= by_name(attribute(ours, task, level="resid", **options))
-    cases: list[tuple[str, Any, Any]] = [(n, parts(name, model, int(n[1])).down, np.s_[..., int(n[4:])]) for n in chosen]
+    cases: list[tuple[str, Any, Any]] = [
+        (n, parts(name, model, int(n[1])).down, np.s_[..., int(n[4:])]) for n in chosen
+    ]
     for layer, unit in itertools.product(range(2), range(4)):
         cases.append((f"a{layer}.h{unit}", parts(name, model, layer).o, np.s_[..., 8 * unit : 8 * unit + 8]))
         cases.append((f"resid_pre.{layer}@{unit}", parts(name, model, layer).block, np.s_[:, unit]))

@@ -61,7 +61,9 @@ def test_labels_of_positions() -> None:
     assert found["resid_pre.1@rest"][0] == 0  # the short prompt has no other positions
     spans = attribute(model, short, method="atp", level="resid", positions="spans")
     each = by_name(attribute(model, short, method="atp", level="resid"))
-    assert spans["resid_pre.1@head"] == pytest.approx(float(each["resid_pre.1@0"][0] + each["resid_pre.1@1"][0]), rel=1e-5)
+    assert spans["resid_pre.1@head"] == pytest.approx(
+        float(each["resid_pre.1@0"][0] + each["resid_pre.1@1"][0]), rel=1e-5
+    )
     assert spans["resid_pre.1@tail"] == pytest.approx(float(each["resid_pre.1@4"][0]), rel=1e-5)
 
 
@@ -151,3 +153,16 @@ def test_what_the_driver_refuses() -> None:
     ):  # fmt: skip
         with pytest.raises(MethodError, match=message):
             attribute(model, task, **{"method": "atp", "level": "heads", **wrong})  # type: ignore[arg-type]
+
+
+def test_one_attention_serves_all_runs_of_a_call() -> None:
+    """A method that needs eager attention takes the others of its call along; alone they keep the user's."""
+    names = ["exact", "atp", "relp-ah"]
+    sdpa, eager = hooked("llama", attn="sdpa"), hooked("llama")
+    ours, theirs = (attribute_all(m, toy_task(3), methods=names, level="heads") for m in (sdpa, eager))
+    for name in names:
+        assert np.array_equal(ours[name].per_example, theirs[name].per_example)
+        assert ours[name].provenance.attention == "eager"
+    alone = attribute(sdpa, toy_task(3), method="atp", level="heads")
+    assert alone.provenance.attention == "sdpa" == sdpa.hf.config._attn_implementation
+    assert np.allclose(alone.per_example, ours["atp"].per_example, atol=1e-4)

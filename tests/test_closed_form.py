@@ -103,7 +103,10 @@ MLP = {
 def test_an_mlp_by_hand(method: str, direction: str) -> None:
     model, task = micro(_mlp), one_pair((A,), (B,))
     options: dict[str, Any] = {"method": method, "direction": direction}
-    blocks, neurons = attribute(model, task, level="blocks", **options), attribute(model, task, level="neurons", **options)
+    blocks, neurons = (
+        attribute(model, task, level="blocks", **options),
+        attribute(model, task, level="neurons", **options),
+    )
     for node, value in MLP[method, direction].items():
         assert (neurons if ".n" in node else blocks)[node] == pytest.approx(value, rel=1e-9), node
     assert blocks["attn_out.0"] == 0
@@ -163,7 +166,9 @@ def test_relevance_is_an_effect_in_the_replacement_model(name: str, direction: s
                 site, node = f"{kind}.{layer}", NODES[level].format(layer, unit)
                 step = other.values[site] - plain.values[site]
                 mask = torch.zeros_like(step)
-                mask[(..., unit) if kind != "mlp_out" and width == 1 else (..., unit, slice(None)) if width == 8 else ...] = 1
+                mask[
+                    (..., unit) if kind != "mlp_out" and width == 1 else (..., unit, slice(None)) if width == 8 else ...
+                ] = 1
                 step = step * mask
 
                 def moved(rules: str, h: float, site: str = site, step: Tensor = step) -> float:

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.edits import add
+from interp.edits import Edit, add
 from interp.model import HookedModel
+from interp.rules import preset
 from interp.sites import ATTENTION_KINDS
 from tests.test_parity import ALL, ROUTED, close, plain, unpadded, watched
 from tests.tiny import hooked, ids, parts, tiny, true_float64
@@ -59,12 +60,37 @@ def test_gradients_inside_attention_by_finite_differences(name: str) -> None:
             assert float((up - low) / 2e-5) == pytest.approx(float((gradient * direction).sum()), rel=1e-5, abs=1e-7)
 
 
+@pytest.mark.parametrize("rules", ["gradient", "relp", "attnlrp", "gim", "relp-ah"])
+def test_gradients_through_edits_that_change_nothing(rules: str) -> None:
+    """An edited site stays on the graph: q, k, v, the pattern and everything before keep their gradients."""
+    with true_float64():
+        ours = hooked("llama", dtype=torch.float64)
+        kinds = ["embed", "v", "z", "mlp_post"]
+        expected = _gradients(ours, kinds, rules=preset(rules))
+        for site in (
+            "embed",
+            "resid_pre",
+            "resid_mid",
+            "attn_in",
+            "q",
+            "k",
+            "v",
+            "pattern",
+            "z",
+            "attn_out",
+            "mlp_pre",
+        ):
+            found = _gradients(ours, kinds, rules=preset(rules), edits=[Edit(site, lambda x: x + 0)])
+            for read, gradient in expected.items():
+                close(found[read], gradient, 1e-12)
+
+
 def _measure(logits: Tensor) -> Tensor:
     return (logits[:, -1, 5] - 2 * logits[:, -2, 9] ** 2).sum()
 
 
-def _gradients(model: HookedModel, kinds: Any) -> dict[str, Tensor]:
-    run = model.run(ids(), reads=list(kinds))
+def _gradients(model: HookedModel, kinds: Any, **options: Any) -> dict[str, Tensor]:
+    run = model.run(ids(), reads=list(kinds), **options)
     sites = [s for s in run.reads if s.kind != "logits"]
     found = torch.autograd.grad(_measure(run.logits), [run.reads[s] for s in sites])
     return dict(zip(map(str, sites), found, strict=True))

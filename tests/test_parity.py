@@ -19,7 +19,7 @@ from interp.model import HookedModel
 from interp.rules import RELP, RELP_AH
 from interp.sites import ATTENTION_KINDS, GLOBAL, LAYERED
 from interp.tokens import Tokens, pad
-from tests.tiny import ARCHITECTURES, OWN_ATTENTION, PARALLEL, VARIANTS, hooked, ids, parts, tiny
+from tests.tiny import ARCHITECTURES, OWN_ATTENTION, PARALLEL, VARIANTS, architecture, hooked, ids, parts, tiny
 
 ALL = (*ARCHITECTURES, *VARIANTS)
 ROUTED = tuple(name for name in ARCHITECTURES if name not in OWN_ATTENTION)
@@ -229,8 +229,7 @@ def test_what_a_model_lacks_is_refused_by_name(name: str) -> None:
     model = hooked(name)
     missing = model.missing_sites()
     assert sorted({*missing, *model.sites()}) == sorted((*LAYERED, *GLOBAL)) and not {*missing} & {*model.sites()}
-    kind = VARIANTS.get(name, (name, {}))[0]
-    assert ("pattern" in missing) == (kind in OWN_ATTENTION)
+    assert ("pattern" in missing) == (architecture(name) in OWN_ATTENTION)
     assert ("mlp_post" in missing) == (name == "mixtral")
     if name in ARCHITECTURES:
         assert ("resid_mid" in missing) == (name in PARALLEL)

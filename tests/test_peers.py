@@ -159,7 +159,9 @@ def _transformer_lens(model: Any) -> Any:
         }  # fmt: skip
     peer = HookedTransformer(config)
     missing = peer.load_state_dict({k: v.detach().contiguous() for k, v in state.items()}, strict=False)
-    assert not missing.unexpected_keys and not [k for k in missing.missing_keys if "mask" not in k and "IGNORE" not in k]
+    assert not missing.unexpected_keys and not [
+        k for k in missing.missing_keys if "mask" not in k and "IGNORE" not in k
+    ]
     return peer.eval()
 
 
@@ -186,8 +188,12 @@ def test_transformer_lens_activation_patching(direction: str) -> None:
         theirs = patched(f"blocks.{layer}.attn.hook_z", np.s_[:, :, head])
         assert np.allclose(heads[f"a{layer}.h{head}"], theirs, atol=1e-4)
     for layer, at in itertools.product(range(2), range(6)):
-        assert np.allclose(stream[f"resid_pre.{layer}@{at}"], patched(f"blocks.{layer}.hook_resid_pre", np.s_[:, at]), atol=1e-4)
-        assert np.allclose(stream[f"resid_mid.{layer}@{at}"], patched(f"blocks.{layer}.hook_resid_mid", np.s_[:, at]), atol=1e-4)
+        assert np.allclose(
+            stream[f"resid_pre.{layer}@{at}"], patched(f"blocks.{layer}.hook_resid_pre", np.s_[:, at]), atol=1e-4
+        )
+        assert np.allclose(
+            stream[f"resid_mid.{layer}@{at}"], patched(f"blocks.{layer}.hook_resid_mid", np.s_[:, at]), atol=1e-4
+        )
     for layer in range(2):
         assert np.allclose(heads[f"m{layer}"], patched(f"blocks.{layer}.hook_mlp_out", ...), atol=1e-4)
     assert max(np.abs(x).max() for x in heads.values()) > 0.1

@@ -32,7 +32,7 @@ from interp.rules import (
     recognise_activation,
     recognise_norm,
 )
-from tests.tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, hooked, ids, tiny, toy_task, true_float64
+from tests.tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, architecture, hooked, ids, tiny, toy_task, true_float64
 from tests.twin import Twin
 
 ALL = (*ARCHITECTURES, *VARIANTS)
@@ -41,21 +41,15 @@ POST_NORM = ("gemma2", "gemma3_text", "olmo2")
 NO_BIAS = ("llama", "mistral", "qwen3", "gemma", "gemma3_text", "phi3", "olmo", "olmo2", "cohere", "granite", "smollm3")
 
 
-def kind(name: str) -> str:
-    return VARIANTS.get(name, (name, {}))[0]
-
-
 def supported(name: str, rules: Rules) -> bool:
     """What we claim: all but experts, and attention rules where attention goes through AttentionInterface."""
-    return rules == GRADIENT or (name != "mixtral" and (rules.attention == AttentionRule() or kind(name) not in OWN_ATTENTION))
+    return rules == GRADIENT or (
+        name != "mixtral" and (rules.attention == AttentionRule() or architecture(name) not in OWN_ATTENTION)
+    )
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def pulled(y: Tensor, x: Tensor, g: Tensor) -> Tensor:
-    return torch.autograd.grad(y, x, g)[0]
 
 
 # ---------------------------------------------------------------- one rule at a time
@@ -88,7 +82,7 @@ def test_ln_rule(module: Any, centred: bool, offset: float | None) -> None:
         y = y * (module.weight.detach() + offset) if offset is not None else y
         y = y if getattr(module, "bias", None) is None else y + module.bias
         assert torch.allclose(y, module(x), rtol=0, atol=1e-12)
-        assert torch.allclose(frozen_norm(norm, module, x)(g), pulled(y, x, g), rtol=1e-9, atol=1e-12)
+        assert torch.allclose(frozen_norm(norm, module, x)(g), torch.autograd.grad(y, x, g)[0], rtol=1e-9, atol=1e-12)
 
 
 ACTIVATIONS = {
@@ -104,13 +98,17 @@ def test_identity_rule(name: str) -> None:
     assert found is not None and found.name == name
     x, g = (3 * draw(1000)).requires_grad_(), draw(1000, seed=1)
     y = x * (module(x) / x).detach()
-    assert torch.allclose(identity_rule(found, x)(g), pulled(y, x, g), rtol=1e-9, atol=1e-14)
+    assert torch.allclose(identity_rule(found, x)(g), torch.autograd.grad(y, x, g)[0], rtol=1e-9, atol=1e-14)
     at_zero = float(identity_rule(found, torch.zeros(1))(torch.ones(1)))
     assert at_zero == (0.0 if name.startswith("relu") else 0.5)
 
 
 def test_other_names_of_the_same_activation() -> None:
-    for module, name in ((nn.GELU("tanh"), "gelu_tanh"), (ACT2FN["gelu_pytorch_tanh"], "gelu_tanh"), (nn.GELU(), "gelu")):
+    for module, name in (
+        (nn.GELU("tanh"), "gelu_tanh"),
+        (ACT2FN["gelu_pytorch_tanh"], "gelu_tanh"),
+        (nn.GELU(), "gelu"),
+    ):
         found = recognise_activation(module, CPU)
         assert found is not None and found.name == name
     for odd in (nn.Mish(), nn.Tanh(), nn.Softplus(), nn.LeakyReLU(), nn.ELU(), nn.Softmax(-1), nn.Identity()):
@@ -274,7 +272,9 @@ def test_coverage_counts_every_operation(name: str, norms: int, gated: int) -> N
     plain = model.coverage(GRADIENT).to_pandas()
     assert set(plain.treatment) == {"plain gradient"} and set(plain.path) == set(table.path)
     before = {"transformer.word_embeddings_layernorm"}  # gradients end at `embed`, which is behind it
-    leaves = {p for p, m in model.hf.named_modules() if not any(m.children()) and not isinstance(m, nn.Embedding)} - before
+    leaves = {
+        p for p, m in model.hf.named_modules() if not any(m.children()) and not isinstance(m, nn.Embedding)
+    } - before
     assert not {p for p in leaves if "drop" not in p and "rotary" not in p} - set(table.path)
 
 

@@ -67,7 +67,12 @@ def test_the_three_formats_say_the_same(tmp_path: Path) -> None:
         only(tmp_path, "f.json", "\ufeff" + json.dumps([ROW])),
     ]
     assert all(pair == found[0] for pair in found)
-    assert (found[0].clean, found[0].corrupt, found[0].answers, found[0].wrong) == ("the dog", "the dogs", (" is",), (" are",))
+    assert (found[0].clean, found[0].corrupt, found[0].answers, found[0].wrong) == (
+        "the dog",
+        "the dogs",
+        (" is",),
+        (" are",),
+    )
 
 
 def test_name_description_and_source(tmp_path: Path) -> None:

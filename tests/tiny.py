@@ -91,6 +91,11 @@ _PATHS: dict[str, tuple[str, str, str]] = {
 }
 
 
+def architecture(name: str) -> str:
+    """The architecture of a variant; an architecture's own name otherwise."""
+    return VARIANTS.get(name, (name, {}))[0]
+
+
 @dataclass(frozen=True)
 class Parts:
     """Modules of one block of a live model; `down` is None for experts."""
@@ -102,7 +107,7 @@ class Parts:
 
 def parts(name: str, model: nn.Module, layer: int) -> Parts:
     """The modules of one block, by the table above."""
-    kind, _ = VARIANTS.get(name, (name, {}))
+    kind = architecture(name)
     blocks, o, down = _PATHS.get(kind, ("model.layers", "self_attn.o_proj", "mlp.down_proj"))
     block = model.get_submodule(f"{blocks}.{layer}")
     return Parts(block, block.get_submodule(o), None if kind == "mixtral" else block.get_submodule(down))
