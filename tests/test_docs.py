@@ -45,10 +45,9 @@ def run_pages(pages: list[Path]) -> dict[str, str]:
     """
     import torch
 
-    torch.set_num_threads(1)
-    import circuits.cli
-    import circuits.plots
     import interp
+
+    torch.set_num_threads(1)
 
     interp.load("demo")
     failures = {}
