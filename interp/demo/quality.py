@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from interp.demo import path, text
@@ -137,8 +137,8 @@ def _shortcuts(pairs: Sequence[Pair]) -> dict[str, Shortcut]:
         "first word named": lambda answer, words: -words.index(answer) if answer in words else -math.inf,
         "last word named": lambda answer, words: -words[::-1].index(answer) if answer in words else -math.inf,
         "word named most": lambda answer, words: words.count(answer),
-        "number of the last noun": lambda answer, words: float((answer in plural) == words[-1].endswith("s")),
-        "bigrams of the training text": lambda answer, words: follows[words[-1], answer],
+        "last noun's number": lambda answer, words: float((answer in plural) == words[-1].endswith("s")),
+        "bigrams of the text": lambda answer, words: follows[words[-1], answer],
     }
 
 
@@ -153,7 +153,8 @@ def _bigrams(sentences: int = 5000) -> Counter[tuple[str, str]]:
 
 def table(results: Sequence[Quality]) -> Table:
     """The results as a table for the console."""
-    shown = Table("task", "pairs", "clean", "corrupt", "top-1", "best shortcut", "its accuracy")
+    columns = ("task", "pairs", "clean", "corrupt", "top-1", "best shortcut", "reaches")
+    shown = Table(*(Column(name, no_wrap=True) for name in columns))
     for q in results:
         corrupt = "-" if q.corrupt is None else f"{q.corrupt:.3f}"
         figures = (f"{q.clean:.3f}", corrupt, f"{q.top1:.3f}")
