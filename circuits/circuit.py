@@ -55,7 +55,7 @@ class Circuit:
         return node in self.nodes or node in {n.name for n in self.nodes}
 
     def __str__(self) -> str:
-        return f"Circuit of {len(self)} {self.level} ({self.selection}): {', '.join(n.name for n in self.nodes)}"
+        return f"Circuit of {len(self)} nodes of level {self.level!r} ({self.selection}): {', '.join(n.name for n in self.nodes)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

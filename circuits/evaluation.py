@@ -15,7 +15,7 @@ FORMAT: Final = 1
 
 @dataclass(frozen=True)
 class Estimate:
-    """A ratio with its 95 % bootstrap interval over prompt pairs; all None where it is undefined."""
+    """A ratio with its 95 % bootstrap interval over prompt pairs. `value` None: undefined; a single pair has no interval."""
 
     value: float | None
     low: float | None
@@ -91,4 +91,6 @@ class Evaluation:
 
 
 def _show(e: Estimate) -> str:
-    return "undefined" if e.value is None else f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
+    if e.value is None:
+        return "undefined"
+    return f"{e.value:.3f}" if e.low is None or e.high is None else f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"

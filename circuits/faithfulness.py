@@ -284,7 +284,7 @@ class _Ratio:
 
     def estimate(self, metric: np.ndarray) -> Estimate:
         value = self.value(metric)
-        if value is None:
-            return Estimate(None, None, None)
+        if value is None or len(metric) == 1:
+            return Estimate(value, None, None)
         low, high = np.quantile((self.weights @ (metric - self.empty)) / self.spans, [0.025, 0.975])
         return Estimate(value, float(low), float(high))

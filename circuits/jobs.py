@@ -112,7 +112,7 @@ def _task(options: dict[str, Any], model: HookedModel) -> Task:
         )
     clean, corrupt = options["pair"]
     return Task(
-        "pair", (Pair(clean, corrupt, (options["answer"],), (options["wrong"],)),), "one pair from the command line"
+        "command-line", (Pair(clean, corrupt, (options["answer"],), (options["wrong"],)),), "one pair from the command line"
     )
 
 

@@ -141,6 +141,7 @@ def _block_rows(block: BlockLayout, layout: Layout, rules: Rules) -> list[Row]:
     elif block.gated:
         rule = {0.5: "half rule", 0.0: "gate detached", 1.0: ""}[rules.gate]
         rows.append(_row(block.paths.mlp, "gated product", rules.gate != 1.0, rule))
+    rows += [Row(block.paths.attn, extra, "plain gradient") for extra in layout.attention_extras]
     attention_rule = rules.attention != Rules().attention
     if attention_rule and not layout.attention_function:
         rows.append(Row(block.paths.attn, "attention outside AttentionInterface", "unsupported"))

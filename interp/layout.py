@@ -66,6 +66,7 @@ class Layout:
 
     `logits_scale` multiplies the output of the unembedding; `logits_softcap` c means c * tanh(. / c) after it.
     `attention_function`: attention goes through transformers' AttentionInterface, so q, k, v and pattern exist.
+    `attention_extras`: what the configuration does inside attention besides the softmax (soft caps, clips).
     """
 
     n_layers: int
@@ -82,6 +83,7 @@ class Layout:
     logits_scale: float
     logits_softcap: float | None
     attention_function: bool
+    attention_extras: tuple[str, ...]
 
 
 def model_paths(model: Any) -> ModelPaths:
@@ -118,16 +120,19 @@ def _components(model: Any) -> dict[str, Any]:
         from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
         from transformer_lens.model_bridge.sources.transformers import map_default_transformer_lens_config
 
-        try:
-            config = TransformerBridgeConfig.from_dict(map_default_transformer_lens_config(model.config).__dict__)
-            config.architecture = type(model).__name__
-            adapter = ArchitectureAdapterFactory.select_architecture_adapter(config)
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise LayoutError(
-                f"architecture {type(model).__name__} is not mapped by transformer-lens ({error}). "
-                "See docs/extending/architecture.md for how to add one."
-            ) from error
-    return dict(adapter.component_mapping or {})
+        reason: Exception | None = None
+        for cls in type(model).__mro__:  # a subclass is laid out like its base, and checked on the probe
+            try:
+                config = TransformerBridgeConfig.from_dict(map_default_transformer_lens_config(model.config).__dict__)
+                config.architecture = cls.__name__
+                adapter = ArchitectureAdapterFactory.select_architecture_adapter(config)
+                return dict(adapter.component_mapping or {})
+            except (ValueError, KeyError, AttributeError, TypeError) as error:
+                reason = reason or error
+    raise LayoutError(
+        f"architecture {type(model).__name__} is not mapped by transformer-lens ({reason}). "
+        "See docs/extending/architecture.md for how to add one."
+    ) from reason
 
 
 def _block_paths(block: str, parts: dict[str, Any]) -> BlockPaths:

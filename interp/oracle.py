@@ -23,7 +23,7 @@ class Row:
     `pearson`, `spearman`: of the mean scores, None where one side does not vary or there are fewer than 3 nodes;
     `sign`: fraction of nodes with the same sign; `top_k`: overlap of the `k` nodes largest in size. `*_ci`: 95 %
     bootstrap intervals over prompt pairs, the same resample for both methods; None below `MIN_NODES` nodes, where a
-    correlation is no headline and only the points should be shown.
+    correlation is no headline and only the points should be shown, and for a single pair.
     """
 
     kind: str
@@ -113,8 +113,9 @@ def _row(kind: str, ours: np.ndarray, exact: np.ndarray, weights: np.ndarray) ->
 
     a, b, n = ours.mean(0), exact.mean(0), ours.shape[1]
     k = max(1, min(10, n // 4))
-    several, headline = n >= 3, n >= MIN_NODES
-    boot_a, boot_b = (weights @ ours, weights @ exact) if headline else (None, None)
+    several = n >= 3
+    interval = n >= MIN_NODES and len(ours) > 1
+    boot_a, boot_b = (weights @ ours, weights @ exact) if interval else (None, None)
     spearman_ci = None
     if boot_a is not None and boot_b is not None:
         spearman_ci = _interval(_pearson(rankdata(boot_a, axis=1), rankdata(boot_b, axis=1)))

@@ -147,8 +147,15 @@ def read_layout(model: Any) -> tuple[Layout, Probe]:
         logits_scale=logits_scale,
         logits_softcap=softcap,
         attention_function=seen.n_kv_heads is not None,
+        attention_extras=_attention_extras(model.config),
     )
     return layout, seen
+
+
+def _attention_extras(config: Any) -> tuple[str, ...]:
+    """Functions inside attention that are no modules, which only the configuration tells of."""
+    known = (("attn_logit_softcapping", "soft cap {:g} of the scores"), ("clip_qkv", "clip of q, k, v at {:g}"))
+    return tuple(text.format(getattr(config, name)) for name, text in known if getattr(config, name, None))
 
 
 def _head_size(model: Any, z: Tensor) -> tuple[int, int]:
@@ -165,6 +172,10 @@ def _final_transform(model: Any, unembedded: Tensor, logits: Tensor) -> tuple[fl
         return 1.0, float(cap)
     if torch.equal(unembedded, logits):
         return 1.0, None
+    stated = (getattr(model.config, "logit_scale", None), 1 / getattr(model.config, "logits_scaling", 1.0))
+    for scale in (s for s in stated if s):
+        if close(scale * unembedded, logits):
+            return float(scale), None
     scale = float((logits.double() * unembedded.double()).sum() / unembedded.double().square().sum())
     if close(scale * unembedded, logits):
         return scale, None

@@ -36,7 +36,15 @@ def model(request: pytest.FixtureRequest) -> HookedModel:
 
 def _provenance(**changes: Any) -> Provenance:
     values = dict.fromkeys((f.name for f in dataclasses.fields(Provenance)), None)
-    known = {"level": "heads", "positions": "all", "importance_sign": 1, "method": "hand", "model": "m", "task": "t", "exact": False}
+    known = {
+        "level": "heads",
+        "positions": "all",
+        "importance_sign": 1,
+        "method": "hand",
+        "model": "m",
+        "task": "t",
+        "exact": False,
+    }
     return Provenance(**{**values, **known, **changes})
 
 
@@ -57,7 +65,9 @@ def test_selection_by_count_fraction_threshold_and_sign() -> None:
     assert names(discover(flipped, n=1, ranking="signed")) == ["a0.h1"]
 
 
-@pytest.mark.parametrize("wrong", [{}, {"n": 1, "fraction": 0.5}, {"n": 0}, {"n": 9}, {"fraction": 0.0}, {"fraction": 1.5}])
+@pytest.mark.parametrize(
+    "wrong", [{}, {"n": 1, "fraction": 0.5}, {"n": 0}, {"n": 9}, {"fraction": 0.0}, {"fraction": 1.5}]
+)
 def test_selection_refuses(wrong: dict[str, Any]) -> None:
     with pytest.raises(CircuitError):
         discover(_scores([1.0, 2.0, 3.0]), **wrong)
@@ -134,7 +144,9 @@ def test_random_circuits_match_kinds_and_seed(model: HookedModel) -> None:
 def test_undefined_where_the_span_may_be_zero() -> None:
     """Clean and corrupt prompts that are the same leave nothing to explain."""
     model = HookedModel(tiny("gpt2"))
-    same = tuple(dataclasses.replace(p, ids=dataclasses.replace(p.ids, corrupt=p.ids.clean)) for p in _task().pairs if p.ids)
+    same = tuple(
+        dataclasses.replace(p, ids=dataclasses.replace(p.ids, corrupt=p.ids.clean)) for p in _task().pairs if p.ids
+    )
     found = evaluate(model, Task("same", same), Circuit((Node("mlp", 0),), "heads", "m", "t", "hand", ""), n_random=2)
     assert found.faithfulness.value is None and "includes 0" in found.reason
 
@@ -154,7 +166,9 @@ def test_circuit_and_evaluation_read_back_equal(tmp_path: Path) -> None:
     assert np.array_equal(again.per_example, scores.per_example)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 9}', '{"format": 1, "nodes": [{"kind": "head", "odd": 1}], "level": "heads"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"format": 9}', '{"format": 1, "nodes": [{"kind": "head", "odd": 1}], "level": "heads"}']
+)
 def test_damaged_circuit_files_are_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "c.json").write_text(text)
     with pytest.raises(CircuitError):

@@ -17,7 +17,9 @@ GOOD = {"clean": "The war lasted", "corrupt": "The war lasted", "answer": " from
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """Call `circuits ARGS` in an empty folder: (exit code, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
 

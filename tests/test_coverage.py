@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from interp.errors import UnsupportedRuleError
 from interp.model import HookedModel
-from interp.rules import GRADIENT, PRESETS, RELP, Rules, preset
+from interp.rules import GRADIENT, PRESETS, RELP, RELP_AH, Rules, preset
 from tests.tiny import hooked, ids, tiny
 
 
@@ -87,3 +87,19 @@ def test_coverage_counts_every_operation(name: str, norms: int, gated: int) -> N
         p for p, m in model.hf.named_modules() if not any(m.children()) and not isinstance(m, nn.Embedding)
     } - before
     assert not {p for p in leaves if "drop" not in p and "rotary" not in p} - set(table.path)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "option", "operation"),
+    [
+        ("gemma2", {"attn_logit_softcapping": 3.0}, "soft cap 3 of the scores"),
+        ("olmo", {"clip_qkv": 0.5}, "clip of q, k, v at 0.5"),
+    ],
+)
+def test_functions_inside_attention_are_listed(architecture: str, option: dict[str, float], operation: str) -> None:
+    model = HookedModel(tiny(architecture, **option))
+    rows = [row for row in model.coverage(RELP_AH).rows if row.operation == operation]
+    assert len(rows) == model.layout.n_layers and all(row.treatment == "plain gradient" for row in rows)
+    assert not any(
+        "soft cap" in r.operation or "clip" in r.operation for r in HookedModel(tiny("gpt2")).coverage(RELP_AH).rows
+    )

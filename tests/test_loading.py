@@ -67,7 +67,9 @@ def test_a_folder_with_pickled_weights_only_is_refused(tmp_path: Path) -> None:
 def test_remote_code_is_refused(tmp_path: Path) -> None:
     shutil.copytree(demo_path(), tmp_path / "m")
     config = (tmp_path / "m" / "config.json").read_text()
-    evil = config.replace('"model_type": "gpt2"', '"model_type": "odd", "auto_map": {"AutoConfig": "x.C", "AutoModelForCausalLM": "x.M"}')
+    evil = config.replace(
+        '"model_type": "gpt2"', '"model_type": "odd", "auto_map": {"AutoConfig": "x.C", "AutoModelForCausalLM": "x.M"}'
+    )
     assert evil != config
     (tmp_path / "m" / "config.json").write_text(evil)
     (tmp_path / "m" / "x.py").write_text("raise SystemExit('remote code ran')")
@@ -92,6 +94,12 @@ def test_an_architecture_without_a_map_is_named() -> None:
     model = CTRLLMHeadModel(CTRLConfig(vocab_size=20, n_positions=16, n_embd=8, dff=8, n_layer=1, n_head=2)).eval()
     with pytest.raises(LayoutError, match="CTRLLMHeadModel"):
         interp.load(model)
+
+
+def test_a_subclass_is_laid_out_like_its_base() -> None:
+    model = tiny("llama")
+    model.__class__ = type("MyLlama", (type(model),), {})
+    assert interp.load(model).run([3, 4, 5], reads=["z"])["z.0"].shape[1] == 3
 
 
 def test_a_model_without_tokeniser_takes_ids_and_says_why_not_text() -> None:
@@ -126,6 +134,10 @@ def test_misspelt_sites_list_the_near_ones(name: str, says: str) -> None:
 
 def test_aliases_of_transformer_lens_read_the_same_tensor() -> None:
     model = interp.load(tiny("gpt2"))
-    for ours, theirs in (("z.1", "blocks.1.attn.hook_z"), ("resid_mid.0", "blocks.0.hook_resid_mid"), ("q.0", "blocks.0.attn.hook_q")):
+    for ours, theirs in (
+        ("z.1", "blocks.1.attn.hook_z"),
+        ("resid_mid.0", "blocks.0.hook_resid_mid"),
+        ("q.0", "blocks.0.attn.hook_q"),
+    ):
         run = model.run([3, 4, 5], reads=[ours])
         assert run[theirs] is run[ours]

@@ -37,7 +37,13 @@ def attribute(model: Any, task: Task | str | Path, *, method: str, level: str, *
 
 
 def attribute_all(
-    model: Any, task: Task | str | Path, *, methods: Sequence[str], level: str, show_progress: bool | None = None, **options: Any
+    model: Any,
+    task: Task | str | Path,
+    *,
+    methods: Sequence[str],
+    level: str,
+    show_progress: bool | None = None,
+    **options: Any,
 ) -> dict[str, Scores]:
     """Scores of every node of `level` by several methods, which share the runs on clean and corrupt prompts.
 
