@@ -79,7 +79,7 @@ def test_pairs_are_distinct_equally_long_and_answered_by_single_tokens(name: str
         assert not set(pair.answers) & set(pair.wrong)
         for answer in (*pair.answers, *pair.wrong):
             assert len(tokenizer(answer, add_special_tokens=False)["input_ids"]) == 1
-        assert pair.spans["end"] == (len(clean) - 1, len(clean))
+        assert max(end for _, end in pair.spans.values()) == len(clean)
 
 
 @pytest.mark.parametrize("name", [name for name in builtin.names() if name != "greater-than"])
@@ -130,7 +130,7 @@ def test_sva_flips_the_subject_and_keeps_the_attractor(verb: str, tokenizer: Any
 @pytest.mark.parametrize("copies", [1, 2])
 def test_induction_source_is_what_followed_the_last_word_before(copies: int, tokenizer: Any) -> None:
     for pair in builtin.build("induction", tokenizer, n=60, seed=1, copies=copies, length=8):
-        assert pair.spans["last"] == pair.spans["end"]
+        assert pair.spans["last"][1] == len(tokenizer(pair.clean)["input_ids"])
         for text, answer, side in ((pair.clean, pair.answers[0], False), (pair.corrupt, pair.wrong[0], True)):
             words = text.split()
             assert len(set(words)) == 8
@@ -199,3 +199,17 @@ def test_splits_share_no_combination(name: str) -> None:
         seen[split] = {combination for draft in kept for combination in draft.combinations}
     assert all(seen.values())
     assert not seen["train"] & seen["test"]
+
+
+@pytest.mark.parametrize("name", builtin.names())
+def test_spans_never_overlap_so_that_scores_can_be_taken_by_span(name: str) -> None:
+    from interp.attribution.positions import align
+    from interp.loading import load
+    from interp.tasks.find import task
+
+    model = load("demo")
+    pairs = task(name, model, n=30).tokenize(model.tokenizer, model.layout.d_vocab)
+    aligned = align("spans", pairs)
+    assert len(aligned.labels) >= 2 and all(
+        len(row) == pair.length for row, pair in zip(aligned.of_token, pairs, strict=True)
+    )

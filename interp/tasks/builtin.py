@@ -137,7 +137,8 @@ def _text(pieces: tuple[w.Piece, ...]) -> str:
 
 
 def _spans(pieces: tuple[w.Piece, ...], tokenizer: Any) -> dict[str, tuple[int, int]] | None:
-    """Token ranges of the named pieces and of `end`; None where a piece does not begin and end between tokens."""
+    """Token ranges of the named pieces, and of `end` where no piece ends the prompt; None where a piece does not begin and
+    end between tokens."""
     plain = tokenizer(_text(pieces), add_special_tokens=False)["input_ids"]
     lead = _leading_specials(tokenizer)
     spans: dict[str, tuple[int, int]] = {}
@@ -150,7 +151,8 @@ def _spans(pieces: tuple[w.Piece, ...], tokenizer: Any) -> dict[str, tuple[int, 
         if name is not None:
             spans[name] = (lead + start, lead + len(ids))
         start = len(ids)
-    return {**spans, "end": (lead + len(plain) - 1, lead + len(plain))}
+    last = lead + len(plain)
+    return spans if any(end == last for _, end in spans.values()) else {**spans, "end": (last - 1, last)}
 
 
 def _leading_specials(tokenizer: Any) -> int:
