@@ -115,7 +115,9 @@ def _task(options: dict[str, Any], model: HookedModel) -> Task:
         )
     clean, corrupt = options["pair"]
     return Task(
-        "command-line", (Pair(clean, corrupt, (options["answer"],), (options["wrong"],)),), "one pair from the command line"
+        "command-line",
+        (Pair(clean, corrupt, (options["answer"],), (options["wrong"],)),),
+        "one pair from the command line",
     )
 
 

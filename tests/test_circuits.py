@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from circuits.circuit import Circuit, CircuitError
-from circuits.selection import discover
-from circuits.faithfulness import evaluate
 from circuits.evaluation import Evaluation
+from circuits.faithfulness import evaluate
+from circuits.selection import discover
 from interp.attribution import attribute
 from interp.model import HookedModel
 from interp.nodes import Node, groups, nodes_of
@@ -103,7 +103,7 @@ def test_faithfulness_equals_patching_by_hand(model: HookedModel) -> None:
     kept = (Node("head", 0, 1), Node("mlp", 1))
     task = _task(n=5, seed=3)
     found = evaluate(model, task, Circuit(kept, "heads", "m", "random", "hand", ""), sizes=[2], n_random=1)
-    from interp.edits import Edit
+    from interp.edits import Edit, patch
 
     values = []
     for pair in task.pairs:
@@ -115,7 +115,7 @@ def test_faithfulness_equals_patching_by_hand(model: HookedModel) -> None:
                 if Node("head", layer, head) not in kept:
                     edits.append(Edit(f"z.{layer}", _put(head, corrupt[f"z.{layer}"].detach())))
             if Node("mlp", layer) not in kept:
-                edits.append(Edit(f"mlp_out.{layer}", lambda x, v=corrupt[f"mlp_out.{layer}"].detach(): v))
+                edits.append(patch(f"mlp_out.{layer}", corrupt[f"mlp_out.{layer}"].detach()))
         logits = model.run(torch.tensor(pair.ids.clean), edits=edits).logits[0, -1].detach()
         values.append(float(logits[5] - logits[9]))
     assert found.circuit == pytest.approx(np.mean(values), abs=1e-4)
