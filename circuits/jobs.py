@@ -43,10 +43,10 @@ def run(command: str, options: dict[str, Any], *, methods: Sequence[str], json: 
             "seconds": round(time.perf_counter() - started, 2),
             "conventions": asdict(found.scores[0].provenance),
         }
-        found = replace(found, manifest={**manifest, "status": "complete"})
+        found = replace(found, manifest=runs.finished(manifest))
         runs.save_record(folder, found)
         write_text(folder / "report.html", render(found))
-        runs.complete(folder, manifest)
+        runs.complete(folder, found.manifest)
     _print(found, Path(path), json)
 
 

@@ -84,9 +84,14 @@ def open_run(path: Path, manifest: Mapping[str, Any], *, force: bool = False) ->
         shutil.rmtree(aside)
 
 
+def finished(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest of a run that is complete now: what its report shows and `complete` writes."""
+    return {"format": FORMAT, **manifest, "status": "complete", "finished": now()}
+
+
 def complete(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the final manifest, the last file of a run."""
-    _write_manifest(path, {**manifest, "status": "complete", "finished": now()})
+    """Write a finished manifest, the last file of a run."""
+    _write_manifest(path, manifest)
 
 
 def now() -> str:

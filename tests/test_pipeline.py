@@ -10,7 +10,7 @@ import torch
 
 import circuits.pipeline as pipeline
 from circuits.pipeline import Settings, prepare_run, run_comparison, run_discovery
-from circuits.runs import RunError, complete, load_record, open_run, save_record
+from circuits.runs import RunError, complete, finished, load_record, open_run, save_record
 from interp.edits import patch
 from interp.errors import EditError, InterpError
 from interp.loading import load
@@ -48,7 +48,7 @@ def test_a_run_reads_back_as_it_was(demo: HookedModel, gender: Task, tmp_path: P
     found = run_discovery(prepare_run(demo, gender, settings), {"job": "discover"}, _quiet)
     with open_run(tmp_path / "r", {"job": "discover"}) as folder:
         save_record(folder, found)
-        complete(folder, {"job": "discover"})
+        complete(folder, finished({"job": "discover"}))
     again = load_record(tmp_path / "r")
     assert again.circuit == found.circuit and again.evaluation == found.evaluation
     assert again.agreements == found.agreements and again.prompts == found.prompts
