@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import torch
 
-from interp.attribution.driver import prepare
+from interp.attribution.request import prepare
 from interp.errors import InterpError
 from interp.model import HookedModel
 from interp.tasks.task import Pair, Task, TokenPair

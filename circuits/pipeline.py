@@ -15,8 +15,9 @@ from circuits.record import Prompt, Record
 from circuits.selection import discover
 from interp.ablations import make_ablation
 from interp.attribution.batches import by_length, default_batch_size
-from interp.attribution.driver import Attribution, prepare
+from interp.attribution.driver import Attribution
 from interp.attribution.registry import get_method
+from interp.attribution.request import prepare
 from interp.errors import InterpError
 from interp.metrics import METRICS, make_targets
 from interp.nodes import CIRCUIT_LEVELS

@@ -138,7 +138,7 @@ def ablations() -> str:
 
 @table("quadratures")
 def quadratures() -> str:
-    from interp.attribution.driver import DEFAULT_QUADRATURE, DEFAULT_STEPS
+    from interp.attribution.request import DEFAULT_QUADRATURE, DEFAULT_STEPS
     from interp.attribution.quadrature import QUADRATURES, quadrature
 
     rows = []

@@ -23,7 +23,8 @@ class Provenance:
     """Every convention that a score depends on.
 
     `importance_sign`: +1 where a positive score means important. `base_metric`, `source_metric`: means over the
-    examples. `forwards`, `backwards`: passes over the data, those shared with other methods included.
+    examples. `forwards`, `backwards`: passes over the data that this method made; runs shared with other methods count
+    for the first that needs them. `coefficients_at`: where gradients or relevance coefficients are taken.
     """
 
     method: str
@@ -49,6 +50,9 @@ class Provenance:
     backwards: float
     seconds: float
     exact: bool
+    coefficients_at: str = ""
+    special_tokens: str = ""
+    padding: str = "none: every batch has one length"
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,143 +6,23 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from interp import attention
-from interp.ablations import Ablation, check_direction, make_ablation
-from interp.attribution import node_methods  # noqa: F401 - registers the methods
-from interp.attribution.batches import Batch, by_length, default_batch_size
-from interp.attribution.positions import Positions, align
-from interp.attribution.quadrature import quadrature as points
-from interp.attribution.registry import Method, Options, get_method
-from interp.errors import MethodError, MetricError
-from interp.metrics import Direction, Metric, get_metric
-from interp.nodes import Group, groups, nodes_of
+from interp.ablations import Ablation
+from interp.attribution.batches import Batch, by_length
+from interp.attribution.positions import Positions
+from interp.attribution.registry import Method, Options
+from interp.errors import MetricError
+from interp.metrics import Direction, Metric
+from interp.nodes import Group, nodes_of
 from interp.progress import progress
 from interp.rules import GRADIENT
 from interp.scores import Provenance, Scores
-from interp.tasks.task import Task, TokenPair
-
-DEFAULT_STEPS = 8
-DEFAULT_QUADRATURE = "midpoint"
-
-
-def attribute(model: Any, task: Task | str | Path, *, method: str, level: str, **options: Any) -> Scores:
-    """Scores of every node of `level` by one method; `options` are those of `prepare`, by name."""
-    return attribute_all(model, task, methods=[method], level=level, **options)[method]
-
-
-def attribute_all(
-    model: Any,
-    task: Task | str | Path,
-    *,
-    methods: Sequence[str],
-    level: str,
-    show_progress: bool | None = None,
-    **options: Any,
-) -> dict[str, Scores]:
-    """Scores of every node of `level` by several methods, which share the runs on clean and corrupt prompts.
-
-    options: those of `prepare`, by name. Returns: method -> `Scores` in the metric's unit: metric(patched) -
-    metric(base) or its estimate. Raises: what `prepare` raises, and ScoreError for a score that is not finite.
-    """
-    return prepare(model, task, methods=methods, level=level, **options).score(show_progress)
-
-
-def prepare(
-    model: Any,
-    task: Task | str | Path,
-    *,
-    methods: Sequence[str],
-    level: str,
-    positions: str | None = None,
-    direction: str | None = None,
-    ablation: str = "counterfactual",
-    metric: str | Metric | None = None,
-    steps: int | None = None,
-    quadrature: str | None = None,
-    batch_size: int | None = None,
-    seed: int = 0,
-    nodes: Sequence[str] | None = None,
-    allow_unsupported: bool = False,
-) -> Attribution:
-    """Check every option against the model and the task; `.score()` then does the work.
-
-    task: a `Task`, the name of a built-in one, or a task file.
-    level: `resid`, `blocks`, `heads`, `qkv` or `neurons`. positions: `all` patches all positions of a node together;
-    `each`, `end` and `spans` score positions apart (the default of `resid` is `each`, which refuses `all`).
-    direction: `denoise` (clean values into the corrupt run; the default for counterfactual) or `noise`.
-    steps, quadrature: for IG methods, 8 midpoints by default. nodes: score only these components, by name.
-    allow_unsupported: take the plain gradient where a rule set has no rule, instead of an error.
-
-    Raises: MethodError, MetricError, TaskError, SiteError, UnsupportedRuleError.
-    """
-    from interp.tasks.find import task as find_task
-
-    task = find_task(task, model)
-    chosen = [get_method(name) for name in methods]
-    path = (DEFAULT_STEPS if steps is None else steps, quadrature or DEFAULT_QUADRATURE)
-    points(path[1], path[0])
-    if not chosen or len({m.name for m in chosen}) < len(chosen):
-        raise MethodError(f"methods={list(methods)!r}: expected one or more, each once.")
-    way, measure = check_direction(ablation, direction), get_metric(metric)
-    _check(chosen, measure, steps, quadrature, batch_size)
-    if measure.toward == "source" and ablation in ("mean", "zero"):
-        raise MetricError(
-            f"metric {measure.name!r} measures the distance to a source run; {ablation} ablation has none."
-        )
-    if measure.normalised and ablation != "counterfactual":
-        raise MetricError(f"metric {measure.name!r} needs the paired run; use counterfactual ablation or 'logit_diff'.")
-    where = _positions_mode(level, positions)
-    found = groups(level, model.layout)
-    for m in chosen:
-        if m.rules != GRADIENT and not allow_unsupported:
-            model.coverage(m.rules).check()
-    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
-    aligned = align(where, pairs)
-    size = batch_size or default_batch_size(model, max(p.length for p in pairs))
-    replaced = make_ablation(ablation, model, pairs, [g.site for g in found], seed, size)  # type: ignore[arg-type]
-    only = _only(nodes, found)
-    return Attribution(
-        model, task.name, level, chosen, found, pairs, aligned, measure, way, replaced, size, seed, *path, only
-    )
-
-
-def _positions_mode(level: str, positions: str | None) -> str:
-    if level == "resid" and positions == "all":
-        raise MethodError(
-            "level 'resid' with positions='all' patches the whole residual stream, which gives the same number at every "
-            "layer. Use positions='each', 'end' or 'spans'."
-        )
-    return positions or ("each" if level == "resid" else "all")
-
-
-def _check(
-    chosen: Sequence[Method], metric: Metric, steps: int | None, quadrature: str | None, batch_size: int | None
-) -> None:
-    for m in chosen:
-        if m.base_point and metric.toward == "base":
-            raise MetricError(
-                f"metric {metric.name!r} is flat at the base run, so {m.name} would score every node 0. "
-                f"Use exact, an IG method, or {metric.name.replace('base', 'source')!r}."
-            )
-    if (steps is not None or quadrature is not None) and not any(m.uses_steps for m in chosen):
-        raise MethodError(f"steps and quadrature belong to IG methods; given with {', '.join(m.name for m in chosen)}.")
-    if batch_size is not None and batch_size < 1:
-        raise MethodError(f"batch_size={batch_size}: expected 1 or more.")
-
-
-def _only(nodes: Sequence[str] | None, found: Sequence[Group]) -> frozenset[str] | None:
-    if nodes is None:
-        return None
-    known = {node.name for node in nodes_of(found, [None])}
-    if odd := set(nodes) - known:
-        raise MethodError(f"nodes={sorted(odd)[:3]}: no such nodes at this level.")
-    return frozenset(nodes)
+from interp.tasks.task import TokenPair
 
 
 @dataclass(frozen=True)
@@ -164,6 +44,7 @@ class Attribution:
     steps: int
     quadrature: str
     only: frozenset[str] | None
+    special_tokens: str
 
     def score(self, show_progress: bool | None = None) -> dict[str, Scores]:
         """Run every batch once through every method. Raises: ScoreError for a score that is not finite.
@@ -256,6 +137,8 @@ class Attribution:
             backwards=float(cost[1]),
             seconds=float(cost[2]),
             exact=m.exact,
+            coefficients_at=m.coefficients_at,
+            special_tokens=self.special_tokens,
         )
         scores = Scores(tuple(nodes), table, provenance)
         return scores if self.only is None else scores.select_components(self.only)

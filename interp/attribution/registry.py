@@ -49,6 +49,13 @@ class Method:
     first_order: bool = False
     uses_steps: bool = False
 
+    @property
+    def coefficients_at(self) -> str:
+        """Where gradients or relevance coefficients are taken, in words."""
+        if self.uses_steps:
+            return "points between base and source embedding"
+        return "base run" if self.base_point else "nowhere: none are used"
+
 
 METHODS: Final[dict[str, Method]] = {}
 
