@@ -24,7 +24,8 @@ class CircuitError(InterpError):
 @dataclass(frozen=True)
 class Circuit:
     """`nodes`: those of the ranking that are in the circuit, from most to least important. The embedding and the
-    logits are in every circuit and never counted. `level`: blocks, heads or neurons. `selection`: how it was chosen."""
+    logits are in every circuit and never counted. `level`: blocks, heads or neurons. `selection`: how it was chosen.
+    `scored_pairs`: hashes of the pairs that it was chosen by, so that an evaluation knows whether its own are others."""
 
     nodes: tuple[Node, ...]
     level: str
@@ -32,6 +33,7 @@ class Circuit:
     task: str
     method: str
     selection: str
+    scored_pairs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.level not in CIRCUIT_LEVELS:
@@ -75,6 +77,7 @@ class Circuit:
             fields = {k: v for k, v in data.items() if k not in ("format", "names", "nodes")}
             if odd := [k for n in data["nodes"] for k in n if k not in _NODE_KEYS]:
                 raise CircuitError(f"{path}: unknown key {odd[0]!r} of a node.")
+            fields["scored_pairs"] = tuple(fields.get("scored_pairs", ()))
             return cls(nodes=tuple(Node(**n) for n in data["nodes"]), **fields)
         except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise CircuitError(f"circuit file {str(path)!r} cannot be read: {error}.") from error

@@ -40,7 +40,7 @@ Quadrature = Annotated[
 BatchSize = Annotated[int | None, typer.Option(help="prompts per batch [default: by memory]")]
 Dtype = Annotated[str | None, typer.Option(help="float32, float64, bfloat16 or float16 [default: the checkpoint's]")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: cpu]")]
-Seed = Annotated[int, typer.Option(help="for generated prompts, splits and random circuits")]
+Seed = Annotated[int, typer.Option(min=0, help="for generated prompts, splits and random circuits")]
 Out = Annotated[Path | None, typer.Option(help="directory of the run [default: a new one under runs/]")]
 Force = Annotated[bool, typer.Option(help="replace an existing run directory at --out")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on standard output")]
@@ -247,5 +247,7 @@ def _fail(message: str, code: int) -> int:
         import traceback
 
         traceback.print_exc()
-    sys.stderr.write(f"circuits: {' '.join(message.split())}\n")
+    from circuits.report.text import visible
+
+    sys.stderr.write(f"circuits: {visible(' '.join(message.split()))}\n")
     return code

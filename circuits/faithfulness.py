@@ -21,7 +21,7 @@ from interp.metrics import METRICS, Metric, get_metric
 from interp.nodes import Group, Node, groups, nodes_of
 from interp.progress import progress
 from interp.scores import Ranking, Scores
-from interp.tasks.task import Task
+from interp.tasks.task import Task, TokenPair, digest
 
 RESAMPLES = 1000
 EVERY_SIZE = 64
@@ -38,7 +38,8 @@ def evaluate(
     metric: str | Metric | None = None,
     sizes: Sequence[int] | None = None,
     n_random: int = 20,
-    held_out: bool = False,
+    ranking: Ranking = "absolute",
+    held_out: bool | None = None,
     seed: int = 0,
     batch_size: int | None = None,
     show_progress: bool | None = None,
@@ -46,8 +47,9 @@ def evaluate(
     """Faithfulness of `circuit`, completeness of its complement, the curve over sizes and random circuits.
 
     f(C) = (m(C) - m(empty)) / (m(full) - m(empty)) on clean prompts, every node outside C ablated; the embedding stays
-    clean. The curve follows the circuit's own order, and with `scores` their ranking up to all nodes. `n_random`
-    circuits per size match the number of nodes of each kind. `held_out` records that no pair was used for the scores.
+    clean. The curve follows the circuit's own order, and with `scores` their `ranking` up to all nodes. `n_random`
+    circuits per size match the number of nodes of each kind. `held_out`: none of the pairs was used to choose the
+    circuit; found out by default, and refused where it is claimed and not so.
 
     Source: Wang et al. 2023; Marks et al. 2024. Cost: one forward per circuit. Raises: CircuitError, TaskError.
     """
@@ -60,11 +62,22 @@ def evaluate(
     everything = nodes_of(found, [None])
     if odd := set(circuit.nodes) - set(everything):
         raise CircuitError(f"{next(iter(odd)).name} is not a node of level {circuit.level!r} on this model.")
-    order = _order(circuit, scores)
+    order = _order(circuit, scores, ranking)
     plan = _plan(circuit, order, everything, sizes, n_random, seed)
     runner = _Runner(model, find_task(task, model), found, ablation, get_metric(metric), seed, batch_size)
+    unseen = _held_out(circuit, runner.pairs, held_out)
     table = runner.metrics(list(dict.fromkeys(plan.all())), show_progress)
-    return _judge(circuit, plan, table, runner, held_out, n_random, seed, len(everything))
+    return _judge(circuit, plan, table, runner, unseen, n_random, seed, len(everything))
+
+
+def _held_out(circuit: Circuit, pairs: Sequence[TokenPair], claim: bool | None) -> bool:
+    """Whether none of the pairs was used to choose the circuit. Raises: CircuitError for a claim that is not so."""
+    shared = set(circuit.scored_pairs) & set(digest(pairs))
+    if claim and shared:
+        raise CircuitError(
+            f"held_out=True, but {len(shared)} of the {len(pairs)} pairs were used to choose the circuit."
+        )
+    return bool(circuit.scored_pairs) and not shared if claim is None else claim
 
 
 def smallest_faithful(
@@ -80,28 +93,39 @@ def smallest_faithful(
     batch_size: int | None = None,
     show_progress: bool | None = None,
 ) -> int | None:
-    """The size of the smallest top of the ranking whose faithfulness is at least `target`; None where none of the sizes
-    tried reaches it (every size up to `EVERY_SIZE`, about ten on a log axis beyond) or faithfulness is undefined.
+    """The size of the smallest top of the ranking whose faithfulness is at least `target`, None where none is.
 
+    Up to `EVERY_SIZE` nodes every size is tried; beyond, about ten sizes on a log axis and then halving between the last
+    size below the target and the first above it, which is the smallest where faithfulness grows with size there.
     Meant for the pairs that the scores come from, so that the circuit is then judged on others.
     """
     from interp.tasks.find import task as find_task
 
     order = [scores.nodes[i] for i in ranked(scores, ranking)]
     n = len(order)
-    sizes = sorted({*range(1, min(n, EVERY_SIZE) + 1), *_default_sizes(n)})
     found = [g for g in groups(scores.provenance.level, model.layout) if g.kind not in ALWAYS]
     runner = _Runner(model, find_task(task, model), found, ablation, get_metric(metric), seed, batch_size)
-    prefixes = [frozenset(order[:size]) for size in (0, n, *sizes)]
-    table = runner.metrics(list(dict.fromkeys(prefixes)), show_progress)
-    ratio = _Ratio(table[prefixes[1]], table[prefixes[0]], _weights(len(runner.pairs), seed))
-    values = [(size, ratio.value(table[frozenset(order[:size])])) for size in sizes]
-    return next((size for size, value in values if value is not None and value >= target), None)
+
+    def values(sizes: Sequence[int]) -> dict[int, float | None]:
+        table = runner.metrics(list(dict.fromkeys(frozenset(order[:size]) for size in (0, n, *sizes))), show_progress)
+        ratio = _Ratio(table[frozenset(order)], table[frozenset()], _weights(len(runner.pairs), seed))
+        return {size: ratio.value(table[frozenset(order[:size])]) for size in sizes}
+
+    tried = values(sorted({*range(1, min(n, EVERY_SIZE) + 1), *_default_sizes(n)}))
+    high = next((size for size, value in tried.items() if value is not None and value >= target), None)
+    if high is None:
+        return None
+    low = max((size for size in tried if size < high), default=0)
+    while high - low > 1:
+        middle = (low + high) // 2
+        value = values([middle])[middle]
+        low, high = (low, middle) if value is not None and value >= target else (middle, high)
+    return high
 
 
-def _order(circuit: Circuit, scores: Scores | None) -> list[Node]:
+def _order(circuit: Circuit, scores: Scores | None, ranking: Ranking) -> list[Node]:
     """The circuit's nodes, then the rest of the ranking."""
-    rest = [scores.nodes[i] for i in ranked(scores)] if scores is not None else []
+    rest = [scores.nodes[i] for i in ranked(scores, ranking)] if scores is not None else []
     return [*circuit.nodes, *(node for node in rest if node not in circuit)]
 
 
@@ -144,6 +168,8 @@ def _plan(
 
 def _default_sizes(n: int) -> list[int]:
     """About ten whole sizes from 1 to n, evenly spaced on a log axis."""
+    if n == 0:
+        return []
     return sorted({round(size) for size in np.geomspace(1, n, num=10)})
 
 

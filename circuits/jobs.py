@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import re
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -39,9 +41,10 @@ def run(command: str, options: dict[str, Any], *, methods: Sequence[str], json: 
             found = (run_discovery if command == "discover" else run_comparison)(job, manifest, say)
         except InterpError as error:
             raise RunFailed(str(error)) from error
+        conventions = {k: v for k, v in asdict(found.scores[0].provenance).items() if k != "pairs"}
         manifest |= {
             "seconds": round(time.perf_counter() - started, 2),
-            "conventions": asdict(found.scores[0].provenance),
+            "conventions": conventions,
         }
         found = replace(found, manifest=runs.finished(manifest))
         runs.save_record(folder, found)
@@ -109,6 +112,10 @@ def _task(options: dict[str, Any], model: HookedModel) -> Task:
         if options["answer"] or options["wrong"]:
             raise TaskError("--answer and --wrong belong to --pair CLEAN CORRUPT.")
         return task(options["task"], model, n=options["limit"], **_seeded(options))
+    if options["limit"] is not None:
+        raise TaskError("--limit belongs to a task; --pair is one pair.")
+    if options["pair"][0] == options["pair"][1]:
+        raise TaskError("--pair: CLEAN and CORRUPT are the same text; there is nothing to patch.")
     if not options["answer"] or not options["wrong"]:
         raise TaskError(
             "--pair needs --answer and --wrong: the token right after the clean prompt, and after the corrupt one."
@@ -128,7 +135,8 @@ def _seeded(options: dict[str, Any]) -> dict[str, int]:
 
 def _stem(command: str, job: Prepared) -> str:
     method = job.settings.methods[0] if command == "discover" else "compare"
-    return "-".join((job.model.name.replace("/", "_").replace(":", "_"), job.task.name, method, job.settings.level))
+    parts = (job.model.name, job.task.name, method, job.settings.level)
+    return "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part)[:40].strip("_") or "x" for part in parts)
 
 
 def _config(options: dict[str, Any], methods: Sequence[str]) -> dict[str, Any]:
@@ -142,7 +150,7 @@ def _manifest(command: str, options: dict[str, Any], methods: Sequence[str], job
     model = job.model
     folder = Path(model.folder) if model.folder else None
     return {
-        "command": " ".join(["circuits", *sys.argv[1:]]),
+        "command": shlex.join(["circuits", *sys.argv[1:]]),
         "job": command,
         "options": _config(options, methods),
         "model": {

@@ -15,20 +15,20 @@ from circuits.record import Prompt, Record
 from circuits.selection import discover
 from interp.ablations import make_ablation
 from interp.attribution.batches import by_length, default_batch_size
-from interp.attribution.driver import Attribution
+from interp.attribution.driver import LOW_ACCURACY, Attribution
 from interp.attribution.registry import get_method
 from interp.attribution.request import prepare
 from interp.errors import InterpError
-from interp.metrics import METRICS, make_targets
+from interp.metrics import METRICS, Metric, get_metric, make_targets
 from interp.nodes import CIRCUIT_LEVELS
 from interp.oracle import agreement
+from interp.rules import PRESETS
 from interp.scores import Scores
 from interp.tasks.task import Task, TokenPair
 
 EXACT_LIMIT: Final = 400
 SAMPLE: Final = 40
 SHOWN_PROMPTS: Final = 4
-LOW_ACCURACY: Final = 0.75
 DEFAULT_SIZE: Final = 10
 TARGET: Final = 0.9
 
@@ -72,7 +72,7 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     """Split the pairs and check every option against model and task. Raises: InterpError."""
     held_out = settings.hold_out and len(task) > 1
     scoring, held = task.split(settings.seed) if held_out else (task, task)
-    request = prepare(model, scoring, methods=settings.methods, **_common(settings))
+    request = prepare(model, scoring, methods=settings.methods, **_common(settings), **_path(settings))
     pairs = held.tokenize(model.tokenizer, model.layout.d_vocab)
     if settings.ablation == "resample":
         make_ablation("resample", model, pairs, [], settings.seed, 1)
@@ -85,20 +85,14 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
 
 
 def _common(settings: Settings) -> dict[str, Any]:
-    uses_steps = any(get_method(m).uses_steps for m in settings.methods)
-    path = {"steps": settings.steps, "quadrature": settings.quadrature} if uses_steps else {}
-    if not uses_steps and (settings.steps or settings.quadrature):
-        path = {"steps": settings.steps, "quadrature": settings.quadrature}
-    return {
-        "level": settings.level,
-        "positions": settings.positions,
-        "direction": settings.direction,
-        "ablation": settings.ablation,
-        "metric": settings.metric,
-        "batch_size": settings.batch_size,
-        "seed": settings.seed,
-        **path,
-    }
+    """The options that every request of a run shares."""
+    names = ("level", "positions", "direction", "ablation", "metric", "batch_size", "seed")
+    return {name: getattr(settings, name) for name in names}
+
+
+def _path(settings: Settings) -> dict[str, Any]:
+    """The options of IG methods."""
+    return {"steps": settings.steps, "quadrature": settings.quadrature}
 
 
 def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
@@ -123,7 +117,7 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
             ablation=settings.ablation,
             metric=settings.metric,
             n_random=settings.n_random,
-            held_out=job.held_out,
+            ranking=settings.ranking,  # type: ignore[arg-type]
             seed=settings.seed,
             batch_size=settings.batch_size,
         )
@@ -177,8 +171,7 @@ def exact_scores(job: Prepared, scores: Sequence[Scores], say: Say) -> tuple[Sco
         nodes, sampled = _sample(scores, job.settings.seed)
     say(f"checking against exact patching ({sampled})")
     settings = job.settings
-    common = _common(settings) | {"steps": None, "quadrature": None}
-    exact = prepare(job.model, job.scoring, methods=["exact"], nodes=nodes, **common).score()["exact"]
+    exact = prepare(job.model, job.scoring, methods=["exact"], nodes=nodes, **_common(settings)).score()["exact"]
     return exact, sampled
 
 
@@ -201,8 +194,8 @@ def measure_accuracy(model: Any, task: Task, say: Say) -> dict[str, float]:
     """Share of pairs whose logit difference has the right sign: on clean prompts, and reversed on corrupt ones."""
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
     right = {
-        "clean": float((logit_differences(model, pairs, "clean") > 0).double().mean()),
-        "corrupt": float((logit_differences(model, pairs, "corrupt") < 0).double().mean()),
+        "clean": float((measure(model, pairs, "clean", METRICS["logit_diff"]) > 0).double().mean()),
+        "corrupt": float((measure(model, pairs, "corrupt", METRICS["logit_diff"]) < 0).double().mean()),
     }
     if right["clean"] < LOW_ACCURACY:
         say(
@@ -212,8 +205,8 @@ def measure_accuracy(model: Any, task: Task, say: Say) -> dict[str, float]:
     return right
 
 
-def logit_differences(model: Any, pairs: Sequence[TokenPair], which: str) -> torch.Tensor:
-    """Mean logit of the answers minus that of the wrong ones, at the last position of `which` prompts [example]."""
+def measure(model: Any, pairs: Sequence[TokenPair], which: str, metric: Metric) -> torch.Tensor:
+    """A metric at the last position of the `clean` or `corrupt` prompts [example]."""
     found = torch.empty(len(pairs), dtype=torch.float64)
     size = default_batch_size(model, max(p.length for p in pairs))
     for index in by_length([p.length for p in pairs], size):
@@ -221,7 +214,7 @@ def logit_differences(model: Any, pairs: Sequence[TokenPair], which: str) -> tor
         with torch.no_grad():
             logits = model.run(torch.tensor([getattr(p, which) for p in batch]), logits_to_keep=1).logits[:, -1]
         targets = make_targets(batch, model.layout.d_vocab, logits.device)
-        found[index] = METRICS["logit_diff"](logits, targets).double().cpu()
+        found[index] = metric(logits, targets).double().cpu()
     return found
 
 
@@ -229,15 +222,18 @@ def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
     """The residual stream by layer and position, and the tokens of one prompt to label the positions with.
 
     Prompts of several lengths are aligned at their end. Exact patching of every position is long, so runs by `exact`
-    and `random` show gradients here.
+    and `random` show gradients here, integrated ones where the metric is flat at the base run.
     """
-    method = job.settings.methods[0]
-    method = "atp" if method in ("exact", "random") else method
+    settings, method = job.settings, job.settings.methods[0]
+    if method in ("exact", "random"):
+        method = "atp-ig" if get_metric(settings.metric).toward == "base" else "atp"
     pairs = job.request.pairs
     mode = "each" if len({p.length for p in pairs}) == 1 else "end"
     say(f"mapping layers and positions with {method}")
-    common = _common(job.settings) | {"level": "resid", "positions": mode}
-    scores = prepare(job.model, job.scoring, methods=[method], **common).score()[method]
+    options = _common(settings) | {"level": "resid", "positions": mode}
+    if get_method(method).uses_steps:
+        options |= _path(settings)
+    scores = prepare(job.model, job.scoring, methods=[method], **options).score()[method]
     labels = scores.positions()
     shortest = min(pairs, key=lambda p: p.length)
     texts = [job.model.text_of(i) for i in shortest.clean]
@@ -248,24 +244,30 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
     """The first few pairs as text, with the attribution of the metric to their tokens."""
     from interp.token_attribution import attribute_tokens
 
-    task = job.task.limit(SHOWN_PROMPTS)
-    pairs = task.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
+    task, metric = job.task.limit(SHOWN_PROMPTS), _shown_metric(job.settings.metric)
     say("attributing to the tokens of a few prompts")
-    metrics = {which: logit_differences(job.model, pairs, which) for which in ("clean", "corrupt")}
-    own = next(
-        (m for m in job.settings.methods if m in ("relp", "relp-ah", "attnlrp", "cp-lrp", "gim")), "gradient-x-input"
-    )
-    by_method = {m: attribute_tokens(job.model, task, method=m) for m in ("integrated-gradients", own)}
+    pairs = task.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
+    values = {which: measure(job.model, pairs, which, metric) for which in ("clean", "corrupt")}
+    own = next((m for m in job.settings.methods if m in PRESETS and m != "gradient"), "gradient-x-input")
+    by_method = {m: attribute_tokens(job.model, task, method=m, metric=metric) for m in ("integrated-gradients", own)}
     text = job.model.text_of
     return tuple(
         Prompt(
-            tuple(map(text, pair.clean)),
-            tuple(map(text, pair.corrupt)),
-            tuple(map(text, pair.answers)),
-            tuple(map(text, pair.wrong)),
-            float(metrics["clean"][i]),
-            float(metrics["corrupt"][i]),
-            {m: tuple(map(float, found.values[i])) for m, found in by_method.items()},
+            clean_tokens=tuple(map(text, pair.clean)),
+            corrupt_tokens=tuple(map(text, pair.corrupt)),
+            answers=tuple(map(text, pair.answers)),
+            wrong=tuple(map(text, pair.wrong)),
+            clean_metric=float(values["clean"][i]),
+            corrupt_metric=float(values["corrupt"][i]),
+            attributions={m: tuple(map(float, found.values[i])) for m, found in by_method.items()},
+            metric=metric.name,
+            unit=metric.unit,
         )
         for i, pair in enumerate(pairs)
     )
+
+
+def _shown_metric(name: str) -> Metric:
+    """The run's metric where it is one of a single prompt, else the logit difference."""
+    metric = get_metric(name)
+    return metric if metric.toward == "clean" and not metric.normalised else METRICS["logit_diff"]

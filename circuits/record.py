@@ -14,7 +14,10 @@ from interp.scores import Scores
 
 @dataclass(frozen=True)
 class Prompt:
-    """One pair as it is shown. `tokens` attributions: method -> one number per clean token, in the metric's unit."""
+    """One pair as it is shown, with `metric` measured on both prompts in `unit`.
+
+    attributions: method -> one number per clean token, in the same unit.
+    """
 
     clean_tokens: tuple[str, ...]
     corrupt_tokens: tuple[str, ...]
@@ -23,6 +26,8 @@ class Prompt:
     clean_metric: float
     corrupt_metric: float
     attributions: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    metric: str = "logit_diff"
+    unit: str = "logits"
 
 
 @dataclass(frozen=True)

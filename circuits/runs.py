@@ -62,6 +62,10 @@ def open_run(path: Path, manifest: Mapping[str, Any], *, force: bool = False) ->
     """
     check_target(path, force)
     aside = path.with_name(f".{path.name}.replaced") if path.exists() else None
+    if aside is not None and aside.exists():
+        raise RunError(
+            f"{str(aside)!r} holds an older run that was set aside and never put back; move or delete it first."
+        )
     try:
         if aside is not None:
             path.rename(aside)

@@ -50,8 +50,12 @@ def discover(
         keep = [i for i in order if sizes[i] >= threshold]
     else:
         keep = order[: n if n is not None else -int(-(fraction or 0) * len(order) // 1)]
+    if not keep:
+        raise CircuitError(
+            f"threshold={threshold}: no node reaches it; the largest importance is {max(abs(scores.importance)):.4g}."
+        )
     p = scores.provenance
     how = ", ".join(f"{k}={v:g}" for k, v in given.items())
     return Circuit(
-        tuple(scores.nodes[i] for i in keep), p.level, p.model, p.task, p.method, f"{how}, {ranking} ranking"
+        tuple(scores.nodes[i] for i in keep), p.level, p.model, p.task, p.method, f"{how}, {ranking} ranking", p.pairs
     )

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from circuits.record import Record
 from circuits.report import finding
+from circuits.report.text import visible
 from interp.oracle import Agreement, Row
 
 out = Console()
@@ -21,7 +22,7 @@ err = Console(stderr=True)
 def say(message: str) -> None:
     """One line about what is going on, on standard error."""
     style = "bold yellow" if message.startswith("WARNING") else "dim"
-    err.print(escape(message), style=style, highlight=False)
+    err.print(escape(visible(message)), style=style, highlight=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -30,7 +31,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     for name in columns:
         grid.add_column(name, overflow="fold")
     for row in rows:
-        grid.add_row(*(escape("" if cell is None else str(cell)) for cell in row))
+        grid.add_row(*(escape("" if cell is None else visible(str(cell))) for cell in row))
     out.print(grid)
 
 
@@ -45,7 +46,7 @@ def record(found: Record, where: str) -> None:
             scores.nodes[i].name,
             f"{scores.mean[i]:+.4f}",
             f"{scores.stderr[i]:.4f}",
-            "yes" if scores.nodes[i].name in inside else "",
+            "always" if scores.nodes[i].kind == "embed" else "yes" if scores.nodes[i].name in inside else "",
         )
         for i in order
     ]
@@ -84,7 +85,7 @@ def record_json(found: Record, where: str) -> dict[str, Any]:
             for a in found.agreements
         },
         "scores": {s.provenance.method: dict(s.top(25)) for s in found.scores},
-        "conventions": asdict(found.scores[0].provenance),
+        "conventions": {k: v for k, v in asdict(found.scores[0].provenance).items() if k != "pairs"},
         "circuit": [n.name for n in found.circuit.nodes] if found.circuit else None,
         "evaluation": found.evaluation.to_dict() if found.evaluation else None,
     }

@@ -113,11 +113,12 @@ def _conservation(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
     """Relevance that arrives at the embedding over the logit it came from. Exact only for relp-ah without biases."""
     for name in ("relp", "relp-ah"):
         try:
-            run = model.run(tokens, reads=["embed"], rules=PRESETS[name])
+            with torch.enable_grad():
+                run = model.run(tokens, reads=["embed"], rules=PRESETS[name])
+                top = run.logits[:, -1].max(-1).values
+                (coefficient,) = torch.autograd.grad(top.sum(), [run["embed"]])
         except InterpError:
             continue
-        top = run.logits[:, -1].max(-1).values
-        (coefficient,) = torch.autograd.grad(top.sum(), [run["embed"]])
         share = (coefficient * run["embed"]).double().sum() / top.double().sum()
         yield Check(
             f"conservation {name}",

@@ -138,8 +138,8 @@ def ablations() -> str:
 
 @table("quadratures")
 def quadratures() -> str:
-    from interp.attribution.request import DEFAULT_QUADRATURE, DEFAULT_STEPS
     from interp.attribution.quadrature import QUADRATURES, quadrature
+    from interp.attribution.request import DEFAULT_QUADRATURE, DEFAULT_STEPS
 
     rows = []
     for name in QUADRATURES:

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from interp.errors import EditError
-from interp.sites import Site, SiteLike
+from interp.sites import Site, SiteLike, kind_of
 
 Index = int | slice | Tensor | list[int]
+HEAD_KINDS = ("q", "k", "v", "z", "pattern")
+_all = slice(None)
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class Edit:
 
 
 def patch(site: SiteLike, value: Tensor, *, heads: Index | None = None, positions: Index | None = None) -> Edit:
-    """Put `value` in: the site's shape, or one that broadcasts to the part chosen by `positions` and `heads` (axis 2)."""
+    """Put `value` in: the site's shape, or one that broadcasts to the part chosen by `positions` and `heads`."""
 
     def put(part: Tensor) -> Tensor:
         try:
@@ -36,32 +38,36 @@ def patch(site: SiteLike, value: Tensor, *, heads: Index | None = None, position
                 f"patch at {site}: value of shape {tuple(value.shape)}; expected {tuple(part.shape)} or what broadcasts to it."
             ) from None
 
-    return Edit(site, _on_part(heads, positions, put))
+    return Edit(site, _on_part(site, heads, positions, put))
 
 
 def add(
     site: SiteLike, vector: Tensor, *, scale: float = 1.0, heads: Index | None = None, positions: Index | None = None
 ) -> Edit:
     """Steer: add `scale * vector` (broadcast over batch and positions)."""
-    return Edit(site, _on_part(heads, positions, lambda part: part + scale * vector.to(part)))
+    return Edit(site, _on_part(site, heads, positions, lambda part: part + scale * vector.to(part)))
 
 
 def zero(site: SiteLike, *, heads: Index | None = None, positions: Index | None = None) -> Edit:
     """Set to zero."""
-    return Edit(site, _on_part(heads, positions, torch.zeros_like))
+    return Edit(site, _on_part(site, heads, positions, torch.zeros_like))
 
 
-def _on_part(heads: Index | None, positions: Index | None, f: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Apply `f` to [batch, positions, heads, ...] of a tensor and leave the rest as it is."""
+def _on_part(
+    site: SiteLike, heads: Index | None, positions: Index | None, f: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """Apply `f` to some positions (query positions of a pattern) and heads of a tensor and leave the rest as it is."""
+    kind = kind_of(site)
+    if heads is not None and kind not in HEAD_KINDS:
+        raise EditError(f"heads={heads!r} at {site}: only {', '.join(HEAD_KINDS)} have heads.")
+    if heads is not None and positions is not None and not (isinstance(positions, slice) or isinstance(heads, slice)):
+        raise EditError("give heads or positions as a slice when both are given, or make one edit for each.")
 
     def apply(x: Tensor) -> Tensor:
         if heads is None and positions is None:
             return f(x)
-        part: tuple[Index, ...] = (slice(None), slice(None) if positions is None else positions)
-        if heads is not None:
-            if not isinstance(part[1], slice):
-                raise EditError("give heads or a list of positions, not both; use a slice or one edit per position.")
-            part = (*part, heads)
+        at: tuple[Index, Index] = (_all if positions is None else positions, _all if heads is None else heads)
+        part = (_all, *(reversed(at) if kind == "pattern" else at if heads is not None else at[:1]))
         new = x.clone()
         new[part] = f(x[part])
         return new

@@ -47,6 +47,7 @@ def load(x: Any, *, tokenizer: Any = None, dtype: str | None = None, device: str
 
 
 def _from_name(name: str, tokenizer: Any, dtype: str | None, device: str | None) -> HookedModel:
+    dtype = None if dtype is None else str(dtype).removeprefix("torch.")
     if dtype is not None and dtype not in DTYPES:
         raise LoadError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}.")
     if name.startswith(HUB):
@@ -69,7 +70,7 @@ def _from_name(name: str, tokenizer: Any, dtype: str | None, device: str | None)
         raise LoadError(f"model {name!r} cannot be loaded: {_first_line(error)}") from error
     try:
         model = model.to(torch.device(device)) if device else model
-    except RuntimeError as error:
+    except (RuntimeError, AssertionError) as error:
         raise LoadError(f"device {device!r} cannot be used: {_first_line(error)}") from error
     folder = source if local else ""
     return HookedModel(model.eval(), tokenizer or _tokenizer(source, local), name=_short(name), folder=folder)

@@ -39,7 +39,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Metric:
-    """A named function `(logits [batch d_vocab], targets) -> [batch]`.
+    """A named function `(logits [batch d_vocab], targets) -> [batch]` of the logits at the last real token.
 
     `normalised`: scores are divided by mean(clean) - mean(corrupt), so that 0 is the corrupt run and 1 the clean one.
     """
@@ -155,7 +155,11 @@ def get_metric(metric: str | Metric | None) -> Metric:
     """A metric by name; None is `logit_diff`. Raises: MetricError with the near names."""
     if isinstance(metric, Metric):
         return metric
-    name = metric or "logit_diff"
+    name = "logit_diff" if metric is None else metric
+    if callable(name):
+        raise MetricError(
+            "metric: given a function; wrap it with its unit: interp.Metric(name, function, unit, description)."
+        )
     if name not in METRICS:
         raise MetricError(unknown("metric", name, METRICS))
     return METRICS[name]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from interp.coverage import Coverage, coverage, recognise
 from interp.edits import Edit
-from interp.errors import InterpError, LoadError, SiteError
+from interp.errors import EditError, InterpError, LoadError, SiteError, TaskError
 from interp.ports import available, port
 from interp.probe import read_layout
 from interp.rules import GRADIENT, Rules
@@ -67,6 +66,7 @@ class HookedModel:
         self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
         self.layout, seen = read_layout(model)
         self.operations = recognise(model, seen.calls)
+        self._checked: set[Rules] = set()
         self._inputs = set(inspect.signature(model.forward).parameters)
 
     def __repr__(self) -> str:
@@ -139,6 +139,8 @@ class HookedModel:
         _check_mode(self.hf)
         if isinstance(reads, (str, Site)):
             raise SiteError(f"reads={reads!r}: expected a list of sites, for example reads=[{str(reads)!r}].")
+        if isinstance(edits, Edit):
+            raise EditError("edits: given one edit; expected a list, for example edits=[edit].")
         if rules != GRADIENT and not allow_unsupported:
             self._check_rules(rules)
         given = as_tokens(tokens, self.tokenizer).to(self.device)
@@ -152,13 +154,22 @@ class HookedModel:
 
         return generate(self, prompt, edits=edits, max_new_tokens=max_new_tokens, **options)
 
-    @lru_cache(maxsize=32)  # noqa: B019 - one entry per rule set, freed with the model
     def _check_rules(self, rules: Rules) -> None:
-        self.coverage(rules).check()
+        """The coverage check, made once per rule set."""
+        if rules not in self._checked:
+            self.coverage(rules).check()
+            self._checked.add(rules)
+
+    def check_length(self, n: int) -> None:
+        """Raises: TaskError for prompts longer than the model's context."""
+        limit = getattr(self.hf.config, "max_position_embeddings", None)
+        if isinstance(limit, int) and n > limit:
+            raise TaskError(f"a prompt of {n} tokens; this model's context is {limit} tokens. Shorten the prompts.")
 
     def _call_inputs(self, tokens: Tokens, logits_to_keep: int) -> dict[str, Any]:
         """The model's keyword arguments; without padding exactly those of a plain call."""
         self._check_ids(tokens.ids)
+        self.check_length(tokens.ids.shape[1])
         inputs: dict[str, Any] = {"input_ids": tokens.ids, "use_cache": False}
         if tokens.padded:
             inputs["attention_mask"] = tokens.mask.long()

@@ -13,7 +13,7 @@ from interp.scores import Scores
 
 RESAMPLES: Final = 1000
 MIN_NODES: Final = 8
-SAME: Final = ("level", "positions", "direction", "ablation", "metric", "model", "task", "n_pairs")
+SAME: Final = ("level", "positions", "direction", "ablation", "metric", "model", "task", "n_pairs", "pairs")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ def _check(scores: Scores, exact: Scores) -> None:
     if not b.exact:
         raise ScoreError(f"agreement is measured against exact patching; the second scores come from {b.method!r}.")
     if different := [
-        f"{name} ({getattr(a, name)!r}, {getattr(b, name)!r})" for name in SAME if getattr(a, name) != getattr(b, name)
+        f"{name} ({str(getattr(a, name))[:40]}, {str(getattr(b, name))[:40]})"
+        for name in SAME
+        if getattr(a, name) != getattr(b, name)
     ]:
         raise ScoreError(f"scores made under different conventions cannot be compared: {', '.join(different)}.")
     if missing := {n.name for n in exact.nodes} - {n.name for n in scores.nodes}:

@@ -24,7 +24,8 @@ class Provenance:
 
     `importance_sign`: +1 where a positive score means important. `base_metric`, `source_metric`: means over the
     examples. `forwards`, `backwards`: passes over the data that this method made; runs shared with other methods count
-    for the first that needs them. `coefficients_at`: where gradients or relevance coefficients are taken.
+    for the first that needs them. `coefficients_at`: where gradients or relevance coefficients are taken. `pairs`:
+    a hash of every pair, so that scores of other prompts are never compared.
     """
 
     method: str
@@ -53,6 +54,7 @@ class Provenance:
     coefficients_at: str = ""
     special_tokens: str = ""
     padding: str = "none: every batch has one length"
+    pairs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +178,7 @@ class Scores:
             raise ScoreError(f"scores file {str(path)!r} has format {header.get('format')!r}; expected {FORMAT}.")
         if set(header["provenance"]) != {f.name for f in fields(Provenance)}:
             raise ScoreError(f"scores file {str(path)!r}: its provenance has other keys than this version's.")
+        header["provenance"]["pairs"] = tuple(header["provenance"]["pairs"])
         nodes = tuple(Node(**n) for n in header["nodes"])
         per_example = np.array(table["per_example"].to_pylist(), dtype=np.float64).T
         return cls(nodes, per_example, Provenance(**header["provenance"]))

@@ -104,6 +104,15 @@ def parse(site: SiteLike, n_layers: int, *, rotary: bool = False) -> list[Site]:
     return found
 
 
+def kind_of(site: SiteLike) -> str:
+    """The kind that a name speaks of, whatever the layer; the name itself where it is unknown."""
+    if isinstance(site, Site):
+        return site.kind
+    if match := _BLOCK.fullmatch(site):
+        return _TRANSFORMER_LENS.get(match[2], site)
+    return site.split(".")[0]
+
+
 def _alias(hook: str, given: str, rotary: bool) -> str:
     """Our kind for a TransformerLens hook name within a block."""
     if hook not in _TRANSFORMER_LENS:

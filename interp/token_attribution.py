@@ -7,6 +7,7 @@ relevance methods are the rule sets of `interp.rules`. Axis words: `batch pos d_
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -62,7 +63,7 @@ class TokenAttribution:
 
 def attribute_tokens(
     model: Any,
-    task: Task,
+    task: Task | str | Path,
     *,
     method: str = "integrated-gradients",
     metric: str | Metric | None = None,
@@ -93,7 +94,9 @@ def attribute_tokens(
     """
     chosen, measure = get_token_method(method), get_metric(metric)
     _check(chosen, measure, baseline, steps, limit, batch_size)
-    task = task.limit(limit)
+    from interp.tasks.find import task as find_task
+
+    task = find_task(task, model).limit(limit)
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
     size = batch_size or default_batch_size(model, max(pair.length for pair in pairs))
     job = Job(model, chosen, measure, baseline or chosen.baselines[0], steps or DEFAULT_STEPS, size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,12 +49,19 @@ def pad(prompts: Sequence[Sequence[int]], pad_id: int = 0, side: Literal["left",
 
 
 def as_tokens(given: str | Sequence[str] | Sequence[int] | Tensor | Tokens, tokenizer: Any) -> Tokens:
-    """Tokens from text (one prompt or several), ids (list or tensor, [pos] or [batch pos]) or tokens.
+    """Tokens from text (one prompt or several), ids (list, array or tensor, [pos] or [batch pos]), what a tokeniser
+    returns (a mapping with `input_ids` and `attention_mask`), or tokens. Lists of ids of several lengths are padded.
 
     Raises: TaskError where text is given and there is no tokeniser, or where nothing is given.
     """
     if isinstance(given, Tokens):
         return given
+    if isinstance(given, Mapping):
+        return _from_mapping(given)
+    if _is_rows(given):
+        return pad(given)  # type: ignore[arg-type]
+    if hasattr(given, "__array__") and not isinstance(given, Tensor):
+        given = torch.as_tensor(given)
     if isinstance(given, Tensor):
         ids = given if given.ndim == 2 else given[None]
         if ids.ndim != 2 or ids.is_floating_point() or ids.numel() == 0:
@@ -68,6 +75,25 @@ def as_tokens(given: str | Sequence[str] | Sequence[int] | Tensor | Tokens, toke
     if not texts or not all(isinstance(text, str) for text in texts):
         raise TaskError(f"tokens: given {given!r}; expected text, a list of texts, token ids or Tokens.")
     return pad([encode(tokenizer, text) for text in texts], pad_id(tokenizer))  # type: ignore[arg-type]
+
+
+def _is_rows(given: Any) -> bool:
+    """Several prompts as lists of ids."""
+    rows = (
+        isinstance(given, (list, tuple))
+        and bool(given)
+        and all(isinstance(row, (list, tuple)) and row for row in given)
+    )
+    return rows and all(isinstance(i, int) for row in given for i in row)
+
+
+def _from_mapping(given: Mapping[str, Any]) -> Tokens:
+    """What a tokeniser returns: `input_ids` and, with padding, `attention_mask`."""
+    if "input_ids" not in given:
+        raise TaskError(f"tokens: given a mapping with {', '.join(map(str, given))}; expected 'input_ids'.")
+    tokens = as_tokens(given["input_ids"], None)
+    mask = given.get("attention_mask")
+    return tokens if mask is None else Tokens(tokens.ids, as_tokens(mask, None).ids.bool())
 
 
 def encode(tokenizer: Any, text: str, *, special: bool = True) -> list[int]:

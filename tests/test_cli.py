@@ -13,7 +13,7 @@ import pytest
 from circuits import cli
 from interp.demo import path as demo_path
 
-GOOD = {"clean": "The war lasted", "corrupt": "The war lasted", "answer": " from", "wrong": " to"}
+GOOD = {"clean": "The war lasted", "corrupt": "The war ended", "answer": " from", "wrong": " to"}
 
 
 @pytest.fixture
@@ -84,6 +84,24 @@ BAD = {
     "missing key": (_task(wrong=None), ["discover", "--task", "t.json"], "'wrong'"),
     "unequal lengths": (_task(corrupt="The war lasted from"), ["discover", "--task", "t.json"], "equal lengths"),
     "answer of two tokens": (_task(answer=" from the"), ["discover", "--task", "t.json"], "expected one"),
+    "the same prompt twice": (_task(corrupt="The war lasted"), ["discover", "--task", "t.json"], "the same text"),
+    "prompt beyond the context": (
+        _task(clean=" war" * 99, corrupt=" the" + " war" * 98),
+        ["discover", "--task", "t.json"],
+        "context",
+    ),
+    "ids of another tokeniser": (
+        _task(clean_ids=[1, 2], corrupt_ids=[1, 3], answer_id=4, wrong_id=5),
+        ["discover", "--task", "t.json"],
+        "another model",
+    ),
+    "deep JSON": (_file("t.json", "[" * 100_000), ["discover", "--task", "t.json"], "cannot be read"),
+    "negative seed": (_nothing, ["discover", "--seed", "-1"], "--seed"),
+    "no CUDA here": (_nothing, ["discover", "--device", "cuda:77"], "cuda:77"),
+    "no steps without IG": (_nothing, ["discover", "--steps", "0"], "IG methods"),
+    "empty metric": (_nothing, ["discover", "--metric", ""], "logit_diff"),
+    "too many generated pairs": (_nothing, ["discover", "--limit", "1000000000"], "at most"),
+    "pair with limit": (_nothing, ["discover", "--pair", "a", "b", "--limit", "3"], "--limit"),
     "answer is wrong too": (_task(wrong=" from"), ["discover", "--task", "t.json"], "both an answer and wrong"),
     "text is a number": (_task(clean=3), ["discover", "--task", "t.json"], "expected text"),
     "bad CSV": (_file("t.csv", "clean,corrupt\na,b\n"), ["discover", "--task", "t.csv"], "'answer'"),
@@ -219,3 +237,50 @@ def test_listings(command: str, run: Callable[..., tuple[int, str, str]]) -> Non
 def test_verify_passes_on_the_embedded_model(run: Callable[..., tuple[int, str, str]]) -> None:
     code, out, _ = run("verify")
     assert code == 0 and "parity" in out and "FAIL" not in out
+
+
+def test_a_hostile_task_name_stays_inside_runs_and_off_the_terminal(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    from interp.loading import load
+    from interp.tasks.find import task
+
+    pairs = task("gender", load("demo"), n=4).pairs
+    rows = [{"clean": p.clean, "corrupt": p.corrupt, "answer": p.answers[0], "wrong": p.wrong[0]} for p in pairs]
+    name = "x/../../../escaped\x1b[31m\u202e" + "n" * 400
+    (tmp_path / "t.json").write_text(json.dumps({"task": name, "pairs": rows}))
+    code, out, err = run("discover", "--task", "t.json", "--n", "2", "--random", "1")
+    assert code == 0, err
+    assert not {"\x1b", "\u202e"} & set(out + err)
+    made = [p for p in tmp_path.iterdir() if p.name != "t.json"]
+    assert [p.name for p in made] == ["runs"] and len(list(made[0].iterdir())) == 1
+
+
+def test_the_prompts_are_measured_with_the_metric_of_the_run(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    args = ["--task", "gender", "--limit", "8", "--n", "2", "--random", "1", "--out", "r", "--quiet"]
+    assert run("discover", *args, "--metric", "log_prob")[0] == 0
+    shown = json.loads((tmp_path / "r" / "prompts.json").read_text())["prompts"]
+    assert all(p["metric"] == "log_prob" and p["unit"] == "nats" and p["clean_metric"] <= 0 for p in shown)
+
+
+def test_exact_with_a_distance_to_the_base_run(run: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = run(
+        "discover",
+        "--task",
+        "gender",
+        "--limit",
+        "6",
+        "--n",
+        "2",
+        "--random",
+        "1",
+        "--method",
+        "exact",
+        "--metric",
+        "kl_base",
+        "--json",
+        "--quiet",
+    )
+    assert code == 0, err

@@ -12,10 +12,11 @@ import pytest
 import interp
 from interp.errors import TaskError
 from interp.tasks.files import load_task
+from interp.tasks.task import Task
 from tests.tiny import hooked
 
 ROW = {"clean": "the dog", "corrupt": "the dogs", "answer": " is", "wrong": " are"}
-IDS = {"clean_ids": [1, 2, 3], "corrupt_ids": [1, 4, 3], "answer_id": 5, "wrong_id": [6, 7]}
+IDS = {"clean_ids": [1, 2, 3], "corrupt_ids": [1, 2, 4], "answer_id": 5, "wrong_id": [6, 7]}
 
 
 class Words:
@@ -99,8 +100,12 @@ def test_columns_of_eap_ig(tmp_path: Path) -> None:
     pair = only(tmp_path, "gt.csv", "clean,corrupted,label\nfrom 1352 to 13,from 1301 to 13,52\n")
     assert (pair.clean, pair.corrupt) == ("from 1352 to 13", "from 1301 to 13")
     assert pair.answers == tuple(str(i) for i in range(53, 100)) and pair.wrong == tuple(f"{i:02d}" for i in range(53))
-    with pytest.raises(TaskError, match="ids belong to one tokeniser"):
-        only(tmp_path, "ioi.csv", "clean,corrupted,correct_idx,incorrect_idx\na,b,470,184\n")
+    ids = only(tmp_path, "ioi.csv", "clean,corrupted,correct_idx,incorrect_idx\na,b,470,184\n")
+    assert (ids.answer_ids, ids.wrong_ids, ids.ids) == ((470,), (184,), None)
+    with pytest.raises(TaskError, match="token id 470"):
+        Task("ioi", (ids,)).tokenize(Words(), 64)
+    several = only(tmp_path, "s.csv", 'clean,corrupt,answer,wrong\na,b,"["" x"", "" y""]", z\n')
+    assert (several.answers, several.wrong) == ((" x", " y"), (" z",))
     low = only(tmp_path, "low.csv", "clean,corrupted,label\nfrom 1704 to 17,from 1701 to 17,4\n")
     assert (low.answers[0], low.wrong[-1]) == ("05", "04")
     for label in ("x", "123"):
@@ -130,7 +135,7 @@ def test_text_becomes_tokens(tmp_path: Path) -> None:
 
 def test_ids_are_run_as_given(tmp_path: Path) -> None:
     pair = tokens(tmp_path, {**ROW, **IDS, "spans": {"subject": [1, 3], "end": 2}})
-    assert (pair.clean, pair.corrupt, pair.answers, pair.wrong) == ((1, 2, 3), (1, 4, 3), (5,), (6, 7))
+    assert (pair.clean, pair.corrupt, pair.answers, pair.wrong) == ((1, 2, 3), (1, 2, 4), (5,), (6, 7))
     assert pair.spans == {"subject": (1, 3), "end": (2, 3)}
     without_text = {k: v for k, v in ROW.items() if k in ("clean", "corrupt")}
     assert tokens(tmp_path, {**without_text, **IDS}).answers == (5,)
@@ -146,6 +151,8 @@ def test_ids_are_run_as_given(tmp_path: Path) -> None:
         ({"answer": []}, "pair 0: 'answer' is empty"),
         ({"spans": {"subject": [1, 9]}}, r"pair 0: span 'subject' is \[1, 9\), outside the prompt of 3 tokens"),
         ({"spans": {"subject": [2, 2]}}, "span 'subject'"),
+        ({**IDS, "clean_ids": [1, 4, 2]}, "token ids of 'clean' are not this tokeniser's"),
+        ({"answer": [" is", " is"]}, "'answer' names a token twice"),
         ({**IDS, "answer_id": 64}, r"pair 0: 'answer' has token id 64, but the model's vocabulary is 0 to 63"),
         ({**IDS, "clean_ids": [1, -2, 3]}, "'clean' has token id -2"),
         ({**IDS, "corrupt_ids": []}, "corrupt 0"),
@@ -192,7 +199,6 @@ def test_text_without_a_tokeniser(tmp_path: Path) -> None:
         ("t.json", [{**ROW, **IDS, "wrong_id": 5.5}], r"row 0: token ids 5\.5; expected integers"),
         ("t.json", [{**ROW, **IDS, "clean_ids": None}], r"row 0: token ids None; expected integers"),
         ("t.json", [{**ROW, "clean_ids": [1], "corrupt_ids": [1]}], r"row 0: 'clean_ids' given; expected 'answer_id'"),
-        ("t.json", [{**ROW, "answer_id": 1, "wrong_id": 2}], "row 0: answer ids without prompt ids"),
         ("t.json", [{**ROW, "spans": {"s": [1, 2, 3]}}], r"row 0: span 's' is \[1, 2, 3\]; expected \[start, end\]"),
         ("t.json", [{**ROW, "spans": {"s": "1"}}], "row 0: span 's'"),
         ("t.txt", "a", r"t\.txt.*expected \.json, \.jsonl or \.csv"),

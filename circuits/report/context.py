@@ -56,6 +56,7 @@ def conventions(provenance: Provenance) -> dict[str, Any]:
     facts = [
         {"name": _WORDS.get(key, key.replace("_", " ")), "value": _text(value, units.get(key, ""))}
         for key, value in asdict(provenance).items()
+        if key != "pairs"
     ]
     return {"method": provenance.method, "facts": facts}
 
@@ -70,7 +71,7 @@ def _text(value: Any, unit: str) -> str:
     return f"{value} {unit}".strip()
 
 
-def prompt_pair(prompt: Prompt, index: int, first: Provenance | None) -> dict[str, Any]:
+def prompt_pair(prompt: Prompt, index: int) -> dict[str, Any]:
     """One pair: its tokens and attributions in lines of a length that fits the page."""
     return {
         "index": index + 1,
@@ -78,8 +79,8 @@ def prompt_pair(prompt: Prompt, index: int, first: Provenance | None) -> dict[st
         "wrong": list(prompt.wrong),
         "clean_metric": prompt.clean_metric,
         "corrupt_metric": prompt.corrupt_metric,
-        "metric": metric_name(first.metric) if first else "metric",
-        "unit": first.unit if first else "",
+        "metric": metric_name(prompt.metric),
+        "unit": prompt.unit,
         "methods": list(prompt.attributions),
         "blocks": _blocks(prompt),
     }

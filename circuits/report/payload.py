@@ -38,7 +38,7 @@ def payload(record: Record) -> dict[str, Any]:
         "ranking": _ranking(record),
         "faithfulness": faithfulness(record.evaluation),
         "circuit": None if record.circuit is None else [n.name for n in record.circuit],
-        "prompts": [prompt_pair(p, i, _first(record)) for i, p in enumerate(record.prompts[:MOST_PROMPTS])],
+        "prompts": [prompt_pair(p, i) for i, p in enumerate(record.prompts[:MOST_PROMPTS])],
         "prompts_left": max(0, len(record.prompts) - MOST_PROMPTS),
         "conventions": [conventions(s.provenance) for s in _all_scores(record)],
         "direction_line": direction_line(_first(record)),

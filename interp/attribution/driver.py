@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -22,7 +23,9 @@ from interp.nodes import Group, nodes_of
 from interp.progress import progress
 from interp.rules import GRADIENT
 from interp.scores import Provenance, Scores
-from interp.tasks.task import TokenPair
+from interp.tasks.task import TokenPair, digest
+
+LOW_ACCURACY: Final = 0.75
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,9 @@ class Attribution:
 
         One attention implementation serves all runs of a call, so that differences of runs are differences of inputs.
         """
-        with attention.selected(self.model.hf, None) if self.eager else nullcontext():
+        device = self.model.device.type
+        one_attention = attention.selected(self.model.hf, None) if self.eager else nullcontext()
+        with torch.inference_mode(False), torch.autocast(device, enabled=False), one_attention:
             return self._score(show_progress)
 
     @property
@@ -73,6 +78,7 @@ class Attribution:
                     costs[m.name] += cost * (len(index) / len(self.pairs), len(index) / len(self.pairs), 1)
                 metrics.append((index, *self._metrics(batch)))
         base, source = _collect(metrics, len(self.pairs))
+        self._warn_if_wrong(source if self.direction == "denoise" else base)
         return {m.name: self._scores(m, nodes, tables[m.name], costs[m.name], base, source) for m in self.methods}
 
     def _options(self, index: list[int], advance: Callable[[int], None]) -> Options:
@@ -112,7 +118,9 @@ class Attribution:
         source: np.ndarray | None,
     ) -> Scores:
         if self.metric.normalised:
-            table = table / self._span(base, source)
+            span, corrupt = self._span(base, source)
+            table, base = table / span, (base - corrupt) / span
+            source = None if source is None else (source - corrupt) / span
         provenance = Provenance(
             method=m.name,
             level=self.level,
@@ -139,20 +147,34 @@ class Attribution:
             exact=m.exact,
             coefficients_at=m.coefficients_at,
             special_tokens=self.special_tokens,
+            pairs=digest(self.pairs),
         )
         scores = Scores(tuple(nodes), table, provenance)
         return scores if self.only is None else scores.select_components(self.only)
 
-    def _span(self, base: np.ndarray, source: np.ndarray | None) -> float:
-        """mean(clean) - mean(corrupt), the unit of a normalised metric."""
+    def _span(self, base: np.ndarray, source: np.ndarray | None) -> tuple[float, float]:
+        """mean(clean) - mean(corrupt), the unit of a normalised metric, and mean(corrupt), its zero."""
         if source is None:
             raise MetricError(f"metric {self.metric.name!r} needs the paired run.")
-        span = float(source.mean() - base.mean()) * (1 if self.direction == "denoise" else -1)
+        clean, corrupt = (source, base) if self.direction == "denoise" else (base, source)
+        span = float(clean.mean() - corrupt.mean())
         if abs(span) < 1e-9:
             raise MetricError(
                 f"metric {self.metric.name!r}: clean and corrupt prompts have the same mean logit difference."
             )
-        return span
+        return span, float(corrupt.mean())
+
+    def _warn_if_wrong(self, clean: np.ndarray | None) -> None:
+        """A warning where the model gets many clean prompts wrong; known only for the logit difference."""
+        if clean is None or self.metric.name not in ("logit_diff", "normalized_logit_diff"):
+            return
+        right = float((clean > 0).mean())
+        if right < LOW_ACCURACY:
+            warnings.warn(
+                f"the model answers only {right:.0%} of the clean prompts of {self.task!r} right (below {LOW_ACCURACY:.0%}); "
+                "a circuit for a task that the model cannot do means little.",
+                stacklevel=4,
+            )
 
 
 def _collect(

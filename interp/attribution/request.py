@@ -24,9 +24,38 @@ DEFAULT_STEPS: Final = 8
 DEFAULT_QUADRATURE: Final = "midpoint"
 
 
-def attribute(model: Any, task: Task | str | Path, *, method: str, level: str, **options: Any) -> Scores:
-    """Scores of every node of `level` by one method; `options` are those of `prepare`, by name."""
-    return attribute_all(model, task, methods=[method], level=level, **options)[method]
+def attribute(
+    model: Any,
+    task: Task | str | Path,
+    *,
+    method: str,
+    level: str,
+    positions: str | None = None,
+    direction: str | None = None,
+    ablation: str = "counterfactual",
+    metric: str | Metric | None = None,
+    steps: int | None = None,
+    quadrature: str | None = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> Scores:
+    """Scores of every node of `level` by one method. See `prepare` for what each option means, and for further ones."""
+    return attribute_all(
+        model,
+        task,
+        methods=[method],
+        level=level,
+        positions=positions,
+        direction=direction,
+        ablation=ablation,
+        metric=metric,
+        steps=steps,
+        quadrature=quadrature,
+        batch_size=batch_size,
+        seed=seed,
+        **options,
+    )[method]
 
 
 def attribute_all(
@@ -87,6 +116,7 @@ def prepare(
         if m.rules != GRADIENT and not allow_unsupported:
             model.coverage(m.rules).check()
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    model.check_length(max(p.length for p in pairs))
     aligned = align(where, pairs)
     size = batch_size or default_batch_size(model, max(p.length for p in pairs))
     replaced = make_ablation(ablation, model, pairs, [g.site for g in found], seed, size)  # type: ignore[arg-type]
@@ -107,7 +137,9 @@ def prepare(
         steps=DEFAULT_STEPS if steps is None else steps,
         quadrature=quadrature or DEFAULT_QUADRATURE,
         only=only,
-        special_tokens="ids of the task" if task.pairs[0].ids else "those that the tokeniser adds to a prompt",
+        special_tokens=" and ".join(
+            sorted({"ids of the task" if p.ids else "the tokeniser's own" for p in task.pairs})
+        ),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from interp.errors import TaskError
 from interp.tasks.task import Pair, Task, TokenPair
 
+_PROMPTS: Final = ("clean", "clean_prefix", "corrupt", "corrupted", "corrupted_hard", "patch_prefix")
 _COLUMNS: Final = {
     "clean": ("clean", "clean_prefix"),
     "corrupt": ("corrupt", "corrupted", "patch_prefix"),
@@ -43,7 +44,7 @@ def load_task(path: str | Path) -> Task:
         raise TaskError(f"task file {str(path)!r}: expected .json, .jsonl or .csv.") from None
     except TaskError as error:
         raise TaskError(f"task file {str(path)!r}: {error}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, RecursionError) as error:
         raise TaskError(f"task file {str(path)!r} cannot be read as {path.suffix[1:]}: {error}.") from error
     pairs = []
     for i, row in enumerate(rows):
@@ -75,7 +76,17 @@ def _read_csv(text: str) -> tuple[Mapping[str, Any], Iterable[Any]]:
     for i, row in enumerate(rows):
         if None in row:
             raise TaskError(f"row {i} has more cells than the header; put prompts that contain commas in quotes.")
-    return {}, rows
+    return {}, [{name: _cell(name, value) for name, value in row.items()} for row in rows]
+
+
+def _cell(name: str, value: Any) -> Any:
+    """A cell that may hold several values (answers, ids, spans) is read as JSON where it looks like it."""
+    if name in _PROMPTS or not (isinstance(value, str) and value.strip()[:1] in ("[", "{")):
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
 
 
 _READERS: Final = {".json": _read_json, ".jsonl": _read_jsonl, ".csv": _read_csv}
@@ -98,24 +109,23 @@ def _pair(row: Mapping[str, Any], where: str) -> Pair:
         texts["wrong"],
         _spans(row.get("spans") or {}, where),
     )
+    if pair.clean == pair.corrupt and pair.clean:
+        raise TaskError(f"{where}: 'clean' and 'corrupt' are the same text; there is nothing to patch.")
     return _with_ids(pair, row, found, where)
 
 
 def _with_ids(pair: Pair, row: Mapping[str, Any], found: Mapping[str, Any], where: str) -> Pair:
-    """Token ids go with the pair where the row gives all of them; only some of them is an error."""
+    """Token ids go with the pair: of prompts and answers, or of the answers alone beside prompts as text."""
     has_prompt = "clean_ids" in row and "corrupt_ids" in row
     has_answer = "answer_id" in found and "wrong_id" in found
     if not has_prompt and not has_answer:
         return pair
-    if not has_prompt:
-        raise TaskError(
-            f"{where}: answer ids without prompt ids: ids belong to one tokeniser. "
-            "Give the answers as text ('answer', 'wrong'), or 'clean_ids' and 'corrupt_ids' too."
-        )
     if not has_answer:
         raise TaskError(f"{where}: 'clean_ids' given; expected 'answer_id' and 'wrong_id' with them.")
-    ids = (row["clean_ids"], row["corrupt_ids"], found["answer_id"], found["wrong_id"])
-    clean, corrupt, answers, wrong = (_ids(x, where) for x in ids)
+    answers, wrong = _ids(found["answer_id"], where), _ids(found["wrong_id"], where)
+    if not has_prompt:
+        return replace(pair, answer_ids=answers, wrong_ids=wrong)
+    clean, corrupt = _ids(row["clean_ids"], where), _ids(row["corrupt_ids"], where)
     return replace(pair, ids=TokenPair(clean, corrupt, answers, wrong, pair.spans))
 
 
@@ -154,6 +164,6 @@ def _spans(value: Any, where: str) -> dict[str, tuple[int, int]]:
     for name, span in items:
         span = [span, span + 1] if isinstance(span, int) else span
         if not (isinstance(span, list) and len(span) == 2 and all(isinstance(i, int) for i in span)):
-            raise TaskError(f"{where}: span {name!r} is {span!r}; expected [start, end] in tokens.")
+            raise TaskError(f"{where}: span {name!r} is {span!r:.80}; expected [start, end] in tokens.")
         spans[str(name)] = (span[0], span[1])
     return spans

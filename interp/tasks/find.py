@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from interp.errors import TaskError, unknown
 from interp.tasks.files import load_task
 from interp.tasks.task import Task
+
+MOST_PAIRS: Final = 10_000
 
 
 def task(x: str | Path | Task, model: Any, *, n: int | None = None, seed: int = 0, **options: Any) -> Task:
@@ -19,11 +21,17 @@ def task(x: str | Path | Task, model: Any, *, n: int | None = None, seed: int = 
     """
     from interp.tasks import builtin
 
-    if isinstance(x, Task):
-        return x.limit(n)
     if n is not None and n < 1:
         raise TaskError(f"n={n}: expected one pair or more.")
+    if isinstance(x, Task):
+        return x.limit(n)
     if str(x) in builtin.names():
+        if model.tokenizer is None:
+            raise TaskError(
+                f"built-in task {str(x)!r} needs a tokeniser to write prompts for: pass tokenizer=... to interp.load."
+            )
+        if n is not None and n > MOST_PAIRS:
+            raise TaskError(f"n={n}: a built-in task gives at most {MOST_PAIRS} pairs.")
         pairs = builtin.build(str(x), model.tokenizer, n=n or 100, seed=seed, **options)
         return Task(str(x), tuple(pairs), builtin.describe(str(x)).description, f"built-in, seed {seed}")
     if Path(x).suffix:

@@ -6,6 +6,7 @@ different pairs of one task may differ in length.
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -43,7 +44,8 @@ class Pair:
 
     `answers` are right after `clean` and `wrong` are right after `corrupt`; each must be one token of the model's
     tokeniser, written with its leading space where the token has one. `ids`: the same as token ids, where the source
-    gives them; they are then what is run, and the text is for reading.
+    gives them; they are then what is run, and the text is for reading. `answer_ids`, `wrong_ids`: answers as ids where
+    the prompts are text only.
     """
 
     clean: str
@@ -52,9 +54,11 @@ class Pair:
     wrong: tuple[str, ...]
     spans: Spans = field(default_factory=dict, hash=False)
     ids: TokenPair | None = None
+    answer_ids: tuple[int, ...] = ()
+    wrong_ids: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Task:
     """A named set of pairs. `source`: where they came from (a file, or a generator with its options)."""
 
@@ -69,6 +73,12 @@ class Task:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def __repr__(self) -> str:
+        first = self.pairs[0]
+        return (
+            f"Task({self.name!r}, {len(self)} pairs, first: {first.clean!r} / {first.corrupt!r} -> {first.answers[:3]})"
+        )
 
     def limit(self, n: int | None) -> Task:
         """The first `n` pairs."""
@@ -97,8 +107,8 @@ def token_pair(pair: Pair, tokenizer: Any, d_vocab: int, row: str) -> TokenPair:
     ids = pair.ids or TokenPair(
         tuple(encode(tokenizer, pair.clean)),
         tuple(encode(tokenizer, pair.corrupt)),
-        tuple(_one_token(answer, tokenizer, row, "answer") for answer in pair.answers),
-        tuple(_one_token(answer, tokenizer, row, "wrong") for answer in pair.wrong),
+        pair.answer_ids or tuple(_one_token(answer, tokenizer, row, "answer") for answer in pair.answers),
+        pair.wrong_ids or tuple(_one_token(answer, tokenizer, row, "wrong") for answer in pair.wrong),
         pair.spans,
     )
     if len(ids.clean) != len(ids.corrupt):
@@ -113,12 +123,29 @@ def token_pair(pair: Pair, tokenizer: Any, d_vocab: int, row: str) -> TokenPair:
             raise TaskError(
                 f"{row}: {name!r} has token id {outside[0]}, but the model's vocabulary is 0 to {d_vocab - 1}."
             )
+    for name, found in (("answer", ids.answers), ("wrong", ids.wrong)):
+        if len(set(found)) < len(found):
+            raise TaskError(f"{row}: {name!r} names a token twice: {show(found, tokenizer)}.")
     if both := set(ids.answers) & set(ids.wrong):
         raise TaskError(f"{row}: token {show(sorted(both), tokenizer)} is both an answer and wrong.")
     for name, (start, end) in ids.spans.items():
         if not 0 <= start < end <= ids.length:
             raise TaskError(f"{row}: span {name!r} is [{start}, {end}), outside the prompt of {ids.length} tokens.")
+    _check_tokeniser(pair, ids, tokenizer, row)
     return ids
+
+
+def _check_tokeniser(pair: Pair, ids: TokenPair, tokenizer: Any, row: str) -> None:
+    """Ids that come with their text must be this tokeniser's, give or take the special tokens at the start."""
+    for name, text, found in (("clean", pair.clean, ids.clean), ("corrupt", pair.corrupt, ids.corrupt)):
+        if pair.ids is None or tokenizer is None or not text:
+            continue
+        plain = encode(tokenizer, text, special=False)
+        if list(found[-len(plain) :]) != plain or len(found) > len(plain) + 2:
+            raise TaskError(
+                f"{row}: the token ids of {name!r} are not this tokeniser's for its text: {show(found, tokenizer)} "
+                f"given, {show(plain, tokenizer)} expected. The file belongs to another model."
+            )
 
 
 def _one_token(answer: str, tokenizer: Any, row: str, what: str) -> int:
@@ -128,6 +155,12 @@ def _one_token(answer: str, tokenizer: Any, row: str, what: str) -> int:
             f"{row}: {what} {answer!r} is {len(ids)} tokens {show(ids, tokenizer)}; expected one (mind the leading space)."
         )
     return ids[0]
+
+
+def digest(pairs: Sequence[TokenPair]) -> tuple[str, ...]:
+    """A short hash of the token ids of every pair, by which scores know which pairs they come from."""
+    rows = (repr((p.clean, p.corrupt, p.answers, p.wrong)).encode() for p in pairs)
+    return tuple(hashlib.sha256(row).hexdigest()[:16] for row in rows)
 
 
 def show(ids: Sequence[int], tokenizer: Any) -> str:
