@@ -21,6 +21,7 @@ from interp.metrics import METRICS, Metric, get_metric
 from interp.nodes import Group, Node, groups, nodes_of
 from interp.progress import progress
 from interp.scores import Ranking, Scores
+from interp.tasks.find import task as find_task
 from interp.tasks.task import Task, TokenPair, digest
 
 RESAMPLES = 1000
@@ -53,8 +54,6 @@ def evaluate(
 
     Source: Wang et al. 2023; Marks et al. 2024. Cost: one forward per circuit. Raises: CircuitError, TaskError.
     """
-    from interp.tasks.find import task as find_task
-
     if n_random < 1:
         raise CircuitError(f"n_random={n_random}: expected at least 1; 20 is the default.")
     check_direction(ablation, "noise")
@@ -99,34 +98,35 @@ def smallest_faithful(
     size below the target and the first above it, which is the smallest where faithfulness grows with size there.
     Meant for the pairs that the scores come from, so that the circuit is then judged on others.
     """
-    from interp.tasks.find import task as find_task
-
     order = [scores.nodes[i] for i in ranked(scores, ranking)]
     n = len(order)
     found = [g for g in groups(scores.provenance.level, model.layout) if g.kind not in ALWAYS]
     runner = _Runner(model, find_task(task, model), found, ablation, get_metric(metric), seed, batch_size)
+    sizes: list[int] = sorted({*range(1, min(n, EVERY_SIZE) + 1), *_default_sizes(n)})
+    tops = {size: frozenset(order[:size]) for size in (0, *sizes)}
+    table = runner.metrics(list(tops.values()), show_progress)
+    ratio = _Ratio(table[tops[n]], table[tops[0]], _weights(len(runner.pairs), seed))
 
-    def values(sizes: Sequence[int]) -> dict[int, float | None]:
-        table = runner.metrics(list(dict.fromkeys(frozenset(order[:size]) for size in (0, n, *sizes))), show_progress)
-        ratio = _Ratio(table[frozenset(order)], table[frozenset()], _weights(len(runner.pairs), seed))
-        return {size: ratio.value(table[frozenset(order[:size])]) for size in sizes}
+    def reaches(metric: np.ndarray) -> bool:
+        value = ratio.value(metric)
+        return value is not None and value >= target
 
-    tried = values(sorted({*range(1, min(n, EVERY_SIZE) + 1), *_default_sizes(n)}))
-    high = next((size for size, value in tried.items() if value is not None and value >= target), None)
+    high = next((size for size in sizes if reaches(table[tops[size]])), None)
     if high is None:
         return None
-    low = max((size for size in tried if size < high), default=0)
+    low = max((size for size in tops if size < high), default=0)
     while high - low > 1:
         middle = (low + high) // 2
-        value = values([middle])[middle]
-        low, high = (low, middle) if value is not None and value >= target else (middle, high)
+        top = frozenset(order[:middle])
+        low, high = (low, middle) if reaches(runner.metrics([top], show_progress)[top]) else (middle, high)
     return high
 
 
 def _order(circuit: Circuit, scores: Scores | None, ranking: Ranking) -> list[Node]:
     """The circuit's nodes, then the rest of the ranking."""
     rest = [scores.nodes[i] for i in ranked(scores, ranking)] if scores is not None else []
-    return [*circuit.nodes, *(node for node in rest if node not in circuit)]
+    inside = frozenset(circuit.nodes)
+    return [*circuit.nodes, *(node for node in rest if node not in inside)]
 
 
 class _Plan:
@@ -210,19 +210,13 @@ class _Runner:
         batches = list(by_length([p.length for p in self.pairs], self.batch_size))
         with progress("evaluating circuits", len(sets) * len(batches), show_progress) as advance:
             for index in batches:
-                batch = self._batch(index)
+                batch = Batch.of(self.model, self.groups, self.pairs, index, self.metric, "noise", self.ablation)
                 for row, nodes in enumerate(sets):
                     table[row, index] = batch.patched(self._edits(batch, nodes)).double().cpu().numpy()
                     advance(1)
         if not np.isfinite(table).all():
             raise CircuitError(f"metric {self.metric.name!r} is not finite on an ablated run.")
         return dict(zip(sets, table, strict=True))
-
-    def _batch(self, index: list[int]) -> Batch:
-        partners = [self.pairs[self.ablation.partners[i]] for i in index] if self.ablation.partners else []
-        return Batch(
-            self.model, self.groups, [self.pairs[i] for i in index], self.metric, "noise", self.ablation, partners
-        )
 
     def _edits(self, batch: Batch, nodes: NodeSet) -> list[Edit]:
         """Ablate every unit that is not in `nodes`; a group that is all inside is left alone."""

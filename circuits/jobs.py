@@ -111,7 +111,7 @@ def _task(options: dict[str, Any], model: HookedModel) -> Task:
     if options["pair"] is None:
         if options["answer"] or options["wrong"]:
             raise TaskError("--answer and --wrong belong to --pair CLEAN CORRUPT.")
-        return task(options["task"], model, n=options["limit"], **_seeded(options))
+        return task(options["task"], model, n=options["limit"], seed=options["seed"])
     if options["limit"] is not None:
         raise TaskError("--limit belongs to a task; --pair is one pair.")
     if options["pair"][0] == options["pair"][1]:
@@ -126,11 +126,6 @@ def _task(options: dict[str, Any], model: HookedModel) -> Task:
         (Pair(clean, corrupt, (options["answer"],), (options["wrong"],)),),
         "one pair from the command line",
     )
-
-
-def _seeded(options: dict[str, Any]) -> dict[str, int]:
-    """The seed reaches built-in tasks; files have none."""
-    return {"seed": options["seed"]}
 
 
 def _stem(command: str, job: Prepared) -> str:

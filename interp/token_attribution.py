@@ -15,6 +15,7 @@ import numpy as np
 from interp.attribution.batches import default_batch_size
 from interp.errors import MethodError, MetricError
 from interp.metrics import Metric, get_metric
+from interp.tasks.find import task as find_task
 from interp.tasks.task import Task
 from interp.token_methods import Baseline, Job, Method, get_token_method
 
@@ -94,8 +95,6 @@ def attribute_tokens(
     """
     chosen, measure = get_token_method(method), get_metric(metric)
     _check(chosen, measure, baseline, steps, limit, batch_size)
-    from interp.tasks.find import task as find_task
-
     task = find_task(task, model).limit(limit)
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
     size = batch_size or default_batch_size(model, max(pair.length for pair in pairs))

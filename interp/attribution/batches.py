@@ -65,6 +65,21 @@ class Batch:
     _source_logits: Tensor | None = None
     _targets: Targets | None = field(default=None)
 
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        groups: Sequence[Group],
+        pairs: Sequence[TokenPair],
+        index: Sequence[int],
+        metric: Metric,
+        direction: Direction,
+        ablation: Ablation,
+    ) -> Batch:
+        """The batch of the pairs at `index`, with their partners where the ablation resamples."""
+        partners = [pairs[ablation.partners[i]] for i in index] if ablation.partners else []
+        return cls(model, groups, [pairs[i] for i in index], metric, direction, ablation, partners)
+
     @property
     def sites(self) -> list[Site]:
         """The sites of the groups, and the embedding, along which integrated gradients go."""

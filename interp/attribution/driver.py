@@ -72,7 +72,7 @@ class Attribution:
         batches = list(by_length([p.length for p in self.pairs], self.batch_size))
         with progress("scoring", len(batches) * sum(map(self._work, self.methods)), show_progress) as advance:
             for index in batches:
-                batch = self._batch(index)
+                batch = Batch.of(self.model, self.groups, self.pairs, index, self.metric, self.direction, self.ablation)
                 for m in self.methods:
                     tables[m.name][index], cost = self._run(m, batch, self._options(index, advance))
                     costs[m.name] += cost * (len(index) / len(self.pairs), len(index) / len(self.pairs), 1)
@@ -90,11 +90,6 @@ class Attribution:
         """Steps of the progress bar for one batch."""
         nodes = (len(self.only) if self.only else sum(g.n_units for g in self.groups)) * len(self.positions.labels)
         return nodes if m.exact else self.steps if m.uses_steps else 1
-
-    def _batch(self, index: list[int]) -> Batch:
-        pairs = [self.pairs[i] for i in index]
-        partners = [self.pairs[self.ablation.partners[i]] for i in index] if self.ablation.partners else []
-        return Batch(self.model, self.groups, pairs, self.metric, self.direction, self.ablation, partners)
 
     def _run(self, m: Method, batch: Batch, options: Options) -> tuple[np.ndarray, np.ndarray]:
         """Scores [batch node] of one method on one batch, and (forwards, backwards, seconds) that it took."""

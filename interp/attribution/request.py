@@ -18,6 +18,7 @@ from interp.metrics import Metric, get_metric
 from interp.nodes import Group, groups, nodes_of
 from interp.rules import GRADIENT
 from interp.scores import Scores
+from interp.tasks.find import task as find_task
 from interp.tasks.task import Task
 
 DEFAULT_STEPS: Final = 8
@@ -103,8 +104,6 @@ def prepare(
 
     Raises: MethodError, MetricError, TaskError, SiteError, UnsupportedRuleError.
     """
-    from interp.tasks.find import task as find_task
-
     task = find_task(task, model)
     chosen, measure = [get_method(name) for name in methods], get_metric(metric)
     way = check_direction(ablation, direction)
