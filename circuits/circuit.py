@@ -1,4 +1,4 @@
-"""A circuit: a set of nodes, and where it came from. Pure data; running one is the business of `evaluate`."""
+"""A circuit: a set of nodes or of edges, and where it came from. Pure data; running one is the business of `evaluate`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from interp.errors import InterpError
+from interp.errors import InterpError, MethodError
 from interp.files import write_text
+from interp.graph import KEY_VALUE, Edge, KeyValue, Part, parse_edge
 from interp.nodes import CIRCUIT_LEVELS, Node
 
 FORMAT: Final = 1
@@ -23,45 +24,82 @@ class CircuitError(InterpError):
 
 @dataclass(frozen=True)
 class Circuit:
-    """`nodes`: those of the ranking that are in the circuit, from most to least important. The embedding and the
-    logits are in every circuit and never counted. `level`: blocks, heads or neurons. `selection`: how it was chosen.
-    `scored_pairs`: hashes of the pairs that it was chosen by, so that an evaluation knows whether its own are others."""
+    """`parts`: what the circuit holds, from most to least important: edges at level `edges`, else nodes.
 
-    nodes: tuple[Node, ...]
+    Node circuits: embedding and logits are in every one and never counted. `level`: blocks, heads, neurons or edges.
+    `selection`: how it was chosen. `scored_pairs`: hashes of the pairs that it was chosen by, so that an evaluation
+    knows whether its own are others. `kv`, `split_positions`: which graph its edges belong to (see `interp.graph`).
+    """
+
+    parts: tuple[Part, ...]
     level: str
     model: str
     task: str
     method: str
     selection: str
     scored_pairs: tuple[str, ...] = ()
+    kv: KeyValue = "shared"
+    split_positions: bool = False
 
     def __post_init__(self) -> None:
         if self.level not in CIRCUIT_LEVELS:
             raise CircuitError(
                 f"level {self.level!r} is a map, not a set of parts that can be cut out: circuits exist for {', '.join(CIRCUIT_LEVELS)}."
             )
-        if len(set(self.nodes)) != len(self.nodes):
-            raise CircuitError("a node is in the circuit twice.")
-        if odd := [n.name for n in self.nodes if n.kind in ALWAYS or n.position is not None]:
+        if self.kv not in KEY_VALUE:
+            raise CircuitError(f"kv={self.kv!r}: expected {' or '.join(KEY_VALUE)}.")
+        if len(set(self.parts)) != len(self.parts):
+            raise CircuitError(f"{'an edge' if self.level == 'edges' else 'a node'} is in the circuit twice.")
+        for part in self.parts:
+            if isinstance(part, Edge) != (self.level == "edges"):
+                raise CircuitError(f"{part.name} is no part of a circuit of level {self.level!r}.")
+            if part.kind in ALWAYS or part.position is not None:
+                raise CircuitError(
+                    f"{part.name} cannot be listed: the embedding is in every circuit, and parts have no position."
+                )
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """The edges. Raises: CircuitError for a circuit of nodes; `circuits.lifted` makes one of edges of it."""
+        if self.level != "edges":
             raise CircuitError(
-                f"{odd[0]} cannot be listed: the embedding is in every circuit, and nodes have no position."
+                f"this is a circuit of nodes (level {self.level!r}); circuits.lifted(...) gives its edges."
             )
+        return tuple(part for part in self.parts if isinstance(part, Edge))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes; of a circuit of edges those that an edge begins or ends at, a head once whatever it reads by."""
+        if self.level != "edges":
+            return tuple(part for part in self.parts if isinstance(part, Node))
+        ends = (node for edge in self.edges for node in (edge.sender, component(edge.receiver)))
+        return tuple(dict.fromkeys(ends))
 
     def __len__(self) -> int:
-        return len(self.nodes)
+        return len(self.parts)
 
-    def __iter__(self) -> Iterator[Node]:
-        return iter(self.nodes)
+    def __iter__(self) -> Iterator[Part]:
+        return iter(self.parts)
 
-    def __contains__(self, node: object) -> bool:
-        return node in self.nodes or node in {n.name for n in self.nodes}
+    def __contains__(self, part: object) -> bool:
+        return part in self.parts or part in {p.name for p in self.parts}
 
     def __str__(self) -> str:
-        return f"Circuit of {len(self)} nodes of level {self.level!r} ({self.selection}): {', '.join(n.name for n in self.nodes)}"
+        what = "edges" if self.level == "edges" else f"nodes of level {self.level!r}"
+        return f"Circuit of {len(self)} {what} ({self.selection}): {', '.join(p.name for p in self.parts)}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        return {"format": FORMAT, **asdict(self), "names": [n.name for n in self.nodes]}
+        data = {k: v for k, v in vars(self).items() if k not in ("parts", "kv", "split_positions")}
+        if self.level == "edges":
+            graph = {"kv": self.kv, "split_positions": self.split_positions}
+            return {"format": FORMAT, "edges": [p.name for p in self.parts], **data, **graph}
+        return {
+            "format": FORMAT,
+            "nodes": [asdict(p) for p in self.parts],
+            **data,
+            "names": [p.name for p in self.parts],
+        }
 
     def save(self, path: str | Path) -> None:
         """Write JSON that `load` reads back to an equal circuit."""
@@ -74,12 +112,27 @@ class Circuit:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
             if data.get("format") != FORMAT:
                 raise CircuitError(f"{path}: format {data.get('format')!r}; expected {FORMAT}.")
-            fields = {k: v for k, v in data.items() if k not in ("format", "names", "nodes")}
-            if odd := [k for n in data["nodes"] for k in n if k not in _NODE_KEYS]:
-                raise CircuitError(f"{path}: unknown key {odd[0]!r} of a node.")
+            fields = {k: v for k, v in data.items() if k not in ("format", "names", "nodes", "edges")}
             fields["scored_pairs"] = tuple(fields.get("scored_pairs", ()))
-            return cls(nodes=tuple(Node(**n) for n in data["nodes"]), **fields)
+            return cls(parts=_parts(data, path), **fields)
         except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise CircuitError(f"circuit file {str(path)!r} cannot be read: {error}.") from error
-        except (TypeError, KeyError, AttributeError) as error:
+        except (TypeError, KeyError, AttributeError, MethodError) as error:
             raise CircuitError(f"circuit file {str(path)!r} is not one of ours: {error}.") from error
+
+
+def component(node: Node) -> Node:
+    """The node that a reader belongs to: the head of a q, k or v reader; an MLP and the logits are their own.
+
+    A K/V reader shared by a group belongs to no single head and stays what it is.
+    """
+    own = node.kind in ("q", "k", "v") and not node.grouped
+    return Node("head", node.layer, node.unit) if own else node
+
+
+def _parts(data: dict[str, Any], path: str | Path) -> tuple[Part, ...]:
+    if data.get("level") == "edges":
+        return tuple(parse_edge(name) for name in data["edges"])
+    if odd := [k for n in data["nodes"] for k in n if k not in _NODE_KEYS]:
+        raise CircuitError(f"{path}: unknown key {odd[0]!r} of a node.")
+    return tuple(Node(**n) for n in data["nodes"])

@@ -59,7 +59,7 @@ def evaluate(
     check_direction(ablation, "noise")
     found = [g for g in groups(circuit.level, model.layout) if g.kind not in ALWAYS]
     everything = nodes_of(found, [None])
-    if odd := set(circuit.nodes) - set(everything):
+    if odd := set(circuit.parts) - set(everything):
         raise CircuitError(f"{next(iter(odd)).name} is not a node of level {circuit.level!r} on this model.")
     order = _order(circuit, scores, ranking)
     plan = _plan(circuit, order, everything, sizes, n_random, seed)
@@ -98,7 +98,7 @@ def smallest_faithful(
     size below the target and the first above it, which is the smallest where faithfulness grows with size there.
     Meant for the pairs that the scores come from, so that the circuit is then judged on others.
     """
-    order = [scores.nodes[i] for i in ranked(scores, ranking)]
+    order = [scores.parts[i] for i in ranked(scores, ranking)]
     n = len(order)
     found = [g for g in groups(scores.provenance.level, model.layout) if g.kind not in ALWAYS]
     runner = _Runner(model, find_task(task, model), found, ablation, get_metric(metric), seed, batch_size)
@@ -124,9 +124,9 @@ def smallest_faithful(
 
 def _order(circuit: Circuit, scores: Scores | None, ranking: Ranking) -> list[Node]:
     """The circuit's nodes, then the rest of the ranking."""
-    rest = [scores.nodes[i] for i in ranked(scores, ranking)] if scores is not None else []
-    inside = frozenset(circuit.nodes)
-    return [*circuit.nodes, *(node for node in rest if node not in inside)]
+    rest = [scores.parts[i] for i in ranked(scores, ranking)] if scores is not None else []
+    inside = frozenset(circuit.parts)
+    return [*circuit.parts, *(node for node in rest if node not in inside)]
 
 
 class _Plan:
@@ -136,7 +136,7 @@ class _Plan:
         self, circuit: Circuit, everything: Sequence[Node], curve: dict[int, tuple[NodeSet, list[NodeSet]]]
     ) -> None:
         self.full, self.empty = frozenset(everything), frozenset[Node]()
-        self.circuit = frozenset(circuit.nodes)
+        self.circuit = frozenset(circuit.parts)
         self.complement = self.full - self.circuit
         self.curve = curve
 

@@ -144,7 +144,7 @@ def choose_circuit(job: Prepared, scores: Scores, say: Say) -> Circuit:
             batch_size=settings.batch_size,
         )
         how = f", the smallest with faithfulness {TARGET:.0%} on the scored pairs" if n else ", as no size was faithful"
-    n = n or min(DEFAULT_SIZE, sum(node.kind != "embed" for node in scores.nodes))
+    n = n or min(DEFAULT_SIZE, sum(node.kind != "embed" for node in scores.parts))
     circuit = discover(scores, n=n, ranking=settings.ranking)  # type: ignore[arg-type]
     return replace(circuit, selection=circuit.selection + how)
 
@@ -167,7 +167,7 @@ def exact_scores(job: Prepared, scores: Sequence[Scores], say: Say) -> tuple[Sco
         if known.provenance.exact:
             return known, "all nodes"
     nodes, sampled = None, "all nodes"
-    if len(scores[0].nodes) > EXACT_LIMIT:
+    if len(scores[0].parts) > EXACT_LIMIT:
         nodes, sampled = _sample(scores, job.settings.seed)
     say(f"checking against exact patching ({sampled})")
     settings = job.settings
@@ -178,7 +178,7 @@ def exact_scores(job: Prepared, scores: Sequence[Scores], say: Say) -> tuple[Sco
 def _sample(scores: Sequence[Scores], seed: int) -> tuple[list[str], str]:
     """The top of every ranking, and as many random nodes of each kind."""
     rng = random.Random(seed)
-    parts = [replace(node, position=None) for node in scores[0].nodes]
+    parts = [replace(node, position=None) for node in scores[0].parts]
     chosen = {parts[i].name for s in scores for i in s.rank()[:SAMPLE]}
     for kind in dict.fromkeys(part.kind for part in parts):
         members = sorted({part.name for part in parts if part.kind == kind})

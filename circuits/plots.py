@@ -37,7 +37,7 @@ def plot_scores(scores: Scores) -> Any:
     apart = p.positions != "all"
     if p.level == "neurons" and not apart:
         return _bars(scores).update_layout(title=title, xaxis_title=f"score ({html.escape(p.unit)})")
-    cells = {_cell(node, apart): i for i, node in enumerate(scores.nodes)}
+    cells = {_cell(node, apart): i for i, node in enumerate(scores.parts)}
     rows, columns = (list(dict.fromkeys(key[axis] for key in cells)) for axis in (0, 1))
     at = [[cells.get((row, column)) for column in columns] for row in rows]
     figure = go.Figure(
@@ -71,12 +71,12 @@ def plot_agreement(scores: Scores, exact: Scores) -> Any:
     import plotly.graph_objects as go
 
     found = agreement(scores, exact)
-    column = {node.name: i for i, node in enumerate(scores.nodes)}
-    ours = scores.mean[[column[node.name] for node in exact.nodes]]
+    column = {node.name: i for i, node in enumerate(scores.parts)}
+    ours = scores.mean[[column[node.name] for node in exact.parts]]
     ends = [float(min(ours.min(), exact.mean.min())), float(max(ours.max(), exact.mean.max()))]
     figure = go.Figure(go.Scatter(x=ends, y=ends, mode="lines", line=DOTTED, name="equal", hoverinfo="skip"))
-    for k, kind in enumerate(dict.fromkeys(node.kind for node in exact.nodes)):
-        keep = [i for i, node in enumerate(exact.nodes) if node.kind == kind]
+    for k, kind in enumerate(dict.fromkeys(node.kind for node in exact.parts)):
+        keep = [i for i, node in enumerate(exact.parts) if node.kind == kind]
         marker = {"size": 9, "color": COLOURS[k % len(COLOURS)], "symbol": SYMBOLS[k % len(SYMBOLS)]}
         figure.add_scatter(
             x=exact.mean[keep],
@@ -84,7 +84,7 @@ def plot_agreement(scores: Scores, exact: Scores) -> Any:
             mode="markers",
             name=kind,
             marker=marker,
-            text=[html.escape(exact.nodes[i].name) for i in keep],
+            text=[html.escape(exact.parts[i].name) for i in keep],
             hovertemplate="%{text}: exact %{x:.4f}, estimate %{y:.4f}<extra></extra>",
         )
     method, unit = html.escape(found.method), html.escape(exact.provenance.unit)
@@ -140,16 +140,16 @@ def _cell(node: Node, apart: bool) -> tuple[str, str]:
 
 def _hover(scores: Scores, i: int) -> str:
     error = f" ± {scores.stderr[i]:.4f}" if len(scores.per_example) > 1 else ""
-    return html.escape(f"{scores.nodes[i].name}: {scores.mean[i]:+.4f}{error} {scores.provenance.unit}")
+    return html.escape(f"{scores.parts[i].name}: {scores.mean[i]:+.4f}{error} {scores.provenance.unit}")
 
 
 def _bars(scores: Scores) -> Any:
     import plotly.graph_objects as go
 
     order = [int(i) for i in scores.rank()[:MOST_BARS]][::-1]
-    values, names = [float(scores.mean[i]) for i in order], [scores.nodes[i].name for i in order]
+    values, names = [float(scores.mean[i]) for i in order], [scores.parts[i].name for i in order]
     bar = go.Bar(x=values, y=names, orientation="h", hoverinfo="text")
     bar.marker.color = [COLOURS[0] if value >= 0 else COLOURS[1] for value in values]
     bar.hovertext = [_hover(scores, i) for i in order]
     figure = go.Figure(bar).update_layout(height=180 + 18 * len(order))
-    return figure.update_yaxes(title=f"neuron, the {len(order)} largest of {len(scores.nodes)}", dtick=1)
+    return figure.update_yaxes(title=f"neuron, the {len(order)} largest of {len(scores.parts)}", dtick=1)

@@ -19,7 +19,7 @@ def ranked(scores: Scores, ranking: Ranking = "absolute") -> list[int]:
         )
     if positions != "all":
         raise CircuitError(f"scores with positions={positions!r} are a map; make a circuit from positions='all'.")
-    return [int(i) for i in scores.rank(ranking) if scores.nodes[i].kind not in ALWAYS]
+    return [int(i) for i in scores.rank(ranking) if scores.parts[i].kind not in ALWAYS]
 
 
 def discover(
@@ -57,5 +57,5 @@ def discover(
     p = scores.provenance
     how = ", ".join(f"{k}={v:g}" for k, v in given.items())
     return Circuit(
-        tuple(scores.nodes[i] for i in keep), p.level, p.model, p.task, p.method, f"{how}, {ranking} ranking", p.pairs
+        tuple(scores.parts[i] for i in keep), p.level, p.model, p.task, p.method, f"{how}, {ranking} ranking", p.pairs
     )

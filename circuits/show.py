@@ -39,14 +39,14 @@ def record(found: Record, where: str) -> None:
     """The finding, the top of the ranking, agreement, and where the report is."""
     out.print(escape(finding(found)), highlight=False)
     scores = found.scores[0]
-    inside = {n.name for n in found.circuit.nodes} if found.circuit else set()
+    inside = {n.name for n in found.circuit.parts} if found.circuit else set()
     order = scores.rank()[:10]
     rows = [
         (
-            scores.nodes[i].name,
+            scores.parts[i].name,
             f"{scores.mean[i]:+.4f}",
             f"{scores.stderr[i]:.4f}",
-            "always" if scores.nodes[i].kind == "embed" else "yes" if scores.nodes[i].name in inside else "",
+            "always" if scores.parts[i].kind == "embed" else "yes" if scores.parts[i].name in inside else "",
         )
         for i in order
     ]
@@ -86,7 +86,7 @@ def record_json(found: Record, where: str) -> dict[str, Any]:
         },
         "scores": {s.provenance.method: dict(s.top(25)) for s in found.scores},
         "conventions": {k: v for k, v in asdict(found.scores[0].provenance).items() if k != "pairs"},
-        "circuit": [n.name for n in found.circuit.nodes] if found.circuit else None,
+        "circuit": [n.name for n in found.circuit.parts] if found.circuit else None,
         "evaluation": found.evaluation.to_dict() if found.evaluation else None,
     }
 

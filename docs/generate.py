@@ -200,7 +200,7 @@ def worked_example() -> str:
 
 def _strongest(scores: Any) -> list[str]:
     """The first head and the first MLP of the ranking."""
-    order = [scores.nodes[i] for i in scores.rank()]
+    order = [scores.parts[i] for i in scores.rank()]
     return [next(node.name for node in order if node.kind == kind) for kind in ("head", "mlp")]
 
 

@@ -35,6 +35,7 @@ class ModelPaths:
     ln_final: str
     unembed: str
     rotary: bool
+    pos_embed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,9 @@ class BlockLayout:
     """What one block does, read off the probe.
 
     `attn_reader` and `mlp_reader` are the modules whose input is the residual stream (a norm, or attention / MLP
-    itself); None where attention and MLP share one norm, so that neither has a copy of its own. `attn_writer` and
-    `mlp_writer` are the modules whose output, times `scale`, is added. `act` is None where the MLP has no single
+    itself); None where attention and MLP share one norm, so that neither has a copy of its own. `attn_norm` and `mlp_norm`
+    are those norms, shared or not; None where attention or MLP reads the stream as it is. `mlp_entry` is the module that
+    reads what the norm makes. `attn_writer` and `mlp_writer` are the modules whose output, times `scale`, is added. `act` is None where the MLP has no single
     activation module with a product (gated) or nothing (ungated) behind it, as in a mixture of experts.
     `mlp_reused`: the block adds in place into the MLP's output, so a read must not share memory with it.
     """
@@ -53,6 +55,9 @@ class BlockLayout:
     attn_writer: str
     mlp_reader: str | None
     mlp_writer: str
+    attn_norm: str | None
+    mlp_norm: str | None
+    mlp_entry: str
     parallel: bool
     scale: float
     act: str | None
@@ -66,6 +71,7 @@ class Layout:
 
     `logits_scale` multiplies the output of the unembedding; `logits_softcap` c means c * tanh(. / c) after it.
     `attention_function`: attention goes through transformers' AttentionInterface, so q, k, v and pattern exist.
+    `pos_embed`: the module whose output is added to the token embedding, where there is one.
     `attention_extras`: what the configuration does inside attention besides the softmax (soft caps, clips).
     """
 
@@ -80,6 +86,7 @@ class Layout:
     ln_final: str
     unembed: str
     rotary: bool
+    pos_embed: str | None
     logits_scale: float
     logits_softcap: float | None
     attention_function: bool
@@ -96,7 +103,9 @@ def model_paths(model: Any) -> ModelPaths:
         blocks = components["blocks"]
         n_layers = sum(1 for _ in model.get_submodule(blocks.name).children())
         paths = tuple(_block_paths(f"{blocks.name}.{i}", blocks.submodules) for i in range(n_layers))
-        found = ModelPaths(paths, components["ln_final"].name, components["unembed"].name, "rotary_emb" in components)
+        names = {part: components[part].name for part in ("ln_final", "unembed")}
+        position = getattr(components.get("pos_embed"), "name", None)
+        found = ModelPaths(paths, **names, rotary="rotary_emb" in components, pos_embed=position)
     except (KeyError, AttributeError) as error:
         raise LayoutError(
             f"{type(model).__name__}: the adapter of transformer-lens lacks {error}; expected a decoder with blocks, "

@@ -47,7 +47,7 @@ LEVELS: Final = {
     "qkv": ("q", "k", "v"),
     "neurons": ("neuron",),
 }
-CIRCUIT_LEVELS: Final = ("blocks", "heads", "neurons")
+CIRCUIT_LEVELS: Final = ("blocks", "heads", "neurons", "edges")
 
 
 @dataclass(frozen=True)

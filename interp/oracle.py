@@ -83,9 +83,9 @@ def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = ""
     Raises: ScoreError where `exact` is not exact, the conventions differ, or a node of `exact` is missing in `scores`.
     """
     _check(scores, exact)
-    column = {node.name: i for i, node in enumerate(scores.nodes)}
-    ours = scores.per_example[:, [column[node.name] for node in exact.nodes]]
-    kinds = np.array([node.kind for node in exact.nodes])
+    column = {node.name: i for i, node in enumerate(scores.parts)}
+    ours = scores.per_example[:, [column[node.name] for node in exact.parts]]
+    kinds = np.array([node.kind for node in exact.parts])
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(len(ours), np.full(len(ours), 1 / len(ours)), size=RESAMPLES) / len(ours)
     sets = [("all", kinds != "embed"), *((kind, kinds == kind) for kind in dict.fromkeys(kinds))]
@@ -105,7 +105,7 @@ def _check(scores: Scores, exact: Scores) -> None:
         if getattr(a, name) != getattr(b, name)
     ]:
         raise ScoreError(f"scores made under different conventions cannot be compared: {', '.join(different)}.")
-    if missing := {n.name for n in exact.nodes} - {n.name for n in scores.nodes}:
+    if missing := {n.name for n in exact.parts} - {n.name for n in scores.parts}:
         raise ScoreError(f"nodes scored exactly but not by {a.method}: {', '.join(sorted(missing)[:5])}.")
 
 

@@ -144,6 +144,7 @@ def read_layout(model: Any) -> tuple[Layout, Probe]:
         ln_final=paths.ln_final,
         unembed=paths.unembed,
         rotary=paths.rotary or "Rotary" in str(model),
+        pos_embed=paths.pos_embed if paths.pos_embed in seen.calls else None,
         logits_scale=logits_scale,
         logits_softcap=softcap,
         attention_function=seen.n_kv_heads is not None,
@@ -191,10 +192,10 @@ def _read_block(model: nn.Module, calls: dict[str, Call], paths: BlockPaths, sca
     attn_norm = _feeder(inside, attn.x)
     attn_reader = attn_norm or paths.attn
     attn_writer = _reader_of(inside, calls[paths.o].y, exclude=paths.attn) or paths.o
-    mlp_in = calls[paths.mlp_up].x if paths.mlp == paths.block and paths.mlp_up else calls[paths.mlp].x
     mlp_module = paths.mlp_down if paths.mlp_down in calls else paths.mlp
-    mlp_norm = _feeder(inside, mlp_in)
-    mlp_reader = mlp_norm or (paths.mlp_up if paths.mlp == paths.block and paths.mlp_up else paths.mlp)
+    mlp_entry = paths.mlp_up if paths.mlp == paths.block and paths.mlp_up else paths.mlp
+    mlp_norm = _feeder(inside, calls[mlp_entry].x)
+    mlp_reader = mlp_norm or mlp_entry
     mlp_writer = _reader_of(inside, calls[mlp_module].y, exclude=paths.mlp) or mlp_module
     middle = block.x_value + scale * calls[attn_writer].y_value
     seen_by_mlp = calls[mlp_reader].x_value
@@ -212,6 +213,9 @@ def _read_block(model: nn.Module, calls: dict[str, Call], paths: BlockPaths, sca
         attn_writer=attn_writer,
         mlp_reader=None if shared else mlp_reader,
         mlp_writer=mlp_writer,
+        attn_norm=attn_norm,
+        mlp_norm=mlp_norm,
+        mlp_entry=mlp_entry,
         parallel=parallel,
         scale=scale,
         act=act,

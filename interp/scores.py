@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Set
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Set
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from interp.errors import ScoreError, unknown
 from interp.files import replacing
+from interp.graph import Edge, Part, parse_edge
 from interp.nodes import Node
 
 Ranking = Literal["signed", "absolute"]
@@ -25,7 +26,8 @@ class Provenance:
     `importance_sign`: +1 where a positive score means important. `base_metric`, `source_metric`: means over the
     examples. `forwards`, `backwards`: passes over the data that this method made; runs shared with other methods count
     for the first that needs them. `coefficients_at`: where gradients or relevance coefficients are taken. `pairs`:
-    a hash of every pair, so that scores of other prompts are never compared.
+    a hash of every pair, so that scores of other prompts are never compared. `kv`, `split_positions`: which graph the
+    edges of level `edges` belong to (see `interp.graph`).
     """
 
     method: str
@@ -55,93 +57,104 @@ class Provenance:
     special_tokens: str = ""
     padding: str = "none: every batch has one length"
     pairs: tuple[str, ...] = ()
+    kv: str = "shared"
+    split_positions: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """`per_example` [example node]: metric(patched) - metric(base) or its estimate, in the metric's unit.
+    """`per_example` [example part]: metric(patched) - metric(base) or its estimate, in the metric's unit. A part is what
+    was scored: a node, or an edge at level `edges`.
 
     Raises: ScoreError where a score is not finite or the shapes do not fit.
     """
 
-    nodes: tuple[Node, ...]
+    parts: tuple[Part, ...]
     per_example: np.ndarray
     provenance: Provenance
 
     def __post_init__(self) -> None:
-        if self.per_example.ndim != 2 or self.per_example.shape[1] != len(self.nodes) or not len(self.per_example):
+        if self.per_example.ndim != 2 or self.per_example.shape[1] != len(self.parts) or not len(self.per_example):
             raise ScoreError(
-                f"scores of shape {self.per_example.shape} for {len(self.nodes)} nodes; expected [example, node]."
+                f"scores of shape {self.per_example.shape} for {len(self.parts)} parts; expected [example, part]."
             )
         bad = np.argwhere(~np.isfinite(self.per_example))
         if len(bad):
-            example, node = bad[0]
+            example, part = bad[0]
             raise ScoreError(
-                f"score of node {self.nodes[node].name} is not finite on example {example} ({len(bad)} such scores, "
+                f"score of {self.parts[part].name} is not finite on example {example} ({len(bad)} such scores, "
                 f"method {self.provenance.method}, dtype {self.provenance.dtype}). Try dtype float32 or float64."
             )
 
     @property
     def mean(self) -> np.ndarray:
-        """Mean over examples [node]."""
+        """Mean over examples [part]."""
         return np.asarray(self.per_example.mean(0))
 
     @property
     def stderr(self) -> np.ndarray:
-        """Standard error of the mean over examples [node]; nan for one example."""
+        """Standard error of the mean over examples [part]; nan for one example."""
         n = len(self.per_example)
-        return self.per_example.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(self.nodes), np.nan)
+        return self.per_example.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(self.parts), np.nan)
 
     @property
     def importance(self) -> np.ndarray:
-        """Mean score with its sign turned so that large means important [node]: the one owner of that sign."""
+        """Mean score with its sign turned so that large means important [part]: the one owner of that sign."""
         return self.provenance.importance_sign * self.mean
 
     def rank(self, ranking: Ranking = "absolute") -> np.ndarray:
-        """Node indices from most to least important: by importance (`signed`) or by its size (`absolute`)."""
+        """Indices of the parts from most to least important: by importance (`signed`) or by its size (`absolute`)."""
         if ranking not in ("signed", "absolute"):
             raise ScoreError(unknown("ranking", ranking, ("signed", "absolute")))
         key = self.importance if ranking == "signed" else np.abs(self.importance)
         return np.argsort(-key, kind="stable")
 
     def top(self, n: int = 10, ranking: Ranking = "absolute") -> list[tuple[str, float]]:
-        """The names and scores of the first `n` nodes of the ranking."""
-        return [(self.nodes[i].name, float(self.mean[i])) for i in self.rank(ranking)[:n]]
+        """The names and scores of the first `n` parts of the ranking."""
+        return [(self.parts[i].name, float(self.mean[i])) for i in self.rank(ranking)[:n]]
 
     def positions(self) -> list[int | str | None]:
         """The position labels, in order."""
-        return list(dict.fromkeys(node.position for node in self.nodes))
+        return list(dict.fromkeys(part.position for part in self.parts))
 
     def __getitem__(self, name: str) -> float:
-        """The mean score of a node by name."""
-        names = [node.name for node in self.nodes]
+        """The mean score of a part by name."""
+        names = [part.name for part in self.parts]
         if name not in names:
-            raise ScoreError(unknown("node", name, names))
+            raise ScoreError(unknown("edge" if "->" in name else "node", name, names))
         return float(self.mean[names.index(name)])
 
     def select_components(self, names: Set[str]) -> Scores:
-        """The scores of some components, at all their positions, in the same order."""
-        keep = [i for i, node in enumerate(self.nodes) if replace(node, position=None).name in names]
-        return Scores(tuple(self.nodes[i] for i in keep), self.per_example[:, keep], self.provenance)
+        """The scores of some parts, at all their positions, in the same order."""
+        keep = [i for i, part in enumerate(self.parts) if replace(part, position=None).name in names]
+        return Scores(tuple(self.parts[i] for i in keep), self.per_example[:, keep], self.provenance)
 
     def to_pandas(self) -> Any:
-        """A table: node, kind, layer, head, neuron, position, score, stderr, importance."""
+        """A table: node (or edge, sender, receiver), kind, layer, head, neuron, position, score, stderr, importance."""
         import pandas as pd
 
-        columns = {
-            "node": [n.name for n in self.nodes],
-            "kind": [n.kind for n in self.nodes],
-            "layer": pd.array([n.layer for n in self.nodes], dtype="Int64"),
-            "head": pd.array([n.head for n in self.nodes], dtype="Int64"),
-            "neuron": pd.array([n.neuron for n in self.nodes], dtype="Int64"),
-            "position": ["all" if n.position is None else str(n.position) for n in self.nodes],
-        }
+        columns: dict[str, Any] = {"node": [p.name for p in self.parts]}
+        if self.provenance.level == "edges":
+            columns = {"edge": columns["node"], "sender": [str(e.sender) for e in self.edges]}
+            columns["receiver"] = [str(e.receiver) for e in self.edges]
+        columns |= {"kind": [p.kind for p in self.parts]}
+        for name in ("layer", "head", "neuron"):
+            columns[name] = pd.array([getattr(p, name) for p in self.parts], dtype="Int64")
+        columns["position"] = ["all" if p.position is None else str(p.position) for p in self.parts]
         return pd.DataFrame({**columns, "score": self.mean, "stderr": self.stderr, "importance": self.importance})
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """The parts, of scores of level `edges`. Raises: ScoreError at another level."""
+        found = tuple(p for p in self.parts if isinstance(p, Edge))
+        if len(found) < len(self.parts):
+            raise ScoreError(f"scores of level {self.provenance.level!r} are of nodes, not of edges.")
+        return found
 
     def __str__(self) -> str:
         p = self.provenance
         lines = [
-            f"Scores({p.method}, {p.level}, {p.direction}, {len(self.nodes)} nodes, {p.n_pairs} pairs, unit: {p.unit})"
+            f"Scores({p.method}, {p.level}, {p.direction}, {len(self.parts)} {'edges' if p.level == 'edges' else 'nodes'}, {p.n_pairs} pairs, unit: {p.unit})"
         ]
         return "\n".join(lines + [f"  {name:<14} {score:+.4f}" for name, score in self.top()])
 
@@ -156,7 +169,7 @@ class Scores:
 
         table = pa.Table.from_pandas(self.to_pandas(), preserve_index=False)
         table = table.append_column("per_example", pa.array(self.per_example.T.tolist(), type=pa.list_(pa.float64())))
-        header = {"format": FORMAT, "nodes": [asdict(n) for n in self.nodes], "provenance": asdict(self.provenance)}
+        header = {"format": FORMAT, **_described(self.parts), "provenance": asdict(self.provenance)}
         table = table.replace_schema_metadata(
             {**(table.schema.metadata or {}), b"interp.scores": json.dumps(header).encode()}
         )
@@ -176,9 +189,24 @@ class Scores:
         header = json.loads((table.schema.metadata or {}).get(b"interp.scores", b"{}"))
         if header.get("format") != FORMAT:
             raise ScoreError(f"scores file {str(path)!r} has format {header.get('format')!r}; expected {FORMAT}.")
-        if set(header["provenance"]) != {f.name for f in fields(Provenance)}:
+        known = {f.name for f in fields(Provenance)}
+        needed = {f.name for f in fields(Provenance) if f.default is MISSING}
+        if not needed <= set(header["provenance"]) <= known:
             raise ScoreError(f"scores file {str(path)!r}: its provenance has other keys than this version's.")
         header["provenance"]["pairs"] = tuple(header["provenance"]["pairs"])
-        nodes = tuple(Node(**n) for n in header["nodes"])
         per_example = np.array(table["per_example"].to_pylist(), dtype=np.float64).T
-        return cls(nodes, per_example, Provenance(**header["provenance"]))
+        return cls(_parts(header), per_example, Provenance(**header["provenance"]))
+
+
+def _described(parts: tuple[Part, ...]) -> dict[str, Any]:
+    """Parts as plain data: edges by name, nodes by their fields."""
+    if any(isinstance(part, Edge) for part in parts):
+        return {"edges": [part.name for part in parts]}
+    return {"nodes": [asdict(part) for part in parts]}
+
+
+def _parts(header: Mapping[str, Any]) -> tuple[Part, ...]:
+    """The inverse of `_described`."""
+    if "edges" in header:
+        return tuple(parse_edge(name) for name in header["edges"])
+    return tuple(Node(**node) for node in header["nodes"])

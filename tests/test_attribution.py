@@ -34,7 +34,7 @@ def measured(logits: Tensor, pairs: list[TokenPair]) -> Tensor:
 
 
 def by_name(scores: Scores) -> dict[str, np.ndarray]:
-    return {node.name: column for node, column in zip(scores.nodes, scores.per_example.T, strict=True)}
+    return {node.name: column for node, column in zip(scores.parts, scores.per_example.T, strict=True)}
 
 
 # ---------------------------------------------------------------- exact against brute force
@@ -168,7 +168,7 @@ def test_atp_is_right_to_first_order(name: str, level: str) -> None:
         scores = attribute(model, task, method="atp", level=level, direction="noise")
         assert METHODS["atp"].first_order
         start, slopes = measured(model.run(clean).logits, pairs), 0
-        by_size = sorted(scores.nodes, key=lambda n: abs(scores[n.name]))
+        by_size = sorted(scores.parts, key=lambda n: abs(scores[n.name]))
         for node in {(n.kind, n.layer): n for n in by_size}.values():  # the largest of every kind and layer
             site = VIEWS[node.kind].site + ("" if node.layer is None else f".{node.layer}")
             step = (model.run(corrupt, reads=[site])[site] - model.run(clean, reads=[site])[site]).detach()

@@ -26,7 +26,7 @@ def test_batch_size_and_pair_order_do_not_matter(positions: str) -> None:
     whole = attribute_all(model, task, **options)
     small, mixed = attribute_all(model, task, batch_size=1, **options), attribute_all(model, shuffled, **options)
     for method, scores in whole.items():
-        assert scores.nodes == small[method].nodes == mixed[method].nodes
+        assert scores.parts == small[method].parts == mixed[method].parts
         size = np.abs(scores.per_example).max()
         assert np.abs(scores.per_example - small[method].per_example).max() <= 1e-5 * size
         assert np.abs(scores.per_example[order] - mixed[method].per_example).max() <= 1e-5 * size
@@ -39,9 +39,9 @@ def test_positions_of_an_approximation_add_up(level: str) -> None:
     for positions, count in (("each", 6), ("end", 6), ("spans", 3)):
         apart = attribute_all(model, task, methods=APPROXIMATE, level=level, positions=positions)
         for method, scores in apart.items():
-            assert len(scores.nodes) == count * len(whole[method].nodes)
+            assert len(scores.parts) == count * len(whole[method].parts)
             total: dict[str, np.ndarray] = {}
-            for node, column in zip(scores.nodes, scores.per_example.T, strict=True):
+            for node, column in zip(scores.parts, scores.per_example.T, strict=True):
                 name = replace(node, position=None).name
                 total[name] = total.get(name, 0) + column
             size = np.abs(whole[method].per_example).max()
@@ -52,7 +52,7 @@ def test_positions_of_an_approximation_add_up(level: str) -> None:
 def test_labels_of_positions() -> None:
     model, task = hooked("gpt2"), toy_task(3, lengths=(5, 7))
     end = attribute(model, task, method="exact", level="resid", positions="end")
-    labels = {n.position for n in end.nodes}
+    labels = {n.position for n in end.parts}
     assert labels == {"rest", -1, -2, -3, -4, -5}
     short, long = (replace(task, pairs=task.pairs[i : i + 1]) for i in (0, 1))
     alone, found = by_name(attribute(model, long, method="exact", level="resid")), by_name(end)
@@ -87,7 +87,7 @@ def test_qkv_of_grouped_queries() -> None:
     with true_float64():
         model, task = hooked("llama", dtype=torch.float64), toy_task(2)
         scores = attribute(model, task, method="exact", level="qkv", direction="noise")
-        names = [n.name for n in scores.nodes if n.layer == 0]
+        names = [n.name for n in scores.parts if n.layer == 0]
         assert names == [*(f"a0.h{i}<q>" for i in range(4)), *(f"a0.kv{i}<{x}>" for x in "kv" for i in range(2))]
         pairs = pair_ids(task)
         clean, corrupt = torch.tensor([p.clean for p in pairs]), torch.tensor([p.corrupt for p in pairs])

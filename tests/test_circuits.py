@@ -162,7 +162,7 @@ def test_circuit_and_evaluation_read_back_equal(tmp_path: Path) -> None:
     assert Evaluation.load(tmp_path / "e.json") == found
     scores.save(tmp_path / "s.parquet")
     again = Scores.load(tmp_path / "s.parquet")
-    assert again.nodes == scores.nodes and again.provenance == scores.provenance
+    assert again.parts == scores.parts and again.provenance == scores.provenance
     assert np.array_equal(again.per_example, scores.per_example)
 
 

@@ -125,7 +125,7 @@ def test_the_smallest_faithful_size_is_found_between_the_sizes_tried(
     monkeypatch.setattr(faithfulness, "EVERY_SIZE", 2)
     halved = smallest_faithful(model, toy_task(), scores, target=0.9)
     assert every is not None and halved is not None
-    order = [scores.nodes[i] for i in scores.rank()]
+    order = [scores.parts[i] for i in scores.rank()]
 
     def value(size: int) -> float:
         chosen = Circuit(tuple(order[:size]), "neurons", "m", "t", "exact", "")

@@ -63,8 +63,8 @@ def test_exact_is_a_stated_sample_where_nodes_are_many(
     monkeypatch.setattr(pipeline, "SAMPLE", 3)
     found = run_comparison(prepare_run(demo, gender, Settings(methods=("atp", "relp"), hold_out=False)), {}, _quiet)
     assert found.exact is not None
-    names = {node.name for node in found.exact.nodes}
-    assert len(names) < len(found.scores[0].nodes)
+    names = {node.name for node in found.exact.parts}
+    assert len(names) < len(found.scores[0].parts)
     for scores in found.scores:
         assert names >= {name for name, _ in scores.top(3)}
     assert all(f"{len(names)} of" in a.sampled for a in found.agreements)

@@ -41,7 +41,7 @@ def test_score_map_holds_every_score_once(found: dict[str, Scores]) -> None:
     assert shown["1", "h2"] == pytest.approx(scores["a1.h2"])
     assert shown["0", "mlp"] == pytest.approx(scores["m0"])
     assert shown["none", "embed"] == pytest.approx(scores["embed"])
-    assert sum(value is not None for value in shown.values()) == len(scores.nodes)
+    assert sum(value is not None for value in shown.values()) == len(scores.parts)
 
 
 def test_score_map_is_centred_and_has_units(found: dict[str, Scores]) -> None:
@@ -76,7 +76,7 @@ def test_agreement_shows_every_node_at_both_scores(found: dict[str, Scores]) -> 
     points = {
         text: (x, y) for trace in figure.data[1:] for text, x, y in zip(trace.text, trace.x, trace.y, strict=True)
     }
-    assert points.keys() == {node.name for node in found["exact"].nodes}
+    assert points.keys() == {node.name for node in found["exact"].parts}
     assert points["a1.h3"] == pytest.approx((found["exact"]["a1.h3"], found["relp"]["a1.h3"]))
     assert "logits" in figure.layout.xaxis.title.text and "logits" in figure.layout.yaxis.title.text
 

@@ -46,7 +46,7 @@ def attributed(folder: Path, task: str, direction: str) -> dict[str, Scores]:
 
 
 def node_scores(scores: Scores) -> dict[str, float]:
-    return {node.name: score for node, score in zip(scores.nodes, scores.mean, strict=True) if node.kind != "embed"}
+    return {node.name: score for node, score in zip(scores.parts, scores.mean, strict=True) if node.kind != "embed"}
 
 
 @pytest.mark.parametrize(

@@ -228,9 +228,9 @@ def test_ranking_table_holds_the_scores(page: str) -> None:
     for row, i in zip(rows, order, strict=True):
         m, e = scores.mean[i], scores.stderr[i]
         chosen = (
-            "always" if scores.nodes[i].kind == "embed" else "yes" if scores.nodes[i].name in record.circuit else "no"
+            "always" if scores.parts[i].kind == "embed" else "yes" if scores.parts[i].name in record.circuit else "no"
         )
-        assert row[1] == scores.nodes[i].name
+        assert row[1] == scores.parts[i].name
         assert row[4:9] == [
             score(m, digits),
             number(e, digits),
@@ -238,7 +238,7 @@ def test_ranking_table_holds_the_scores(page: str) -> None:
             score(m, digits),
             chosen,
         ]
-        assert row[9] == score(exact[scores.nodes[i].name], digits)
+        assert row[9] == score(exact[scores.parts[i].name], digits)
 
 
 def test_ranking_stops_at_fifty_and_counts_the_rest() -> None:
@@ -284,7 +284,7 @@ def test_curve_table_holds_the_points(page: str) -> None:
 
 def test_heat_map_cells_hold_every_score(page: str) -> None:
     scores = a_record().scores[0]
-    for node, mean in zip(scores.nodes, scores.mean, strict=True):
+    for node, mean in zip(scores.parts, scores.mean, strict=True):
         assert f"<title>{node.name}: {score(mean, payload(a_record())['maps'][0]['maps'][0]['digits'])} logits" in page
 
 

@@ -31,8 +31,8 @@ Place = Callable[["Node"], tuple[Key, Key]]
 
 def score_maps(scores: Scores, chosen: frozenset[str], labels: Sequence[str] = ()) -> list[dict[str, Any]]:
     """The pictures of one method: `form` is `grid` or `bars`. `chosen`: names of nodes to outline."""
-    kinds = list(dict.fromkeys(node.kind for node in scores.nodes))
-    if any(node.position is not None for node in scores.nodes):
+    kinds = list(dict.fromkeys(node.kind for node in scores.parts))
+    if any(node.position is not None for node in scores.parts):
         return [_by_position(scores, kind, chosen, labels) for kind in kinds]
     if kinds == ["neuron"]:
         return [_bars(scores)]
@@ -73,9 +73,9 @@ def _by_layer(scores: Scores, kinds: tuple[str, ...], chosen: frozenset[str]) ->
 
 def _by_position(scores: Scores, kind: str, chosen: frozenset[str], labels: Sequence[str]) -> dict[str, Any]:
     """Rows are components of one kind; columns are positions in the order of the scores."""
-    order = {p: i for i, p in enumerate(dict.fromkeys(node.position for node in scores.nodes))}
+    order = {p: i for i, p in enumerate(dict.fromkeys(node.position for node in scores.parts))}
     positions = list(order)
-    units = {node.unit for node in scores.nodes if node.kind == kind} != {None}
+    units = {node.unit for node in scores.parts if node.kind == kind} != {None}
 
     def place(node: Node) -> tuple[Key, Key]:
         return (node.layer or 0, node.unit or 0), (order[node.position],)
@@ -97,7 +97,7 @@ def _position(position: int | str | None, labels: Sequence[str]) -> str:
 def _grid(scores: Scores, kinds: tuple[str, ...], place: Place, chosen: frozenset[str]) -> dict[str, Any]:
     """The cells of some kinds, and the row and column keys in order, the weakest left out where there are too many."""
     cells = {
-        place(node): (node, float(m)) for node, m in zip(scores.nodes, scores.mean, strict=True) if node.kind in kinds
+        place(node): (node, float(m)) for node, m in zip(scores.parts, scores.mean, strict=True) if node.kind in kinds
     }
     rows, row_note = _strongest({at[0] for at in cells}, cells, 0, MOST_ROWS, "rows")
     columns, column_note = _strongest({at[1] for at in cells}, cells, 1, MOST_COLUMNS, "positions")
@@ -153,7 +153,7 @@ def _named(
 def _bars(scores: Scores) -> dict[str, Any]:
     means = scores.mean
     found: list[dict[str, Any]] = [
-        {"name": scores.nodes[i].name, "score": float(means[i])} for i in scores.rank()[:MOST_BARS]
+        {"name": scores.parts[i].name, "score": float(means[i])} for i in scores.rank()[:MOST_BARS]
     ]
     sizes = [abs(bar["score"]) for bar in found]
     return {
@@ -163,5 +163,5 @@ def _bars(scores: Scores) -> dict[str, Any]:
         "limit": max(sizes, default=0.0),
         "digits": decimals(sizes),
         "unit": scores.provenance.unit,
-        "note": f"The {len(found)} of {len(scores.nodes):,} neurons with the largest scores.",
+        "note": f"The {len(found)} of {len(scores.parts):,} neurons with the largest scores.",
     }

@@ -118,13 +118,13 @@ def _pair(bounds: tuple[float, float] | None) -> list[float] | None:
 def _scatters(record: Record) -> list[dict[str, Any]]:
     if record.exact is None:
         return []
-    exact = {n.name: float(m) for n, m in zip(record.exact.nodes, record.exact.mean, strict=True)}
-    drawn = [s for s in record.scores if not s.provenance.exact and any(n.name in exact for n in s.nodes)]
+    exact = {n.name: float(m) for n, m in zip(record.exact.parts, record.exact.mean, strict=True)}
+    drawn = [s for s in record.scores if not s.provenance.exact and any(n.name in exact for n in s.parts)]
     return [{**_scatter(s, exact), "small": len(drawn) > 2} for s in drawn]
 
 
 def _scatter(scores: Scores, exact: Mapping[str, float]) -> dict[str, Any]:
-    both = zip(scores.nodes, scores.mean, strict=True)
+    both = zip(scores.parts, scores.mean, strict=True)
     points: list[dict[str, Any]] = [
         {"name": n.name, "kind": kind_name(n.kind), "exact": exact[n.name], "score": float(m)}
         for n, m in both
@@ -172,7 +172,7 @@ def _maps(record: Record) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
         {
             "method": s.provenance.method,
-            "n": len(s.nodes),
+            "n": len(s.parts),
             "maps": score_maps(s, _chosen(record), record.position_labels),
         }
         for s in _all_scores(record)
@@ -214,13 +214,13 @@ def _ranking(record: Record) -> dict[str, Any] | None:
         # The embedding, often far larger, would take digits from all others.
         "digits": decimals([r["score"] for r in rows if r["name"] != "embed"] or [r["score"] for r in rows]),
         "rows": rows,
-        "left": len(first.nodes) - len(rows),
+        "left": len(first.parts) - len(rows),
         "has_exact": record.exact is not None,
     }
 
 
 def _means(scores: Scores) -> dict[str, float]:
-    return {node.name: float(m) for node, m in zip(scores.nodes, scores.mean, strict=True)}
+    return {node.name: float(m) for node, m in zip(scores.parts, scores.mean, strict=True)}
 
 
 def _ranked(scores: Scores) -> list[dict[str, Any]]:
@@ -228,7 +228,7 @@ def _ranked(scores: Scores) -> list[dict[str, Any]]:
     means, errors, importances = scores.mean, scores.stderr, scores.importance
     rows = []
     for place, i in enumerate(scores.rank()[:MOST_RANKED], 1):
-        node, mean, error = scores.nodes[i], float(means[i]), float(errors[i])
+        node, mean, error = scores.parts[i], float(means[i]), float(errors[i])
         row = {
             "place": place,
             "name": node.name,
