@@ -1,14 +1,83 @@
-"""From scores to a circuit: the top of a ranking, by count, fraction or threshold."""
+"""From scores to a circuit: an order to take the parts in, and where to stop.
+
+The orders are in a registry: the CLI's choices, the docs table and the conformance tests come from it.
+"""
 
 from __future__ import annotations
 
+import heapq
+import math
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import takewhile
+from numbers import Integral
+from typing import Any, Final, cast
+
+import numpy as np
+
+from circuits import connect
 from circuits.circuit import ALWAYS, Circuit, CircuitError
-from interp.nodes import CIRCUIT_LEVELS
+from interp.errors import unknown
+from interp.graph import KeyValue
+from interp.nodes import CIRCUIT_LEVELS, Node
 from interp.scores import Ranking, Scores
 
+Function = Callable[[Scores, Ranking], list[int]]
 
+
+@dataclass(frozen=True)
+class Selection:
+    """An order to take parts in: `function` returns their indices in the scores, first choice first.
+
+    `levels`: the levels of circuits that it can make.
+    """
+
+    name: str
+    function: Function
+    description: str
+    source: str
+    levels: tuple[str, ...] = CIRCUIT_LEVELS
+
+
+SELECTIONS: Final[dict[str, Selection]] = {}
+
+
+def selection(
+    name: str, *, description: str, source: str, levels: tuple[str, ...] = CIRCUIT_LEVELS
+) -> Callable[[Function], Function]:
+    """Register `function` as the selection `name`."""
+
+    def register(function: Function) -> Function:
+        if name in SELECTIONS:
+            raise CircuitError(f"selection {name!r} is registered twice; give the second another name.")
+        SELECTIONS[name] = Selection(name, function, description, source, levels)
+        return function
+
+    return register
+
+
+def get_selection(name: str) -> Selection:
+    """The selection of this name. Raises: CircuitError with the near names."""
+    if name not in SELECTIONS:
+        raise CircuitError(unknown("selection", name, SELECTIONS))
+    return SELECTIONS[name]
+
+
+def selections() -> Any:
+    """A table of all selections: name, description, levels, source."""
+    import pandas as pd
+
+    rows = [(s.name, s.description, ", ".join(s.levels), s.source) for s in SELECTIONS.values()]
+    return pd.DataFrame(rows, columns=["name", "description", "levels", "source"])
+
+
+# ---------------------------------------------------------------- orders
+
+
+@selection("top", description="the most important first, each by itself", source="Syed 2023, EAP")
 def ranked(scores: Scores, ranking: Ranking = "absolute") -> list[int]:
-    """Indices of the nodes that a circuit may list, most important first.
+    """Indices of the parts that a circuit may list, most important first: edges, or nodes without the embedding.
 
     Raises: CircuitError for levels or positions that are maps.
     """
@@ -22,6 +91,39 @@ def ranked(scores: Scores, ranking: Ranking = "absolute") -> list[int]:
     return [int(i) for i in scores.rank(ranking) if scores.parts[i].kind not in ALWAYS]
 
 
+@selection(
+    "greedy",
+    description="from the logits backwards, each time the most important edge into a node that is already in",
+    source="Hanna 2024, EAP-IG",
+    levels=("edges",),
+)
+def greedy(scores: Scores, ranking: Ranking = "absolute") -> list[int]:
+    """Indices of the edges in the order that a search from the logits takes them (Hanna 2024).
+
+    With an edge its sender is in, and then every edge into the sender can be taken: into q, k and v of a head, also
+    where other heads share its K/V reader. Edges from which the logits cannot be reached are never taken.
+    """
+    order, edges = ranked(scores, ranking), scores.edges
+    group = connect.group_size(edges)
+    # Edges stand in the heap by their place in the ranking, so its sign and its ties are those of `ranked`.
+    into: dict[Node, list[int]] = defaultdict(list)
+    for place, i in enumerate(order):
+        for owner in connect.owners(edges[i].receiver, group):
+            into[owner].append(place)
+    heap, taken = into.pop(connect.LOGITS, []), dict[int, None]()
+    while heap:
+        place = heapq.heappop(heap)
+        if place in taken:
+            continue  # a shared reader is offered once by each of its heads
+        taken[place] = None
+        for offered in into.pop(edges[order[place]].sender, []):
+            heapq.heappush(heap, offered)
+    return [order[place] for place in taken]
+
+
+# ---------------------------------------------------------------- circuits
+
+
 def discover(
     scores: Scores,
     *,
@@ -29,33 +131,72 @@ def discover(
     fraction: float | None = None,
     threshold: float | None = None,
     ranking: Ranking = "absolute",
+    algorithm: str = "top",
+    prune: bool = False,
 ) -> Circuit:
-    """The most important nodes: the first `n`, a `fraction` of all (rounded up), or those of importance >= `threshold`.
+    """The first `n` parts, a `fraction` of all (rounded up), or those before the first of importance < `threshold`.
 
-    ranking: `absolute` by size, `signed` by importance (nodes that work against the answer come last). The embedding
-    is in every circuit and is not counted.
+    ranking: `absolute` by size, `signed` by importance (parts that work against the answer come last). algorithm: the
+    order to take them in (`selections()` lists them). prune: of the edges taken, keep those on a path from an embedding
+    to the logits; there may then be fewer than asked for. In a circuit of nodes the embedding is always in and never
+    counted; among edges nothing is.
 
-    Raises: CircuitError for none or several of n, fraction, threshold, or one out of range.
+    Raises: CircuitError for none or several of n, fraction, threshold, one out of range, or an algorithm of other levels.
     """
-    order = ranked(scores, ranking)
+    available, level = len(ranked(scores, ranking)), scores.provenance.level
+    chosen = get_selection(algorithm)
+    if level not in chosen.levels:
+        raise CircuitError(
+            f"selection {algorithm!r} works at level {', '.join(chosen.levels)}; the scores are {level}."
+        )
     given = {k: v for k, v in (("n", n), ("fraction", fraction), ("threshold", threshold)) if v is not None}
     if len(given) != 1:
         raise CircuitError(f"give one of n, fraction and threshold; given {given or 'none'}.")
-    if n is not None and not 1 <= n <= len(order):
-        raise CircuitError(f"n={n}: expected 1 to {len(order)}, the nodes of level {scores.provenance.level!r}.")
+    order = chosen.function(scores, ranking)
+    if threshold is not None:
+        keep = _reaching(scores, order, ranking, threshold)
+    else:
+        keep = order[: _count(n, fraction, available, len(order), level)]
+    how = ", ".join(f"{k}={v:g}" for k, v in given.items()) + f", {ranking} ranking"
+    return _circuit(scores, keep, how + ("" if algorithm == "top" else f", {algorithm}"), prune)
+
+
+def _count(n: int | None, fraction: float | None, available: int, reached: int, level: str) -> int:
+    """How many parts are asked for. Raises: CircuitError where that is no number of parts."""
+    if n is not None and not isinstance(n, Integral):
+        raise CircuitError(f"n={n!r}: expected a whole number; use fraction=... for a share of all.")
     if fraction is not None and not 0 < fraction <= 1:
         raise CircuitError(f"fraction={fraction}: expected more than 0 and at most 1.")
-    if threshold is not None:
-        sizes = scores.importance if ranking == "signed" else abs(scores.importance)
-        keep = [i for i in order if sizes[i] >= threshold]
-    else:
-        keep = order[: n if n is not None else -int(-(fraction or 0) * len(order) // 1)]
+    # The product is rounded first: 0.07 * 100 is a little more than 7 in floating point.
+    wanted = n if n is not None else max(1, math.ceil(round((fraction or 0) * available, 9)))
+    what = "edges" if level == "edges" else f"nodes of level {level!r}"
+    if not 1 <= wanted <= available:
+        raise CircuitError(f"n={n}: expected 1 to {available}, the {what}.")
+    if wanted > reached:
+        raise CircuitError(f"{wanted} {what} asked for, but this selection reaches only {reached} of {available}.")
+    return wanted
+
+
+def _reaching(scores: Scores, order: list[int], ranking: Ranking, threshold: float) -> list[int]:
+    """The parts before the first whose importance is below the threshold. Raises: CircuitError where there are none."""
+    sizes = scores.importance if ranking == "signed" else np.abs(scores.importance)
+    keep = list(takewhile(lambda i: sizes[i] >= threshold, order))
     if not keep:
-        raise CircuitError(
-            f"threshold={threshold}: no node reaches it; the largest importance is {max(abs(scores.importance)):.4g}."
-        )
+        found = f"the first, {scores.parts[order[0]].name}, has {sizes[order[0]]:.4g}" if order else "there are none"
+        raise CircuitError(f"threshold={threshold}: no part reaches it; {found}. Give a lower threshold, or n.")
+    return keep
+
+
+def _circuit(scores: Scores, keep: list[int], how: str, prune: bool) -> Circuit:
+    """The circuit of these parts, with what its scores say about themselves."""
     p = scores.provenance
-    how = ", ".join(f"{k}={v:g}" for k, v in given.items())
-    return Circuit(
-        tuple(scores.parts[i] for i in keep), p.level, p.model, p.task, p.method, f"{how}, {ranking} ranking", p.pairs
-    )
+    if p.level != "edges":
+        if prune:
+            raise CircuitError(f"prune=True keeps edges that lie on a path; the scores are of level {p.level!r}.")
+        return Circuit(tuple(scores.parts[i] for i in keep), p.level, p.model, p.task, p.method, how, p.pairs)
+    edges = tuple(scores.edges[i] for i in keep)
+    if prune:
+        kept = connect.on_paths(edges, connect.group_size(scores.edges))
+        how, edges = how + connect.pruned_text(len(kept), len(edges)), kept
+    kv = cast(KeyValue, p.kv)  # `Circuit` checks it
+    return Circuit(edges, p.level, p.model, p.task, p.method, how, p.pairs, kv, p.split_positions)
