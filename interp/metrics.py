@@ -1,11 +1,13 @@
 """From logits to one number per example, with its unit and direction.
 
-Every metric reads the logits at the last real token of the prompt, [batch d_vocab]. `toward` says what a metric
-measures the nearness of, and so which sign means important (`importance_sign`):
+A metric reads the logits at the last real token of the prompt, [batch d_vocab], or at every position,
+[batch pos d_vocab]. `toward` says what a metric measures the nearness of, and so which sign means important
+(`importance_sign`):
 
 * `clean`: how well the clean answer is given; patching an important node with the clean value raises it.
-* `source`, `base`: a distance to the other run, or to the run that is patched; an important node lowers the first
-  and raises the second, in either direction.
+* `source`, `base`: nearness to the other run, or to the run that is patched. In either direction an important node
+  brings the output nearer the first and away from the second. A distance falls as it comes nearer
+  (`higher_is_better=False`), a projection rises.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from interp.errors import MetricError, unknown
 from interp.tasks.task import TokenPair
 
 Direction = Literal["denoise", "noise"]
+POSITIONS: Final = ("last", "all")
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Targets:
     """What a batch is measured against.
 
     `answers`, `wrong` [batch d_vocab]: 1 / size on the tokens of the set, 0 elsewhere. `source`, `base`: logits of
-    the two runs at the position read [batch d_vocab], without gradient.
+    the two runs where the metric reads them, [batch d_vocab] or [batch pos d_vocab], without gradient.
     """
 
     answers: Tensor
@@ -39,9 +42,12 @@ class Targets:
 
 @dataclass(frozen=True)
 class Metric:
-    """A named function `(logits [batch d_vocab], targets) -> [batch]` of the logits at the last real token.
+    """A named function `(logits, targets) -> [batch]`, and what its value means.
 
-    `normalised`: scores are divided by mean(clean) - mean(corrupt), so that 0 is the corrupt run and 1 the clean one.
+    `positions`: the function gets the logits at the `last` real token [batch d_vocab], or at `all` of them
+    [batch pos d_vocab]. `normalised`: scores are divided by mean(clean) - mean(corrupt), so that 0 is the corrupt run and
+    1 the clean one. `from_base`: a metric toward the source run that is measured from the base run, so its targets hold
+    both.
     """
 
     name: str
@@ -51,9 +57,24 @@ class Metric:
     higher_is_better: bool = True
     toward: Literal["clean", "source", "base"] = "clean"
     normalised: bool = False
+    positions: Literal["last", "all"] = "last"
+    from_base: bool = False
+
+    def __post_init__(self) -> None:
+        if self.positions not in POSITIONS:
+            raise MetricError(unknown(f"positions of metric {self.name!r}", self.positions, POSITIONS))
 
     def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
-        """The value per example, in float32 or better. Raises: MetricError where it is not finite or misshapen."""
+        """The value per example, in float32 or better.
+
+        Raises: MetricError where it is not finite or misshapen, or where the logits are those of other positions.
+        """
+        expected = 2 if self.positions == "last" else 3
+        if logits.ndim != expected:
+            raise MetricError(
+                f"metric {self.name!r} was given logits of shape {tuple(logits.shape)}; it reads the "
+                f"{self.positions} position{'s' if expected == 3 else ''}: expected [batch{', pos' * (expected == 3)}, d_vocab]."
+            )
         value = self.function(logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits, targets)
         if value.shape != logits.shape[:1]:
             raise MetricError(
@@ -67,9 +88,10 @@ class Metric:
 
     def importance_sign(self, direction: Direction) -> int:
         """+1 where a positive score means important, -1 where a negative one does."""
-        if self.toward != "clean":
-            return -1 if self.toward == "source" else 1
-        return (1 if direction == "denoise" else -1) * (1 if self.higher_is_better else -1)
+        nearer = 1 if self.higher_is_better else -1
+        if self.toward == "clean":
+            return nearer if direction == "denoise" else -nearer
+        return nearer if self.toward == "source" else -nearer
 
 
 def _logit_diff(logits: Tensor, t: Targets) -> Tensor:
@@ -94,6 +116,26 @@ def _kl(logits: Tensor, reference: Tensor) -> Tensor:
 
 def _l2(logits: Tensor, reference: Tensor) -> Tensor:
     return (logits - reference.to(logits.dtype)).square().sum(-1)
+
+
+def _largest_change(logits: Tensor, t: Targets) -> Tensor:
+    """max over pos >= 1 and outputs of |logits - base|; position 0 (BOS) has no defined output.
+
+    Raises: MetricError under a gradient: that of a maximum of sizes speaks of one output only, and of none at the base.
+    """
+    if logits.requires_grad:
+        raise MetricError("metric 'largest_change' is for exact methods only; use 'projection' for gradients.")
+    change = (logits - _reference(t.base, "base").to(logits.dtype))[:, 1:].abs().flatten(1)
+    return change.amax(-1) if change.shape[1] else change.new_zeros(len(change))
+
+
+def _projection(logits: Tensor, t: Targets) -> Tensor:
+    """sum over pos >= 1 and outputs of (logits - base) . (source - base) / |source - base|; 0 where the runs are equal."""
+    base = _reference(t.base, "base").to(logits.dtype)
+    way = (_reference(t.source, "source").to(logits.dtype) - base)[:, 1:].flatten(1)
+    length = way.norm(dim=-1, keepdim=True)
+    unit = torch.where(length > 0, way / length.where(length > 0, 1), 0)
+    return ((logits - base)[:, 1:].flatten(1) * unit).sum(-1)
 
 
 METRICS: Final = {
@@ -146,6 +188,24 @@ METRICS: Final = {
             "squared distance of the logits to the base run; exact and IG methods only",
             False,
             "base",
+        ),
+        Metric(
+            "largest_change",
+            _largest_change,
+            "logits",
+            "largest change of any output, at positions 1 and up, against the base run; exact methods only",
+            False,
+            "base",
+            positions="all",
+        ),
+        Metric(
+            "projection",
+            _projection,
+            "logits",
+            "how far the outputs, at positions 1 and up, have moved along the line from the base to the source run",
+            toward="source",
+            positions="all",
+            from_base=True,
         ),
     )
 }
