@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from circuits.report.finding import metric_name
 from circuits.report.numbers import MISSING, decimals, number
+from circuits.report.words import metric_name
 
 if TYPE_CHECKING:
     from circuits.record import Prompt
@@ -44,10 +44,15 @@ def direction_line(first: Provenance | None) -> str:
     """Direction and sign in one line."""
     if first is None:
         return ""
+    edges = first.level == "edges"
     head = _DIRECTIONS.get(first.direction, f"Direction {first.direction}")
     if first.ablation != "counterfactual":
-        head = f"Each activation of the clean run is replaced in turn by {first.ablation} ablation (direction {first.direction})"
-    return f"{head}; a {'positive' if first.importance_sign > 0 else 'negative'} score means that the component is important."
+        each = "What each edge carries in the clean run" if edges else "Each activation of the clean run"
+        head = f"{each} is replaced in turn by {first.ablation} ablation (direction {first.direction})"
+    elif edges:
+        head = f"{head}; an edge is patched by changing what its sender wrote for its receiver alone"
+    sign = "positive" if first.importance_sign > 0 else "negative"
+    return f"{head}; a {sign} score means that the {'edge' if edges else 'component'} is important."
 
 
 def conventions(provenance: Provenance) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def heat_map(data: dict[str, Any]) -> Markup:
         parts.append(label(left - 8, top + (i + 0.5) * cell_h + 4, name, "end"))
         parts += [_cell(data, i, j, (left + j * cell_w, top + i * cell_h, cell_w, cell_h)) for j in range(len(columns))]
     bottom = top + len(rows) * cell_h
-    parts.append(_colour_bar(left, bottom + 16, data["limit"], data["unit"]))
+    parts.append(_colour_bar(left, bottom + 16, data["limit"], data["unit"], data["signed"]))
     tail = svg.width_of(columns[-1:]) * 0.75 if turn == 45 else 0
     width = max(left + len(columns) * cell_w + tail + 8, left + 260 + svg.width_of([data["unit"]]))
     return svg.drawing(width, bottom + 62, f"Heat-map: {data['title']}", *parts)
@@ -46,16 +46,17 @@ def heat_map(data: dict[str, Any]) -> Markup:
 def _cell(data: dict[str, Any], i: int, j: int, box: tuple[float, float, float, float]) -> Markup:
     value, (x, y, w, h) = data["values"][i][j], box
     inside: dict[str, str | float] = {"x": x + 0.5, "y": y + 0.5, "width": w - 1, "height": h - 1}
+    signed, write = data["signed"], score if data["signed"] else number
     if value is None:
-        return element("rect", {**inside, "class": "none"}, element("title", {}, "not scored"))
+        return element("rect", {**inside, "class": "none"}, element("title", {}, "not scored" if signed else "no edge"))
     sign, opacity = svg.strength(value, data["limit"])
     inside["class"] = f"cell {sign} in" if data["marked"][i][j] else f"cell {sign}"
-    where = ", in the circuit" if data["marked"][i][j] else ""
-    title = element("title", {}, f"{data['names'][i][j]}: {score(value, data['digits'])} {data['unit']}{where}")
+    where = ", in the circuit" if data["marked"][i][j] and signed else ""
+    title = element("title", {}, f"{data['names'][i][j]}: {write(value, data['digits'])} {data['unit']}{where}")
     parts = [element("rect", {**inside, "fill-opacity": opacity}, title)]
     if data["numbers"]:
-        parts.append(label(x + w / 2, y + h / 2 + 4, score(value, data["digits"]), "middle on-cell value"))
-    else:
+        parts.append(label(x + w / 2, y + h / 2 + 4, write(value, data["digits"]), "middle on-cell value"))
+    elif signed:
         # The sign is not told by colour alone: strong cells carry it.
         parts.append(
             label(
@@ -65,11 +66,12 @@ def _cell(data: dict[str, Any], i: int, j: int, box: tuple[float, float, float, 
     return element("g", {}, *parts)
 
 
-def _colour_bar(x: float, y: float, limit: float, unit: str) -> Markup:
+def _colour_bar(x: float, y: float, limit: float, unit: str, signed: bool) -> Markup:
     steps, width = 40, 200
+    low = -1 if signed else 0
     parts = []
     for i in range(steps):
-        sign, opacity = svg.strength((2 * (i + 0.5) / steps - 1), 1)
+        sign, opacity = svg.strength(low + (1 - low) * (i + 0.5) / steps, 1)
         box: dict[str, str | float] = {
             "x": x + i * width / steps,
             "y": y,
@@ -79,7 +81,7 @@ def _colour_bar(x: float, y: float, limit: float, unit: str) -> Markup:
         }
         parts.append(element("rect", {**box, "class": sign, "fill-opacity": opacity}))
     parts.append(element("rect", {"x": x, "y": y, "width": float(width), "height": 12.0, "class": "frame"}))
-    texts = ((0, score(-limit)), (0.5, "0"), (1, score(limit)))
+    texts = ((0, score(-limit)), (0.5, "0"), (1, score(limit))) if signed else ((0, "0"), (1, number(limit)))
     parts += [label(x + share * width, y + 27, text, "middle") for share, text in texts]
     return element("g", {}, *parts, label(x + width + 12, y + 11, unit, "name"))
 
@@ -136,7 +138,7 @@ def curve(data: dict[str, Any]) -> Markup:
     x, y = Scale(sizes[0], sizes[-1], 78, 640, log), Scale(low, high, 300, 20)
     x_ticks = [(float(s), count(s)) for s in _spaced(sizes, x)]
     y_ticks = [(t, percent(t)) for t in svg.ticks(low, high)]
-    names = ("nodes in the circuit" + (" (logarithmic)" if log else ""), f"share of the {data['metric']}")
+    names = (f"{data['parts']} in the circuit" + (" (logarithmic)" if log else ""), f"share of the {data['metric']}")
     parts = [svg.axes(x, y, x_ticks, y_ticks, names)]
     parts += [line(x.start, y(at), x.end, y(at), "reference") for at in (0.0, 1.0) if y.holds(at)]
     if data["size"] is not None and x.holds(data["size"]):
@@ -146,8 +148,8 @@ def curve(data: dict[str, Any]) -> Markup:
         ]
     parts += _band(points, "random_low", "random_high", x, y, "random-band")
     parts += _band(points, "low", "high", x, y, "interval-band")
-    parts += _series(points, "random_median", x, y, "random-line", "median of the random circuits")
-    parts += _series(points, "faithfulness", x, y, "own-line", "circuit")
+    parts += _series(data, "random_median", x, y, "random-line", "median of the random circuits")
+    parts += _series(data, "faithfulness", x, y, "own-line", "circuit")
     return svg.drawing(660, 352, "Faithfulness over circuit size", *parts)
 
 
@@ -174,11 +176,11 @@ def _band(points: list[dict[str, Any]], low: str, high: str, x: Scale, y: Scale,
     return [path(outline, kind, closed=True)]
 
 
-def _series(points: list[dict[str, Any]], key: str, x: Scale, y: Scale, kind: str, name: str) -> list[Markup]:
-    known = [p for p in points if p[key] is not None]
+def _series(data: dict[str, Any], key: str, x: Scale, y: Scale, kind: str, name: str) -> list[Markup]:
+    known = [p for p in data["points"] if p[key] is not None]
     parts = [path([(x(p["size"]), _inside(p[key], y)) for p in known], kind)] if len(known) > 1 else []
     for p in known:
-        title = element("title", {}, f"{name}, {count(p['size'])} nodes: {percent(p[key])}")
+        title = element("title", {}, f"{name}, {count(p['size'])} {data['parts']}: {percent(p[key])}")
         shape: dict[str, str | float] = {"cx": x(p["size"]), "cy": _inside(p[key], y), "r": 3.5, "class": f"{kind}-dot"}
         parts.append(element("circle", shape, title))
     return parts

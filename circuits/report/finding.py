@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from circuits.report.numbers import count, count_word, number, percent, percent_interval
 from circuits.report.text import visible
+from circuits.report.words import edges_of_kind, kind_name, metric_name, of_edges, words
 
 if TYPE_CHECKING:
     from circuits.circuit import Circuit
@@ -15,46 +16,13 @@ if TYPE_CHECKING:
 
 POOR: Final = 0.7
 CHANCE: Final = 0.05
-_LEVELS: Final = {"heads": "heads and MLPs", "blocks": "attention outputs and MLPs", "neurons": "neurons"}
-_METRICS: Final = {
-    "logit_diff": "logit difference",
-    "normalized_logit_diff": "normalised logit difference",
-    "log_prob": "log-probability of the answer",
-    "cross_entropy": "cross-entropy of the answer",
+_LEVELS: Final = {
+    "heads": "heads and MLPs",
+    "blocks": "attention outputs and MLPs",
+    "neurons": "neurons",
+    "edges": "edges",
 }
-_KINDS: Final = {
-    "head": "heads",
-    "mlp": "MLPs",
-    "attn_out": "attention outputs",
-    "neuron": "neurons",
-    "q": "queries",
-    "k": "keys",
-    "v": "values",
-    "embed": "embedding",
-    "resid_pre": "residual stream before the block",
-    "resid_mid": "residual stream between attention and MLP",
-    "resid_post": "residual stream after the block",
-    "all": "all but the embedding",
-}
-_ONE: Final = {
-    "head": "head",
-    "mlp": "MLP",
-    "attn_out": "attention output",
-    "neuron": "neuron",
-    "q": "query",
-    "k": "key",
-    "v": "value",
-}
-
-
-def kind_name(kind: str, one: bool = False) -> str:
-    """A kind of node in words; `one` node of it."""
-    return _ONE[kind] if one and kind in _ONE else _KINDS.get(kind, kind)
-
-
-def metric_name(metric: str) -> str:
-    """A metric in words."""
-    return _METRICS.get(metric, metric)
+MOST_POOR: Final = 3
 
 
 def finding(record: Record) -> str:
@@ -128,7 +96,7 @@ def _agreement(record: Record) -> str:
     own = [a for a in record.agreements if a.method == chosen.method]
     if not own:
         return f"how well {chosen.method} agrees with exact patching was not measured in this run"
-    return _agrees(own[0])
+    return _edges_agree(own[0], len(record.scores[0].parts)) if of_edges(record) else _agrees(own[0])
 
 
 def _agrees(own: Agreement) -> str:
@@ -144,6 +112,34 @@ def _agrees(own: Agreement) -> str:
     return f"{text}, but poorly for {_listed(poor)}" if poor else text
 
 
+def _edges_agree(own: Agreement, total: int) -> str:
+    """Agreement over edges: all of them together, and the worst kinds where those agree poorly; kinds are too many to list."""
+    over = _over_all(own)
+    if not over:
+        n = max((row.n for row in own.rows), default=0)
+        return f"there are too few edges ({n}) to quote a correlation of {own.method} with exact patching: look at the points"
+    row = over[0]
+    of = f" of {count(total)}" if row.n < total else ""
+    value = f"r = {number(row.pearson, 2)}{_bounds(row)} over {count(row.n)}{of} edges{_ranks(row)}"
+    if (row.pearson or 0.0) < POOR:
+        return f"{own.method} agrees poorly with exact patching: {value}"
+    return f"{own.method} agrees with exact patching with {value}{_poor_kinds(own)}"
+
+
+def _poor_kinds(own: Agreement) -> str:
+    quotable = [row for row in own.rows if row.kind != "all" and row.headline and row.pearson is not None]
+    poor = sorted((row for row in quotable if (row.pearson or 0.0) < POOR), key=lambda row: row.pearson or 0.0)
+    if not poor:
+        return ""
+    shown = [
+        f"r = {number(row.pearson, 2)}{_bounds(row)} over {count(row.n)} {edges_of_kind(row.kind)}"
+        for row in poor[:MOST_POOR]
+    ]
+    rest = [f"{count(len(poor) - MOST_POOR)} more of {count(len(quotable))} kinds"] if len(poor) > MOST_POOR else []
+    listed = [*shown, *rest]
+    return f", but poorly for {' and '.join([', '.join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)}"
+
+
 def _compared(record: Record) -> str:
     """The sentence of a run that compares methods and chooses no circuit: over all nodes, which hide no kind."""
     first = record.scores[0].provenance
@@ -151,11 +147,11 @@ def _compared(record: Record) -> str:
     head = f"no circuit was chosen in this run: {names} scored {count(first.n_pairs)} pairs of {first.task} ({first.direction})"
     found = [(row, a.method) for a in record.agreements for row in _over_all(a)]
     if not found:
-        return f"{head}; how well they agree with exact patching was not measured, or on too few nodes to quote"
+        return f"{head}; how well they agree with exact patching was not measured, or on too few {words(record)['many']} to quote"
     found.sort(key=lambda pair: -(pair[0].pearson or 0.0))
     shown = ", ".join(f"{method} {number(row.pearson, 2)}{_bounds(row)}{_ranks(row)}" for row, method in found)
     poor = " (all of them poor)" if (found[0][0].pearson or 0.0) < POOR else ""
-    return f"{head}; correlation with exact patching over {count(found[0][0].n)} nodes, best first: {shown}{poor}"
+    return f"{head}; correlation with exact patching over {count(found[0][0].n)} {words(record)['many']}, best first: {shown}{poor}"
 
 
 def _over_all(found: Agreement) -> list[Row]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from circuits.report.finding import kind_name
 from circuits.report.numbers import decimals
 from circuits.report.text import token
+from circuits.report.words import kind_name
 
 if TYPE_CHECKING:
     from interp.nodes import Node
@@ -40,6 +40,11 @@ def score_maps(scores: Scores, chosen: frozenset[str], labels: Sequence[str] = (
     found = [_by_layer(scores, (kind,), chosen) for kind in separate]
     rest = tuple(kind for kind in kinds if kind not in separate)
     return found + ([_by_layer(scores, rest, chosen)] if rest else [])
+
+
+def _nodes(scores: Scores) -> tuple[Node, ...]:
+    """The parts of a level of nodes; edges have maps of their own (see `circuits.report.edges`)."""
+    return cast("tuple[Node, ...]", scores.parts)
 
 
 def share_limit(maps: Iterable[dict[str, Any]], limit: float) -> None:
@@ -75,7 +80,7 @@ def _by_position(scores: Scores, kind: str, chosen: frozenset[str], labels: Sequ
     """Rows are components of one kind; columns are positions in the order of the scores."""
     order = {p: i for i, p in enumerate(dict.fromkeys(node.position for node in scores.parts))}
     positions = list(order)
-    units = {node.unit for node in scores.parts if node.kind == kind} != {None}
+    units = {node.unit for node in _nodes(scores) if node.kind == kind} != {None}
 
     def place(node: Node) -> tuple[Key, Key]:
         return (node.layer or 0, node.unit or 0), (order[node.position],)
@@ -97,7 +102,7 @@ def _position(position: int | str | None, labels: Sequence[str]) -> str:
 def _grid(scores: Scores, kinds: tuple[str, ...], place: Place, chosen: frozenset[str]) -> dict[str, Any]:
     """The cells of some kinds, and the row and column keys in order, the weakest left out where there are too many."""
     cells = {
-        place(node): (node, float(m)) for node, m in zip(scores.parts, scores.mean, strict=True) if node.kind in kinds
+        place(node): (node, float(m)) for node, m in zip(_nodes(scores), scores.mean, strict=True) if node.kind in kinds
     }
     rows, row_note = _strongest({at[0] for at in cells}, cells, 0, MOST_ROWS, "rows")
     columns, column_note = _strongest({at[1] for at in cells}, cells, 1, MOST_COLUMNS, "positions")
@@ -107,6 +112,7 @@ def _grid(scores: Scores, kinds: tuple[str, ...], place: Place, chosen: frozense
     sizes = [abs(v) for node, v in cells.values() if node.kind != "embed"] or [abs(v) for _, v in cells.values()]
     return {
         "form": "grid",
+        "signed": True,
         "rows": rows,
         "columns": columns,
         "values": values,

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from circuits.report import figures, numbers, svg
+from circuits.report import figures, graph, numbers, svg
 from circuits.report.text import token, visible
 
 
@@ -47,6 +47,8 @@ def _environment() -> Environment:
         scatter=figures.scatter,
         curve=figures.curve,
         legend_mark=figures.legend_mark,
+        circuit_graph=graph.drawing,
+        edge_sample=graph.edge_sample,
     )
     made.globals["percent_interval"] = numbers.percent_interval
     return made

@@ -8,10 +8,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.context import conventions, direction_line, manifest_tree, prompt_pair
+from circuits.report.edges import edge_maps, graph
 from circuits.report.faithfulness import faithfulness
-from circuits.report.finding import finding, kind_name, metric_name
+from circuits.report.finding import finding
 from circuits.report.maps import score_maps, share_limit
 from circuits.report.numbers import count, decimals, percent
+from circuits.report.words import counted, kind_name, metric_name, of_edges, words
 
 if TYPE_CHECKING:
     from circuits.record import Record
@@ -30,13 +32,17 @@ def payload(record: Record) -> dict[str, Any]:
         "finding": finding(record),
         "title": _title(record),
         "facts": _facts(record),
+        "words": words(record),
+        "of_edges": of_edges(record),
+        "graph": graph(record),
         "agreement": [_agreement(a) for a in record.agreements],
         "samples": _samples(record.agreements),
         "scatters": _scatters(record),
         "maps": _maps(record),
+        "unmapped": _unmapped(record),
         "position_maps": _position_maps(record),
         "ranking": _ranking(record),
-        "faithfulness": faithfulness(record.evaluation),
+        "faithfulness": faithfulness(record.evaluation, counted(record)),
         "circuit": None if record.circuit is None else [n.name for n in record.circuit],
         "prompts": [prompt_pair(p, i) for i, p in enumerate(record.prompts[:MOST_PROMPTS])],
         "prompts_left": max(0, len(record.prompts) - MOST_PROMPTS),
@@ -82,7 +88,10 @@ def _facts(record: Record) -> list[dict[str, str]]:
             ", held out" if record.evaluation.held_out else ", the same"
         )
     if circuit:
-        facts |= {"circuit": f"{count(len(circuit))} nodes", "selection": circuit.selection}
+        size = f"{count(len(circuit))} {counted(record)}"
+        if circuit.level == "edges":
+            size += f", between {count(len(circuit.nodes))} nodes"
+        facts |= {"circuit": size, "selection": circuit.selection}
     for name in dict.fromkeys(("clean", "corrupt", *record.accuracy)):
         facts[f"accuracy on {name} prompts"] = (
             percent(record.accuracy[name]) if name in record.accuracy else "not measured in this run"
@@ -94,7 +103,8 @@ def _facts(record: Record) -> list[dict[str, str]]:
 
 
 def _agreement(found: Agreement) -> dict[str, Any]:
-    rows = [_agreement_row(row) for row in sorted(found.rows, key=lambda row: row.kind == "embed")]
+    edges = any("->" in row.kind for row in found.rows)
+    rows = [_agreement_row(row, edges) for row in sorted(found.rows, key=lambda row: row.kind == "embed")]
     return {"method": found.method, "n_pairs": found.n_pairs, "sampled": found.sampled, "rows": rows}
 
 
@@ -106,9 +116,10 @@ def _samples(agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
     return [{"n_pairs": n, "sampled": sampled, "methods": methods} for (n, sampled), methods in found.items()]
 
 
-def _agreement_row(row: Row) -> dict[str, Any]:
+def _agreement_row(row: Row, edges: bool) -> dict[str, Any]:
     intervals = {"pearson_ci": _pair(row.pearson_ci), "spearman_ci": _pair(row.spearman_ci)}
-    return {**asdict(row), **intervals, "kind": kind_name(row.kind), "few": not row.headline}
+    kind = "all edges" if edges and row.kind == "all" else kind_name(row.kind)
+    return {**asdict(row), **intervals, "kind": kind, "few": not row.headline}
 
 
 def _pair(bounds: tuple[float, float] | None) -> list[float] | None:
@@ -126,7 +137,7 @@ def _scatters(record: Record) -> list[dict[str, Any]]:
 def _scatter(scores: Scores, exact: Mapping[str, float]) -> dict[str, Any]:
     both = zip(scores.parts, scores.mean, strict=True)
     points: list[dict[str, Any]] = [
-        {"name": n.name, "kind": kind_name(n.kind), "exact": exact[n.name], "score": float(m)}
+        {"name": n.name, "kind": _scatter_kind(n.kind), "exact": exact[n.name], "score": float(m)}
         for n, m in both
         if n.name in exact
     ]
@@ -142,6 +153,12 @@ def _scatter(scores: Scores, exact: Mapping[str, float]) -> dict[str, Any]:
         "outside": outside[:MOST_OUTSIDE],
         "outside_left": max(0, len(outside) - MOST_OUTSIDE),
     }
+
+
+def _scatter_kind(kind: str) -> str:
+    """Edges are told apart by what reads them: pairs of kinds would be more than there are marks."""
+    _, arrow, receiver = kind.partition("->")
+    return f"into {kind_name(receiver)}" if arrow else kind_name(kind)
 
 
 def _range(points: list[dict[str, Any]]) -> tuple[float, float]:
@@ -169,21 +186,31 @@ def _chosen(record: Record) -> frozenset[str]:
 
 
 def _maps(record: Record) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = [
-        {
-            "method": s.provenance.method,
-            "n": len(s.parts),
-            "maps": score_maps(s, _chosen(record), record.position_labels),
-        }
-        for s in _all_scores(record)
-    ]
+    chosen, mapped = _chosen(record), [s for s in _all_scores(record) if not _is_sample(s, record)]
+    found: list[dict[str, Any]] = []
+    for i, s in enumerate(mapped):
+        edges = s.provenance.level == "edges"
+        maps = edge_maps(s, chosen, fine=i == 0) if edges else score_maps(s, chosen, record.position_labels)
+        found.append({"method": s.provenance.method, "n": len(s.parts), "maps": maps})
     # The scale is that of the exact scores, or of the method that comes first.
-    leading = next((g["maps"] for g, s in zip(found, _all_scores(record), strict=True) if s.provenance.exact), None)
+    leading = next((g["maps"] for g, s in zip(found, mapped, strict=True) if s.provenance.exact), None)
     leading = leading or (found[0]["maps"] if found else [])
     limit = max((m["limit"] for m in leading if m["form"] == "grid"), default=0.0)
     for group in found:
         share_limit(group["maps"], limit)
     return found
+
+
+def _is_sample(scores: Scores, record: Record) -> bool:
+    """Whether these are exact scores of some edges only, whose sums would not be those of all."""
+    own = scores.provenance
+    return own.level == "edges" and own.exact and any(len(s.parts) > len(scores.parts) for s in record.scores)
+
+
+def _unmapped(record: Record) -> list[dict[str, Any]]:
+    """The methods without a map."""
+    left = [s for s in _all_scores(record) if _is_sample(s, record)]
+    return [{"method": s.provenance.method, "n": len(s.parts)} for s in left]
 
 
 def _position_maps(record: Record) -> list[dict[str, Any]]:

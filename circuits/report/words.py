@@ -1,0 +1,84 @@
+"""What things are called: kinds of nodes and edges, metrics, and whether a run is about nodes or edges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from circuits.record import Record
+
+_METRICS: Final = {
+    "logit_diff": "logit difference",
+    "normalized_logit_diff": "normalised logit difference",
+    "log_prob": "log-probability of the answer",
+    "cross_entropy": "cross-entropy of the answer",
+}
+_KINDS: Final = {
+    "head": "heads",
+    "mlp": "MLPs",
+    "attn_out": "attention outputs",
+    "neuron": "neurons",
+    "q": "queries",
+    "k": "keys",
+    "v": "values",
+    "embed": "embedding",
+    "pos_embed": "position embedding",
+    "resid_pre": "residual stream before the block",
+    "resid_mid": "residual stream between attention and MLP",
+    "resid_post": "residual stream after the block",
+    "all": "all but the embedding",
+}
+_ONE: Final = {
+    "head": "head",
+    "mlp": "MLP",
+    "attn_out": "attention output",
+    "neuron": "neuron",
+    "q": "query",
+    "k": "key",
+    "v": "value",
+}
+#: Kinds of which a model has one, so that a sentence needs an article.
+_SINGLE: Final = ("embed", "pos_embed", "logits")
+_NODES: Final = {"one": "node", "many": "nodes", "component": "component", "components": "components"}
+_EDGES: Final = {"one": "edge", "many": "edges", "component": "edge", "components": "edges"}
+
+
+def of_edges(record: Record) -> bool:
+    """Whether a run scores edges."""
+    if record.scores:
+        return record.scores[0].provenance.level == "edges"
+    return record.circuit is not None and record.circuit.level == "edges"
+
+
+def counted(record: Record) -> str:
+    """What the circuit of a run counts: nodes or edges."""
+    level = record.circuit.level if record.circuit is not None else "edges" if of_edges(record) else ""
+    return "edges" if level == "edges" else "nodes"
+
+
+def words(record: Record) -> dict[str, str]:
+    """What the parts of a run are called."""
+    return _EDGES if of_edges(record) else _NODES
+
+
+def kind_name(kind: str, one: bool = False) -> str:
+    """A kind of node or edge in words (`heads`, `heads → queries`); `one` of it."""
+    sender, arrow, receiver = kind.partition("->")
+    if arrow:
+        return f"{kind_name(sender, one)} → {kind_name(receiver, one)}"
+    return _ONE[kind] if one and kind in _ONE else _KINDS.get(kind, kind)
+
+
+def edges_of_kind(kind: str) -> str:
+    """A kind of edge inside a sentence: `edges from heads to queries`."""
+    sender, _, receiver = kind.partition("->")
+    return f"edges from {_with_article(sender)} to {_with_article(receiver)}"
+
+
+def _with_article(kind: str) -> str:
+    return f"the {kind_name(kind)}" if kind in _SINGLE else kind_name(kind)
+
+
+def metric_name(metric: str) -> str:
+    """A metric in words."""
+    return _METRICS.get(metric, metric)
