@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Literal
 
-from circuits.circuit import CircuitError
-from interp.files import write_text
+from circuits.values import Saved
 
-FORMAT: Final = 1
+Counts = Literal["nodes", "edges"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +17,13 @@ class Estimate:
     value: float | None
     low: float | None
     high: float | None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "undefined"
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,12 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class Evaluation(Saved):
     """Measured on `n_pairs` pairs (`held_out`: none of them was used for the scores).
 
     faithfulness f(C) = (m(C) - m(empty)) / (m(full) - m(empty)), everything outside C ablated, m the mean over
     examples first; completeness: f of the complement (near 0 is good). `reason` says why they are undefined.
+    `n_nodes`: how many parts there are at this level; `counts` says what they are, nodes or edges.
     `random_above`: the fraction of random circuits of the circuit's size whose faithfulness is at least as near 1.
     """
 
@@ -57,40 +62,41 @@ class Evaluation:
     n_random: int
     seed: int
     reason: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        return {"format": FORMAT, **asdict(self)}
-
-    def save(self, path: str | Path) -> None:
-        """Write JSON that `load` reads back to an equal evaluation."""
-        write_text(path, json.dumps(self.to_dict(), indent=1))
-
-    @classmethod
-    def load(cls, path: str | Path) -> Evaluation:
-        """Read what `save` wrote. Raises: CircuitError for another file or format."""
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-            if data.pop("format", None) != FORMAT:
-                raise CircuitError(f"{path}: not an evaluation of format {FORMAT}.")
-            data["curve"] = tuple(
-                Point(p["size"], Estimate(**p["faithfulness"]), tuple(p["random"])) for p in data["curve"]
-            )
-            for name in ("faithfulness", "completeness"):
-                data[name] = Estimate(**data[name])
-            return cls(**data)
-        except (OSError, json.JSONDecodeError, TypeError, KeyError, AttributeError) as error:
-            raise CircuitError(f"evaluation file {str(path)!r} cannot be read: {error}.") from error
+    counts: Counts = "nodes"
 
     def __str__(self) -> str:
-        f, c = self.faithfulness, self.completeness
-        head = f"Evaluation of {self.size} of {self.n_nodes} nodes on {self.n_pairs} {'held-out ' if self.held_out else ''}pairs"
-        if f.value is None:
+        held = "held-out " if self.held_out else ""
+        head = f"Evaluation of {self.size} of {self.n_nodes} {self.counts} on {self.n_pairs} {held}pairs"
+        if self.faithfulness.value is None:
             return f"{head}: faithfulness undefined ({self.reason})"
-        return f"{head}: faithfulness {_show(f)}, completeness of the complement {_show(c)}, random circuits as good: {self.random_above}"
+        return f"{head}: faithfulness {self.faithfulness}, completeness of the complement {self.completeness}, random circuits as good: {self.random_above}"
 
 
-def _show(e: Estimate) -> str:
-    if e.value is None:
-        return "undefined"
-    return f"{e.value:.3f}" if e.low is None or e.high is None else f"{e.value:.3f} [{e.low:.3f}, {e.high:.3f}]"
+@dataclass(frozen=True)
+class Search(Saved):
+    """The smallest top of a ranking whose faithfulness is at least `target`, and at most `at_most` where given.
+
+    `size` None: none of up to `largest` parts of `n_parts`; `best`, of `best_size` parts, is then the nearest that was
+    seen to those limits. `tried`: every size that was run, with its faithfulness. `reason`: why none is defined.
+    """
+
+    target: float
+    at_most: float | None
+    size: int | None
+    faithfulness: Estimate
+    best_size: int | None
+    best: Estimate
+    largest: int
+    n_parts: int
+    counts: Counts
+    tried: tuple[Point, ...]
+    reason: str = ""
+
+    def __str__(self) -> str:
+        limits = f"f >= {self.target:g}" if self.at_most is None else f"{self.target:g} <= f <= {self.at_most:g}"
+        if self.reason:
+            return f"{limits}: undefined ({self.reason})"
+        if self.size is not None:
+            return f"{limits}: {self.size} of {self.n_parts} {self.counts}, f {self.faithfulness}"
+        share = self.largest / self.n_parts
+        return f"{limits}: none up to {self.largest} of {self.n_parts} {self.counts} ({share:.1%}); best f {self.best} at {self.best_size}"
