@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any, Final
@@ -16,8 +17,9 @@ DTYPES: Final = ("float32", "float64", "bfloat16", "float16")
 def load(x: Any, *, tokenizer: Any = None, dtype: str | None = None, device: str | None = None) -> HookedModel:
     """A `HookedModel` of `x`.
 
-    x: `"demo"` (the embedded model), a local Hugging Face folder, a hub id written `hf:ORG/NAME` (the only case that
-    may touch the network), a `PreTrainedModel` in memory, or a `HookedModel`. A `TransformerBridge` or
+    x: `"demo"` (the embedded model), a local Hugging Face folder, a folder in TransformerLens layout (see
+    `interp.checkpoints`), a hub id written `hf:ORG/NAME` (the only case that may touch the network), a `PreTrainedModel` in
+    memory, or a `HookedModel`. A `TransformerBridge` or
     `HookedTransformer` of transformer-lens is refused: the first has replaced modules of its model, the second has
     converted the weights, so neither gives the numbers of the Hugging Face model.
     dtype, device: by name, for models loaded here; default the checkpoint's dtype and the CPU.
@@ -56,16 +58,9 @@ def _from_name(name: str, tokenizer: Any, dtype: str | None, device: str | None)
         source, local = str(_folder(name)), True
     import torch
     from safetensors import SafetensorError
-    from transformers import AutoModelForCausalLM
 
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=dtype or "auto",
-            local_files_only=local,
-            use_safetensors=True,
-            trust_remote_code=False,
-        )
+        model = _read(source, local, dtype)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise LoadError(f"model {name!r} cannot be loaded: {_first_line(error)}") from error
     try:
@@ -74,6 +69,32 @@ def _from_name(name: str, tokenizer: Any, dtype: str | None, device: str | None)
         raise LoadError(f"device {device!r} cannot be used: {_first_line(error)}") from error
     folder = source if local else ""
     return HookedModel(model.eval(), tokenizer or _tokenizer(source, local), name=_short(name), folder=folder)
+
+
+def _read(source: str, local: bool, dtype: str | None) -> Any:
+    """The model of a folder or hub id, as a `PreTrainedModel`."""
+    if local and _transformer_lens_layout(Path(source)):
+        from interp.checkpoints import load_reference
+
+        return load_reference(source, dtype)
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(
+        source,
+        dtype=dtype or "auto",
+        local_files_only=local,
+        use_safetensors=True,
+        trust_remote_code=False,
+    )
+
+
+def _transformer_lens_layout(folder: Path) -> bool:
+    """Whether a configuration is in TransformerLens words: sizes by its names, no class of Hugging Face."""
+    try:
+        keys = set(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return False
+    return "d_vocab" in keys and not keys & {"model_type", "architectures"}
 
 
 def _folder(name: str) -> Path:
