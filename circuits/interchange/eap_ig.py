@@ -187,7 +187,10 @@ def load(path: str | Path) -> EapGraph:
     where = str(path)
     data = members(f"{where!r}", read_json(path), ("cfg", "nodes", "edges"))
     cfg = members(f"{where!r}: cfg", data["cfg"], ("n_layers", "n_heads", "parallel_attn_mlp", "d_model"))
-    shape = Shape(cfg["n_layers"], cfg["n_heads"], cfg["parallel_attn_mlp"], cfg["d_model"])
+    try:
+        shape = Shape(cfg["n_layers"], cfg["n_heads"], cfg["parallel_attn_mlp"], cfg["d_model"])
+    except InterchangeError as error:
+        raise InterchangeError(f"{where!r}: {error}") from error
     edges, nodes = data["edges"], data["nodes"]
     if not isinstance(edges, dict) or not isinstance(nodes, dict):
         raise InterchangeError(f"{where!r}: 'nodes' and 'edges' must be objects with an entry per name.")

@@ -73,11 +73,16 @@ def _add_edge(graph: nx.MultiDiGraph[str], edge: Edge, entry: dict[str, Any]) ->
     if parse_edge(edge.name) != edge:
         raise InterchangeError(f"edge {edge.name!r} would be read back as another one: rename its position.")
     sender, receiver, key = ends(edge)
-    for name, node in ((sender, edge.sender), (receiver, edge.receiver)):
-        kind = "head" if node.kind in ("q", "k", "v") else node.kind
-        place = {"layer": node.layer, "unit": node.unit}
-        graph.add_node(name, kind=kind, grouped=node.grouped, **{k: v for k, v in place.items() if v is not None})
+    graph.add_node(sender, **_component(edge.sender))
+    graph.add_node(receiver, **_component(edge.receiver))
     graph.add_edge(sender, receiver, key, channel=key.partition("@")[0], **entry)
+
+
+def _component(end: Node) -> dict[str, Any]:
+    """The attributes of the component that an end of an edge belongs to."""
+    kind = "head" if end.kind in ("q", "k", "v") else end.kind
+    place = {"layer": end.layer, "unit": end.unit}
+    return {"kind": kind, "grouped": end.grouped, **{k: v for k, v in place.items() if v is not None}}
 
 
 # ---------------------------------------------------------------- back
@@ -116,6 +121,7 @@ def _details(header: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _edge_parts(graph: nx.MultiDiGraph[str]) -> Iterable[tuple[Part, dict[str, Any]]]:
+    known: dict[str, dict[str, Any]] = {}
     for sender, receiver, entry in graph.edges(data=True):
         try:
             edge = parse_edge(str(entry.get("name")))
@@ -125,7 +131,13 @@ def _edge_parts(graph: nx.MultiDiGraph[str]) -> Iterable[tuple[Part, dict[str, A
             raise InterchangeError(
                 f"the edge {edge.name} lies between {sender!r} and {receiver!r}; expected its own ends."
             )
+        known |= {sender: _component(edge.sender), receiver: _component(edge.receiver)}
         yield edge, {k: v for k, v in entry.items() if k != "channel"}
+    for name, given in graph.nodes(data=True):
+        if given != known.get(name):
+            raise InterchangeError(
+                f"node {name!r} has the attributes {given}; expected {known.get(name)}, of its edges."
+            )
 
 
 def _node_parts(graph: nx.MultiDiGraph[str]) -> Iterable[tuple[Part, dict[str, Any]]]:
