@@ -21,9 +21,9 @@ def measure(runner: Runner, sets: Iterable[PartSet], *, seed: int = 0, show_prog
     return Measured(table, full, resample_weights(len(runner.pairs), seed))
 
 
-def resample_weights(n: int, seed: int) -> np.ndarray:
+def resample_weights(n: int, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
     """Bootstrap weights over examples [resample example]; each row sums to 1."""
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=RESAMPLES) / n
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples) / n
 
 
 class Measured:

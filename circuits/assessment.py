@@ -1,0 +1,93 @@
+"""Everything that is measured of one circuit, in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from circuits.areas import Areas, ranking_areas_on
+from circuits.circuit import Circuit
+from circuits.evaluation import Evaluation
+from circuits.faithfulness import evaluate_on
+from circuits.hypotheses import HypothesisTest, hypothesis_on
+from circuits.minimality import Minimality, leave_one_out_on
+from circuits.runner import runner_for
+from circuits.values import Saved
+from interp.metrics import Metric
+from interp.scores import Ranking, Scores
+from interp.tasks.task import Task
+
+MINIMALITY_LIMIT: Final = 200
+
+
+@dataclass(frozen=True)
+class Assessment(Saved):
+    """The evaluation of a circuit, the tests of sufficient and necessary, minimality, and the areas of its scores.
+
+    `left_out`: what was not measured and why, a sentence each.
+    """
+
+    evaluation: Evaluation
+    sufficient: HypothesisTest
+    necessary: HypothesisTest
+    minimality: Minimality | None
+    areas: Areas | None
+    left_out: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _lines(self) -> Iterator[str]:
+        e = self.evaluation
+        yield str(e)
+        yield f"{e.metric} ({e.unit}), {e.ablation} ablation: whole model {e.full:.4g}, circuit {e.circuit:.4g}, empty {e.empty:.4g}"
+        yield from (str(self.sufficient), str(self.necessary))
+        yield from (str(found) for found in (self.minimality, self.areas) if found is not None)
+        yield from (f"not measured: {reason}" for reason in self.left_out)
+
+
+def assess(
+    model: Any,
+    task: Task | str | Path,
+    circuit: Circuit,
+    scores: Scores | None = None,
+    *,
+    ablation: str = "counterfactual",
+    metric: str | Metric | None = None,
+    sizes: Sequence[int] | None = None,
+    n_random: int = 20,
+    n_tests: int = 100,
+    alpha: float = 0.05,
+    ranking: Ranking = "absolute",
+    minimality_limit: int = MINIMALITY_LIMIT,
+    held_out: bool | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    show_progress: bool | None = None,
+) -> Assessment:
+    """Evaluate a circuit in every way that there is; areas need `scores`, the ranking that the circuit comes from.
+
+    `n_random`: random circuits per size of the curve; `n_tests`: those of each test. Minimality is left out, and said
+    to be, for circuits of more than `minimality_limit` parts. Cost: about 10 n_random + 2 n_tests + size forwards, and
+    with scores 140 for the areas. Raises: CircuitError, TaskError.
+    """
+    runner = runner_for(model, task, circuit, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size)
+    common: Any = {"held_out": held_out, "seed": seed, "show_progress": show_progress}
+    evaluation = evaluate_on(
+        runner, circuit, scores=scores, sizes=sizes, n_random=n_random, ranking=ranking, **common
+    )  # fmt: skip
+    sufficient = hypothesis_on(runner, circuit, "sufficient", n_random=n_tests, alpha=alpha, **common)
+    necessary = hypothesis_on(runner, circuit, "necessary", n_random=n_tests, alpha=alpha, **common)
+    left_out, minimality = [], None
+    if 1 <= len(circuit) <= minimality_limit:
+        minimality = leave_one_out_on(runner, circuit, **common)
+    else:
+        left_out.append(
+            f"minimality, as the circuit has {len(circuit)} parts and the limits are 1 and {minimality_limit}"
+        )
+    if scores is None:
+        left_out.append("areas (CPR, CMD), as no scores were given")
+    areas = None if scores is None else ranking_areas_on(runner, scores, **common)
+    return Assessment(evaluation, sufficient, necessary, minimality, areas, tuple(left_out))
