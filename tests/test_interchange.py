@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from circuits import runs
 from circuits.circuit import Circuit
 from circuits.interchange import (
     FORMATS,
@@ -34,6 +35,7 @@ from circuits.interchange import (
 )
 from circuits.interchange.dot import quoted, to_dot
 from circuits.interchange.jobs import export, import_file
+from circuits.record import Record
 from interp.errors import InterpError
 from interp.graph import Edge, Graph, parse_edge
 from interp.nodes import Node
@@ -742,6 +744,26 @@ def test_export_and_import_of_files(tmp_path: Path) -> None:
         import_file(tmp_path / "s.json", tmp_path / "b")
     import_file(tmp_path / "sub", tmp_path / "d")
     assert len(list((tmp_path / "d").rglob("circuit.json"))) == 9
+
+
+def test_a_run_directory_is_exported(tmp_path: Path) -> None:
+    model = hooked("gpt2")
+    model.hf.save_pretrained(tmp_path / "model")
+    shape = Shape.of(model.layout)
+    scores = Scores(shape.graph.edges, np.random.default_rng(2).normal(size=(3, shape.n_edges)), provenance())
+    circuit = edge_circuit(scores.parts[3:6])
+    manifest = {"options": {"model": str(tmp_path / "model")}}
+    with runs.open_run(tmp_path / "run", manifest) as folder:
+        runs.save_record(folder, Record(manifest, (scores,), circuit=circuit))
+        with pytest.raises(InterpError, match="not complete"):
+            export(folder, "parquet", tmp_path / "x.parquet")
+        runs.complete(folder, runs.finished(manifest))
+    for name, out in (("eap-ig", "x.json"), ("parquet", "x.parquet"), ("mib", "sub")):
+        export(tmp_path / "run", name, tmp_path / out)
+        found = read(tmp_path / out)
+        assert same(found.scores, scores)
+        assert found.circuit == (None if name == "mib" else circuit)
+    assert [p.name for p in (tmp_path / "sub").iterdir()] == ["t_tiny"]
 
 
 def test_export_names_what_it_cannot_use(tmp_path: Path) -> None:

@@ -44,10 +44,10 @@ def _source(source: Path) -> tuple[Contents, str]:
 
 
 def _shape(model: str, to: str) -> Shape:
-    from interp.loading import load
+    from circuits.jobs import load_model
 
     try:
-        return Shape.of(load(model).layout)
+        return Shape.of(load_model(model, None, None).layout)
     except InterpError as error:
         raise InterchangeError(
             f"format {to!r} needs the shape of model {model!r}, which cannot be loaded ({error}) Name its folder with model."

@@ -52,7 +52,7 @@ def pair_name(task: str, model: str) -> str:
 
 
 def write_submission(
-    path: Path,
+    path: str | Path,
     pairs: Mapping[str, Contents],
     shapes: Mapping[str, Shape],
     *,
@@ -67,6 +67,7 @@ def write_submission(
 
     Raises: InterchangeError for a name that is not TASK_MODEL, contents without scores, or a folder that exists.
     """
+    path = Path(path)
     texts, held = _texts(pairs, shapes, kind, ranking)
     _check_target(path, force)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
@@ -130,6 +131,8 @@ def _check_pair(name: str) -> None:
 
 
 def _check_target(path: Path, force: bool) -> None:
+    if not path.parent.is_dir():
+        raise InterchangeError(f"folder {str(path.parent)!r} does not exist; make it first.")
     if not path.exists():
         return
     if not force:
@@ -140,11 +143,12 @@ def _check_target(path: Path, force: bool) -> None:
 # ---------------------------------------------------------------- reading
 
 
-def read_submission(path: Path) -> dict[str, Entry]:
+def read_submission(path: str | Path) -> dict[str, Entry]:
     """Every pair of a submission, checked: names, files, shapes, and the share of edges of each circuit.
 
     Raises: InterchangeError that names the folder or file that does not fit.
     """
+    path = Path(path)
     if not path.is_dir():
         raise InterchangeError(f"{str(path)!r} is no folder; expected a submission with a folder TASK_MODEL per pair.")
     folders = sorted(path.iterdir())
