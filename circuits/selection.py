@@ -113,9 +113,7 @@ def greedy(scores: Scores, ranking: Ranking = "absolute") -> list[int]:
     heap, taken = into.pop(connect.LOGITS, []), dict[int, None]()
     while heap:
         place = heapq.heappop(heap)
-        if place in taken:
-            continue  # a shared reader is offered once by each of its heads
-        taken[place] = None
+        taken[place] = None  # a shared reader is offered once by each of its heads: the first time counts
         for offered in into.pop(edges[order[place]].sender, []):
             heapq.heappush(heap, offered)
     return [order[place] for place in taken]

@@ -33,9 +33,19 @@ def test_group_size_and_owners(graph: Graph) -> None:
         assert set(names(owners(reader, group))) == heads_of(reader, graph)
 
 
-@pytest.mark.parametrize("missing", ["a1.h3<q>", "a0.h1<q>", "a1.kv1<k>", "a0.kv0<v>", "a1.kv1<v>"])
-def test_a_group_is_never_guessed_from_a_part_of_the_graph(missing: str) -> None:
-    rest = [e for e in SHARED.edges if e.receiver.name != missing]
+@pytest.mark.parametrize(
+    "missing",
+    [
+        {"a1.h3<q>"},
+        {"a0.kv0<v>"},
+        {"a1.h2<q>", "a1.h3<q>"},
+        {"a0.h0<q>", "a0.h1<q>", "a1.h0<q>", "a1.h1<q>"},
+        {"a0.kv1<v>", "a1.kv1<v>"},
+        {f"a{layer}.h{head}<q>" for layer in range(2) for head in range(4)},
+    ],
+)
+def test_a_group_is_never_guessed_where_readers_are_missing(missing: set[str]) -> None:
+    rest = [e for e in SHARED.edges if e.receiver.name not in missing]
     with pytest.raises(CircuitError, match="readers are missing"):
         group_size(rest)
 
