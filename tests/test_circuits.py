@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import torch
 
+from circuits.areas import ranking_areas
 from circuits.circuit import Circuit, CircuitError
 from circuits.evaluation import Evaluation
 from circuits.faithfulness import evaluate
+from circuits.minimality import leave_one_out
 from circuits.selection import discover
 from interp.attribution import attribute
 from interp.model import HookedModel
@@ -179,3 +181,45 @@ def test_a_circuit_of_another_model_is_refused() -> None:
     model = HookedModel(tiny("gpt2"))
     with pytest.raises(CircuitError, match="not a node"):
         evaluate(model, _task(), Circuit((Node("head", 77, 0),), "heads", "m", "t", "hand", ""))
+
+
+def test_areas_of_nodes_go_through_the_curve_of_evaluate(model: HookedModel) -> None:
+    """The same prefixes by two ways; and f of what is left."""
+    task = _task(n=8)
+    scores = attribute(model, task, method="exact", level="heads", direction="noise")
+    areas = ranking_areas(model, task, scores, n_random=1)
+    order = [scores.parts[i] for i in scores.rank("signed") if scores.parts[i].kind != "embed"]
+    assert areas.n_parts == len(order) == areas.signed.points[-1].size and areas.counts == "nodes"
+    assert not areas.held_out and ranking_areas(model, _task(n=8, seed=5), scores, n_random=1).held_out
+    for point in areas.signed.points:
+        top = Circuit(tuple(order[: point.size]), "heads", "m", "t", "hand", "")
+        found = evaluate(model, task, top, sizes=[point.size], n_random=1)
+        assert (point.faithfulness.value is None) == (found.faithfulness.value is None)
+        if found.faithfulness.value is not None:
+            assert point.faithfulness.value == pytest.approx(found.faithfulness.value, abs=1e-4)
+            assert point.completeness.value == pytest.approx(found.completeness.value, abs=1e-4)
+
+
+def test_minimality_of_nodes_is_the_faithfulness_of_smaller_circuits(model: HookedModel) -> None:
+    task, kept = _task(n=8), (Node("head", 0, 1), Node("mlp", 1), Node("head", 1, 2))
+    found = leave_one_out(model, task, Circuit(kept, "heads", "m", "t", "hand", ""))
+
+    def value(nodes: tuple[Node, ...]) -> float | None:
+        own = Circuit(nodes, "heads", "m", "t", "hand", "")
+        return evaluate(model, task, own, sizes=[len(nodes)], n_random=1).faithfulness.value
+
+    whole = value(kept)
+    for removal in found.removals:
+        rest = value(tuple(node for node in kept if node.name != removal.part))
+        assert (removal.drop.value is None) == (whole is None)
+        if whole is not None and rest is not None:
+            assert removal.drop.value == pytest.approx(whole - rest, abs=1e-4)
+
+
+def test_scores_of_another_level_are_refused_by_name() -> None:
+    model = HookedModel(tiny("gpt2"))
+    own = Circuit((Node("mlp", 0),), "heads", "m", "t", "hand", "")
+    with pytest.raises(CircuitError, match="give scores of the same"):
+        evaluate(model, _task(), own, scores=_scores([1.0, 2.0], level="neurons", kv="shared", split_positions=False))
+    with pytest.raises(CircuitError, match="not a node"):
+        ranking_areas(model, _task(), _scores([1.0, *[0.5] * 9], kv="shared", split_positions=False))
