@@ -192,9 +192,10 @@ def _circuit(scores: Scores, keep: list[int], how: str, prune: bool) -> Circuit:
         if prune:
             raise CircuitError(f"prune=True keeps edges that lie on a path; the scores are of level {p.level!r}.")
         return Circuit(tuple(scores.parts[i] for i in keep), p.level, p.model, p.task, p.method, how, p.pairs)
-    edges = tuple(scores.edges[i] for i in keep)
+    every = scores.edges
+    edges = tuple(every[i] for i in keep)
     if prune:
-        kept = connect.on_paths(edges, connect.group_size(scores.edges))
+        kept = connect.on_paths(edges, connect.group_size(every))
         how, edges = how + connect.pruned_text(len(kept), len(edges)), kept
     kv = cast(KeyValue, p.kv)  # `Circuit` checks it
     return Circuit(edges, p.level, p.model, p.task, p.method, how, p.pairs, kv, p.split_positions)

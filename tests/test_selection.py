@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from pathlib import Path
 from typing import Any
 
@@ -218,3 +219,12 @@ def test_more_edges_than_can_be_reached_are_refused() -> None:
     assert names(discover(cut, n=1, algorithm="greedy")) == ["embed->logits"]
     with pytest.raises(CircuitError, match="reaches only 1 of"):
         discover(cut, n=2, algorithm="greedy")
+
+
+def test_all_edges_of_a_model_of_gpt2_size_in_seconds() -> None:
+    """Work that grows with the square of 32,491 edges takes minutes of processor time."""
+    graph = Graph(12, 12, 12, (False,) * 12)
+    start = time.process_time()
+    found = discover(random_scores(graph, 0), fraction=1.0, algorithm="greedy", prune=True)
+    assert len(found) == len(graph.edges) == 32_491
+    assert time.process_time() - start < 20
