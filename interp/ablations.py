@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -34,14 +34,14 @@ class Ablation:
 
     kind: Kind
     partners: Sequence[int] = ()
-    means: Mapping[Site, Tensor] = field(default_factory=dict)
+    means: Mapping[Any, Tensor] = field(default_factory=dict)
 
     @property
     def has_run(self) -> bool:
         """Whether the values come from a run on other prompts."""
         return self.kind in ("counterfactual", "resample")
 
-    def value(self, site: Site, like: Tensor) -> Tensor:
+    def value(self, site: Any, like: Tensor) -> Tensor:
         """The replacement at `site`, in the shape of `like`, for the kinds without a run."""
         return torch.zeros_like(like) if self.kind == "zero" else self.means[site].to(like).expand_as(like)
 
@@ -64,18 +64,36 @@ def check_direction(kind: str, direction: str | None) -> Direction:
     return direction  # type: ignore[return-value]
 
 
+See = Callable[[Tensor], Mapping[Any, Tensor]]
+
+
 def make_ablation(
-    kind: Kind, model: Any, pairs: Sequence[TokenPair], sites: Sequence[Site], seed: int, batch_size: int
+    kind: Kind,
+    model: Any,
+    pairs: Sequence[TokenPair],
+    sites: Sequence[Site],
+    seed: int,
+    batch_size: int,
+    see: See | None = None,
 ) -> Ablation:
     """The ablation for a data set: partners drawn, or means taken over the clean prompts.
 
-    The mean embedding is always taken: integrated gradients go from the base's embedding to the source's.
+    The mean embedding is always taken: integrated gradients go from the base's embedding to the source's. `see`: the
+    values of token ids [batch pos], by key, where they are not those of `sites` as the model has them.
     """
     if kind == "resample":
         return Ablation(kind, partners=_derange([pair.length for pair in pairs], seed))
     if kind == "mean":
-        return Ablation(kind, means=_means(model, pairs, [Site("embed"), *sites], batch_size))
+        return Ablation(kind, means=_means(pairs, see or _reader(model, sites), batch_size))
     return Ablation(kind)
+
+
+def _reader(model: Any, sites: Sequence[Site]) -> See:
+    def see(ids: Tensor) -> Mapping[Any, Tensor]:
+        with torch.no_grad():
+            return model.run(ids, reads=[Site("embed"), *sites], logits_to_keep=1).reads  # type: ignore[no-any-return]
+
+    return see
 
 
 def _derange(lengths: Sequence[int], seed: int) -> list[int]:
@@ -95,18 +113,16 @@ def _derange(lengths: Sequence[int], seed: int) -> list[int]:
     return partners
 
 
-def _means(model: Any, pairs: Sequence[TokenPair], sites: Sequence[Site], batch_size: int) -> dict[Site, Tensor]:
-    """Mean over all positions of all clean prompts, per site: [1 1 ...], in float32 or better."""
+def _means(pairs: Sequence[TokenPair], see: See, batch_size: int) -> dict[Any, Tensor]:
+    """Mean over all positions of all clean prompts, per key: [1 1 ...], in float32 or better."""
     from interp.attribution.batches import by_length
 
-    totals: dict[Site, Tensor] = {}
+    totals: dict[Any, Tensor] = {}
     count = 0
     for index in by_length([pair.length for pair in pairs], batch_size):
         ids = torch.tensor([pairs[i].clean for i in index])
         count += ids.numel()
-        with torch.no_grad():
-            run = model.run(ids, reads=sites, logits_to_keep=1)
-        for site, value in run.reads.items():
+        for key, value in see(ids).items():
             wide = value.float() if value.element_size() < 4 else value
-            totals[site] = totals.get(site, 0) + wide.sum((0, 1), keepdim=True)
-    return {site: total / count for site, total in totals.items()}
+            totals[key] = totals.get(key, 0) + wide.sum((0, 1), keepdim=True)
+    return {key: total / count for key, total in totals.items()}

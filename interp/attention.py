@@ -98,6 +98,22 @@ def ruled(native: Native, qk: float, v: float, temperature: float) -> Native:
     return run
 
 
+def per_query_head(native: Native, group: int) -> Native:
+    """`native` for keys and values of every query head [batch head k_pos d_head], where `group` heads share one otherwise.
+
+    It runs once for each member of the groups, with that member's keys and values in every K/V head, and keeps the
+    query heads of that member: the architecture's own grouping is used as it is.
+    """
+
+    def run(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        runs = [native(query, key[:, i::group], value[:, i::group]) for i in range(group)]
+        z = torch.stack([z[:, :, i::group] for i, (z, _) in enumerate(runs)], dim=3).flatten(2, 3)
+        pattern = torch.stack([p[:, i::group] for i, (_, p) in enumerate(runs)], dim=2).flatten(1, 2)
+        return z, pattern
+
+    return native if group == 1 else run
+
+
 class _SoftmaxAtTemperature(TorchFunctionMode):
     """Gives every softmax called inside it the VJP of softmax(s / T); values are those of the plain softmax."""
 
@@ -122,6 +138,16 @@ class _SoftmaxAtTemperature(TorchFunctionMode):
             return (p * (grad - (grad * p).sum(-1, keepdim=True))).to(scores.dtype)
 
         return surrogate(scores, pattern, vjp)
+
+
+@contextmanager
+def diverted(around: Around) -> Iterator[None]:
+    """Inside a run: let `around` have the calls of the attention function for a while."""
+    token = _around.set(around)
+    try:
+        yield
+    finally:
+        _around.reset(token)
 
 
 def active() -> bool:

@@ -11,12 +11,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from interp.attribution.batches import by_length, default_batch_size
-from interp.errors import InterpError, LayoutError, TaskError, unknown
+from interp.errors import InterpError, TaskError, unknown
 from interp.layout import BlockLayout
-from interp.rules import Norm, frozen_norm
+from interp.linear import linear, norm_at
+from interp.rules import frozen_norm
 from interp.sites import Site
 from interp.tasks.task import Task
 from interp.tokens import as_tokens, encode
@@ -212,9 +213,9 @@ def _shares(
     """(node, contribution [batch]) in forward order. values: site -> last position, [batch ...] in float64."""
     layout = model.layout
     final = model.hf.get_submodule(layout.ln_final)
-    W_U, b_U = _linear(model, layout.unembed)
+    W_U, b_U = linear(model, layout.unembed)
     direction = layout.logits_scale * torch.stack([_contrast(W_U.T, *tokens) for tokens in chosen])
-    g = frozen_norm(_norm(model, layout.ln_final), final, values[Site("resid_final")])(direction)
+    g = frozen_norm(norm_at(model, layout.ln_final), final, values[Site("resid_final")])(direction)
     yield "embed", _dot(g, values[Site("embed")])
     for layer, block in enumerate(layout.blocks):
         yield from _attention_shares(model, layer, block, values[Site("z", layer)], g * block.scale)
@@ -230,14 +231,14 @@ def _attention_shares(model: Any, layer: int, block: BlockLayout, z: Tensor, g: 
 
     A norm between projection and stream (a post-norm) is passed backwards with the scale of this very run.
     """
-    W_O, b_O = _linear(model, block.paths.o)
+    W_O, b_O = linear(model, block.paths.o)
     bias = torch.zeros_like(g[:, 0])
     post = None if block.attn_writer == block.paths.o else model.hf.get_submodule(block.attn_writer)
     if post is not None:
         if (own := getattr(post, "bias", None)) is not None:
             bias = g @ own.double()
         written = z.flatten(1) @ W_O.double() + (0 if b_O is None else b_O.double())
-        g = frozen_norm(_norm(model, block.attn_writer), post, written)(g)
+        g = frozen_norm(norm_at(model, block.attn_writer), post, written)(g)
     per_head = torch.einsum("hed,bd->bhe", W_O.double().view(*z.shape[1:], -1), g)
     shares = (z * per_head).sum(-1)
     yield from ((f"a{layer}.h{head}", shares[:, head]) for head in range(shares.shape[1]))
@@ -247,25 +248,3 @@ def _attention_shares(model: Any, layer: int, block: BlockLayout, z: Tensor, g: 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     return (a * b).sum(-1)
-
-
-def _linear(model: Any, path: str) -> tuple[Tensor, Tensor | None]:
-    """W [in out] and bias [out] of a linear map, whichever way round its class stores it."""
-    from transformers.pytorch_utils import Conv1D
-
-    module = model.hf.get_submodule(path)
-    if not isinstance(module, (nn.Linear, Conv1D)):
-        raise LayoutError(f"{path} is a {type(module).__name__}; expected a linear map (nn.Linear or Conv1D).")
-    weight = module.weight.detach()
-    bias = None if module.bias is None else module.bias.detach()
-    return (weight.T if isinstance(module, nn.Linear) else weight), bias
-
-
-def _norm(model: Any, path: str) -> Norm:
-    found: Norm | None = model.operations.norms.get(path)
-    if found is None:
-        raise LayoutError(
-            f"{path} ({type(model.hf.get_submodule(path)).__name__}) is not recognised as LayerNorm or RMSNorm, "
-            "so what it does to a single component is not known."
-        )
-    return found

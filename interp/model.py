@@ -125,6 +125,7 @@ class HookedModel:
         *,
         allow_unsupported: bool = False,
         logits_to_keep: int = 0,
+        split_kv: bool = False,
     ) -> Run:
         """One forward pass. A pure function: the model is the same after it as before.
 
@@ -133,6 +134,8 @@ class HookedModel:
         edits: applied in forward order; several at one site in the order given.
         rules: the backward meaning of norms, activations, gates and attention; the forward stays bit-identical.
         logits_to_keep: compute logits of the last so many positions only; 0 means all.
+        split_kv: give every query head its own copy of the keys and values that its group shares, so that the sites k and
+        v have one entry per query head.
 
         Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`).
         """
@@ -144,7 +147,7 @@ class HookedModel:
         if rules != GRADIENT and not allow_unsupported:
             self._check_rules(rules)
         given = as_tokens(tokens, self.tokenizer).to(self.device)
-        plan = plan_run([self.resolve(r) for r in reads], [(self.resolve(e.site), e) for e in edits], rules)
+        plan = plan_run([self.resolve(r) for r in reads], [(self.resolve(e.site), e) for e in edits], rules, split_kv)
         logits, found = execute(self.hf, self.layout, self.operations, plan, self._call_inputs(given, logits_to_keep))
         return Run(logits, found, given, self.layout.n_layers, self.layout.rotary)
 

@@ -144,7 +144,7 @@ def read_layout(model: Any) -> tuple[Layout, Probe]:
         ln_final=paths.ln_final,
         unembed=paths.unembed,
         rotary=paths.rotary or "Rotary" in str(model),
-        pos_embed=paths.pos_embed if paths.pos_embed in seen.calls else None,
+        pos_embed=paths.pos_embed,
         logits_scale=logits_scale,
         logits_softcap=softcap,
         attention_function=seen.n_kv_heads is not None,

@@ -30,11 +30,15 @@ _ORDER = {kind: i for i, kind in enumerate((*GLOBAL[:1], *LAYERED, *GLOBAL[1:]))
 
 @dataclass(frozen=True)
 class Plan:
-    """What one run does: which sites it reads, how it edits which, and under which rules."""
+    """What one run does: which sites it reads, how it edits which, and under which rules.
+
+    `split_kv`: every query head gets a copy of its own of the keys and values that its group shares.
+    """
 
     reads: frozenset[Site]
     edits: Mapping[Site, tuple[Edit, ...]]
     rules: Rules
+    split_kv: bool = False
 
     def sites(self) -> list[Site]:
         """Every site that the run touches, in the order of the forward pass."""
@@ -42,7 +46,8 @@ class Plan:
 
     def needs_attention_function(self) -> bool:
         """Whether q, k, v or pattern are touched, or a rule acts on attention."""
-        return self.rules.attention != AttentionRule() or any(s.kind in ATTENTION_KINDS for s in self.sites())
+        touched = any(s.kind in ATTENTION_KINDS for s in self.sites())
+        return self.split_kv or touched or self.rules.attention != AttentionRule()
 
 
 @dataclass
@@ -118,6 +123,9 @@ class _Run:
     ) -> tuple[Tensor, Tensor]:
         """Reads, edits and rules of one layer's attention; q, k, v are recorded before the rule's coefficients."""
         layer = self.layer_of[id(module)]
+        if self.plan.split_kv and (group := q.shape[1] // k.shape[1]) > 1:
+            native = attention.per_query_head(native, group)
+            k, v = (x.repeat_interleave(group, dim=1) for x in (k, v))
         q, k, v = (
             self.visit(Site(kind, layer), x.transpose(1, 2)).transpose(1, 2) if self._touches(kind, layer) else x
             for kind, x in (("q", q), ("k", k), ("v", v))
@@ -255,13 +263,15 @@ def execute(
     return logits, state.found
 
 
-def plan_run(reads: Sequence[Sequence[Site]], edits: Sequence[tuple[Sequence[Site], Edit]], rules: Rules) -> Plan:
+def plan_run(
+    reads: Sequence[Sequence[Site]], edits: Sequence[tuple[Sequence[Site], Edit]], rules: Rules, split_kv: bool
+) -> Plan:
     """A plan from resolved reads and edits; several edits of one site act in the order given."""
     by_site: dict[Site, tuple[Edit, ...]] = {}
     for sites, edit in edits:
         for site in sites:
             by_site[site] = (*by_site.get(site, ()), edit)
-    return Plan(frozenset(_flat(reads)), by_site, rules)
+    return Plan(frozenset(_flat(reads)), by_site, rules, split_kv)
 
 
 def _flat(groups: Sequence[Sequence[Site]]) -> Iterator[Site]:

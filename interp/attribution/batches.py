@@ -86,6 +86,19 @@ class Batch:
         return list(dict.fromkeys([EMBED, *(group.site for group in self.groups)]))
 
     @property
+    def keep(self) -> int:
+        """How many positions' logits the metric needs: the last, or (0) all."""
+        return 1 if self.metric.positions == "last" else 0
+
+    def at_metric(self, logits: Tensor) -> Tensor:
+        """The logits that the metric reads: [batch d_vocab] at the last position, or all [batch pos d_vocab]."""
+        return logits[:, -1] if self.metric.positions == "last" else logits
+
+    def values_of(self, run: Any) -> dict[Site, Tensor]:
+        """The values of a run by site, without gradient."""
+        return {site: run.reads[site].detach() for site in self.sites}
+
+    @property
     def base_ids(self) -> Tensor:
         return torch.tensor([p.corrupt if self.direction == "denoise" else p.clean for p in self.pairs])
 
@@ -123,7 +136,7 @@ class Batch:
         return None if self._source_logits is None else self.measure(self._source_logits)
 
     def measure(self, logits: Tensor) -> Tensor:
-        """The metric at the last position: logits [batch d_vocab] -> [batch]."""
+        """The metric of the logits that it reads (`at_metric`) -> [batch]."""
         return self.metric(logits, self.targets())
 
     def targets(self) -> Targets:
@@ -143,7 +156,8 @@ class Batch:
         """The metric of the base run with edits [batch]."""
         self.forwards += 1
         with torch.no_grad():
-            return self.measure(self.model.run(self.base_ids, edits=edits, logits_to_keep=1).logits[:, -1])
+            run = self.model.run(self.base_ids, edits=edits, logits_to_keep=self.keep)
+            return self.measure(self.at_metric(run.logits))
 
     def gradients(
         self, rules: Rules = GRADIENT, edits: Sequence[Edit] = ()
@@ -155,15 +169,20 @@ class Batch:
         self.targets()
         with torch.enable_grad():
             run = self.model.run(
-                self.base_ids, reads=self.sites, edits=edits, rules=rules, allow_unsupported=True, logits_to_keep=1
+                self.base_ids,
+                reads=self.sites,
+                edits=edits,
+                rules=rules,
+                allow_unsupported=True,
+                logits_to_keep=self.keep,
             )
-            metric = self.measure(run.logits[:, -1])
+            metric = self.measure(self.at_metric(run.logits))
             found = torch.autograd.grad(metric.sum(), [run.reads[s] for s in self.sites], allow_unused=True)
         self.forwards += 1
         self.backwards += 1
-        values = {site: run.reads[site].detach() for site in self.sites}
+        values = self.values_of(run)
         if self._base is None and not edits:
-            self._base, self._base_logits = values, run.logits[:, -1].detach()
+            self._base, self._base_logits = values, self.at_metric(run.logits).detach()
         return values, {
             s: torch.zeros_like(values[s]) if g is None else g for s, g in zip(self.sites, found, strict=True)
         }
@@ -171,8 +190,8 @@ class Batch:
     def _plain(self, ids: Tensor) -> tuple[dict[Site, Tensor], Tensor]:
         self.forwards += 1
         with torch.no_grad():
-            run = self.model.run(ids, reads=self.sites, logits_to_keep=1)
-        return dict(run.reads), run.logits[:, -1]
+            run = self.model.run(ids, reads=self.sites, logits_to_keep=self.keep)
+        return self.values_of(run), self.at_metric(run.logits)
 
     @staticmethod
     def _known(logits: Tensor | None) -> Tensor:

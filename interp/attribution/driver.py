@@ -17,9 +17,10 @@ from interp.ablations import Ablation
 from interp.attribution.batches import Batch, by_length
 from interp.attribution.positions import Positions
 from interp.attribution.registry import Method, Options
+from interp.attribution.spaces import EdgeSpace, Space
 from interp.errors import MetricError
+from interp.graph import Part
 from interp.metrics import Direction, Metric
-from interp.nodes import Group, nodes_of
 from interp.progress import progress
 from interp.rules import GRADIENT
 from interp.scores import Provenance, Scores
@@ -36,7 +37,7 @@ class Attribution:
     task: str
     level: str
     methods: list[Method]
-    groups: list[Group]
+    space: Space
     pairs: list[TokenPair]
     positions: Positions
     metric: Metric
@@ -48,6 +49,7 @@ class Attribution:
     quadrature: str
     only: frozenset[str] | None
     special_tokens: str
+    tau: float | None = None
 
     def score(self, show_progress: bool | None = None) -> dict[str, Scores]:
         """Run every batch once through every method. Raises: ScoreError for a score that is not finite.
@@ -61,43 +63,66 @@ class Attribution:
 
     @property
     def eager(self) -> bool:
-        """Whether the runs use eager attention: where q, k, v are read or a rule acts inside attention."""
-        return self.level == "qkv" or any(m.rules.attention != GRADIENT.attention for m in self.methods)
+        """Whether the runs use eager attention: where q, k, v are read or a rule acts inside attention; at edges always."""
+        return self.level in ("qkv", "edges") or any(m.rules.attention != GRADIENT.attention for m in self.methods)
 
     def _score(self, show_progress: bool | None) -> dict[str, Scores]:
-        nodes = nodes_of(self.groups, self.positions.labels)
-        tables = {m.name: np.empty((len(self.pairs), len(nodes))) for m in self.methods}
+        parts = self.space.parts(self.positions.labels)
+        tables = {m.name: np.empty((len(self.pairs), len(parts))) for m in self.methods}
         costs = {m.name: np.zeros(3) for m in self.methods}
         metrics: list[tuple[list[int], np.ndarray, np.ndarray | None]] = []
-        batches = list(by_length([p.length for p in self.pairs], self.batch_size))
-        with progress("scoring", len(batches) * sum(map(self._work, self.methods)), show_progress) as advance:
-            for index in batches:
-                batch = Batch.of(self.model, self.groups, self.pairs, index, self.metric, self.direction, self.ablation)
+        indices = list(by_length([p.length for p in self.pairs], self.batch_size))
+        work = sum(self._work(m) * (1 if m.joint else len(indices)) for m in self.methods)
+        with progress("scoring", work, show_progress) as advance:
+            for index in indices:
+                batch = self._batch(index)
                 for m in self.methods:
-                    tables[m.name][index], cost = self._run(m, batch, self._options(index, advance))
-                    costs[m.name] += cost * (len(index) / len(self.pairs), len(index) / len(self.pairs), 1)
+                    if m.joint is None:
+                        tables[m.name][index], cost = self._run(m, batch, self._options(index, advance))
+                        costs[m.name] += cost * (len(index) / len(self.pairs), len(index) / len(self.pairs), 1)
                 metrics.append((index, *self._metrics(batch)))
+            for m in self.methods:
+                if m.joint is not None:
+                    tables[m.name], costs[m.name] = self._run_jointly(m, indices, advance)
         base, source = _collect(metrics, len(self.pairs))
         self._warn_if_wrong(source if self.direction == "denoise" else base)
-        return {m.name: self._scores(m, nodes, tables[m.name], costs[m.name], base, source) for m in self.methods}
+        return {m.name: self._scores(m, parts, tables[m.name], costs[m.name], base, source) for m in self.methods}
+
+    def _batch(self, index: list[int]) -> Batch:
+        return self.space.batch(self.model, self.pairs, index, self.metric, self.direction, self.ablation)
 
     def _options(self, index: list[int], advance: Callable[[int], None]) -> Options:
         masks = self.positions.masks(index).to(self.model.device)
         generator = torch.Generator().manual_seed(self.seed)
-        return Options(masks, self.steps, self.quadrature, generator, advance, self.only)
+        return Options(masks, self.steps, self.quadrature, generator, advance, self.only, self.tau)
 
     def _work(self, m: Method) -> int:
-        """Steps of the progress bar for one batch."""
-        nodes = (len(self.only) if self.only else sum(g.n_units for g in self.groups)) * len(self.positions.labels)
-        return nodes if m.exact else self.steps if m.uses_steps else 1
+        """Steps of the progress bar for one batch; for all batches of a joint method."""
+        parts = (len(self.only) if self.only else self.space.n_parts) * len(self.positions.labels)
+        return parts if m.exact or m.joint else self.steps if m.uses_steps else 1
 
     def _run(self, m: Method, batch: Batch, options: Options) -> tuple[np.ndarray, np.ndarray]:
-        """Scores [batch node] of one method on one batch, and (forwards, backwards, seconds) that it took."""
+        """Scores [batch part] of one method on one batch, and (forwards, backwards, seconds) that it took."""
         start, before = time.perf_counter(), np.array([batch.forwards, batch.backwards])
-        by_group = m.function(batch, options, m.rules)
-        flat = torch.cat([by_group[g].reshape(len(batch.pairs), -1).double().cpu() for g in self.groups], dim=1)
+        flat = self.space.scores(m, batch, options)
         after = np.array([batch.forwards, batch.backwards])
         return flat.numpy(), np.array([*(after - before), time.perf_counter() - start])
+
+    def _run_jointly(
+        self, m: Method, indices: list[list[int]], advance: Callable[[int], None]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same for a method that needs all batches at once."""
+        start = time.perf_counter()
+        batches = [self._batch(index) for index in indices]
+        found = self.space.joint_scores(m, batches, [self._options(index, advance) for index in indices])
+        table = np.empty((len(self.pairs), found[0].shape[1]))
+        for index, flat in zip(indices, found, strict=True):
+            table[index] = flat.numpy()
+        passes = [
+            sum(getattr(b, n) * len(i) for b, i in zip(batches, indices, strict=True))
+            for n in ("forwards", "backwards")
+        ]
+        return table, np.array([*(n / len(self.pairs) for n in passes), time.perf_counter() - start])
 
     def _metrics(self, batch: Batch) -> tuple[np.ndarray, np.ndarray | None]:
         source = batch.source_metric()
@@ -106,13 +131,13 @@ class Attribution:
     def _scores(
         self,
         m: Method,
-        nodes: Sequence[Any],
+        parts: Sequence[Part],
         table: np.ndarray,
         cost: np.ndarray,
         base: np.ndarray,
         source: np.ndarray | None,
     ) -> Scores:
-        if self.metric.normalised:
+        if self.metric.normalised and not m.unit:
             span, corrupt = self._span(base, source)
             table, base = table / span, (base - corrupt) / span
             source = None if source is None else (source - corrupt) / span
@@ -123,8 +148,8 @@ class Attribution:
             direction=self.direction,
             ablation=self.ablation.kind,
             metric=self.metric.name,
-            unit=self.metric.unit,
-            importance_sign=self.metric.importance_sign(self.direction),
+            unit=m.unit or self.metric.unit,
+            importance_sign=1 if m.unit else self.metric.importance_sign(self.direction),
             rules=m.rules.describe(),
             steps=self.steps if m.uses_steps else None,
             quadrature=self.quadrature if m.uses_steps else None,
@@ -143,9 +168,16 @@ class Attribution:
             coefficients_at=m.coefficients_at,
             special_tokens=self.special_tokens,
             pairs=digest(self.pairs),
+            **self._graph(),
         )
-        scores = Scores(tuple(nodes), table, provenance)
+        scores = Scores(tuple(parts), table, provenance)
         return scores if self.only is None else scores.select_components(self.only)
+
+    def _graph(self) -> dict[str, Any]:
+        """Which graph the edges belong to."""
+        if not isinstance(self.space, EdgeSpace):
+            return {}
+        return {"kv": self.space.graph.kv, "split_positions": self.space.graph.split_positions}
 
     def _span(self, base: np.ndarray, source: np.ndarray | None) -> tuple[float, float]:
         """mean(clean) - mean(corrupt), the unit of a normalised metric, and mean(corrupt), its zero."""

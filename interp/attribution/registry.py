@@ -1,9 +1,9 @@
-"""The registry of node attribution methods: the CLI's choices, the docs table and the conformance tests come from it."""
+"""The registry of attribution methods, of nodes and of edges: the CLI's choices, the docs table and the conformance tests come from it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
@@ -17,7 +17,10 @@ from interp.rules import GRADIENT, Rules
 
 @dataclass(frozen=True)
 class Options:
-    """What a method may look at besides its batch. `positions`: which positions each label means, [label batch pos]."""
+    """What a method may look at besides its batch. `positions`: which positions each label means, [label batch pos].
+
+    `only`: the names of the parts to score, all by default. `tau`: the threshold of ACDC.
+    """
 
     positions: Tensor
     steps: int
@@ -25,35 +28,56 @@ class Options:
     generator: torch.Generator
     advance: Callable[[int], None]
     only: frozenset[str] | None = None
+    tau: float | None = None
 
 
 Function = Callable[[Batch, Options, Rules], dict[Group, Tensor]]
+EdgeFunction = Callable[[Any, Options, Rules], Tensor]
+JointFunction = Callable[[Sequence[Any], Sequence[Options], Rules], list[Tensor]]
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to score nodes: `function` returns, per group, the scores of one batch [batch label unit].
+    """A way to score nodes, edges or both.
 
-    `base_point`: reads gradients at the base run only, where distances to that run have none.
-    `first_order`: equals the exact effect to first order in the size of the patch.
+    `function` returns, per group, the scores of one batch [batch label unit]; `edges` those of one `EdgeBatch`
+    [batch label edge]; `joint` the same of all batches at once, for a method whose choices depend on all of them.
+    `base_point`: reads gradients at the base run only, where distances to that run have none. `first_order`: equals the
+    exact effect to first order in the size of the patch. `needs_run`: has no meaning for mean and zero ablation. `noise`:
+    for direction `noise` only. `unit`: that of its scores where it is not the metric's; they are importances then.
     """
 
     name: str
-    function: Function
     formula: str
     cost: str
     paper: str
+    function: Function | None = None
+    edges: EdgeFunction | None = None
+    joint: JointFunction | None = None
     rules: Rules = GRADIENT
     exact: bool = False
     base_point: bool = False
     first_order: bool = False
     uses_steps: bool = False
+    needs_run: bool = False
+    noise: bool = False
+    unit: str = ""
+    path: str = "points between base and source embedding"
+
+    def scores(self, level: str) -> bool:
+        """Whether it scores the parts of this level."""
+        return (self.edges or self.joint) is not None if level == "edges" else self.function is not None
+
+    @property
+    def levels(self) -> str:
+        """What it scores, in words."""
+        return "nodes, edges" if self.function and self.scores("edges") else "nodes" if self.function else "edges"
 
     @property
     def coefficients_at(self) -> str:
         """Where gradients or relevance coefficients are taken, in words."""
         if self.uses_steps:
-            return "points between base and source embedding"
+            return self.path
         return "base run" if self.base_point else "nowhere: none are used"
 
 
@@ -61,12 +85,39 @@ METHODS: Final[dict[str, Method]] = {}
 
 
 def method(name: str, *, formula: str, cost: str, paper: str, **kind: Any) -> Callable[[Function], Function]:
-    """Register `function` as the method `name`."""
+    """Register `function` as the method `name` of nodes."""
 
     def register(function: Function) -> Function:
         if name in METHODS:
             raise MethodError(f"method {name!r} is registered twice.")
-        METHODS[name] = Method(name, function, formula, cost, paper, **kind)
+        METHODS[name] = Method(name, formula, cost, paper, function, **kind)
+        return function
+
+    return register
+
+
+def edge_method(name: str, **kind: Any) -> Callable[[EdgeFunction], EdgeFunction]:
+    """Register a function as the method `name` of edges: beside a method of nodes of that name, or on its own."""
+
+    def register(function: EdgeFunction) -> EdgeFunction:
+        known = METHODS.get(name)
+        if known is not None and known.scores("edges"):
+            raise MethodError(f"method {name!r} is registered twice.")
+        METHODS[name] = Method(name, **kind, edges=function) if known is None else replace(known, edges=function)
+        return function
+
+    return register
+
+
+def joint_method(
+    name: str, *, formula: str, cost: str, paper: str, **kind: Any
+) -> Callable[[JointFunction], JointFunction]:
+    """Register a function of all batches at once as the method `name` of edges."""
+
+    def register(function: JointFunction) -> JointFunction:
+        if name in METHODS:
+            raise MethodError(f"method {name!r} is registered twice.")
+        METHODS[name] = Method(name, formula, cost, paper, joint=function, **kind)
         return function
 
     return register
@@ -80,8 +131,8 @@ def get_method(name: str) -> Method:
 
 
 def methods() -> Any:
-    """A table of all methods: name, formula, cost (F and B: a forward and a backward over the data), paper, rules."""
+    """A table of all methods: name, levels, formula, cost (F and B: a forward and a backward over the data), paper, rules."""
     import pandas as pd
 
-    rows = [(m.name, m.formula, m.cost, m.paper, m.rules.describe()) for m in METHODS.values()]
-    return pd.DataFrame(rows, columns=["name", "formula", "cost", "paper", "rules"])
+    rows = [(m.name, m.levels, m.formula, m.cost, m.paper, m.rules.describe()) for m in METHODS.values()]
+    return pd.DataFrame(rows, columns=["name", "levels", "formula", "cost", "paper", "rules"])

@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from interp.ablations import check_direction, make_ablation
-from interp.attribution import node_methods  # noqa: F401 - registers the methods
+from interp.ablations import check_direction
+from interp.attribution import edge_methods, edge_patching, flow_routes, node_methods  # noqa: F401 - they register
 from interp.attribution.batches import default_batch_size
 from interp.attribution.driver import Attribution
 from interp.attribution.positions import align
 from interp.attribution.quadrature import quadrature as points
-from interp.attribution.registry import Method, get_method
-from interp.errors import MethodError, MetricError
+from interp.attribution.registry import METHODS, Method, get_method
+from interp.attribution.spaces import EdgeSpace, NodeSpace, Space
+from interp.edges.batches import EdgeMap
+from interp.errors import MethodError, MetricError, unknown
+from interp.graph import Graph, KeyValue
 from interp.metrics import Metric, get_metric
-from interp.nodes import Group, groups, nodes_of
+from interp.nodes import groups
 from interp.rules import GRADIENT
 from interp.scores import Scores
 from interp.tasks.find import task as find_task
@@ -90,27 +93,33 @@ def prepare(
     quadrature: str | None = None,
     batch_size: int | None = None,
     seed: int = 0,
-    nodes: Sequence[str] | None = None,
+    parts: Sequence[str] | None = None,
     allow_unsupported: bool = False,
+    kv: KeyValue = "shared",
+    split_positions: bool = False,
+    tau: float | None = None,
 ) -> Attribution:
     """Check every option against the model and the task; `.score()` then does the work.
 
     task: a `Task`, the name of a built-in one, or a task file.
-    level: `resid`, `blocks`, `heads`, `qkv` or `neurons`. positions: `all` patches all positions of a node together;
+    level: `resid`, `blocks`, `heads`, `qkv`, `neurons` or `edges`. positions: `all` patches all positions of a node together;
     `each`, `end` and `spans` score positions apart (the default of `resid` is `each`, which refuses `all`).
     direction: `denoise` (clean values into the corrupt run; the default for counterfactual) or `noise`.
-    steps, quadrature: for IG methods, 8 midpoints by default. nodes: score only these components, by name.
+    steps, quadrature: for IG methods, 8 midpoints by default. parts: score only these nodes or edges, by name.
     allow_unsupported: take the plain gradient where a rule set has no rule, instead of an error.
+    kv, split_positions: at level `edges`, whether K/V readers are `shared` by their group or `split` per query head, and
+    whether the position embedding is a writer of its own. tau: the threshold of ACDC, in the metric's unit.
 
     Raises: MethodError, MetricError, TaskError, SiteError, UnsupportedRuleError.
     """
     task = find_task(task, model)
     chosen, measure = [get_method(name) for name in methods], get_metric(metric)
     way = check_direction(ablation, direction)
-    _check_methods(chosen, steps, quadrature, batch_size)
+    _check_methods(chosen, level, steps, quadrature, batch_size)
     _check_metric(chosen, measure, ablation)
+    _check_edges(chosen, level, way, ablation, kv, split_positions, tau, positions)
     where = _positions_mode(level, positions)
-    found = groups(level, model.layout)
+    found = _space(model, level, kv, split_positions)
     for m in chosen:
         if m.rules != GRADIENT and not allow_unsupported:
             model.coverage(m.rules).check()
@@ -118,14 +127,14 @@ def prepare(
     model.check_length(max(p.length for p in pairs))
     aligned = align(where, pairs)
     size = batch_size or default_batch_size(model, max(p.length for p in pairs))
-    replaced = make_ablation(ablation, model, pairs, [g.site for g in found], seed, size)  # type: ignore[arg-type]
-    only = _only(nodes, found)
+    replaced = found.ablation(ablation, model, pairs, seed, size)
+    only = _only(parts, found)
     return Attribution(
         model=model,
         task=task.name,
         level=level,
         methods=chosen,
-        groups=found,
+        space=found,
         pairs=pairs,
         positions=aligned,
         metric=measure,
@@ -139,7 +148,14 @@ def prepare(
         special_tokens=" and ".join(
             sorted({"ids of the task" if p.ids else "the tokeniser's own" for p in task.pairs})
         ),
+        tau=tau,
     )
+
+
+def _space(model: Any, level: str, kv: KeyValue, split_positions: bool) -> Space:
+    if level != "edges":
+        return NodeSpace(tuple(groups(level, model.layout)))
+    return EdgeSpace(EdgeMap.of(model, Graph.of(model.layout, kv=kv, split_positions=split_positions)))
 
 
 def _positions_mode(level: str, positions: str | None) -> str:
@@ -151,7 +167,37 @@ def _positions_mode(level: str, positions: str | None) -> str:
     return positions or ("each" if level == "resid" else "all")
 
 
-def _check_methods(chosen: Sequence[Method], steps: int | None, quadrature: str | None, batch_size: int | None) -> None:
+def _check_edges(
+    chosen: Sequence[Method],
+    level: str,
+    direction: str,
+    ablation: str,
+    kv: str,
+    split_positions: bool,
+    tau: float | None,
+    positions: str | None,
+) -> None:
+    """Refuse what has no meaning at this level, or for a method of it."""
+    if level != "edges" and (kv != "shared" or split_positions):
+        raise MethodError(f"kv and split_positions belong to level 'edges'; given with level {level!r}.")
+    if tau is not None and (tau < 0 or not any(m.joint for m in chosen)):
+        raise MethodError(f"tau={tau}: expected 0 or more, with method acdc.")
+    for m in chosen:
+        if m.needs_run and ablation in ("mean", "zero"):
+            raise MethodError(f"{m.name} takes gradients at the source run; {ablation} ablation has none.")
+        if m.noise and direction != "noise":
+            raise MethodError(f"{m.name} cuts edges out of the clean run: give direction='noise'.")
+        if m.joint and positions not in (None, "all"):
+            raise MethodError(f"{m.name} cuts whole edges; positions={positions!r} has no meaning for it.")
+
+
+def _check_methods(
+    chosen: Sequence[Method], level: str, steps: int | None, quadrature: str | None, batch_size: int | None
+) -> None:
+    for m in chosen:
+        if not m.scores(level):
+            able = ", ".join(name for name, other in METHODS.items() if other.scores(level))
+            raise MethodError(f"method {m.name!r} scores {m.levels}, not level {level!r}; there: {able}.")
     if not chosen or len({m.name for m in chosen}) < len(chosen):
         raise MethodError(f"methods={[m.name for m in chosen]}: expected one or more, each once.")
     if (steps is not None or quadrature is not None) and not any(m.uses_steps for m in chosen):
@@ -175,10 +221,10 @@ def _check_metric(chosen: Sequence[Method], metric: Metric, ablation: str) -> No
         raise MetricError(f"metric {metric.name!r} needs the paired run; use counterfactual ablation or 'logit_diff'.")
 
 
-def _only(nodes: Sequence[str] | None, found: Sequence[Group]) -> frozenset[str] | None:
-    if nodes is None:
+def _only(wanted: Sequence[str] | None, space: Space) -> frozenset[str] | None:
+    if wanted is None:
         return None
-    known = {node.name for node in nodes_of(found, [None])}
-    if odd := set(nodes) - known:
-        raise MethodError(f"nodes={sorted(odd)[:3]}: no such nodes at this level.")
-    return frozenset(nodes)
+    known = {part.name for part in space.parts([None])}
+    if odd := sorted(set(wanted) - known):
+        raise MethodError(f"parts={odd[:3]}: {unknown('part of this level', odd[0], known)}")
+    return frozenset(wanted)

@@ -1,0 +1,108 @@
+"""What is scored: the nodes of a level, or the edges of a graph. The driver asks it for parts, batches and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interp.ablations import Ablation, make_ablation
+from interp.attribution.batches import Batch
+from interp.attribution.registry import Method, Options
+from interp.edges.batches import EdgeBatch, EdgeMap
+from interp.graph import Graph, Part
+from interp.metrics import Direction, Metric
+from interp.nodes import Group, nodes_of
+from interp.tasks.task import TokenPair
+
+Labels = Sequence[int | str | None]
+
+
+@dataclass(frozen=True)
+class NodeSpace:
+    """The nodes of some groups."""
+
+    groups: tuple[Group, ...]
+
+    @property
+    def n_parts(self) -> int:
+        return sum(group.n_units for group in self.groups)
+
+    def parts(self, labels: Labels) -> list[Part]:
+        """Every node at every position label, in the order of the columns of `scores`."""
+        return list(nodes_of(self.groups, labels))
+
+    def ablation(self, kind: Any, model: Any, pairs: Sequence[TokenPair], seed: int, batch_size: int) -> Ablation:
+        """What the nodes are replaced by."""
+        return make_ablation(kind, model, pairs, [group.site for group in self.groups], seed, batch_size)
+
+    def batch(self, *of: Any) -> Batch:
+        """A batch: model, pairs, index, metric, direction, ablation."""
+        model, *rest = of
+        return Batch.of(model, self.groups, *rest)
+
+    def joint_scores(self, method: Method, batches: Sequence[Batch], options: Sequence[Options]) -> list[Tensor]:
+        """No method of nodes needs all batches at once."""
+        raise RuntimeError(f"{method.name} does not score nodes")
+
+    def scores(self, method: Method, batch: Batch, options: Options) -> Tensor:
+        """Scores [batch part] of one method on one batch."""
+        if method.function is None:
+            raise RuntimeError(f"{method.name} does not score nodes")
+        by_group = method.function(batch, options, method.rules)
+        return torch.cat([by_group[g].reshape(len(batch.pairs), -1).double().cpu() for g in self.groups], dim=1)
+
+
+@dataclass(frozen=True)
+class EdgeSpace:
+    """The edges of a graph."""
+
+    map: EdgeMap
+
+    @property
+    def graph(self) -> Graph:
+        return self.map.graph
+
+    @property
+    def n_parts(self) -> int:
+        return len(self.graph.edges)
+
+    def parts(self, labels: Labels) -> list[Part]:
+        """Every edge at every position label, in the order of the columns of `scores`."""
+        return list(self.graph.at_positions(labels))
+
+    def ablation(self, kind: Any, model: Any, pairs: Sequence[TokenPair], seed: int, batch_size: int) -> Ablation:
+        """What the writers are replaced by."""
+        return make_ablation(kind, model, pairs, self.map.writers.sites, seed, batch_size, self.map.see)
+
+    def batch(
+        self,
+        model: Any,
+        pairs: Sequence[TokenPair],
+        index: Sequence[int],
+        metric: Metric,
+        direction: Direction,
+        ablation: Ablation,
+    ) -> EdgeBatch:
+        """A batch of the pairs at `index`."""
+        partners = [pairs[ablation.partners[i]] for i in index] if ablation.partners else []
+        return EdgeBatch(model, (), [pairs[i] for i in index], metric, direction, ablation, partners, map=self.map)
+
+    def scores(self, method: Method, batch: Batch, options: Options) -> Tensor:
+        """Scores [batch part] of one method on one batch."""
+        if method.edges is None:
+            raise RuntimeError(f"{method.name} does not score edges batch by batch")
+        return method.edges(batch, options, method.rules).reshape(len(batch.pairs), -1).double().cpu()
+
+    def joint_scores(self, method: Method, batches: Sequence[Batch], options: Sequence[Options]) -> list[Tensor]:
+        """Scores [batch part] of every batch, of a method that needs all of them at once."""
+        if method.joint is None:
+            raise RuntimeError(f"{method.name} scores batch by batch")
+        found = method.joint(batches, options, method.rules)
+        return [scores.reshape(len(scores), -1).double().cpu() for scores in found]
+
+
+Space = NodeSpace | EdgeSpace

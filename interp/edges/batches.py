@@ -1,0 +1,177 @@
+"""One batch at level `edges`: the differences of its writers, the scores of a gradient run, and runs with edges patched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from interp.attribution.batches import Batch
+from interp.edges.contraction import Contraction
+from interp.edges.interventions import PatchedRun
+from interp.edges.projections import Projections, find_projections
+from interp.edges.readers import Stream
+from interp.edges.writers import EMBED, Values, Writers
+from interp.edits import Edit
+from interp.graph import Graph
+from interp.linear import norm_at
+from interp.rules import Rules
+from interp.sites import Site
+
+POSITION: Final = "position embedding"
+SETS_BYTES: Final = 256 << 20
+
+
+@dataclass(frozen=True)
+class EdgeMap:
+    """What level `edges` knows of a model, found once: its graph, its writers, how its attention reads."""
+
+    graph: Graph
+    writers: Writers
+    projections: tuple[Projections, ...]
+
+    @classmethod
+    def of(cls, model: Any, graph: Graph) -> EdgeMap:
+        """Raises: LayoutError where a norm, an output projection or attention is not understood."""
+        writers = Writers(model, graph)
+        for layer, block in enumerate(model.layout.blocks):
+            for path in (block.attn_norm, block.mlp_norm):
+                if path:
+                    norm_at(model, path)
+            writers.W_O(layer)
+        return cls(graph, writers, find_projections(model, graph))
+
+    def see(self, ids: Tensor) -> Mapping[Any, Tensor]:
+        """The values of every writer on token ids [batch pos], for means."""
+        with torch.no_grad():
+            run = self.writers.model.run(ids, reads=self.writers.sites, logits_to_keep=1)
+        values: dict[Any, Tensor] = dict(self.writers.seen(run.reads))
+        if self.graph.split_positions:
+            values[POSITION] = self.writers.position_part(ids, values[EMBED]).expand_as(values[EMBED])
+        return values
+
+
+@dataclass
+class EdgeBatch(Batch):
+    """A batch whose values are those of the writers."""
+
+    map: EdgeMap = None  # type: ignore[assignment]
+    _differences: tuple[Values, Tensor] | None = None
+    _position: Tensor | None = None
+
+    @property
+    def sites(self) -> list[Site]:
+        """The sites of the writers."""
+        return self.map.writers.sites
+
+    def values_of(self, run: Any) -> Values:
+        """What the writers wrote in a run, in float32 or better."""
+        return self.map.writers.seen(run.reads)
+
+    # ------------------------------------------------------------ what is patched in
+
+    def differences(self) -> tuple[Values, Tensor]:
+        """source - base of every writer; the embedding writers apart, [batch writer pos d_model]."""
+        if self._differences is None:
+            source, base = self.source(), self.base()
+            values = {site: source[site] - base[site] for site in self.sites}
+            self._differences = values, self.source_embeds() - self.embeds_of(base)
+        return self._differences
+
+    def position(self) -> Tensor | None:
+        """The position embedding [1 pos d_model] where it is a writer of its own."""
+        if not self.map.graph.split_positions:
+            return None
+        if self._position is None:
+            self._position = self.map.writers.position_part(self.base_ids, self.base()[EMBED])
+        return self._position
+
+    def source_embeds(self) -> Tensor:
+        """The values to patch in of the embedding writers [batch writer pos d_model]."""
+        position = self.position()
+        if position is None or self.ablation.has_run:
+            return self.embeds_of(self.source())
+        embed = self.source()[EMBED]
+        part = self.ablation.value(POSITION, position.expand_as(embed))
+        return torch.stack([embed - part, part], dim=1)
+
+    def embeds_of(self, values: Values) -> Tensor:
+        """What the embedding writers wrote [batch writer pos d_model]."""
+        embed, position = values[EMBED], self.position()
+        if position is None:
+            return embed[:, None]
+        return torch.stack([embed - position, position.expand_as(embed)], dim=1)
+
+    # ------------------------------------------------------------ runs
+
+    def contract(
+        self,
+        scores: Tensor,
+        masks: Tensor | None,
+        rules: Rules,
+        *,
+        edits: Sequence[Edit] = (),
+        weight: float = 1.0,
+        only: range | None = None,
+    ) -> None:
+        """Add weight * d_u . g_v to `scores` [batch label reader writer], g from one forward and backward of the base run
+        with `edits` under `rules`. `only`: the writers to score, all by default."""
+        self.targets()
+        sinks: list[Contraction] = []
+        stream = Stream(
+            self.model, self.map.graph, self.map.projections, rules, len(self.pairs), lambda r, g: sinks[0].add(r, g)
+        )
+        with torch.enable_grad(), ExitStack() as stack:
+            stream.attach(stack)
+            run = self._run_for_gradients(stream, rules, edits)
+            metric = self.measure(self.at_metric(run.logits))
+            stream.listen(run.reads)
+            values, embeds = self.differences()
+            sinks.append(Contraction(self.map.writers, values, embeds, masks, scores, weight, only))
+            torch.autograd.grad(metric.sum(), [run.reads[EMBED]], allow_unused=True)
+        sinks[0].flush()
+        self.forwards += 1
+        self.backwards += 1
+
+    def _run_for_gradients(self, stream: Stream, rules: Rules, edits: Sequence[Edit]) -> Any:
+        """The base run with `edits`; without them its values are kept as the base run's, which they are bit for bit."""
+        mixed = any(not p.one_pass for p in self.map.projections)
+        keep_values = self._base is None and not edits
+        run = self.model.run(
+            self.base_ids,
+            reads=[EMBED, *stream.reads(), *(self.sites if keep_values else ())],
+            edits=edits,
+            rules=rules,
+            allow_unsupported=True,
+            logits_to_keep=self.keep,
+            split_kv=mixed and self.map.graph.kv == "split",
+        )
+        if keep_values:
+            self._base, self._base_logits = self.values_of(run), self.at_metric(run.logits).detach()
+        return run
+
+    def patched_edges(self, cuts: Tensor, masks: Tensor | None = None) -> Tensor:
+        """The metric [set batch] of the base run with sets of edges patched from the source.
+
+        cuts: bool [set reader writer]; masks [set batch pos]: at which positions, all by default.
+        """
+        found = PatchedRun(
+            self.map.writers, self.map.projections, self.source(), self.source_embeds(), cuts, masks, self.position()
+        )
+        logits = found.logits(self.base_ids, self.keep)
+        self.forwards += len(cuts)
+        return torch.stack([self.measure(self.at_metric(one)) for one in logits])
+
+    def sets_at_once(self, writers: int | None = None) -> int:
+        """How many sets of edges go through as one batch, so that what their writers wrote stays near `SETS_BYTES`.
+
+        `writers`: how many distinct writers a set has patched edges from; all by default. The readers of a layer count too.
+        """
+        graph = self.map.graph
+        per_vector = 4 * self.base_ids.numel() * self.model.layout.d_model
+        own = writers if writers is not None else len(graph.writers) + 2 * len(graph.attention_readers(0))
+        return max(1, int(SETS_BYTES // (per_vector * own)))

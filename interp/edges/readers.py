@@ -1,0 +1,208 @@
+"""The gradient at every reader's own copy of the residual stream, from one backward pass.
+
+As the backward pass comes by a layer, the gradient at its projections (or at q, k and v) holds every reader's channel
+apart; it is pulled back through W and the norm to the stream, handed on, and forgotten. Under propagation rules the
+coefficients of the rule take the place of the gradient, the norm's among them.
+
+Axis words: `reader batch pos column d_model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interp.edges.projections import Projections
+from interp.edges.writers import wide
+from interp.graph import Graph
+from interp.linear import norm_at
+from interp.rules import Norm, Rules
+from interp.sites import Site
+from interp.tensors import activation_in, activation_out, with_activation
+
+Consume = Callable[[Sequence[int], Tensor], None]
+
+
+@dataclass(frozen=True)
+class Pullback:
+    """From the gradient at what a norm makes of the stream to the gradient at the stream, with the norm's own rule.
+
+    Full gradient: g -> (g' - mean(g') - y' mean(g' y')) / sigma with g' = w g and y' = (x - mean(x)) / sigma; frozen scale:
+    without the last term. Without a norm the gradient is what it is; an RMSNorm subtracts no mean.
+    """
+
+    norm: Norm | None
+    weight: Tensor | float
+    inverse_sigma: Tensor | float
+    normed: Tensor | None
+
+    @classmethod
+    def of(cls, model: Any, path: str | None, x: Tensor, rules: Rules) -> Pullback:
+        """The pullback through the norm at `path` for the stream `x` [batch pos d_model]."""
+        if path is None:
+            return cls(None, 1.0, 1.0, None)
+        norm, x = norm_at(model, path), wide(x.detach())
+        inverse_sigma = norm.inverse_sigma(x)
+        normed = None
+        if rules.norm == "gradient":
+            normed = (x - x.mean(-1, keepdim=True) if norm.centred else x) * inverse_sigma
+        return cls(norm, norm.weight(model.hf.get_submodule(path)), inverse_sigma, normed)
+
+    def __call__(self, g: Tensor) -> Tensor:
+        """g [reader batch pos d_model] at the norm's output -> at its input. May overwrite `g`."""
+        if self.norm is None:
+            return g
+        g = g.mul_(self.weight * self.inverse_sigma)
+        along = None if self.normed is None else torch.einsum("rbpd,bpd->rbp", g, self.normed) / g.shape[-1]
+        if self.norm.centred:
+            g = g.sub_(g.mean(-1, keepdim=True))
+        return g if along is None else g.addcmul_(along[..., None], self.normed, value=-1)  # type: ignore[arg-type]
+
+
+@dataclass
+class Stream:
+    """Hooks on one forward pass, and what they saw: the stream before each norm, and the outputs of the projections.
+
+    `consume` gets the readers of one place (their numbers in `Graph.readers`) and their gradients [reader batch pos d_model]
+    in the order of the backward pass. Readers that it never gets have no gradient.
+    """
+
+    model: Any
+    graph: Graph
+    projections: Sequence[Projections]
+    rules: Rules
+    batch: int
+    consume: Consume
+    streams: dict[str, Tensor] = field(default_factory=dict)
+    outputs: dict[str, Tensor] = field(default_factory=dict)
+    returning: bool = False
+
+    def attach(self, stack: ExitStack) -> None:
+        """Watch one forward pass; the hooks go with `stack`."""
+        blocks = self.model.layout.blocks
+        for path in dict.fromkeys(p for b in blocks for p in (b.attn_norm, b.mlp_norm) if p):
+            module = self.model.hf.get_submodule(path)
+            stack.callback(module.register_forward_pre_hook(self._keep_input(path), with_kwargs=True).remove)
+        for layer, block in enumerate(blocks):
+            entry = self.model.hf.get_submodule(block.mlp_entry)
+            stack.callback(entry.register_forward_pre_hook(self._mlp(layer), with_kwargs=True).remove)
+            for path in self.projections[layer].paths:
+                module = self.model.hf.get_submodule(path)
+                stack.callback(module.register_forward_hook(self._keep_output(path)).remove)
+
+    def reads(self) -> list[Site]:
+        """The sites that the run must read: the final stream; q, k, v where the projections' columns are shared."""
+        mixed = [layer for layer, p in enumerate(self.projections) if not p.one_pass]
+        return [Site("resid_final"), *(Site(channel, layer) for layer in mixed for channel in "qkv")]
+
+    def listen(self, reads: Any) -> None:
+        """After the forward pass: take part in the backward pass."""
+        final = reads[Site("resid_final")]
+        if final.requires_grad:
+            _on_gradient(final, lambda g: self.consume([len(self.graph.readers) - 1], wide(g)[None]))
+        for layer, projections in enumerate(self.projections):
+            if projections.one_pass:
+                self._listen_columns(layer, projections)
+            else:
+                self._listen_channels(layer, projections, reads)
+
+    # ------------------------------------------------------------ the forward pass
+
+    def _keep_input(self, path: str) -> Callable[..., None]:
+        def hook(module: Any, args: Any, kwargs: Any) -> None:
+            self.streams[path] = activation_in(args, kwargs)
+
+        return hook
+
+    def _keep_output(self, path: str) -> Callable[..., None]:
+        def hook(module: Any, args: Any, output: Any) -> None:
+            self.outputs[path] = activation_out(output)
+
+        return hook
+
+    def _mlp(self, layer: int) -> Callable[..., Any]:
+        """The MLP reads a view of its own, at which its gradient is taken."""
+        block = self.model.layout.blocks[layer]
+        reader = self._first(layer) + len(self.projections[layer].readers)
+
+        def backward(g: Tensor) -> None:
+            g = wide(g).reshape(1, self.batch, -1, g.shape[-1])
+            self.consume([reader], self._pullback(block.mlp_norm)(g.clone()))
+
+        def hook(module: Any, args: Any, kwargs: Any) -> Any:
+            x = activation_in(args, kwargs)
+            x = x.view_as(x)
+            if x.requires_grad:
+                _on_gradient(x, backward)
+            return with_activation(args, kwargs, x)
+
+        return hook
+
+    # ------------------------------------------------------------ the backward pass
+
+    def _first(self, layer: int) -> int:
+        """The number of a layer's first reader."""
+        return layer * (len(self.projections[0].readers) + 1)
+
+    def _pullback(self, path: str | None) -> Pullback:
+        x = None if path is None else self.streams[path]
+        x = torch.empty(0) if x is None else x.reshape(self.batch, -1, x.shape[-1])
+        return Pullback.of(self.model, path, x, self.rules)
+
+    def _listen_columns(self, layer: int, projections: Projections) -> None:
+        """Every column belongs to one reader: the gradient at the projections' outputs has them all apart."""
+        for path, start, end in projections.starts():
+            inside = [i for i, own in enumerate(projections.columns) if start <= int(own[0]) < end]
+
+            def backward(g: Tensor, path: str = path, inside: list[int] = inside, start: int = start) -> None:
+                self._pull(layer, inside, g, projections.weight(self.model, path), start)
+
+            y = self.outputs.pop(path)
+            if y.requires_grad:
+                _on_gradient(y, backward)
+
+    def _listen_channels(self, layer: int, projections: Projections, reads: Any) -> None:
+        """Readers share columns: each set of `passes` is taken back to the projections apart from the others."""
+        outputs = [self.outputs.pop(path) for path in projections.paths]
+        W = torch.cat([projections.weight(self.model, path) for path in projections.paths])
+        for channel in "qkv":
+            x, members = reads[Site(channel, layer)], projections.of_channel(channel)
+            sets = [own for chosen in projections.passes if (own := [i for i in chosen if i in members])]
+
+            def backward(g: Tensor, x: Tensor = x, sets: list[list[int]] = sets) -> None:
+                if self.returning:  # the gradient that is taken below passes by x too
+                    return
+                for inside in sets:
+                    units = [projections.readers[i].unit for i in inside]
+                    only = torch.zeros_like(g)
+                    only[:, :, units] = g[:, :, units]
+                    self.returning = True
+                    found = torch.autograd.grad(x, outputs, only, retain_graph=True, allow_unused=True)
+                    self.returning = False
+                    parts = [torch.zeros_like(y) if d is None else d for d, y in zip(found, outputs, strict=True)]
+                    self._pull(layer, inside, torch.cat(parts, dim=-1), W, 0)
+
+            if x.requires_grad:
+                _on_gradient(x, backward)
+
+    def _pull(self, layer: int, inside: Sequence[int], g: Tensor, W: Tensor, start: int) -> None:
+        """Hand on the readers `inside`, from the gradient g [batch pos column] at the output of W, columns from `start`."""
+        own_columns = [self.projections[layer].columns[i] for i in inside]
+        pullback = self._pullback(self.model.layout.blocks[layer].attn_norm)
+        g, W = wide(g).reshape(self.batch, -1, g.shape[-1]), wide(W)
+        for size in dict.fromkeys(map(len, own_columns)):
+            same = [k for k, columns in enumerate(own_columns) if len(columns) == size]
+            columns = torch.stack([own_columns[k] for k in same]).to(g.device) - start
+            own = g[:, :, columns].permute(2, 0, 1, 3).flatten(1, 2)
+            at_norm = torch.bmm(own, W[columns]).view(len(same), *g.shape[:2], -1)
+            self.consume([self._first(layer) + inside[k] for k in same], pullback(at_norm))
+
+
+def _on_gradient(x: Tensor, see: Callable[[Tensor], None]) -> None:
+    """Call `see` with the gradient at `x` when the backward pass comes by."""
+    x.register_hook(see)  # type: ignore[no-untyped-call]
