@@ -1,4 +1,4 @@
-"""A runner without a model, whose metric is a known function of the set: what closed forms of the evaluation run on."""
+"""A runner without a model, whose metric is a known function of the set, and tasks on which no ratio is undefined."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from circuits.circuit import Circuit
 from circuits.runner import PartSet
@@ -15,7 +16,7 @@ from interp.ablations import Ablation
 from interp.graph import Edge, Graph, Part
 from interp.metrics import METRICS, Metric
 from interp.scores import Provenance, Scores
-from interp.tasks.task import TokenPair
+from interp.tasks.task import Task, TokenPair
 
 GRAPH = Graph(2, 2, 2, (False, False))
 EDGES = GRAPH.edges
@@ -68,3 +69,15 @@ def scored(values: Sequence[float], per_example: np.ndarray | None = None, **cha
 def falling() -> dict[Part, float]:
     """Every edge a different positive weight, the first ones the largest."""
     return weighted([float(N - i) for i in range(N)])
+
+
+def answered(model: Any, task: Task) -> Task:
+    """The task with the answers that tell clean from corrupt prompts best on this model, so that m(full) > m(empty)."""
+    pairs = []
+    for pair in task.pairs:
+        ids = pair.ids
+        assert ids is not None
+        clean, corrupt = (model.run(torch.tensor([list(p)])).logits[0, -1] for p in (ids.clean, ids.corrupt))
+        best, worst = int((clean - corrupt).argmax()), int((clean - corrupt).argmin())
+        pairs.append(dataclasses.replace(pair, ids=dataclasses.replace(ids, answers=(best,), wrong=(worst,))))
+    return Task(task.name, tuple(pairs))

@@ -21,6 +21,7 @@ from interp.model import HookedModel
 from interp.nodes import Node, groups, nodes_of
 from interp.scores import Provenance, Scores
 from interp.tasks.task import Pair, Task, TokenPair
+from tests.hand import answered
 from tests.tiny import tiny
 
 
@@ -88,16 +89,22 @@ def test_maps_are_no_circuits(level: str) -> None:
 def test_full_circuit_is_the_clean_run_and_empty_the_ablated_one(model: HookedModel, level: str, ablation: str) -> None:
     nodes = tuple(n for n in nodes_of(groups(level, model.layout), [None]) if n.kind != "embed")
     full = Circuit(nodes, level, model.name, "random", "hand", "all")
-    found = evaluate(model, _task(), full, ablation=ablation, sizes=[0, len(nodes)], n_random=2)
-    clean = torch.stack([model.run(torch.tensor(p.ids.clean)).logits[0, -1] for p in _task().pairs if p.ids]).detach()
-    assert found.full == pytest.approx(float((clean[:, 5] - clean[:, 9]).mean()), abs=1e-4)
+    task = answered(model, _task())
+    found = evaluate(model, task, full, ablation=ablation, sizes=[0, len(nodes)], n_random=2)
+    clean = [_logit_diff(model, p.ids) for p in task.pairs if p.ids]
+    assert found.full == pytest.approx(np.mean(clean), abs=1e-4)
     empty, whole = found.curve[0], found.curve[-1]
     assert (empty.size, whole.size) == (0, len(nodes))
     if found.reason:
-        assert found.faithfulness.value is None
+        assert found.faithfulness.value is None and (ablation != "counterfactual" or level == "neurons")
     else:
         assert whole.faithfulness.value == pytest.approx(1.0) == found.faithfulness.value
         assert empty.faithfulness.value == pytest.approx(0.0) == found.completeness.value
+
+
+def _logit_diff(model: HookedModel, ids: TokenPair) -> float:
+    logits = model.run(torch.tensor(ids.clean)).logits[0, -1]
+    return float(logits[ids.answers[0]] - logits[ids.wrong[0]])
 
 
 def test_faithfulness_equals_patching_by_hand(model: HookedModel) -> None:
@@ -133,14 +140,15 @@ def _put(head: int, value: torch.Tensor) -> Any:
 
 
 def test_random_circuits_match_kinds_and_seed(model: HookedModel) -> None:
-    task, circuit = _task(), Circuit((Node("head", 0, 0), Node("mlp", 0)), "heads", "m", "t", "hand", "")
+    task = answered(model, _task())
+    circuit = Circuit((Node("head", 0, 0), Node("mlp", 0)), "heads", "m", "t", "hand", "")
     one = evaluate(model, task, circuit, sizes=[2], n_random=20, seed=1)
     two = evaluate(model, task, circuit, sizes=[2], n_random=20, seed=1)
     assert one == two
     assert len(one.curve[0].random) == 20
-    if one.faithfulness.value is not None:
-        near = [abs(1 - r) <= abs(1 - one.faithfulness.value) for r in one.curve[0].random if r is not None]
-        assert one.random_above == pytest.approx(np.mean(near))
+    assert one.faithfulness.value is not None
+    near = [abs(1 - r) <= abs(1 - one.faithfulness.value) for r in one.curve[0].random if r is not None]
+    assert len(near) == 20 and one.random_above == pytest.approx(np.mean(near))
 
 
 def test_undefined_where_the_span_may_be_zero() -> None:
@@ -185,7 +193,7 @@ def test_a_circuit_of_another_model_is_refused() -> None:
 
 def test_areas_of_nodes_go_through_the_curve_of_evaluate(model: HookedModel) -> None:
     """The same prefixes by two ways; and f of what is left."""
-    task = _task(n=8)
+    task = answered(model, _task(n=8))
     scores = attribute(model, task, method="exact", level="heads", direction="noise")
     areas = ranking_areas(model, task, scores, n_random=1)
     order = [scores.parts[i] for i in scores.rank("signed") if scores.parts[i].kind != "embed"]
@@ -194,26 +202,25 @@ def test_areas_of_nodes_go_through_the_curve_of_evaluate(model: HookedModel) -> 
     for point in areas.signed.points:
         top = Circuit(tuple(order[: point.size]), "heads", "m", "t", "hand", "")
         found = evaluate(model, task, top, sizes=[point.size], n_random=1)
-        assert (point.faithfulness.value is None) == (found.faithfulness.value is None)
-        if found.faithfulness.value is not None:
-            assert point.faithfulness.value == pytest.approx(found.faithfulness.value, abs=1e-4)
-            assert point.completeness.value == pytest.approx(found.completeness.value, abs=1e-4)
+        assert found.faithfulness.value is not None
+        assert point.faithfulness.value == pytest.approx(found.faithfulness.value, abs=1e-4)
+        assert point.completeness.value == pytest.approx(found.completeness.value, abs=1e-4)
 
 
 def test_minimality_of_nodes_is_the_faithfulness_of_smaller_circuits(model: HookedModel) -> None:
-    task, kept = _task(n=8), (Node("head", 0, 1), Node("mlp", 1), Node("head", 1, 2))
+    task, kept = answered(model, _task(n=8)), (Node("head", 0, 1), Node("mlp", 1), Node("head", 1, 2))
     found = leave_one_out(model, task, Circuit(kept, "heads", "m", "t", "hand", ""))
 
-    def value(nodes: tuple[Node, ...]) -> float | None:
+    def value(nodes: tuple[Node, ...]) -> float:
         own = Circuit(nodes, "heads", "m", "t", "hand", "")
-        return evaluate(model, task, own, sizes=[len(nodes)], n_random=1).faithfulness.value
+        found = evaluate(model, task, own, sizes=[len(nodes)], n_random=1).faithfulness.value
+        assert found is not None
+        return found
 
     whole = value(kept)
     for removal in found.removals:
         rest = value(tuple(node for node in kept if node.name != removal.part))
-        assert (removal.drop.value is None) == (whole is None)
-        if whole is not None and rest is not None:
-            assert removal.drop.value == pytest.approx(whole - rest, abs=1e-4)
+        assert removal.drop.value == pytest.approx(whole - rest, abs=1e-4)
 
 
 def test_scores_of_another_level_are_refused_by_name() -> None:

@@ -18,7 +18,7 @@ from circuits.runner import make_runner
 from interp.errors import InterpError
 from interp.graph import Edge, Graph
 from interp.tasks.task import TokenPair
-from tests.hand import scored
+from tests.hand import answered, scored
 from tests.tiny import hooked, toy_task
 
 MODELS = ["gpt2", "llama", "gemma2", "gpt_neox", "qwen3", "phi"]
@@ -43,7 +43,8 @@ def test_cutting_all_that_a_node_writes_is_ablating_the_node(name: str, ablation
 
 @pytest.mark.parametrize("name", MODELS)
 def test_assessment_of_a_circuit_of_edges(name: str, tmp_path: Path) -> None:
-    model, task = hooked(name), toy_task(n=6)
+    model = hooked(name)
+    task = answered(model, toy_task(n=6))
     graph = Graph.of(model.layout)
     values = np.random.default_rng(0).normal(size=(6, len(graph.edges)))
     scores = dataclasses.replace(scored([1.0]), parts=graph.edges, per_example=values)
@@ -54,6 +55,7 @@ def test_assessment_of_a_circuit_of_edges(name: str, tmp_path: Path) -> None:
     corrupt = [_logit_diff(model, p.corrupt, p) for p in pairs]
     assert whole.full == pytest.approx(np.mean(clean), abs=1e-4)
     assert whole.empty == pytest.approx(np.mean(corrupt), abs=1e-4)
+    assert whole.faithfulness.value == pytest.approx(1.0) and whole.curve[0].faithfulness.value == pytest.approx(0.0)
     order = [graph.edges[i] for i in scores.rank()]
     found = assess(
         model, task, Circuit(tuple(order[:5]), "edges", name, "toy", "hand", ""), scores, sizes=[5], n_random=2, n_tests=3
@@ -70,7 +72,8 @@ def _logit_diff(model: Any, ids: Sequence[int], pair: TokenPair) -> float:
 
 
 def test_assessment_of_a_circuit_of_nodes_says_what_it_leaves_out() -> None:
-    model, task = hooked("gpt2"), toy_task(n=6)
+    model = hooked("gpt2")
+    task = answered(model, toy_task(n=6))
     nodes = make_runner(model, task, "heads").parts
     own = Circuit(nodes[:3], "heads", "gpt2", "toy", "hand", "")
     found = assess(model, task, own, sizes=[3], n_random=2, n_tests=3, minimality_limit=2)
