@@ -45,7 +45,7 @@ class Runner(Protocol):
     def ablation(self) -> Ablation:
         """What replaces the value of a part outside a set."""
 
-    def metrics(self, sets: Sequence[PartSet], show_progress: bool | None = None) -> dict[PartSet, np.ndarray]:
+    def metrics(self, sets: Sequence[PartSet], show_progress: bool | None) -> dict[PartSet, np.ndarray]:
         """The metric of every set on every pair [example], everything outside the set ablated.
 
         Raises: CircuitError where it is not finite.
@@ -132,7 +132,7 @@ class NodeRunner:
         sites = [g.site for g in self.groups]
         return make_ablation(self.kind, self.model, self.pairs, sites, self.seed, self.batch_size)
 
-    def metrics(self, sets: Sequence[PartSet], show_progress: bool | None = None) -> dict[PartSet, np.ndarray]:
+    def metrics(self, sets: Sequence[PartSet], show_progress: bool | None) -> dict[PartSet, np.ndarray]:
         """The metric of every set on every pair [example]. Cost: one forward per set."""
         table = np.empty((len(sets), len(self.pairs)))
         batches = list(by_length([p.length for p in self.pairs], self.batch_size))

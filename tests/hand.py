@@ -40,7 +40,7 @@ class Hand:
     def pairs(self) -> list[TokenPair]:
         return [TokenPair((3, i), (4, i), (5,), (6,)) for i in range(len(self.scale))]
 
-    def metrics(self, sets: Sequence[PartSet], show_progress: bool | None = None) -> dict[PartSet, np.ndarray]:
+    def metrics(self, sets: Sequence[PartSet], show_progress: bool | None) -> dict[PartSet, np.ndarray]:
         self.runs += sets
         return {s: np.array(self.base) + np.array(self.scale) * self.value(s) for s in sets}
 

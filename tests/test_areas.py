@@ -103,7 +103,7 @@ def test_a_removal_that_the_pairs_cannot_tell_from_none_is_unclear() -> None:
     """An edge worth 1, -1, 1, -1, 0.4 beside one worth 10: its mean drop is above 0, its interval is not."""
 
     class Uneven(Hand):
-        def metrics(self, sets: Sequence[PartSet], show_progress: bool | None = None) -> dict[PartSet, np.ndarray]:
+        def metrics(self, sets: Sequence[PartSet], show_progress: bool | None) -> dict[PartSet, np.ndarray]:
             small = np.array([1.0, -1.0, 1.0, -1.0, 0.4])
             return {s: 10.0 * (EDGES[0] in s) + small * (EDGES[1] in s) for s in sets}
 

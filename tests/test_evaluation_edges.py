@@ -37,7 +37,7 @@ def test_cutting_all_that_a_node_writes_is_ablating_the_node(name: str, ablation
     for ablated in sets:
         kept = frozenset(nodes.parts) - ablated
         uncut = frozenset(e for e in edges.parts if isinstance(e, Edge) and e.sender not in ablated)
-        want, got = nodes.metrics([kept])[kept], edges.metrics([uncut])[uncut]
+        want, got = nodes.metrics([kept], None)[kept], edges.metrics([uncut], None)[uncut]
         assert got == pytest.approx(want, abs=2e-4)
 
 
