@@ -8,8 +8,8 @@ as in `tests/twin.py`; with `constants` of another run given, this is the replac
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -35,6 +35,7 @@ class EdgeTwin:
     weights: ModelWeights
     preset: str = "gradient"
     kv: str = "shared"
+    split_positions: bool = False
     cut: Mapping[Ends, Tensor | float] = field(default_factory=dict)
     sources: Mapping[str, Tensor] = field(default_factory=dict)
     written: Mapping[str, Tensor] = field(default_factory=dict)
@@ -47,8 +48,7 @@ class EdgeTwin:
     def __call__(self, ids: Tensor) -> Tensor:
         """Logits [batch pos d_vocab]."""
         w = self.weights
-        embed = w.W_E[ids] if w.W_P is None else w.W_E[ids] + w.W_P[: ids.shape[1]]
-        x = self.write("embed", embed.clone().requires_grad_(torch.is_grad_enabled()))
+        x = self.embed(ids)
         for i, layer in enumerate(w.layers):
             if w.parallel:
                 before = dict(self.values)
@@ -62,9 +62,20 @@ class EdgeTwin:
 
     # ------------------------------------------------------------ writers, readers, rules
 
+    def embed(self, ids: Tensor) -> Tensor:
+        """Token and position embedding: one writer, or two with `split_positions`. Here gradients end."""
+        parts = [self.weights.W_E[ids]]
+        if self.weights.W_P is not None:
+            parts.append(self.weights.W_P[: ids.shape[1]].expand_as(parts[0]))
+        if self.split_positions:
+            return sum(self.write(u, p) for u, p in zip(("embed", "pos_embed"), parts, strict=True))
+        return self.write("embed", sum(parts))
+
     def write(self, writer: str, value: Tensor) -> Tensor:
-        """What the writer adds to the stream."""
-        self.values[writer] = self.written.get(writer, value)
+        """What the writer adds to the stream: a leaf of the graph where it is not computed from other writers."""
+        value = self.written.get(writer, value)
+        leaf = torch.is_grad_enabled() and not value.requires_grad
+        self.values[writer] = value.detach().clone().requires_grad_() if leaf else value
         return self.values[writer]
 
     def read(self, reader: str, x: Tensor, values: Collection[str]) -> Tensor:
@@ -184,19 +195,20 @@ class Prompts:
     answers: Tensor
     wrong: Tensor
     kv: str = "shared"
+    split_positions: bool = False
 
     @classmethod
-    def of(cls, weights: ModelWeights, task: Task, direction: str = "denoise", kv: str = "shared") -> Prompts:
+    def of(cls, weights: ModelWeights, task: Task, direction: str = "denoise", **graph: Any) -> Prompts:
         """The prompts of a task of token ids with one answer and one wrong token each."""
         pairs = task.tokenize(None, len(weights.W_E))
         clean, corrupt = torch.tensor([p.clean for p in pairs]), torch.tensor([p.corrupt for p in pairs])
         base, source = (corrupt, clean) if direction == "denoise" else (clean, corrupt)
         answers, wrong = torch.tensor([p.answers[0] for p in pairs]), torch.tensor([p.wrong[0] for p in pairs])
-        return cls(weights, base, source, answers, wrong, kv)
+        return cls(weights, base, source, answers, wrong, **graph)
 
     def twin(self, **options: Any) -> EdgeTwin:
         """A twin of this model that has not run yet."""
-        return EdgeTwin(self.weights, kv=self.kv, **options)
+        return EdgeTwin(self.weights, kv=self.kv, split_positions=self.split_positions, **options)
 
     def measure(self, logits: Tensor) -> Tensor:
         """Logit difference [batch], for logits [... pos d_vocab] with one row per example."""
@@ -226,18 +238,23 @@ class Prompts:
         writes = {u: none if g is None else g for u, g in zip(twin.values, written, strict=True)}
         return EdgeGradients(reads, writes, twin.seen)
 
-    def effects(self, edges: list[Ends], sources: Mapping[str, Tensor], **options: Any) -> Tensor:
-        """m(base run with one edge patched) - m(base), for each edge [batch edge]; all edges of one example at once."""
-        found = []
+    def effects(
+        self, edges: Sequence[Ends], sources: Mapping[str, Tensor], at: Tensor | float = 1.0, **options: Any
+    ) -> Tensor:
+        """m(base run with one edge patched) - m(base), for each edge [batch edge]; all edges of one example at once.
+
+        at: the positions patched, 0 or 1 [pos 1]; all of them by default.
+        """
+        found, constants = [], options.pop("constants", None)
         with torch.no_grad():
             for i, ids in enumerate(self.base):
-                one = Prompts(
-                    self.weights, ids[None], ids[None], self.answers[i : i + 1], self.wrong[i : i + 1], self.kv
-                )
-                cut = {edge: torch.eye(len(edges))[:, j, None, None] for j, edge in enumerate(edges)}
-                mine = {writer: value[i : i + 1] for writer, value in sources.items()}
-                logits = self.twin(cut=cut, sources=mine, **options)(ids.expand(len(edges), -1))
-                plain = self.twin(**options)(ids[None])
+                row = slice(i, i + 1)
+                one = replace(self, base=ids[None], answers=self.answers[row], wrong=self.wrong[row])
+                cut = {edge: at * torch.eye(len(edges))[:, j, None, None] for j, edge in enumerate(edges)}
+                mine = {writer: value[row] for writer, value in sources.items()}
+                frozen = constants and {name: value[row] for name, value in constants.items()}
+                logits = one.twin(cut=cut, sources=mine, constants=frozen, **options)(ids.expand(len(edges), -1))
+                plain = one.twin(constants=frozen, **options)(ids[None])
                 found.append(one.measure(logits) - one.measure(plain))
         return torch.stack(found)
 
@@ -254,6 +271,6 @@ class EdgeGradients:
         """(writer, reader), readers in forward order."""
         return [(u, v) for v in self.reads for u in self.seen[v]]
 
-    def score(self, d: Mapping[str, Tensor]) -> dict[Ends, Tensor]:
-        """sum over positions and d_model of d_u . g_v, per edge [batch]."""
-        return {(u, v): (d[u] * self.reads[v]).sum((1, 2)) for u, v in self.edges()}
+    def score(self, d: Mapping[str, Tensor]) -> Tensor:
+        """d_u . g_v of every edge in the order of `edges` [batch pos edge]."""
+        return torch.stack([(d[u] * self.reads[v]).sum(-1) for u, v in self.edges()], dim=-1)
