@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,9 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from circuits.circuit import Circuit
+from circuits.evaluation import Evaluation
 from circuits.record import Record
 from circuits.report import finding
+from circuits.report.finding import random_words
+from circuits.report.numbers import percent_interval
 from circuits.report.text import visible
+from circuits.report.words import kind_name
 from interp.oracle import Agreement, Row
 
 out = Console()
@@ -40,34 +46,50 @@ def record(found: Record, where: str) -> None:
     out.print(escape(finding(found)), highlight=False)
     scores = found.scores[0]
     inside = {n.name for n in found.circuit.parts} if found.circuit else set()
-    order = scores.rank()[:10]
+    order, mean, stderr = scores.rank()[:10], scores.mean, scores.stderr
     rows = [
         (
             scores.parts[i].name,
-            f"{scores.mean[i]:+.4f}",
-            f"{scores.stderr[i]:.4f}",
+            f"{mean[i]:+.4f}",
+            f"{stderr[i]:.4f}",
             "always" if scores.parts[i].kind == "embed" else "yes" if scores.parts[i].name in inside else "",
         )
         for i in order
     ]
-    table(
-        f"top components by {scores.provenance.method} ({scores.provenance.unit})",
-        ("node", "score", "std. error", "in circuit"),
-        rows,
-    )
+    p = scores.provenance
+    whole, one = ("edges", "edge") if p.level == "edges" else ("components", "node")
+    table(f"top {whole} by {p.method} ({p.unit})", (one, "score", "std. error", "in circuit"), rows)
+    if found.circuit is not None and found.circuit.level == "edges":
+        edge_circuit(found.circuit, found.evaluation)
     if found.agreements:
         agreements(found.agreements)
     out.print(f"report: {escape(where)}", highlight=False)
 
 
+def edge_circuit(circuit: Circuit, found: Evaluation | None) -> None:
+    """The size of a circuit of edges, how many edges of each kind it has, and what was measured of it."""
+    kinds = Counter(edge.kind for edge in circuit.edges)
+    size = f"{len(circuit):,}" + (f" of {found.n_nodes:,}" if found else "")
+    rows = [("edges", size), ("nodes that they join", f"{len(circuit.nodes):,}")]
+    rows += [(kind_name(kind), f"{n:,}") for kind, n in kinds.most_common()]
+    if found:
+        undefined = f"undefined: {found.reason}" if found.reason else "undefined"
+        for name, e in (("faithfulness", found.faithfulness), ("completeness", found.completeness)):
+            rows.append((name, percent_interval(e.value, e.low, e.high) if e.value is not None else undefined))
+        rows.append(("random circuits of that size", random_words(found)))
+    table("circuit", ("of the circuit", "value"), rows)
+
+
 def agreements(found: Sequence[Agreement]) -> None:
     """Agreement with exact patching, a row per method and kind."""
     columns = ("method", "kind", "n", "Pearson", "95 % interval", "Spearman", "same sign", "top-k overlap")
-    table("agreement with exact patching", columns, (_agreement_row(a.method, row) for a in found for row in a.rows))
+    rows = (_agreement_row(a.method, row, any("->" in r.kind for r in a.rows)) for a in found for row in a.rows)
+    table("agreement with exact patching", columns, rows)
 
 
-def _agreement_row(method: str, row: Row) -> tuple[object, ...]:
-    interval = f"[{row.pearson_ci[0]:.3f}, {row.pearson_ci[1]:.3f}]" if row.pearson_ci else "few nodes"
+def _agreement_row(method: str, row: Row, edges: bool) -> tuple[object, ...]:
+    few = "few edges" if edges else "few nodes"
+    interval = f"[{row.pearson_ci[0]:.3f}, {row.pearson_ci[1]:.3f}]" if row.pearson_ci else few
     pearson, spearman = (f"{v:.3f}" if v is not None else "-" for v in (row.pearson, row.spearman))
     return (method, row.kind, row.n, pearson, interval, spearman, f"{row.sign:.2f}", f"{row.top_k:.2f} (k={row.k})")
 

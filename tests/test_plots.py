@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import html
 import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from circuits.circuit import Circuit, CircuitError
 from circuits.evaluation import Estimate, Evaluation, Point
 from circuits.faithfulness import evaluate
-from circuits.plots import MOST_BARS, plot_agreement, plot_evaluation, plot_scores
+from circuits.plots import MOST_BARS, plot_agreement, plot_circuit, plot_evaluation, plot_scores
+from circuits.report.edges import MOST_DRAWN
 from circuits.selection import discover
 from interp.attribution import attribute_all
 from interp.errors import ScoreError
+from interp.graph import Edge, parse_edge
 from interp.scores import Scores
 
+from .test_report_edges import GPT2, edge_record, edge_scores
 from .tiny import hooked, toy_task
 
 
@@ -126,3 +131,100 @@ def test_labels_with_angle_brackets_are_escaped() -> None:
     scores = attribute_all(hooked("llama"), toy_task(), methods=["atp"], level="qkv")["atp"]
     columns = plot_scores(scores).data[0].x
     assert "h0&lt;q&gt;" in columns and "kv1&lt;v&gt;" in columns
+
+
+# ------------------------------------------------------------ edges
+
+
+def hovers(figure: Any) -> dict[str, tuple[str, tuple[float, float], tuple[float, float]]]:
+    """Edge name -> what the pointer shows, and where its curve begins and ends."""
+    found = {}
+    for trace in figure.data:
+        gaps = [i for i, x in enumerate(trace.x) if x is None]
+        for start, stop in zip([0, *(gap + 1 for gap in gaps)], gaps, strict=False):
+            (text,) = set(trace.text[start:stop])
+            ends = [(trace.x[i], trace.y[i]) for i in (start, stop - 1)]
+            found[html.unescape(text).partition(": ")[0]] = (html.unescape(text), *ends)
+    return found
+
+
+def test_circuit_shows_every_edge_with_its_score() -> None:
+    record = edge_record(n=40)
+    assert record.circuit is not None
+    scores = record.scores[0]
+    figure = plot_circuit(record.circuit, scores)
+    shown = hovers(figure)
+    assert {name: text for name, (text, _, _) in shown.items()} == {
+        e.name: f"{e.name}: {scores[e.name]:+.4f} logits" for e in record.circuit.edges
+    }
+    assert all(start[1] < stop[1] for _, start, stop in shown.values())
+    labels = {note.text for note in figure.layout.annotations}
+    assert labels == {str(e.sender) for e in record.circuit.edges} | {
+        str(e.receiver).partition("<")[0] for e in record.circuit.edges
+    }
+
+
+def test_circuit_is_coloured_by_the_sign_of_importance() -> None:
+    record = edge_record(n=40, importance_sign=-1, direction="noise")
+    assert record.circuit is not None
+    for trace in plot_circuit(record.circuit, record.scores[0]).data:
+        names = {html.unescape(text).partition(": ")[0] for text in trace.text}
+        importances = [-record.scores[0][name] for name in names]
+        assert all((value > 0) == trace.name.startswith("for the answer") for value in importances)
+        assert {parse_edge(name).receiver.kind == "q" for name in names} == {trace.line.dash == "dash"}
+
+
+def test_circuit_draws_the_strongest_and_counts_the_rest() -> None:
+    record = edge_record(GPT2, n=260)
+    assert record.circuit is not None
+    figure = plot_circuit(record.circuit, record.scores[0])
+    assert set(hovers(figure)) == {edge.name for edge in record.circuit.edges[:MOST_DRAWN]}
+    assert "the strongest 200 drawn, 60 left out" in figure.layout.title.text
+
+
+def test_circuit_without_scores_and_of_nodes() -> None:
+    record = edge_record(n=12)
+    assert record.circuit is not None
+    assert {trace.name.partition(",")[0] for trace in plot_circuit(record.circuit).data} == {"no score"}
+    nodes = Circuit(record.circuit.nodes[:1], "heads", "m", "t", "by hand", "by hand")
+    with pytest.raises(CircuitError, match="circuit of nodes"):
+        plot_circuit(nodes)
+    with pytest.raises(ScoreError, match="of nodes, not of edges"):
+        plot_circuit(record.circuit, attribute_all(hooked("gpt2"), toy_task(), methods=["atp"], level="heads")["atp"])
+
+
+def test_scores_of_edges_are_bars_of_the_largest() -> None:
+    scores = edge_record().scores[0]
+    figure = plot_scores(scores)
+    bar = figure.data[0]
+    assert [html.unescape(name) for name in bar.y[::-1]] == [name for name, _ in scores.top(MOST_BARS)]
+    assert list(bar.x[::-1]) == pytest.approx([value for _, value in scores.top(MOST_BARS)])
+    assert figure.layout.yaxis.title.text == f"edge, the {MOST_BARS} largest of {len(scores.parts)}"
+
+
+def test_agreement_of_edges_by_what_reads_them() -> None:
+    record = edge_record()
+    assert record.exact is not None
+    figure = plot_agreement(record.scores[0], record.exact)
+    assert {trace.name for trace in figure.data[1:]} == {"into q", "into k", "into v", "into mlp", "into logits"}
+    row = record.agreements[0]["all"]
+    assert f"over {row.n} edges" in figure.layout.title.text and f"{row.pearson:.2f}" in figure.layout.title.text
+
+
+def test_evaluation_counts_edges() -> None:
+    record = edge_record()
+    assert record.evaluation is not None
+    figure = plot_evaluation(record.evaluation, counted="edges")
+    assert "30 of 479 edges" in figure.layout.title.text and "node" not in figure.to_json()
+
+
+def test_names_of_edges_are_text_and_never_tags() -> None:
+    hostile = "<img src=x onerror=alert(1)>"
+    record = edge_record(task=hostile, unit=hostile)
+    assert record.circuit is not None
+    edge = record.circuit.edges[0]
+    placed = edge_scores((Edge(edge.sender, edge.receiver, hostile),), 1, "relp", positions="spans", unit=hostile)
+    circuit = replace(record.circuit, task=hostile)
+    for figure in (plot_circuit(circuit, record.scores[0]), plot_scores(placed), plot_circuit(circuit, placed)):
+        text = figure.to_json()
+        assert "<img" not in text and "\\u003cimg" not in text

@@ -140,7 +140,7 @@ def _curve(data: dict[str, Any], link: Mapping[str, Any], start: Point, end: Poi
     share = abs(importance) / limit if importance is not None and limit else 0.0
     sign = "plain" if importance is None else "neg" if importance < 0 else "pos"
     # Where there are many, the weak ones step back.
-    opacity = 0.9 if len(data["links"]) <= 60 else 0.5 + 0.45 * share
+    opacity = 0.9 if len(data["links"]) <= 60 else 0.6 + 0.35 * share
     known = f"{score(link['score'], data['digits'])} {data['unit']}" if importance is not None else "not scored"
     title = element("title", {}, f"{link['name']}: {known}")
     width = _THINNEST + (_WIDEST - _THINNEST) * share

@@ -131,10 +131,12 @@ def _scatters(record: Record) -> list[dict[str, Any]]:
         return []
     exact = {n.name: float(m) for n, m in zip(record.exact.parts, record.exact.mean, strict=True)}
     drawn = [s for s in record.scores if not s.provenance.exact and any(n.name in exact for n in s.parts)]
-    return [{**_scatter(s, exact), "small": len(drawn) > 2} for s in drawn]
+    # Edges are so many that several scatters share the points that one may have.
+    most = MOST_POINTS // len(drawn) if drawn and of_edges(record) else MOST_POINTS
+    return [{**_scatter(s, exact, most), "small": len(drawn) > 2} for s in drawn]
 
 
-def _scatter(scores: Scores, exact: Mapping[str, float]) -> dict[str, Any]:
+def _scatter(scores: Scores, exact: Mapping[str, float], most: int) -> dict[str, Any]:
     both = zip(scores.parts, scores.mean, strict=True)
     points: list[dict[str, Any]] = [
         {"name": n.name, "kind": _scatter_kind(n.kind), "exact": exact[n.name], "score": float(m)}
@@ -147,7 +149,7 @@ def _scatter(scores: Scores, exact: Mapping[str, float]) -> dict[str, Any]:
         "method": scores.provenance.method,
         "unit": scores.provenance.unit,
         "kinds": sorted(dict.fromkeys(p["kind"] for p in points), key=lambda kind: kind == kind_name("embed")),
-        "points": _thinned(points),
+        "points": _thinned(points, most),
         "n": len(points),
         "range": [low, high],
         "outside": outside[:MOST_OUTSIDE],
@@ -169,13 +171,13 @@ def _range(points: list[dict[str, Any]]) -> tuple[float, float]:
     return min(values) - margin, max(values) + margin
 
 
-def _thinned(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The largest points and an even sample of the rest, where there are too many to draw."""
-    if len(points) <= 2 * MOST_POINTS:
+def _thinned(points: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """The `most` largest points and as many of the rest, evenly, where there are too many to draw."""
+    if len(points) <= 2 * most:
         return points
     ordered = sorted(points, key=lambda p: -max(abs(p["exact"]), abs(p["score"])))
-    rest = ordered[MOST_POINTS:]
-    return ordered[:MOST_POINTS] + rest[:: math.ceil(len(rest) / MOST_POINTS)]
+    rest = ordered[most:]
+    return ordered[:most] + rest[:: math.ceil(len(rest) / most)]
 
 
 # ------------------------------------------------------------ maps and ranking
@@ -195,9 +197,11 @@ def _maps(record: Record) -> list[dict[str, Any]]:
     # The scale is that of the exact scores, or of the method that comes first.
     leading = next((g["maps"] for g, s in zip(found, mapped, strict=True) if s.provenance.exact), None)
     leading = leading or (found[0]["maps"] if found else [])
-    limit = max((m["limit"] for m in leading if m["form"] == "grid"), default=0.0)
+    # Maps of edges by kind add up fewer edges per cell than those by layer, so they keep their own.
+    first = slice(1) if of_edges(record) else slice(None)
+    limit = max((m["limit"] for m in leading[first] if m["form"] == "grid"), default=0.0)
     for group in found:
-        share_limit(group["maps"], limit)
+        share_limit(group["maps"][first], limit)
     return found
 
 
