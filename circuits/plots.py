@@ -35,7 +35,7 @@ READ_BY: Final = {"dash": "query", "dot": "key", "solid": "value, MLP or logits"
 #: Steps of line width between the weakest and the strongest edge.
 WIDTHS: Final = 4
 #: q left and v right of k, so that edges between the same two heads lie beside each other.
-ASIDE: Final = {"q": -0.12, "v": 0.12}
+ASIDE: Final = {"q": -0.04, "v": 0.04}
 HOVER: Final = "%{text}<extra></extra>"
 Effects = Mapping[str, tuple[float, float]]
 
@@ -201,18 +201,15 @@ def plot_agreement(scores: Scores, exact: Scores) -> Any:
     )
 
 
-def plot_evaluation(evaluation: Evaluation, *, counted: str = "nodes") -> Any:
-    """Faithfulness over circuit size with 95 % intervals, and every random circuit of the same sizes and kinds.
-
-    counted: what the circuits are sets of, `nodes` or `edges`.
-    """
+def plot_evaluation(evaluation: Evaluation) -> Any:
+    """Faithfulness over circuit size with 95 % intervals, and every random circuit of the same sizes and kinds."""
     import plotly.graph_objects as go
 
     found = [p for p in evaluation.curve if p.faithfulness.value is not None]
     value, low, high = (np.array([getattr(p.faithfulness, k) for p in found], float) for k in ("value", "low", "high"))
     twins = [(p.size, twin) for p in evaluation.curve for twin in p.random if twin is not None]
     x, y = [size for size, _ in twins], [twin for _, twin in twins]
-    what, marker = html.escape(counted), {"color": GREY, "size": 5, "opacity": 0.5}
+    what, marker = html.escape(evaluation.counts), {"color": GREY, "size": 5, "opacity": 0.5}
     hover = f"random circuit of %{{x}} {what}: %{{y:.3f}}<extra></extra>"
     figure = go.Figure(go.Scatter(x=x, y=y, mode="markers", name="random circuits", marker=marker, hovertemplate=hover))
     figure.add_scatter(

@@ -214,7 +214,7 @@ def test_agreement_of_edges_by_what_reads_them() -> None:
 def test_evaluation_counts_edges() -> None:
     record = edge_record()
     assert record.evaluation is not None
-    figure = plot_evaluation(record.evaluation, counted="edges")
+    figure = plot_evaluation(record.evaluation)
     assert "30 of 479 edges" in figure.layout.title.text and "node" not in figure.to_json()
 
 

@@ -80,7 +80,7 @@ def edge_evaluation(n: int, total: int) -> Evaluation:
     sizes = sorted({0, n, total // 10, total})
     random = [0.1, 0.2, 0.35]
     curve = [Point(s, Estimate(s / total, s / total - 0.01, s / total + 0.01), tuple(random)) for s in sizes]
-    return an_evaluation(size=n, n_nodes=total, curve=tuple(curve))
+    return an_evaluation(size=n, n_nodes=total, curve=tuple(curve), counts="edges")
 
 
 def drawn(page: str) -> ElementTree.Element:

@@ -24,6 +24,8 @@ _CHANNELS: Final = ("q", "k", "v")
 _READERS: Final = ("q", "k", "v", "mlp")
 _SHORT: Final = {"head": "heads", "mlp": "MLP"}
 Key = tuple[int, int]
+Place = Callable[["Edge"], tuple[Key, Key]]
+Name = Callable[["Node"], str]
 
 
 # ------------------------------------------------------------ graph
@@ -143,46 +145,47 @@ def _kind_of_layer(node: Node) -> str:
     return node.name if node.layer is None else f"{node.layer} {_SHORT.get(node.kind, node.kind)}"
 
 
-def _map(
-    scores: Scores,
-    chosen: frozenset[str],
-    title: str,
-    place: Callable[[Edge], tuple[Key, Key]],
-    name: Callable[[Node], str],
-) -> dict[str, Any]:
+def _map(scores: Scores, chosen: frozenset[str], title: str, place: Place, name: Name) -> dict[str, Any]:
     """The grid of one method: rows are readers, columns senders; None where no edge was scored."""
     sums: dict[tuple[Key, Key], list[float]] = {}
-    names: tuple[dict[Key, str], dict[Key, str]] = ({}, {})
+    readers: dict[Key, str] = {}
+    senders: dict[Key, str] = {}
     for edge, mean in zip(scores.edges, scores.mean.tolist(), strict=True):
         at = place(edge)
         cell = sums.setdefault(at, [0.0, 0, 0])
         cell[0], cell[1], cell[2] = cell[0] + abs(mean), cell[1] + 1, cell[2] + (edge.name in chosen)
-        names[0].setdefault(at[0], name(edge.receiver))
-        names[1].setdefault(at[1], name(edge.sender))
+        readers.setdefault(at[0], name(edge.receiver))
+        senders.setdefault(at[1], name(edge.sender))
     rows, note = _strongest_rows(sums)
-    columns = sorted(names[1])
+    columns = sorted(senders)
     shown = [[sums.get((row, column)) for column in columns] for row in rows]
     # The embedding, often far larger than all others, does not set the scale.
     sizes = [cell[0] for at, cell in sums.items() if at[1][0] >= 0] or [cell[0] for cell in sums.values()]
+    words = {
+        "title": title,
+        "row_title": "read by layer",
+        "column_title": "sent by layer",
+        "rows": [readers[row] for row in rows],
+        "columns": [senders[column] for column in columns],
+        "unit": scores.provenance.unit,
+        "note": note,
+    }
+    return {**words, **_cells(shown, words), "limit": max(sizes, default=0.0), "digits": decimals(sizes, 3)}
+
+
+def _cells(shown: list[list[list[float] | None]], words: Mapping[str, Any]) -> dict[str, Any]:
+    """Sums [row column] as the heat map draws them; each cell holds its sum, its edges, and those in the circuit."""
+    columns = words["columns"]
     return {
         "form": "grid",
         "signed": False,
-        "title": title,
-        "rows": [names[0][row] for row in rows],
-        "columns": [names[1][column] for column in columns],
-        "row_title": "read by layer",
-        "column_title": "sent by layer",
         "values": [[None if cell is None else cell[0] for cell in row] for row in shown],
         "names": [
-            [_about(names[1][columns[j]], names[0][rows[i]], cell) for j, cell in enumerate(row)]
-            for i, row in enumerate(shown)
+            [_about(sender, reader, cell) for sender, cell in zip(columns, row, strict=True)]
+            for reader, row in zip(words["rows"], shown, strict=True)
         ],
         "marked": [[cell is not None and cell[2] > 0 for cell in row] for row in shown],
-        "limit": max(sizes, default=0.0),
-        "digits": decimals(sizes, 3),
         "numbers": len(columns) <= MOST_NUMBERED,
-        "unit": scores.provenance.unit,
-        "note": note,
     }
 
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 WIDE_CURVE: Final = (-0.5, 1.6)
 
 
-def faithfulness(found: Evaluation | None, parts: str = "nodes") -> dict[str, Any] | None:
-    """The section of a report; `parts`: what the circuit counts, nodes or edges."""
+def faithfulness(found: Evaluation | None) -> dict[str, Any] | None:
     if found is None:
         return None
     points = [_point(p.size, p.faithfulness, p.random) for p in sorted(found.curve, key=lambda p: p.size)]
@@ -28,19 +27,19 @@ def faithfulness(found: Evaluation | None, parts: str = "nodes") -> dict[str, An
     low, high = max(low, WIDE_CURVE[0]), min(high, WIDE_CURVE[1])
     margin = 0.04 * (high - low)
     return {
-        "facts": _evaluation_facts(found, parts),
+        "facts": _evaluation_facts(found),
         "points": points,
         "drawn": any(p["faithfulness"] is not None for p in points) and len(points) > 1,
         "range": [low - margin, high + margin],
         "clipped": clipped,
         "size": found.size,
-        "parts": parts,
+        "parts": found.counts,
         "metric": metric_name(found.metric),
         "reason": found.reason,
     }
 
 
-def _evaluation_facts(found: Evaluation, parts: str) -> list[dict[str, str]]:
+def _evaluation_facts(found: Evaluation) -> list[dict[str, str]]:
     f, c = found.faithfulness, found.completeness
     undefined = f"undefined: {found.reason}" if found.reason else "undefined"
     facts = {
@@ -48,7 +47,7 @@ def _evaluation_facts(found: Evaluation, parts: str) -> list[dict[str, str]]:
         "completeness (the complement; near 0 % is good)": percent_interval(c.value, c.low, c.high)
         if c.value is not None
         else undefined,
-        f"{parts} in the circuit": f"{count(found.size)} of {count(found.n_nodes)}",
+        f"{found.counts} in the circuit": f"{count(found.size)} of {count(found.n_nodes)}",
         "random circuits of that size": random_words(found),
         f"{metric_name(found.metric)}, whole model": f"{number(found.full)} {found.unit}",
         f"{metric_name(found.metric)}, circuit alone": f"{number(found.circuit)} {found.unit}",

@@ -42,7 +42,7 @@ def payload(record: Record) -> dict[str, Any]:
         "unmapped": _unmapped(record),
         "position_maps": _position_maps(record),
         "ranking": _ranking(record),
-        "faithfulness": faithfulness(record.evaluation, counted(record)),
+        "faithfulness": faithfulness(record.evaluation),
         "circuit": None if record.circuit is None else [n.name for n in record.circuit],
         "prompts": [prompt_pair(p, i) for i, p in enumerate(record.prompts[:MOST_PROMPTS])],
         "prompts_left": max(0, len(record.prompts) - MOST_PROMPTS),
