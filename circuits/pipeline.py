@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from circuits.circuit import Circuit
+from circuits.circuit import ALWAYS, Circuit
 from circuits.faithfulness import evaluate, smallest_faithful
 from circuits.record import Prompt, Record
 from circuits.selection import discover
@@ -76,9 +76,9 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     pairs = held.tokenize(model.tokenizer, model.layout.d_vocab)
     if settings.ablation == "resample":
         make_ablation("resample", model, pairs, [], settings.seed, 1)
-    size = sum(g.n_units for g in request.groups if g.kind != "embed")
+    size = sum(part.kind not in ALWAYS for part in request.space.parts([None]))
     if settings.n is not None and not 1 <= settings.n <= size:
-        raise InterpError(f"n={settings.n}: expected 1 to {size}, the nodes of level {settings.level!r}.")
+        raise InterpError(f"n={settings.n}: expected 1 to {size}, the parts of level {settings.level!r}.")
     if settings.n_random < 1:
         raise InterpError(f"random={settings.n_random}: expected 1 random circuit or more.")
     return Prepared(model, settings, task, scoring, held, held_out, request)
@@ -166,12 +166,12 @@ def exact_scores(job: Prepared, scores: Sequence[Scores], say: Say) -> tuple[Sco
     for known in scores:
         if known.provenance.exact:
             return known, "all nodes"
-    nodes, sampled = None, "all nodes"
+    parts, sampled = None, "all of them"
     if len(scores[0].parts) > EXACT_LIMIT:
-        nodes, sampled = _sample(scores, job.settings.seed)
+        parts, sampled = _sample(scores, job.settings.seed)
     say(f"checking against exact patching ({sampled})")
     settings = job.settings
-    exact = prepare(job.model, job.scoring, methods=["exact"], nodes=nodes, **_common(settings)).score()["exact"]
+    exact = prepare(job.model, job.scoring, methods=["exact"], parts=parts, **_common(settings)).score()["exact"]
     return exact, sampled
 
 

@@ -40,7 +40,18 @@ def verify(model: HookedModel) -> Iterator[Check]:
 
 def _tokens(model: HookedModel) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(1, model.layout.d_vocab - 1, (2, LENGTHS[0]), generator=generator).to(model.device)
+    return torch.randint(1, _n_ids(model) - 1, (2, _lengths(model)[0]), generator=generator).to(model.device)
+
+
+def _lengths(model: HookedModel) -> tuple[int, ...]:
+    """Lengths of the prompts, within the model's context."""
+    limit = getattr(model.hf.config, "max_position_embeddings", None)
+    return tuple(max(1, min(n, limit - i)) if isinstance(limit, int) else n for i, n in enumerate(LENGTHS))
+
+
+def _n_ids(model: HookedModel) -> int:
+    """How many token ids the prompts may have; the logits may be of another vocabulary."""
+    return int(model.hf.get_input_embeddings().num_embeddings)
 
 
 def _plain(model: HookedModel, inputs: dict[str, Any], eager: bool) -> torch.Tensor:
@@ -92,7 +103,7 @@ def _presets(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
 def _padding(model: HookedModel) -> Check:
     """Left, right and no padding give the same logits at the last token."""
     generator = torch.Generator().manual_seed(1)
-    prompts = [torch.randint(1, model.layout.d_vocab - 1, (n,), generator=generator).tolist() for n in LENGTHS]
+    prompts = [torch.randint(1, _n_ids(model) - 1, (n,), generator=generator).tolist() for n in _lengths(model)]
     with torch.no_grad():
         alone = torch.cat([model.run(prompt).logits[:, -1] for prompt in prompts]).double()
         gaps = []

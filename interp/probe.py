@@ -89,10 +89,16 @@ def unfreeze(parameters: list[nn.Parameter]) -> None:
         p.requires_grad_(True)
 
 
+def probe_length(model: Any) -> int:
+    """How many tokens a probe runs: a few, within the model's context."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    return min(PROBE_LENGTH, limit) if isinstance(limit, int) and limit > 0 else PROBE_LENGTH
+
+
 def _probe_tokens(model: Any) -> Tensor:
     """Distinct ids spread over the vocabulary, batch of one."""
     embedding = model.get_input_embeddings()
-    ids = torch.linspace(1, embedding.num_embeddings - 2, PROBE_LENGTH).long()
+    ids = torch.linspace(1, embedding.num_embeddings - 2, probe_length(model)).long()
     return ids[None].to(embedding.weight.device)
 
 

@@ -143,7 +143,7 @@ class Batch:
         """What the metric measures against, with the logits of both runs where it asks for them."""
         if self._targets is None:
             targets = make_targets(self.pairs, self.model.layout.d_vocab, self.model.device)
-            if self.metric.toward == "base":
+            if self.metric.toward == "base" or self.metric.from_base:
                 self.base()
                 targets = replace(targets, base=self._base_logits)
             if self.metric.toward == "source":

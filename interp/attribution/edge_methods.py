@@ -11,11 +11,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from interp.attribution.quadrature import Points, quadrature
 from interp.attribution import node_methods  # noqa: F401 - methods of nodes get their edges here
+from interp.attribution.quadrature import Points, quadrature
 from interp.attribution.registry import Options, edge_method
 from interp.edges.batches import EdgeBatch
-from interp.edges.writers import EMBED, Values
+from interp.edges.writers import EMBED, Values, Writers
 from interp.edits import Edit
 from interp.rules import Rules
 from interp.sites import Site
@@ -112,12 +112,12 @@ def along_activations(batch: EdgeBatch, options: Options, rules: Rules) -> Tenso
     """
     scores = _empty(batch, options)
     values, embeds = batch.differences()
-    first = batch.map.writers.first
-    moves: list[tuple[Site, range, Callable[[], Tensor]]] = [(EMBED, range(first), lambda: embeds.sum(1))]
-    for layer, start, end in batch.map.writers.layers():
-        heads = partial(_heads_together, batch, values, layer)
+    writers = batch.map.writers
+    moves: list[tuple[Site, range, Callable[[], Tensor]]] = [(EMBED, range(writers.first), lambda: embeds.sum(1))]
+    for layer, start, end in writers.layers():
+        heads = partial(_heads_together, writers, layer, values)
         moves.append((Site("attn_out", layer), range(start, end - 1), heads))
-        moves.append((Site("mlp_out", layer), range(end - 1, end), partial(_mlp_alone, values, layer)))
+        moves.append((Site("mlp_out", layer), range(end - 1, end), partial(writers.mlp, layer, values)))
     for site, only, whole in moves:
         step = whole()
         for alpha, weight in quadrature(options.quadrature, options.steps):
@@ -127,14 +127,9 @@ def along_activations(batch: EdgeBatch, options: Options, rules: Rules) -> Tenso
     return _edges(batch, scores)
 
 
-def _heads_together(batch: EdgeBatch, values: Values, layer: int) -> Tensor:
+def _heads_together(writers: Writers, layer: int, values: Values) -> Tensor:
     """The difference of what all heads of a layer add [batch pos d_model]."""
-    return batch.map.writers.expanded(layer, values)[:, :-1].sum(1)
-
-
-def _mlp_alone(values: Values, layer: int) -> Tensor:
-    """The difference of what an MLP adds [batch pos d_model]."""
-    return values[Site("mlp_out", layer)]
+    return writers.heads(layer, values).sum(0)
 
 
 edge_method(

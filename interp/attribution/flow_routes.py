@@ -84,4 +84,5 @@ def _written(batch: EdgeBatch, run: Any) -> Iterator[tuple[int, Tensor]]:
     values = batch.values_of(run)
     yield 0, batch.embeds_of(values)
     for layer, start, _ in writers.layers():
-        yield start, writers.expanded(layer, values)
+        heads = writers.heads(layer, values).transpose(0, 1)
+        yield start, torch.cat([heads, writers.mlp(layer, values)[:, None]], dim=1)

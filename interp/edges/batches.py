@@ -123,10 +123,16 @@ class EdgeBatch(Batch):
         self.targets()
         sinks: list[Contraction] = []
         stream = Stream(
-            self.model, self.map.graph, self.map.projections, rules, len(self.pairs), lambda r, g: sinks[0].add(r, g)
+            self.model,
+            self.map.graph,
+            self.map.projections,
+            rules,
+            len(self.pairs),
+            lambda *found: sinks[0].add(*found),
         )
         with torch.enable_grad(), ExitStack() as stack:
             stream.attach(stack)
+            stack.callback(stream.close)
             run = self._run_for_gradients(stream, rules, edits)
             metric = self.measure(self.at_metric(run.logits))
             stream.listen(run.reads)

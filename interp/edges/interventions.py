@@ -67,7 +67,7 @@ class PatchedRun:
                 ids.repeat(sets, 1),
                 edits=self._edits(),
                 logits_to_keep=keep,
-                split_kv=self._mixed(range(len(self.projections))),
+                split_kv=self._split(),
             )
         found: Tensor = run.logits
         return found.view(sets, -1, *found.shape[1:])
@@ -159,6 +159,10 @@ class PatchedRun:
     def _mixed(self, layers: Sequence[int]) -> bool:
         """Whether a layer has a reader with a patched edge whose columns others also see."""
         return any(not self.projections[layer].one_pass and bool(self._inside(layer)) for layer in layers)
+
+    def _split(self) -> bool:
+        """Whether this run needs keys and values per query head."""
+        return self.graph.kv == "split" and self._mixed(range(len(self.projections)))
 
     def _attach(self, stack: ExitStack) -> None:
         """Hooks on the norms, the attentions and the MLPs that have a reader with a patched edge."""

@@ -20,7 +20,7 @@ from interp.errors import LayoutError
 from interp.graph import Graph
 from interp.linear import linear
 from interp.nodes import Node
-from interp.probe import PROBE_LENGTH, freeze, unfreeze
+from interp.probe import freeze, probe_length, unfreeze
 from interp.tensors import activation_in, activation_out, with_activation, with_output
 
 
@@ -109,7 +109,7 @@ def _watch(model: Any, seen: Sequence[_Seen]) -> None:
                     stack.callback(
                         part.register_forward_hook(_exchange(found, path, generator), with_kwargs=True).remove
                     )
-        ids = torch.ones(1, PROBE_LENGTH, dtype=torch.long, device=model.device)
+        ids = torch.ones(1, probe_length(hf), dtype=torch.long, device=model.device)
         with torch.enable_grad():
             hf(input_ids=ids, use_cache=False)
 

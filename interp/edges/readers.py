@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from interp.rules import Norm, Rules
 from interp.sites import Site
 from interp.tensors import activation_in, activation_out, with_activation
 
-Consume = Callable[[Sequence[int], Tensor], None]
+Consume = Callable[..., None]
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,21 @@ class Pullback:
     inverse_sigma: Tensor | float
     normed: Tensor | None
 
+    @property
+    def centred(self) -> bool:
+        """Whether the norm subtracts the mean."""
+        return self.norm is not None and self.norm.centred
+
+    def mean(self, g: Tensor, W: Tensor) -> Tensor:
+        """The mean over d_model of w (g @ W) [reader row], for g [reader row column] and W [reader column d_model]."""
+        weight = self.weight if isinstance(self.weight, Tensor) else W.new_ones(W.shape[-1])
+        return torch.bmm(g, (W @ weight.to(W))[..., None])[..., 0] / W.shape[-1]
+
     @classmethod
     def of(cls, model: Any, path: str | None, x: Tensor, rules: Rules) -> Pullback:
         """The pullback through the norm at `path` for the stream `x` [batch pos d_model]."""
         if path is None:
-            return cls(None, 1.0, 1.0, None)
+            return NO_NORM
         norm, x = norm_at(model, path), wide(x.detach())
         inverse_sigma = norm.inverse_sigma(x)
         normed = None
@@ -53,23 +63,34 @@ class Pullback:
             normed = (x - x.mean(-1, keepdim=True) if norm.centred else x) * inverse_sigma
         return cls(norm, norm.weight(model.hf.get_submodule(path)), inverse_sigma, normed)
 
-    def __call__(self, g: Tensor) -> Tensor:
-        """g [reader batch pos d_model] at the norm's output -> at its input. May overwrite `g`."""
+    def into(self, place: Tensor, g: Tensor, mean: Tensor | None = None) -> None:
+        """Write to `place` the gradient at the norm's input, from g [reader batch pos d_model] at its output.
+
+        `mean`: that of w g over d_model [reader batch pos], where it is known already.
+        """
         if self.norm is None:
-            return g
-        g = g.mul_(self.weight * self.inverse_sigma)
-        along = None if self.normed is None else torch.einsum("rbpd,bpd->rbp", g, self.normed) / g.shape[-1]
-        if self.norm.centred:
-            g = g.sub_(g.mean(-1, keepdim=True))
-        return g if along is None else g.addcmul_(along[..., None], self.normed, value=-1)  # type: ignore[arg-type]
+            place.copy_(g)
+            return
+        scale = self.weight * self.inverse_sigma
+        if self.centred:
+            mean = (g * self.weight).mean(-1) if mean is None else mean
+            torch.addcmul(-mean[..., None] * self.inverse_sigma, g, scale, out=place)
+        else:
+            torch.mul(g, scale, out=place)
+        if self.normed is not None:
+            along = torch.einsum("rbpd,bpd->rbp", place, self.normed) / g.shape[-1]
+            place.addcmul_(along[..., None], self.normed, value=-1)
+
+
+NO_NORM: Final = Pullback(None, 1.0, 1.0, None)
 
 
 @dataclass
 class Stream:
     """Hooks on one forward pass, and what they saw: the stream before each norm, and the outputs of the projections.
 
-    `consume` gets the readers of one place (their numbers in `Graph.readers`) and their gradients [reader batch pos d_model]
-    in the order of the backward pass. Readers that it never gets have no gradient.
+    `consume` gets the readers of one place (their numbers in `Graph.readers`), their gradients [reader batch pos d_model] at
+    what their norm makes, and the pullback to the stream, in the order of the backward pass. Readers that it never gets have no gradient.
     """
 
     model: Any
@@ -81,6 +102,8 @@ class Stream:
     streams: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
     returning: bool = False
+    listening: list[Any] = field(default_factory=list)
+    _scratch: Tensor | None = None
 
     def attach(self, stack: ExitStack) -> None:
         """Watch one forward pass; the hooks go with `stack`."""
@@ -104,18 +127,27 @@ class Stream:
         """After the forward pass: take part in the backward pass."""
         final = reads[Site("resid_final")]
         if final.requires_grad:
-            _on_gradient(final, lambda g: self.consume([len(self.graph.readers) - 1], wide(g)[None]))
+            self._on_gradient(final, lambda g: self.consume([len(self.graph.readers) - 1], wide(g)[None], NO_NORM))
         for layer, projections in enumerate(self.projections):
             if projections.one_pass:
                 self._listen_columns(layer, projections)
             else:
                 self._listen_channels(layer, projections, reads)
 
+    def close(self) -> None:
+        """Let go of the graph: hooks on its tensors hold this object, which no garbage collector sees through."""
+        for handle in self.listening:
+            handle.remove()
+
+    def _on_gradient(self, x: Tensor, see: Callable[[Tensor], None]) -> None:
+        """Call `see` with the gradient at `x` when the backward pass comes by."""
+        self.listening.append(x.register_hook(see))  # type: ignore[no-untyped-call]
+
     # ------------------------------------------------------------ the forward pass
 
     def _keep_input(self, path: str) -> Callable[..., None]:
         def hook(module: Any, args: Any, kwargs: Any) -> None:
-            self.streams[path] = activation_in(args, kwargs)
+            self.streams[path] = activation_in(args, kwargs).detach()
 
         return hook
 
@@ -132,13 +164,13 @@ class Stream:
 
         def backward(g: Tensor) -> None:
             g = wide(g).reshape(1, self.batch, -1, g.shape[-1])
-            self.consume([reader], self._pullback(block.mlp_norm)(g.clone()))
+            self.consume([reader], g, self._pullback(block.mlp_norm))
 
         def hook(module: Any, args: Any, kwargs: Any) -> Any:
             x = activation_in(args, kwargs)
             x = x.view_as(x)
             if x.requires_grad:
-                _on_gradient(x, backward)
+                self._on_gradient(x, backward)
             return with_activation(args, kwargs, x)
 
         return hook
@@ -164,7 +196,7 @@ class Stream:
 
             y = self.outputs.pop(path)
             if y.requires_grad:
-                _on_gradient(y, backward)
+                self._on_gradient(y, backward)
 
     def _listen_channels(self, layer: int, projections: Projections, reads: Any) -> None:
         """Readers share columns: each set of `passes` is taken back to the projections apart from the others."""
@@ -188,7 +220,14 @@ class Stream:
                     self._pull(layer, inside, torch.cat(parts, dim=-1), W, 0)
 
             if x.requires_grad:
-                _on_gradient(x, backward)
+                self._on_gradient(x, backward)
+
+    def _product(self, a: Tensor, b: Tensor) -> Tensor:
+        """a @ b, batched, in memory that the next product takes again: fresh pages cost as much as the product."""
+        shape = *a.shape[:2], b.shape[2]
+        if self._scratch is None or self._scratch.shape != shape:
+            self._scratch = a.new_empty(shape)
+        return torch.bmm(a, b, out=self._scratch)
 
     def _pull(self, layer: int, inside: Sequence[int], g: Tensor, W: Tensor, start: int) -> None:
         """Hand on the readers `inside`, from the gradient g [batch pos column] at the output of W, columns from `start`."""
@@ -197,12 +236,17 @@ class Stream:
         g, W = wide(g).reshape(self.batch, -1, g.shape[-1]), wide(W)
         for size in dict.fromkeys(map(len, own_columns)):
             same = [k for k, columns in enumerate(own_columns) if len(columns) == size]
-            columns = torch.stack([own_columns[k] for k in same]).to(g.device) - start
-            own = g[:, :, columns].permute(2, 0, 1, 3).flatten(1, 2)
-            at_norm = torch.bmm(own, W[columns]).view(len(same), *g.shape[:2], -1)
-            self.consume([self._first(layer) + inside[k] for k in same], pullback(at_norm))
+            columns = torch.stack([own_columns[k] for k in same]) - start
+            own = _gathered(g, 2, columns).permute(2, 0, 1, 3).flatten(1, 2)
+            to_norm = _gathered(W, 0, columns)
+            at_norm = self._product(own, to_norm).view(len(same), *g.shape[:2], -1)
+            mean = pullback.mean(own, to_norm).view(at_norm.shape[:3]) if pullback.centred else None
+            self.consume([self._first(layer) + inside[k] for k in same], at_norm, pullback, mean)
 
 
-def _on_gradient(x: Tensor, see: Callable[[Tensor], None]) -> None:
-    """Call `see` with the gradient at `x` when the backward pass comes by."""
-    x.register_hook(see)  # type: ignore[no-untyped-call]
+def _gathered(x: Tensor, dim: int, index: Tensor) -> Tensor:
+    """`x` with its axis `dim` replaced by the two axes of `index`; a view where the index runs through without a gap."""
+    first, n = int(index[0, 0]), index.numel()
+    if torch.equal(index.flatten(), torch.arange(first, first + n)):
+        return x.narrow(dim, first, n).unflatten(dim, index.shape)  # type: ignore[no-any-return,no-untyped-call]
+    return x.index_select(dim, index.flatten().to(x.device)).unflatten(dim, index.shape)  # type: ignore[no-any-return,no-untyped-call]

@@ -75,11 +75,18 @@ class Writers:
         found: Tensor = W.reshape(self.graph.n_heads, -1, W.shape[-1])
         return found
 
-    def expanded(self, layer: int, values: Values) -> Tensor:
-        """What the heads of a layer and its MLP add [batch writer pos d_model], for values or differences of values."""
-        z, mlp = values[Site("z", layer)], values[Site("mlp_out", layer)]
-        heads = torch.einsum("bphe,hed->bhpd", z, self.W_O(layer).to(z.dtype))
-        return torch.cat([heads, mlp[:, None]], dim=1)
+    def heads(self, layer: int, values: Values, out: Tensor | None = None) -> Tensor:
+        """What the heads of a layer add [head batch pos d_model], for values or differences; `out`: memory to write it to."""
+        z = values[Site("z", layer)]
+        batch, pos, n_heads, _ = z.shape
+        W_O = self.W_O(layer).to(z.dtype)
+        added = z.new_empty(n_heads, batch, pos, W_O.shape[-1]) if out is None else out
+        torch.bmm(z.permute(2, 0, 1, 3).reshape(n_heads, batch * pos, -1), W_O, out=added.flatten(1, 2))
+        return added
+
+    def mlp(self, layer: int, values: Values) -> Tensor:
+        """What the MLP of a layer adds [batch pos d_model], for values or differences."""
+        return values[Site("mlp_out", layer)]
 
     def position_part(self, ids: Tensor, embed: Tensor) -> Tensor:
         """The position embedding [1 pos d_model] inside `embed` [batch pos d_model].
