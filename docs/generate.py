@@ -59,22 +59,34 @@ def methods() -> str:
     rows = [
         (
             f"`{m.name}`",
+            m.levels,
             f"`{m.formula}`",
             m.cost,
-            code([] if m.exact or m.name == "random" else [preset[m.rules]]),
+            code([preset[m.rules]] if _takes_rules(m) else []),
             _kind(m),
             m.paper,
         )
         for m in METHODS.values()
     ]
-    return markdown(("method", "score of node u", "cost", "rules", "kind", "source"), rows)
+    return markdown(("method", "scores", "score of node u, or of edge u->v", "cost", "rules", "kind", "source"), rows)
+
+
+def _takes_rules(m: Any) -> bool:
+    """Whether it looks at gradients or relevance coefficients at all."""
+    return bool(m.base_point or m.uses_steps or m.needs_run)
 
 
 def _kind(m: Any) -> str:
     if m.exact:
         return "the oracle"
+    if m.joint:
+        return "a search by intervention"
+    if m.unit:
+        return "no intervention, no gradient"
     if m.uses_steps:
         return "averaged over a path; takes `steps` and `quadrature`"
+    if m.needs_run:
+        return "gradient at both runs"
     if m.base_point:
         return "gradient" if m.first_order else "relevance"
     return "baseline"
@@ -87,7 +99,7 @@ def rules() -> str:
 
     rows = []
     for name, found in PRESETS.items():
-        used = [m.name for m in METHODS.values() if m.rules == found and not m.exact and m.name != "random"]
+        used = [m.name for m in METHODS.values() if m.rules == found and _takes_rules(m)]
         a = found.attention
         rows.append((f"`{name}`", found.norm, found.act, found.gate, a.qk, a.v, a.temperature, code(used)))
     header = ("preset", "norm", "act", "gate", "q and k x", "v x", "softmax temperature", "used by")
@@ -136,6 +148,14 @@ def ablations() -> str:
     return markdown(("ablation", "a node is replaced by", "directions", "default direction"), rows)
 
 
+@table("selections")
+def selections() -> str:
+    from circuits.selection import selections as registered
+
+    rows = [(f"`{s.name}`", s.description, s.levels, s.source) for s in registered().itertuples(index=False)]
+    return markdown(("selection", "order", "levels", "source"), rows)
+
+
 @table("quadratures")
 def quadratures() -> str:
     from interp.attribution.quadrature import QUADRATURES, quadrature
@@ -152,6 +172,7 @@ def quadratures() -> str:
 
 @table("levels")
 def levels() -> str:
+    from interp.graph import parse_edge
     from interp.nodes import CIRCUIT_LEVELS, LEVELS, VIEWS, Node
 
     names = {kind: _example(kind, Node) for kind in VIEWS}
@@ -160,7 +181,11 @@ def levels() -> str:
         sites = dict.fromkeys(VIEWS[kind].site for kind in kinds)
         examples = [names[kind] for kind in kinds]
         rows.append((f"`{level}`", code(kinds), code(sites), code(examples), _yes(level in CIRCUIT_LEVELS)))
-    return markdown(("level", "kinds of node", "their sites", "names", "circuits"), rows)
+    edges = ("a0.h3->a2.h1<q>", "embed->m0", "m3->logits")
+    rows.append(
+        ("`edges`", "a writer and a reader", "-", code(map(parse_edge, edges)), _yes("edges" in CIRCUIT_LEVELS))
+    )
+    return markdown(("level", "kinds of part", "their sites", "names", "circuits"), rows)
 
 
 def _example(kind: str, node: Any) -> str:
@@ -171,6 +196,17 @@ def _example(kind: str, node: Any) -> str:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no (a map)"
+
+
+@table("formats")
+def formats() -> str:
+    from circuits.interchange import FORMATS
+
+    rows = [
+        (f"`{f.name}`", f.extension or "a folder", f.holds, "yes" if f.reader else "no", "yes" if f.writer else "no")
+        for f in FORMATS.values()
+    ]
+    return markdown(("format", "extension", "holds", "reads", "writes"), rows)
 
 
 # ---------------------------------------------------------------- docs/index.md

@@ -132,12 +132,12 @@ def check_names(values: dict[str, object]) -> None:
     """Methods, tasks, levels and metrics on a command line exist."""
     from interp.attribution import METHODS
     from interp.metrics import METRICS
-    from interp.nodes import LEVELS
+    from interp.nodes import CIRCUIT_LEVELS, LEVELS
     from interp.tasks import builtin
 
     named = str(values.get("methods") or values.get("method") or "relp")
     assert {m.strip() for m in named.split(",")} <= METHODS.keys()
-    assert values.get("level", "heads") in LEVELS
+    assert values.get("level", "heads") in {*LEVELS, *CIRCUIT_LEVELS}
     assert values.get("metric", "logit_diff") in METRICS
     task = str(values.get("task", "ioi"))
     assert task in builtin.names() or Path(task).suffix in (".json", ".jsonl", ".csv")
