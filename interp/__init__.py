@@ -46,6 +46,7 @@ _PUBLIC = {
     "agreement": "interp.oracle",
     "Agreement": "interp.oracle",
     "attribute_tokens": "interp.token_attribution",
+    "path_patch": "interp.path_patching",
     "logit_lens": "interp.lens",
     "direct_logit_attribution": "interp.lens",
     "collect": "interp.activations",
@@ -86,6 +87,7 @@ __all__ = [
     "logit_lens",
     "methods",
     "patch",
+    "path_patch",
     "task",
     "zero",
 ]
@@ -100,6 +102,7 @@ if TYPE_CHECKING:
     from interp.metrics import METRICS, Metric
     from interp.model import HookedModel, Run
     from interp.oracle import Agreement, agreement
+    from interp.path_patching import path_patch
     from interp.rules import ATTNLRP, CP_LRP, GIM, GRADIENT, RELP, RELP_AH, AttentionRule, Rules
     from interp.scores import Scores
     from interp.sites import Site
