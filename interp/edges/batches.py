@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
@@ -15,6 +15,7 @@ from interp.edges.contraction import Contraction
 from interp.edges.interventions import PatchedRun
 from interp.edges.projections import Projections, find_projections
 from interp.edges.readers import Stream
+from interp.edges.workspace import Workspace
 from interp.edges.writers import EMBED, Values, Writers
 from interp.edits import Edit
 from interp.graph import Graph
@@ -33,6 +34,7 @@ class EdgeMap:
     graph: Graph
     writers: Writers
     projections: tuple[Projections, ...]
+    workspace: Workspace = field(default_factory=Workspace)
 
     @classmethod
     def of(cls, model: Any, graph: Graph) -> EdgeMap:
@@ -129,6 +131,7 @@ class EdgeBatch(Batch):
             rules,
             len(self.pairs),
             lambda *found: sinks[0].add(*found),
+            self.map.workspace,
         )
         with torch.enable_grad(), ExitStack() as stack:
             stream.attach(stack)
@@ -137,7 +140,7 @@ class EdgeBatch(Batch):
             metric = self.measure(self.at_metric(run.logits))
             stream.listen(run.reads)
             values, embeds = self.differences()
-            sinks.append(Contraction(self.map.writers, values, embeds, masks, scores, weight, only))
+            sinks.append(Contraction(self.map.writers, values, embeds, masks, scores, self.map.workspace, weight, only))
             torch.autograd.grad(metric.sum(), [run.reads[EMBED]], allow_unused=True)
         sinks[0].flush()
         self.forwards += 1

@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from interp.edges.projections import Projections
+from interp.edges.workspace import Workspace
 from interp.edges.writers import wide
 from interp.graph import Graph
 from interp.linear import norm_at
@@ -25,7 +27,8 @@ from interp.rules import Norm, Rules
 from interp.sites import Site
 from interp.tensors import activation_in, activation_out, with_activation
 
-Consume = Callable[..., None]
+Fill = Callable[[Tensor], None]
+Consume = Callable[[Sequence[int], Fill], None]
 
 
 @dataclass(frozen=True)
@@ -41,16 +44,6 @@ class Pullback:
     inverse_sigma: Tensor | float
     normed: Tensor | None
 
-    @property
-    def centred(self) -> bool:
-        """Whether the norm subtracts the mean."""
-        return self.norm is not None and self.norm.centred
-
-    def mean(self, g: Tensor, W: Tensor) -> Tensor:
-        """The mean over d_model of w (g @ W) [reader row], for g [reader row column] and W [reader column d_model]."""
-        weight = self.weight if isinstance(self.weight, Tensor) else W.new_ones(W.shape[-1])
-        return torch.bmm(g, (W @ weight.to(W))[..., None])[..., 0] / W.shape[-1]
-
     @classmethod
     def of(cls, model: Any, path: str | None, x: Tensor, rules: Rules) -> Pullback:
         """The pullback through the norm at `path` for the stream `x` [batch pos d_model]."""
@@ -63,22 +56,38 @@ class Pullback:
             normed = (x - x.mean(-1, keepdim=True) if norm.centred else x) * inverse_sigma
         return cls(norm, norm.weight(model.hf.get_submodule(path)), inverse_sigma, normed)
 
-    def into(self, place: Tensor, g: Tensor, mean: Tensor | None = None) -> None:
-        """Write to `place` the gradient at the norm's input, from g [reader batch pos d_model] at its output.
-
-        `mean`: that of w g over d_model [reader batch pos], where it is known already.
-        """
+    def into(self, place: Tensor, g: Tensor) -> None:
+        """Write to `place` the gradient at the norm's input, from g [reader batch pos d_model] at its output."""
         if self.norm is None:
             place.copy_(g)
             return
-        scale = self.weight * self.inverse_sigma
-        if self.centred:
-            mean = (g * self.weight).mean(-1) if mean is None else mean
-            torch.addcmul(-mean[..., None] * self.inverse_sigma, g, scale, out=place)
-        else:
-            torch.mul(g, scale, out=place)
+        torch.mul(g, self.weight * self.inverse_sigma, out=place)
+        if self.norm.centred:
+            place.sub_(place.mean(-1, keepdim=True))
+        self._less_scale(place)
+
+    def through(self, place: Tensor, g: Tensor, W: Tensor, workspace: Workspace) -> None:
+        """The same from g [reader batch pos column] at the output of W [reader column d_model], which reads the norm.
+
+        The weight of the norm goes into W, its scale into g, and the mean is a further column of g with a further row of
+        ones in W, so that one product writes what takes four passes over `place` otherwise.
+        """
+        if self.norm is None:
+            torch.bmm(g.flatten(1, 2), W, out=place.flatten(1, 2))
+            return
+        g, n = (g * self.inverse_sigma).flatten(1, 2), W.shape[1]
+        wider = workspace.take("W", (W.shape[0], n + self.norm.centred, W.shape[2]), W)
+        torch.mul(W, self.weight, out=wider[:, :n])
+        wider[:, n:] = 1.0
+        if self.norm.centred:
+            g = torch.cat([g, -(g @ wider[:, :n].mean(-1, keepdim=True))], dim=-1)
+        torch.bmm(g, wider, out=place.flatten(1, 2))
+        self._less_scale(place)
+
+    def _less_scale(self, place: Tensor) -> None:
+        """Take off the part that goes through the norm's scale, unless a rule freezes it."""
         if self.normed is not None:
-            along = torch.einsum("rbpd,bpd->rbp", place, self.normed) / g.shape[-1]
+            along = torch.einsum("rbpd,bpd->rbp", place, self.normed) / place.shape[-1]
             place.addcmul_(along[..., None], self.normed, value=-1)
 
 
@@ -89,8 +98,8 @@ NO_NORM: Final = Pullback(None, 1.0, 1.0, None)
 class Stream:
     """Hooks on one forward pass, and what they saw: the stream before each norm, and the outputs of the projections.
 
-    `consume` gets the readers of one place (their numbers in `Graph.readers`), their gradients [reader batch pos d_model] at
-    what their norm makes, and the pullback to the stream, in the order of the backward pass. Readers that it never gets have no gradient.
+    `consume` gets the readers of one place (their numbers in `Graph.readers`) in the order of the backward pass, and a
+    function that writes their gradients to a tensor [reader batch pos d_model]. Readers that it never gets have no gradient.
     """
 
     model: Any
@@ -99,11 +108,11 @@ class Stream:
     rules: Rules
     batch: int
     consume: Consume
+    workspace: Workspace
     streams: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
     returning: bool = False
     listening: list[Any] = field(default_factory=list)
-    _scratch: Tensor | None = None
 
     def attach(self, stack: ExitStack) -> None:
         """Watch one forward pass; the hooks go with `stack`."""
@@ -125,9 +134,9 @@ class Stream:
 
     def listen(self, reads: Any) -> None:
         """After the forward pass: take part in the backward pass."""
-        final = reads[Site("resid_final")]
+        final, last = reads[Site("resid_final")], len(self.graph.readers) - 1
         if final.requires_grad:
-            self._on_gradient(final, lambda g: self.consume([len(self.graph.readers) - 1], wide(g)[None], NO_NORM))
+            self._on_gradient(final, lambda g: self.consume([last], partial(NO_NORM.into, g=wide(g)[None])))
         for layer, projections in enumerate(self.projections):
             if projections.one_pass:
                 self._listen_columns(layer, projections)
@@ -164,7 +173,7 @@ class Stream:
 
         def backward(g: Tensor) -> None:
             g = wide(g).reshape(1, self.batch, -1, g.shape[-1])
-            self.consume([reader], g, self._pullback(block.mlp_norm))
+            self.consume([reader], partial(self._pullback(block.mlp_norm).into, g=g))
 
         def hook(module: Any, args: Any, kwargs: Any) -> Any:
             x = activation_in(args, kwargs)
@@ -222,13 +231,6 @@ class Stream:
             if x.requires_grad:
                 self._on_gradient(x, backward)
 
-    def _product(self, a: Tensor, b: Tensor) -> Tensor:
-        """a @ b, batched, in memory that the next product takes again: fresh pages cost as much as the product."""
-        shape = *a.shape[:2], b.shape[2]
-        if self._scratch is None or self._scratch.shape != shape:
-            self._scratch = a.new_empty(shape)
-        return torch.bmm(a, b, out=self._scratch)
-
     def _pull(self, layer: int, inside: Sequence[int], g: Tensor, W: Tensor, start: int) -> None:
         """Hand on the readers `inside`, from the gradient g [batch pos column] at the output of W, columns from `start`."""
         own_columns = [self.projections[layer].columns[i] for i in inside]
@@ -237,11 +239,9 @@ class Stream:
         for size in dict.fromkeys(map(len, own_columns)):
             same = [k for k, columns in enumerate(own_columns) if len(columns) == size]
             columns = torch.stack([own_columns[k] for k in same]) - start
-            own = _gathered(g, 2, columns).permute(2, 0, 1, 3).flatten(1, 2)
-            to_norm = _gathered(W, 0, columns)
-            at_norm = self._product(own, to_norm).view(len(same), *g.shape[:2], -1)
-            mean = pullback.mean(own, to_norm).view(at_norm.shape[:3]) if pullback.centred else None
-            self.consume([self._first(layer) + inside[k] for k in same], at_norm, pullback, mean)
+            own = _gathered(g, 2, columns).permute(2, 0, 1, 3)
+            fill = partial(pullback.through, g=own, W=_gathered(W, 0, columns), workspace=self.workspace)
+            self.consume([self._first(layer) + inside[k] for k in same], fill)
 
 
 def _gathered(x: Tensor, dim: int, index: Tensor) -> Tensor:
