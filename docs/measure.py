@@ -77,16 +77,19 @@ def agreement(scores: Any, exact: Any) -> list[str]:
 
 
 def smallest(model: Any, task: Any, scores: Any, ranking: Any, given: argparse.Namespace) -> str:
-    """The size and faithfulness of the smallest circuit within the limits, or the best up to the largest allowed."""
+    """The smallest circuit within the limits; where it is larger than allowed, also the best one of an allowed size."""
     from circuits.faithfulness import find_smallest
 
     largest = int(given.share * len(scores.parts))
-    found = find_smallest(model, task, scores, ranking=ranking, largest=largest, seed=given.seed, **LIMITS)
+    wanted = {"ranking": ranking, "seed": given.seed, **LIMITS}
+    found = find_smallest(model, task, scores, largest=largest, **wanted)
     if found.reason:
         return "undefined"
     if found.size is not None:
         return f"**{found.size}** ({found.size / found.n_parts:.1%}), f {found.faithfulness}"
-    return f"none up to {found.largest}; best f {found.best} at {found.best_size}"
+    beyond = find_smallest(model, task, scores, **wanted)
+    needed = "none of any size" if beyond.size is None else f"{beyond.size} ({beyond.size / beyond.n_parts:.0%})"
+    return f"none up to {largest}: best f {found.best} at {found.best_size}; without that limit {needed}"
 
 
 def say(line: str) -> None:
