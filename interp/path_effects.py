@@ -60,7 +60,7 @@ class PathEffect:
 
     def __str__(self) -> str:
         change = f"{self.metric} {self.base_metric:.4f} -> {self.patched_metric:.4f}"
-        return f"PathEffect({self.name}: {self.mean:+.4f} ± {self.stderr:.4f}, {change}, {self.conventions})"
+        return f"PathEffect({self.name}: {self.mean:+.4g} ± {self.stderr:.2g}, {change}, {self.conventions})"
 
     __repr__ = __str__
 
@@ -98,6 +98,6 @@ class PathEffects:
         """The ten largest."""
         order = sorted(self.effects, key=lambda e: -abs(e.mean))[:10]
         lines = [f"PathEffects({len(self)} pairs of sender and receiver, {self.effects[0].conventions})"]
-        return "\n".join(lines + [f"  {e.name:<22} {e.mean:+.4f} ± {e.stderr:.4f}" for e in order])
+        return "\n".join(lines + [f"  {e.name:<22} {e.mean:+.4g} ± {e.stderr:.2g}" for e in order])
 
     __repr__ = __str__
