@@ -11,39 +11,101 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 _PUBLIC = {
+    "Assessment": "circuits.assessment",
     "Circuit": "circuits.circuit",
     "CircuitError": "circuits.circuit",
     "Evaluation": "circuits.evaluation",
     "Record": "circuits.record",
+    "Search": "circuits.evaluation",
     "discover": "circuits.selection",
+    "selections": "circuits.selection",
     "evaluate": "circuits.faithfulness",
+    "smallest_faithful": "circuits.faithfulness",
+    "find_smallest": "circuits.faithfulness",
+    "ranking_areas": "circuits.areas",
+    "leave_one_out": "circuits.minimality",
+    "sufficiency": "circuits.hypotheses",
+    "necessity": "circuits.hypotheses",
+    "assess": "circuits.assessment",
+    "selection_frequency": "circuits.stability",
+    "consensus": "circuits.stability",
+    "prune": "circuits.connect",
+    "lifted": "circuits.connect",
+    "union": "circuits.algebra",
+    "intersection": "circuits.algebra",
+    "difference": "circuits.algebra",
+    "complement": "circuits.algebra",
+    "compare": "circuits.algebra",
+    "load_truth": "circuits.truth",
+    "judge": "circuits.truth",
+    "export": "circuits.interchange.jobs",
+    "import_file": "circuits.interchange.jobs",
+    "to_networkx": "circuits.interchange",
+    "from_networkx": "circuits.interchange",
     "render": "circuits.report",
     "plot_scores": "circuits.plots",
     "plot_agreement": "circuits.plots",
     "plot_evaluation": "circuits.plots",
+    "plot_circuit": "circuits.plots",
 }
 
 __all__ = [
+    "Assessment",
     "Circuit",
     "CircuitError",
     "Evaluation",
     "Record",
+    "Search",
+    "assess",
+    "compare",
+    "complement",
+    "consensus",
+    "difference",
     "discover",
     "evaluate",
+    "export",
+    "find_smallest",
+    "from_networkx",
+    "import_file",
+    "intersection",
+    "judge",
+    "leave_one_out",
+    "lifted",
+    "load_truth",
+    "necessity",
     "plot_agreement",
+    "plot_circuit",
     "plot_evaluation",
     "plot_scores",
+    "prune",
+    "ranking_areas",
     "render",
+    "selection_frequency",
+    "selections",
+    "smallest_faithful",
+    "sufficiency",
+    "to_networkx",
+    "union",
 ]
 
 if TYPE_CHECKING:
+    from circuits.algebra import compare, complement, difference, intersection, union
+    from circuits.areas import ranking_areas
+    from circuits.assessment import Assessment, assess
     from circuits.circuit import Circuit, CircuitError
-    from circuits.evaluation import Evaluation
-    from circuits.faithfulness import evaluate
-    from circuits.plots import plot_agreement, plot_evaluation, plot_scores
+    from circuits.connect import lifted, prune
+    from circuits.evaluation import Evaluation, Search
+    from circuits.faithfulness import evaluate, find_smallest, smallest_faithful
+    from circuits.hypotheses import necessity, sufficiency
+    from circuits.interchange import from_networkx, to_networkx
+    from circuits.interchange.jobs import export, import_file
+    from circuits.minimality import leave_one_out
+    from circuits.plots import plot_agreement, plot_circuit, plot_evaluation, plot_scores
     from circuits.record import Record
     from circuits.report import render
-    from circuits.selection import discover
+    from circuits.selection import discover, selections
+    from circuits.stability import consensus, selection_frequency
+    from circuits.truth import judge, load_truth
 
 
 def __getattr__(name: str) -> Any:

@@ -7,18 +7,20 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from circuits import runs, show
-from circuits.pipeline import Prepared, Say, Settings, prepare_run, run_comparison, run_discovery
+from circuits.pipeline import run_comparison, run_discovery
+from circuits.prepared import Prepared, Say, Settings, prepare_run
 from circuits.record import Record
 from circuits.report import render
 from interp.errors import InterpError, TaskError
 from interp.files import write_text
 from interp.model import HookedModel
+from interp.scores import Ranking
 from interp.tasks.task import Pair, Task
 
 
@@ -66,30 +68,35 @@ def _prepare(command: str, options: dict[str, Any], methods: Sequence[str], say:
         runs.check_target(options["out"], options["force"])
     if command == "discover" and options["level"] == "resid":
         raise InterpError(
-            "level 'resid' is a map by position; it is part of every report. Choose blocks, heads, neurons or qkv."
+            "level 'resid' is a map by position; it is part of every report. Choose blocks, heads, neurons, edges or qkv."
         )
     say(f"loading {options['model']}")
     model = load_model(options["model"], options["dtype"], options["device"])
-    task = _task(options, model)
-    names = ("level", "direction", "ablation", "metric", "steps", "quadrature", "batch_size", "seed")
-    settings = Settings(methods=tuple(methods), **{k: options[k] for k in names})
+    task = task_of(options, model)
+    return prepare_run(model, task, _settings(command, options, methods))
+
+
+def _settings(command: str, options: dict[str, Any], methods: Sequence[str]) -> Settings:
+    names = ["level", "direction", "ablation", "metric", "steps", "quadrature", "batch_size", "seed"]
+    names += ["kv", "split_positions", "tau"]
     if command == "compare":
-        settings = replace(settings, hold_out=False, positions=options["positions"])
-    else:
-        settings = replace(
-            settings,
-            n=options["n"],
-            ranking=_ranking(options),
-            n_random=options["random"],
-            hold_out=options["hold_out"],
+        return Settings(
+            methods=tuple(methods), hold_out=False, positions=options["positions"], **{k: options[k] for k in names}
         )
-    return prepare_run(model, task, settings)
+    names += ["n", "hold_out", "algorithm", "prune"]
+    return Settings(
+        methods=tuple(methods),
+        n_random=options["random"],
+        ranking=ranking_of(options["ranking"]),
+        **{k: options[k] for k in names},
+    )
 
 
-def _ranking(options: dict[str, Any]) -> str:
-    if options["ranking"] not in ("absolute", "signed"):
-        raise InterpError(f"ranking {options['ranking']!r}: expected absolute or signed.")
-    return str(options["ranking"])
+def ranking_of(name: str) -> Ranking:
+    """The ranking of this name. Raises: InterpError."""
+    if name not in ("absolute", "signed"):
+        raise InterpError(f"ranking {name!r}: expected absolute or signed.")
+    return cast(Ranking, name)
 
 
 def load_model(name: str, dtype: str | None, device: str | None) -> HookedModel:
@@ -105,7 +112,8 @@ def load_model(name: str, dtype: str | None, device: str | None) -> HookedModel:
     return load(name, dtype=dtype, device=device)
 
 
-def _task(options: dict[str, Any], model: HookedModel) -> Task:
+def task_of(options: Mapping[str, Any], model: HookedModel) -> Task:
+    """The task that the options name, or their one pair. Raises: TaskError."""
     from interp.tasks.find import task
 
     if options["pair"] is None:

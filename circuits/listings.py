@@ -36,10 +36,10 @@ def methods() -> None:
     """The registry."""
     from interp.attribution import METHODS
 
-    rows = [(m.name, m.formula, m.cost, m.rules.describe(), m.paper) for m in METHODS.values()]
+    rows = [(m.name, m.levels, m.formula, m.cost, m.rules.describe(), m.paper) for m in METHODS.values()]
     show.table(
         "methods (F, B: one forward, one backward over the data)",
-        ("--method", "score", "cost", "rules", "source"),
+        ("--method", "scores", "formula", "cost", "rules", "source"),
         rows,
     )
 

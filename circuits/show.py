@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -29,6 +30,17 @@ def say(message: str) -> None:
     """One line about what is going on, on standard error."""
     style = "bold yellow" if message.startswith("WARNING") else "dim"
     err.print(escape(visible(message)), style=style, highlight=False)
+
+
+def lines(text: str) -> None:
+    """Several lines as they are, on standard output; those longer than the terminal is wide are not cut."""
+    for line in text.splitlines():
+        out.print(escape(visible(line)), highlight=False, soft_wrap=True)
+
+
+def paths(written: Iterable[Path]) -> None:
+    """Files that were written, one a line."""
+    lines("\n".join(str(path) for path in written))
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

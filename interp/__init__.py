@@ -43,6 +43,9 @@ _PUBLIC = {
     "attribute_all": "interp.attribution",
     "methods": "interp.attribution",
     "Scores": "interp.scores",
+    "Graph": "interp.graph",
+    "Edge": "interp.graph",
+    "Node": "interp.nodes",
     "agreement": "interp.oracle",
     "Agreement": "interp.oracle",
     "attribute_tokens": "interp.token_attribution",
@@ -63,10 +66,13 @@ __all__ = [
     "RELP_AH",
     "Agreement",
     "AttentionRule",
+    "Edge",
     "Edit",
+    "Graph",
     "HookedModel",
     "InterpError",
     "Metric",
+    "Node",
     "Pair",
     "Rules",
     "Run",
@@ -97,10 +103,12 @@ if TYPE_CHECKING:
     from interp.attribution import attribute, attribute_all, methods
     from interp.edits import Edit, add, patch, zero
     from interp.errors import InterpError
+    from interp.graph import Edge, Graph
     from interp.lens import direct_logit_attribution, logit_lens
     from interp.loading import load
     from interp.metrics import METRICS, Metric
     from interp.model import HookedModel, Run
+    from interp.nodes import Node
     from interp.oracle import Agreement, agreement
     from interp.path_patching import path_patch
     from interp.rules import ATTNLRP, CP_LRP, GIM, GRADIENT, RELP, RELP_AH, AttentionRule, Rules

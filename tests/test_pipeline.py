@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+import circuits.exact_check as exact_check
 import circuits.pipeline as pipeline
-from circuits.pipeline import Settings, prepare_run, run_comparison, run_discovery
+from circuits.pipeline import run_comparison, run_discovery
+from circuits.prepared import Settings, prepare_run
 from circuits.runs import RunError, complete, finished, load_record, open_run, save_record
+from circuits.shown import measure_accuracy
 from interp.edits import patch
 from interp.errors import EditError, InterpError
 from interp.loading import load
@@ -59,8 +62,8 @@ def test_a_run_reads_back_as_it_was(demo: HookedModel, gender: Task, tmp_path: P
 def test_exact_is_a_stated_sample_where_nodes_are_many(
     demo: HookedModel, gender: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "EXACT_LIMIT", 10)
-    monkeypatch.setattr(pipeline, "SAMPLE", 3)
+    monkeypatch.setattr(exact_check, "EXACT_LIMIT", 10)
+    monkeypatch.setattr(exact_check, "SAMPLE", 3)
     found = run_comparison(prepare_run(demo, gender, Settings(methods=("atp", "relp"), hold_out=False)), {}, _quiet)
     assert found.exact is not None
     names = {node.name for node in found.exact.parts}
@@ -91,10 +94,10 @@ def test_a_task_that_the_model_cannot_do_warns(demo: HookedModel, gender: Task) 
 
     said: list[str] = []
     reversed_pairs = tuple(replace(p, answers=p.wrong, wrong=p.answers) for p in gender.pairs)
-    accuracy = pipeline.measure_accuracy(demo, Task("upside down", reversed_pairs), said.append)
+    accuracy = measure_accuracy(demo, Task("upside down", reversed_pairs), said.append)
     assert accuracy["clean"] < 0.5 and any("WARNING" in line for line in said)
     said.clear()
-    assert pipeline.measure_accuracy(demo, gender, said.append)["clean"] > 0.9 and not said
+    assert measure_accuracy(demo, gender, said.append)["clean"] > 0.9 and not said
 
 
 @pytest.mark.parametrize(

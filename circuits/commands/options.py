@@ -1,0 +1,53 @@
+"""The options that several commands share: their types and what --help says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str, typer.Option(help="'demo', a Hugging Face folder, or a hub id written hf:ORG/NAME")]
+TaskName = Annotated[str, typer.Option(help="a built-in task (see: circuits tasks) or a .json, .jsonl or .csv file")]
+Limit = Annotated[
+    int | None, typer.Option(help="use the first so many pairs [default: all of a file, 100 of a built-in task]")
+]
+Level = Annotated[str, typer.Option(help="blocks, heads, neurons, edges (circuits), or qkv (a map)")]
+Direction = Annotated[
+    str | None, typer.Option(help="denoise (clean into corrupt) or noise [default: denoise for counterfactual]")
+]
+Ablation = Annotated[str, typer.Option(help="counterfactual, mean, zero or resample")]
+MetricName = Annotated[
+    str, typer.Option(help="logit_diff, normalized_logit_diff, log_prob, cross_entropy, kl_source, ...")
+]
+Steps = Annotated[int | None, typer.Option(help="integration steps of IG methods [default: 8]")]
+Quadrature = Annotated[
+    str | None, typer.Option(help="midpoint, gauss-legendre, trapezoid, left or right [default: midpoint]")
+]
+BatchSize = Annotated[int | None, typer.Option(help="prompts per batch [default: by memory]")]
+Dtype = Annotated[str | None, typer.Option(help="float32, float64, bfloat16 or float16 [default: the checkpoint's]")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: cpu]")]
+Seed = Annotated[int, typer.Option(min=0, help="for generated prompts, splits and random circuits")]
+Out = Annotated[Path | None, typer.Option(help="directory of the run [default: a new one under runs/]")]
+Force = Annotated[bool, typer.Option(help="replace an existing run directory at --out")]
+Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on standard output")]
+Quiet = Annotated[bool, typer.Option(help="say nothing while working")]
+PairTexts = Annotated[tuple[str, str] | None, typer.Option(help="one pair instead of a task: CLEAN CORRUPT")]
+Answer = Annotated[str | None, typer.Option(help="with --pair: the token right after the clean prompt, with its space")]
+Wrong = Annotated[str | None, typer.Option(help="with --pair: the token right after the corrupt prompt")]
+KeyValue = Annotated[
+    str | None, typer.Option(help="level edges: K/V readers shared by their group, or split [default: shared]")
+]
+SplitPositions = Annotated[
+    bool, typer.Option("--split-positions", help="level edges: the position embedding is a writer of its own")
+]
+Tau = Annotated[
+    float | None,
+    typer.Option(help="method acdc: the smallest change that keeps an edge [default: 1 % of the whole difference]"),
+]
+Ranking = Annotated[str, typer.Option(help="absolute (by size) or signed (by importance)")]
+
+
+def listed(names: str) -> list[str]:
+    """Names given with commas between them."""
+    return [name.strip() for name in names.split(",")]

@@ -1,0 +1,108 @@
+"""The options of a run, and a job that has been checked: every error of the input is raised before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from circuits.circuit import ALWAYS
+from circuits.selection import get_selection
+from interp.ablations import make_ablation
+from interp.attribution.driver import Attribution
+from interp.attribution.request import prepare
+from interp.errors import InterpError
+from interp.graph import KeyValue
+from interp.scores import Ranking
+from interp.tasks.task import Task
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of a run, as the command line names them.
+
+    `kv` (None: `shared`), `split_positions` and `prune` belong to level `edges`, `tau` to method `acdc`.
+    """
+
+    methods: tuple[str, ...] = ("relp",)
+    level: str = "heads"
+    positions: str | None = "all"
+    direction: str | None = None
+    ablation: str = "counterfactual"
+    metric: str = "logit_diff"
+    n: int | None = None
+    ranking: Ranking = "absolute"
+    steps: int | None = None
+    quadrature: str | None = None
+    batch_size: int | None = None
+    n_random: int = 20
+    seed: int = 0
+    hold_out: bool = True
+    kv: KeyValue | None = None
+    split_positions: bool = False
+    algorithm: str = "top"
+    prune: bool = False
+    tau: float | None = None
+
+    @property
+    def common(self) -> dict[str, Any]:
+        """The options that every request of a run for parts of its level shares."""
+        names = ("level", "positions", "direction", "ablation", "metric", "batch_size", "seed", "split_positions")
+        return {name: getattr(self, name) for name in names} | {"kv": self.kv or "shared"}
+
+    @property
+    def path(self) -> dict[str, Any]:
+        """The options of IG methods."""
+        return {"steps": self.steps, "quadrature": self.quadrature}
+
+    @property
+    def judging(self) -> dict[str, Any]:
+        """The options of every run that judges circuits."""
+        names = ("ablation", "metric", "ranking", "seed", "batch_size")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A checked job: nothing has been written yet, and every error of the input has been raised."""
+
+    model: Any
+    settings: Settings
+    task: Task
+    scoring: Task
+    evaluation: Task
+    held_out: bool
+    request: Attribution
+
+
+def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
+    """Split the pairs and check every option against model and task. Raises: InterpError."""
+    _check_level(settings)
+    held_out = settings.hold_out and len(task) > 1
+    scoring, held = task.split(settings.seed) if held_out else (task, task)
+    request = prepare(model, scoring, methods=settings.methods, tau=settings.tau, **settings.common, **settings.path)
+    pairs = held.tokenize(model.tokenizer, model.layout.d_vocab)
+    if settings.ablation == "resample":
+        make_ablation("resample", model, pairs, [], settings.seed, 1)
+    size = sum(part.kind not in ALWAYS for part in request.space.parts([None]))
+    if settings.n is not None and not 1 <= settings.n <= size:
+        raise InterpError(f"n={settings.n}: expected 1 to {size}, the parts of level {settings.level!r}.")
+    if settings.n_random < 1:
+        raise InterpError(f"random={settings.n_random}: expected 1 random circuit or more.")
+    return Prepared(model, settings, task, scoring, held, held_out, request)
+
+
+def _check_level(settings: Settings) -> None:
+    """Refuse what has no meaning at this level. Raises: InterpError."""
+    chosen = get_selection(settings.algorithm)
+    if settings.algorithm != "top" and settings.level not in chosen.levels:
+        raise InterpError(
+            f"algorithm {settings.algorithm!r} works at level {', '.join(chosen.levels)}; given with level {settings.level!r}."
+        )
+    if settings.level == "edges":
+        return
+    given = {"kv": settings.kv is not None, "split-positions": settings.split_positions, "prune": settings.prune}
+    if odd := [name for name, is_given in given.items() if is_given]:
+        raise InterpError(f"{' and '.join(odd)}: for level 'edges' only; given with level {settings.level!r}.")
