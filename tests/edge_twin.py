@@ -38,6 +38,7 @@ class EdgeTwin:
     split_positions: bool = False
     cut: Mapping[Ends, Tensor | float] = field(default_factory=dict)
     sources: Mapping[str, Tensor] = field(default_factory=dict)
+    biases: dict[str, Tensor] = field(default_factory=dict)
     written: Mapping[str, Tensor] = field(default_factory=dict)
     constants: Mapping[str, Tensor] | None = None
     values: dict[str, Tensor] = field(default_factory=dict)
@@ -79,12 +80,15 @@ class EdgeTwin:
         return self.values[writer]
 
     def read(self, reader: str, x: Tensor, values: Collection[str]) -> Tensor:
-        """The reader's own copy of the stream, which holds `values`."""
+        """The reader's own copy of the stream, which holds `values`; with cut edges the sum of its parts, so that what is
+        cut leaves no rounding behind for a norm to make large."""
         self.seen[reader] = tuple(values)
         copy = x + 0
-        for writer in values:
-            if (writer, reader) in self.cut:
-                copy = copy + self.cut[writer, reader] * (self.sources[writer] - self.values[writer])
+        if any((writer, reader) in self.cut for writer in values):
+            copy = sum((bias for head, bias in self.biases.items() if head in values), 0 * x)
+            for writer in values:
+                part, c = self.values[writer], self.cut.get((writer, reader))
+                copy = copy + (part if c is None else (1 - c) * part + c * self.sources[writer])
         self.copies[reader] = copy
         return copy
 
@@ -123,6 +127,7 @@ class EdgeTwin:
         scale: Tensor | float = 1.0
         if layer.post1 is not None:
             scale = layer.post1.w / self.sigma(f"post1.{i}", sum(parts, bias), layer.post1)
+        self.biases[f"a{i}.h0"] = scale * bias
         return sum((self.write(f"a{i}.h{h}", scale * part) for h, part in enumerate(parts)), scale * bias)
 
     def channel(

@@ -1,8 +1,10 @@
 """Runs with edges patched: the reader at the end of a patched edge sees the source's value of its sender.
 
 The copy of the residual stream that reader v sees is  x + sum over patched u of (a_u(source) - a_u(this run)), where
-a_u(this run) is what u writes in this very run. Only readers with a patched edge get a copy; with none, nothing is
-attached and the run is the model's own. Several sets of edges go through as one batch.
+a_u(this run) is what u writes in this very run. Where most of what v sees is patched, the same copy is built from the other
+end, as  x(source) - sum over the other u of (a_u(source) - a_u(this run)):  x minus nearly all that is in it would leave
+rounding, which the next norm makes large. Only readers with a patched edge get a copy; with none, nothing is attached and
+the run is the model's own. Several sets of edges go through as one batch.
 
 Axis words: `set reader writer batch pos d_model`; `row` is (set, batch) flattened.
 """
@@ -49,11 +51,20 @@ class PatchedRun:
     streams: dict[str, Tensor] = field(default_factory=dict)
     pending: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
     grabbed: dict[Site, list[tuple[int, Tensor]]] = field(default_factory=dict)
+    sources: dict[int, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.model, self.graph = self.writers.model, self.writers.graph
-        self.writers_cut = self.cuts.flatten(0, 1).any(0).nonzero().squeeze(1).tolist()
         self.readers_cut = set(self.cuts.any(2).any(0).nonzero().squeeze(1).tolist())
+        seen = torch.tensor(self.graph.n_upstream, device=self.cuts.device)
+        self.mostly = (2 * self.cuts.sum(2) > seen) & (self.masks is None)
+        visible = torch.from_numpy(self.graph.visible).to(self.cuts.device)
+        turned = self.mostly[:, :, None]
+        self.weights = torch.where(turned, -(visible & ~self.cuts).to(self.embeds), self.cuts.to(self.embeds))
+        needed = self.cuts.flatten(0, 1).any(0)
+        self.turned = int((self.mostly.any(0) * seen).max())
+        needed[: self.turned] = True
+        self.writers_cut = needed.nonzero().squeeze(1).tolist()
         self.place = {writer: i for i, writer in enumerate(self.writers_cut)}
         sets, (batch, _, *rest) = len(self.cuts), self.embeds.shape
         self.deltas = self.embeds.new_zeros(sets, len(self.writers_cut), batch, *rest) if self.place else self.embeds
@@ -115,6 +126,7 @@ class PatchedRun:
         parts = [x] if self.position is None else [x - self.position, self.position.expand_as(x)]
         for writer, part in enumerate(parts):
             self._wrote(writer, self.embeds[:, writer], part)
+        self.sources[self.writers.first] = self.embeds.sum(1)[None]
 
     def _heads_written(self, layer: int, start: int, z: Tensor) -> None:
         now, source = self.writers.scaled(layer, z), self.source[Site("z", layer)]
@@ -122,19 +134,32 @@ class PatchedRun:
         for head in range(self.graph.n_heads):
             if start + head in self.place:
                 self._wrote(start + head, source[:, :, head] @ W_O[head], now[:, :, head] @ W_O[head])
+        if start + self.graph.n_heads <= self.turned:
+            total = self.sources[start] + source.flatten(2) @ W_O.flatten(0, 1)
+            rest = self.writers.rest(layer, z)
+            if rest is not None:
+                total = total + (rest.view(-1, *source.shape[:2], rest.shape[-1]) if rest.ndim == 3 else rest)
+            self.sources[start + self.graph.n_heads] = total
 
     def _mlp_written(self, layer: int, writer: int, x: Tensor) -> None:
-        self._wrote(writer, self.source[Site("mlp_out", layer)], x)
+        source = self.source[Site("mlp_out", layer)]
+        self._wrote(writer, source, x)
+        if writer < self.turned:
+            self.sources[writer + 1] = self.sources[writer] + source
 
     # ------------------------------------------------------------ what is read
 
     def _shifted(self, x: Tensor, readers: Sequence[int]) -> Tensor:
         """Each reader's copy [set reader batch pos d_model] of the stream x [row pos d_model], in the dtype of `x`."""
-        cuts = self.cuts[:, readers][:, :, self.writers_cut].to(self.deltas)
-        shift = torch.bmm(cuts, self.deltas.flatten(2)).view(*cuts.shape[:2], *self.deltas.shape[2:])
+        weights = self.weights[:, readers][:, :, self.writers_cut]
+        shift = torch.bmm(weights, self.deltas.flatten(2)).view(*weights.shape[:2], *self.deltas.shape[2:])
         if self.masks is not None:
             shift = shift * self.masks.to(shift)[:, None, :, :, None]
         stream = wide(x).reshape(len(self.cuts), 1, *self.deltas.shape[2:])
+        turned = self.mostly[:, readers]
+        if bool(turned.any()):
+            source = self.sources[self.graph.n_upstream[readers[0]]][:, None]
+            stream = torch.where(turned[:, :, None, None, None], source, stream)
         return (stream + shift).to(x.dtype)
 
     def _normed(self, path: str | None, x: Tensor, readers: Sequence[int]) -> Tensor:

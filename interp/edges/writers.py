@@ -63,6 +63,23 @@ class Writers:
         inverse_sigma = norm_at(self.model, block.attn_writer).inverse_sigma(written)
         return z * inverse_sigma[..., None].to(z.dtype)
 
+    def rest(self, layer: int, z: Tensor) -> Tensor | None:
+        """What attention adds besides its heads, from the biases of projection and post-norm: [d_model], or under a
+        post-norm [batch pos d_model] for this run's z [batch pos head d_head]. None without biases."""
+        block = self.model.layout.blocks[layer]
+        W, bias = linear(self.model, block.paths.o)
+        if block.attn_writer == block.paths.o:
+            return None if bias is None else block.scale * wide(bias)
+        norm, module = norm_at(self.model, block.attn_writer), self.model.hf.get_submodule(block.attn_writer)
+        own = getattr(module, "bias", None)
+        rest = None if own is None else wide(own.detach()) * block.scale
+        if bias is None:
+            return rest
+        inverse_sigma = norm.inverse_sigma(z.flatten(2).to(W.dtype) @ W + bias)
+        centred = wide(bias) - wide(bias).mean() if norm.centred else wide(bias)
+        shift: Tensor = centred * norm.weight(module) * inverse_sigma * block.scale
+        return shift if rest is None else shift + rest
+
     def W_O(self, layer: int) -> Tensor:
         """[head d_head d_model], from z as `seen` gives it to what the head adds."""
         block = self.model.layout.blocks[layer]
@@ -97,7 +114,8 @@ class Writers:
         position = embed - token.to(embed)
         if not close(position[:1].expand_as(position) + token.to(embed), embed):
             raise LayoutError("split_positions: the embedding of this model is not a token plus a position embedding.")
-        return position[:1]
+        found: Tensor = position[:1]
+        return found
 
     @property
     def first(self) -> int:
