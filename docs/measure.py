@@ -28,7 +28,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--model", default="demo", help="'demo', a folder, or hf:ORG/NAME")
     parser.add_argument("--task", default="ioi", help="a built-in task or a file")
     parser.add_argument("--pairs", type=int, default=100, help="the first so many; half scores, half evaluates")
-    parser.add_argument("--methods", default=METHODS, help="comma-separated; exact must be one")
+    parser.add_argument("--methods", default=METHODS, help="comma-separated; agreement is with exact")
     parser.add_argument("--direction", default="noise", choices=("noise", "denoise"), help="how edges are scored")
     parser.add_argument("--kv", default="shared", choices=("shared", "split"))
     parser.add_argument("--share", type=float, default=0.1, help="the largest circuit, as a share of all edges")
@@ -50,8 +50,8 @@ def main(given: argparse.Namespace) -> int:
         kv=given.kv,
         seed=given.seed,
     )
-    exact = found["exact"]
-    p, n = exact.provenance, len(exact.parts)
+    exact, first = found.get("exact"), next(iter(found.values()))
+    p, n = first.provenance, len(first.parts)
     say(f"{p.model}, {p.task}: {n} edges (kv {p.kv}), {p.metric}, {p.direction}, {p.ablation} ablation, {p.dtype}.")
     say(f"{len(scoring)} pairs to score, {len(held_out)} others to evaluate, seed {given.seed}.\n")
     say("| method | Pearson | Spearman | smallest circuit, absolute ranking | smallest circuit, signed ranking |")
@@ -64,10 +64,10 @@ def main(given: argparse.Namespace) -> int:
 
 
 def agreement(scores: Any, exact: Any) -> list[str]:
-    """Pearson with its 95 % interval and Spearman over all edges; of exact with itself there is none."""
+    """Pearson with its 95 % interval and Spearman over all edges; none of exact with itself, or without exact."""
     import interp
 
-    if scores is exact:
+    if exact is None or scores is exact:
         return ["-", "-"]
     row = interp.agreement(scores, exact)["all"]
     if row.pearson is None or row.spearman is None:
