@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import Final
 
 
 class InterpError(Exception):
@@ -46,12 +47,18 @@ class LoadError(InterpError):
     """A model that cannot be loaded safely."""
 
 
+#: How many valid names a message lists, and how many are searched for near ones.
+MOST_LISTED: Final = 40
+MOST_COMPARED: Final = 5000
+
+
 def unknown(what: str, given: object, valid: Iterable[str]) -> str:
-    """The sentence for a misspelt name: what was given, the near ones, and all of them.
+    """The sentence for a misspelt name: what was given, the near ones, and all of them where they are not too many.
 
     Used by every registry, so that a wrong name reads the same everywhere.
     """
     names = sorted(valid)
-    near = difflib.get_close_matches(str(given), names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(given), names, n=3, cutoff=0.5) if len(names) <= MOST_COMPARED else []
     hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"unknown {what} {given!r}.{hint} Valid: {', '.join(names)}."
+    rest = f" and {len(names) - MOST_LISTED:,} more" if len(names) > MOST_LISTED else ""
+    return f"unknown {what} {given!r}.{hint} Valid: {', '.join(names[:MOST_LISTED])}{rest}."

@@ -32,15 +32,19 @@ def by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
             yield members[start : start + batch_size]
 
 
-def default_batch_size(model: Any, length: int) -> int:
-    """Prompts per batch so that the activations of one forward and backward stay near `MEMORY_BUDGET`.
+def bytes_per_prompt(model: Any, length: int) -> int:
+    """Bytes of the activations of one forward and backward of a prompt.
 
     Counts, per token and layer, about 16 vectors of d_model, 4 of d_mlp and 3 rows of attention per head.
     """
     size = model.layout
     per_token = size.n_layers * (16 * size.d_model + 4 * (size.d_mlp or 4 * size.d_model) + 3 * size.n_heads * length)
-    per_prompt = 4 * (length * per_token + 4 * size.d_vocab)
-    return int(max(1, min(256, MEMORY_BUDGET // per_prompt)))
+    return int(4 * (length * per_token + 4 * size.d_vocab))
+
+
+def default_batch_size(model: Any, length: int) -> int:
+    """Prompts per batch so that the activations of one forward and backward stay near `MEMORY_BUDGET`."""
+    return int(max(1, min(256, MEMORY_BUDGET // bytes_per_prompt(model, length))))
 
 
 @dataclass

@@ -15,6 +15,7 @@ import torch
 from interp import attention
 from interp.ablations import Ablation
 from interp.attribution.batches import Batch, by_length
+from interp.attribution.memory import Memory
 from interp.attribution.positions import Positions
 from interp.attribution.registry import Method, Options
 from interp.attribution.spaces import EdgeSpace, Space
@@ -43,7 +44,7 @@ class Attribution:
     metric: Metric
     direction: Direction
     ablation: Ablation
-    batch_size: int
+    memory: Memory
     seed: int
     steps: int
     quadrature: str
@@ -71,7 +72,7 @@ class Attribution:
         tables = {m.name: np.empty((len(self.pairs), len(parts))) for m in self.methods}
         costs = {m.name: np.zeros(3) for m in self.methods}
         metrics: list[tuple[list[int], np.ndarray, np.ndarray | None]] = []
-        indices = list(by_length([p.length for p in self.pairs], self.batch_size))
+        indices = list(by_length([p.length for p in self.pairs], self.memory.batch_size))
         work = sum(self._work(m) * (1 if m.joint else len(indices)) for m in self.methods)
         with progress("scoring", work, show_progress) as advance:
             for index in indices:

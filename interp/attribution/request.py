@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from interp.ablations import check_direction
 from interp.attribution import edge_methods, edge_patching, flow_routes, node_methods  # noqa: F401 - they register
-from interp.attribution.batches import default_batch_size
 from interp.attribution.driver import Attribution
+from interp.attribution.memory import plan_memory
 from interp.attribution.positions import align
 from interp.attribution.quadrature import quadrature as points
 from interp.attribution.registry import METHODS, Method, get_method
@@ -98,6 +98,7 @@ def prepare(
     kv: KeyValue = "shared",
     split_positions: bool = False,
     tau: float | None = None,
+    max_memory: int | str | None = None,
 ) -> Attribution:
     """Check every option against the model and the task; `.score()` then does the work.
 
@@ -109,6 +110,7 @@ def prepare(
     allow_unsupported: take the plain gradient where a rule set has no rule, instead of an error.
     kv, split_positions: at level `edges`, whether K/V readers are `shared` by their group or `split` per query head, and
     whether the position embedding is a writer of its own. tau: the threshold of ACDC, in the metric's unit.
+    max_memory: bytes, or text such as '2GiB', that scoring may take above the model; batches are made to fit.
 
     Raises: MethodError, MetricError, TaskError, SiteError, UnsupportedRuleError.
     """
@@ -126,8 +128,16 @@ def prepare(
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
     model.check_length(max(p.length for p in pairs))
     aligned = align(where, pairs)
-    size = batch_size or default_batch_size(model, max(p.length for p in pairs))
-    replaced = found.ablation(ablation, model, pairs, seed, size)
+    memory = plan_memory(
+        model,
+        found,
+        length=max(p.length for p in pairs),
+        columns=found.n_parts * len(aligned.labels) * len(chosen),
+        examples=len(pairs),
+        batch_size=batch_size,
+        limit=max_memory,
+    )
+    replaced = found.ablation(ablation, model, pairs, seed, memory.batch_size)
     only = _only(parts, found)
     return Attribution(
         model=model,
@@ -140,7 +150,7 @@ def prepare(
         metric=measure,
         direction=way,
         ablation=replaced,
-        batch_size=size,
+        memory=memory,
         seed=seed,
         steps=DEFAULT_STEPS if steps is None else steps,
         quadrature=quadrature or DEFAULT_QUADRATURE,
