@@ -54,7 +54,7 @@ class Paths:
         """The effect of every set of senders on every set of receivers, senders slowest."""
         r, sets = self.request, [(u, v) for u in senders for v in receivers]
         table, ends = np.empty((len(sets), len(r.pairs))), np.full((2, len(r.pairs)), np.nan)
-        indices, device = list(by_length([p.length for p in r.pairs], r.batch_size)), r.model.device.type
+        indices, device = list(by_length([p.length for p in r.pairs], r.memory.batch_size)), r.model.device.type
         with (
             torch.inference_mode(False),
             torch.autocast(device, enabled=False),
