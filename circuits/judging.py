@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from circuits import runs, show
 from circuits.circuit import Circuit, CircuitError
+from circuits.faithfulness import counted
 from circuits.jobs import load_model, ranking_of, task_of
 from circuits.record import Record
 from interp.files import write_text
@@ -72,7 +73,7 @@ def evaluate(request: Request, *, out: Path | None, force: bool, json: bool, qui
     say = (lambda message: None) if quiet else show.say
     model = _model(request, subject)
     task = _task(request, subject, model)
-    say(f"evaluating {len(subject.circuit)} parts on {len(task)} pairs")
+    say(f"evaluating {len(subject.circuit)} {counted(subject.circuit.level)} on {len(task)} pairs")
     found = assess(
         model,
         task,

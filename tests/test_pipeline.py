@@ -89,6 +89,23 @@ def test_the_default_circuit_is_the_smallest_faithful_one(demo: HookedModel, gen
         assert values[0] is not None and values[0] < pipeline.TARGET
 
 
+def test_the_default_circuit_of_greedy_is_its_shortest_faithful_beginning(demo: HookedModel, gender: Task) -> None:
+    """Judged again by `evaluate`: the chosen beginning of the greedy order is faithful, and one edge fewer is not."""
+    from circuits.faithfulness import evaluate
+    from circuits.selection import discover, greedy
+
+    job = prepare_run(demo, gender, Settings(level="edges", algorithm="greedy"))
+    scores = job.request.score()["relp"]
+    chosen = pipeline.choose_circuit(job, scores, _quiet)
+    assert chosen.edges == tuple(scores.edges[i] for i in greedy(scores)[: len(chosen)]) and len(chosen) > 1
+    values = [
+        evaluate(demo, job.scoring, circuit, n_random=1, sizes=[]).faithfulness.value
+        for circuit in (discover(scores, n=n, algorithm="greedy") for n in (len(chosen) - 1, len(chosen)))
+    ]
+    assert values[0] is not None and values[1] is not None
+    assert values[0] < pipeline.TARGET <= values[1]
+
+
 def test_a_task_that_the_model_cannot_do_warns(demo: HookedModel, gender: Task) -> None:
     from dataclasses import replace
 
@@ -102,7 +119,15 @@ def test_a_task_that_the_model_cannot_do_warns(demo: HookedModel, gender: Task) 
 
 @pytest.mark.parametrize(
     "settings",
-    [Settings(n=10_000), Settings(n_random=0), Settings(level="resid"), Settings(metric="kl_source", ablation="zero")],
+    [
+        Settings(kv="shared"),
+        Settings(prune=True),
+        Settings(algorithm="greedy"),
+        Settings(n=10_000),
+        Settings(n_random=0),
+        Settings(level="resid"),
+        Settings(metric="kl_source", ablation="zero"),
+    ],
 )
 def test_bad_settings_are_refused_before_any_work(settings: Any, demo: HookedModel, gender: Task) -> None:
     with pytest.raises(InterpError):
