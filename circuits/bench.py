@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import torch
 
+from interp.attribution.registry import get_method
 from interp.attribution.request import prepare
 from interp.errors import InterpError
 from interp.model import HookedModel
@@ -22,12 +23,16 @@ GPT2_SMALL: Final = "gpt2-small-random"
 
 @dataclass(frozen=True)
 class Measurement:
-    """Median seconds of one thing, and its ratio to two forwards and one backward of the plain model."""
+    """Median seconds of one thing, and its ratio to two forwards and one backward of the plain model.
+
+    `above_mib`: how far the peak memory of the process was above that of the plain model alone when this and all before
+    it had run.
+    """
 
     name: str
     seconds: float
     ratio: float
-    peak_mib: float
+    above_mib: float
 
 
 def gpt2_small_random() -> HookedModel:
@@ -40,7 +45,14 @@ def gpt2_small_random() -> HookedModel:
 
 
 def bench(
-    model: HookedModel, methods: Sequence[str], level: str, *, batch: int, length: int, repeats: int
+    model: HookedModel,
+    methods: Sequence[str],
+    level: str,
+    *,
+    batch: int,
+    length: int,
+    repeats: int,
+    steps: int | None = None,
 ) -> list[Measurement]:
     """Time each method on one batch of random prompts against 2 forwards + 1 backward of the plain model.
 
@@ -50,7 +62,8 @@ def bench(
     task = _random_task(model, batch, length)
     works: dict[str, Callable[[], Any]] = {"plain 2F + 1B": lambda: _plain(model, task)}
     for name in methods:
-        request = prepare(model, task, methods=[name], level=level, batch_size=batch)
+        own_steps = steps if get_method(name).uses_steps else None
+        request = prepare(model, task, methods=[name], level=level, batch_size=batch, steps=own_steps)
         works[name] = lambda request=request: request.score(show_progress=False)  # type: ignore[misc]
     times: dict[str, list[float]] = {name: [] for name in works}
     peaks: dict[str, float] = {}
@@ -64,7 +77,8 @@ def bench(
             peaks.setdefault(name, peak_memory(model))
     medians = {name: sorted(found)[len(found) // 2] for name, found in times.items()}
     plain = medians["plain 2F + 1B"]
-    return [Measurement(name, medians[name], medians[name] / plain, peaks[name]) for name in works]
+    first = peaks["plain 2F + 1B"]
+    return [Measurement(name, medians[name], medians[name] / plain, peaks[name] - first) for name in works]
 
 
 def _random_task(model: HookedModel, batch: int, length: int) -> Task:

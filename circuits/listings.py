@@ -87,6 +87,7 @@ def bench(
     batch: int,
     length: int,
     repeats: int,
+    steps: int | None,
     dtype: str | None,
     device: str | None,
     json: bool,
@@ -97,10 +98,10 @@ def bench(
     from circuits.jobs import load_model
 
     model = gpt2_small_random() if name == GPT2_SMALL else load_model(name, dtype, device)
-    found = measure(model, methods, level, batch=batch, length=length, repeats=repeats)
+    found = measure(model, methods, level, batch=batch, length=length, repeats=repeats, steps=steps)
     if json:
         show.as_json([asdict(m) for m in found])
         return
-    rows = [(m.name, f"{m.seconds * 1000:.1f} ms", f"{m.ratio:.2f}", f"{m.peak_mib:.0f} MiB") for m in found]
+    rows = [(m.name, f"{m.seconds * 1000:.1f} ms", f"{m.ratio:.2f}", f"{m.above_mib:+.0f} MiB") for m in found]
     title = f"{model.name}, level {level}, batch {batch} x {length}, median of {repeats}"
-    show.table(title, ("what", "time", "ratio to plain 2F + 1B", "peak memory so far"), rows)
+    show.table(title, ("what", "time", "ratio to plain 2F + 1B", "peak memory so far, above plain"), rows)

@@ -53,7 +53,9 @@ def run_comparison(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
 
 
 def _score(job: Prepared, say: Say) -> tuple[Scores, ...]:
-    say(f"scoring {job.settings.level} with {', '.join(job.settings.methods)} on {len(job.scoring)} pairs")
+    say(
+        f"scoring {job.settings.level} with {', '.join(job.settings.methods)} on {len(job.scoring)} pairs ({job.request.memory})"
+    )
     return tuple(job.request.score().values())
 
 

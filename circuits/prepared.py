@@ -45,11 +45,22 @@ class Settings:
     algorithm: str = "top"
     prune: bool = False
     tau: float | None = None
+    max_memory: str | None = None
 
     @property
     def common(self) -> dict[str, Any]:
         """The options that every request of a run for parts of its level shares."""
-        names = ("level", "positions", "direction", "ablation", "metric", "batch_size", "seed", "split_positions")
+        names = (
+            "level",
+            "positions",
+            "direction",
+            "ablation",
+            "metric",
+            "batch_size",
+            "max_memory",
+            "seed",
+            "split_positions",
+        )
         return {name: getattr(self, name) for name in names} | {"kv": self.kv or "shared"}
 
     @property

@@ -12,6 +12,7 @@ from circuits.commands.options import (
     Json,
     Level,
     Model,
+    Steps,
     listed,
 )
 
@@ -68,6 +69,7 @@ def bench(
     batch: Annotated[int, typer.Option(help="prompts")] = 8,
     length: Annotated[int, typer.Option(help="tokens per prompt")] = 16,
     repeats: Annotated[int, typer.Option(help="rounds; the median counts", min=1)] = 7,
+    steps: Steps = None,
     dtype: Dtype = None,
     device: Device = None,
     json: Json = False,
@@ -75,4 +77,4 @@ def bench(
     """Cost of attribution as a ratio to two forwards and one backward of the plain model, and peak memory."""
     from circuits import listings
 
-    listings.bench(model, listed(methods), level, batch, length, repeats, dtype, device, json)
+    listings.bench(model, listed(methods), level, batch, length, repeats, steps, dtype, device, json)

@@ -25,6 +25,9 @@ Quadrature = Annotated[
     str | None, typer.Option(help="midpoint, gauss-legendre, trapezoid, left or right [default: midpoint]")
 ]
 BatchSize = Annotated[int | None, typer.Option(help="prompts per batch [default: by memory]")]
+MaxMemory = Annotated[
+    str | None, typer.Option(help="what scoring may take above the model, such as 2GiB; batches are made to fit")
+]
 Dtype = Annotated[str | None, typer.Option(help="float32, float64, bfloat16 or float16 [default: the checkpoint's]")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: cpu]")]
 Seed = Annotated[int, typer.Option(min=0, help="for generated prompts, splits and random circuits")]
