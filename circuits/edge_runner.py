@@ -11,8 +11,8 @@ import torch
 from circuits.circuit import CircuitError
 from interp import attention
 from interp.attribution.batches import by_length, default_batch_size
+from interp.attribution.edge_batches import EdgeMap
 from interp.attribution.spaces import EdgeSpace
-from interp.edges.batches import EdgeMap
 from interp.graph import Graph, KeyValue, Part
 from interp.metrics import METRICS, Metric
 from interp.progress import progress

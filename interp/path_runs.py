@@ -20,8 +20,8 @@ from torch import Tensor
 from interp import attention
 from interp.attribution.batches import by_length
 from interp.attribution.driver import Attribution
+from interp.attribution.edge_batches import EdgeBatch
 from interp.attribution.spaces import EdgeSpace
-from interp.edges.batches import EdgeBatch
 from interp.edges.interventions import PatchedRun
 from interp.edges.writers import EMBED, Values, wide
 from interp.edits import add, patch

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from interp.attribution import node_methods  # noqa: F401 - methods of nodes get their edges here
+from interp.attribution.edge_batches import EdgeBatch
 from interp.attribution.quadrature import Points, quadrature
 from interp.attribution.registry import Options, edge_method
-from interp.edges.batches import EdgeBatch
 from interp.edges.writers import EMBED, Values, Writers
 from interp.edits import Edit
 from interp.rules import Rules
@@ -47,8 +47,6 @@ def base_point(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
 
     Units: those of the metric. Cost: 2 forwards, 1 backward, whatever the number of edges. Source: Syed et al. 2023, eq. 3.
     """
-    if batch.ablation.has_run:
-        batch.source()
     scores = _empty(batch, options)
     batch.contract(scores, _masks(options), rules)
     options.advance(1)

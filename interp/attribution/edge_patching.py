@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from interp.attribution import node_methods  # noqa: F401 - methods of nodes get their edges here
+from interp.attribution.edge_batches import EdgeBatch
 from interp.attribution.registry import Options, edge_method, joint_method
-from interp.edges.batches import EdgeBatch
 from interp.rules import Rules
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from interp.attribution.edge_batches import EdgeBatch
 from interp.attribution.registry import Options, edge_method
-from interp.edges.batches import EdgeBatch
 from interp.edges.writers import wide
 from interp.rules import Rules
 from interp.sites import Site

@@ -9,12 +9,12 @@ from typing import Any, Final
 from interp.ablations import check_direction
 from interp.attribution import edge_methods, edge_patching, flow_routes, node_methods  # noqa: F401 - they register
 from interp.attribution.driver import Attribution
+from interp.attribution.edge_batches import EdgeMap
 from interp.attribution.memory import plan_memory
 from interp.attribution.positions import align
 from interp.attribution.quadrature import quadrature as points
 from interp.attribution.registry import METHODS, Method, get_method
 from interp.attribution.spaces import EdgeSpace, NodeSpace, Space
-from interp.edges.batches import EdgeMap
 from interp.errors import MethodError, MetricError, unknown
 from interp.graph import Graph, KeyValue
 from interp.metrics import Metric, get_metric

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from interp.ablations import Ablation, make_ablation
 from interp.attribution.batches import Batch
+from interp.attribution.edge_batches import EdgeBatch, EdgeMap
 from interp.attribution.registry import Method, Options
-from interp.edges.batches import EdgeBatch, EdgeMap
 from interp.graph import Graph, Part
 from interp.metrics import Direction, Metric
 from interp.nodes import Group, nodes_of

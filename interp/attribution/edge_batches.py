@@ -24,7 +24,7 @@ from interp.rules import Rules
 from interp.sites import Site
 
 POSITION: Final = "position embedding"
-SETS_BYTES: Final = 256 << 20
+SETS_BYTES: Final = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -123,6 +123,10 @@ class EdgeBatch(Batch):
         """Add weight * d_u . g_v to `scores` [batch label reader writer], g from one forward and backward of the base run
         with `edits` under `rules`. `only`: the writers to score, all by default."""
         self.targets()
+        if self.ablation.has_run:
+            self.source()
+        if edits:
+            self.base()  # every other run comes before the hooks of this one
         sinks: list[Contraction] = []
         stream = Stream(
             self.model,
