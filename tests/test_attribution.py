@@ -82,7 +82,7 @@ def test_exact_is_brute_force_patching(name: str, direction: str) -> None:
     chosen = ["m0.n3", "m1.n40"]
     options: dict[str, Any] = {"method": "exact", "direction": direction}
     found = by_name(attribute(ours, task, level="heads", **options))
-    found |= by_name(attribute(ours, task, level="neurons", nodes=chosen, **options))
+    found |= by_name(attribute(ours, task, level="neurons", parts=chosen, **options))
     found |= by_name(attribute(ours, task, level="resid", **options))
     cases: list[tuple[str, Any, Any]] = [
         (n, parts(name, model, int(n[1])).down, np.s_[..., int(n[4:])]) for n in chosen
