@@ -149,7 +149,7 @@ def test_what_the_driver_refuses() -> None:
         ({"method": "atp-gi"}, "atp-ig"), ({"level": "head"}, "heads"), ({"direction": "up"}, "noise"),
         ({"ablation": "none"}, "zero"), ({"steps": 4}, "IG methods"), ({"batch_size": 0}, "batch_size"),
         ({"method": "atp-ig", "steps": 0}, "steps=0"), ({"method": "atp-ig", "quadrature": "simpson"}, "midpoint"),
-        ({"nodes": ["a9.h0"]}, "a9.h0"), ({"positions": "some"}, "spans"),
+        ({"parts": ["a9.h0"]}, "a9.h0"), ({"positions": "some"}, "spans"),
     ):  # fmt: skip
         with pytest.raises(MethodError, match=message):
             attribute(model, task, **{"method": "atp", "level": "heads", **wrong})  # type: ignore[arg-type]
