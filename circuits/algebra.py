@@ -70,10 +70,15 @@ def _both(a: str, b: str) -> str:
 def _check_same(a: Circuit, b: Circuit) -> None:
     for name in _SAME:
         ours, theirs = getattr(a, name), getattr(b, name)
-        if ours != theirs:
+        if ours != theirs and not (name == "kv" and not grouped(a.parts) and not grouped(b.parts)):
             raise CircuitError(
                 f"the circuits have {name}={ours!r} and {name}={theirs!r}; combine and compare circuits of the same {name}."
             )
+
+
+def grouped(parts: Iterable[Part]) -> bool:
+    """Whether a K/V reader is shared by a group; where none is, shared and split mean the same edges."""
+    return any(isinstance(part, Edge) and part.receiver.grouped for part in parts)
 
 
 # ---------------------------------------------------------------- comparison

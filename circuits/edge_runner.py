@@ -17,6 +17,7 @@ from interp.graph import Graph, KeyValue, Part
 from interp.metrics import METRICS, Metric
 from interp.progress import progress
 from interp.tasks.task import Task
+from interp.turns import settled
 
 EdgeSet = frozenset[Part]
 
@@ -53,6 +54,7 @@ class EdgeRunner:
         cuts = np.stack([self.graph.visible & ~self.graph.matrix(kept) for kept in sets])  # type: ignore[arg-type]
         batches = list(by_length([p.length for p in self.pairs], self.batch_size))
         with (
+            settled(self.model.device),
             attention.selected(self.model.hf, None),
             progress("evaluating circuits", len(sets) * len(batches), show_progress) as advance,
         ):

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from circuits.algebra import grouped
 from circuits.circuit import Circuit, CircuitError
 from circuits.evaluation import Counts, Estimate, Evaluation, Point, Search
 from circuits.ratio import EMPTY, Measured, measure
@@ -99,8 +100,10 @@ def _order(circuit: Circuit, scores: Scores | None, ranking: Ranking) -> list[Pa
     """The circuit's parts, then the rest of the ranking. Raises: CircuitError for scores of other parts."""
     if scores is None:
         return list(circuit.parts)
+    same_kv = not grouped(circuit.parts) and not grouped(scores.parts)
     ours = (circuit.level, circuit.kv, circuit.split_positions)
-    theirs = (scores.provenance.level, scores.provenance.kv, scores.provenance.split_positions)
+    kv = circuit.kv if same_kv else scores.provenance.kv
+    theirs = (scores.provenance.level, kv, scores.provenance.split_positions)
     if ours[0] != theirs[0] or (ours[0] == "edges" and ours != theirs):
         raise CircuitError(
             f"the scores are of (level, kv, split_positions) = {theirs}, the circuit of {ours}; give scores of the same."

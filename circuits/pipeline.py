@@ -65,14 +65,14 @@ def _score(job: Prepared, say: Say) -> tuple[Scores, ...]:
 def choose_circuit(job: Prepared, scores: Scores, say: Say) -> Circuit:
     """The first `n` parts that the algorithm takes; without `n` the fewest that are faithful on the pairs that were scored.
 
-    With `tau` and no `n`, the circuit that ACDC leaves: every edge whose score is at least `tau`.
+    After ACDC and with no `n`, the circuit that it leaves: every edge whose score is at least the threshold it used.
     """
     settings, n = job.settings, job.settings.n
     chosen: dict[str, Any] = {k: getattr(settings, k) for k in ("ranking", "algorithm", "prune")}
     if n is not None:
         return discover(scores, n=n, **chosen)
-    if settings.tau is not None:
-        return discover(scores, threshold=settings.tau, **chosen)
+    if scores.provenance.tau is not None:
+        return discover(scores, threshold=scores.provenance.tau, **chosen)
     say(f"looking for the smallest circuit with faithfulness {TARGET:.0%} on the scored pairs")
     ordered = _in_order(scores, get_selection(settings.algorithm).function(scores, settings.ranking))
     n = smallest_faithful(job.model, job.scoring, ordered, target=TARGET, **settings.judging)

@@ -22,6 +22,7 @@ from interp.progress import progress
 from interp.scores import Scores
 from interp.tasks.find import task as find_task
 from interp.tasks.task import Task, TokenPair, digest
+from interp.turns import settled
 
 PartSet = frozenset[Part]
 
@@ -136,7 +137,10 @@ class NodeRunner:
         """The metric of every set on every pair [example]. Cost: one forward per set."""
         table = np.empty((len(sets), len(self.pairs)))
         batches = list(by_length([p.length for p in self.pairs], self.batch_size))
-        with progress("evaluating circuits", len(sets) * len(batches), show_progress) as advance:
+        with (
+            settled(self.model.device),
+            progress("evaluating circuits", len(sets) * len(batches), show_progress) as advance,
+        ):
             for index in batches:
                 batch = Batch.of(self.model, self.groups, self.pairs, index, self.metric, "noise", self.ablation)
                 for row, nodes in enumerate(sets):

@@ -21,6 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from interp.errors import LayoutError
 from interp.surrogate import scale_gradient, surrogate
+from interp.turns import reserved
 
 NAME: Final = "interp_attention"
 
@@ -56,16 +57,20 @@ def _eager(module: nn.Module) -> Native:
 
 @contextmanager
 def selected(model: Any, around: Around | None) -> Iterator[None]:
-    """Select this attention function on `model`, put the old one back at the end, whatever happens in between."""
+    """Select this attention function on `model`, put the old one back at the end, whatever happens in between.
+
+    Other threads wait for the model meanwhile.
+    """
     _register()
-    old = model.config._attn_implementation
-    token = _around.set(around)
-    try:
-        model.set_attn_implementation(NAME)
-        yield
-    finally:
-        _around.reset(token)
-        model.set_attn_implementation(old)
+    with reserved(model):
+        old = model.config._attn_implementation
+        token = _around.set(around)
+        try:
+            model.set_attn_implementation(NAME)
+            yield
+        finally:
+            _around.reset(token)
+            model.set_attn_implementation(old)
 
 
 def _register() -> None:

@@ -30,6 +30,7 @@ from interp.graph import EMBEDDINGS, Graph
 from interp.path_effects import Ends, PathEffect
 from interp.progress import progress
 from interp.sites import Site
+from interp.turns import settled
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,9 @@ class Paths:
         """The effect of every set of senders on every set of receivers, senders slowest."""
         r, sets = self.request, [(u, v) for u in senders for v in receivers]
         table, ends = np.empty((len(sets), len(r.pairs))), np.full((2, len(r.pairs)), np.nan)
-        indices, device = list(by_length([p.length for p in r.pairs], r.memory.batch_size)), r.model.device.type
+        indices = list(by_length([p.length for p in r.pairs], r.memory.batch_size))
         with (
-            torch.inference_mode(False),
-            torch.autocast(device, enabled=False),
+            settled(r.model.device),
             attention.selected(r.model.hf, None),
             progress("patching paths", len(senders) * len(indices), show) as advance,
         ):
@@ -106,7 +106,7 @@ class Paths:
         if self.through_mlps:
             values |= self._mlps(batch, senders, values, embeds, frozen)
         cuts = torch.from_numpy(np.stack([self._cuts(senders, some) for some in receivers])).to(batch.model.device)
-        size, found = batch.sets_at_once(writers=int(cuts.any(0).any(0).sum())), []
+        size, found = batch.sets_at_once(), []
         for start in range(0, len(cuts), size):
             some = cuts[start : start + size]
             run = PatchedRun(

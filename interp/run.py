@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
-from threading import Lock, get_ident
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +13,7 @@ from torch import Tensor, nn
 from interp import attention
 from interp.coverage import Operations
 from interp.edits import Edit, applied
-from interp.errors import EditError, SiteError
+from interp.errors import SiteError
 from interp.layout import Layout
 from interp.ports import Port, from_site, port, to_site
 from interp.probe import freeze, unfreeze
@@ -23,6 +21,7 @@ from interp.rules import AttentionRule, Rules, frozen_norm, identity_rule
 from interp.sites import ATTENTION_KINDS, GLOBAL, LAYERED, Site
 from interp.surrogate import scale_gradient, surrogate
 from interp.tensors import activation_in, activation_out, with_activation, with_output
+from interp.turns import running
 
 _EMBED = Site("embed")
 _ORDER = {kind: i for i, kind in enumerate((*GLOBAL[:1], *LAYERED, *GLOBAL[1:]))}
@@ -193,14 +192,6 @@ class _Run:
                         _replace_backward(stack, self._module(block.act), lambda x, act=act: identity_rule(act, x))
 
 
-@dataclass
-class _Turn:
-    """Whose run of a model it is at this moment."""
-
-    lock: Any = field(default_factory=Lock)
-    owner: int | None = None
-
-
 def _halve_gradient(c: float) -> Any:
     def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
         return with_activation(args, kwargs, scale_gradient(activation_in(args, kwargs), c))
@@ -224,26 +215,6 @@ def _replace_backward(stack: ExitStack, module: nn.Module, rule: Any) -> None:
     stack.callback(module.register_forward_hook(after).remove)
 
 
-# One run at a time per model: hooks sit on its modules and know no owner.
-_LOCKS: WeakKeyDictionary[Any, _Turn] = WeakKeyDictionary()
-
-
-@contextmanager
-def _turn(model: Any) -> Iterator[None]:
-    """Wait for other threads' runs of this model. Raises: EditError for a run inside a run of the same thread."""
-    turn = _LOCKS.setdefault(model, _Turn())
-    if turn.owner == get_ident():
-        raise EditError(
-            "model.run was called inside an edit of the same model; run it before, and use the result in the edit."
-        )
-    with turn.lock:
-        turn.owner = get_ident()
-        try:
-            yield
-        finally:
-            turn.owner = None
-
-
 def execute(
     model: Any, layout: Layout, operations: Operations, plan: Plan, inputs: Mapping[str, Any]
 ) -> tuple[Tensor, dict[Site, Tensor]]:
@@ -253,7 +224,7 @@ def execute(
     """
     state = _Run(model, layout, operations, plan, inputs["input_ids"].shape[0])
     state.layer_of = {id(model.get_submodule(b.paths.attn)): i for i, b in enumerate(layout.blocks)}
-    with _turn(model), ExitStack() as stack:
+    with running(model), ExitStack() as stack:
         state.attach(stack)
         around = state.around_attention if plan.needs_attention_function() else None
         stack.enter_context(attention.selected(model, around) if around else nullcontext())

@@ -27,7 +27,7 @@ class Provenance:
     examples. `forwards`, `backwards`: passes over the data that this method made; runs shared with other methods count
     for the first that needs them. `coefficients_at`: where gradients or relevance coefficients are taken. `pairs`:
     a hash of every pair, so that scores of other prompts are never compared. `kv`, `split_positions`: which graph the
-    edges of level `edges` belong to (see `interp.graph`).
+    edges of level `edges` belong to (see `interp.graph`). `tau`: the threshold that ACDC used, in `unit`.
     """
 
     method: str
@@ -59,6 +59,7 @@ class Provenance:
     pairs: tuple[str, ...] = ()
     kv: str = "shared"
     split_positions: bool = False
+    tau: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -94,7 +94,7 @@ def test_what_is_said_of_two_circuits() -> None:
     ],
 )
 def test_circuits_that_do_not_fit_are_refused(function: Any, changes: dict[str, Any], says: str) -> None:
-    a = edges("embed->m0")
+    a = edges("embed->m0", "embed->a1.kv0<k>")
     with pytest.raises(CircuitError, match=says):
         function(a, replace(a, **changes))
 

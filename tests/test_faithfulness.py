@@ -105,7 +105,7 @@ def test_the_curve_goes_on_along_the_ranking() -> None:
         ({"sizes": [1.5]}, "whole numbers"),
         ({"sizes": [N + 1]}, "expected 0 to"),
         ({"n_random": 0}, "at least 1"),
-        ({"scores": scored([1.0] * N, kv="split")}, "kv, split_positions"),
+        ({"scores": scored([1.0] * N, split_positions=True)}, "kv, split_positions"),
         ({"scores": scored([1.0] * N, level="heads")}, "give scores of the same"),
     ],
 )

@@ -26,6 +26,7 @@ from interp.progress import progress
 from interp.rules import GRADIENT
 from interp.scores import Provenance, Scores
 from interp.tasks.task import TokenPair, digest
+from interp.turns import settled
 
 LOW_ACCURACY: Final = 0.75
 
@@ -57,9 +58,8 @@ class Attribution:
 
         One attention implementation serves all runs of a call, so that differences of runs are differences of inputs.
         """
-        device = self.model.device.type
         one_attention = attention.selected(self.model.hf, None) if self.eager else nullcontext()
-        with torch.inference_mode(False), torch.autocast(device, enabled=False), one_attention:
+        with settled(self.model.device), one_attention:
             return self._score(show_progress)
 
     @property
@@ -71,6 +71,7 @@ class Attribution:
         parts = self.space.parts(self.positions.labels)
         tables = {m.name: np.empty((len(self.pairs), len(parts))) for m in self.methods}
         costs = {m.name: np.zeros(3) for m in self.methods}
+        taus: dict[str, float] = {}
         metrics: list[tuple[list[int], np.ndarray, np.ndarray | None]] = []
         indices = list(by_length([p.length for p in self.pairs], self.memory.batch_size))
         work = sum(self._work(m) * (1 if m.joint else len(indices)) for m in self.methods)
@@ -84,10 +85,13 @@ class Attribution:
                 metrics.append((index, *self._metrics(batch)))
             for m in self.methods:
                 if m.joint is not None:
-                    tables[m.name], costs[m.name] = self._run_jointly(m, indices, advance)
+                    tables[m.name], costs[m.name], taus[m.name] = self._run_jointly(m, indices, advance)
         base, source = _collect(metrics, len(self.pairs))
         self._warn_if_wrong(source if self.direction == "denoise" else base)
-        return {m.name: self._scores(m, parts, tables[m.name], costs[m.name], base, source) for m in self.methods}
+        return {
+            m.name: self._scores(m, parts, tables[m.name], costs[m.name], base, source, taus.get(m.name))
+            for m in self.methods
+        }
 
     def _batch(self, index: list[int]) -> Batch:
         return self.space.batch(self.model, self.pairs, index, self.metric, self.direction, self.ablation)
@@ -111,11 +115,11 @@ class Attribution:
 
     def _run_jointly(
         self, m: Method, indices: list[list[int]], advance: Callable[[int], None]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The same for a method that needs all batches at once."""
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """The same for a method that needs all batches at once, and the threshold that it used."""
         start = time.perf_counter()
         batches = [self._batch(index) for index in indices]
-        found = self.space.joint_scores(m, batches, [self._options(index, advance) for index in indices])
+        found, tau = self.space.joint_scores(m, batches, [self._options(index, advance) for index in indices])
         table = np.empty((len(self.pairs), found[0].shape[1]))
         for index, flat in zip(indices, found, strict=True):
             table[index] = flat.numpy()
@@ -123,7 +127,7 @@ class Attribution:
             sum(getattr(b, n) * len(i) for b, i in zip(batches, indices, strict=True))
             for n in ("forwards", "backwards")
         ]
-        return table, np.array([*(n / len(self.pairs) for n in passes), time.perf_counter() - start])
+        return table, np.array([*(n / len(self.pairs) for n in passes), time.perf_counter() - start]), tau
 
     def _metrics(self, batch: Batch) -> tuple[np.ndarray, np.ndarray | None]:
         source = batch.source_metric()
@@ -137,6 +141,7 @@ class Attribution:
         cost: np.ndarray,
         base: np.ndarray,
         source: np.ndarray | None,
+        tau: float | None,
     ) -> Scores:
         if self.metric.normalised and not m.unit:
             span, corrupt = self._span(base, source)
@@ -169,6 +174,7 @@ class Attribution:
             coefficients_at=m.coefficients_at,
             special_tokens=self.special_tokens,
             pairs=digest(self.pairs),
+            tau=tau,
             **self._graph(),
         )
         scores = Scores(tuple(parts), table, provenance)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from math import isqrt
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from interp.attribution.batches import Batch
+from interp.edges.checks import check_model
 from interp.edges.contraction import Contraction
 from interp.edges.interventions import PatchedRun
 from interp.edges.projections import Projections, find_projections
@@ -22,6 +24,7 @@ from interp.graph import Graph
 from interp.linear import norm_at
 from interp.rules import Rules
 from interp.sites import Site
+from interp.turns import settled
 
 POSITION: Final = "position embedding"
 SETS_BYTES: Final = 16 << 20
@@ -45,7 +48,10 @@ class EdgeMap:
                 if path:
                     norm_at(model, path)
             writers.W_O(layer)
-        return cls(graph, writers, find_projections(model, graph))
+        with settled(model.device):
+            projections = find_projections(model, graph)
+            check_model(writers, projections)
+            return cls(graph, writers, projections)
 
     def see(self, ids: Tensor) -> Mapping[Any, Tensor]:
         """The values of every writer on token ids [batch pos], for means."""
@@ -179,12 +185,16 @@ class EdgeBatch(Batch):
         self.forwards += len(cuts)
         return torch.stack([self.measure(self.at_metric(one)) for one in logits])
 
-    def sets_at_once(self, writers: int | None = None) -> int:
-        """How many sets of edges go through as one batch, so that what their writers wrote stays near `SETS_BYTES`.
-
-        `writers`: how many distinct writers a set has patched edges from; all by default. The readers of a layer count too.
-        """
+    def sets_at_once(self) -> int:
+        """How many circuits go through as one batch, so that what their writers wrote stays near `SETS_BYTES`."""
         graph = self.map.graph
-        per_vector = 4 * self.base_ids.numel() * self.model.layout.d_model
-        own = writers if writers is not None else len(graph.writers) + 2 * len(graph.attention_readers(0))
-        return max(1, int(SETS_BYTES // (per_vector * own)))
+        return max(1, self._vectors // (len(graph.writers) + 2 * len(graph.attention_readers(0))))
+
+    def edges_at_once(self) -> int:
+        """The same for sets of one edge each: n of them have up to n senders, and n x n values are held."""
+        return max(1, isqrt(self._vectors))
+
+    @property
+    def _vectors(self) -> int:
+        """How many tensors [batch pos d_model] fit into `SETS_BYTES`."""
+        return int(SETS_BYTES // (4 * self.base_ids.numel() * self.model.layout.d_model))

@@ -23,7 +23,7 @@ def edge_patching(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
     wanted = [i for i, e in enumerate(graph.edges) if options.only is None or e.name in options.only]
     ends = torch.from_numpy(graph.visible).nonzero()
     scores = base.new_zeros(len(base), len(options.positions), len(graph.edges))
-    size = batch.sets_at_once(writers=8)
+    size = batch.edges_at_once()
     for label, chosen in enumerate(options.positions):
         for start in range(0, len(wanted), size):
             some = wanted[start : start + size]
@@ -42,7 +42,9 @@ def edge_patching(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
     paper="Conmy et al. 2023",
     noise=True,
 )
-def automatic_circuit_discovery(batches: Sequence[EdgeBatch], options: Sequence[Options], rules: Rules) -> list[Tensor]:
+def automatic_circuit_discovery(
+    batches: Sequence[EdgeBatch], options: Sequence[Options], rules: Rules
+) -> tuple[list[Tensor], float]:
     """Edges are cut from the output backwards; one whose cut changes the mean metric by less than tau stays cut.
 
     score[u->v] = m(run without u->v and all that was cut before) - m(run without what was cut before), measured when the
@@ -74,4 +76,4 @@ def automatic_circuit_discovery(batches: Sequence[EdgeBatch], options: Sequence[
         else:
             cut[0, where[i, 0], where[i, 1]] = False
         options[0].advance(1)
-    return scores
+    return scores, tau

@@ -28,7 +28,7 @@ def information_flow_routes(batch: EdgeBatch, options: Options, rules: Rules) ->
     proximity = max(0, ||x_v||_1 - ||x_v - a_u||_1), divided by its sum over the writers that v sees. The readers q, k, v
     of one layer read the same stream and get the same shares.
 
-    Units: share of what the reader reads (the shares of a reader sum to 1). Cost: one forward, no counterfactual.
+    Units: share of what the reader reads; the shares of a reader sum to 1, over all positions together. Cost: one forward, no counterfactual.
     Source: Ferrando & Voita 2024, section 3.
     """
     graph, places = batch.map.graph, _places(batch)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from interp.attribution.batches import MEMORY_BUDGET, bytes_per_prompt
+from interp.attribution.edge_batches import SETS_BYTES
 from interp.attribution.spaces import EdgeSpace, Space
 from interp.edges.contraction import BUFFER_BYTES, WRITER_BYTES
 from interp.errors import MethodError
@@ -77,7 +78,9 @@ def _edges(space: EdgeSpace, length: int, d_model: int) -> tuple[int, int]:
     vector = 4 * length * d_model
     values = 3 * vector * (2 * graph.n_layers + 1)
     rows = 2 * len(graph.attention_readers(0)) + graph.n_heads + 1
-    return values + rows * vector + 8 * len(graph.readers) * len(graph.writers), BUFFER_BYTES + WRITER_BYTES
+    return values + rows * vector + 8 * len(graph.readers) * len(
+        graph.writers
+    ), BUFFER_BYTES + WRITER_BYTES + SETS_BYTES
 
 
 def parse_bytes(size: int | str) -> int:

@@ -33,7 +33,7 @@ class Options:
 
 Function = Callable[[Batch, Options, Rules], dict[Group, Tensor]]
 EdgeFunction = Callable[[Any, Options, Rules], Tensor]
-JointFunction = Callable[[Sequence[Any], Sequence[Options], Rules], list[Tensor]]
+JointFunction = Callable[[Sequence[Any], Sequence[Options], Rules], tuple[list[Tensor], float]]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Method:
     """A way to score nodes, edges or both.
 
     `function` returns, per group, the scores of one batch [batch label unit]; `edges` those of one `EdgeBatch`
-    [batch label edge]; `joint` the same of all batches at once, for a method whose choices depend on all of them.
+    [batch label edge]; `joint` the same of all batches at once, for a method whose choices depend on all of them, and the
+    threshold it used.
     `base_point`: reads gradients at the base run only, where distances to that run have none. `first_order`: equals the
     exact effect to first order in the size of the patch. `needs_run`: has no meaning for mean and zero ablation. `noise`:
     for direction `noise` only. `unit`: that of its scores where it is not the metric's; they are importances then.

@@ -119,7 +119,7 @@ def prepare(
     way = check_direction(ablation, direction)
     _check_methods(chosen, level, steps, quadrature, batch_size)
     _check_metric(chosen, measure, ablation)
-    _check_edges(chosen, level, way, ablation, kv, split_positions, tau, positions)
+    _check_edges(chosen, level, way, ablation, kv, split_positions, tau, positions, parts, measure)
     where = _positions_mode(level, positions)
     found = _space(model, level, kv, split_positions)
     for m in chosen:
@@ -186,6 +186,8 @@ def _check_edges(
     split_positions: bool,
     tau: float | None,
     positions: str | None,
+    parts: Sequence[str] | None,
+    metric: Metric,
 ) -> None:
     """Refuse what has no meaning at this level, or for a method of it."""
     if level != "edges" and (kv != "shared" or split_positions):
@@ -197,6 +199,10 @@ def _check_edges(
             raise MethodError(f"{m.name} takes gradients at the source run; {ablation} ablation has none.")
         if m.noise and direction != "noise":
             raise MethodError(f"{m.name} cuts edges out of the clean run: give direction='noise'.")
+        if m.joint and parts is not None:
+            raise MethodError(f"{m.name} decides on every edge in turn; parts has no meaning for it.")
+        if m.joint and tau is not None and metric.normalised:
+            raise MethodError(f"tau and the normalised metric {metric.name!r}: give tau in logits, with 'logit_diff'.")
         if m.joint and positions not in (None, "all"):
             raise MethodError(f"{m.name} cuts whole edges; positions={positions!r} has no meaning for it.")
 

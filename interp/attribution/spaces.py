@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from interp import attention
 from interp.ablations import Ablation, make_ablation
 from interp.attribution.batches import Batch
 from interp.attribution.edge_batches import EdgeBatch, EdgeMap
@@ -17,6 +18,7 @@ from interp.graph import Graph, Part
 from interp.metrics import Direction, Metric
 from interp.nodes import Group, nodes_of
 from interp.tasks.task import TokenPair
+from interp.turns import settled
 
 Labels = Sequence[int | str | None]
 
@@ -37,14 +39,17 @@ class NodeSpace:
 
     def ablation(self, kind: Any, model: Any, pairs: Sequence[TokenPair], seed: int, batch_size: int) -> Ablation:
         """What the nodes are replaced by."""
-        return make_ablation(kind, model, pairs, [group.site for group in self.groups], seed, batch_size)
+        with settled(model.device):
+            return make_ablation(kind, model, pairs, [group.site for group in self.groups], seed, batch_size)
 
     def batch(self, *of: Any) -> Batch:
         """A batch: model, pairs, index, metric, direction, ablation."""
         model, *rest = of
         return Batch.of(model, self.groups, *rest)
 
-    def joint_scores(self, method: Method, batches: Sequence[Batch], options: Sequence[Options]) -> list[Tensor]:
+    def joint_scores(
+        self, method: Method, batches: Sequence[Batch], options: Sequence[Options]
+    ) -> tuple[list[Tensor], float]:
         """No method of nodes needs all batches at once."""
         raise RuntimeError(f"{method.name} does not score nodes")
 
@@ -76,7 +81,8 @@ class EdgeSpace:
 
     def ablation(self, kind: Any, model: Any, pairs: Sequence[TokenPair], seed: int, batch_size: int) -> Ablation:
         """What the writers are replaced by."""
-        return make_ablation(kind, model, pairs, self.map.writers.sites, seed, batch_size, self.map.see)
+        with settled(model.device), attention.selected(model.hf, None):
+            return make_ablation(kind, model, pairs, self.map.writers.sites, seed, batch_size, self.map.see)
 
     def batch(
         self,
@@ -97,12 +103,14 @@ class EdgeSpace:
             raise RuntimeError(f"{method.name} does not score edges batch by batch")
         return method.edges(batch, options, method.rules).reshape(len(batch.pairs), -1).double().cpu()
 
-    def joint_scores(self, method: Method, batches: Sequence[Batch], options: Sequence[Options]) -> list[Tensor]:
-        """Scores [batch part] of every batch, of a method that needs all of them at once."""
+    def joint_scores(
+        self, method: Method, batches: Sequence[Batch], options: Sequence[Options]
+    ) -> tuple[list[Tensor], float]:
+        """Scores [batch part] of every batch, of a method that needs all of them at once, and its threshold."""
         if method.joint is None:
             raise RuntimeError(f"{method.name} scores batch by batch")
-        found = method.joint(batches, options, method.rules)
-        return [scores.reshape(len(scores), -1).double().cpu() for scores in found]
+        found, tau = method.joint(batches, options, method.rules)
+        return [scores.reshape(len(scores), -1).double().cpu() for scores in found], tau
 
 
 Space = NodeSpace | EdgeSpace

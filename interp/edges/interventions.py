@@ -250,8 +250,9 @@ class PatchedRun:
             own = own[(own >= start) & (own < end)].to(x.device) - start
             if len(own):
                 W, bias = linear(self.model, path)
-                y = x.flatten(0, 1) @ W[:, own]
-                found.append((path, own, y if bias is None else y + bias[own]))
+                rows = x.flatten(0, 2)
+                y = rows @ W[:, own] if bias is None else torch.addmm(bias[own], rows, W[:, own])
+                found.append((path, own, y.view(-1, x.shape[2], len(own))))
         return found
 
     def _hold(self, columns: Iterable[list[tuple[str, Tensor, Tensor]]]) -> None:

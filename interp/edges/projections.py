@@ -72,8 +72,9 @@ def find_projections(model: Any, graph: Graph) -> tuple[Projections, ...]:
             "what q, k and v of a head read cannot be told apart. Level 'heads' works."
         )
     seen = [_Seen(block.paths.attn) for block in model.layout.blocks]
-    _watch(model, seen)
-    return tuple(_read(layer, found, graph) for layer, found in enumerate(seen))
+    with torch.enable_grad():
+        _watch(model, seen)
+        return tuple(_read(layer, found, graph) for layer, found in enumerate(seen))
 
 
 # ---------------------------------------------------------------- the probe
@@ -110,8 +111,7 @@ def _watch(model: Any, seen: Sequence[_Seen]) -> None:
                         part.register_forward_hook(_exchange(found, path, generator), with_kwargs=True).remove
                     )
         ids = torch.ones(1, probe_length(hf), dtype=torch.long, device=model.device)
-        with torch.enable_grad():
-            hf(input_ids=ids, use_cache=False)
+        hf(input_ids=ids, use_cache=False)
 
 
 def _entry(found: _Seen) -> Callable[..., Any]:

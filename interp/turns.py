@@ -1,0 +1,55 @@
+"""Whose turn it is to use a model: hooks sit on its modules and know no owner, so threads take turns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+
+from interp.errors import EditError
+
+
+@dataclass
+class _Turn:
+    """The lock of one model, and whether a run of it is under way."""
+
+    lock: Any = field(default_factory=RLock)
+    running: bool = False
+
+
+_TURNS: WeakKeyDictionary[Any, _Turn] = WeakKeyDictionary()
+
+
+@contextmanager
+def reserved(model: Any) -> Iterator[None]:
+    """Keep other threads off `model` for several runs, or for hooks put on it before a run."""
+    with _TURNS.setdefault(model, _Turn()).lock:
+        yield
+
+
+@contextmanager
+def running(model: Any) -> Iterator[None]:
+    """One run. Other threads' runs come first. Raises: EditError for a run inside a run of the same thread."""
+    turn = _TURNS.setdefault(model, _Turn())
+    with turn.lock:
+        if turn.running:
+            raise EditError(
+                "model.run was called inside an edit of the same model; run it before, and use the result in the edit."
+            )
+        turn.running = True
+        try:
+            yield
+        finally:
+            turn.running = False
+
+
+@contextmanager
+def settled(device: torch.device) -> Iterator[None]:
+    """Torch as numbers need it, whatever the caller's mode: tensors that gradients can reach, no autocast."""
+    with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
+        yield
