@@ -32,7 +32,7 @@ SETS_BYTES: Final = 16 << 20
 
 @dataclass(frozen=True)
 class EdgeMap:
-    """What level `edges` knows of a model, found once: its graph, its writers, how its attention reads."""
+    """What level `edges` knows of a model: its graph, its writers, how its attention reads, and memory to work in."""
 
     graph: Graph
     writers: Writers
@@ -41,17 +41,25 @@ class EdgeMap:
 
     @classmethod
     def of(cls, model: Any, graph: Graph) -> EdgeMap:
-        """Raises: LayoutError where a norm, an output projection or attention is not understood."""
+        """Found once per model and graph, and checked each time: somebody may have hooked the model since.
+
+        Raises: LayoutError where a norm, an output projection or attention is not understood, or does something else now.
+        """
+        with settled(model.device):
+            known: EdgeMap = model.edge_maps.get(graph) or cls._find(model, graph)
+            check_model(known.writers, known.projections)
+        model.edge_maps[graph] = known
+        return known
+
+    @classmethod
+    def _find(cls, model: Any, graph: Graph) -> EdgeMap:
         writers = Writers(model, graph)
         for layer, block in enumerate(model.layout.blocks):
             for path in (block.attn_norm, block.mlp_norm):
                 if path:
                     norm_at(model, path)
             writers.W_O(layer)
-        with settled(model.device):
-            projections = find_projections(model, graph)
-            check_model(writers, projections)
-            return cls(graph, writers, projections)
+        return cls(graph, writers, find_projections(model, graph))
 
     def see(self, ids: Tensor) -> Mapping[Any, Tensor]:
         """The values of every writer on token ids [batch pos], for means."""

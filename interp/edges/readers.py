@@ -147,6 +147,8 @@ class Stream:
         """Let go of the graph: hooks on its tensors hold this object, which no garbage collector sees through."""
         for handle in self.listening:
             handle.remove()
+        self.streams.clear()
+        self.outputs.clear()
 
     def _on_gradient(self, x: Tensor, see: Callable[[Tensor], None]) -> None:
         """Call `see` with the gradient at `x` when the backward pass comes by."""
