@@ -73,6 +73,8 @@ def evaluate(request: Request, *, out: Path | None, force: bool, json: bool, qui
     say = (lambda message: None) if quiet else show.say
     model = _model(request, subject)
     task = _task(request, subject, model)
+    if model.name != subject.circuit.model:
+        say(f"NOTE: the circuit was found on model {subject.circuit.model!r}; it is run on {model.name!r}")
     say(f"evaluating {len(subject.circuit)} {counted(subject.circuit.level)} on {len(task)} pairs")
     found = assess(
         model,

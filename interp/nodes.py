@@ -129,7 +129,7 @@ def groups(level: str, layout: Layout) -> list[Group]:
     Raises: MethodError for an unknown level; SiteError where the model lacks a site that the level needs.
     """
     if level not in LEVELS:
-        raise MethodError(unknown("level", level, LEVELS))
+        raise MethodError(unknown("level", level, (*LEVELS, "edges")))
     found = [_group("embed", None, layout)] if "embed" in LEVELS[level] else []
     for layer in range(layout.n_layers):
         for kind in LEVELS[level]:

@@ -192,8 +192,10 @@ def _check_edges(
     """Refuse what has no meaning at this level, or for a method of it."""
     if level != "edges" and (kv != "shared" or split_positions):
         raise MethodError(f"kv and split_positions belong to level 'edges'; given with level {level!r}.")
-    if tau is not None and (tau < 0 or not any(m.joint for m in chosen)):
-        raise MethodError(f"tau={tau}: expected 0 or more, with method acdc.")
+    if tau is not None and not any(m.joint for m in chosen):
+        raise MethodError(f"tau belongs to method acdc; given with {', '.join(m.name for m in chosen)}.")
+    if tau is not None and tau < 0:
+        raise MethodError(f"tau={tau}: expected 0 or more.")
     for m in chosen:
         if m.needs_run and ablation in ("mean", "zero"):
             raise MethodError(f"{m.name} takes gradients at the source run; {ablation} ablation has none.")
