@@ -103,5 +103,10 @@ def test_acdc_says_which_threshold_it_used() -> None:
     own = attribute(model, task, **options)
     ends = own.provenance.base_metric, own.provenance.source_metric
     assert own.provenance.tau == pytest.approx(0.01 * abs(ends[0] - ends[1]), rel=1e-4)
+    part = attribute(model, task, metric="normalized_logit_diff", **options)
+    span = abs(ends[0] - ends[1])
+    assert part.provenance.tau == pytest.approx(own.provenance.tau / span, rel=1e-4)
+    kept = [np.abs(scores.mean) >= scores.provenance.tau for scores in (own, part)]
+    assert np.array_equal(*kept)
     again = attribute(model, task, tau=own.provenance.tau, **options)
     assert np.array_equal(own.per_example, again.per_example) and again.provenance.tau == own.provenance.tau

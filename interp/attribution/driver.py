@@ -146,6 +146,7 @@ class Attribution:
         if self.metric.normalised and not m.unit:
             span, corrupt = self._span(base, source)
             table, base = table / span, (base - corrupt) / span
+            tau = None if tau is None else tau / abs(span)
             source = None if source is None else (source - corrupt) / span
         provenance = Provenance(
             method=m.name,
