@@ -14,7 +14,7 @@ from interp.attribution.batches import by_length, default_batch_size
 from interp.attribution.edge_batches import EdgeMap
 from interp.attribution.spaces import EdgeSpace
 from interp.graph import Graph, KeyValue, Part
-from interp.metrics import METRICS, Metric
+from interp.metrics import Metric
 from interp.progress import progress
 from interp.tasks.task import Task
 from interp.turns import settled
@@ -39,8 +39,7 @@ class EdgeRunner:
         kv: KeyValue = "shared",
         split_positions: bool = False,
     ) -> None:
-        # A normalised metric differs by a factor that cancels in every ratio; the values are then in logits.
-        self.model, self.metric = model, METRICS["logit_diff"] if metric.normalised else metric
+        self.model, self.metric = model, metric
         self.graph = Graph.of(model.layout, kv=kv, split_positions=split_positions)
         self.space = EdgeSpace(EdgeMap.of(model, self.graph))
         self.parts: tuple[Part, ...] = self.graph.edges

@@ -122,6 +122,14 @@ class Graph:
         queries = [Node("q", layer, head) for head in range(self.n_heads)]
         return (*queries, *(Node(c, layer, unit, grouped) for c in "kv" for unit in range(units)))
 
+    def first_reader(self, layer: int) -> int:
+        """The number of a layer's first reader in `readers`."""
+        return layer * (len(self.attention_readers(0)) + 1)
+
+    def mlp_reader(self, layer: int) -> int:
+        """The number of a layer's MLP in `readers`: the last of its layer."""
+        return self.first_reader(layer + 1) - 1
+
     @cached_property
     def n_upstream(self) -> tuple[int, ...]:
         """For each reader, how many writers it sees: the first so many."""

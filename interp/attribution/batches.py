@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -79,10 +79,11 @@ class Batch:
         metric: Metric,
         direction: Direction,
         ablation: Ablation,
-    ) -> Batch:
-        """The batch of the pairs at `index`, with their partners where the ablation resamples."""
+        **more: Any,
+    ) -> Self:
+        """The batch of the pairs at `index`, with their partners where the ablation resamples; `more`: further fields."""
         partners = [pairs[ablation.partners[i]] for i in index] if ablation.partners else []
-        return cls(model, groups, [pairs[i] for i in index], metric, direction, ablation, partners)
+        return cls(model, groups, [pairs[i] for i in index], metric, direction, ablation, partners, **more)
 
     @property
     def sites(self) -> list[Site]:

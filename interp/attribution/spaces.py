@@ -94,8 +94,7 @@ class EdgeSpace:
         ablation: Ablation,
     ) -> EdgeBatch:
         """A batch of the pairs at `index`."""
-        partners = [pairs[ablation.partners[i]] for i in index] if ablation.partners else []
-        return EdgeBatch(model, (), [pairs[i] for i in index], metric, direction, ablation, partners, map=self.map)
+        return EdgeBatch.of(model, (), pairs, index, metric, direction, ablation, map=self.map)
 
     def scores(self, method: Method, batch: Batch, options: Options) -> Tensor:
         """Scores [batch part] of one method on one batch."""

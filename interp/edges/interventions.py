@@ -172,13 +172,9 @@ class PatchedRun:
             copies if path is None else self.model.hf.get_submodule(path).forward(copies.flatten(0, 2)).view_as(copies)
         )
 
-    def _first(self, layer: int) -> int:
-        """The number of a layer's first reader."""
-        return layer * (len(self.projections[0].readers) + 1)
-
     def _inside(self, layer: int) -> list[int]:
         """The attention readers of a layer that have a patched edge, counted within the layer."""
-        first = self._first(layer)
+        first = self.graph.first_reader(layer)
         return [i for i in range(len(self.projections[layer].readers)) if first + i in self.readers_cut]
 
     def _mixed(self, layers: Sequence[int]) -> bool:
@@ -193,7 +189,7 @@ class PatchedRun:
         """Hooks on the norms, the attentions and the MLPs that have a reader with a patched edge."""
         hf, blocks = self.model.hf, self.model.layout.blocks
         for layer, block in enumerate(blocks):
-            mlp = self._first(layer) + len(self.projections[layer].readers)
+            mlp = self.graph.mlp_reader(layer)
             if self._inside(layer):
                 self._keep_input(stack, block.attn_norm)
                 module = hf.get_submodule(block.paths.attn)
@@ -230,7 +226,7 @@ class PatchedRun:
         def hook(module: Any, args: Any, kwargs: Any) -> None:
             stream = activation_in(args, kwargs) if norm is None else self.streams[norm]
             inside = self._inside(layer)
-            normed = self._normed(norm, stream, [self._first(layer) + i for i in inside])
+            normed = self._normed(norm, stream, [self.graph.first_reader(layer) + i for i in inside])
             columns = {i: self._columns(projections, i, normed[:, k]) for k, i in enumerate(inside)}
             if projections.one_pass:
                 self._hold(columns.values())

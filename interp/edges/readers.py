@@ -171,7 +171,7 @@ class Stream:
     def _mlp(self, layer: int) -> Callable[..., Any]:
         """The MLP reads a view of its own, at which its gradient is taken."""
         block = self.model.layout.blocks[layer]
-        reader = self._first(layer) + len(self.projections[layer].readers)
+        reader = self.graph.mlp_reader(layer)
 
         def backward(g: Tensor) -> None:
             g = wide(g).reshape(1, self.batch, -1, g.shape[-1])
@@ -187,10 +187,6 @@ class Stream:
         return hook
 
     # ------------------------------------------------------------ the backward pass
-
-    def _first(self, layer: int) -> int:
-        """The number of a layer's first reader."""
-        return layer * (len(self.projections[0].readers) + 1)
 
     def _pullback(self, path: str | None) -> Pullback:
         x = None if path is None else self.streams[path]
@@ -243,7 +239,7 @@ class Stream:
             columns = torch.stack([own_columns[k] for k in same]) - start
             own = _gathered(g, 2, columns).permute(2, 0, 1, 3)
             fill = partial(pullback.through, g=own, W=_gathered(W, 0, columns), workspace=self.workspace)
-            self.consume([self._first(layer) + inside[k] for k in same], fill)
+            self.consume([self.graph.first_reader(layer) + inside[k] for k in same], fill)
 
 
 def _gathered(x: Tensor, dim: int, index: Tensor) -> Tensor:
