@@ -10,9 +10,10 @@ Shapes here: query `batch head q_pos d_head`, key and value `batch kv_head k_pos
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -35,13 +36,22 @@ def attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
 ) -> tuple[Tensor, Tensor]:
     """Eager attention of the module's architecture, with the current run's reads, edits and rules around it."""
-    eager = _eager(module)
-
-    def native(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return eager(module, q, k, v, attention_mask, **kwargs)
-
+    native = Eager(_eager(module), module, attention_mask, kwargs)
     around = _around.get()
     return native(query, key, value) if around is None else around(module, native, query, key, value)
+
+
+@dataclass(frozen=True)
+class Eager:
+    """One call of an architecture's own eager attention, for any q, k and v: (z [batch q_pos head d_head], pattern)."""
+
+    function: Callable[..., tuple[Tensor, Tensor]]
+    module: nn.Module
+    mask: Tensor | None
+    options: Mapping[str, Any]
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return self.function(self.module, q, k, v, self.mask, **self.options)
 
 
 def _eager(module: nn.Module) -> Native:
