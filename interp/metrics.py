@@ -24,6 +24,7 @@ from interp.tasks.task import TokenPair
 
 Direction = Literal["denoise", "noise"]
 POSITIONS: Final = ("last", "all")
+VOCABULARIES: Final = ("answers", "all")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Targets:
     """What a batch is measured against.
 
     `answers`, `wrong` [batch d_vocab]: 1 / size on the tokens of the set, 0 elsewhere. `source`, `base`: logits of
-    the two runs where the metric reads them, [batch d_vocab] or [batch pos d_vocab], without gradient.
+    the two runs where the metric reads them, [batch d_vocab] or [batch pos d_vocab], without gradient. For a metric that
+    reads the answers only, d_vocab may be some tokens, in the same order everywhere.
     """
 
     answers: Tensor
@@ -47,7 +49,8 @@ class Metric:
     `positions`: the function gets the logits at the `last` real token [batch d_vocab], or at `all` of them
     [batch pos d_vocab]. `normalised`: scores are divided by mean(clean) - mean(corrupt), so that 0 is the corrupt run and
     1 the clean one. `from_base`: a metric toward the source run that is measured from the base run, so its targets hold
-    both.
+    both. `vocabulary`: the function reads the logits of `all` tokens, or of the `answers` and wrong tokens only; then it may
+    be given the columns of these alone, in logits and targets alike.
     """
 
     name: str
@@ -59,10 +62,13 @@ class Metric:
     normalised: bool = False
     positions: Literal["last", "all"] = "last"
     from_base: bool = False
+    vocabulary: Literal["answers", "all"] = "all"
 
     def __post_init__(self) -> None:
         if self.positions not in POSITIONS:
             raise MetricError(unknown(f"positions of metric {self.name!r}", self.positions, POSITIONS))
+        if self.vocabulary not in VOCABULARIES:
+            raise MetricError(unknown(f"vocabulary of metric {self.name!r}", self.vocabulary, VOCABULARIES))
 
     def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
         """The value per example, in float32 or better.
@@ -141,13 +147,20 @@ def _projection(logits: Tensor, t: Targets) -> Tensor:
 METRICS: Final = {
     m.name: m
     for m in (
-        Metric("logit_diff", _logit_diff, "logits", "mean logit of the answers minus mean logit of the wrong ones"),
+        Metric(
+            "logit_diff",
+            _logit_diff,
+            "logits",
+            "mean logit of the answers minus mean logit of the wrong ones",
+            vocabulary="answers",
+        ),
         Metric(
             "normalized_logit_diff",
             _logit_diff,
             "fraction of clean - corrupt",
             "logit difference, 0 at corrupt and 1 at clean",
             normalised=True,
+            vocabulary="answers",
         ),
         Metric("log_prob", _log_prob, "nats", "log-probability of the answers together"),
         Metric(
@@ -225,10 +238,17 @@ def get_metric(metric: str | Metric | None) -> Metric:
     return METRICS[name]
 
 
-def make_targets(pairs: list[TokenPair], d_vocab: int, device: torch.device) -> Targets:
-    """The answer sets of a batch, without the runs."""
-    answers, wrong = torch.zeros(2, len(pairs), d_vocab, device=device, dtype=torch.float64)
+def answer_columns(pairs: list[TokenPair], device: torch.device) -> Tensor:
+    """The token ids of all answers and wrong tokens of a batch [column], in order and each once."""
+    ids = {token for pair in pairs for token in (*pair.answers, *pair.wrong)}
+    return torch.tensor(sorted(ids), device=device)
+
+
+def make_targets(pairs: list[TokenPair], d_vocab: int, device: torch.device, columns: Tensor | None = None) -> Targets:
+    """The answer sets of a batch, without the runs: [batch d_vocab], or [batch column] for these token ids only."""
+    ids = range(d_vocab) if columns is None else columns.tolist()
+    answers, wrong = torch.zeros(2, len(pairs), len(ids), device=device, dtype=torch.float64)
     for i, pair in enumerate(pairs):
-        answers[i, list(pair.answers)] = 1 / len(pair.answers)
-        wrong[i, list(pair.wrong)] = 1 / len(pair.wrong)
+        answers[i, [ids.index(token) for token in pair.answers]] = 1 / len(pair.answers)
+        wrong[i, [ids.index(token) for token in pair.wrong]] = 1 / len(pair.wrong)
     return Targets(answers, wrong)

@@ -19,13 +19,14 @@ from interp.rules import GRADIENT, Rules
 from interp.run import execute, plan_run
 from interp.sites import Site, SiteLike, parse
 from interp.tokens import Tokens, as_tokens
+from interp.vocabulary import Columns
 
 TokensLike = str | Sequence[str] | Sequence[int] | Tensor | Tokens
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Run(Mapping[SiteLike, Tensor]):
-    """What a run returns: `logits` [batch pos d_vocab], the reads by site, and the tokens it ran on."""
+    """What a run returns: `logits` [batch pos d_vocab] (or of some tokens only), the reads by site, and the tokens it ran on."""
 
     logits: Tensor
     reads: Mapping[Site, Tensor]
@@ -128,6 +129,7 @@ class HookedModel:
         allow_unsupported: bool = False,
         logits_to_keep: int = 0,
         split_kv: bool = False,
+        vocabulary: Tensor | None = None,
     ) -> Run:
         """One forward pass. A pure function: the model is the same after it as before.
 
@@ -138,8 +140,10 @@ class HookedModel:
         logits_to_keep: compute logits of the last so many positions only; 0 means all.
         split_kv: give every query head its own copy of the keys and values that its group shares, so that the sites k and
         v have one entry per query head.
+        vocabulary: token ids [token]; compute their logits only, [batch pos token]. They equal those of a run without it up
+        to rounding, not bit for bit.
 
-        Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`).
+        Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`), InterpError for ids out of range.
         """
         _check_mode(self.hf)
         if isinstance(reads, (str, Site)):
@@ -150,7 +154,9 @@ class HookedModel:
             self._check_rules(rules)
         given = as_tokens(tokens, self.tokenizer).to(self.device)
         plan = plan_run([self.resolve(r) for r in reads], [(self.resolve(e.site), e) for e in edits], rules, split_kv)
-        logits, found = execute(self.hf, self.layout, self.operations, plan, self._call_inputs(given, logits_to_keep))
+        columns = None if vocabulary is None else Columns.of(self, vocabulary)
+        inputs = self._call_inputs(given, logits_to_keep)
+        logits, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns)
         return Run(logits, found, given, self.layout.n_layers, self.layout.rotary)
 
     def generate(self, prompt: str, *, edits: Sequence[Edit] = (), max_new_tokens: int = 20, **options: Any) -> str:

@@ -112,7 +112,8 @@ class Paths:
             run = PatchedRun(
                 self.space.map.writers, self.space.map.projections, values, embeds, some, None, batch.position()
             )
-            found += [batch.measure(batch.at_metric(one)) for one in run.logits(batch.base_ids, batch.keep)]
+            logits = run.logits(batch.base_ids, batch.keep, batch.columns)
+            found += [batch.measure(batch.at_metric(one)) for one in logits]
         return torch.stack(found)
 
     def _cuts(self, senders: Ends, receivers: Ends) -> np.ndarray:

@@ -22,6 +22,7 @@ from interp.sites import ATTENTION_KINDS, GLOBAL, LAYERED, Site
 from interp.surrogate import scale_gradient, surrogate
 from interp.tensors import activation_in, activation_out, with_activation, with_output
 from interp.turns import running
+from interp.vocabulary import Columns
 
 _EMBED = Site("embed")
 _ORDER = {kind: i for i, kind in enumerate((*GLOBAL[:1], *LAYERED, *GLOBAL[1:]))}
@@ -60,6 +61,14 @@ class _Run:
     batch: int
     found: dict[Site, Tensor] = field(default_factory=dict)
     layer_of: dict[int, int] = field(default_factory=dict)
+
+    def logits(self, inputs: Mapping[str, Any], columns: Columns | None) -> Tensor:
+        """The logits of the run, or those of some tokens; all are computed where somebody reads or edits them."""
+        site = Site("logits")
+        if columns is not None and site not in self.plan.sites():
+            return columns.logits(self.model, inputs)
+        logits = self.visit(site, self.model(**inputs).logits)
+        return logits if columns is None else columns.chosen(logits)
 
     # ------------------------------------------------------------ one site
 
@@ -216,9 +225,14 @@ def _replace_backward(stack: ExitStack, module: nn.Module, rule: Any) -> None:
 
 
 def execute(
-    model: Any, layout: Layout, operations: Operations, plan: Plan, inputs: Mapping[str, Any]
+    model: Any,
+    layout: Layout,
+    operations: Operations,
+    plan: Plan,
+    inputs: Mapping[str, Any],
+    columns: Columns | None = None,
 ) -> tuple[Tensor, dict[Site, Tensor]]:
-    """The logits of `model(**inputs)` under `plan`, and the tensors it reads.
+    """The logits of `model(**inputs)` under `plan`, all or those of `columns`, and the tensors it reads.
 
     Raises: SiteError where a read was never reached (a module that this input does not call).
     """
@@ -228,7 +242,7 @@ def execute(
         state.attach(stack)
         around = state.around_attention if plan.needs_attention_function() else None
         stack.enter_context(attention.selected(model, around) if around else nullcontext())
-        logits = state.visit(Site("logits"), model(**inputs).logits)
+        logits = state.logits(inputs, columns)
     if missing := plan.reads - state.found.keys():
         raise SiteError(f"never reached in this run: {', '.join(map(str, sorted(missing)))}.")
     return logits, state.found

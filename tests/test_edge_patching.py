@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from circuits.edge_runner import EdgeRunner
 from interp.attribution import attribute
 from interp.errors import LayoutError
-from interp.metrics import METRICS
+from interp.metrics import METRICS, Metric
 from interp.model import HookedModel
 from tests.edge_checks import BOTH, EACH, TWINS, agree, ends, ready
 from tests.edge_twin import Ends, Prompts
@@ -34,9 +35,11 @@ def ablated(prompts: Prompts, ablation: str) -> dict[str, Tensor]:
     }[ablation]
 
 
-def runner(model: HookedModel, n: int, ablation: str = "counterfactual", **options: Any) -> EdgeRunner:
+def runner(
+    model: HookedModel, n: int, ablation: str = "counterfactual", metric: Metric = METRICS["logit_diff"], **options: Any
+) -> EdgeRunner:
     """The runner of the toy task."""
-    return EdgeRunner(model, toy_task(n), ablation, METRICS["logit_diff"], 0, None, **options)  # type: ignore[arg-type]
+    return EdgeRunner(model, toy_task(n), ablation, metric, 0, None, **options)
 
 
 # ---------------------------------------------------------------- one edge at a time
@@ -159,7 +162,7 @@ def test_one_edge_short_of_full_and_one_above_empty(name: str) -> None:
 def test_full_and_empty_circuits_are_the_two_runs(name: str, kv: Any) -> None:
     """Full: the clean run, bit for bit. Empty: the corrupt run."""
     model = hooked(name)
-    run = runner(model, 3, kv=kv)
+    run = runner(model, 3, metric=replace(METRICS["logit_diff"], vocabulary="all"), kv=kv)
     full, empty = frozenset(run.parts), frozenset()
     found = run.metrics([full, empty], False)
     pairs = toy_task(3).tokenize(None, model.layout.d_vocab)

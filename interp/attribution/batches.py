@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Self
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from interp.ablations import Ablation
 from interp.edits import Edit
-from interp.metrics import Direction, Metric, Targets, make_targets
+from interp.metrics import Direction, Metric, Targets, answer_columns, make_targets
 from interp.nodes import Group
 from interp.rules import GRADIENT, Rules
 from interp.sites import Site
@@ -95,8 +96,17 @@ class Batch:
         """How many positions' logits the metric needs: the last, or (0) all."""
         return 1 if self.metric.positions == "last" else 0
 
+    @cached_property
+    def columns(self) -> Tensor | None:
+        """The token ids whose logits the metric reads, in order and each once [column]; None where it reads all.
+
+        Every run of a batch has the logits of these tokens only: `model.run(..., vocabulary=batch.columns)`.
+        """
+        return answer_columns(self.pairs, self.model.device) if self.metric.vocabulary == "answers" else None
+
     def at_metric(self, logits: Tensor) -> Tensor:
-        """The logits that the metric reads: [batch d_vocab] at the last position, or all [batch pos d_vocab]."""
+        """The logits that the metric reads, of `columns` or all tokens: [batch d_vocab] at the last position, or all
+        positions [batch pos d_vocab]."""
         return logits[:, -1] if self.metric.positions == "last" else logits
 
     def values_of(self, run: Any) -> dict[Site, Tensor]:
@@ -147,7 +157,7 @@ class Batch:
     def targets(self) -> Targets:
         """What the metric measures against, with the logits of both runs where it asks for them."""
         if self._targets is None:
-            targets = make_targets(self.pairs, self.model.layout.d_vocab, self.model.device)
+            targets = make_targets(self.pairs, self.model.layout.d_vocab, self.model.device, self.columns)
             if self.metric.toward == "base" or self.metric.from_base:
                 self.base()
                 targets = replace(targets, base=self._base_logits)
@@ -161,7 +171,7 @@ class Batch:
         """The metric of the base run with edits [batch]."""
         self.forwards += 1
         with torch.no_grad():
-            run = self.model.run(self.base_ids, edits=edits, logits_to_keep=self.keep)
+            run = self.model.run(self.base_ids, edits=edits, logits_to_keep=self.keep, vocabulary=self.columns)
             return self.measure(self.at_metric(run.logits))
 
     def gradients(
@@ -180,6 +190,7 @@ class Batch:
                 rules=rules,
                 allow_unsupported=True,
                 logits_to_keep=self.keep,
+                vocabulary=self.columns,
             )
             metric = self.measure(self.at_metric(run.logits))
             found = torch.autograd.grad(metric.sum(), [run.reads[s] for s in self.sites], allow_unused=True)
@@ -195,7 +206,7 @@ class Batch:
     def _plain(self, ids: Tensor) -> tuple[dict[Site, Tensor], Tensor]:
         self.forwards += 1
         with torch.no_grad():
-            run = self.model.run(ids, reads=self.sites, logits_to_keep=self.keep)
+            run = self.model.run(ids, reads=self.sites, logits_to_keep=self.keep, vocabulary=self.columns)
         return self.values_of(run), self.at_metric(run.logits)
 
     @staticmethod

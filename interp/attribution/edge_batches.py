@@ -176,6 +176,7 @@ class EdgeBatch(Batch):
             allow_unsupported=True,
             logits_to_keep=self.keep,
             split_kv=mixed and self.map.graph.kv == "split",
+            vocabulary=self.columns,
         )
         if keep_values:
             self._base, self._base_logits = self.values_of(run), self.at_metric(run.logits).detach()
@@ -189,7 +190,7 @@ class EdgeBatch(Batch):
         found = PatchedRun(
             self.map.writers, self.map.projections, self.source(), self.source_embeds(), cuts, masks, self.position()
         )
-        logits = found.logits(self.base_ids, self.keep)
+        logits = found.logits(self.base_ids, self.keep, self.columns)
         self.forwards += len(cuts)
         return torch.stack([self.measure(self.at_metric(one)) for one in logits])
 

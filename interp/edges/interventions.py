@@ -69,8 +69,9 @@ class PatchedRun:
         sets, (batch, _, *rest) = len(self.cuts), self.embeds.shape
         self.deltas = self.embeds.new_zeros(sets, len(self.writers_cut), batch, *rest) if self.place else self.embeds
 
-    def logits(self, ids: Tensor, keep: int) -> Tensor:
-        """Logits [set batch pos d_vocab] of `ids` [batch pos], the last `keep` positions (0: all)."""
+    def logits(self, ids: Tensor, keep: int, vocabulary: Tensor | None = None) -> Tensor:
+        """Logits [set batch pos d_vocab] of `ids` [batch pos], the last `keep` positions (0: all); `vocabulary`: of these
+        tokens only."""
         sets = len(self.cuts)
         with torch.no_grad(), ExitStack() as stack:
             self._attach(stack)
@@ -79,6 +80,7 @@ class PatchedRun:
                 edits=self._edits(),
                 logits_to_keep=keep,
                 split_kv=self._split(),
+                vocabulary=vocabulary,
             )
         found: Tensor = run.logits
         return found.view(sets, -1, *found.shape[1:])
