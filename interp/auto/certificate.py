@@ -1,0 +1,164 @@
+"""What may be said of a top n of which not everything was scored exactly, and why it is true.
+
+Setting. N parts have fixed true keys (|score|, or importance), with ties broken in a fixed order; T is the set of the n
+largest. A search scores parts exactly for whatever reason it likes; of the M parts that it leaves it then draws m at
+random without replacement (the audit), scores these, and stops. All that follows is given everything before the audit,
+so that T, M, m and W = T without what was scored before the audit are fixed, and only the draw is random.
+Let w = |W| <= n, and let k count the drawn parts that are among the n largest of all that was scored. Every drawn part of
+W is among them, so |drawn and W| <= k. Nothing is assumed of the estimates or of the keys: no distribution, no model.
+
+chance_each = (1 + k) / (m + 1). A part drawn at random from those outside belongs to T with chance w / M, and
+E[chance_each] >= (1 + m w / M) / (m + 1) >= w / M. (Conformal: the part and the m drawn ones are exchangeable.)
+
+missed_at_most. |drawn and W| is hypergeometric. u(k) is the largest w with P_w(at most k) > 5 %. One more member of W
+raises the count by at most one, so u(k + 1) >= u(k) + 1, and u(k) - k bounds what is missed in 95 % of the draws also
+where k counts too many.
+
+chance_wrong. The top n is wrong only if a member of W was not drawn. State b(k) = 1 - P(all of k + 1 given parts are
+drawn), which for k = 0 is 1 - m / M: one outlier can hide in any place that was not looked at.
+(A) For every a: P(stated <= a and wrong) <= a. With w <= k + 1, wrong and |drawn and W| <= k means that not all of W was
+drawn: at most b(k). With w > k + 1, P_w(at most k) falls with w: at most its value b(k) at w = k + 1.
+(B) The fraction of wrong sets is at most the mean stated chance. This asks E_w[1 - b] <= P_w(all of W drawn) for every
+1 <= w <= n, which is computed: b(k) is stated only up to the largest k for which it holds, and 1 above. k = 0 holds as
+soon as half of the M parts are drawn; where less is drawn nothing is claimed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+CONFIDENCE: Final = 0.95
+CERTAIN: Final = 0.05
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What is known of a top `n` out of `total` parts, `scored` of them exactly.
+
+    The last `drawn` of these were drawn at random from `rest` that the search would have left out, and `found` of them
+    belong in the top n. `above`: parts that were not scored exactly although their estimate reaches the top n.
+    `chance`: what was asked for. The module says what each bound means and proves it.
+    """
+
+    n: int
+    total: int
+    scored: int
+    rest: int
+    drawn: int
+    found: int
+    above: int
+    chance: float
+    chance_each: float
+    missed_at_most: int
+    chance_wrong: float
+    what: str = "nodes"
+
+    @classmethod
+    def of(
+        cls, n: int, total: int, scored: int, rest: int, drawn: int, found: int, above: int, chance: float, what: str
+    ) -> Certificate:
+        """The bounds that these counts allow."""
+        outside = total - scored
+        each = (1 + found) / (drawn + 1) if outside else 0.0
+        wrong = chance_wrong(rest, drawn, found, n) if outside else 0.0
+        missed = min(missed_at_most(rest, drawn, found, n), outside)
+        return cls(n, total, scored, rest, drawn, found, above, chance, each, missed, wrong, what)
+
+    @property
+    def outside(self) -> int:
+        """Parts that were not scored exactly."""
+        return self.total - self.scored
+
+    @property
+    def certified(self) -> bool:
+        """Whether the top n holds exact values only, and a part outside belongs in it with `chance` at most."""
+        return not self.outside or (self.scored >= self.n and not self.above and self.chance_each <= self.chance)
+
+    @property
+    def headline(self) -> str:
+        """The first clause of the sentence, as one may quote it."""
+        if not self.outside:
+            return f"all {self.total:,} {self.what} were scored exactly"
+        how = f"{self.scored:,} of {self.total:,} {self.what} were scored exactly"
+        if not self.certified:
+            return f"the top {self.n} is not certified, {how}"
+        return f"the top {self.n} is certified, {how}, and one outside belongs in it with a chance of at most {self.chance_each:.2%}"
+
+    def __str__(self) -> str:
+        if not self.outside:
+            return f"All {self.total:,} {self.what} were scored exactly: the top {self.n} is exact, with no chance of error."
+        if not self.drawn:
+            return (
+                f"The budget allowed exact scores of {self.scored:,} of {self.total:,} {self.what} and no random check of "
+                f"the {self.outside:,} outside: the top {self.n} is not certified."
+            )
+        head = f"The top {self.n} is {'certified' if self.certified else 'not certified'}: "
+        return head + f"{self._checked()}; {self._each()}, and {self._whole()}.{self._above()}"
+
+    def _checked(self) -> str:
+        return (
+            f"{self.scored:,} of {self.total:,} {self.what} were scored exactly, {self.drawn:,} of them drawn at random "
+            f"from the {self.rest:,} that the search would have left out, of which {self.found:,} belong in it"
+        )
+
+    def _each(self) -> str:
+        return (
+            f"one drawn at random from the {self.outside:,} outside belongs in it with a chance of at most "
+            f"{self.chance_each:.2%}, and at most {self.missed_at_most:,} do ({CONFIDENCE:.0%} confidence)"
+        )
+
+    def _whole(self) -> str:
+        if self.chance_wrong >= 1:
+            return "of the set as a whole nothing is claimed, as a single outlier could hide among those not looked at"
+        return (
+            f"as a whole it is wrong with a stated chance of {self.chance_wrong:.1%}: of many such searches, at most a "
+            "share equal to their mean stated chance is wrong, whatever the scores"
+        )
+
+    def _above(self) -> str:
+        if not self.above:
+            return ""
+        return f" The budget left {self.above:,} unscored whose estimates reach the top {self.n}: give more."
+
+
+def chance_wrong(rest: int, drawn: int, found: int, n: int) -> float:
+    """b(found) where (A) and (B) of the module hold, else 1."""
+    if drawn >= rest:
+        return 0.0
+    if found > _largest_found(rest, drawn, n):
+        return 1.0
+    return float(_stated(rest, drawn, np.array([found]))[0])
+
+
+def _stated(rest: int, drawn: int, found: np.ndarray) -> np.ndarray:
+    """b(k) = 1 - P(all of k + 1 given parts are among the drawn)."""
+    from scipy.stats import hypergeom
+
+    return np.asarray(1 - hypergeom.pmf(found + 1, rest, np.minimum(found + 1, rest), drawn))
+
+
+def _largest_found(rest: int, drawn: int, n: int) -> int:
+    """The largest k up to which b may be stated: for every w, E_w[1 - b] stays within P_w(all of W drawn); -1 for none."""
+    from scipy.stats import hypergeom
+
+    most = min(n, rest)
+    counts = np.arange(most + 1)
+    told = 1 - _stated(rest, drawn, counts)
+    allowed = most
+    for w in range(1, most + 1):
+        mass = hypergeom.pmf(counts, rest, w, drawn)
+        fits = np.cumsum(mass * told) <= hypergeom.pmf(w, rest, w, drawn) * (1 + 1e-12)
+        allowed = min(allowed, int(np.argmin(fits)) - 1 if not fits.all() else most)
+    return allowed
+
+
+def missed_at_most(rest: int, drawn: int, found: int, n: int) -> int:
+    """Upper 95 % bound on the members of the top n that were not drawn, by the hypergeometric distribution."""
+    from scipy.stats import hypergeom
+
+    possible = np.arange(found, min(found + n, rest) + 1)
+    likely = possible[hypergeom.cdf(found, rest, possible, drawn) > 1 - CONFIDENCE]
+    return int(likely.max() - found) if len(likely) else 0
