@@ -103,7 +103,8 @@ def _agreement_row(method: str, row: Row, edges: bool) -> tuple[object, ...]:
     few = "few edges" if edges else "few nodes"
     interval = f"[{row.pearson_ci[0]:.3f}, {row.pearson_ci[1]:.3f}]" if row.pearson_ci else few
     pearson, spearman = (f"{v:.3f}" if v is not None else "-" for v in (row.pearson, row.spearman))
-    return (method, row.kind, row.n, pearson, interval, spearman, f"{row.sign:.2f}", f"{row.top_k:.2f} (k={row.k})")
+    sign = f"{row.sign:.2f}" if row.sign is not None else "-"
+    return (method, row.kind, row.n, pearson, interval, spearman, sign, f"{row.top_k:.2f} (k={row.k})")
 
 
 def record_json(found: Record, where: str) -> dict[str, Any]:

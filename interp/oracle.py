@@ -21,7 +21,8 @@ class Row:
     """Agreement over one set of nodes.
 
     `pearson`, `spearman`: of the mean scores, None where one side does not vary or there are fewer than 3 nodes;
-    `sign`: fraction of nodes with the same sign; `top_k`: overlap of the `k` nodes largest in size. `*_ci`: 95 %
+    `sign`: fraction of nodes with the same sign, None for unsigned scores, which are compared with the sizes of the exact
+    ones; `top_k`: overlap of the `k` nodes largest in size. `*_ci`: 95 %
     bootstrap intervals over prompt pairs, the same resample for both methods; None below `MIN_NODES` nodes, where a
     correlation is no headline and only the points should be shown, and for a single pair.
     """
@@ -32,7 +33,7 @@ class Row:
     pearson_ci: tuple[float, float] | None
     spearman: float | None
     spearman_ci: tuple[float, float] | None
-    sign: float
+    sign: float | None
     top_k: float
     k: int
 
@@ -89,8 +90,11 @@ def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = ""
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(len(ours), np.full(len(ours), 1 / len(ours)), size=RESAMPLES) / len(ours)
     sets = [("all", kinds != "embed"), *((kind, kinds == kind) for kind in dict.fromkeys(kinds))]
+    unsigned = scores.provenance.unsigned
     rows = tuple(
-        _row(str(kind), ours[:, keep], exact.per_example[:, keep], weights) for kind, keep in sets if keep.any()
+        _row(str(kind), ours[:, keep], exact.per_example[:, keep], weights, unsigned)
+        for kind, keep in sets
+        if keep.any()
     )
     return Agreement(scores.provenance.method, rows, len(ours), sampled)
 
@@ -109,15 +113,17 @@ def _check(scores: Scores, exact: Scores) -> None:
         raise ScoreError(f"nodes scored exactly but not by {a.method}: {', '.join(sorted(missing)[:5])}.")
 
 
-def _row(kind: str, ours: np.ndarray, exact: np.ndarray, weights: np.ndarray) -> Row:
+def _row(kind: str, ours: np.ndarray, exact: np.ndarray, weights: np.ndarray, unsigned: bool) -> Row:
     """One row from per-example scores [example node] of both methods and bootstrap weights [resample example]."""
     from scipy.stats import rankdata
 
-    a, b, n = ours.mean(0), exact.mean(0), ours.shape[1]
+    a, n = ours.mean(0), ours.shape[1]
+    b = np.abs(exact.mean(0)) if unsigned else exact.mean(0)
     k = max(1, min(10, n // 4))
     several = n >= 3
     interval = n >= MIN_NODES and len(ours) > 1
     boot_a, boot_b = (weights @ ours, weights @ exact) if interval else (None, None)
+    boot_b = np.abs(boot_b) if unsigned and boot_b is not None else boot_b
     spearman_ci = None
     if boot_a is not None and boot_b is not None:
         spearman_ci = _interval(_pearson(rankdata(boot_a, axis=1), rankdata(boot_b, axis=1)))
@@ -128,7 +134,7 @@ def _row(kind: str, ours: np.ndarray, exact: np.ndarray, weights: np.ndarray) ->
         pearson_ci=_interval(_pearson(boot_a, boot_b)) if boot_a is not None and boot_b is not None else None,
         spearman=_number(_pearson(rankdata(a)[None], rankdata(b)[None])) if several else None,
         spearman_ci=spearman_ci,
-        sign=float((np.sign(a) == np.sign(b)).mean()),
+        sign=None if unsigned else float((np.sign(a) == np.sign(b)).mean()),
         top_k=len(set(np.argsort(-np.abs(a), kind="stable")[:k]) & set(np.argsort(-np.abs(b), kind="stable")[:k])) / k,
         k=k,
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from interp.auto.trail import Search
 from interp.errors import ScoreError, unknown
 from interp.files import replacing
 from interp.graph import Edge, Part, parse_edge
@@ -27,7 +28,8 @@ class Provenance:
     examples. `forwards`, `backwards`: passes over the data that this method made; runs shared with other methods count
     for the first that needs them. `coefficients_at`: where gradients or relevance coefficients are taken. `pairs`:
     a hash of every pair, so that scores of other prompts are never compared. `kv`, `split_positions`: which graph the
-    edges of level `edges` belong to (see `interp.graph`). `tau`: the threshold that ACDC used, in `unit`.
+    edges of level `edges` belong to (see `interp.graph`). `tau`: the threshold that ACDC used, in `unit`. `unsigned`:
+    scores are sizes of effects and say nothing of their direction.
     """
 
     method: str
@@ -60,6 +62,7 @@ class Provenance:
     kv: str = "shared"
     split_positions: bool = False
     tau: float | None = None
+    unsigned: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,14 +70,28 @@ class Scores:
     """`per_example` [example part]: metric(patched) - metric(base) or its estimate, in the metric's unit. A part is what
     was scored: a node, or an edge at level `edges`.
 
+    `exact`: which scores are exact [part], not estimates; all of method `exact`, None for an approximation. `error`: 0 where
+    exact, else what a part drawn at random from the estimated ones is off by at most, with the chance that `search` states
+    [part]; None where nothing is stated. `search`: what method `auto` tried.
+
     Raises: ScoreError where a score is not finite or the shapes do not fit.
     """
 
     parts: tuple[Part, ...]
     per_example: np.ndarray
     provenance: Provenance
+    exact: np.ndarray | None = None
+    error: np.ndarray | None = None
+    search: Search | None = None
 
     def __post_init__(self) -> None:
+        if self.provenance.exact and self.exact is None:
+            object.__setattr__(self, "exact", np.ones(len(self.parts), dtype=bool))
+            object.__setattr__(self, "error", np.zeros(len(self.parts)))
+        for name in ("exact", "error"):
+            given = getattr(self, name)
+            if given is not None and given.shape != (len(self.parts),):
+                raise ScoreError(f"{name} of shape {given.shape} for {len(self.parts)} parts; expected [part].")
         if self.per_example.ndim != 2 or self.per_example.shape[1] != len(self.parts) or not len(self.per_example):
             raise ScoreError(
                 f"scores of shape {self.per_example.shape} for {len(self.parts)} parts; expected [example, part]."
@@ -104,9 +121,16 @@ class Scores:
         return self.provenance.importance_sign * self.mean
 
     def rank(self, ranking: Ranking = "absolute") -> np.ndarray:
-        """Indices of the parts from most to least important: by importance (`signed`) or by its size (`absolute`)."""
+        """Indices of the parts from most to least important: by importance (`signed`) or by its size (`absolute`).
+
+        Raises: ScoreError for another ranking, and for `signed` where the scores are unsigned.
+        """
         if ranking not in ("signed", "absolute"):
             raise ScoreError(unknown("ranking", ranking, ("signed", "absolute")))
+        if ranking == "signed" and self.provenance.unsigned:
+            raise ScoreError(
+                f"ranking 'signed' of scores of {self.provenance.method}, which are sizes without a sign; use 'absolute'."
+            )
         key = self.importance if ranking == "signed" else np.abs(self.importance)
         return np.argsort(-key, kind="stable")
 
@@ -127,11 +151,27 @@ class Scores:
 
     def select_components(self, names: Set[str]) -> Scores:
         """The scores of some parts, at all their positions, in the same order."""
-        keep = [i for i, part in enumerate(self.parts) if replace(part, position=None).name in names]
-        return Scores(tuple(self.parts[i] for i in keep), self.per_example[:, keep], self.provenance)
+        return self.select([i for i, part in enumerate(self.parts) if replace(part, position=None).name in names])
+
+    def select(self, places: Sequence[int] | np.ndarray) -> Scores:
+        """The scores of the parts at these places, in this order, with what is known of each."""
+        keep = np.asarray(places, dtype=int)
+        exact, error = (None if v is None else v[keep] for v in (self.exact, self.error))
+        parts = tuple(self.parts[i] for i in keep)
+        return Scores(parts, self.per_example[:, keep], self.provenance, exact, error, self.search)
+
+    def known(self) -> Scores:
+        """The parts whose scores are exact, as scores of method `exact`. Raises: ScoreError where there are none."""
+        if self.exact is None or not self.exact.any():
+            raise ScoreError(f"no score of {self.provenance.method} is exact; run method 'exact' or 'auto'.")
+        found = self.select(np.flatnonzero(self.exact))
+        nowhere = "nowhere: none are used"
+        provenance = replace(found.provenance, method="exact", exact=True, rules="", coefficients_at=nowhere)
+        return Scores(found.parts, found.per_example, provenance)
 
     def to_pandas(self) -> Any:
-        """A table: node (or edge, sender, receiver), kind, layer, head, neuron, position, score, stderr, importance."""
+        """A table: node (or edge, sender, receiver), kind, layer, head, neuron, position, score, stderr, importance; and
+        exact and error where they are known."""
         import pandas as pd
 
         columns: dict[str, Any] = {"node": [p.name for p in self.parts]}
@@ -142,7 +182,9 @@ class Scores:
         for name in ("layer", "head", "neuron"):
             columns[name] = pd.array([getattr(p, name) for p in self.parts], dtype="Int64")
         columns["position"] = ["all" if p.position is None else str(p.position) for p in self.parts]
-        return pd.DataFrame({**columns, "score": self.mean, "stderr": self.stderr, "importance": self.importance})
+        columns |= {"score": self.mean, "stderr": self.stderr, "importance": self.importance}
+        columns |= {name: v for name, v in (("exact", self.exact), ("error", self.error)) if v is not None}
+        return pd.DataFrame(columns)
 
     @property
     def edges(self) -> tuple[Edge, ...]:
@@ -157,7 +199,8 @@ class Scores:
         lines = [
             f"Scores({p.method}, {p.level}, {p.direction}, {len(self.parts)} {'edges' if p.level == 'edges' else 'nodes'}, {p.n_pairs} pairs, unit: {p.unit})"
         ]
-        return "\n".join(lines + [f"  {name:<14} {score:+.4f}" for name, score in self.top()])
+        lines += [f"  {name:<14} {score:+.4f}" for name, score in self.top()]
+        return "\n".join([*lines, str(self.search.certificate)] if self.search else lines)
 
     __repr__ = __str__
 
@@ -171,6 +214,7 @@ class Scores:
         table = pa.Table.from_pandas(self.to_pandas(), preserve_index=False)
         table = table.append_column("per_example", pa.array(self.per_example.T.tolist(), type=pa.list_(pa.float64())))
         header = {"format": FORMAT, **_described(self.parts), "provenance": asdict(self.provenance)}
+        header |= {"search": self.search.to_dict()} if self.search else {}
         table = table.replace_schema_metadata(
             {**(table.schema.metadata or {}), b"interp.scores": json.dumps(header).encode()}
         )
@@ -196,7 +240,19 @@ class Scores:
             raise ScoreError(f"scores file {str(path)!r}: its provenance has other keys than this version's.")
         header["provenance"]["pairs"] = tuple(header["provenance"]["pairs"])
         per_example = np.array(table["per_example"].to_pylist(), dtype=np.float64).T
-        return cls(_parts(header), per_example, Provenance(**header["provenance"]))
+        exact, radius = (_column(table, name) for name in ("exact", "error"))
+        try:
+            search = Search.from_dict(header["search"]) if "search" in header else None
+        except (TypeError, KeyError, ValueError) as damage:
+            raise ScoreError(
+                f"scores file {str(path)!r}: what it says of its search cannot be read ({damage})."
+            ) from damage
+        return cls(_parts(header), per_example, Provenance(**header["provenance"]), exact, radius, search)
+
+
+def _column(table: Any, name: str) -> np.ndarray | None:
+    """A column that not every file has."""
+    return np.array(table[name].to_pylist()) if name in table.column_names else None
 
 
 def _described(parts: tuple[Part, ...]) -> dict[str, Any]:

@@ -145,7 +145,7 @@ class Attribution:
     ) -> Scores:
         if self.metric.normalised and not m.unit:
             span, corrupt = self._span(base, source)
-            table, base = table / span, (base - corrupt) / span
+            table, base = table / (abs(span) if m.unsigned else span), (base - corrupt) / span
             tau = None if tau is None else tau / abs(span)
             source = None if source is None else (source - corrupt) / span
         provenance = Provenance(
@@ -156,7 +156,7 @@ class Attribution:
             ablation=self.ablation.kind,
             metric=self.metric.name,
             unit=m.unit or self.metric.unit,
-            importance_sign=1 if m.unit else self.metric.importance_sign(self.direction),
+            importance_sign=1 if m.unit or m.unsigned else self.metric.importance_sign(self.direction),
             rules=m.rules.describe(),
             steps=self.steps if m.uses_steps else None,
             quadrature=self.quadrature if m.uses_steps else None,
@@ -176,6 +176,7 @@ class Attribution:
             special_tokens=self.special_tokens,
             pairs=digest(self.pairs),
             tau=tau,
+            unsigned=m.unsigned,
             **self._graph(),
         )
         scores = Scores(tuple(parts), table, provenance)

@@ -46,6 +46,8 @@ class Method:
     `base_point`: reads gradients at the base run only, where distances to that run have none. `first_order`: equals the
     exact effect to first order in the size of the patch. `needs_run`: has no meaning for mean and zero ablation. `noise`:
     for direction `noise` only. `unit`: that of its scores where it is not the metric's; they are importances then.
+    `search`: runs other methods and patches what their scores make worth it (see `interp.auto`).
+    `unsigned`: its scores are sizes of effects, which say how much a part matters and not which way.
     """
 
     name: str
@@ -63,16 +65,22 @@ class Method:
     needs_run: bool = False
     noise: bool = False
     unit: str = ""
+    search: bool = False
+    unsigned: bool = False
     path: str = "points between base and source embedding"
 
     def scores(self, level: str) -> bool:
         """Whether it scores the parts of this level."""
+        if self.search:
+            return True
         return (self.edges or self.joint) is not None if level == "edges" else self.function is not None
 
     @property
     def levels(self) -> str:
         """What it scores, in words."""
-        return "nodes, edges" if self.function and self.scores("edges") else "nodes" if self.function else "edges"
+        if self.scores("edges"):
+            return "nodes, edges" if self.search or self.function else "edges"
+        return "nodes"
 
     @property
     def coefficients_at(self) -> str:
@@ -122,6 +130,15 @@ def joint_method(
         return function
 
     return register
+
+
+METHODS["auto"] = Method(
+    "auto",
+    formula="exact for the top, s_kind * estimate elsewhere",
+    cost="4F + 3B + budget",
+    paper="presets as listed; conformal bounds: Vovk et al. 2005",
+    search=True,
+)
 
 
 def get_method(name: str) -> Method:
