@@ -27,6 +27,21 @@ def check_exactly(job: Prepared, scores: Sequence[Scores], say: Say) -> tuple[Sc
     return exact, tuple(agreement(s, exact, seed=seed, sampled=sampled) for s in approximations)
 
 
+def checked_by_search(job: Prepared, scores: Sequence[Scores]) -> tuple[Scores, tuple[Agreement, ...]] | None:
+    """The same for a run of method `auto`: what it scored exactly, and how the estimates that it tried agree with that."""
+    if scores[0].search is None:
+        return None
+    exact, certificate = scores[0].known(), scores[0].search.certificate
+    what = counted(job.settings.level)
+    sampled = f"all {what}"
+    if certificate.outside:
+        sampled = (
+            f"{len(exact.parts)} of {len(scores[0].parts)} {what}, chosen by auto: the top of each ranking, a random sample "
+            f"of each kind and depth, what seemed near the top, and {certificate.drawn} at random, seed {job.settings.seed}"
+        )
+    return exact, tuple(agreement(s, exact, seed=job.settings.seed, sampled=sampled) for s in scores[1:])
+
+
 def exact_scores(job: Prepared, scores: Sequence[Scores], say: Say) -> tuple[Scores, str]:
     """Exact patching of all nodes or edges where they are few, else of a stated sample; and how it was drawn."""
     for known in scores:

@@ -78,7 +78,7 @@ def _prepare(command: str, options: dict[str, Any], methods: Sequence[str], say:
 
 def _settings(command: str, options: dict[str, Any], methods: Sequence[str]) -> Settings:
     names = ["level", "direction", "ablation", "metric", "steps", "quadrature", "batch_size", "seed"]
-    names += ["kv", "split_positions", "tau", "max_memory"]
+    names += ["kv", "split_positions", "tau", "max_memory", "budget", "chance"]
     if command == "compare":
         return Settings(
             methods=tuple(methods), hold_out=False, positions=options["positions"], **{k: options[k] for k in names}

@@ -9,12 +9,13 @@ from typing import Any, Final
 import numpy as np
 
 from circuits.circuit import Circuit
-from circuits.exact_check import check_exactly
+from circuits.exact_check import check_exactly, checked_by_search
 from circuits.faithfulness import evaluate, smallest_faithful
 from circuits.prepared import Prepared, Say
 from circuits.record import Record
 from circuits.selection import discover, get_selection
 from circuits.shown import measure_accuracy, score_positions, show_prompts
+from interp.auto.run import VerifiedAttribution
 from interp.nodes import CIRCUIT_LEVELS
 from interp.scores import Scores
 
@@ -26,7 +27,7 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     """Everything that `circuits discover` finds."""
     accuracy = measure_accuracy(job.model, job.task, say)
     scores = _score(job, say)
-    exact, agreements = check_exactly(job, scores, say)
+    exact, agreements = checked_by_search(job, scores) or check_exactly(job, scores, say)
     circuit = evaluation = None
     if job.settings.level in CIRCUIT_LEVELS:
         circuit = choose_circuit(job, scores[0], say)
@@ -56,7 +57,11 @@ def _score(job: Prepared, say: Say) -> tuple[Scores, ...]:
     say(
         f"scoring {job.settings.level} with {', '.join(job.settings.methods)} on {len(job.scoring)} pairs ({job.request.memory})"
     )
-    return tuple(job.request.score().values())
+    if not isinstance(job.request, VerifiedAttribution) or len(job.settings.methods) > 1:
+        return tuple(job.request.score().values())
+    found = tuple(job.request.score_tried().values())
+    say(str(found[0].search.certificate) if found[0].search else "")
+    return found
 
 
 # ---------------------------------------------------------------- the circuit

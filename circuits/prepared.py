@@ -11,6 +11,7 @@ from circuits.selection import get_selection
 from interp.ablations import make_ablation
 from interp.attribution.driver import Attribution
 from interp.attribution.request import prepare
+from interp.auto.run import AUTO, VerifiedAttribution
 from interp.errors import InterpError
 from interp.graph import KeyValue
 from interp.scores import Ranking
@@ -23,10 +24,11 @@ Say = Callable[[str], None]
 class Settings:
     """The options of a run, as the command line names them.
 
-    `kv` (None: `shared`), `split_positions` and `prune` belong to level `edges`, `tau` to method `acdc`.
+    `kv` (None: `shared`), `split_positions` and `prune` belong to level `edges`, `tau` to method `acdc`,
+    `budget` and `chance` to method `auto`.
     """
 
-    methods: tuple[str, ...] = ("relp",)
+    methods: tuple[str, ...] = ("auto",)
     level: str = "heads"
     positions: str | None = "all"
     direction: str | None = None
@@ -46,6 +48,16 @@ class Settings:
     prune: bool = False
     tau: float | None = None
     max_memory: str | None = None
+    budget: str | None = None
+    chance: float | None = None
+
+    @property
+    def search(self) -> dict[str, Any]:
+        """The options of method `auto`, whose top is that of the circuit."""
+        found: dict[str, Any] = {"budget": self.budget, "chance": self.chance}
+        if AUTO not in self.methods:
+            return found
+        return found | {"n": self.n, "ranking": self.ranking}
 
     @property
     def common(self) -> dict[str, Any]:
@@ -87,13 +99,22 @@ class Prepared:
     held_out: bool
     request: Attribution
 
+    @property
+    def leading(self) -> str:
+        """The method of the pictures beside the scores: the first of the run; for `auto` the first preset that fits."""
+        if not isinstance(self.request, VerifiedAttribution):
+            return self.settings.methods[0]
+        tried = [m.name for m in self.request.methods]
+        return "relp" if "relp" in tried else tried[0]
+
 
 def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     """Split the pairs and check every option against model and task. Raises: InterpError."""
     _check_level(settings)
     held_out = settings.hold_out and len(task) > 1
     scoring, held = task.split(settings.seed) if held_out else (task, task)
-    request = prepare(model, scoring, methods=settings.methods, tau=settings.tau, **settings.common, **settings.path)
+    options = settings.common | settings.path | settings.search
+    request = prepare(model, scoring, methods=settings.methods, tau=settings.tau, **options)
     pairs = held.tokenize(model.tokenizer, model.layout.d_vocab)
     if settings.ablation == "resample":
         make_ablation("resample", model, pairs, [], settings.seed, 1)

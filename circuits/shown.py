@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import torch
 
-from circuits.prepared import Prepared, Say, Settings
+from circuits.prepared import Prepared, Say
 from circuits.record import Prompt
 from interp.attribution.batches import by_length, default_batch_size
 from interp.attribution.driver import LOW_ACCURACY
@@ -54,7 +54,7 @@ def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
 
     Prompts of several lengths are aligned at their end.
     """
-    settings, pairs, method = job.settings, job.request.pairs, _mapping(job.settings)
+    settings, pairs, method = job.settings, job.request.pairs, _mapping(job)
     mode = "each" if len({p.length for p in pairs}) == 1 else "end"
     say(f"mapping layers and positions with {method}")
     options = settings.common | {"level": "resid", "positions": mode, "kv": "shared", "split_positions": False}
@@ -67,14 +67,14 @@ def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
     return scores, tuple(texts[label] if isinstance(label, int) else "…" for label in labels)
 
 
-def _mapping(settings: Settings) -> str:
-    """The method of the map: the run's own where it scores nodes, else gradients, integrated if it integrates them or if
+def _mapping(job: Prepared) -> str:
+    """The method of the map: the leading one of the run where it scores nodes, else gradients, integrated if it integrates them or if
     the metric is flat at the base run. Exact patching of every position is long, so `exact` shows gradients too.
     """
-    own = get_method(settings.methods[0])
+    own = get_method(job.leading)
     if own.scores("resid") and not own.exact and own.name != "random":
         return own.name
-    return "atp-ig" if own.uses_steps or get_metric(settings.metric).toward == "base" else "atp"
+    return "atp-ig" if own.uses_steps or get_metric(job.settings.metric).toward == "base" else "atp"
 
 
 def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
@@ -85,7 +85,9 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
     say("attributing to the tokens of a few prompts")
     pairs = task.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
     values = {which: measure(job.model, pairs, which, metric) for which in ("clean", "corrupt")}
-    own = next((m for m in job.settings.methods if m in PRESETS and m != "gradient"), "gradient-x-input")
+    own = next(
+        (m for m in (job.leading, *job.settings.methods) if m in PRESETS and m != "gradient"), "gradient-x-input"
+    )
     by_method = {m: attribute_tokens(job.model, task, method=m, metric=metric) for m in ("integrated-gradients", own)}
     text = job.model.text_of
     return tuple(

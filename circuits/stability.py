@@ -151,7 +151,7 @@ def _listed(scores: Scores, ranking: Ranking, n: int) -> tuple[Scores, int]:
         raise CircuitError(f"n={n!r}: expected a whole number of parts.") from error
     if not 1 <= size <= len(keep):
         raise CircuitError(f"n={n}: expected 1 to {len(keep)}, the parts of level {scores.provenance.level!r}.")
-    return Scores(tuple(scores.parts[i] for i in keep), scores.per_example[:, keep], scores.provenance), size
+    return scores.select(keep), size
 
 
 def _check_same(listed: Sequence[Scores]) -> None:

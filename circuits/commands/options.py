@@ -48,6 +48,16 @@ Tau = Annotated[
     float | None,
     typer.Option(help="method acdc: the smallest change that keeps an edge [default: 1 % of the whole difference]"),
 ]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        help="method auto: seconds (60s) or forward equivalents (200F or 200) for exact patches [default: 100F]"
+    ),
+]
+Chance = Annotated[
+    float | None,
+    typer.Option(help="method auto: the chance allowed that a part outside belongs in the top n [default: 0.01]"),
+]
 Ranking = Annotated[str, typer.Option(help="absolute (by size) or signed (by importance)")]
 
 

@@ -93,6 +93,8 @@ def _agreement(record: Record) -> str:
     chosen = record.scores[0].provenance
     if chosen.exact:
         return "it was chosen by exact patching itself, not by an approximation"
+    if (search := record.scores[0].search) is not None:
+        return search.certificate.headline
     own = [a for a in record.agreements if a.method == chosen.method]
     if not own:
         return f"how well {chosen.method} agrees with exact patching was not measured in this run"

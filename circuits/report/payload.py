@@ -13,6 +13,7 @@ from circuits.report.faithfulness import faithfulness
 from circuits.report.finding import finding
 from circuits.report.maps import score_maps, share_limit
 from circuits.report.numbers import count, decimals, percent
+from circuits.report.search import how_known, search, search_of
 from circuits.report.words import counted, kind_name, metric_name, of_edges, words
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def payload(record: Record) -> dict[str, Any]:
         "of_edges": of_edges(record),
         "graph": graph(record),
         "agreement": [_agreement(a) for a in record.agreements],
+        "search": search(record),
         "samples": _samples(record.agreements),
         "scatters": _scatters(record),
         "maps": _maps(record),
@@ -130,7 +132,10 @@ def _scatters(record: Record) -> list[dict[str, Any]]:
     if record.exact is None:
         return []
     exact = {n.name: float(m) for n, m in zip(record.exact.parts, record.exact.mean, strict=True)}
-    drawn = [s for s in record.scores if not s.provenance.exact and any(n.name in exact for n in s.parts)]
+    judged = {a.method for a in record.agreements}
+    # What `auto` scored exactly says nothing about itself.
+    own = [s for s in record.scores if s.search is None or s.provenance.method in judged]
+    drawn = [s for s in own if not s.provenance.exact and any(n.name in exact for n in s.parts)]
     # Edges are so many that several scatters share the points that one may have.
     most = MOST_POINTS // len(drawn) if drawn and of_edges(record) else MOST_POINTS
     return [{**_scatter(s, exact, most), "small": len(drawn) > 2} for s in drawn]
@@ -188,7 +193,7 @@ def _chosen(record: Record) -> frozenset[str]:
 
 
 def _maps(record: Record) -> list[dict[str, Any]]:
-    chosen, mapped = _chosen(record), [s for s in _all_scores(record) if not _is_sample(s, record)]
+    chosen, mapped = _chosen(record), [s for s in _mapped(record) if not _is_sample(s, record)]
     found: list[dict[str, Any]] = []
     for i, s in enumerate(mapped):
         edges = s.provenance.level == "edges"
@@ -205,6 +210,11 @@ def _maps(record: Record) -> list[dict[str, Any]]:
     return found
 
 
+def _mapped(record: Record) -> list[Scores]:
+    """The scores that have maps: of a run of `auto` its own, which hold all that it tried."""
+    return list(record.scores[:1]) if search_of(record) else _all_scores(record)
+
+
 def _is_sample(scores: Scores, record: Record) -> bool:
     """Whether these are exact scores of some edges only, whose sums would not be those of all."""
     own = scores.provenance
@@ -213,7 +223,7 @@ def _is_sample(scores: Scores, record: Record) -> bool:
 
 def _unmapped(record: Record) -> list[dict[str, Any]]:
     """The methods without a map."""
-    left = [s for s in _all_scores(record) if _is_sample(s, record)]
+    left = [s for s in _mapped(record) if _is_sample(s, record)]
     return [{"method": s.provenance.method, "n": len(s.parts)} for s in left]
 
 
@@ -247,6 +257,7 @@ def _ranking(record: Record) -> dict[str, Any] | None:
         "rows": rows,
         "left": len(first.parts) - len(rows),
         "has_exact": record.exact is not None,
+        "has_known": first.search is not None,
     }
 
 
@@ -270,7 +281,7 @@ def _ranked(scores: Scores) -> list[dict[str, Any]]:
         known = math.isfinite(error)
         row["stderr"] = error if known else None
         row["interval"] = [mean - 1.96 * error, mean + 1.96 * error] if known else None
-        rows.append({**row, "importance": float(importances[i])})
+        rows.append({**row, "importance": float(importances[i]), "known": how_known(scores, i)})
     return rows
 
 

@@ -15,6 +15,7 @@ from interp.attribution.positions import align
 from interp.attribution.quadrature import quadrature as points
 from interp.attribution.registry import METHODS, Method, get_method
 from interp.attribution.spaces import EdgeSpace, NodeSpace, Space
+from interp.auto.run import usable, verified
 from interp.errors import MethodError, MetricError, unknown
 from interp.graph import Graph, KeyValue
 from interp.metrics import Metric, get_metric
@@ -99,6 +100,10 @@ def prepare(
     split_positions: bool = False,
     tau: float | None = None,
     max_memory: int | str | None = None,
+    n: int | None = None,
+    chance: float | None = None,
+    budget: str | float | None = None,
+    ranking: str | None = None,
 ) -> Attribution:
     """Check every option against the model and the task; `.score()` then does the work.
 
@@ -111,6 +116,8 @@ def prepare(
     kv, split_positions: at level `edges`, whether K/V readers are `shared` by their group or `split` per query head, and
     whether the position embedding is a writer of its own. tau: the threshold of ACDC, in the metric's unit.
     max_memory: bytes, or text such as '2GiB', that scoring may take above the model; batches are made to fit.
+    n, chance, budget, ranking: of method `auto`: certify the top `n` (10) of this ranking (`absolute`), to which a part
+    outside belongs with `chance` (0.01) at most; spend at most '60s', or '200F' or 200 forward equivalents (100).
 
     Raises: MethodError, MetricError, TaskError, SiteError, UnsupportedRuleError.
     """
@@ -120,8 +127,14 @@ def prepare(
     _check_methods(chosen, level, steps, quadrature, batch_size)
     _check_metric(chosen, measure, ablation)
     _check_edges(chosen, level, way, ablation, kv, split_positions, tau, positions, parts, measure)
+    _check_search(chosen, parts, n=n, chance=chance, budget=budget, ranking=ranking)
     where = _positions_mode(level, positions)
     found = _space(model, level, kv, split_positions)
+    search = any(m.search for m in chosen)
+    left_out: tuple[tuple[str, str], ...] = ()
+    if search:
+        presets, left_out = usable(model, level == "edges", measure, allow_unsupported)
+        chosen = list({m.name: m for m in (*chosen, *presets) if not m.search}.values())
     for m in chosen:
         if m.rules != GRADIENT and not allow_unsupported:
             model.coverage(m.rules).check()
@@ -139,7 +152,7 @@ def prepare(
     )
     replaced = found.ablation(ablation, model, pairs, seed, memory.batch_size)
     only = _only(parts, found)
-    return Attribution(
+    request = Attribution(
         model=model,
         task=task.name,
         level=level,
@@ -160,6 +173,31 @@ def prepare(
         ),
         tau=tau,
     )
+    if not search:
+        return request
+    return verified(
+        request,
+        n=n,
+        chance=chance,
+        budget=budget,
+        ranking=ranking or "absolute",
+        steps=steps,
+        requested=methods,
+        left_out=left_out,
+    )
+
+
+def _check_search(chosen: Sequence[Method], parts: Sequence[str] | None, **options: Any) -> None:
+    """Refuse options of `auto` without it, and those that have no meaning with it."""
+    search = any(m.search for m in chosen)
+    if not search and (given := [name for name, value in options.items() if value is not None]):
+        raise MethodError(
+            f"{' and '.join(given)}: for method auto only; given with {', '.join(m.name for m in chosen)}."
+        )
+    if search and parts is not None:
+        raise MethodError(
+            "method auto chooses what it patches; parts has no meaning for it. Use 'exact' for some parts."
+        )
 
 
 def _space(model: Any, level: str, kv: KeyValue, split_positions: bool) -> Space:
@@ -218,7 +256,7 @@ def _check_methods(
             raise MethodError(f"method {m.name!r} scores {m.levels}, not level {level!r}; there: {able}.")
     if not chosen or len({m.name for m in chosen}) < len(chosen):
         raise MethodError(f"methods={[m.name for m in chosen]}: expected one or more, each once.")
-    if (steps is not None or quadrature is not None) and not any(m.uses_steps for m in chosen):
+    if (steps is not None or quadrature is not None) and not any(m.uses_steps or m.search for m in chosen):
         raise MethodError(f"steps and quadrature belong to IG methods; given with {', '.join(m.name for m in chosen)}.")
     points(quadrature or DEFAULT_QUADRATURE, DEFAULT_STEPS if steps is None else steps)
     if batch_size is not None and batch_size < 1:

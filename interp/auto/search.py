@@ -90,7 +90,7 @@ class Board:
 
     def key(self, means: np.ndarray) -> np.ndarray:
         """What is ranked [part]: importance, or size."""
-        return np.asarray(self.plan.sign * means if self.plan.signed else np.abs(means))
+        return self.plan.sign * means if self.plan.signed else np.abs(means)
 
     @property
     def exact(self) -> np.ndarray:
@@ -100,7 +100,7 @@ class Board:
     @property
     def free(self) -> np.ndarray:
         """Whether a part counts and is not known [part]."""
-        return self.counted & ~self.known
+        return np.asarray(self.counted & ~self.known)
 
     @property
     def top(self) -> np.ndarray:
