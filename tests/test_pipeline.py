@@ -78,7 +78,7 @@ def test_the_default_circuit_is_the_smallest_faithful_one(demo: HookedModel, gen
     from circuits.faithfulness import evaluate
     from circuits.selection import discover
 
-    job = prepare_run(demo, gender, Settings())
+    job = prepare_run(demo, gender, Settings(methods=("relp",)))
     scores = job.request.score()["relp"]
     chosen = pipeline.choose_circuit(job, scores, _quiet)
     sizes = [size for size in (len(chosen) - 1, len(chosen)) if size > 0]
@@ -94,7 +94,7 @@ def test_the_default_circuit_of_greedy_is_its_shortest_faithful_beginning(demo: 
     from circuits.faithfulness import evaluate
     from circuits.selection import discover, greedy
 
-    job = prepare_run(demo, gender, Settings(level="edges", algorithm="greedy"))
+    job = prepare_run(demo, gender, Settings(methods=("relp",), level="edges", algorithm="greedy"))
     scores = job.request.score()["relp"]
     chosen = pipeline.choose_circuit(job, scores, _quiet)
     assert chosen.edges == tuple(scores.edges[i] for i in greedy(scores)[: len(chosen)]) and len(chosen) > 1
@@ -121,6 +121,9 @@ def test_a_task_that_the_model_cannot_do_warns(demo: HookedModel, gender: Task) 
     "settings",
     [
         Settings(kv="shared"),
+        Settings(budget="a minute"),
+        Settings(chance=1.5),
+        Settings(methods=("relp",), budget="60s"),
         Settings(prune=True),
         Settings(algorithm="greedy"),
         Settings(n=10_000),

@@ -127,8 +127,8 @@ def prepare(
     _check_methods(chosen, level, steps, quadrature, batch_size)
     _check_metric(chosen, measure, ablation)
     _check_edges(chosen, level, way, ablation, kv, split_positions, tau, positions, parts, measure)
-    _check_search(chosen, parts, n=n, chance=chance, budget=budget, ranking=ranking)
     where = _positions_mode(level, positions)
+    _check_search(chosen, parts, where, n=n, chance=chance, budget=budget, ranking=ranking)
     found = _space(model, level, kv, split_positions)
     search = any(m.search for m in chosen)
     left_out: tuple[tuple[str, str], ...] = ()
@@ -187,7 +187,7 @@ def prepare(
     )
 
 
-def _check_search(chosen: Sequence[Method], parts: Sequence[str] | None, **options: Any) -> None:
+def _check_search(chosen: Sequence[Method], parts: Sequence[str] | None, where: str, **options: Any) -> None:
     """Refuse options of `auto` without it, and those that have no meaning with it."""
     search = any(m.search for m in chosen)
     if not search and (given := [name for name, value in options.items() if value is not None]):
@@ -197,6 +197,10 @@ def _check_search(chosen: Sequence[Method], parts: Sequence[str] | None, **optio
     if search and parts is not None:
         raise MethodError(
             "method auto chooses what it patches; parts has no meaning for it. Use 'exact' for some parts."
+        )
+    if search and where != "all":
+        raise MethodError(
+            f"method auto ranks parts at all positions together, given positions={where!r}: use 'all' (level 'resid' has none)."
         )
 
 

@@ -142,10 +142,6 @@ def verified(
 ) -> VerifiedAttribution:
     """A request with the options of `auto`, checked. Raises: MethodError."""
     size = sum(part.kind != "embed" for part in request.space.parts([None]))
-    if len(request.positions.labels) != 1:
-        raise MethodError(
-            f"method auto ranks whole {request.level}, given positions={request.positions.mode!r}: use 'all' or 'end'."
-        )
     if n is not None and not 1 <= n <= size:
         raise MethodError(f"n={n}: expected 1 to {size}, the parts of level {request.level!r} without the embedding.")
     if chance is not None and not 0 < chance < 1:
