@@ -87,7 +87,11 @@ def assess(
         left_out.append(
             f"minimality, as the circuit has {len(circuit)} parts and the limits are 1 and {minimality_limit}"
         )
+    areas = None
     if scores is None:
         left_out.append("areas (CPR, CMD), as no scores were given")
-    areas = None if scores is None else ranking_areas_on(runner, scores, **common)
+    elif scores.provenance.unsigned:
+        left_out.append(f"areas (CPR, CMD), as scores of {scores.provenance.method} have no sign and CPR ranks by it")
+    else:
+        areas = ranking_areas_on(runner, scores, **common)
     return Assessment(evaluation, sufficient, necessary, minimality, areas, tuple(left_out))

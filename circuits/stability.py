@@ -164,6 +164,11 @@ def _check_same(listed: Sequence[Scores]) -> None:
             )
         signs = [s.provenance.importance_sign for s in (first, other)]
         units = [s.provenance.unit for s in (first, other)]
+        if first.provenance.unsigned != other.provenance.unsigned:
+            methods = [s.provenance.method for s in (first, other)]
+            raise CircuitError(
+                f"scores of {methods[0]} and of {methods[1]}, of which one has a sign and the other has not; expected both or neither."
+            )
         if signs[0] != signs[1] or units[0] != units[1]:
             raise CircuitError(
                 f"scores with sign {signs[0]} in {units[0]!r} and with sign {signs[1]} in {units[1]!r}; expected one direction and metric."
