@@ -50,7 +50,7 @@ class Columns:
             W, bias = linear(model, layout.unembed)
         if W is not None:
             own = tokens.to(W.device)
-            W, bias = W.index_select(1, own), None if bias is None else bias.index_select(0, own)
+            W, bias = W[:, own], None if bias is None else bias[own]  # index_select would copy all of W first
         return cls(tokens, layout.unembed, W, bias, layout.logits_scale, layout.logits_softcap)
 
     def logits(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
