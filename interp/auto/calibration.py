@@ -14,6 +14,8 @@ from interp.graph import Part
 #: How many parts the random sample has about, and at least of each stratum.
 PILOT: Final = 40
 FLOOR: Final = 2
+#: A stratum of so few is taken wholly.
+SMALL: Final = 8
 MOST_STRATA: Final = 24
 #: With fewer parts of a kind its method and slope are those of all kinds together.
 FEWEST: Final = 4
@@ -39,7 +41,7 @@ def pilot(groups: np.ndarray, free: np.ndarray, size: int, rng: np.random.Genera
     for group in np.unique(groups[free]):
         members = rng.permutation(np.flatnonzero(free & (groups == group)))
         wanted = max(FLOOR, round(size * len(members) / free.sum()))
-        taken = members if len(members) <= wanted + FLOOR else members[:wanted]
+        taken = members if len(members) <= SMALL else members[:wanted]
         drawn += [((place + rng.random()) / len(taken), int(i)) for place, i in enumerate(taken)]
     return np.array([i for _, i in sorted(drawn)], dtype=int)
 
@@ -85,6 +87,14 @@ class Chosen:
             found[:, of] = fit.slope * tables[fit.method][:, of]
         return found
 
+    def spread(self, kinds: np.ndarray, tables: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Mean estimates of every method [method part], made larger by its slope for the kind, and never smaller.
+
+        Most of a sample does next to nothing, so a slope below 1 says little of the few parts that a method finds large.
+        """
+        slopes = {(fit.kind, fit.method): max(fit.slope, 1.0) for fit in self.fits}
+        return np.array([[slopes.get((k, name), 1.0) for k in kinds] * table.mean(0) for name, table in tables.items()])
+
 
 def choose(kinds: np.ndarray, tables: Mapping[str, np.ndarray], exact: np.ndarray, known: np.ndarray) -> Chosen:
     """For each kind the method with the smallest left-out error on the known parts.
@@ -97,7 +107,9 @@ def choose(kinds: np.ndarray, tables: Mapping[str, np.ndarray], exact: np.ndarra
     fits, per_kind = [], {}
     for kind in dict.fromkeys(kinds.tolist()):
         own = known & (kinds == kind)
-        found = _fits(kind, means, exact, own) if own.any() else []
+        # A method that says 0 of a whole kind, as a frozen pattern does of queries, cannot rank it.
+        able = {name: mean for name, mean in means.items() if np.ptp(mean[kinds == kind]) > 0} or means
+        found = _fits(kind, able, exact, own) if own.any() else []
         fits += found
         best = min(found if own.sum() >= FEWEST else pooled, key=lambda fit: fit.error, default=None)
         method, scale = (best.method, best.slope) if best else (next(iter(tables)), 1.0)

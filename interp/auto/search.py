@@ -25,6 +25,8 @@ Further = Callable[[float], tuple[dict[str, np.ndarray], Cost] | None]
 #: A sweep is begun only where its expected cost leaves some room, as the cost per part is not the same everywhere.
 SLACK: Final = 1.15
 SHARE: Final = 0.25
+#: The worst of a small random sample is not the worst of all.
+SAFETY: Final = 2.0
 MOST_POINTS: Final = 400
 
 
@@ -143,7 +145,9 @@ def run_search(
     _more_estimates(board, further)
     chosen = choose(board.kinds, board.tables, board.exact, board.known)
     estimates = chosen.estimates(board.kinds, board.tables)
-    _rescore(board, estimates.mean(0), roles)
+    # A part is looked at where any method says so: the best method of a kind is often blind to a few of its parts.
+    reach = board.key(chosen.spread(board.kinds, board.tables)).max(0)
+    _rescore(board, estimates.mean(0), reach, roles)
     return _checked(board, chosen, estimates, roles)
 
 
@@ -172,19 +176,20 @@ def _more_estimates(board: Board, further: Further) -> None:
         board.rounds.append(Round(f"estimates by {', '.join(tables)}", 0, cost.equivalents, cost.seconds))
 
 
-def _rescore(board: Board, means: np.ndarray, roles: Mapping[int, Role]) -> None:
+def _rescore(board: Board, means: np.ndarray, reach: np.ndarray, roles: Mapping[int, Role]) -> None:
     """Exact scores in the order of the estimates, until one that is off by as much as the random sample's worst cannot
     reach the top n; in growing rounds, with enough left for the check."""
     drawn = [i for i, role in roles.items() if role == "random"]
     radius = float(np.abs(board.exact - means)[drawn].max()) if drawn else 0.0
     size = max(board.plan.n, 8)
+    reserve = min(board.meter.expected(board.plan.checks), 0.5 * board.meter.left)
     while True:
-        order = board.ranked(means)
-        order = order[board.key(means[order]) + radius > board.threshold]
+        free = np.flatnonzero(board.free)
+        order = free[np.argsort(-reach[free], kind="stable")]
+        order = order[reach[order] + SAFETY * radius > board.threshold]
         # The exact values of what seems to be in the top come before the check of what does not.
-        inside = len(order) and board.key(means[order[:1]])[0] > board.threshold
-        keep = min(board.meter.expected(board.plan.checks), (0.25 if inside else 0.5) * board.meter.left)
-        some = order[: min(size, board.meter.affordable(keep))]
+        inside = len(order) > 0 and reach[order[0]] > board.threshold
+        some = order[: min(size, board.meter.affordable(0.5 * reserve if inside else reserve))]
         if not len(some):
             return
         board.patch("next of the rescaled ranking", some)
