@@ -35,7 +35,7 @@ def searched(budget: float, text: Any = same) -> Record:
         {m: s.per_example for m, s in tried.items()},
         lambda names: (exact.per_example[:, [place[n] for n in names]], Cost(2 + 0.5 * len(names), 0, 0.25)),
         lambda most: None,
-        Plan(10, 0.01, Budget(budget)),
+        Plan(4, 0.01, Budget(budget)),
         "nodes",
     )
     search = replace(found.search, left_out=((text("relp-ah"), text("h.3.mlp has no rule")),), estimates_cost=7.0)
@@ -48,7 +48,7 @@ def searched(budget: float, text: Any = same) -> Record:
 
 @pytest.fixture(scope="module")
 def some() -> Record:
-    return searched(22.0)
+    return searched(24.0)
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +143,10 @@ def test_a_long_table_is_folded(some: Record) -> None:
 
 @pytest.fixture(scope="module")
 def benign() -> list[tuple[str, ...]]:
-    return Tags(render(searched(22.0, lambda text: f"benign {text}"))).tags
+    return Tags(render(searched(24.0, lambda text: f"benign {text}"))).tags
 
 
 @pytest.mark.parametrize("nasty", NASTY, ids=[ascii(n)[:30] for n in NASTY])
 def test_hostile_text_changes_no_tag(nasty: str, benign: list[tuple[str, ...]]) -> None:
-    page = render(searched(22.0, lambda text: f"{nasty}{text}{nasty}"))
+    page = render(searched(24.0, lambda text: f"{nasty}{text}{nasty}"))
     assert Tags(page).tags == benign and not FORBIDDEN.search(page) and "\t" not in page

@@ -27,6 +27,8 @@ SLACK: Final = 1.15
 SHARE: Final = 0.25
 #: The worst of a small random sample is not the worst of all.
 SAFETY: Final = 2.0
+#: A random check of fewer parts says next to nothing.
+LEAST: Final = 8
 MOST_POINTS: Final = 400
 
 
@@ -183,13 +185,14 @@ def _rescore(board: Board, means: np.ndarray, reach: np.ndarray, roles: Mapping[
     radius = float(np.abs(board.exact - means)[drawn].max()) if drawn else 0.0
     size = max(board.plan.n, 8)
     reserve = min(board.meter.expected(board.plan.checks), 0.5 * board.meter.left)
+    least = max(0.5 * reserve, min(reserve, board.meter.expected(LEAST)))
     while True:
         free = np.flatnonzero(board.free)
         order = free[np.argsort(-reach[free], kind="stable")]
         order = order[reach[order] + SAFETY * radius > board.threshold]
         # The exact values of what seems to be in the top come before the check of what does not.
         inside = len(order) > 0 and reach[order[0]] > board.threshold
-        some = order[: min(size, board.meter.affordable(0.5 * reserve if inside else reserve))]
+        some = order[: min(size, board.meter.affordable(least if inside else reserve))]
         if not len(some):
             return
         board.patch("next of the rescaled ranking", some)
