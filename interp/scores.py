@@ -28,7 +28,8 @@ class Provenance:
     examples. `forwards`, `backwards`: passes over the data that this method made; runs shared with other methods count
     for the first that needs them. `coefficients_at`: where gradients or relevance coefficients are taken. `pairs`:
     a hash of every pair, so that scores of other prompts are never compared. `kv`, `split_positions`: which graph the
-    edges of level `edges` belong to (see `interp.graph`). `tau`: the threshold that ACDC used, in `unit`. `unsigned`:
+    edges of level `edges` belong to (see `interp.graph`). `tau`: the threshold that ACDC used, in `unit`.
+    `engine`: how exact patching ran the model: by replay, or by whole forwards and why. `unsigned`:
     scores are sizes of effects and say nothing of their direction.
     """
 
@@ -62,6 +63,7 @@ class Provenance:
     kv: str = "shared"
     split_positions: bool = False
     tau: float | None = None
+    engine: str = ""
     unsigned: bool = False
 
 

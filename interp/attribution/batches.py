@@ -62,8 +62,8 @@ class Batch:
     direction: Direction
     ablation: Ablation
     partners: list[TokenPair]
-    forwards: int = 0
-    backwards: int = 0
+    forwards: float = 0
+    backwards: float = 0
     _base: dict[Site, Tensor] | None = None
     _base_logits: Tensor | None = None
     _source: dict[Site, Tensor] | None = None

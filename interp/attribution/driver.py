@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -23,6 +24,7 @@ from interp.errors import MetricError
 from interp.graph import Part
 from interp.metrics import Direction, Metric
 from interp.progress import progress
+from interp.replay.machine import Restart, find_restart
 from interp.rules import GRADIENT
 from interp.scores import Provenance, Scores
 from interp.tasks.task import TokenPair, digest
@@ -53,6 +55,14 @@ class Attribution:
     special_tokens: str
     tau: float | None = None
 
+    @cached_property
+    def restart(self) -> Restart:
+        """How exact patching restarts the model in the middle; looked for where a method is exact."""
+        if not any(m.exact for m in self.methods):
+            return Restart(None, "no exact method")
+        with settled(self.model.device):
+            return find_restart(self.model)
+
     def score(self, show_progress: bool | None = None) -> dict[str, Scores]:
         """Run every batch once through every method. Raises: ScoreError for a score that is not finite.
 
@@ -64,8 +74,11 @@ class Attribution:
 
     @property
     def eager(self) -> bool:
-        """Whether the runs use eager attention: where q, k, v are read or a rule acts inside attention; at edges always."""
-        return self.level in ("qkv", "edges") or any(m.rules.attention != GRADIENT.attention for m in self.methods)
+        """Whether the runs use eager attention: where q, k, v are read, a rule acts inside attention, or attention is
+        redone for some positions; at edges always."""
+        redone = self.restart.machine is not None and not self.restart.machine.whole
+        ruled = any(m.rules.attention != GRADIENT.attention for m in self.methods)
+        return redone or ruled or self.level in ("qkv", "edges")
 
     def _score(self, show_progress: bool | None) -> dict[str, Scores]:
         parts = self.space.parts(self.positions.labels)
@@ -99,7 +112,9 @@ class Attribution:
     def _options(self, index: list[int], advance: Callable[[int], None]) -> Options:
         masks = self.positions.masks(index).to(self.model.device)
         generator = torch.Generator().manual_seed(self.seed)
-        return Options(masks, self.steps, self.quadrature, generator, advance, self.only, self.tau)
+        return Options(
+            masks, self.steps, self.quadrature, generator, advance, self.only, self.tau, self.restart.machine
+        )
 
     def _work(self, m: Method) -> int:
         """Steps of the progress bar for one batch; for all batches of a joint method."""
@@ -172,6 +187,7 @@ class Attribution:
             backwards=float(cost[1]),
             seconds=float(cost[2]),
             exact=m.exact,
+            engine=str(self.restart) if m.exact else "",
             coefficients_at=m.coefficients_at,
             special_tokens=self.special_tokens,
             pairs=digest(self.pairs),

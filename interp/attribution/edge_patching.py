@@ -1,4 +1,4 @@
-"""Edges by intervention: exact patching of each alone, and ACDC, which cuts them away one after the other."""
+"""ACDC: edges by intervention, cut away one after the other."""
 
 from __future__ import annotations
 
@@ -7,32 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from interp.attribution import node_methods  # noqa: F401 - methods of nodes get their edges here
 from interp.attribution.edge_batches import EdgeBatch
-from interp.attribution.registry import Options, edge_method, joint_method
+from interp.attribution.registry import Options, joint_method
 from interp.rules import Rules
-
-
-@edge_method("exact")
-def edge_patching(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
-    """The effect of patching each edge alone, by running the model with it. Several edges go through as one batch.
-
-    Units: those of the metric. Cost: 2 forwards, and one forward per edge. The oracle of level `edges`.
-    """
-    graph, base = batch.map.graph, batch.base_metric()
-    wanted = [i for i, e in enumerate(graph.edges) if options.only is None or e.name in options.only]
-    ends = torch.from_numpy(graph.visible).nonzero()
-    scores = base.new_zeros(len(base), len(options.positions), len(graph.edges))
-    size = batch.edges_at_once()
-    for label, chosen in enumerate(options.positions):
-        for start in range(0, len(wanted), size):
-            some = wanted[start : start + size]
-            cuts = torch.zeros(len(some), *graph.visible.shape, dtype=torch.bool, device=base.device)
-            cuts[(torch.arange(len(some)), *ends[some].T)] = True
-            masks = None if len(options.positions) == 1 else chosen.expand(len(some), -1, -1)
-            scores[:, label, some] = (batch.patched_edges(cuts, masks) - base).T
-            options.advance(len(some))
-    return scores
 
 
 @joint_method(

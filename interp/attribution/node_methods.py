@@ -19,40 +19,6 @@ from interp.rules import ATTNLRP, CP_LRP, GIM, GRADIENT, RELP, RELP_AH, Rules
 from interp.sites import Site
 
 
-@method(
-    "exact",
-    formula="m(base run with a_u := a_u(source)) - m(base)",
-    cost="2F + 1F per node",
-    paper="Vig et al. 2020; Meng et al. 2022; Heimersheim & Nanda 2024",
-    exact=True,
-)
-def activation_patching(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
-    """The effect of patching each node alone, by running the model with the patch.
-
-    Units: those of the metric. The oracle that every other method is measured against.
-    """
-    source, base_metric = batch.source(), batch.base_metric()
-    scores = {}
-    for group in batch.groups:
-        score = base_metric.new_zeros(len(base_metric), len(options.positions), group.n_units)
-        for unit in range(group.n_units):
-            if options.only is not None and group.node(unit).name not in options.only:
-                continue
-            for label, chosen in enumerate(options.positions):
-                score[:, label, unit] = batch.patched([_patch(group, unit, chosen, source)]) - base_metric
-            options.advance(len(options.positions))
-        scores[group] = score
-    return scores
-
-
-def _patch(group: Group, unit: int, positions: Tensor, source: Mapping[Site, Tensor]) -> Edit:
-    """Put the source's value in at one unit, at the positions chosen [batch pos]."""
-    value = source[group.site]
-    units = torch.zeros(group.n_units, dtype=torch.bool, device=value.device)
-    units[unit] = True
-    return Edit(group.site, lambda x: group.mix(x, value, units, positions.to(x.device)))
-
-
 def _base_point(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
     """First-order estimate of the effect of patching each node alone, under propagation rules.
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from interp.attribution.batches import Batch
 from interp.errors import MethodError, unknown
 from interp.nodes import Group
+from interp.replay.engine import Machine
 from interp.rules import GRADIENT, Rules
 
 
@@ -19,7 +20,8 @@ from interp.rules import GRADIENT, Rules
 class Options:
     """What a method may look at besides its batch. `positions`: which positions each label means, [label batch pos].
 
-    `only`: the names of the parts to score, all by default. `tau`: the threshold of ACDC.
+    `only`: the names of the parts to score, all by default. `tau`: the threshold of ACDC. `machine`: how to restart the
+    model in the middle, where it can be.
     """
 
     positions: Tensor
@@ -29,6 +31,7 @@ class Options:
     advance: Callable[[int], None]
     only: frozenset[str] | None = None
     tau: float | None = None
+    machine: Machine | None = None
 
 
 Function = Callable[[Batch, Options, Rules], dict[Group, Tensor]]

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from interp.ablations import check_direction
-from interp.attribution import atp_star, edge_methods, edge_patching, flow_routes, node_methods  # noqa: F401 - they register
+from interp.attribution import (  # noqa: F401 - they register
+    atp_star,
+    edge_methods,
+    edge_patching,
+    flow_routes,
+    node_methods,
+    patching,
+)
 from interp.attribution.driver import Attribution
 from interp.attribution.edge_batches import EdgeMap
 from interp.attribution.memory import plan_memory

@@ -1,0 +1,178 @@
+"""Exact patching of nodes and of edges: by replay where the model can be restarted in the middle, else by whole forwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interp import attention
+from interp.attribution.batches import Batch
+from interp.attribution.edge_batches import EdgeBatch
+from interp.attribution.registry import Options, edge_method, method
+from interp.edits import Edit
+from interp.nodes import Group
+from interp.replay.counts import Prices
+from interp.replay.edges import EdgePatches
+from interp.replay.engine import Machine, Replay
+from interp.replay.nodes import node_patches, span
+from interp.replay.patches import Patches
+from interp.replay.readout import Readout
+from interp.replay.recording import record
+from interp.replay.sweep import sweep
+from interp.rules import Rules
+from interp.sites import Site
+from interp.tokens import as_tokens
+from interp.turns import reserved
+from interp.vocabulary import Columns
+
+
+@method(
+    "exact",
+    formula="m(base run with a_u := a_u(source)) - m(base)",
+    cost="2F + part of a forward per node",
+    paper="Vig et al. 2020; Meng et al. 2022; Heimersheim & Nanda 2024",
+    exact=True,
+)
+def activation_patching(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
+    """The effect of patching each node alone, by running the model with the patch. The oracle of every other method.
+
+    Units: those of the metric. Cost: 2 forwards, and for each node the layers behind it, at the positions behind the
+    first one that differs (see `interp.replay`); a whole forward where the model cannot be restarted.
+    """
+    source, base = batch.source(), batch.base_metric()
+    size = len(base), len(options.positions)
+    scores = {group: base.new_zeros(*size, group.n_units) for group in batch.groups}
+    found = _whole_nodes if options.machine is None else _replayed_nodes
+    for group, units, label, metric in found(batch, options, source):
+        scores[group][:, label, units] = metric - base[:, None]
+    return scores
+
+
+Found = Iterator[tuple[Group, list[int], int, Tensor]]
+
+
+def _wanted(group: Group, options: Options) -> list[int]:
+    """The units of a group that are to be scored."""
+    every = range(group.n_units)
+    return [u for u in every if options.only is None or group.node(u).name in options.only]
+
+
+def _whole_nodes(batch: Batch, options: Options, source: Mapping[Site, Tensor]) -> Found:
+    """(group, units, label, metric [batch unit]) of every patch, one forward each."""
+    for group in batch.groups:
+        for unit in _wanted(group, options):
+            for label, chosen in enumerate(options.positions):
+                yield group, [unit], label, batch.patched([_patch(group, unit, chosen, source)])[:, None]
+            options.advance(len(options.positions))
+
+
+def _patch(group: Group, unit: int, positions: Tensor, source: Mapping[Site, Tensor]) -> Edit:
+    """Put the source's value in at one unit, at the positions chosen [batch pos]."""
+    value = source[group.site]
+    units = torch.zeros(group.n_units, dtype=torch.bool, device=value.device)
+    units[unit] = True
+    return Edit(group.site, lambda x: group.mix(x, value, units, positions.to(x.device)))
+
+
+def _replayed_nodes(batch: Batch, options: Options, source: Mapping[Site, Tensor]) -> Found:
+    """(group, units, label, metric [batch unit]) of the patches that change anything; the others have no effect."""
+    base = batch.base()
+
+    def items(replay: Replay) -> Iterator[tuple[Any, Patches]]:
+        for group in sorted(batch.groups, key=_entry):
+            units = _wanted(group, options)
+            for label, chosen in enumerate(options.positions if units else ()):
+                patches = node_patches(replay, group, source[group.site], base[group.site], chosen, units)
+                if patches is not None:
+                    yield (group, units, label), patches
+
+    for (group, units, label), some, metric in _replayed(batch, options, items):
+        yield group, units[some], label, metric.T
+
+
+def _entry(group: Group) -> int:
+    """The first layer whose input a patch changes: patches that share it go through together."""
+    inside = group.kind not in ("embed", "resid_pre")
+    return (group.site.layer or 0) + inside
+
+
+def _replayed(batch: Batch, options: Options, items: Any) -> Iterator[tuple[Any, slice, Tensor]]:
+    """What `sweep` finds for the items of a replay of the base run, with the cost in forwards of the whole model."""
+    machine = options.machine
+    if machine is None:
+        raise RuntimeError("this model cannot be restarted")
+    model = batch.model
+    columns = None if batch.columns is None else Columns.of(model, batch.columns)
+    with reserved(model.hf), torch.no_grad(), _one_attention(machine):
+        replay = Replay(machine, record(model, machine.modules, as_tokens(batch.base_ids, None)), batch.keep)
+        batch.forwards += 1
+        for key, some, metric in sweep(
+            replay, Readout(model, columns), items(replay), lambda logits: batch.measure(batch.at_metric(logits))
+        ):
+            options.advance(int(some.stop - some.start))
+            yield key, some, metric
+        prices = Prices.of(model)
+        batch.forwards += prices.spent(replay.counts) / prices.forward(replay.batch, replay.length)
+
+
+def _one_attention(machine: Machine) -> AbstractContextManager[None]:
+    """Our attention function throughout, so that no run has to select it."""
+    return nullcontext() if machine.whole else attention.selected(machine.model.hf, None)
+
+
+# ---------------------------------------------------------------- edges
+
+
+@edge_method("exact")
+def edge_patching(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
+    """The effect of patching each edge alone, by running the model with it. The oracle of level `edges`.
+
+    Units: those of the metric. Cost: 2 forwards, and for each edge the layers behind its reader; several edges go through as
+    one batch.
+    """
+    graph, base = batch.map.graph, batch.base_metric()
+    ends = torch.from_numpy(graph.visible).nonzero().tolist()
+    wanted = {(r, w): i for i, (r, w) in enumerate(ends) if options.only is None or graph.edges[i].name in options.only}
+    scores = base.new_zeros(len(base), len(options.positions), len(ends))
+    found = _whole_edges if options.machine is None or options.machine.whole else _replayed_edges
+    for label, some, metric in found(batch, options, list(wanted)):
+        scores[:, label, [wanted[end] for end in some]] = metric - base[:, None]
+    return scores
+
+
+FoundEdges = Iterator[tuple[int, list[tuple[int, int]], Tensor]]
+
+
+def _whole_edges(batch: EdgeBatch, options: Options, wanted: list[tuple[int, int]]) -> FoundEdges:
+    """(label, edges, metric [batch edge]), several edges to a forward."""
+    graph, size = batch.map.graph, batch.edges_at_once()
+    for label, chosen in enumerate(options.positions):
+        for start in range(0, len(wanted), size):
+            some = wanted[start : start + size]
+            cuts = torch.zeros(len(some), *graph.visible.shape, dtype=torch.bool, device=batch.model.device)
+            cuts[(torch.arange(len(some)), *torch.tensor(some).T)] = True
+            masks = None if len(options.positions) == 1 else chosen.expand(len(some), -1, -1)
+            yield label, some, batch.patched_edges(cuts, masks).T
+            options.advance(len(some))
+
+
+def _replayed_edges(batch: EdgeBatch, options: Options, wanted: list[tuple[int, int]]) -> FoundEdges:
+    """(label, edges, metric [batch edge]) of the edges that change anything; the others have no effect."""
+    values, embeds = batch.differences()
+    moved = torch.stack([(x != 0).flatten(2).any(-1) for x in (*values.values(), embeds.transpose(1, 2))]).any(0)
+
+    def items(replay: Replay) -> Iterator[tuple[Any, Patches]]:
+        for label, chosen in enumerate(options.positions):
+            where = span(moved & chosen.to(moved.device))
+            if where is None:
+                continue
+            patches = EdgePatches(replay, batch.map.writers, values, embeds, chosen.to(embeds.device), *where)
+            for ends, own in patches.of(wanted):
+                yield (label, ends), own
+
+    for (label, ends), some, metric in _replayed(batch, options, items):
+        yield label, ends[some], metric.T
