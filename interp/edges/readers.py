@@ -76,7 +76,7 @@ class Pullback:
             torch.bmm(g.flatten(1, 2), W, out=place.flatten(1, 2))
             return
         g, n = (g * self.inverse_sigma).flatten(1, 2), W.shape[1]
-        wider = workspace.take("W", (W.shape[0], n + self.norm.centred, W.shape[2]), W)
+        wider = _laid_out_as(W, n + self.norm.centred, workspace)
         torch.mul(W, self.weight, out=wider[:, :n])
         wider[:, n:] = 1.0
         if self.norm.centred:
@@ -232,14 +232,22 @@ class Stream:
     def _pull(self, layer: int, inside: Sequence[int], g: Tensor, W: Tensor, start: int) -> None:
         """Hand on the readers `inside`, from the gradient g [batch pos column] at the output of W, columns from `start`."""
         own_columns = [self.projections[layer].columns[i] for i in inside]
-        pullback = self._pullback(self.model.layout.blocks[layer].attn_norm)
+        pullback, first = self._pullback(self.model.layout.blocks[layer].attn_norm), self.graph.first_reader(layer)
         g, W = wide(g).reshape(self.batch, -1, g.shape[-1]), wide(W)
         for size in dict.fromkeys(map(len, own_columns)):
             same = [k for k, columns in enumerate(own_columns) if len(columns) == size]
             columns = torch.stack([own_columns[k] for k in same]) - start
             own = _gathered(g, 2, columns).permute(2, 0, 1, 3)
             fill = partial(pullback.through, g=own, W=_gathered(W, 0, columns), workspace=self.workspace)
-            self.consume([self.graph.first_reader(layer) + inside[k] for k in same], fill)
+            self.consume([first + inside[k] for k in same], fill)
+
+
+def _laid_out_as(W: Tensor, columns: int, workspace: Workspace) -> Tensor:
+    """Memory [reader column d_model] with the axis innermost that is so in `W`: copies between both run along it."""
+    readers, _, d_model = W.shape
+    if W.stride(-1) == 1:
+        return workspace.take("W", (readers, columns, d_model), W)
+    return workspace.take("W", (d_model, readers, columns), W).permute(1, 2, 0)
 
 
 def _gathered(x: Tensor, dim: int, index: Tensor) -> Tensor:
