@@ -74,10 +74,10 @@ def test_budgets_are_read_as_they_are_written() -> None:
 
 def test_a_meter_expects_what_the_largest_call_took() -> None:
     meter = Meter(Budget(100.0))
-    assert meter.affordable() == 98
+    assert meter.affordable() == 97
     meter.calls.append((20, Cost(2 + 20 * 0.25, 0, 3.0)))
-    assert meter.left == 93 and meter.per_part == 0.25 and meter.affordable() == (93 - 2) * 4
-    assert meter.affordable(keep=40) == (53 - 2) * 4 and meter.expected(8) == 4.0
+    assert meter.left == 93 and meter.per_part == 0.25 and meter.affordable() == (93 - 3) * 4
+    assert meter.affordable(keep=40) == (53 - 3) * 4 and meter.expected(8) == 5.0
     clock = Meter(Budget(10.0, "seconds"), [(20, Cost(7, 1, 4.0))])
     assert clock.left == 6.0 and clock.per_part == 0.2 and clock.affordable() == 30
     assert Cost(3, 2).equivalents == 7

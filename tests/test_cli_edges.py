@@ -45,7 +45,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of edges on a copy of the embedded model, made once."""
     root = tmp_path_factory.mktemp("edges")
     shutil.copytree(demo_path(), root / "model")
-    args = ["--model", str(root / "model"), "--level", "edges", "--n", "6", "--out", str(root / "run"), *SMALL]
+    args = ["--model", str(root / "model"), "--level", "edges", "--method", "relp"]
+    args += ["--n", "6", "--out", str(root / "run"), *SMALL]
     with pytest.MonkeyPatch.context() as patched, pytest.raises(SystemExit) as stopped:
         patched.setattr(exact_check, "SAMPLE", 5)
         patched.setattr(exact_check, "EDGE_SAMPLE", 10)

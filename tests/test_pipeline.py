@@ -59,6 +59,34 @@ def test_a_run_reads_back_as_it_was(demo: HookedModel, gender: Task, tmp_path: P
     assert [s.provenance for s in again.scores] == [s.provenance for s in found.scores]
 
 
+def test_a_search_is_judged_by_what_it_scored_exactly(demo: HookedModel, gender: Task, tmp_path: Path) -> None:
+    said: list[str] = []
+    settings = Settings(level="edges", budget="20F", chance=0.2, n=3, n_random=1)
+    found = run_discovery(prepare_run(demo, gender, settings), {"job": "discover"}, said.append)
+    auto, *tried = found.scores
+    assert auto.search is not None and auto.exact is not None and found.exact is not None
+    certificate = auto.search.certificate
+    assert certificate.outside and certificate.n == 3 and certificate.chance == 0.2 and str(certificate) in said
+    assert [s.provenance.method for s in tried] == list(auto.search.tried) == [a.method for a in found.agreements]
+    assert [p.name for p in found.exact.parts] == [p.name for p, e in zip(auto.parts, auto.exact, strict=True) if e]
+    assert all(f"{len(found.exact.parts)} of {len(auto.parts)} edges" in a.sampled for a in found.agreements)
+    with open_run(tmp_path / "r", {"job": "discover"}) as folder:
+        save_record(folder, found)
+        complete(folder, finished({"job": "discover"}))
+    again = load_record(tmp_path / "r")
+    assert again.scores[0].search == auto.search and again.agreements == found.agreements
+    assert again.scores[0].exact is not None and (again.scores[0].exact == auto.exact).all()
+
+
+def test_comparing_a_search_judges_it_by_exact_patching_of_its_own(demo: HookedModel, gender: Task) -> None:
+    settings = Settings(methods=("relp", "auto"), budget="6F", hold_out=False)
+    found = run_comparison(prepare_run(demo, gender, settings), {}, _quiet)
+    assert [s.provenance.method for s in found.scores] == ["relp", "auto"]
+    assert found.exact is not None and len(found.exact.parts) == len(found.scores[0].parts)
+    relp, auto = found.agreements
+    assert auto.method == "auto" and (auto["all"].pearson or 0) >= (relp["all"].pearson or 0) - 1e-9
+
+
 def test_exact_is_a_stated_sample_where_nodes_are_many(
     demo: HookedModel, gender: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,8 +13,9 @@ Unit = Literal["forwards", "seconds"]
 DEFAULT_BUDGET: Final = 100.0
 #: What a backward costs in forwards, by the usual count of multiply-adds.
 BACKWARD: Final = 2.0
-#: The runs on clean and corrupt prompts, which every call of the scorer makes again.
-RUNS: Final = 2.0
+#: The runs that every call of the scorer makes again: on clean and corrupt prompts, and where replay is used a third.
+RUNS: Final = 3.0
+LEAST_RUNS: Final = 2.0
 #: A patch run never costs more than one whole forward; what it costs is measured with the first call.
 MOST_PER_PART: Final = 1.0
 #: Parts that a first call may score to find out how long one takes.
@@ -95,7 +96,8 @@ class Meter:
         if not sizes:
             return None if self.budget.unit == "seconds" else MOST_PER_PART
         n, cost = max(sizes)
-        return max(cost - self._runs, 0.0) / n
+        runs = LEAST_RUNS if self.budget.unit == "forwards" else 0.0
+        return max(cost - runs, 0.0) / n
 
     def expected(self, parts: int) -> float:
         """What one call for so many parts is expected to cost."""

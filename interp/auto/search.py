@@ -191,7 +191,7 @@ def _rescore(board: Board, means: np.ndarray, reach: np.ndarray, roles: Mapping[
         order = free[np.argsort(-reach[free], kind="stable")]
         order = order[reach[order] + SAFETY * radius > board.threshold]
         # The exact values of what seems to be in the top come before the check of what does not.
-        inside = len(order) > 0 and reach[order[0]] > board.threshold
+        inside = bool((board.key(means[order]) > board.threshold).any())
         some = order[: min(size, board.meter.affordable(least if inside else reserve))]
         if not len(some):
             return
@@ -223,6 +223,8 @@ def _checked(board: Board, chosen: Chosen, estimates: np.ndarray, roles: dict[in
     drawn = board.rng.permutation(rest)[:size]
     board.patch("random check of what was left", drawn)
     roles |= dict.fromkeys(drawn.tolist(), "check")
+    if board.fits_all(1.0):
+        return _swept(board, roles)
     means, outside = estimates.mean(0), board.free
     found = len(set(board.top.tolist()) & set(drawn.tolist()))
     above = int((board.key(means[outside]) > board.threshold).sum())
