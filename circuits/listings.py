@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
-
 from circuits import show
 
 
@@ -78,30 +75,3 @@ def verify(name: str, dtype: str | None, device: str | None) -> bool:
     verdict = {True: "pass", False: "FAIL", None: "info"}
     show.table(repr(model), ("check", "result", "detail"), [(c.name, verdict[c.passed], c.detail) for c in found])
     return all(c.passed is not False for c in found)
-
-
-def bench(
-    name: str,
-    methods: Sequence[str],
-    level: str,
-    batch: int,
-    length: int,
-    repeats: int,
-    steps: int | None,
-    dtype: str | None,
-    device: str | None,
-    json: bool,
-) -> None:
-    """Ratios to the plain model."""
-    from circuits.bench import GPT2_SMALL, gpt2_small_random
-    from circuits.bench import bench as measure
-    from circuits.jobs import load_model
-
-    model = gpt2_small_random() if name == GPT2_SMALL else load_model(name, dtype, device)
-    found = measure(model, methods, level, batch=batch, length=length, repeats=repeats, steps=steps)
-    if json:
-        show.as_json([asdict(m) for m in found])
-        return
-    rows = [(m.name, f"{m.seconds * 1000:.1f} ms", f"{m.ratio:.2f}", f"{m.above_mib:+.0f} MiB") for m in found]
-    title = f"{model.name}, level {level}, batch {batch} x {length}, median of {repeats}"
-    show.table(title, ("what", "time", "ratio to plain 2F + 1B", "peak memory so far, above plain"), rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -10,7 +11,6 @@ from circuits.commands.options import (
     Device,
     Dtype,
     Json,
-    Level,
     Model,
     Steps,
     listed,
@@ -64,17 +64,27 @@ def verify(model: Model = "demo", dtype: Dtype = None, device: Device = None) ->
 
 def bench(
     model: Annotated[str, typer.Option(help="as elsewhere, or 'gpt2-small-random'")] = "gpt2-small-random",
-    methods: Annotated[str, typer.Option(help="comma-separated methods")] = "atp,relp,relp-ah",
-    level: Level = "heads",
-    batch: Annotated[int, typer.Option(help="prompts")] = 8,
-    length: Annotated[int, typer.Option(help="tokens per prompt")] = 16,
-    repeats: Annotated[int, typer.Option(help="rounds; the median counts", min=1)] = 7,
+    parts: Annotated[
+        str | None, typer.Option(help="attribution, exact, peers; with --methods attribution alone [default: all]")
+    ] = None,
+    methods: Annotated[str | None, typer.Option(help="comma-separated methods [default: one or two per level]")] = None,
+    level: Annotated[
+        str | None, typer.Option(help="level of the methods [default: several; heads with --methods]")
+    ] = None,
+    batch: Annotated[int, typer.Option(help="prompts", min=1)] = 8,
+    length: Annotated[int, typer.Option(help="tokens per prompt", min=2)] = 16,
+    repeats: Annotated[int, typer.Option(help="rounds; the median counts (sweeps take a third of them)", min=1)] = 7,
     steps: Steps = None,
     dtype: Dtype = None,
     device: Device = None,
+    out: Annotated[Path | None, typer.Option(help="also write the result as JSON to this file")] = None,
     json: Json = False,
 ) -> None:
-    """Cost of attribution as a ratio to two forwards and one backward of the plain model, and peak memory."""
-    from circuits import listings
+    """Cost of attribution and of exact patching on this machine, as ratios to the plain model; peers beside it."""
+    from circuits.bench import Size
+    from circuits.bench.run import PARTS, wanted
+    from circuits.bench.run import bench as measure
 
-    listings.bench(model, listed(methods), level, batch, length, repeats, steps, dtype, device, json)
+    chosen = listed(parts) if parts else ["attribution"] if methods or level else list(PARTS)
+    what = wanted(listed(methods) if methods else None, level, steps)
+    measure(model, chosen, what, Size(batch, length, repeats), dtype=dtype, device=device, out=out, json=json)
