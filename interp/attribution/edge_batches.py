@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from math import isqrt
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from interp.edges.contraction import Contraction
 from interp.edges.interventions import PatchedRun
 from interp.edges.projections import Projections, find_projections
 from interp.edges.readers import Stream
+from interp.edges.sums import Sums
 from interp.edges.workspace import Workspace
 from interp.edges.writers import EMBED, Values, Writers
 from interp.edits import Edit
@@ -28,6 +30,10 @@ from interp.turns import settled
 
 POSITION: Final = "position embedding"
 SETS_BYTES: Final = 16 << 20
+TERM_BYTES: Final = 32 << 20
+
+#: Edits of the base run, and how much its gradients count.
+Point = tuple[Sequence[Edit], float]
 
 
 @dataclass(frozen=True)
@@ -130,26 +136,71 @@ class EdgeBatch(Batch):
         masks: Tensor | None,
         rules: Rules,
         *,
-        edits: Sequence[Edit] = (),
-        weight: float = 1.0,
+        points: Sequence[Point] = (((), 1.0),),
         only: range | None = None,
+        advance: Callable[[int], None] = lambda steps: None,
     ) -> None:
-        """Add weight * d_u . g_v to `scores` [batch label reader writer], g from one forward and backward of the base run
-        with `edits` under `rules`. `only`: the writers to score, all by default."""
+        """Add sum over points of weight * d_u . g_v to `scores` [batch label reader writer], g from one forward and backward of
+        the base run with the point's edits under `rules`. `only`: the writers to score, all by default. `advance` is told
+        of each point."""
         self.targets()
         if self.ablation.has_run:
             self.source()
-        if edits:
-            self.base()  # every other run comes before the hooks of this one
-        sinks: list[Contraction] = []
+        if any(edits for edits, _ in points):
+            self.base()  # every other run comes before the hooks of these
+        size = self._points_at_once(rules)
+        for start in range(0, len(points), size):
+            some = points[start : start + size]
+            found: list[Contraction] = []
+            begin = partial(self._begin, found, scores, masks, some[0][1] if len(some) == 1 else 1.0, only)
+            sums = self._sums() if len(some) > 1 else None
+            for edits, weight in some:
+                self._pass(rules, edits, weight, sums, found, begin)
+                advance(1)
+            if sums:
+                sums.hand_on(found[0].add)
+            found[0].flush()
+
+    def _begin(
+        self, found: list[Contraction], scores: Tensor, masks: Tensor | None, weight: float, only: range | None
+    ) -> None:
+        """Make the contraction where there is none yet: after the first forward pass the base run is known."""
+        if not found:
+            values, embeds = self.differences()
+            found.append(Contraction(self.map.writers, values, embeds, masks, scores, self.map.workspace, weight, only))
+
+    def _points_at_once(self, rules: Rules) -> int:
+        """How many points are added up before they are contracted: one where readers share columns."""
+        if not all(p.one_pass for p in self.map.projections):
+            return 1
+        layout = self.model.layout
+        kept = 4 * self.base_ids.numel() * layout.d_model * layout.n_layers if rules.norm == "gradient" else 1
+        return max(1, TERM_BYTES // kept)
+
+    def _sums(self) -> Sums:
+        return Sums(self.model, self.map.graph, self.map.projections, self.map.workspace, self.base()[EMBED])
+
+    def _pass(
+        self,
+        rules: Rules,
+        edits: Sequence[Edit],
+        weight: float,
+        sums: Sums | None,
+        found: Sequence[Contraction],
+        begin: Callable[[], None],
+    ) -> None:
+        """One forward and backward, `begin` between them; what readers get goes to `sums`, else to the contraction."""
+        if sums:
+            sums.begin(weight)
         stream = Stream(
             self.model,
             self.map.graph,
             self.map.projections,
             rules,
             len(self.pairs),
-            lambda *found: sinks[0].add(*found),
+            sums.at_stream if sums else lambda *reader: found[0].add(*reader),
             self.map.workspace,
+            sums.at_columns if sums else None,
         )
         with torch.enable_grad(), ExitStack() as stack:
             stream.attach(stack)
@@ -157,10 +208,8 @@ class EdgeBatch(Batch):
             run = self._run_for_gradients(stream, rules, edits)
             metric = self.measure(self.at_metric(run.logits))
             stream.listen(run.reads)
-            values, embeds = self.differences()
-            sinks.append(Contraction(self.map.writers, values, embeds, masks, scores, self.map.workspace, weight, only))
+            begin()
             torch.autograd.grad(metric.sum(), [run.reads[EMBED]], allow_unused=True)
-        sinks[0].flush()
         self.forwards += 1
         self.backwards += 1
 

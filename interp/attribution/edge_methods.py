@@ -57,16 +57,9 @@ def _path(batch: EdgeBatch, options: Options, rules: Rules, points: Points) -> T
     """d_u . (weighted sum of the coefficients at points on the way from the base's to the source's embedding)."""
     base, source = batch.base()[EMBED], batch.source()[EMBED]
     scores = _empty(batch, options)
-    for alpha, weight in points:
-        point = base + alpha * (source - base)
-        batch.contract(
-            scores,
-            _masks(options),
-            rules,
-            edits=[Edit(EMBED, lambda x, point=point: point.to(x))],  # type: ignore[misc]
-            weight=weight,
-        )
-        options.advance(1)
+    way = source - base
+    moves = [([Edit(EMBED, lambda x, alpha=alpha: (base + alpha * way).to(x))], weight) for alpha, weight in points]  # type: ignore[misc]
+    batch.contract(scores, _masks(options), rules, points=moves, advance=options.advance)
     return _edges(batch, scores)
 
 
@@ -118,9 +111,11 @@ def along_activations(batch: EdgeBatch, options: Options, rules: Rules) -> Tenso
         moves.append((Site("mlp_out", layer), range(end - 1, end), partial(writers.mlp, layer, values)))
     for site, only, whole in moves:
         step = whole()
-        for alpha, weight in quadrature(options.quadrature, options.steps):
-            move = [Edit(site, lambda x, shift=alpha * step: x + shift.to(x))]  # type: ignore[misc]
-            batch.contract(scores, _masks(options), rules, edits=move, weight=weight, only=only)
+        points = [
+            ([Edit(site, lambda x, alpha=alpha, step=step: x + (alpha * step).to(x))], weight)  # type: ignore[misc]
+            for alpha, weight in quadrature(options.quadrature, options.steps)
+        ]
+        batch.contract(scores, _masks(options), rules, points=points, only=only)
         options.advance(1)
     return _edges(batch, scores)
 

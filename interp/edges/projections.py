@@ -48,6 +48,10 @@ class Projections:
         """The readers of one channel, by their place in `readers`."""
         return [i for i, reader in enumerate(self.readers) if reader.kind == channel]
 
+    def inside(self, start: int, end: int) -> list[int]:
+        """The readers whose columns are those from `start` to `end`, by their place in `readers`."""
+        return [i for i, own in enumerate(self.columns) if start <= int(own[0]) < end]
+
     def weight(self, model: Any, path: str) -> Tensor:
         """W [column d_model] of one map, a view of the model's own."""
         return linear(model, path)[0].T

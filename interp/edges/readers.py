@@ -29,6 +29,7 @@ from interp.tensors import activation_in, activation_out, with_activation
 
 Fill = Callable[[Tensor], None]
 Consume = Callable[[Sequence[int], Fill], None]
+AtColumns = Callable[[int, str, Tensor, Tensor, "Callable[[], Pullback]"], None]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,10 @@ class Pullback:
         if rules.norm == "gradient":
             normed = (x - x.mean(-1, keepdim=True) if norm.centred else x) * inverse_sigma
         return cls(norm, norm.weight(model.hf.get_submodule(path)), inverse_sigma, normed)
+
+    def for_readers(self, chosen: Sequence[int]) -> Pullback:
+        """The way back of some of the readers: the same for all."""
+        return self
 
     def into(self, place: Tensor, g: Tensor) -> None:
         """Write to `place` the gradient at the norm's input, from g [reader batch pos d_model] at its output."""
@@ -100,6 +105,7 @@ class Stream:
 
     `consume` gets the readers of one place (their numbers in `Graph.readers`) in the order of the backward pass, and a
     function that writes their gradients to a tensor [reader batch pos d_model]. Readers that it never gets have no gradient.
+    `at_columns` gets the gradients at the outputs of projections in its stead: layer, path, output, gradient, pullback.
     """
 
     model: Any
@@ -109,6 +115,7 @@ class Stream:
     batch: int
     consume: Consume
     workspace: Workspace
+    at_columns: AtColumns | None = None
     streams: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
     returning: bool = False
@@ -196,12 +203,18 @@ class Stream:
     def _listen_columns(self, layer: int, projections: Projections) -> None:
         """Every column belongs to one reader: the gradient at the projections' outputs has them all apart."""
         for path, start, end in projections.starts():
-            inside = [i for i, own in enumerate(projections.columns) if start <= int(own[0]) < end]
+            y, inside = self.outputs.pop(path), projections.inside(start, end)
+            value = y.detach()  # a hook on y that held y itself would never go
 
-            def backward(g: Tensor, path: str = path, inside: list[int] = inside, start: int = start) -> None:
-                self._pull(layer, inside, g, projections.weight(self.model, path), start)
+            def backward(
+                g: Tensor, path: str = path, inside: list[int] = inside, start: int = start, value: Tensor = value
+            ) -> None:
+                if self.at_columns is None:
+                    self._pull(layer, inside, g, projections.weight(self.model, path), start)
+                else:
+                    norm = self.model.layout.blocks[layer].attn_norm
+                    self.at_columns(layer, path, value, g, lambda: self._pullback(norm))
 
-            y = self.outputs.pop(path)
             if y.requires_grad:
                 self._on_gradient(y, backward)
 
@@ -231,15 +244,29 @@ class Stream:
 
     def _pull(self, layer: int, inside: Sequence[int], g: Tensor, W: Tensor, start: int) -> None:
         """Hand on the readers `inside`, from the gradient g [batch pos column] at the output of W, columns from `start`."""
-        own_columns = [self.projections[layer].columns[i] for i in inside]
+        own = [self.projections[layer].columns[i] - start for i in inside]
         pullback, first = self._pullback(self.model.layout.blocks[layer].attn_norm), self.graph.first_reader(layer)
-        g, W = wide(g).reshape(self.batch, -1, g.shape[-1]), wide(W)
-        for size in dict.fromkeys(map(len, own_columns)):
-            same = [k for k, columns in enumerate(own_columns) if len(columns) == size]
-            columns = torch.stack([own_columns[k] for k in same]) - start
-            own = _gathered(g, 2, columns).permute(2, 0, 1, 3)
-            fill = partial(pullback.through, g=own, W=_gathered(W, 0, columns), workspace=self.workspace)
-            self.consume([first + inside[k] for k in same], fill)
+        g = wide(g).reshape(self.batch, -1, g.shape[-1])
+        hand_on([first + i for i in inside], own, g, wide(W), pullback, self.workspace, self.consume)
+
+
+def hand_on(
+    readers: Sequence[int],
+    columns: Sequence[Tensor],
+    g: Tensor,
+    W: Tensor,
+    pullback: Pullback,
+    workspace: Workspace,
+    consume: Consume,
+) -> None:
+    """Give readers to `consume`, from the gradient g [batch pos column] at the output of W [column d_model]; `columns`: those
+    of each reader."""
+    for size in dict.fromkeys(map(len, columns)):
+        same = [k for k, own in enumerate(columns) if len(own) == size]
+        chosen = torch.stack([columns[k] for k in same])
+        own = _gathered(g, 2, chosen).permute(2, 0, 1, 3)
+        way = pullback.for_readers(same)
+        consume([readers[k] for k in same], partial(way.through, g=own, W=_gathered(W, 0, chosen), workspace=workspace))
 
 
 def _laid_out_as(W: Tensor, columns: int, workspace: Workspace) -> Tensor:
