@@ -29,6 +29,8 @@ def test_the_left_out_error_is_that_of_a_loop() -> None:
     e, x = rng.normal(size=12), rng.normal(size=12)
     residuals = [abs(x[i] - slope(np.delete(e, i), np.delete(x, i)) * e[i]) for i in range(12)]
     assert left_out_error(e, x) == pytest.approx(np.mean(residuals))
+    some = np.arange(12) > 8
+    assert left_out_error(e, x, some) == pytest.approx(np.mean(residuals[9:]))
 
 
 def test_each_kind_gets_the_method_that_fits_it_and_one_that_says_nothing_is_no_choice() -> None:
@@ -38,7 +40,13 @@ def test_each_kind_gets_the_method_that_fits_it_and_one_that_says_nothing_is_no_
     good, poor = exact / 3, exact + rng.normal(size=42)
     a, b = np.where(kinds == "mlp", poor, good), np.where(kinds == "mlp", good, poor)
     silent = np.where(kinds == "head", 0.0, poor)
-    found = choose(kinds, {"a": a[None], "b": b[None], "silent": silent[None]}, exact, np.arange(42) % 2 == 0)
+    found = choose(
+        kinds,
+        {"a": a[None], "b": b[None], "silent": silent[None]},
+        exact,
+        np.arange(42) % 2 == 0,
+        np.ones(42, dtype=bool),
+    )
     assert {kind: fit.method for kind, fit in found.per_kind.items()}["head"] == "a"
     assert found.per_kind["mlp"].method == "b" and found.per_kind["head"].slope == pytest.approx(3, abs=0.4)
     assert ("head", "silent") not in {(fit.kind, fit.method) for fit in found.fits}
@@ -78,6 +86,10 @@ def test_a_meter_expects_what_the_largest_call_took() -> None:
     meter.calls.append((20, Cost(2 + 20 * 0.25, 0, 3.0)))
     assert meter.left == 93 and meter.per_part == 0.25 and meter.affordable() == (93 - 3) * 4
     assert meter.affordable(keep=40) == (53 - 3) * 4 and meter.expected(8) == 5.0
+    meter.calls.append((4, Cost(2 + 4 * 0.75)))
+    assert meter.per_part == 0.25 and meter.affordable(top=True) == int((meter.left - 3) / 0.75)
+    meter.sample = meter.calls[-1]
+    assert meter.per_part == 0.75
     clock = Meter(Budget(10.0, "seconds"), [(20, Cost(7, 1, 4.0))])
     assert clock.left == 6.0 and clock.per_part == 0.2 and clock.affordable() == 30
     assert Cost(3, 2).equivalents == 7

@@ -74,10 +74,12 @@ def parse_budget(given: str | float | None) -> Budget:
 
 @dataclass
 class Meter:
-    """What a search has spent of its budget, call by call: (parts scored exactly, cost)."""
+    """What a search has spent of its budget, call by call: (parts scored exactly, cost). `sample`: a call for parts drawn
+    at random, whose cost is that of any others drawn so."""
 
     budget: Budget
     calls: list[tuple[int, Cost]] = field(default_factory=list)
+    sample: tuple[int, Cost] | None = None
 
     @property
     def spent(self) -> Cost:
@@ -91,21 +93,32 @@ class Meter:
 
     @property
     def per_part(self) -> float | None:
-        """What one more part is expected to cost: as in the largest call. None while seconds were not measured."""
-        sizes = [(n, self.budget.of(cost)) for n, cost in self.calls if n]
-        if not sizes:
+        """What one more random part is expected to cost: as in the sample, else in the largest call.
+
+        None while seconds were not measured.
+        """
+        largest = max((call for call in self.calls if call[0]), key=lambda call: call[0], default=None)
+        known = self.sample or largest
+        if known is None:
             return None if self.budget.unit == "seconds" else MOST_PER_PART
-        n, cost = max(sizes)
+        return self._each(known)
+
+    @property
+    def dearest(self) -> float | None:
+        """What one more part of the top may cost: as in the dearest call."""
+        return max((self._each(call) for call in self.calls if call[0]), default=self.per_part)
+
+    def _each(self, call: tuple[int, Cost]) -> float:
         runs = LEAST_RUNS if self.budget.unit == "forwards" else 0.0
-        return max(cost - runs, 0.0) / n
+        return max(self.budget.of(call[1]) - runs, 0.0) / call[0]
 
     def expected(self, parts: int) -> float:
         """What one call for so many parts is expected to cost."""
         return self._runs + parts * (self.per_part or 0.0)
 
-    def affordable(self, keep: float = 0.0) -> int:
-        """How many parts one call may score, with `keep` left over."""
-        each, room = self.per_part, self.left - keep - self._runs
+    def affordable(self, keep: float = 0.0, *, top: bool = False) -> int:
+        """How many parts one call may score, with `keep` left over: random ones, or some of the `top`."""
+        each, room = self.dearest if top else self.per_part, self.left - keep - self._runs
         if each is None or room <= 0:
             return FIRST if room > 0 else 0
         return int(min(room / each, 1e9)) if each > 0 else int(1e9)

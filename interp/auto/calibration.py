@@ -64,12 +64,16 @@ def _slopes(products: np.ndarray, powers: np.ndarray, n: int) -> np.ndarray:
     return np.where(some, np.clip(found, 1 / LARGEST_SLOPE, LARGEST_SLOPE), 1.0)
 
 
-def left_out_error(estimates: np.ndarray, exact: np.ndarray) -> float:
-    """Mean |exact - slope * estimate|, each part with the slope of the others; of the only part with slope 1."""
+def left_out_error(estimates: np.ndarray, exact: np.ndarray, judged: np.ndarray | None = None) -> float:
+    """Mean |exact - slope * estimate| of the parts `judged` (all by default), each with the slope of all others.
+
+    Of an only part with slope 1.
+    """
     products, powers = estimates * exact, estimates * estimates
     rest = np.maximum(powers.sum() - powers, 0.0)
     slopes = _slopes(products.sum() - products, rest, max(len(exact) - 1, 1))
-    return float(np.abs(exact - slopes * estimates).mean())
+    off = np.abs(exact - slopes * estimates)
+    return float((off if judged is None else off[judged]).mean())
 
 
 @dataclass(frozen=True)
@@ -96,20 +100,26 @@ class Chosen:
         return np.array([[slopes.get((k, name), 1.0) for k in kinds] * table.mean(0) for name, table in tables.items()])
 
 
-def choose(kinds: np.ndarray, tables: Mapping[str, np.ndarray], exact: np.ndarray, known: np.ndarray) -> Chosen:
-    """For each kind the method with the smallest left-out error on the known parts.
+def choose(
+    kinds: np.ndarray, tables: Mapping[str, np.ndarray], exact: np.ndarray, known: np.ndarray, random: np.ndarray
+) -> Chosen:
+    """For each kind the method with the smallest left-out error on the known parts that were drawn at random.
+
+    Those are like the parts that stay estimated, which the top of the rankings is not; where a kind has few, all known
+    parts of it are judged.
 
     kinds: [part]. tables: method -> estimates [example part]. exact: means [part], right where `known` [part] is true.
+    random: which parts were drawn at random [part].
     The mean absolute residual is taken because a correlation is blind to a wrong scale, and a square to all but the top.
     """
     means = {name: table.mean(0) for name, table in tables.items()}
-    pooled = _fits(POOLED, means, exact, known)
+    pooled = _fits(POOLED, means, exact, known, random)
     fits, per_kind = [], {}
     for kind in dict.fromkeys(kinds.tolist()):
         own = known & (kinds == kind)
         # A method that says 0 of a whole kind, as a frozen pattern does of queries, cannot rank it.
         able = {name: mean for name, mean in means.items() if np.ptp(mean[kinds == kind]) > 0} or means
-        found = _fits(kind, able, exact, own) if own.any() else []
+        found = _fits(kind, able, exact, own, random) if own.any() else []
         fits += found
         best = min(found if own.sum() >= FEWEST else pooled, key=lambda fit: fit.error, default=None)
         method, scale = (best.method, best.slope) if best else (next(iter(tables)), 1.0)
@@ -127,16 +137,19 @@ def _told(fit: Fit, chosen: Mapping[tuple[str, str], float]) -> Fit:
     return replace(fit, chosen=key in chosen, slope=chosen.get(key, fit.slope))
 
 
-def _fits(kind: str, means: Mapping[str, np.ndarray], exact: np.ndarray, of: np.ndarray) -> list[Fit]:
+def _fits(
+    kind: str, means: Mapping[str, np.ndarray], exact: np.ndarray, of: np.ndarray, random: np.ndarray
+) -> list[Fit]:
     if not of.any():
         return []
+    judged = random[of] if (random & of).sum() >= FEWEST else None
     return [
         Fit(
             name,
             kind,
             int(of.sum()),
             _pearson(mean[of], exact[of]),
-            left_out_error(mean[of], exact[of]),
+            left_out_error(mean[of], exact[of], judged),
             slope(mean[of], exact[of]),
             False,
         )

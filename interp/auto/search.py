@@ -145,7 +145,8 @@ def run_search(
     if board.fits_all(SLACK if roles else 1.0):
         return _swept(board, roles)
     _more_estimates(board, further)
-    chosen = choose(board.kinds, board.tables, board.exact, board.known)
+    random = np.array([roles.get(i) == "random" for i in range(len(parts))])
+    chosen = choose(board.kinds, board.tables, board.exact, board.known, random)
     estimates = chosen.estimates(board.kinds, board.tables)
     # A part is looked at where any method says so: the best method of a kind is often blind to a few of its parts.
     reach = board.key(chosen.spread(board.kinds, board.tables)).max(0)
@@ -166,6 +167,7 @@ def _calibrate(board: Board, roles: dict[int, Role]) -> None:
         return
     drawn = pilot(strata(board.parts), board.free, PILOT, board.rng)[: board.meter.affordable() // 2]
     board.patch("random sample of each kind and depth", drawn)
+    board.meter.sample = board.meter.calls[-1] if len(drawn) else None
     roles |= dict.fromkeys(drawn.tolist(), "random")
 
 
@@ -192,7 +194,7 @@ def _rescore(board: Board, means: np.ndarray, reach: np.ndarray, roles: Mapping[
         order = order[reach[order] + SAFETY * radius > board.threshold]
         # The exact values of what seems to be in the top come before the check of what does not.
         inside = bool((board.key(means[order]) > board.threshold).any())
-        some = order[: min(size, board.meter.affordable(least if inside else reserve))]
+        some = order[: min(size, board.meter.affordable(least if inside else reserve, top=True))]
         if not len(some):
             return
         board.patch("next of the rescaled ranking", some)
@@ -207,7 +209,7 @@ def _swept(board: Board, roles: dict[int, Role]) -> Found:
     rest = np.flatnonzero(~board.known)
     board.patch("all that was left", rest)
     roles |= dict.fromkeys(rest.tolist(), "all")
-    chosen = choose(board.kinds, board.tables, board.exact, board.known)
+    chosen = choose(board.kinds, board.tables, board.exact, board.known, board.known)
     certificate = _certificate(board, rest=0, drawn=0, found=0, above=0)
     estimates = chosen.estimates(board.kinds, board.tables)
     trail = _trail(board, chosen, estimates, roles, (None, None), certificate)

@@ -16,7 +16,7 @@ class Fit:
     """How one method agreed with exact patching on the calibration sample of one kind.
 
     `n`: parts compared. `pearson`: None below 3 parts or where one side does not vary. `error`: mean absolute residual
-    after rescaling, each with the slope of the other parts, in the metric's unit. `slope`: what its estimates are
+    of those drawn at random, or of all where these are few, each with the slope of the others, in the metric's unit. `slope`: what its estimates are
     multiplied by. `chosen`: whether the kind's estimates are its.
     """
 
