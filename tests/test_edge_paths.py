@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from interp.attribution import attribute, attribute_all
+from interp.attribution import attribute, attribute_all, edge_batches
 from tests.edge_checks import BOTH, EACH, agree, ready
 from tests.edge_twin import EdgeGradients, Prompts
-from tests.tiny import toy_task, true_float64
+from tests.test_edge_patching import EVERY
+from tests.tiny import hooked, toy_task, true_float64
 
 #: Points and weights written out by hand.
 QUADRATURES = {
@@ -68,3 +70,23 @@ def test_clean_corrupted_is_the_mean_of_both_runs(name: str) -> None:
         scores = attribute(model, toy_task(2), method="clean-corrupted", level="edges")
         d, (one, two) = prompts.differences(), (prompts.gradients(), prompts.gradients(ids=prompts.source))
         agree(scores, (one.score(d) + two.score(d)).detach().sum(1) / 2, one.edges(), 1e-8)
+
+
+@BOTH
+@pytest.mark.parametrize("name", EVERY)
+def test_how_many_points_are_added_up_does_not_matter(name: str, kv: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Points contracted one by one, two by two, and all together, on every architecture; also at each position apart."""
+    with true_float64():
+        model = hooked(name, dtype=torch.float64)
+        kept = 4 * 2 * 6 * model.layout.d_model * model.layout.n_layers
+        for method in ("eap-ig", "clean-corrupted", "eap-ig-activations"):
+            steps = {} if method == "clean-corrupted" else {"steps": 3}
+            found = []
+            for points in (1, 2, 100):
+                monkeypatch.setattr(edge_batches, "TERM_BYTES", points * kept)
+                options = {"level": "edges", "positions": "each", "kv": kv, **steps}
+                found.append(attribute(model, toy_task(2), method=method, **options).per_example)
+            for other in found[1:]:
+                assert (
+                    np.abs(other - found[0]).max() <= 1e-11 * np.abs(found[0]).max() and np.abs(found[0]).max() > 1e-6
+                )
