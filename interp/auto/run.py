@@ -52,11 +52,13 @@ class VerifiedAttribution(Attribution):
         cheap = total(cost_of(scores) for scores in tried.values())
         further = _Further(self, [name for name in self._paths() if name not in plain], cheap, show_progress)
         costs: list[Cost] = []
+        engines: list[str] = []
 
         def exact(names: Sequence[str]) -> tuple[np.ndarray, Cost]:
             scores = self._only([get_method("exact")], frozenset(names)).score(show_progress)["exact"]
             column = {part.name: i for i, part in enumerate(scores.parts)}
             costs.append(cost_of(scores))
+            engines.append(scores.provenance.engine)
             return scores.per_example[:, [column[name] for name in names]], costs[-1]
 
         first = next(iter(tried.values()))
@@ -65,7 +67,7 @@ class VerifiedAttribution(Attribution):
         found = run_search(first.parts, tables, exact, further, self.plan, what)
         tried |= further.found
         spent = total([cheap, *costs, *(cost_of(scores) for scores in further.found.values())])
-        scores = self._result(found, first, cheap, spent)
+        scores = self._result(found, first, cheap, spent, engines[-1])
         ordered = {name: scores if name == AUTO else plain[name] for name in self.requested}
         return ordered | {name: s for name, s in tried.items() if name not in ordered}
 
@@ -87,9 +89,16 @@ class VerifiedAttribution(Attribution):
         """The request for one of the dearer presets."""
         return replace(self._only([get_method(name)]), steps=self.path_steps)
 
-    def _result(self, found: Found, like: Scores, cheap: Cost, spent: Cost) -> Scores:
+    def _result(self, found: Found, like: Scores, cheap: Cost, spent: Cost, engine: str) -> Scores:
         search = replace(found.search, left_out=self.left_out, estimates_cost=cheap.equivalents)
-        return Scores(like.parts, found.table, self._provenance(like, found, spent), found.exact, found.error, search)
+        return Scores(
+            like.parts,
+            found.table,
+            replace(self._provenance(like, found, spent), engine=engine),
+            found.exact,
+            found.error,
+            search,
+        )
 
     def _provenance(self, like: Scores, found: Found, spent: Cost) -> Provenance:
         estimated = not found.exact.all()
