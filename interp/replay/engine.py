@@ -41,7 +41,7 @@ class Machine:
 
     model: Any
     modules: tuple[LayerModules, ...]
-    axes: tuple[tuple[Axes, ...], ...]
+    axes: tuple[tuple[Axes | None, ...], ...]
     whole: bool
 
 

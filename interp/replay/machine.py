@@ -8,20 +8,25 @@ from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from interp import attention
-from interp.errors import InterpError, LayoutError
-from interp.replay.arguments import Axes, find_axes
+from interp.errors import LayoutError
+from interp.linear import linear
+from interp.replay.arguments import Axes, Size, find_axes
+from interp.replay.counts import Counts
 from interp.replay.engine import Machine, Replay
 from interp.replay.modules import LayerModules
+from interp.replay.readout import Readout
 from interp.replay.recording import Recording, record
 from interp.replay.segments import Segment
 from interp.tensors import close
 from interp.tokens import Tokens
+from interp.turns import reserved
 
-_SIZES: Final = ((2, 5), (3, 7))
-_AXES: WeakKeyDictionary[Any, tuple[tuple[Axes, ...], ...]] = WeakKeyDictionary()
+_LONGEST: Final = 7
+_HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks")
+_AXES: WeakKeyDictionary[Any, tuple[tuple[Axes | None, ...], ...]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -38,29 +43,74 @@ class Restart:
 
 
 def find_restart(model: Any) -> Restart:
-    """How `model` can be restarted now, hooks of others included. Never raises for a model that cannot be."""
+    """How `model` can be restarted now. Never raises for a model that cannot be: whatever fails is the reason.
+
+    Other people's hooks may act on rows that a replay does not compute or on modules that it does not call, so a model with
+    any runs whole forwards; those on its embedding alone come before all layers, and count.
+    """
     try:
-        machine, seen = _machine(model)
-        with torch.no_grad():
+        with reserved(model.hf), torch.no_grad():
+            _check_modules(model)
+            machine, seen = _machine(model)
             _check(machine, seen)
-    except (InterpError, TypeError, RuntimeError, IndexError) as error:
+    except Exception as error:
         return Restart(None, " ".join(str(error).split())[:200] or type(error).__name__)
     return Restart(machine)
 
 
+def _check_modules(model: Any) -> None:
+    """Raises: LayoutError naming a module that somebody changed, or a projection that is not its weights."""
+    if any(getattr(nn.modules.module, f"_global{hooks}") for hooks in _HOOKS):
+        raise LayoutError("a hook is on all modules.")
+    first = model.hf.get_input_embeddings()
+    for path, module in model.hf.named_modules():
+        where = path or type(module).__name__
+        if module is not first and any(getattr(module, hooks) for hooks in _HOOKS):
+            raise LayoutError(f"a hook is on {where}.")
+        if "forward" in vars(module) and not hasattr(module, "_hf_hook"):  # accelerate's moves between devices, no more
+            raise LayoutError(f"the forward of {where} was replaced.")
+    for own in model.layout.blocks:
+        for path in (own.paths.o, own.paths.mlp_down if own.act else None):
+            if path:
+                _check_projection(model, path)
+
+
+def _check_projection(model: Any, path: str) -> None:
+    """Changes are sent through these projections by their weights; a class of another library is tried on two rows."""
+    from transformers.pytorch_utils import Conv1D
+
+    (W, bias), module = linear(model, path), model.hf.get_submodule(path)
+    known = type(module).forward in (nn.Linear.forward, Conv1D.forward)
+    if W.is_meta or not W.is_floating_point():
+        raise LayoutError(f"{path} does not hold its weights as numbers.")
+    x = torch.linspace(-1, 1, 2 * W.shape[0], device=W.device).view(1, 2, -1).to(W.dtype)
+    if not known and not close(module(x), x @ W + (0 if bias is None else bias)):
+        raise LayoutError(f"{path} is no plain linear map.")
+
+
 def _machine(model: Any) -> tuple[Machine, Recording]:
     modules = tuple(LayerModules.of(model, layer) for layer in range(model.layout.n_layers))
-    seen = record(model, modules, _tokens(model, *_SIZES[0]))
+    small, large = _sizes(model)
+    seen = record(model, modules, _tokens(model, *small), logits=True)
     for layer, found in enumerate(seen.layers):
         if not len(found.x) or not len(found.attn_raw) or not len(found.mlp_raw):
             raise LayoutError(f"layer {layer}: a module of its layout was not called.")
     # What the arguments look like does not change; what the modules do may, and is checked each time.
     if model.hf not in _AXES:
-        larger = record(model, modules, _tokens(model, *_SIZES[1]))
+        larger = record(model, modules, _tokens(model, *large))
         pairs = zip(seen.layers, larger.layers, strict=True)
-        _AXES[model.hf] = tuple(tuple(find_axes(a.call, b.call, _SIZES)) for a, b in pairs)
+        _AXES[model.hf] = tuple(tuple(find_axes(a.call, b.call, (small, large))) for a, b in pairs)
     whole = any(layer.native is None for layer in seen.layers)
     return Machine(model, modules, _AXES[model.hf], whole), seen
+
+
+def _sizes(model: Any) -> tuple[Size, Size]:
+    """Two sizes (examples, positions) for `find_axes` that fit the model's context."""
+    limit = getattr(model.hf.config, "max_position_embeddings", None)
+    long = min(_LONGEST, limit) if isinstance(limit, int) else _LONGEST
+    if long < 4:
+        raise LayoutError(f"a context of {limit} tokens is too short to try a restart.")
+    return (2, min(5, long - 1)), (3, long)
 
 
 def _tokens(model: Any, batch: int, length: int) -> Tokens:
@@ -73,7 +123,7 @@ def _tokens(model: Any, batch: int, length: int) -> Tokens:
 
 
 def _check(machine: Machine, seen: Recording) -> None:
-    """Redo each layer of the recorded run for two copies with one position given anew; it must come out as it was.
+    """Redo each layer of the recorded run for two copies with one position given anew; it must come out as it was, and so must the logits.
 
     Raises: LayoutError naming the layer and the part that does not.
     """
@@ -86,6 +136,9 @@ def _check(machine: Machine, seen: Recording) -> None:
             _same(out, seen.stream(layer + 1), layer, "it is not stream + attention + MLP")
             start = 2 if not machine.whole and seen.causal else 0
             _check_layer(machine, seen, layer, Segment(2, start, start + 1))
+    logits = Readout(machine.model, None).logits(seen.final, Counts())
+    if seen.logits is None or not close(logits, seen.logits):
+        raise LayoutError("something besides the final norm and the unembedding makes the logits.")
 
 
 def _check_layer(machine: Machine, seen: Recording, layer: int, own: Segment) -> None:
@@ -99,4 +152,4 @@ def _check_layer(machine: Machine, seen: Recording, layer: int, own: Segment) ->
 
 def _same(found: Tensor, expected: Tensor, layer: int, what: str) -> None:
     if not close(found, expected):
-        raise LayoutError(f"layer {layer}: {what} (a hook of yours, or an architecture that is not understood).")
+        raise LayoutError(f"layer {layer}: {what}.")

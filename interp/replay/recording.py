@@ -41,10 +41,12 @@ class LayerRecord:
 
 @dataclass(frozen=True)
 class Recording:
-    """A run on `batch` prompts of `length` tokens: its layers, and the stream that enters the final norm."""
+    """A run on `batch` prompts of `length` tokens: its layers, the stream that enters the final norm, and the logits
+    [batch pos d_vocab] where they were asked for."""
 
     layers: tuple[LayerRecord, ...]
     final: Tensor
+    logits: Tensor | None = None
 
     @property
     def batch(self) -> int:
@@ -73,10 +75,10 @@ def _is_causal(native: attention.Eager | None) -> bool:
     return bool((mask[..., later] <= least / 2).all() if mask.is_floating_point() else ~mask[..., later].any())
 
 
-def record(model: Any, modules: tuple[LayerModules, ...], tokens: Tokens) -> Recording:
-    """Run the layers on `tokens` and keep what a replay needs; the unembedding is not computed."""
+def record(model: Any, modules: tuple[LayerModules, ...], tokens: Tokens, *, logits: bool = False) -> Recording:
+    """Run the layers on `tokens` and keep what a replay needs; without `logits` the unembedding is not computed."""
     layers = tuple(LayerRecord() for _ in modules)
-    final: list[Tensor] = []
+    final, seen = list[Tensor](), list[Tensor]()
     at = {id(own.attn): found for own, found in zip(modules, layers, strict=True)}
 
     def around(module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,9 +89,10 @@ def record(model: Any, modules: tuple[LayerModules, ...], tokens: Tokens) -> Rec
 
     def end(module: nn.Module, args: Any, kwargs: Any) -> None:
         final.append(activation_in(args, kwargs))
-        raise _Ended
+        if not logits:
+            raise _Ended
 
-    inputs = model._call_inputs(tokens.to(model.device), 1)
+    inputs = model._call_inputs(tokens.to(model.device), 0 if logits else 1)
     routed = model.layout.attention_function
     with torch.no_grad(), ExitStack() as stack:
         for own, found in zip(modules, layers, strict=True):
@@ -98,8 +101,8 @@ def record(model: Any, modules: tuple[LayerModules, ...], tokens: Tokens) -> Rec
         stack.callback(last.register_forward_pre_hook(end, with_kwargs=True).remove)
         stack.enter_context(attention.selected(model.hf, around) if routed else nullcontext())
         with running(model.hf), suppress(_Ended):
-            model.hf(**inputs)
-    return Recording(layers, final[0])
+            seen.append(model.hf(**inputs).logits)
+    return Recording(layers, final[0], seen[0] if seen else None)
 
 
 def _watch(stack: ExitStack, own: LayerModules, found: LayerRecord, batch: int) -> None:
