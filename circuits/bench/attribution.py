@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import torch
 
-from circuits.bench.workload import Measurement, Size, peak_memory, random_task, seconds_of
+from circuits.bench.workload import Measurement, Size, Skipped, peak_memory, random_task, seconds_of
 from interp.attribution.registry import get_method
 from interp.attribution.request import prepare
+from interp.errors import LayoutError, SiteError, UnsupportedRuleError
 from interp.model import HookedModel
 from interp.tasks.task import Task
 
+#: What a model without a level's places or a rule's operations raises.
+UNABLE: Final = (LayoutError, SiteError, UnsupportedRuleError)
 UNIT: Final = "2 forwards + 1 backward"
 PLAIN: Final = "plain model"
 
@@ -34,27 +37,35 @@ DEFAULT: Final = (
 
 def bench_attribution(
     model: HookedModel, wanted: Sequence[tuple[str, str, int | None]], size: Size
-) -> list[Measurement]:
+) -> Iterator[Measurement | Skipped]:
     """Time each (method, level, steps) on one batch of random prompts against 2 forwards + 1 backward of the plain model.
 
     The plain model: parameters frozen, gradient to the embeddings only, full logits, its own attention implementation.
+    What this model cannot do is a `Skipped` with the reason. Raises: MethodError for an unknown method or level.
     """
     task = random_task(model, size.batch, size.length)
-    works: dict[str, Callable[[], Any]] = {PLAIN: lambda: _plain(model, task)}
+    works: dict[str, Callable[[], Any]] = {PLAIN: lambda: plain_passes(model, task)}
     for method, level, steps in wanted:
         uses = get_method(method).uses_steps
-        request = prepare(
-            model, task, methods=[method], level=level, batch_size=size.batch, steps=steps if uses else None
-        )
+        try:
+            request = prepare(
+                model, task, methods=[method], level=level, batch_size=size.batch, steps=steps if uses else None
+            )
+        except UNABLE as error:
+            yield Skipped("attribution", f"{method}, {level}", str(error))
+            continue
         name = f"{method}, {level}" + (f", {request.steps} steps" if uses else "")
         works[name] = lambda request=request: request.score(show_progress=False)  # type: ignore[misc]
+    yield from _timed(model, works, size)
+
+
+def _timed(model: HookedModel, works: dict[str, Callable[[], Any]], size: Size) -> Iterator[Measurement]:
     peaks = {name: _peak_after(model, work) for name, work in works.items()}
     medians = seconds_of(works, size.repeats)
     plain, first = medians[PLAIN], peaks[PLAIN]
-    return [
-        Measurement("attribution", name, medians[name] / plain, medians[name], UNIT, above_mib=peaks[name] - first)
-        for name in works
-    ]
+    for name in works:
+        above = peaks[name] - first
+        yield Measurement("attribution", name, medians[name] / plain, medians[name], UNIT, above_mib=above)
 
 
 def _peak_after(model: HookedModel, work: Callable[[], Any]) -> float:
@@ -62,7 +73,7 @@ def _peak_after(model: HookedModel, work: Callable[[], Any]) -> float:
     return peak_memory(model)
 
 
-def _plain(model: HookedModel, task: Task) -> None:
+def plain_passes(model: HookedModel, task: Task) -> None:
     """One forward on the source, one forward and backward on the base, of the bare model."""
     pairs = task.tokenize(None, model.layout.d_vocab)
     clean, corrupt = (

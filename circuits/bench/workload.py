@@ -1,0 +1,100 @@
+"""What every benchmark runs on: a model, random prompts, the plain model's own passes, and the peak memory."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from interp.errors import InterpError
+from interp.model import HookedModel
+from interp.tasks.task import Pair, Task, TokenPair
+
+GPT2_SMALL: Final = "gpt2-small-random"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The cost of one thing, as a ratio to the plain model in the same process.
+
+    `group`: `attribution`, whose unit is two forwards and one backward; `exact` and `peers`, whose unit is one forward per
+    patch. `seconds`: the median. `patches`: how many were made. `bound`: the multiply-adds that they need at least over those
+    spent. `above_mib`: how far the peak memory of the process was above that of the plain model when this had run.
+    """
+
+    group: str
+    name: str
+    ratio: float
+    seconds: float
+    unit: str
+    patches: int | None = None
+    bound: float | None = None
+    above_mib: float | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Something that could not be measured, and why."""
+
+    group: str
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured: prompts, tokens per prompt, rounds."""
+
+    batch: int = 8
+    length: int = 16
+    repeats: int = 7
+
+
+def gpt2_small_random() -> HookedModel:
+    """A model of GPT-2 small's shape with random weights: for cost, not for meaning."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel._from_config(GPT2Config(), attn_implementation="eager")
+    return HookedModel(model.eval(), name=GPT2_SMALL)
+
+
+def random_task(model: HookedModel, batch: int, length: int) -> Task:
+    """Pairs of random tokens, different at every position."""
+    limit = model.layout.d_vocab
+    if limit < 8 or batch < 1 or length < 2:
+        raise InterpError(f"batch {batch}, length {length}, vocabulary {limit}: expected at least 1, 2 and 8.")
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(1, limit - 1, (2, batch, length), generator=generator).tolist()
+    pairs = [Pair("", "", (), (), ids=TokenPair(tuple(c), tuple(d), (1,), (2,))) for c, d in zip(*rows, strict=True)]
+    return Task("random tokens", tuple(pairs))
+
+
+def seconds_of(works: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """The median seconds of each work. Rounds alternate between all, so a slow moment of the machine hits each alike.
+
+    One round more comes first and does not count.
+    """
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for round_ in range(repeats + 1):
+        for name, work in works.items():
+            start = time.perf_counter()
+            with warnings.catch_warnings(action="ignore"):  # nobody expects random tokens to be answered right
+                work()
+            if round_:
+                times[name].append(time.perf_counter() - start)
+    return {name: sorted(found)[len(found) // 2] for name, found in times.items()}
+
+
+def peak_memory(model: HookedModel) -> float:
+    """The highest memory use of this process so far, in MiB: of the GPU where the model is on one, else resident."""
+    if model.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(model.device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
