@@ -153,16 +153,18 @@ def _metric(logits: Tensor) -> Tensor:
 
 
 def _attribution(model: HookedModel, size: Size, granularity: str) -> list[Measurement]:
-    """Time the peer's attribution patching, which takes one example at a time, on the whole batch.
+    """Time the peer's attribution patching, which takes one prompt pair at a time, on all pairs; edges on one only.
 
-    `node` scores heads and MLPs apart by position, `edge` the edges between them.
+    `node` scores heads and MLPs apart by position, `edge` the edges between them, in Python, one at a time.
     """
     from transformer_lens.tools.analysis.attribution_patching import EdgeAttributionConfig, attribution_patch
 
     config = EdgeAttributionConfig(granularity=granularity)
+    if granularity == "edge":
+        size = Size(1, size.length, 1)
     peer, (source, base) = build_bridge(model), _tokens(model, size)
     task = random_task(model, size.batch, size.length)
-    name = f"attribution_patch, {granularity}"
+    name = f"attribution_patch, {granularity}, {size.batch} x {size.length} tokens"
     works: dict[str, Callable[[], Any]] = {
         "plain": lambda: attribution.plain_passes(model, task),
         name: lambda: attribution_patch(peer, source, base, _metric, config),
@@ -243,8 +245,8 @@ def _activation(model: HookedModel) -> str:
     """
     from transformer_lens.utilities.activation_functions import SUPPORTED_ACTIVATIONS
 
-    config = model.hf.config
-    name = str(getattr(config, "activation_function", None) or getattr(config, "hidden_act", None))
+    fields = ("activation_function", "hidden_act", "activation")
+    name = next((str(found) for field in fields if (found := getattr(model.hf.config, field, None))), "unknown")
     if name not in SUPPORTED_ACTIVATIONS:
         raise InterpError(f"activation {name!r} is not one of HookedTransformer's: {', '.join(SUPPORTED_ACTIVATIONS)}.")
     return name
