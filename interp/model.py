@@ -57,7 +57,7 @@ class HookedModel:
     """A `PreTrainedModel`, held as it is: no weight is converted and no module replaced.
 
     `run` follows torch's grad mode. Under it gradients reach the reads and edits, never the parameters. `edge_maps`: what
-    level `edges` has found out about the model, by graph.
+    level `edges` has found out about the model, by graph. `restart`: what exact patching has.
     """
 
     def __init__(self, model: Any, tokenizer: Any = None, *, name: str = "", folder: str = "") -> None:
@@ -70,6 +70,7 @@ class HookedModel:
         self.operations = recognise(model, seen.calls)
         self._checked: set[Rules] = set()
         self.edge_maps: dict[Any, Any] = {}
+        self.restart: Any = None
         self._inputs = set(inspect.signature(model.forward).parameters)
 
     def __repr__(self) -> str:

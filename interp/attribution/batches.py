@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Self
@@ -109,9 +109,9 @@ class Batch:
         positions [batch pos d_vocab]."""
         return logits[:, -1] if self.metric.positions == "last" else logits
 
-    def values_of(self, run: Any) -> dict[Site, Tensor]:
+    def values_of(self, reads: Mapping[Site, Tensor]) -> dict[Site, Tensor]:
         """The values of a run by site, without gradient."""
-        return {site: run.reads[site].detach() for site in self.sites}
+        return {site: reads[site].detach() for site in self.sites}
 
     @property
     def base_ids(self) -> Tensor:
@@ -139,6 +139,11 @@ class Batch:
         if self._base is None:
             self._base, self._base_logits = self._plain(self.base_ids)
         return self._base
+
+    def take_base(self, reads: Mapping[Site, Tensor], logits: Tensor) -> None:
+        """Take the base run from one that was made for another purpose; logits are those that the metric reads."""
+        if self._base is None:
+            self._base, self._base_logits = self.values_of(reads), logits
 
     def base_metric(self) -> Tensor:
         """The metric of the base run [batch]."""
@@ -196,7 +201,7 @@ class Batch:
             found = torch.autograd.grad(metric.sum(), [run.reads[s] for s in self.sites], allow_unused=True)
         self.forwards += 1
         self.backwards += 1
-        values = self.values_of(run)
+        values = self.values_of(run.reads)
         if self._base is None and not edits:
             self._base, self._base_logits = values, self.at_metric(run.logits).detach()
         return values, {
@@ -207,7 +212,7 @@ class Batch:
         self.forwards += 1
         with torch.no_grad():
             run = self.model.run(ids, reads=self.sites, logits_to_keep=self.keep, vocabulary=self.columns)
-        return self.values_of(run), self.at_metric(run.logits)
+        return self.values_of(run.reads), self.at_metric(run.logits)
 
     @staticmethod
     def _known(logits: Tensor | None) -> Tensor:

@@ -90,9 +90,9 @@ class EdgeBatch(Batch):
         """The sites of the writers."""
         return self.map.writers.sites
 
-    def values_of(self, run: Any) -> Values:
+    def values_of(self, reads: Mapping[Site, Tensor]) -> Values:
         """What the writers wrote in a run, in float32 or better."""
-        return self.map.writers.seen(run.reads)
+        return self.map.writers.seen(reads)
 
     # ------------------------------------------------------------ what is patched in
 
@@ -228,7 +228,7 @@ class EdgeBatch(Batch):
             vocabulary=self.columns,
         )
         if keep_values:
-            self._base, self._base_logits = self.values_of(run), self.at_metric(run.logits).detach()
+            self._base, self._base_logits = self.values_of(run.reads), self.at_metric(run.logits).detach()
         return run
 
     def patched_edges(self, cuts: Tensor, masks: Tensor | None = None) -> Tensor:

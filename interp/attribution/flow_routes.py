@@ -81,7 +81,7 @@ def _clean_run(batch: EdgeBatch, streams: list[Site]) -> Any:
 def _written(batch: EdgeBatch, run: Any) -> Iterator[tuple[int, Tensor]]:
     """(first writer, what a layer of writers adds [batch writer pos d_model]), one layer at a time."""
     writers = batch.map.writers
-    values = batch.values_of(run)
+    values = batch.values_of(run.reads)
     yield 0, batch.embeds_of(values)
     for layer, start, _ in writers.layers():
         heads = writers.heads(layer, values).transpose(0, 1)

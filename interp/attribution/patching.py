@@ -43,11 +43,12 @@ def activation_patching(batch: Batch, options: Options, rules: Rules) -> dict[Gr
     Units: those of the metric. Cost: 2 forwards, and for each node the layers behind it, at the positions behind the
     first one that differs (see `interp.replay`); a whole forward where the model cannot be restarted.
     """
+    replay = _recorded(batch, options.machine)
     source, base = batch.source(), batch.base_metric()
     size = len(base), len(options.positions)
     scores = {group: base.new_zeros(*size, group.n_units) for group in batch.groups}
-    found = _whole_nodes if options.machine is None else _replayed_nodes
-    for group, units, label, metric in found(batch, options, source):
+    found = _whole_nodes(batch, options, source) if replay is None else _replayed_nodes(batch, options, source, replay)
+    for group, units, label, metric in found:
         scores[group][:, label, units] = metric - base[:, None]
     return scores
 
@@ -78,11 +79,11 @@ def _patch(group: Group, unit: int, positions: Tensor, source: Mapping[Site, Ten
     return Edit(group.site, lambda x: group.mix(x, value, units, positions.to(x.device)))
 
 
-def _replayed_nodes(batch: Batch, options: Options, source: Mapping[Site, Tensor]) -> Found:
+def _replayed_nodes(batch: Batch, options: Options, source: Mapping[Site, Tensor], replay: Replay) -> Found:
     """(group, units, label, metric [batch unit]) of the patches that change anything; the others have no effect."""
     base = batch.base()
 
-    def items(replay: Replay) -> Iterator[tuple[Any, Patches]]:
+    def items() -> Iterator[tuple[Any, Patches]]:
         for group in sorted(batch.groups, key=_entry):
             units = _wanted(group, options)
             for label, chosen in enumerate(options.positions if units else ()):
@@ -90,7 +91,7 @@ def _replayed_nodes(batch: Batch, options: Options, source: Mapping[Site, Tensor
                 if patches is not None:
                     yield (group, units, label), patches
 
-    for (group, units, label), some, metric in _replayed(batch, options, items):
+    for (group, units, label), some, metric in _replayed(batch, options, replay, items()):
         yield group, units[some], label, metric.T
 
 
@@ -100,23 +101,43 @@ def _entry(group: Group) -> int:
     return (group.site.layer or 0) + inside
 
 
-def _replayed(batch: Batch, options: Options, items: Any) -> Iterator[tuple[Any, slice, Tensor]]:
-    """What `sweep` finds for the items of a replay of the base run, with the cost in forwards of the whole model."""
-    machine = options.machine
+# ---------------------------------------------------------------- replays
+
+
+def _recorded(batch: Batch, machine: Machine | None) -> Replay | None:
+    """A replay of the base run, which also gives the batch its base values; None where the model cannot be restarted."""
     if machine is None:
-        raise RuntimeError("this model cannot be restarted")
-    model = batch.model
-    columns = None if batch.columns is None else Columns.of(model, batch.columns)
-    with reserved(model.hf), torch.no_grad(), _one_attention(machine):
-        replay = Replay(machine, record(model, machine.modules, as_tokens(batch.base_ids, None)), batch.keep)
-        batch.forwards += 1
+        return None
+    neurons = any(site.kind == "mlp_post" for site in batch.sites)
+    found = record(batch.model, machine.modules, as_tokens(batch.base_ids, None), neurons=neurons)
+    replay = Replay(machine, found, batch.keep)
+    with torch.no_grad():
+        logits = _readout(batch).logits(found.final[:, replay.first_read :], replay.counts)
+        batch.take_base({site: replay.value(site) for site in batch.sites}, batch.at_metric(logits))
+    batch.forwards += 1
+    return replay
+
+
+def _readout(batch: Batch) -> Readout:
+    return Readout(batch.model, None if batch.columns is None else Columns.of(batch.model, batch.columns))
+
+
+def _replayed(
+    batch: Batch, options: Options, replay: Replay, items: Iterator[tuple[Any, Patches]]
+) -> Iterator[tuple[Any, slice, Tensor]]:
+    """What `sweep` finds, with the cost in forwards of the whole model."""
+    with reserved(batch.model.hf), torch.no_grad(), _one_attention(replay.machine):
         for key, some, metric in sweep(
-            replay, Readout(model, columns), items(replay), lambda logits: batch.measure(batch.at_metric(logits))
+            replay,
+            _readout(batch),
+            items,
+            lambda logits: batch.measure(batch.at_metric(logits)),
+            options.replay_bytes,
         ):
             options.advance(int(some.stop - some.start))
             yield key, some, metric
-        prices = Prices.of(model)
-        batch.forwards += prices.spent(replay.counts) / prices.forward(replay.batch, replay.length)
+    prices = Prices.of(batch.model)
+    batch.forwards += prices.spent(replay.counts) / prices.forward(replay.batch, replay.length)
 
 
 def _one_attention(machine: Machine) -> AbstractContextManager[None]:
@@ -134,12 +155,15 @@ def edge_patching(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
     Units: those of the metric. Cost: 2 forwards, and for each edge the layers behind its reader; several edges go through as
     one batch.
     """
+    machine = None if options.machine is None or options.machine.whole else options.machine
+    replay = _recorded(batch, machine)
     graph, base = batch.map.graph, batch.base_metric()
     ends = torch.from_numpy(graph.visible).nonzero().tolist()
     wanted = {(r, w): i for i, (r, w) in enumerate(ends) if options.only is None or graph.edges[i].name in options.only}
     scores = base.new_zeros(len(base), len(options.positions), len(ends))
-    found = _whole_edges if options.machine is None or options.machine.whole else _replayed_edges
-    for label, some, metric in found(batch, options, list(wanted)):
+    every = list(wanted)
+    found = _whole_edges(batch, options, every) if replay is None else _replayed_edges(batch, options, every, replay)
+    for label, some, metric in found:
         scores[:, label, [wanted[end] for end in some]] = metric - base[:, None]
     return scores
 
@@ -160,19 +184,20 @@ def _whole_edges(batch: EdgeBatch, options: Options, wanted: list[tuple[int, int
             options.advance(len(some))
 
 
-def _replayed_edges(batch: EdgeBatch, options: Options, wanted: list[tuple[int, int]]) -> FoundEdges:
+def _replayed_edges(batch: EdgeBatch, options: Options, wanted: list[tuple[int, int]], replay: Replay) -> FoundEdges:
     """(label, edges, metric [batch edge]) of the edges that change anything; the others have no effect."""
     values, embeds = batch.differences()
     moved = torch.stack([(x != 0).flatten(2).any(-1) for x in (*values.values(), embeds.transpose(1, 2))]).any(0)
 
-    def items(replay: Replay) -> Iterator[tuple[Any, Patches]]:
+    def items() -> Iterator[tuple[Any, Patches]]:
         for label, chosen in enumerate(options.positions):
             where = span(moved & chosen.to(moved.device))
             if where is None:
                 continue
-            patches = EdgePatches(replay, batch.map.writers, values, embeds, chosen.to(embeds.device), *where)
+            at = chosen.to(embeds.device)
+            patches = EdgePatches(replay, batch.map.writers, values, embeds, at, *where, options.replay_bytes)
             for ends, own in patches.of(wanted):
                 yield (label, ends), own
 
-    for (label, ends), some, metric in _replayed(batch, options, items):
+    for (label, ends), some, metric in _replayed(batch, options, replay, items()):
         yield label, ends[some], metric.T

@@ -24,6 +24,7 @@ from interp.replay.counts import Counts
 from interp.replay.modules import LayerModules
 from interp.replay.recording import Recording
 from interp.replay.segments import Segment, rows_of, spliced, split
+from interp.sites import Site
 from interp.tensors import activation_out, with_activation
 
 
@@ -60,6 +61,25 @@ class Replay:
         self.first_read = self.length - self.keep if self.keep else 0
         self.causal = not self.machine.whole and self.recording.causal
 
+    def value(self, site: Site) -> Tensor:
+        """The base run's value at a site, in the shape of that site."""
+        if site.layer is None:
+            return self.recording.stream(0 if site.kind == "embed" else self.n_layers)
+        own, record = self.machine.modules[site.layer], self.recording.layers[site.layer]
+        if site.kind in ("resid_pre", "resid_post"):
+            return self.recording.stream(site.layer + (site.kind == "resid_post"))
+        if site.kind in ("q", "k", "v"):
+            channel: Tensor = getattr(record, site.kind).transpose(1, 2)
+            return channel
+        if site.kind == "z":
+            return record.z.view(self.batch, self.length, self.machine.model.layout.n_heads, -1)
+        if site.kind == "mlp_post":
+            return record.neurons.view(self.batch, self.length, -1)
+        if site.kind == "mlp_out":
+            return own.mlp_added(record.mlp_raw)
+        added = own.attn_added(record.attn_raw)
+        return added if site.kind == "attn_out" else record.x + added
+
     def reach(self, entry: int, start: int, stop: int) -> tuple[int, int]:
         """The part of start..stop where a change of the stream that enters `entry` can matter; empty if nowhere."""
         return (max(start, self.first_read), stop) if entry == self.n_layers else (start, stop)
@@ -69,13 +89,15 @@ class Replay:
 
         fronts: segments that enter layer `entry` with their rows [patch batch pos d_model].
         """
-        segments = [segment for segment, _ in fronts]
-        x = torch.cat([rows.reshape(-1, rows.shape[-1]) for _, rows in fronts])
+        segments, order = _merged([segment for segment, _ in fronts])
+        x = torch.cat([fronts[i][1].reshape(-1, fronts[i][1].shape[-1]) for i in order])
         for layer in range(entry, self.n_layers):
             x, segments = self.through(layer, x.to(self.recording.layers[layer].x.device), segments)
-        found = split(x, segments, self.batch)
         base = self.recording.final
-        return [self._spliced(base, rows, own, self.first_read) for own, rows in zip(segments, found, strict=True)]
+        parts = zip(segments, split(x, segments, self.batch), strict=True)
+        found = torch.cat([self._spliced(base, rows, own, self.first_read) for own, rows in parts])
+        pieces = torch.split(found, [fronts[i][0].n * self.batch for i in order])
+        return [piece for _, piece in sorted(zip(order, pieces, strict=True), key=lambda pair: pair[0])]
 
     def _spliced(self, base: Tensor, rows: Tensor, own: Segment, start: int) -> Tensor:
         new = rows.to(base.device).view(own.n * self.batch, -1, rows.shape[-1])
@@ -180,12 +202,24 @@ class Replay:
         found = []
         for rows, segment, then in zip(parts, segments, after, strict=True):
             x = self._spliced(record.x, rows, segment, 0)
-            args, kwargs = repeated(record.call, self.machine.axes[layer], segment.n)
+            args, kwargs = repeated(record.call, self.machine.axes[layer], self.batch, segment.n)
             for part in ("qkv", "o"):
                 self.counts.add(part, layer, x.shape[0] * x.shape[1])
             self.counts.add("attention", layer, x.shape[0] * x.shape[1], keys=self.length)
             found.append(_projected_by(own, args, kwargs, x)[:, then.start :].flatten(0, 1))
         return torch.cat(found)
+
+
+def _merged(segments: Sequence[Segment]) -> tuple[list[Segment], list[int]]:
+    """Segments at the same positions made one, and the order that their rows then have."""
+    order = sorted(range(len(segments)), key=lambda i: (segments[i].start, segments[i].stop))
+    merged: list[Segment] = []
+    for own in (segments[i] for i in order):
+        if merged and (merged[-1].start, merged[-1].stop) == (own.start, own.stop):
+            merged[-1] = replace(own, n=merged[-1].n + own.n)
+        else:
+            merged.append(own)
+    return merged, order
 
 
 def _projected_by(own: LayerModules, args: Any, kwargs: Any, x: Tensor) -> Tensor:

@@ -5,15 +5,14 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from interp import attention
-from interp.errors import LayoutError
+from interp.errors import InterpError, LayoutError
 from interp.linear import linear
-from interp.replay.arguments import Axes, Size, find_axes
+from interp.replay.arguments import Size, find_axes
 from interp.replay.counts import Counts
 from interp.replay.engine import Machine, Replay
 from interp.replay.modules import LayerModules
@@ -26,7 +25,6 @@ from interp.turns import reserved
 
 _LONGEST: Final = 7
 _HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks")
-_AXES: WeakKeyDictionary[Any, tuple[tuple[Axes | None, ...], ...]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -45,17 +43,22 @@ class Restart:
 def find_restart(model: Any) -> Restart:
     """How `model` can be restarted now. Never raises for a model that cannot be: whatever fails is the reason.
 
+    It is tried on a few tokens once, and again when a module or the dtype is another one; hooks are looked for each time.
+
     Other people's hooks may act on rows that a replay does not compute or on modules that it does not call, so a model with
     any runs whole forwards; those on its embedding alone come before all layers, and count.
     """
     try:
         with reserved(model.hf), torch.no_grad():
             _check_modules(model)
-            machine, seen = _machine(model)
-            _check(machine, seen)
-    except Exception as error:
+            built = (model.dtype, *map(id, model.hf.modules()))
+            if model.restart is None or model.restart[0] != built:
+                machine, seen = _machine(model)
+                _check(machine, seen)
+                model.restart = built, machine
+    except (InterpError, TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
         return Restart(None, " ".join(str(error).split())[:200] or type(error).__name__)
-    return Restart(machine)
+    return Restart(model.restart[1])
 
 
 def _check_modules(model: Any) -> None:
@@ -95,13 +98,11 @@ def _machine(model: Any) -> tuple[Machine, Recording]:
     for layer, found in enumerate(seen.layers):
         if not len(found.x) or not len(found.attn_raw) or not len(found.mlp_raw):
             raise LayoutError(f"layer {layer}: a module of its layout was not called.")
-    # What the arguments look like does not change; what the modules do may, and is checked each time.
-    if model.hf not in _AXES:
-        larger = record(model, modules, _tokens(model, *large))
-        pairs = zip(seen.layers, larger.layers, strict=True)
-        _AXES[model.hf] = tuple(tuple(find_axes(a.call, b.call, (small, large))) for a, b in pairs)
+    larger = record(model, modules, _tokens(model, *large))
+    pairs = zip(seen.layers, larger.layers, strict=True)
+    axes = tuple(tuple(find_axes(a.call, b.call, (small, large))) for a, b in pairs)
     whole = any(layer.native is None for layer in seen.layers)
-    return Machine(model, modules, _AXES[model.hf], whole), seen
+    return Machine(model, modules, axes, whole), seen
 
 
 def _sizes(model: Any) -> tuple[Size, Size]:

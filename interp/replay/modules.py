@@ -23,7 +23,7 @@ MLP_ROWS: Final = 256
 class LayerModules:
     """The modules of one layer. `inner`: up, activation and down projection of an MLP without a gate.
 
-    `mlp_last`: the module whose output is the MLP's, before a post-norm.
+    `mlp_last`: the module whose output is the MLP's, before a post-norm. `down`: what reads the neurons, None for experts.
     """
 
     block: nn.Module
@@ -35,6 +35,7 @@ class LayerModules:
     mlp: nn.Module
     inner: tuple[nn.Module, ...]
     mlp_last: nn.Module
+    down: nn.Module | None
     mlp_post: nn.Module | None
     scale: float
     parallel: bool
@@ -58,6 +59,7 @@ class LayerModules:
             mlp=get(paths.mlp),
             inner=tuple(get(p) for p in (paths.mlp_up, own.act, paths.mlp_down) if p) if inside else (),
             mlp_last=get(last),
+            down=get(paths.mlp_down) if own.act is not None and paths.mlp_down else None,
             mlp_post=None if own.mlp_writer in (paths.mlp, paths.mlp_down) else get(own.mlp_writer),
             scale=own.scale,
             parallel=own.parallel,

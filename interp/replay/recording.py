@@ -26,12 +26,15 @@ class LayerRecord:
     """One layer of a run. Shapes [batch pos d_model], and [batch head pos d_head] for q, k and v.
 
     `attn_raw`, `mlp_raw`: outputs of the two output projections; what is added to the stream is made of them.
+    `z`: the input of the attention's output projection; `neurons` that of the MLP's, where it was asked for.
     `call`: the arguments of the attention module. `native`: its attention function, None where that is not reached.
     """
 
     x: Tensor = field(default_factory=lambda: torch.empty(0))
     attn_raw: Tensor = field(default_factory=lambda: torch.empty(0))
     mlp_raw: Tensor = field(default_factory=lambda: torch.empty(0))
+    z: Tensor = field(default_factory=lambda: torch.empty(0))
+    neurons: Tensor = field(default_factory=lambda: torch.empty(0))
     call: tuple[tuple[Any, ...], dict[str, Any]] = ((), {})
     native: attention.Eager | None = None
     q: Tensor = field(default_factory=lambda: torch.empty(0))
@@ -75,8 +78,10 @@ def _is_causal(native: attention.Eager | None) -> bool:
     return bool((mask[..., later] <= least / 2).all() if mask.is_floating_point() else ~mask[..., later].any())
 
 
-def record(model: Any, modules: tuple[LayerModules, ...], tokens: Tokens, *, logits: bool = False) -> Recording:
-    """Run the layers on `tokens` and keep what a replay needs; without `logits` the unembedding is not computed."""
+def record(
+    model: Any, modules: tuple[LayerModules, ...], tokens: Tokens, *, logits: bool = False, neurons: bool = False
+) -> Recording:
+    """Run the layers on `tokens` and keep what a replay needs, and the neurons; without `logits` no unembedding is computed."""
     layers = tuple(LayerRecord() for _ in modules)
     final, seen = list[Tensor](), list[Tensor]()
     at = {id(own.attn): found for own, found in zip(modules, layers, strict=True)}
@@ -97,6 +102,8 @@ def record(model: Any, modules: tuple[LayerModules, ...], tokens: Tokens, *, log
     with torch.no_grad(), ExitStack() as stack:
         for own, found in zip(modules, layers, strict=True):
             _watch(stack, own, found, len(tokens.ids))
+            if neurons and own.down is not None:
+                stack.callback(own.down.register_forward_pre_hook(_entering(found, "neurons"), with_kwargs=True).remove)
         last = model.hf.get_submodule(model.layout.ln_final)
         stack.callback(last.register_forward_pre_hook(end, with_kwargs=True).remove)
         stack.enter_context(attention.selected(model.hf, around) if routed else nullcontext())
@@ -105,11 +112,17 @@ def record(model: Any, modules: tuple[LayerModules, ...], tokens: Tokens, *, log
     return Recording(layers, final[0], seen[0] if seen else None)
 
 
+def _entering(found: LayerRecord, name: str) -> Callable[..., None]:
+    """Keep what a module reads."""
+
+    def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+        setattr(found, name, activation_in(args, kwargs))
+
+    return hook
+
+
 def _watch(stack: ExitStack, own: LayerModules, found: LayerRecord, batch: int) -> None:
     """Keep what one layer sees and makes."""
-
-    def entering(module: nn.Module, args: Any, kwargs: Any) -> None:
-        found.x = activation_in(args, kwargs)
 
     def called(module: nn.Module, args: Any, kwargs: Any) -> None:
         found.call = (args, kwargs)
@@ -121,7 +134,8 @@ def _watch(stack: ExitStack, own: LayerModules, found: LayerRecord, batch: int) 
 
         return hook
 
-    stack.callback(own.block.register_forward_pre_hook(entering, with_kwargs=True).remove)
+    stack.callback(own.block.register_forward_pre_hook(_entering(found, "x"), with_kwargs=True).remove)
+    stack.callback(own.o.register_forward_pre_hook(_entering(found, "z"), with_kwargs=True).remove)
     stack.callback(own.attn.register_forward_pre_hook(called, with_kwargs=True).remove)
     stack.callback(own.o.register_forward_hook(made("attn_raw", False)).remove)
     stack.callback(own.mlp_last.register_forward_hook(made("mlp_raw", own.mlp_reused)).remove)
