@@ -121,11 +121,11 @@ def at_rows(call: Any, axes: Sequence[Axes | None], rows: Rows) -> Any:
     return mapped(call, axes, cut)
 
 
-def repeated(call: Any, axes: Sequence[Axes | None], n: int) -> Any:
-    """The arguments for `n` copies of the batch, one after the other."""
+def repeated(call: Any, axes: Sequence[Axes | None], batch: int, n: int) -> Any:
+    """The arguments for `n` copies of a batch of `batch` prompts, one after the other."""
 
     def copy(x: Tensor, own: Axes) -> Tensor:
-        if own.batch is None or x.shape[own.batch] == 1 or n == 1:
+        if own.batch is None or n == 1 or x.shape[own.batch] < batch:  # one for all prompts
             return x
         return torch.cat([x] * n, dim=own.batch)
 
