@@ -33,6 +33,7 @@ _WORDS: Final = {
     "forwards": "forward passes",
     "backwards": "backward passes",
     "seconds": "time",
+    "engine": "exact patching by",
 }
 _DIRECTIONS: Final = {
     "denoise": "Direction denoise: the clean activation is patched into the corrupt run, so the base is the corrupt run",
