@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
 import torch
@@ -48,12 +48,13 @@ def activation_patching(batch: Batch, options: Options, rules: Rules) -> dict[Gr
     size = len(base), len(options.positions)
     scores = {group: base.new_zeros(*size, group.n_units) for group in batch.groups}
     found = _whole_nodes(batch, options, source) if replay is None else _replayed_nodes(batch, options, source, replay)
-    for group, units, label, metric in found:
-        scores[group][:, label, units] = metric - base[:, None]
+    with closing(found):  # a run that ends early must not hold the model for as long as its traceback lives
+        for group, units, label, metric in found:
+            scores[group][:, label, units] = metric - base[:, None]
     return scores
 
 
-Found = Iterator[tuple[Group, list[int], int, Tensor]]
+Found = Generator[tuple[Group, list[int], int, Tensor], None, None]
 
 
 def _wanted(group: Group, options: Options) -> list[int]:
@@ -163,12 +164,13 @@ def edge_patching(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
     scores = base.new_zeros(len(base), len(options.positions), len(ends))
     every = list(wanted)
     found = _whole_edges(batch, options, every) if replay is None else _replayed_edges(batch, options, every, replay)
-    for label, some, metric in found:
-        scores[:, label, [wanted[end] for end in some]] = metric - base[:, None]
+    with closing(found):
+        for label, some, metric in found:
+            scores[:, label, [wanted[end] for end in some]] = metric - base[:, None]
     return scores
 
 
-FoundEdges = Iterator[tuple[int, list[tuple[int, int]], Tensor]]
+FoundEdges = Generator[tuple[int, list[tuple[int, int]], Tensor], None, None]
 
 
 def _whole_edges(batch: EdgeBatch, options: Options, wanted: list[tuple[int, int]]) -> FoundEdges:

@@ -14,7 +14,7 @@ from interp import attention
 from interp.replay.modules import LayerModules
 from interp.tensors import activation_in, activation_out
 from interp.tokens import Tokens
-from interp.turns import running
+from interp.turns import reserved, running
 
 
 class _Ended(Exception):
@@ -99,7 +99,7 @@ def record(
 
     inputs = model._call_inputs(tokens.to(model.device), 0 if logits else 1)
     routed = model.layout.attention_function
-    with torch.no_grad(), ExitStack() as stack:
+    with reserved(model.hf), torch.no_grad(), ExitStack() as stack:
         for own, found in zip(modules, layers, strict=True):
             _watch(stack, own, found, len(tokens.ids))
             if neurons and own.down is not None:
