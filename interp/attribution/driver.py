@@ -113,7 +113,15 @@ class Attribution:
         masks = self.positions.masks(index).to(self.model.device)
         generator = torch.Generator().manual_seed(self.seed)
         return Options(
-            masks, self.steps, self.quadrature, generator, advance, self.only, self.tau, self.restart.machine
+            masks,
+            self.steps,
+            self.quadrature,
+            generator,
+            advance,
+            self.only,
+            self.tau,
+            self.restart.machine,
+            self.memory.replay,
         )
 
     def _work(self, m: Method) -> int:

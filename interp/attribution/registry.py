@@ -13,6 +13,7 @@ from interp.attribution.batches import Batch
 from interp.errors import MethodError, unknown
 from interp.nodes import Group
 from interp.replay.engine import Machine
+from interp.replay.sweep import REPLAY_BYTES
 from interp.rules import GRADIENT, Rules
 
 
@@ -21,7 +22,7 @@ class Options:
     """What a method may look at besides its batch. `positions`: which positions each label means, [label batch pos].
 
     `only`: the names of the parts to score, all by default. `tau`: the threshold of ACDC. `machine`: how to restart the
-    model in the middle, where it can be.
+    model in the middle, where it can be. `replay_bytes`: memory for the patches that are then redone at once.
     """
 
     positions: Tensor
@@ -32,6 +33,7 @@ class Options:
     only: frozenset[str] | None = None
     tau: float | None = None
     machine: Machine | None = None
+    replay_bytes: int = REPLAY_BYTES
 
 
 Function = Callable[[Batch, Options, Rules], dict[Group, Tensor]]

@@ -17,7 +17,7 @@ from interp.attribution import (  # noqa: F401 - they register
 )
 from interp.attribution.driver import Attribution
 from interp.attribution.edge_batches import EdgeMap
-from interp.attribution.memory import plan_memory
+from interp.attribution.memory import Work, plan_memory
 from interp.attribution.positions import align
 from interp.attribution.quadrature import quadrature as points
 from interp.attribution.registry import METHODS, Method, get_method
@@ -148,15 +148,16 @@ def prepare(
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
     model.check_length(max(p.length for p in pairs))
     aligned = align(where, pairs)
-    memory = plan_memory(
-        model,
-        found,
+    work = Work(
+        model=model,
+        space=found,
+        methods=[*chosen, get_method("exact")] if search else chosen,
+        metric=measure,
         length=max(p.length for p in pairs),
-        columns=found.n_parts * len(aligned.labels) * len(chosen),
+        columns=found.n_parts * len(aligned.labels),
         examples=len(pairs),
-        batch_size=batch_size,
-        limit=max_memory,
     )
+    memory = plan_memory(work, batch_size=batch_size, limit=max_memory)
     replaced = found.ablation(ablation, model, pairs, seed, memory.batch_size)
     only = _only(parts, found)
     request = Attribution(

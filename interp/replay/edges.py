@@ -25,9 +25,11 @@ from interp.replay.engine import Replay
 from interp.replay.nodes import z_change
 from interp.replay.patches import Inside, Patches
 from interp.replay.segments import Segment
+from interp.replay.sweep import REPLAY_BYTES, bytes_of_patch
 from interp.sites import Site
 
-WRITER_BYTES: Final = 32 << 20
+#: How much more memory than the rows of a replay the copies that readers see may take: few large products are fast.
+WRITER_SHARE: Final = 4
 
 Ends = tuple[int, int]
 
@@ -37,7 +39,7 @@ class EdgePatches:
     """The edges wanted, (reader, writer) by their numbers in the graph, as patches.
 
     `values`, `embeds`: source - base of every writer as `EdgeBatch.differences` gives them; `mask` [batch pos]: where it is
-    patched; `start..stop`: the positions of it where any of them differs.
+    patched; `start..stop`: the positions of it where any of them differs; `limit`: bytes for the rows of one replay.
     """
 
     replay: Replay
@@ -47,6 +49,7 @@ class EdgePatches:
     mask: Tensor
     start: int
     stop: int
+    limit: int = REPLAY_BYTES
 
     @property
     def graph(self) -> Graph:
@@ -79,9 +82,8 @@ class EdgePatches:
         yield from self._logits(writers)
 
     def _few(self, writers: Sequence[int]) -> Iterator[Sequence[int]]:
-        """The writers, as many at once as fit the memory of their values."""
-        final = self.replay.recording.final
-        size = max(1, WRITER_BYTES // (4 * final.numel()))
+        """The writers, as many at once as the memory of their copies holds."""
+        size = max(1, WRITER_SHARE * self.limit // bytes_of_patch(self.replay, 0))
         for start in range(0, len(writers), size):
             yield writers[start : start + size]
 

@@ -34,15 +34,16 @@ def node_patches(
     where = span((source != base).flatten(2).any(-1) & positions.to(base.device))
     if where is None:
         return None
-    if group.kind in _STREAM:
-        return _stream(replay, group, torch.where(positions.to(base.device)[..., None], source, base), where)
-    patched = torch.where(positions.to(base.device).view(*positions.shape, *[1] * (base.ndim - 2)), source, base)
+    chosen = positions.to(base.device).view(*positions.shape, *[1] * (base.ndim - 2))
     if group.kind in ("q", "k", "v"):
-        return _channel(replay, group, patched, where, units)
+        return _channel(replay, group, torch.where(chosen, source, base), where, units)
+    if group.kind in _STREAM:
+        return _stream(replay, group, source, base, chosen, where)
     inside = Inside.of(replay, group.site.layer or 0, *where)
     if inside is None:
         return None
-    new = inside.cut(patched)
+    # Only what is patched is held: patches of many positions wait for one replay together.
+    new = torch.where(inside.cut(chosen), inside.cut(source), inside.cut(base))
     if group.kind == "head":
         return _heads(inside, wide(new) - wide(inside.cut(base)), [[unit] for unit in units])
     if group.kind == "neuron":
@@ -53,11 +54,17 @@ def node_patches(
 _WHOLE: Final = {"attn_out": Inside.attention, "resid_mid": Inside.stream_between, "mlp": Inside.mlp}
 
 
-def _stream(replay: Replay, group: Group, patched: Tensor, where: tuple[int, int]) -> Patches | None:
+def _stream(
+    replay: Replay, group: Group, source: Tensor, base: Tensor, chosen: Tensor, where: tuple[int, int]
+) -> Patches | None:
     """The stream itself: it enters its own layer, or the next one after a block."""
     entry = (group.site.layer or 0) + (group.kind == "resid_post")
     start, stop = replay.reach(entry, *where)
-    return Patches(entry, 1, start, stop, lambda some: patched[None, :, start:stop]) if start < stop else None
+    if start >= stop:
+        return None
+    own = slice(start, stop)
+    patched = torch.where(chosen[:, own], source[:, own], base[:, own])
+    return Patches(entry, 1, start, stop, lambda some: patched[None])
 
 
 def _heads(inside: Inside, change: Tensor, sets: Sequence[Sequence[int]]) -> Patches:

@@ -9,12 +9,12 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from interp.layout import Layout
 from interp.replay.engine import Replay
 from interp.replay.patches import Patches
 from interp.replay.readout import Readout
 
 REPLAY_BYTES: Final = 64 << 20
-LOGIT_BYTES: Final = 32 << 20
 
 
 @dataclass(frozen=True)
@@ -31,27 +31,31 @@ class _Piece:
 
 
 def sweep(
-    replay: Replay, readout: Readout, items: Iterable[tuple[Any, Patches]], measure: Callable[[Tensor], Tensor]
+    replay: Replay,
+    readout: Readout,
+    items: Iterable[tuple[Any, Patches]],
+    measure: Callable[[Tensor], Tensor],
+    limit: int = REPLAY_BYTES,
 ) -> Iterator[tuple[Any, slice, Tensor]]:
     """Yields (key, which patches of that item, metric [patch batch]) for every patch of every item, in the order given.
 
     Neighbours that enter the same layer go together, so give the items by the layer that they enter.
-    measure: logits [batch token] (or [batch pos token]) of one patch -> [batch].
+    measure: logits [batch token] (or [batch pos token]) of one patch -> [batch]. limit: bytes that the rows of the patches
+    which go together may take, and half of it their logits; one patch of all examples always goes through.
     """
-    for pieces in _together(items, replay):
+    for pieces in _together(items, replay, limit):
         fronts = [(p.patches.segment(p.n), p.patches.rows(p.some)) for p in pieces]
         final = replay.final(pieces[0].patches.entry, fronts)
         for piece, x in zip(pieces, final, strict=True):
-            yield piece.key, piece.some, _measured(replay, readout, x, piece.n, measure)
+            yield piece.key, piece.some, _measured(replay, readout, x, piece.n, measure, limit // 2)
 
 
-def _together(items: Iterable[tuple[Any, Patches]], replay: Replay) -> Iterator[list[_Piece]]:
-    """Pieces of the items, in lists that enter one layer and fit the memory of one replay."""
-    limit = max(1, REPLAY_BYTES // _row_bytes(replay))
+def _together(items: Iterable[tuple[Any, Patches]], replay: Replay, limit: int) -> Iterator[list[_Piece]]:
+    """Pieces of the items, in lists that enter one layer and fit into `limit` bytes."""
     pieces: list[_Piece] = []
     used = 0
     for key, patches in items:
-        each = replay.batch * (replay.length - (patches.start if replay.causal else 0))
+        each = bytes_of_patch(replay, patches.start)
         done = 0
         while done < patches.n:
             n = min(patches.n - done, max(1, (limit - used) // each))
@@ -65,17 +69,26 @@ def _together(items: Iterable[tuple[Any, Patches]], replay: Replay) -> Iterator[
         yield pieces
 
 
-def _row_bytes(replay: Replay) -> int:
-    """Bytes that one position of one patched run takes in a layer: vectors of the stream, and rows of attention."""
-    size = replay.machine.model.layout
-    return int(replay.recording.final.element_size() * (16 * size.d_model + 3 * size.n_heads * replay.length))
+def bytes_of_patch(replay: Replay, start: int) -> int:
+    """Bytes that one patch of all examples takes in a layer, where it differs from the base run from `start` on."""
+    width, start = max(4, replay.recording.final.element_size()), start if replay.causal else 0
+    return patch_bytes(replay.machine.model.layout, replay.batch, replay.length, start, width)
 
 
-def _measured(replay: Replay, readout: Readout, x: Tensor, n: int, measure: Callable[[Tensor], Tensor]) -> Tensor:
+def patch_bytes(size: Layout, batch: int, length: int, start: int, width: int) -> int:
+    """Vectors of the stream and rows of attention for every position from `start` on, and keys and values for all; `width`
+    bytes each."""
+    rows = (length - start) * (16 * size.d_model + 3 * size.n_heads * length)
+    return int(batch * width * (rows + 2 * length * size.n_heads * size.d_head))
+
+
+def _measured(
+    replay: Replay, readout: Readout, x: Tensor, n: int, measure: Callable[[Tensor], Tensor], limit: int
+) -> Tensor:
     """The metric [patch batch] of what enters the final norm, x [patch * batch pos d_model]."""
     per_patch = replay.batch * x.shape[1] * readout.n_tokens * x.element_size()
     found = []
-    for part in torch.split(x, replay.batch * max(1, LOGIT_BYTES // per_patch)):
+    for part in torch.split(x, replay.batch * max(1, limit // per_patch)):
         logits = readout.logits(part, replay.counts)
         found += [measure(one) for one in logits.view(-1, replay.batch, *logits.shape[1:])]
     return torch.stack(found)
