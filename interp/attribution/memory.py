@@ -112,7 +112,7 @@ class Work:
 
     def _values(self) -> int:
         """Values of both runs and gradients at them; along a path also their sums, and those of one step beside the next."""
-        copies = 11 if any(m.uses_steps for m in self.methods) else 3
+        copies = 13 if any(m.uses_steps for m in self.methods) else 3
         return copies * self._width * self.length * self._sites
 
     def _layer(self) -> int:
