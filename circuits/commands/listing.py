@@ -77,10 +77,20 @@ def bench(
     steps: Steps = None,
     dtype: Dtype = None,
     device: Device = None,
-    out: Annotated[Path | None, typer.Option(help="also write the result as JSON to this file")] = None,
+    scale: Annotated[
+        bool, typer.Option("--scale", help="time and memory of small random models against their size instead")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="also write the result as JSON to this file (with --scale a plot beside it)")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Cost of attribution and of exact patching on this machine, as ratios to the plain model; peers beside it."""
+    if scale:
+        from circuits.scale import command
+
+        command(out, json)
+        return
     from circuits.bench import Size
     from circuits.bench.run import PARTS, wanted
     from circuits.bench.run import bench as measure
