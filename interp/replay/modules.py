@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from interp.tensors import activation_out
 
-MLP_ROWS: Final = 256
+MLP_ROWS: Final = 512
 
 
 @dataclass(frozen=True)

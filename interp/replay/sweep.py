@@ -14,7 +14,7 @@ from interp.replay.engine import Replay
 from interp.replay.patches import Patches
 from interp.replay.readout import Readout
 
-REPLAY_BYTES: Final = 64 << 20
+REPLAY_BYTES: Final = 128 << 20
 
 
 @dataclass(frozen=True)
