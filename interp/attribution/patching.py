@@ -189,7 +189,8 @@ def _whole_edges(batch: EdgeBatch, options: Options, wanted: list[tuple[int, int
 def _replayed_edges(batch: EdgeBatch, options: Options, wanted: list[tuple[int, int]], replay: Replay) -> FoundEdges:
     """(label, edges, metric [batch edge]) of the edges that change anything; the others have no effect."""
     values, embeds = batch.differences()
-    moved = torch.stack([(x != 0).flatten(2).any(-1) for x in (*values.values(), embeds.transpose(1, 2))]).any(0)
+    every = (*values.values(), embeds.transpose(1, 2))
+    moved = torch.stack([(x != 0).flatten(2).any(-1).to(embeds.device) for x in every]).any(0)
 
     def items() -> Iterator[tuple[Any, Patches]]:
         for label, chosen in enumerate(options.positions):

@@ -69,7 +69,8 @@ class EdgePatches:
                 if node.layer not in W_O:
                     W_O[node.layer] = self.writers.W_O(node.layer).to(z.dtype)
                 found.append(z @ W_O[node.layer][node.unit or 0])
-        return torch.stack(found) * self.mask.to(found[0])[..., None]
+        device = self.embeds.device  # layers may be on several
+        return torch.stack([one.to(device) for one in found]) * self.mask.to(self.embeds)[..., None]
 
     def of(self, wanted: Sequence[Ends]) -> Iterator[tuple[list[Ends], Patches]]:
         """Yields edges with their patches, by the layer that these enter."""
