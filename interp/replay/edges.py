@@ -29,7 +29,7 @@ from interp.replay.sweep import REPLAY_BYTES, bytes_of_patch
 from interp.sites import Site
 
 #: How much more memory than the rows of a replay the copies that readers see may take: few large products are fast.
-WRITER_SHARE: Final = 4
+WRITER_SHARE: Final = 2
 
 Ends = tuple[int, int]
 

@@ -109,6 +109,8 @@ def record(
         stack.enter_context(attention.selected(model.hf, around) if routed else nullcontext())
         with running(model.hf), suppress(_Ended):
             seen.append(model.hf(**inputs).logits)
+    for found in layers:
+        found.x = found.x.to(found.attn_raw.device)  # seen before a layer on another device has taken it there
     return Recording(layers, final[0], seen[0] if seen else None)
 
 
