@@ -105,11 +105,11 @@ def _print(model: HookedModel, size: Size, found: Sequence[Found]) -> None:
     rows = []
     for one in found:
         if isinstance(one, Skipped):
-            rows.append((one.name, "-", one.reason, "", "", ""))
+            rows.append((one.name, "-", one.reason, ""))
             continue
-        memory = "" if one.above_mib is None else f"{one.above_mib:+.0f} MiB"
-        bound = "" if one.bound is None else f"{one.bound:.0%}"
-        rows.append((one.name, f"{one.ratio:.3f}", one.unit, f"{one.seconds:.3f} s", memory, bound))
+        memory = "" if one.above_mib is None else f"{one.above_mib:+.0f} MiB above plain"
+        note = memory if one.bound is None else f"needs at least {one.bound:.0%} of this arithmetic"
+        rows.append((one.name, f"{one.ratio:.3f}", one.unit, note))
     title = f"{model.name}, batch {size.batch} x {size.length}, medians"
-    columns = ("what", "ratio", "to", "time", "peak memory so far, above plain", "needed / spent arithmetic")
+    columns = ("what", "ratio", "to", "note")
     show.table(title, columns, rows)

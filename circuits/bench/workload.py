@@ -23,8 +23,7 @@ GPT2_SMALL: Final = "gpt2-small-random"
 class Measurement:
     """The cost of one thing, as a ratio to the plain model in the same process.
 
-    `group`: `attribution`, whose unit is two forwards and one backward; `exact` and `peers`, whose unit is one forward per
-    patch. `seconds`: the median. `patches`: how many were made. `bound`: the multiply-adds that they need at least over those
+    `group`: `attribution`, `exact` or `peers`; `unit`: what `ratio` counts. `seconds`: the median. `patches`: how many were made. `bound`: the multiply-adds that they need at least over those
     spent. `above_mib`: how far the peak memory of the process was above that of the plain model when this had run.
     """
 
@@ -87,9 +86,16 @@ def seconds_of(works: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str
             start = time.perf_counter()
             with warnings.catch_warnings(action="ignore"):  # nobody expects random tokens to be answered right
                 work()
+            _finish()
             if round_:
                 times[name].append(time.perf_counter() - start)
     return {name: sorted(found)[len(found) // 2] for name, found in times.items()}
+
+
+def _finish() -> None:
+    """Wait for a GPU to do what it was given; a call returns before that."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def peak_memory(model: HookedModel) -> float:
