@@ -249,3 +249,21 @@ def test_neither_chunks_nor_batches_change_scores(name: str, level: str) -> None
     expected = scores(3, None)
     for batch, limit in ((1, None), (2, 1), (3, 20_000)):
         assert np.abs(scores(batch, limit) - expected).max() <= 1e-12 * max(1.0, np.abs(expected).max())
+
+
+def test_logits_are_made_a_few_patches_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    plain = Readout.logits
+
+    def logits(self: Readout, x: Tensor, counts: Counts) -> Tensor:
+        found = plain(self, x, counts)
+        made.append(found.numel() * found.element_size())
+        return found
+
+    model = hooked("gpt2", vocab_size=4000)
+    assert find_restart(model).machine is not None  # it reads logits too
+    monkeypatch.setattr(Readout, "logits", logits)
+    request = prepare(model, toy_task(2, (LENGTH,)), methods=["exact"], level="neurons", metric="l2_source")
+    replace(request, memory=replace(request.memory, replay=200_000)).score()
+    one = 2 * 4000 * 4
+    assert 3 * one == max(made) <= 100_000 and sum(made) >= one * model.layout.d_mlp

@@ -22,6 +22,9 @@ from interp.attribution.request import prepare
 from interp.metrics import Metric
 from interp.model import HookedModel
 from interp.replay.machine import Restart, find_restart
+from interp.replay.recording import record
+from interp.tokens import as_tokens
+from interp.turns import reserved
 from tests.test_parity import state
 from tests.tiny import hooked, ids, toy_task
 
@@ -68,10 +71,7 @@ HOOKED = (
 def test_a_hook_means_whole_forwards_and_is_named(path: str, hook: Callable[..., Any]) -> None:
     model = hooked("llama")
     before = exact(model).per_example
-    if path == "model":
-        handle = model.hf.model.register_forward_hook(lambda m, a, y: None)
-    else:
-        handle = model.hf.get_submodule(path).register_forward_hook(hook)
+    handle = model.hf.get_submodule(path).register_forward_hook(hook if path != "model" else lambda m, a, y: None)
     found = exact(model)
     assert found.provenance.engine == f"whole forwards: a hook is on {path}."
     assert np.array_equal(found.per_example, whole(model).per_example)
@@ -178,7 +178,7 @@ def unchanged(model: HookedModel) -> Iterator[None]:
     before = state(model.hf)
     yield
     assert state(model.hf) == before
-    other = threading.Thread(target=lambda: model.run(ids(1)))
+    other = threading.Thread(target=lambda: model.run(ids(1)), daemon=True)
     other.start()
     other.join(20)
     assert not other.is_alive(), "the model is still reserved"
@@ -239,6 +239,20 @@ def test_threads_take_turns(name: str) -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt_neo"])
+def test_a_recording_puts_no_hook_on_a_model_in_use(name: str) -> None:
+    model = hooked(name)
+    machine, before = find_restart(model).machine, state(model.hf)
+    assert machine is not None
+    work = threading.Thread(target=lambda: record(model, machine.modules, as_tokens(ids(1), None)), daemon=True)
+    with reserved(model.hf):
+        work.start()
+        work.join(0.3)
+        assert work.is_alive() and state(model.hf) == before
+    work.join(20)
+    assert not work.is_alive()
 
 
 @pytest.mark.parametrize("level", ["heads", "edges"])
