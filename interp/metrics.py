@@ -247,8 +247,9 @@ def answer_columns(pairs: list[TokenPair], device: torch.device) -> Tensor:
 def make_targets(pairs: list[TokenPair], d_vocab: int, device: torch.device, columns: Tensor | None = None) -> Targets:
     """The answer sets of a batch, without the runs: [batch d_vocab], or [batch column] for these token ids only."""
     ids = range(d_vocab) if columns is None else columns.tolist()
+    place = {token: i for i, token in enumerate(ids)}
     answers, wrong = torch.zeros(2, len(pairs), len(ids), device=device, dtype=torch.float64)
     for i, pair in enumerate(pairs):
-        answers[i, [ids.index(token) for token in pair.answers]] = 1 / len(pair.answers)
-        wrong[i, [ids.index(token) for token in pair.wrong]] = 1 / len(pair.wrong)
+        answers[i, [place[token] for token in pair.answers]] = 1 / len(pair.answers)
+        wrong[i, [place[token] for token in pair.wrong]] = 1 / len(pair.wrong)
     return Targets(answers, wrong)

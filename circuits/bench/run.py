@@ -25,7 +25,7 @@ Found = Measurement | Skipped
 
 
 def check_parts(parts: Sequence[str]) -> None:
-    """Raises: InterpError for a part that does not exist, or none."""
+    """Raises: InterpError for a part that does not exist."""
     if odd := [part for part in parts if part not in PARTS]:
         raise InterpError(unknown("part of the benchmark", odd[0], PARTS))
 
@@ -33,10 +33,11 @@ def check_parts(parts: Sequence[str]) -> None:
 def wanted(
     methods: Sequence[str] | None, level: str | None, steps: int | None
 ) -> tuple[tuple[str, str, int | None], ...]:
-    """(method, level, steps) to measure: those named, else the default ones (of the level named)."""
-    if methods is None:
-        return tuple(own for own in DEFAULT if level in (None, own[1]))
-    return tuple((method, level or "heads", steps) for method in methods)
+    """(method, level, steps) to measure: those named, else the default ones; with a level alone three base-point methods."""
+    if methods is None and level is None:
+        return tuple((method, own, known and (steps or known)) for method, own, known in DEFAULT)
+    chosen = methods or ("eap" if level == "edges" else "atp", "relp", "relp-ah")
+    return tuple((method, level or "heads", steps) for method in chosen)
 
 
 def bench(

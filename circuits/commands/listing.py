@@ -15,6 +15,7 @@ from circuits.commands.options import (
     Steps,
     listed,
 )
+from interp.errors import InterpError
 
 
 def models() -> None:
@@ -89,6 +90,9 @@ def bench(
     if scale:
         from circuits.scale import command
 
+        given = (model, parts, methods, level, batch, length, repeats, steps, dtype, device)
+        if given != ("gpt2-small-random", None, None, None, 8, 16, 7, None, None, None):
+            raise InterpError("--scale has models and sizes of its own; only --out and --json go with it.")
         command(out, json)
         return
     from circuits.bench import Size

@@ -115,6 +115,7 @@ def _recorded(batch: Batch, machine: Machine | None) -> Replay | None:
     with torch.no_grad():
         logits = _readout(batch).logits(found.final[:, replay.first_read :], replay.counts)
         batch.take_base({site: replay.value(site) for site in batch.sites}, batch.at_metric(logits))
+    replay.counts.clear()  # it is the one forward that is counted here
     batch.forwards += 1
     return replay
 

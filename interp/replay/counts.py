@@ -51,7 +51,7 @@ class Prices:
             rows["qkv", layer] = _weights([get(own.paths.attn)]) - o
             inside = own.paths.mlp == own.paths.block
             mlp = [get(p) for p in (own.paths.mlp_up, own.paths.mlp_down) if p] if inside else [get(own.paths.mlp)]
-            rows["mlp", layer] = int(_weights(mlp) * _share_of_experts(model.hf.config))
+            rows["mlp", layer] = sum(_used_weights(module, model.hf.config) for module in mlp)
         size = model.layout
         return cls(rows, 2 * size.n_heads * size.d_head, size.d_model, size.d_vocab)
 
@@ -69,6 +69,13 @@ class Prices:
 def _weights(modules: Sequence[nn.Module]) -> int:
     """The entries of all weight matrices of some modules."""
     return sum(p.numel() for module in modules for p in module.parameters() if p.ndim > 1)
+
+
+def _used_weights(mlp: nn.Module, config: Any) -> int:
+    """The entries of an MLP's weight matrices; of those of its experts the share that a token is sent to."""
+    matrices = {name: p.numel() for name, p in mlp.named_parameters() if p.ndim > 1}
+    experts = sum(n for name, n in matrices.items() if "experts" in name.split(".")[:-1])
+    return sum(matrices.values()) - experts + int(experts * _share_of_experts(config))
 
 
 def _share_of_experts(config: Any) -> float:

@@ -56,6 +56,8 @@ def find_restart(model: Any) -> Restart:
                 machine, seen = _machine(model)
                 _check(machine, seen)
                 model.restart = built, machine
+    except torch.OutOfMemoryError:
+        raise
     except (InterpError, TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
         return Restart(None, " ".join(str(error).split())[:200] or type(error).__name__)
     return Restart(model.restart[1])
