@@ -87,3 +87,7 @@ def _fail(message: str, code: int) -> int:
 
     sys.stderr.write(f"circuits: {visible(' '.join(message.split()))}\n")
     return code
+
+
+if __name__ == "__main__":
+    main()

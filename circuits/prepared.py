@@ -10,6 +10,7 @@ from circuits.circuit import ALWAYS
 from circuits.selection import get_selection
 from interp.ablations import make_ablation
 from interp.attribution.driver import Attribution
+from interp.attribution.registry import get_method
 from interp.attribution.request import prepare
 from interp.auto.run import AUTO, VerifiedAttribution
 from interp.errors import InterpError
@@ -121,6 +122,8 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     size = sum(part.kind not in ALWAYS for part in request.space.parts([None]))
     if settings.n is not None and not 1 <= settings.n <= size:
         raise InterpError(f"n={settings.n}: expected 1 to {size}, the parts of level {settings.level!r}.")
+    if settings.ranking == "signed" and get_method(settings.methods[0]).unsigned:
+        raise InterpError(f"ranking 'signed': scores of {settings.methods[0]} have no sign; use --ranking absolute.")
     if settings.n_random < 1:
         raise InterpError(f"random={settings.n_random}: expected 1 random circuit or more.")
     return Prepared(model, settings, task, scoring, held, held_out, request)

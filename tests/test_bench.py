@@ -107,8 +107,9 @@ def test_parts_are_checked_by_name() -> None:
 
 def test_wanted_picks_levels_and_methods() -> None:
     assert wanted(None, None, None) == attribution.DEFAULT
-    edges = wanted(None, "edges", None)
-    assert {level for _, level, _ in edges} == {"edges"} and set(edges) < set(attribution.DEFAULT)
+    assert wanted(None, "edges", None) == (("eap", "edges", None), ("relp", "edges", None), ("relp-ah", "edges", None))
+    assert {level for _, level, _ in wanted(None, "neurons", None)} == {"neurons"}
+    assert {steps for _, _, steps in wanted(None, None, 20)} == {None, 20}
     assert wanted(["atp", "relp"], None, None) == (("atp", "heads", None), ("relp", "heads", None))
     assert wanted(["eap-ig"], "edges", 3) == (("eap-ig", "edges", 3),)
 

@@ -1,0 +1,5 @@
+"""`python -m circuits`: the command line."""
+
+from circuits.cli import main
+
+main()
