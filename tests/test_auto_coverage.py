@@ -16,7 +16,7 @@ import pytest
 
 from interp.attribution import attribute_all
 from interp.auto.budget import Budget, Cost
-from interp.auto.certificate import chance_wrong, missed_at_most
+from interp.auto.certificate import Certificate, chance_wrong, missed_at_most
 from interp.auto.search import Found, Plan, run_search
 from interp.loading import load
 from interp.nodes import Node
@@ -176,6 +176,31 @@ def test_an_outlier_that_was_estimated_as_nothing_is_missed_as_often_as_stated_a
     some, few = run(table, 5, 68.0), run(table, 5, 40.0)
     assert 0.02 < some.wrong.mean() <= some.stated.mean() + TOLERANCE and some.stated.mean() < 0.5
     assert few.wrong.mean() > 0.3 and few.stated.min() == 1.0
+
+
+@pytest.mark.parametrize("budget", [60.0, 150.0, 300.0, 480.0])
+def test_n_blind_spots_are_never_certified_away(budget: float) -> None:
+    """The ten that matter have estimate 0: a random check of 99 others finds none of them, mostly."""
+    rng = np.random.default_rng(5)
+    exact = rng.normal(size=2000) * 0.1
+    estimates = exact + 0.01 * rng.normal(size=2000)
+    blind = rng.choice(2000, 10, replace=False)
+    exact[blind], estimates[blind] = 5.0 + rng.random(10), 0.0
+    table = made(exact, estimates)
+    for seed in range(100):
+        found = table.search(10, budget, seed)
+        c = found.search.certificate
+        wrong = not found.exact[blind].all()
+        assert not (wrong and c.certified)
+        assert not c.certified or "not certified" not in str(c)
+        assert c.state != "checked" or ("as a whole not certified" in str(c) and "not certified" in c.headline)
+
+
+def test_certified_takes_nearly_a_sweep() -> None:
+    """1 - m / M <= 5 %, by counting: 950 of 1,000 and no surprise; and a small random check is called checked."""
+    states = {m: Certificate.of(10, 1100, 100 + m, 1000, m, 0, 0, 0.01, "nodes").state for m in (50, 99, 949, 950)}
+    assert states == {50: "uncertified", 99: "checked", 949: "checked", 950: "certified"}
+    assert Certificate.of(10, 1100, 1050, 1000, 950, 0, 1, 0.01, "nodes").state == "uncertified"
 
 
 def test_a_sweep_leaves_no_chance_of_error() -> None:

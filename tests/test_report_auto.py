@@ -15,6 +15,7 @@ from circuits.report.numbers import number
 from circuits.report.payload import payload
 from circuits.report.words import kind_name
 from interp.auto.budget import Budget, Cost
+from interp.auto.certificate import Certificate
 from interp.auto.search import Plan, run_search
 from interp.auto.trail import Search
 from interp.oracle import agreement
@@ -74,6 +75,19 @@ def test_it_says_what_the_certificate_says(some: Record, page: str) -> None:
     assert certificate.outside and str(certificate) in page
     assert certificate.headline in finding(some) and finding(some) in page
     assert ("uncertified" in page.partition("<body>")[2]) != certificate.certified
+
+
+def test_a_top_that_is_checked_is_not_shown_as_certified(some: Record) -> None:
+    """99 of 900 drawn at random, and none of them belongs."""
+    checked = Certificate.of(10, 1000, 199, 900, 99, 0, 0, 0.01, "nodes")
+    auto = some.scores[0]
+    shown = replace(trail(some), certificate=checked)
+    other = Scores(auto.parts, auto.per_example, auto.provenance, auto.exact, auto.error, shown)
+    record = replace(some, scores=(other, *some.scores[1:]))
+    page = render(record)
+    assert str(checked) in page and "The top 10 is checked" in page
+    assert '<p class="checked uncertified">' in page and '<p class="certified">' not in page
+    assert "as a whole not certified" in finding(record) and "is certified" not in page
 
 
 def test_every_fit_is_a_row_with_its_numbers(some: Record, page: str) -> None:

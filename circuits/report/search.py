@@ -36,7 +36,7 @@ def search(record: Record) -> dict[str, Any] | None:
     rows = [_fit(fit) for fit in found.fits]
     return {
         "certificate": str(found.certificate),
-        "certified": found.certificate.certified,
+        "state": found.certificate.state,
         "rows": rows,
         "digits": decimals([row["error"] for row in rows], 3),
         "folded": len(rows) > MOST_OPEN,

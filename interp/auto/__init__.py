@@ -1,1 +1,1 @@
-"""Verified attribution, method `auto`: cheap estimates, checked against exact patches, and a top n that is certified."""
+"""Verified attribution, method `auto`: cheap estimates, checked against exact patches, and bounds on what a top n lacks."""

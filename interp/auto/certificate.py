@@ -8,7 +8,8 @@ Let w = |W| <= n, and let k count the drawn parts that are among the n largest o
 W is among them, so |drawn and W| <= k. Nothing is assumed of the estimates or of the keys: no distribution, no model.
 
 chance_each = (1 + k) / (m + 1). A part drawn at random from those outside belongs to T with chance w / M, and
-E[chance_each] >= (1 + m w / M) / (m + 1) >= w / M. (Conformal: the part and the m drawn ones are exchangeable.)
+E[chance_each] >= (1 + m w / M) / (m + 1) >= w / M. (Conformal: the part and the m drawn ones are exchangeable.) This is a
+mean over draws, and says nothing of the set: n of many parts are a small share, and w / M is small though all n are missed.
 
 missed_at_most. |drawn and W| is hypergeometric. u(k) is the largest w with P_w(at most k) > 5 %. One more member of W
 raises the count by at most one, so u(k + 1) >= u(k) + 1, and u(k) - k bounds what is missed in 95 % of the draws also
@@ -21,17 +22,28 @@ drawn: at most b(k). With w > k + 1, P_w(at most k) falls with w: at most its va
 (B) The fraction of wrong sets is at most the mean stated chance. This asks E_w[1 - b] <= P_w(all of W drawn) for every
 1 <= w <= n, which is computed: b(k) is stated only up to the largest k for which it holds, and 1 above. k = 0 holds as
 soon as half of the M parts are drawn; where less is drawn nothing is claimed.
+
+So a top n is called certified only where chance_wrong is small as well, which takes nearly a sweep: by (A), "certified" is
+said of a wrong set with a chance of at most CERTAIN. chance_wrong <= CERTAIN implies missed_at_most = 0, as 1 - b(k) is the
+chance that all of k + 1 members are drawn. Where only chance_each is small enough, the top n is called checked.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
+State = Literal["certified", "checked", "uncertified"]
+
 CONFIDENCE: Final = 0.95
 CERTAIN: Final = 0.05
+_WORDS: Final[dict[State, str]] = {
+    "certified": "certified",
+    "checked": "checked (exact values for all that it contains) but as a whole not certified",
+    "uncertified": "not certified",
+}
 
 
 @dataclass(frozen=True)
@@ -73,9 +85,19 @@ class Certificate:
         return self.total - self.scored
 
     @property
+    def state(self) -> State:
+        """`checked`: the top n holds exact values only, and a part outside, drawn at random, belongs in it with `chance` at
+        most. `certified`: so, and the set as a whole is wrong with a chance of 5 % at most; or all parts were scored."""
+        if not self.outside:
+            return "certified"
+        if self.scored < self.n or self.above or self.chance_each > self.chance:
+            return "uncertified"
+        return "certified" if self.chance_wrong <= CERTAIN else "checked"
+
+    @property
     def certified(self) -> bool:
-        """Whether the top n holds exact values only, and a part outside belongs in it with `chance` at most."""
-        return not self.outside or (self.scored >= self.n and not self.above and self.chance_each <= self.chance)
+        """Whether the top n as a set is certified."""
+        return self.state == "certified"
 
     @property
     def headline(self) -> str:
@@ -83,9 +105,12 @@ class Certificate:
         if not self.outside:
             return f"all {self.total:,} {self.what} were scored exactly"
         how = f"{self.scored:,} of {self.total:,} {self.what} were scored exactly"
-        if not self.certified:
-            return f"the top {self.n} is not certified, {how}"
-        return f"the top {self.n} is certified, {how}, and one outside belongs in it with a chance of at most {self.chance_each:.2%}"
+        each = f"one outside belongs in it with a chance of at most {self.chance_each:.2%} on average over draws"
+        if self.state == "certified":
+            return f"the top {self.n} is certified, {how}, and {each}"
+        if self.state == "checked":
+            return f"the top {self.n} is checked but as a whole not certified, {how}, and {each}"
+        return f"the top {self.n} is not certified, {how}"
 
     def __str__(self) -> str:
         if not self.outside:
@@ -95,8 +120,7 @@ class Certificate:
                 f"The budget allowed exact scores of {self.scored:,} of {self.total:,} {self.what} and no random check of "
                 f"the {self.outside:,} outside: the top {self.n} is not certified."
             )
-        head = f"The top {self.n} is {'certified' if self.certified else 'not certified'}: "
-        return head + f"{self._checked()}; {self._each()}, and {self._whole()}.{self._above()}"
+        return f"The top {self.n} is {_WORDS[self.state]}: {self._checked()}; {self._each()}, and {self._whole()}.{self._above()}"
 
     def _checked(self) -> str:
         return (
@@ -107,7 +131,7 @@ class Certificate:
     def _each(self) -> str:
         return (
             f"one drawn at random from the {self.outside:,} outside belongs in it with a chance of at most "
-            f"{self.chance_each:.2%}, and at most {self.missed_at_most:,} do ({CONFIDENCE:.0%} confidence)"
+            f"{self.chance_each:.2%} on average over draws, and at most {self.missed_at_most:,} do ({CONFIDENCE:.0%} confidence)"
         )
 
     def _whole(self) -> str:
