@@ -213,6 +213,17 @@ def test_a_sweep_leaves_no_chance_of_error() -> None:
         assert found.error is not None and not found.error.any()
 
 
+@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize("budget", [25.0, 32.0, 40.0])
+def test_a_search_that_leaves_something_has_spent_its_budget(kind: str, budget: float) -> None:
+    """Also after a draw that held members of the top n: what is left would not pay for one more call."""
+    table = MADE[kind](np.random.default_rng(3))
+    for seed in range(20):
+        search = table.search(10, budget, seed).search
+        assert search.certificate.outside and search.certificate.drawn
+        assert budget - 2 < search.spent <= budget
+
+
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_very_few_parts(size: int) -> None:
     for n, budget in itertools.product(range(1, size + 1), (1.0, 2.5, 3.5, 100.0)):

@@ -1,4 +1,4 @@
-"""The search: exact patches where they matter, until the top n is certified or the budget is spent.
+"""The search: exact patches where they matter, then a random check of the rest with all that the budget has left.
 
 It knows no model. Estimates of all parts come as tables, exact scores from a function of names that also says its cost.
 """
@@ -219,9 +219,9 @@ def _swept(board: Board, roles: dict[int, Role]) -> Found:
 def _checked(board: Board, chosen: Chosen, estimates: np.ndarray, roles: dict[int, Role]) -> Found:
     """A random draw from what is left says how much of it belongs in the top n, and how far off its estimates are."""
     rest = np.flatnonzero(board.free)
-    possible = min(len(rest), board.meter.affordable())
-    # Half of the rest or more says something of the set as a whole, so all is drawn that can be.
-    size = possible if 2 * possible >= len(rest) else min(possible, board.plan.checks)
+    # All that the budget allows: every bound falls with the size, and it must not depend on what the draw finds. A search
+    # that drew again after a surprise would choose the draw that it ends with, and its bounds would not hold.
+    size = min(len(rest), board.meter.affordable())
     drawn = board.rng.permutation(rest)[:size]
     board.patch("random check of what was left", drawn)
     roles |= dict.fromkeys(drawn.tolist(), "check")
