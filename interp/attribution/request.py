@@ -22,7 +22,7 @@ from interp.attribution.positions import align
 from interp.attribution.quadrature import quadrature as points
 from interp.attribution.registry import METHODS, Method, get_method
 from interp.attribution.spaces import EdgeSpace, NodeSpace, Space
-from interp.auto.run import usable, verified
+from interp.auto.run import may_run, usable, verified
 from interp.errors import MethodError, MetricError, unknown
 from interp.graph import Graph, KeyValue
 from interp.metrics import Metric, get_metric
@@ -123,8 +123,9 @@ def prepare(
     kv, split_positions: at level `edges`, whether K/V readers are `shared` by their group or `split` per query head, and
     whether the position embedding is a writer of its own. tau: the threshold of ACDC, in the metric's unit.
     max_memory: bytes, or text such as '2GiB', that scoring may take above the model; batches are made to fit.
-    n, chance, budget, ranking: of method `auto`: certify the top `n` (10) of this ranking (`absolute`), to which a part
-    outside belongs with `chance` (0.01) at most; spend at most '60s', or '200F' or 200 forward equivalents (100).
+    n, chance, budget, ranking: of method `auto`: look for the top `n` (10) of this ranking (`absolute`), to which a part
+    outside belongs with `chance` (0.01) at most, on average over draws; spend '60s', or '200F' or 200 forward equivalents
+    (100) after the presets, or the fixed cost of the calls (a few times 3) where that is more.
 
     Raises: MethodError, MetricError, TaskError, SiteError, UnsupportedRuleError.
     """
@@ -151,7 +152,7 @@ def prepare(
     work = Work(
         model=model,
         space=found,
-        methods=[*chosen, get_method("exact")] if search else chosen,
+        methods=may_run(chosen, level == "edges", left_out) if search else chosen,
         metric=measure,
         length=max(p.length for p in pairs),
         columns=found.n_parts * len(aligned.labels),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
@@ -32,7 +32,8 @@ class VerifiedAttribution(Attribution):
     """A checked request that asks for `auto`, perhaps beside other methods.
 
     methods: the others that were asked for and the presets, which share their runs. requested: the names asked for, in
-    order. left_out: presets that do not fit this model or metric, and why. path_steps: steps of the dearer presets.
+    order. left_out: presets that do not fit this model or metric, and why. path_steps: steps of the dearer presets, which are
+    those of the methods along paths that run anyway.
     """
 
     plan: Plan
@@ -67,7 +68,7 @@ class VerifiedAttribution(Attribution):
         found = run_search(first.parts, tables, exact, further, self.plan, what)
         tried |= further.found
         spent = total([cheap, *costs, *(cost_of(scores) for scores in further.found.values())])
-        scores = self._result(found, first, cheap, spent, engines[-1])
+        scores = self._result(found, tried, cheap, spent, engines[-1])
         ordered = {name: scores if name == AUTO else plain[name] for name in self.requested}
         return ordered | {name: s for name, s in tried.items() if name not in ordered}
 
@@ -89,27 +90,30 @@ class VerifiedAttribution(Attribution):
         """The request for one of the dearer presets."""
         return replace(self._only([get_method(name)]), steps=self.path_steps)
 
-    def _result(self, found: Found, like: Scores, cheap: Cost, spent: Cost, engine: str) -> Scores:
+    def _result(self, found: Found, tried: Mapping[str, Scores], cheap: Cost, spent: Cost, engine: str) -> Scores:
+        like = next(iter(tried.values()))
         search = replace(found.search, left_out=self.left_out, estimates_cost=cheap.equivalents)
         return Scores(
             like.parts,
             found.table,
-            replace(self._provenance(like, found, spent), engine=engine),
+            replace(self._provenance(tried, found, spent), engine=engine),
             found.exact,
             found.error,
             search,
         )
 
-    def _provenance(self, like: Scores, found: Found, spent: Cost) -> Provenance:
+    def _provenance(self, tried: Mapping[str, Scores], found: Found, spent: Cost) -> Provenance:
         estimated = not found.exact.all()
         chosen = found.search.chosen()
-        stepped = estimated and any(get_method(name).uses_steps for name in chosen.values())
+        like, *others = (tried[name].provenance for name in (next(iter(tried)), *dict.fromkeys(chosen.values())))
+        # All that take steps take as many: see `verified`.
+        stepped = next((p for p in others if estimated and p.steps is not None), None)
         return replace(
-            like.provenance,
+            like,
             method=AUTO,
             rules=f"of each kind's method: {', '.join(f'{k} {m}' for k, m in chosen.items())}" if estimated else "none",
-            steps=self.path_steps if stepped else None,
-            quadrature=self.quadrature if stepped else None,
+            steps=stepped.steps if stepped else None,
+            quadrature=stepped.quadrature if stepped else None,
             forwards=spent.forwards,
             backwards=spent.backwards,
             seconds=spent.seconds,
@@ -151,22 +155,25 @@ def verified(
 ) -> VerifiedAttribution:
     """A request with the options of `auto`, checked. Raises: MethodError."""
     size = sum(part.kind != "embed" for part in request.space.parts([None]))
-    if n is not None and not 1 <= n <= size:
-        raise MethodError(f"n={n}: expected 1 to {size}, the parts of level {request.level!r} without the embedding.")
-    if chance is not None and not 0 < chance < 1:
-        raise MethodError(f"chance={chance}: expected a number between 0 and 1, such as {CHANCE}.")
+    if n is not None and not (isinstance(n, int | np.integer) and not isinstance(n, bool) and 1 <= n <= size):
+        raise MethodError(
+            f"n={n!r}: expected a whole number from 1 to {size}, the parts of level {request.level!r} without the embedding."
+        )
+    if chance is not None and not (isinstance(chance, int | float | np.floating) and 0 < chance < 1):
+        raise MethodError(f"chance={chance!r}: expected a number between 0 and 1, such as {CHANCE}.")
     if ranking not in ("signed", "absolute"):
         raise MethodError(unknown("ranking", ranking, ("signed", "absolute")))
     plan = Plan(
-        n=min(TOP, size) if n is None else n,
-        chance=CHANCE if chance is None else chance,
+        n=min(TOP, size) if n is None else int(n),
+        chance=CHANCE if chance is None else float(chance),
         budget=parse_budget(budget),
         seed=request.seed,
         sign=request.metric.importance_sign(request.direction),
         signed=ranking == "signed",
     )
     own: dict[str, Any] = {f.name: getattr(request, f.name) for f in fields(Attribution)}
-    own |= {"requested": tuple(requested), "left_out": left_out, "path_steps": STEPS if steps is None else steps}
+    fewer = steps is None and not any(method.uses_steps for method in request.methods)
+    own |= {"requested": tuple(requested), "left_out": left_out, "path_steps": STEPS if fewer else request.steps}
     return VerifiedAttribution(**own, plan=plan)
 
 
@@ -198,6 +205,13 @@ def usable(
     if not fit:
         raise MethodError(f"method auto: none of {', '.join(names)} fits this model and metric; use method 'exact'.")
     return fit, tuple(left_out)
+
+
+def may_run(first: Sequence[Method], edges: bool, left_out: tuple[tuple[str, str], ...]) -> list[Method]:
+    """All that a search may run, each once: `first`, then methods along paths and exact patching."""
+    names = [method.name for method in first] + [*ALONG_PATHS[edges], "exact"]
+    refused = {name for name, _ in left_out}
+    return [get_method(name) for name in dict.fromkeys(names) if name not in refused]
 
 
 def _unsupported(model: Any, method: Method) -> str:
