@@ -73,8 +73,8 @@ class Scores:
     was scored: a node, or an edge at level `edges`.
 
     `exact`: which scores are exact [part], not estimates; all of method `exact`, None for an approximation. `error`: 0 where
-    exact, else what a part drawn at random from the estimated ones is off by at most, with the chance that `search` states
-    [part]; None where nothing is stated. `search`: what method `auto` tried.
+    exact, else a distance: a part drawn at random from the estimated ones is off by more with a chance of at most
+    `search.radius_chance` [part]; None where nothing is stated. `search`: what method `auto` tried.
 
     Raises: ScoreError where a score is not finite or the shapes do not fit.
     """

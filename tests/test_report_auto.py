@@ -117,7 +117,9 @@ def test_the_ranking_marks_exact_and_estimated_scores(some: Record, page: str) -
     assert {row[at] == "exact" for row in rows} == {True, False}
     for row in rows:
         i = names.index(row[1])
-        assert row[at] == ("exact" if auto.exact[i] else f"estimated, ± {number(float(auto.error[i]))}")
+        assert row[at] == (
+            "exact" if auto.exact[i] else f"estimated, ± {number(float(auto.error[i]))} for a node drawn at random"
+        )
     assert "score is" not in Tags(render(a_record())).rows["ranking-table"][0]
 
 
@@ -135,6 +137,20 @@ def test_the_search_does_not_judge_itself(some: Record) -> None:
     shown = payload(some)
     assert [s["method"] for s in shown["scatters"]] == ["atp", "relp"]
     assert {m["method"] for m in shown["maps"]} == {"auto"}
+
+
+def test_what_was_spent_is_in_the_unit_of_the_budget(some: Record, page: str) -> None:
+    auto, seconds = some.scores[0], sum(r.seconds for r in trail(some).rounds)
+    timed = Scores(
+        auto.parts,
+        auto.per_example,
+        auto.provenance,
+        auto.exact,
+        auto.error,
+        replace(trail(some), budget=str(Budget(9, "seconds"))),
+    )
+    assert f"{number(seconds, 2)} s (" in render(replace(some, scores=(timed, *some.scores[1:])))
+    assert f"{number(seconds, 2)} s (" not in page
 
 
 def test_a_sweep_is_said_to_be_one() -> None:

@@ -51,12 +51,16 @@ Tau = Annotated[
 Budget = Annotated[
     str | None,
     typer.Option(
-        help="method auto: seconds (60s) or forward equivalents (200F or 200) for exact patches [default: 100F]"
+        help="method auto: seconds (60s) or forward equivalents (200F or 200) to spend after the presets; less than "
+        "the fixed cost of its calls spends that [default: 100F]"
     ),
 ]
 Chance = Annotated[
     float | None,
-    typer.Option(help="method auto: the chance allowed that a part outside belongs in the top n [default: 0.01]"),
+    typer.Option(
+        help="method auto: the chance allowed, on average over draws, that a part outside belongs in the top n "
+        "[default: 0.01]"
+    ),
 ]
 Ranking = Annotated[str, typer.Option(help="absolute (by size) or signed (by importance)")]
 

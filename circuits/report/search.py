@@ -61,17 +61,20 @@ def _fit(fit: Fit) -> dict[str, Any]:
 
 
 def _facts(found: Search) -> list[dict[str, str]]:
+    spent = f"{number(found.spent, 1)} forward equivalents"
+    if found.budget.endswith(" s"):
+        spent = f"{number(sum(r.seconds for r in found.rounds), 2)} s ({spent})"
     facts = {
         "estimates tried": ", ".join(found.tried),
-        "cost of the cheap estimates": f"{number(found.estimates_cost, 1)} forward equivalents",
+        "cost of the cheap estimates, outside the budget": f"{number(found.estimates_cost, 1)} forward equivalents",
         "budget": found.budget,
-        "spent of the budget": f"{number(found.spent, 1)} forward equivalents",
+        "spent of the budget": spent,
         "top by": "importance" if found.ranking == "signed" else "size",
     }
     if found.radius is not None and found.radius_chance is not None and found.certificate.outside:
         facts["error of an estimate"] = (
-            f"at most {number(found.radius)}, but with a chance of {number(100 * found.radius_chance, 1)} %, "
-            "for one drawn at random"
+            f"one drawn at random is off by more than {number(found.radius)} with a chance of at most "
+            f"{number(100 * found.radius_chance, 1)} %"
         )
     return [{"name": name, "value": value} for name, value in facts.items()]
 
@@ -103,4 +106,9 @@ def how_known(scores: Scores, place: int) -> str | None:
         return None
     if scores.exact[place]:
         return "exact"
-    return "estimated" if scores.error is None else f"estimated, ± {number(float(scores.error[place]))}"
+    part = "edge" if scores.provenance.level == "edges" else "node"
+    return (
+        "estimated"
+        if scores.error is None
+        else f"estimated, ± {number(float(scores.error[place]))} for a {part} drawn at random"
+    )
