@@ -79,6 +79,8 @@ def _takes_rules(m: Any) -> bool:
 def _kind(m: Any) -> str:
     if m.exact:
         return "the oracle"
+    if m.search:
+        return "verified: estimates, checked by exact patches"
     if m.joint:
         return "a search by intervention"
     if m.unit:
