@@ -39,6 +39,7 @@ def provenance(**changes: Any) -> Provenance:
         "pairs": ("p1", "p2"),
         "kv": "split",
         "split_positions": False,
+        "unsigned": False,
         "model": "tiny",
         "task": "t",
     }

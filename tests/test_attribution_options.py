@@ -124,6 +124,7 @@ def test_distances_to_the_base_run(metric: str) -> None:
 
 def test_normalised_metric() -> None:
     model, task = hooked("gpt2"), toy_task(4)
+    model.hf.double()
     for direction, sign in (("denoise", 1), ("noise", -1)):
         options: dict[str, Any] = {"methods": ["exact", "relp"], "level": "heads", "direction": direction}
         raw = attribute_all(model, task, **options)

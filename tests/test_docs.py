@@ -137,7 +137,7 @@ def check_names(values: dict[str, object]) -> None:
 
     named = str(values.get("methods") or values.get("method") or "relp")
     assert {m.strip() for m in named.split(",")} <= METHODS.keys()
-    assert values.get("level", "heads") in {*LEVELS, *CIRCUIT_LEVELS}
+    assert (values.get("level") or "heads") in {*LEVELS, *CIRCUIT_LEVELS}
     assert values.get("metric", "logit_diff") in METRICS
     task = str(values.get("task", "ioi"))
     assert task in builtin.names() or Path(task).suffix in (".json", ".jsonl", ".csv")

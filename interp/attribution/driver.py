@@ -19,12 +19,13 @@ from interp.attribution.batches import Batch, by_length
 from interp.attribution.memory import Memory
 from interp.attribution.positions import Positions
 from interp.attribution.registry import Method, Options
-from interp.attribution.spaces import EdgeSpace, Space
+from interp.attribution.spaces import EdgeSpace, NodeSpace, Space
 from interp.errors import MetricError
 from interp.graph import Part
 from interp.metrics import Direction, Metric
 from interp.progress import progress
 from interp.replay.machine import Restart, find_restart
+from interp.replay.nodes import REPLAYED
 from interp.rules import GRADIENT
 from interp.scores import Provenance, Scores
 from interp.tasks.task import TokenPair, digest
@@ -60,6 +61,8 @@ class Attribution:
         """How exact patching restarts the model in the middle; looked for where a method is exact."""
         if not any(m.exact for m in self.methods):
             return Restart(None, "no exact method")
+        if isinstance(self.space, NodeSpace) and (odd := {g.kind for g in self.space.groups} - REPLAYED):
+            return Restart(None, f"nodes of kind {min(odd)!r} are not known to replays.")
         with settled(self.model.device):
             return find_restart(self.model)
 

@@ -52,6 +52,8 @@ def node_patches(
 
 
 _WHOLE: Final = {"attn_out": Inside.attention, "resid_mid": Inside.stream_between, "mlp": Inside.mlp}
+#: The kinds of node that can be replayed; others are patched by whole forwards.
+REPLAYED: Final = frozenset((*_STREAM, "q", "k", "v", "head", "neuron", *_WHOLE))
 
 
 def _stream(
