@@ -19,7 +19,9 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 BUILT_IN = "ioi,greater-than,gender,sva,induction,capital"
 PRESETS = {"edges": ("eap", "relp", "relp-ah", "eap-ig", "relp-ig")}
 NODE_PRESETS = ("atp", "relp", "relp-ah", "atp-ig", "relp-ig")
-COLUMNS = "task | level | parts | auto r | best preset r | sweep | auto cost | exact | top 10 missed | chance each, wrong"
+COLUMNS = (
+    "task | level | parts | auto r | best preset r | sweep | auto cost | exact | top 10 missed | chance each, wrong"
+)
 
 
 def options() -> argparse.Namespace:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, Literal
 
 import torch
@@ -40,6 +41,11 @@ class Targets:
     wrong: Tensor
     source: Tensor | None = None
     base: Tensor | None = None
+
+    @cached_property
+    def answered(self) -> Tensor:
+        """The columns that are an answer of any example [column]: a sum over these few is much cheaper than over all."""
+        return self.answers.any(0).nonzero().squeeze(1)
 
 
 @dataclass(frozen=True)
@@ -105,8 +111,9 @@ def _logit_diff(logits: Tensor, t: Targets) -> Tensor:
 
 
 def _log_prob(logits: Tensor, t: Targets) -> Tensor:
-    log_probs = torch.log_softmax(logits, dim=-1)
-    return torch.logsumexp(log_probs.masked_fill(t.answers == 0, -torch.inf), dim=-1)
+    own = t.answered
+    log_probs = torch.log_softmax(logits, dim=-1)[:, own]
+    return torch.logsumexp(log_probs.masked_fill(t.answers[:, own] == 0, -torch.inf), dim=-1)
 
 
 def _reference(logits: Tensor | None, which: str) -> Tensor:

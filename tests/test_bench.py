@@ -179,7 +179,9 @@ def test_a_sweep_counts_its_patches_and_divides_by_them(monkeypatch: pytest.Monk
     each, heads, both = 3 * 2 * 6, 2 * 4, 2 * 4 * 6  # kinds x layers x positions; layers x heads; x positions
     assert [one.patches for one in found if isinstance(one, Measurement)] == [each, each, heads, heads, both, both]
     for one in found:
-        assert isinstance(one, Measurement) and one.ratio == pytest.approx(96.0 * exact.FORWARDS / 2.0 / (one.patches or 0))
+        assert isinstance(one, Measurement) and one.ratio == pytest.approx(
+            96.0 * exact.FORWARDS / 2.0 / (one.patches or 0)
+        )
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neo", "mixtral", "gemma2", "phi"])
