@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -102,5 +103,18 @@ def peak_memory(model: HookedModel) -> float:
     """The highest memory use of this process so far, in MiB: of the GPU where the model is on one, else resident."""
     if model.device.type == "cuda":
         return torch.cuda.max_memory_allocated(model.device) / 2**20
+    return resident_peak() / 2**20
+
+
+def resident_peak() -> int:
+    """The highest resident memory of this process so far, in bytes.
+
+    Linux's `ru_maxrss` of a child begins with the size of its parent at the fork; the high-water mark of the process's own
+    memory does not.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) << 10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak if sys.platform == "darwin" else peak << 10
