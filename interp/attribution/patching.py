@@ -157,8 +157,7 @@ def edge_patching(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
     Units: those of the metric. Cost: 2 forwards, and for each edge the layers behind its reader; several edges go through as
     one batch.
     """
-    machine = None if options.machine is None or options.machine.whole else options.machine
-    replay = _recorded(batch, machine)
+    replay = _recorded(batch, options.machine)
     graph, base = batch.map.graph, batch.base_metric()
     ends = torch.from_numpy(graph.visible).nonzero().tolist()
     wanted = {(r, w): i for i, (r, w) in enumerate(ends) if options.only is None or graph.edges[i].name in options.only}

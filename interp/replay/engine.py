@@ -12,6 +12,7 @@ them, only at the positions whose logits are read.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -148,11 +149,8 @@ class Replay:
             found.extend((q[0], k[0], v[0]))
             raise _Seen
 
-        try:
-            with attention.diverted(around):
-                own.attn(*args, **kwargs)
-        except _Seen:
-            pass
+        with suppress(_Seen), attention.diverted(around):
+            own.attn(*args, **kwargs)
         q, k, v = found
         return q, k, v
 
@@ -233,9 +231,8 @@ def _projected_by(own: LayerModules, args: Any, kwargs: Any, x: Tensor) -> Tenso
     args, kwargs = with_activation(args, kwargs, own.normed(x))
     handle = own.o.register_forward_hook(keep)
     try:
-        own.attn(*args, **kwargs)
-    except _Seen:
-        pass
+        with suppress(_Seen):
+            own.attn(*args, **kwargs)
     finally:
         handle.remove()
     return found[0].reshape(x.shape)
