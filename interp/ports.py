@@ -74,6 +74,7 @@ _BLOCK_PORTS: dict[str, Callable[[BlockLayout], Port | str]] = {
     "attn_out": lambda b: Port("output", b.attn_writer, scale=b.scale),
     "mlp_out": lambda b: Port("output", b.mlp_writer, scale=b.scale, shield=b.mlp_reused),
     "z": lambda b: Port("input", b.paths.o, heads=True),
+    "mlp_normed": lambda b: Port("input", b.mlp_entry),
     "mlp_pre": lambda b: Port("input", b.act) if b.act else _EXPERTS,
     "mlp_post": lambda b: Port("input", b.paths.mlp_down) if b.act and b.paths.mlp_down else _EXPERTS,
 }

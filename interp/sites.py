@@ -12,10 +12,14 @@ bare name means all layers). TransformerLens hook names are aliases: `blocks.3.a
 | q, k, v | batch pos head d_head (K/V heads for k, v) | as they enter the attention function: after rotary and q/k norm |
 | pattern | batch head q_pos k_pos | attention probabilities |
 | z | batch pos head d_head | input of the output projection, per query head |
+| mlp_normed | batch pos d_model | what the norm before the MLP makes: the input of the MLP |
 | mlp_pre | batch pos d_mlp | input of the activation function |
 | mlp_post | batch pos d_mlp | neurons: input of the MLP's output projection |
 | resid_final | batch pos d_model | what enters the final norm |
 | logits | batch pos d_vocab | what the model returns |
+
+Where a dictionary is spliced in, its site has two parts, which are sites too: `resid_post.3.features` [batch pos feature] and
+`resid_post.3.error` [batch pos d_model], heads concatenated at z (see `interp.dictionaries.splice`).
 """
 
 from __future__ import annotations
@@ -28,10 +32,12 @@ from interp.errors import SiteError, unknown
 
 LAYERED: Final = (
     "resid_pre", "attn_in", "q", "k", "v", "pattern", "z", "attn_out",
-    "resid_mid", "mlp_in", "mlp_pre", "mlp_post", "mlp_out", "resid_post",
+    "resid_mid", "mlp_in", "mlp_normed", "mlp_pre", "mlp_post", "mlp_out", "resid_post",
 )  # fmt: skip
 GLOBAL: Final = ("embed", "resid_final", "logits")
 ATTENTION_KINDS: Final = frozenset({"q", "k", "v", "pattern"})
+#: What a dictionary makes of a site.
+PARTS: Final = ("features", "error")
 
 _TRANSFORMER_LENS: Final = {
     "hook_resid_pre": "resid_pre",
@@ -40,6 +46,7 @@ _TRANSFORMER_LENS: Final = {
     "hook_attn_in": "attn_in",
     "hook_attn_out": "attn_out",
     "hook_mlp_in": "mlp_in",
+    "mlp.hook_in": "mlp_normed",
     "hook_mlp_out": "mlp_out",
     "attn.hook_rot_q": "q",
     "attn.hook_rot_k": "k",
@@ -53,14 +60,19 @@ _TRANSFORMER_LENS: Final = {
 }
 _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
 _NAME = re.compile(r"([a-z_]+)(?:\.(\d+))?")
+_PART = re.compile(r"(.+)\.(features|error)")
 
 
 @dataclass(frozen=True, order=True)
 class Site:
-    """One place in a forward pass: a kind, and a layer for the kinds that have one."""
+    """One place in a forward pass: a kind, and a layer for the kinds that have one.
+
+    `part`: `features` or `error` of the dictionary there; empty for the place itself.
+    """
 
     kind: str
     layer: int | None = None
+    part: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in LAYERED and self.kind not in GLOBAL:
@@ -68,9 +80,16 @@ class Site:
         if (self.kind in LAYERED) != (self.layer is not None):
             what = "needs a layer" if self.kind in LAYERED else "has no layer"
             raise SiteError(f"site {self.kind!r} {what}; given layer {self.layer!r}.")
+        if self.part not in ("", *PARTS):
+            raise SiteError(unknown("part of a site", self.part, PARTS))
 
     def __str__(self) -> str:
-        return self.kind if self.layer is None else f"{self.kind}.{self.layer}"
+        return ".".join(str(x) for x in (self.kind, self.layer, self.part or None) if x is not None)
+
+    @property
+    def place(self) -> Site:
+        """The site itself, of a part of it."""
+        return Site(self.kind, self.layer)
 
 
 SiteLike = str | Site
@@ -85,6 +104,8 @@ def parse(site: SiteLike, n_layers: int, *, rotary: bool = False) -> list[Site]:
     """
     if isinstance(site, Site):
         found = [site]
+    elif part := _PART.fullmatch(site):
+        found = [Site(at.kind, at.layer, part[2]) for at in parse(part[1], n_layers, rotary=rotary)]
     elif match := _BLOCK.fullmatch(site):
         found = [Site(_alias(match[2], site, rotary), int(match[1]))]
     elif site in ("hook_embed", "hook_pos_embed"):
@@ -108,6 +129,7 @@ def kind_of(site: SiteLike) -> str:
     """The kind that a name speaks of, whatever the layer; the name itself where it is unknown."""
     if isinstance(site, Site):
         return site.kind
+    site = site if (part := _PART.fullmatch(site)) is None else part[1]
     if match := _BLOCK.fullmatch(site):
         return _TRANSFORMER_LENS.get(match[2], site)
     return site.split(".")[0]
@@ -123,3 +145,11 @@ def _alias(hook: str, given: str, rotary: bool) -> str:
             f"write {given.replace('hook_', 'hook_rot_')!r} if that is what you mean."
         )
     return _TRANSFORMER_LENS[hook]
+
+
+def hook_name(site: Site) -> str:
+    """The TransformerLens name of a site within a block. Raises: SiteError for one that has none."""
+    names = [hook for hook, kind in _TRANSFORMER_LENS.items() if kind == site.kind]
+    if site.layer is None or site.part or not names:
+        raise SiteError(f"site '{site}' has no TransformerLens name.")
+    return f"blocks.{site.layer}.{names[0]}"
