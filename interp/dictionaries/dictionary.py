@@ -115,7 +115,7 @@ class Dictionary:
     def to(self, **to: Any) -> Dictionary:
         """The same on another device or in another dtype: keywords as `Tensor.to` takes them."""
         found = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved = {k: v.to(**to) for k, v in found.items() if isinstance(v, Tensor)}
+        moved: dict[str, Any] = {k: v.to(**to) for k, v in found.items() if isinstance(v, Tensor)}
         return replace(self, **moved, activation=self.activation.map(**to))
 
     # ------------------------------------------------------------ what it does
@@ -131,14 +131,15 @@ class Dictionary:
         if self.normalize != "none":
             seen = x.detach() if rules.norm == "frozen" else x
             x = (x - self._centre(x)) / (self._spread(seen) + (EPS if self.normalize == "layer_norm" else 0))
-        return (x if self.b_in is None else x - self.b_in) @ self.W_enc + self.b_enc
+        u: Tensor = (x if self.b_in is None else x - self.b_in) @ self.W_enc + self.b_enc
+        return u
 
     def decode(self, features: Tensor, x: Tensor | None = None) -> Tensor:
         """x-hat [... d_out] of features [... feature]. x: what was encoded, needed where the dictionary normalises or skips.
 
         Raises: DictionaryError where it is needed and not given.
         """
-        found = features @ self.W_dec + self.b_dec
+        found: Tensor = features @ self.W_dec + self.b_dec
         if self.normalize == "none" and self.W_skip is None:
             return found
         if x is None:
@@ -154,7 +155,8 @@ class Dictionary:
 
     def write(self, change: Tensor, x: Tensor) -> Tensor:
         """What a change of features [... feature] adds to x-hat [... d_out]; x [... d_in]: what was encoded."""
-        return (change @ self.W_dec) * self.scale(x)
+        added: Tensor = (change @ self.W_dec) * self.scale(x)
+        return added
 
     def scale(self, x: Tensor) -> Tensor | float:
         """By what a token's decoded features are multiplied: 1, or [... 1]; held fixed in the backward pass."""
@@ -167,4 +169,5 @@ class Dictionary:
         """The standard deviation of each token, or its norm over sqrt(d_in) [... 1]."""
         if self.normalize == "layer_norm":
             return (x - x.mean(-1, keepdim=True)).std(-1, keepdim=True)
-        return x.norm(dim=-1, keepdim=True) / self.d_in**0.5
+        norm: Tensor = x.norm(dim=-1, keepdim=True)
+        return norm / float(self.d_in) ** 0.5
