@@ -169,5 +169,5 @@ class Dictionary:
         """The standard deviation of each token, or its norm over sqrt(d_in) [... 1]."""
         if self.normalize == "layer_norm":
             return (x - x.mean(-1, keepdim=True)).std(-1, keepdim=True)
-        norm: Tensor = x.norm(dim=-1, keepdim=True)
-        return norm / float(self.d_in) ** 0.5
+        found: Tensor = x.norm(dim=-1, keepdim=True) / float(self.d_in) ** 0.5
+        return found
