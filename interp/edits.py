@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from interp.errors import EditError
-from interp.sites import Site, SiteLike, kind_of
+from interp.sites import Site, SiteLike, kind_of, part_of
 
 Index = int | slice | Tensor | list[int]
+Value = Tensor | float
 HEAD_KINDS = ("q", "k", "v", "z", "pattern")
 _all = slice(None)
 
@@ -27,10 +28,22 @@ class Edit:
     apply: Callable[[Tensor], Tensor]
 
 
-def patch(site: SiteLike, value: Tensor, *, heads: Index | None = None, positions: Index | None = None) -> Edit:
-    """Put `value` in: the site's shape, or one that broadcasts to the part chosen by `positions` and `heads`."""
+def patch(
+    site: SiteLike,
+    value: Value,
+    *,
+    heads: Index | None = None,
+    positions: Index | None = None,
+    features: Index | None = None,
+) -> Edit:
+    """Put `value` in: a number, the site's shape, or one that broadcasts to the part chosen by the indices.
+
+    `patch("resid_post.3.features", 5.0, features=117)` clamps a feature of a dictionary.
+    """
 
     def put(part: Tensor) -> Tensor:
+        if not isinstance(value, Tensor):
+            return torch.full_like(part, value)
         try:
             return value.to(part).expand_as(part)
         except RuntimeError:
@@ -38,27 +51,49 @@ def patch(site: SiteLike, value: Tensor, *, heads: Index | None = None, position
                 f"patch at {site}: value of shape {tuple(value.shape)}; expected {tuple(part.shape)} or what broadcasts to it."
             ) from None
 
-    return Edit(site, _on_part(site, heads, positions, put))
+    return Edit(site, _on_part(site, heads, positions, put, features))
 
 
 def add(
-    site: SiteLike, vector: Tensor, *, scale: float = 1.0, heads: Index | None = None, positions: Index | None = None
+    site: SiteLike,
+    vector: Value,
+    *,
+    scale: float = 1.0,
+    heads: Index | None = None,
+    positions: Index | None = None,
+    features: Index | None = None,
 ) -> Edit:
-    """Steer: add `scale * vector` (broadcast over batch and positions)."""
-    return Edit(site, _on_part(site, heads, positions, lambda part: part + scale * vector.to(part)))
+    """Steer: add `scale * vector` (a number, or broadcast over batch and positions)."""
+
+    def added(part: Tensor) -> Tensor:
+        return part + scale * (vector.to(part) if isinstance(vector, Tensor) else vector)
+
+    return Edit(site, _on_part(site, heads, positions, added, features))
 
 
-def zero(site: SiteLike, *, heads: Index | None = None, positions: Index | None = None) -> Edit:
-    """Set to zero."""
-    return Edit(site, _on_part(site, heads, positions, torch.zeros_like))
+def zero(
+    site: SiteLike, *, heads: Index | None = None, positions: Index | None = None, features: Index | None = None
+) -> Edit:
+    """Set to zero: ablate."""
+    return Edit(site, _on_part(site, heads, positions, torch.zeros_like, features))
 
 
 def _on_part(
-    site: SiteLike, heads: Index | None, positions: Index | None, f: Callable[[Tensor], Tensor]
+    site: SiteLike,
+    heads: Index | None,
+    positions: Index | None,
+    f: Callable[[Tensor], Tensor],
+    features: Index | None = None,
 ) -> Callable[[Tensor], Tensor]:
-    """Apply `f` to some positions (query positions of a pattern) and heads of a tensor and leave the rest as it is."""
+    """Apply `f` to some positions (query positions of a pattern) and heads, or features, of a tensor and leave the rest as it is."""
     kind = kind_of(site)
-    if heads is not None and kind not in HEAD_KINDS:
+    if features is not None:
+        if part_of(site) != "features":
+            raise EditError(
+                f"features={features!r} at {site}: only the features of a dictionary have them, '{site}.features'."
+            )
+        return _on_part(site, None, positions, _on_features(features, f, site))
+    if heads is not None and (kind not in HEAD_KINDS or part_of(site)):
         raise EditError(f"heads={heads!r} at {site}: only {', '.join(HEAD_KINDS)} have heads.")
     if heads is not None and positions is not None and not (isinstance(positions, slice) or isinstance(heads, slice)):
         raise EditError("give heads or positions as a slice when both are given, or make one edit for each.")
@@ -70,6 +105,22 @@ def _on_part(
         part = (_all, *(reversed(at) if kind == "pattern" else at if heads is not None else at[:1]))
         new = x.clone()
         new[part] = f(x[part])
+        return new
+
+    return apply
+
+
+def _on_features(features: Index, f: Callable[[Tensor], Tensor], site: SiteLike) -> Callable[[Tensor], Tensor]:
+    """Apply `f` to some features [... feature]. Raises: EditError for one that does not exist."""
+
+    def apply(x: Tensor) -> Tensor:
+        new = x.clone()
+        try:
+            new[..., features] = f(x[..., features])
+        except IndexError:
+            raise EditError(
+                f"features={features!r} at {site}: this dictionary has features 0 to {x.shape[-1] - 1}."
+            ) from None
         return new
 
     return apply

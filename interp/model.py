@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from interp.coverage import Coverage, coverage, recognise
+from interp.dictionaries.dictionary import Dictionary
+from interp.dictionaries.splice import check_dictionaries, widths
 from interp.edits import Edit
 from interp.errors import EditError, InterpError, LoadError, SiteError, TaskError
 from interp.ports import available, port
@@ -131,6 +133,7 @@ class HookedModel:
         logits_to_keep: int = 0,
         split_kv: bool = False,
         vocabulary: Tensor | None = None,
+        dictionaries: Mapping[SiteLike, Dictionary] | None = None,
     ) -> Run:
         """One forward pass. A pure function: the model is the same after it as before.
 
@@ -143,8 +146,12 @@ class HookedModel:
         v have one entry per query head.
         vocabulary: token ids [token]; compute their logits only, [batch pos token]. They equal those of a run without it up
         to rounding, not bit for bit.
+        dictionaries: by the site that each makes up. Their features and errors are then sites to read and edit
+        (`resid_post.3.features`, `resid_post.3.error`); without edits of them the run is the same bit for bit. See
+        `interp.dictionaries.splice`.
 
-        Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`), InterpError for ids out of range.
+        Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`), DictionaryError, InterpError for
+        ids out of range.
         """
         _check_mode(self.hf)
         if isinstance(reads, (str, Site)):
@@ -154,14 +161,16 @@ class HookedModel:
         if rules != GRADIENT and not allow_unsupported:
             self._check_rules(rules)
         given = as_tokens(tokens, self.tokenizer).to(self.device)
-        plan = plan_run([self.resolve(r) for r in reads], [(self.resolve(e.site), e) for e in edits], rules, split_kv)
+        spliced = check_dictionaries(dictionaries or {}, self.layout, widths(self.layout))
+        resolved = [(self.resolve(e.site), e) for e in edits]
+        plan = plan_run([self.resolve(r) for r in reads], resolved, rules, split_kv, spliced)
         columns = None if vocabulary is None else Columns.of(self, vocabulary)
         inputs = self._call_inputs(given, logits_to_keep)
         logits, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns)
         return Run(logits, found, given, self.layout.n_layers, self.layout.rotary)
 
     def generate(self, prompt: str, *, edits: Sequence[Edit] = (), max_new_tokens: int = 20, **options: Any) -> str:
-        """Continue `prompt` with the edits in force at every step; see `interp.steering.generate`."""
+        """Continue `prompt` with the edits in force at every step; options as in `interp.steering.generate`."""
         from interp.steering import generate
 
         return generate(self, prompt, edits=edits, max_new_tokens=max_new_tokens, **options)

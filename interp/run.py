@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from interp import attention
 from interp.coverage import Operations
+from interp.dictionaries.splice import Dictionaries, Splice, make_splices
 from interp.edits import Edit, applied
 from interp.errors import SiteError
 from interp.layout import Layout
@@ -32,17 +34,35 @@ _ORDER = {kind: i for i, kind in enumerate((*GLOBAL[:1], *LAYERED, *GLOBAL[1:]))
 class Plan:
     """What one run does: which sites it reads, how it edits which, and under which rules.
 
-    `split_kv`: every query head gets a copy of its own of the keys and values that its group shares.
+    `split_kv`: every query head gets a copy of its own of the keys and values that its group shares. `dictionaries`: by the
+    site that they make up.
     """
 
     reads: frozenset[Site]
     edits: Mapping[Site, tuple[Edit, ...]]
     rules: Rules
     split_kv: bool = False
+    dictionaries: Dictionaries = field(default_factory=dict)
+
+    @cached_property
+    def splices(self) -> Mapping[Site, Splice]:
+        """The dictionaries that the run looks into, by the site that they make up."""
+        return make_splices(self.dictionaries, self.reads, tuple(self.edits), self.rules)
+
+    @cached_property
+    def entered(self) -> frozenset[Site]:
+        """The places that these dictionaries read."""
+        return frozenset(splice.dictionary.site for splice in self.splices.values())
+
+    def changes(self, site: Site) -> bool:
+        """Whether the run may go on with another tensor at this place."""
+        spliced = self.splices.get(site)
+        return site in self.edits or (spliced is not None and bool(spliced.edits))
 
     def sites(self) -> list[Site]:
-        """Every site that the run touches, in the order of the forward pass."""
-        return sorted({*self.reads, *self.edits}, key=lambda s: (s.layer or 0, _ORDER[s.kind]))
+        """Every place that the run touches, in the order of the forward pass."""
+        touched = {*(s.place for s in (*self.reads, *self.edits)), *self.entered}
+        return sorted(touched, key=lambda s: (s.layer or 0, _ORDER[s.kind]))
 
     def needs_attention_function(self) -> bool:
         """Whether q, k, v or pattern are touched, or a rule acts on attention."""
@@ -60,6 +80,7 @@ class _Run:
     plan: Plan
     batch: int
     found: dict[Site, Tensor] = field(default_factory=dict)
+    entering: dict[Site, Tensor] = field(default_factory=dict)
     layer_of: dict[int, int] = field(default_factory=dict)
 
     def logits(self, inputs: Mapping[str, Any], columns: Columns | None) -> Tensor:
@@ -81,6 +102,10 @@ class _Run:
             x = applied(edit, site, x)
         if site == _EMBED and torch.is_grad_enabled() and not x.requires_grad:
             x = x.detach().requires_grad_()
+        if site in self.plan.entered:
+            self.entering[site] = x
+        if (splice := self.plan.splices.get(site)) is not None:
+            x = splice(x, self.entering[splice.dictionary.site], self.visit)
         if site in self.plan.reads:
             self.found[site] = x
         return x
@@ -89,11 +114,9 @@ class _Run:
         """The tensor that the model goes on with, for the tensor `x` that it has at this port."""
         value = to_site(x, at, self.batch, self.layout.n_heads)
         seen = self.visit(site, value)
-        if site in self.plan.edits or site == _EMBED:
+        if self.plan.changes(site) or at.scale == 1.0:
             return from_site(seen, at, x)
-        if at.scale == 1.0:
-            return from_site(value, at, x)
-        return surrogate(value, x, lambda grad: grad.reshape(value.shape) / at.scale) if value.requires_grad else x
+        return surrogate(seen, x, lambda grad: grad.reshape(seen.shape) / at.scale) if seen.requires_grad else x
 
     def read_input(self, site: Site, at: Port) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -108,14 +131,14 @@ class _Run:
         """Edit the residual stream itself, which the skip connection also reads: written in place."""
 
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            x = value = activation_in(args, kwargs)
-            if site in self.plan.edits or x.ndim != 3:  # a block that flattens: its tensor must depend on what is read
+            x = activation_in(args, kwargs)
+            value = x
+            # A block that flattens: its tensor must depend on what is read.
+            if x.ndim != 3 or site in self.plan.splices or site in self.plan.edits:
                 value = to_site(x.clone(), at, self.batch, self.layout.n_heads)
-                for edit in self.plan.edits.get(site, ()):
-                    value = applied(edit, site, value)
-                x.copy_(from_site(value, at, x))
-            if site in self.plan.reads:
-                self.found[site] = value
+            seen = self.visit(site, value)
+            if value is not x:
+                x.copy_(from_site(seen, at, x))
 
         return hook
 
@@ -142,13 +165,13 @@ class _Run:
         z, pattern = attention.ruled(native, rule.qk, rule.v, rule.temperature)(q, k, v)
         site = Site("pattern", layer)
         seen = self.visit(site, pattern)
-        if site in self.plan.edits:
+        if self.plan.changes(site):
             values = scale_gradient(v, rule.v).repeat_interleave(q.shape[1] // v.shape[1], dim=1)
             z = torch.matmul(seen.to(v.dtype), values).transpose(1, 2).contiguous()
         return z, seen
 
     def _touches(self, kind: str, layer: int) -> bool:
-        return Site(kind, layer) in self.plan.reads or Site(kind, layer) in self.plan.edits
+        return Site(kind, layer) in self.plan.sites()
 
     # ------------------------------------------------------------ attaching
 
@@ -249,14 +272,25 @@ def execute(
 
 
 def plan_run(
-    reads: Sequence[Sequence[Site]], edits: Sequence[tuple[Sequence[Site], Edit]], rules: Rules, split_kv: bool
+    reads: Sequence[Sequence[Site]],
+    edits: Sequence[tuple[Sequence[Site], Edit]],
+    rules: Rules,
+    split_kv: bool,
+    dictionaries: Dictionaries,
 ) -> Plan:
-    """A plan from resolved reads and edits; several edits of one site act in the order given."""
+    """A plan from resolved reads and edits; several edits of one site act in the order given.
+
+    Raises: SiteError for features or an error where no dictionary is.
+    """
     by_site: dict[Site, tuple[Edit, ...]] = {}
     for sites, edit in edits:
         for site in sites:
             by_site[site] = (*by_site.get(site, ()), edit)
-    return Plan(frozenset(_flat(reads)), by_site, rules, split_kv)
+    found = Plan(frozenset(_flat(reads)), by_site, rules, split_kv, dictionaries)
+    if bare := [s for s in (*found.reads, *by_site) if s.part and s.place not in dictionaries]:
+        given = ", ".join(map(str, dictionaries)) or "none"
+        raise SiteError(f"site '{bare[0]}': no dictionary makes up '{bare[0].place}' in this run; given: {given}.")
+    return found
 
 
 def _flat(groups: Sequence[Sequence[Site]]) -> Iterator[Site]:

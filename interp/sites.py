@@ -135,6 +135,13 @@ def kind_of(site: SiteLike) -> str:
     return site.split(".")[0]
 
 
+def part_of(site: SiteLike) -> str:
+    """`features` or `error` where a name speaks of a part of a site; else empty."""
+    if isinstance(site, Site):
+        return site.part
+    return found[2] if (found := _PART.fullmatch(site)) else ""
+
+
 def _alias(hook: str, given: str, rotary: bool) -> str:
     """Our kind for a TransformerLens hook name within a block."""
     if hook not in _TRANSFORMER_LENS:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from interp.dictionaries.dictionary import Dictionary
 from interp.edits import Edit
 from interp.errors import InterpError, TaskError
+from interp.sites import SiteLike
 from interp.tokens import encode
 
 
@@ -18,6 +20,7 @@ def generate(
     prompt: str,
     *,
     edits: Sequence[Edit] = (),
+    dictionaries: Mapping[SiteLike, Dictionary] | None = None,
     max_new_tokens: int = 20,
     do_sample: bool = False,
     temperature: float = 1.0,
@@ -28,7 +31,8 @@ def generate(
     Every step is a full `model.run` of prompt and continuation so far, without a key/value cache, so an edit sees
     [batch=1 pos ...] with `pos` growing by one per step and acts on all positions each time. Write steering edits so
     that they broadcast over positions (`interp.add("resid_post.3", v)`), or choose positions of the prompt
-    (`positions=[4]`). `logits` edits see the last position only.
+    (`positions=[4]`). `logits` edits see the last position only. `dictionaries`: as in `model.run`, to steer by features
+    (`interp.patch("resid_post.3.features", 5.0, features=117)`).
 
     do_sample: draw from softmax(logits / temperature) with `seed`; otherwise the most probable token is taken.
 
@@ -43,7 +47,7 @@ def generate(
     ends, start = _end_ids(model), len(ids)
     generator = torch.Generator().manual_seed(seed)
     for _ in range(max_new_tokens):
-        logits = _next_logits(model, ids, edits)
+        logits = _next_logits(model, ids, edits, dictionaries)
         new = _sample(logits / temperature, generator) if do_sample else int(logits.argmax())
         if new in ends:
             break
@@ -64,10 +68,11 @@ def _check(model: Any, length: int, max_new_tokens: int, temperature: float) -> 
         )
 
 
-def _next_logits(model: Any, ids: list[int], edits: Sequence[Edit]) -> Tensor:
+def _next_logits(model: Any, ids: list[int], edits: Sequence[Edit], dictionaries: Any) -> Tensor:
     """Logits of the next token [d_vocab], on the CPU in float32 or better."""
     with torch.no_grad():
-        logits = model.run(torch.tensor([ids]), edits=edits, logits_to_keep=1).logits[0, -1].cpu()
+        run = model.run(torch.tensor([ids]), edits=edits, logits_to_keep=1, dictionaries=dictionaries)
+        logits = run.logits[0, -1].cpu()
     return logits.float() if logits.element_size() < 4 else logits  # type: ignore[no-any-return]
 
 

@@ -159,8 +159,8 @@ class Dictionary:
         return added
 
     def scale(self, x: Tensor) -> Tensor | float:
-        """By what a token's decoded features are multiplied: 1, or [... 1]; held fixed in the backward pass."""
-        return 1.0 if self.normalize == "none" else self._spread(x.detach().to(self.dtype))
+        """By what a token's decoded features are multiplied: 1, or [... 1]."""
+        return 1.0 if self.normalize == "none" else self._spread(x.to(self.dtype))
 
     def _centre(self, x: Tensor) -> Tensor | float:
         return x.mean(-1, keepdim=True) if self.normalize == "layer_norm" else 0.0
