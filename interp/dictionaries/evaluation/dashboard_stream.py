@@ -1,0 +1,86 @@
+"""The features of a dictionary over a stream of token batches: one forward per batch, then a few tokens at a time.
+
+Axis words: `batch pos feature d_in`; `token` counts the kept tokens of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from interp.dictionaries.activation import DictionaryError
+from interp.dictionaries.dictionary import Dictionary
+from interp.sites import Site
+from interp.tokens import Tokens, as_tokens
+
+#: Bytes of encoder outputs that are held at once.
+ENCODE_BYTES: Final = 64 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One batch. begins: where a text begins, keep: the tokens that count [batch pos]; x: what the dictionary reads
+    [batch pos d_in]; final: what enters the final norm [batch pos d_model], where it was asked for."""
+
+    tokens: Tokens
+    begins: Tensor
+    keep: Tensor
+    x: Tensor
+    final: Tensor | None
+
+
+def seen(
+    model: Any, dictionary: Dictionary, data: Iterable[Any], *, keep_bos: bool = False, final: bool = False
+) -> Iterator[Seen]:
+    """What the dictionary reads, batch by batch.
+
+    Padding never counts, and a token that begins a text (the tokeniser's BOS) only with `keep_bos`. Cost: one forward.
+    Raises: DictionaryError for activations that are not finite, or of another width than the dictionary's.
+    """
+    reads = [dictionary.site, *([Site("resid_final")] if final else [])]
+    for given in data:
+        with torch.no_grad():
+            run = model.run(as_tokens(given, model.tokenizer), reads=reads, logits_to_keep=1)
+        tokens = run.tokens
+        x = run[dictionary.site].flatten(2)
+        first = begins(model, tokens.ids)
+        keep = tokens.mask if keep_bos else tokens.mask & ~first
+        _check(dictionary, x[keep])
+        yield Seen(tokens, first, keep, x, run[Site("resid_final")] if final else None)
+
+
+def begins(model: Any, ids: Tensor) -> Tensor:
+    """Where a text begins [batch pos]: at the tokeniser's BOS; nowhere without one."""
+    bos = getattr(model.tokenizer, "bos_token_id", None)
+    return torch.zeros_like(ids, dtype=torch.bool) if bos is None else ids == bos
+
+
+def _check(dictionary: Dictionary, x: Tensor) -> None:
+    if x.shape[-1] != dictionary.d_in:
+        raise DictionaryError(
+            f"{dictionary!r} reads {dictionary.d_in} numbers per token; '{dictionary.site}' of this model has {x.shape[-1]}. "
+            "Take the model that the dictionary was trained on."
+        )
+    if not bool(torch.isfinite(x).all()):
+        raise DictionaryError(f"activations at '{dictionary.site}' are not finite; try dtype='float32' or other data.")
+
+
+def encoded(dictionary: Dictionary, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Features [token feature] of x [token d_in], as many tokens at a time as `ENCODE_BYTES` holds."""
+    step = max(1, ENCODE_BYTES // (dictionary.n_features * dictionary.dtype.itemsize))
+    with torch.no_grad():
+        for start in range(0, len(x), step):
+            at = slice(start, min(len(x), start + step))
+            yield at, dictionary.encode(x[at].to(dictionary.device))
+
+
+def gathered(dictionary: Dictionary, x: Tensor, features: Sequence[int]) -> Tensor:
+    """Some features [token feature] of x [token d_in], in float32 or better, on the CPU; all are encoded."""
+    chosen = torch.tensor(list(features), device=dictionary.device)
+    parts = [f[:, chosen].cpu() for _, f in encoded(dictionary, x)]
+    found = torch.cat(parts) if parts else torch.zeros(0, len(chosen))
+    return found.float() if found.element_size() < 4 else found
