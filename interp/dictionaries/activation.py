@@ -35,6 +35,10 @@ class Activation:
         """Features [... feature] of the encoder's output."""
         raise NotImplementedError
 
+    def slope(self, features: Tensor) -> Tensor:
+        """The slope of the table at each feature [... feature]: d feature / d u, the others held fixed."""
+        return (features > 0).to(features.dtype)
+
     def map(self, **to: Any) -> Self:
         """The same with its tensors moved: `to` as `Tensor.to` takes it."""
         found = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -84,3 +88,6 @@ class Gated(Activation):
 
     def __call__(self, u: Tensor) -> Tensor:
         return (self.r_mag.exp() * u + self.b_mag).relu() * (u + self.b_gate > 0)
+
+    def slope(self, features: Tensor) -> Tensor:
+        return super().slope(features) * self.r_mag.exp()
