@@ -24,6 +24,8 @@ from interp.sites import Site
 __all__ = ["ARCHITECTURES", "Learner", "Measures", "make_learner"]
 
 DTYPES: Final = (torch.float32, torch.float64)
+#: Architectures whose active features are known before anything else.
+SPARSE: Final = ("topk", "batchtopk", "batchtopk_transcoder")
 #: The largest norm of all gradients together, as in sae-lens' trainer.
 LARGEST_GRADIENT: Final = 1.0
 
@@ -150,7 +152,7 @@ class Learner:
     def _update(self, loss: Tensor) -> None:
         parameters = self._way.parameters.values()
         norm = torch.nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
-        if not bool(torch.isfinite(loss + norm)):
+        if not bool(torch.isfinite(loss + norm)):  # in one place: each look at a number waits for the device
             raise DictionaryError(
                 f"step {self.step + 1}: loss {float(loss):.4g}, gradient norm {float(norm):.4g}; expected finite numbers. Look at the activations, or use a smaller lr."
             )
@@ -161,7 +163,7 @@ class Learner:
 
     def _measured(self, out: Outcome, y: Tensor) -> Measures:
         error = out.terms["mse_loss"] * len(y)
-        spread = (y.var(0, correction=0) * len(y)).sum()
+        spread = torch.linalg.vector_norm(y - y.mean(0)).square()
         dead = self._since_fired > self.plan["dead_feature_window"]
         return Measures(out.loss, out.terms, out.active / len(y), 1 - error / spread, dead.sum() / self.plan.d_sae)
 
@@ -221,7 +223,12 @@ class Learner:
 
 
 def _way(plan: Plan, device: torch.device, dtype: torch.dtype) -> Step:
-    """How gradients are found."""
+    """How gradients are found: by hand at the active features where a token has few of them and sparse products are fast (on
+    the CPU, with MKL); else by sae-lens' classes and autograd, which is right everywhere."""
+    if plan.architecture in SPARSE and device.type == "cpu" and torch.backends.mkl.is_available():
+        from interp.dictionaries.training.sparse import SparseStep
+
+        return SparseStep(plan, dtype)
     from interp.dictionaries.training.peer import PeerStep
 
     return PeerStep(plan, device, dtype)

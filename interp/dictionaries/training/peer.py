@@ -105,6 +105,8 @@ class PeerStep:
 
     def __init__(self, plan: Plan, device: torch.device, dtype: torch.dtype) -> None:
         self.sae = build(plan).to(device=device, dtype=dtype).train()
+        if self.threshold is not None:
+            self.threshold = self.threshold.double()  # a running mean of small steps, which `to` made float32
         self.parameters: dict[str, torch.nn.Parameter] = dict(self.sae.named_parameters())
         self.transposed: tuple[str, ...] = ("W_skip",)
 
