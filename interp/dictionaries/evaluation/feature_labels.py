@@ -1,0 +1,121 @@
+"""Labelled texts for probes: read from JSONL, checked, turned into tokens, and split in two halves.
+
+One line each: `{"text": "...", "label": 0 or 1}`, or `"tokens": [ids]` for `"text"`, and where to look: `"position"`, the index of a
+token (negative: from the end), `"last"` or `"mean"` over the tokens that count.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from interp.dictionaries.activation import DictionaryError
+from interp.errors import unknown
+from interp.tokens import encode
+
+KEYS: Final = ("text", "tokens", "label", "position")
+POOLS: Final = ("last", "mean")
+#: Fewer different texts with a label than this have no halves to speak of.
+LEAST: Final = 10
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One text as token ids, its label, and where the probe looks: a position, `last`, or `mean`."""
+
+    ids: tuple[int, ...]
+    label: int
+    position: int | str = "last"
+
+
+def read_labels(path: str | Path) -> list[dict[str, Any]]:
+    """The lines of a JSONL file. Raises: DictionaryError where it cannot be read or a line is no object."""
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DictionaryError(f"labels {str(path)!r} cannot be read: {error}.") from error
+    found = []
+    for i, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            one = json.loads(line)
+        except ValueError as error:
+            raise DictionaryError(f"{path}, line {i}: no JSON ({error}); expected one object per line.") from error
+        if not isinstance(one, dict):
+            raise DictionaryError(f"{path}, line {i}: {line[:60]!r}; expected an object with text and label.")
+        found.append(one)
+    return found
+
+
+def labelled(model: Any, given: Iterable[Mapping[str, Any]], position: int | str = "last") -> list[Labelled]:
+    """The examples as tokens. position: where to look in those that do not say.
+
+    Raises: DictionaryError for unknown or missing keys, labels other than 0 and 1, a position outside the text, the same
+    text with both labels, or too few of a label.
+    """
+    found = [_one(model, one, position, f"example {i}") for i, one in enumerate(given)]
+    labels: dict[tuple[tuple[int, ...], int | str], int] = {}
+    for one in found:
+        if labels.setdefault((one.ids, one.position), one.label) != one.label:
+            raise DictionaryError(
+                f"the same tokens have label 0 and label 1: {list(one.ids)[:20]}; expected one label per text and position."
+            )
+    for label in (0, 1):
+        n = sum(known == label for known in labels.values())
+        if n < LEAST:
+            raise DictionaryError(
+                f"{n} different examples with label {label}; a probe needs at least {LEAST} of each label, half to fit and half to test."
+            )
+    return found
+
+
+def _one(model: Any, given: Mapping[str, Any], position: int | str, where: str) -> Labelled:
+    if extra := [key for key in given if key not in KEYS]:
+        raise DictionaryError(f"{where}: {unknown('key', extra[0], KEYS)}")
+    label = given.get("label")
+    if isinstance(label, bool) or label not in (0, 1):
+        raise DictionaryError(f"{where}: label {label!r}; expected 0 or 1.")
+    if ("text" in given) == ("tokens" in given):
+        raise DictionaryError(f"{where}: expected either 'text' or 'tokens', given {' and '.join(given)}.")
+    ids = _ids(model, given, where)
+    at = given.get("position", position)
+    if isinstance(at, str) and at not in POOLS:
+        raise DictionaryError(f"{where}: {unknown('position', at, POOLS)} A number is the index of a token.")
+    if isinstance(at, bool) or not isinstance(at, (int, str)):
+        raise DictionaryError(f"{where}: position {at!r}; expected the index of a token, 'last' or 'mean'.")
+    if isinstance(at, int):
+        if not -len(ids) <= at < len(ids):
+            raise DictionaryError(
+                f"{where}: position {at} of {len(ids)} tokens; expected {-len(ids)} to {len(ids) - 1}."
+            )
+        at %= len(ids)
+    return Labelled(ids, int(label), len(ids) - 1 if at == "last" else at)
+
+
+def _ids(model: Any, given: Mapping[str, Any], where: str) -> tuple[int, ...]:
+    if "text" in given:
+        if not isinstance(given["text"], str) or not given["text"]:
+            raise DictionaryError(f"{where}: text {given['text']!r}; expected text.")
+        return tuple(encode(model.tokenizer, given["text"]))
+    ids = given["tokens"]
+    if not isinstance(ids, Sequence) or not ids or not all(isinstance(i, int) and not isinstance(i, bool) for i in ids):
+        raise DictionaryError(f"{where}: tokens {str(ids)[:60]}; expected a list of token ids.")
+    return tuple(ids)
+
+
+def halves(found: Sequence[Labelled], seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the half to fit on and of the half to test on, each with half of the different texts of each label; what is
+    there twice goes to one side."""
+    rng = np.random.default_rng(seed)
+    fitted: set[Any] = set()
+    for label in (0, 1):
+        keys = list(dict.fromkeys((one.ids, one.position) for one in found if one.label == label))
+        fitted.update(keys[i] for i in rng.permutation(len(keys))[: len(keys) // 2])
+    train = np.array([(one.ids, one.position) in fitted for one in found])
+    return train.nonzero()[0], (~train).nonzero()[0]

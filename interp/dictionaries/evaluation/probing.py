@@ -1,0 +1,178 @@
+"""k-sparse probing: can a few features tell two labels apart, and could as many plain dimensions?
+
+Source: Gurnee et al. 2023, "Finding neurons in a haystack: case studies with sparse probing"; with dictionaries Gao et al.
+2024, section 4.3.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interp.attribution.batches import by_length, default_batch_size
+from interp.dictionaries.activation import DictionaryError
+from interp.dictionaries.dictionary import Dictionary
+from interp.dictionaries.evaluation.dashboard_stream import Seen, encoded, seen
+from interp.dictionaries.evaluation.feature_classifier import Interval, Quality, fit, mean_difference, quality
+from interp.dictionaries.evaluation.feature_labels import Labelled, halves, labelled, read_labels
+from interp.errors import InterpError
+from interp.files import write_text
+from interp.progress import progress
+
+__all__ = ["Interval", "ProbeResult", "ProbeRow", "Quality", "probe", "read_labels"]
+
+#: What a row of a result was fitted on.
+FEATURES, DIMENSIONS, ALL, MAJORITY = "features", "dimensions", "all dimensions", "majority label"
+
+
+@dataclass(frozen=True)
+class ProbeRow:
+    """A probe on `k` of something; chosen: which, the one with the largest mean difference first."""
+
+    what: str
+    k: int
+    chosen: tuple[int, ...]
+    quality: Quality
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """All probes of one labelled set, on its held-out half.
+
+    site: where the dictionary reads, and where the dimensions were taken. n_train, n_test: examples; share: of label 1 among
+    those held out.
+    """
+
+    name: str
+    site: str
+    n_train: int
+    n_test: int
+    share: float
+    seed: int
+    rows: tuple[ProbeRow, ...]
+
+    def row(self, what: str, k: int | None = None) -> ProbeRow:
+        """One row. Raises: InterpError where there is none."""
+        for row in self.rows:
+            if row.what == what and k in (None, row.k):
+                return row
+        raise InterpError(f"no probe on {k} {what}; there are: {', '.join(f'{r.k} {r.what}' for r in self.rows)}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write JSON."""
+        write_text(path, json.dumps(self.to_dict(), indent=1, allow_nan=False))
+
+
+def probe(
+    model: Any,
+    dictionary: Dictionary,
+    labels: str | Path | Iterable[Mapping[str, Any]],
+    *,
+    ks: Sequence[int] = (1, 5, 20),
+    position: int | str = "last",
+    name: str = "",
+    seed: int = 0,
+    batch_size: int | None = None,
+    show_progress: bool | None = None,
+) -> ProbeResult:
+    """Probes on the k best features, on as many of the dimensions that the dictionary reads, on all of these, and on nothing.
+
+    Half of the examples of each label choose the k columns (largest difference of means between the labels) and fit a logistic
+    regression on them (standardised, L2 penalty 1/2); the other half says how good it is.
+
+    labels: a JSONL file or its lines, `{"text" or "tokens", "label": 0 or 1, "position"}`; position: where to look in those that
+    do not say: the index of a token, `last`, or `mean` over the tokens (BOS left out; of features, after encoding).
+    Units: shares of the held-out examples. Cost: one forward of all examples; 4 bytes per example and feature.
+    Raises: DictionaryError for bad lines, one label only, fewer than 10 different examples of a label, or a k that does not fit.
+    """
+    wanted = _checked(dictionary, ks)
+    lines = read_labels(labels) if isinstance(labels, (str, Path)) else labels
+    examples = labelled(model, lines, position)
+    features, dimensions = _read(model, dictionary, examples, batch_size, show_progress)
+    y = np.array([one.label for one in examples])
+    train, test = halves(examples, seed)
+    rows = []
+    for what, x in ((FEATURES, features), (DIMENSIONS, dimensions)):
+        for k in wanted:
+            columns = mean_difference(x[train], y[train], k)
+            rows.append(_row(what, x, y, columns, train, test, seed))
+    rows.append(_row(ALL, dimensions, y, np.arange(dimensions.shape[1]), train, test, seed))
+    most = float(y[train].mean() > 0.5)
+    rows.append(ProbeRow(MAJORITY, 0, (), quality(np.full(len(test), 2 * most - 1), y[test], seed)))
+    name = name or (Path(labels).stem if isinstance(labels, (str, Path)) else "")
+    where = str(dictionary.site)
+    return ProbeResult(name, where, len(train), len(test), float(y[test].mean()), seed, tuple(rows))
+
+
+def _row(
+    what: str, x: np.ndarray, y: np.ndarray, columns: np.ndarray, train: np.ndarray, test: np.ndarray, seed: int
+) -> ProbeRow:
+    found = fit(x[np.ix_(train, columns)], y[train])
+    scores = found.scores(x[np.ix_(test, columns)])
+    named = () if what == ALL else tuple(int(c) for c in columns)
+    return ProbeRow(what, len(columns), named, quality(scores, y[test], seed))
+
+
+def _checked(dictionary: Dictionary, ks: Sequence[int]) -> list[int]:
+    limit = min(dictionary.n_features, dictionary.d_in)
+    wrong = [k for k in ks if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= limit]
+    if wrong or not ks:
+        raise DictionaryError(
+            f"ks={list(ks)}: expected numbers from 1 to {limit}, the smaller of features and dimensions."
+        )
+    return sorted(set(ks))
+
+
+def _read(
+    model: Any, dictionary: Dictionary, examples: list[Labelled], batch_size: int | None, show_progress: bool | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features [example feature] and what was encoded [example d_in], at the position of each example or their mean."""
+    if batch_size is not None and batch_size < 1:
+        raise DictionaryError(f"batch_size={batch_size}: expected 1 or more.")
+    lengths = [len(one.ids) for one in examples]
+    order = list(by_length(lengths, batch_size or default_batch_size(model, max(lengths))))
+    features = np.zeros((len(examples), dictionary.n_features), dtype=np.float32)
+    dimensions = np.zeros((len(examples), dictionary.d_in), dtype=np.float32)
+    stream = seen(model, dictionary, (torch.tensor([examples[i].ids for i in index]) for index in order), keep_bos=True)
+    with progress("probing", len(order), show_progress) as advance:
+        for index, batch in zip(order, stream, strict=True):
+            share = _shares(batch, [examples[i] for i in index])
+            place = share.nonzero()[:, 0].cpu()
+            weight, x = share[share > 0].cpu(), batch.x[share > 0]
+            dimensions[index] = _added(x, weight, place, len(index))
+            for at, f in encoded(dictionary, x):
+                features[index] += _added(f, weight[at], place[at], len(index))
+            advance(1)
+    return features, dimensions
+
+
+def _added(x: Tensor, weight: Tensor, place: Tensor, n: int) -> np.ndarray:
+    """x [token ...] times weight [token], added up by the place of its example [example ...]."""
+    weighted = x.detach().cpu().double() * weight[:, None]
+    return np.asarray(weighted.new_zeros(n, x.shape[1]).index_add(0, place, weighted).numpy())
+
+
+def _shares(batch: Seen, examples: Sequence[Labelled]) -> Tensor:
+    """How much each token counts for its example [batch pos]; a row sums to 1."""
+    share = torch.zeros(batch.keep.shape, dtype=torch.float64, device=batch.keep.device)
+    for row, one in enumerate(examples):
+        if isinstance(one.position, int):
+            share[row, one.position] = 1.0
+        else:
+            share[row] = (~batch.begins[row]).double()
+        if not bool(share[row].any()):
+            raise DictionaryError(
+                f"nothing to take the mean of: an example is only {list(one.ids)}, where texts begin."
+            )
+    return share / share.sum(1, keepdim=True)
