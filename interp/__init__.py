@@ -53,6 +53,11 @@ _PUBLIC = {
     "logit_lens": "interp.lens",
     "direct_logit_attribution": "interp.lens",
     "collect": "interp.activations",
+    "Dictionary": "interp.dictionaries.dictionary",
+    "load_dictionary": "interp.dictionaries.formats",
+    "load_dictionaries": "interp.dictionaries.formats",
+    "train_dictionary": "interp.dictionaries.training.run",
+    "train_dictionaries": "interp.dictionaries.training.run",
     "InterpError": "interp.errors",
 }
 
@@ -66,6 +71,7 @@ __all__ = [
     "RELP_AH",
     "Agreement",
     "AttentionRule",
+    "Dictionary",
     "Edge",
     "Edit",
     "Graph",
@@ -89,18 +95,25 @@ __all__ = [
     "collect",
     "direct_logit_attribution",
     "load",
+    "load_dictionaries",
+    "load_dictionary",
     "load_task",
     "logit_lens",
     "methods",
     "patch",
     "path_patch",
     "task",
+    "train_dictionaries",
+    "train_dictionary",
     "zero",
 ]
 
 if TYPE_CHECKING:
     from interp.activations import collect
     from interp.attribution import attribute, attribute_all, methods
+    from interp.dictionaries.dictionary import Dictionary
+    from interp.dictionaries.formats import load_dictionaries, load_dictionary
+    from interp.dictionaries.training.run import train_dictionaries, train_dictionary
     from interp.edits import Edit, add, patch, zero
     from interp.errors import InterpError
     from interp.graph import Edge, Graph

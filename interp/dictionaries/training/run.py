@@ -1,0 +1,269 @@
+"""`train_dictionary` and `train_dictionaries`: from a model and data to dictionaries, with a folder to go on from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from interp.dictionaries.activation import DictionaryError
+from interp.dictionaries.dictionary import Dictionary
+from interp.dictionaries.training import checkpoint, folder
+from interp.dictionaries.training.activations import Activations, Source, held_out, read_sites
+from interp.dictionaries.training.buffer import ORDER_BYTES, Buffer
+from interp.dictionaries.training.defaults import completed
+from interp.dictionaries.training.documents import Documents
+from interp.dictionaries.training.identity import check_same, model_hash
+from interp.dictionaries.training.learner import make_learner
+from interp.dictionaries.training.loop import Training
+from interp.dictionaries.training.reading import open_documents
+from interp.dictionaries.training.rows import Cutter, Rows
+from interp.dictionaries.training.settings import Settings, Wanted, wanted
+from interp.loading import load
+from interp.sites import Site, SiteLike
+
+TOKENS: Final = 2_000_000
+BATCH_TOKENS: Final = 4096
+HOLD_OUT: Final = 0.05
+HELD_OUT_TOKENS: Final = 8192
+DTYPE: Final = "float32"
+
+
+def train_dictionary(
+    model: Any,
+    data: Any,
+    *,
+    site: SiteLike,
+    d_sae: int,
+    architecture: str = "topk",
+    target: SiteLike | None = None,
+    name: str = "",
+    k: int | None = None,
+    lr: float | None = None,
+    tokens: int = TOKENS,
+    batch_tokens: int = BATCH_TOKENS,
+    buffer: int | str | None = None,
+    context: int | None = None,
+    keep_bos: bool = False,
+    hold_out: float = HOLD_OUT,
+    held_out_tokens: int = HELD_OUT_TOKENS,
+    seed: int = 0,
+    dtype: str = DTYPE,
+    cache: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_every: int | None = None,
+    keep_checkpoint: bool = False,
+    show_progress: bool | None = None,
+    **options: Any,
+) -> Dictionary:
+    """Train one dictionary on activations of `data`; see `train_dictionaries`, which this is for one.
+
+    site, d_sae, architecture, target, k, lr, options: what is trained; the options are those of the architecture (see
+    `interp.dictionaries.training.options`). target: what a transcoder makes up, by default `mlp_out` of `mlp_normed`.
+    Raises: DictionaryError and other InterpErrors, before anything is written, for whatever does not fit.
+    """
+    given = {"k": k, "lr": lr, "target": target, "name": name or None}
+    spec = {"site": site, "d_sae": d_sae, "architecture": architecture, **options}
+    spec |= {key: value for key, value in given.items() if value is not None}
+    return train_dictionaries(
+        model, data, [spec], tokens=tokens, batch_tokens=batch_tokens, buffer=buffer, context=context, keep_bos=keep_bos,
+        hold_out=hold_out, held_out_tokens=held_out_tokens, seed=seed, dtype=dtype, cache=cache, out=out, resume=resume,
+        checkpoint_every=checkpoint_every, keep_checkpoint=keep_checkpoint, show_progress=show_progress,
+    )[0]  # fmt: skip
+
+
+def train_dictionaries(
+    model: Any,
+    data: Any,
+    specs: Sequence[Mapping[str, Any]],
+    *,
+    tokens: int = TOKENS,
+    batch_tokens: int = BATCH_TOKENS,
+    buffer: int | str | None = None,
+    context: int | None = None,
+    keep_bos: bool = False,
+    hold_out: float = HOLD_OUT,
+    held_out_tokens: int = HELD_OUT_TOKENS,
+    seed: int = 0,
+    dtype: str = DTYPE,
+    cache: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_every: int | None = None,
+    keep_checkpoint: bool = False,
+    show_progress: bool | None = None,
+) -> list[Dictionary]:
+    """Train several dictionaries (sites, architectures, sizes) on the same tokens, with one forward pass for all.
+
+    data: a .txt, .json or .jsonl file, a folder of a dataset saved to disk, texts, rows of token ids, an iterable of these,
+    or `"demo"`: text like that of the embedded model, without end. Data shorter than `tokens` are gone over again.
+    specs: a mapping for each with `site`, `d_sae`, and `architecture`, `target`, `name`, `k`, `lr`, ... where wanted.
+    tokens: activations to train on; `batch_tokens` of them in each step. Activations at BOS are left out unless `keep_bos`.
+    buffer: size of the shuffled buffer, in tokens or as bytes ("256MiB"); its memory is that and no more. Default: 131,072
+    tokens, or 256 MiB where that is less. Beside it there are one chunk of activations and the held-out ones in memory.
+    hold_out: share of the documents that are never trained on; measures on `held_out_tokens` of theirs are logged.
+    cache: folder of a collection of activations, written by the first run and read by later ones.
+    out: folder of the run, with checkpoints and at the end the dictionaries in sae-lens' format; `resume` goes on there.
+    checkpoint_every: steps between checkpoints; by default half a minute, or more where writing them takes long.
+
+    On the CPU the same call gives the same bits with the same number of threads, killed and resumed or not.
+    Raises: DictionaryError and other InterpErrors, before anything is written, for whatever does not fit.
+    """
+    settings = Settings(tokens, batch_tokens, buffer, context, keep_bos, hold_out, held_out_tokens, seed)
+    if checkpoint_every is not None and checkpoint_every < 1:
+        raise DictionaryError(f"checkpoint_every={checkpoint_every}: expected 1 step or more.")
+    place = None if out is None else Path(out)
+    if place is None and resume:
+        raise DictionaryError("resume without out: expected the folder of the run to go on with.")
+    before = None if place is None else folder.check_out(place, resume)
+    training = _made(load(model), data, specs, settings, dtype, cache)
+    training.out, training.checkpoint_every = place, checkpoint_every
+    if place is not None and before is not None:
+        check_same(before["identity"], training.identity)
+        if before["status"] == folder.COMPLETE:
+            return _loaded(place, training.wanted)
+        _go_on(training, place)
+    return _trained(training, keep_checkpoint, show_progress)
+
+
+def _made(
+    model: Any, data: Any, specs: Sequence[Mapping[str, Any]], settings: Settings, dtype: str, cache: str | Path | None
+) -> Training:
+    """Everything that a run needs, checked; nothing is written but the cache."""
+    asked = [completed(one, settings.steps) for one in wanted(model, specs)]
+    as_dtype = _dtype(dtype)
+    sites = list(dict.fromkeys(site for one in asked for site in (one.site, one.target)))
+    widths = _widths(model, sites)
+    learners = [
+        make_learner(
+            one.architecture, widths[one.site], widths[one.target], one.d_sae, one.options, settings.steps, settings.seed,
+            model.device, as_dtype,
+        )
+        for one in asked
+    ]  # fmt: skip
+    documents = open_documents(data, settings.seed)
+    cutter = Cutter.of(model, settings.context, settings.keep_bos)
+    rows = Rows(documents, cutter, share=settings.hold_out, seed=settings.seed, least=settings.batch_tokens)
+    live = Activations(model, rows, sites, as_dtype)
+    row_bytes = sum(widths.values()) * as_dtype.itemsize
+    capacity = settings.capacity(row_bytes, live.largest)
+    identity = _identity(model, documents, cutter, settings, asked, dtype, capacity)
+    seen = held_out(live, settings.held_out_tokens)
+    source = _source(live, cache, settings, identity)
+    buffer = Buffer(source, sites, capacity, settings.batch_tokens, settings.seed)
+    return Training(asked, learners, source, buffer, seen, settings.steps, identity)
+
+
+def _identity(
+    model: Any,
+    documents: Documents,
+    cutter: Cutter,
+    settings: Settings,
+    asked: Sequence[Wanted],
+    dtype: str,
+    capacity: int,
+) -> dict[str, Any]:
+    return {
+        "model": {"name": model.name, "sha256": model_hash(model), "dtype": str(model.dtype).removeprefix("torch.")},
+        "data": {"name": documents.name, "sha256": documents.fingerprint()},
+        "tokens": settings.tokens,
+        "batch_tokens": settings.batch_tokens,
+        "buffer_tokens": capacity,
+        "context": cutter.context,
+        "keep_bos": settings.keep_bos,
+        "hold_out": settings.hold_out,
+        "held_out_tokens": settings.held_out_tokens,
+        "seed": settings.seed,
+        "dtype": dtype,
+        "dictionaries": {one.name: one.plain() for one in asked},
+    }
+
+
+def _source(live: Activations, cache: str | Path | None, settings: Settings, identity: Mapping[str, Any]) -> Source:
+    if cache is None:
+        return live
+    from interp.dictionaries.training.cache import cached
+
+    return cached(live, Path(cache), settings.tokens, identity)
+
+
+def _widths(model: Any, sites: Sequence[Site]) -> dict[Site, int]:
+    """Numbers per token at each site, seen in a run of two tokens."""
+    found = read_sites(model, torch.zeros(1, 2, dtype=torch.long, device=model.device), sites)
+    return {site: int(found[site].shape[-1]) for site in sites}
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in ("float32", "float64"):
+        raise DictionaryError(f"dtype={name!r}: dictionaries are trained in float32 or float64.")
+    return torch.float32 if name == "float32" else torch.float64
+
+
+# ---------------------------------------------------------------- from beginning to end
+
+
+def _go_on(training: Training, out: Path) -> None:
+    """Put a run back to its last checkpoint; one without any begins again."""
+    found = checkpoint.read(out)
+    if found is None:
+        return
+    state, files = found
+    check_same(state["identity"], training.identity)
+    now, then = folder.environment(torch.get_num_threads()), state["environment"]
+    if changed := [f"{key} {then.get(key)} -> {now[key]}" for key in now if now[key] != then.get(key)]:
+        warnings.warn(f"resumed with {', '.join(changed)}: the weights may differ in their last bits.", stacklevel=4)
+    training.load(state, files)
+
+
+def _trained(training: Training, keep_checkpoint: bool, show: bool | None) -> list[Dictionary]:
+    out, now = training.out, folder.environment(torch.get_num_threads())
+    training.environment = now
+    if out is not None and not (out / folder.RECORD).exists():
+        folder.begin(out, training.identity, now)
+    training.run(show)
+    found = training.dictionaries(_details(training))
+    if out is not None:
+        folder.save_all(out, found)
+        folder.write_record(out, _record(training, now))
+        if not keep_checkpoint:
+            checkpoint.remove(out)
+    return found
+
+
+def _details(training: Training) -> dict[str, Any]:
+    """What a dictionary's own files say about how it came about."""
+    keys = ("tokens", "batch_tokens", "context", "keep_bos", "seed")
+    model, data = training.identity["model"], training.identity["data"]
+    return {"model_name": model["name"], "model_sha256": model["sha256"], "dataset_path": data["name"]} | {
+        f"trained_{key}": training.identity[key] for key in keys
+    }
+
+
+def _record(training: Training, now: Mapping[str, Any]) -> dict[str, Any]:
+    """`training.json` of a run that is done."""
+    row_bytes = sum(x[0].numel() * x.element_size() for x in training.buffer.slots.values())
+    seen = training.steps * training.buffer.batch
+    return {
+        "status": folder.COMPLETE,
+        "identity": training.identity,
+        "environment": now,
+        "source": training.source.state(),
+        "buffer_bytes": training.buffer.capacity * (row_bytes + ORDER_BYTES),
+        "steps": training.steps,
+        "seconds": round(training.seconds, 2),
+        "tokens_per_second": round(seen / training.seconds, 1),
+        "peak_memory_bytes": folder.peak_memory(),
+        "final": {name: rows[-1] for name, rows in training.log.items()},
+        "log": training.log,
+    }
+
+
+def _loaded(out: Path, asked: Sequence[Wanted]) -> list[Dictionary]:
+    """The dictionaries of a run that is done."""
+    from interp.dictionaries.formats import load_dictionary
+
+    return [load_dictionary(path) for path in folder.places(out, [one.name for one in asked])]

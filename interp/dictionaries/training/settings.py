@@ -1,0 +1,150 @@
+"""What a training is to do, checked: which dictionaries, on how many tokens, in what steps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from interp.attribution.memory import parse_bytes
+from interp.dictionaries.activation import DictionaryError
+from interp.dictionaries.training import buffer as buffers
+from interp.dictionaries.training.options import ARCHITECTURES, TRANSCODERS
+from interp.errors import MethodError, unknown
+from interp.sites import Site, SiteLike
+
+#: Sites without one vector per token.
+NO_VECTORS: Final = ("pattern", "logits")
+#: What a transcoder reads, and what it makes up of it.
+TRANSCODED: Final = ("mlp_normed", "mlp_out")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+SPEC_KEYS: Final = ("site", "d_sae", "architecture", "target", "name")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One dictionary to train. `options`: those of its architecture, as `training.options` lists them."""
+
+    name: str
+    site: Site
+    target: Site
+    architecture: str
+    d_sae: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return {**asdict(self), "site": str(self.site), "target": str(self.target), "options": dict(self.options)}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How all dictionaries of a run are trained.
+
+    tokens: activations seen in all; batch_tokens: of one optimiser step. buffer: tokens in the shuffled buffer.
+    hold_out: share of the documents that is never trained on; held_out_tokens: how many of their tokens are measured.
+    """
+
+    tokens: int
+    batch_tokens: int
+    buffer: int | str | None
+    context: int | None
+    keep_bos: bool
+    hold_out: float
+    held_out_tokens: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("tokens", "batch_tokens", "held_out_tokens"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise DictionaryError(f"{name}={value!r}: expected a whole number, 1 or more.")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
+            raise DictionaryError(f"seed={self.seed!r}: expected a whole number, 0 or more.")
+        if self.tokens < self.batch_tokens:
+            raise DictionaryError(
+                f"tokens={self.tokens}: expected one step of batch_tokens={self.batch_tokens} or more."
+            )
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps: whole batches."""
+        return -(-self.tokens // self.batch_tokens)
+
+    def capacity(self, row_bytes: int, largest: int) -> int:
+        """Tokens that the buffer holds. row_bytes: of one token at all sites; largest: tokens read at once.
+
+        Raises: DictionaryError for a size that is none.
+        """
+        least = 2 * (largest + self.batch_tokens)
+        if isinstance(self.buffer, bool) or not isinstance(self.buffer, int | str | None):
+            raise DictionaryError(f"buffer={self.buffer!r}: expected tokens, or bytes with a unit such as 256MiB.")
+        if self.buffer is None:
+            return max(least, min(buffers.TOKENS, buffers.BYTES // row_bytes))
+        if isinstance(self.buffer, int):
+            return self.buffer
+        try:
+            return parse_bytes(self.buffer) // (row_bytes + buffers.ORDER_BYTES)
+        except MethodError:
+            raise DictionaryError(f"buffer={self.buffer!r}: expected tokens, or bytes such as 256MiB.") from None
+
+
+def wanted(model: Any, specs: Sequence[Mapping[str, Any]]) -> list[Wanted]:
+    """The dictionaries that are asked for. Raises: DictionaryError, SiteError."""
+    if not specs:
+        raise DictionaryError("no dictionaries to train; expected one or more.")
+    found = [_one(model, spec) for spec in specs]
+    names = [one.name for one in found]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DictionaryError(f"two dictionaries called {twice[0]!r}: give each a name of its own with name=.")
+    return found
+
+
+def _one(model: Any, spec: Mapping[str, Any]) -> Wanted:
+    if missing := [key for key in ("site", "d_sae") if spec.get(key) is None]:
+        raise DictionaryError(f"a dictionary without {missing[0]}; expected site and d_sae.")
+    architecture = str(spec.get("architecture") or "topk")
+    if architecture not in ARCHITECTURES:
+        raise DictionaryError(unknown("architecture", architecture, ARCHITECTURES))
+    d_sae = spec["d_sae"]
+    if isinstance(d_sae, bool) or not isinstance(d_sae, int) or d_sae < 1:
+        raise DictionaryError(f"d_sae={d_sae!r}: expected a number of features, 1 or more.")
+    site = one_site(model, spec["site"])
+    target = _target(model, site, spec.get("target"), architecture)
+    name = spec.get("name") or f"{site}-{architecture}-{d_sae}"
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise DictionaryError(f"name={name!r}: expected letters, digits, dots, dashes and underscores.")
+    return Wanted(name, site, target, architecture, d_sae, {k: v for k, v in spec.items() if k not in SPEC_KEYS})
+
+
+def one_site(model: Any, given: SiteLike) -> Site:
+    """The site that a name means on this model. Raises: DictionaryError where it means several, or has no vectors."""
+    found = model.resolve(given)
+    if len(found) != 1:
+        raise DictionaryError(f"site {str(given)!r} means {len(found)} places: name one, for example '{found[0]}'.")
+    site: Site = found[0]
+    if site.kind in NO_VECTORS or site.part:
+        raise DictionaryError(
+            f"site '{site}' has no vector of the model per token; choose another, for example resid_post.1."
+        )
+    return site
+
+
+def _target(model: Any, site: Site, given: SiteLike | None, architecture: str) -> Site:
+    """What is made up: the site itself; for a transcoder the target, by default the MLP's output for its input."""
+    if architecture not in TRANSCODERS:
+        if given is not None and one_site(model, given) != site:
+            raise DictionaryError(
+                f"{architecture} makes up its own site; for target={str(given)!r} choose {', '.join(TRANSCODERS)}."
+            )
+        return site
+    if given is not None:
+        target = one_site(model, given)
+    elif site.kind == TRANSCODED[0]:
+        target = one_site(model, Site(TRANSCODED[1], site.layer))
+    else:
+        raise DictionaryError(f"{architecture} at '{site}': give a target, or the site '{TRANSCODED[0]}.LAYER'.")
+    if target == site:
+        raise DictionaryError(f"{architecture} from '{site}' to itself: choose another target, or an autoencoder.")
+    return target
