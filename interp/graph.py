@@ -192,22 +192,33 @@ class Graph:
 
 _WRITER = re.compile(r"a(?P<l>\d+)\.h(?P<u>\d+)|m(?P<m>\d+)|(?P<e>embed|pos_embed)")
 _READER = re.compile(r"a(?P<l>\d+)\.(?P<g>h|kv)(?P<u>\d+)<(?P<c>[qkv])>|m(?P<m>\d+)|(?P<e>logits)")
+_FEATURE = re.compile(r"(?P<kind>[a-z_]+)(\.(?P<l>\d+))?\.(f(?P<u>\d+)|error)")
 
 
 def parse_edge(name: str) -> Edge:
     """The edge that a name means, whatever the model. Raises: MethodError for a name of another form."""
     ends, _, at = name.partition("@")
     sender, arrow, receiver = ends.partition("->")
-    writer, reader = _WRITER.fullmatch(sender), _READER.fullmatch(receiver)
+    writer, reader = _end(_WRITER, sender), _end(_READER, receiver)
     if not arrow or writer is None or reader is None or (not at and "@" in name):
         raise MethodError(
-            f"edge {name!r}: expected 'sender->receiver', for example 'a0.h3->a2.h1<q>', 'embed->m0' or 'm3->logits'."
+            f"edge {name!r}: expected 'sender->receiver', for example 'a0.h3->a2.h1<q>', 'embed->m0', 'm3->logits' or "
+            "'resid_post.0.f3->resid_post.1.error'."
         )
     position = int(at) if re.fullmatch(r"-?\d+", at) else at or None
-    return Edge(_end(writer.groupdict()), _end(reader.groupdict()), position)
+    return Edge(writer, reader, position)
 
 
-def _end(found: dict[str, Any]) -> Node:
+def _end(pattern: re.Pattern[str], name: str) -> Node | None:
+    """The node that one end of an edge names; None for no such name."""
+    if (feature := _FEATURE.fullmatch(name)) is not None:
+        layer, unit = (None if feature[key] is None else int(feature[key]) for key in ("l", "u"))
+        return Node(f"{feature['kind']}.{'error' if unit is None else 'feature'}", layer, unit)
+    found = pattern.fullmatch(name)
+    return None if found is None else _known(found.groupdict())
+
+
+def _known(found: dict[str, Any]) -> Node:
     if found["e"]:
         return Node(found["e"])
     if found["m"]:

@@ -153,11 +153,11 @@ def widths(layout: Layout) -> dict[str, int]:
 
 
 def _before(site: Site, target: Site) -> bool:
-    return _place(site) < _place(target)
+    return order(site) < order(target)
 
 
-def _place(site: Site) -> tuple[float, int]:
-    """Where a site is in the forward pass."""
+def order(site: Site) -> tuple[float, int]:
+    """Where a site is in the forward pass: a key to sort by."""
     if site.layer is None:
         return (-1.0, 0) if site.kind == "embed" else (float("inf"), 0)
     return float(site.layer), LAYERED.index(site.kind)
