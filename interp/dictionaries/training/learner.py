@@ -25,7 +25,7 @@ __all__ = ["ARCHITECTURES", "Learner", "Measures", "make_learner"]
 
 DTYPES: Final = (torch.float32, torch.float64)
 #: Architectures whose active features are known before anything else.
-SPARSE: Final = ("topk", "batchtopk", "batchtopk_transcoder")
+SPARSE: Final = ("topk", "batchtopk", "matryoshka", "batchtopk_transcoder")
 #: The largest norm of all gradients together, as in sae-lens' trainer.
 LARGEST_GRADIENT: Final = 1.0
 
@@ -225,7 +225,7 @@ class Learner:
 def _way(plan: Plan, device: torch.device, dtype: torch.dtype) -> Step:
     """How gradients are found: by hand at the active features where a token has few of them and sparse products are fast (on
     the CPU, with MKL); else by sae-lens' classes and autograd, which is right everywhere."""
-    if plan.architecture in SPARSE and device.type == "cpu" and torch.backends.mkl.is_available():
+    if plan.architecture in SPARSE and device.type == "cpu" and torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
         from interp.dictionaries.training.sparse import SparseStep
 
         return SparseStep(plan, dtype)

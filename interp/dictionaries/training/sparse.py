@@ -1,4 +1,4 @@
-"""TopK and BatchTopK by hand: only the encoder is a dense product, all that follows happens at the active features.
+"""TopK, BatchTopK and Matryoshka by hand: only the encoder is a dense product, all that follows happens at the active features.
 
 With n the norms of the rows of W_dec (1 where `rescale_acts_by_decoder_norm` is off), c = x - b_dec (x for a transcoder), for
 T tokens:
@@ -11,8 +11,13 @@ T tokens:
 sae-lens multiplies features by n before they are chosen and divides by it after, so n has no gradient: it cancels.
 f, df are matrices in CSR form, of which f^T and df^T are made by one sort of the columns.
 
+Matryoshka (Bussmann et al. 2025) adds the same loss for each of its widths, with the features below the width alone: level l are the
+features between two widths, e_l the error with all levels up to l, and at a feature of level l the gradient is g_l = 2 / T sum of
+e_j over j >= l. The rows of f^T that belong to a level are next to each other. The others have one level.
+
 The loss on m dead features (Gao et al. 2024, appendix A.2), as in sae-lens: the k_aux = d_out / 2 largest h n of them, positive or
 not, make up -e, which is held fixed; it counts min(m / k_aux, 1) times its coefficient. Its products are dense over the dead features.
+With `use_matryoshka_aux_loss` each level has one, for its own dead features and e_l.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from interp.dictionaries.training.entries import Entries, begins, product
 from interp.dictionaries.training.options import Plan
 from interp.dictionaries.training.step import Outcome
 
@@ -32,30 +38,6 @@ from interp.dictionaries.training.step import Outcome
 LOWER: Final = 0.85
 #: Rows of the first batch that tell where its candidates begin.
 SAMPLE: Final = 64
-
-
-@dataclass(frozen=True, eq=False)
-class Entries:
-    """A sparse [row column] matrix: row i has entries begin[i] to begin[i + 1] of columns and values; int32 indices."""
-
-    begin: Tensor
-    columns: Tensor
-    values: Tensor
-    shape: tuple[int, int]
-
-    def csr(self) -> Tensor:
-        return torch.sparse_csr_tensor(self.begin, self.columns, self.values, self.shape, check_invariants=False)
-
-    def rows(self) -> Tensor:
-        """The row of each entry."""
-        each = torch.arange(self.shape[0], dtype=torch.int32)
-        return each.repeat_interleave(self.begin.diff(), output_size=len(self.columns))
-
-    def turned(self) -> tuple[Entries, Tensor]:
-        """The transpose, and which entry went where: values [order] are in the transpose's order."""
-        order = self.columns.argsort(stable=True)
-        begin = _begins(self.columns, self.shape[1])
-        return Entries(begin, self.rows()[order], self.values[order], (self.shape[1], self.shape[0])), order
 
 
 class SparseStep:
@@ -74,6 +56,8 @@ class SparseStep:
             made = (p.detach().T if name in self.transposed else p.detach()).to(dtype).contiguous()
             self.parameters[name] = torch.nn.Parameter(made.clone())
             self.parameters[name].grad = torch.empty_like(made)
+        ends = plan.options.get("matryoshka_widths", (plan.d_sae,))
+        self.levels = list(zip((0, *ends[:-1]), ends, strict=True))
         self._pre = torch.empty(0, dtype=dtype)
         self._chosen = torch.empty(0, dtype=torch.bool)
         self._from = -1.0
@@ -90,20 +74,44 @@ class SparseStep:
         kept = self._batch_largest(pre) if self.threshold is not None else self._token_largest(pre)
         on = kept.values > 0
         code = kept if norms is None else replace(kept, values=kept.values / norms[kept.columns])
-        error = torch.addmm(w["b_dec"] - y, code.csr(), w["W_dec"])
-        terms = {"mse_loss": error.square().sum() / len(x), "auxiliary_reconstruction_loss": error.new_zeros(())}
-        ids = dead.nonzero().squeeze(1)
-        rescue = self._rescue(pre, norms, ids, error) if len(ids) else None
-        self._main_gradients(code, on, error.mul_(2 / len(x)), centred)
-        if rescue is not None:
-            terms["auxiliary_reconstruction_loss"] = rescue.loss
-            self._add_rescue(rescue, ids, centred)
-        _grad(w["b_dec"]).copy_(error.sum(0))
+        errors = self._errors(code, w["b_dec"] - y)
+        terms = self._squares(errors)
+        rescues = [r for ids, error in self._dead(dead, errors) if (r := self._rescue(pre, norms, ids, error))]
+        if rescues:
+            terms["auxiliary_reconstruction_loss"] = torch.stack([r.loss for r in rescues]).sum()
+        self._main_gradients(code, on, _summed(errors), centred)
+        for rescue in rescues:
+            self._add_rescue(rescue, centred)
         if self._subtracts:
             _grad(w["b_dec"]).sub_(_grad(w["b_enc"]) @ w["W_enc"])
         fired = torch.zeros(self.plan.d_sae, dtype=torch.bool)
         fired[kept.columns[on]] = True
-        return Outcome(terms["mse_loss"] + terms["auxiliary_reconstruction_loss"], terms, fired, on.sum())
+        return Outcome(torch.stack(list(terms.values())).sum(), terms, fired, on.sum())
+
+    def _errors(self, code: Entries, start: Tensor) -> list[Tensor]:
+        """e of each level [token d_out]; start: b_dec - y."""
+        if len(self.levels) == 1:
+            return [torch.addmm(start, code.csr(), self.parameters["W_dec"])]
+        errors = []
+        for low, high in self.levels:
+            start = torch.addmm(start, code.between(low, high)[0].csr(), self.parameters["W_dec"])
+            errors.append(start)
+        return errors
+
+    def _squares(self, errors: list[Tensor]) -> dict[str, Tensor]:
+        """The losses, named as sae-lens names them."""
+        found = [error.square().sum() / len(error) for error in errors]
+        terms = {"mse_loss": found[-1], "auxiliary_reconstruction_loss": found[-1].new_zeros(())}
+        inner = {f"inner_mse_loss_{high}": loss for (_, high), loss in zip(self.levels, found, strict=True)}
+        inner.popitem()
+        return terms | inner
+
+    def _dead(self, dead: Tensor, errors: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Dead features and the error that they are to make up: all together, or by level."""
+        ids = dead.nonzero().squeeze(1)
+        if not self.plan.options.get("use_matryoshka_aux_loss", False):
+            return [(ids, errors[-1])]
+        return [(ids[(low <= ids) & (ids < high)], e) for (low, high), e in zip(self.levels, errors, strict=True)]
 
     @property
     def _subtracts(self) -> bool:
@@ -118,7 +126,10 @@ class SparseStep:
             self._pre, self._chosen = self._pre.new_empty(shape), self._chosen.new_empty(shape)
         torch.mm(centred, self.parameters["W_enc"].T, out=self._pre)
         bias = self.parameters["b_enc"]
-        return self._pre.add_(bias) if norms is None else torch.addcmul(bias * norms, self._pre, norms, out=self._pre)
+        if norms is None:
+            return self._pre.add_(bias)
+        torch.addcmul(bias * norms, self._pre, norms, out=self._pre)
+        return self._pre
 
     def _token_largest(self, pre: Tensor) -> Entries:
         """The k largest of each token; those not positive are entries of value 0."""
@@ -133,7 +144,7 @@ class SparseStep:
         width = pre.shape[1]
         rows, columns = places // width, places % width
         self._follow(values)
-        return Entries(_begins(rows, len(pre)), columns.int(), values, (len(pre), width))
+        return Entries(begins(rows, len(pre)), columns.int(), values, (len(pre), width))
 
     def _candidates(self, pre: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """Places in the flat `pre`, growing, and values, of the `count` largest that are positive. Where the search begins is a
@@ -177,16 +188,32 @@ class SparseStep:
 
     # ------------------------------------------------------------ gradients
 
-    def _main_gradients(self, code: Entries, on: Tensor, g: Tensor, centred: Tensor) -> None:
+    def _main_gradients(self, code: Entries, on: Tensor, gs: list[Tensor], centred: Tensor) -> None:
+        """gs: g of each level [token d_out]."""
         w = self.parameters
-        at_kept = torch.sparse.sampled_addmm(code.csr(), g, w["W_dec"].T, beta=0.0).values() * on
         turned, order = code.turned()
-        _product(turned, g, _grad(w["W_dec"]))
-        _product(replace(turned, values=at_kept[order]), centred, _grad(w["W_enc"]))
+        at_kept = self._at_kept(code, gs) * on
+        for (low, high), g in zip(self.levels, gs, strict=True):
+            product(turned.slice(low, high), g, _grad(w["W_dec"])[low:high])
+        product(replace(turned, values=at_kept[order]), centred, _grad(w["W_enc"]))
         _grad(w["b_enc"]).zero_().index_add_(0, code.columns, at_kept)
+        _grad(w["b_dec"]).copy_(gs[0].sum(0))
 
-    def _rescue(self, pre: Tensor, norms: Tensor | None, ids: Tensor, error: Tensor) -> _Rescue:
-        """The loss of the dead features; error: e [token d_out]."""
+    def _at_kept(self, code: Entries, gs: list[Tensor]) -> Tensor:
+        """(g W_dec^T) at each entry, g that of the entry's level."""
+        directions = self.parameters["W_dec"].T
+        if len(self.levels) == 1:
+            return torch.sparse.sampled_addmm(code.csr(), gs[0], directions, beta=0.0).values()
+        found = torch.empty_like(code.values)
+        for (low, high), g in zip(self.levels, gs, strict=True):
+            part, here = code.between(low, high)
+            found[here] = torch.sparse.sampled_addmm(part.csr(), g, directions, beta=0.0).values()
+        return found
+
+    def _rescue(self, pre: Tensor, norms: Tensor | None, ids: Tensor, error: Tensor) -> _Rescue | None:
+        """The loss of the dead features ids; error: e [token d_out]. None where there is none."""
+        if not len(ids):
+            return None
         half = max(1, self.plan.d_out // 2)
         weight = self.plan["aux_loss_coefficient"] * min(len(ids) / half, 1.0)
         size = pre[:, ids]
@@ -197,10 +224,10 @@ class SparseStep:
             size = size * chosen
         acts = size if norms is None else size / norms[ids]
         off = acts @ self.parameters["W_dec"][ids] + error
-        return _Rescue(weight * off.square().sum() / len(pre), acts, off.mul_(2 * weight / len(pre)), chosen)
+        return _Rescue(ids, weight * off.square().sum() / len(pre), acts, off.mul_(2 * weight / len(pre)), chosen)
 
-    def _add_rescue(self, rescue: _Rescue, ids: Tensor, centred: Tensor) -> None:
-        w = self.parameters
+    def _add_rescue(self, rescue: _Rescue, centred: Tensor) -> None:
+        w, ids = self.parameters, rescue.ids
         at = rescue.g @ w["W_dec"][ids].T
         if rescue.chosen is not None:
             at *= rescue.chosen
@@ -211,12 +238,20 @@ class SparseStep:
 
 @dataclass(frozen=True, eq=False)
 class _Rescue:
-    """The auxiliary loss: acts [token dead], g [token d_out] its gradient at what they make up, chosen [token dead] or all."""
+    """The auxiliary loss of features ids: acts [token dead], g [token d_out] its gradient at what they make up, chosen [token dead] or all."""
 
+    ids: Tensor
     loss: Tensor
     acts: Tensor
     g: Tensor
     chosen: Tensor | None
+
+
+def _summed(errors: list[Tensor]) -> list[Tensor]:
+    """g of each level, in the memory of e: 2 / T times its own error and all behind it."""
+    for before, error in zip(reversed(errors[:-1]), reversed(errors[1:]), strict=True):
+        before.add_(error)
+    return [error.mul_(2 / len(error)) for error in errors]
 
 
 def _grad(p: torch.nn.Parameter) -> Tensor:
@@ -224,15 +259,3 @@ def _grad(p: torch.nn.Parameter) -> Tensor:
     if p.grad is None:
         p.grad = torch.empty_like(p)
     return p.grad
-
-
-def _product(left: Entries, right: Tensor, out: Tensor) -> None:
-    """out = left right."""
-    torch.addmm(out, left.csr(), right, beta=0, out=out)
-
-
-def _begins(indices: Tensor, rows: int) -> Tensor:
-    """Where each row's entries begin, from the rows of all entries [row + 1]."""
-    begin = torch.zeros(rows + 1, dtype=torch.int32)
-    begin[1:] = indices.bincount(minlength=rows).cumsum(0)
-    return begin
