@@ -78,7 +78,7 @@ class Fidelity:
     def add(self, x: Tensor, y: Tensor, odd: Tensor) -> None:
         """x [token d_in] is what it reads, y [token d_out] what it is to make up, odd [token] which half a token is in.
 
-        Raises: DictionaryError where an activation is not finite.
+        Raises: DictionaryError where an activation, or what the dictionary makes of it, is not finite.
         """
         for site, value in ((self.dictionary.site, x), (self.dictionary.target, y)):
             if not bool(torch.isfinite(value).all()):
@@ -98,6 +98,10 @@ class Fidelity:
         self.counts += active.sum(0).cpu()
         self.l0 += torch.bincount(active.sum(-1).cpu(), minlength=len(self.l0))
         made = self.dictionary.decode(features, x.to(features.device)).double().to(y.device)
+        if not bool(torch.isfinite(made).all()):
+            raise DictionaryError(
+                f"{self.dictionary!r} makes numbers that are not finite; load it with dtype='float32'."
+            )
         y = y.double()
         self.squared += float((y - made).square().sum())
         self.cosines += float(torch.nn.functional.cosine_similarity(y, made, dim=-1).sum())
@@ -116,7 +120,7 @@ class Fidelity:
     def explained_variance(self) -> float:
         """1 - sum |y - y-hat|^2 / sum |y - mean(y)|^2.
 
-        Raises: DictionaryError where the target is the same on all tokens, or what the dictionary makes is not finite.
+        Raises: DictionaryError where the target is the same on all tokens.
         """
         total = self.all.variation
         if not np.isfinite(self.squared):
