@@ -85,9 +85,10 @@ def provenance_of(where: str, data: Any) -> Provenance:
     data = members(f"{where}: the provenance", data, needed, optional)
     if data["importance_sign"] not in (1, -1):
         raise InterchangeError(f"{where}: importance_sign is {data['importance_sign']!r}; expected 1 or -1.")
-    if not all(isinstance(pair, str) for pair in data.get("pairs", ())):
-        raise InterchangeError(f"{where}: 'pairs' of the provenance holds something else than hashes.")
-    return Provenance(**{**data, "pairs": tuple(data.get("pairs", ()))})
+    for name in ("pairs", "dictionaries"):
+        if not all(isinstance(text, str) for text in data.get(name, ())):
+            raise InterchangeError(f"{where}: {name!r} of the provenance holds something else than texts.")
+    return Provenance(**data)
 
 
 def circuit_of(where: str, data: Any) -> Circuit:
