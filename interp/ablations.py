@@ -79,7 +79,8 @@ def make_ablation(
     """The ablation for a data set: partners drawn, or means taken over the clean prompts.
 
     The mean embedding is always taken: integrated gradients go from the base's embedding to the source's. `see`: the
-    values of token ids [batch pos], by key, where they are not those of `sites` as the model has them.
+    values of token ids [batch pos], by key, or their sums over both axes [1 1 ...], where they are not those of `sites` as the
+    model has them.
     """
     if kind == "resample":
         return Ablation(kind, partners=_derange([pair.length for pair in pairs], seed))

@@ -48,11 +48,16 @@ LEVELS: Final = {
     "neurons": ("neuron",),
 }
 CIRCUIT_LEVELS: Final = ("blocks", "heads", "neurons", "edges")
+#: The level of dictionaries: its nodes depend on them, not on the model alone (see `interp.features`).
+FEATURES: Final = "features"
+#: What `interp.features.edges` scores: its parts are edges between nodes of level `features`, and to the metric.
+FEATURE_EDGES: Final = "feature_edges"
 
 
 @dataclass(frozen=True)
 class Node:
-    """One component. `unit` is the head, K/V head or neuron; `position` a token position or span, None for all together."""
+    """One component. `unit` is the head, K/V head, neuron or feature; `position` a token position or span, None for all
+    together. Features and errors of dictionaries have kinds such as `resid_post.feature` and `mlp_out.error`."""
 
     kind: str
     layer: int | None = None
@@ -62,7 +67,8 @@ class Node:
 
     @property
     def name(self) -> str:
-        """`embed`, `a3.h2`, `m3`, `m3.n117`, `attn_out.3`, `resid_pre.3`, `a3.h2<q>`, `a3.kv1<k>`; `@p` at a position."""
+        """`embed`, `a3.h2`, `m3`, `m3.n117`, `attn_out.3`, `resid_pre.3`, `a3.h2<q>`, `a3.kv1<k>`, `resid_post.3.f117`,
+        `resid_post.3.error`; `@p` at a position."""
         at = "" if self.position is None else f"@{self.position}"
         return self._component + at
 
@@ -76,7 +82,9 @@ class Node:
             return f"m{self.layer}"
         if self.kind == "neuron":
             return f"m{self.layer}.n{self.unit}"
-        return self.kind if self.layer is None else f"{self.kind}.{self.layer}"
+        place, _, part = self.kind.partition(".")
+        parts = (place, self.layer, f"f{self.unit}" if part == "feature" else part or None)
+        return ".".join(str(x) for x in parts if x is not None)
 
     @property
     def head(self) -> int | None:
@@ -87,6 +95,11 @@ class Node:
     def neuron(self) -> int | None:
         """Neuron index; None for other kinds."""
         return self.unit if self.kind == "neuron" else None
+
+    @property
+    def feature(self) -> int | None:
+        """Feature index in its dictionary; None for other kinds."""
+        return self.unit if self.kind.endswith(".feature") else None
 
     def __str__(self) -> str:
         return self.name
@@ -108,6 +121,12 @@ class Group:
     def node(self, unit: int, position: int | str | None = None) -> Node:
         """The node of one unit."""
         return Node(self.kind, self.site.layer, unit if self.view.units else None, self.grouped, position)
+
+    def width(self, layout: Layout) -> int:
+        """Numbers per token at its site."""
+        if not self.view.vector:
+            return self.n_units
+        return int(self.n_units * layout.d_head if self.view.units else layout.d_model)
 
     def contract(self, difference: Tensor, gradient: Tensor) -> Tensor:
         """difference . gradient within each node: site-shaped tensors -> [batch pos unit], in float32 or better."""

@@ -14,7 +14,7 @@ from interp.auto.trail import Search
 from interp.errors import ScoreError, unknown
 from interp.files import replacing
 from interp.graph import Edge, Part, parse_edge
-from interp.nodes import Node
+from interp.nodes import FEATURES, Node
 
 Ranking = Literal["signed", "absolute"]
 FORMAT = 1
@@ -30,7 +30,8 @@ class Provenance:
     a hash of every pair, so that scores of other prompts are never compared. `kv`, `split_positions`: which graph the
     edges of level `edges` belong to (see `interp.graph`). `tau`: the threshold that ACDC used, in `unit`.
     `engine`: how exact patching ran the model: by replay, or by whole forwards and why. `unsigned`:
-    scores are sizes of effects and say nothing of their direction.
+    scores are sizes of effects and say nothing of their direction. `dictionaries`: at level `features` where each is, its
+    size and a hash of it, so that features of other dictionaries are never taken for these.
     """
 
     method: str
@@ -65,6 +66,11 @@ class Provenance:
     tau: float | None = None
     engine: str = ""
     unsigned: bool = False
+    dictionaries: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("pairs", "dictionaries"):  # lists, where they come from a file
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,16 +178,16 @@ class Scores:
         return Scores(found.parts, found.per_example, provenance)
 
     def to_pandas(self) -> Any:
-        """A table: node (or edge, sender, receiver), kind, layer, head, neuron, position, score, stderr, importance; and
-        exact and error where they are known."""
+        """A table: node (or edge, sender, receiver), kind, layer, head, neuron, position, score, stderr, importance; feature at
+        level `features`; and exact and error where they are known."""
         import pandas as pd
 
         columns: dict[str, Any] = {"node": [p.name for p in self.parts]}
-        if self.provenance.level == "edges":
+        if any(isinstance(p, Edge) for p in self.parts):
             columns = {"edge": columns["node"], "sender": [str(e.sender) for e in self.edges]}
             columns["receiver"] = [str(e.receiver) for e in self.edges]
         columns |= {"kind": [p.kind for p in self.parts]}
-        for name in ("layer", "head", "neuron"):
+        for name in ("layer", "head", "neuron", *(["feature"] if self.provenance.level == FEATURES else [])):
             columns[name] = pd.array([getattr(p, name) for p in self.parts], dtype="Int64")
         columns["position"] = ["all" if p.position is None else str(p.position) for p in self.parts]
         columns |= {"score": self.mean, "stderr": self.stderr, "importance": self.importance}
@@ -190,7 +196,7 @@ class Scores:
 
     @property
     def edges(self) -> tuple[Edge, ...]:
-        """The parts, of scores of level `edges`. Raises: ScoreError at another level."""
+        """The parts, of scores of edges. Raises: ScoreError for scores of nodes."""
         found = tuple(p for p in self.parts if isinstance(p, Edge))
         if len(found) < len(self.parts):
             raise ScoreError(f"scores of level {self.provenance.level!r} are of nodes, not of edges.")
@@ -199,7 +205,7 @@ class Scores:
     def __str__(self) -> str:
         p = self.provenance
         lines = [
-            f"Scores({p.method}, {p.level}, {p.direction}, {len(self.parts)} {'edges' if p.level == 'edges' else 'nodes'}, {p.n_pairs} pairs, unit: {p.unit})"
+            f"Scores({p.method}, {p.level}, {p.direction}, {len(self.parts)} {'edges' if 'edges' in p.level else 'nodes'}, {p.n_pairs} pairs, unit: {p.unit})"
         ]
         lines += [f"  {name:<14} {score:+.4f}" for name, score in self.top()]
         return "\n".join([*lines, str(self.search.certificate)] if self.search else lines)
@@ -240,7 +246,6 @@ class Scores:
         needed = {f.name for f in fields(Provenance) if f.default is MISSING}
         if not needed <= set(header["provenance"]) <= known:
             raise ScoreError(f"scores file {str(path)!r}: its provenance has other keys than this version's.")
-        header["provenance"]["pairs"] = tuple(header["provenance"]["pairs"])
         per_example = np.array(table["per_example"].to_pylist(), dtype=np.float64).T
         exact, radius = (_column(table, name) for name in ("exact", "error"))
         try:

@@ -92,6 +92,11 @@ class Batch:
         return list(dict.fromkeys([EMBED, *(group.site for group in self.groups)]))
 
     @property
+    def hosts(self) -> list[Site]:
+        """The sites where the nodes of the groups are patched."""
+        return list(dict.fromkeys(group.site for group in self.groups))
+
+    @property
     def keep(self) -> int:
         """How many positions' logits the metric needs: the last, or (0) all."""
         return 1 if self.metric.positions == "last" else 0
@@ -122,6 +127,19 @@ class Batch:
         if self.ablation.kind == "resample":
             return torch.tensor([p.clean for p in self.partners])
         return torch.tensor([p.clean if self.direction == "denoise" else p.corrupt for p in self.pairs])
+
+    # ------------------------------------------------------------ nodes
+
+    def contracted(
+        self, group: Group, coefficient: Mapping[Site, Tensor], positions: Tensor, base: Mapping[Site, Tensor]
+    ) -> Tensor:
+        """(source - base) . coefficient within each node, summed over the positions of each label [batch label unit]."""
+        per_position = group.contract(self.source()[group.site] - base[group.site], coefficient[group.site])
+        return torch.einsum("lbp,bpu->blu", positions.to(per_position), per_position)
+
+    def step(self, site: Site) -> Tensor:
+        """What all nodes of a site together change there: source - base, in the shape of the site."""
+        return self.source()[site] - self.base()[site]
 
     # ------------------------------------------------------------ runs
 
@@ -180,17 +198,18 @@ class Batch:
             return self.measure(self.at_metric(run.logits))
 
     def gradients(
-        self, rules: Rules = GRADIENT, edits: Sequence[Edit] = ()
+        self, rules: Rules = GRADIENT, edits: Sequence[Edit] = (), at: Sequence[Site] = ()
     ) -> tuple[dict[Site, Tensor], dict[Site, Tensor]]:
-        """Values and d metric / d value at every site, of the base run under `rules` (and `edits`).
+        """Values and d metric / d value at every site (or those of `at`), of the base run under `rules` (and `edits`).
 
         The rules were checked by the driver. Without edits the values are also kept as the base run's, whose forward is the same bit for bit.
         """
         self.targets()
+        sites = list(at or self.sites)
         with torch.enable_grad():
             run = self.model.run(
                 self.base_ids,
-                reads=self.sites,
+                reads=sites,
                 edits=edits,
                 rules=rules,
                 allow_unsupported=True,
@@ -198,15 +217,13 @@ class Batch:
                 vocabulary=self.columns,
             )
             metric = self.measure(self.at_metric(run.logits))
-            found = torch.autograd.grad(metric.sum(), [run.reads[s] for s in self.sites], allow_unused=True)
+            found = torch.autograd.grad(metric.sum(), [run.reads[s] for s in sites], allow_unused=True)
         self.forwards += 1
         self.backwards += 1
-        values = self.values_of(run.reads)
-        if self._base is None and not edits:
+        values = {site: run.reads[site].detach() for site in sites}
+        if self._base is None and not edits and not at:
             self._base, self._base_logits = values, self.at_metric(run.logits).detach()
-        return values, {
-            s: torch.zeros_like(values[s]) if g is None else g for s, g in zip(self.sites, found, strict=True)
-        }
+        return values, {s: torch.zeros_like(values[s]) if g is None else g for s, g in zip(sites, found, strict=True)}
 
     def _plain(self, ids: Tensor) -> tuple[dict[Site, Tensor], Tensor]:
         self.forwards += 1

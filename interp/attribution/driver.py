@@ -21,6 +21,7 @@ from interp.attribution.positions import Positions
 from interp.attribution.registry import Method, Options
 from interp.attribution.spaces import EdgeSpace, NodeSpace, Space
 from interp.errors import MetricError
+from interp.features.space import FeatureSpace
 from interp.graph import Part
 from interp.metrics import Direction, Metric
 from interp.progress import progress
@@ -32,6 +33,7 @@ from interp.tasks.task import TokenPair, digest
 from interp.turns import settled
 
 LOW_ACCURACY: Final = 0.75
+Metrics = list[tuple[list[int], np.ndarray, np.ndarray | None]]
 
 
 @dataclass(frozen=True)
@@ -87,29 +89,33 @@ class Attribution:
         parts = self.space.parts(self.positions.labels)
         tables = {m.name: np.empty((len(self.pairs), len(parts))) for m in self.methods}
         costs = {m.name: np.zeros(3) for m in self.methods}
+        if isinstance(self.space, FeatureSpace):
+            costs[self.methods[0].name][0] += self.space.spent()
         taus: dict[str, float] = {}
-        metrics: list[tuple[list[int], np.ndarray, np.ndarray | None]] = []
+        metrics: Metrics = []
         indices = list(by_length([p.length for p in self.pairs], self.memory.batch_size))
         work = sum(self._work(m) * (1 if m.joint else len(indices)) for m in self.methods)
         with progress("scoring", work, show_progress) as advance:
             for index in indices:
-                batch = self._batch(index)
+                batch = self.batch(index)
                 for m in self.methods:
                     if m.joint is None:
                         tables[m.name][index], cost = self._run(m, batch, self._options(index, advance))
                         costs[m.name] += cost * (len(index) / len(self.pairs), len(index) / len(self.pairs), 1)
-                metrics.append((index, *self._metrics(batch)))
+                metrics.append((index, *self.metrics_of(batch)))
             for m in self.methods:
                 if m.joint is not None:
                     tables[m.name], costs[m.name], taus[m.name] = self._run_jointly(m, indices, advance)
         base, source = _collect(metrics, len(self.pairs))
         self._warn_if_wrong(source if self.direction == "denoise" else base)
-        return {
-            m.name: self._scores(m, parts, tables[m.name], costs[m.name], base, source, taus.get(m.name))
+        found = {
+            m.name: self.scores_of(m, parts, tables[m.name], costs[m.name], metrics, taus.get(m.name))
             for m in self.methods
         }
+        return found if self.only is None else {k: s.select_components(self.only) for k, s in found.items()}
 
-    def _batch(self, index: list[int]) -> Batch:
+    def batch(self, index: list[int]) -> Batch:
+        """The batch of the pairs at `index`, of one length."""
         return self.space.batch(self.model, self.pairs, index, self.metric, self.direction, self.ablation)
 
     def _options(self, index: list[int], advance: Callable[[int], None]) -> Options:
@@ -130,7 +136,10 @@ class Attribution:
     def _work(self, m: Method) -> int:
         """Steps of the progress bar for one batch; for all batches of a joint method."""
         parts = (len(self.only) if self.only else self.space.n_parts) * len(self.positions.labels)
-        return parts if m.exact or m.joint else self.steps if m.uses_steps else 1
+        if m.exact or m.joint:
+            return parts
+        sites = self.space.n_sites if m.per_site and isinstance(self.space, NodeSpace) else 1
+        return self.steps * sites if m.uses_steps else 1
 
     def _run(self, m: Method, batch: Batch, options: Options) -> tuple[np.ndarray, np.ndarray]:
         """Scores [batch part] of one method on one batch, and (forwards, backwards, seconds) that it took."""
@@ -144,7 +153,7 @@ class Attribution:
     ) -> tuple[np.ndarray, np.ndarray, float]:
         """The same for a method that needs all batches at once, and the threshold that it used."""
         start = time.perf_counter()
-        batches = [self._batch(index) for index in indices]
+        batches = [self.batch(index) for index in indices]
         found, tau = self.space.joint_scores(m, batches, [self._options(index, advance) for index in indices])
         table = np.empty((len(self.pairs), found[0].shape[1]))
         for index, flat in zip(indices, found, strict=True):
@@ -155,20 +164,23 @@ class Attribution:
         ]
         return table, np.array([*(n / len(self.pairs) for n in passes), time.perf_counter() - start]), tau
 
-    def _metrics(self, batch: Batch) -> tuple[np.ndarray, np.ndarray | None]:
+    def metrics_of(self, batch: Batch) -> tuple[np.ndarray, np.ndarray | None]:
+        """The metric of the base and of the source run on every example of a batch."""
         source = batch.source_metric()
         return batch.base_metric().double().cpu().numpy(), None if source is None else source.double().cpu().numpy()
 
-    def _scores(
+    def scores_of(
         self,
         m: Method,
         parts: Sequence[Part],
         table: np.ndarray,
         cost: np.ndarray,
-        base: np.ndarray,
-        source: np.ndarray | None,
-        tau: float | None,
+        metrics: Metrics,
+        tau: float | None = None,
     ) -> Scores:
+        """What a method found, with its provenance. table [example part]; cost: forwards, backwards, seconds; metrics: of
+        every batch its examples and what `metrics_of` says of them."""
+        base, source = _collect(metrics, len(self.pairs))
         if self.metric.normalised and not m.unit:
             span, corrupt = self._span(base, source)
             table, base = table / (abs(span) if m.unsigned else span), (base - corrupt) / span
@@ -206,11 +218,12 @@ class Attribution:
             unsigned=m.unsigned,
             **self._graph(),
         )
-        scores = Scores(tuple(parts), table, provenance)
-        return scores if self.only is None else scores.select_components(self.only)
+        return Scores(tuple(parts), table, provenance)
 
     def _graph(self) -> dict[str, Any]:
-        """Which graph the edges belong to."""
+        """Which graph the edges belong to, or which dictionaries the features."""
+        if isinstance(self.space, FeatureSpace):
+            return {"dictionaries": self.space.dictionaries}
         if not isinstance(self.space, EdgeSpace):
             return {}
         return {"kv": self.space.graph.kv, "split_positions": self.space.graph.split_positions}
@@ -240,9 +253,7 @@ class Attribution:
             )
 
 
-def _collect(
-    parts: Sequence[tuple[list[int], np.ndarray, np.ndarray | None]], n: int
-) -> tuple[np.ndarray, np.ndarray | None]:
+def _collect(parts: Metrics, n: int) -> tuple[np.ndarray, np.ndarray | None]:
     """Metrics of base and source per example, in task order."""
     base, source = np.empty(n), np.empty(n)
     for index, b, s in parts:

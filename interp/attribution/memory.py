@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from interp.attribution.batches import MEMORY_BUDGET
+from interp.attribution.batches import MEMORY_BUDGET, bytes_per_prompt, default_batch_size
 from interp.attribution.edge_batches import SETS_BYTES
 from interp.attribution.registry import Method
 from interp.attribution.spaces import EdgeSpace, Space
 from interp.edges.contraction import BUFFER_BYTES, WRITER_BYTES
 from interp.errors import MethodError
+from interp.features.space import FeatureSpace
 from interp.metrics import Metric
-from interp.nodes import Group
 from interp.replay.edges import WRITER_SHARE
 from interp.replay.sweep import REPLAY_BYTES, patch_bytes
 from interp.rules import GRADIENT
@@ -102,18 +102,13 @@ class Work:
         size = self.model.layout
         if isinstance(self.space, EdgeSpace):
             return int(size.d_model * (2 * size.n_layers + 1))
-        return int(size.d_model + sum(self._site(group) for group in self.space.groups))
-
-    def _site(self, group: Group) -> int:
-        size = self.model.layout
-        if not group.view.vector:
-            return group.n_units
-        return int(group.n_units * size.d_head if group.view.units else size.d_model)
+        return int(size.d_model + sum(group.width(size) for group in self.space.groups))
 
     def _values(self) -> int:
         """Values of both runs and gradients at them; along a path also their sums, and those of one step beside the next."""
         copies = 13 if any(m.uses_steps for m in self.methods) else 3
-        return copies * self._width * self.length * self._sites
+        entries = self.length * self.space.per_token if isinstance(self.space, FeatureSpace) else 0
+        return copies * self._width * self.length * self._sites + entries
 
     def _layer(self) -> int:
         """Activations of one layer without its patterns: about 8 vectors of d_model and 4 of d_mlp per token."""
@@ -164,6 +159,7 @@ class Work:
         buffers = BUFFER_BYTES + WRITER_BYTES + SETS_BYTES if self.edges else 0
         # All batches of a joint method are there at once, each with the values of both runs.
         held = self._values() * self.examples if any(m.joint for m in self.methods) else 0
+        held += self.space.held if isinstance(self.space, FeatureSpace) else 0
         return int(AT_LEAST + self.table + weights + buffers + held + self._share * replay)
 
     @property
@@ -215,3 +211,12 @@ def parse_bytes(size: int | str) -> int:
     if found is None or float(found[1]) <= 0:
         raise MethodError(f"max_memory={size!r}: expected bytes, or a number with a unit such as 800MB or 2GiB.")
     return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def survey_batch(model: Any, length: int, batch_size: int | None, limit: int | str | None) -> int:
+    """The prompts per batch of a run without gradients that comes before the plan: the user's, or what fits a quarter of
+    the limit."""
+    usual = default_batch_size(model, length)
+    if batch_size is not None or limit is None:
+        return min(usual, batch_size or usual)
+    return int(max(1, min(usual, parse_bytes(limit) // (4 * bytes_per_prompt(model, length)))))

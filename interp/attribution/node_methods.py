@@ -27,10 +27,11 @@ def _base_point(batch: Batch, options: Options, rules: Rules) -> dict[Group, Ten
     Units: those of the metric. Exact for the plain gradient where the model is linear between u and the metric.
     Cost: 2 forwards, 1 backward, whatever the number of nodes.
     """
-    source = batch.source() if batch.ablation.has_run else None
+    if batch.ablation.has_run:
+        batch.source()
     values, gradients = batch.gradients(rules)
     options.advance(1)
-    return _contracted(batch, options, source or batch.source(), values, gradients)
+    return _contracted(batch, options, values, gradients)
 
 
 def _along_path(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
@@ -46,28 +47,42 @@ def _along_path(batch: Batch, options: Options, rules: Rules) -> dict[Group, Ten
     for alpha, weight in quadrature(options.quadrature, options.steps):
         point = base[EMBED] + alpha * step
         _, gradients = batch.gradients(rules, [Edit(EMBED, lambda x, point=point: point)])  # type: ignore[misc]
-        for site, gradient in gradients.items():
-            wide = gradient.float() if gradient.element_size() < 4 else gradient
-            total[site] = total[site] + weight * wide if site in total else weight * wide
+        _add(total, gradients, weight)
         options.advance(1)
-    return _contracted(batch, options, source, base, total)
+    return _contracted(batch, options, base, total)
+
+
+def _along_sites(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
+    """As at the base point, with the coefficient averaged over points at the node's own site, all its nodes together.
+
+    rho_u = sum_k w_k rho_u(x_base + alpha_k dx) where x is what is at u's site and dx what all nodes there together change:
+    x_source - x_base. Of a dictionary that is straight in its features and its error too, as decoding is affine (Marks et al. 2024).
+
+    Units: those of the metric. Cost: 2 forwards, and for each site one forward and backward per step.
+    """
+    base, total = batch.base(), dict[Site, Tensor]()
+    for site in batch.hosts:
+        step = batch.step(site)
+        for alpha, weight in quadrature(options.quadrature, options.steps):
+            point = (base[site] + alpha * step).to(base[site])
+            _, gradients = batch.gradients(rules, [Edit(site, lambda x, point=point: point.requires_grad_())], [site])  # type: ignore[misc]
+            _add(total, gradients, weight)
+            options.advance(1)
+    return _contracted(batch, options, base, total)
+
+
+def _add(total: dict[Site, Tensor], gradients: Mapping[Site, Tensor], weight: float) -> None:
+    """Add weight * gradient at each site, in float32 or better."""
+    for site, gradient in gradients.items():
+        wide = gradient.float() if gradient.element_size() < 4 else gradient
+        total[site] = total[site] + weight * wide if site in total else weight * wide
 
 
 def _contracted(
-    batch: Batch,
-    options: Options,
-    source: Mapping[Site, Tensor],
-    base: Mapping[Site, Tensor],
-    coefficient: Mapping[Site, Tensor],
+    batch: Batch, options: Options, base: Mapping[Site, Tensor], coefficient: Mapping[Site, Tensor]
 ) -> dict[Group, Tensor]:
     """(source - base) . coefficient within each node, summed over the positions of each label."""
-    scores = {}
-    for group in batch.groups:
-        site = group.site
-        per_position = group.contract(source[site] - base[site], coefficient[site])
-        mask = options.positions.to(per_position)
-        scores[group] = torch.einsum("lbp,bpu->blu", mask, per_position)
-    return scores
+    return {group: batch.contracted(group, coefficient, options.positions, base) for group in batch.groups}
 
 
 for _name, _rules, _paper in (
@@ -100,6 +115,22 @@ for _name, _rules, _paper in (
         rules=_rules,
         uses_steps=True,
     )(_along_path)
+
+
+for _name, _rules, _paper in (
+    ("atp-ig-sites", GRADIENT, "Sundararajan et al. 2017; Marks et al. 2024"),
+    ("relp-ig-sites", RELP, "Marks et al. 2024; Jafari et al. 2025"),
+):
+    method(
+        _name,
+        formula="d_u . mean over the path at u's site of " + ("g_u" if _rules == GRADIENT else "rho_u"),
+        cost="2F + S K (F + B), S sites",
+        paper=_paper,
+        rules=_rules,
+        uses_steps=True,
+        per_site=True,
+        path="points between base and source at the node's own site",
+    )(_along_sites)
 
 
 @method("random", formula="one draw from N(0, 1) per node", cost="none", paper="baseline")

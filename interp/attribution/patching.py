@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,17 +15,18 @@ from interp.attribution.batches import Batch
 from interp.attribution.edge_batches import EdgeBatch
 from interp.attribution.registry import Options, edge_method, method
 from interp.edits import Edit
+from interp.features.batches import FeatureBatch
+from interp.features.changes import Apart
 from interp.nodes import Group
 from interp.replay.counts import Prices
 from interp.replay.edges import EdgePatches
 from interp.replay.engine import Machine, Replay
-from interp.replay.nodes import node_patches, span
+from interp.replay.nodes import added_patches, node_patches, plus, span
 from interp.replay.patches import Patches
 from interp.replay.readout import Readout
 from interp.replay.recording import record
 from interp.replay.sweep import sweep
 from interp.rules import Rules
-from interp.sites import Site
 from interp.tokens import as_tokens
 from interp.turns import reserved
 from interp.vocabulary import Columns
@@ -44,17 +46,21 @@ def activation_patching(batch: Batch, options: Options, rules: Rules) -> dict[Gr
     first one that differs (see `interp.replay`); a whole forward where the model cannot be restarted.
     """
     replay = _recorded(batch, options.machine)
-    source, base = batch.source(), batch.base_metric()
+    batch.source()
+    base = batch.base_metric()
     size = len(base), len(options.positions)
     scores = {group: base.new_zeros(*size, group.n_units) for group in batch.groups}
-    found = _whole_nodes(batch, options, source) if replay is None else _replayed_nodes(batch, options, source, replay)
+    found = _whole_nodes(batch, options) if replay is None else _replayed_nodes(batch, options, replay)
     with closing(found):  # a run that ends early must not hold the model for as long as its traceback lives
-        for group, units, label, metric in found:
-            scores[group][:, label, units] = metric - base[:, None]
+        for group, label, owners, metric in found:
+            effects = metric - base
+            patch, example = (owners >= 0).nonzero(as_tuple=True)
+            scores[group][example, label, owners[patch, example]] = effects[patch, example]
     return scores
 
 
-Found = Generator[tuple[Group, list[int], int, Tensor], None, None]
+#: group, label, owners [patch batch], metric [patch batch]
+Found = Generator[tuple[Group, int, Tensor, Tensor], None, None]
 
 
 def _wanted(group: Group, options: Options) -> list[int]:
@@ -63,42 +69,97 @@ def _wanted(group: Group, options: Options) -> list[int]:
     return [u for u in every if options.only is None or group.node(u).name in options.only]
 
 
-def _whole_nodes(batch: Batch, options: Options, source: Mapping[Site, Tensor]) -> Found:
-    """(group, units, label, metric [batch unit]) of every patch, one forward each."""
+@dataclass(frozen=True, eq=False)
+class Values:
+    """Units of a group, each patched alone with the source's value at the positions chosen [batch pos].
+
+    owners [patch batch]: the unit that a patch is of, in each prompt; -1 for none.
+    """
+
+    group: Group
+    units: list[int]
+    source: Tensor
+    base: Tensor
+    chosen: Tensor
+
+    @property
+    def owners(self) -> Tensor:
+        return torch.tensor(self.units, device=self.source.device)[:, None].expand(-1, len(self.base))
+
+    def edit(self, patch: int) -> Edit:
+        """One of the patches, for a whole forward."""
+        units = torch.zeros(self.group.n_units, dtype=torch.bool, device=self.source.device)
+        units[self.units[patch]] = True
+        return Edit(
+            self.group.site, lambda x: self.group.mix(x, self.source.to(x.device), units, self.chosen.to(x.device))
+        )
+
+    def patches(self, replay: Replay) -> Patches | None:
+        """All of them for a replay; None where nothing changes."""
+        return node_patches(replay, self.group, self.source, self.base, self.chosen, self.units)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Features of a dictionary, or its error, each patched alone: what `apart` adds at the group's site."""
+
+    group: Group
+    apart: Apart
+
+    @property
+    def owners(self) -> Tensor:
+        """[patch batch]"""
+        return self.apart.owners
+
+    def edit(self, patch: int) -> Edit:
+        """One of the patches, for a whole forward."""
+        added = self.apart.added(slice(patch, patch + 1))[0]
+        return Edit(self.group.site, lambda x: plus(x, added.view(x.shape).to(x.device)))
+
+    def patches(self, replay: Replay) -> Patches | None:
+        """All of them for a replay; None where nothing changes."""
+        return added_patches(replay, self.group.site, self.apart.moved, len(self.owners), self.apart.added)
+
+
+def _alone(batch: Batch, options: Options, group: Group, label: int) -> Values | Parts | None:
+    """The wanted units of a group, each patched alone at the positions of a label; None without any."""
+    if not (units := _wanted(group, options)):
+        return None
+    chosen = options.positions[label]
+    if isinstance(batch, FeatureBatch):
+        return Parts(group, batch.apart(group, torch.tensor(units), chosen))
+    return Values(group, units, batch.source()[group.site], batch.base()[group.site], chosen)
+
+
+def _whole_nodes(batch: Batch, options: Options) -> Found:
+    """Every patch, one forward each."""
     for group in batch.groups:
-        for unit in _wanted(group, options):
-            for label, chosen in enumerate(options.positions):
-                yield group, [unit], label, batch.patched([_patch(group, unit, chosen, source)])[:, None]
-            options.advance(len(options.positions))
+        for label in range(len(options.positions)):
+            alone = _alone(batch, options, group, label)
+            for patch, owner in enumerate(alone.owners if alone else ()):
+                yield group, label, owner[None], batch.patched([alone.edit(patch)])[None]  # type: ignore[union-attr]
+                options.advance(1)
 
 
-def _patch(group: Group, unit: int, positions: Tensor, source: Mapping[Site, Tensor]) -> Edit:
-    """Put the source's value in at one unit, at the positions chosen [batch pos]."""
-    value = source[group.site]
-    units = torch.zeros(group.n_units, dtype=torch.bool, device=value.device)
-    units[unit] = True
-    return Edit(group.site, lambda x: group.mix(x, value, units, positions.to(x.device)))
-
-
-def _replayed_nodes(batch: Batch, options: Options, source: Mapping[Site, Tensor], replay: Replay) -> Found:
-    """(group, units, label, metric [batch unit]) of the patches that change anything; the others have no effect."""
-    base = batch.base()
+def _replayed_nodes(batch: Batch, options: Options, replay: Replay) -> Found:
+    """The patches that change anything; the others have no effect."""
+    batch.base()
 
     def items() -> Iterator[tuple[Any, Patches]]:
         for group in sorted(batch.groups, key=_entry):
-            units = _wanted(group, options)
-            for label, chosen in enumerate(options.positions if units else ()):
-                patches = node_patches(replay, group, source[group.site], base[group.site], chosen, units)
-                if patches is not None:
-                    yield (group, units, label), patches
+            for label in range(len(options.positions)):
+                alone = _alone(batch, options, group, label)
+                patches = alone.patches(replay) if alone else None
+                if alone and patches is not None:
+                    yield (group, label, alone.owners), patches
 
-    for (group, units, label), some, metric in _replayed(batch, options, replay, items()):
-        yield group, units[some], label, metric.T
+    for (group, label, owners), some, metric in _replayed(batch, options, replay, items()):
+        yield group, label, owners[some].to(metric.device), metric
 
 
 def _entry(group: Group) -> int:
     """The first layer whose input a patch changes: patches that share it go through together."""
-    inside = group.kind not in ("embed", "resid_pre")
+    inside = group.site.kind not in ("embed", "resid_pre")
     return (group.site.layer or 0) + inside
 
 

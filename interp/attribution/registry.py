@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interp.attribution.batches import Batch
 from interp.errors import MethodError, unknown
-from interp.nodes import Group
+from interp.nodes import FEATURES, Group
 from interp.replay.engine import Machine
 from interp.replay.sweep import REPLAY_BYTES
 from interp.rules import GRADIENT, Rules
@@ -52,7 +52,9 @@ class Method:
     exact effect to first order in the size of the patch. `needs_run`: has no meaning for mean and zero ablation. `noise`:
     for direction `noise` only. `unit`: that of its scores where it is not the metric's; they are importances then.
     `search`: runs other methods and patches what their scores make worth it (see `interp.auto`).
-    `unsigned`: its scores are sizes of effects, which say how much a part matters and not which way.
+    `unsigned`: its scores are sizes of effects, which say how much a part matters and not which way; it drops layers, to
+    which features of the stream do not belong, and does not score level `features`. `per_site`: its steps are made at each
+    site of the level in turn.
     """
 
     name: str
@@ -72,13 +74,16 @@ class Method:
     unit: str = ""
     search: bool = False
     unsigned: bool = False
+    per_site: bool = False
     path: str = "points between base and source embedding"
 
     def scores(self, level: str) -> bool:
         """Whether it scores the parts of this level."""
         if self.search:
             return True
-        return (self.edges or self.joint) is not None if level == "edges" else self.function is not None
+        if level == "edges":
+            return (self.edges or self.joint) is not None
+        return self.function is not None and not (level == FEATURES and self.unsigned)
 
     @property
     def levels(self) -> str:

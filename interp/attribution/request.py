@@ -16,17 +16,18 @@ from interp.attribution import (  # noqa: F401 - they register
     patching,
 )
 from interp.attribution.driver import Attribution
-from interp.attribution.edge_batches import EdgeMap
-from interp.attribution.memory import Work, plan_memory
+from interp.attribution.memory import Work, plan_memory, survey_batch
 from interp.attribution.positions import align
 from interp.attribution.quadrature import quadrature as points
 from interp.attribution.registry import METHODS, Method, get_method
-from interp.attribution.spaces import EdgeSpace, NodeSpace, Space
+from interp.attribution.spaces import Space, space_of
 from interp.auto.run import may_run, usable, verified
-from interp.errors import MethodError, MetricError, unknown
-from interp.graph import Graph, KeyValue
+from interp.errors import MethodError, MetricError
+from interp.features.dictionaries import Dictionaries, resolved
+from interp.features.space import FeatureSpace
+from interp.graph import KeyValue
 from interp.metrics import Metric, get_metric
-from interp.nodes import groups
+from interp.nodes import FEATURES
 from interp.rules import GRADIENT
 from interp.scores import Scores
 from interp.tasks.find import task as find_task
@@ -111,11 +112,12 @@ def prepare(
     chance: float | None = None,
     budget: str | float | None = None,
     ranking: str | None = None,
+    dictionaries: Dictionaries | None = None,
 ) -> Attribution:
     """Check every option against the model and the task; `.score()` then does the work.
 
     task: a `Task`, the name of a built-in one, or a task file.
-    level: `resid`, `blocks`, `heads`, `qkv`, `neurons` or `edges`. positions: `all` patches all positions of a node together;
+    level: `resid`, `blocks`, `heads`, `qkv`, `neurons`, `edges` or `features`. positions: `all` patches all positions of a node together;
     `each`, `end` and `spans` score positions apart (the default of `resid` is `each`, which refuses `all`).
     direction: `denoise` (clean values into the corrupt run; the default for counterfactual) or `noise`.
     steps, quadrature: for IG methods, 8 midpoints by default. parts: score only these nodes or edges, by name.
@@ -126,8 +128,10 @@ def prepare(
     n, chance, budget, ranking: of method `auto`: look for the top `n` (10) of this ranking (`absolute`), to which a part
     outside belongs with `chance` (0.01) at most, on average over draws; spend '60s', or '200F' or 200 forward equivalents
     (100) after the presets, or the fixed cost of the calls (a few times 3) where that is more.
+    dictionaries: of level `features`, {site that one makes up: `Dictionary`}, or a folder of them. Its nodes are the features that
+    are active in some run, and each site's error.
 
-    Raises: MethodError, MetricError, TaskError, SiteError, UnsupportedRuleError.
+    Raises: MethodError, MetricError, TaskError, SiteError, UnsupportedRuleError, DictionaryError.
     """
     task = find_task(task, model)
     chosen, measure = [get_method(name) for name in methods], get_metric(metric)
@@ -137,7 +141,7 @@ def prepare(
     _check_edges(chosen, level, way, ablation, kv, split_positions, tau, positions, parts, measure)
     where = _positions_mode(level, positions)
     _check_search(chosen, parts, where, n=n, chance=chance, budget=budget, ranking=ranking)
-    found = _space(model, level, kv, split_positions)
+    given = resolved(model, level, dictionaries)
     search = any(m.search for m in chosen)
     left_out: tuple[tuple[str, str], ...] = ()
     if search:
@@ -149,6 +153,11 @@ def prepare(
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
     model.check_length(max(p.length for p in pairs))
     aligned = align(where, pairs)
+    if level == FEATURES:
+        at_once = survey_batch(model, max(p.length for p in pairs), batch_size, max_memory)
+        found: Space = FeatureSpace.of(model, given, pairs, ablation, at_once)
+    else:
+        found = space_of(model, level, kv, split_positions)
     work = Work(
         model=model,
         space=found,
@@ -160,7 +169,7 @@ def prepare(
     )
     memory = plan_memory(work, batch_size=batch_size, limit=max_memory)
     replaced = found.ablation(ablation, model, pairs, seed, memory.batch_size)
-    only = _only(parts, found)
+    only = None if parts is None else found.named(parts)
     request = Attribution(
         model=model,
         task=task.name,
@@ -211,12 +220,6 @@ def _check_search(chosen: Sequence[Method], parts: Sequence[str] | None, where: 
         raise MethodError(
             f"method auto ranks parts at all positions together, given positions={where!r}: use 'all' (level 'resid' has none)."
         )
-
-
-def _space(model: Any, level: str, kv: KeyValue, split_positions: bool) -> Space:
-    if level != "edges":
-        return NodeSpace(tuple(groups(level, model.layout)))
-    return EdgeSpace(EdgeMap.of(model, Graph.of(model.layout, kv=kv, split_positions=split_positions)))
 
 
 def _positions_mode(level: str, positions: str | None) -> str:
@@ -288,12 +291,3 @@ def _check_metric(chosen: Sequence[Method], metric: Metric, ablation: str) -> No
         raise MetricError(f"metric {metric.name!r} is a distance to a source run; {ablation} ablation has none.")
     if metric.normalised and ablation != "counterfactual":
         raise MetricError(f"metric {metric.name!r} needs the paired run; use counterfactual ablation or 'logit_diff'.")
-
-
-def _only(wanted: Sequence[str] | None, space: Space) -> frozenset[str] | None:
-    if wanted is None:
-        return None
-    known = {part.name for part in space.parts([None])}
-    if odd := sorted(set(wanted) - known):
-        raise MethodError(f"parts={odd[:3]}: {unknown('part of this level', odd[0], known)}")
-    return frozenset(wanted)

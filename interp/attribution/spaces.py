@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,10 @@ from interp.ablations import Ablation, make_ablation
 from interp.attribution.batches import Batch
 from interp.attribution.edge_batches import EdgeBatch, EdgeMap
 from interp.attribution.registry import Method, Options
-from interp.graph import Graph, Part
+from interp.errors import MethodError, unknown
+from interp.graph import Graph, KeyValue, Part
 from interp.metrics import Direction, Metric
-from interp.nodes import Group, nodes_of
+from interp.nodes import Group, groups, nodes_of
 from interp.tasks.task import TokenPair
 from interp.turns import settled
 
@@ -30,12 +31,21 @@ class NodeSpace:
     groups: tuple[Group, ...]
 
     @property
+    def n_sites(self) -> int:
+        """How many sites have nodes."""
+        return len({group.site for group in self.groups})
+
+    @property
     def n_parts(self) -> int:
         return sum(group.n_units for group in self.groups)
 
     def parts(self, labels: Labels) -> list[Part]:
         """Every node at every position label, in the order of the columns of `scores`."""
         return list(nodes_of(self.groups, labels))
+
+    def named(self, wanted: Iterable[str]) -> frozenset[str]:
+        """These names, all of nodes here. Raises: MethodError with the near names."""
+        return _known(wanted, self.parts([None]))
 
     def ablation(self, kind: Any, model: Any, pairs: Sequence[TokenPair], seed: int, batch_size: int) -> Ablation:
         """What the nodes are replaced by."""
@@ -79,6 +89,10 @@ class EdgeSpace:
         """Every edge at every position label, in the order of the columns of `scores`."""
         return list(self.graph.at_positions(labels))
 
+    def named(self, wanted: Iterable[str]) -> frozenset[str]:
+        """These names, all of edges here. Raises: MethodError with the near names."""
+        return _known(wanted, self.parts([None]))
+
     def ablation(self, kind: Any, model: Any, pairs: Sequence[TokenPair], seed: int, batch_size: int) -> Ablation:
         """What the writers are replaced by."""
         with settled(model.device), attention.selected(model.hf, None):
@@ -113,3 +127,17 @@ class EdgeSpace:
 
 
 Space = NodeSpace | EdgeSpace
+
+
+def space_of(model: Any, level: str, kv: KeyValue, split_positions: bool) -> Space:
+    """What is scored at a level that needs no more than the model. Raises: MethodError, SiteError, LayoutError."""
+    if level != "edges":
+        return NodeSpace(tuple(groups(level, model.layout)))
+    return EdgeSpace(EdgeMap.of(model, Graph.of(model.layout, kv=kv, split_positions=split_positions)))
+
+
+def _known(wanted: Iterable[str], parts: Iterable[Part]) -> frozenset[str]:
+    found, names = {part.name for part in parts}, frozenset(wanted)
+    if odd := sorted(names - found):
+        raise MethodError(f"parts={odd[:3]}: {unknown('part of this level', odd[0], found)}")
+    return names

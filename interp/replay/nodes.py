@@ -11,8 +11,9 @@ from torch import Tensor
 from interp.edges.writers import wide
 from interp.nodes import Group
 from interp.replay.engine import Replay
-from interp.replay.patches import Inside, Patches
+from interp.replay.patches import Inside, Patches, Some
 from interp.replay.segments import Segment
+from interp.sites import Site
 
 _STREAM: Final = ("embed", "resid_pre", "resid_post")
 
@@ -52,8 +53,48 @@ def node_patches(
 
 
 _WHOLE: Final = {"attn_out": Inside.attention, "resid_mid": Inside.stream_between, "mlp": Inside.mlp}
-#: The kinds of node that can be replayed; others are patched by whole forwards.
-REPLAYED: Final = frozenset((*_STREAM, "q", "k", "v", "head", "neuron", *_WHOLE))
+#: The sites where something can be added; and the kinds of node that can be replayed, others are patched by whole forwards.
+ADDED: Final = (*_STREAM, "resid_mid", "attn_out", "mlp_out", "z")
+_PARTS: Final = tuple(f"{site}.{part}" for site in ADDED for part in ("feature", "error"))
+REPLAYED: Final = frozenset((*_STREAM, "q", "k", "v", "head", "neuron", *_WHOLE, *_PARTS))
+
+
+def added_patches(replay: Replay, site: Site, moved: Tensor, n: int, added: Some) -> Patches | None:
+    """`n` patches that each add to what is at a site of `ADDED`; None where nothing that is read can change.
+
+    moved [batch pos]: where any of them adds anything. added(some) [patch batch pos d]: what some of them add, at all
+    positions, in float32 or better; heads concatenated at z.
+    """
+    where, layer = span(moved), site.layer or 0
+    if where is None:
+        return None
+    if site.kind in _STREAM:
+        entry = layer + (site.kind == "resid_post")
+        start, stop = replay.reach(entry, *where)
+        base = replay.recording.stream(entry)[:, start:stop]
+        rows = None if start >= stop else lambda some: plus(base, added(some)[:, :, start:stop].to(base.device))
+        return Patches(entry, n, start, stop, rows) if rows else None
+    inside = Inside.of(replay, layer, *where)
+    if inside is None:
+        return None
+    if site.kind == "z":
+        W_O = inside.W_O().flatten(0, 1)
+
+        def projected(some: slice) -> Tensor:
+            change = inside.cut(added(some), 2)
+            return change @ W_O.to(change)
+
+        return inside.heads(n, projected)
+    base = inside.cut(replay.value(site))
+    return _AT[site.kind](inside, n, lambda some: plus(base, inside.cut(added(some), 2).to(base.device)))
+
+
+_AT: Final = {"attn_out": Inside.attention, "resid_mid": Inside.stream_between, "mlp_out": Inside.mlp}
+
+
+def plus(base: Tensor, added: Tensor) -> Tensor:
+    """Their sum in the dtype of `base`, rounded once."""
+    return (wide(base) + added).to(base.dtype)
 
 
 def _stream(
