@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from circuits.commands import discovery, exchange, judging, listing
+from circuits.commands import discovery, exchange, judging, listing, sae
 from interp.errors import InterpError
 
 app = typer.Typer(
@@ -53,6 +53,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
 }
 for _name, _command in _COMMANDS.items():
     app.command(name=_name)(_command)
+app.add_typer(sae.app, name="sae")
 
 
 def main() -> None:

@@ -15,9 +15,9 @@ from circuits.report import figures, graph, numbers, svg
 from circuits.report.text import token, visible
 
 
-def html(data: dict[str, Any]) -> str:
+def html(data: dict[str, Any], template: str = "template.html.j2") -> str:
     """The page of a payload."""
-    return _environment().get_template("template.html.j2").render(data)
+    return _environment().get_template(template).render(data)
 
 
 @cache

@@ -26,10 +26,14 @@ from interp.loading import load
 from interp.sites import Site, SiteLike
 
 TOKENS: Final = 2_000_000
-BATCH_TOKENS: Final = 4096
+BATCH_TOKENS: Final = 2048
 HOLD_OUT: Final = 0.05
 HELD_OUT_TOKENS: Final = 8192
 DTYPE: Final = "float32"
+
+
+class ResumeWarning(UserWarning):
+    """A run goes on under other conditions than those it began with."""
 
 
 def train_dictionary(
@@ -215,7 +219,11 @@ def _go_on(training: Training, out: Path) -> None:
     check_same(state["identity"], training.identity)
     now, then = folder.environment(torch.get_num_threads()), state["environment"]
     if changed := [f"{key} {then.get(key)} -> {now[key]}" for key in now if now[key] != then.get(key)]:
-        warnings.warn(f"resumed with {', '.join(changed)}: the weights may differ in their last bits.", stacklevel=4)
+        warnings.warn(
+            f"resumed with {', '.join(changed)}: the weights may differ in their last bits.",
+            ResumeWarning,
+            stacklevel=4,
+        )
     training.load(state, files)
 
 

@@ -1,0 +1,77 @@
+"""sae train: dictionaries of what is at a site, from text. (`sae eval` is in `sae_eval`.)"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from circuits.commands.options import Json, Quiet
+
+app = typer.Typer(no_args_is_help=True, help="Dictionaries (sparse autoencoders and transcoders): train and evaluate.")
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="KEY=VALUE: any other option of the architecture, such as l1_coefficient=5"),
+]
+
+
+@app.command()
+def train(
+    config: Annotated[
+        Path | None, typer.Argument(help="a TOML file with these options (batch_tokens = 4096) and [[dictionaries]]")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="as elsewhere [default: demo]")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="a .txt, .json or .jsonl file, a dataset saved to disk, or demo [default: demo for model demo]"
+        ),
+    ] = None,
+    site: Annotated[
+        str | None, typer.Option(help="such as resid_post.1, z.0, mlp_out.2; mlp_normed.2 for a transcoder")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="what a transcoder makes up [default: mlp_out of mlp_normed]")
+    ] = None,
+    architecture: Annotated[
+        str | None,
+        typer.Option(help="topk, batchtopk, standard, gated, jumprelu, matryoshka, transcoder, ... [default: topk]"),
+    ] = None,
+    d_sae: Annotated[int | None, typer.Option(help="features")] = None,
+    k: Annotated[int | None, typer.Option(help="active features per token, of topk and its kin [default: 32]")] = None,
+    lr: Annotated[float | None, typer.Option(help="learning rate [default: 0.001]")] = None,
+    set_: Set = None,
+    tokens: Annotated[int | None, typer.Option(help="activations to train on [default: 2,000,000]")] = None,
+    batch_tokens: Annotated[int | None, typer.Option(help="tokens per step [default: 2048]")] = None,
+    buffer: Annotated[
+        str | None, typer.Option(help="shuffled buffer: tokens, or bytes such as 256MiB [default: both]")
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option(help="tokens per row [default: the model's context, at most 512]")
+    ] = None,
+    keep_bos: Annotated[bool | None, typer.Option("--keep-bos", help="train on activations at BOS too")] = None,
+    hold_out: Annotated[float | None, typer.Option(help="share of the documents to measure on [default: 0.05]")] = None,
+    seed: Annotated[int | None, typer.Option(help="for weights, order and what is held out [default: 0]")] = None,
+    dtype: Annotated[str | None, typer.Option(help="of the training: float32 or float64 [default: float32]")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: cpu]")] = None,
+    cache: Annotated[Path | None, typer.Option(help="folder to keep activations in, for further runs")] = None,
+    out: Annotated[Path | None, typer.Option(help="folder of the run [default: a new one under runs/]")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the run at --out")] = False,
+    checkpoint_every: Annotated[
+        int | None, typer.Option(help="steps between checkpoints [default: half a minute]")
+    ] = None,
+    keep_checkpoint: Annotated[
+        bool | None, typer.Option("--keep-checkpoint", help="keep the last checkpoint at the end")
+    ] = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train dictionaries on a model's activations. Killed or interrupted, it goes on with --resume and ends the same."""
+    given = dict(locals())
+    from circuits import sae_training
+
+    for name in ("config", "set_", "out", "resume", "json", "quiet"):
+        del given[name]
+    sae_training.train(config, given, set_ or [], out=out, resume=resume, json=json, quiet=quiet)

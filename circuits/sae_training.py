@@ -1,0 +1,174 @@
+"""`sae train`: a TOML file and options to a checked call, the run, its report, and how to go on where it was interrupted."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import tomllib
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from circuits import runs, show
+from circuits.jobs import load_model
+from interp.errors import InterpError, unknown
+from interp.files import write_text
+
+#: Options of the run, beside those of a dictionary: keys of the TOML file.
+RUN: Final = (
+    "model", "data", "device", "tokens", "batch_tokens", "buffer", "context", "keep_bos", "hold_out", "held_out_tokens",
+    "seed", "dtype", "cache", "checkpoint_every", "keep_checkpoint",
+)  # fmt: skip
+SEVERAL: Final = "dictionaries"
+
+
+class Interrupted(InterpError):
+    """A run that was stopped by its user."""
+
+    exit_code = 130
+
+
+def train(
+    config: Path | None,
+    given: Mapping[str, Any],
+    more: Sequence[str],
+    *,
+    out: Path | None,
+    resume: bool,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Train, write the report, print what was reached. Nothing is written before everything has been checked."""
+    from interp.dictionaries.training.folder import read_record
+    from interp.dictionaries.training.run import ResumeWarning, train_dictionaries
+
+    asked = merged(config, given, more)
+    run, specs = split(asked)
+    place = out or runs.free_name(_stem(run, specs))
+    if resume and out is None:
+        raise InterpError("--resume goes on with the run at --out: give its folder.")
+    say = (lambda message: None) if quiet else show.say
+    say(f"loading {run['model']}")
+    model = load_model(run.pop("model"), None, run.pop("device", None))
+    data = run.pop("data")
+    try:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always", ResumeWarning)
+            train_dictionaries(
+                model, data, specs, **run, out=place, resume=resume, show_progress=False if quiet else None
+            )
+    except KeyboardInterrupt:
+        raise _interrupted(place) from None
+    for warning in seen:
+        if issubclass(warning.category, ResumeWarning):
+            show.say(f"WARNING: {warning.message}")
+    record = read_record(place)
+    if record is None:
+        raise InterpError(f"{str(place)!r} was removed while the run went on.")
+    write_text(place / "config.toml", _to_toml(asked))
+    _report(record, place, json)
+
+
+def _report(record: Mapping[str, Any], place: Path, json: bool) -> None:
+    from circuits.report.training import finding, render_training
+
+    write_text(place / "report.html", render_training(record))
+    if json:
+        kept = {k: v for k, v in record.items() if k not in ("log", "identity")}
+        show.as_json({"out": str(place), **kept})
+        return
+    asked = record["identity"]["dictionaries"]
+    for name, final in record["final"].items():
+        show.lines(finding(name, asked[name], final))
+    show.lines(
+        f"{record['tokens_per_second']:,.0f} tokens/s, {record['seconds']:,.0f} s. Report: {place / 'report.html'}"
+    )
+
+
+def _interrupted(place: Path) -> Interrupted:
+    """What a user is told after Ctrl-C. The command that goes on is the one that was given."""
+    from interp.dictionaries.training.folder import RECORD
+
+    if not (place / RECORD).exists():
+        return Interrupted("interrupted before the first step; nothing was written.")
+    words = ["circuits", *sys.argv[1:]]
+    words += [] if "--resume" in words else ["--resume"]
+    words += [] if any(word.split("=")[0] == "--out" for word in words) else ["--out", str(place)]
+    return Interrupted(f"interrupted; go on with: {shlex.join(words)}")
+
+
+# ---------------------------------------------------------------- options
+
+
+def merged(config: Path | None, given: Mapping[str, Any], more: Sequence[str]) -> dict[str, Any]:
+    """The options of the TOML file under those of the command line. Raises: InterpError for keys that do not exist."""
+    found = {} if config is None else _read(config)
+    found |= {key: value for key, value in given.items() if value is not None}
+    found |= dict(_assignment(text) for text in more)
+    _check_keys(found, SEVERAL)
+    for table in found.get(SEVERAL, []):
+        _check_keys(table)
+    found.setdefault("model", "demo")
+    if found["model"] == "demo":
+        found.setdefault("data", "demo")
+    if "data" not in found:
+        raise InterpError("no data: give --data, a text file or a dataset on disk.")
+    return found
+
+
+def _read(config: Path) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InterpError(f"{str(config)!r} cannot be read: {reason}. Expected a TOML file of options.") from error
+    tables = found.get(SEVERAL, [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise InterpError(f"{str(config)!r}: {SEVERAL} is no list of tables; write [[{SEVERAL}]] before each.")
+    return found
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """KEY=VALUE, the value as TOML has it or else as text."""
+    key, sign, value = text.partition("=")
+    if not sign or not key.strip():
+        raise InterpError(f"--set {text!r}: expected KEY=VALUE.")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value
+
+
+def _check_keys(found: Mapping[str, Any], *more: str) -> None:
+    from interp.dictionaries.training.options import ARCHITECTURES, COMMON
+    from interp.dictionaries.training.settings import SPEC_KEYS
+
+    own = {*SPEC_KEYS, *COMMON, *(key for options in ARCHITECTURES.values() for key in options)}
+    valid = {*own, *more, *(RUN if more else ())}
+    for key in found:
+        if key not in valid:
+            raise InterpError(unknown("option", key, valid))
+
+
+def split(asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The options of the run, and those of each dictionary: the common ones under its own."""
+    run = {key: value for key, value in asked.items() if key in RUN}
+    if isinstance(buffer := run.get("buffer"), str) and buffer.strip().isdigit():
+        run["buffer"] = int(buffer)
+    common = {key: value for key, value in asked.items() if key not in RUN and key != SEVERAL}
+    tables = asked.get(SEVERAL) or [{}]
+    return run, [{**common, **table} for table in tables]
+
+
+def _stem(run: Mapping[str, Any], specs: Sequence[Mapping[str, Any]]) -> str:
+    parts = ("sae", run["model"], specs[0].get("site", "site"), specs[0].get("architecture", "topk"))
+    return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", str(part))[-40:].strip("_.") or "x" for part in parts)
+
+
+def _to_toml(asked: Mapping[str, Any]) -> str:
+    """The options as a file that does the same again."""
+    plain = {key: str(value) if isinstance(value, Path) else value for key, value in asked.items() if key != SEVERAL}
+    tables = asked.get(SEVERAL, [])
+    return "\n".join([runs.to_toml(plain), *(f"[[{SEVERAL}]]\n{runs.to_toml(table)}" for table in tables)])
