@@ -120,12 +120,12 @@ class Learner:
     def learn(self, x: Tensor, y: Tensor | None = None) -> Measures:
         """One step of the optimiser on x [token d_in], y [token d_out]. An autoencoder makes up x, whatever y is.
 
-        Raises: DictionaryError for another width, no tokens, or a loss or gradient that is not finite; weights are then as before.
+        Raises: DictionaryError for another width, no tokens, or numbers that are not finite; weights are then as before.
         """
         x, y = self._scaled(*self._read(x, y))
         dead = self._since_fired > self.plan["dead_feature_window"]
         out = self._way.gradients(x, y, dead, coefficients(self.plan, self.step))
-        self._update(out.loss)
+        self._update(out.loss, (x, y))
         self._since_fired += 1
         self._since_fired.masked_fill_(out.fired, 0)
         return self._measured(out, y)
@@ -149,12 +149,15 @@ class Learner:
         scaled = x * float(self._scale[0])
         return scaled, scaled if y is x else y * float(self._scale[1])
 
-    def _update(self, loss: Tensor) -> None:
+    def _update(self, loss: Tensor, read: tuple[Tensor, Tensor]) -> None:
         parameters = self._way.parameters.values()
         norm = torch.nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
-        if not bool(torch.isfinite(loss + norm)):  # in one place: each look at a number waits for the device
+        # One question for all: each look at a number waits for the device. A token that is not a number may have no active feature.
+        if not bool(torch.isfinite(loss + norm + sum(part.sum() for part in read))):
+            if not all(bool(torch.isfinite(part).all()) for part in read):
+                raise DictionaryError(f"step {self.step + 1}: activations have numbers that are not finite.")
             raise DictionaryError(
-                f"step {self.step + 1}: loss {float(loss):.4g}, gradient norm {float(norm):.4g}; expected finite numbers. Look at the activations, or use a smaller lr."
+                f"step {self.step + 1}: loss {float(loss):.4g}, gradient norm {float(norm):.4g}; expected finite numbers. Use a smaller lr."
             )
         for group in self._adam.param_groups:
             group["lr"] = learning_rate(self.plan, self.step)

@@ -127,8 +127,9 @@ class SparseStep:
         torch.mm(centred, self.parameters["W_enc"].T, out=self._pre)
         bias = self.parameters["b_enc"]
         if norms is None:
-            return self._pre.add_(bias)
-        torch.addcmul(bias * norms, self._pre, norms, out=self._pre)
+            self._pre.add_(bias)
+        else:
+            torch.addcmul(bias * norms, self._pre, norms, out=self._pre)
         return self._pre
 
     def _token_largest(self, pre: Tensor) -> Entries:
