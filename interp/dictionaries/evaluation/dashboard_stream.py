@@ -14,6 +14,7 @@ from torch import Tensor
 
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
+from interp.dictionaries.training.rows import Cutter
 from interp.sites import Site
 from interp.tokens import Tokens, as_tokens
 
@@ -38,25 +39,20 @@ def seen(
 ) -> Iterator[Seen]:
     """What the dictionary reads, batch by batch.
 
-    Padding never counts, and a token that begins a text (the tokeniser's BOS) only with `keep_bos`. Cost: one forward.
+    Padding never counts, and a token that begins a text (BOS, as in training) only with `keep_bos`. Cost: one forward.
     Raises: DictionaryError for activations that are not finite, or of another width than the dictionary's.
     """
+    bos = Cutter.of(model, None, keep_bos).bos
     reads = [dictionary.site, *([Site("resid_final")] if final else [])]
     for given in data:
         with torch.no_grad():
             run = model.run(as_tokens(given, model.tokenizer), reads=reads, logits_to_keep=1)
         tokens = run.tokens
         x = run[dictionary.site].flatten(2)
-        first = begins(model, tokens.ids)
+        first = torch.zeros_like(tokens.mask) if bos is None else tokens.ids == bos
         keep = tokens.mask if keep_bos else tokens.mask & ~first
         _check(dictionary, x[keep])
         yield Seen(tokens, first, keep, x, run[Site("resid_final")] if final else None)
-
-
-def begins(model: Any, ids: Tensor) -> Tensor:
-    """Where a text begins [batch pos]: at the tokeniser's BOS; nowhere without one."""
-    bos = getattr(model.tokenizer, "bos_token_id", None)
-    return torch.zeros_like(ids, dtype=torch.bool) if bos is None else ids == bos
 
 
 def _check(dictionary: Dictionary, x: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What a feature dashboard holds: frozen plain data, to JSON and back. Nothing here knows torch."""
+"""What a feature dashboard holds: frozen plain data, to JSON and back."""
 
 from __future__ import annotations
 
