@@ -97,7 +97,7 @@ def _read(model: Any, sums: Sequence[Fidelity], text: Text, advance: Callable[[i
         total += cross_entropy(run.logits, batch.ids, where)
         predicted += int(where.sum())
         counted = batch.counted.to(model.device)
-        odd = batch.odd[:, None].expand_as(batch.counted)[batch.counted].to(model.device)
+        odd = (batch.numbers % 2 == 1)[:, None].expand_as(batch.counted)[batch.counted].to(model.device)
         for one in sums:
             x, y = (run[site].flatten(2)[counted] for site in (one.dictionary.site, one.dictionary.target))
             one.add(x, y, odd)

@@ -16,7 +16,7 @@ from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.training.documents import Documents
 from interp.dictionaries.training.reading import open_documents
 from interp.dictionaries.training.rows import Cutter, Rows
-from interp.tokens import Tokens
+from interp.tokens import Tokens, pad
 
 #: Tokens of one forward, and the bytes that its logits may take in float32.
 FORWARD_TOKENS: Final = 4096
@@ -27,16 +27,12 @@ OTHER_SEED: Final = 500_000
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """ids, real (no padding), counted (neither padding nor BOS) [batch pos]; odd: rows of odd number [batch]."""
+    """ids, real (no padding), counted (neither padding nor BOS) [batch pos]; numbers: which rows of the text [batch]."""
 
     ids: Tensor
     real: Tensor
     counted: Tensor
-    odd: Tensor
-
-    @property
-    def tokens(self) -> Tokens:
-        return Tokens(self.ids, self.real)
+    numbers: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +43,15 @@ class Text:
     name: str
     tokens: int
     rows: int
+
+    def in_order(self, size: int = 32) -> list[Tokens]:
+        """The rows in the order of the data, `size` at a time."""
+        found: dict[int, list[int]] = {}
+        for batch in self.batches:
+            for number, ids, real in zip(batch.numbers.tolist(), batch.ids, batch.real, strict=True):
+                found[number] = ids[real].tolist()
+        rows = [found[number] for number in range(self.rows)]
+        return [pad(rows[i : i + size], side="right") for i in range(0, len(rows), size)]
 
 
 def read_text(
@@ -105,13 +110,13 @@ def _batches(model: Any, rows: list[list[int]], cutter: Cutter, tokens: int) -> 
     while order:
         n = max(1, budget // len(rows[order[0]]))
         chosen, order = order[:n], order[n:]
-        yield _batch([rows[i] for i in chosen], [counted[i] for i in chosen], torch.tensor(chosen) % 2 == 1)
+        yield _batch([rows[i] for i in chosen], [counted[i] for i in chosen], torch.tensor(chosen))
 
 
-def _batch(rows: list[list[int]], counted: list[list[bool]], odd: Tensor) -> Batch:
+def _batch(rows: list[list[int]], counted: list[list[bool]], numbers: Tensor) -> Batch:
     longest = max(map(len, rows))
     fill = [longest - len(row) for row in rows]
     ids = torch.tensor([[*row, *[row[-1]] * n] for row, n in zip(rows, fill, strict=True)])
     real = torch.tensor([[True] * len(row) + [False] * n for row, n in zip(rows, fill, strict=True)])
     flags = torch.tensor([[*flag, *[False] * n] for flag, n in zip(counted, fill, strict=True)])
-    return Batch(ids, real, flags, odd)
+    return Batch(ids, real, flags, numbers)
