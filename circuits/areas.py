@@ -235,7 +235,7 @@ def _curve(ranking: Ranking, rows: Sequence[_Row], found: Measured) -> RankingCu
         )
         for row in rows
     )
-    shares = np.array([len(row.top) / len(found.full) for row in rows])
+    shares = np.array([len(row.top) / (len(row.top) + len(row.rest)) for row in rows])
     return RankingCurve(
         ranking, points, _area("linear", shares, rows, found), _area("log", np.log10(shares), rows, found)
     )

@@ -11,10 +11,12 @@ from circuits.areas import Areas, ranking_areas_on
 from circuits.circuit import Circuit
 from circuits.evaluation import Evaluation
 from circuits.faithfulness import evaluate_on
+from circuits.feature_runner import FeatureRunner, with_silent
 from circuits.hypotheses import HypothesisTest, hypothesis_on
 from circuits.minimality import Minimality, leave_one_out_on
 from circuits.runner import runner_for
 from circuits.values import Saved
+from interp.features.dictionaries import Dictionaries
 from interp.metrics import Metric
 from interp.scores import Ranking, Scores
 from interp.tasks.task import Task
@@ -26,7 +28,8 @@ MINIMALITY_LIMIT: Final = 200
 class Assessment(Saved):
     """The evaluation of a circuit, the tests of sufficient and necessary, minimality, and the areas of its scores.
 
-    `left_out`: what was not measured and why, a sentence each.
+    `left_out`: what was not measured and why, a sentence each. `without_errors`: of a circuit of features the evaluation
+    with the errors removed; everything else keeps them.
     """
 
     evaluation: Evaluation
@@ -35,6 +38,7 @@ class Assessment(Saved):
     minimality: Minimality | None
     areas: Areas | None
     left_out: tuple[str, ...] = ()
+    without_errors: Evaluation | None = None
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
@@ -42,6 +46,8 @@ class Assessment(Saved):
     def _lines(self) -> Iterator[str]:
         e = self.evaluation
         yield str(e)
+        if self.without_errors is not None:
+            yield str(self.without_errors)
         yield f"{e.metric} ({e.unit}), {e.ablation} ablation: whole model {e.full:.4g}, circuit {e.circuit:.4g}, empty {e.empty:.4g}"
         yield from (str(self.sufficient), str(self.necessary))
         yield from (str(found) for found in (self.minimality, self.areas) if found is not None)
@@ -66,6 +72,7 @@ def assess(
     seed: int = 0,
     batch_size: int | None = None,
     show_progress: bool | None = None,
+    dictionaries: Dictionaries | None = None,
 ) -> Assessment:
     """Evaluate a circuit in every way that there is; areas need `scores`, the ranking that the circuit comes from.
 
@@ -73,11 +80,16 @@ def assess(
     to be, for circuits of more than `minimality_limit` parts. Cost: about 10 n_random + 2 n_tests + size forwards, and
     with scores 140 for the areas. Raises: CircuitError, TaskError.
     """
-    runner = runner_for(model, task, circuit, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size)
-    common: Any = {"held_out": held_out, "seed": seed, "show_progress": show_progress}
-    evaluation = evaluate_on(
-        runner, circuit, scores=scores, sizes=sizes, n_random=n_random, ranking=ranking, **common
+    runner = runner_for(
+        model, task, circuit, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
+        dictionaries=dictionaries,
     )  # fmt: skip
+    common: Any = {"held_out": held_out, "seed": seed, "show_progress": show_progress}
+    curve: Any = {"scores": scores, "sizes": sizes, "n_random": n_random, "ranking": ranking, **common}
+    evaluation, without_errors = evaluate_on(runner, circuit, **curve), None
+    if isinstance(runner, FeatureRunner):
+        without_errors = evaluate_on(runner.with_errors("removed"), circuit, **curve)
+        scores = None if scores is None else with_silent(scores, runner.parts)
     sufficient = hypothesis_on(runner, circuit, "sufficient", n_random=n_tests, alpha=alpha, **common)
     necessary = hypothesis_on(runner, circuit, "necessary", n_random=n_tests, alpha=alpha, **common)
     left_out, minimality = [], None
@@ -94,4 +106,4 @@ def assess(
         left_out.append(f"areas (CPR, CMD), as scores of {scores.provenance.method} have no sign and CPR ranks by it")
     else:
         areas = ranking_areas_on(runner, scores, **common)
-    return Assessment(evaluation, sufficient, necessary, minimality, areas, tuple(left_out))
+    return Assessment(evaluation, sufficient, necessary, minimality, areas, tuple(left_out), without_errors)

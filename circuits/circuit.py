@@ -11,10 +11,11 @@ from typing import Any, Final
 from interp.errors import InterpError, MethodError
 from interp.files import write_text
 from interp.graph import KEY_VALUE, Edge, KeyValue, Part, parse_edge
-from interp.nodes import CIRCUIT_LEVELS, Node
+from interp.nodes import CIRCUIT_LEVELS, FEATURES, Node
 
 FORMAT: Final = 1
 ALWAYS: Final = ("embed",)
+LEVELS: Final = tuple(dict.fromkeys((*CIRCUIT_LEVELS, FEATURES)))
 _NODE_KEYS: Final = {"kind", "layer", "unit", "grouped", "position"}
 
 
@@ -26,9 +27,11 @@ class CircuitError(InterpError):
 class Circuit:
     """`parts`: what the circuit holds, from most to least important: edges at level `edges`, else nodes.
 
-    Node circuits: embedding and logits are in every one and never counted. `level`: blocks, heads, neurons or edges.
+    Node circuits: embedding and logits are in every one and never counted. `level`: blocks, heads, neurons, edges or
+    features. A circuit of features lists no errors: whether they are kept is a matter of its evaluation.
     `selection`: how it was chosen. `scored_pairs`: hashes of the pairs that it was chosen by, so that an evaluation
     knows whether its own are others. `kv`, `split_positions`: which graph its edges belong to (see `interp.graph`).
+    `dictionaries`: whose features these are, a line each with a hash, as in `Provenance`.
     """
 
     parts: tuple[Part, ...]
@@ -40,23 +43,33 @@ class Circuit:
     scored_pairs: tuple[str, ...] = ()
     kv: KeyValue = "shared"
     split_positions: bool = False
+    dictionaries: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.level not in CIRCUIT_LEVELS:
+        if self.level not in LEVELS:
             raise CircuitError(
-                f"level {self.level!r} is a map, not a set of parts that can be cut out: circuits exist for {', '.join(CIRCUIT_LEVELS)}."
+                f"level {self.level!r} is a map, not a set of parts that can be cut out: circuits exist for {', '.join(LEVELS)}."
+            )
+        if (self.level == FEATURES) != bool(self.dictionaries):
+            raise CircuitError(
+                f"a circuit of level {self.level!r} with {len(self.dictionaries)} dictionaries; expected one or more at level "
+                f"{FEATURES!r}, and none elsewhere."
             )
         if self.kv not in KEY_VALUE:
             raise CircuitError(f"kv={self.kv!r}: expected {' or '.join(KEY_VALUE)}.")
         if len(set(self.parts)) != len(self.parts):
             raise CircuitError(f"{'an edge' if self.level == 'edges' else 'a node'} is in the circuit twice.")
         for part in self.parts:
-            if isinstance(part, Edge) != (self.level == "edges"):
-                raise CircuitError(f"{part.name} is no part of a circuit of level {self.level!r}.")
-            if part.kind in ALWAYS or part.position is not None:
-                raise CircuitError(
-                    f"{part.name} cannot be listed: the embedding is in every circuit, and parts have no position."
-                )
+            self._check(part)
+
+    def _check(self, part: Part) -> None:
+        if isinstance(part, Edge) != (self.level == "edges") or is_feature(part) != (self.level == FEATURES):
+            raise CircuitError(f"{part.name} is no part of a circuit of level {self.level!r}.")
+        if not listable(part) or part.position is not None:
+            raise CircuitError(
+                f"{part.name} cannot be listed: the embedding is in every circuit, errors are kept or removed all together, "
+                "and parts have no position."
+            )
 
     @property
     def edges(self) -> tuple[Edge, ...]:
@@ -90,7 +103,8 @@ class Circuit:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        data = {k: v for k, v in vars(self).items() if k not in ("parts", "kv", "split_positions")}
+        left_out = ("parts", "kv", "split_positions", *(() if self.dictionaries else ("dictionaries",)))
+        data = {k: v for k, v in vars(self).items() if k not in left_out}
         if self.level == "edges":
             graph = {"kv": self.kv, "split_positions": self.split_positions}
             return {"format": FORMAT, "edges": [p.name for p in self.parts], **data, **graph}
@@ -113,12 +127,27 @@ class Circuit:
             if data.get("format") != FORMAT:
                 raise CircuitError(f"{path}: format {data.get('format')!r}; expected {FORMAT}.")
             fields = {k: v for k, v in data.items() if k not in ("format", "names", "nodes", "edges")}
-            fields["scored_pairs"] = tuple(fields.get("scored_pairs", ()))
+            fields |= {k: tuple(fields.get(k, ())) for k in ("scored_pairs", "dictionaries")}
             return cls(parts=_parts(data, path), **fields)
         except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
             raise CircuitError(f"circuit file {str(path)!r} cannot be read: {error}.") from error
         except (TypeError, KeyError, AttributeError, MethodError) as error:
             raise CircuitError(f"circuit file {str(path)!r} is not one of ours: {error}.") from error
+
+
+def listable(part: Part) -> bool:
+    """Whether a circuit may list it: all but the embedding, which is in every one, and the errors of dictionaries."""
+    return part.kind not in ALWAYS and not is_error(part)
+
+
+def is_feature(part: Part) -> bool:
+    """Whether a part is one of level `features`: a feature, or the error of a dictionary."""
+    return isinstance(part, Node) and part.kind.endswith((".feature", ".error"))
+
+
+def is_error(part: Part) -> bool:
+    """Whether a part is what a dictionary does not make up."""
+    return isinstance(part, Node) and part.kind.endswith(".error")
 
 
 def component(node: Node) -> Node:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from circuits.values import Saved
 
-Counts = Literal["nodes", "edges"]
+Counts = Literal["nodes", "edges", "features"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ class Evaluation(Saved):
     faithfulness f(C) = (m(C) - m(empty)) / (m(full) - m(empty)), everything outside C ablated, m the mean over
     examples first; completeness: f of the complement (near 0 is good). `reason` says why they are undefined.
     `n_nodes`: how many parts there are at this level; `counts` says what they are, nodes or edges.
+    `errors`: of a circuit of features, whether what the dictionaries do not make up was `kept` or `removed`.
     `random_above`: the fraction of random circuits of the circuit's size whose faithfulness is at least as near 1.
     """
 
@@ -63,10 +64,11 @@ class Evaluation(Saved):
     seed: int
     reason: str = ""
     counts: Counts = "nodes"
+    errors: Literal["", "kept", "removed"] = ""
 
     def __str__(self) -> str:
-        held = "held-out " if self.held_out else ""
-        head = f"Evaluation of {self.size} of {self.n_nodes} {self.counts} on {self.n_pairs} {held}pairs"
+        held, errors = "held-out " if self.held_out else "", f", errors {self.errors}," if self.errors else ""
+        head = f"Evaluation of {self.size} of {self.n_nodes} {self.counts}{errors} on {self.n_pairs} {held}pairs"
         if self.faithfulness.value is None:
             return f"{head}: faithfulness undefined ({self.reason})"
         return f"{head}: faithfulness {self.faithfulness}, completeness of the complement {self.completeness}, random circuits as good: {self.random_above}"

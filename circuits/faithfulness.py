@@ -13,12 +13,14 @@ import numpy as np
 from circuits.algebra import grouped
 from circuits.circuit import Circuit, CircuitError
 from circuits.evaluation import Counts, Estimate, Evaluation, Point, Search
-from circuits.ratio import EMPTY, Measured, measure
-from circuits.runner import PartSet, Runner, check_parts, is_held_out, runner_for
+from circuits.ratio import Measured, measure
+from circuits.runner import PartSet, Runner, check_dictionaries, check_parts, is_held_out, runner_for
 from circuits.selection import ranked
 from circuits.twins import Twins
+from interp.features.dictionaries import Dictionaries
 from interp.graph import Part
 from interp.metrics import Metric
+from interp.nodes import FEATURES
 from interp.scores import Ranking, Scores
 from interp.tasks.task import Task
 
@@ -40,6 +42,8 @@ def evaluate(
     seed: int = 0,
     batch_size: int | None = None,
     show_progress: bool | None = None,
+    dictionaries: Dictionaries | None = None,
+    errors: str = "kept",
 ) -> Evaluation:
     """Faithfulness of `circuit`, completeness of its complement, the curve over sizes and random circuits.
 
@@ -47,10 +51,15 @@ def evaluate(
     embedding stays clean, or edges, of which none does. The curve follows the circuit's own order, and with `scores`
     their `ranking` up to all parts. `n_random` circuits per size match the number of parts of each kind. `held_out`:
     none of the pairs was used to choose the circuit; found out by default, and refused where it is claimed and not so.
+    `dictionaries`: those of a circuit of features; `errors`: what they do not make up is `kept` in every circuit but the
+    empty one, or `removed` from every one but the whole model.
 
     Source: Wang et al. 2023; Marks et al. 2024. Cost: one forward per circuit. Raises: CircuitError, TaskError.
     """
-    runner = runner_for(model, task, circuit, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size)
+    runner = runner_for(
+        model, task, circuit, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
+        dictionaries=dictionaries, errors=errors,
+    )  # fmt: skip
     return evaluate_on(
         runner,
         circuit,
@@ -93,7 +102,7 @@ def evaluate_on(
 
 def counted(level: str) -> Counts:
     """What a circuit of this level counts."""
-    return "edges" if level == "edges" else "nodes"
+    return {"edges": "edges", FEATURES: "features"}.get(level, "nodes")  # type: ignore[return-value]
 
 
 def _order(circuit: Circuit, scores: Scores | None, ranking: Ranking) -> list[Part]:
@@ -101,6 +110,7 @@ def _order(circuit: Circuit, scores: Scores | None, ranking: Ranking) -> list[Pa
     if scores is None:
         return list(circuit.parts)
     same_kv = not grouped(circuit.parts) and not grouped(scores.parts)
+    check_dictionaries(circuit.dictionaries, scores.provenance.dictionaries)
     ours = (circuit.level, circuit.kv, circuit.split_positions)
     kv = circuit.kv if same_kv else scores.provenance.kv
     theirs = (scores.provenance.level, kv, scores.provenance.split_positions)
@@ -158,8 +168,8 @@ def _judge(
         completeness=found.estimate(plan.complement),
         metric=runner.metric.name,
         unit=runner.metric.unit,
-        full=found.mean(found.full),
-        empty=found.mean(EMPTY),
+        full=found.ends[0],
+        empty=found.ends[1],
         circuit=found.mean(plan.circuit),
         size=len(circuit),
         n_nodes=len(runner.parts),
@@ -172,6 +182,7 @@ def _judge(
         seed=seed,
         reason=found.reason,
         counts=counted(circuit.level),
+        errors=getattr(runner, "errors", ""),
     )
 
 
@@ -203,6 +214,8 @@ def find_smallest(
     seed: int = 0,
     batch_size: int | None = None,
     show_progress: bool | None = None,
+    dictionaries: Dictionaries | None = None,
+    errors: str = "kept",
 ) -> Search:
     """The smallest top of the ranking with target <= f (<= at_most), of `largest` parts at most.
 
@@ -212,7 +225,10 @@ def find_smallest(
 
     Cost: one forward per size tried. Raises: CircuitError for limits that leave nothing.
     """
-    runner = runner_for(model, task, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size)
+    runner = runner_for(
+        model, task, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
+        dictionaries=dictionaries, errors=errors,
+    )  # fmt: skip
     return find_smallest_on(
         runner, scores, target=target, at_most=at_most, largest=largest, ranking=ranking, seed=seed,
         show_progress=show_progress,

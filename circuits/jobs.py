@@ -17,10 +17,13 @@ from circuits.pipeline import run_comparison, run_discovery
 from circuits.prepared import Prepared, Say, Settings, prepare_run
 from circuits.record import Record
 from circuits.report import render
+from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError, TaskError
 from interp.files import write_text
 from interp.model import HookedModel
+from interp.nodes import FEATURES
 from interp.scores import Ranking
+from interp.sites import Site
 from interp.tasks.task import Pair, Task
 
 
@@ -68,7 +71,7 @@ def _prepare(command: str, options: dict[str, Any], methods: Sequence[str], say:
         runs.check_target(options["out"], options["force"])
     if command == "discover" and options["level"] == "resid":
         raise InterpError(
-            "level 'resid' is a map by position; it is part of every report. Choose blocks, heads, neurons, edges or qkv."
+            "level 'resid' is a map by position; it is part of every report. Choose blocks, heads, neurons, edges, features or qkv."
         )
     say(f"loading {options['model']}")
     model = load_model(options["model"], options["dtype"], options["device"])
@@ -79,17 +82,33 @@ def _prepare(command: str, options: dict[str, Any], methods: Sequence[str], say:
 def _settings(command: str, options: dict[str, Any], methods: Sequence[str]) -> Settings:
     names = ["level", "direction", "ablation", "metric", "steps", "quadrature", "batch_size", "seed"]
     names += ["kv", "split_positions", "tau", "max_memory", "budget", "chance"]
+    given = {k: options[k] for k in names} | {
+        "dictionaries": dictionaries_of(options["level"], options["dictionaries"])
+    }
     if command == "compare":
-        return Settings(
-            methods=tuple(methods), hold_out=False, positions=options["positions"], **{k: options[k] for k in names}
-        )
-    names += ["n", "hold_out", "algorithm", "prune"]
+        return Settings(methods=tuple(methods), hold_out=False, positions=options["positions"], **given)
+    given |= {k: options[k] for k in ("n", "threshold", "hold_out", "algorithm", "prune")}
     return Settings(
         methods=tuple(methods),
         n_random=options["random"],
         ranking=ranking_of(options["ranking"]),
-        **{k: options[k] for k in names},
+        **given,
     )
+
+
+def dictionaries_of(level: str, folder: Path | str | None) -> dict[Site, Dictionary] | None:
+    """The dictionaries in a folder, at level `features`. Raises: InterpError where they are missing or of no use."""
+    if level != FEATURES:
+        if folder is not None:
+            raise InterpError(f"--dictionaries belongs to --level features; given with level {level!r}.")
+        return None
+    if folder is None:
+        raise InterpError(
+            "level 'features' needs dictionaries: give --dictionaries FOLDER (circuits sae train makes one)."
+        )
+    from interp.dictionaries.formats import load_dictionaries
+
+    return load_dictionaries(folder)
 
 
 def ranking_of(name: str) -> Ranking:
@@ -144,6 +163,8 @@ def _stem(command: str, job: Prepared) -> str:
 
 def _config(options: dict[str, Any], methods: Sequence[str]) -> dict[str, Any]:
     plain = {k: v for k, v in options.items() if k not in ("out", "force")}
+    if plain["dictionaries"] is not None:
+        plain["dictionaries"] = str(Path(plain["dictionaries"]).resolve())
     return {**plain, "methods": list(methods), "pair": list(plain["pair"]) if plain["pair"] else None}
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from circuits import runs, show
 from circuits.circuit import Circuit, CircuitError
 from circuits.faithfulness import counted
-from circuits.jobs import load_model, ranking_of, task_of
+from circuits.jobs import dictionaries_of, load_model, ranking_of, task_of
 from circuits.record import Record
 from interp.files import write_text
 from interp.model import HookedModel
@@ -43,6 +43,7 @@ class Request:
     batch_size: int | None
     dtype: str | None
     device: str | None
+    dictionaries: Path | None
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ def evaluate(request: Request, *, out: Path | None, force: bool, json: bool, qui
     subject = _subject(request)
     given = {name: getattr(request, name) or subject.options.get(name) or DEFAULTS[name] for name in DEFAULTS}
     ranking = ranking_of(given["ranking"])
+    dictionaries = dictionaries_of(subject.circuit.level, request.dictionaries or subject.options.get("dictionaries"))
     say = (lambda message: None) if quiet else show.say
     model = _model(request, subject)
     task = _task(request, subject, model)
@@ -88,6 +90,7 @@ def evaluate(request: Request, *, out: Path | None, force: bool, json: bool, qui
         ranking=ranking,
         seed=request.seed,
         batch_size=request.batch_size or subject.options.get("batch_size"),
+        dictionaries=dictionaries,
         show_progress=False if quiet else None,
     )
     _tell(found, out, json)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from circuits.circuit import Circuit
+from circuits.circuit import LEVELS, Circuit
 from circuits.exact_check import check_exactly, checked_by_search
 from circuits.faithfulness import evaluate, smallest_faithful
 from circuits.prepared import Prepared, Say
@@ -16,7 +16,6 @@ from circuits.record import Record
 from circuits.selection import discover, get_selection
 from circuits.shown import measure_accuracy, score_positions, show_prompts
 from interp.auto.run import VerifiedAttribution
-from interp.nodes import CIRCUIT_LEVELS
 from interp.scores import Scores
 
 DEFAULT_SIZE: Final = 10
@@ -29,7 +28,7 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     scores = _score(job, say)
     exact, agreements = checked_by_search(job, scores) or check_exactly(job, scores, say)
     circuit = evaluation = None
-    if job.settings.level in CIRCUIT_LEVELS:
+    if job.settings.level in LEVELS:
         circuit = choose_circuit(job, scores[0], say)
         say(f"evaluating the circuit on {len(job.evaluation)} {'held-out ' if job.held_out else ''}pairs")
         evaluation = evaluate(
@@ -68,14 +67,14 @@ def _score(job: Prepared, say: Say) -> tuple[Scores, ...]:
 
 
 def choose_circuit(job: Prepared, scores: Scores, say: Say) -> Circuit:
-    """The first `n` parts that the algorithm takes; without `n` the fewest that are faithful on the pairs that were scored.
+    """The first `n` parts that the algorithm takes, or those that reach the threshold; without both the fewest that are faithful on the pairs that were scored.
 
     After ACDC and with no `n`, the circuit that it leaves: every edge whose score is at least the threshold it used.
     """
     settings, n = job.settings, job.settings.n
     chosen: dict[str, Any] = {k: getattr(settings, k) for k in ("ranking", "algorithm", "prune")}
-    if n is not None:
-        return discover(scores, n=n, **chosen)
+    if n is not None or settings.threshold is not None:
+        return discover(scores, n=n, threshold=settings.threshold, **chosen)
     if scores.provenance.tau is not None:
         return discover(scores, threshold=scores.provenance.tau, **chosen)
     say(f"looking for the smallest circuit with faithfulness {TARGET:.0%} on the scored pairs")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from circuits.circuit import ALWAYS
+from circuits.circuit import listable
 from circuits.selection import get_selection
 from interp.ablations import make_ablation
 from interp.attribution.driver import Attribution
 from interp.attribution.registry import get_method
 from interp.attribution.request import prepare
 from interp.auto.run import AUTO, VerifiedAttribution
+from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError
 from interp.graph import KeyValue
 from interp.scores import Ranking
+from interp.sites import Site
 from interp.tasks.task import Task
 
 Say = Callable[[str], None]
@@ -25,8 +27,8 @@ Say = Callable[[str], None]
 class Settings:
     """The options of a run, as the command line names them.
 
-    `kv` (None: `shared`), `split_positions` and `prune` belong to level `edges`, `tau` to method `acdc`,
-    `budget` and `chance` to method `auto`.
+    `kv` (None: `shared`), `split_positions` and `prune` belong to level `edges`, `dictionaries` to level `features`, `tau`
+    to method `acdc`, `budget` and `chance` to method `auto`. A circuit has `n` parts, or those of importance `threshold`.
     """
 
     methods: tuple[str, ...] = ("auto",)
@@ -36,6 +38,7 @@ class Settings:
     ablation: str = "counterfactual"
     metric: str = "logit_diff"
     n: int | None = None
+    threshold: float | None = None
     ranking: Ranking = "absolute"
     steps: int | None = None
     quadrature: str | None = None
@@ -51,6 +54,7 @@ class Settings:
     max_memory: str | None = None
     budget: str | None = None
     chance: float | None = None
+    dictionaries: Mapping[Site, Dictionary] | None = None
 
     @property
     def search(self) -> dict[str, Any]:
@@ -73,8 +77,14 @@ class Settings:
             "max_memory",
             "seed",
             "split_positions",
+            "dictionaries",
         )
         return {name: getattr(self, name) for name in names} | {"kv": self.kv or "shared"}
+
+    @property
+    def elsewhere(self) -> dict[str, Any]:
+        """The same for a request for nodes of another level: without what belongs to edges or features."""
+        return self.common | {"kv": "shared", "split_positions": False, "dictionaries": None}
 
     @property
     def path(self) -> dict[str, Any]:
@@ -84,7 +94,7 @@ class Settings:
     @property
     def judging(self) -> dict[str, Any]:
         """The options of every run that judges circuits."""
-        names = ("ablation", "metric", "ranking", "seed", "batch_size")
+        names = ("ablation", "metric", "ranking", "seed", "batch_size", "dictionaries")
         return {name: getattr(self, name) for name in names}
 
 
@@ -119,7 +129,9 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     pairs = held.tokenize(model.tokenizer, model.layout.d_vocab)
     if settings.ablation == "resample":
         make_ablation("resample", model, pairs, [], settings.seed, 1)
-    size = sum(part.kind not in ALWAYS for part in request.space.parts([None]))
+    size = sum(map(listable, request.space.parts([None])))
+    if settings.n is not None and settings.threshold is not None:
+        raise InterpError(f"n={settings.n} and threshold={settings.threshold}: give one of them.")
     if settings.n is not None and not 1 <= settings.n <= size:
         raise InterpError(f"n={settings.n}: expected 1 to {size}, the parts of level {settings.level!r}.")
     if settings.ranking == "signed" and get_method(settings.methods[0]).unsigned:

@@ -15,10 +15,13 @@ EMPTY: Final[PartSet] = frozenset()
 
 
 def measure(runner: Runner, sets: Iterable[PartSet], *, seed: int = 0, show_progress: bool | None = None) -> Measured:
-    """Run each different set once, with the full and the empty one. Cost: one forward per set."""
-    full = frozenset(runner.parts)
-    table = runner.metrics(list(dict.fromkeys((full, EMPTY, *sets))), show_progress)
-    return Measured(table, full, resample_weights(len(runner.pairs), seed))
+    """Run each different set once, with the full and the empty one. Cost: one forward per set.
+
+    A set is run with what the runner holds in every circuit; the empty model has none of that.
+    """
+    runs = (parts | runner.held for parts in sets)
+    table = runner.metrics(list(dict.fromkeys((runner.full, EMPTY, *runs))), show_progress)
+    return Measured(table, runner.full, resample_weights(len(runner.pairs), seed), runner.held)
 
 
 def resample_weights(n: int, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
@@ -33,8 +36,11 @@ class Measured:
     the denominator includes 0 every ratio is undefined, and `reason` says so.
     """
 
-    def __init__(self, table: Mapping[PartSet, np.ndarray], full: PartSet, weights: np.ndarray) -> None:
-        self.table, self.full, self.weights = dict(table), full, weights
+    def __init__(
+        self, table: Mapping[PartSet, np.ndarray], full: PartSet, weights: np.ndarray, held: PartSet = EMPTY
+    ) -> None:
+        """table: the metric [example] of each set that was run: a circuit's parts with what is held in every one."""
+        self.table, self.full, self.weights, self.held = dict(table), full, weights, held
         self.span = table[full] - table[EMPTY]
         self.spans = weights @ self.span
         low, high = np.quantile(self.spans, [0.025, 0.975])
@@ -47,23 +53,31 @@ class Measured:
 
     def add(self, runner: Runner, parts: PartSet, show_progress: bool | None = None) -> None:
         """Run one more set, where it is new."""
-        if parts not in self.table:
-            self.table |= runner.metrics([parts], show_progress)
+        if parts | self.held not in self.table:
+            self.table |= runner.metrics([parts | self.held], show_progress)
 
     def mean(self, parts: PartSet) -> float:
         """m: the metric of a set, mean over examples, in the metric's unit."""
-        return float(self.table[parts].mean())
+        return float(self.table[parts | self.held].mean())
 
-    def value(self, parts: PartSet, base: PartSet = EMPTY) -> float | None:
-        """f(parts) - f(base); the faithfulness of `parts` where the base is the empty set."""
-        gain = (self.table[parts] - self.table[base]).mean()
-        return None if self.reason else float(gain / self.span.mean())
+    @property
+    def ends(self) -> tuple[float, float]:
+        """m of the whole model, and of the one with everything ablated."""
+        return float(self.table[self.full].mean()), float(self.table[EMPTY].mean())
 
-    def resampled(self, parts: PartSet, base: PartSet = EMPTY) -> np.ndarray:
+    def value(self, parts: PartSet, base: PartSet | None = None) -> float | None:
+        """f(parts) - f(base); the faithfulness of `parts` without a base."""
+        return None if self.reason else float(self._gain(parts, base).mean() / self.span.mean())
+
+    def resampled(self, parts: PartSet, base: PartSet | None = None) -> np.ndarray:
         """f(parts) - f(base) on every resample [resample]."""
-        return np.asarray((self.weights @ (self.table[parts] - self.table[base])) / self.spans)
+        return np.asarray((self.weights @ self._gain(parts, base)) / self.spans)
 
-    def estimate(self, parts: PartSet, base: PartSet = EMPTY) -> Estimate:
+    def _gain(self, parts: PartSet, base: PartSet | None) -> np.ndarray:
+        below = EMPTY if base is None else base | self.held
+        return np.asarray(self.table[parts | self.held] - self.table[below])
+
+    def estimate(self, parts: PartSet, base: PartSet | None = None) -> Estimate:
         """f(parts) - f(base) with its 95 % interval; none of a single example."""
         value = self.value(parts, base)
         if value is None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import numpy as np
 import torch
 
-from circuits.circuit import ALWAYS, Circuit, CircuitError
+from circuits.circuit import ALWAYS, LEVELS, Circuit, CircuitError
 from interp.ablations import Ablation, Kind, check_direction, make_ablation
 from interp.attribution.batches import Batch, by_length, default_batch_size
 from interp.edits import Edit
 from interp.errors import unknown
+from interp.features.dictionaries import Dictionaries, resolved
 from interp.graph import KeyValue, Part
 from interp.metrics import METRICS, Metric, get_metric
-from interp.nodes import CIRCUIT_LEVELS, Group, groups, nodes_of
+from interp.nodes import FEATURES, Group, groups, nodes_of
 from interp.progress import progress
 from interp.scores import Scores
 from interp.tasks.find import task as find_task
@@ -25,6 +26,7 @@ from interp.tasks.task import Task, TokenPair, digest
 from interp.turns import settled
 
 PartSet = frozenset[Part]
+NONE: Final[PartSet] = frozenset()
 
 
 class Runner(Protocol):
@@ -33,6 +35,14 @@ class Runner(Protocol):
     @property
     def parts(self) -> tuple[Part, ...]:
         """Every part of the level, without the ones that are in every circuit."""
+
+    @property
+    def full(self) -> PartSet:
+        """The set that is the whole model: the parts, and at features the errors."""
+
+    @property
+    def held(self) -> PartSet:
+        """What every circuit has beside its own parts; the model with everything ablated has none of it."""
 
     @property
     def pairs(self) -> Sequence[TokenPair]:
@@ -64,17 +74,30 @@ def make_runner(
     batch_size: int | None = None,
     kv: KeyValue = "shared",
     split_positions: bool = False,
+    dictionaries: Dictionaries | None = None,
+    errors: str = "kept",
+    listed: Sequence[Part] = (),
 ) -> Runner:
     """The runner of a level; `kv` and `split_positions` say which graph the edges of level `edges` belong to.
 
+    dictionaries: of level `features`, as `interp.prepare` takes them. errors: there `kept` in every circuit, or `removed`.
+    listed: features that are parts there, beside those that are active on these pairs.
     Raises: CircuitError for a level without circuits; MethodError for an ablation that does not exist.
     """
-    if level not in CIRCUIT_LEVELS:
-        raise CircuitError(unknown("level of circuits", level, CIRCUIT_LEVELS))
+    if level not in LEVELS:
+        raise CircuitError(unknown("level of circuits", level, LEVELS))
     check_direction(ablation, "noise")
     found, measured = find_task(task, model), get_metric(metric)
+    given = resolved(model, level, dictionaries)
     if measured.normalised:
         measured = METRICS["logit_diff"]
+    if level == FEATURES:
+        from circuits.feature_runner import FeatureRunner
+
+        return FeatureRunner(
+            model, found, given, ablation=cast(Kind, ablation), metric=measured, seed=seed, batch_size=batch_size,
+            errors=errors, listed=listed,
+        )  # fmt: skip
     if level != "edges":
         return NodeRunner(model, found, level, cast(Kind, ablation), measured, seed, batch_size)
     from circuits.edge_runner import EdgeRunner
@@ -91,17 +114,36 @@ def make_runner(
     )
 
 
-def runner_for(model: Any, task: Task | str | Path, of: Circuit | Scores, **options: Any) -> Runner:
-    """The runner of the level and graph of a circuit, or of scores; `options` as in `make_runner`."""
+def runner_for(
+    model: Any, task: Task | str | Path, of: Circuit | Scores, also: Scores | None = None, **options: Any
+) -> Runner:
+    """The runner of the level and graph of a circuit, or of scores; `options` as in `make_runner`.
+
+    Raises: CircuitError where the features are those of other dictionaries.
+    """
     known: Any = of if isinstance(of, Circuit) else of.provenance
-    return make_runner(model, task, known.level, kv=known.kv, split_positions=known.split_positions, **options)
+    if known.level == FEATURES:
+        options["listed"] = (*of.parts, *(also.parts if also is not None else ()))
+    found = make_runner(model, task, known.level, kv=known.kv, split_positions=known.split_positions, **options)
+    check_dictionaries(known.dictionaries, getattr(found, "dictionaries", ()))
+    return found
+
+
+def check_dictionaries(wanted: Sequence[str], given: Sequence[str]) -> None:
+    """Refuse dictionaries that are not those that a circuit or scores belong to. Raises: CircuitError."""
+    if set(wanted) != set(given):
+        odd = [d for d in given if d not in wanted] or ["none for these"]
+        lacking = [d for d in wanted if d not in given] or ["no more"]
+        raise CircuitError(
+            f"these features belong to other dictionaries: given {'; '.join(odd)}; expected {'; '.join(lacking)}."
+        )
 
 
 def check_parts(runner: Runner, parts: Sequence[Part], level: str) -> None:
     """Refuse parts that the runner's model does not have. Raises: CircuitError."""
     known = frozenset(runner.parts)
     if odd := next((part for part in parts if part not in known), None):
-        what = "an edge" if level == "edges" else "a node"
+        what = {"edges": "an edge", FEATURES: "a feature"}.get(level, "a node")
         raise CircuitError(f"{odd.name} is not {what} of level {level!r} on this model; use parts of this model.")
 
 
@@ -124,6 +166,7 @@ class NodeRunner:
         self.model, self.metric, self.kind, self.seed = model, metric, ablation, seed
         self.groups = [g for g in groups(level, model.layout) if g.kind not in ALWAYS]
         self.parts: tuple[Part, ...] = tuple(nodes_of(self.groups, [None]))
+        self.full, self.held = frozenset(self.parts), NONE
         self.pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
         self.batch_size = batch_size or default_batch_size(model, max(p.length for p in self.pairs))
 

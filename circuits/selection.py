@@ -17,10 +17,10 @@ from typing import Any, Final, cast
 import numpy as np
 
 from circuits import connect
-from circuits.circuit import ALWAYS, Circuit, CircuitError
+from circuits.circuit import LEVELS, Circuit, CircuitError, listable
 from interp.errors import unknown
 from interp.graph import KeyValue
-from interp.nodes import CIRCUIT_LEVELS, Node
+from interp.nodes import Node
 from interp.scores import Ranking, Scores
 
 Function = Callable[[Scores, Ranking], list[int]]
@@ -37,14 +37,14 @@ class Selection:
     function: Function
     description: str
     source: str
-    levels: tuple[str, ...] = CIRCUIT_LEVELS
+    levels: tuple[str, ...] = LEVELS
 
 
 SELECTIONS: Final[dict[str, Selection]] = {}
 
 
 def selection(
-    name: str, *, description: str, source: str, levels: tuple[str, ...] = CIRCUIT_LEVELS
+    name: str, *, description: str, source: str, levels: tuple[str, ...] = LEVELS
 ) -> Callable[[Function], Function]:
     """Register `function` as the selection `name`."""
 
@@ -77,18 +77,17 @@ def selections() -> Any:
 
 @selection("top", description="the most important first, each by itself", source="Syed 2023, EAP")
 def ranked(scores: Scores, ranking: Ranking = "absolute") -> list[int]:
-    """Indices of the parts that a circuit may list, most important first: edges, or nodes without the embedding.
+    """Indices of the parts that a circuit may list, most important first: edges, nodes without the embedding, features
+    without the errors.
 
     Raises: CircuitError for levels or positions that are maps.
     """
     level, positions = scores.provenance.level, scores.provenance.positions
-    if level not in CIRCUIT_LEVELS:
-        raise CircuitError(
-            f"level {level!r} is a map, not a set of parts: circuits exist for {', '.join(CIRCUIT_LEVELS)}."
-        )
+    if level not in LEVELS:
+        raise CircuitError(f"level {level!r} is a map, not a set of parts: circuits exist for {', '.join(LEVELS)}.")
     if positions != "all":
         raise CircuitError(f"scores with positions={positions!r} are a map; make a circuit from positions='all'.")
-    return [int(i) for i in scores.rank(ranking) if scores.parts[i].kind not in ALWAYS]
+    return [int(i) for i in scores.rank(ranking) if listable(scores.parts[i])]
 
 
 @selection(
@@ -191,7 +190,8 @@ def _circuit(scores: Scores, keep: list[int], how: str, prune: bool) -> Circuit:
     if p.level != "edges":
         if prune:
             raise CircuitError(f"prune=True keeps edges that lie on a path; the scores are of level {p.level!r}.")
-        return Circuit(tuple(scores.parts[i] for i in keep), p.level, p.model, p.task, p.method, how, p.pairs)
+        chosen = tuple(scores.parts[i] for i in keep)
+        return Circuit(chosen, p.level, p.model, p.task, p.method, how, p.pairs, dictionaries=p.dictionaries)
     every = scores.edges
     edges = tuple(every[i] for i in keep)
     if prune:

@@ -57,7 +57,7 @@ def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
     settings, pairs, method = job.settings, job.request.pairs, _mapping(job)
     mode = "each" if len({p.length for p in pairs}) == 1 else "end"
     say(f"mapping layers and positions with {method}")
-    options = settings.common | {"level": "resid", "positions": mode, "kv": "shared", "split_positions": False}
+    options = settings.elsewhere | {"level": "resid", "positions": mode}
     if get_method(method).uses_steps:
         options |= settings.path
     scores = prepare(job.model, job.scoring, methods=[method], **options).score()[method]

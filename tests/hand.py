@@ -35,6 +35,11 @@ class Hand:
     metric: Metric = METRICS["logit_diff"]
     ablation: Ablation = field(default_factory=lambda: Ablation("zero"))
     runs: list[PartSet] = field(default_factory=list)
+    held: PartSet = frozenset()
+
+    @property
+    def full(self) -> PartSet:
+        return frozenset(self.parts) | self.held
 
     @property
     def pairs(self) -> list[TokenPair]:

@@ -14,6 +14,7 @@ from circuits.commands.options import (
     Budget,
     Chance,
     Device,
+    Dictionaries,
     Direction,
     Dtype,
     Force,
@@ -55,8 +56,12 @@ def discover(
         int | None,
         typer.Option(
             "--n",
-            help="nodes or edges in the circuit [default: the smallest number that is 90 % faithful on the scored pairs]",
+            help="nodes, edges or features in the circuit [default: the smallest number that is 90 % faithful on the scored pairs]",
         ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="instead of --n: the smallest importance, in the metric's unit, of a part in it"),
     ] = None,
     ranking: Ranking = "absolute",
     algorithm: Annotated[str, typer.Option(help="order to take them in: top, or at level edges greedy")] = "top",
@@ -65,6 +70,7 @@ def discover(
     ] = False,
     kv: KeyValue = None,
     split_positions: SplitPositions = False,
+    dictionaries: Dictionaries = None,
     tau: Tau = None,
     budget: Budget = None,
     chance: Chance = None,
@@ -102,12 +108,13 @@ def compare(
             help=f"comma-separated methods [default: {DEFAULT_METHODS}; at level edges {DEFAULT_EDGE_METHODS}]"
         ),
     ] = None,
-    level: Annotated[str, typer.Option(help="resid, blocks, heads, qkv, neurons or edges")] = "heads",
+    level: Annotated[str, typer.Option(help="resid, blocks, heads, qkv, neurons, edges or features")] = "heads",
     positions: Annotated[
         str | None, typer.Option(help="all, each, end or spans [default: all; each for resid]")
     ] = None,
     kv: KeyValue = None,
     split_positions: SplitPositions = False,
+    dictionaries: Dictionaries = None,
     tau: Tau = None,
     budget: Budget = None,
     chance: Chance = None,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from circuits.commands.options import BatchSize, Device, Dtype, Json, Limit, Quiet, Ranking, Seed, listed
+from circuits.commands.options import BatchSize, Device, Dictionaries, Dtype, Json, Limit, Quiet, Ranking, Seed, listed
 
 OfRun = "[default: that of the run]"
 
@@ -24,6 +24,7 @@ def evaluate(
     tests: Annotated[int, typer.Option(help="random circuits for each of the tests of sufficient and necessary")] = 100,
     seed: Seed = 0,
     limit: Limit = None,
+    dictionaries: Dictionaries = None,
     batch_size: BatchSize = None,
     dtype: Dtype = None,
     device: Device = None,
@@ -36,8 +37,9 @@ def evaluate(
     from circuits import judging
 
     request = judging.Request(
-        circuit, model, task, scores, ablation, metric, ranking, random, tests, seed, limit, batch_size, dtype, device
-    )
+        circuit, model, task, scores, ablation, metric, ranking, random, tests, seed, limit, batch_size, dtype, device,
+        dictionaries,
+    )  # fmt: skip
     judging.evaluate(request, out=out, force=force, json=json, quiet=quiet)
 
 

@@ -12,7 +12,7 @@ TaskName = Annotated[str, typer.Option(help="a built-in task (see: circuits task
 Limit = Annotated[
     int | None, typer.Option(help="use the first so many pairs [default: all of a file, 100 of a built-in task]")
 ]
-Level = Annotated[str, typer.Option(help="blocks, heads, neurons, edges (circuits), or qkv (a map)")]
+Level = Annotated[str, typer.Option(help="blocks, heads, neurons, edges, features (circuits), or qkv (a map)")]
 Direction = Annotated[
     str | None, typer.Option(help="denoise (clean into corrupt) or noise [default: denoise for counterfactual]")
 ]
@@ -61,6 +61,9 @@ Chance = Annotated[
         help="method auto: the chance allowed, on average over draws, that a part outside belongs in the top n "
         "[default: 0.01]"
     ),
+]
+Dictionaries = Annotated[
+    Path | None, typer.Option(help="level features: a dictionary's folder, or a folder of such folders")
 ]
 Ranking = Annotated[str, typer.Option(help="absolute (by size) or signed (by importance)")]
 
