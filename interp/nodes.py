@@ -47,7 +47,7 @@ LEVELS: Final = {
     "qkv": ("q", "k", "v"),
     "neurons": ("neuron",),
 }
-CIRCUIT_LEVELS: Final = ("blocks", "heads", "neurons", "edges")
+CIRCUIT_LEVELS: Final = ("blocks", "heads", "neurons", "features", "edges")
 #: The level of dictionaries: its nodes depend on them, not on the model alone (see `interp.features`).
 FEATURES: Final = "features"
 #: What `interp.features.edges` scores: its parts are edges between nodes of level `features`, and to the metric.
