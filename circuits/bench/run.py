@@ -88,18 +88,22 @@ def _line(one: Found) -> str:
 
 def _described(model: HookedModel, size: Size, found: Sequence[Found]) -> dict[str, Any]:
     """Everything measured, and what it was measured on."""
-    machine = {"system": platform.system(), "processor": platform.machine(), "threads": torch.get_num_threads()}
     return {
         "model": model.name,
         "architecture": type(model.hf).__name__,
         "dtype": str(model.dtype),
         "device": str(model.device),
         "size": asdict(size),
-        "machine": machine,
+        "machine": machine(),
         "versions": runs.versions(),
         "measured": [asdict(one) for one in found if isinstance(one, Measurement)],
         "not_measured": [asdict(one) for one in found if isinstance(one, Skipped)],
     }
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {"system": platform.system(), "processor": platform.machine(), "threads": torch.get_num_threads()}
 
 
 def _print(model: HookedModel, size: Size, found: Sequence[Found]) -> None:

@@ -72,7 +72,9 @@ def bench(
     level: Annotated[
         str | None, typer.Option(help="level of the methods [default: several; heads with --methods]")
     ] = None,
-    batch: Annotated[int, typer.Option(help="prompts", min=1)] = 8,
+    batch: Annotated[
+        int | None, typer.Option(help="prompts [default: 8]; with --sae tokens [default: 4096]", min=1)
+    ] = None,
     length: Annotated[int, typer.Option(help="tokens per prompt", min=2)] = 16,
     repeats: Annotated[int, typer.Option(help="rounds; the median counts (sweeps take a third of them)", min=1)] = 7,
     steps: Steps = None,
@@ -81,17 +83,39 @@ def bench(
     scale: Annotated[
         bool, typer.Option("--scale", help="time and memory of small random models against their size instead")
     ] = False,
+    sae: Annotated[
+        bool, typer.Option("--sae", help="training of dictionaries instead, beside sae-lens' own trainer")
+    ] = False,
+    architecture: Annotated[
+        str | None, typer.Option(help="with --sae: comma-separated architectures [default: all]")
+    ] = None,
+    d_in: Annotated[int | None, typer.Option(help="with --sae: width of the site [default: 768]", min=1)] = None,
+    d_sae: Annotated[int | None, typer.Option(help="with --sae: features [default: 6144]", min=1)] = None,
+    k: Annotated[int | None, typer.Option(help="with --sae: active features per token [default: 32]", min=1)] = None,
     out: Annotated[
         Path | None, typer.Option(help="also write the result as JSON to this file (with --scale a plot beside it)")
     ] = None,
     json: Json = False,
 ) -> None:
     """Cost of attribution and of exact patching on this machine, as ratios to the plain model; peers beside it."""
+    about_models = (model, parts, methods, level, length, steps, dtype, device)
+    default = ("gpt2-small-random", None, None, None, 16, None, None, None)
+    if sae:
+        from circuits.bench.sae import Training, bench_sae
+
+        if scale or about_models != default:
+            raise InterpError(
+                "--sae runs no model; only --architecture, --d-in, --d-sae, --k, --batch, --repeats, --out and --json go with it."
+            )
+        size = Training(d_in or 768, d_sae or 6144, k or 32, batch or 4096, repeats)
+        bench_sae(listed(architecture) if architecture else None, size, out=out, json=json)
+        return
+    if (architecture, d_in, d_sae, k) != (None, None, None, None):
+        raise InterpError("--architecture, --d-in, --d-sae and --k are about dictionaries; expected --sae with them.")
     if scale:
         from circuits.scale import command
 
-        given = (model, parts, methods, level, batch, length, repeats, steps, dtype, device)
-        if given != ("gpt2-small-random", None, None, None, 8, 16, 7, None, None, None):
+        if (*about_models, batch, repeats) != (*default, None, 7):
             raise InterpError("--scale has models and sizes of its own; only --out and --json go with it.")
         command(out, json)
         return
@@ -101,4 +125,4 @@ def bench(
 
     chosen = listed(parts) if parts else ["attribution"] if methods or level else list(PARTS)
     what = wanted(listed(methods) if methods else None, level, steps)
-    measure(model, chosen, what, Size(batch, length, repeats), dtype=dtype, device=device, out=out, json=json)
+    measure(model, chosen, what, Size(batch or 8, length, repeats), dtype=dtype, device=device, out=out, json=json)

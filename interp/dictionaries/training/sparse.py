@@ -204,7 +204,8 @@ class SparseStep:
         """(g W_dec^T) at each entry, g that of the entry's level."""
         directions = self.parameters["W_dec"].T
         if len(self.levels) == 1:
-            return torch.sparse.sampled_addmm(code.csr(), gs[0], directions, beta=0.0).values()
+            only: Tensor = torch.sparse.sampled_addmm(code.csr(), gs[0], directions, beta=0.0).values()
+            return only
         found = torch.empty_like(code.values)
         for (low, high), g in zip(self.levels, gs, strict=True):
             part, here = code.between(low, high)

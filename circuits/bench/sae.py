@@ -1,0 +1,121 @@
+"""What a step of training a dictionary costs: ours and that of sae-lens' own trainer, on the same data with the same settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from json import dumps
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from circuits import runs, show
+from circuits.bench.run import machine
+from circuits.bench.workload import seconds_of
+from interp.dictionaries.training.learner import Learner, make_learner
+from interp.dictionaries.training.options import ARCHITECTURES, TRANSCODERS
+from interp.errors import InterpError, unknown
+from interp.files import write_text
+
+#: A step more or less changes no schedule: what is measured is a step in the middle of a training.
+STEPS = 10_000
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained: widths, features, active features per token where an architecture sets them, tokens per step, rounds."""
+
+    d_in: int = 768
+    d_sae: int = 6144
+    k: int = 32
+    batch: int = 4096
+    repeats: int = 7
+
+
+@dataclass(frozen=True)
+class Throughput:
+    """Tokens per second of one architecture, by medians of rounds that take turns; None where sae-lens does not train it."""
+
+    architecture: str
+    tokens_per_second: float
+    sae_lens: float | None
+    ratio: float | None
+
+
+def bench_sae(architectures: Sequence[str] | None, size: Training, *, out: Path | None, json: bool) -> None:
+    """Measure, print a table or JSON, and write JSON to `out`. Raises: InterpError for an unknown architecture."""
+    chosen = list(ARCHITECTURES) if architectures in (None, ["all"]) else list(architectures or ())
+    if odd := [name for name in chosen if name not in ARCHITECTURES]:
+        raise InterpError(unknown("architecture", odd[0], (*ARCHITECTURES, "all")))
+    found = []
+    for one in measured(chosen, size):
+        found.append(one)
+        beside = "sae-lens does not train it" if one.ratio is None else f"{one.ratio:.2f} x sae-lens"
+        show.say(f"{one.architecture}: {one.tokens_per_second:,.0f} tokens/s, {beside}")
+    data = {
+        "size": asdict(size),
+        "machine": machine(),
+        "versions": runs.versions() | {"sae-lens": version("sae-lens")},
+        "measured": [asdict(one) for one in found],
+    }
+    if out is not None:
+        write_text(out, dumps(data, indent=2) + "\n")
+    if json:
+        show.as_json(data)
+    else:
+        _print(size, found)
+
+
+def measured(architectures: Sequence[str], size: Training) -> Iterator[Throughput]:
+    """One after the other: a step of ours and one of sae-lens' in turns, on one batch of random activations."""
+    sample = torch.Generator().manual_seed(0)
+    x = torch.randn(size.batch, size.d_in, generator=sample)
+    for name in architectures:
+        options = {"k": size.k} if "k" in ARCHITECTURES[name] else {}
+        own = make_learner(name, size.d_in, size.d_in, size.d_sae, options, STEPS, 0, "cpu", torch.float32)
+        works: dict[str, Callable[[], Any]] = {"own": lambda own=own: own.learn(x, x)}  # type: ignore[misc]
+        if name not in TRANSCODERS:
+            works["peer"] = peer(own, x)
+        medians = seconds_of(works, size.repeats)
+        speeds = {key: size.batch / seconds for key, seconds in medians.items()}
+        theirs = speeds.get("peer")
+        yield Throughput(name, speeds["own"], theirs, None if theirs is None else speeds["own"] / theirs)
+
+
+def peer(own: Learner, x: Tensor) -> Callable[[], None]:
+    """A step of sae-lens' `SAETrainer` with the settings and the start of `own`."""
+    from sae_lens.config import SAETrainerConfig
+    from sae_lens.training.sae_trainer import SAETrainer
+
+    from interp.dictionaries.training.peer import build
+
+    config = SAETrainerConfig(
+        total_training_samples=own.plan.steps * len(x),
+        train_batch_size_samples=len(x),
+        lr=own.plan["lr"],
+        lr_end=own.plan["lr_end"],
+    )
+    trainer = SAETrainer(config, build(own.plan), iter(()))
+
+    def step() -> None:
+        trainer.step(x)
+        trainer.n_training_steps += 1
+
+    return step
+
+
+def _print(size: Training, found: Sequence[Throughput]) -> None:
+    rows = [
+        (
+            one.architecture,
+            f"{one.tokens_per_second:,.0f}",
+            "-" if one.sae_lens is None else f"{one.sae_lens:,.0f}",
+            "-" if one.ratio is None else f"{one.ratio:.2f}",
+        )
+        for one in found
+    ]
+    title = f"{size.d_in} -> {size.d_sae}, k {size.k}, {size.batch} tokens a step, {torch.get_num_threads()} threads"
+    show.table(title, ("architecture", "tokens/s", "sae-lens", "ratio"), rows)
