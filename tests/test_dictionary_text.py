@@ -153,3 +153,33 @@ def test_site_names_survive() -> None:
     found = evaluate_dictionary(model_of(), DICTIONARIES["mlp_out"], rows())
     assert (found.site, found.target) == (str(Site("mlp_normed", 0)), "mlp_out.0")
     assert found.data == "the list" and found.model == "gpt2" and found.activation == "JumpRelu"
+
+
+def test_the_trainer_and_the_evaluation_agree(tmp_path: Path) -> None:
+    """Explained variance and L0 of the documents that training held out: logged at its end, and measured on what it saved."""
+    from interp.dictionaries.formats import load_dictionary
+    from interp.dictionaries.training.folder import read_record
+    from interp.dictionaries.training.run import train_dictionary
+
+    model, data = model_of(), rows(80)
+    common: dict[str, Any] = {"hold_out": 0.25, "seed": 5}
+    for site, architecture in (("resid_post.0", "batchtopk"), ("mlp_normed.0", "transcoder")):
+        out = tmp_path / architecture
+        train_dictionary(
+            model,
+            data,
+            site=site,
+            d_sae=48,
+            architecture=architecture,
+            tokens=2000,
+            batch_tokens=100,
+            out=out,
+            **common,
+        )
+        record = read_record(out)
+        assert record is not None
+        (final,) = record["final"].values()
+        found = evaluate_dictionary(model, load_dictionary(out), data, **common)
+        assert found.explained_variance == pytest.approx(final["held_out_explained_variance"], abs=1e-6)
+        assert found.l0 == pytest.approx(final["held_out_l0"], rel=1e-3)
+        assert 0 < found.explained_variance < 1
