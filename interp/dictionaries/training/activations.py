@@ -68,14 +68,15 @@ def read_sites(model: Any, ids: Tensor, sites: Sequence[Site]) -> Chunk:
 
 
 class Activations:
-    """Rows sent through the model."""
+    """Rows sent through the model, up to `chunk` tokens of them at a time (or one row)."""
 
-    def __init__(self, model: Any, rows: Rows, sites: Sequence[Site], dtype: torch.dtype) -> None:
+    def __init__(self, model: Any, rows: Rows, sites: Sequence[Site], dtype: torch.dtype, chunk: int) -> None:
         self.model, self.rows, self.sites, self.dtype = model, rows, tuple(sites), dtype
+        self.chunk = min(chunk, CHUNK_TOKENS)
 
     @property
     def largest(self) -> int:
-        return max(CHUNK_TOKENS, self.rows.cutter.context)
+        return max(self.chunk, self.rows.cutter.context)
 
     def next(self) -> Chunk:
         return self.of(self.take())

@@ -27,7 +27,7 @@ RECORD: Final = "cache.json"
 
 
 def cached(live: Activations, folder: Path, tokens: int, identity: Mapping[str, Any]) -> Cached:
-    """The activations in `folder`, written there first where there are none.
+    """The activations in `folder`, written there first where there are none. tokens: as many as the run reads, its buffer too.
 
     Raises: DictionaryError where they are of another model, other data or sites, or fewer than this run needs.
     """
@@ -37,7 +37,7 @@ def cached(live: Activations, folder: Path, tokens: int, identity: Mapping[str, 
         _collect(live, folder, tokens, wanted)
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        have, whole = found["tokens"], found["whole"]
+        have, whole, largest = found["tokens"], found["whole"], found["largest"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DictionaryError(
             f"cache {str(folder)!r}: {RECORD} cannot be read ({error}). Give another folder."
@@ -45,9 +45,9 @@ def cached(live: Activations, folder: Path, tokens: int, identity: Mapping[str, 
     check_same(found["wanted"], wanted)
     if have < tokens and not whole:
         raise DictionaryError(
-            f"cache {str(folder)!r} holds {have:,} tokens; this run takes {tokens:,}. Give another folder."
+            f"cache {str(folder)!r} holds {have:,} tokens; this run reads {tokens:,}. Give another folder."
         )
-    return Cached(load_collected(folder), live)
+    return Cached(load_collected(folder), live, largest)
 
 
 def _collect(live: Activations, folder: Path, tokens: int, wanted: Mapping[str, Any]) -> None:
@@ -63,7 +63,9 @@ def _collect(live: Activations, folder: Path, tokens: int, wanted: Mapping[str, 
         written += n
     whole = bool(live.rows.place.epoch)
     live.load(start)
-    write_text(folder / RECORD, json.dumps({"wanted": wanted, "tokens": written, "whole": whole}))
+    write_text(
+        folder / RECORD, json.dumps({"wanted": wanted, "tokens": written, "whole": whole, "largest": live.largest})
+    )
     writer.finish(str(live.model.name))
 
 
@@ -79,9 +81,9 @@ def _unfinished(folder: Path) -> bool:
 class Cached:
     """The chunks of a collection, over and over."""
 
-    def __init__(self, collected: Collected, live: Activations) -> None:
+    def __init__(self, collected: Collected, live: Activations, largest: int) -> None:
         self.collected, self.sites, self.device = collected, live.sites, live.model.device
-        self.largest = live.largest
+        self.largest = largest
         self.epoch, self.chunk = 0, 0
         self._chunks: Iterator[Chunk] | None = None
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from interp.dictionaries.training.options import ARCHITECTURES, AVERAGE, COMMON
 from interp.dictionaries.training.settings import Wanted
+
+#: The learning rate of TopK and its kin at 1,024 features; it falls with the root of their number (Gao et al. 2024, figure 3).
+RATE: Final = 4e-3
+RATE_AT: Final = 1024
+#: That of architectures whose sparsity is a term of the loss.
+RATE_PENALISED: Final = 1e-3
 
 
 def completed(one: Wanted, steps: int) -> Wanted:
     """The same with our defaults under its options: inputs scaled to a mean norm, a short start, a decay at the end."""
     own = {**COMMON, **ARCHITECTURES[one.architecture]}
     chosen = {
-        "lr": 1e-3,
+        "lr": RATE * min(1.0, RATE_AT / one.d_sae) ** 0.5 if "k" in own else RATE_PENALISED,
         "lr_warm_up_steps": steps // 50,
         "lr_decay_steps": steps // 3,
         "normalize_activations": AVERAGE,

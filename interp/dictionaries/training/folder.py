@@ -55,7 +55,7 @@ def check_out(out: Path, resume: bool) -> dict[str, Any] | None:
     """
     if out.exists() and not out.is_dir():
         raise DictionaryError(f"{str(out)!r} is a file; expected a folder, new or empty.")
-    if not out.exists() or not any(out.iterdir()):
+    if not out.exists() or all(path.name[0] == "." for path in out.iterdir()):  # a run killed at its first file
         return None
     found = read_record(out)
     if found is None:

@@ -31,7 +31,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     old, new = dict(_flat(before)), dict(_flat(now))
     differences = [
         f"{key} was {old.get(key, 'not given')!r:.60}, now {new.get(key, 'not given')!r:.60}"
-        for key in sorted({*old, *new})
+        for key in sorted({*old, *new}, key=lambda key: (key.count("."), key))
         if old.get(key) != new.get(key)
     ]
     if differences:

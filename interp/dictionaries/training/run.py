@@ -129,6 +129,8 @@ def train_dictionaries(
     if place is not None and before is not None:
         check_same(before["identity"], training.identity)
         if before["status"] == folder.COMPLETE:
+            if not keep_checkpoint:
+                checkpoint.remove(place)
             return _loaded(place, training.wanted)
         _go_on(training, place)
     return _trained(training, keep_checkpoint, show_progress)
@@ -152,12 +154,11 @@ def _made(
     documents = open_documents(data, settings.seed)
     cutter = Cutter.of(model, settings.context, settings.keep_bos)
     rows = Rows(documents, cutter, share=settings.hold_out, seed=settings.seed, least=settings.batch_tokens)
-    live = Activations(model, rows, sites, as_dtype)
-    row_bytes = sum(widths.values()) * as_dtype.itemsize
-    capacity = settings.capacity(row_bytes, live.largest)
+    capacity = settings.capacity(sum(widths.values()) * as_dtype.itemsize, cutter.context)
+    live = Activations(model, rows, sites, as_dtype, capacity // 2 - settings.batch_tokens)
     identity = _identity(model, documents, cutter, settings, asked, dtype, capacity)
     seen = held_out(live, settings.held_out_tokens)
-    source = _source(live, cache, settings, identity)
+    source = _source(live, cache, settings.steps * settings.batch_tokens + capacity, identity)
     buffer = Buffer(source, sites, capacity, settings.batch_tokens, settings.seed)
     return Training(asked, learners, source, buffer, seen, settings.steps, identity)
 
@@ -187,12 +188,12 @@ def _identity(
     }
 
 
-def _source(live: Activations, cache: str | Path | None, settings: Settings, identity: Mapping[str, Any]) -> Source:
+def _source(live: Activations, cache: str | Path | None, tokens: int, identity: Mapping[str, Any]) -> Source:
     if cache is None:
         return live
     from interp.dictionaries.training.cache import cached
 
-    return cached(live, Path(cache), settings.tokens, identity)
+    return cached(live, Path(cache), tokens, identity)
 
 
 def _widths(model: Any, sites: Sequence[Site]) -> dict[Site, int]:

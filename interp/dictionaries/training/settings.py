@@ -72,16 +72,26 @@ class Settings:
         """Optimiser steps: whole batches."""
         return -(-self.tokens // self.batch_tokens)
 
-    def capacity(self, row_bytes: int, largest: int) -> int:
-        """Tokens that the buffer holds. row_bytes: of one token at all sites; largest: tokens read at once.
+    def capacity(self, row_bytes: int, context: int) -> int:
+        """Tokens that the buffer holds. row_bytes: of one token at all sites.
 
-        Raises: DictionaryError for a size that is none.
+        Raises: DictionaryError for a size that is none, or does not hold two batches and two rows.
         """
-        least = 2 * (largest + self.batch_tokens)
+        least = 2 * (context + self.batch_tokens)
+        found = self._capacity(row_bytes, least)
+        if found < least:
+            raise DictionaryError(
+                f"buffer={self.buffer!r} holds {found:,} tokens: expected {least:,} or more, two batches of "
+                f"{self.batch_tokens:,} and two rows of {context:,}."
+            )
+        return found
+
+    def _capacity(self, row_bytes: int, least: int) -> int:
         if isinstance(self.buffer, bool) or not isinstance(self.buffer, int | str | None):
             raise DictionaryError(f"buffer={self.buffer!r}: expected tokens, or bytes with a unit such as 256MiB.")
         if self.buffer is None:
-            return max(least, min(buffers.TOKENS, buffers.BYTES // row_bytes))
+            needed = max(self.tokens, 4 * self.batch_tokens)
+            return max(least, min(buffers.TOKENS, buffers.BYTES // row_bytes, needed))
         if isinstance(self.buffer, int):
             return self.buffer
         try:

@@ -1,0 +1,299 @@
+"""A training that is killed, at whatever point, goes on and ends with the same bits as one that was not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from interp.dictionaries.activation import DictionaryError
+from interp.dictionaries.training import checkpoint, folder, run
+from interp.dictionaries.training.folder import read_record
+from interp.dictionaries.training.learner import Learner
+from interp.dictionaries.training.run import ResumeWarning, train_dictionaries
+from tests import tiny
+from tests.trained import documents
+
+SPECS = [
+    {"site": "resid_post.0", "d_sae": 40, "k": 5, "architecture": "batchtopk", "dead_feature_window": 2},
+    {"site": "resid_post.0", "d_sae": 32, "architecture": "jumprelu", "l0_warm_up_steps": 5},
+    {"site": "mlp_normed.1", "d_sae": 32, "architecture": "skip_transcoder"},
+]
+RUN = {
+    "tokens": 1300,
+    "batch_tokens": 100,
+    "context": 16,
+    "buffer": 400,
+    "hold_out": 0.2,
+    "checkpoint_every": 3,
+    "show_progress": False,
+}
+DATA = 40
+
+
+class Killed(BaseException):
+    """What no handler of the package catches."""
+
+
+def train(out: Path, *, resume: bool = False, **changes: Any) -> None:
+    data = documents(DATA)
+    train_dictionaries(tiny.hooked("llama"), data, SPECS, out=out, resume=resume, **{**RUN, **changes})
+
+
+def weights(out: Path) -> dict[str, str]:
+    """SHA-256 of everything that was learnt, by file."""
+    found = sorted(out.rglob("sae_weights.safetensors"))
+    return {str(path.relative_to(out)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody disturbed."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    train(out)
+    assert len(weights(out)) == 3
+    return out
+
+
+# ---------------------------------------------------------------- faults inside the process
+
+
+def _points(monkeypatch: pytest.MonkeyPatch, kill_at: int) -> list[str]:
+    """Count every step of a run at which a kill would find it in another state; die before the `kill_at`-th of them.
+
+    A tensor file is left half written where the kill falls on its middle.
+    """
+    seen: list[str] = []
+
+    def reached(what: str) -> None:
+        seen.append(what)
+        if len(seen) == kill_at:
+            raise Killed(what)
+
+    def before(owner: Any, name: str) -> None:
+        own = getattr(owner, name)
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            reached(f"{getattr(owner, '__name__', owner)}.{name}")
+            return own(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, called)
+
+    def half(path: Path, tensors: Any) -> None:
+        written(path, tensors)
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        reached("half a tensor file")
+        path.write_bytes(content)
+
+    written = checkpoint._write_tensors
+    monkeypatch.setattr(checkpoint, "_write_tensors", half)
+    for owner, name in (
+        (checkpoint, "_write_json"), (checkpoint, "_sync"), (checkpoint, "remove"), (Path, "rename"), (Path, "mkdir"), (shutil, "rmtree"),
+        (Learner, "learn"), (Learner, "prepare"), (folder, "begin"), (folder, "save_dictionary"), (folder, "write_record"), (Path, "replace"),
+    ):  # fmt: skip
+        before(owner, name)
+    return seen
+
+
+@pytest.fixture(scope="module")
+def n_points(tmp_path_factory: pytest.TempPathFactory) -> int:
+    with pytest.MonkeyPatch.context() as patched:
+        seen = _points(patched, 0)
+        train(tmp_path_factory.mktemp("points") / "run")
+    assert {"half a tensor file", "Path.rename", "shutil.rmtree", "Learner.learn", "Path.replace"} <= set(seen)
+    return len(seen)
+
+
+@pytest.mark.parametrize("part", range(24))
+def test_killed_anywhere_it_ends_with_the_same_weights(part: int, n_points: int, whole: Path, tmp_path: Path) -> None:
+    at = 1 + round(part * (n_points - 1) / 23)
+    with pytest.MonkeyPatch.context() as patched:
+        _points(patched, at)
+        with pytest.raises(Killed):
+            train(tmp_path / "run")
+    train(tmp_path / "run", resume=True)
+    assert weights(tmp_path / "run") == weights(whole)
+    one, other = read_record(tmp_path / "run"), read_record(whole)
+    assert one is not None and other is not None
+    assert one["log"] == other["log"] and one["source"] == other["source"]
+    assert not (tmp_path / "run" / checkpoint.FOLDER).exists()
+
+
+def test_killed_again_and_again(whole: Path, tmp_path: Path) -> None:
+    rng, out = random.Random(0), tmp_path / "run"
+    for _ in range(6):
+        with pytest.MonkeyPatch.context() as patched:
+            _points(patched, rng.randrange(4, 18))
+            with pytest.raises(Killed):
+                train(out, resume=True)
+    train(out, resume=True)
+    assert weights(out) == weights(whole)
+
+
+def test_a_checkpoint_is_whole_or_the_one_before(tmp_path: Path) -> None:
+    one, other = {"a": {"x": torch.zeros(5)}}, {"a": {"x": torch.ones(5)}}
+    checkpoint.write(tmp_path, 1, {"n": 1}, one)
+    count = 0
+    while True:
+        count += 1
+        with pytest.MonkeyPatch.context() as patched:
+            seen = _points(patched, count)
+            with suppress(Killed):
+                checkpoint.write(tmp_path, 2, {"n": 2}, other)
+        found = checkpoint.read(tmp_path)
+        assert found is not None
+        assert float(found[1]["a"]["x"].sum()) == (0 if found[0]["n"] == 1 else 5)
+        if len(seen) < count:
+            break
+    assert count > 6 and found[0]["n"] == 2
+
+
+# ---------------------------------------------------------------- real kills
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from tests.test_dictionary_resume import train
+train(Path({out!r}), resume=True, checkpoint_every=1)
+"""
+
+
+def _killed(out: Path, step: int, wait: float) -> None:
+    """Start a run and kill -9 it `wait` seconds after the checkpoint of a step."""
+    root = str(Path(__file__).parents[1])
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT.format(root=root, out=str(out))], env={**os.environ, "PYTHONPATH": root}
+    )
+    place = out / checkpoint.FOLDER
+    while process.poll() is None:
+        if any(int(path.name[5:]) >= step for path in place.glob("step-*")):
+            time.sleep(wait)
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.001)
+    assert process.wait() in (-signal.SIGKILL, 0)
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_kill_9(kills: int, whole: Path, tmp_path: Path) -> None:
+    rng = random.Random(kills)
+    for i in range(kills):
+        out = tmp_path / str(i)
+        _killed(out, rng.randrange(1, 12), rng.random() * 0.02)
+        train(out, resume=True, checkpoint_every=1)
+        assert weights(out) == weights(whole)
+
+
+def test_ctrl_c_waits_for_the_step_and_leaves_a_checkpoint(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn, steps = Learner.learn, []
+
+    def pressed(self: Learner, *given: Any) -> Any:
+        steps.append(1)
+        if len(steps) == 4 * len(SPECS) + 1:  # in the middle of step 5
+            signal.raise_signal(signal.SIGINT)
+        return learn(self, *given)
+
+    monkeypatch.setattr(Learner, "learn", pressed)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "run", checkpoint_every=1000)
+    assert [path.name for path in (tmp_path / "run" / checkpoint.FOLDER).iterdir()] == ["step-00000005"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    train(tmp_path / "run", resume=True)
+    assert weights(tmp_path / "run") == weights(whole)
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """A run killed in step 5, after a checkpoint."""
+    with pytest.MonkeyPatch.context() as patched:
+        seen: list[int] = []
+        learn = Learner.learn
+
+        def die(self: Learner, *given: Any) -> Any:
+            seen.append(1)
+            if len(seen) > 4 * len(SPECS):
+                raise Killed
+            return learn(self, *given)
+
+        patched.setattr(Learner, "learn", die)
+        with pytest.raises(Killed):
+            train(tmp_path / "run")
+    return tmp_path / "run"
+
+
+CHANGED: dict[str, tuple[Callable[[], Any], Any, list[dict[str, Any]], dict[str, Any], str]] = {
+    "model": (lambda: tiny.hooked("llama", seed=1), None, SPECS, {}, "model.sha256 was"),
+    "data": (lambda: None, 41, SPECS, {}, "data.sha256 was"),
+    "tokens": (lambda: None, None, SPECS, {"tokens": 1400}, "tokens was 1300, now 1400"),
+    "buffer": (lambda: None, None, SPECS, {"buffer": 500}, "buffer_tokens was 400, now 500"),
+    "a dictionary": (lambda: None, None, SPECS[:2], {}, "now 'not given'"),
+    "an option": (lambda: None, None, [{**SPECS[0], "k": 4}, *SPECS[1:]], {}, "options.k was 5, now 4"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_another_run_is_refused_by_name(what: str, stopped: Path) -> None:
+    model, n, specs, changes, words = CHANGED[what]
+    before = {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
+    with pytest.raises(DictionaryError, match="cannot resume") as found:
+        train_dictionaries(
+            model() or tiny.hooked("llama"), documents(n or DATA), specs, out=stopped, resume=True, **{**RUN, **changes}
+        )
+    assert words in str(found.value)
+    assert before == {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
+
+
+def test_a_run_is_not_begun_over_another(stopped: Path) -> None:
+    with pytest.raises(DictionaryError, match=r"holds a training run \(running\)"):
+        train(stopped)
+
+
+def test_damaged_and_foreign_checkpoints_are_refused(stopped: Path) -> None:
+    state = next(stopped.glob("checkpoint/step-*")) / checkpoint.STATE
+    text = state.read_text()
+    state.write_text(json.dumps({**json.loads(text), "format": 99}))
+    with pytest.raises(DictionaryError, match="format 99"):
+        train(stopped, resume=True)
+    state.write_text(text)
+    tensors = state.with_name("buffer.safetensors")
+    tensors.write_bytes(tensors.read_bytes()[:-100])
+    with pytest.raises(DictionaryError, match="damaged"):
+        train(stopped, resume=True)
+
+
+def test_other_threads_are_warned_of(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run.torch, "get_num_threads", lambda: 7)
+    with pytest.warns(ResumeWarning, match="threads 1 -> 7"):
+        train(stopped, resume=True)
+
+
+def test_a_complete_run_is_given_back(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Learner, "learn", lambda *_: pytest.fail("trained again"))
+    before = weights(whole)
+    train(whole, resume=True)
+    assert weights(whole) == before
+
+
+def test_a_checkpoint_is_kept_where_that_is_asked_for(tmp_path: Path) -> None:
+    train(tmp_path / "run", keep_checkpoint=True)
+    assert [path.name for path in (tmp_path / "run" / checkpoint.FOLDER).iterdir()] == ["step-00000012"]
