@@ -11,11 +11,13 @@ import numpy as np
 from circuits.circuit import LEVELS, Circuit
 from circuits.exact_check import check_exactly, checked_by_search
 from circuits.faithfulness import evaluate, smallest_faithful
+from circuits.feature_study import study_features
 from circuits.prepared import Prepared, Say
 from circuits.record import Record
 from circuits.selection import discover, get_selection
 from circuits.shown import measure_accuracy, score_positions, show_prompts
 from interp.auto.run import VerifiedAttribution
+from interp.nodes import FEATURES
 from interp.scores import Scores
 
 DEFAULT_SIZE: Final = 10
@@ -27,7 +29,7 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     accuracy = measure_accuracy(job.model, job.task, say)
     scores = _score(job, say)
     exact, agreements = checked_by_search(job, scores) or check_exactly(job, scores, say)
-    circuit = evaluation = None
+    circuit = evaluation = features = edges = None
     if job.settings.level in LEVELS:
         circuit = choose_circuit(job, scores[0], say)
         say(f"evaluating the circuit on {len(job.evaluation)} {'held-out ' if job.held_out else ''}pairs")
@@ -39,9 +41,12 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
             n_random=job.settings.n_random,
             **job.settings.judging,
         )
+        if job.settings.level == FEATURES:
+            features, edges = study_features(job, scores[0], circuit, evaluation, say)
     position_map, labels = score_positions(job, say)
     prompts = show_prompts(job, say)
-    return Record(manifest, scores, exact, agreements, circuit, evaluation, position_map, labels, prompts, accuracy)
+    shown = (position_map, labels, prompts, accuracy)
+    return Record(manifest, scores, exact, agreements, circuit, evaluation, *shown, features, edges)
 
 
 def run_comparison(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from circuits.circuit import Circuit
 from circuits.evaluation import Evaluation
 from interp.oracle import Agreement
 from interp.scores import Scores
+
+if TYPE_CHECKING:
+    from circuits.feature_study import FeatureStudy
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Record:
     """`scores`: every method of the run, the one that the circuit was chosen by first. `exact`: exact patching of all
     nodes or of a sample. `agreements`: each approximation against it. `position_map`: scores of the residual stream at
     each layer and position, with the token text of each position of an example in `position_labels`. `accuracy`:
-    share of pairs where the right answer wins on the clean prompt, and the wrong one on the corrupt prompt. `manifest`: see `circuits.runs`."""
+    share of pairs where the right answer wins on the clean prompt, and the wrong one on the corrupt prompt. `manifest`: see `circuits.runs`.
+    `features`: what else is known of a circuit of features; `feature_edges`: edges between the first of them, and into the metric."""
 
     manifest: Mapping[str, Any]
     scores: tuple[Scores, ...]
@@ -47,3 +51,5 @@ class Record:
     position_labels: tuple[str, ...] = ()
     prompts: tuple[Prompt, ...] = ()
     accuracy: Mapping[str, float] = field(default_factory=dict)
+    features: FeatureStudy | None = None
+    feature_edges: Scores | None = None

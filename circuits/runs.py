@@ -4,6 +4,7 @@ manifest.json   status (running, complete, failed), command, versions, seeds, mo
 config.toml     the options of the run
 scores.parquet  (scores-METHOD.parquet for every further method), exact.parquet, position_map.parquet
 circuit.json, evaluation.json, agreement.json, prompts.json, report.html
+features.json, feature_edges.parquet at level features
 """
 
 from __future__ import annotations
@@ -126,13 +127,16 @@ def save_record(path: Path, record: Record) -> None:
     record.scores[0].save(path / "scores.parquet")
     for other in record.scores[1:]:
         other.save(path / f"scores-{other.provenance.method}.parquet")
-    for name, scores in (("exact", record.exact), ("position_map", record.position_map)):
+    kept = {"exact": record.exact, "position_map": record.position_map, "feature_edges": record.feature_edges}
+    for name, scores in kept.items():
         if scores is not None:
             scores.save(path / f"{name}.parquet")
     if record.circuit is not None:
         record.circuit.save(path / "circuit.json")
     if record.evaluation is not None:
         record.evaluation.save(path / "evaluation.json")
+    if record.features is not None:
+        record.features.save(path / "features.json")
     write_text(path / "agreement.json", json.dumps([asdict(a) for a in record.agreements], indent=1))
     shown = {
         "methods": [s.provenance.method for s in record.scores],
@@ -145,6 +149,8 @@ def save_record(path: Path, record: Record) -> None:
 
 def load_record(path: Path) -> Record:
     """Read a complete run back. Raises: RunError for an incomplete one or a missing or damaged file."""
+    from circuits.feature_study import FeatureStudy
+
     manifest = read_manifest(path)
     if manifest.get("status") != "complete":
         raise RunError(f"{str(path)!r} is not complete: its status is {manifest.get('status')!r}.")
@@ -165,6 +171,8 @@ def load_record(path: Path) -> Record:
             position_labels=tuple(shown["position_labels"]),
             prompts=tuple(_prompt(p) for p in shown["prompts"]),
             accuracy=shown["accuracy"],
+            features=_optional(FeatureStudy.load, path / "features.json"),
+            feature_edges=_optional(Scores.load, path / "feature_edges.parquet"),
         )
     except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise RunError(f"run {str(path)!r} is damaged: {error}.") from error
