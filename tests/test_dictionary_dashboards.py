@@ -18,8 +18,8 @@ from torch import Tensor
 import interp
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
-from interp.dictionaries.evaluation.dashboard_examples import BANDS, FeatureMemory, Piece
-from interp.dictionaries.evaluation.dashboard_stream import seen
+from interp.dictionaries.evaluation.dashboard_examples import BANDS, FeatureMemory, Memory, Piece
+from interp.dictionaries.evaluation.dashboard_stream import Seen, seen
 from interp.dictionaries.evaluation.dashboard_values import Dashboard
 from interp.dictionaries.evaluation.dashboards import (
     choose_features,
@@ -187,14 +187,14 @@ def test_bins_that_grew_hold_what_bins_of_the_last_width_would() -> None:
 
 
 def test_drawn_examples_are_a_uniform_draw_from_their_range() -> None:
-    """48 values, so in each quarter 12: each is drawn about equally often, though the bins grew in between."""
-    n, trials = 48, 1500
+    """144 values, three in each of the last bins: those of a quarter are drawn equally often, though the bins grew in between."""
+    n, trials = 144, 1500
     drawn = np.zeros(n, dtype=int)
     for seed in range(trials):
         rng = np.random.default_rng(seed)
         memory = FeatureMemory(0, 1)
         for i in range(n) if seed % 2 else rng.permutation(n):
-            value, key = float(i + 1), float(rng.random())
+            value, key = float(i + 1) / 3, float(rng.random())
             memory.count(np.array([value]))
             if memory.wants_drawn(value, key):
                 memory.draw(value, key, piece(int(i)))
@@ -202,11 +202,24 @@ def test_drawn_examples_are_a_uniform_draw_from_their_range() -> None:
         assert len(bands) == BANDS - 1 and [b.high for b in bands] == [36, 24, 12]
         for band in bands:
             drawn[band.examples[0].document] += 1
-    assert drawn[36:].sum() == 0
-    expected = trials / 12
-    for quarter in drawn[:36].reshape(3, 12):
+    assert drawn[108:].sum() == 0
+    expected = trials / 36
+    for quarter in drawn[:108].reshape(3, 36):
         assert quarter.sum() == trials
-        assert ((quarter - expected) ** 2 / expected).sum() < 31.3  # chi-squared, 11 degrees of freedom, p = 0.001
+        assert ((quarter - expected) ** 2 / expected).sum() < 66.6  # chi-squared, 35 degrees of freedom, p = 0.001
+
+
+def test_a_document_offers_any_of_its_active_tokens() -> None:
+    """One document, active at three places below its peak: over seeds all three are drawn, and nothing else."""
+    tokens = Tokens(torch.tensor([[5, 6, 7, 8, 9, 10]]), torch.ones(1, 6, dtype=torch.bool))
+    batch = Seen(tokens, ~tokens.mask, tokens.mask, torch.zeros(1, 6, 1), None)
+    places = []
+    for seed in range(400):
+        memory = Memory(1, 1, 1, 2, seed)
+        memory.add(batch, torch.tensor([[0.0], [8.0], [1.0], [0.0], [1.0], [1.0]]))
+        places += [e.position for band in memory.features[0].bands(str) for e in band.examples]
+    counts = np.bincount(places, minlength=6)
+    assert counts[[0, 1, 3]].sum() == 0 and counts[[2, 4, 5]].min() > 70 and counts.sum() < 400
 
 
 # ---------------------------------------------------------------- which features
