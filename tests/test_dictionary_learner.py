@@ -18,6 +18,12 @@ from interp.sites import Site
 
 D_IN, D_OUT, FEATURES, BATCH, STEPS = 24, 20, 96, 64, 50
 AUTOENCODERS = tuple(name for name in ARCHITECTURES if name not in TRANSCODERS)
+#: Losses that are not written by hand: sae-lens' classes find their gradients.
+LEFT_TO_SAE_LENS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("standard", {"lp_norm": 2.0}),
+    ("jumprelu", {"jumprelu_sparsity_loss_mode": "tanh", "pre_act_loss_coefficient": 1e-3}),
+    ("jumprelu", {"jumprelu_ste_to_input": True}),
+)
 SITE, TARGET = Site("resid_post", 1), Site("mlp_out", 1)
 
 
@@ -27,7 +33,7 @@ def settings(architecture: str, **more: Any) -> dict[str, Any]:
     own = ARCHITECTURES[architecture]
     found |= {name: 8 for name in ("l1_warm_up_steps", "l0_warm_up_steps") if name in own}
     found |= {"k": 4} if "k" in own else {}
-    found |= {"pre_act_loss_coefficient": 1e-3, "l0_coefficient": 0.1} if "pre_act_loss_coefficient" in own else {}
+    found |= {"l0_coefficient": 0.1} if "l0_coefficient" in own else {}
     return found | more
 
 
@@ -74,14 +80,23 @@ def trainer_of(mine: Learner, dtype: str) -> Any:
     return SAETrainer(config, sae, iter([]))
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 2e-3)])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("schedule", ["constant", "cosineannealing"])
-@pytest.mark.parametrize("architecture", AUTOENCODERS)
+@pytest.mark.parametrize(
+    ("architecture", "more"),
+    [
+        *((name, {}) for name in AUTOENCODERS),
+        *LEFT_TO_SAE_LENS,
+        ("jumprelu", {"jumprelu_sparsity_loss_mode": "quadratic", "target_l0": 5.0}),
+    ],
+)
 def test_fifty_steps_end_where_sae_lens_trainer_ends(
-    architecture: str, schedule: str, dtype: str, tolerance: float
+    architecture: str, more: dict[str, Any], schedule: str, dtype: str
 ) -> None:
-    """Losses of each step, dead features and final weights. In float32 a choice of features may fall the other way once."""
-    mine = learner(architecture, getattr(torch, dtype), lr_scheduler_name=schedule)
+    """Losses of each step, dead features and final weights. In float32 a choice of features may fall the other way once; the
+    thresholds of JumpReLU are float32 in sae-lens whatever the rest is."""
+    tolerance = 2e-3 if dtype == "float32" else 1e-6 if architecture == "jumprelu" else 1e-9
+    mine = learner(architecture, getattr(torch, dtype), lr_scheduler_name=schedule, **more)
     trainer = trainer_of(mine, dtype)
     died = 0
     for x, _ in batches(STEPS, getattr(torch, dtype)):
@@ -134,18 +149,19 @@ def test_the_sparsity_coefficient_is_sae_lens_at_every_step(warm: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_training_goes_on_bit_for_bit(architecture: str, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize(("architecture", "more"), [*((name, {}) for name in ARCHITECTURES), *LEFT_TO_SAE_LENS])
+def test_a_training_goes_on_bit_for_bit(architecture: str, more: dict[str, Any], dtype: torch.dtype) -> None:
     """Half of it, its state written down and read into a learner of another seed, the other half: all tensors as without a break."""
     data = batches(24, dtype)
-    whole = learner(architecture, dtype, normalize_activations="expected_average_only_in")
+    more = more | {"normalize_activations": "expected_average_only_in"}
+    whole = learner(architecture, dtype, **more)
     whole.prepare(*data[0])
     state = {}
     for i, (x, y) in enumerate(data):
         if i == 12:
             state = whole.state()
         whole.learn(x, y)
-    second = learner(architecture, dtype, seed=5, normalize_activations="expected_average_only_in")
+    second = learner(architecture, dtype, seed=5, **more)
     second.load(state)
     for x, y in data[12:]:
         second.learn(x, y)
@@ -248,69 +264,3 @@ def test_prepare_centres_and_scales(architecture: str) -> None:
     assert float((x * scale[0]).norm(dim=1).mean()) == pytest.approx(D_IN**0.5)
     if architecture == "transcoder":
         assert float((y * scale[1]).norm(dim=1).mean()) == pytest.approx(D_OUT**0.5)
-
-
-# ---------------------------------------------------------------- bad input
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"architecture": "topp"}, "unknown architecture 'topp'. Did you mean topk"),
-        ({"options": {"l1_coeficient": 1}}, "unknown option of standard 'l1_coeficient'. Did you mean l1_coefficient"),
-        ({"options": {"k": 3}}, "unknown option of standard 'k'"),
-        ({"d_sae": 0}, "d_sae=0: expected a whole number, 1 or more"),
-        ({"steps": 0}, "steps=0"),
-        ({"options": {"lr": -1.0}}, "lr=-1.0: expected a number above 0"),
-        ({"options": {"lr": float("nan")}}, "lr=nan"),
-        ({"options": {"lr": True}}, "lr=True"),
-        ({"options": {"lr_warm_up_steps": 60}}, "60 steps of warm-up"),
-        ({"options": {"lr_scheduler_name": "linear"}}, "expected one of constant"),
-        ({"options": {"normalize_activations": "covariance_whitening"}}, "expected one of none"),
-        ({"architecture": "topk", "options": {"k": 97}}, "k=97: there are 96 features"),
-        ({"architecture": "topk", "options": {"k": 2.5}}, "topk keeps k features of each token"),
-        ({"architecture": "batchtopk", "options": {"k": 0}}, "k=0: expected a number above 0"),
-        ({"architecture": "matryoshka", "options": {"matryoshka_widths": [8, 8]}}, "expected growing widths"),
-        ({"architecture": "matryoshka", "options": {"matryoshka_widths": [200]}}, "expected growing widths"),
-        ({"architecture": "jumprelu", "options": {"jumprelu_sparsity_loss_mode": "quadratic"}}, "target_l0"),
-        ({"architecture": "transcoder", "options": {"normalize_activations": "layer_norm"}}, "another width"),
-        ({"d_out": 20}, "an autoencoder makes up what it reads"),
-        ({"dtype": torch.bfloat16}, "float32 or float64"),
-    ],
-)
-def test_bad_options_are_refused(change: dict[str, Any], message: str) -> None:
-    given: dict[str, Any] = {
-        "architecture": "standard", "d_in": D_IN, "d_out": D_IN, "d_sae": FEATURES, "options": {}, "steps": STEPS,
-        "seed": 0, "device": "cpu", "dtype": torch.float32,
-    }  # fmt: skip
-    with pytest.raises(DictionaryError, match=message):
-        make_learner(**(given | change))
-
-
-def test_bad_activations_are_refused_and_cost_nothing() -> None:
-    x, y = batches(1)[0]
-    with pytest.raises(DictionaryError, match=r"x of shape \(64, 20\): expected \[token 24\]"):
-        learner("topk").learn(y)
-    with pytest.raises(DictionaryError, match="at least one token"):
-        learner("topk").learn(x[:0])
-    with pytest.raises(DictionaryError, match="beside x"):
-        learner("transcoder").learn(x)
-    with pytest.raises(DictionaryError, match="as many as in x"):
-        learner("transcoder").learn(x, y[1:])
-    with pytest.raises(DictionaryError, match="all zero"):
-        learner("topk", normalize_activations="expected_average_only_in").prepare(0 * x)
-
-
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_numbers_that_are_not_finite_leave_the_weights_alone(architecture: str) -> None:
-    mine = learner(architecture)
-    x, y = batches(1)[0]
-    mine.learn(x, y)
-    before = mine.state()
-    for bad in (torch.nan, torch.inf):
-        x = x.clone()
-        x[3, 5] = bad
-        with pytest.raises(DictionaryError, match="finite"):
-            mine.learn(x, y)
-    after = mine.state()
-    assert all(torch.equal(before[name], after[name]) for name in before if name != "threshold")

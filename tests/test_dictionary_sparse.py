@@ -1,4 +1,4 @@
-"""Gradients written by hand against sae-lens' own forward pass and autograd, and against the published equations."""
+"""Gradients written by hand, sparse and dense, against sae-lens' own forward pass and autograd, and the equations."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from interp.dictionaries.training.dense import DenseStep, written_by_hand
 from interp.dictionaries.training.entries import Entries
 from interp.dictionaries.training.options import Plan, plan
 from interp.dictionaries.training.peer import PeerStep
@@ -26,16 +27,33 @@ CASES = [
     ("matryoshka", {"k": 5, "matryoshka_widths": (3, 40, F), "use_matryoshka_aux_loss": True}),
     ("batchtopk_transcoder", {"k": 5}),
 ]
+UNCENTRED = {"apply_b_dec_to_input": False}
+QUADRATIC = {"jumprelu_sparsity_loss_mode": "quadratic", "target_l0": 6.0}
+DENSE = [
+    ("standard", {}),
+    ("standard", UNCENTRED),
+    ("gated", {}),
+    ("gated", UNCENTRED),
+    ("jumprelu", {}),
+    ("jumprelu", {"jumprelu_bandwidth": 0.6, "jumprelu_init_threshold": 0.2, **UNCENTRED}),
+    ("jumprelu", QUADRATIC),
+    ("transcoder", {}),
+    ("skip_transcoder", {}),
+    ("jumprelu_transcoder", QUADRATIC),
+]
 
 
-def both(how: Plan, dtype: torch.dtype, sample: torch.Generator) -> tuple[PeerStep, SparseStep]:
+def both(how: Plan, dtype: torch.dtype, sample: torch.Generator) -> tuple[PeerStep, SparseStep | DenseStep]:
     """The two ways with the same weights, which are nobody's start; gradients of the second are rubbish before it runs."""
-    peer, own = PeerStep(how, torch.device("cpu"), dtype), SparseStep(how, dtype)
+    peer = PeerStep(how, torch.device("cpu"), dtype)
+    own = DenseStep(how, dtype) if written_by_hand(how) else SparseStep(how, dtype)
     with torch.no_grad():
         for name, p in peer.parameters.items():
             p.add_(0.1 * torch.randn(p.shape, generator=sample, dtype=dtype))
+            if name == "threshold":
+                p.abs_()[:5] = -0.1  # an optimiser may leave them below 0
             mine = own.parameters[name]
-            mine.copy_(p.T if name in own.transposed else p)
+            mine.copy_(turned(p, name, peer, own))
             mine.grad = torch.full_like(mine, torch.nan)
     return peer, own
 
@@ -45,13 +63,18 @@ def data(how: Plan, n: int, dtype: torch.dtype, sample: torch.Generator) -> tupl
     return x, torch.randn(n, how.d_out, generator=sample, dtype=dtype) if how.transcoder else x
 
 
+def turned(x: Tensor, name: str, one: Step, other: Step) -> Tensor:
+    """A parameter of one way as the other keeps it."""
+    return x.T if (name in one.transposed) != (name in other.transposed) else x
+
+
 def gradient(step: Step, name: str) -> Tensor:
     found = step.parameters[name].grad
     assert found is not None
     return found.T if name in step.transposed else found
 
 
-def check_same(peer: PeerStep, own: SparseStep, theirs: Outcome, mine: Outcome, tolerance: float) -> None:
+def check_same(peer: Step, own: Step, theirs: Outcome, mine: Outcome, tolerance: float) -> None:
     assert theirs.terms.keys() == mine.terms.keys()
     for name, term in theirs.terms.items():
         torch.testing.assert_close(mine.terms[name], term, rtol=tolerance, atol=tolerance)
@@ -60,7 +83,8 @@ def check_same(peer: PeerStep, own: SparseStep, theirs: Outcome, mine: Outcome, 
     for name in peer.parameters:
         wanted = gradient(peer, name)
         off = (gradient(own, name) - wanted).abs().max()
-        assert off <= tolerance * wanted.abs().max().clamp(min=1e-3), name
+        least = 1e-6 if name == "threshold" else tolerance  # sae-lens keeps this parameter in float32
+        assert off <= max(least, tolerance) * wanted.abs().max().clamp(min=1e-3), name
     if peer.threshold is not None:
         assert own.threshold is not None
         torch.testing.assert_close(own.threshold, peer.threshold, rtol=0, atol=tolerance)
@@ -83,6 +107,43 @@ def test_gradients_equal_sae_lens_autograd(
         mask = torch.zeros(F, dtype=torch.bool)
         mask[torch.randperm(F, generator=sample)[:dead]] = True
         check_same(peer, own, peer.gradients(x, y, mask, {}), own.gradients(x, y, mask, {}), tolerance)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)], ids=["f64", "f32"])
+@pytest.mark.parametrize(("architecture", "options"), DENSE)
+def test_dense_gradients_equal_sae_lens_autograd(
+    architecture: str, options: dict[str, object], dtype: torch.dtype, tolerance: float
+) -> None:
+    how = plan(architecture, 24, 20 if architecture.endswith("transcoder") else 24, F, options, 10, 0)
+    sample = torch.Generator().manual_seed(1)
+    peer, own = both(how, dtype, sample)
+    assert isinstance(own, DenseStep)
+    weight = {"l0" if "jumprelu" in architecture else "l1": 0.7}
+    for n in (50, 7):
+        x, y = data(how, n, dtype, sample)
+        nobody = torch.zeros(F, dtype=torch.bool)
+        theirs = peer.gradients(x, y, nobody, weight)
+        check_same(peer, own, theirs, own.gradients(x, y, nobody, weight), tolerance)
+
+
+def test_the_skip_transcoder_s_losses_are_the_equations() -> None:
+    """The reference itself, for what sae-lens does not train, written out: features, a linear path beside them, L1 times decoder norms."""
+    how = plan("skip_transcoder", 24, 20, F, {}, 10, 0)
+    sample = torch.Generator().manual_seed(1)
+    peer, own = both(how, torch.float64, sample)
+    x, y = data(how, 30, torch.float64, sample)
+    out = own.gradients(x, y, torch.zeros(F, dtype=torch.bool), {"l1": 0.7})
+    w = {name: p.detach().clone().requires_grad_() for name, p in peer.parameters.items()}
+    features = (x @ w["W_enc"] + w["b_enc"]).relu()
+    error = y - features @ w["W_dec"] - w["b_dec"] - x @ w["W_skip"].T
+    loss = (error.square().sum() + 0.7 * (features * w["W_dec"].norm(dim=1)).sum()) / 30
+    loss.backward()
+    torch.testing.assert_close(out.loss, loss.detach(), rtol=1e-12, atol=0)
+    for name, p in w.items():
+        assert p.grad is not None
+        torch.testing.assert_close(
+            gradient(own, name), p.grad.T if name == "W_skip" else p.grad, rtol=1e-10, atol=1e-12
+        )
 
 
 def test_the_transcoder_s_losses_are_the_equations() -> None:
@@ -139,6 +200,7 @@ def test_what_batchtopk_keeps_does_not_depend_on_where_it_began_to_look() -> Non
         own = SparseStep(how, torch.float32)
         own._from = begin
         out = own.gradients(x, x, dead, {})
+        assert own.threshold is not None
         found.append([out.loss, out.fired, own.threshold, *(gradient(own, name) for name in own.parameters)])
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))

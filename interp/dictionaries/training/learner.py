@@ -226,12 +226,16 @@ class Learner:
 
 
 def _way(plan: Plan, device: torch.device, dtype: torch.dtype) -> Step:
-    """How gradients are found: by hand at the active features where a token has few of them and sparse products are fast (on
-    the CPU, with MKL); else by sae-lens' classes and autograd, which is right everywhere."""
-    if plan.architecture in SPARSE and device.type == "cpu" and torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
+    """How gradients are found. By hand on the CPU: at the active features alone where a token has few of them and there is MKL,
+    else in dense products; sae-lens' classes and autograd elsewhere, and for losses that are not written by hand."""
+    if device.type == "cpu":
+        from interp.dictionaries.training.dense import DenseStep, written_by_hand
         from interp.dictionaries.training.sparse import SparseStep
 
-        return SparseStep(plan, dtype)
+        if plan.architecture in SPARSE and torch.backends.mkl.is_available():  # type: ignore[no-untyped-call]
+            return SparseStep(plan, dtype)
+        if written_by_hand(plan):
+            return DenseStep(plan, dtype)
     from interp.dictionaries.training.peer import PeerStep
 
     return PeerStep(plan, device, dtype)

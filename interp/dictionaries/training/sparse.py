@@ -32,7 +32,7 @@ from torch import Tensor
 
 from interp.dictionaries.training.entries import Entries, begins, product
 from interp.dictionaries.training.options import Plan
-from interp.dictionaries.training.step import Outcome
+from interp.dictionaries.training.step import Outcome, grad
 
 #: What is taken for a candidate of the next batch's choice: so much of the smallest feature kept in this one.
 LOWER: Final = 0.85
@@ -83,7 +83,7 @@ class SparseStep:
         for rescue in rescues:
             self._add_rescue(rescue, centred)
         if self._subtracts:
-            _grad(w["b_dec"]).sub_(_grad(w["b_enc"]) @ w["W_enc"])
+            grad(w["b_dec"]).sub_(grad(w["b_enc"]) @ w["W_enc"])
         fired = torch.zeros(self.plan.d_sae, dtype=torch.bool)
         fired[kept.columns[on]] = True
         return Outcome(torch.stack(list(terms.values())).sum(), terms, fired, on.sum())
@@ -195,10 +195,10 @@ class SparseStep:
         turned, order = code.turned()
         at_kept = self._at_kept(code, gs) * on
         for (low, high), g in zip(self.levels, gs, strict=True):
-            product(turned.slice(low, high), g, _grad(w["W_dec"])[low:high])
-        product(replace(turned, values=at_kept[order]), centred, _grad(w["W_enc"]))
-        _grad(w["b_enc"]).zero_().index_add_(0, code.columns, at_kept)
-        _grad(w["b_dec"]).copy_(gs[0].sum(0))
+            product(turned.slice(low, high), g, grad(w["W_dec"])[low:high])
+        product(replace(turned, values=at_kept[order]), centred, grad(w["W_enc"]))
+        grad(w["b_enc"]).zero_().index_add_(0, code.columns, at_kept)
+        grad(w["b_dec"]).copy_(gs[0].sum(0))
 
     def _at_kept(self, code: Entries, gs: list[Tensor]) -> Tensor:
         """(g W_dec^T) at each entry, g that of the entry's level."""
@@ -233,9 +233,9 @@ class SparseStep:
         at = rescue.g @ w["W_dec"][ids].T
         if rescue.chosen is not None:
             at *= rescue.chosen
-        _grad(w["W_dec"]).index_add_(0, ids, rescue.acts.T @ rescue.g)
-        _grad(w["W_enc"]).index_add_(0, ids, at.T @ centred)
-        _grad(w["b_enc"]).index_add_(0, ids, at.sum(0))
+        grad(w["W_dec"]).index_add_(0, ids, rescue.acts.T @ rescue.g)
+        grad(w["W_enc"]).index_add_(0, ids, at.T @ centred)
+        grad(w["b_enc"]).index_add_(0, ids, at.sum(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,10 +254,3 @@ def _summed(errors: list[Tensor]) -> list[Tensor]:
     for before, error in zip(reversed(errors[:-1]), reversed(errors[1:]), strict=True):
         before.add_(error)
     return [error.mul_(2 / len(error)) for error in errors]
-
-
-def _grad(p: torch.nn.Parameter) -> Tensor:
-    """The memory of a parameter's gradient, which stays."""
-    if p.grad is None:
-        p.grad = torch.empty_like(p)
-    return p.grad

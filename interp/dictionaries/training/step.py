@@ -36,3 +36,10 @@ class Step(Protocol):
 
     def gradients(self, x: Tensor, y: Tensor, dead: Tensor, coefficients: Mapping[str, float]) -> Outcome:
         """Set the gradient of every parameter for x [token d_in], y [token d_out], dead [feature] bool."""
+
+
+def grad(p: torch.nn.Parameter) -> Tensor:
+    """The memory of a parameter's gradient, which stays."""
+    if p.grad is None:
+        p.grad = torch.empty_like(p)
+    return p.grad
