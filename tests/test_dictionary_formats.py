@@ -173,6 +173,10 @@ BAD: list[tuple[str, str, Callable[[dict[str, Any], dict[str, Tensor]], Any]]] =
     ("relu", "unknown dtype 'int8'", lambda c, t: c.update(dtype="int8")),
     ("relu", "normalised by 'covariance_whitening'", lambda c, t: c.update(normalize_activations="covariance_whitening")),
     ("relu", "apply_b_dec_to_input='no'", lambda c, t: c.update(apply_b_dec_to_input="no")),
+    ("relu", "normalised by {}", lambda c, t: c.update(normalize_activations={})),
+    ("relu", "reshapes its inputs", lambda c, t: c.update(reshape_activations="hook_z")),
+    ("relu", "reshapes its inputs", lambda c, t: c.update(reshape_activations="flat")),
+    ("relu", "d_sae=nan", lambda c, t: c.update(d_sae=float("nan"))),
     ("relu", "sae_lens_version 'new'", lambda c, t: c["metadata"].update(sae_lens_version="new")),
 ]  # fmt: skip
 

@@ -87,6 +87,10 @@ def test_a_factor_of_the_inputs_is_folded(sae_lens: Any, tmp_path: Path, kind: s
     sae.save_inference_model(tmp_path / "folded")
     theirs = sae_lens.SAE.load_from_disk(tmp_path / "folded")
     same(found, theirs.encode(x), theirs(x), x)
+    for wrong in (0, -1.0, float("nan"), "1"):
+        (tmp_path / "d" / "activation_scaler.json").write_text(json.dumps({"scaling_factor": wrong}))
+        with pytest.raises(DictionaryError, match="expected a number above 0"):
+            load_dictionary(tmp_path / "d")
     (tmp_path / "d" / "activation_scaler.json").write_text(json.dumps({"scaling_factor": s}))
     same(load_dictionary(tmp_path / "d"), theirs.encode(x), theirs(x), x)
 
@@ -137,8 +141,18 @@ def test_a_factor_per_feature_of_old_files_scales_what_is_decoded(sae_lens: Any,
 
 
 def test_old_activations_that_sae_lens_passes_over_are_refused(sae_lens: Any, tmp_path: Path) -> None:
-    with pytest.raises(DictionaryError, match="activation function 'tanh-relu'"):
-        load_dictionary(old(tmp_path / "d", plain(), activation_fn_str="tanh-relu"))
+    for i, (config, message) in enumerate(
+        (
+            ({"activation_fn_str": "tanh-relu"}, "activation function 'tanh-relu'"),
+            ({"activation_fn_str": "topk"}, "topk without its k"),
+            ({"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 3, "signed": True}}, r"with \['signed'\]"),
+            ({"activation_fn_kwargs": 3}, "with 3"),
+            ({"architecture": "abstopk", "k": 3}, "unknown architecture 'abstopk'"),
+            ({"hook_head_index": 2}, "of head 2 alone"),
+        )
+    ):
+        with pytest.raises(DictionaryError, match=message):
+            load_dictionary(old(tmp_path / str(i), plain(), **config))
 
 
 def test_a_hub_release(sae_lens: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

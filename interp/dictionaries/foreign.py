@@ -18,7 +18,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from interp.dictionaries.activation import Activation, DictionaryError, Gated, JumpRelu, Relu, TopK
+from interp.dictionaries.activation import DictionaryError, Gated, JumpRelu, Relu, TopK
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.places import Asked, one_site
 from interp.dictionaries.weights import Weights, flag, read_json, read_tensors, size
@@ -161,9 +161,9 @@ def _relu(w: Weights, d_in: int, n: int, trainer: Mapping[str, Any]) -> Read:
 
 def _topk(w: Weights, d_in: int, n: int, trainer: Mapping[str, Any]) -> Read:
     """k of each token; a threshold that is stored beside is for another way of use."""
-    activation: Activation = TopK(int(w.number("k")) if "k" in w else size(trainer, "k", w.where))
+    k = size({"k": w.number("k")} if "k" in w else trainer, "k", w.where)
     w.drop("threshold")
-    return _linear(w, d_in, n, "b_dec") | {"b_enc": w.take("encoder.bias", n), "activation": activation}
+    return _linear(w, d_in, n, "b_dec") | {"b_enc": w.take("encoder.bias", n), "activation": TopK(k)}
 
 
 def _batch(w: Weights, d_in: int, n: int, trainer: Mapping[str, Any]) -> Read:

@@ -140,6 +140,8 @@ def _read(folder: Path, scaling: float | None, device: str | torch.device | None
     config = read_json(folder / CONFIG)
     if scaling is None and (folder / _SCALER).exists():
         scaling = read_json(folder / _SCALER).get("scaling_factor")
+    if scaling is not None and not (isinstance(scaling, (int, float)) and 0 < scaling < float("inf")):
+        raise DictionaryError(f"dictionary {str(folder)!r}: scaling_factor={scaling!r}; expected a number above 0.")
     tensors = read_tensors(folder / WEIGHTS, device)
     where = f"dictionary {str(folder)!r}"
     if _is_present(config, where):
@@ -161,14 +163,20 @@ def _from_old(config: dict[str, Any], where: str) -> dict[str, Any]:
     """A configuration from before sae-lens 6, by sae-lens' own reader; it would pass over other activation functions."""
     from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
 
-    named = config.get("activation_fn_str", config.get("activation_fn", "relu"))
-    more = {k for k, v in (config.get("activation_fn_kwargs") or {}).items() if k != "k" and v}
+    named, kwargs = (
+        config.get("activation_fn_str", config.get("activation_fn", "relu")),
+        config.get("activation_fn_kwargs"),
+    )
+    more = sorted(k for k, v in kwargs.items() if k != "k" and v) if isinstance(kwargs, dict) else kwargs
     if named not in ("relu", "topk") or more:
-        raise DictionaryError(f"{where}: activation function {named!r} {sorted(more) or ''}; expected relu or topk.")
+        raise DictionaryError(f"{where}: activation function {named!r} with {more}; expected relu or topk.")
     try:
-        return dict(handle_config_defaulting(config))
+        found = dict(handle_config_defaulting(config))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DictionaryError(f"{where}: its configuration cannot be read ({error}).") from error
+    if named == "topk" and found["architecture"] != "topk":
+        raise DictionaryError(f"{where}: activation function topk without its k.")
+    return found
 
 
 def _released(release: str, sae_id: str | None, scaling: float | None) -> Stored:

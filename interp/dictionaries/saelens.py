@@ -20,6 +20,7 @@ from interp.dictionaries.dictionary import NORMALIZE, Dictionary, Normalize
 from interp.dictionaries.places import Asked, places
 from interp.dictionaries.weights import Weights, flag, size
 from interp.errors import unknown
+from interp.sites import Site
 
 CONFIG: Final = "cfg.json"
 WEIGHTS: Final = "sae_weights.safetensors"
@@ -90,6 +91,7 @@ def from_stored(stored: Stored, asked: Asked, dtype: torch.dtype | None) -> Dict
     if not isinstance(metadata, Mapping):
         raise DictionaryError(f"{where}: its metadata are a {type(metadata).__name__}; expected an object.")
     site, target = places(metadata, asked, transcoder, where)
+    _check_shape(config, site, where)
     weights = Weights(stored.tensors, where, dtype or _dtype(config, where))
     found = _Parts(stored, weights, kind, transcoder, skip).read()
     weights.close()
@@ -101,6 +103,15 @@ def _check_keys(config: Mapping[str, Any], where: str) -> None:
     if strange := sorted(set(config) - _MEANING - _TRAINING):
         raise DictionaryError(
             f"{where}: its configuration has keys that are not known here and may change what it computes: {', '.join(strange)}."
+        )
+
+
+def _check_shape(config: Mapping[str, Any], site: Site, where: str) -> None:
+    """Heads are one vector here, whether or not sae-lens was told to make them one; nothing else is reshaped."""
+    named = config.get("reshape_activations", "none")
+    if named != "none" and (named != "hook_z" or site.kind != "z"):
+        raise DictionaryError(
+            f"{where} reshapes its inputs ({named!r}) and is of '{site}'; expected none, or hook_z at z."
         )
 
 
@@ -161,7 +172,8 @@ class _Parts:
 
     def _normalized(self, found: dict[str, Any]) -> dict[str, Any]:
         """With the inputs' normalisation: a factor s is folded, W_enc s, W_dec / s, b_dec / s; the others are applied."""
-        name, where = self.stored.config.get("normalize_activations") or "none", self.stored.where
+        name, where = self.stored.config.get("normalize_activations"), self.stored.where
+        name = "none" if name is None else name
         if name == "expected_average_only_in":
             if self.stored.scaling is None or self.transcoder:
                 raise DictionaryError(
@@ -177,7 +189,9 @@ class _Parts:
                 f"{where}: inputs normalised by {name!r}; expected {', '.join(NORMALIZE)} or expected_average_only_in "
                 "(sae-lens folds a whitening when training ends: load what it saved then)."
             )
-        centred = flag(self.stored.config, "apply_b_dec_to_input", not self.transcoder, where) and not self.transcoder
+        centred = flag(self.stored.config, "apply_b_dec_to_input", not self.transcoder, where)
+        if centred and self.transcoder:
+            raise DictionaryError(f"{where}: apply_b_dec_to_input of a transcoder, whose output has another width.")
         found["b_in"] = found["b_dec"].clone() if centred else None
         return found | {"normalize": cast(Normalize, name if name in NORMALIZE else "none")}
 

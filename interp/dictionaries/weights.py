@@ -82,7 +82,7 @@ def read_tensors(path: Path, device: str | torch.device | None = None) -> dict[s
 def size(config: Mapping[str, Any], key: str, where: str) -> int:
     """A whole number of 1 or more. Raises: DictionaryError otherwise."""
     found = config.get(key)
-    if isinstance(found, bool) or not isinstance(found, (int, float)) or found != int(found) or found < 1:
+    if isinstance(found, bool) or not isinstance(found, (int, float)) or not float(found).is_integer() or found < 1:
         raise DictionaryError(f"{where}: {key}={found!r}; expected a whole number of 1 or more.")
     return int(found)
 
