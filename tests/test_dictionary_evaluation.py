@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 from interp.dictionaries.activation import JumpRelu
 from interp.dictionaries.evaluation.evaluate import evaluate_dictionary
 from interp.model import HookedModel
+from interp.sites import parse
 from tests.evaluated import BOS, DICTIONARIES, D, hooked, hooked_reads, likely, model_of, rows, whole
 
 # ---------------------------------------------------------------- closed forms
@@ -120,3 +122,14 @@ def test_pca_written_again(k: int) -> None:
     total = float(((every - every.mean(0)) ** 2).sum())
     by_size = {b.components: b.explained_variance for b in found.pca}
     assert set(by_size) == {k, D} and by_size[k] == pytest.approx(1 - left / total, abs=1e-9)
+
+
+@pytest.mark.parametrize("site", ["resid_pre.1", "z.0", "attn_out.1", "mlp_out.0", "embed", "resid_final"])
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_neox", "opt", "bloom", "granite"])
+def test_what_makes_up_everything_costs_nothing_anywhere(name: str, site: str) -> None:
+    """On every shape of block: scaled residual branches, post-norms, parallel and flattened MLPs."""
+    place = parse(site, 2)[0]
+    found = evaluate_dictionary(model_of(name), replace(whole(), site=place, target=place), rows())
+    ce = found.cross_entropies
+    assert ce.spliced == pytest.approx(ce.clean, abs=1e-12) and abs(ce.zero - ce.clean) > 1e-4
+    assert found.explained_variance == pytest.approx(1, abs=1e-12)
