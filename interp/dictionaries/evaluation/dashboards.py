@@ -14,11 +14,12 @@ from torch import Tensor
 
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
-from interp.dictionaries.evaluation.dashboard_examples import Memory
+from interp.dictionaries.evaluation.dashboard_examples import FeatureMemory, Memory
 from interp.dictionaries.evaluation.dashboard_stream import encoded, gathered, seen
 from interp.dictionaries.evaluation.dashboard_values import (
     Dashboard,
     LogitEffects,
+    Neighbour,
     load_dashboards,
     save_dashboards,
 )
@@ -30,7 +31,11 @@ __all__ = ["Dashboard", "choose_features", "load_dashboards", "make_dashboards",
 
 #: Why a feature is shown.
 MOST, DRAWN, ASKED = "writes most", "drawn at random", "asked for"
+#: Features are chosen by the first batches that have so many tokens.
 CHOOSE_TOKENS: Final = 50_000
+NOTHING: Final = (
+    "no tokens to look at: the data are empty, or hold nothing but BOS and padding; give batches of token ids."
+)
 
 
 def make_dashboards(
@@ -80,24 +85,35 @@ def make_dashboards(
                     unembedding.add(batch)
                 advance(1)
         if not memory.n_tokens:
-            raise DictionaryError("no tokens to look at: the data are empty, or hold nothing but BOS and padding.")
+            raise DictionaryError(NOTHING)
     beside = nearest(dictionary, list(chosen), n_nearest)
+    effects = {
+        feature: LogitEffects(reason=reason) if unembedding is None else unembedding.effects(feature, n_logits)
+        for feature in chosen
+    }
     return tuple(
-        Dashboard(
-            feature,
-            why,
-            memory.n_tokens,
-            one.n_active,
-            one.total / one.n_active if one.n_active else 0.0,
-            one.maximum,
-            one.histogram(),
-            tuple(piece.shown(model.text_of) for piece in one.best()),
-            one.bands(model.text_of),
-            LogitEffects(reason=reason) if unembedding is None else unembedding.effects(feature, n_logits),
-            near,
-            head_shares(model, dictionary, feature),
-        )
-        for (feature, why), one, near in zip(chosen.items(), memory.features, beside, strict=True)
+        _dashboard(model, dictionary, feature, chosen[feature], memory.n_tokens, one, effects[feature], near)
+        for feature, one, near in zip(chosen, memory.features, beside, strict=True)
+    )
+
+
+def _dashboard(
+    model: Any, dictionary: Dictionary, feature: int, why: str, n_tokens: int, memory: FeatureMemory, effects: LogitEffects,
+    near: tuple[Neighbour, ...],
+) -> Dashboard:  # fmt: skip
+    return Dashboard(
+        feature=feature,
+        chosen=why,
+        n_tokens=n_tokens,
+        n_active=memory.n_active,
+        mean=memory.total / memory.n_active if memory.n_active else 0.0,
+        maximum=memory.maximum,
+        histogram=memory.histogram(),
+        top=tuple(piece.shown(model.text_of) for piece in memory.best()),
+        bands=memory.bands(model.text_of),
+        effects=effects,
+        nearest=near,
+        heads=head_shares(model, dictionary, feature),
     )
 
 
@@ -108,12 +124,17 @@ def choose_features(
 
     Half of them write most: mean activation over all tokens times the norm of the decoder row. The others are drawn at random,
     with `seed`, from all that are active on some token of the data. Fewer where fewer are active.
+    Raises: DictionaryError where there are no tokens.
     """
     total, active = torch.zeros(2, dictionary.n_features, dtype=torch.float64)
+    n_tokens = 0
     for batch in seen(model, dictionary, data, keep_bos=keep_bos):
+        n_tokens += int(batch.keep.sum())
         for _, f in encoded(dictionary, batch.x[batch.keep]):
             total += f.sum(0, dtype=torch.float64).cpu()
             active += (f > 0).sum(0).cpu()
+    if not n_tokens:
+        raise DictionaryError(NOTHING)
     written: Tensor = total * dictionary.W_dec.detach().cpu().double().norm(dim=1)
     order = [int(i) for i in written.argsort(descending=True, stable=True) if active[i] > 0]
     most, rest = order[: n - n // 2], order[n - n // 2 :]
@@ -131,7 +152,7 @@ def _first(model: Any, data: Iterable[Any]) -> tuple[list[Tokens], Iterable[Any]
         if n >= CHOOSE_TOKENS:
             break
     if not first:
-        raise DictionaryError("no tokens to look at: the data are empty; expected batches of token ids.")
+        raise DictionaryError(NOTHING)
     return first, itertools.chain(first, rest)
 
 

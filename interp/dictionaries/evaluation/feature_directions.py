@@ -50,12 +50,14 @@ class Unembedding:
         if batch.final is None:
             raise DictionaryError("the final residual stream was not read; read the stream with final=True.")
         x = batch.x[batch.keep]
-        g = self.final.inverse_sigma(batch.final[batch.keep].double()) * self.dictionary.scale(x)
+        scale = self.dictionary.scale(x)
+        g = self.final.inverse_sigma(batch.final[batch.keep].double()).cpu()
+        g = g * (scale.double().cpu() if isinstance(scale, Tensor) else scale)
         if self.post is not None and self.block is not None:
             W_O, b_O = linear(self.model, self.block.paths.o)
             written = x.double() @ W_O.double() + (0 if b_O is None else b_O.double())
-            g = g * norm_at(self.model, self.post).inverse_sigma(written)
-        self.total, self.n = self.total + float(g.double().sum()), self.n + len(x)
+            g = g * norm_at(self.model, self.post).inverse_sigma(written).cpu()
+        self.total, self.n = self.total + float(g.sum()), self.n + len(x)
 
     def effects(self, feature: int, k: int) -> LogitEffects:
         """The `k` tokens that a feature raises most and the `k` that it lowers most."""
