@@ -19,7 +19,7 @@ from interp.features.listed import Listed
 from interp.sites import Site
 
 #: Bytes of the rows of W_dec that are gathered at once.
-GATHER_BYTES: Final = 32 << 20
+GATHER_BYTES: Final = 16 << 20
 
 
 @dataclass(frozen=True, eq=False)

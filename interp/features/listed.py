@@ -19,7 +19,7 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.sites import Site
 
 #: Bytes of the features of the tokens that are encoded at once.
-CODE_BYTES: Final = 32 << 20
+CODE_BYTES: Final = 16 << 20
 #: Activations that look at each feature alone, so that those listed can be computed without the others.
 _EACH_ALONE: Final = (Relu, JumpRelu, Gated)
 
@@ -63,9 +63,9 @@ class Listed:
 
     @property
     def bytes(self) -> int:
-        """Of its own weights, and of the features of the tokens that are encoded at once."""
+        """Of its own weights."""
         d = self.dictionary
-        return len(self.features) * (d.d_in + d.d_out + 4) * d.W_enc.element_size() + 3 * CODE_BYTES
+        return len(self.features) * (d.d_in + d.d_out + 4) * d.W_enc.element_size()
 
     def codes(self, values: Mapping[Site, Tensor]) -> Iterator[tuple[slice, Tensor, Tensor]]:
         """Some tokens after the others: which, their features [token unit], and what they do not make up [token d_out].

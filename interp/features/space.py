@@ -16,8 +16,9 @@ from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
 from interp.features.batches import FeatureBatch, parts_of
+from interp.features.changes import GATHER_BYTES
 from interp.features.groups import groups_of
-from interp.features.listed import Listed, described, portions
+from interp.features.listed import CODE_BYTES, Listed, described, portions
 from interp.sites import Site
 from interp.tasks.task import TokenPair
 from interp.turns import settled
@@ -71,7 +72,7 @@ class FeatureSpace(NodeSpace):
     @property
     def held(self) -> int:
         """Bytes of the weights of the listed features, and of the features that are made at once."""
-        return sum(own.bytes for own in self.listed)
+        return sum(own.bytes for own in self.listed) + 2 * CODE_BYTES + GATHER_BYTES
 
     def spent(self) -> float:
         """The forwards that finding the nodes took, the first time that it is asked for."""
