@@ -13,7 +13,7 @@ import pytest
 
 from circuits.report import dashboard_figures as figures
 from circuits.report.dashboards import finding, payload, render_dictionary
-from circuits.report.numbers import number, percent, score
+from circuits.report.numbers import number, score
 from circuits.report.text import token
 from interp.dictionaries.evaluation.dashboard_values import (
     Band,
@@ -44,7 +44,7 @@ def an_evaluation(text: Text = same, **changes: Any) -> DictionaryEvaluation:
         dictionary=text("my dictionary"), site="resid_post.1", target="resid_post.1", activation="TopK", model=text("demo"),
         data=text("some text"), d_in=128, d_out=128, tokens=10000, l0=3.2, l0_quantiles={"0.05": 2.0, "0.95": 4.0},
         explained_variance=0.912, mse=0.125, cosine=0.953, counts=counts,
-        cross_entropies=CrossEntropies(1.25, 1.35, 9.25, 6.25, 9000), pca=(Baseline(3, 0.5), Baseline(32, 0.8)),
+        cross_entropies=CrossEntropies(1.25, 1.41, 9.25, 6.25, 9000), pca=(Baseline(3, 0.5), Baseline(32, 0.8)),
         pca_fit=text("on the other half"), settings={"tokens": 10000, text("seed"): text("three")},
     )  # fmt: skip
     return replace(made, **changes)
@@ -120,11 +120,13 @@ def test_the_headline_says_what_the_values_say() -> None:
     said = finding(an_evaluation())
     assert said == (
         "12 features explain 91 % of the variance at resid_post.1 with 3.2 active per token, where as many principal components "
-        "explain 50 %. The model keeps 99 % of what it loses by zero ablation there. Three of the features are never active."
+        "explain 50 %. With the dictionary's output in its place the model recovers 98 % of the loss that zero ablation costs. Three of the features are never active."
     )
     harmless = an_evaluation(cross_entropies=CrossEntropies(1.0, 1.1, 0.9, 1.2, 10), pca=())
-    assert "no loss can be recovered" in finding(harmless) and "principal" not in finding(harmless)
-    assert "One of the features is never active" in finding(an_evaluation(counts=np.array([0, 5])))
+    assert "there is no loss to recover" in finding(harmless) and "principal" not in finding(harmless)
+    assert "One of the features is never active." in finding(an_evaluation(counts=np.array([0, 5])))
+    assert "Every feature is active somewhere." in finding(an_evaluation(counts=np.array([3, 5])))
+    assert " 99.99 % of" in finding(an_evaluation(cross_entropies=CrossEntropies(1.0, 1.001, 11.0, 6.0, 10)))
 
 
 def test_the_tables_have_the_numbers_of_the_values(page: str) -> None:
@@ -135,7 +137,7 @@ def test_the_tables_have_the_numbers_of_the_values(page: str) -> None:
     assert [row[1] for row in rows["cost-table"][1:]] == [
         number(x, 4) for x in (ce.clean, ce.spliced, ce.mean, ce.zero)
     ]
-    assert rows["cost-table"][3][2] == percent((6.25 - 1.35) / (6.25 - 1.25)) and rows["cost-table"][1][2] == ""
+    assert rows["cost-table"][3][2] == number((6.25 - 1.41) / (6.25 - 1.25), 4) and rows["cost-table"][1][2] == ""
     features = rows["feature-table"]
     assert features[1] == ["4", "drawn at random", "0.25 %", "1.50", "4.00", "·boat", "·sea", "1 (60 %)"]
     assert features[2][0] == "1,234" and features[3][2:7] == ["0 %", "0", "0", "–", "–"]

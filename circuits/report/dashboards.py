@@ -60,10 +60,12 @@ def finding(e: DictionaryEvaluation) -> str:
         said += f", where as many principal components explain {percent(beside[0].explained_variance)}"
     recovered = e.cross_entropies.recovered
     if recovered is None:
-        said += ". Replacing it by zero does the model no harm, so no loss can be recovered"
+        said += ". Zero in its place does the model no harm, so there is no loss to recover"
     else:
-        said += f". The model keeps {percent(recovered)} of what it loses by zero ablation there"
-    return f"{said}. {count_word(e.dead)} of the features {'is' if e.dead == 1 else 'are'} never active."
+        kept = number(100 * recovered, 2 if 0.99 < recovered < 1 else 0)
+        said += f". With the dictionary's output in its place the model recovers {kept} % of the loss that zero ablation costs"
+    dead = f"{count_word(e.dead)} of the features {'is' if e.dead == 1 else 'are'} never active"
+    return f"{said}. {dead if e.dead else 'Every feature is active somewhere'}."
 
 
 # ------------------------------------------------------------ numbers
