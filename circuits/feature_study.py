@@ -28,6 +28,7 @@ from interp.dictionaries.evaluation.dashboard_stream import seen
 from interp.dictionaries.evaluation.dashboard_values import Dashboard
 from interp.dictionaries.evaluation.dashboards import make_dashboards
 from interp.dictionaries.evaluation.fidelity import Fidelity
+from interp.dictionaries.splice import order
 from interp.errors import InterpError
 from interp.features.edges import feature_edges
 from interp.nodes import Node
@@ -129,11 +130,11 @@ def _beside(job: Prepared, level: str, sizes: Sequence[int], say: Say) -> Beside
         job.model, job.evaluation, level, ablation=settings.ablation, metric=settings.metric, seed=settings.seed,
         batch_size=settings.batch_size,
     )  # fmt: skip
-    order = [scores.parts[i] for i in ranked(scores, settings.ranking)]
-    tops = {size: frozenset(order[:size]) for size in sizes if size <= len(order)}
+    nodes = [scores.parts[i] for i in ranked(scores, settings.ranking)]
+    tops = {size: frozenset(nodes[:size]) for size in sizes if size <= len(nodes)}
     found = measure(runner, tops.values(), seed=settings.seed)
     points = tuple(Point(size, found.estimate(top), ()) for size, top in tops.items())
-    return Beside(level, method, len(order), *found.ends, points, found.reason)
+    return Beside(level, method, len(nodes), *found.ends, points, found.reason)
 
 
 # ---------------------------------------------------------------- edges
@@ -161,7 +162,8 @@ def _prompts(job: Prepared) -> list[Tensor]:
 
 
 def _working(job: Prepared) -> Iterable[Dictionary]:
-    given = (job.settings.dictionaries or {}).values()
+    """The dictionaries in forward order, where the model is."""
+    given = sorted((job.settings.dictionaries or {}).values(), key=lambda d: order(d.target))
     return (d.to(device=job.model.device) for d in given)
 
 

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,6 +21,9 @@ from circuits.report.numbers import percent_interval
 from circuits.report.text import visible
 from circuits.report.words import kind_name
 from interp.oracle import Agreement, Row
+
+if TYPE_CHECKING:
+    from circuits.feature_study import FeatureStudy
 
 out = Console()
 err = Console(stderr=True)
@@ -69,10 +72,13 @@ def record(found: Record, where: str) -> None:
         for i in order
     ]
     p = scores.provenance
-    whole, one = ("edges", "edge") if p.level == "edges" else ("components", "node")
+    called = {"edges": ("edges", "edge"), "features": ("features and errors", "feature")}
+    whole, one = called.get(p.level, ("components", "node"))
     table(f"top {whole} by {p.method} ({p.unit})", (one, "score", "std. error", "in circuit"), rows)
     if found.circuit is not None and found.circuit.level == "edges":
         edge_circuit(found.circuit, found.evaluation)
+    if found.features is not None and found.evaluation is not None:
+        beside(found.evaluation, found.features)
     if found.agreements:
         agreements(found.agreements)
     out.print(f"report: {escape(where)}", highlight=False)
@@ -90,6 +96,21 @@ def edge_circuit(circuit: Circuit, found: Evaluation | None) -> None:
             rows.append((name, percent_interval(e.value, e.low, e.high) if e.value is not None else undefined))
         rows.append(("random circuits of that size", random_words(found)))
     table("circuit", ("of the circuit", "value"), rows)
+
+
+def beside(own: Evaluation, study: FeatureStudy) -> None:
+    """Faithfulness over size: features with errors kept and removed, and other nodes of the same ranking method."""
+    curves = {"errors kept": own.curve, "errors removed": study.without_errors.curve if study.without_errors else ()}
+    curves |= {f"{other.level} (of {other.n_parts:,})": other.points for other in study.beside}
+    at = {name: {p.size: str(p.faithfulness) for p in points} for name, points in curves.items()}
+    rows = [
+        (f"{p.size:,}" + (" *" if p.size == own.size else ""), *(known.get(p.size, "-") for known in at.values()))
+        for p in own.curve
+    ]
+    table("faithfulness of features and of other nodes (* the circuit's size; - fewer nodes)", ("size", *at), rows)
+    for other in study.beside:
+        if other.reason:
+            lines(f"{other.level}: {other.reason}")
 
 
 def agreements(found: Sequence[Agreement]) -> None:
@@ -123,6 +144,7 @@ def record_json(found: Record, where: str) -> dict[str, Any]:
         "conventions": {k: v for k, v in asdict(found.scores[0].provenance).items() if k != "pairs"},
         "circuit": [n.name for n in found.circuit.parts] if found.circuit else None,
         "evaluation": found.evaluation.to_dict() if found.evaluation else None,
+        **({"features": found.features.to_dict()} if found.features else {}),
     }
 
 

@@ -33,7 +33,7 @@ Name = Callable[["Node"], str]
 
 def graph(record: Record) -> dict[str, Any] | None:
     """The circuit as a graph, or the strongest edges where none was chosen; None for a circuit or a run of nodes."""
-    if counted(record) == "nodes":
+    if counted(record) != "edges":
         return None
     first = record.scores[0] if record.scores and of_edges(record) else None
     effects = by_edge(first) if first else {}

@@ -56,6 +56,8 @@ def _evaluation_facts(found: Evaluation) -> list[dict[str, str]]:
         "pairs": f"{count(found.n_pairs)}, {'held out: none was used for the scores' if found.held_out else 'the same that gave the scores'}",
         "seed": str(found.seed),
     }
+    if found.errors:
+        facts["what the dictionaries do not make up (errors)"] = f"{found.errors} in every circuit"
     return [{"name": name, "value": value} for name, value in facts.items()]
 
 

@@ -21,6 +21,7 @@ _LEVELS: Final = {
     "blocks": "attention outputs and MLPs",
     "neurons": "neurons",
     "edges": "edges",
+    "features": "features",
 }
 MOST_POOR: Final = 3
 
@@ -52,7 +53,19 @@ def _circuit(record: Record) -> str:
             f"all {count(found.n_nodes)} {_LEVELS.get(circuit.level, circuit.level)} were chosen for {circuit.task}: "
             "nothing is left out, so there is no smaller circuit to speak of"
         )
-    return f"{subject} {_carry(circuit, found)} on {_pairs(found)} of {circuit.task} ({_random(found)})"
+    errors = _errors(record, found)
+    return f"{subject} {_carry(circuit, found)}{errors} on {_pairs(found)} of {circuit.task} ({_random(found)})"
+
+
+def _errors(record: Record, found: Evaluation) -> str:
+    """What the errors of dictionaries do for a circuit of features."""
+    if not found.errors:
+        return ""
+    own = record.features.without_errors if record.features is not None else None
+    if own is None or own.faithfulness.value is None:
+        return f" with errors {found.errors}"
+    f = own.faithfulness
+    return f" with errors kept ({percent_interval(f.value, f.low, f.high)} with errors removed)"
 
 
 def _carry(circuit: Circuit, found: Evaluation) -> str:

@@ -35,7 +35,7 @@ def drawing(data: dict[str, Any]) -> Markup:
     curves = [_curve(data, link, ports[i, "out"], ports[i, "in"], frame) for i, link in reversed(links)]
     parts = [*_bands(data, frame), *curves, *(_box(box, frame) for box in data["boxes"])]
     described = element("desc", {}, describe(data))
-    title = "The circuit as a graph" if data["chosen"] else "The strongest edges as a graph"
+    title = data.get("title", "The circuit as a graph" if data["chosen"] else "The strongest edges as a graph")
     return svg.drawing(frame.width, frame.height, title, element("title", {}, title), described, *parts)
 
 
@@ -43,8 +43,14 @@ def describe(data: dict[str, Any]) -> str:
     """The drawing in words, for those who do not see it."""
     links = data["links"]
     top = "; ".join(f"{link['name']} {score(link['score'], data['digits'])} {data['unit']}" for link in links[:5])
-    where = f"{count(len(links))} edges between {count(len(data['boxes']))} nodes in {len(data['layers'])} layers"
-    return f"{where}, from the embedding at the bottom to the logits at the top. Strongest first: {top}."
+    rows = data.get("rows_are", "layers, from the embedding at the bottom to the logits at the top")
+    where = f"{count(len(links))} edges between {count(len(data['boxes']))} nodes in {len(data['layers'])} {rows}"
+    return f"{where}. Strongest first: {top}."
+
+
+def shown(box: Mapping[str, Any]) -> str:
+    """What is written in a box: its label, where it has one besides its name."""
+    return str(box.get("label", box["name"]))
 
 
 def edge_sample(kind: str) -> Markup:
@@ -64,7 +70,7 @@ class _Frame:
         self.data, low, high, all_rows = data, *_ROW
         self.bottom, self.top = data["rows_shown"]
         self.row = max(low, min(high, all_rows / (self.top - self.bottom)))
-        self.box = max(46.0, svg.width_of(box["name"] for box in data["boxes"]) + 10)
+        self.box = max(46.0, svg.width_of(shown(box) for box in data["boxes"]) + 10)
         least, most, page = _GAP
         self.step = max(self.box + least, min(self.box + most, page / (data["width"] + 1)))
         bends = [link["bend"] for link in data["links"]]
@@ -131,7 +137,8 @@ def _bands(data: dict[str, Any], frame: _Frame) -> list[Markup]:
             height = min(frame.height, frame.y(row - 0.25)) - top
             strip: dict[str, str | float] = {"x": 0.0, "y": top, "width": frame.width, "height": height}
             parts.append(element("rect", {**strip, "class": "band"}))
-        parts.append(label(8, frame.y(row + 0.25) + 4, f"layer {layer}", "name"))
+        name = layer if isinstance(layer, str) else f"layer {layer}"
+        parts.append(label(8, frame.y(row + 0.25) + 4, name, "name"))
     return parts
 
 
@@ -175,5 +182,5 @@ def _box(box: Mapping[str, Any], frame: _Frame) -> Markup:
         "g",
         {},
         element("rect", {**place, "class": f"box {box['kind']}"}, title),
-        label(x, y + 4, box["name"], "middle box-name"),
+        label(x, y + 4, shown(box), "middle box-name"),
     )

@@ -25,6 +25,7 @@ _COLUMNS: Final = {
     "resid_mid": "in the middle",
     "resid_post": "after block",
 }
+_WHAT: Final = {"features": "features and errors"}
 Key = tuple[Any, ...]
 Place = Callable[["Node"], tuple[Key, Key]]
 
@@ -34,7 +35,7 @@ def score_maps(scores: Scores, chosen: frozenset[str], labels: Sequence[str] = (
     kinds = list(dict.fromkeys(node.kind for node in scores.parts))
     if any(node.position is not None for node in scores.parts):
         return [_by_position(scores, kind, chosen, labels) for kind in kinds]
-    if kinds == ["neuron"]:
+    if kinds == ["neuron"] or scores.provenance.level == "features":
         return [_bars(scores)]
     separate = [kind for kind in kinds if kind in ("q", "k", "v")]
     found = [_by_layer(scores, (kind,), chosen) for kind in separate]
@@ -169,5 +170,5 @@ def _bars(scores: Scores) -> dict[str, Any]:
         "limit": max(sizes, default=0.0),
         "digits": decimals(sizes),
         "unit": scores.provenance.unit,
-        "note": f"The {len(found)} of {len(scores.parts):,} neurons with the largest scores.",
+        "note": f"The {len(found)} of {len(scores.parts):,} {_WHAT.get(scores.provenance.level, 'neurons')} with the largest scores.",
     }

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from circuits.report import figures, graph, numbers, svg
+from circuits.report import features, figures, graph, numbers, svg
 from circuits.report.text import token, visible
 
 
@@ -49,6 +49,7 @@ def _environment() -> Environment:
         legend_mark=figures.legend_mark,
         circuit_graph=graph.drawing,
         edge_sample=graph.edge_sample,
+        site_shares=features.shares,
     )
     made.globals["percent_interval"] = numbers.percent_interval
     return made

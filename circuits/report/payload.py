@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from circuits.report.context import conventions, direction_line, manifest_tree, prompt_pair
 from circuits.report.edges import edge_maps, graph
 from circuits.report.faithfulness import faithfulness
+from circuits.report.features import features
 from circuits.report.finding import finding
 from circuits.report.maps import score_maps, share_limit
 from circuits.report.numbers import count, decimals, percent
@@ -36,6 +37,7 @@ def payload(record: Record) -> dict[str, Any]:
         "words": words(record),
         "of_edges": of_edges(record),
         "graph": graph(record),
+        "features": features(record),
         "agreement": [_agreement(a) for a in record.agreements],
         "search": search(record),
         "samples": _samples(record.agreements),

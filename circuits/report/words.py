@@ -37,9 +37,24 @@ _ONE: Final = {
     "k": "key",
     "v": "value",
 }
+_PARTS: Final = {"feature": "features", "error": "errors"}
+_PLACES: Final = {
+    "embed": "the embedding",
+    "resid_pre": "the stream before the block",
+    "resid_mid": "the stream between attention and MLP",
+    "resid_post": "the stream after the block",
+    "attn_out": "attention outputs",
+    "mlp_out": "MLP outputs",
+}
 #: Kinds of which a model has one, so that a sentence needs an article.
 _SINGLE: Final = ("embed", "pos_embed", "logits")
 _NODES: Final = {"one": "node", "many": "nodes", "component": "component", "components": "components"}
+_FEATURES: Final = {
+    "one": "feature",
+    "many": "features and errors",
+    "component": "feature",
+    "components": "features and errors",
+}
 _EDGES: Final = {"one": "edge", "many": "edges", "component": "edge", "components": "edges"}
 
 
@@ -50,15 +65,20 @@ def of_edges(record: Record) -> bool:
     return record.circuit is not None and record.circuit.level == "edges"
 
 
+def of_features(record: Record) -> bool:
+    """Whether a run scores features of dictionaries."""
+    return bool(record.scores) and record.scores[0].provenance.level == "features"
+
+
 def counted(record: Record) -> str:
-    """What the circuit of a run counts: nodes or edges."""
+    """What the circuit of a run counts: nodes, edges or features."""
     level = record.circuit.level if record.circuit is not None else "edges" if of_edges(record) else ""
-    return "edges" if level == "edges" else "nodes"
+    return level if level in ("edges", "features") else "nodes"
 
 
 def words(record: Record) -> dict[str, str]:
     """What the parts of a run are called."""
-    return _EDGES if of_edges(record) else _NODES
+    return _EDGES if of_edges(record) else _FEATURES if of_features(record) else _NODES
 
 
 def kind_name(kind: str, one: bool = False) -> str:
@@ -66,6 +86,9 @@ def kind_name(kind: str, one: bool = False) -> str:
     sender, arrow, receiver = kind.partition("->")
     if arrow:
         return f"{kind_name(sender, one)} → {kind_name(receiver, one)}"
+    place, _, part = kind.partition(".")
+    if part in _PARTS:
+        return f"{part if one else _PARTS[part]} of {_PLACES.get(place, place)}"
     return _ONE[kind] if one and kind in _ONE else _KINDS.get(kind, kind)
 
 
