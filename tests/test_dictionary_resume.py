@@ -111,9 +111,10 @@ def _points(monkeypatch: pytest.MonkeyPatch, kill_at: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def n_points(tmp_path_factory: pytest.TempPathFactory) -> int:
+    out = tmp_path_factory.mktemp("points") / "run"
     with pytest.MonkeyPatch.context() as patched:
         seen = _points(patched, 0)
-        train(tmp_path_factory.mktemp("points") / "run")
+        train(out)
     assert {"half a tensor file", "Path.rename", "shutil.rmtree", "Learner.learn", "Path.replace"} <= set(seen)
     return len(seen)
 

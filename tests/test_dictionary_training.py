@@ -155,7 +155,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "small buffer": ({"buffer": 100}, "buffer=100 holds 100 tokens"),
     "buffer of no size": ({"buffer": "many"}, "256MiB"),
     "context beyond the model's": ({"context": 65}, "2 to 64"),
-    "context of one": ({"context": 1}, "2 to 64"),
+    "context of one": ({"context": 1}, "context=1"),
     "share held out": ({"hold_out": 0.7}, "0 to 0.5"),
     "dtype": ({"dtype": "float16"}, "float32 or float64"),
     "seed": ({"seed": -1}, "seed=-1"),

@@ -1,4 +1,4 @@
-"""sae train: dictionaries of what is at a site, from text. (`sae eval` is in `sae_eval`.)"""
+"""sae train: dictionaries of what is at a site, from text; sae eval is in `sae_eval`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from circuits.commands import sae_eval
 from circuits.commands.options import Json, Quiet
 
 app = typer.Typer(no_args_is_help=True, help="Dictionaries (sparse autoencoders and transcoders): train and evaluate.")
+app.command(name="eval")(sae_eval.evaluate)
 
 Set = Annotated[
     list[str] | None,
@@ -20,7 +22,8 @@ Set = Annotated[
 @app.command()
 def train(
     config: Annotated[
-        Path | None, typer.Argument(help="a TOML file with these options (batch_tokens = 4096) and [[dictionaries]]")
+        Path | None,
+        typer.Argument(help="a TOML file with these options (batch_tokens = 4096, ...) and [[dictionaries]]"),
     ] = None,
     model: Annotated[str | None, typer.Option(help="as elsewhere [default: demo]")] = None,
     data: Annotated[
@@ -41,7 +44,9 @@ def train(
     ] = None,
     d_sae: Annotated[int | None, typer.Option(help="features")] = None,
     k: Annotated[int | None, typer.Option(help="active features per token, of topk and its kin [default: 32]")] = None,
-    lr: Annotated[float | None, typer.Option(help="learning rate [default: 0.001]")] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="learning rate [default: 0.004 with k, less beyond 1,024 features; else 0.001]")
+    ] = None,
     set_: Set = None,
     tokens: Annotated[int | None, typer.Option(help="activations to train on [default: 2,000,000]")] = None,
     batch_tokens: Annotated[int | None, typer.Option(help="tokens per step [default: 2048]")] = None,

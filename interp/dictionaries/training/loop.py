@@ -57,8 +57,6 @@ class Training:
         """Train to the end. Raises: KeyboardInterrupt between two steps, after a checkpoint."""
         clock = _Clock(self.seconds)
         with training_bar(self.steps, self.step, show) as at, waiting_interrupt() as asked:
-            if self.step == 0:
-                self._prepare()
             while self.step < self.steps:
                 at(self.step, self._one_step())
                 self.seconds = clock.now()
@@ -68,7 +66,8 @@ class Training:
                 if stop:
                     raise KeyboardInterrupt
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
+        """Fill the buffer, and show the learners a sample of it."""
         sample = self.buffer.sample(SAMPLE)
         for one, learner in zip(self.wanted, self.learners, strict=True):
             learner.prepare(sample[one.site], sample[one.target])

@@ -176,9 +176,7 @@ class Rows:
 
 
 def _block(share: float, documents: Documents) -> int:
-    """One document of so many is held out; 0 for none. Raises: DictionaryError for a share that leaves nothing."""
-    if not 0 <= share <= 0.5:
-        raise DictionaryError(f"hold_out={share}: expected a share of the documents from 0 to 0.5.")
+    """One document of so many is held out; 0 for none. Raises: DictionaryError where it leaves nothing."""
     if share == 0:
         return 0
     if documents.count == 1:

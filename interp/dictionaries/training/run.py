@@ -21,7 +21,7 @@ from interp.dictionaries.training.learner import make_learner
 from interp.dictionaries.training.loop import Training
 from interp.dictionaries.training.reading import open_documents
 from interp.dictionaries.training.rows import Cutter, Rows
-from interp.dictionaries.training.settings import Settings, Wanted, wanted
+from interp.dictionaries.training.settings import Settings, Wanted, check_whole, wanted
 from interp.loading import load
 from interp.sites import Site, SiteLike
 
@@ -118,8 +118,8 @@ def train_dictionaries(
     Raises: DictionaryError and other InterpErrors, before anything is written, for whatever does not fit.
     """
     settings = Settings(tokens, batch_tokens, buffer, context, keep_bos, hold_out, held_out_tokens, seed)
-    if checkpoint_every is not None and checkpoint_every < 1:
-        raise DictionaryError(f"checkpoint_every={checkpoint_every}: expected 1 step or more.")
+    if checkpoint_every is not None:
+        check_whole("checkpoint_every", checkpoint_every, 1)
     place = None if out is None else Path(out)
     if place is None and resume:
         raise DictionaryError("resume without out: expected the folder of the run to go on with.")
@@ -231,6 +231,8 @@ def _go_on(training: Training, out: Path) -> None:
 def _trained(training: Training, keep_checkpoint: bool, show: bool | None) -> list[Dictionary]:
     out, now = training.out, folder.environment(torch.get_num_threads())
     training.environment = now
+    if training.step == 0:
+        training.prepare()  # reads data: what is wrong with them is said before anything is written
     if out is not None and not (out / folder.RECORD).exists():
         folder.begin(out, training.identity, now)
     training.run(show)

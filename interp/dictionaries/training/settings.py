@@ -22,6 +22,12 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 SPEC_KEYS: Final = ("site", "d_sae", "architecture", "target", "name")
 
 
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raises: DictionaryError for anything but a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise DictionaryError(f"{name}={value!r}: expected a whole number, {least} or more.")
+
+
 @dataclass(frozen=True)
 class Wanted:
     """One dictionary to train. `options`: those of its architecture, as `training.options` lists them."""
@@ -57,11 +63,18 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch_tokens", "held_out_tokens"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise DictionaryError(f"{name}={value!r}: expected a whole number, 1 or more.")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise DictionaryError(f"seed={self.seed!r}: expected a whole number, 0 or more.")
+            check_whole(name, getattr(self, name), 1)
+        check_whole("seed", self.seed, 0)
+        if self.context is not None:
+            check_whole("context", self.context, 2)
+        if not isinstance(self.keep_bos, bool):
+            raise DictionaryError(f"keep_bos={self.keep_bos!r}: expected true or false.")
+        if (
+            isinstance(self.hold_out, bool)
+            or not isinstance(self.hold_out, int | float)
+            or not 0 <= self.hold_out <= 0.5
+        ):
+            raise DictionaryError(f"hold_out={self.hold_out!r}: expected a share of the documents from 0 to 0.5.")
         if self.tokens < self.batch_tokens:
             raise DictionaryError(
                 f"tokens={self.tokens}: expected one step of batch_tokens={self.batch_tokens} or more."
@@ -118,8 +131,7 @@ def _one(model: Any, spec: Mapping[str, Any]) -> Wanted:
     if architecture not in ARCHITECTURES:
         raise DictionaryError(unknown("architecture", architecture, ARCHITECTURES))
     d_sae = spec["d_sae"]
-    if isinstance(d_sae, bool) or not isinstance(d_sae, int) or d_sae < 1:
-        raise DictionaryError(f"d_sae={d_sae!r}: expected a number of features, 1 or more.")
+    check_whole("d_sae", d_sae, 1)
     site = one_site(model, spec["site"])
     target = _target(model, site, spec.get("target"), architecture)
     name = spec.get("name") or f"{site}-{architecture}-{d_sae}"
@@ -130,6 +142,8 @@ def _one(model: Any, spec: Mapping[str, Any]) -> Wanted:
 
 def one_site(model: Any, given: SiteLike) -> Site:
     """The site that a name means on this model. Raises: DictionaryError where it means several, or has no vectors."""
+    if not isinstance(given, str | Site):
+        raise DictionaryError(f"site {given!r}: expected a name such as 'resid_post.3'.")
     found = model.resolve(given)
     if len(found) != 1:
         raise DictionaryError(f"site {str(given)!r} means {len(found)} places: name one, for example '{found[0]}'.")
