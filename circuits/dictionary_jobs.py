@@ -2,7 +2,7 @@
 
 manifest.json, config.toml
 evaluation.json, densities.parquet, dashboards.json, probe-NAME.json, report.html
-    (for several dictionaries in a folder each, by the site that it makes up)
+    (for several dictionaries in a folder each, of the name that it has where it was read)
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -83,32 +83,33 @@ def evaluate(request: Request, *, json: bool, quiet: bool) -> None:
     dictionaries = _dictionaries(request)
     say(f"loading {request.model}")
     model = load_model(request.model, request.dtype, request.device)
-    dictionaries = [d.to(device=model.device) for d in dictionaries]
-    found = _work(request, model, dictionaries, say, None if not quiet else False)
+    dictionaries = {name: d.to(device=model.device) for name, d in dictionaries.items()}
+    found = _work(request, model, list(dictionaries.values()), say, None if not quiet else False)
     manifest = _manifest(request, model, dictionaries) | {"created": created}
     with runs.open_run(path, manifest, force=request.force) as folder:
         write_text(folder / "config.toml", runs.to_toml(request.config()))
-        for one in found:
-            _write(one, folder if len(found) == 1 else folder / one.evaluation.target)
+        for name, one in zip(dictionaries, found, strict=True):
+            _write(one, folder if len(found) == 1 else folder / name)
         runs.complete(folder, runs.finished(manifest | {"seconds": round(time.perf_counter() - started, 2)}))
-    _print(found, path, json)
+    _print(dict(zip(dictionaries, found, strict=True)), path, json)
 
 
 # ---------------------------------------------------------------- work
 
 
-def _dictionaries(request: Request) -> list[Dictionary]:
-    from interp.dictionaries.formats import HUB, holds_one, load_dictionaries, load_dictionary
+def _dictionaries(request: Request) -> dict[str, Dictionary]:
+    """By the name of their folders. A folder may hold several of one site: they are compared, not spliced in together."""
+    from interp.dictionaries.formats import HUB, dictionary_folders, load_dictionary
 
     where: dict[str, Any] = {"site": request.site, "target": request.target, "scaling_factor": request.scaling_factor}
-    folder = Path(request.dictionary)
-    if request.dictionary.startswith(HUB) or (folder.is_dir() and holds_one(folder)):
-        return [load_dictionary(request.dictionary, **where)]
-    if any(value is not None for value in where.values()):
+    if request.dictionary.startswith(HUB):
+        return {request.dictionary: load_dictionary(request.dictionary, **where)}
+    folders = dictionary_folders(request.dictionary)
+    if len(folders) > 1 and any(value is not None for value in where.values()):
         raise InterpError(
-            f"{request.dictionary!r} is no single dictionary: --site, --target, --scaling-factor name one."
+            f"{request.dictionary!r} holds {len(folders)} dictionaries; --site, --target and --scaling-factor speak of one."
         )
-    return list(load_dictionaries(folder).values())
+    return {folder.name: load_dictionary(folder, **where) for folder in folders}
 
 
 def _work(
@@ -192,7 +193,7 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "_", name)[:40].strip("_.") or "x"
 
 
-def _manifest(request: Request, model: HookedModel, dictionaries: Sequence[Dictionary]) -> dict[str, Any]:
+def _manifest(request: Request, model: HookedModel, dictionaries: Mapping[str, Dictionary]) -> dict[str, Any]:
     import torch
 
     folder = Path(model.folder) if model.folder else None
@@ -208,7 +209,7 @@ def _manifest(request: Request, model: HookedModel, dictionaries: Sequence[Dicti
             "device": str(model.device),
             "files": runs.file_hashes(folder) if folder else {},
         },
-        "dictionaries": {str(d.target): repr(d) for d in dictionaries},
+        "dictionaries": {name: repr(d) for name, d in dictionaries.items()},
         "dictionary_files": _hashes(source) if source.is_dir() else {},
         "seeds": {"seed": request.seed},
         "versions": {**runs.versions(), "sae-lens": version("sae-lens")},
@@ -217,29 +218,44 @@ def _manifest(request: Request, model: HookedModel, dictionaries: Sequence[Dicti
 
 
 def _hashes(source: Path) -> dict[str, str]:
-    """SHA-256 of the files of one dictionary, or of each subfolder that holds one."""
-    from interp.dictionaries.formats import holds_one
+    """SHA-256 of the files of the dictionaries, by folder and name."""
+    from interp.dictionaries.formats import dictionary_folders
 
-    if holds_one(source):
-        return runs.file_hashes(source)
-    folders = sorted(x for x in source.iterdir() if x.is_dir() and holds_one(x))
+    folders = dictionary_folders(source)
     return {f"{x.name}/{name}": value for x in folders for name, value in runs.file_hashes(x).items()}
 
 
 # ---------------------------------------------------------------- what is printed
 
 
-def _print(found: Sequence[Found], path: Path, json: bool) -> None:
+def _print(found: Mapping[str, Found], path: Path, json: bool) -> None:
     if json:
-        said = [one.evaluation.summary() | {"probes": [p.to_dict() for p in one.probes]} for one in found]
+        said = [
+            one.evaluation.summary() | {"folder": name, "probes": [p.to_dict() for p in one.probes]}
+            for name, one in found.items()
+        ]
         show.as_json({"out": str(path), "dictionaries": said})
         return
-    for one in found:
-        show.table(f"{one.evaluation.dictionary}: {one.evaluation.target}", ("number", "value"), _rows(one.evaluation))
+    if len(found) > 1:
+        show.table("dictionaries", _ALL, [_row(name, one.evaluation) for name, one in found.items()])
+    for name, one in found.items():
+        if len(found) == 1:
+            show.table(
+                f"{one.evaluation.dictionary}: {one.evaluation.target}", ("number", "value"), _rows(one.evaluation)
+            )
         for result in one.probes:
-            show.table(f"probe {result.name}, held-out half of {result.n_test}", _PROBE, _probe_rows(result))
-    where = path / "report.html" if len(found) == 1 else path
-    show.lines(f"Report: {where}")
+            title = f"probe {result.name}, held-out half of {result.n_test}" + (f", {name}" if len(found) > 1 else "")
+            show.table(title, _PROBE, _probe_rows(result))
+    show.lines(f"Report: {path / 'report.html' if len(found) == 1 else path / '*' / 'report.html'}")
+
+
+_ALL: Final = ("dictionary", "makes up", "features", "L0", "explained", "dead", "recovered (zero)", "recovered (mean)")
+
+
+def _row(name: str, e: DictionaryEvaluation) -> tuple[str, ...]:
+    ce = e.cross_entropies
+    numbers = (f"{e.n_features:,}", f"{e.l0:.2f}", f"{e.explained_variance:.4f}", f"{e.dead_share:.1%}")
+    return (name, e.target, *numbers, _share(ce.recovered), _share(ce.recovered_from_mean))
 
 
 def _rows(e: DictionaryEvaluation) -> list[tuple[str, str]]:

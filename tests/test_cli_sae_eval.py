@@ -68,10 +68,8 @@ def test_one_dictionary(run: Call, tmp_path: Path) -> None:
     assert "<script" not in page and "resid_post.1" in page and "http://" not in page and "https://" not in page
     assert len(load_dashboards(tmp_path / "o" / "dashboards.json")) == 4
     manifest = read_manifest(tmp_path / "o")
-    assert manifest["status"] == "complete" and set(manifest["dictionary_files"]) == {
-        "cfg.json",
-        "sae_weights.safetensors",
-    }
+    assert manifest["status"] == "complete"
+    assert set(manifest["dictionary_files"]) == {"a/cfg.json", "a/sae_weights.safetensors"}
 
 
 def test_densities_are_a_table(run: Call, tmp_path: Path) -> None:
@@ -86,18 +84,23 @@ def test_densities_are_a_table(run: Call, tmp_path: Path) -> None:
 
 
 def test_a_folder_of_dictionaries(run: Call, tmp_path: Path) -> None:
-    """Each has what it has alone; --json says all of it."""
+    """Each has what it has alone, several of one site too; --json says all of it."""
+    save_dictionary(made("resid_post.1", D, n=64, kind="gated"), tmp_path / "both" / "c")
     code, out, err = run("both", "--tokens", "800", "--dashboards", "0", "--out", "o", "--json", "--quiet")
     assert code == 0 and err == ""
     said = json.loads(out)
-    assert [one["target"] for one in said["dictionaries"]] == ["resid_post.1", "mlp_out.1"]
+    assert [one["target"] for one in said["dictionaries"]] == ["resid_post.1", "mlp_out.1", "resid_post.1"]
+    numbers = {}
     for one in said["dictionaries"]:
-        found = DictionaryEvaluation.load(tmp_path / "o" / one["target"] / "evaluation.json")
-        assert found.summary() == {k: v for k, v in one.items() if k != "probes"}
-        assert (tmp_path / "o" / one["target"] / "report.html").is_file()
+        found = DictionaryEvaluation.load(tmp_path / "o" / one["folder"] / "evaluation.json")
+        assert found.summary() == {k: v for k, v in one.items() if k not in ("probes", "folder")}
+        assert (tmp_path / "o" / one["folder"] / "report.html").is_file()
+        numbers[one["folder"]] = found.to_dict()
+    code, out, _ = run("both", "--tokens", "800", "--dashboards", "0", "--out", "p")
+    assert code == 0 and all(f"{n['explained_variance']:.4f}" in out for n in numbers.values())
     assert run("both/b", "--tokens", "800", "--dashboards", "0", "--out", "alone", "--quiet")[0] == 0
     alone = DictionaryEvaluation.load(tmp_path / "alone" / "evaluation.json")
-    assert alone.to_dict() == found.to_dict()
+    assert alone.to_dict() == numbers["b"]
 
 
 def test_an_older_run_is_replaced_only_when_asked(run: Call, tmp_path: Path) -> None:
@@ -159,7 +162,7 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "a layer that is not there": (nothing, ["deep"], "layer 9 does not exist"),
     "a site of another width": (nothing, ["both/a", "--site", "mlp_post.1"], "has width 128; this model has 512"),
     "an unknown site": (nothing, ["both/a", "--site", "residual.1"], "unknown site 'residual.1'"),
-    "a site for several": (nothing, ["both", "--site", "resid_post.1"], "is no single dictionary"),
+    "a site for several": (nothing, ["both", "--site", "resid_post.1"], "holds 2 dictionaries; --site"),
     "no such model": (nothing, ["both/a", "--model", "nowhere"], "is no folder"),
     "no data for another model": (broken_model, ["both/a", "--model", "nan"], "give --data"),
     "numbers that are not finite": (broken_model, ["both/a", "--model", "nan", "--data", "demo"], "are not finite"),

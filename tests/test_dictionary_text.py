@@ -124,12 +124,15 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"data": [[5], [6], [7]]}, "no next token to predict"),
     ({"data": [[5, 6, 7, 8]]}, "one half of the rows"),
     ({"data": [[5, 5], [5, 5]], "dictionary": "mlp_pre"}, "is one of width|has width"),
-    ({"tokens": 0}, "tokens=0: expected 1 or more"),
+    ({"tokens": 0}, "tokens=0: expected a whole number, 1 or more"),
+    ({"tokens": 3.5}, "tokens=3.5: expected a whole number"),
+    ({"context": 1}, "context=1: expected a whole number, 2 or more"),
+    ({"seed": -1}, "seed=-1: expected a whole number, 0 or more"),
     ({"pca": 0}, "pca=0: expected 1 component or more"),
     ({"context": 1000}, "context=1000: expected 2 to 64"),
     ({"dictionary": "width"}, "has width 31; this model has 32 there"),
     ({"dictionary": "layer"}, "layer 7 does not exist"),
-    ({"hold_out": 0.9}, "hold_out=0.9: expected a share"),
+    ({"hold_out": 0.9}, "hold_out=0.9: expected the share"),
 ]
 
 

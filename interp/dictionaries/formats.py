@@ -102,22 +102,27 @@ def load_dictionaries(
 
     Raises: DictionaryError where there is none, two are of one site, or one cannot be read.
     """
-    top = Path(folder)
-    if not top.is_dir():
-        raise DictionaryError(f"dictionaries {str(folder)!r}: no such folder.")
-    folders = [top] if holds_one(top) else sorted(x for x in top.iterdir() if x.is_dir() and holds_one(x))
-    if not folders:
-        raise DictionaryError(
-            f"{str(folder)!r} holds no dictionary, and no subfolder of it does (looked for {CONFIG})."
-        )
     found: dict[Site, Dictionary] = {}
-    for one in folders:
+    for one in dictionary_folders(folder):
         d = load_dictionary(one, dtype=dtype, device=device)
         if d.target in found:
             raise DictionaryError(
                 f"{str(folder)!r} holds two dictionaries of {d.target}; keep one ({one.name!r} is one)."
             )
         found[d.target] = d
+    return found
+
+
+def dictionary_folders(folder: str | Path) -> list[Path]:
+    """The folder itself where it is a dictionary, else its subfolders that are, by name. Raises: DictionaryError for none."""
+    top = Path(folder)
+    if not top.is_dir():
+        raise DictionaryError(f"dictionaries {str(folder)!r}: no such folder.")
+    found = [top] if holds_one(top) else sorted(x for x in top.iterdir() if x.is_dir() and holds_one(x))
+    if not found:
+        raise DictionaryError(
+            f"{str(folder)!r} holds no dictionary, and no subfolder of it does (looked for {CONFIG})."
+        )
     return found
 
 

@@ -68,8 +68,13 @@ def read_text(
 
     Raises: DictionaryError where there are none.
     """
-    if tokens < 1:
-        raise DictionaryError(f"tokens={tokens}: expected 1 or more to evaluate on.")
+    for name, value, least in (("tokens", tokens, 1), ("seed", seed, 0), ("context", context, 2)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise DictionaryError(f"{name}={value!r}: expected a whole number, {least} or more.")
+    if not 0 <= hold_out <= 0.5:
+        raise DictionaryError(
+            f"hold_out={hold_out}: expected the share that training set aside, 0 to 0.5; 0 takes all."
+        )
     cutter = Cutter.of(model, context, keep_bos)
     documents = open_documents(data, seed if hold_out else seed + OTHER_SEED)
     found: list[list[int]] = []
