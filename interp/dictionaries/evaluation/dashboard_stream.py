@@ -48,11 +48,11 @@ def seen(
         with torch.no_grad():
             run = model.run(as_tokens(given, model.tokenizer), reads=reads, logits_to_keep=1)
         tokens = run.tokens
-        x = run[dictionary.site].flatten(2)
+        x = run[dictionary.site].flatten(2).to(tokens.mask.device)
         first = torch.zeros_like(tokens.mask) if bos is None else tokens.ids == bos
         keep = tokens.mask if keep_bos else tokens.mask & ~first
         _check(dictionary, x[keep])
-        yield Seen(tokens, first, keep, x, run[Site("resid_final")] if final else None)
+        yield Seen(tokens, first, keep, x, run[Site("resid_final")].to(x.device) if final else None)
 
 
 def _check(dictionary: Dictionary, x: Tensor) -> None:

@@ -55,7 +55,7 @@ class Unembedding:
         g = g * (scale.double().cpu() if isinstance(scale, Tensor) else scale)
         if self.post is not None and self.block is not None:
             W_O, b_O = linear(self.model, self.block.paths.o)
-            written = x.double() @ W_O.double() + (0 if b_O is None else b_O.double())
+            written = x.to(W_O.device).double() @ W_O.double() + (0 if b_O is None else b_O.double())
             g = g * norm_at(self.model, self.post).inverse_sigma(written).cpu()
         self.total, self.n = self.total + float(g.sum()), self.n + len(x)
 
