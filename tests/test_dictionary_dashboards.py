@@ -23,6 +23,7 @@ from interp.dictionaries.evaluation.dashboards import (
     make_dashboards,
     save_dashboards,
 )
+from interp.errors import SiteError
 from interp.sites import Site
 from interp.tokens import Tokens, pad
 from tests.dictionaries import ACTIVATIONS, made
@@ -230,8 +231,12 @@ def test_data_that_cannot_be_looked_at_are_refused() -> None:
             make_dashboards(model(), d, data, features=[0])
         with pytest.raises(DictionaryError, match="no tokens to look at"):
             make_dashboards(model(), d, data)
-    with pytest.raises(DictionaryError, match=r"reads 16 numbers per token; 'resid_post.0' of this model has 32"):
+    with pytest.raises(DictionaryError, match=r"'resid_post.0' has width 16; this model has 32"):
         make_dashboards(model(), made("resid_post.0", 16), [ids()])
+    with pytest.raises(DictionaryError, match=r"'mlp_out.0' has width 16; this model has 32"):
+        make_dashboards(model(), made("mlp_normed.0", 32, target="mlp_out.0", d_out=16), [ids()])
+    with pytest.raises(SiteError, match="layer 7 does not exist"):
+        make_dashboards(model(), made("z.7", 32), [ids()], features=[0])
     broken = hooked("llama")
     with torch.no_grad():
         broken.hf.model.embed_tokens.weight[9] = torch.nan

@@ -112,6 +112,11 @@ def test_only_what_is_added_to_the_stream_has_effects(
     )
 
 
+def test_a_transcoder_to_z_has_no_effects() -> None:
+    (one,) = make_dashboards(model(), made("attn_in.1", 32, target="z.1"), [ids(2, 6)], features=[0])
+    assert not one.effects.top and one.effects.reason.startswith("a transcoder to z") and len(one.heads) == 4
+
+
 def test_nearest_features_have_the_largest_cosines() -> None:
     e = torch.eye(32)
     d = with_rows("resid_post.0", e[0], 5 * e[0] + 5 * e[1], -e[0], e[0] * 0, 0.1 * e[0] + 0.01 * e[1], e[2])

@@ -242,5 +242,5 @@ def test_too_little_to_learn_from_is_refused(tmp_path: Path) -> None:
         probe(model(), planted(17), written(tmp_path / "broken.jsonl", ["{}", "{"]))
     with pytest.raises(DictionaryError, match="line 1: '3'; expected an object"):
         probe(model(), planted(17), written(tmp_path / "number.jsonl", ["3"]))
-    with pytest.raises(DictionaryError, match=r"reads 16 numbers per token; 'resid_pre.0' of this model has 32"):
+    with pytest.raises(DictionaryError, match=r"'resid_pre.0' has width 16; this model has 32"):
         probe(model(), made(SITE, 16), given, ks=(1,))

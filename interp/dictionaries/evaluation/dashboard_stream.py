@@ -14,6 +14,7 @@ from torch import Tensor
 
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
+from interp.dictionaries.splice import check_dictionaries, widths
 from interp.dictionaries.training.rows import Cutter
 from interp.sites import Site
 from interp.tokens import Tokens, as_tokens
@@ -40,7 +41,7 @@ def seen(
     """What the dictionary reads, batch by batch.
 
     Padding never counts, and a token that begins a text (BOS, as in training) only with `keep_bos`. Cost: one forward.
-    Raises: DictionaryError for activations that are not finite, or of another width than the dictionary's.
+    Raises: DictionaryError for activations that are not finite.
     """
     bos = Cutter.of(model, None, keep_bos).bos
     reads = [dictionary.site, *([Site("resid_final")] if final else [])]
@@ -51,18 +52,16 @@ def seen(
         x = run[dictionary.site].flatten(2).to(tokens.mask.device)
         first = torch.zeros_like(tokens.mask) if bos is None else tokens.ids == bos
         keep = tokens.mask if keep_bos else tokens.mask & ~first
-        _check(dictionary, x[keep])
+        if not bool(torch.isfinite(x[keep]).all()):
+            raise DictionaryError(
+                f"activations at '{dictionary.site}' are not finite; try dtype='float32' or other data."
+            )
         yield Seen(tokens, first, keep, x, run[Site("resid_final")].to(x.device) if final else None)
 
 
-def _check(dictionary: Dictionary, x: Tensor) -> None:
-    if x.shape[-1] != dictionary.d_in:
-        raise DictionaryError(
-            f"{dictionary!r} reads {dictionary.d_in} numbers per token; '{dictionary.site}' of this model has {x.shape[-1]}. "
-            "Take the model that the dictionary was trained on."
-        )
-    if not bool(torch.isfinite(x).all()):
-        raise DictionaryError(f"activations at '{dictionary.site}' are not finite; try dtype='float32' or other data.")
+def check_fits(model: Any, dictionary: Dictionary) -> None:
+    """Raises: DictionaryError or SiteError where the model has no such place, or one of another width."""
+    check_dictionaries({dictionary.target: dictionary}, model.layout, widths(model.layout))
 
 
 def encoded(dictionary: Dictionary, x: Tensor) -> Iterator[tuple[slice, Tensor]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.dashboard_examples import FeatureMemory, Memory
-from interp.dictionaries.evaluation.dashboard_stream import encoded, gathered, seen
+from interp.dictionaries.evaluation.dashboard_stream import check_fits, encoded, gathered, seen
 from interp.dictionaries.evaluation.dashboard_values import (
     Dashboard,
     LogitEffects,
@@ -63,10 +63,12 @@ def make_dashboards(
     Empty where no feature is ever active on the tokens that the choice is made on.
 
     Cost: one forward and one encoding of the data, twice for the first `CHOOSE_TOKENS` tokens where features are chosen.
-    Raises: DictionaryError for features out of range, numbers below their least, no data, or a dictionary of another model.
+    Raises: DictionaryError for features out of range, numbers below their least, no data, or a dictionary of another model;
+    SiteError for a place that the model does not have.
     """
     _check(n_features=(n_features, 1), n_examples=(n_examples, 1), window=(window, 0), n_drawn=(n_drawn, 0))
     _check(n_logits=(n_logits, 1), n_nearest=(n_nearest, 0))
+    check_fits(model, dictionary)
     total, chosen = len(data) if isinstance(data, Sized) else 0, dict[int, str]()
     if features is not None:
         chosen = dict.fromkeys(_checked(dictionary, features), ASKED)

@@ -90,8 +90,10 @@ class Unembedding:
 def writes_logits(dictionary: Dictionary) -> str:
     """Why a dictionary's features have no direct effect on logits; empty where they have one."""
     kind = dictionary.target.kind
-    if kind in WRITES or kind == "z":
+    if kind in WRITES or (kind == "z" and not dictionary.transcoder):
         return ""
+    if kind == "z":
+        return "a transcoder to z does not read the z that its scale would be taken from."
     return (
         f"what is at '{dictionary.target}' is not added to the residual stream, so it has no direct effect on logits."
     )

@@ -19,7 +19,7 @@ from torch import Tensor
 from interp.attribution.batches import by_length, default_batch_size
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
-from interp.dictionaries.evaluation.dashboard_stream import Seen, encoded, seen
+from interp.dictionaries.evaluation.dashboard_stream import Seen, check_fits, encoded, seen
 from interp.dictionaries.evaluation.feature_classifier import Interval, Quality, fit, mean_difference, quality
 from interp.dictionaries.evaluation.feature_labels import Labelled, halves, labelled, read_labels
 from interp.errors import InterpError
@@ -96,6 +96,7 @@ def probe(
     Units: shares of the held-out examples. Cost: one forward of all examples; 4 bytes per example and feature.
     Raises: DictionaryError for bad lines, one label only, fewer than 10 different examples of a label, or a k that does not fit.
     """
+    check_fits(model, dictionary)
     wanted = _checked(dictionary, ks)
     lines = read_labels(labels) if isinstance(labels, (str, Path)) else labels
     examples = labelled(model, lines, position)
