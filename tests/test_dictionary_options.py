@@ -69,7 +69,17 @@ def test_numbers_that_are_not_finite_leave_the_weights_alone(architecture: str) 
     for bad in (torch.nan, torch.inf):
         x = x.clone()
         x[3, 5] = bad
-        with pytest.raises(DictionaryError, match="finite"):
+        with pytest.raises(DictionaryError, match="step 2: activations have numbers that are not finite"):
             mine.learn(x, y)
+        with pytest.raises(DictionaryError, match="not finite"):
+            mine.prepare(x, y)
     after = mine.state()
     assert all(torch.equal(before[name], after[name]) for name in before if name != "threshold")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_training_that_runs_away_is_stopped_by_name(architecture: str) -> None:
+    mine = learner(architecture, lr=1e25, lr_warm_up_steps=0)
+    with pytest.raises(DictionaryError, match=r"step \d: loss .* expected finite numbers. Use a smaller lr"):
+        for x, y in batches(5):
+            mine.learn(x, y)

@@ -26,6 +26,8 @@ __all__ = ["ARCHITECTURES", "Learner", "Measures", "make_learner"]
 DTYPES: Final = (torch.float32, torch.float64)
 #: Architectures whose active features are known before anything else.
 SPARSE: Final = ("topk", "batchtopk", "matryoshka", "batchtopk_transcoder")
+#: Of what torch allocates on a CPU, in bytes.
+ALIGNMENT: Final = 64
 #: The largest norm of all gradients together, as in sae-lens' trainer.
 LARGEST_GRADIENT: Final = 1.0
 
@@ -97,9 +99,10 @@ class Learner:
 
         b_dec starts as the mean of what is made up. Where b_dec is not taken off the input, the encoder's bias does that.
         With `expected_average_only_in` inputs (and a transcoder's targets, by a factor of their own) are scaled to a mean
-        norm of sqrt(width).
+        norm of sqrt(width). Raises: DictionaryError as `learn`, and where all activations are zero and are to be scaled.
         """
         x, y = self._read(x, y)
+        _check_finite((x, y), "the first sample")
         if self.plan["normalize_activations"] == AVERAGE:
             norms = [float(part.norm(dim=-1).mean(dtype=torch.float64)) for part in (x, y)]
             if not all(norms):
@@ -140,8 +143,8 @@ class Learner:
                 raise DictionaryError(
                     f"{name} of shape {tuple(part.shape)}: expected [token {width}], at least one token, as many as in x."
                 )
-        to = x.to(self.device, self.dtype)
-        return to, to if y is x else y.to(self.device, self.dtype)
+        to = _aligned(x.to(self.device, self.dtype))
+        return to, to if y is x else _aligned(y.to(self.device, self.dtype))
 
     def _scaled(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         if self.plan["normalize_activations"] != AVERAGE:
@@ -154,8 +157,7 @@ class Learner:
         norm = torch.nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
         # One question for all: each look at a number waits for the device. A token that is not a number may have no active feature.
         if not bool(torch.isfinite(loss + norm + sum(part.sum() for part in read))):
-            if not all(bool(torch.isfinite(part).all()) for part in read):
-                raise DictionaryError(f"step {self.step + 1}: activations have numbers that are not finite.")
+            _check_finite(read, f"step {self.step + 1}")
             raise DictionaryError(
                 f"step {self.step + 1}: loss {float(loss):.4g}, gradient norm {float(norm):.4g}; expected finite numbers. Use a smaller lr."
             )
@@ -223,6 +225,20 @@ class Learner:
 
     def _turned(self, name: str, tensor: Tensor) -> Tensor:
         return tensor.T if name in self._way.transposed else tensor
+
+
+def _check_finite(read: tuple[Tensor, Tensor], where: str) -> None:
+    if not all(bool(torch.isfinite(part).all()) for part in read):
+        raise DictionaryError(
+            f"{where}: activations have numbers that are not finite; expected finite ones. Look at the model's dtype."
+        )
+
+
+def _aligned(x: Tensor) -> Tensor:
+    """The same numbers where torch's allocator would put them: MKL promises the same last bits for the same alignment only, and a
+    run that goes on from a file has its rows elsewhere."""
+    x = x.contiguous()
+    return x.clone() if x.data_ptr() % ALIGNMENT else x
 
 
 def _way(plan: Plan, device: torch.device, dtype: torch.dtype) -> Step:

@@ -1,4 +1,4 @@
-"""What the two ways to find losses and gradients have in common."""
+"""What the ways to find losses and gradients have in common: `sparse` and `dense` by hand, `peer` by sae-lens' classes."""
 
 from __future__ import annotations
 
