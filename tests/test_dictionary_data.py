@@ -241,6 +241,6 @@ def test_a_buffer_goes_on_from_its_state() -> None:
         buffer.next()
     other = Buffer(Numbers(), [SITE], 400, 64, seed=5)
     state = {key: x.clone() for key, x in buffer.state().items()}
-    other.load(state)
+    other.load(state, "cpu")
     other.source.load(source.state())
     assert all(torch.equal(buffer.next()[SITE], other.next()[SITE]) for _ in range(40))

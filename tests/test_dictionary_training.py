@@ -134,6 +134,23 @@ def test_the_buffer_is_as_large_as_it_was_said_to_be(model: Any, tmp_path: Path,
     )
 
 
+def test_a_cache_that_was_not_finished_is_collected_again(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = train_dictionary(model, documents(), **small())
+    with monkeypatch.context() as patched:
+        patched.setattr("interp.collected.SHARD_BYTES", 20_000)
+        patched.setattr("interp.collected.Writer.finish", lambda *_: pytest.fail("killed"))
+        with pytest.raises(pytest.fail.Exception):
+            train_dictionary(model, documents(), cache=tmp_path, **small())
+    assert list(tmp_path.glob("shard-*")) and not (tmp_path / "index.json").exists()
+    assert equal(plain, train_dictionary(model, documents(), cache=tmp_path, **small()))
+    (tmp_path / "index.json").unlink()
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(InterpError, match="not empty"):
+        train_dictionary(model, documents(), cache=tmp_path, **small())
+
+
 # ---------------------------------------------------------------- bad input
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {

@@ -78,11 +78,11 @@ class Buffer:
         own = {"order": self.order, "free": self.free, "generator": self.generator.get_state()}
         return {**own, **{f"slots.{site}": x[self.order.to(x.device)] for site, x in self.slots.items()}}
 
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Go on from a state."""
+    def load(self, state: dict[str, Tensor], device: torch.device | str) -> None:
+        """Go on from a state, with the activations on `device`."""
         self.order, self.free = state["order"].clone(), state["free"].clone()
         self.generator.set_state(state["generator"].clone())
         for site in self.sites:
-            x = state[f"slots.{site}"]
+            x = state[f"slots.{site}"].to(device)
             self.slots[site] = torch.zeros(self.capacity, x.shape[-1]).to(x)
             self.slots[site][self.order.to(x.device)] = x

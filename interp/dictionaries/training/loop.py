@@ -126,7 +126,7 @@ class Training:
         """Go on from a checkpoint whose identity has been compared."""
         self.step, self.seconds, self.log = state["step"], state["seconds"], state["log"]
         self.source.load(state["source"])
-        self.buffer.load(files["buffer"])
+        self.buffer.load(files["buffer"], self.learners[0].device)
         for i, learner in enumerate(self.learners):
             learner.load(files[f"learner-{i}"])
 
