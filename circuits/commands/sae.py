@@ -51,7 +51,10 @@ def train(
     tokens: Annotated[int | None, typer.Option(help="activations to train on [default: 2,000,000]")] = None,
     batch_tokens: Annotated[int | None, typer.Option(help="tokens per step [default: 2048]")] = None,
     buffer: Annotated[
-        str | None, typer.Option(help="shuffled buffer: tokens, or bytes such as 256MiB [default: both]")
+        str | None,
+        typer.Option(
+            help="shuffled buffer: tokens, or bytes such as 256MiB [default: 131,072, or 256MiB if that is less]"
+        ),
     ] = None,
     context: Annotated[
         int | None, typer.Option(help="tokens per row [default: the model's context, at most 512]")
