@@ -70,10 +70,7 @@ def _pickled(folder: Path) -> bool:
 def _sparsify(folder: Path, asked: Asked, dtype: torch.dtype | None, device: str | torch.device | None) -> Dictionary:
     """u = (x - b_dec) W_enc + b_enc, x as it is for a transcoder; the k largest of max(u, 0)."""
     where, config = f"dictionary {str(folder)!r}", read_json(folder / "cfg.json")
-    if strange := sorted(k for k, v in config.items() if k not in _KNOWN and v):
-        raise DictionaryError(f"{where}: sparsify options that are not known here: {', '.join(strange)}.")
-    if config.get("activation", "topk") != "topk":
-        raise DictionaryError(f"{where}: activation {config['activation']!r}; of sparsify's, topk is read.")
+    _check_options(config, where)
     d_in = size(config, "d_in", where)
     n = (
         size(config, "num_latents", where)
@@ -99,6 +96,13 @@ def _sparsify(folder: Path, asked: Asked, dtype: torch.dtype | None, device: str
     )
     weights.close()
     return found
+
+
+def _check_options(config: Mapping[str, Any], where: str) -> None:
+    if strange := sorted(k for k, v in config.items() if k not in _KNOWN and v):
+        raise DictionaryError(f"{where}: sparsify options that are not known here: {', '.join(strange)}.")
+    if config.get("activation", "topk") != "topk":
+        raise DictionaryError(f"{where}: activation {config['activation']!r}; of sparsify's, topk is read.")
 
 
 def _hookpoint(name: str, transcoder: bool, asked: Asked) -> tuple[Site, Site]:
