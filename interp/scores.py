@@ -69,9 +69,8 @@ class Provenance:
     dictionaries: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("pairs", "dictionaries"):
-            if isinstance(found := getattr(self, name), list):  # from a file
-                object.__setattr__(self, name, tuple(found))
+        for name in ("pairs", "dictionaries"):  # lists, where they come from a file
+            object.__setattr__(self, name, tuple(getattr(self, name) or ()))
 
 
 @dataclass(frozen=True, eq=False)
