@@ -67,6 +67,8 @@ def train(
     record = read_record(place)
     if record is None:
         raise InterpError(f"{str(place)!r} was removed while the run went on.")
+    if passes := record["source"].get("epoch", 0):
+        say(f"the data are fewer than the tokens: training ended in pass {passes + 1} over them")
     write_text(place / "config.toml", _to_toml(asked))
     _report(record, place, json)
 

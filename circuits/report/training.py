@@ -86,7 +86,7 @@ def _facts(record: Mapping[str, Any]) -> list[dict[str, str]]:
     passes = record["source"].get("epoch", 0)
     facts = {
         "model": f"{identity['model']['name']} ({identity['model']['dtype']})",
-        "data": identity["data"]["name"] + (f", gone over {passes + 1} times" if passes else ""),
+        "data": identity["data"]["name"] + (f", at the end in pass {passes + 1} over them" if passes else ""),
         "tokens": f"{count(seen)} in {count(record['steps'])} steps of {count(identity['batch_tokens'])}",
         "rows": f"at most {identity['context']} tokens; activations at BOS {'kept' if identity['keep_bos'] else 'left out'}",
         "held out": f"{percent(identity['hold_out'])} of the documents, {count(identity['held_out_tokens'])} tokens measured at most",
