@@ -98,7 +98,7 @@ class Circuit:
         return part in self.parts or part in {p.name for p in self.parts}
 
     def __str__(self) -> str:
-        what = "edges" if self.level == "edges" else f"nodes of level {self.level!r}"
+        what = self.level if self.level in ("edges", FEATURES) else f"nodes of level {self.level!r}"
         return f"Circuit of {len(self)} {what} ({self.selection}): {', '.join(p.name for p in self.parts)}"
 
     def to_dict(self) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def _count(n: int | None, fraction: float | None, available: int, reached: int, 
         raise CircuitError(f"fraction={fraction}: expected more than 0 and at most 1.")
     # The product is rounded first: 0.07 * 100 is a little more than 7 in floating point.
     wanted = n if n is not None else max(1, math.ceil(round((fraction or 0) * available, 9)))
-    what = "edges" if level == "edges" else f"nodes of level {level!r}"
+    what = level if level in ("edges", "features") else f"nodes of level {level!r}"
     if not 1 <= wanted <= available:
         raise CircuitError(f"n={n}: expected 1 to {available}, the {what}.")
     if wanted > reached:

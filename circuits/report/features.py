@@ -242,7 +242,7 @@ def _box(node: Node, x: float, y: float) -> dict[str, Any]:
 def _bend(boxes: Mapping[str, Mapping[str, Any]], edge: Edge) -> float:
     """How far an edge swings aside so that it does not run behind the boxes between its ends."""
     a, b = boxes[edge.sender.name], boxes[edge.receiver.name]
-    over = b["y"] - a["y"]
+    over = float(b["y"] - a["y"])
     if abs(a["x"] - b["x"]) >= 0.6 or over <= 1:
         return 0.0
     return min(_BEND + 0.25 * (over - 1), _MOST_BEND)
