@@ -13,7 +13,9 @@ from interp.scores import Scores
 
 RESAMPLES: Final = 1000
 MIN_NODES: Final = 8
-SAME: Final = ("level", "positions", "direction", "ablation", "metric", "model", "task", "n_pairs", "pairs")
+SAME: Final = (
+    "level", "positions", "direction", "ablation", "metric", "model", "task", "n_pairs", "pairs", "dictionaries",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Rows for all nodes but the embedding (`all`) and for each kind."""
+    """Rows for each kind, and for all nodes (`all`) but the embedding and the errors of dictionaries: few and large, they would
+    be all that a correlation sees."""
 
     method: str
     rows: tuple[Row, ...]
@@ -89,7 +92,8 @@ def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = ""
     kinds = np.array([node.kind for node in exact.parts])
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(len(ours), np.full(len(ours), 1 / len(ours)), size=RESAMPLES) / len(ours)
-    sets = [("all", kinds != "embed"), *((kind, kinds == kind) for kind in dict.fromkeys(kinds))]
+    rest = np.array([kind == "embed" or kind.endswith(".error") for kind in kinds])
+    sets = [("all", ~rest), *((kind, kinds == kind) for kind in dict.fromkeys(kinds))]
     unsigned = scores.provenance.unsigned
     rows = tuple(
         _row(str(kind), ours[:, keep], exact.per_example[:, keep], weights, unsigned)

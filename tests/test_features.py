@@ -16,7 +16,7 @@ from interp.attribution import METHODS, attribute, attribute_all
 from interp.attribution.request import prepare
 from interp.dictionaries.activation import DictionaryError, Relu
 from interp.dictionaries.dictionary import Dictionary
-from interp.errors import MethodError, SiteError
+from interp.errors import MethodError, ScoreError, SiteError
 from interp.features.listed import described
 from interp.nodes import Node
 from interp.oracle import agreement
@@ -237,6 +237,19 @@ def test_agreement_with_exact_on_the_embedded_model() -> None:
             a, b = (s.mean[of_kind] for s in (scores[method], scores["exact"]))
             assert row.n == sum(of_kind) > 50 and row.pearson == pytest.approx(np.corrcoef(a, b)[0, 1])
             assert row.pearson > 0.5, (method, kind)
+
+
+def test_scores_of_another_dictionary_are_not_compared() -> None:
+    model, task = hooked("gpt2"), toy_task(2)
+    one, two = (made("resid_post.0", 32, seed=seed) for seed in (0, 1))
+    exact = interp.attribute(model, task, method="exact", level="features", dictionaries={"resid_post.0": one})
+    other = interp.attribute(model, task, method="atp", level="features", dictionaries={"resid_post.0": two})
+    with pytest.raises(ScoreError, match="dictionaries"):
+        interp.agreement(other, exact)
+    own = interp.attribute(model, task, method="atp", level="features", dictionaries={"resid_post.0": one})
+    found = interp.agreement(own, exact)
+    assert found["all"].n == found["resid_post.feature"].n  # the one error is apart
+    assert found["resid_post.error"].n == 1
 
 
 def test_auto_scores_features() -> None:
