@@ -15,7 +15,7 @@ from circuits.connect import check_graph, universe
 from interp.graph import Edge, Graph, Part
 from interp.nodes import Node
 
-_SAME: Final = ("level", "model", "kv", "split_positions")
+_SAME: Final = ("level", "model", "kv", "split_positions", "dictionaries")
 _SHOWN: Final = 12
 
 

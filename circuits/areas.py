@@ -13,12 +13,15 @@ import numpy as np
 from circuits.circuit import CircuitError
 from circuits.evaluation import Counts, Estimate
 from circuits.faithfulness import counted
+from circuits.feature_runner import with_silent
 from circuits.ratio import Measured, interval, measure
 from circuits.runner import PartSet, Runner, check_parts, is_held_out, runner_for
 from circuits.selection import ranked
 from circuits.twins import Twins
 from circuits.values import Saved
+from interp.features.dictionaries import Dictionaries
 from interp.metrics import Metric
+from interp.nodes import FEATURES
 from interp.scores import Ranking, Scores
 from interp.tasks.task import Task
 
@@ -131,6 +134,8 @@ def ranking_areas(
     seed: int = 0,
     batch_size: int | None = None,
     show_progress: bool | None = None,
+    dictionaries: Dictionaries | None = None,
+    errors: str = "kept",
 ) -> Areas:
     """CPR and CMD of the signed and the absolute ranking, and the faithfulness and completeness curves.
 
@@ -140,7 +145,10 @@ def ranking_areas(
 
     Source: Mueller 2025, MIB. Cost: 2 (2 + n_random) forwards per fraction. Raises: CircuitError.
     """
-    runner = runner_for(model, task, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size)
+    runner = runner_for(
+        model, task, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
+        dictionaries=dictionaries, errors=errors,
+    )  # fmt: skip
     return ranking_areas_on(
         runner, scores, fractions=fractions, n_random=n_random, held_out=held_out, seed=seed, show_progress=show_progress
     )  # fmt: skip
@@ -160,6 +168,8 @@ def ranking_areas_on(
     p, n = scores.provenance, len(runner.parts)
     if n_random < 1:
         raise CircuitError(f"n_random={n_random}: expected at least 1; 5 is the default.")
+    if p.level == FEATURES:
+        scores = with_silent(scores, runner.parts)
     _check_complete(runner, scores)
     sizes, twins = area_sizes(n, fractions), Twins(runner.parts, seed)
     unseen = is_held_out(p.pairs, runner.pairs, held_out)

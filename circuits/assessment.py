@@ -11,7 +11,7 @@ from circuits.areas import Areas, ranking_areas_on
 from circuits.circuit import Circuit
 from circuits.evaluation import Evaluation
 from circuits.faithfulness import evaluate_on
-from circuits.feature_runner import FeatureRunner, with_silent
+from circuits.feature_runner import FeatureRunner
 from circuits.hypotheses import HypothesisTest, hypothesis_on
 from circuits.minimality import Minimality, leave_one_out_on
 from circuits.runner import runner_for
@@ -89,7 +89,6 @@ def assess(
     evaluation, without_errors = evaluate_on(runner, circuit, **curve), None
     if isinstance(runner, FeatureRunner):
         without_errors = evaluate_on(runner.with_errors("removed"), circuit, **curve)
-        scores = None if scores is None else with_silent(scores, runner.parts)
     sufficient = hypothesis_on(runner, circuit, "sufficient", n_random=n_tests, alpha=alpha, **common)
     necessary = hypothesis_on(runner, circuit, "necessary", n_random=n_tests, alpha=alpha, **common)
     left_out, minimality = [], None

@@ -15,7 +15,6 @@ from interp.nodes import CIRCUIT_LEVELS, FEATURES, Node
 
 FORMAT: Final = 1
 ALWAYS: Final = ("embed",)
-LEVELS: Final = tuple(dict.fromkeys((*CIRCUIT_LEVELS, FEATURES)))
 _NODE_KEYS: Final = {"kind", "layer", "unit", "grouped", "position"}
 
 
@@ -46,9 +45,9 @@ class Circuit:
     dictionaries: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.level not in LEVELS:
+        if self.level not in CIRCUIT_LEVELS:
             raise CircuitError(
-                f"level {self.level!r} is a map, not a set of parts that can be cut out: circuits exist for {', '.join(LEVELS)}."
+                f"level {self.level!r} is a map, not a set of parts that can be cut out: circuits exist for {', '.join(CIRCUIT_LEVELS)}."
             )
         if (self.level == FEATURES) != bool(self.dictionaries):
             raise CircuitError(

@@ -47,8 +47,8 @@ Values = Mapping[Site, Tensor]
 class FeatureRunner:
     """The metric of circuits of features on clean prompts; `errors`: `kept` in every circuit, or `removed`.
 
-    `dictionaries`: a description of each, as in `Provenance`. Raises: CircuitError for another `errors`, a metric that is
-    not finite, or a listed feature that the dictionaries do not have.
+    `dictionaries`: a description of each, as in `Provenance`. Raises: CircuitError for another `errors`, or a listed feature
+    that the dictionaries do not have; MetricError for a metric that is not finite.
     """
 
     def __init__(
@@ -106,8 +106,6 @@ class FeatureRunner:
                     edits = [edit for place in self.places for edit in place.edits(parts, values)]
                     table[row, index] = self._metric(batch, edits).double().cpu().numpy()
                     advance(1)
-        if not np.isfinite(table).all():
-            raise CircuitError(f"metric {self.metric.name!r} is not finite on an ablated run; try another metric.")
         return dict(zip(sets, table, strict=True))
 
     @property

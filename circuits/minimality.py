@@ -12,6 +12,7 @@ from circuits.faithfulness import counted
 from circuits.ratio import measure
 from circuits.runner import Runner, check_parts, is_held_out, runner_for
 from circuits.values import Saved
+from interp.features.dictionaries import Dictionaries
 from interp.metrics import Metric
 from interp.tasks.task import Task
 
@@ -81,12 +82,17 @@ def leave_one_out(
     seed: int = 0,
     batch_size: int | None = None,
     show_progress: bool | None = None,
+    dictionaries: Dictionaries | None = None,
+    errors: str = "kept",
 ) -> Minimality:
     """For each part of the circuit f(C) - f(C without it), by intervention, on the same resamples of the examples.
 
     Source: Wang et al. 2023, minimality. Cost: one forward per part. Raises: CircuitError, TaskError.
     """
-    runner = runner_for(model, task, circuit, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size)
+    runner = runner_for(
+        model, task, circuit, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
+        dictionaries=dictionaries, errors=errors,
+    )  # fmt: skip
     return leave_one_out_on(runner, circuit, held_out=held_out, seed=seed, show_progress=show_progress)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from circuits.circuit import LEVELS, Circuit
+from circuits.circuit import Circuit
 from circuits.exact_check import check_exactly, checked_by_search
 from circuits.faithfulness import evaluate, smallest_faithful
 from circuits.feature_study import study_features
@@ -17,7 +17,7 @@ from circuits.record import Record
 from circuits.selection import discover, get_selection
 from circuits.shown import measure_accuracy, score_positions, show_prompts
 from interp.auto.run import VerifiedAttribution
-from interp.nodes import FEATURES
+from interp.nodes import CIRCUIT_LEVELS, FEATURES
 from interp.scores import Scores
 
 DEFAULT_SIZE: Final = 10
@@ -30,7 +30,7 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     scores = _score(job, say)
     exact, agreements = checked_by_search(job, scores) or check_exactly(job, scores, say)
     circuit = evaluation = features = edges = None
-    if job.settings.level in LEVELS:
+    if job.settings.level in CIRCUIT_LEVELS:
         circuit = choose_circuit(job, scores[0], say)
         say(f"evaluating the circuit on {len(job.evaluation)} {'held-out ' if job.held_out else ''}pairs")
         evaluation = evaluate(

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol, cast
 import numpy as np
 import torch
 
-from circuits.circuit import ALWAYS, LEVELS, Circuit, CircuitError
+from circuits.circuit import ALWAYS, Circuit, CircuitError
 from interp.ablations import Ablation, Kind, check_direction, make_ablation
 from interp.attribution.batches import Batch, by_length, default_batch_size
 from interp.edits import Edit
@@ -18,7 +18,7 @@ from interp.errors import unknown
 from interp.features.dictionaries import Dictionaries, resolved
 from interp.graph import KeyValue, Part
 from interp.metrics import METRICS, Metric, get_metric
-from interp.nodes import FEATURES, Group, groups, nodes_of
+from interp.nodes import CIRCUIT_LEVELS, FEATURES, Group, groups, nodes_of
 from interp.progress import progress
 from interp.scores import Scores
 from interp.tasks.find import task as find_task
@@ -84,8 +84,8 @@ def make_runner(
     listed: features that are parts there, beside those that are active on these pairs.
     Raises: CircuitError for a level without circuits; MethodError for an ablation that does not exist.
     """
-    if level not in LEVELS:
-        raise CircuitError(unknown("level of circuits", level, LEVELS))
+    if level not in CIRCUIT_LEVELS:
+        raise CircuitError(unknown("level of circuits", level, CIRCUIT_LEVELS))
     check_direction(ablation, "noise")
     found, measured = find_task(task, model), get_metric(metric)
     given = resolved(model, level, dictionaries)

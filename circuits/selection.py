@@ -17,10 +17,10 @@ from typing import Any, Final, cast
 import numpy as np
 
 from circuits import connect
-from circuits.circuit import LEVELS, Circuit, CircuitError, listable
+from circuits.circuit import Circuit, CircuitError, listable
 from interp.errors import unknown
 from interp.graph import KeyValue
-from interp.nodes import Node
+from interp.nodes import CIRCUIT_LEVELS, Node
 from interp.scores import Ranking, Scores
 
 Function = Callable[[Scores, Ranking], list[int]]
@@ -37,14 +37,14 @@ class Selection:
     function: Function
     description: str
     source: str
-    levels: tuple[str, ...] = LEVELS
+    levels: tuple[str, ...] = CIRCUIT_LEVELS
 
 
 SELECTIONS: Final[dict[str, Selection]] = {}
 
 
 def selection(
-    name: str, *, description: str, source: str, levels: tuple[str, ...] = LEVELS
+    name: str, *, description: str, source: str, levels: tuple[str, ...] = CIRCUIT_LEVELS
 ) -> Callable[[Function], Function]:
     """Register `function` as the selection `name`."""
 
@@ -83,8 +83,10 @@ def ranked(scores: Scores, ranking: Ranking = "absolute") -> list[int]:
     Raises: CircuitError for levels or positions that are maps.
     """
     level, positions = scores.provenance.level, scores.provenance.positions
-    if level not in LEVELS:
-        raise CircuitError(f"level {level!r} is a map, not a set of parts: circuits exist for {', '.join(LEVELS)}.")
+    if level not in CIRCUIT_LEVELS:
+        raise CircuitError(
+            f"level {level!r} is a map, not a set of parts: circuits exist for {', '.join(CIRCUIT_LEVELS)}."
+        )
     if positions != "all":
         raise CircuitError(f"scores with positions={positions!r} are a map; make a circuit from positions='all'.")
     return [int(i) for i in scores.rank(ranking) if listable(scores.parts[i])]

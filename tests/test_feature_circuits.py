@@ -3,6 +3,7 @@ removed, and what a circuit says of its dictionaries."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,20 @@ import torch
 from torch import Tensor
 
 import interp
+from circuits.algebra import intersection
+from circuits.areas import ranking_areas
 from circuits.assessment import assess
 from circuits.circuit import Circuit, CircuitError
 from circuits.faithfulness import evaluate, find_smallest
 from circuits.feature_runner import FeatureRunner, with_silent
+from circuits.hypotheses import sufficiency
+from circuits.minimality import leave_one_out
 from circuits.ratio import measure
 from circuits.runner import make_runner
 from circuits.selection import discover, ranked
 from interp.dictionaries.activation import Relu
 from interp.dictionaries.dictionary import Dictionary
-from interp.errors import InterpError
+from interp.errors import InterpError, MetricError
 from interp.model import HookedModel
 from interp.nodes import Node
 from interp.sites import Site
@@ -251,6 +256,31 @@ def test_a_circuit_says_whose_features_it_holds(tmp_path: Path) -> None:
         evaluate(model, task, circuit, scores=theirs, dictionaries=dictionaries)
 
 
+def test_circuits_of_features_are_combined_within_their_dictionaries() -> None:
+    line = ("resid_post.0: 24 features, sha256 0",)
+    parts = [Node("resid_post.feature", 0, u) for u in range(4)]
+    a, b = (Circuit(tuple(p), "features", "m", "t", "x", "", dictionaries=line) for p in (parts[:3], parts[1:]))
+    assert intersection(a, b).parts == tuple(parts[1:3]) and intersection(a, b).dictionaries == line
+    with pytest.raises(CircuitError, match="circuits of the same dictionaries"):
+        intersection(a, replace(b, dictionaries=("resid_post.0: 24 features, sha256 1",)))
+
+
+def test_a_failed_run_leaves_no_hook() -> None:
+    model, task = stub()
+    found = runner(model, task, given(model))
+
+    def fails(logits: Tensor, targets: Any) -> Tensor:
+        raise KeyboardInterrupt
+
+    found.metric = replace(found.metric, function=fails)
+    with pytest.raises(KeyboardInterrupt):
+        found.metrics([frozenset(), found.full], False)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.hf.modules())
+    found.metric = replace(found.metric, function=lambda logits, targets: logits[:, 0] * float("nan"))
+    with pytest.raises(MetricError, match="not finite"):
+        found.metrics([frozenset()], False)
+
+
 def test_what_makes_no_circuit_of_features_is_refused() -> None:
     model, task = stub()
     own: dict[str, Any] = {"model": "m", "task": "t", "method": "x", "selection": ""}
@@ -290,6 +320,14 @@ def test_everything_that_judges_circuits_judges_features(tmp_path: Path) -> None
     assert found.areas is not None and found.areas.absolute.points[-1].size == found.areas.n_parts
     if not found.areas.reason:
         assert found.areas.absolute.points[-1].faithfulness.value == pytest.approx(1, abs=1e-9)
+    own: Any = {"dictionaries": dictionaries, "errors": "removed"}
+    least = leave_one_out(model, rest, circuit, **own)
+    assert least.faithfulness.value == pytest.approx(found.without_errors.faithfulness.value, abs=1e-12)
+    assert sufficiency(model, rest, circuit, n_random=2, **own).statistic == pytest.approx(
+        abs(1 - (found.without_errors.faithfulness.value or 0)), abs=1e-12
+    )
+    areas = ranking_areas(model, rest, scores, n_random=1, **own)
+    assert areas.absolute.points[-1].faithfulness.value != pytest.approx(1, abs=1e-3)
     silent = with_silent(scores, (*scores.parts, Node("z.feature", 1, 23), Node("z.feature", 1, 22)))
     assert silent.per_example[:, len(scores.parts) :].sum() == 0
     assert silent.provenance == scores.provenance
