@@ -18,7 +18,7 @@ from circuits.evaluation import Evaluation
 from circuits.report.edges import by_edge, most_important
 from circuits.report.layered import Layered, box_name, layered
 from interp.graph import Edge, Part
-from interp.nodes import Node
+from interp.nodes import FEATURE_EDGES, FEATURES, Node
 from interp.oracle import Agreement, agreement, headlines
 from interp.scores import Scores
 
@@ -43,14 +43,14 @@ Effects = Mapping[str, tuple[float, float]]
 def plot_scores(scores: Scores) -> Any:
     """Mean scores as a heat map: layer by head and MLP, or component by position where positions are scored apart.
 
-    Neurons and edges are too many for a map: the largest are bars. Colours are centred at zero. Units: those of the metric.
+    Neurons, features and edges are too many for a map: the largest are bars. Colours are centred at zero. Units: those of the metric.
     """
     import plotly.graph_objects as go
 
     p = scores.provenance
     title = html.escape(f"{p.method} on {p.task}, {p.direction}, {p.n_pairs} pairs ({p.unit})")
     apart = p.positions != "all"
-    if p.level == "edges" or (p.level == "neurons" and not apart):
+    if p.level in ("edges", FEATURE_EDGES) or (p.level in ("neurons", FEATURES) and not apart):
         return _bars(scores).update_layout(title=title, xaxis_title=f"score ({html.escape(p.unit)})")
     nodes = cast(tuple[Node, ...], scores.parts)
     cells = {_cell(node, apart): i for i, node in enumerate(nodes)}
@@ -237,7 +237,8 @@ def plot_evaluation(evaluation: Evaluation) -> Any:
 
 
 def _counted(scores: Scores) -> str:
-    return scores.provenance.level if scores.provenance.level in ("edges", "neurons") else "nodes"
+    level = scores.provenance.level
+    return "edges" if level == FEATURE_EDGES else level if level in ("edges", "neurons", FEATURES) else "nodes"
 
 
 def _mark(part: Part) -> str:

@@ -17,9 +17,11 @@ from circuits.report.edges import MOST_DRAWN
 from circuits.selection import discover
 from interp.attribution import attribute_all
 from interp.errors import ScoreError
+from interp.features.edges import feature_edges
 from interp.graph import Edge, parse_edge
 from interp.scores import Scores
 
+from .dictionaries import made
 from .test_report_edges import GPT2, edge_record, edge_scores
 from .tiny import hooked, toy_task
 
@@ -74,6 +76,19 @@ def test_neurons_are_bars_of_the_largest() -> None:
     bar = plot_scores(scores).data[0]
     assert len(bar.x) == MOST_BARS
     assert (bar.y[-1], bar.x[-1]) == pytest.approx(scores.top(1)[0])
+
+
+def test_features_and_their_edges_are_bars_of_the_largest() -> None:
+    model, names = hooked("gpt2"), ("resid_post.0", "mlp_out.1")
+    dictionaries = {d.target: d for d in (made(name, model.layout.d_model, n=40) for name in names)}
+    common = {"level": "features", "dictionaries": dictionaries}
+    nodes = attribute_all(model, toy_task(), methods=["relp"], **common)["relp"]
+    edges = feature_edges(model, toy_task(), [name for name, _ in nodes.top(6)], dictionaries=dictionaries)
+    for scores, what in ((nodes, "feature"), (edges, "edge")):
+        bar, size = plot_scores(scores).data[0], min(MOST_BARS, len(scores.parts))
+        wanted = sorted(scores.mean.tolist(), key=abs, reverse=True)[:size]
+        assert bar.type == "bar" and [abs(x) for x in bar.x[::-1]] == pytest.approx([abs(x) for x in wanted])
+        assert plot_scores(scores).layout.yaxis.title.text == f"{what}, the {size} largest of {len(scores.parts)}"
 
 
 def test_agreement_shows_every_node_at_both_scores(found: dict[str, Scores]) -> None:
