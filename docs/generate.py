@@ -174,6 +174,7 @@ def quadratures() -> str:
 
 @table("levels")
 def levels() -> str:
+    from interp.features.dictionaries import HOSTS
     from interp.graph import parse_edge
     from interp.nodes import CIRCUIT_LEVELS, LEVELS, VIEWS, Node
 
@@ -183,6 +184,9 @@ def levels() -> str:
         sites = dict.fromkeys(VIEWS[kind].site for kind in kinds)
         examples = [names[kind] for kind in kinds]
         rows.append((f"`{level}`", code(kinds), code(sites), code(examples), _yes(level in CIRCUIT_LEVELS)))
+    features = code(Node(f"mlp_out.{kind}", 3, unit).name for kind, unit in (("feature", 117), ("error", None)))
+    kinds = "a feature of a dictionary, an error"
+    rows.append(("`features`", kinds, code(HOSTS), features, _yes("features" in CIRCUIT_LEVELS)))
     edges = ("a0.h3->a2.h1<q>", "embed->m0", "m3->logits")
     rows.append(
         ("`edges`", "a writer and a reader", "-", code(map(parse_edge, edges)), _yes("edges" in CIRCUIT_LEVELS))
@@ -198,6 +202,22 @@ def _example(kind: str, node: Any) -> str:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no (a map)"
+
+
+@table("dictionaries")
+def dictionaries() -> str:
+    from interp.dictionaries.training.options import ARCHITECTURES, TRANSCODERS
+
+    rows = []
+    for name, own in ARCHITECTURES.items():
+        makes = "another site" if name in TRANSCODERS else "its own site"
+        defaults = ", ".join(f"`{key}` {value}" for key, value in own.items() if key not in _SHARED_OPTIONS)
+        rows.append((f"`{name}`", makes, defaults or "-"))
+    return markdown(("architecture", "makes up", "options and their defaults"), rows)
+
+
+#: Said once under the table.
+_SHARED_OPTIONS = ("apply_b_dec_to_input",)
 
 
 @table("formats")

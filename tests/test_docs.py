@@ -143,6 +143,25 @@ def check_names(values: dict[str, object]) -> None:
     assert task in builtin.names() or Path(task).suffix in (".json", ".jsonl", ".csv")
 
 
+@pytest.mark.parametrize(
+    ("where", "text"), [(f"{name(p)}:{line + 1}", text) for p in PAGES for line, text in blocks(p, "toml")]
+)
+def test_training_files_are_understood(where: str, text: str, tmp_path: Path) -> None:
+    """Every TOML block is a file for `circuits sae train`: its options exist and its dictionaries can be made."""
+    import interp
+    from circuits.sae_training import merged, split
+    from interp.dictionaries.training.settings import wanted
+
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    run, specs = split(merged(path, {}, ()))
+    assert len(wanted(interp.load(run["model"]), specs)) == len(specs)
+
+
+def test_there_is_a_training_file() -> None:
+    assert [page for page in PAGES if blocks(page, "toml")]
+
+
 # ---------------------------------------------------------------- links, tables, messages
 
 

@@ -14,7 +14,8 @@ nbclient = pytest.importorskip("nbclient")
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PLOTLY = "application/vnd.plotly.v1+json"
-LIMIT = 90
+#: What a cell may take, in seconds; the longest trains dictionaries.
+LIMIT = 180
 
 
 def code_cells(notebook: Any) -> list[Any]:
