@@ -101,7 +101,8 @@ def edge_circuit(circuit: Circuit, found: Evaluation | None) -> None:
 def beside(own: Evaluation, study: FeatureStudy) -> None:
     """Faithfulness over size: features with errors kept and removed, and other nodes of the same ranking method."""
     curves = {"errors kept": own.curve, "errors removed": study.without_errors.curve if study.without_errors else ()}
-    curves |= {f"{other.level} (of {other.n_parts:,})": other.points for other in study.beside}
+    words = {"heads": "heads, MLPs"}
+    curves |= {f"{words.get(o.level, o.level)} (of {o.n_parts:,})": o.points for o in study.beside}
     at = {name: {p.size: str(p.faithfulness) for p in points} for name, points in curves.items()}
     rows = [
         (f"{p.size:,}" + (" *" if p.size == own.size else ""), *(known.get(p.size, "-") for known in at.values()))

@@ -58,6 +58,12 @@ def slow(d: Dictionary, rows: list[list[int]]) -> list[np.ndarray]:
 # ---------------------------------------------------------------- what is seen on text
 
 
+def test_no_drawn_examples_where_none_are_asked_for() -> None:
+    d, rows = made("resid_post.1", 32), texts()
+    found = make_dashboards(model(), d, batches(rows, 6), features=[0, 1, 2], n_drawn=0)
+    assert all(one.top and not one.bands for one in found)
+
+
 @pytest.mark.parametrize("kind", ACTIVATIONS)
 @pytest.mark.parametrize("site", ["resid_post.0", "z.1"])
 def test_counts_histogram_and_examples_are_those_of_a_slow_second_writing(site: str, kind: str) -> None:

@@ -75,7 +75,7 @@ class FeatureMemory:
     def wants_drawn(self, value: float, key: float) -> bool:
         """Whether a draw with this random key would be kept: the largest keys of a bin are a uniform draw from it."""
         held = self.drawn.get(self._bin(value), [])
-        return len(held) < self.n_drawn or key > held[0][0]
+        return self.n_drawn > 0 and (len(held) < self.n_drawn or key > held[0][0])
 
     def draw(self, value: float, key: float, piece: Piece) -> None:
         _push(self.drawn.setdefault(self._bin(value), []), (key, -piece.document, piece), self.n_drawn)
