@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,26 @@ def test_rows_are_the_documents_cut_with_bos_before_each(model: Any) -> None:
         assert [token for row in rows for token in row[1:]] == document[1:]
     assert cutter.rows([BOS]) == [] and cutter.rows([5, 6, 7]) == [[5, 6, 7]]
     assert sum(map(cutter.n_tokens, cutter.rows([BOS, *range(3, 40)]))) == 37
+
+
+def test_padding_of_either_side_is_taken_off(model: Any) -> None:
+    cutter = Cutter(None, 16, bos=BOS, pad=0, keep_bos=False)
+    for row in ([0, 0, BOS, 5, 6], [BOS, 5, 6, 0], [0, BOS, 5, 6, 0, 0]):
+        assert cutter.rows(row) == [[BOS, 5, 6]]
+    assert cutter.rows([0, 0]) == [] and cutter.rows([BOS, 5, 0, 6]) == [[BOS, 5, 0, 6]]
+    assert replace(cutter, pad=None).rows([0, 5]) == [[0, 5]]
+
+
+def test_another_way_to_cut_documents_is_noticed(model: Any) -> None:
+    """A run and a cache must not go on with the rows of another tokeniser."""
+    data = documents(5)
+    one = rows_of(model, data).fingerprint()
+    assert one == rows_of(model, iter(data)).fingerprint()
+    others = (rows_of(model, data, context=15), rows_of(model, documents(6)))
+    assert len({one, *(rows.fingerprint() for rows in others)}) == 3
+    again = rows_of(model, data)
+    again.cutter = replace(again.cutter, bos=None)
+    assert again.fingerprint() != one
 
 
 def test_rows_of_text_are_the_tokenisers(model: Any) -> None:
@@ -230,6 +251,8 @@ def test_a_buffer_serves_every_token_once_mixed_and_within_its_memory() -> None:
     assert sorted(values + left) == list(range(source.given))
     assert all(bool((x == x[:, :1]).all()) for x in served) and buffer.slots[SITE].shape == (400, 3)
     assert sorted([*buffer.order.tolist(), *buffer.free.tolist()]) == list(range(400))
+    kept = buffer.state()[f"slots.{SITE}"]
+    assert kept.data_ptr() == buffer.slots[SITE].data_ptr(), "a checkpoint takes no second buffer"
     spans = [float(x.max() - x.min()) for x in served[5:]]
     assert min(spans) > 128, "a batch comes from all over the buffer"
 

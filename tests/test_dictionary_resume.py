@@ -1,9 +1,9 @@
-"""A training that is killed, at whatever point, goes on and ends with the same bits as one that was not."""
+"""A training that is killed, at whatever point, goes on and ends with the same bits as one that was not; what is refused is in
+`test_dictionary_resume_refused`."""
 
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import random
 import shutil
@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,10 @@ from typing import Any
 import pytest
 import torch
 
-from interp.dictionaries.activation import DictionaryError
-from interp.dictionaries.training import checkpoint, folder, run
+from interp.dictionaries.training import checkpoint, folder
 from interp.dictionaries.training.folder import read_record
 from interp.dictionaries.training.learner import Learner
-from interp.dictionaries.training.run import ResumeWarning, train_dictionaries
+from interp.dictionaries.training.run import train_dictionaries
 from tests import tiny
 from tests.trained import documents
 
@@ -71,7 +69,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---------------------------------------------------------------- faults inside the process
 
 
-def _points(monkeypatch: pytest.MonkeyPatch, kill_at: int) -> list[str]:
+def points(monkeypatch: pytest.MonkeyPatch, kill_at: int) -> list[str]:
     """Count every step of a run at which a kill would find it in another state; die before the `kill_at`-th of them.
 
     A tensor file is left half written where the kill falls on its middle.
@@ -113,7 +111,7 @@ def _points(monkeypatch: pytest.MonkeyPatch, kill_at: int) -> list[str]:
 def n_points(tmp_path_factory: pytest.TempPathFactory) -> int:
     out = tmp_path_factory.mktemp("points") / "run"
     with pytest.MonkeyPatch.context() as patched:
-        seen = _points(patched, 0)
+        seen = points(patched, 0)
         train(out)
     assert {"half a tensor file", "Path.rename", "shutil.rmtree", "Learner.learn", "Path.replace"} <= set(seen)
     return len(seen)
@@ -123,7 +121,7 @@ def n_points(tmp_path_factory: pytest.TempPathFactory) -> int:
 def test_killed_anywhere_it_ends_with_the_same_weights(part: int, n_points: int, whole: Path, tmp_path: Path) -> None:
     at = 1 + round(part * (n_points - 1) / 23)
     with pytest.MonkeyPatch.context() as patched:
-        _points(patched, at)
+        points(patched, at)
         with pytest.raises(Killed):
             train(tmp_path / "run")
     train(tmp_path / "run", resume=True)
@@ -138,7 +136,7 @@ def test_killed_again_and_again(whole: Path, tmp_path: Path) -> None:
     rng, out = random.Random(0), tmp_path / "run"
     for _ in range(6):
         with pytest.MonkeyPatch.context() as patched:
-            _points(patched, rng.randrange(4, 18))
+            points(patched, rng.randrange(4, 18))
             with pytest.raises(Killed):
                 train(out, resume=True)
     train(out, resume=True)
@@ -147,15 +145,17 @@ def test_killed_again_and_again(whole: Path, tmp_path: Path) -> None:
 
 def test_a_checkpoint_is_whole_or_the_one_before(tmp_path: Path) -> None:
     one, other = {"a": {"x": torch.zeros(5)}}, {"a": {"x": torch.ones(5)}}
-    checkpoint.write(tmp_path, 1, {"n": 1}, one)
     count = 0
     while True:
         count += 1
+        out = tmp_path / str(count)
+        out.mkdir()
+        checkpoint.write(out, 1, {"n": 1}, one)
         with pytest.MonkeyPatch.context() as patched:
-            seen = _points(patched, count)
+            seen = points(patched, count)
             with suppress(Killed):
-                checkpoint.write(tmp_path, 2, {"n": 2}, other)
-        found = checkpoint.read(tmp_path)
+                checkpoint.write(out, 2, {"n": 2}, other)
+        found = checkpoint.read(out)
         assert found is not None
         assert float(found[1]["a"]["x"].sum()) == (0 if found[0]["n"] == 1 else 5)
         if len(seen) < count:
@@ -174,8 +174,8 @@ train(Path({out!r}), resume=True, checkpoint_every=1)
 """
 
 
-def _killed(out: Path, step: int, wait: float) -> None:
-    """Start a run and kill -9 it `wait` seconds after the checkpoint of a step."""
+def _killed(out: Path, step: int, wait: float) -> bool:
+    """Start a run and kill -9 it `wait` seconds after the checkpoint of a step; whether it was still running."""
     root = str(Path(__file__).parents[1])
     process = subprocess.Popen(
         [sys.executable, "-c", SCRIPT.format(root=root, out=str(out))], env={**os.environ, "PYTHONPATH": root}
@@ -187,17 +187,20 @@ def _killed(out: Path, step: int, wait: float) -> None:
             process.send_signal(signal.SIGKILL)
             break
         time.sleep(0.001)
-    assert process.wait() in (-signal.SIGKILL, 0)
+    code = process.wait()
+    assert code in (-signal.SIGKILL, 0)
+    return code != 0
 
 
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_kill_9(kills: int, whole: Path, tmp_path: Path) -> None:
-    rng = random.Random(kills)
+    rng, killed = random.Random(kills), 0
     for i in range(kills):
         out = tmp_path / str(i)
-        _killed(out, rng.randrange(1, 12), rng.random() * 0.02)
+        killed += _killed(out, rng.randrange(1, 12), rng.random() * 0.02)
         train(out, resume=True, checkpoint_every=1)
         assert weights(out) == weights(whole)
+    assert killed  # a run that was done before is nothing to go on with
 
 
 def test_ctrl_c_waits_for_the_step_and_leaves_a_checkpoint(
@@ -220,72 +223,7 @@ def test_ctrl_c_waits_for_the_step_and_leaves_a_checkpoint(
     assert weights(tmp_path / "run") == weights(whole)
 
 
-# ---------------------------------------------------------------- what is refused
-
-
-@pytest.fixture
-def stopped(tmp_path: Path) -> Path:
-    """A run killed in step 5, after a checkpoint."""
-    with pytest.MonkeyPatch.context() as patched:
-        seen: list[int] = []
-        learn = Learner.learn
-
-        def die(self: Learner, *given: Any) -> Any:
-            seen.append(1)
-            if len(seen) > 4 * len(SPECS):
-                raise Killed
-            return learn(self, *given)
-
-        patched.setattr(Learner, "learn", die)
-        with pytest.raises(Killed):
-            train(tmp_path / "run")
-    return tmp_path / "run"
-
-
-CHANGED: dict[str, tuple[Callable[[], Any], Any, list[dict[str, Any]], dict[str, Any], str]] = {
-    "model": (lambda: tiny.hooked("llama", seed=1), None, SPECS, {}, "model.sha256 was"),
-    "data": (lambda: None, 41, SPECS, {}, "data.sha256 was"),
-    "tokens": (lambda: None, None, SPECS, {"tokens": 1400}, "tokens was 1300, now 1400"),
-    "buffer": (lambda: None, None, SPECS, {"buffer": 500}, "buffer_tokens was 400, now 500"),
-    "a dictionary": (lambda: None, None, SPECS[:2], {}, "now 'not given'"),
-    "an option": (lambda: None, None, [{**SPECS[0], "k": 4}, *SPECS[1:]], {}, "options.k was 5, now 4"),
-}
-
-
-@pytest.mark.parametrize("what", CHANGED)
-def test_another_run_is_refused_by_name(what: str, stopped: Path) -> None:
-    model, n, specs, changes, words = CHANGED[what]
-    before = {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
-    with pytest.raises(DictionaryError, match="cannot resume") as found:
-        train_dictionaries(
-            model() or tiny.hooked("llama"), documents(n or DATA), specs, out=stopped, resume=True, **{**RUN, **changes}
-        )
-    assert words in str(found.value)
-    assert before == {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
-
-
-def test_a_run_is_not_begun_over_another(stopped: Path) -> None:
-    with pytest.raises(DictionaryError, match=r"holds a training run \(running\)"):
-        train(stopped)
-
-
-def test_damaged_and_foreign_checkpoints_are_refused(stopped: Path) -> None:
-    state = next(stopped.glob("checkpoint/step-*")) / checkpoint.STATE
-    text = state.read_text()
-    state.write_text(json.dumps({**json.loads(text), "format": 99}))
-    with pytest.raises(DictionaryError, match="format 99"):
-        train(stopped, resume=True)
-    state.write_text(text)
-    tensors = state.with_name("buffer.safetensors")
-    tensors.write_bytes(tensors.read_bytes()[:-100])
-    with pytest.raises(DictionaryError, match="damaged"):
-        train(stopped, resume=True)
-
-
-def test_other_threads_are_warned_of(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run.torch, "get_num_threads", lambda: 7)
-    with pytest.warns(ResumeWarning, match="threads 1 -> 7"):
-        train(stopped, resume=True)
+# ---------------------------------------------------------------- runs that are done
 
 
 def test_a_complete_run_is_given_back(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,6 +206,15 @@ def test_what_batchtopk_keeps_does_not_depend_on_where_it_began_to_look() -> Non
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
+def test_a_choice_among_infinite_numbers_ends() -> None:
+    """A training that diverged must come to the check of its loss, not look for ever for something above infinity."""
+    own = SparseStep(plan("batchtopk", 8, 8, 32, {"k": 3, "rescale_acts_by_decoder_norm": False}, 1, 0), torch.float32)
+    with torch.no_grad():
+        own.parameters["W_enc"].fill_(1e3)
+    out = own.gradients(torch.full((10, 8), 1e38), torch.ones(10, 8), torch.zeros(32, dtype=torch.bool), {})
+    assert not torch.isfinite(out.loss)
+
+
 def test_entries_are_the_matrix() -> None:
     """Transpose, rows and columns apart, with empty rows and columns, against dense indexing."""
     sample = torch.Generator().manual_seed(0)

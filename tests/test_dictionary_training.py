@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "learning rate": ({"lr": -1.0}, "lr=-1.0"),
     "checkpoints": ({"checkpoint_every": 0}, "checkpoint_every=0"),
     "name": ({"name": "../x"}, "name='../x'"),
+    "long name": ({"name": "x" * 300}, "up to 100"),
+    "name of the checkpoints": ({"name": "Checkpoint"}, "something else of this name"),
+    "name of the record": ({"name": "training.json"}, "something else of this name"),
 }
 BAD_DATA: dict[str, tuple[Any, str]] = {
     "nothing": ([], "no documents"),
@@ -191,6 +195,7 @@ BAD_DATA: dict[str, tuple[Any, str]] = {
     "one document": ([list(range(3, 60)) * 10], "one document"),
     "text without a tokeniser": (["hello"] * 50, "no tokeniser"),
     "an empty iterator": (iter([]), "held out"),
+    "an endless iterator of nothing": (itertools.repeat([BOS]), "nothing could be held out"),
 }
 
 

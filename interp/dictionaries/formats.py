@@ -34,6 +34,7 @@ def save_dictionary(d: Dictionary, folder: str | Path) -> Path:
 
     Raises: DictionaryError where the folder holds a dictionary already, cannot be written, or the format cannot hold it.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     folder = Path(folder)
@@ -49,8 +50,9 @@ def save_dictionary(d: Dictionary, folder: str | Path) -> Path:
         with replacing(folder / WEIGHTS) as temporary:
             save_file(tensors, temporary)
         write_text(folder / CONFIG, text)
-    except OSError as error:
-        raise DictionaryError(f"cannot write to {str(folder)!r}: {error.strerror or error}.") from error
+    except (OSError, SafetensorError) as error:  # the latter for a full disk too
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DictionaryError(f"cannot write to {str(folder)!r}: {reason}.") from error
     return folder
 
 

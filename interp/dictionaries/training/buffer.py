@@ -1,6 +1,6 @@
 """A shuffled buffer of activations: fixed slots, refilled where they were served, served in a drawn order.
 
-Its memory is fixed: capacity x (widths of all sites) x bytes, and 8 bytes per slot for the order. A chunk and a batch come on top.
+Its memory is fixed: capacity x (widths of all sites) x bytes, and 16 bytes per slot for the order. A chunk and a batch come on top.
 """
 
 from __future__ import annotations
@@ -74,15 +74,13 @@ class Buffer:
     # ------------------------------------------------------------ checkpoints
 
     def state(self) -> dict[str, Tensor]:
-        """Content, order and generator. Slots that are free are not kept, so their content never matters."""
+        """Order, generator and the slots themselves, no copy of them: a checkpoint must not need the buffer's memory again."""
         own = {"order": self.order, "free": self.free, "generator": self.generator.get_state()}
-        return {**own, **{f"slots.{site}": x[self.order.to(x.device)] for site, x in self.slots.items()}}
+        return {**own, **{f"slots.{site}": x for site, x in self.slots.items()}}
 
     def load(self, state: dict[str, Tensor], device: torch.device | str) -> None:
-        """Go on from a state, with the activations on `device`."""
+        """Go on from a state, whose slots are taken out of it, with the activations on `device`."""
         self.order, self.free = state["order"].clone(), state["free"].clone()
         self.generator.set_state(state["generator"].clone())
         for site in self.sites:
-            x = state[f"slots.{site}"].to(device)
-            self.slots[site] = torch.zeros(self.capacity, x.shape[-1]).to(x)
-            self.slots[site][self.order.to(x.device)] = x
+            self.slots[site] = state.pop(f"slots.{site}").to(device)

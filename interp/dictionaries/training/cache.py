@@ -1,7 +1,8 @@
 """Activations kept on disk, so that further runs need no forward passes: a collection as `interp.collected` writes it.
 
 The chunks of the model are written in their order up to the tokens that are asked for or the end of the first pass, whichever
-comes first, with the chunk's number as `example`. So a run from the cache sees the same batches as one that wrote none.
+comes first, with the chunk's number as `example`. So a run from the cache sees the same batches as one from the model, where both
+have the same buffer and one pass is enough: further passes are in the order of the first, the model's in others.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ def cached(live: Activations, folder: Path, tokens: int, identity: Mapping[str, 
         _collect(live, folder, tokens, wanted)
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        have, whole, largest = found["tokens"], found["whole"], found["largest"]
+        have, whole, largest, described = found["tokens"], found["whole"], found["largest"], dict(found["wanted"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DictionaryError(
-            f"cache {str(folder)!r}: {RECORD} cannot be read ({error}). Give another folder."
+            f"cache {str(folder)!r}: {RECORD} cannot be read ({type(error).__name__}: {error}). Give another folder."
         ) from error
-    check_same(found["wanted"], wanted)
+    check_same(described, wanted, f"cache {str(folder)!r} is of another run", "give another folder")
     if have < tokens and not whole:
         raise DictionaryError(
             f"cache {str(folder)!r} holds {have:,} tokens; this run reads {tokens:,}. Give another folder."
         )
-    return Cached(load_collected(folder), live, largest)
+    return Cached(load_collected(folder), live, largest, have)
 
 
 def _collect(live: Activations, folder: Path, tokens: int, wanted: Mapping[str, Any]) -> None:
@@ -81,9 +82,9 @@ def _unfinished(folder: Path) -> bool:
 class Cached:
     """The chunks of a collection, over and over."""
 
-    def __init__(self, collected: Collected, live: Activations, largest: int) -> None:
+    def __init__(self, collected: Collected, live: Activations, largest: int, tokens: int) -> None:
         self.collected, self.sites, self.device = collected, live.sites, live.model.device
-        self.largest = largest
+        self.largest, self.tokens = largest, tokens
         self.epoch, self.chunk = 0, 0
         self._chunks: Iterator[Chunk] | None = None
 
@@ -114,8 +115,10 @@ class Cached:
 
     def state(self) -> dict[str, Any]:
         """Where it is, as plain data."""
-        return {"epoch": self.epoch, "chunk": self.chunk}
+        return {"epoch": self.epoch, "chunk": self.chunk, "largest": self.largest, "tokens": self.tokens}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Go on from a state. Raises: DictionaryError for that of a cache of other chunks."""
+        mine = self.state()
+        check_same({k: state[k] for k in ("largest", "tokens")}, {k: mine[k] for k in ("largest", "tokens")})
         self.epoch, self.chunk, self._chunks = state["epoch"], state["chunk"], None

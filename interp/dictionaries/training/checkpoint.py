@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,6 +31,8 @@ def write(out: Path, step: int, state: Mapping[str, Any], files: Mapping[str, Te
 
     Raises: DictionaryError where it cannot be written; the last checkpoint is then still there.
     """
+    from safetensors import SafetensorError
+
     top = out / FOLDER
     aside, place = top / f".{_STEP}{step:08d}.part", top / f"{_STEP}{step:08d}"
     try:
@@ -40,19 +42,18 @@ def write(out: Path, step: int, state: Mapping[str, Any], files: Mapping[str, Te
         for name, tensors in files.items():
             _write_tensors(aside / f"{name}.safetensors", tensors)
         _write_json(aside / STATE, {**state, "format": FORMAT, "step": step, "files": sorted(files)})
-        if place.exists():  # a resumed run that comes to the same step again
-            shutil.rmtree(place)
         aside.rename(place)
         _sync(top)
         for older in _steps(top):
             if older != place:
                 shutil.rmtree(older)
-    except OSError as error:
-        raise DictionaryError(f"cannot write a checkpoint to {str(top)!r}: {error.strerror or error}.") from error
+    except (OSError, SafetensorError) as error:  # the latter for a full disk too
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise DictionaryError(f"cannot write a checkpoint to {str(top)!r}: {reason}.") from error
 
 
-def read(out: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]] | None:
-    """The state and the tensors, by file, of the last checkpoint; None where there is none.
+def read(out: Path, keys: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]] | None:
+    """The state, with at least these keys, and the tensors, by file, of the last checkpoint; None where there is none.
 
     Raises: DictionaryError for one that is damaged, or of another version of this format.
     """
@@ -69,6 +70,8 @@ def read(out: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]] | Non
             raise DictionaryError(
                 f"{last}: a checkpoint of format {state['format']!r}; this version goes on from format {FORMAT}. Train again."
             )
+        if missing := sorted(set(keys) - set(state)):
+            raise DictionaryError(f"checkpoint {str(last)!r} has no {', '.join(missing)}. Train again.")
         return state, {name: load_file(last / f"{name}.safetensors") for name in state["files"]}
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise DictionaryError(

@@ -38,7 +38,7 @@ def read_record(out: str | Path) -> dict[str, Any] | None:
             raise DictionaryError(
                 f"{path}: format {found['format']!r}; this version reads format {FORMAT}. Train again."
             )
-        return dict(found)
+        return {**found, "identity": dict(found["identity"]), "status": str(found["status"])}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DictionaryError(f"{path} cannot be read ({type(error).__name__}: {error}).") from error
 
@@ -62,7 +62,7 @@ def check_out(out: Path, resume: bool) -> dict[str, Any] | None:
         raise DictionaryError(f"{str(out)!r} is not empty and holds no training run; choose another folder.")
     if not resume:
         raise DictionaryError(
-            f"{str(out)!r} holds a training run ({found.get('status')}): go on with resume, or choose another folder."
+            f"{str(out)!r} holds a training run ({found['status']}): go on with resume, or choose another folder."
         )
     return found
 
@@ -89,9 +89,9 @@ def save_all(out: Path, found: Sequence[Dictionary]) -> None:
         save_dictionary(d, folder)
 
 
-def environment(threads: int) -> dict[str, Any]:
+def environment(threads: int, device: str) -> dict[str, Any]:
     """What the bits of a run depend on beside its settings."""
-    found: dict[str, Any] = {"threads": threads}
+    found: dict[str, Any] = {"threads": threads, "device": device}
     for name in ("relevance-circuits", "torch", "transformers", "sae-lens"):
         try:
             found[name] = version(name)

@@ -21,13 +21,25 @@ def model_hash(model: Any) -> str:
     return found.hexdigest()
 
 
+def described(model: Any) -> dict[str, Any]:
+    """What its activations depend on."""
+    attention = getattr(model.hf.config, "_attn_implementation", None)
+    dtype = str(model.dtype).removeprefix("torch.")
+    return {"name": model.name, "sha256": model_hash(model), "dtype": dtype, "attention": attention}
+
+
 def _config(hf: Any) -> dict[str, Any]:
     """The configuration without what only says where the model came from."""
     return {k: v for k, v in hf.config.to_dict().items() if k not in ("_name_or_path", "transformers_version")}
 
 
-def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises: DictionaryError naming what differs from the run that is gone on with."""
+def check_same(
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    what: str = "cannot resume, the run was another",
+    then: str = "train into another folder",
+) -> None:
+    """Raises: DictionaryError naming what differs from the run that is gone on with, or what else `before` is of."""
     old, new = dict(_flat(before)), dict(_flat(now))
     differences = [
         f"{key} was {old.get(key, 'not given')!r:.60}, now {new.get(key, 'not given')!r:.60}"
@@ -36,9 +48,7 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     ]
     if differences:
         more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
-        raise DictionaryError(
-            f"cannot resume, the run was another: {'; '.join(differences[:3])}{more}. Give the same, or train into another folder."
-        )
+        raise DictionaryError(f"{what}: {'; '.join(differences[:3])}{more}. Give the same, or {then}.")
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

@@ -32,6 +32,9 @@ SAMPLE: Final = 1 << 15
 SECONDS: Final = 30.0
 SHARE: Final = 0.05
 
+#: What a checkpoint says beside its tensors.
+KEPT: Final = ("identity", "environment", "source", "seconds", "log")
+
 Log = dict[str, list[dict[str, float]]]
 
 
@@ -110,13 +113,8 @@ class Training:
         return clock.is_due() if self.checkpoint_every is None else self.step % self.checkpoint_every == 0
 
     def _write(self) -> None:
-        state = {
-            "identity": self.identity,
-            "environment": self.environment,
-            "source": self.source.state(),
-            "seconds": self.seconds,
-            "log": self.log,
-        }
+        values = self.identity, self.environment, self.source.state(), self.seconds, self.log
+        state = dict(zip(KEPT, values, strict=True))
         files: dict[str, dict[str, Tensor]] = {"buffer": self.buffer.state()}
         files |= {f"learner-{i}": learner.state() for i, learner in enumerate(self.learners)}
         if self.out is not None:

@@ -6,6 +6,7 @@ Every row begins where its document begins, or goes on with it behind another BO
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from interp.tokens import encode
 LONGEST: Final = 512
 #: So many documents in a row without a token to train on end the reading of an endless source.
 MOST_EMPTY: Final = 10_000
+#: Documents whose rows stand for how documents are cut.
+SEEN: Final = 16
 
 
 @dataclass(frozen=True)
@@ -50,8 +53,8 @@ class Cutter:
     def rows(self, document: Document) -> list[list[int]]:
         """The rows of one document that have something to train on."""
         ids = self._ids(document)
-        while ids and ids[-1] == self.pad:
-            ids = ids[:-1]
+        real = [i for i, token in enumerate(ids) if token != self.pad]
+        ids = ids[real[0] : real[-1] + 1] if real else []
         first = ids[:1] if ids and ids[0] == self.bos else []
         body, size = ids[len(first) :], self.context - len(first)
         rows = [[*first, *body[i : i + size]] for i in range(0, len(body), size)]
@@ -98,6 +101,17 @@ class Rows:
         self._order: tuple[int, list[int]] = (-1, [])
         self._cut: tuple[int, list[list[int]]] = (-1, [])
 
+    def fingerprint(self) -> str:
+        """A hash of the rows of the first documents, which another tokeniser would cut otherwise."""
+        found = hashlib.sha256()
+        for i in range(SEEN):
+            try:
+                document = self.documents.read(i, keep=True)
+            except IndexError:
+                break
+            found.update(repr(self.cutter.rows(document)).encode())
+        return found.hexdigest()
+
     def held_out(self, i: int) -> bool:
         """Whether document i is never trained on."""
         if not self.block:
@@ -107,13 +121,18 @@ class Rows:
 
     def held_out_rows(self) -> Iterator[list[int]]:
         """The rows of the documents that are held out: of an endless source in order, of another in the seed's order."""
+        empty = 0
         for i in self._permuted(-1) if self.documents.count is not None else self._forwards():
             try:
                 document = self.documents.read(i, keep=True)
             except IndexError:
                 return
             if self.held_out(i):
-                yield from self.cutter.rows(document)
+                rows = self.cutter.rows(document)
+                empty = 0 if rows else empty + 1
+                if empty > MOST_EMPTY // self.block and self.documents.count is None:
+                    return
+                yield from rows
 
     def _forwards(self) -> Iterator[int]:
         i = 0

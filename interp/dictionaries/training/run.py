@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,10 +16,9 @@ from interp.dictionaries.training import checkpoint, folder
 from interp.dictionaries.training.activations import Activations, Source, held_out, read_sites
 from interp.dictionaries.training.buffer import ORDER_BYTES, Buffer
 from interp.dictionaries.training.defaults import completed
-from interp.dictionaries.training.documents import Documents
-from interp.dictionaries.training.identity import check_same, model_hash
-from interp.dictionaries.training.learner import make_learner
-from interp.dictionaries.training.loop import Training
+from interp.dictionaries.training.identity import check_same, described
+from interp.dictionaries.training.learner import Learner, make_learner
+from interp.dictionaries.training.loop import KEPT, Training
 from interp.dictionaries.training.reading import open_documents
 from interp.dictionaries.training.rows import Cutter, Rows
 from interp.dictionaries.training.settings import Settings, Wanted, check_whole, wanted
@@ -108,7 +108,8 @@ def train_dictionaries(
     specs: a mapping for each with `site`, `d_sae`, and `architecture`, `target`, `name`, `k`, `lr`, ... where wanted.
     tokens: activations to train on; `batch_tokens` of them in each step. Activations at BOS are left out unless `keep_bos`.
     buffer: size of the shuffled buffer, in tokens or as bytes ("256MiB"); its memory is that and no more. Default: 131,072
-    tokens, or 256 MiB where that is less. Beside it there are one chunk of activations and the held-out ones in memory.
+    tokens, or 256 MiB where that is less, but two batches and two rows at least. Beside it there are two chunks of
+    activations (16,384 tokens each at most), the held-out ones, and in a checkpoint a copy of weights and moments.
     hold_out: share of the documents that are never trained on; measures on `held_out_tokens` of theirs are logged.
     cache: folder of a collection of activations, written by the first run and read by later ones.
     out: folder of the run, with checkpoints and at the end the dictionaries in sae-lens' format; `resume` goes on there.
@@ -124,22 +125,44 @@ def train_dictionaries(
     if place is None and resume:
         raise DictionaryError("resume without out: expected the folder of the run to go on with.")
     before = None if place is None else folder.check_out(place, resume)
-    training = _made(load(model), data, specs, settings, dtype, cache)
-    training.out, training.checkpoint_every = place, checkpoint_every
+    ready = _checked(load(model), data, specs, settings, dtype, cache)
     if place is not None and before is not None:
-        check_same(before["identity"], training.identity)
+        check_same(before["identity"], ready.identity)
         if before["status"] == folder.COMPLETE:
             if not keep_checkpoint:
                 checkpoint.remove(place)
-            return _loaded(place, training.wanted)
+            return _loaded(place, ready.wanted)
+    training = ready.training(cache)
+    training.out, training.checkpoint_every = place, checkpoint_every
+    if place is not None and before is not None:
         _go_on(training, place)
     return _trained(training, keep_checkpoint, show_progress)
 
 
-def _made(
+@dataclass(frozen=True)
+class _Ready:
+    """What has been checked of a run before anything was read through the model or written."""
+
+    wanted: Sequence[Wanted]
+    learners: Sequence[Learner]
+    live: Activations
+    settings: Settings
+    capacity: int
+    identity: dict[str, Any]
+
+    def training(self, cache: str | Path | None) -> Training:
+        """The run at its beginning. A cache that is not there yet is written."""
+        live, steps, batch = self.live, self.settings.steps, self.settings.batch_tokens
+        seen = held_out(live, self.settings.held_out_tokens)
+        source = _source(live, cache, steps * batch + self.capacity, self.identity)
+        buffer = Buffer(source, live.sites, self.capacity, batch, self.settings.seed)
+        return Training(self.wanted, self.learners, source, buffer, seen, steps, self.identity)
+
+
+def _checked(
     model: Any, data: Any, specs: Sequence[Mapping[str, Any]], settings: Settings, dtype: str, cache: str | Path | None
-) -> Training:
-    """Everything that a run needs, checked; nothing is written but the cache."""
+) -> _Ready:
+    """Everything that a run needs, checked; nothing is written."""
     asked = [completed(one, settings.steps) for one in wanted(model, specs)]
     as_dtype = _dtype(dtype)
     sites = list(dict.fromkeys(site for one in asked for site in (one.site, one.target)))
@@ -156,25 +179,18 @@ def _made(
     rows = Rows(documents, cutter, share=settings.hold_out, seed=settings.seed, least=settings.batch_tokens)
     capacity = settings.capacity(sum(widths.values()) * as_dtype.itemsize, cutter.context)
     live = Activations(model, rows, sites, as_dtype, capacity // 2 - settings.batch_tokens)
-    identity = _identity(model, documents, cutter, settings, asked, dtype, capacity)
-    seen = held_out(live, settings.held_out_tokens)
-    source = _source(live, cache, settings.steps * settings.batch_tokens + capacity, identity)
-    buffer = Buffer(source, sites, capacity, settings.batch_tokens, settings.seed)
-    return Training(asked, learners, source, buffer, seen, settings.steps, identity)
+    identity = _identity(model, rows, settings, asked, dtype, capacity)
+    identity["activations"] = "of the model" if cache is None else "of a cache"
+    return _Ready(asked, learners, live, settings, capacity, identity)
 
 
 def _identity(
-    model: Any,
-    documents: Documents,
-    cutter: Cutter,
-    settings: Settings,
-    asked: Sequence[Wanted],
-    dtype: str,
-    capacity: int,
+    model: Any, rows: Rows, settings: Settings, asked: Sequence[Wanted], dtype: str, capacity: int
 ) -> dict[str, Any]:
+    documents, cutter = rows.documents, rows.cutter
     return {
-        "model": {"name": model.name, "sha256": model_hash(model), "dtype": str(model.dtype).removeprefix("torch.")},
-        "data": {"name": documents.name, "sha256": documents.fingerprint()},
+        "model": described(model),
+        "data": {"name": documents.name, "sha256": documents.fingerprint(), "rows_sha256": rows.fingerprint()},
         "tokens": settings.tokens,
         "batch_tokens": settings.batch_tokens,
         "buffer_tokens": capacity,
@@ -213,12 +229,12 @@ def _dtype(name: str) -> torch.dtype:
 
 def _go_on(training: Training, out: Path) -> None:
     """Put a run back to its last checkpoint; one without any begins again."""
-    found = checkpoint.read(out)
+    found = checkpoint.read(out, KEPT)
     if found is None:
         return
     state, files = found
     check_same(state["identity"], training.identity)
-    now, then = folder.environment(torch.get_num_threads()), state["environment"]
+    now, then = _environment(training), state["environment"]
     if changed := [f"{key} {then.get(key)} -> {now[key]}" for key in now if now[key] != then.get(key)]:
         warnings.warn(
             f"resumed with {', '.join(changed)}: the weights may differ in their last bits.",
@@ -228,8 +244,12 @@ def _go_on(training: Training, out: Path) -> None:
     training.load(state, files)
 
 
+def _environment(training: Training) -> dict[str, Any]:
+    return folder.environment(torch.get_num_threads(), str(training.learners[0].device))
+
+
 def _trained(training: Training, keep_checkpoint: bool, show: bool | None) -> list[Dictionary]:
-    out, now = training.out, folder.environment(torch.get_num_threads())
+    out, now = training.out, _environment(training)
     training.environment = now
     if training.step == 0:
         training.prepare()  # reads data: what is wrong with them is said before anything is written

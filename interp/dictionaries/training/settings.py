@@ -18,7 +18,9 @@ from interp.sites import Site, SiteLike
 NO_VECTORS: Final = ("pattern", "logits")
 #: What a transcoder reads, and what it makes up of it.
 TRANSCODED: Final = ("mlp_normed", "mlp_out")
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+#: What else stands in the folder of a run, where each of several dictionaries has a folder of its name.
+TAKEN: Final = ("checkpoint", "training.json", "config.toml", "report.html", "cfg.json", "sae_weights.safetensors")
 SPEC_KEYS: Final = ("site", "d_sae", "architecture", "target", "name")
 
 
@@ -118,7 +120,7 @@ def wanted(model: Any, specs: Sequence[Mapping[str, Any]]) -> list[Wanted]:
     if not specs:
         raise DictionaryError("no dictionaries to train; expected one or more.")
     found = [_one(model, spec) for spec in specs]
-    names = [one.name for one in found]
+    names = [one.name.lower() for one in found]  # folders, which some systems hold the same whatever the case
     if twice := [name for name in names if names.count(name) > 1]:
         raise DictionaryError(f"two dictionaries called {twice[0]!r}: give each a name of its own with name=.")
     return found
@@ -136,7 +138,9 @@ def _one(model: Any, spec: Mapping[str, Any]) -> Wanted:
     target = _target(model, site, spec.get("target"), architecture)
     name = spec.get("name") or f"{site}-{architecture}-{d_sae}"
     if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise DictionaryError(f"name={name!r}: expected letters, digits, dots, dashes and underscores.")
+        raise DictionaryError(f"name={name!r:.80}: expected up to 100 letters, digits, dots, dashes and underscores.")
+    if name.lower() in TAKEN:
+        raise DictionaryError(f"name={name!r}: the folder of a run has something else of this name; choose another.")
     return Wanted(name, site, target, architecture, d_sae, {k: v for k, v in spec.items() if k not in SPEC_KEYS})
 
 

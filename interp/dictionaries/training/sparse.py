@@ -25,6 +25,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import isfinite
 from typing import Final
 
 import torch
@@ -152,6 +153,7 @@ class SparseStep:
         guess from the batch before; what is found does not depend on it."""
         flat = pre.view(-1)
         low = self._from if self._from >= 0 else self._guess(pre)
+        low = low if isfinite(low) else 0.0  # a batch that overflows is refused by its loss
         while True:
             places = self._above(flat, low)
             if len(places) >= count or low == 0:
