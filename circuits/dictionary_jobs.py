@@ -120,8 +120,10 @@ def _work(
     from interp.dictionaries.evaluation.feature_labels import labelled, read_labels
     from interp.dictionaries.evaluation.text import read_text
 
-    if len({path.stem for path in request.probe}) < len(request.probe):
-        raise InterpError("--probe: two files of one name; their results are named after them, so rename one.")
+    if len({_plain(path.stem).lower() for path in request.probe}) < len(request.probe):
+        raise InterpError(
+            "--probe: two files of one name, or nearly; their results are named after its first 40 letters, so rename one."
+        )
     for path in request.probe:
         labelled(model, read_labels(path))
     data = request.data or ("demo" if request.model == "demo" else None)

@@ -22,6 +22,7 @@ RUN: Final = (
     "seed", "dtype", "cache", "checkpoint_every", "keep_checkpoint",
 )  # fmt: skip
 SEVERAL: Final = "dictionaries"
+_TEXTS: Final = ("model", "data", "device", "cache", "architecture")
 
 
 class Interrupted(InterpError):
@@ -110,6 +111,7 @@ def merged(config: Path | None, given: Mapping[str, Any], more: Sequence[str]) -
     found |= {key: value for key, value in given.items() if value is not None}
     found |= dict(_assignment(text) for text in more)
     _check_keys(found, SEVERAL)
+    _check_kinds(found)
     for table in found.get(SEVERAL, []):
         _check_keys(table)
     found.setdefault("model", "demo")
@@ -135,8 +137,8 @@ def _read(config: Path) -> dict[str, Any]:
 def _assignment(text: str) -> tuple[str, Any]:
     """KEY=VALUE, the value as TOML has it or else as text."""
     key, sign, value = text.partition("=")
-    if not sign or not key.strip():
-        raise InterpError(f"--set {text!r}: expected KEY=VALUE.")
+    if not sign or not key.strip() or key.strip() == SEVERAL:
+        raise InterpError(f"--set {text!r}: expected KEY=VALUE, with a key of one dictionary or of the run.")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -152,6 +154,14 @@ def _check_keys(found: Mapping[str, Any], *more: str) -> None:
     for key in found:
         if key not in valid:
             raise InterpError(unknown("option", key, valid))
+
+
+def _check_kinds(found: Mapping[str, Any]) -> None:
+    """Raises: InterpError for values that nothing later would look at, or that would be taken for another."""
+    for kind, word, names in ((str | Path, "text", _TEXTS), (bool, "true or false", ("keep_checkpoint",))):
+        for name in names:
+            if name in found and (not isinstance(found[name], kind) or found[name] == ""):
+                raise InterpError(f"{name}={found[name]!r}: expected {word}.")
 
 
 def split(asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -88,6 +88,20 @@ def test_the_report_is_one_offline_file_with_what_was_measured(run: Call, tmp_pa
     assert "<script" not in render_training(record)
 
 
+def test_batches_of_one_token_have_no_variance_and_the_record_stays_plain_json(run: Call, tmp_path: Path) -> None:
+    def refuse(text: str) -> None:
+        raise AssertionError(f"{text} is no JSON")
+
+    few = ["--tokens", "12", "--batch-tokens", "1", "--buffer", "400", "--context", "8", "--quiet"]
+    assert run(*SMALL, *few)[0] == 0
+    record = json.loads((tmp_path / "run" / "training.json").read_text(), parse_constant=refuse)
+    final = next(iter(record["final"].values()))
+    assert "explained_variance" not in final and final["held_out_explained_variance"] < 1
+    assert run(*SMALL[:-1], "none", *few, "--hold-out", "0")[0] == 0
+    page = (tmp_path / "none" / "report.html").read_text()
+    assert page.count("<svg") == 4 and "nan" not in page and "explains - of the variance" in page
+
+
 def test_options_override_the_toml_and_the_config_of_a_run_does_it_again(run: Call, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         'site = "resid_post.0"\nd_sae = 32\nk = 4\ntokens = 2000\nbatch_tokens = 200\narchitecture = "batchtopk"\nbuffer = "1MiB"\n'
@@ -185,6 +199,11 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "text for a switch": (_write("c.toml", 'keep_bos = "no"'), ["c.toml", *BASE], "keep_bos='no'"),
     "text for a context": (_write("c.toml", 'context = "long"'), ["c.toml", *BASE], "context='long'"),
     "number for a site": (_write("c.toml", "site = 3"), ["c.toml", "--d-sae", "48", "--out", "run"], "site 3"),
+    "number for a model": (_write("c.toml", "model = 3"), ["c.toml", *BASE], "model=3"),
+    "number for a cache": (_write("c.toml", "cache = 5"), ["c.toml", *BASE], "cache=5"),
+    "empty architecture": (_write("c.toml", 'architecture = ""'), ["c.toml", *BASE], "architecture=''"),
+    "text for another switch": (_write("c.toml", 'keep_checkpoint = "no"'), ["c.toml", *BASE], "keep_checkpoint='no'"),
+    "dictionaries on the command line": (_nothing, [*BASE, "--set", "dictionaries=3"], "--set 'dictionaries=3'"),
     "resume without out": (_nothing, ["--site", "resid_post.1", "--d-sae", "8", "--resume"], "--out"),
     "no such model": (_nothing, [*BASE, "--model", "nowhere", "--data", "demo"], "nowhere"),
     "model without data": (_nothing, [*BASE, "--model", "nowhere"], "no data"),

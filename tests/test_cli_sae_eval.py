@@ -174,6 +174,7 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "components below none": (nothing, ["both/a", "--pca", "-1"], "pca=-1"),
     "dashboards below none": (nothing, ["both/a", "--dashboards", "-1"], "--dashboards"),
     "too few labels": (texts, ["both/a", "--probe", "one.jsonl"], "label"),
+    "labels of nearly one name": (texts, ["both/a", "--probe", "a b.jsonl", "--probe", "A_b.jsonl"], "or nearly"),
     "labels of one name": (texts, ["both/a", "--probe", "l.jsonl", "--probe", "same/l.jsonl"], "two files of one name"),
     "no such labels": (nothing, ["both/a", "--probe", "nowhere.jsonl"], "cannot be read"),
     "an unknown dtype": (nothing, ["both/a", "--dtype", "int8"], "dtype 'int8'"),

@@ -191,10 +191,11 @@ BAD_DATA: dict[str, tuple[Any, str]] = {
     "numbers that are no ids": ([[1.5, 2.5]], "row of token ids"),
     "ids out of range": ([[1, 2, 9999]] * 50, "ids 0 to 63"),
     "only BOS": ([[BOS]] * 50, "0 tokens to train on|nothing could be held out"),
-    "too short": ([[BOS, 5]] * 20, "one step takes 100"),
+    "too short": ([[BOS, 5 + i] for i in range(20)], "one step takes 100"),
     "one document": ([list(range(3, 60)) * 10], "one document"),
     "text without a tokeniser": (["hello"] * 50, "no tokeniser"),
     "an empty iterator": (iter([]), "held out"),
+    "one token over and over": ([[BOS, 5]] * 500, "same on all .* held-out tokens"),
     "an endless iterator of nothing": (itertools.repeat([BOS]), "nothing could be held out"),
 }
 

@@ -35,10 +35,11 @@ def finding(name: str, wanted: Mapping[str, Any], final: Row) -> str:
     """What was reached, as one sentence."""
     held_out = "held_out_explained_variance" in final
     before = "held_out_" if held_out else ""
+    explained = final.get(f"{before}explained_variance")
     where = "held-out activations" if held_out else "the activations of its last batch"
     dead = f"; {percent(final['dead'])} of its {count(wanted['d_sae'])} features are dead"
     return (
-        f"{name} explains {percent(final[f'{before}explained_variance'])} of the variance of {where} with "
+        f"{name} explains {'-' if explained is None else percent(explained)} of the variance of {where} with "
         f"{number(final[f'{before}l0'], 1)} active features per token{dead}."
     )
 
@@ -60,7 +61,7 @@ def _section(name: str, wanted: Mapping[str, Any], rows: Sequence[Row]) -> dict[
     final = rows[-1]
     measures = {
         "loss of the last batch": number(final["loss"]),
-        "explained variance of the last batch": number(final["explained_variance"], 3),
+        "explained variance of the last batch": number(final.get("explained_variance"), 3),
         "active features per token of the last batch": number(final["l0"], 1),
         "dead features": percent(final["dead"]),
     }
@@ -109,14 +110,20 @@ def _figure(rows: Sequence[Row], title: str, unit: str, key: str, held_out: str,
     """One measure over the tokens seen, on the batches and on held-out text."""
     own = [(row["tokens"], row[key]) for row in rows if key in row]
     other = [(row["tokens"], row[held_out]) for row in rows if held_out in row]
-    return {"title": title, "held_out": bool(other), "drawing": _drawn(title, unit, own, other, share)}
+    end = max(row["tokens"] for row in rows)
+    return {"title": title, "held_out": bool(other), "drawing": _drawn(title, unit, end, own, other, share)}
 
 
 def _drawn(
-    title: str, unit: str, own: Sequence[tuple[float, float]], other: Sequence[tuple[float, float]], share: bool
+    title: str,
+    unit: str,
+    end: float,
+    own: Sequence[tuple[float, float]],
+    other: Sequence[tuple[float, float]],
+    share: bool,
 ) -> Markup:
     low, high = _range([value for _, value in (*own, *other)], share)
-    x, y = Scale(0.0, max(at for at, _ in own), 78, WIDTH - 20), Scale(low, high, HEIGHT - 52, 14)
+    x, y = Scale(0.0, end, 78, WIDTH - 20), Scale(low, high, HEIGHT - 52, 14)
     write: Callable[[float], str] = percent if share else number
     y_ticks = [(t, percent(t)) for t in svg.ticks(low, high)] if share else svg.numbered(svg.ticks(low, high))
     x_ticks = [(t, _thousands(t)) for t in svg.ticks(0.0, x.high, 4)]
@@ -137,7 +144,7 @@ def _drawn(
 
 def _range(values: Sequence[float], share: bool) -> tuple[float, float]:
     """What the axis shows: all of it, or for a share 0 to 1 at most; the first steps, far out, do not flatten the rest."""
-    ordered = sorted(values)
+    ordered = sorted(values) or [0.0]
     top = ordered[min(len(ordered) - 1, round(0.98 * len(ordered)))]
     if share:
         return 0.0, 1.0 if top > 0.2 else max(0.02, 1.1 * top)

@@ -146,7 +146,7 @@ def _batches(rows: Sequence[list[int]]) -> Iterator[list[list[int]]]:
 def held_out(source: Activations, most: int) -> Chunk | None:
     """The activations of at most about `most` held-out tokens [token d_in]; None where nothing is held out.
 
-    Raises: DictionaryError where the documents that are held out have no tokens.
+    Raises: DictionaryError where the documents that are held out have no tokens, or a site is the same on all of them.
     """
     if not source.rows.block:
         return None
@@ -161,4 +161,10 @@ def held_out(source: Activations, most: int) -> Chunk | None:
             f"{source.rows.documents.name}: nothing could be held out: give more data, or hold_out=0."
         )
     parts = [source.of(taken[i : i + 64]) for i in range(0, len(taken), 64)]
-    return {site: torch.cat([part[site] for part in parts])[:most] for site in source.sites}
+    found = {site: torch.cat([part[site] for part in parts])[:most] for site in source.sites}
+    if alike := [str(site) for site, x in found.items() if bool((x == x[0]).all())]:
+        raise DictionaryError(
+            f"activations at {alike[0]} are the same on all {len(found[source.sites[0]]):,} held-out tokens: there is no variance "
+            "to explain. Give other data or more, or hold_out=0."
+        )
+    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
 import torch
@@ -47,9 +48,11 @@ class Measures:
     dead: Tensor
 
     def numbers(self) -> dict[str, float]:
-        """All as numbers, `terms` under their own names; waits for the device."""
+        """All as numbers, `terms` under their own names; waits for the device. Tokens that are all alike have no variance
+        to explain: that number is then left out."""
         own = {"loss": self.loss, "l0": self.l0, "explained_variance": self.explained_variance, "dead": self.dead}
-        return {name: float(value) for name, value in {**own, **self.terms}.items()}
+        found = {name: float(value) for name, value in {**own, **self.terms}.items()}
+        return {name: value for name, value in found.items() if isfinite(value)}
 
 
 def make_learner(
