@@ -167,6 +167,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "k larger than the dictionary": ({"k": 100}, "there are 48 features"),
     "target of an autoencoder": ({"target": "mlp_out.0"}, "transcoder"),
     "transcoder without target": ({"architecture": "transcoder", "k": None}, "give a target"),
+    "transcoder to an earlier site": (
+        {"architecture": "transcoder", "k": None, "site": "resid_post.1", "target": "resid_post.0"},
+        "comes after",
+    ),
     "no tokens": ({"tokens": 0}, "tokens=0"),
     "less than a step": ({"tokens": 50}, "one step"),
     "no batch": ({"batch_tokens": 0}, "batch_tokens=0"),

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from interp.attribution.memory import parse_bytes
 from interp.dictionaries.activation import DictionaryError
+from interp.dictionaries.splice import order
 from interp.dictionaries.training import buffer as buffers
 from interp.dictionaries.training.options import ARCHITECTURES, TRANSCODERS
 from interp.errors import MethodError, unknown
@@ -175,4 +176,6 @@ def _target(model: Any, site: Site, given: SiteLike | None, architecture: str) -
         raise DictionaryError(f"{architecture} at '{site}': give a target, or the site '{TRANSCODED[0]}.LAYER'.")
     if target == site:
         raise DictionaryError(f"{architecture} from '{site}' to itself: choose another target, or an autoencoder.")
+    if order(site) > order(target):
+        raise DictionaryError(f"{architecture}: '{site}' comes after '{target}'; choose a target behind what is read.")
     return target
