@@ -64,6 +64,16 @@ def test_training_explains_held_out_text_better_and_better(model: Any, tmp_path:
     ]
 
 
+@pytest.mark.parametrize("steps", [50, 100, 300])
+def test_a_short_batchtopk_training_ends_with_about_k_active_features(model: Any, tmp_path: Path, steps: int) -> None:
+    """On text that was held out, with the threshold that is saved, not the choice of k per token of the training."""
+    settings = small(architecture="batchtopk", tokens=200 * steps, batch_tokens=200, buffer=3000, out=tmp_path / "run")
+    train_dictionary(model, documents(300), **settings)
+    record = read_record(tmp_path / "run")
+    assert record is not None
+    assert next(iter(record["final"].values()))["held_out_l0"] == pytest.approx(6, rel=0.2)
+
+
 def test_two_runs_give_the_same_bits_and_another_seed_others(model: Any) -> None:
     one, other = (train_dictionary(model, documents(), **small()) for _ in range(2))
     assert equal(one, other) and not equal(one, train_dictionary(model, documents(), **small(seed=1)))

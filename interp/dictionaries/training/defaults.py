@@ -16,7 +16,11 @@ RATE_PENALISED: Final = 1e-3
 
 
 def completed(one: Wanted, steps: int) -> Wanted:
-    """The same with our defaults under its options: inputs scaled to a mean norm, a short start, a decay at the end."""
+    """The same with our defaults under its options: inputs scaled to a mean norm, a short start, a decay at the end.
+
+    BatchTopK's threshold is a running mean that starts at 0, of which (1 - topk_threshold_lr)^steps is left at the end: in a
+    short training it must move faster, or the dictionary has more active features than k.
+    """
     own = {**COMMON, **ARCHITECTURES[one.architecture]}
     chosen = {
         "lr": RATE * min(1.0, RATE_AT / one.d_sae) ** 0.5 if "k" in own else RATE_PENALISED,
@@ -24,5 +28,6 @@ def completed(one: Wanted, steps: int) -> Wanted:
         "lr_decay_steps": steps // 3,
         "normalize_activations": AVERAGE,
         "dead_feature_window": max(1, min(1000, steps // 8)),
+        "topk_threshold_lr": min(0.5, max(0.01, 10 / steps)),
     }
     return replace(one, options={**{k: v for k, v in chosen.items() if k in own}, **one.options})
