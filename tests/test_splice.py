@@ -230,6 +230,11 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         (DictionaryError, "no vector per token", {"dictionaries": {"pattern.1": made("pattern.1", 7)}}),
         (DictionaryError, "expected a Dictionary", {"dictionaries": {"resid_post.1": "own"}}),
         (SiteError, "not one place", {"dictionaries": {"resid_post": own}}),
+        (
+            DictionaryError,
+            "two of them make up 'resid_post.1'",
+            {"dictionaries": {"resid_post.1": own, own.target: own}},
+        ),
         (EditError, "features 0 to 23", {"edits": [interp.zero("resid_post.1.features", features=24)]}),
     ]
     late = made("mlp_out.1", 32, target="mlp_normed.1")

@@ -52,7 +52,7 @@ class _Spliced(torch.autograd.Function):
 
 @dataclass(frozen=True)
 class Splice:
-    """One dictionary in one run: `looks` says which of its parts are read or edited, `edits` which are edited."""
+    """One dictionary in one run: `reads` says which of its parts are read, `edits` which are edited."""
 
     dictionary: Dictionary
     reads: frozenset[str]
@@ -117,7 +117,7 @@ def check_dictionaries(given: Mapping[SiteLike, Dictionary], layout: Layout, wid
     """Dictionaries by the site that they make up. `widths`: the numbers per token of each kind of site that may have one.
 
     Raises: SiteError for a key that is not one site; DictionaryError for a value that is no dictionary, one of another
-    site than its key, or of another width than this model's.
+    site than its key, a second one of a site, or one of another width than this model's.
     """
     found: dict[Site, Dictionary] = {}
     for key, dictionary in given.items():
@@ -130,18 +130,25 @@ def check_dictionaries(given: Mapping[SiteLike, Dictionary], layout: Layout, wid
             raise DictionaryError(
                 f"dictionaries[{str(key)!r}]: this dictionary makes up '{dictionary.target}'; give it under that name."
             )
-        for site, d in ((dictionary.site, dictionary.d_in), (dictionary.target, dictionary.d_out)):
-            if site.kind not in widths:
-                raise DictionaryError(f"site '{site}' has no vector per token; expected one of {', '.join(widths)}.")
-            if d != widths[site.kind]:
-                raise DictionaryError(
-                    f"dictionary of '{site}' has width {d}; this model has {widths[site.kind]} there. "
-                    "Was it trained on another model?"
-                )
-        if dictionary.transcoder and not _before(dictionary.site, dictionary.target):
-            raise DictionaryError(f"'{dictionary.site}' comes after '{dictionary.target}': no transcoder can do that.")
+        if sites[0] in found:
+            raise DictionaryError(f"dictionaries: two of them make up '{sites[0]}'; give one for each site.")
+        _check_fit(dictionary, widths)
         found[sites[0]] = dictionary
     return found
+
+
+def _check_fit(dictionary: Dictionary, widths: Mapping[str, int]) -> None:
+    """Refuse a dictionary of another width than this model's, or one that reads after what it makes up."""
+    for site, d in ((dictionary.site, dictionary.d_in), (dictionary.target, dictionary.d_out)):
+        if site.kind not in widths:
+            raise DictionaryError(f"site '{site}' has no vector per token; expected one of {', '.join(widths)}.")
+        if d != widths[site.kind]:
+            raise DictionaryError(
+                f"dictionary of '{site}' has width {d}; this model has {widths[site.kind]} there. "
+                "Was it trained on another model?"
+            )
+    if dictionary.transcoder and not _before(dictionary.site, dictionary.target):
+        raise DictionaryError(f"'{dictionary.site}' comes after '{dictionary.target}': no transcoder can do that.")
 
 
 def widths(layout: Layout) -> dict[str, int]:
