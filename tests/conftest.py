@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 ASSETS = Path(os.environ.get("INTERP_ASSETS", Path(__file__).parents[2] / "shared"))
+
+
+def pytest_configure() -> None:
+    """Ctrl-C as in a terminal: a shell starts background jobs with it ignored, and some tests press it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: Any) -> None:
