@@ -12,7 +12,7 @@ import torch
 
 from circuits import cli
 from circuits.bench import sae
-from circuits.bench.sae import Training, measured, peer
+from circuits.bench.sae import Training, activations, measured, peer
 from interp.dictionaries.training.learner import ARCHITECTURES, make_learner
 from interp.dictionaries.training.options import TRANSCODERS
 
@@ -77,12 +77,13 @@ def test_both_sides_do_the_same_work(architecture: str, monkeypatch: pytest.Monk
         begin(self, *args)
 
     monkeypatch.setattr(SAETrainer, "__init__", seen)
-    x = torch.randn(64, 12, generator=torch.Generator().manual_seed(0))
+    batches = activations(Training(12, 32, 3, 64))
+    assert len({float(x.sum()) for x in batches}) == len(batches) > 1  # no batch is another again
     options = {"k": 3} if "k" in ARCHITECTURES[architecture] else {}
     own = make_learner(architecture, 12, 12, 32, options, 100, 0, "cpu", torch.float32)
     before = own.state()["weight.W_enc"]
-    theirs = peer(own, x)
-    for _ in range(3):
+    theirs = peer(own, batches)
+    for x in batches:
         own.learn(x)
         theirs()
     assert not torch.equal(own.state()["weight.W_enc"], before)
