@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import interp
 from interp.dictionaries.dictionary import Dictionary
@@ -156,6 +158,37 @@ def test_a_chosen_few_have_the_same_edges_as_among_all() -> None:
     assert {p.sender.name for p in some.edges} <= set(names)
     for part, value in zip(some.parts, some.mean, strict=True):
         assert value == pytest.approx(every[part.name], abs=1e-12)
+
+
+class Shapes(TorchDispatchMode):
+    """The shape of everything that is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[int, ...]] = set()
+
+    def __torch_dispatch__(self, f: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = f(*args, **(kwargs or {}))
+        self.seen |= {
+            tuple(x.shape) for x in (found if isinstance(found, tuple | list) else [found]) if isinstance(x, Tensor)
+        }
+        return found
+
+
+@pytest.mark.parametrize("kind", ["jumprelu", "topk"])
+def test_no_table_of_all_features_of_all_tokens_is_made(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dictionary of a large model has a hundred thousand features; those that are silent must not take memory."""
+    model, task, n = hooked("gpt2"), toy_task(3, lengths=(5,)), 600
+    given = {at: made(at, 32, kind=kind, n=n, seed=i) for i, at in enumerate(("resid_post.0", "attn_out.1"))}
+    given = {at: replace(d, b_enc=d.b_enc - 2) for at, d in given.items()}
+    names = ["resid_post.0.error", "attn_out.1.error"]
+    scores = interp.attribute(model, task, method="relp", level="features", dictionaries=given)
+    names += [name for name, _ in scores.top(8) if name not in names]
+    monkeypatch.setattr("interp.features.listed.CODE_BYTES", 1)  # tokens are encoded one by one
+    with Shapes() as shapes:
+        edges = feature_edges(model, task, names, dictionaries=given)
+    assert abs(edges.mean).max() > 1e-4
+    assert (1, n) in shapes.seen and not shapes.seen & {(3, 5, n), (15, n)}
 
 
 def test_edges_are_scores_that_can_be_saved(tmp_path: Path) -> None:

@@ -238,22 +238,22 @@ def _sever(batch: FeatureBatch, places: Sequence[Place], rules: Rules) -> _Sever
 
 def _seeds(place: Place, run: _Severed, rho: Tensor, rules: Rules) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
     """For each receiver of a place the tensors that it is made of, and the coefficient of each."""
-    d = place.error.listed.dictionary
-    entering = _entering(place, run)
+    listed, entering = place.error.listed, _entering(place, run)
+    own = listed.own  # what is not listed is silent here, and dense features of every token would be large
     with torch.no_grad():
-        x = entering.to(d.dtype)
-        each = (rho.to(d.dtype).flatten(2) * d.scale(x)) @ d.W_dec.T * d.activation.slope(d.encode(x))
+        x = entering.to(own.dtype)
+        slope = own.activation.slope(listed.encode_all(x))
+        each = (rho.to(own.dtype).flatten(2) * own.scale(x)) @ own.W_dec.T * slope
     if place.features is not None and len(place.units):
-        numbers = place.features.listed.features[place.units]
         with torch.enable_grad():
-            u = _columns(d, numbers).encoder_output(entering, rules)
-        for i, number in enumerate(numbers.tolist()):
+            u = _columns(own, place.units).encoder_output(entering, rules)
+        for i, unit in enumerate(place.units.tolist()):
             seed = torch.zeros_like(u)
-            seed[..., i] = each[..., number]
+            seed[..., i] = each[..., unit]
             yield [u], [seed]
     if place.with_error:
         with torch.enable_grad():
-            u = d.encoder_output(entering, rules)
+            u = own.encoder_output(entering, rules)
         yield [run.seen[place.target], u], [rho.view_as(run.seen[place.target]), -each]
 
 

@@ -87,6 +87,12 @@ class Listed:
             return self.own.encode(x)
         return self.dictionary.encode(x).index_select(-1, self.features)
 
+    def encode_all(self, x: Tensor) -> Tensor:
+        """Features [batch pos unit] of x [batch pos d_in], some tokens after the others."""
+        tokens = x.flatten(0, 1)
+        found = [self.encode(tokens[rows]) for rows in portions(len(tokens), self.dictionary)]
+        return torch.cat(found).view(*x.shape[:2], -1)
+
 
 def _some(activation: Activation, at: Tensor) -> Activation:
     """An activation of some features."""
