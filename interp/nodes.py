@@ -174,3 +174,9 @@ def _group(kind: str, layer: int | None, layout: Layout) -> Group:
 def nodes_of(found: Sequence[Group], positions: Sequence[int | str | None]) -> list[Node]:
     """Every node of the groups at every position label, position slowest within a group."""
     return [g.node(unit, p) for g in found for p in positions for unit in range(g.n_units)]
+
+
+def competes(kind: str) -> bool:
+    """Whether nodes of a kind compete for a place in a circuit: the embedding is in every one, and errors of dictionaries are kept
+    or removed all together."""
+    return kind != "embed" and not kind.endswith(".error")

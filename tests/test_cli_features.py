@@ -84,7 +84,7 @@ def test_discover_by_threshold_and_alone_on_the_terminal(run: Call, tmp_path: Pa
     code, out, _ = run(
         "discover", *SMALL, *GIVEN, "--method", "atp", "--threshold", f"{size * 0.999999:.9g}", "--out", "t"
     )
-    assert code == 0 and "errors removed" in out and "heads (of 20)" in out
+    assert code == 0 and "errors removed" in out and "heads, MLPs" in out
     assert Circuit.load(tmp_path / "t" / "circuit.json").parts == Circuit.load(tmp_path / "five" / "circuit.json").parts
 
 
@@ -126,7 +126,7 @@ BAD: list[tuple[tuple[str, ...], Callable[[Path], None], str]] = [
     ((*LEVEL, "--dictionaries", "empty"), _nothing, "holds no dictionary"),
     ((*LEVEL, "--dictionaries", "nowhere"), _nothing, "no such folder"),
     (GIVEN, _truncated, "mlp_out.1"),
-    (GIVEN, _narrow, "32 numbers per token at resid_post.2, where this model has 128"),
+    (GIVEN, _narrow, "'resid_post.2' has width 32; this model has 128"),
     (GIVEN, _twice, "two dictionaries of resid_post.0"),
     (GIVEN, _layerless, "layer 9"),
     ((*GIVEN, "--n", "5000"), _nothing, "n=5000: expected"),

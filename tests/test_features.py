@@ -264,6 +264,20 @@ def test_auto_scores_features() -> None:
     assert {p for p, _ in auto.top(10)} == {exact.parts[i].name for i in best}
 
 
+def test_no_error_takes_a_place_in_the_top_of_auto() -> None:
+    """A circuit lists none, so a certificate of the top n is of n features; errors are scored beside them."""
+    model, task, found = hooked("llama"), toy_task(4, changed=2), dictionaries("llama", dtype=SMALL)
+    exact = scored(model, task, found, "exact")
+    errors = {p.name for p in exact.parts if p.kind.endswith(".error")}
+    assert errors & {name for name, _ in exact.top(10)}  # they would be in it
+    auto = interp.attribute(model, task, method="auto", level="features", dictionaries=found, n=5, budget=30.0)
+    assert auto.exact is not None and auto.search is not None
+    known = {p.name for p, is_exact in zip(auto.parts, auto.exact, strict=True) if is_exact}
+    assert errors & known and len(known) < len(auto.parts)
+    assert auto.search.certificate.scored == len(known - errors)
+    assert auto.search.certificate.total == len(auto.parts) - len(errors)
+
+
 # ---------------------------------------------------------------- what is refused
 
 

@@ -286,6 +286,12 @@ def test_words_are_those_of_features(record: Record) -> None:
     assert sum(row["in_circuit"] == "yes" for row in rows) == 5
 
 
+def test_agreement_over_all_features_is_called_that(record: Record) -> None:
+    """Neither errors nor an embedding are in that row."""
+    (found,) = payload(record)["agreement"]
+    assert [row["kind"] for row in found["rows"]][0] == "all features"
+
+
 def test_a_record_comes_back_from_its_files(record: Record, tmp_path: Path) -> None:
     runs.save_record(tmp_path, record)
     (tmp_path / "manifest.json").write_text('{"format": 1, "status": "complete"}')
@@ -304,7 +310,7 @@ def test_the_terminal_has_the_table(record: Record, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(show, "out", Console(file=heard, width=200))
     show.record(record, "report.html")
     told = heard.getvalue()
-    assert "errors removed" in told and "neurons (of 2,048)" in told and "heads (of 10)" in told
+    assert "errors removed" in told and "neurons (of 2,048)" in told and "heads, MLPs (of 10)" in told
     row = next(line for line in told.splitlines() if "│ 12 " in line)
     assert (
         "0.600 [0.580, 0.630]" in row

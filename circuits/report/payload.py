@@ -107,8 +107,10 @@ def _facts(record: Record) -> list[dict[str, str]]:
 
 
 def _agreement(found: Agreement) -> dict[str, Any]:
-    edges = any("->" in row.kind for row in found.rows)
-    rows = [_agreement_row(row, edges) for row in sorted(found.rows, key=lambda row: row.kind == "embed")]
+    kinds = [row.kind for row in found.rows]
+    features = any(kind.endswith(".feature") for kind in kinds)
+    every = "all edges" if any("->" in kind for kind in kinds) else "all features" if features else kind_name("all")
+    rows = [_agreement_row(row, every) for row in sorted(found.rows, key=lambda row: row.kind == "embed")]
     return {"method": found.method, "n_pairs": found.n_pairs, "sampled": found.sampled, "rows": rows}
 
 
@@ -120,10 +122,14 @@ def _samples(agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
     return [{"n_pairs": n, "sampled": sampled, "methods": methods} for (n, sampled), methods in found.items()]
 
 
-def _agreement_row(row: Row, edges: bool) -> dict[str, Any]:
+def _agreement_row(row: Row, every: str) -> dict[str, Any]:
     intervals = {"pearson_ci": _pair(row.pearson_ci), "spearman_ci": _pair(row.spearman_ci)}
-    kind = "all edges" if edges and row.kind == "all" else kind_name(row.kind)
-    return {**asdict(row), **intervals, "kind": kind, "few": not row.headline}
+    return {
+        **asdict(row),
+        **intervals,
+        "kind": every if row.kind == "all" else kind_name(row.kind),
+        "few": not row.headline,
+    }
 
 
 def _pair(bounds: tuple[float, float] | None) -> list[float] | None:

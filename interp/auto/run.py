@@ -15,6 +15,7 @@ from interp.auto.budget import Cost, parse_budget, total
 from interp.auto.search import Found, Plan, run_search
 from interp.errors import MethodError, UnsupportedRuleError, unknown
 from interp.metrics import Metric
+from interp.nodes import competes
 from interp.rules import GRADIENT
 from interp.scores import Provenance, Scores
 
@@ -154,10 +155,10 @@ def verified(
     left_out: tuple[tuple[str, str], ...],
 ) -> VerifiedAttribution:
     """A request with the options of `auto`, checked. Raises: MethodError."""
-    size = sum(part.kind != "embed" for part in request.space.parts([None]))
+    size = sum(competes(part.kind) for part in request.space.parts([None]))
     if n is not None and not (isinstance(n, int | np.integer) and not isinstance(n, bool) and 1 <= n <= size):
         raise MethodError(
-            f"n={n!r}: expected a whole number from 1 to {size}, the parts of level {request.level!r} without the embedding."
+            f"n={n!r}: expected a whole number from 1 to {size}, the parts of level {request.level!r} without embedding and errors."
         )
     if chance is not None and not (isinstance(chance, int | float | np.floating) and 0 < chance < 1):
         raise MethodError(f"chance={chance!r}: expected a number between 0 and 1, such as {CHANCE}.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from math import ceil
 from typing import Final
 
@@ -17,6 +18,7 @@ from interp.auto.calibration import PILOT, Chosen, choose, pilot, strata
 from interp.auto.certificate import Certificate
 from interp.auto.trail import Point, Role, Round, Search
 from interp.graph import Part
+from interp.nodes import competes
 
 Scorer = Callable[[Sequence[str]], tuple[np.ndarray, Cost]]
 #: Further estimates, if what they are expected to cost is at most so much: (method -> table, cost), or None.
@@ -79,8 +81,8 @@ class Board:
         self.table = np.full(next(iter(self.tables.values())).shape, np.nan)
         self.known = np.zeros(len(self.parts), dtype=bool)
         self.kinds = np.array([part.kind for part in self.parts])
-        # The embedding is in every circuit and is counted in none.
-        self.counted = self.kinds != "embed"
+        # The others are scored among the first, and are in no top.
+        self.counted = np.array([competes(part.kind) for part in self.parts])
 
     def patch(self, why: str, places: np.ndarray) -> None:
         """Score some parts exactly."""
@@ -159,8 +161,9 @@ def _calibrate(board: Board, roles: dict[int, Role]) -> None:
     first = np.flatnonzero(~board.counted)
     ranked = [board.ranked(table.mean(0))[: board.plan.n] for table in board.tables.values()]
     # In turns, so that a small budget cuts all rankings alike.
-    top = np.array(list(dict.fromkeys(int(i) for row in zip(*ranked, strict=True) for i in row)), dtype=int)
-    top = np.concatenate([first, top])[: max(1, board.meter.affordable() // 2)]
+    turns = zip_longest(first, *ranked)
+    top = np.array(list(dict.fromkeys(int(i) for row in turns for i in row if i is not None)), dtype=int)
+    top = top[: max(1, board.meter.affordable() // 2)]
     board.patch("top of each ranking", top)
     roles |= dict.fromkeys(top.tolist(), "top")
     if board.fits_all(2.0):
