@@ -303,7 +303,7 @@ def test_bad_input_is_refused_in_one_sentence() -> None:
         ({"mlp_out.1": made("mlp_normed.1", 16, target="mlp_out.1", d_out=32)}, {}, DictionaryError, "'mlp_normed.1' has width 16; this model has 32"),
         ({"mlp_post.0": made("mlp_post.0", 48)}, {}, DictionaryError, "features cannot be nodes at mlp_post.0"),
         ({"resid_post.7": made("resid_post.7", 32)}, {}, SiteError, "layer 7 does not exist"),
-        ({"mlp_out.1": made("mlp_out.1", 32), "blocks.1.hook_mlp_out": made("mlp_out.1", 32)}, {}, DictionaryError, "two of them make up 'mlp_out.1'"),
+        ({"mlp_out.1": made("mlp_out.1", 32), "blocks.1.hook_mlp_out": made("mlp_out.1", 32)}, {}, DictionaryError, "two of them make up mlp_out.1"),
         (good, {"method": "atp-star"}, MethodError, "not level 'features'"),
         (good, {"method": "eap"}, MethodError, "not level 'features'"),
         (good, {"parts": ["resid_post.0.f9999"]}, MethodError, "part of this level"),

@@ -289,7 +289,7 @@ def test_words_are_those_of_features(record: Record) -> None:
 def test_agreement_over_all_features_is_called_that(record: Record) -> None:
     """Neither errors nor an embedding are in that row."""
     (found,) = payload(record)["agreement"]
-    assert [row["kind"] for row in found["rows"]][0] == "all features"
+    assert found["rows"][0]["kind"] == "all features"
 
 
 def test_a_record_comes_back_from_its_files(record: Record, tmp_path: Path) -> None:

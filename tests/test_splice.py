@@ -232,7 +232,7 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         (SiteError, "not one place", {"dictionaries": {"resid_post": own}}),
         (
             DictionaryError,
-            "two of them make up 'resid_post.1'",
+            "two of them make up resid_post.1",
             {"dictionaries": {"resid_post.1": own, own.target: own}},
         ),
         (EditError, "features 0 to 23", {"edits": [interp.zero("resid_post.1.features", features=24)]}),

@@ -131,7 +131,7 @@ def check_dictionaries(given: Mapping[SiteLike, Dictionary], layout: Layout, wid
                 f"dictionaries[{str(key)!r}]: this dictionary makes up '{dictionary.target}'; give it under that name."
             )
         if sites[0] in found:
-            raise DictionaryError(f"dictionaries: two of them make up '{sites[0]}'; give one for each site.")
+            raise DictionaryError(f"dictionaries: two of them make up {sites[0]}; give one for each site.")
         _check_fit(dictionary, widths)
         found[sites[0]] = dictionary
     return found
