@@ -11,7 +11,7 @@ from typing import Any, Final
 from interp.errors import InterpError, MethodError
 from interp.files import write_text
 from interp.graph import KEY_VALUE, Edge, KeyValue, Part, parse_edge
-from interp.nodes import CIRCUIT_LEVELS, FEATURES, Node
+from interp.nodes import CIRCUIT_LEVELS, FEATURES, Node, competes
 
 FORMAT: Final = 1
 ALWAYS: Final = ("embed",)
@@ -136,7 +136,7 @@ class Circuit:
 
 def listable(part: Part) -> bool:
     """Whether a circuit may list it: all but the embedding, which is in every one, and the errors of dictionaries."""
-    return part.kind not in ALWAYS and not is_error(part)
+    return isinstance(part, Edge) or competes(part.kind)
 
 
 def is_feature(part: Part) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from interp.errors import ScoreError
+from interp.nodes import competes
 from interp.scores import Scores
 
 RESAMPLES: Final = 1000
@@ -92,8 +93,8 @@ def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = ""
     kinds = np.array([node.kind for node in exact.parts])
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(len(ours), np.full(len(ours), 1 / len(ours)), size=RESAMPLES) / len(ours)
-    rest = np.array([kind == "embed" or kind.endswith(".error") for kind in kinds])
-    sets = [("all", ~rest), *((kind, kinds == kind) for kind in dict.fromkeys(kinds))]
+    shown = np.array(["->" in kind or competes(kind) for kind in kinds])
+    sets = [("all", shown), *((kind, kinds == kind) for kind in dict.fromkeys(kinds))]
     unsigned = scores.provenance.unsigned
     rows = tuple(
         _row(str(kind), ours[:, keep], exact.per_example[:, keep], weights, unsigned)

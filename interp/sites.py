@@ -135,6 +135,11 @@ def kind_of(site: SiteLike) -> str:
     return site.split(".")[0]
 
 
+def is_site(kind: str, layered: bool) -> bool:
+    """Whether there is a kind of site of this name, with or without a layer."""
+    return kind in (LAYERED if layered else GLOBAL)
+
+
 def part_of(site: SiteLike) -> str:
     """`features` or `error` where a name speaks of a part of a site; else empty."""
     if isinstance(site, Site):

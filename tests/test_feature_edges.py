@@ -15,6 +15,7 @@ import interp
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
 from interp.features.edges import feature_edges
+from interp.graph import parse_edge
 from interp.model import HookedModel
 from interp.scores import Scores
 from interp.tasks.task import TokenPair
@@ -218,3 +219,11 @@ def test_what_cannot_be_is_refused(message: str, nodes: list[str], options: dict
     given = {"dictionaries": {"resid_post.0": made("resid_post.0", 32)}, **options}
     with pytest.raises(MethodError, match=message):
         feature_edges(hooked("gpt2"), toy_task(2), nodes, **given)
+
+
+def test_names_of_edges_between_features() -> None:
+    for name in ("resid_post.0.f3->z.1.f12", "embed.f1->resid_post.0.error", "attn_out.2.error->logits"):
+        assert parse_edge(name).name == name
+    for name in ("foo.3.f2->resid_post.4.f1", "resid_post.error->logits", "resid_post.0.f3->embed.2.f1", "a0.h1->z.f2"):
+        with pytest.raises(MethodError, match="expected 'sender->receiver'"):
+            parse_edge(name)

@@ -198,6 +198,7 @@ def test_scores_go_to_a_file_and_back(tmp_path: Path) -> None:
 def test_the_hash_tells_dictionaries_apart() -> None:
     d = made("resid_post.1", 32, kind="jumprelu")
     assert described(d) == described(made("resid_post.1", 32, kind="jumprelu"))
+    assert described(d) == described(replace(d, name="another name"))
     assert "resid_post.1" in described(d) and "24 features" in described(d)
     others = [
         replace(d, normalize="layer_norm"),

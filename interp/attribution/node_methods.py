@@ -56,7 +56,8 @@ def _along_sites(batch: Batch, options: Options, rules: Rules) -> dict[Group, Te
     """As at the base point, with the coefficient averaged over points at the node's own site, all its nodes together.
 
     rho_u = sum_k w_k rho_u(x_base + alpha_k dx) where x is what is at u's site and dx what all nodes there together change:
-    x_source - x_base. Of a dictionary that is straight in its features and its error too, as decoding is affine (Marks et al. 2024).
+    x_source - x_base, but for what the scale of a normalising dictionary or the skip of a transcoder carries. Of a dictionary
+    that is straight in its features and its error too, as decoding is affine (Marks et al. 2024).
 
     Units: those of the metric. Cost: 2 forwards, and for each site one forward and backward per step.
     """

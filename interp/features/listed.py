@@ -109,7 +109,7 @@ def portions(n: int, dictionary: Dictionary) -> Iterator[slice]:
 
 
 def described(dictionary: Dictionary) -> str:
-    """Where a dictionary is, its number of features, and a hash of all that decides what they are."""
+    """Where a dictionary is, its number of features, and a hash of all that decides what they are. Its name does not."""
     d = dictionary
     found = hashlib.sha256(f"{d.site} {d.target} {d.normalize} {type(d.activation).__name__}".encode())
     own = [getattr(d.activation, f.name) for f in fields(d.activation)]
@@ -120,5 +120,4 @@ def described(dictionary: Dictionary) -> str:
         else:
             found.update(repr(value).encode())
     where = f"{d.site} -> {d.target}" if d.transcoder else str(d.site)
-    name = f", {d.name}" if d.name else ""
-    return f"{where}: {d.n_features} features{name}, sha256 {found.hexdigest()[:16]}"
+    return f"{where}: {d.n_features} features, sha256 {found.hexdigest()[:16]}"
