@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits import runs, show
-from circuits.jobs import load_model
+from circuits.jobs import load_model, note_models
 from circuits.prepared import Say
 from interp.errors import InterpError
 from interp.files import replacing, write_text
@@ -83,6 +83,7 @@ def evaluate(request: Request, *, json: bool, quiet: bool) -> None:
     dictionaries = _dictionaries(request)
     say(f"loading {request.model}")
     model = load_model(request.model, request.dtype, request.device)
+    note_models(model, dictionaries.values(), say)
     dictionaries = {name: d.to(device=model.device) for name, d in dictionaries.items()}
     found = _work(request, model, list(dictionaries.values()), say, None if not quiet else False)
     manifest = _manifest(request, model, dictionaries) | {"created": created}
@@ -239,7 +240,7 @@ def _print(found: Mapping[str, Found], path: Path, json: bool) -> None:
         show.as_json({"out": str(path), "dictionaries": said})
         return
     if len(found) > 1:
-        show.table("dictionaries", _ALL, [_row(name, one.evaluation) for name, one in found.items()])
+        _overview({name: one.evaluation for name, one in found.items()})
     for name, one in found.items():
         if len(found) == 1:
             show.table(
@@ -251,13 +252,21 @@ def _print(found: Mapping[str, Found], path: Path, json: bool) -> None:
     show.lines(f"Report: {path / 'report.html' if len(found) == 1 else path / '*' / 'report.html'}")
 
 
-_ALL: Final = ("dictionary", "makes up", "features", "L0", "explained", "dead", "recovered (zero)", "recovered (mean)")
+_ALL: Final = ("features", "L0", "explained", "dead", "recovered (zero)", "recovered (mean)")
 
 
-def _row(name: str, e: DictionaryEvaluation) -> tuple[str, ...]:
+def _overview(found: Mapping[str, DictionaryEvaluation]) -> None:
+    """A row for each dictionary, by what it makes up, or by its name where two make up the same site."""
+    apart = len({e.target for e in found.values()}) == len(found)
+    rows = [(e.target if apart else name, *_numbers(e)) for name, e in found.items()]
+    show.table("dictionaries", ("makes up" if apart else "dictionary", *_ALL), rows)
+
+
+def _numbers(e: DictionaryEvaluation) -> tuple[str, ...]:
+    """The cells below `_ALL`."""
     ce = e.cross_entropies
-    numbers = (f"{e.n_features:,}", f"{e.l0:.2f}", f"{e.explained_variance:.4f}", f"{e.dead_share:.1%}")
-    return (name, e.target, *numbers, _share(ce.recovered), _share(ce.recovered_from_mean))
+    recovered = ("undefined" if v is None else f"{v:.4f}" for v in (ce.recovered, ce.recovered_from_mean))
+    return (f"{e.n_features:,}", f"{e.l0:.2f}", f"{e.explained_variance:.4f}", f"{e.dead_share:.1%}", *recovered)
 
 
 def _rows(e: DictionaryEvaluation) -> list[tuple[str, str]]:

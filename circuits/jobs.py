@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, cast
@@ -76,7 +76,9 @@ def _prepare(command: str, options: dict[str, Any], methods: Sequence[str], say:
     say(f"loading {options['model']}")
     model = load_model(options["model"], options["dtype"], options["device"])
     task = task_of(options, model)
-    return prepare_run(model, task, _settings(command, options, methods))
+    settings = _settings(command, options, methods)
+    note_models(model, (settings.dictionaries or {}).values(), say)
+    return prepare_run(model, task, settings)
 
 
 def _settings(command: str, options: dict[str, Any], methods: Sequence[str]) -> Settings:
@@ -94,6 +96,18 @@ def _settings(command: str, options: dict[str, Any], methods: Sequence[str]) -> 
         ranking=ranking_of(options["ranking"]),
         **given,
     )
+
+
+def note_models(model: HookedModel, dictionaries: Iterable[Dictionary], say: Say) -> None:
+    """Say which dictionaries were trained here on another model: one of the same widths would give numbers about nothing.
+
+    Other projects have names of their own for models, so theirs are not compared.
+    """
+    own = Path(model.name).name
+    for d in dictionaries:
+        named = str(d.details.get("model_name", ""))
+        if "model_sha256" in d.details and Path(named).name != own:
+            say(f"WARNING: the dictionary of {d.target} was trained on model {named!r}; it is used on {model.name!r}")
 
 
 def dictionaries_of(level: str, folder: Path | str | None) -> dict[Site, Dictionary] | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from circuits import runs, show
 from circuits.circuit import Circuit, CircuitError
 from circuits.faithfulness import counted
-from circuits.jobs import dictionaries_of, load_model, ranking_of, task_of
+from circuits.jobs import dictionaries_of, load_model, note_models, ranking_of, task_of
 from circuits.record import Record
 from interp.files import write_text
 from interp.model import HookedModel
@@ -77,6 +77,7 @@ def evaluate(request: Request, *, out: Path | None, force: bool, json: bool, qui
     task = _task(request, subject, model)
     if model.name != subject.circuit.model:
         say(f"NOTE: the circuit was found on model {subject.circuit.model!r}; it is run on {model.name!r}")
+    note_models(model, (dictionaries or {}).values(), say)
     say(f"evaluating {len(subject.circuit)} {counted(subject.circuit.level)} on {len(task)} pairs")
     found = assess(
         model,

@@ -20,7 +20,7 @@ import numpy as np
 from interp.errors import MethodError, unknown
 from interp.layout import Layout
 from interp.nodes import Node
-from interp.sites import is_site
+from interp.sites import is_place
 
 KeyValue = Literal["shared", "split"]
 KEY_VALUE: Final = ("shared", "split")
@@ -213,7 +213,7 @@ def parse_edge(name: str) -> Edge:
 def _end(pattern: re.Pattern[str], name: str) -> Node | None:
     """The node that one end of an edge names; None for no such name."""
     if (feature := _FEATURE.fullmatch(name)) is not None:
-        if not is_site(feature["kind"], feature["l"] is not None):
+        if not is_place(name.rpartition(".")[0]):
             return None
         layer, unit = (None if feature[key] is None else int(feature[key]) for key in ("l", "u"))
         return Node(f"{feature['kind']}.{'error' if unit is None else 'feature'}", layer, unit)

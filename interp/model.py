@@ -161,7 +161,7 @@ class HookedModel:
         if rules != GRADIENT and not allow_unsupported:
             self._check_rules(rules)
         given = as_tokens(tokens, self.tokenizer).to(self.device)
-        spliced = check_dictionaries(dictionaries or {}, self.layout, widths(self.layout))
+        spliced = check_dictionaries({} if dictionaries is None else dictionaries, self.layout, widths(self.layout))
         resolved = [(self.resolve(e.site), e) for e in edits]
         plan = plan_run([self.resolve(r) for r in reads], resolved, rules, split_kv, spliced)
         columns = None if vocabulary is None else Columns.of(self, vocabulary)

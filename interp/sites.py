@@ -115,6 +115,8 @@ def parse(site: SiteLike, n_layers: int, *, rotary: bool = False) -> list[Site]:
         found = [Site(match[1], layer) for layer in layers]
     elif site in GLOBAL:
         found = [Site(site)]
+    elif is_place((ends := site.rpartition("."))[0]):
+        raise SiteError(unknown(f"part of site {ends[0]!r}", ends[2], PARTS))
     else:
         raise SiteError(unknown("site", site, (*LAYERED, *GLOBAL)))
     for one in found:
@@ -135,9 +137,10 @@ def kind_of(site: SiteLike) -> str:
     return site.split(".")[0]
 
 
-def is_site(kind: str, layered: bool) -> bool:
-    """Whether there is a kind of site of this name, with or without a layer."""
-    return kind in (LAYERED if layered else GLOBAL)
+def is_place(name: str) -> bool:
+    """Whether a name has the form of one site, without a part, whatever the layer: `resid_post.3`, `embed`."""
+    found = _NAME.fullmatch(name)
+    return found is not None and found[1] in (GLOBAL if found[2] is None else LAYERED)
 
 
 def part_of(site: SiteLike) -> str:

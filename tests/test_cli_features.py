@@ -169,3 +169,19 @@ def test_a_circuit_alone_needs_its_dictionaries(run: Call, tmp_path: Path) -> No
     assert code == 2 and "give --dictionaries" in err
     code, out, _ = run(*own, "--quiet", "--dictionaries", "dictionaries")
     assert code == 0 and "errors kept" in out
+
+
+def test_a_dictionary_of_another_model_is_said(run: Call, tmp_path: Path) -> None:
+    """Of those trained here; other projects have names of their own for models."""
+    theirs = {"model_name": "gpt2-small"}
+    for details, said in (
+        (theirs | {"model_sha256": "0"}, 1),
+        ({"model_name": "demo", "model_sha256": "0"}, 0),
+        (theirs, 0),
+    ):
+        shutil.rmtree(tmp_path / "dictionaries")
+        save_dictionary(made("resid_post.0", 128, n=48, details=details), tmp_path / "dictionaries")
+        code, _, err = run("compare", *SMALL[:4], *GIVEN, "--methods", "atp", "--out", "other", "--force")
+        assert (
+            code == 0 and " ".join(err.split()).count("was trained on model 'gpt2-small'; it is used on 'demo'") == said
+        )

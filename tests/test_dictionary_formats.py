@@ -234,3 +234,10 @@ def test_a_thresholds_meaning_is_kept(tmp_path: Path) -> None:
     save_dictionary(low, tmp_path / "b")
     for d, name in ((many, "a"), (low, "b")):
         torch.testing.assert_close(load_dictionary(tmp_path / name).encode(x), d.encoder_output(x).relu(), **CLOSE)
+
+
+def test_a_folder_of_several_is_not_one(tmp_path: Path) -> None:
+    for site in ("resid_post.0", "z.1"):
+        save_dictionary(made(site, 32), tmp_path / site)
+    with pytest.raises(DictionaryError, match=r"holds 2 dictionaries, the first in 'resid_post\.0'.*load_dictionaries"):
+        load_dictionary(tmp_path)

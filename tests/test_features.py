@@ -307,7 +307,7 @@ def test_bad_input_is_refused_in_one_sentence() -> None:
         ({"mlp_out.1": made("mlp_out.1", 32), "blocks.1.hook_mlp_out": made("mlp_out.1", 32)}, {}, DictionaryError, "two of them make up mlp_out.1"),
         (good, {"method": "atp-star"}, MethodError, "not level 'features'"),
         (good, {"method": "eap"}, MethodError, "not level 'features'"),
-        (good, {"parts": ["resid_post.0.f9999"]}, MethodError, "part of this level"),
+        (good, {"parts": ["resid_post.0.f9999"]}, MethodError, "has features 0 to 199"),
         ({"resid_post.0": dead}, {"parts": [_inactive(model, task, dead)]}, MethodError, "is not active in any run"),
         (good, {"method": "auto", "positions": "each"}, MethodError, "ranks parts at all positions"),
     ]  # fmt: skip

@@ -237,6 +237,15 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         ),
         (EditError, "features 0 to 23", {"edits": [interp.zero("resid_post.1.features", features=24)]}),
     ]
+    cases += [
+        (
+            SiteError,
+            "unknown part of site 'resid_post.1' 'feature'. Did you mean features",
+            {"reads": ["resid_post.1.feature"]},
+        ),
+        (DictionaryError, "given list; expected {site: Dictionary}", {"dictionaries": [own]}),
+        (DictionaryError, "given str; expected {site: Dictionary}", {"dictionaries": "folder"}),
+    ]
     late = made("mlp_out.1", 32, target="mlp_normed.1")
     cases.append((DictionaryError, "comes after", {"dictionaries": {"mlp_normed.1": late}}))
     for error, message, options in cases:

@@ -94,6 +94,10 @@ def load_dictionary(
         )
     if foreign.recognised(folder):
         return foreign.load(folder, asked, as_dtype, device)
+    if len(several := [x for x in sorted(folder.iterdir()) if x.is_dir() and holds_one(x)]) and not holds_one(folder):
+        raise DictionaryError(
+            f"{str(folder)!r} holds {len(several)} dictionaries, the first in {several[0].name!r}; load one of them, or all with load_dictionaries."
+        )
     return from_stored(_read(folder, scaling_factor, device), asked, as_dtype)
 
 

@@ -119,6 +119,11 @@ def check_dictionaries(given: Mapping[SiteLike, Dictionary], layout: Layout, wid
     Raises: SiteError for a key that is not one site; DictionaryError for a value that is no dictionary, one of another
     site than its key, a second one of a site, or one of another width than this model's.
     """
+    if not isinstance(given, Mapping):
+        raise DictionaryError(
+            f"dictionaries: given {type(given).__name__}; expected {{site: Dictionary}}, "
+            "which interp.load_dictionaries(folder) gives."
+        )
     found: dict[Site, Dictionary] = {}
     for key, dictionary in given.items():
         sites = parse(key, layout.n_layers, rotary=layout.rotary)

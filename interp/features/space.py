@@ -79,15 +79,19 @@ class FeatureSpace(NodeSpace):
         return self.survey.taken()
 
     def named(self, wanted: Iterable[str]) -> frozenset[str]:
-        """These names, all of nodes here. Raises: MethodError, which says of a feature whether it is only not active."""
+        """These names, all of nodes here. Raises: MethodError, which says of a feature whether it is only not active, or not there."""
         names = frozenset(wanted)
         known = {part.name for part in self.parts([None])}
         for own in self.listed:
-            for u in range(own.dictionary.n_features):
-                if (name := f"{own.target}.f{u}") in names - known:
+            for name in sorted(names - known):
+                place, _, number = name.rpartition(".f")
+                if place != str(own.target) or not number.isdecimal():
+                    continue
+                if int(number) >= own.dictionary.n_features:
                     raise MethodError(
-                        f"parts: {name} is not active in any run of this task, so its score is 0; leave it out."
+                        f"{name}: the dictionary of {place} has features 0 to {own.dictionary.n_features - 1}."
                     )
+                raise MethodError(f"{name} is not active in any run of this task, so its score is 0; leave it out.")
         return super().named(names)
 
     def ablation(self, kind: Any, model: Any, pairs: Sequence[TokenPair], seed: int, batch_size: int) -> Ablation:
