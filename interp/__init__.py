@@ -56,6 +56,9 @@ _PUBLIC = {
     "Dictionary": "interp.dictionaries.dictionary",
     "load_dictionary": "interp.dictionaries.formats",
     "load_dictionaries": "interp.dictionaries.formats",
+    "save_dictionary": "interp.dictionaries.formats",
+    "evaluate_dictionary": "interp.dictionaries.evaluation.evaluate",
+    "feature_edges": "interp.features.edges",
     "train_dictionary": "interp.dictionaries.training.run",
     "train_dictionaries": "interp.dictionaries.training.run",
     "InterpError": "interp.errors",
@@ -94,6 +97,8 @@ __all__ = [
     "attribute_tokens",
     "collect",
     "direct_logit_attribution",
+    "evaluate_dictionary",
+    "feature_edges",
     "load",
     "load_dictionaries",
     "load_dictionary",
@@ -102,6 +107,7 @@ __all__ = [
     "methods",
     "patch",
     "path_patch",
+    "save_dictionary",
     "task",
     "train_dictionaries",
     "train_dictionary",
@@ -112,10 +118,12 @@ if TYPE_CHECKING:
     from interp.activations import collect
     from interp.attribution import attribute, attribute_all, methods
     from interp.dictionaries.dictionary import Dictionary
-    from interp.dictionaries.formats import load_dictionaries, load_dictionary
+    from interp.dictionaries.evaluation.evaluate import evaluate_dictionary
+    from interp.dictionaries.formats import load_dictionaries, load_dictionary, save_dictionary
     from interp.dictionaries.training.run import train_dictionaries, train_dictionary
     from interp.edits import Edit, add, patch, zero
     from interp.errors import InterpError
+    from interp.features.edges import feature_edges
     from interp.graph import Edge, Graph
     from interp.lens import direct_logit_attribution, logit_lens
     from interp.loading import load
