@@ -243,9 +243,8 @@ def _print(found: Mapping[str, Found], path: Path, json: bool) -> None:
         _overview({name: one.evaluation for name, one in found.items()})
     for name, one in found.items():
         if len(found) == 1:
-            show.table(
-                f"{one.evaluation.dictionary}: {one.evaluation.target}", ("number", "value"), _rows(one.evaluation)
-            )
+            e = one.evaluation
+            show.table(f"{e.dictionary}: {e.target}", ("number", "value"), _rows(e))
         for result in one.probes:
             title = f"probe {result.name}, held-out half of {result.n_test}" + (f", {name}" if len(found) > 1 else "")
             show.table(title, _PROBE, _probe_rows(result))

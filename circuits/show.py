@@ -8,9 +8,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from circuits.circuit import Circuit
 from circuits.evaluation import Evaluation
@@ -47,13 +51,40 @@ def paths(written: Iterable[Path]) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on standard output."""
-    grid = Table(title=title, title_justify="left")
-    for name in columns:
-        grid.add_column(name, overflow="fold")
-    for row in rows:
-        grid.add_row(*(escape("" if cell is None else visible(str(cell))) for cell in row))
+    """A table on standard output, in which no word is broken: where it is too wide for that, without a frame, else as a list."""
+    shown = [["" if cell is None else visible(str(cell)) for cell in row] for row in rows]
+    needs = [[_longest(row[i].split()) for row in (list(columns), *shown)] for i in range(len(columns))]
+    least, n = [max(need) for need in needs], len(columns)
+    framed, bare = out.width - 3 * n - 1, out.width - 2 * (n - 1)
+    if sum(least) > bare:
+        _as_list(title, columns, shown)
+        return
+    fits = sum(least) <= framed
+    room = (framed if fits else bare) - sum(least)
+    grid = Table(
+        title=escape(visible(title)), title_justify="left", box=box.HEAVY_HEAD if fits else None, pad_edge=fits
+    )
+    for i, name in enumerate(columns):
+        more = min(room, _longest([name, *(row[i] for row in shown)]) - least[i])
+        room -= more
+        grid.add_column(escape(name), width=least[i] + more, overflow="fold")
+    for row in shown:
+        grid.add_row(*map(escape, row))
     out.print(grid)
+
+
+def _longest(texts: Iterable[str]) -> int:
+    """How many cells of the terminal the widest takes."""
+    return max(map(cell_len, texts), default=0)
+
+
+def _as_list(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """The rows of a table one after the other: the first cell, and below it the others with their names."""
+    out.print(Text(visible(title), style="italic"))
+    for first, *others in rows:
+        lines(first)
+        said = ", ".join(f"{name} {cell}" for name, cell in zip(columns[1:], others, strict=True) if cell)
+        out.print(Padding(Text(said), (0, 0, 0, 2)))
 
 
 def record(found: Record, where: str) -> None:
@@ -116,17 +147,17 @@ def beside(own: Evaluation, study: FeatureStudy) -> None:
 
 def agreements(found: Sequence[Agreement]) -> None:
     """Agreement with exact patching, a row per method and kind."""
-    columns = ("method", "kind", "n", "Pearson", "95 % interval", "Spearman", "same sign", "top-k overlap")
+    columns = ("method", "kind", "n", "Pearson", "95 % interval", "Spearman", "same sign", "top k shared")
     rows = (_agreement_row(a.method, row, any("->" in r.kind for r in a.rows)) for a in found for row in a.rows)
     table("agreement with exact patching", columns, rows)
 
 
 def _agreement_row(method: str, row: Row, edges: bool) -> tuple[object, ...]:
     few = "few edges" if edges else "few nodes"
-    interval = f"[{row.pearson_ci[0]:.3f}, {row.pearson_ci[1]:.3f}]" if row.pearson_ci else few
+    interval = f"[{row.pearson_ci[0]:.2f}, {row.pearson_ci[1]:.2f}]" if row.pearson_ci else few
     pearson, spearman = (f"{v:.3f}" if v is not None else "-" for v in (row.pearson, row.spearman))
     sign = f"{row.sign:.2f}" if row.sign is not None else "-"
-    return (method, row.kind, row.n, pearson, interval, spearman, sign, f"{row.top_k:.2f} (k={row.k})")
+    return (method, row.kind, row.n, pearson, interval, spearman, sign, f"{row.top_k * row.k:.0f}/{row.k}")
 
 
 def record_json(found: Record, where: str) -> dict[str, Any]:
