@@ -11,7 +11,7 @@ import torch
 
 import interp
 from interp.dictionaries.activation import DictionaryError
-from interp.dictionaries.training.activations import Activations
+from interp.dictionaries.training.activations import CHUNK_TOKENS, Activations
 from interp.dictionaries.training.folder import read_record
 from interp.dictionaries.training.measures import held_out_measures
 from interp.dictionaries.training.run import train_dictionaries, train_dictionary
@@ -145,6 +145,25 @@ def test_the_buffer_is_as_large_as_it_was_said_to_be(model: Any, tmp_path: Path,
     )
 
 
+def test_no_buffer_is_larger_than_what_a_run_can_fill(model: Any, tmp_path: Path) -> None:
+    """And sizes that come to the same buffer are the same run."""
+    for given in ("900TiB", 100_000_000_000):
+        train_dictionary(
+            model, documents(), **small(buffer=given, out=tmp_path / "run", resume=(tmp_path / "run").exists())
+        )
+    record = read_record(tmp_path / "run")
+    assert record is not None and record["identity"]["buffer_tokens"] == 1200 + CHUNK_TOKENS + 100
+
+
+def test_the_default_buffer_stays_within_its_bytes_with_the_order(
+    model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("interp.dictionaries.training.buffer.BYTES", 100 << 10)
+    train_dictionary(model, documents(), **small(buffer=None, out=tmp_path / "run"))
+    record = read_record(tmp_path / "run")
+    assert record is not None and (99 << 10) < record["buffer_bytes"] <= 100 << 10
+
+
 def test_a_cache_that_was_not_finished_is_collected_again(
     model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +205,9 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "no batch": ({"batch_tokens": 0}, "batch_tokens=0"),
     "small buffer": ({"buffer": 100}, "buffer=100 holds 100 tokens"),
     "buffer of no size": ({"buffer": "many"}, "256MiB"),
+    "buffer beyond the machine": ({"buffer": "900TiB", "tokens": 10**14}, "GiB for the buffer .* smaller buffer"),
+    "batch beyond the machine": ({"batch_tokens": 10**13, "tokens": 10**14, "buffer": None}, "buffer or batch_tokens"),
+    "features beyond the machine": ({"d_sae": 1 << 62}, "GiB for the dictionaries, and cpu has .* smaller d_sae"),
     "context beyond the model's": ({"context": 65}, "2 to 64"),
     "context of one": ({"context": 1}, "context=1"),
     "share held out": ({"hold_out": 0.7}, "0 to 0.5"),

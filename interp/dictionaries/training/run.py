@@ -19,7 +19,9 @@ from interp.dictionaries.training.defaults import completed
 from interp.dictionaries.training.identity import check_same, described
 from interp.dictionaries.training.learner import Learner, make_learner
 from interp.dictionaries.training.loop import KEPT, Training
+from interp.dictionaries.training.memory import check_fits
 from interp.dictionaries.training.reading import open_documents
+from interp.dictionaries.training.record import details, record
 from interp.dictionaries.training.rows import Cutter, Rows
 from interp.dictionaries.training.settings import Settings, Wanted, check_whole, wanted
 from interp.loading import load
@@ -167,21 +169,30 @@ def _checked(
     as_dtype = _dtype(dtype)
     sites = list(dict.fromkeys(site for one in asked for site in (one.site, one.target)))
     widths = _widths(model, sites)
-    learners = [
-        make_learner(
-            one.architecture, widths[one.site], widths[one.target], one.d_sae, one.options, settings.steps, settings.seed,
-            model.device, as_dtype,
-        )
-        for one in asked
-    ]  # fmt: skip
-    documents = open_documents(data, settings.seed)
     cutter = Cutter.of(model, settings.context, settings.keep_bos)
+    row_bytes = sum(widths.values()) * as_dtype.itemsize
+    capacity = settings.capacity(row_bytes, cutter.context)
+    shapes = [(widths[one.site], widths[one.target], one.d_sae) for one in asked]
+    check_fits(capacity * (row_bytes + ORDER_BYTES), shapes, as_dtype.itemsize, model.device)
+    learners = _learners(asked, widths, settings, as_dtype, model.device)
+    documents = open_documents(data, settings.seed)
     rows = Rows(documents, cutter, share=settings.hold_out, seed=settings.seed, least=settings.batch_tokens)
-    capacity = settings.capacity(sum(widths.values()) * as_dtype.itemsize, cutter.context)
     live = Activations(model, rows, sites, as_dtype, capacity // 2 - settings.batch_tokens)
     identity = _identity(model, rows, settings, asked, dtype, capacity)
     identity["activations"] = "of the model" if cache is None else "of a cache"
     return _Ready(asked, learners, live, settings, capacity, identity)
+
+
+def _learners(
+    asked: Sequence[Wanted], widths: Mapping[Site, int], settings: Settings, dtype: torch.dtype, device: torch.device
+) -> list[Learner]:
+    return [
+        make_learner(
+            one.architecture, widths[one.site], widths[one.target], one.d_sae, one.options, settings.steps, settings.seed,
+            device, dtype,
+        )
+        for one in asked
+    ]  # fmt: skip
 
 
 def _identity(
@@ -256,41 +267,13 @@ def _trained(training: Training, keep_checkpoint: bool, show: bool | None) -> li
     if out is not None and not (out / folder.RECORD).exists():
         folder.begin(out, training.identity, now)
     training.run(show)
-    found = training.dictionaries(_details(training))
+    found = training.dictionaries(details(training))
     if out is not None:
         folder.save_all(out, found)
-        folder.write_record(out, _record(training, now))
+        folder.write_record(out, record(training, now))
         if not keep_checkpoint:
             checkpoint.remove(out)
     return found
-
-
-def _details(training: Training) -> dict[str, Any]:
-    """What a dictionary's own files say about how it came about."""
-    keys = ("tokens", "batch_tokens", "context", "keep_bos", "seed")
-    model, data = training.identity["model"], training.identity["data"]
-    return {"model_name": model["name"], "model_sha256": model["sha256"], "dataset_path": data["name"]} | {
-        f"trained_{key}": training.identity[key] for key in keys
-    }
-
-
-def _record(training: Training, now: Mapping[str, Any]) -> dict[str, Any]:
-    """`training.json` of a run that is done."""
-    row_bytes = sum(x[0].numel() * x.element_size() for x in training.buffer.slots.values())
-    seen = training.steps * training.buffer.batch
-    return {
-        "status": folder.COMPLETE,
-        "identity": training.identity,
-        "environment": now,
-        "source": training.source.state(),
-        "buffer_bytes": training.buffer.capacity * (row_bytes + ORDER_BYTES),
-        "steps": training.steps,
-        "seconds": round(training.seconds, 2),
-        "tokens_per_second": round(seen / training.seconds, 1),
-        "peak_memory_bytes": folder.peak_memory(),
-        "final": {name: rows[-1] for name, rows in training.log.items()},
-        "log": training.log,
-    }
 
 
 def _loaded(out: Path, asked: Sequence[Wanted]) -> list[Dictionary]:

@@ -11,6 +11,7 @@ from interp.attribution.memory import parse_bytes
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.splice import order
 from interp.dictionaries.training import buffer as buffers
+from interp.dictionaries.training.activations import CHUNK_TOKENS
 from interp.dictionaries.training.options import ARCHITECTURES, TRANSCODERS
 from interp.errors import MethodError, unknown
 from interp.sites import Site, SiteLike
@@ -89,12 +90,14 @@ class Settings:
         return -(-self.tokens // self.batch_tokens)
 
     def capacity(self, row_bytes: int, context: int) -> int:
-        """Tokens that the buffer holds. row_bytes: of one token at all sites.
+        """Tokens that the buffer holds, no more than the run can fill. row_bytes: of one token at all sites.
 
         Raises: DictionaryError for a size that is none, or does not hold two batches and two rows.
         """
         least = 2 * (context + self.batch_tokens)
-        found = self._capacity(row_bytes, least)
+        # No run needs more: its tokens, and a chunk and a batch that begin with the last of them.
+        most = self.tokens + max(context, CHUNK_TOKENS) + self.batch_tokens
+        found = min(self._capacity(row_bytes, least), max(least, most))
         if found < least:
             raise DictionaryError(
                 f"buffer={self.buffer!r} holds {found:,} tokens: expected {least:,} or more, two batches of "
@@ -105,13 +108,14 @@ class Settings:
     def _capacity(self, row_bytes: int, least: int) -> int:
         if isinstance(self.buffer, bool) or not isinstance(self.buffer, int | str | None):
             raise DictionaryError(f"buffer={self.buffer!r}: expected tokens, or bytes with a unit such as 256MiB.")
+        slot = row_bytes + buffers.ORDER_BYTES
         if self.buffer is None:
             needed = max(self.tokens, 4 * self.batch_tokens)
-            return max(least, min(buffers.TOKENS, buffers.BYTES // row_bytes, needed))
+            return max(least, min(buffers.TOKENS, buffers.BYTES // slot, needed))
         if isinstance(self.buffer, int):
             return self.buffer
         try:
-            return parse_bytes(self.buffer) // (row_bytes + buffers.ORDER_BYTES)
+            return parse_bytes(self.buffer) // slot
         except MethodError:
             raise DictionaryError(f"buffer={self.buffer!r}: expected tokens, or bytes such as 256MiB.") from None
 
