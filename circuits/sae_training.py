@@ -42,7 +42,7 @@ def train(
     quiet: bool,
 ) -> None:
     """Train, write the report, print what was reached. Nothing is written before everything has been checked."""
-    from interp.dictionaries.training.folder import read_record
+    from interp.dictionaries.training.folder import check_out, read_record
     from interp.dictionaries.training.run import ResumeWarning, train_dictionaries
 
     asked = merged(config, given, more)
@@ -50,6 +50,7 @@ def train(
     place = out or runs.free_name(_stem(run, specs))
     if resume and out is None:
         raise InterpError("--resume goes on with the run at --out: give its folder.")
+    check_out(place, resume, "--resume")
     say = (lambda message: None) if quiet else show.say
     say(f"loading {run['model']}")
     model = load_model(run.pop("model"), None, run.pop("device", None))

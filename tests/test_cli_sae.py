@@ -205,6 +205,7 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "text for another switch": (_write("c.toml", 'keep_checkpoint = "no"'), ["c.toml", *BASE], "keep_checkpoint='no'"),
     "dictionaries on the command line": (_nothing, [*BASE, "--set", "dictionaries=3"], "--set 'dictionaries=3'"),
     "resume without out": (_nothing, ["--site", "resid_post.1", "--d-sae", "8", "--resume"], "--out"),
+    "resume of nothing": (_nothing, [*BASE, "--resume"], "nothing to resume at 'run': no run there; leave out --resume"),
     "no such model": (_nothing, [*BASE, "--model", "nowhere", "--data", "demo"], "nowhere"),
     "model without data": (_nothing, [*BASE, "--model", "nowhere"], "no data"),
     "not a run": (lambda folder: [(folder / "run").mkdir(), (folder / "run" / "thesis").write_text("x"), None][2], BASE, "no training run"),
@@ -225,6 +226,6 @@ def test_a_run_that_is_there_is_not_replaced(run: Call, tmp_path: Path) -> None:
     assert run(*SMALL, "--quiet")[0] == 0
     before = weights("run")
     code, _, err = run(*SMALL, "--seed", "1", "--quiet")
-    assert code == 2 and "choose another folder" in err and weights("run") == before
+    assert code == 2 and "(finished): go on with --resume, or choose another folder" in err and weights("run") == before
     code, _, err = run(*SMALL, "--seed", "1", "--resume", "--quiet")
     assert code == 2 and "seed was 0, now 1" in err and weights("run") == before

@@ -51,6 +51,11 @@ def train(out: Path, *, resume: bool = False, **changes: Any) -> None:
     train_dictionaries(tiny.hooked("llama"), data, SPECS, out=out, resume=resume, **{**RUN, **changes})
 
 
+def go_on(out: Path, **changes: Any) -> None:
+    """Resume, or begin again where the run was killed before it wrote anything."""
+    train(out, resume=(out / folder.RECORD).exists(), **changes)
+
+
 def weights(out: Path) -> dict[str, str]:
     """SHA-256 of everything that was learnt, by file."""
     found = sorted(out.rglob("sae_weights.safetensors"))
@@ -124,7 +129,7 @@ def test_killed_anywhere_it_ends_with_the_same_weights(part: int, n_points: int,
         points(patched, at)
         with pytest.raises(Killed):
             train(tmp_path / "run")
-    train(tmp_path / "run", resume=True)
+    go_on(tmp_path / "run")
     assert weights(tmp_path / "run") == weights(whole)
     one, other = read_record(tmp_path / "run"), read_record(whole)
     assert one is not None and other is not None
@@ -138,7 +143,7 @@ def test_killed_again_and_again(whole: Path, tmp_path: Path) -> None:
         with pytest.MonkeyPatch.context() as patched:
             points(patched, rng.randrange(4, 18))
             with pytest.raises(Killed):
-                train(out, resume=True)
+                go_on(out)
     train(out, resume=True)
     assert weights(out) == weights(whole)
 
@@ -169,8 +174,8 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
-from tests.test_dictionary_resume import train
-train(Path({out!r}), resume=True, checkpoint_every=1)
+from tests.test_dictionary_resume import go_on
+go_on(Path({out!r}), checkpoint_every=1)
 """
 
 

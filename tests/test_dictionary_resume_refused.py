@@ -61,8 +61,20 @@ def test_another_run_is_refused_by_name(what: str, stopped: Path) -> None:
 
 
 def test_a_run_is_not_begun_over_another(stopped: Path) -> None:
-    with pytest.raises(DictionaryError, match=r"holds a training run \(running\)"):
+    with pytest.raises(DictionaryError, match=r"holds a training run \(not finished\): go on with resume"):
         train(stopped)
+
+
+@pytest.mark.parametrize("there", [None, "empty", "hidden"])
+def test_nothing_to_resume_is_refused_and_trains_nothing(there: str | None, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    if there:
+        out.mkdir()
+    if there == "hidden":
+        (out / ".training.json.part").write_text("")
+    with pytest.raises(DictionaryError, match=r"nothing to resume at .*: no run there; leave out resume to begin one"):
+        train(out, resume=True)
+    assert out.exists() == bool(there) and not list(tmp_path.rglob("training.json"))
 
 
 def test_damaged_and_foreign_checkpoints_are_refused(stopped: Path) -> None:

@@ -48,21 +48,24 @@ def write_record(out: Path, record: Mapping[str, Any]) -> None:
     write_text(out / RECORD, json.dumps({"format": FORMAT, **record}, indent=1) + "\n")
 
 
-def check_out(out: Path, resume: bool) -> dict[str, Any] | None:
-    """The record of the run to go on with; None for a new one.
+def check_out(out: Path, resume: bool, word: str = "resume") -> dict[str, Any] | None:
+    """The record of the run to go on with; None for a new one. word: what `resume` is called where the caller set it.
 
-    Raises: DictionaryError where the folder holds a run and `resume` is not set, or something else than a run.
+    Raises: DictionaryError where the folder holds a run and `resume` is not set, none and it is set, or something else than a run.
     """
     if out.exists() and not out.is_dir():
         raise DictionaryError(f"{str(out)!r} is a file; expected a folder, new or empty.")
     if not out.exists() or all(path.name[0] == "." for path in out.iterdir()):  # a run killed at its first file
+        if resume:
+            raise DictionaryError(f"nothing to resume at {str(out)!r}: no run there; leave out {word} to begin one.")
         return None
     found = read_record(out)
     if found is None:
         raise DictionaryError(f"{str(out)!r} is not empty and holds no training run; choose another folder.")
     if not resume:
+        stands = "finished" if found["status"] == COMPLETE else "not finished"
         raise DictionaryError(
-            f"{str(out)!r} holds a training run ({found['status']}): go on with resume, or choose another folder."
+            f"{str(out)!r} holds a training run ({stands}): go on with {word}, or choose another folder."
         )
     return found
 
