@@ -353,3 +353,26 @@ def test_agreement_of_features_fits_a_terminal_of_80_columns(record: Record, mon
         (own,) = [line for line in told.splitlines() if f" {row.kind} " in re.sub("[│┃]", " ", line)]
         assert f" {round(row.top_k * row.k)}/{row.k}" in own
         assert f" {'-' if row.pearson is None else f'{row.pearson:.3f}'} " in own
+
+
+def test_three_counts_of_features_are_told_apart(record: Record) -> None:
+    """21 features and 3 errors are scored; a feature may be active on held-out pairs only; places are no other features."""
+    assert "<p>21 features and 3 errors were scored.</p>" in render(record)
+    assert record.evaluation is not None
+    more = replace(record, evaluation=replace(record.evaluation, n_nodes=25))
+    assert "judged among 25 features: with the 4 that are active on none of the scored pairs" in render(more)
+    scores = record.scores[0]
+    placed = replace(scores, parts=tuple(replace(part, position=i % 2) for i, part in enumerate(scores.parts)))
+    assert "<p>21 features and 3 errors were scored.</p>" in render(replace(record, scores=(placed,)))
+
+
+def test_a_correlation_over_a_sample_says_so(record: Record) -> None:
+    """Nine of the 14 features of the stream, and none of the others, are patched exactly."""
+    scores = record.scores[0]
+    chosen = [i for i, part in enumerate(scores.parts) if part.kind == "resid_post.feature"][:9]
+    exact = scored("exact", 0)
+    part = Scores(tuple(exact.parts[i] for i in chosen), exact.per_example[:, chosen], exact.provenance)
+    sampled = replace(record, exact=part, agreements=(agreement(scores, part, sampled="some"),))
+    assert "over a sample of 9 of 14 features of the stream after the block" in finding(sampled)
+    assert "over a sample of 9 of 21 features, best first" in finding(replace(sampled, circuit=None, evaluation=None))
+    assert "over 14 features of the stream" in finding(record) and "a sample" not in finding(record)

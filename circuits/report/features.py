@@ -5,6 +5,7 @@ of the same size, the edges between the first features, and what these react to.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
@@ -39,6 +40,7 @@ def features(record: Record) -> dict[str, Any] | None:
     found: dict[str, Any] = {
         "shares": _shares(scores),
         "dictionaries": list(scores.provenance.dictionaries),
+        "counted": _counted(scores, record.evaluation),
         "facts": [],
         "without_errors": None,
         "beside": None,
@@ -56,6 +58,21 @@ def features(record: Record) -> dict[str, Any] | None:
             "edges_reason": study.edges_reason,
         }
     return found
+
+
+def _counted(scores: Scores, found: Evaluation | None) -> str:
+    """How many features and errors there are to choose from, and to judge a circuit among."""
+    parts = {replace(part, position=None) for part in scores.parts}
+    errors = sum(part.kind.endswith(".error") for part in parts)
+    n = len(parts) - errors
+    said = f"{count(n)} features and {count(errors)} errors were scored."
+    more = found.n_nodes - n if found is not None else 0
+    if more <= 0:
+        return said
+    return (
+        f"{said} The circuit is judged among {count(n + more)} features: with the {count(more)} that are active on none of the "
+        "scored pairs, but on one of those that it is judged on."
+    )
 
 
 # ---------------------------------------------------------------- scores by site

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from circuits.report.numbers import count, count_word, number, percent, percent_interval
 from circuits.report.text import visible
-from circuits.report.words import edges_of_kind, kind_name, metric_name, of_edges, words
+from circuits.report.words import edges_of_kind, kind_name, metric_name, of_edges, of_features, words
 
 if TYPE_CHECKING:
     from circuits.circuit import Circuit
     from circuits.evaluation import Evaluation
     from circuits.record import Record
     from interp.oracle import Agreement, Row
+    from interp.scores import Scores
 
 POOR: Final = 0.7
 CHANCE: Final = 0.05
@@ -111,10 +112,11 @@ def _agreement(record: Record) -> str:
     own = [a for a in record.agreements if a.method == chosen.method]
     if not own:
         return f"how well {chosen.method} agrees with exact patching was not measured in this run"
-    return _edges_agree(own[0], len(record.scores[0].parts)) if of_edges(record) else _agrees(own[0])
+    scores = record.scores[0]
+    return _edges_agree(own[0], len(scores.parts)) if of_edges(record) else _agrees(own[0], scores)
 
 
-def _agrees(own: Agreement) -> str:
+def _agrees(own: Agreement, scores: Scores) -> str:
     rows = _quotable(own)
     if not rows:
         n = max((row.n for row in own.rows), default=0)
@@ -122,9 +124,9 @@ def _agrees(own: Agreement) -> str:
     poor = [row for row in rows if (row.pearson or 0.0) < POOR]
     good = [row for row in rows if row not in poor]
     if not good:
-        return f"{own.method} agrees poorly with exact patching: {_listed(poor)}"
-    text = f"{own.method} agrees with exact patching with {_listed(good)}"
-    return f"{text}, but poorly for {_listed(poor)}" if poor else text
+        return f"{own.method} agrees poorly with exact patching: {_listed(poor, scores)}"
+    text = f"{own.method} agrees with exact patching with {_listed(good, scores)}"
+    return f"{text}, but poorly for {_listed(poor, scores)}" if poor else text
 
 
 def _edges_agree(own: Agreement, total: int) -> str:
@@ -160,13 +162,15 @@ def _compared(record: Record) -> str:
     first = record.scores[0].provenance
     names = ", ".join(scores.provenance.method for scores in record.scores)
     head = f"no circuit was chosen in this run: {names} scored {count(first.n_pairs)} pairs of {first.task} ({first.direction})"
+    # The errors of dictionaries are not in that row.
+    many = "features" if of_features(record) else words(record)["many"]
     found = [(row, a.method) for a in record.agreements for row in _over_all(a)]
     if not found:
-        return f"{head}; how well they agree with exact patching was not measured, or on too few {words(record)['many']} to quote"
+        return f"{head}; how well they agree with exact patching was not measured, or on too few {many} to quote"
     found.sort(key=lambda pair: -(pair[0].pearson or 0.0))
     shown = ", ".join(f"{method} {number(row.pearson, 2)}{_bounds(row)}{_ranks(row)}" for row, method in found)
     poor = " (all of them poor)" if (found[0][0].pearson or 0.0) < POOR else ""
-    return f"{head}; correlation with exact patching over {count(found[0][0].n)} {words(record)['many']}, best first: {shown}{poor}"
+    return f"{head}; correlation with exact patching over {_over(found[0][0], record.scores[0])} {many}, best first: {shown}{poor}"
 
 
 def _over_all(found: Agreement) -> list[Row]:
@@ -182,11 +186,21 @@ def _quotable(found: Agreement) -> list[Row]:
     return kinds + [row for row in _over_all(found) if not kinds or (well and (row.pearson or 0.0) < POOR)]
 
 
-def _listed(rows: list[Row]) -> str:
+def _listed(rows: list[Row], scores: Scores) -> str:
     return " and ".join(
-        f"r = {number(row.pearson, 2)}{_bounds(row)} over {count(row.n)} {'nodes of all kinds' if row.kind == 'all' else kind_name(row.kind)}{_ranks(row)}"
+        f"r = {number(row.pearson, 2)}{_bounds(row)} over {_over(row, scores)} "
+        f"{'nodes of all kinds' if row.kind == 'all' else kind_name(row.kind)}{_ranks(row)}"
         for row in rows
     )
+
+
+def _over(row: Row, scores: Scores) -> str:
+    """How many parts a correlation is over, and of how many they are a sample."""
+    # Late, so that this package imports no torch.
+    from interp.nodes import competes
+
+    total = sum(competes(part.kind) if row.kind == "all" else part.kind == row.kind for part in scores.parts)
+    return f"a sample of {count(row.n)} of {count(total)}" if row.n < total else count(row.n)
 
 
 def _ranks(row: Row) -> str:
