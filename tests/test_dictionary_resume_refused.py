@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.training import checkpoint, folder, run
+from interp.dictionaries.training.identity import check_same
 from interp.dictionaries.training.learner import Learner
 from interp.dictionaries.training.run import ResumeWarning, train_dictionaries
 from tests import tiny
@@ -38,12 +39,20 @@ def stopped(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+NAMES = ["resid_post.0-batchtopk-40", "resid_post.0-jumprelu-32", "mlp_normed.1-skip_transcoder-32"]
 CHANGED: dict[str, tuple[Callable[[], Any], Any, list[dict[str, Any]], dict[str, Any], str]] = {
     "model": (lambda: tiny.hooked("llama", seed=1), None, SPECS, {}, "model.sha256 was"),
     "data": (lambda: None, 41, SPECS, {}, "data.sha256 was"),
     "tokens": (lambda: None, None, SPECS, {"tokens": 1400}, "tokens was 1300, now 1400"),
     "buffer": (lambda: None, None, SPECS, {"buffer": 500}, "buffer_tokens was 400, now 500"),
-    "a dictionary": (lambda: None, None, SPECS[:2], {}, "now 'not given'"),
+    "a dictionary": (
+        lambda: None,
+        None,
+        SPECS[:2],
+        {},
+        f"was another: dictionaries were {', '.join(NAMES)}; now {', '.join(NAMES[:2])}. Give",
+    ),
+    "their order": (lambda: None, None, SPECS[::-1], {}, f"; now {', '.join(NAMES[::-1])}. Give"),
     "an option": (lambda: None, None, [{**SPECS[0], "k": 4}, *SPECS[1:]], {}, "options.k was 5, now 4"),
 }
 
@@ -58,6 +67,18 @@ def test_another_run_is_refused_by_name(what: str, stopped: Path) -> None:
         )
     assert words in str(found.value)
     assert before == {path: path.read_bytes() for path in stopped.rglob("*") if path.is_file()}
+
+
+def test_differences_are_short_and_those_of_another_version_come_last() -> None:
+    before = {"a": {"sha256": "1f" * 32}, "b": "x" * 100 + ".txt", "dictionaries": {"one": {"k": 1}, "two": {"k": 1}}}
+    now = {"a": {"sha256": "2e" * 32}, "b": "x" * 100 + ".md", "aa": 3, "dictionaries": {"two": {"k": 2}, "new": {}}}
+    with pytest.raises(DictionaryError) as found:
+        check_same(before, now)
+    words = str(found.value)
+    assert "dictionaries were one, two; now two, new; b was 'xxx" in words and "x.txt', now 'xxx" in words
+    assert "x.md'; a.sha256 was '1f1f1f1f1f1f…', now '2e2e2e2e2e2e…' (and 2 more)" in words and len(words) < 400
+    with pytest.raises(DictionaryError, match=r"another: b was 1, now 2; aa was not given, now 3\. Give"):
+        check_same({"b": 1}, {"b": 2, "aa": 3})
 
 
 def test_a_run_is_not_begun_over_another(stopped: Path) -> None:

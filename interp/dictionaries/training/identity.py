@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any, Final
 
 import torch
 
 from interp.dictionaries.activation import DictionaryError
+
+#: What of an identity is by name, and in an order that checkpoints keep.
+SEVERAL: Final = "dictionaries"
+#: In messages: characters of a text, names of dictionaries.
+LONGEST: Final = 60
+NAMED: Final = 4
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def model_hash(model: Any) -> str:
@@ -40,15 +48,48 @@ def check_same(
     then: str = "train into another folder",
 ) -> None:
     """Raises: DictionaryError naming what differs from the run that is gone on with, or what else `before` is of."""
-    old, new = dict(_flat(before)), dict(_flat(now))
-    differences = [
-        f"{key} was {old.get(key, 'not given')!r:.60}, now {new.get(key, 'not given')!r:.60}"
-        for key in sorted({*old, *new}, key=lambda key: (key.count("."), key))
-        if old.get(key) != new.get(key)
-    ]
-    if differences:
+    if differences := _differences(before, now):
         more = f" (and {len(differences) - 3} more)" if len(differences) > 3 else ""
         raise DictionaryError(f"{what}: {'; '.join(differences[:3])}{more}. Give the same, or {then}.")
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In words: which dictionaries, by name and in order; then what both have, then what only one of them has."""
+    first, second = (list(side.get(SEVERAL, {})) for side in (before, now))
+    found = [f"{SEVERAL} were {_names(first)}; now {_names(second)}"] if first != second else []
+    both = set(first) & set(second)
+    old, new = (dict(_flat(_without_others(side, both))) for side in (before, now))
+    keys = sorted({*old, *new}, key=lambda key: (not (key in old and key in new), key.count("."), key))
+    return found + [f"{k} was {_said(old, k)}, now {_said(new, k)}" for k in keys if _differs(old, new, k)]
+
+
+def _without_others(side: Mapping[str, Any], names: Container[str]) -> dict[str, Any]:
+    """The same with the dictionaries of these names alone."""
+    return {
+        key: {name: one for name, one in value.items() if name in names} if key == SEVERAL else value
+        for key, value in side.items()
+    }
+
+
+def _differs(old: Mapping[str, Any], new: Mapping[str, Any], key: str) -> bool:
+    return key not in old or key not in new or bool(old[key] != new[key])
+
+
+def _said(side: Mapping[str, Any], key: str) -> str:
+    """A value, short: of a hash the beginning, of a long text both ends."""
+    if key not in side:
+        return "not given"
+    value = side[key]
+    if isinstance(value, str) and _HASH.fullmatch(value):
+        value = f"{value[:12]}…"
+    elif isinstance(value, str) and len(value) > LONGEST:
+        value = f"{value[: LONGEST // 3]}…{value[-LONGEST // 2 :]}"
+    return repr(value)
+
+
+def _names(names: Sequence[str]) -> str:
+    rest = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
