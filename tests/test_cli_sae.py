@@ -193,6 +193,16 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "broken config": (_write("c.toml", "site ="), ["c.toml", *BASE], "c.toml"),
     "unknown key": (_write("c.toml", "d_seaa = 3"), ["c.toml", *BASE], "Did you mean d_sae"),
     "unknown key of a dictionary": (_write("c.toml", "[[dictionaries]]\ntokens = 3"), ["c.toml", *BASE], "'tokens'"),
+    "option of another in one of several": (
+        _write("c.toml", 'k = 8\n[[dictionaries]]\nsite = "z.1"\n[[dictionaries]]\nsite = "mlp_normed.1"\narchitecture = "transcoder"'),
+        ["c.toml", "--d-sae", "48", "--out", "run"],
+        "dictionary 2 of 2, at mlp_normed.1: unknown option of transcoder 'k'",
+    ),
+    "one of several without features": (
+        _write("c.toml", '[[dictionaries]]\nsite = "z.1"\nd_sae = 8\n[[dictionaries]]\nsite = "z.2"'),
+        ["c.toml", "--out", "run"],
+        "dictionary 2 of 2, at z.2: a dictionary without d_sae",
+    ),
     "dictionaries that are none": (_write("c.toml", "dictionaries = 3"), ["c.toml", *BASE], "[[dictionaries]]"),
     "text for a number": (_write("c.toml", 'tokens = "many"'), ["c.toml", *BASE], "tokens='many'"),
     "text for a share": (_write("c.toml", 'hold_out = "some"'), ["c.toml", *BASE], "hold_out='some'"),

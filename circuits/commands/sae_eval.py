@@ -28,7 +28,11 @@ def evaluate(
     ] = None,
     keep_bos: Annotated[bool, typer.Option("--keep-bos", help="count activations at BOS too")] = False,
     hold_out: Annotated[
-        float, typer.Option(help="only documents that training with this share and --seed set aside [default: all]")
+        float,
+        typer.Option(
+            help="only documents that training with this share and --seed set aside [default: 0, all documents]",
+            show_default=False,
+        ),
     ] = 0.0,
     pca: Annotated[
         int, typer.Option(help="principal components to compare with, beside as many as the L0; 0: none")

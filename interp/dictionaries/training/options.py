@@ -155,7 +155,7 @@ _TAKES: Final[Mapping[str, tuple[Callable[[Any], bool], str]]] = {
     "jumprelu_bandwidth": _POSITIVE,
     "jumprelu_sparsity_loss_mode": _among(SPARSITY_LOSSES),
     "target_l0": _POSITIVE,
-    "k": _POSITIVE,
+    "k": (_POSITIVE[0], _AT_LEAST_1[1]),  # of a batch it may be a fraction, which is not worth a word
     "topk_threshold_lr": _SHARE,
     "matryoshka_widths": _WIDTHS,
     **dict.fromkeys(("lr_warm_up_steps", "lr_decay_steps", "l1_warm_up_steps", "l0_warm_up_steps"), _COUNT),

@@ -23,7 +23,7 @@ from interp.dictionaries.training.memory import check_fits
 from interp.dictionaries.training.reading import open_documents
 from interp.dictionaries.training.record import details, record
 from interp.dictionaries.training.rows import Cutter, Rows
-from interp.dictionaries.training.settings import Settings, Wanted, check_whole, wanted
+from interp.dictionaries.training.settings import Settings, Wanted, check_whole, said_of, wanted
 from interp.loading import load
 from interp.sites import Site, SiteLike
 
@@ -186,13 +186,16 @@ def _checked(
 def _learners(
     asked: Sequence[Wanted], widths: Mapping[Site, int], settings: Settings, dtype: torch.dtype, device: torch.device
 ) -> list[Learner]:
-    return [
-        make_learner(
-            one.architecture, widths[one.site], widths[one.target], one.d_sae, one.options, settings.steps, settings.seed,
-            device, dtype,
-        )
-        for one in asked
-    ]  # fmt: skip
+    found = []
+    for i, one in enumerate(asked):
+        with said_of(i, len(asked), one.site):
+            found.append(
+                make_learner(
+                    one.architecture, widths[one.site], widths[one.target], one.d_sae, one.options, settings.steps,
+                    settings.seed, device, dtype,
+                )
+            )  # fmt: skip
+    return found
 
 
 def _identity(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
@@ -124,11 +125,25 @@ def wanted(model: Any, specs: Sequence[Mapping[str, Any]]) -> list[Wanted]:
     """The dictionaries that are asked for. Raises: DictionaryError, SiteError."""
     if not specs:
         raise DictionaryError("no dictionaries to train; expected one or more.")
-    found = [_one(model, spec) for spec in specs]
+    found = []
+    for i, spec in enumerate(specs):
+        with said_of(i, len(specs), spec.get("site", "no site")):
+            found.append(_one(model, spec))
     names = [one.name.lower() for one in found]  # folders, which some systems hold the same whatever the case
     if twice := [name for name in names if names.count(name) > 1]:
         raise DictionaryError(f"two dictionaries called {twice[0]!r}: give each a name of its own with name=.")
     return found
+
+
+@contextmanager
+def said_of(i: int, n: int, site: object) -> Iterator[None]:
+    """Errors inside name the dictionary that they are about, where there are several."""
+    try:
+        yield
+    except DictionaryError as error:
+        if n == 1:
+            raise
+        raise DictionaryError(f"dictionary {i + 1} of {n}, at {site}: {error}") from error
 
 
 def _one(model: Any, spec: Mapping[str, Any]) -> Wanted:
