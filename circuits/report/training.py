@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby, pairwise
 from typing import Any, Final
 
 from markupsafe import Markup
@@ -23,7 +24,11 @@ CURVES: Final = (
 WIDTH: Final = 440
 HEIGHT: Final = 268
 
+#: A start of more than so many times what follows is left outside the frame.
+FAR_OUT: Final = 4.0
+
 Row = Mapping[str, float]
+Point = tuple[float, float]
 
 
 def render_training(record: Mapping[str, Any]) -> str:
@@ -111,44 +116,76 @@ def _figure(rows: Sequence[Row], title: str, unit: str, key: str, held_out: str,
     own = [(row["tokens"], row[key]) for row in rows if key in row]
     other = [(row["tokens"], row[held_out]) for row in rows if held_out in row]
     end = max(row["tokens"] for row in rows)
-    return {"title": title, "held_out": bool(other), "drawing": _drawn(title, unit, end, own, other, share)}
+    bounds = _range([*own, *other], end, share)
+    return {
+        "title": title,
+        "held_out": bool(other),
+        "beyond": _beyond([*own, *other], bounds, percent if share else number),
+        "drawing": _drawn((title, unit), end, own, other, bounds, share),
+    }
 
 
 def _drawn(
-    title: str,
-    unit: str,
+    names: tuple[str, str],
     end: float,
-    own: Sequence[tuple[float, float]],
-    other: Sequence[tuple[float, float]],
+    own: Sequence[Point],
+    other: Sequence[Point],
+    bounds: tuple[float, float],
     share: bool,
 ) -> Markup:
-    low, high = _range([value for _, value in (*own, *other)], share)
-    x, y = Scale(0.0, end, 78, WIDTH - 20), Scale(low, high, HEIGHT - 52, 14)
+    x, y = Scale(0.0, end, 78, WIDTH - 20), Scale(*bounds, HEIGHT - 52, 14)
     write: Callable[[float], str] = percent if share else number
-    y_ticks = [(t, percent(t)) for t in svg.ticks(low, high)] if share else svg.numbered(svg.ticks(low, high))
+    at = svg.ticks(*bounds)
+    y_ticks = [(t, f"{text} %") for t, (_, text) in zip(at, svg.numbered([100 * t for t in at]), strict=True)]
     x_ticks = [(t, _thousands(t)) for t in svg.ticks(0.0, x.high, 4)]
-    parts = [svg.axes(x, y, x_ticks, y_ticks, ("tokens", unit))]
+    parts = [svg.axes(x, y, x_ticks, y_ticks if share else svg.numbered(at), ("tokens", names[1]))]
     for points, kind, name in ((own, "own-line", "batch"), (other, "random-line", "held out")):
         if points:
-            parts.append(svg.path([(x(at), y(min(max(value, low), high))) for at, value in points], kind))
-            at, value = points[-1]
+            parts += _lines(points, x, y, kind)
             dot: dict[str, str | float] = {
-                "cx": x(at),
-                "cy": y(min(max(value, low), high)),
+                "cx": x(points[-1][0]),
+                "cy": y(_inside(points[-1][1], bounds)),
                 "r": 3.5,
                 "class": f"{kind}-dot",
             }
-            parts.append(svg.element("circle", dot, svg.element("title", {}, f"{name}, at the end: {write(value)}")))
-    return svg.drawing(WIDTH, HEIGHT, f"{title} over the tokens seen", *parts)
+            said = f"{name}, at the end: {write(points[-1][1])}"
+            parts.append(svg.element("circle", dot, svg.element("title", {}, said)))
+    return svg.drawing(WIDTH, HEIGHT, f"{names[0]} over the tokens seen", *parts)
 
 
-def _range(values: Sequence[float], share: bool) -> tuple[float, float]:
-    """What the axis shows: all of it, or for a share 0 to 1 at most; the first steps, far out, do not flatten the rest."""
-    ordered = sorted(values) or [0.0]
-    top = ordered[min(len(ordered) - 1, round(0.98 * len(ordered)))]
+def _lines(points: Sequence[Point], x: Scale, y: Scale, kind: str) -> list[Markup]:
+    """A line through the points; where it is beyond the frame it runs along the edge, in another style."""
+    bounds, parts = (y.low, y.high), []
+    for beyond, steps in groupby(pairwise(points), key=lambda step: not any(y.holds(value) for _, value in step)):
+        pairs = list(steps)
+        run = [pairs[0][0], *(after for _, after in pairs)]
+        parts.append(svg.path([(x(at), y(_inside(v, bounds))) for at, v in run], "beyond" if beyond else kind))
+    return parts
+
+
+def _inside(value: float, bounds: tuple[float, float]) -> float:
+    return min(max(value, bounds[0]), bounds[1])
+
+
+def _beyond(points: Sequence[Point], bounds: tuple[float, float], write: Callable[[float], str]) -> str:
+    """What the frame does not show, in words."""
+    outside = [(at, value) for at, value in points if value != _inside(value, bounds)]
+    if not outside:
+        return ""
+    at, farthest = max(outside, key=lambda point: abs(point[1] - _inside(point[1], bounds)))
+    return (
+        f"{count(len(outside))} of {count(len(points))} points lie beyond the frame (dotted at its edge), "
+        f"the farthest with {write(farthest)} at {_thousands(at)} tokens."
+    )
+
+
+def _range(points: Sequence[Point], end: float, share: bool) -> tuple[float, float]:
+    """What the axis shows: for a share 0 to 1 at most; else the last two thirds, and the start unless it is far out."""
+    late = max((value for at, value in points if at >= end / 3), default=0.0)
     if share:
-        return 0.0, 1.0 if top > 0.2 else max(0.02, 1.1 * top)
-    return 0.0, 1.05 * top or 1.0
+        return 0.0, 1.0 if late > 0.2 else max(0.02, 1.1 * late)
+    whole = max((value for _, value in points), default=0.0)
+    return 0.0, 1.05 * (whole if whole <= FAR_OUT * late else late) or 1.0
 
 
 def _thousands(value: float) -> str:
