@@ -23,6 +23,8 @@ RUN: Final = (
 )  # fmt: skip
 SEVERAL: Final = "dictionaries"
 _TEXTS: Final = ("model", "data", "device", "cache", "architecture")
+#: Active features on held-out text are far from k where they are so many times more or fewer.
+FAR: Final = 1.5
 
 
 class Interrupted(InterpError):
@@ -42,53 +44,73 @@ def train(
     quiet: bool,
 ) -> None:
     """Train, write the report, print what was reached. Nothing is written before everything has been checked."""
-    from interp.dictionaries.training.folder import check_out, read_record
-    from interp.dictionaries.training.run import ResumeWarning, train_dictionaries
+    from interp.dictionaries.training.folder import COMPLETE, check_out, read_record
 
     asked = merged(config, given, more)
     run, specs = split(asked)
     place = out or runs.free_name(_stem(run, specs))
     if resume and out is None:
         raise InterpError("--resume goes on with the run at --out: give its folder.")
-    check_out(place, resume, "--resume")
-    say = (lambda message: None) if quiet else show.say
-    say(f"loading {run['model']}")
-    model = load_model(run.pop("model"), None, run.pop("device", None))
-    data = run.pop("data")
+    before = check_out(place, resume, "--resume")
+    finished = before is not None and before["status"] == COMPLETE
+    _run(run, specs, place, resume, quiet)
+    record = read_record(place)
+    if record is None:
+        raise InterpError(f"{str(place)!r} was removed while the run went on.")
+    if not quiet and (passes := record["source"].get("epoch", 0)):
+        show.say(f"the data are fewer than the tokens: training ended in pass {passes + 1} over them")
+    write_text(place / "config.toml", _to_toml(asked))
+    _report(record, place, json, finished)
+
+
+def _run(run: Mapping[str, Any], specs: Sequence[Mapping[str, Any]], place: Path, resume: bool, quiet: bool) -> None:
+    """The training itself; warnings and Ctrl-C in words."""
+    from interp.dictionaries.training.run import ResumeWarning, train_dictionaries
+
+    if not quiet:
+        show.say(f"loading {run['model']}")
+    model = load_model(run["model"], None, run.get("device"))
+    options = {key: value for key, value in run.items() if key not in ("model", "device", "data")}
+    options |= {"show_progress": False} if quiet else {"say": show.say}
     try:
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always", ResumeWarning)
-            train_dictionaries(
-                model, data, specs, **run, out=place, resume=resume, show_progress=False if quiet else None
-            )
+            train_dictionaries(model, run["data"], specs, **options, out=place, resume=resume)
     except KeyboardInterrupt:
         raise _interrupted(place) from None
     for warning in seen:
         if issubclass(warning.category, ResumeWarning):
             show.say(f"WARNING: {warning.message}")
-    record = read_record(place)
-    if record is None:
-        raise InterpError(f"{str(place)!r} was removed while the run went on.")
-    if passes := record["source"].get("epoch", 0):
-        say(f"the data are fewer than the tokens: training ended in pass {passes + 1} over them")
-    write_text(place / "config.toml", _to_toml(asked))
-    _report(record, place, json)
 
 
-def _report(record: Mapping[str, Any], place: Path, json: bool) -> None:
+def _report(record: Mapping[str, Any], place: Path, json: bool, finished: bool) -> None:
+    """finished: before this call, which then trained nothing."""
     from circuits.report.training import finding, render_training
 
     write_text(place / "report.html", render_training(record))
+    asked = record["identity"]["dictionaries"]
+    for name, final in record["final"].items():
+        _warn_of_l0(name, asked[name], final)
     if json:
         kept = {k: v for k, v in record.items() if k not in ("log", "identity")}
         show.as_json({"out": str(place), **kept})
         return
-    asked = record["identity"]["dictionaries"]
     for name, final in record["final"].items():
         show.lines(finding(name, asked[name], final))
-    show.lines(
-        f"{record['tokens_per_second']:,.0f} tokens/s, {record['seconds']:,.0f} s. Report: {place / 'report.html'}"
-    )
+    took = f"{record['tokens_per_second']:,.0f} tokens/s, {record['seconds']:,.0f} s"
+    took = f"This run was finished before: nothing was trained (then: {took})" if finished else took
+    show.lines(f"{took}. Report: {place / 'report.html'}")
+
+
+def _warn_of_l0(name: str, wanted: Mapping[str, Any], final: Mapping[str, float]) -> None:
+    """Say so where the features that are active on held-out text are far from k."""
+    from interp.dictionaries.training.options import ARCHITECTURES
+
+    k, l0 = wanted["options"].get("k", ARCHITECTURES[wanted["architecture"]].get("k")), final.get("held_out_l0")
+    if k is None or l0 is None or k / FAR <= l0 <= k * FAR:
+        return
+    advice = "its threshold is not settled: train on more tokens" if l0 > k else "see how many features are dead"
+    show.say(f"WARNING: {name} has {l0:.1f} active features per token on held-out text, and k is {k}; {advice}")
 
 
 def _interrupted(place: Path) -> Interrupted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shlex
 import signal
 import sys
@@ -16,6 +17,8 @@ import pytest
 import interp
 from circuits import cli
 from circuits.report.training import render_training
+from circuits.sae_training import _warn_of_l0
+from interp.dictionaries.training import shown
 from interp.dictionaries.training.learner import Learner
 
 Call = Callable[..., tuple[int, str, str]]
@@ -134,6 +137,47 @@ def test_data_of_ones_own(run: Call, tmp_path: Path) -> None:
     )
     code, out, _ = run(*SMALL, "--data", "my.txt", "--tokens", "2000", "--json", "--quiet")
     assert code == 0 and json.loads(out)["source"]["epoch"] >= 1
+
+
+# ---------------------------------------------------------------- what is said
+
+
+def test_without_a_terminal_lines_say_where_it_is_and_quiet_says_none(
+    run: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("interp.dictionaries.training.shown.EVERY", 0.0)
+    code, _, err = run(*SMALL)
+    lines = err.splitlines()
+    assert code == 0 and lines[:2] == ["loading demo", "filling the buffer"]
+    pattern = r"step {} of 10: loss [\d.]+, L0 8\.0, EV -?[\d.]+, dead [\d.]+%"
+    assert len(lines) == 11 and all(re.fullmatch(pattern.format(i + 1), line) for i, line in enumerate(lines[2:]))
+    assert run(*SMALL[:-1], "other", "--quiet")[2] == ""
+
+
+def test_lines_come_after_their_time_with_what_was_measured_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, said = [0.0], list[str]()
+    monkeypatch.setattr(shown.time, "monotonic", lambda: now[0])
+    with shown.training_bar(1000, 0, False, said.append) as at:
+        for step in range(1, 1001):
+            now[0] += 1.0
+            at(step, {"loss": float(step)} if step % 20 == 0 else {})
+    assert said[0] == "step 30 of 1,000: loss 20 (at step 20)" and said[1] == "step 60 of 1,000: loss 60"
+    assert len(said) == 33
+
+
+def test_a_finished_run_says_that_nothing_was_trained(run: Call) -> None:
+    assert "finished" not in run(*SMALL)[1]
+    before = weights("run")
+    code, out, _ = run(*SMALL, "--resume")
+    assert code == 0 and "This run was finished before: nothing was trained" in out and weights("run") == before
+
+
+@pytest.mark.parametrize(("l0", "said"), [(12.1, "more tokens"), (11.9, ""), (5.4, ""), (5.2, "dead")])
+def test_active_features_far_from_k_are_warned_of(l0: float, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _warn_of_l0("mine", {"architecture": "batchtopk", "options": {"k": 8}}, {"held_out_l0": l0})
+    _warn_of_l0("mine", {"architecture": "standard", "options": {}}, {"held_out_l0": l0})
+    err = capsys.readouterr().err
+    assert err.count("WARNING") == bool(said) and said in err
 
 
 # ---------------------------------------------------------------- Ctrl-C

@@ -21,7 +21,7 @@ from interp.dictionaries.training.interrupt import waiting_interrupt
 from interp.dictionaries.training.learner import Learner
 from interp.dictionaries.training.measures import held_out_measures
 from interp.dictionaries.training.settings import Wanted
-from interp.dictionaries.training.shown import training_bar
+from interp.dictionaries.training.shown import Say, training_bar
 
 #: Points of the log in a run, and of how many of them one is measured on held-out text too.
 LOGGED: Final = 200
@@ -56,12 +56,13 @@ class Training:
     seconds: float = 0.0
     log: Log = field(default_factory=dict)
 
-    def run(self, show: bool | None) -> None:
-        """Train to the end. Raises: KeyboardInterrupt between two steps, after a checkpoint."""
+    def run(self, show: bool | None, say: Say | None = None) -> None:
+        """Train to the end; show, say: as `training_bar` takes them. Raises: KeyboardInterrupt between two steps, after a checkpoint."""
         clock = _Clock(self.seconds)
-        with training_bar(self.steps, self.step, show) as at, waiting_interrupt() as asked:
+        with training_bar(self.steps, self.step, show, say) as at, waiting_interrupt() as asked:
             while self.step < self.steps:
-                at(self.step, self._one_step())
+                measures = self._one_step()
+                at(self.step, measures)
                 self.seconds = clock.now()
                 stop = asked() and self.step < self.steps
                 if self.out is not None and (stop or self._is_due(clock)):

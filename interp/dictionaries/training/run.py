@@ -24,6 +24,7 @@ from interp.dictionaries.training.reading import open_documents
 from interp.dictionaries.training.record import details, record
 from interp.dictionaries.training.rows import Cutter, Rows
 from interp.dictionaries.training.settings import Settings, Wanted, check_whole, said_of, wanted
+from interp.dictionaries.training.shown import Say
 from interp.loading import load
 from interp.sites import Site, SiteLike
 
@@ -102,6 +103,7 @@ def train_dictionaries(
     checkpoint_every: int | None = None,
     keep_checkpoint: bool = False,
     show_progress: bool | None = None,
+    say: Say | None = None,
 ) -> list[Dictionary]:
     """Train several dictionaries (sites, architectures, sizes) on the same tokens, with one forward pass for all.
 
@@ -116,6 +118,7 @@ def train_dictionaries(
     cache: folder of a collection of activations, written by the first run and read by later ones.
     out: folder of the run, with checkpoints and at the end the dictionaries in sae-lens' format; `resume` goes on there.
     checkpoint_every: steps between checkpoints; by default half a minute, or more where writing them takes long.
+    show_progress: a bar; by default on a terminal. say: is told lines of where the run is, where there is no bar.
 
     On the CPU the same call gives the same bits with the same number of threads, killed and resumed or not.
     Raises: DictionaryError and other InterpErrors, before anything is written, for whatever does not fit.
@@ -138,7 +141,7 @@ def train_dictionaries(
     training.out, training.checkpoint_every = place, checkpoint_every
     if place is not None and before is not None:
         _go_on(training, place)
-    return _trained(training, keep_checkpoint, show_progress)
+    return _trained(training, keep_checkpoint, show_progress, say)
 
 
 @dataclass(frozen=True)
@@ -262,14 +265,19 @@ def _environment(training: Training) -> dict[str, Any]:
     return folder.environment(torch.get_num_threads(), str(training.learners[0].device))
 
 
-def _trained(training: Training, keep_checkpoint: bool, show: bool | None) -> list[Dictionary]:
+def _trained(training: Training, keep_checkpoint: bool, show: bool | None, say: Say | None) -> list[Dictionary]:
     out, now = training.out, _environment(training)
     training.environment = now
+    if say is not None:
+        begun = (
+            f"going on after step {training.step:,} of {training.steps:,}" if training.step else "filling the buffer"
+        )
+        say(begun)
     if training.step == 0:
         training.prepare()  # reads data: what is wrong with them is said before anything is written
     if out is not None and not (out / folder.RECORD).exists():
         folder.begin(out, training.identity, now)
-    training.run(show)
+    training.run(show, say)
     found = training.dictionaries(details(training))
     if out is not None:
         folder.save_all(out, found)
