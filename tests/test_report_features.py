@@ -376,3 +376,15 @@ def test_a_correlation_over_a_sample_says_so(record: Record) -> None:
     assert "over a sample of 9 of 14 features of the stream after the block" in finding(sampled)
     assert "over a sample of 9 of 21 features, best first" in finding(replace(sampled, circuit=None, evaluation=None))
     assert "over 14 features of the stream" in finding(record) and "a sample" not in finding(record)
+
+
+def test_a_comparison_has_no_empty_headings(record: Record) -> None:
+    """What belongs to a circuit is left out, from the menu too; a run with a circuit keeps every heading."""
+    left = ("circuit", "evaluation", "features", "feature_edges")
+    compared = replace(record, **dict.fromkeys(left), prompts=())
+    page, ids = render(compared), Tags(render(compared)).ids
+    assert "Where the scores are" in page and "<h3>Edges between" not in page and "<h3>What the first" not in page
+    assert not {"faithfulness", "prompts"} & set(ids) and set(re.findall('href="#([a-z]+)"', page)) <= set(ids)
+    kept = render(replace(record, evaluation=None, prompts=(), features=None))
+    assert {"faithfulness", "prompts"} <= set(Tags(kept).ids) and "<h3>Edges between" in kept
+    assert "prompts" in Tags(render(replace(compared, prompts=record.prompts))).ids
