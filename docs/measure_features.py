@@ -101,7 +101,12 @@ def trained(model: Any, given: argparse.Namespace) -> dict[Any, Any]:
     own = {"d_sae": given.features, "architecture": "batchtopk", "k": given.k}
     sites = [f"{kind}.{layer}" for layer in range(model.layout.n_layers) for kind in KINDS]
     found = interp.train_dictionaries(
-        model, given.data, [{"site": site, **own} for site in sites], tokens=given.tokens, out=given.folder, resume=True
+        model,
+        given.data,
+        [{"site": site, **own} for site in sites],
+        tokens=given.tokens,
+        out=given.folder,
+        resume=Path(given.folder).exists(),
     )
     return {d.target: d for d in found}
 
