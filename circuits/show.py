@@ -53,24 +53,32 @@ def paths(written: Iterable[Path]) -> None:
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on standard output, in which no word is broken: where it is too wide for that, without a frame, else as a list."""
     shown = [["" if cell is None else visible(str(cell)) for cell in row] for row in rows]
-    needs = [[_longest(row[i].split()) for row in (list(columns), *shown)] for i in range(len(columns))]
-    least, n = [max(need) for need in needs], len(columns)
+    n, cells = len(columns), [[row[i] for row in shown] for i in range(len(columns))]
+    least = [_longest(" ".join([name, *own]).split()) for name, own in zip(columns, cells, strict=True)]
+    whole = [max(few, _longest(own)) for few, own in zip(least, cells, strict=True)]
     framed, bare = out.width - 3 * n - 1, out.width - 2 * (n - 1)
     if sum(least) > bare:
         _as_list(title, columns, shown)
         return
-    fits = sum(least) <= framed
-    room = (framed if fits else bare) - sum(least)
+    fits = sum(whole) <= framed or (sum(whole) > bare and sum(least) <= framed)
     grid = Table(
         title=escape(visible(title)), title_justify="left", box=box.HEAVY_HEAD if fits else None, pad_edge=fits
     )
-    for i, name in enumerate(columns):
-        more = min(room, _longest([name, *(row[i] for row in shown)]) - least[i])
-        room -= more
-        grid.add_column(escape(name), width=least[i] + more, overflow="fold")
+    named = [max(own, cell_len(name)) for own, name in zip(whole, columns, strict=True)]
+    for name, width in zip(columns, _widths(least, (whole, named), framed if fits else bare), strict=True):
+        grid.add_column(escape(name), width=width, overflow="fold")
     for row in shown:
         grid.add_row(*map(escape, row))
     out.print(grid)
+
+
+def _widths(least: Sequence[int], goals: Iterable[Sequence[int]], room: int) -> list[int]:
+    """Widths of columns from the least on towards one goal after the other, those that need little first."""
+    found = list(least)
+    for goal in goals:
+        for i in sorted(range(len(found)), key=lambda i: goal[i] - found[i]):
+            found[i] += min(room - sum(found), goal[i] - found[i])
+    return found
 
 
 def _longest(texts: Iterable[str]) -> int:
@@ -134,7 +142,10 @@ def beside(own: Evaluation, study: FeatureStudy) -> None:
     curves = {"errors kept": own.curve, "errors removed": study.without_errors.curve if study.without_errors else ()}
     words = {"heads": "heads, MLPs"}
     curves |= {f"{words.get(o.level, o.level)} (of {o.n_parts:,})": o.points for o in study.beside}
-    at = {name: {p.size: str(p.faithfulness) for p in points} for name, points in curves.items()}
+    at = {
+        name: {p.size: percent_interval(p.faithfulness.value, p.faithfulness.low, p.faithfulness.high) for p in points}
+        for name, points in curves.items()
+    }
     rows = [
         (f"{p.size:,}" + (" *" if p.size == own.size else ""), *(known.get(p.size, "-") for known in at.values()))
         for p in own.curve
