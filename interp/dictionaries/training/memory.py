@@ -23,8 +23,8 @@ def check_fits(buffer_bytes: int, shapes: Sequence[tuple[int, int, int]], itemsi
     total = memory_of(device)
     if total is not None and buffer_bytes + weights > total:
         raise DictionaryError(
-            f"training takes {_gib(buffer_bytes)} for the buffer and {_gib(weights)} for the dictionaries, and {device} has "
-            f"{_gib(total)} in all; expected less, with a smaller {'d_sae' if weights > buffer_bytes else 'buffer or batch_tokens'}."
+            f"training takes {_size(buffer_bytes)} for the buffer and {_size(weights)} for the dictionaries, and {device} has "
+            f"{_size(total)} in all; expected less, with a smaller {'d_sae' if weights > buffer_bytes else 'buffer or batch_tokens'}."
         )
 
 
@@ -37,6 +37,7 @@ def memory_of(device: torch.device) -> int | None:
     return None
 
 
-def _gib(size: int) -> str:
-    whole = -(-size >> 30)  # rounded up, without a float, which the largest sizes do not fit
-    return f"{whole:,} GiB"
+def _size(size: int) -> str:
+    """Rounded up, and without a float, which the largest do not fit."""
+    bits, unit = (20, "MiB") if size < 1 << 32 else (30, "GiB")
+    return f"{-(-size >> bits):,} {unit}"
