@@ -57,3 +57,9 @@ def test_ticks_of_shares_are_what_they_say(largest: float) -> None:
     assert len(ticks) >= 3 and len({said for _, said in ticks}) == len(ticks)
     per_percent = [(BOTTOM - (float(y) - 4)) / float(said) for y, said in ticks if float(said)]
     assert per_percent == pytest.approx([per_percent[-1]] * len(per_percent), rel=0.01)
+
+
+def test_a_long_curve_is_drawn_to_its_end() -> None:
+    values = [5.0 + i % 3 for i in range(1000)]
+    found = heights(figure(values)["drawing"], "own-line")
+    assert found == pytest.approx([v / (1.05 * 7) * (BOTTOM - TOP) for v in values], abs=0.06)

@@ -25,6 +25,8 @@ def element(tag: str, attributes: dict[str, str | float], *children: str | Marku
 
 
 def _value(value: str | float) -> str:
+    if isinstance(value, Markup):
+        return value
     return (
         str(escape(visible(value))) if isinstance(value, str) else f"{value:.6g}" if abs(value) < 1 else f"{value:.1f}"
     )
@@ -48,7 +50,8 @@ def line(x1: float, y1: float, x2: float, y2: float, kind: str) -> Markup:
 def path(points: Iterable[tuple[float, float]], kind: str, closed: bool = False) -> Markup:
     """A line through points, or the area inside them."""
     steps = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-    return element("path", {"d": f"M{steps}{'Z' if closed else ''}", "class": kind})
+    # Made of numbers only, so that it is safe, and never cut as long text is.
+    return element("path", {"d": Markup(f"M{steps}{'Z' if closed else ''}"), "class": kind})
 
 
 def drawing(width: float, height: float, name: str, *parts: Markup) -> Markup:
