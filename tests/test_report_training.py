@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from circuits.report.training import HEIGHT, _figure
+from circuits.report.training import HEIGHT, _figure, _lines_of
 
 BOTTOM, TOP = HEIGHT - 52, 14
 
@@ -63,3 +63,7 @@ def test_a_long_curve_is_drawn_to_its_end() -> None:
     values = [5.0 + i % 3 for i in range(1000)]
     found = heights(figure(values)["drawing"], "own-line")
     assert found == pytest.approx([v / (1.05 * 7) * (BOTTOM - TOP) for v in values], abs=0.06)
+
+
+def test_settings_keep_their_lines_and_stay_text() -> None:
+    assert _lines_of({"a": ["<b>", 1]}) == "{\n &#34;a&#34;: [\n  &#34;&lt;b&gt;&#34;,\n  1\n ]\n}"

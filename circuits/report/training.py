@@ -13,6 +13,7 @@ from circuits.report import svg
 from circuits.report.numbers import count, number, percent
 from circuits.report.page import html
 from circuits.report.svg import Scale
+from circuits.report.text import visible
 
 #: Title, unit, key of the measure on the batches, key on held-out text, whether the axis ends at 0 and 1.
 CURVES: Final = (
@@ -57,8 +58,8 @@ def _payload(record: Mapping[str, Any]) -> dict[str, Any]:
         "title": f"{', '.join(asked)} on {identity['model']['name']}",
         "sections": sections,
         "facts": _facts(record),
-        "identity": json.dumps(identity, indent=1),
-        "environment": json.dumps(record["environment"], indent=1),
+        "identity": _lines_of(identity),
+        "environment": _lines_of(record["environment"]),
     }
 
 
@@ -102,6 +103,11 @@ def _facts(record: Mapping[str, Any]) -> list[dict[str, str]]:
         "threads": str(record["environment"]["threads"]),
     }
     return _items(facts)
+
+
+def _lines_of(data: object) -> Markup:
+    """Plain data as JSON, each line made safe on its own, so that lines stay lines."""
+    return Markup("\n").join(visible(line) for line in json.dumps(data, indent=1).splitlines())
 
 
 def _items(facts: Mapping[str, str]) -> list[dict[str, str]]:
