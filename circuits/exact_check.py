@@ -11,6 +11,7 @@ from circuits.faithfulness import counted
 from circuits.prepared import Prepared, Say, Settings
 from interp.attribution.request import prepare
 from interp.graph import Part
+from interp.nodes import FEATURES
 from interp.oracle import Agreement, agreement
 from interp.scores import Scores
 
@@ -32,7 +33,7 @@ def checked_by_search(job: Prepared, scores: Sequence[Scores]) -> tuple[Scores, 
     if scores[0].search is None:
         return None
     exact, certificate = scores[0].known(), scores[0].search.certificate
-    what = counted(job.settings.level)
+    what = _scored(job.settings.level)
     sampled = f"all {what}"
     if certificate.outside:
         sampled = (
@@ -46,7 +47,7 @@ def exact_scores(job: Prepared, scores: Sequence[Scores], say: Say) -> tuple[Sco
     """Exact patching of all nodes or edges where they are few, else of a stated sample; and how it was drawn."""
     for known in scores:
         if known.provenance.exact:
-            return known, f"all {counted(job.settings.level)}"
+            return known, f"all {_scored(job.settings.level)}"
     parts, sampled = None, "all of them"
     if len(scores[0].parts) > EXACT_LIMIT:
         parts, sampled = _sample(scores, job.settings)
@@ -60,7 +61,7 @@ def _sample(scores: Sequence[Scores], settings: Settings) -> tuple[list[str], st
     parts = [replace(part, position=None) for part in scores[0].parts]
     drawn, how = (_of_all if settings.level == "edges" else _of_each_kind)(parts, random.Random(settings.seed))
     chosen = drawn | {parts[i].name for s in scores for i in s.rank()[:SAMPLE]}
-    total, what = len(set(parts)), counted(settings.level)
+    total, what = len(set(parts)), _scored(settings.level)
     said = f"{len(chosen)} of {total} {what}: the top {SAMPLE} of each ranking and {how}, seed {settings.seed}"
     return sorted(chosen), said
 
@@ -78,3 +79,8 @@ def _of_all(parts: Sequence[Part], rng: random.Random) -> tuple[set[str], str]:
     names = sorted({part.name for part in parts})
     size = min(EDGE_SAMPLE, len(names))
     return set(rng.sample(names, size)), f"{size} random ones"
+
+
+def _scored(level: str) -> str:
+    """What is scored at a level, in words; of features more than circuits count."""
+    return "features and errors" if level == FEATURES else counted(level)
