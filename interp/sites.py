@@ -115,7 +115,7 @@ def parse(site: SiteLike, n_layers: int, *, rotary: bool = False) -> list[Site]:
         found = [Site(match[1], layer) for layer in layers]
     elif site in GLOBAL:
         found = [Site(site)]
-    elif is_place((ends := site.rpartition("."))[0]):
+    elif is_place((ends := site.rpartition("."))[0]) and not ends[2].isdecimal():
         raise SiteError(unknown(f"part of site {ends[0]!r}", ends[2], PARTS))
     else:
         raise SiteError(unknown("site", site, (*LAYERED, *GLOBAL)))
