@@ -28,11 +28,11 @@ from interp.dictionaries.evaluation.dashboard_stream import seen
 from interp.dictionaries.evaluation.dashboard_values import Dashboard
 from interp.dictionaries.evaluation.dashboards import make_dashboards
 from interp.dictionaries.evaluation.fidelity import Fidelity
-from interp.dictionaries.splice import order
 from interp.errors import InterpError
 from interp.features.edges import feature_edges
 from interp.nodes import Node
 from interp.scores import Scores
+from interp.sites import order
 
 #: The first features of the circuit, whose edges are scored and whose reactions are shown.
 LOOKED_AT: Final = 16

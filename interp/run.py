@@ -20,14 +20,13 @@ from interp.layout import Layout
 from interp.ports import Port, from_site, port, to_site
 from interp.probe import freeze, unfreeze
 from interp.rules import AttentionRule, Rules, frozen_norm, identity_rule
-from interp.sites import ATTENTION_KINDS, GLOBAL, LAYERED, Site
+from interp.sites import ATTENTION_KINDS, Site, order
 from interp.surrogate import scale_gradient, surrogate
 from interp.tensors import activation_in, activation_out, with_activation, with_output
 from interp.turns import running
 from interp.vocabulary import Columns
 
 _EMBED = Site("embed")
-_ORDER = {kind: i for i, kind in enumerate((*GLOBAL[:1], *LAYERED, *GLOBAL[1:]))}
 
 
 @dataclass(frozen=True)
@@ -59,14 +58,18 @@ class Plan:
         spliced = self.splices.get(site)
         return site in self.edits or (spliced is not None and bool(spliced.edits))
 
+    @cached_property
+    def touched(self) -> frozenset[Site]:
+        """Every place that is read or edited, or that a dictionary reads."""
+        return frozenset(s.place for s in (*self.reads, *self.edits)) | self.entered
+
     def sites(self) -> list[Site]:
-        """Every place that the run touches, in the order of the forward pass."""
-        touched = {*(s.place for s in (*self.reads, *self.edits)), *self.entered}
-        return sorted(touched, key=lambda s: (s.layer or 0, _ORDER[s.kind]))
+        """The same in the order of the forward pass."""
+        return sorted(self.touched, key=order)
 
     def needs_attention_function(self) -> bool:
         """Whether q, k, v or pattern are touched, or a rule acts on attention."""
-        touched = any(s.kind in ATTENTION_KINDS for s in self.sites())
+        touched = any(s.kind in ATTENTION_KINDS for s in self.touched)
         return self.split_kv or touched or self.rules.attention != AttentionRule()
 
 
@@ -86,7 +89,7 @@ class _Run:
     def logits(self, inputs: Mapping[str, Any], columns: Columns | None) -> Tensor:
         """The logits of the run, or those of some tokens; all are computed where somebody reads or edits them."""
         site = Site("logits")
-        if columns is not None and site not in self.plan.sites():
+        if columns is not None and site not in self.plan.touched:
             return columns.logits(self.model, inputs)
         logits = self.visit(site, self.model(**inputs).logits)
         return logits if columns is None else columns.chosen(logits)
@@ -171,7 +174,7 @@ class _Run:
         return z, seen
 
     def _touches(self, kind: str, layer: int) -> bool:
-        return Site(kind, layer) in self.plan.sites()
+        return Site(kind, layer) in self.plan.touched
 
     # ------------------------------------------------------------ attaching
 

@@ -95,6 +95,13 @@ class Site:
 SiteLike = str | Site
 
 
+def order(site: Site) -> tuple[float, int]:
+    """Where a site is in the forward pass: a key to sort by."""
+    if site.layer is None:
+        return (-1.0, 0) if site.kind == "embed" else (float("inf"), 0)
+    return float(site.layer), LAYERED.index(site.kind)
+
+
 def parse(site: SiteLike, n_layers: int, *, rotary: bool = False) -> list[Site]:
     """The sites that a name means on a model of `n_layers`: one, or one per layer for a bare layered kind.
 

@@ -27,7 +27,7 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.errors import SiteError
 from interp.layout import Layout
 from interp.rules import Rules
-from interp.sites import LAYERED, Site, SiteLike, parse
+from interp.sites import LAYERED, Site, SiteLike, order, parse
 
 Visit = Callable[[Site, Tensor], Tensor]
 Dictionaries = Mapping[Site, Dictionary]
@@ -166,10 +166,3 @@ def widths(layout: Layout) -> dict[str, int]:
 
 def _before(site: Site, target: Site) -> bool:
     return order(site) < order(target)
-
-
-def order(site: Site) -> tuple[float, int]:
-    """Where a site is in the forward pass: a key to sort by."""
-    if site.layer is None:
-        return (-1.0, 0) if site.kind == "embed" else (float("inf"), 0)
-    return float(site.layer), LAYERED.index(site.kind)

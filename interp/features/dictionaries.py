@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
-from interp.dictionaries.splice import check_dictionaries, order, widths
+from interp.dictionaries.splice import check_dictionaries, widths
 from interp.errors import MethodError
-from interp.sites import Site
+from interp.sites import Site, order
 
 #: Where features can be patched, and (with these) what an encoder may read.
 HOSTS: Final = ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "z")

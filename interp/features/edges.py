@@ -29,7 +29,6 @@ from interp.attribution.registry import METHODS, get_method
 from interp.attribution.request import prepare
 from interp.dictionaries.activation import Relu
 from interp.dictionaries.dictionary import Dictionary
-from interp.dictionaries.splice import order
 from interp.edits import Edit
 from interp.errors import MethodError
 from interp.features.batches import FeatureBatch
@@ -41,7 +40,7 @@ from interp.nodes import FEATURE_EDGES, FEATURES, Node
 from interp.progress import progress
 from interp.rules import Rules
 from interp.scores import Scores
-from interp.sites import Site
+from interp.sites import Site, order
 from interp.tasks.task import Task
 from interp.turns import settled
 

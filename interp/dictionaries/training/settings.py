@@ -10,12 +10,11 @@ from typing import Any, Final
 
 from interp.attribution.memory import parse_bytes
 from interp.dictionaries.activation import DictionaryError
-from interp.dictionaries.splice import order
 from interp.dictionaries.training import buffer as buffers
 from interp.dictionaries.training.activations import CHUNK_TOKENS
 from interp.dictionaries.training.options import ARCHITECTURES, TRANSCODERS
 from interp.errors import MethodError, unknown
-from interp.sites import Site, SiteLike
+from interp.sites import Site, SiteLike, order
 
 #: Sites without one vector per token.
 NO_VECTORS: Final = ("pattern", "logits")
