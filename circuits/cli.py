@@ -84,7 +84,7 @@ def _fail(message: str, code: int) -> int:
         import traceback
 
         traceback.print_exc()
-    from circuits.report.text import visible
+    from interp.display.text import visible
 
     sys.stderr.write(f"circuits: {visible(' '.join(message.split()))}\n")
     return code

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from circuits.circuit import Circuit
+from circuits.closeups import look_closely
 from circuits.exact_check import check_exactly, checked_by_search
 from circuits.faithfulness import evaluate, smallest_faithful
 from circuits.feature_study import study_features
@@ -29,7 +30,7 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     accuracy = measure_accuracy(job.model, job.task, say)
     scores = _score(job, say)
     exact, agreements = checked_by_search(job, scores) or check_exactly(job, scores, say)
-    circuit = evaluation = features = edges = None
+    circuit = evaluation = features = edges = anatomy = node_edges = None
     if job.settings.level in CIRCUIT_LEVELS:
         circuit = choose_circuit(job, scores[0], say)
         say(f"evaluating the circuit on {len(job.evaluation)} {'held-out ' if job.held_out else ''}pairs")
@@ -43,10 +44,13 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
         )
         if job.settings.level == FEATURES:
             features, edges = study_features(job, scores[0], circuit, evaluation, say)
+        anatomy, node_edges = look_closely(job, scores[0], circuit, say)
     position_map, labels = score_positions(job, say)
     prompts = show_prompts(job, say)
     shown = (position_map, labels, prompts, accuracy)
-    return Record(manifest, scores, exact, agreements, circuit, evaluation, *shown, features, edges)
+    return Record(
+        manifest, scores, exact, agreements, circuit, evaluation, *shown, features, edges, anatomy, node_edges
+    )
 
 
 def run_comparison(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:

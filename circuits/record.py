@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from circuits.anatomy import Anatomy
 from circuits.circuit import Circuit
 from circuits.evaluation import Evaluation
 from interp.oracle import Agreement
@@ -39,7 +40,8 @@ class Record:
     nodes or of a sample. `agreements`: each approximation against it. `position_map`: scores of the residual stream at
     each layer and position, with the token text of each position of an example in `position_labels`. `accuracy`:
     share of pairs where the right answer wins on the clean prompt, and the wrong one on the corrupt prompt. `manifest`: see `circuits.runs`.
-    `features`: what else is known of a circuit of features; `feature_edges`: edges between the first of them, and into the metric."""
+    `features`: what else is known of a circuit of features; `feature_edges`: edges between the first of them, and into the metric.
+    `anatomy`: what the parts of the circuit do on a few prompts. `node_edges`: scores of the edges between the nodes of a node circuit."""
 
     manifest: Mapping[str, Any]
     scores: tuple[Scores, ...]
@@ -53,3 +55,5 @@ class Record:
     accuracy: Mapping[str, float] = field(default_factory=dict)
     features: FeatureStudy | None = None
     feature_edges: Scores | None = None
+    anatomy: Anatomy | None = None
+    node_edges: Scores | None = None

@@ -5,6 +5,7 @@ config.toml     the options of the run
 scores.parquet  (scores-METHOD.parquet for every further method), exact.parquet, position_map.parquet
 circuit.json, evaluation.json, agreement.json, prompts.json, report.html
 features.json, feature_edges.parquet at level features
+anatomy.json, node_edges.parquet: what the parts of the circuit do, edges between the nodes of a node circuit
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from circuits.anatomy import Anatomy
 from circuits.circuit import Circuit
 from circuits.evaluation import Evaluation
 from circuits.record import Prompt, Record
@@ -127,8 +129,8 @@ def save_record(path: Path, record: Record) -> None:
     record.scores[0].save(path / "scores.parquet")
     for other in record.scores[1:]:
         other.save(path / f"scores-{other.provenance.method}.parquet")
-    kept = {"exact": record.exact, "position_map": record.position_map, "feature_edges": record.feature_edges}
-    for name, scores in kept.items():
+    for name in ("exact", "position_map", "feature_edges", "node_edges"):
+        scores = getattr(record, name)
         if scores is not None:
             scores.save(path / f"{name}.parquet")
     if record.circuit is not None:
@@ -137,6 +139,8 @@ def save_record(path: Path, record: Record) -> None:
         record.evaluation.save(path / "evaluation.json")
     if record.features is not None:
         record.features.save(path / "features.json")
+    if record.anatomy is not None:
+        record.anatomy.save(path / "anatomy.json")
     write_text(path / "agreement.json", json.dumps([asdict(a) for a in record.agreements], indent=1))
     shown = {
         "methods": [s.provenance.method for s in record.scores],
@@ -173,6 +177,8 @@ def load_record(path: Path) -> Record:
             accuracy=shown["accuracy"],
             features=_optional(FeatureStudy.load, path / "features.json"),
             feature_edges=_optional(Scores.load, path / "feature_edges.parquet"),
+            anatomy=_optional(Anatomy.load, path / "anatomy.json"),
+            node_edges=_optional(Scores.load, path / "node_edges.parquet"),
         )
     except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise RunError(f"run {str(path)!r} is damaged: {error}.") from error

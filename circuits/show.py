@@ -21,9 +21,9 @@ from circuits.evaluation import Evaluation
 from circuits.record import Record
 from circuits.report import finding
 from circuits.report.finding import random_words
-from circuits.report.numbers import percent_interval
-from circuits.report.text import visible
 from circuits.report.words import kind_name
+from interp.display.numbers import percent_interval
+from interp.display.text import visible
 from interp.oracle import Agreement, Row
 
 if TYPE_CHECKING:

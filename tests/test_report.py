@@ -20,9 +20,9 @@ from circuits.circuit import Circuit
 from circuits.evaluation import Estimate, Evaluation, Point
 from circuits.record import Prompt, Record
 from circuits.report import finding, render
-from circuits.report.numbers import decimals, number, percent, percent_interval, score
 from circuits.report.payload import payload
-from circuits.report.text import token, visible
+from interp.display.numbers import decimals, number, percent, percent_interval, score
+from interp.display.text import token, visible
 from interp.nodes import Node
 from interp.oracle import Agreement, Row, agreement
 from interp.scores import Provenance, Scores
@@ -426,7 +426,11 @@ def test_nothing_is_loaded_or_run(page: str) -> None:
     assert not [n for tag in given.tags for n in tag[1:] if n.startswith("on") or n in ("src", "srcset", "xlink:href")]
     assert not re.search(r"https?:|url\(|@import|javascript:", page)
     assert set(re.findall(r'href="([^"]*)"', page)) == {f"#{name}" for name in SECTIONS}
-    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in page
+    assert re.search(
+        r"default-src 'none'; script-src 'none'; style-src 'sha256-[\w+/]{43}='; base-uri 'none'; form-action 'none'\"",
+        page,
+    )
+    assert " style=" not in page
     assert '<html lang="en">' in page
 
 
@@ -584,7 +588,7 @@ def contrast(a: list[float], b: list[float]) -> float:
 
 def colours(mode: int) -> dict[str, list[float]]:
     """The variables of the style sheet in light (0) or dark (1) mode, as red, green, blue."""
-    style = (Path(circuits.report.__file__).parent / "style.css").read_text(encoding="utf-8")
+    style = (Path(circuits.report.__file__).parent / "styles" / "page.css").read_text(encoding="utf-8")
     block = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[mode]
     found = {}
     for name, value in re.findall(r"--([\w-]+): ([^;]+);", block):

@@ -11,13 +11,13 @@ import pytest
 
 from circuits.record import Record
 from circuits.report import finding, render
-from circuits.report.numbers import number
 from circuits.report.payload import payload
 from circuits.report.words import kind_name
 from interp.auto.budget import Budget, Cost
 from interp.auto.certificate import Certificate
 from interp.auto.search import Plan, run_search
 from interp.auto.trail import Search
+from interp.display.numbers import number
 from interp.oracle import agreement
 from interp.scores import Scores
 

@@ -20,9 +20,9 @@ from circuits.record import Record
 from circuits.report import finding, render
 from circuits.report.edges import MOST_DRAWN, STRONGEST, by_edge, graph
 from circuits.report.layered import apart, layered
-from circuits.report.numbers import decimals, number, percent, percent_interval, score
 from circuits.report.payload import payload
 from circuits.report.words import edges_of_kind, kind_name
+from interp.display.numbers import decimals, number, percent, percent_interval, score
 from interp.graph import Edge, Graph, parse_edge
 from interp.oracle import Agreement, Row, agreement
 from interp.scores import Scores

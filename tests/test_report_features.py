@@ -22,10 +22,10 @@ from circuits.feature_study import Beside, DictionaryFacts, FeatureStudy, Look
 from circuits.record import Record
 from circuits.report import finding, render
 from circuits.report.features import MOST_DRAWN, edge_graph, features
-from circuits.report.numbers import number, percent, percent_interval, score
 from circuits.report.payload import payload
 from circuits.report.words import kind_name
 from interp.dictionaries.evaluation.dashboard_values import Dashboard, Example, Histogram, LogitEffects, TokenEffect
+from interp.display.numbers import number, percent, percent_interval, score
 from interp.graph import Edge
 from interp.nodes import Node
 from interp.oracle import agreement
@@ -227,8 +227,8 @@ def test_what_a_feature_reacts_to(record: Record, page: str) -> None:
         assert f"<bdi>{part.name}</bdi>" in card
         assert f"Score {score(record.scores[0][part.name])}, exact {score(record.exact[part.name])}" in card
         assert "active on 25 % of the tokens, largest 4.000" in card
-        assert re.findall(r'class="shade pos( peak)?" style="--a:([\d.]+)" title="([^"]+)"', card)[:2] == [
-            (" peak", "1.0", "4.000"), ("", "0.25", "1.000"),
+        assert re.findall(r'class="shade pos a(\d+)( peak)?" title="([^"]+)"', card)[:2] == [
+            ("100", " peak", "4.000"), ("25", "", "1.000"),
         ]  # fmt: skip
         assert [f"up{i}" in card for i in range(3)] == [f"down{i}" in card for i in range(3)] == [True] * 3
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from circuits.report.numbers import MISSING, decimals, number
 from circuits.report.words import metric_name
+from interp.display.numbers import MISSING, decimals, number
 
 if TYPE_CHECKING:
     from circuits.record import Prompt

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 from markupsafe import Markup, escape
 
 from circuits.report import svg
-from circuits.report.numbers import count, number, percent
 from circuits.report.svg import Scale, element, label, line
-from circuits.report.text import token
+from interp.display.numbers import count, number, percent
+from interp.display.text import token
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,10 +100,9 @@ def _runs(example: Example, maximum: float) -> Iterator[Markup]:
             continue
         if silent:
             yield Markup("<bdi>{}</bdi>").format(silent)
-        opacity = svg.strength(value or 0.0, maximum)[1]
         peak = " peak" if i == example.peak else ""
-        made = '<bdi class="shade pos{}" style="--a:{}" title="{}">{}</bdi>'
-        yield Markup(made).format(peak, opacity, number(value), shown)
+        made = '<bdi class="{}{}" title="{}">{}</bdi>'
+        yield Markup(made).format(svg.shade(value or 0.0, maximum), peak, number(value), shown)
         silent = ""
     if silent:
         yield Markup("<bdi>{}</bdi>").format(silent)

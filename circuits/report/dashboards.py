@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report import dashboard_figures as figures
-from circuits.report.numbers import count, count_word, decimals, number, percent
 from circuits.report.page import html
+from interp.display.numbers import count, count_word, decimals, number, percent
 
 if TYPE_CHECKING:
     from interp.dictionaries.evaluation.dashboard_values import Dashboard, Example, LogitEffects
@@ -24,7 +24,9 @@ def render_dictionary(
     evaluation: DictionaryEvaluation, dashboards: Sequence[Dashboard] = (), probes: Sequence[ProbeResult] | None = None
 ) -> str:
     """One self-contained HTML page, without scripts. The same values give the same bytes."""
-    return html(payload(evaluation, dashboards, probes or ()), "dictionary.html.j2")
+    return html(
+        payload(evaluation, dashboards, probes or ()), "dictionary.html.j2", styles=("page.css", "dictionary.css")
+    )
 
 
 def payload(

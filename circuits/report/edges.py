@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.layered import box_name, layered
 from circuits.report.maps import MOST_NUMBERED, MOST_ROWS
-from circuits.report.numbers import decimals
 from circuits.report.words import counted, of_edges
+from interp.display.numbers import decimals
 
 if TYPE_CHECKING:
     from circuits.record import Record

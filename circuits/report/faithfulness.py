@@ -7,8 +7,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.finding import random_words
-from circuits.report.numbers import count, number, percent_interval
 from circuits.report.words import metric_name
+from interp.display.numbers import count, number, percent_interval
 
 if TYPE_CHECKING:
     from circuits.evaluation import Estimate, Evaluation

@@ -14,8 +14,8 @@ from circuits.report import svg
 from circuits.report.dashboard_figures import text
 from circuits.report.faithfulness import faithfulness
 from circuits.report.layered import apart
-from circuits.report.numbers import count, decimals, number, percent
 from circuits.report.svg import element, label, line
+from interp.display.numbers import count, decimals, number, percent
 
 if TYPE_CHECKING:
     from circuits.evaluation import Evaluation, Point

@@ -8,8 +8,8 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from circuits.report import svg
-from circuits.report.numbers import count, number, percent, score
 from circuits.report.svg import Scale, element, label, line, path
+from interp.display.numbers import count, number, percent, score
 
 SHAPES: Final = 6
 DENSE: Final = 300

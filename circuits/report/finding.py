@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from circuits.report.numbers import count, count_word, number, percent, percent_interval
-from circuits.report.text import visible
 from circuits.report.words import edges_of_kind, kind_name, metric_name, of_edges, of_features, words
+from interp.display.numbers import count, count_word, number, percent, percent_interval
+from interp.display.text import visible
 
 if TYPE_CHECKING:
     from circuits.circuit import Circuit

@@ -12,8 +12,8 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from circuits.report import svg
-from circuits.report.numbers import count, score
 from circuits.report.svg import element, label
+from interp.display.numbers import count, score
 
 HIGH: Final = 20.0
 #: Between boxes of one row: as much as spreads a few columns over the page, within bounds.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from circuits.report.numbers import decimals
-from circuits.report.text import token
 from circuits.report.words import kind_name
+from interp.display.numbers import decimals
+from interp.display.text import token
 
 if TYPE_CHECKING:
     from interp.nodes import Node

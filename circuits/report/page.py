@@ -1,9 +1,13 @@
-"""Plain data to one HTML file that needs nothing else: no script, no font, no image, no network."""
+"""Plain data to one HTML file that needs nothing else: no font, no image, no network, and no script but our own, named by its hash."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -11,20 +15,63 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from circuits.report import features, figures, graph, numbers, svg
-from circuits.report.text import token, visible
+from circuits.report import features, figures, graph, svg
+from interp.display import numbers
+from interp.display.text import token, visible
 
 
-def html(data: dict[str, Any], template: str = "template.html.j2") -> str:
-    """The page of a payload."""
-    return _environment().get_template(template).render(data)
+@dataclass(frozen=True)
+class Page:
+    """What stands around the sections. `policy` forbids every request, and every script and style but these."""
+
+    policy: Markup
+    style: Markup
+    scripts: tuple[Markup, ...]
+    data: Markup | None
+
+
+def html(
+    payload: Mapping[str, Any],
+    template: str = "report.html.j2",
+    *,
+    styles: Sequence[str] = ("page.css",),
+    scripts: Sequence[str] = (),
+    data: Any = None,
+) -> str:
+    """The page of a payload. `styles`, `scripts`: files of this package, put into the page in this order. `data`: what the scripts read."""
+    style = "\n".join(_source(f"styles/{name}") for name in styles)
+    sources = [_source(name) for name in scripts]
+    page = Page(
+        policy=Markup(_policy(style, sources)),
+        style=Markup(style),
+        scripts=tuple(map(Markup, sources)),
+        data=None if data is None else as_json(data),
+    )
+    return _environment().get_template(template).render(payload, page=page)
+
+
+def as_json(data: Any) -> Markup:
+    """JSON that cannot end the script element it stands in, whatever text it holds. Raises: ValueError for NaN and infinity."""
+    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _policy(style: str, scripts: Sequence[str]) -> str:
+    allowed = " ".join(map(_hash, scripts)) or "'none'"
+    return f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 @cache
 def _environment() -> Environment:
     """Everything that is put into the page is first made visible, then escaped, unless it is markup made here."""
     made = Environment(
-        loader=FunctionLoader(_source),
+        loader=FunctionLoader(_template),
         autoescape=True,
         finalize=_shown,
         undefined=StrictUndefined,
@@ -59,6 +106,10 @@ def _source(name: str) -> str:
     return files("circuits.report").joinpath(name).read_text(encoding="utf-8")
 
 
+def _template(name: str) -> str:
+    return _source(f"templates/{name}")
+
+
 def _shown(value: Any) -> Any:
     if isinstance(value, Markup):
         return value
@@ -88,5 +139,4 @@ def _shade(value: float | None, limit: float) -> Markup:
     """Attributes of a table cell whose background shows a value."""
     if value is None:
         return Markup('class="none"')
-    sign, opacity = svg.strength(value, limit)
-    return Markup('class="shade {}" style="--a:{}"').format(sign, opacity)
+    return Markup('class="{}"').format(svg.shade(value, limit))

@@ -13,9 +13,9 @@ from circuits.report.faithfulness import faithfulness
 from circuits.report.features import features
 from circuits.report.finding import finding
 from circuits.report.maps import score_maps, share_limit
-from circuits.report.numbers import count, decimals, percent
 from circuits.report.search import how_known, search, search_of
 from circuits.report.words import counted, kind_name, metric_name, of_edges, words
+from interp.display.numbers import count, decimals, percent
 
 if TYPE_CHECKING:
     from circuits.record import Record

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from circuits.report.numbers import decimals, number
 from circuits.report.words import kind_name
+from interp.display.numbers import decimals, number
 
 if TYPE_CHECKING:
     from circuits.record import Record

@@ -11,8 +11,8 @@ from typing import Final
 
 from markupsafe import Markup, escape
 
-from circuits.report.numbers import number
-from circuits.report.text import visible
+from interp.display.numbers import number
+from interp.display.text import visible
 
 LETTER: Final = 6.6
 
@@ -65,6 +65,12 @@ def strength(value: float, limit: float) -> tuple[str, float]:
     """The class of a value's colour and its opacity, on a scale that is symmetric about zero."""
     share = min(1.0, abs(value) / limit) if limit > 0 else 0.0
     return ("neg" if value < 0 else "pos"), round(share, 3)
+
+
+def shade(value: float, limit: float) -> str:
+    """The classes of a background that shows a value, in steps of 5 %."""
+    sign, opacity = strength(value, limit)
+    return f"shade {sign} a{5 * math.ceil(20 * opacity - 1e-9)}"
 
 
 def width_of(texts: Iterable[str]) -> float:

@@ -10,10 +10,10 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from circuits.report import svg
-from circuits.report.numbers import count, number, percent
 from circuits.report.page import html
 from circuits.report.svg import Scale
-from circuits.report.text import visible
+from interp.display.numbers import count, number, percent
+from interp.display.text import visible
 
 #: Title, unit, key of the measure on the batches, key on held-out text, whether the axis ends at 0 and 1.
 CURVES: Final = (

@@ -1,0 +1,1 @@
+"""How values are shown: text made safe, numbers written the same everywhere."""
