@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser import chrome, reports  # noqa: F401 - fixtures of all tests
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 ASSETS = Path(os.environ.get("INTERP_ASSETS", Path(__file__).parents[2] / "shared"))
