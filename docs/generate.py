@@ -356,6 +356,45 @@ def refused_presets() -> str:
     return markdown(("presets", "no rule for", "on"), ((p, why, code(on)) for (p, why), on in by_reason.items()))
 
 
+# ---------------------------------------------------------------- docs/errors.md, docs/cli.md, docs/reference/
+
+
+@table("errors")
+def errors() -> str:
+    import catalogue
+
+    return markdown(("error", "what", "exit code", "messages"), catalogue.overview())
+
+
+@table("messages")
+def messages() -> str:
+    import catalogue
+
+    passed_on = f"Text that is made elsewhere is passed on by {code(catalogue.passed_on())}."
+    return f"{catalogue.catalogue()}\n\n{passed_on}"
+
+
+@table("commands")
+def commands() -> str:
+    import commands
+
+    return commands.reference()
+
+
+@table("names-interp")
+def names_interp() -> str:
+    import names
+
+    return names.reference("interp")
+
+
+@table("names-circuits")
+def names_circuits() -> str:
+    import names
+
+    return names.reference("circuits")
+
+
 # ---------------------------------------------------------------- pages
 
 
