@@ -30,20 +30,26 @@ class Pattern:
 class LensRow:
     """What the output head makes of the residual stream at one site, at the position that the metric reads.
 
-    `tokens`, `probabilities`: the most probable, largest first. `metric`: the metric there, in its unit.
+    `tokens`, `probabilities`: the most probable, largest first. `metric`: the metric there, in its unit. `answer_rank`,
+    `wrong_rank`: the place of the best of the answers and of the wrong tokens among all, from 1, and their probabilities.
     """
 
     site: str
     tokens: tuple[str, ...]
     probabilities: tuple[float, ...]
     metric: float
+    answer_rank: int
+    wrong_rank: int
+    answer_probability: float
+    wrong_probability: float
 
 
 @dataclass(frozen=True)
 class Example:
     """One clean prompt of the task: its tokens, the patterns of the heads shown, the logit lens over the layers.
 
-    `skipped`: tokens at the start that are left out of `tokens` and `patterns` because the prompt is long.
+    `skipped`: tokens at the start that are left out of `tokens` and `patterns` because the prompt is long; a row's weights then add up
+    to less than 1000.
     """
 
     tokens: tuple[str, ...]
@@ -104,13 +110,21 @@ class Missing:
 class Anatomy(Saved):
     """`examples`: prompts looked at closely. `writes`: per node of the circuit, most important first. `neurons`: per MLP of
     the circuit. `method`: by which neurons, and edges between the nodes of a node circuit, were scored.
-    `missing`: the views that could not be measured, each with its reason."""
+    `missing`: the views that could not be measured, each with its reason. `heads_left`, `writes_left`: heads and nodes of the
+    circuit, less important than those shown, that were not measured. `pairs`: over how many the writes are averaged.
+    `metric`, `unit`: what `LensRow.metric` is. `total`: the sum of the writes of all components, which is the logit difference."""
 
     examples: tuple[Example, ...] = ()
     writes: tuple[Writes, ...] = ()
     neurons: tuple[TopNeurons, ...] = ()
     method: str = ""
     missing: tuple[Missing, ...] = ()
+    heads_left: int = 0
+    writes_left: int = 0
+    pairs: int = 0
+    metric: str = "logit_diff"
+    unit: str = "logits"
+    total: float | None = None
 
     def reason(self, view: str) -> str:
         """Why a view is missing; empty where it is not."""

@@ -1,14 +1,203 @@
-"""Measuring what `circuits.anatomy` describes, on the prompts of a run."""
+"""Measuring what `circuits.anatomy` describes, on the prompts of a run.
+
+Every view is measured by itself; one that this model or level does not have becomes a reason. Cost, in passes over the pairs that
+it is measured on: writes 1 forward; neurons and edges 2 forwards and 1 backward each; patterns and lens 2 forwards of three prompts.
+"""
 
 from __future__ import annotations
 
-from circuits.anatomy import Anatomy
-from circuits.circuit import Circuit
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+from circuits.anatomy import (
+    EDGES,
+    LENS,
+    NEURONS,
+    PATTERNS,
+    WRITES,
+    Anatomy,
+    Effect,
+    Missing,
+    Neuron,
+    TopNeurons,
+    Writes,
+)
+from circuits.circuit import Circuit, CircuitError
+from circuits.closeups_examples import examples_of, heads_of, lens_of, patterns_of
 from circuits.prepared import Prepared, Say
+from circuits.shown import shown_metric
+from interp.attribution.memory import survey_batch
+from interp.attribution.registry import get_method
+from interp.attribution.request import prepare
+from interp.direct_effects import DirectEffects, direct_effects
+from interp.errors import InterpError
+from interp.graph import Edge
+from interp.nodes import FEATURES, Node
 from interp.scores import Scores
+
+T = TypeVar("T")
+MOST_HEADS: Final = 24
+MOST_WRITES: Final = 200
+TOKENS: Final = 5
+TOP_NEURONS: Final = 8
+#: Levels of a circuit whose heads are nodes, or part of a node.
+WITH_HEADS: Final = ("blocks", "heads", "edges")
 
 
 def look_closely(job: Prepared, scores: Scores, circuit: Circuit, say: Say) -> tuple[Anatomy, Scores | None]:
-    """The anatomy of a circuit, and for a circuit of nodes the scores of the edges between them (level `edges`)."""
-    say("looking closely at the circuit")
-    return Anatomy(), None
+    """The anatomy of a circuit, and for a circuit of heads and MLPs the scores of the edges between them (level `edges`)."""
+    say("looking closely at the parts of the circuit")
+    views = _Views(job, scores, circuit)
+    no_heads: tuple[Node, ...] = ()
+    heads = views.measured(PATTERNS, lambda: _heads(job, circuit), no_heads)
+    found = Anatomy(examples=examples_of(job))
+    found = views.measured(PATTERNS, lambda: patterns_of(job, found, heads[:MOST_HEADS]), found)
+    found = views.measured(LENS, lambda: lens_of(job, found), found)
+    found = views.measured(WRITES, lambda: _written(job, circuit, found), found)
+    no_neurons: tuple[TopNeurons, ...] = ()
+    neurons = views.measured(NEURONS, views.neurons, no_neurons)
+    edges = views.measured(EDGES, views.edges, None)
+    metric = shown_metric(job.settings.metric)
+    return replace(
+        found,
+        neurons=neurons,
+        method=views.method,
+        missing=tuple(views.missing),
+        heads_left=max(0, len(heads) - MOST_HEADS),
+        metric=metric.name,
+        unit=metric.unit,
+    ), edges
+
+
+class _Views:
+    """The views that need scores of their own, and the reasons of those that could not be measured."""
+
+    def __init__(self, job: Prepared, scores: Scores, circuit: Circuit) -> None:
+        self.job, self.scores, self.circuit = job, scores, circuit
+        self.method = scoring_method(job)
+        self.missing: list[Missing] = []
+
+    def measured(self, view: str, measure: Callable[[], T], otherwise: T) -> T:
+        """What `measure` finds; where it refuses, `otherwise`, and the reason is kept."""
+        try:
+            return measure()
+        except InterpError as error:
+            if view not in {known.view for known in self.missing}:
+                self.missing.append(Missing(view, str(error)))
+            return otherwise
+
+    def neurons(self) -> tuple[TopNeurons, ...]:
+        """The neurons with the largest scores of every MLP in the circuit."""
+        level = self.circuit.level
+        if level == FEATURES:
+            raise CircuitError("the nodes of this circuit are features, not MLPs or neurons.")
+        layers = dict.fromkeys(n.layer for n in self.circuit.nodes if n.kind in ("mlp", "neuron"))
+        if not layers:
+            raise CircuitError("this circuit holds no MLP.")
+        scores = self.scores if level == "neurons" else self._score("neurons")
+        if level == "neurons":
+            self.method = scores.provenance.method
+        return tuple(_top_neurons(scores, layer) for layer in layers if layer is not None)
+
+    def edges(self) -> Scores:
+        """Scores of the edges whose ends are both in the circuit, or are the embedding or the logits."""
+        if self.circuit.level != "heads":
+            raise CircuitError(_NO_EDGES.get(self.circuit.level, "this circuit is one of edges."))
+        scores = self._score("edges")
+        inside = set(self.circuit.nodes) | {Node("embed"), Node("logits")}
+        group = self.job.model.layout.n_heads // self.job.model.layout.n_kv_heads
+        kept = [i for i, e in enumerate(scores.parts) if isinstance(e, Edge) and _within(e, inside, group)]
+        return Scores(tuple(scores.parts[i] for i in kept), scores.per_example[:, kept], scores.provenance)
+
+    def _score(self, level: str) -> Scores:
+        """All parts of another level on the pairs that were scored, with one backward pass."""
+        options = self.job.settings.elsewhere | {"level": level, "positions": "all"}
+        return prepare(self.job.model, self.job.scoring, methods=[self.method], **options).score()[self.method]
+
+
+_NO_EDGES: Final = {
+    "blocks": "attention outputs are sums of heads, and edges run between heads and MLPs: find the circuit at level 'heads' or 'edges'.",
+    "neurons": "edges run between heads and MLPs, not between neurons: find the circuit at level 'heads' or 'edges'.",
+    "features": "edges between features have scores of their own.",
+}
+
+
+def scoring_method(job: Prepared) -> str:
+    """What neurons and edges are scored by: the leading preset of the run, else `relp`, else plain gradients.
+
+    A method takes one backward pass, and gives scores with a sign.
+    """
+    leading = get_method(job.leading)
+    if leading.base_point and not leading.unsigned and leading.scores("edges") and leading.scores("neurons"):
+        return leading.name
+    return "atp" if job.model.coverage(get_method("relp").rules).unsupported else "relp"
+
+
+def _top_neurons(scores: Scores, layer: int) -> TopNeurons:
+    own = [i for i, p in enumerate(scores.parts) if p.kind == "neuron" and p.layer == layer]
+    means = scores.mean
+    first = sorted(own, key=lambda i: (-abs(means[i]), i))[:TOP_NEURONS]
+    neurons = tuple(Neuron(scores.parts[i].name, float(means[i])) for i in first)
+    return TopNeurons(Node("mlp", layer).name, len(own), neurons)
+
+
+def _within(edge: Edge, inside: set[Node], group: int) -> bool:
+    """Whether both ends are in a set of heads and MLPs; a K/V reader is where a head of its group is."""
+    receiver = edge.receiver
+    units = (
+        range(receiver.unit * group, (receiver.unit + 1) * group)
+        if receiver.grouped and receiver.unit is not None
+        else [receiver.unit]
+    )
+    ends = {Node("head", receiver.layer, u) for u in units} if receiver.kind in ("q", "k", "v") else {receiver}
+    return edge.sender in inside and bool(ends & inside)
+
+
+# ---------------------------------------------------------------- heads and writes
+
+
+def _heads(job: Prepared, circuit: Circuit) -> tuple[Node, ...]:
+    if circuit.level not in WITH_HEADS:
+        raise CircuitError(f"the nodes of this circuit are {circuit.level}, not heads.")
+    found = heads_of(circuit, job.model.layout)
+    if not found:
+        raise CircuitError("this circuit holds no head.")
+    return found
+
+
+def writers_of(circuit: Circuit) -> tuple[Node, ...]:
+    """The nodes of a circuit that add something to the stream; the embedding, which is in every circuit of nodes, is last."""
+    beside = (Node("embed"),) if circuit.level in ("blocks", "heads") else ()
+    found = (n for n in (*circuit.nodes, *beside) if not (n.kind == "logits" or n.grouped))
+    return tuple(dict.fromkeys(found))
+
+
+def _written(job: Prepared, circuit: Circuit, found: Anatomy) -> Anatomy:
+    """The anatomy with what the most important nodes write."""
+    settings, every = job.settings, writers_of(circuit)
+    nodes = every[:MOST_WRITES]
+    pairs = job.evaluation.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
+    longest = max(pair.length for pair in pairs)
+    effects = direct_effects(
+        job.model,
+        job.evaluation,
+        nodes,
+        k=TOKENS,
+        dictionaries=settings.dictionaries,
+        split_positions=circuit.split_positions,
+        batch_size=survey_batch(job.model, longest, settings.batch_size, settings.max_memory),
+    )
+    writes = tuple(_writes_of(job.model, effects, i) for i in range(len(nodes)))
+    total = float(effects.total.mean())
+    return replace(found, writes=writes, writes_left=len(every) - len(nodes), pairs=len(pairs), total=total)
+
+
+def _writes_of(model: Any, effects: DirectEffects, i: int) -> Writes:
+    up = _tokens(model, effects.up[i], effects.up_logits[i])
+    down = _tokens(model, effects.down[i], effects.down_logits[i])
+    return Writes(effects.nodes[i].name, float(effects.mean[i]), up, down)
+
+
+def _tokens(model: Any, ids: Sequence[int], logits: Sequence[float]) -> tuple[Effect, ...]:
+    return tuple(Effect(model.text_of(int(t)), float(v)) for t, v in zip(ids, logits, strict=True))

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import torch
 
-from circuits.prepared import Prepared, Say
+from circuits.prepared import Prepared, Say, begin
 from circuits.record import Prompt
 from interp.attribution.batches import by_length, default_batch_size
 from interp.attribution.driver import LOW_ACCURACY
@@ -56,7 +56,7 @@ def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
     """
     settings, pairs, method = job.settings, job.request.pairs, _mapping(job)
     mode = "each" if len({p.length for p in pairs}) == 1 else "end"
-    say(f"mapping layers and positions with {method}")
+    begin(say, f"mapping layers and positions with {method}")
     options = settings.elsewhere | {"level": "resid", "positions": mode}
     if get_method(method).uses_steps:
         options |= settings.path
@@ -81,8 +81,8 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
     """The first few pairs as text, with the attribution of the metric to their tokens."""
     from interp.token_attribution import attribute_tokens
 
-    task, metric = job.task.limit(SHOWN_PROMPTS), _shown_metric(job.settings.metric)
-    say("attributing to the tokens of a few prompts")
+    task, metric = job.task.limit(SHOWN_PROMPTS), shown_metric(job.settings.metric)
+    begin(say, "attributing to the tokens of a few prompts")
     pairs = task.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
     values = {which: measure(job.model, pairs, which, metric) for which in ("clean", "corrupt")}
     own = next(
@@ -106,7 +106,7 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
     )
 
 
-def _shown_metric(name: str) -> Metric:
+def shown_metric(name: str) -> Metric:
     """The run's metric where it is one of a single prompt, else the logit difference."""
     metric = get_metric(name)
     return metric if metric.toward == "clean" and not metric.normalised else METRICS["logit_diff"]

@@ -52,6 +52,9 @@ _PUBLIC = {
     "path_patch": "interp.path_patching",
     "logit_lens": "interp.lens",
     "direct_logit_attribution": "interp.lens",
+    "direct_effects": "interp.direct_effects",
+    "attention_patterns": "interp.patterns",
+    "AttentionPatterns": "interp.patterns",
     "collect": "interp.activations",
     "Dictionary": "interp.dictionaries.dictionary",
     "load_dictionary": "interp.dictionaries.formats",
@@ -73,6 +76,7 @@ __all__ = [
     "RELP",
     "RELP_AH",
     "Agreement",
+    "AttentionPatterns",
     "AttentionRule",
     "Dictionary",
     "Edge",
@@ -92,10 +96,12 @@ __all__ = [
     "__version__",
     "add",
     "agreement",
+    "attention_patterns",
     "attribute",
     "attribute_all",
     "attribute_tokens",
     "collect",
+    "direct_effects",
     "direct_logit_attribution",
     "evaluate_dictionary",
     "feature_edges",
@@ -121,6 +127,7 @@ if TYPE_CHECKING:
     from interp.dictionaries.evaluation.evaluate import evaluate_dictionary
     from interp.dictionaries.formats import load_dictionaries, load_dictionary, save_dictionary
     from interp.dictionaries.training.run import train_dictionaries, train_dictionary
+    from interp.direct_effects import direct_effects
     from interp.edits import Edit, add, patch, zero
     from interp.errors import InterpError
     from interp.features.edges import feature_edges
@@ -132,6 +139,7 @@ if TYPE_CHECKING:
     from interp.nodes import Node
     from interp.oracle import Agreement, agreement
     from interp.path_patching import path_patch
+    from interp.patterns import AttentionPatterns, attention_patterns
     from interp.rules import ATTNLRP, CP_LRP, GIM, GRADIENT, RELP, RELP_AH, AttentionRule, Rules
     from interp.scores import Scores
     from interp.sites import Site

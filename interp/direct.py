@@ -1,6 +1,6 @@
 """Direct logit attribution: a logit as the sum of what each component writes into the residual stream.
 
-Axis words: `batch pos head d_head d_model d_vocab example node`.
+Axis words: `batch d_model d_vocab example node`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from torch import Tensor
 
 from interp.attribution.batches import by_length, default_batch_size
 from interp.errors import InterpError, TaskError, unknown
-from interp.layout import BlockLayout
-from interp.linear import linear, norm_at
-from interp.rules import frozen_norm
+from interp.linear import linear
 from interp.sites import Site
+from interp.stream import FINAL, Stream, last_position
 from interp.tasks.task import Task
 from interp.tokens import as_tokens, encode
 
@@ -65,28 +64,26 @@ class LogitAttribution:
 
     def plot(self) -> Any:
         """A plotly heat map, a row per layer: heads, MLP and attention bias; what has no layer is in the title."""
-        import plotly.graph_objects as go
+        from interp.plots import plot_logit_attribution
 
-        cells = {_cell(node): self[node] for node in self.nodes}
-        layers = sorted({row for row, _ in cells if row is not None})
-        columns = list(dict.fromkeys(column for row, column in cells if row is not None))
-        columns.sort(key=lambda c: (c in ("mlp", "bias"), c == "bias", int(c[1:]) if c[1:].isdigit() else 0))
-        z = [[cells.get((layer, column)) for column in columns] for layer in layers]
-        rest = ", ".join(f"{column} {value:+.3f}" for (row, column), value in cells.items() if row is None)
-        heat = go.Heatmap(
-            z=z, x=columns, y=[f"layer {i}" for i in layers], colorscale="RdBu", zmid=0.0, colorbar={"title": "logits"}
-        )
-        return go.Figure(heat).update_layout(title=f"Direct logit attribution: {rest}; total {self.total.mean():+.3f}")
+        return plot_logit_attribution(self)
 
+    def __str__(self) -> str:
+        order = sorted(range(len(self.nodes)), key=lambda i: -abs(self.mean[i]))[:10]
+        wide = max(len(self.nodes[i]) for i in order)
+        lines = [
+            f"LogitAttribution({len(self.nodes)} components, {len(self.total)} prompts, total {self.total.mean():+.4f} logits)"
+        ]
+        lines += [f"  {self.nodes[i]:<{wide}} {self.mean[i]:+.4f}" for i in order]
+        more = len(self.nodes) - len(order)
+        return "\n".join([*lines, f"  and {more} more"] if more else lines)
 
-def _cell(node: str) -> tuple[int | None, str]:
-    """(layer, column) of a node in the heat map; no layer for embed, final norm and unembedding."""
-    if node.startswith("a"):
-        layer, head = node[1:].split(".")
-        return int(layer), head
-    if node.startswith("m"):
-        return int(node[1:]), "mlp"
-    return (int(node.rsplit(".", 1)[1]), "bias") if node.startswith("bias.attn.") else (None, node)
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from interp.display.scores import logit_card
+
+        return logit_card(self)
 
 
 @dataclass(frozen=True)
@@ -191,14 +188,17 @@ def unembedded(model: Any, x: Tensor) -> Tensor:
 def _batch_shares(model: Any, prompts: list[_Prompt]) -> tuple[dict[str, Tensor], Tensor]:
     """Per node its contributions [batch], and the model's own logit [batch], of prompts of one length, in float64."""
     layers = range(model.layout.n_layers)
-    sites = [Site("embed"), *(Site(kind, i) for i in layers for kind in ("z", "mlp_out")), Site("resid_final")]
+    sites = [Site("embed"), *(Site(kind, i) for i in layers for kind in ("z", "mlp_out")), FINAL]
     with torch.no_grad():
         run = model.run(torch.tensor([p.ids for p in prompts]), reads=sites, logits_to_keep=1)
-        values = {site: run[site][:, -1] for site in sites}
-        logits = unembedded(model, values[sites[-1]])
+        logits = unembedded(model, run[FINAL][:, -1])
         chosen = [(p.answers or (int(row.argmax()),), p.wrong) for p, row in zip(prompts, logits, strict=True)]
-        total = torch.stack([_contrast(row, *tokens) for row, tokens in zip(logits, chosen, strict=True)])
-        return dict(_shares(model, {site: x.double() for site, x in values.items()}, chosen)), total
+        return dict(_shares(Stream(model, last_position(run.reads)), chosen)), contrast_of(logits, chosen)
+
+
+def contrast_of(logits: Tensor, chosen: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:
+    """The mean logit of the answers minus that of the wrong tokens, if any [batch]. logits: [batch d_vocab]."""
+    return torch.stack([_contrast(row, *tokens) for row, tokens in zip(logits, chosen, strict=True)])
 
 
 def _contrast(table: Tensor, answers: Sequence[int], wrong: Sequence[int]) -> Tensor:
@@ -207,44 +207,35 @@ def _contrast(table: Tensor, answers: Sequence[int], wrong: Sequence[int]) -> Te
     return right - table[list(wrong)].double().mean(0) if wrong else right
 
 
-def _shares(
-    model: Any, values: dict[Site, Tensor], chosen: Sequence[tuple[Sequence[int], Sequence[int]]]
-) -> Iterator[tuple[str, Tensor]]:
-    """(node, contribution [batch]) in forward order. values: site -> last position, [batch ...] in float64."""
-    layout = model.layout
+def contrasts(model: Any, chosen: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:
+    """What a logit, or the difference of two, reads of the final norm's output [batch d_model], in float64.
+
+    chosen: answers and wrong tokens of each prompt, by id.
+    """
+    W_U, _ = linear(model, model.layout.unembed)
+    rows = torch.stack([_contrast(W_U.T, *tokens) for tokens in chosen])
+    found: Tensor = model.layout.logits_scale * rows
+    return found
+
+
+def _shares(stream: Stream, chosen: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Iterator[tuple[str, Tensor]]:
+    """(node, contribution [batch]) in forward order."""
+    model, layout = stream.model, stream.model.layout
+    direction, (_, b_U) = contrasts(model, chosen), linear(model, layout.unembed)
+
+    def share(added: Tensor) -> Tensor:
+        found: Tensor = (stream.normed(added) * direction).sum(-1)
+        return found
+
+    yield "embed", share(stream.values[Site("embed")])
+    for layer in range(layout.n_layers):
+        for head, added in enumerate(stream.heads(layer).unbind(1)):
+            yield f"a{layer}.h{head}", share(added)
+        if (bias := stream.attention_bias(layer)) is not None:
+            yield f"bias.attn.{layer}", share(bias)
+        yield f"m{layer}", share(stream.values[Site("mlp_out", layer)])
     final = model.hf.get_submodule(layout.ln_final)
-    W_U, b_U = linear(model, layout.unembed)
-    direction = layout.logits_scale * torch.stack([_contrast(W_U.T, *tokens) for tokens in chosen])
-    g = frozen_norm(norm_at(model, layout.ln_final), final, values[Site("resid_final")])(direction)
-    yield "embed", _dot(g, values[Site("embed")])
-    for layer, block in enumerate(layout.blocks):
-        yield from _attention_shares(model, layer, block, values[Site("z", layer)], g * block.scale)
-        yield f"m{layer}", _dot(g, values[Site("mlp_out", layer)])
     if getattr(final, "bias", None) is not None:
         yield "bias.final_norm", direction @ final.bias.double()
     if b_U is not None:
         yield "bias.unembed", layout.logits_scale * torch.stack([_contrast(b_U, *tokens) for tokens in chosen])
-
-
-def _attention_shares(model: Any, layer: int, block: BlockLayout, z: Tensor, g: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Heads and output bias of one layer. z: [batch head d_head]; g: the worth of the stream [batch d_model].
-
-    A norm between projection and stream (a post-norm) is passed backwards with the scale of this very run.
-    """
-    W_O, b_O = linear(model, block.paths.o)
-    bias = torch.zeros_like(g[:, 0])
-    post = None if block.attn_writer == block.paths.o else model.hf.get_submodule(block.attn_writer)
-    if post is not None:
-        if (own := getattr(post, "bias", None)) is not None:
-            bias = g @ own.double()
-        written = z.flatten(1) @ W_O.double() + (0 if b_O is None else b_O.double())
-        g = frozen_norm(norm_at(model, block.attn_writer), post, written)(g)
-    per_head = torch.einsum("hed,bd->bhe", W_O.double().view(*z.shape[1:], -1), g)
-    shares = (z * per_head).sum(-1)
-    yield from ((f"a{layer}.h{head}", shares[:, head]) for head in range(shares.shape[1]))
-    if b_O is not None or getattr(post, "bias", None) is not None:
-        yield f"bias.attn.{layer}", bias if b_O is None else bias + g @ b_O.double()
-
-
-def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(-1)

@@ -6,7 +6,6 @@ Axis words: `site batch pos d_vocab`.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -75,30 +74,19 @@ class LogitLens:
 
     def plot(self, example: int = 0) -> Any:
         """A plotly heat map of one prompt: the most probable token per site and position, coloured by probability."""
-        import plotly.graph_objects as go
+        from interp.plots import plot_lens
 
-        probabilities, ids = self.top(1)
-        real = self.tokens.mask[example].nonzero()[:, 0]
-        figure = go.Figure(
-            go.Heatmap(
-                z=probabilities[:, example, real, 0].tolist(),
-                x=[f"{i} {self._label(int(self.tokens.ids[example, p]))}" for i, p in enumerate(real)],
-                y=[str(site) for site in self.sites],
-                text=[[self._label(token) for token in row] for row in ids[:, example, real, 0].tolist()],
-                texttemplate="%{text}",
-                colorscale="Blues",
-                zmin=0.0,
-                zmax=1.0,
-                colorbar={"title": "probability"},
-            )
-        )
-        return figure.update_layout(
-            title="Logit lens: most probable next token", xaxis_title="token", yaxis_title="site"
-        )
+        return plot_lens(self, example)
 
-    def _label(self, token: int) -> str:
-        """The text of a token, harmless in a figure that reads tags."""
-        return html.escape(self.decode(token).replace("\n", "\\n"))
+    def __repr__(self) -> str:
+        n_sites, batch, pos, _ = self.logits.shape
+        sites = f"{self.sites[0]} to {self.sites[-1]}" if n_sites > 1 else str(self.sites[0])
+        return f"LogitLens({n_sites} sites, {sites}, {batch} prompts of {pos} tokens)"
+
+    def _repr_html_(self) -> str:
+        from interp.display.scores import lens_card
+
+        return lens_card(self)
 
 
 def logit_lens(model: Any, tokens: Any, *, sites: SiteLike | Sequence[SiteLike] = "resid_post") -> LogitLens:
@@ -119,17 +107,15 @@ def logit_lens(model: Any, tokens: Any, *, sites: SiteLike | Sequence[SiteLike] 
         raise SiteError("logit lens of no sites: expected at least one, for example sites='resid_post'.")
     with torch.no_grad():
         run = model.run(tokens, reads=list(found), logits_to_keep=1)
-        logits = torch.stack([_wide(_capped(model, unembedded(model, run[site]))).cpu() for site in found])
+        logits = torch.stack([stream_logits(model, run[site]).cpu() for site in found])
     return LogitLens(found, run.tokens.to("cpu"), logits, _decoder(model.tokenizer))
 
 
-def _capped(model: Any, logits: Tensor) -> Tensor:
-    cap = model.layout.logits_softcap
-    return logits if cap is None else torch.tanh(logits / cap) * cap
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.element_size() < 4 else x
+def stream_logits(model: Any, x: Tensor) -> Tensor:
+    """Logits [... d_vocab] of the residual stream [... d_model] by the model's output head, in float32 or better."""
+    logits, cap = unembedded(model, x), model.layout.logits_softcap
+    logits = logits if cap is None else torch.tanh(logits / cap) * cap
+    return logits.float() if logits.element_size() < 4 else logits
 
 
 def _decoder(tokenizer: Any) -> Callable[[int], str]:

@@ -1,0 +1,132 @@
+"""A few prompts of a run looked at closely: where the heads of the circuit look, and the logit lens over the layers.
+
+Axis words: `head q_pos k_pos d_vocab`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from circuits.anatomy import Anatomy, Example, LensRow, Pattern
+from circuits.circuit import Circuit
+from circuits.prepared import Prepared
+from circuits.shown import shown_metric
+from interp.layout import Layout
+from interp.lens import stream_logits
+from interp.metrics import make_targets
+from interp.nodes import Node
+from interp.patterns import attention_patterns
+from interp.sites import Site
+from interp.tasks.task import TokenPair
+
+EXAMPLES: Final = 3
+#: Tokens of a prompt that are shown: the last so many.
+LONGEST: Final = 48
+LENS_TOKENS: Final = 5
+
+
+def pairs_of(job: Prepared) -> list[TokenPair]:
+    """The first pairs of the evaluation whose clean prompts differ."""
+    pairs = job.evaluation.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
+    return list({pair.clean: pair for pair in reversed(pairs)}.values())[::-1][:EXAMPLES]
+
+
+def examples_of(job: Prepared) -> tuple[Example, ...]:
+    """The prompts alone."""
+    text = job.model.text_of
+    return tuple(
+        Example(
+            tokens=tuple(map(text, pair.clean[-LONGEST:])),
+            answers=tuple(map(text, pair.answers)),
+            wrong=tuple(map(text, pair.wrong)),
+            skipped=max(0, pair.length - LONGEST),
+            patterns=(),
+            lens=(),
+        )
+        for pair in pairs_of(job)
+    )
+
+
+# ---------------------------------------------------------------- patterns
+
+
+def heads_of(circuit: Circuit, layout: Layout) -> tuple[Node, ...]:
+    """The heads of a circuit in the order of its nodes: also all that read by shared keys and values in it, and all of an
+    attention output."""
+    group, found = layout.n_heads // layout.n_kv_heads, list[Node]()
+    for node in circuit.nodes:
+        if node.kind == "head":
+            found.append(node)
+        elif node.kind == "attn_out":
+            found += [Node("head", node.layer, unit) for unit in range(layout.n_heads)]
+        elif node.kind in ("k", "v") and node.grouped and node.unit is not None:
+            found += [Node("head", node.layer, node.unit * group + i) for i in range(group)]
+    return tuple(dict.fromkeys(found))
+
+
+def patterns_of(job: Prepared, found: Anatomy, heads: Sequence[Node]) -> Anatomy:
+    """The anatomy with the patterns of these heads on its examples. Raises: SiteError for a model whose patterns cannot be read."""
+    if not heads:
+        return found
+    layers = sorted({head.layer for head in heads if head.layer is not None})
+    examples = []
+    for example, pair in zip(found.examples, pairs_of(job), strict=True):
+        weights = attention_patterns(job.model, list(pair.clean), layers=layers)
+        patterns = tuple(Pattern(head.name, _thousandths(weights[head.name])) for head in heads)
+        examples.append(replace(example, patterns=patterns))
+    return replace(found, examples=tuple(examples))
+
+
+def _thousandths(weights: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    """The last rows and columns of a pattern [q_pos k_pos], in thousandths."""
+    shown = np.rint(1000 * weights[-LONGEST:, -LONGEST:].astype(np.float64)).astype(int)
+    return tuple(map(tuple, shown.tolist()))
+
+
+# ---------------------------------------------------------------- logit lens
+
+
+def lens_of(job: Prepared, found: Anatomy) -> Anatomy:
+    """The anatomy with the logit lens at the last position of its examples."""
+    rows = (_lens(job, pair) for pair in pairs_of(job))
+    examples = (replace(example, lens=lens) for example, lens in zip(found.examples, rows, strict=True))
+    return replace(found, examples=tuple(examples))
+
+
+def _lens(job: Prepared, pair: TokenPair) -> tuple[LensRow, ...]:
+    """A row for the embedding and one behind every layer."""
+    model = job.model
+    sites = [Site("embed"), *(Site("resid_post", layer) for layer in range(model.layout.n_layers))]
+    with torch.no_grad():
+        run = model.run(torch.tensor([pair.clean]), reads=sites, logits_to_keep=1)
+        return tuple(_row(job, site, stream_logits(model, run[site][:, -1]), pair) for site in sites)
+
+
+def _row(job: Prepared, site: Site, logits: Tensor, pair: TokenPair) -> LensRow:
+    """logits: [1 d_vocab]."""
+    metric, probabilities = shown_metric(job.settings.metric), torch.softmax(logits[0].double(), dim=-1)
+    targets = make_targets([pair], logits.shape[-1], logits.device)
+    best = probabilities.topk(min(LENS_TOKENS, len(probabilities)))
+    answer, wrong = (_best(probabilities, tokens) for tokens in (pair.answers, pair.wrong))
+    return LensRow(
+        site=str(site),
+        tokens=tuple(job.model.text_of(i) for i in best.indices.tolist()),
+        probabilities=tuple(best.values.tolist()),
+        metric=float(metric(logits, targets)[0]),
+        answer_rank=answer[0],
+        wrong_rank=wrong[0],
+        answer_probability=answer[1],
+        wrong_probability=wrong[1],
+    )
+
+
+def _best(probabilities: Tensor, tokens: Sequence[int]) -> tuple[int, float]:
+    """The rank, from 1, and the probability of the most probable of some tokens."""
+    highest = probabilities[list(tokens)].max()
+    return int((probabilities > highest).sum()) + 1, float(highest)
