@@ -136,9 +136,8 @@ def _texts(node: ast.expr, names: dict[str, ast.expr]) -> Iterator[str]:
         yield from (*_texts(node.body, names), *_texts(node.orelse, names))
     elif isinstance(node, ast.Name) and node.id in names:
         yield from _texts(names[node.id], {k: v for k, v in names.items() if k != node.id})
-    elif text := " ".join(_text(node).split()):
-        if re.search(r"[a-z]{3}", text):
-            yield text
+    elif (text := " ".join(_text(node).split())) and re.search(r"[a-z]{3}", text):
+        yield text
 
 
 def _text(node: ast.expr) -> str:
