@@ -43,6 +43,13 @@ class Assessment(Saved):
     def __str__(self) -> str:
         return "\n".join(self._lines())
 
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from circuits.cards import assessment_card
+
+        return assessment_card(self)
+
     def _lines(self) -> Iterator[str]:
         e = self.evaluation
         yield str(e)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from circuits.values import Saved
 
@@ -73,6 +73,19 @@ class Evaluation(Saved):
             return f"{head}: faithfulness undefined ({self.reason})"
         return f"{head}: faithfulness {self.faithfulness}, completeness of the complement {self.completeness}, random circuits as good: {self.random_above}"
 
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from circuits.cards import evaluation_card
+
+        return evaluation_card(self)
+
+    def plot(self) -> Any:
+        """A plotly figure of faithfulness over size: see `circuits.plots.plot_evaluation`."""
+        from circuits.plots import plot_evaluation
+
+        return plot_evaluation(self)
+
 
 @dataclass(frozen=True)
 class Search(Saved):
@@ -102,3 +115,10 @@ class Search(Saved):
             return f"{limits}: {self.size} of {self.n_parts} {self.counts}, f {self.faithfulness}"
         share = self.largest / self.n_parts
         return f"{limits}: none up to {self.largest} of {self.n_parts} {self.counts} ({share:.1%}); best f {self.best} at {self.best_size}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from circuits.cards import search_card
+
+        return search_card(self)

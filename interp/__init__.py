@@ -55,6 +55,9 @@ _PUBLIC = {
     "direct_effects": "interp.direct_effects",
     "attention_patterns": "interp.patterns",
     "AttentionPatterns": "interp.patterns",
+    "plot_scores": "interp.plots",
+    "plot_agreement": "interp.plots",
+    "plot_attention": "interp.attention_plots",
     "collect": "interp.activations",
     "Dictionary": "interp.dictionaries.dictionary",
     "load_dictionary": "interp.dictionaries.formats",
@@ -113,6 +116,9 @@ __all__ = [
     "methods",
     "patch",
     "path_patch",
+    "plot_agreement",
+    "plot_attention",
+    "plot_scores",
     "save_dictionary",
     "task",
     "train_dictionaries",
@@ -122,6 +128,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from interp.activations import collect
+    from interp.attention_plots import plot_attention
     from interp.attribution import attribute, attribute_all, methods
     from interp.dictionaries.dictionary import Dictionary
     from interp.dictionaries.evaluation.evaluate import evaluate_dictionary
@@ -140,6 +147,7 @@ if TYPE_CHECKING:
     from interp.oracle import Agreement, agreement
     from interp.path_patching import path_patch
     from interp.patterns import AttentionPatterns, attention_patterns
+    from interp.plots import plot_agreement, plot_scores
     from interp.rules import ATTNLRP, CP_LRP, GIM, GRADIENT, RELP, RELP_AH, AttentionRule, Rules
     from interp.scores import Scores
     from interp.sites import Site

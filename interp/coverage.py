@@ -67,6 +67,16 @@ class Coverage:
     def __str__(self) -> str:
         return f"{self.rules.describe()}\n{self.to_pandas().to_string(index=False)}"
 
+    def __repr__(self) -> str:
+        found = [row.treatment for row in self.rows]
+        counts = ", ".join(f"{found.count(name)} {name}" for name in ("unsupported", "rule", "plain gradient"))
+        return f"Coverage({self.rules.describe()}: {counts})"
+
+    def _repr_html_(self) -> str:
+        from interp.display.models import coverage_card
+
+        return coverage_card(self)
+
 
 def recognise(model: nn.Module, calls: Mapping[str, Call]) -> Operations:
     """Classify every leaf module that the probe called, by what it computes."""

@@ -48,6 +48,11 @@ class Run(Mapping[SiteLike, Tensor]):
         shapes = ", ".join(f"{site} {list(x.shape)}" for site, x in self.reads.items())
         return f"Run(logits {list(self.logits.shape)}, reads: {shapes or 'none'})"
 
+    def _repr_html_(self) -> str:
+        from interp.display.models import run_card
+
+        return run_card(self)
+
     def __iter__(self) -> Iterator[Site]:
         return iter(self.reads)
 
@@ -81,6 +86,11 @@ class HookedModel:
             f"HookedModel({self.name!r}, {type(self.hf).__name__}, layers={size.n_layers}, heads={size.n_heads}, "
             f"{f'kv_heads={size.n_kv_heads}, ' if size.attention_function else ''}d_model={size.d_model}, d_mlp={size.d_mlp}, dtype={self.dtype})"
         )
+
+    def _repr_html_(self) -> str:
+        from interp.display.models import model_card
+
+        return model_card(self)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -79,6 +79,13 @@ class Agreement:
     def __str__(self) -> str:
         return f"{self.method} against exact patching, {self.n_pairs} pairs {self.sampled}\n{self.to_pandas().to_string(index=False)}"
 
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from interp.display.scores import agreement_card
+
+        return agreement_card(self)
+
 
 def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = "") -> Agreement:
     """Compare scores with exact ones made under the same conventions; `exact` may hold a sample of the nodes.

@@ -45,6 +45,19 @@ class AttentionPatterns:
     def __str__(self) -> str:
         return f"Attention patterns of {len(self.heads)} heads on {len(self.tokens)} tokens"
 
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from interp.display.scores import patterns_card
+
+        return patterns_card(self)
+
+    def plot(self, heads: str | Sequence[str] | None = None) -> Any:
+        """Plotly heat maps of some heads: see `interp.attention_plots.plot_attention`."""
+        from interp.attention_plots import plot_attention
+
+        return plot_attention(self, heads=heads)
+
 
 def attention_patterns(model: Any, prompt: Any, *, layers: Sequence[int] | None = None) -> AttentionPatterns:
     """The attention weights of every head of some layers (all by default) on one prompt: text, or ids [pos].

@@ -72,6 +72,11 @@ class Rules:
         parts = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name) != f.default]
         return ", ".join(parts) or "plain gradient"
 
+    def _repr_html_(self) -> str:
+        from interp.display.models import rules_card
+
+        return rules_card(self)
+
 
 GRADIENT: Final = Rules()
 RELP: Final = Rules(norm="frozen", act="identity", gate=0.5)

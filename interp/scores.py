@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from interp.auto.trail import Search
+from interp.display.text import visible
 from interp.errors import ScoreError, unknown
 from interp.files import replacing
 from interp.graph import Edge, Part, parse_edge
@@ -203,14 +204,35 @@ class Scores:
         return found
 
     def __str__(self) -> str:
-        p = self.provenance
+        p, top = self.provenance, self.top()
+        what = "edges" if "edges" in p.level else "nodes"
+        wide = max(len(visible(name)) for name, _ in top)
         lines = [
-            f"Scores({p.method}, {p.level}, {p.direction}, {len(self.parts)} {'edges' if 'edges' in p.level else 'nodes'}, {p.n_pairs} pairs, unit: {p.unit})"
+            f"Scores({p.method}, {p.level}, {p.direction}, {len(self.parts)} {what}, {p.n_pairs} pairs, unit: {p.unit})"
         ]
-        lines += [f"  {name:<14} {score:+.4f}" for name, score in self.top()]
+        lines += [f"  {visible(name):<{wide}} {score:+.4f}" for name, score in top]
+        if len(self.parts) > len(top):
+            lines.append(f"  and {len(self.parts) - len(top):,} more")
         return "\n".join([*lines, str(self.search.certificate)] if self.search else lines)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from interp.display.scores import scores_card
+
+        return scores_card(self)
+
+    def plot(self) -> Any:
+        """A plotly figure of the mean scores: see `interp.plots.plot_scores`."""
+        from interp.plots import plot_scores
+
+        return plot_scores(self)
+
+    def plot_against(self, exact: Scores) -> Any:
+        """A plotly figure of these scores over exact ones: see `interp.plots.plot_agreement`."""
+        from interp.plots import plot_agreement
+
+        return plot_agreement(self, exact)
 
     # ------------------------------------------------------------ files
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from interp.attribution.batches import default_batch_size
+from interp.display.text import token
 from interp.errors import MethodError, MetricError
 from interp.metrics import Metric, get_metric
 from interp.tasks.find import task as find_task
@@ -55,11 +56,30 @@ class TokenAttribution:
         import pandas as pd
 
         rows = [
-            (pair, position, token, value)
+            (pair, position, own, value)
             for pair, (tokens, values) in enumerate(zip(self.tokens, self.values, strict=True))
-            for position, (token, value) in enumerate(zip(tokens, values, strict=True))
+            for position, (own, value) in enumerate(zip(tokens, values, strict=True))
         ]
         return pd.DataFrame(rows, columns=["pair", "position", "token", "value"])
+
+    def plot(self, example: int = 0) -> Any:
+        """A plotly figure of one prompt: see `interp.plots.plot_tokens`."""
+        from interp.plots import plot_tokens
+
+        return plot_tokens(self, example)
+
+    def __str__(self) -> str:
+        head = f"TokenAttribution({self.method}, {len(self.tokens)} prompts, {self.metric} in {self.unit}, baseline {self.baseline})"
+        pairs = zip(self.tokens[0], self.values[0], strict=True)
+        first = " ".join(f"{token(t)} {v:+.3f}" for t, v in list(pairs)[-12:])
+        return f"{head}\n  first prompt: {'… ' if len(self.tokens[0]) > 12 else ''}{first}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from interp.display.scores import tokens_card
+
+        return tokens_card(self)
 
 
 def attribute_tokens(

@@ -112,6 +112,11 @@ class Dictionary:
         kind = type(self.activation).__name__
         return f"Dictionary({where}, {kind}, {self.d_in} -> {self.n_features} features{f', {self.name}' if self.name else ''})"
 
+    def _repr_html_(self) -> str:
+        from interp.display.models import dictionary_card
+
+        return dictionary_card(self)
+
     def to(self, **to: Any) -> Dictionary:
         """The same on another device or in another dtype: keywords as `Tensor.to` takes them."""
         found = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -80,8 +80,18 @@ class Task:
             f"Task({self.name!r}, {len(self)} pairs, first: {first.clean!r} / {first.corrupt!r} -> {first.answers[:3]})"
         )
 
+    def _repr_html_(self) -> str:
+        from interp.display.models import task_card
+
+        return task_card(self)
+
     def limit(self, n: int | None) -> Task:
-        """The first `n` pairs."""
+        """The first `n` pairs. Raises: TaskError where there are fewer."""
+        if n is not None and not 1 <= n <= len(self.pairs):
+            raise TaskError(
+                f"limit={n}: task {self.name!r} has {len(self.pairs)} pairs; expected 1 to {len(self.pairs)}. "
+                "Of a built-in task ask for as many as you want: interp.task(name, model, n=...)."
+            )
         return self if n is None else replace(self, pairs=self.pairs[:n])
 
     def split(self, seed: int = 0, fraction: float = 0.5) -> tuple[Task, Task]:

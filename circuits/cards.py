@@ -1,0 +1,212 @@
+"""How circuits and what was measured of them show themselves in notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from markupsafe import Markup, escape
+
+from circuits.report import svg
+from circuits.report.svg import Scale
+from interp.display.html import (
+    MOST_ROWS,
+    NEGATIVE,
+    caption,
+    card,
+    element,
+    facts,
+    joined,
+    left_out,
+    several,
+    table,
+    text,
+)
+from interp.display.numbers import MISSING, count, number, percent, percent_interval
+from interp.nodes import FEATURES
+
+if TYPE_CHECKING:
+    from circuits.assessment import Assessment
+    from circuits.circuit import Circuit
+    from circuits.evaluation import Estimate, Evaluation, Point, Search
+
+MOST_PARTS: Final = 60
+HEIGHT: Final = 640
+_WIDE, _HIGH = 300.0, 96.0
+
+
+def circuit_card(found: Circuit) -> Markup:
+    """The interactive view in a frame that may run its own scripts and nothing else, and the parts as a list."""
+    from circuits.report import circuit_page
+
+    what = found.level if found.level in ("edges", FEATURES) else f"nodes of level {found.level}"
+    said = joined(
+        f"{count(len(found))} {what}", Markup("{} on {}").format(text(found.task), text(found.model)),
+        Markup("{} by {}").format(text(found.selection), text(found.method)),
+    )  # fmt: skip
+    # Without allow-same-origin the page has an origin of its own: it reaches neither the notebook nor its server.
+    frame = Markup(
+        '<iframe sandbox="allow-scripts" loading="lazy" title="{}" width="100%" height="{}" style="{}" srcdoc="{}"></iframe>'
+    ).format(
+        "The circuit as a graph",
+        HEIGHT,
+        "border: 1px solid rgba(128, 128, 128, .4); border-radius: 4px",
+        str(circuit_page(found)),
+    )
+    return card("Circuit", said, frame, _parts(found))
+
+
+def _parts(found: Circuit) -> Markup:
+    """The parts in order, for viewers that take frames out."""
+    items = [element("li", text(part.name)) for part in found.parts[:MOST_PARTS]]
+    style = "columns: 12em; margin: 2px 0; padding-left: 2.4em"
+    left = left_out(len(found), len(items), "parts")
+    inner = [element("ol", *items, style=style), *([caption(left)] if left else [])]
+    return element("details", element("summary", "The parts, most important first"), *inner)
+
+
+# ---------------------------------------------------------------- evaluations
+
+
+def evaluation_card(found: Evaluation) -> Markup:
+    """Faithfulness with its interval, the random circuits, and the curve over sizes."""
+    said = joined(
+        f"{count(found.size)} of {count(found.n_nodes)} {found.counts}",
+        several(found.n_pairs, "held-out pair" if found.held_out else "pair"),
+        f"errors {found.errors}" if found.errors else "",
+    )
+    curve = [_curve(found)] if sum(p.faithfulness.value is not None for p in found.curve) > 1 else []
+    return card(
+        "Evaluation",
+        said,
+        _measured(found),
+        *curve,
+        caption(_meaning(found), "" if found.held_out else "The same pairs gave the scores."),
+    )
+
+
+def _measured(found: Evaluation) -> Markup:
+    f, c = found.faithfulness, found.completeness
+    means = (
+        f"whole model {number(found.full)}, circuit {number(found.circuit)}, empty {number(found.empty)} {found.unit}"
+    )
+    undefined = Markup("undefined: {}").format(text(found.reason, 400)) if found.reason else "undefined"
+    shown = element("b", _ratio(f)) if f.value is not None else undefined
+    return facts(
+        [
+            ("faithfulness", shown),
+            ("completeness (the complement; near 0 % is good)", _ratio(c)),
+            (
+                "random circuits as near 100 %",
+                f"{percent(found.random_above)} of {count(found.n_random)}"
+                if found.random_above is not None
+                else "none were run",
+            ),
+            (found.metric, means),
+        ]
+    )
+
+
+def _ratio(found: Estimate) -> str:
+    return MISSING if found.value is None else percent_interval(found.value, found.low, found.high)
+
+
+def _meaning(found: Evaluation) -> str:
+    return f"Share of the {found.metric} that is left with everything outside replaced by {found.ablation} ablation; 95 % intervals over pairs."
+
+
+def _curve(found: Evaluation) -> Markup:
+    """A small drawing in the colour of the text around: the circuit's curve, the random circuits below it as dots."""
+    points = sorted((p for p in found.curve if p.faithfulness.value is not None), key=lambda p: p.size)
+    values = [v for p in points for v in (p.faithfulness.value, *p.random) if v is not None]
+    low, high = max(-0.5, min([0.0, *values])), min(1.6, max([1.0, *values]))
+    x = Scale(points[0].size, points[-1].size, 44, _WIDE - 12, log=True)
+    y = Scale(low, high, _HIGH - 22, 8)
+    parts = [_line((x.start, y(at)), (x.end, y(at)), "2 3") for at in (0.0, 1.0)]
+    parts += [
+        svg.element(
+            "text",
+            {"x": 38.0, "y": y(at) + 4, "text-anchor": "end", "fill": "currentColor", "font-size": 10},
+            percent(at),
+        )
+        for at in (0.0, 1.0)
+    ]
+    parts += [
+        svg.element(
+            "text",
+            {"x": x(p.size), "y": _HIGH - 6, "text-anchor": "middle", "fill": "currentColor", "font-size": 10},
+            count(p.size),
+        )
+        for p in (points[0], points[-1])
+    ]
+    parts += list(_dots(points, x, y))
+    own = [(x(p.size), _inside(p.faithfulness.value, y)) for p in points]
+    steps = Markup("M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in own))
+    parts.append(svg.element("path", {"d": steps, "fill": "none", "stroke": f"rgb({NEGATIVE})", "stroke-width": 2}))
+    if x.holds(found.size):
+        parts.append(_line((x(found.size), y.start), (x(found.size), y.end), "4 2"))
+    name = f"Faithfulness over size; dots are random circuits, the dashed line is this circuit of {count(found.size)} {found.counts}"
+    size: dict[str, str | float] = {
+        "width": _WIDE,
+        "height": _HIGH,
+        "viewBox": f"0 0 {_WIDE:.0f} {_HIGH:.0f}",
+        "role": "img",
+        "aria-label": name,
+    }
+    return svg.element("svg", size, svg.element("title", {}, name), *parts)
+
+
+def _dots(points: Sequence[Point], x: Scale, y: Scale) -> Iterator[Markup]:
+    for p in points:
+        for value in p.random:
+            if value is not None:
+                place: dict[str, str | float] = {"cx": x(p.size), "cy": _inside(value, y), "r": 1.6}
+                yield svg.element("circle", {**place, "fill": "currentColor", "fill-opacity": 0.35})
+
+
+def _line(start: tuple[float, float], end: tuple[float, float], dashes: str) -> Markup:
+    at: dict[str, str | float] = {"x1": start[0], "y1": start[1], "x2": end[0], "y2": end[1]}
+    return svg.element("line", {**at, "stroke": "currentColor", "stroke-opacity": 0.6, "stroke-dasharray": dashes})
+
+
+def _inside(value: float | None, y: Scale) -> float:
+    return y(min(max(value or 0.0, y.low), y.high))
+
+
+def search_card(found: Search) -> Markup:
+    """The smallest size that is faithful enough, and every size that was run."""
+    limits = f"f at least {percent(found.target)}" + (
+        f", at most {percent(found.at_most)}" if found.at_most is not None else ""
+    )
+    if found.size is not None:
+        answer = element(
+            "b", f"{count(found.size)} of {count(found.n_parts)} {found.counts}: {_ratio(found.faithfulness)}"
+        )
+    elif found.reason:
+        answer = Markup("undefined: {}").format(text(found.reason, 400))
+    else:
+        best = f"; best {_ratio(found.best)} at {count(found.best_size)}" if found.best_size is not None else ""
+        answer = Markup(escape(f"none up to {count(found.largest)} of {count(found.n_parts)} {found.counts}{best}"))
+    tried = sorted(found.tried, key=lambda p: p.size)
+    rows = [(count(p.size), _ratio(p.faithfulness)) for p in tried[: 2 * MOST_ROWS]]
+    grid = table((found.counts, "faithfulness"), rows, numeric=(0, 1), left=left_out(len(tried), len(rows), "sizes"))
+    return card("Search", joined(limits, answer), grid, caption("Sizes that were run, with 95 % intervals over pairs."))
+
+
+def assessment_card(found: Assessment) -> Markup:
+    """The evaluation, then what each test says."""
+    tests = [found.sufficient, found.necessary, found.minimality, found.areas]
+    items = [_lines(str(test).splitlines()) for test in tests if test is not None]
+    items += [element("li", "not measured: ", text(reason, 400)) for reason in found.left_out]
+    without = [evaluation_card(found.without_errors)] if found.without_errors is not None else []
+    said = f"of {count(found.evaluation.size)} {found.evaluation.counts}"
+    listed = element("ul", *items, style="margin: 2px 0; padding-left: 1.4em")
+    return card("Assessment", said, evaluation_card(found.evaluation), *without, listed)
+
+
+def _lines(lines: Sequence[str]) -> Markup:
+    """The first line, and the others below it to the right; as many as fit."""
+    shown = lines[: MOST_ROWS + 1]
+    below = [element("div", text(line.strip(), 600), style="padding-left: 1.4em") for line in shown[1:]]
+    left = left_out(len(lines), len(shown), "lines")
+    return element("li", text(lines[0], 600), *below, *([caption(left)] if left else []))
