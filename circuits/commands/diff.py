@@ -1,0 +1,23 @@
+"""diff: two runs or circuits side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from circuits.commands.options import Json
+
+
+def diff(
+    a: Annotated[Path, typer.Argument(help="a run directory, or a circuit.json")],
+    b: Annotated[Path, typer.Argument(help="another")],
+    out: Annotated[Path | None, typer.Option(help="also write both side by side to this HTML file")] = None,
+    force: Annotated[bool, typer.Option(help="replace the file at --out")] = False,
+    json: Json = False,
+) -> None:
+    """Two runs or circuits side by side: what differs, which parts they share, how scores and places compare. Runs no model."""
+    from circuits.side_jobs import diff as run
+
+    run(a, b, out=out, force=force, json=json)
