@@ -45,22 +45,6 @@ class LensRow:
 
 
 @dataclass(frozen=True)
-class Example:
-    """One clean prompt of the task: its tokens, the patterns of the heads shown, the logit lens over the layers.
-
-    `skipped`: tokens at the start that are left out of `tokens` and `patterns` because the prompt is long; a row's weights then add up
-    to less than 1000.
-    """
-
-    tokens: tuple[str, ...]
-    answers: tuple[str, ...]
-    wrong: tuple[str, ...]
-    skipped: int
-    patterns: tuple[Pattern, ...]
-    lens: tuple[LensRow, ...]
-
-
-@dataclass(frozen=True)
 class Effect:
     """A token and how much is added to its logit."""
 
@@ -70,7 +54,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Writes:
-    """What one node writes to the logits at the position that the metric reads, mean over the pairs, its final norm that of the run.
+    """What one node writes to the logits at the position that the metric reads, mean over pairs, its final norm that of the run.
 
     `direct`: to the answer minus the wrong answer, in logits. `up`, `down`: the tokens whose logits it raises and lowers most.
     """
@@ -79,6 +63,23 @@ class Writes:
     direct: float
     up: tuple[Effect, ...]
     down: tuple[Effect, ...]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One clean prompt of the task: its tokens, the patterns of the heads shown, the logit lens over the layers.
+
+    `skipped`: tokens at the start that are left out of `tokens` and `patterns` because the prompt is long; a row's weights then add up
+    to less than 1000. `writes`: what the nodes write on this prompt alone: a head that copies a name raises another token on each.
+    """
+
+    tokens: tuple[str, ...]
+    answers: tuple[str, ...]
+    wrong: tuple[str, ...]
+    skipped: int
+    patterns: tuple[Pattern, ...]
+    lens: tuple[LensRow, ...]
+    writes: tuple[Writes, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Measuring what `circuits.anatomy` describes, on the prompts of a run.
 
 Every view is measured by itself; one that this model or level does not have becomes a reason. Cost, in passes over the pairs that
-it is measured on: writes 1 forward; neurons and edges 2 forwards and 1 backward each; patterns and lens 2 forwards of three prompts.
+it is measured on: writes 1 forward; neurons and edges 2 forwards and 1 backward each; and 3 forwards of three prompts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from circuits.anatomy import (
     Writes,
 )
 from circuits.circuit import Circuit, CircuitError
-from circuits.closeups_examples import examples_of, heads_of, lens_of, patterns_of
+from circuits.closeups_examples import examples_of, heads_of, lens_of, patterns_of, tasks_of
 from circuits.prepared import Prepared, Say
 from circuits.shown import shown_metric
 from interp.attribution.memory import survey_batch
@@ -35,19 +35,22 @@ from interp.errors import InterpError
 from interp.graph import Edge
 from interp.nodes import FEATURES, Node
 from interp.scores import Scores
+from interp.tasks.task import Task
 
 T = TypeVar("T")
 MOST_HEADS: Final = 24
 MOST_WRITES: Final = 200
+EXAMPLE_WRITES: Final = 24
 TOKENS: Final = 5
 TOP_NEURONS: Final = 8
+#: Forwards of each example: patterns, lens, writes.
+OVER: Final = 3
 #: Levels of a circuit whose heads are nodes, or part of a node.
 WITH_HEADS: Final = ("blocks", "heads", "edges")
 
 
 def look_closely(job: Prepared, scores: Scores, circuit: Circuit, say: Say) -> tuple[Anatomy, Scores | None]:
     """The anatomy of a circuit, and for a circuit of heads and MLPs the scores of the edges between them (level `edges`)."""
-    say("looking closely at the parts of the circuit")
     views = _Views(job, scores, circuit)
     no_heads: tuple[Node, ...] = ()
     heads = views.measured(PATTERNS, lambda: _heads(job, circuit), no_heads)
@@ -58,7 +61,10 @@ def look_closely(job: Prepared, scores: Scores, circuit: Circuit, say: Say) -> t
     no_neurons: tuple[TopNeurons, ...] = ()
     neurons = views.measured(NEURONS, views.neurons, no_neurons)
     edges = views.measured(EDGES, views.edges, None)
-    metric = shown_metric(job.settings.metric)
+    metric, cost = shown_metric(job.settings.metric), views.cost
+    say(
+        f"looked at the parts of the circuit with {cost[0]:g} forwards and {cost[1]:g} backwards over the pairs, and {OVER} of {len(found.examples)} prompts"
+    )
     return replace(
         found,
         neurons=neurons,
@@ -71,12 +77,14 @@ def look_closely(job: Prepared, scores: Scores, circuit: Circuit, say: Say) -> t
 
 
 class _Views:
-    """The views that need scores of their own, and the reasons of those that could not be measured."""
+    """The views that need scores of their own, the reasons of those that could not be measured, and what was spent: forwards and
+    backwards over the pairs."""
 
     def __init__(self, job: Prepared, scores: Scores, circuit: Circuit) -> None:
         self.job, self.scores, self.circuit = job, scores, circuit
         self.method = scoring_method(job)
         self.missing: list[Missing] = []
+        self.cost = (1.0, 0.0)
 
     def measured(self, view: str, measure: Callable[[], T], otherwise: T) -> T:
         """What `measure` finds; where it refuses, `otherwise`, and the reason is kept."""
@@ -113,7 +121,9 @@ class _Views:
     def _score(self, level: str) -> Scores:
         """All parts of another level on the pairs that were scored, with one backward pass."""
         options = self.job.settings.elsewhere | {"level": level, "positions": "all"}
-        return prepare(self.job.model, self.job.scoring, methods=[self.method], **options).score()[self.method]
+        found = prepare(self.job.model, self.job.scoring, methods=[self.method], **options).score()[self.method]
+        self.cost = (self.cost[0] + found.provenance.forwards, self.cost[1] + found.provenance.backwards)
+        return found
 
 
 _NO_EDGES: Final = {
@@ -174,30 +184,48 @@ def writers_of(circuit: Circuit) -> tuple[Node, ...]:
 
 
 def _written(job: Prepared, circuit: Circuit, found: Anatomy) -> Anatomy:
-    """The anatomy with what the most important nodes write."""
-    settings, every = job.settings, writers_of(circuit)
-    nodes = every[:MOST_WRITES]
-    pairs = job.evaluation.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
-    longest = max(pair.length for pair in pairs)
-    effects = direct_effects(
+    """The anatomy with what the most important nodes write: on average, and the first of them on each example."""
+    nodes = writers_of(circuit)
+    whole = _effects(job, circuit, job.evaluation, nodes[:MOST_WRITES])
+    apart = [
+        replace(example, writes=_writes(job.model, _effects(job, circuit, task, nodes[:EXAMPLE_WRITES])))
+        for example, task in zip(found.examples, tasks_of(job), strict=True)
+    ]
+    return replace(
+        found,
+        examples=tuple(apart),
+        writes=_writes(job.model, whole),
+        writes_left=max(0, len(nodes) - MOST_WRITES),
+        pairs=len(whole.per_example),
+        total=float(whole.total.mean()),
+    )
+
+
+def _effects(job: Prepared, circuit: Circuit, task: Task, nodes: Sequence[Node]) -> DirectEffects:
+    """What nodes write on the clean prompts of a task."""
+    settings = job.settings
+    longest = max(pair.length for pair in task.tokenize(job.model.tokenizer, job.model.layout.d_vocab))
+    return direct_effects(
         job.model,
-        job.evaluation,
+        task,
         nodes,
         k=TOKENS,
         dictionaries=settings.dictionaries,
         split_positions=circuit.split_positions,
         batch_size=survey_batch(job.model, longest, settings.batch_size, settings.max_memory),
     )
-    writes = tuple(_writes_of(job.model, effects, i) for i in range(len(nodes)))
-    total = float(effects.total.mean())
-    return replace(found, writes=writes, writes_left=len(every) - len(nodes), pairs=len(pairs), total=total)
 
 
-def _writes_of(model: Any, effects: DirectEffects, i: int) -> Writes:
-    up = _tokens(model, effects.up[i], effects.up_logits[i])
-    down = _tokens(model, effects.down[i], effects.down_logits[i])
-    return Writes(effects.nodes[i].name, float(effects.mean[i]), up, down)
+def _writes(model: Any, effects: DirectEffects) -> tuple[Writes, ...]:
+    rows = zip(
+        effects.nodes, effects.mean, effects.up, effects.up_logits, effects.down, effects.down_logits, strict=True
+    )
+    return tuple(
+        Writes(node.name, float(direct), _tokens(model, up, raised, 1), _tokens(model, down, lowered, -1))
+        for node, direct, up, raised, down, lowered in rows
+    )
 
 
-def _tokens(model: Any, ids: Sequence[int], logits: Sequence[float]) -> tuple[Effect, ...]:
-    return tuple(Effect(model.text_of(int(t)), float(v)) for t, v in zip(ids, logits, strict=True))
+def _tokens(model: Any, ids: Sequence[int], logits: Sequence[float], sign: int) -> tuple[Effect, ...]:
+    """Tokens and logits, of those that have the sign: a node that is silent writes nothing."""
+    return tuple(Effect(model.text_of(int(t)), float(v)) for t, v in zip(ids, logits, strict=True) if sign * v > 0)

@@ -23,7 +23,7 @@ from interp.metrics import make_targets
 from interp.nodes import Node
 from interp.patterns import attention_patterns
 from interp.sites import Site
-from interp.tasks.task import TokenPair
+from interp.tasks.task import Task, TokenPair
 
 EXAMPLES: Final = 3
 #: Tokens of a prompt that are shown: the last so many.
@@ -31,10 +31,16 @@ LONGEST: Final = 48
 LENS_TOKENS: Final = 5
 
 
-def pairs_of(job: Prepared) -> list[TokenPair]:
-    """The first pairs of the evaluation whose clean prompts differ."""
+def tasks_of(job: Prepared) -> list[Task]:
+    """The first pairs of the evaluation whose clean prompts differ, each as a task of its own."""
     pairs = job.evaluation.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
-    return list({pair.clean: pair for pair in reversed(pairs)}.values())[::-1][:EXAMPLES]
+    first = {pair.clean: i for i, pair in reversed(list(enumerate(pairs)))}
+    return [replace(job.evaluation, pairs=(job.evaluation.pairs[i],)) for i in sorted(first.values())[:EXAMPLES]]
+
+
+def pairs_of(job: Prepared) -> list[TokenPair]:
+    """The same as token ids."""
+    return [task.tokenize(job.model.tokenizer, job.model.layout.d_vocab)[0] for task in tasks_of(job)]
 
 
 def examples_of(job: Prepared) -> tuple[Example, ...]:
