@@ -197,11 +197,11 @@ def edge_graph(scores: Scores, study: FeatureStudy) -> dict[str, Any]:
     drawn = [scores.edges[i] for i in scores.rank()[:MOST_DRAWN]]
     means, importances = (dict(zip(scores.parts, v.tolist(), strict=True)) for v in (scores.mean, scores.importance))
     rows = [fact.target for fact in study.dictionaries]
-    boxes = _boxes(drawn, rows)
+    boxes = feature_boxes(drawn, rows)
     links = [
         {
             "name": edge.name, "sender": edge.sender.name, "receiver": edge.receiver.name, "channel": "",
-            "score": means[edge], "importance": importances[edge], "bend": _bend(boxes, edge),
+            "score": means[edge], "importance": importances[edge], "bend": feature_bend(boxes, edge),
         }
         for edge in drawn
     ]  # fmt: skip
@@ -229,9 +229,10 @@ def _height(rows: Sequence[str], row: str) -> float:
     return rows.index(row) + 1.25
 
 
-def _boxes(edges: Sequence[Edge], rows: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """A box for each end of an edge, near the boxes that it is joined to, a box apart from those of its row."""
+def feature_boxes(edges: Sequence[Edge], rows: Sequence[str], others: Sequence[Node] = ()) -> dict[str, dict[str, Any]]:
+    """A box for each end of an edge and for `others`, near the boxes that it is joined to, a box apart from those of its row."""
     nodes = {node.name: node for edge in edges for node in (edge.sender, edge.receiver)}
+    nodes |= {node.name: node for node in others}
     by_row: dict[float, list[str]] = {}
     for name, node in nodes.items():
         by_row.setdefault(_height(rows, place(node)) if node.kind != "logits" else len(rows) + 1.25, []).append(name)
@@ -243,7 +244,7 @@ def _boxes(edges: Sequence[Edge], rows: Sequence[str]) -> dict[str, dict[str, An
         joined.setdefault(edge.receiver.name, []).append(edge.sender.name)
     for _ in range(SWEEPS):
         for names in by_row.values():
-            wanted = {n: sum(x[other] for other in joined[n]) / len(joined[n]) for n in names}
+            wanted = {n: sum(x[other] for other in joined[n]) / len(joined[n]) if n in joined else x[n] for n in names}
             order = sorted(names, key=lambda n: (wanted[n], x[n]))
             x |= dict(zip(order, apart([wanted[n] for n in order], wide - 1), strict=True))
     return {n: _box(nodes[n], x[n], y) for y, names in by_row.items() for n in names}
@@ -256,7 +257,7 @@ def _box(node: Node, x: float, y: float) -> dict[str, Any]:
     return {"name": node.name, "label": short, "kind": kind, "layer": node.layer, "x": x, "y": y}
 
 
-def _bend(boxes: Mapping[str, Mapping[str, Any]], edge: Edge) -> float:
+def feature_bend(boxes: Mapping[str, Mapping[str, Any]], edge: Edge) -> float:
     """How far an edge swings aside so that it does not run behind the boxes between its ends."""
     a, b = boxes[edge.sender.name], boxes[edge.receiver.name]
     over = float(b["y"] - a["y"])

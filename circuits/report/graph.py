@@ -31,10 +31,11 @@ def drawing(data: dict[str, Any]) -> Markup:
     """The picture of a drawn circuit (see `circuits.report.edges.graph`)."""
     frame = _Frame(data)
     ports = frame.ports()
-    links = list(enumerate(data["links"]))
+    # Places are made of all links, so that two drawings of the same ones lie alike; some are not drawn.
+    links = [(i, link) for i, link in enumerate(data["links"]) if link.get("mark") != "absent"]
     curves = [_curve(data, link, ports[i, "out"], ports[i, "in"], frame) for i, link in reversed(links)]
     parts = [*_bands(data, frame), *curves, *(_box(box, frame) for box in data["boxes"])]
-    described = element("desc", {}, describe(data))
+    described = element("desc", {}, data.get("about") or describe(data))
     title = data.get("title", "The circuit as a graph" if data["chosen"] else "The strongest edges as a graph")
     return svg.drawing(frame.width, frame.height, title, element("title", {}, title), described, *parts)
 
@@ -56,7 +57,7 @@ def shown(box: Mapping[str, Any]) -> str:
 def edge_sample(kind: str) -> Markup:
     """A short edge by itself, for the legend: a sign (`pos`, `neg`) or a channel (`q`, `k`, `v`)."""
     sign, channel = (kind, "") if kind in ("pos", "neg", "plain") else ("plain", kind)
-    upright = element("g", {"transform": "rotate(90 14 8)"}, *_stroke((14, 22), (14, -4), 0, sign, channel, 2, 1))
+    upright = element("g", {"transform": "rotate(90 14 8)"}, *mark((14, 22), (14, -4), 0, sign, channel, 2, 1))
     return svg.drawing(28, 16, "", upright)
 
 
@@ -150,15 +151,18 @@ def _curve(data: dict[str, Any], link: Mapping[str, Any], start: Point, end: Poi
     opacity = 0.9 if len(data["links"]) <= 60 else 0.6 + 0.35 * share
     known = f"{score(link['score'], data['digits'])} {data['unit']}" if importance is not None else "not scored"
     title = element("title", {}, f"{link['name']}: {known}")
-    width = _THINNEST + (_WIDEST - _THINNEST) * share
+    width = width_of_edge(share)
     aside = link["bend"] * frame.step
-    return element("g", {}, title, *_stroke(start, end, aside, sign, link["channel"], width, opacity))
+    return element("g", _marked(link), title, *mark(start, end, aside, sign, link["channel"], width, opacity))
 
 
-def _stroke(
-    start: Point, end: Point, aside: float, sign: str, channel: str, width: float, opacity: float
-) -> list[Markup]:
-    """A curve that leaves upwards and enters from below, and the mark at its end."""
+def width_of_edge(share: float) -> float:
+    """How wide an edge is drawn whose importance is this share of the largest."""
+    return _THINNEST + (_WIDEST - _THINNEST) * share
+
+
+def mark(start: Point, end: Point, aside: float, sign: str, channel: str, width: float, opacity: float) -> list[Markup]:
+    """An edge: a curve that leaves upwards and enters from below, and the mark at its end."""
     (x1, y1), (x2, y2) = start, end
     tip = 4 + width if sign == "pos" else 2.5
     reach = 0.45 * (y1 - y2)
@@ -173,6 +177,11 @@ def _stroke(
     return [curve] if sign == "plain" else [curve, element("path", {"d": mark, "class": f"tip {sign}"})]
 
 
+def _marked(part: Mapping[str, Any]) -> dict[str, str | float]:
+    """How a part is told from those of another drawing: a class of the style sheet."""
+    return {"class": part["mark"]} if "mark" in part else {}
+
+
 def _box(box: Mapping[str, Any], frame: _Frame) -> Markup:
     x, y, half = frame.x(box["x"]), frame.y(box["y"]), frame.half[box["name"]]
     radius = {"mlp": 10.0, "head": 4.0, "kv": 4.0}.get(box["kind"], 2.0)
@@ -180,7 +189,7 @@ def _box(box: Mapping[str, Any], frame: _Frame) -> Markup:
     title = element("title", {}, box["name"])
     return element(
         "g",
-        {},
+        _marked(box),
         element("rect", {**place, "class": f"box {box['kind']}"}, title),
         label(x, y + 4, shown(box), "middle box-name"),
     )

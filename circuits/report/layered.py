@@ -65,9 +65,10 @@ def box_name(node: Node) -> str:
     return node.name.partition("<")[0]
 
 
-def layered(edges: Sequence[Edge]) -> Layered:
-    """The boxes of some edges, none for nodes without an edge."""
+def layered(edges: Sequence[Edge], others: Sequence[Node] = ()) -> Layered:
+    """The boxes of some edges, and of `others` that may have none."""
     nodes = {box_name(node): node for edge in edges for node in (edge.sender, edge.receiver)}
+    nodes |= {box_name(node): node for node in others}
     present = sorted({node.layer for node in nodes.values() if node.layer is not None})
     rows = {layer: row for row, layer in enumerate(present, 1)}
     heads = _heads(nodes)
@@ -89,11 +90,16 @@ def _kind(node: Node) -> str:
     return "embed" if node.kind == "pos_embed" else node.kind
 
 
+def _spreads(node: Node) -> bool:
+    """Whether a node takes a place of its own in its row, as heads do; MLPs have their lane, the ends the middle."""
+    return _kind(node) not in ("embed", "mlp", "logits")
+
+
 def _heads(nodes: dict[str, Node]) -> dict[int, list[str]]:
     """The boxes of each layer's attention, by number."""
     found: dict[int, list[str]] = {}
     for name, node in sorted(nodes.items(), key=lambda item: (item[1].layer or 0, item[1].unit or 0, item[0])):
-        if node.layer is not None and _kind(node) in ("head", "kv"):
+        if node.layer is not None and _spreads(node):
             found.setdefault(node.layer, []).append(name)
     return found
 
@@ -103,7 +109,7 @@ def _fixed(nodes: dict[str, Node], columns: int) -> dict[str, float]:
     centre = columns / 2
     apart = 1.0 if "pos_embed" in nodes and "embed" in nodes else 0.0
     ends = {"embed": centre - apart, "pos_embed": centre + apart, "logits": centre}
-    return {name: ends.get(name, float(columns)) for name, node in nodes.items() if _kind(node) not in ("head", "kv")}
+    return {name: ends.get(name, float(columns)) for name, node in nodes.items() if not _spreads(node)}
 
 
 def _spread(
@@ -121,7 +127,9 @@ def _spread(
     for _ in range(SWEEPS):
         for names in heads.values():
             places: dict[str, Any] = x | fixed
-            mean = {n: sum(places[other] for other in joined[n]) / len(joined[n]) for n in names}
+            mean = {
+                n: sum(places[other] for other in joined[n]) / len(joined[n]) if n in joined else home[n] for n in names
+            }
             wanted = {n: (1 - PULL) * mean[n] + PULL * home[n] for n in names}
             order = sorted(names, key=lambda n: (wanted[n], home[n]))
             x |= dict(zip(order, apart([wanted[n] for n in order], columns - 1), strict=True))

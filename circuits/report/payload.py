@@ -14,6 +14,7 @@ from circuits.report.features import features
 from circuits.report.finding import finding
 from circuits.report.maps import score_maps, share_limit
 from circuits.report.search import how_known, search, search_of
+from circuits.report.view import view
 from circuits.report.words import counted, kind_name, metric_name, of_edges, words
 from interp.display.numbers import count, decimals, percent
 
@@ -37,6 +38,7 @@ def payload(record: Record) -> dict[str, Any]:
         "words": words(record),
         "of_edges": of_edges(record),
         "graph": graph(record),
+        "view": view(record),
         "features": features(record),
         "agreement": [_agreement(a) for a in record.agreements],
         "search": search(record),

@@ -1,0 +1,136 @@
+// The circuit on a canvas, by Cytoscape. Every position comes from the data; nothing is laid out here.
+(() => {
+  "use strict";
+  const report = globalThis.circuitReport;
+  const [HIGH, CLOSEST, ROOM] = [26, 1.5, 22];
+  const DASHES = { q: [8, 4], k: [2, 3] };
+
+  // "a", "b" -> the point of a box where an edge ends, from its middle.
+  const point = ([x, y]) => `${x}px ${y}px`;
+
+  function nodes(view) {
+    return view.nodes.map((node) => ({
+      group: "nodes", data: node, position: { x: node.x, y: node.y }, classes: node.dot ? "dot" : node.kind,
+    }));
+  }
+
+  function edges(view) {
+    return view.edges.map((edge) => ({
+      group: "edges", data: { ...edge, from: point(edge.start), to: point(edge.end) }, classes: edge.sign,
+    }));
+  }
+
+  // Strips behind the layers with their names; they take no part in anything.
+  function strips(view) {
+    const xs = view.nodes.flatMap((node) => [node.x - node.width / 2, node.x + node.width / 2]);
+    const [left, right] = [Math.min(...xs) - 110, Math.max(...xs) + 30];
+    return view.rows.flatMap((row, i) => [
+      { group: "nodes", classes: i % 2 ? "strip" : "strip even", data: { id: `s${i}`, label: "", width: right - left, high: view.row },
+        position: { x: (left + right) / 2, y: row.y } },
+      { group: "nodes", classes: "row-name", data: { id: `r${i}`, label: row.label, width: 90 }, position: { x: left + 52, y: row.y } },
+    ]);
+  }
+
+  function nodeStyle(c) {
+    return [
+      { selector: "node", style: {
+        shape: "round-rectangle", width: "data(width)", height: HIGH, label: "data(label)", "font-size": 12.5,
+        "font-family": "system-ui, -apple-system, Segoe UI, Roboto, Noto Sans, DejaVu Sans, sans-serif",
+        "text-valign": "center", color: (e) => (e.data("sign") === "plain" ? c.text : c.onCell),
+        "background-color": (e) => c.fill(e.data("sign") ?? "plain", 0.12 + 0.88 * (e.data("share") ?? 0)),
+        "border-width": (e) => (e.data("chosen") ? 2 : 1), "border-color": (e) => (e.data("chosen") ? c.text : c.soft),
+        "z-index": 10, "overlay-opacity": 0, "transition-duration": 0 } },
+      { selector: ".mlp", style: { "corner-radius": 13 } },
+      { selector: ".embed, .logits", style: { shape: "rectangle" } },
+      { selector: ".kv", style: { "border-style": "dashed" } },
+      { selector: ".dot", style: { shape: "ellipse", height: "data(width)", "border-width": 1 } },
+      { selector: ".strip", style: { shape: "rectangle", height: "data(high)", "background-color": c.back, "border-width": 0,
+        events: "no", "z-compound-depth": "bottom" } },
+      { selector: ".even", style: { "background-color": c.panel } },
+      { selector: ".row-name", style: { "background-opacity": 0, "border-width": 0, events: "no", color: c.soft, "z-compound-depth": "bottom",
+        "z-index": 11 } },
+    ];
+  }
+
+  function edgeStyle(c) {
+    return [
+      { selector: "edge", style: {
+        "curve-style": "unbundled-bezier", "edge-distances": "endpoints", "source-endpoint": "data(from)",
+        "target-endpoint": "data(to)", "control-point-distances": (e) => e.data("off"),
+        "control-point-weights": (e) => e.data("along"), width: (e) => 1 + 5 * e.data("share"),
+        "line-color": c.soft, "line-opacity": 0.85, "line-style": (e) => (DASHES[e.data("channel")] ? "dashed" : "solid"),
+        "line-dash-pattern": (e) => DASHES[e.data("channel")] ?? [1, 0], "target-arrow-color": c.soft,
+        "arrow-scale": (e) => 0.7 + 0.35 * e.data("share"), "z-index": 5, "overlay-opacity": 0 } },
+      { selector: "edge.pos", style: { "line-color": c.posEdge, "target-arrow-color": c.posEdge, "target-arrow-shape": "triangle" } },
+      { selector: "edge.neg", style: { "line-color": c.negEdge, "target-arrow-color": c.negEdge, "target-arrow-shape": "tee" } },
+    ];
+  }
+
+  function stateStyle(c) {
+    return [
+      { selector: ".hidden", style: { display: "none" } },
+      { selector: ".faded", style: { opacity: 0.13 } },
+      { selector: "node.match", style: { "border-width": 4, "border-color": c.link } },
+      { selector: "node.near", style: { "border-width": 3, "border-color": c.text } },
+      { selector: "node.selected", style: { "border-width": 4, "border-color": c.link, "border-style": "solid" } },
+      { selector: "edge.selected, edge.near", style: { "line-opacity": 1, "underlay-color": c.link, "underlay-opacity": 0.3, "underlay-padding": 4 } },
+    ];
+  }
+
+  const style = (c) => [...nodeStyle(c), ...edgeStyle(c), ...stateStyle(c)];
+
+  // As tall as the drawing asks for at this width, within what one screen shows.
+  function size(container, view) {
+    const ys = view.nodes.map((node) => node.y), xs = view.nodes.map((node) => node.x);
+    const [wide, high] = [Math.max(...xs) - Math.min(...xs) + 220, Math.max(...ys) - Math.min(...ys) + 90];
+    const wanted = Math.min(container.clientWidth / wide, 1.15) * high + 2 * ROOM;
+    container.style.height = `${Math.round(Math.max(470, Math.min(wanted, 680, 0.8 * Math.max(innerHeight, 500))))}px`;
+  }
+
+  report.drawing = (container, view) => {
+    size(container, view);
+    const cy = cytoscape({
+      container, elements: [...strips(view), ...nodes(view), ...edges(view)], layout: { name: "preset" },
+      style: style(report.colours()), autoungrabify: true, autounselectify: true, boxSelectionEnabled: false,
+      userZoomingEnabled: false, minZoom: 0.1, maxZoom: 4,
+    });
+    report.onScheme(() => cy.style(style(report.colours())));
+    return wrapped(cy, container, view);
+  };
+
+  // Rows are shown from the lowest to the highest that has something in it.
+  function showRows(cy, view) {
+    const ys = cy.nodes("[kind]").not(".hidden").map((node) => node.position("y"));
+    const [top, bottom] = [Math.min(...ys) - view.row, Math.max(...ys) + view.row];
+    view.rows.forEach((row, i) => {
+      cy.$id(`s${i}`).union(cy.$id(`r${i}`)).toggleClass("hidden", row.y < top || row.y > bottom);
+    });
+  }
+
+  function wrapped(cy, container, view) {
+    const fit = () => {
+      cy.resize();
+      cy.fit(cy.elements().not(".hidden"), 10);
+      if (cy.zoom() > CLOSEST) cy.zoom(CLOSEST);
+      cy.center(cy.elements().not(".hidden"));
+    };
+    const mark = (name, ids) => cy.batch(() => cy.elements().forEach((e) => void e.toggleClass(name, ids.has(e.id()))));
+    return {
+      cy, fit, mark,
+      zoom: (by) => cy.zoom({ level: cy.zoom() * by, renderedPosition: { x: cy.width() / 2, y: cy.height() / 2 } }),
+      show: (ids) => cy.batch(() => {
+        cy.elements("[sign]").forEach((e) => void e.toggleClass("hidden", !ids.has(e.id())));
+        showRows(cy, view);
+      }),
+      fade: (kept) => cy.batch(() => {
+        cy.elements("[sign]").forEach((e) => void e.toggleClass("faded", kept !== null && !kept.has(e.id())));
+      }),
+      reveal: (id) => {
+        const box = cy.$id(id).renderedBoundingBox();
+        const inside = box.x1 >= 0 && box.y1 >= 0 && box.x2 <= cy.width() && box.y2 <= cy.height();
+        if (!inside) cy.center(cy.$id(id));
+      },
+      again: () => { size(container, view); fit(); },
+    };
+  }
+})();

@@ -1,0 +1,248 @@
+"""The interactive view of a circuit as plain data: nodes and edges with their places and facts, the stops of the slider,
+and what each node does. Positions are made here, so that the same circuit always gives the same picture.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from circuits.anatomy import EDGES
+from circuits.circuit import component, is_error
+from circuits.report.features import place as site_of
+from circuits.report.layered import box_name
+from circuits.report.view_anatomy import about, examples
+from circuits.report.view_order import chosen_stop, order_of, stops
+from circuits.report.view_parts import Facts
+from circuits.report.view_places import Placed, as_data, ends, places, weights
+from circuits.report.view_table import table
+from circuits.report.words import kind_name
+from interp.display.numbers import count
+from interp.display.text import visible
+from interp.graph import Edge
+from interp.nodes import FEATURES, Node
+
+if TYPE_CHECKING:
+    from circuits.circuit import Circuit
+    from circuits.record import Record
+    from interp.graph import Part
+    from interp.scores import Scores
+
+MOST_EDGES: Final = 2000
+MOST_NODES: Final = 600
+#: Edges drawn at first.
+DRAWN: Final = 300
+#: Of many neurons or features, so many of a row have a box, and those with an edge; the others are dots.
+BOXED: Final = 5
+#: A circuit of more nodes than this draws most of them as dots.
+MANY: Final = 60
+#: Edges drawn at first for each node of a circuit of nodes: enough to see its ways, few enough to follow them.
+PER_NODE: Final = 4
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the page holds of a circuit. `order`: the parts as they enter; `nodes`, `edges`: what can be drawn of them, of `n_edges`
+    edges; `linked`: the scores of the edges; `sites`: the rows of a circuit of features."""
+
+    circuit: Circuit
+    scores: Scores | None
+    order: list[Part]
+    nodes: list[Node]
+    edges: list[Edge]
+    n_edges: int
+    linked: Scores | None
+    sites: list[str]
+
+    @property
+    def of_edges(self) -> bool:
+        """Whether the circuit is one of edges."""
+        return self.circuit.level == "edges"
+
+    @property
+    def n_held(self) -> int:
+        """How many parts of the order the page holds."""
+        return len(self.edges if self.of_edges else self.nodes)
+
+
+def view(record: Record) -> dict[str, Any] | None:
+    """The view of the circuit of a run; None where it has none."""
+    if record.circuit is None:
+        return None
+    parts = held(record, record.circuit)
+    placed = placed_parts(parts)
+    slider = stops(parts.circuit, parts.scores, record.evaluation, parts.n_held)
+    nodes = _nodes(record, parts, placed)
+    edges = _edges(parts, placed, {name: node["id"] for name, node in nodes.items()})
+    return {
+        "level": parts.circuit.level,
+        "rows": [{"label": visible(name), "y": round(y, 1)} for name, y in placed.strips],
+        "row": placed.row,
+        "nodes": list(nodes.values()),
+        "edges": edges,
+        "stops": slider,
+        "start": chosen_stop(slider),
+        "drawn": min(DRAWN, len(edges)) if parts.of_edges else min(DRAWN, PER_NODE * _n_boxes(parts), len(edges)),
+        "left": _left_out(parts),
+        "noEdges": _no_edges(record) if not edges else "",
+        "examples": examples(record.anatomy),
+        "table": table(parts.circuit, parts.scores),
+    }
+
+
+# ---------------------------------------------------------------- what is held
+
+
+def held(record: Record, circuit: Circuit) -> Parts:
+    """The parts that the page holds: the circuit, what follows it in the ranking, and the edges between them."""
+    scores = record.scores[0] if record.scores and record.scores[0].provenance.level == circuit.level else None
+    order = order_of(circuit, scores)
+    if circuit.level == "edges":
+        edges = [part for part in order[:MOST_EDGES] if isinstance(part, Edge)]
+        return Parts(circuit, scores, order, [], edges, len(order), scores, [])
+    nodes = [part for part in order[:MOST_NODES] if isinstance(part, Node)]
+    linked = record.feature_edges if circuit.level == FEATURES else record.node_edges
+    between = _between(linked, nodes)
+    sites = _sites(record, [*nodes, *ends(between)]) if circuit.level == FEATURES else []
+    return Parts(circuit, scores, order, nodes, between[:MOST_EDGES], len(between), linked, sites)
+
+
+def _between(linked: Scores | None, nodes: Sequence[Node]) -> list[Edge]:
+    """The scored edges both of whose ends are among the nodes, or are no parts that a circuit lists; strongest first."""
+    if linked is None:
+        return []
+    known = {box_name(node) for node in nodes}
+    found = [linked.edges[i] for i in linked.rank().tolist()]
+    return [e for e in found if all(box_name(n) in known or _is_end(n) for n in (e.sender, e.receiver))]
+
+
+def _is_end(node: Node) -> bool:
+    """Whether a node is in every circuit, so that none lists it: the embedding, the logits, errors, shared K/V readers."""
+    return node.layer is None or is_error(node) or node.grouped
+
+
+def _sites(record: Record, nodes: Sequence[Node]) -> list[str]:
+    """The rows of features, in the order of the forward pass."""
+    if record.features is not None:
+        return [fact.target for fact in record.features.dictionaries]
+    own = {site_of(node): node for node in nodes if node.layer is not None or node.kind != "logits"}
+    return sorted(own, key=lambda name: (own[name].layer is not None, own[name].layer or 0, name))
+
+
+def placed_parts(parts: Parts) -> Placed:
+    """Every part in its place: the edges of the chosen circuit pull its boxes together, the others find room."""
+    inside = frozenset(parts.circuit.parts)
+    if parts.of_edges:
+        return places(parts.edges, [e for e in parts.edges if e in inside][:DRAWN], [], [], [])
+    pull = [
+        e for e in parts.edges if all(n in inside or _is_end(n) for n in (component(e.sender), component(e.receiver)))
+    ]
+    boxed, dots = _boxed(parts)
+    return places(parts.edges, pull[:DRAWN], boxed, dots, parts.sites)
+
+
+def _boxed(parts: Parts) -> tuple[list[Node], list[Node]]:
+    """The nodes with a box, and those that are dots."""
+    always = [Node("embed"), Node("logits")] if parts.circuit.level in ("heads", "blocks") else []
+    if parts.circuit.level not in ("neurons", FEATURES) or len(parts.nodes) <= MANY:
+        return [*always, *parts.nodes], []
+    joined, in_row = {box_name(node) for node in ends(parts.edges)}, Counter[str]()
+    boxed = []
+    for node in parts.nodes:
+        row = site_of(node)
+        in_row[row] += 1
+        if node.name in joined or in_row[row] <= BOXED:
+            boxed.append(node)
+    kept = frozenset(boxed)
+    return boxed, [node for node in parts.nodes if node not in kept]
+
+
+def _n_boxes(parts: Parts) -> int:
+    """How many nodes of the chosen circuit can have edges, for the number that are drawn at first."""
+    return max(6, min(len(parts.circuit), MANY))
+
+
+# ---------------------------------------------------------------- nodes and edges
+
+
+def _nodes(record: Record, parts: Parts, placed: Placed) -> dict[str, dict[str, Any]]:
+    """Every node that is drawn, most important first. `at`: the size from which it is in, 0 for those that are in with any edge."""
+    facts, drawn = (
+        Facts(None if parts.of_edges else parts.scores),
+        [*parts.nodes, *ends(parts.edges), *_boxed(parts)[0]],
+    )
+    order = {box_name(node): i for i, node in enumerate(parts.nodes, 1)}
+    inside = {node.name for node in parts.circuit.nodes}
+    limit, told = facts.limit(parts.nodes), about(record)
+    found: dict[str, dict[str, Any]] = {}
+    for node in drawn:
+        name = box_name(node)
+        own = node if name == node.name else component(node)
+        if name in found or name not in placed.nodes:
+            continue
+        place = placed.nodes[name]
+        found[name] = {
+            "id": f"n{len(found)}", "name": visible(name), "label": visible(place.label), "kind": place.kind,
+            "what": _what(own, place.kind), "layer": own.layer, **as_data(place), **facts.of(name, limit),
+            "at": order.get(name, 0), "loose": (name not in order and own.name not in ("embed", "logits")) or parts.of_edges,
+            "chosen": name in inside, "about": told.get(name),
+        }  # fmt: skip
+    return found
+
+
+def _what(node: Node, kind: str) -> str:
+    """What a node is, in words."""
+    if kind == "kv":
+        return "error of a dictionary" if is_error(node) else "keys and values that several heads share"
+    where = "" if node.layer is None else f", layer {node.layer}"
+    return f"{kind_name(node.kind, one=True)}{where}"
+
+
+def _edges(parts: Parts, placed: Placed, ids: dict[str, str]) -> list[dict[str, Any]]:
+    """Every edge that the page holds, strongest first."""
+    facts = Facts(parts.linked)
+    order = {part.name: i for i, part in enumerate(parts.order, 1)} if parts.of_edges else {}
+    inside = {part.name for part in parts.circuit.parts}
+    limit = facts.limit(parts.edges)
+    found = []
+    for edge in parts.edges:
+        sender, receiver = box_name(edge.sender), box_name(edge.receiver)
+        channel = edge.receiver.kind if edge.receiver.kind in ("q", "k", "v") else ""
+        curve = placed.curve(sender, receiver, channel)
+        along, off = weights(curve)
+        a, b = placed.nodes[sender], placed.nodes[receiver]
+        found.append(
+            {
+                "source": ids[sender], "target": ids[receiver], "name": visible(edge.name), "channel": channel,
+                "what": kind_name(edge.kind, one=True), **facts.of(edge.name, limit), "at": order.get(edge.name, 0),
+                "chosen": edge.name in inside, "along": along, "off": off,
+                "aside": round(curve.first[0] - curve.start[0], 1),
+                "start": [round(curve.start[0] - a.x, 1), round(curve.start[1] - a.y, 1)],
+                "end": [round(curve.end[0] - b.x, 1), round(curve.end[1] - b.y, 1)],
+            }
+        )  # fmt: skip
+    found.sort(key=lambda e: -abs(e["importance"] or 0.0))
+    return [{"id": f"e{i}", **edge} for i, edge in enumerate(found)]
+
+
+# ---------------------------------------------------------------- words
+
+
+def _left_out(parts: Parts) -> str:
+    """What the page does not hold, in words."""
+    said = []
+    if (more := parts.n_edges - len(parts.edges)) > 0:
+        said.append(f"{count(more)} weaker edges are not on this page")
+    if not parts.of_edges and (more := len(parts.order) - len(parts.nodes)) > 0:
+        said.append(f"{count(more)} less important {parts.circuit.level} are not on this page")
+    return "; ".join(said)
+
+
+def _no_edges(record: Record) -> str:
+    """Why a drawing of nodes has no edges."""
+    reason = record.anatomy.reason(EDGES) if record.anatomy is not None else ""
+    if record.features is not None:
+        reason = reason or record.features.edges_reason
+    return visible(f"No edges are drawn: {reason or 'edges between these nodes were not scored in this run.'}")

@@ -1,0 +1,99 @@
+"""What the panel of a node shows, as plain data: what it writes to the logits, where a head looks, the neurons of an MLP,
+what a feature reacts to. Every text is made visible here, as scripts put it into the page as it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from circuits.report.view_parts import shares
+from interp.display.numbers import decimals, number, percent, score
+from interp.display.text import token, visible
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from circuits.anatomy import Anatomy, Effect, TopNeurons, Writes
+    from circuits.feature_study import Look
+    from circuits.record import Record
+
+#: Prompts of a feature that the panel shows; its card in the section of features has more.
+MOST_PROMPTS: Final = 4
+#: Tokens on each side of the peak of a feature.
+AROUND: Final = 12
+
+
+def examples(anatomy: Anatomy | None) -> list[dict[str, Any]]:
+    """The prompts looked at closely: tokens, answers, and the pattern of each head, in thousandths [query][key]."""
+    if anatomy is None:
+        return []
+    return [
+        {
+            "tokens": [token(t) for t in e.tokens],
+            "answers": ", ".join(map(token, e.answers)),
+            "wrong": ", ".join(map(token, e.wrong)),
+            "skipped": e.skipped,
+            "patterns": {visible(p.head): [list(row) for row in p.rows] for p in e.patterns},
+        }
+        for e in anatomy.examples
+    ]
+
+
+def about(record: Record) -> dict[str, dict[str, Any]]:
+    """Node name -> what is known of it besides its score."""
+    found: dict[str, dict[str, Any]] = {}
+    if record.anatomy is not None:
+        for writes in record.anatomy.writes:
+            found.setdefault(writes.node, {})["writes"] = _writes(writes)
+        for top in record.anatomy.neurons:
+            unit = record.scores[0].provenance.unit if record.scores else ""
+            found.setdefault(top.mlp, {})["neurons"] = _neurons(top, record.anatomy.method, unit)
+    for look in record.features.looks if record.features is not None else ():
+        found.setdefault(look.name, {}).update(_look(look))
+    return found
+
+
+def _writes(writes: Writes) -> dict[str, Any]:
+    return {"direct": f"{score(writes.direct)} logits", **_tokens(writes.up, writes.down)}
+
+
+def _tokens(up: Sequence[Effect], down: Sequence[Effect]) -> dict[str, Any]:
+    """Tokens with their effects in words, and how strong each is among them."""
+    values = [e.logit for e in (*up, *down)]
+    digits, limit = decimals(values, 3), max(map(abs, values), default=0.0)
+    return {
+        side: [
+            {"token": token(e.token), "value": score(e.logit, digits), "share": shares(e.logit, limit)} for e in effects
+        ]
+        for side, effects in (("up", up), ("down", down))
+    }
+
+
+def _neurons(top: TopNeurons, method: str, unit: str) -> dict[str, Any]:
+    values = [n.score for n in top.neurons]
+    digits, limit = decimals(values, 3), max(map(abs, values), default=0.0)
+    return {
+        "total": top.total,
+        "method": visible(method),
+        "unit": visible(unit),
+        "rows": [
+            {
+                "name": visible(n.name), "value": score(n.score, digits), "share": shares(n.score, limit),
+                "sign": "neg" if n.score < 0 else "pos",
+            }
+            for n in top.neurons
+        ],
+    }  # fmt: skip
+
+
+def _look(look: Look) -> dict[str, Any]:
+    """The first examples of a feature, cut around their peaks, and the tokens that it raises and lowers."""
+    d = look.dashboard
+    shown = []
+    for e in d.top[:MOST_PROMPTS]:
+        start, end = max(0, e.peak - AROUND), e.peak + AROUND + 1
+        pairs = zip(e.tokens[start:end], e.activations[start:end], strict=True)
+        texts = [{"token": token(t), "share": shares(a, d.maximum)} for t, a in pairs]
+        shown.append({"value": number(e.activations[e.peak], 2), "tokens": texts})
+    density, largest = percent(d.density), number(d.maximum)
+    return {"reacts": {"line": f"Active on {density} of the tokens, largest {largest}.", "examples": shown}}

@@ -1,0 +1,102 @@
+"""The order in which parts enter a drawn circuit, and the sizes at which its faithfulness was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from circuits.report.faithfulness import faithfulness
+from interp.display.numbers import count, percent, percent_interval
+
+if TYPE_CHECKING:
+    from circuits.circuit import Circuit
+    from circuits.evaluation import Evaluation
+    from interp.graph import Part
+    from interp.scores import Scores
+
+
+def order_of(circuit: Circuit, scores: Scores | None) -> list[Part]:
+    """The parts of the circuit, then the rest of the ranking: the order that an evaluation follows."""
+    inside = frozenset(circuit.parts)
+    return [*circuit.parts, *(part for part in _ranked(circuit, scores) if part not in inside)]
+
+
+def is_prefix(circuit: Circuit, scores: Scores | None) -> bool:
+    """Whether the circuit is the top of the ranking; without a ranking its own order is all there is."""
+    ranking = _ranked(circuit, scores)
+    return not ranking or frozenset(ranking[: len(circuit)]) == frozenset(circuit.parts)
+
+
+def _ranked(circuit: Circuit, scores: Scores | None) -> list[Part]:
+    from circuits.selection import ranked
+
+    if scores is None or scores.provenance.level != circuit.level or scores.provenance.positions != "all":
+        return []
+    signed = "signed ranking" in circuit.selection and not scores.provenance.unsigned
+    return [scores.parts[i] for i in ranked(scores, "signed" if signed else "absolute")]
+
+
+def stops(circuit: Circuit, scores: Scores | None, found: Evaluation | None, held: int) -> list[dict[str, Any]]:
+    """Where the slider stops: each size of the curve and the circuit itself, with what was measured there in words."""
+    from circuits.faithfulness import counted
+
+    own, prefix, what = len(circuit), is_prefix(circuit, scores), counted(circuit.level)
+    curve = faithfulness(found)
+    points = {p["size"]: p for p in (curve or {"points": []})["points"]}
+    sizes = sorted({own, *points})
+    return [
+        {
+            "size": size,
+            "chosen": size == own,
+            "words": _words(size, own, prefix, what),
+            "faithful": _faithful(size, own, points, found),
+            "random": _random(points.get(size)),
+            "gauge": _gauge(size, own, points, found),
+            "note": f"The page holds the first {count(held)} of them." if size > held else "",
+        }
+        for size in sizes
+    ]
+
+
+def _words(size: int, own: int, prefix: bool, what: str) -> str:
+    parts = what[:-1] if size == 1 else what
+    if size == own:
+        return f"the chosen circuit: {count(size)} {parts}"
+    if prefix:
+        return f"the first {parts} of the ranking" if size == 1 else f"the first {count(size)} {parts} of the ranking"
+    if size < own:
+        return f"the first {count(size)} {parts} of the chosen circuit, in its own order"
+    return f"the chosen circuit and the next {count(size - own)} {what} of the ranking"
+
+
+def _faithful(size: int, own: int, points: dict[int, dict[str, Any]], found: Evaluation | None) -> str:
+    if found is None:
+        return "not measured in this run"
+    if size == own:
+        f = found.faithfulness
+        value, low, high = f.value, f.low, f.high
+    else:
+        value, low, high = (points[size][key] for key in ("faithfulness", "low", "high"))
+    return "undefined" if value is None else percent_interval(value, low, high)
+
+
+def _gauge(size: int, own: int, points: dict[int, dict[str, Any]], found: Evaluation | None) -> list[float | None]:
+    """Faithfulness, its interval, and the range of the random circuits, for a drawing."""
+    if found is None:
+        return [None] * 5
+    point = points.get(size, {"random_low": None, "random_high": None})
+    f = found.faithfulness
+    own_values = (f.value, f.low, f.high) if size == own else tuple(point[k] for k in ("faithfulness", "low", "high"))
+    return [None if v is None else round(v, 4) for v in (*own_values, point["random_low"], point["random_high"])]
+
+
+def _random(point: dict[str, Any] | None) -> str:
+    if point is None or not point["n_random"]:
+        return "not measured in this run"
+    low, high, n = point["random_low"], point["random_high"], point["n_random"]
+    return f"{percent(low)} to {percent(high)} ({count(n)} {'circuit' if n == 1 else 'circuits'})"
+
+
+def chosen_stop(all_stops: Sequence[dict[str, Any]]) -> int:
+    """The place of the chosen circuit among the stops."""
+    return next(i for i, stop in enumerate(all_stops) if stop["chosen"])

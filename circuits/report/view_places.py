@@ -1,0 +1,169 @@
+"""Where the nodes and edges of a drawn circuit stand, in pixels: y is the layer, from the embedding at the bottom to the
+logits at the top. What is not important enough for a box, of a circuit of many neurons or features, is a dot beside its row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from circuits.report.features import feature_bend, feature_boxes
+from circuits.report.features import place as site_of
+from circuits.report.layered import box_name, layered
+
+if TYPE_CHECKING:
+    from interp.graph import Edge
+    from interp.nodes import Node
+
+HIGH: Final = 26.0
+DOT: Final = 11.0
+_PITCH: Final = 15.0
+_LETTER: Final = 7.0
+_LEAST: Final = 48.0
+_APART: Final = 26.0
+#: Height of a row of layers, and of a row of sites, which are more.
+_ROWS: Final = {"layers": 84.0, "sites": 60.0}
+_CHANNELS: Final = ("q", "k", "v")
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Place:
+    """One node: the middle of its box or dot, and how wide it is."""
+
+    name: str
+    label: str
+    kind: str
+    x: float
+    y: float
+    width: float
+    dot: bool = False
+
+
+@dataclass(frozen=True)
+class Bend:
+    """A curve from `start` to `end` with two control points."""
+
+    start: Point
+    first: Point
+    second: Point
+    end: Point
+
+
+@dataclass(frozen=True)
+class Placed:
+    """`rows`: the name and the height of each layer's or site's strip, its middle."""
+
+    nodes: dict[str, Place]
+    rows: tuple[tuple[str, float], ...]
+    row: float
+    step: float
+    bends: Mapping[str, float]
+
+    @property
+    def strips(self) -> list[tuple[str, float]]:
+        """The name of each row and the middle of its strip: an MLP stands half a row above the heads of its layer."""
+        up = 0.25 * self.row if any(name.startswith("layer ") for name, _ in self.rows) else 0.0
+        return [(name, y - up) for name, y in self.rows]
+
+    def curve(self, sender: str, receiver: str, channel: str) -> Bend:
+        """Leaves upwards and enters from below: a head's query on its left, its key in the middle, its value on its right."""
+        a, b = self.nodes[sender], self.nodes[receiver]
+        lean = max(-0.3, min(0.3, (b.x - a.x) / (6 * self.step)))
+        into = (_CHANNELS.index(channel) - 1) / 3 if channel in _CHANNELS else -lean
+        start, end = (a.x + lean * a.width, a.y - HIGH / 2), (b.x + into * b.width, b.y + HIGH / 2)
+        aside = 0.75 * self.bends.get(f"{sender}->{receiver}", 0.0) * self.step
+        reach = (0.25 if aside else 0.4) * (start[1] - end[1])
+        return Bend(start, (start[0] + aside, start[1] - reach), (end[0] + aside, end[1] + reach), end)
+
+
+def places(
+    edges: Sequence[Edge], pull: Sequence[Edge], boxed: Sequence[Node], dots: Sequence[Node], sites: Sequence[str]
+) -> Placed:
+    """Every node in its place. `pull`: the edges whose ends stand near each other; `sites`: the rows of features, first at the bottom."""
+    grid, rows, bends = _of_sites(edges, pull, boxed, sites) if sites else _of_layers(edges, pull, boxed, dots)
+    step = max([_LEAST, *(_width(label) for _, label, _, _ in grid.values())]) + _APART
+    high = _ROWS["sites" if sites else "layers"]
+    nodes = {
+        name: Place(name, label, kind, x * step, -y * high, _width(label)) for name, (kind, label, x, y) in grid.items()
+    }
+    right = max((node.x + node.width / 2 for node in nodes.values()), default=0.0)
+    nodes |= _dots(dots, rows, high, right + _APART)
+    return Placed(nodes, tuple((name, -y * high) for name, y in rows.items()), high, step, bends)
+
+
+def _width(label: str) -> float:
+    return max(_LEAST, _LETTER * len(label) + 16)
+
+
+def ends(edges: Sequence[Edge]) -> list[Node]:
+    """The nodes that some edges join, each once."""
+    return list({box_name(node): node for edge in edges for node in (edge.sender, edge.receiver)}.values())
+
+
+#: Name -> kind, label, column, row.
+Grid = dict[str, tuple[str, str, float, float]]
+
+
+def _of_layers(
+    edges: Sequence[Edge], pull: Sequence[Edge], boxed: Sequence[Node], dots: Sequence[Node]
+) -> tuple[Grid, dict[str, float], dict[str, float]]:
+    """The boxes, the rows of the layers, and how far edges swing aside."""
+    made = layered(pull, [*ends(edges), *boxed, *_one_per_layer(boxed, dots)])
+    rows = {f"layer {layer}": float(row) for layer, row in made.layers}
+    kept = {box_name(node) for node in [*boxed, *ends(edges)]}
+    short = {node.name: f"n{node.unit}" for node in boxed if node.kind == "neuron"}
+    grid = {b.name: (b.kind, short.get(b.name, b.name), b.x, b.y) for b in made.boxes.values() if b.name in kept}
+    joined = {(box_name(e.sender), box_name(e.receiver)) for e in edges}
+    return grid, rows, {f"{a}->{b}": made.bend(a, b) for a, b in sorted(joined)}
+
+
+def _one_per_layer(boxed: Sequence[Node], dots: Sequence[Node]) -> list[Node]:
+    """A dot of each layer that has no box, so that the layer has a row."""
+    known = {node.layer for node in boxed}
+    return list({node.layer: node for node in dots if node.layer not in known}.values())
+
+
+def _of_sites(
+    edges: Sequence[Edge], pull: Sequence[Edge], boxed: Sequence[Node], sites: Sequence[str]
+) -> tuple[Grid, dict[str, float], dict[str, float]]:
+    boxes = feature_boxes(pull, sites, [*ends(edges), *boxed])
+    grid = {name: (box["kind"], box["label"], box["x"], box["y"]) for name, box in boxes.items()}
+    rows = {site: i + 1.25 for i, site in enumerate(sites)}
+    return grid, rows, {f"{e.sender.name}->{e.receiver.name}": feature_bend(boxes, e) for e in edges}
+
+
+def _dots(dots: Sequence[Node], rows: Mapping[str, float], high: float, left: float) -> dict[str, Place]:
+    """A block of dots at the right end of each row, in the order in which they enter, column by column."""
+    by_row: dict[str, list[Node]] = {}
+    for node in dots:
+        key = site_of(node) if node.kind.endswith(".feature") else f"layer {node.layer}"
+        by_row.setdefault(key, []).append(node)
+    lines = max(1, math.floor((high - 10) / _PITCH))
+    found = {}
+    for key, members in by_row.items():
+        middle, n = -rows[key] * high, len(members)
+        for i, node in enumerate(members):
+            column, line = divmod(i, min(lines, n))
+            y = middle + (line - (min(lines, n) - 1) / 2) * _PITCH
+            found[node.name] = Place(node.name, "", "dot", left + (column + 0.5) * _PITCH, y, DOT, dot=True)
+    return found
+
+
+def weights(curve: Bend) -> tuple[list[float], list[float]]:
+    """The control points as seen from the straight line: how far along it (0 to 1), and how far off it, in pixels."""
+    (x1, y1), (x2, y2) = curve.start, curve.end
+    long = math.hypot(x2 - x1, y2 - y1) or 1.0
+    along, off = [], []
+    for x, y in (curve.first, curve.second):
+        dx, dy = x - x1, y - y1
+        along.append(round((dx * (x2 - x1) + dy * (y2 - y1)) / long**2, 3))
+        off.append(round((dy * (x2 - x1) - dx * (y2 - y1)) / long, 1))
+    return along, off
+
+
+def as_data(place: Place) -> dict[str, Any]:
+    """A place as plain data."""
+    return {"x": round(place.x, 1), "y": round(place.y, 1), "width": round(place.width, 1), "dot": place.dot}
