@@ -194,7 +194,7 @@ def command(folder: Path, *args: str) -> None:
     from interp.dictionaries.formats import save_dictionary
     from tests.dictionaries import made
 
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
     for i, site in enumerate(DICTIONARIES):
         save_dictionary(made(site, 128, n=48, kind="topk", seed=i), folder / "dictionaries" / site)
     before, own = Path.cwd(), sys.argv

@@ -12,11 +12,17 @@ _BLANK: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
 # What a token's spaces and newlines are shown as; a token that really holds one of these shows its code instead.
 _SPACE: Final = "·"
 _NEWLINE: Final = "↵"
+# No script puts more marks on one letter; a pile of them is drawn over the lines around.
+_MOST_MARKS: Final = 6
 
 
 def visible(text: str, longest: int = LONGEST) -> str:
-    """`text` with every control, format, bidi, zero-width, private or unpaired character as its code, ⟨U+202E⟩."""
-    shown = "".join(_code(c) if _hidden(c) else c for c in text[:longest])
+    """`text` with every control, format, bidi, zero-width, private or unpaired character as its code, ⟨U+202E⟩, and piles of
+    marks on one letter as the first few and codes."""
+    shown, marks = "", 0
+    for c in text[:longest]:
+        marks = marks + 1 if unicodedata.category(c).startswith("M") else 0
+        shown += _code(c) if _hidden(c) or marks > _MOST_MARKS else c
     if shown and unicodedata.category(shown[0]).startswith("M"):
         # A mark would otherwise sit on whatever the page puts before it.
         shown = "◌" + shown
