@@ -1,15 +1,17 @@
-"""The command line: parse, call, write. Exit codes: 0 ok, 1 the run failed, 2 bad input, 3 a check failed, 130 interrupted."""
+"""The command line: parse, call, write. Exit codes: 0 ok, 1 the run failed, 2 bad input, 3 a check failed, 130 interrupted,
+143 terminated."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from circuits.commands import discovery, exchange, judging, listing, sae
+from circuits.commands import diff, discovery, exchange, judging, listing, sae, starting
 from interp.errors import InterpError
 
 app = typer.Typer(
@@ -38,6 +40,9 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "discover": discovery.discover,
     "compare": discovery.compare,
     "report": discovery.report,
+    "diff": diff.diff,
+    "open": starting.open_,
+    "init": starting.init,
     "evaluate": judging.evaluate,
     "stability": judging.stability,
     "truth": judging.truth,
@@ -56,17 +61,32 @@ for _name, _command in _COMMANDS.items():
 app.add_typer(sae.app, name="sae")
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: the run stops and says so in its files, as after Ctrl-C."""
+
+
 def main() -> None:
     """Entry point: every error of the input is one line on standard error and exit code 2."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    sys.exit(_guarded(lambda: app(standalone_mode=False)))
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = _guarded(lambda: app(standalone_mode=False))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    sys.exit(code)
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated("SIGTERM")
 
 
 def _guarded(call: Callable[[], Any]) -> int:
     try:
         result = call()
         return result if isinstance(result, int) else 0
+    except Terminated:
+        return _fail("terminated", 143)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", 130)
     except InterpError as error:

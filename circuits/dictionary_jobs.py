@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from circuits import runs, show
 from circuits.jobs import load_model, note_models
-from circuits.prepared import Say
+from circuits.progress import Telling, telling
 from interp.errors import InterpError
 from interp.files import replacing, write_text
 from interp.model import HookedModel
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Sizes of sparse probes; those beyond a dictionary's features or width are left out.
 PROBES: Final = (1, 5, 20)
+#: Loading, evaluating, looking at features, writing.
+PHASES: Final = 4
 
 
 @dataclass(frozen=True)
@@ -76,22 +78,23 @@ class Found:
 
 def evaluate(request: Request, *, json: bool, quiet: bool) -> None:
     """Check, evaluate, write, print."""
-    say: Say = (lambda message: None) if quiet else show.say
     started, created = time.perf_counter(), runs.now()
     path = request.out or runs.free_name(_stem(request))
     runs.check_target(path, request.force)
     dictionaries = _dictionaries(request)
-    say(f"loading {request.model}")
-    model = load_model(request.model, request.dtype, request.device)
-    note_models(model, dictionaries.values(), say)
-    dictionaries = {name: d.to(device=model.device) for name, d in dictionaries.items()}
-    found = _work(request, model, list(dictionaries.values()), say, None if not quiet else False)
-    manifest = _manifest(request, model, dictionaries) | {"created": created}
-    with runs.open_run(path, manifest, force=request.force) as folder:
-        write_text(folder / "config.toml", runs.to_toml(request.config()))
-        for name, one in zip(dictionaries, found, strict=True):
-            _write(one, folder if len(found) == 1 else folder / name)
-        runs.complete(folder, runs.finished(manifest | {"seconds": round(time.perf_counter() - started, 2)}))
+    with telling(PHASES, quiet) as say:
+        say.phase(f"loading {request.model}")
+        model = load_model(request.model, request.dtype, request.device)
+        note_models(model, dictionaries.values(), say)
+        dictionaries = {name: d.to(device=model.device) for name, d in dictionaries.items()}
+        found = _work(request, model, list(dictionaries.values()), say)
+        say.phase("writing the report")
+        manifest = _manifest(request, model, dictionaries) | {"created": created}
+        with runs.open_run(path, manifest, force=request.force) as folder:
+            write_text(folder / "config.toml", runs.to_toml(request.config()))
+            for name, one in zip(dictionaries, found, strict=True):
+                _write(one, folder if len(found) == 1 else folder / name)
+            runs.complete(folder, runs.finished(manifest | {"seconds": round(time.perf_counter() - started, 2)}))
     _print(dict(zip(dictionaries, found, strict=True)), path, json)
 
 
@@ -113,9 +116,7 @@ def _dictionaries(request: Request) -> dict[str, Dictionary]:
     return {folder.name: load_dictionary(folder, **where) for folder in folders}
 
 
-def _work(
-    request: Request, model: HookedModel, dictionaries: Sequence[Dictionary], say: Say, bars: bool | None
-) -> list[Found]:
+def _work(request: Request, model: HookedModel, dictionaries: Sequence[Dictionary], say: Telling) -> list[Found]:
     """What does not fit is refused before the long part: labels, and text."""
     from interp.dictionaries.evaluation.evaluate import evaluate_on
     from interp.dictionaries.evaluation.feature_labels import labelled, read_labels
@@ -133,14 +134,14 @@ def _work(
     names = ("tokens", "context", "seed", "keep_bos", "hold_out")
     settings = {name: getattr(request, name) for name in names}
     text = read_text(model, data, **settings)
-    say(f"evaluating {len(dictionaries)} of {request.dictionary} on {text.tokens:,} tokens of {text.name}")
-    pca = request.pca or None
-    numbers = evaluate_on(model, dictionaries, text, pca=pca, settings=settings, show_progress=bars)
-    return [_looked_at(request, model, d, e, text, bars) for d, e in zip(dictionaries, numbers, strict=True)]
+    say.phase(f"evaluating {len(dictionaries)} of {request.dictionary} on {text.tokens:,} tokens of {text.name}")
+    numbers = evaluate_on(model, dictionaries, text, pca=request.pca or None, settings=settings)
+    say.phase("looking at features")
+    return [_looked_at(request, model, d, e, text) for d, e in zip(dictionaries, numbers, strict=True)]
 
 
 def _looked_at(
-    request: Request, model: HookedModel, d: Dictionary, evaluation: DictionaryEvaluation, text: Text, bars: bool | None
+    request: Request, model: HookedModel, d: Dictionary, evaluation: DictionaryEvaluation, text: Text
 ) -> Found:
     from interp.dictionaries.evaluation.dashboards import make_dashboards
     from interp.dictionaries.evaluation.probing import probe
@@ -154,10 +155,9 @@ def _looked_at(
             n_features=request.dashboards,
             keep_bos=request.keep_bos,
             seed=request.seed,
-            show_progress=bars,
         )
     ks = [k for k in PROBES if k <= min(d.n_features, d.d_in)]
-    probes = tuple(probe(model, d, path, ks=ks, seed=request.seed, show_progress=bars) for path in request.probe)
+    probes = tuple(probe(model, d, path, ks=ks, seed=request.seed) for path in request.probe)
     return Found(evaluation, shown, probes)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from circuits.faithfulness import counted
-from circuits.prepared import Prepared, Say, Settings
+from circuits.prepared import Prepared, Say, Settings, begin
 from interp.attribution.request import prepare
 from interp.graph import Part
 from interp.nodes import FEATURES
@@ -51,7 +51,7 @@ def exact_scores(job: Prepared, scores: Sequence[Scores], say: Say) -> tuple[Sco
     parts, sampled = None, "all of them"
     if len(scores[0].parts) > EXACT_LIMIT:
         parts, sampled = _sample(scores, job.settings)
-    say(f"checking against exact patching ({sampled})")
+    begin(say, f"checking against exact patching ({sampled})")
     exact = prepare(job.model, job.scoring, methods=["exact"], parts=parts, **job.settings.common).score()["exact"]
     return exact, sampled
 

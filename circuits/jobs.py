@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from circuits import runs, show
-from circuits.pipeline import run_comparison, run_discovery
-from circuits.prepared import Prepared, Say, Settings, prepare_run
+from circuits.configuration import whole
+from circuits.pipeline import phases, run_comparison, run_discovery
+from circuits.prepared import Prepared, Say, Settings, begin, checked, prepare_run
+from circuits.progress import telling
 from circuits.record import Record
 from circuits.report import render
 from interp.dictionaries.dictionary import Dictionary
@@ -35,67 +37,67 @@ class RunFailed(InterpError):
 
 def run(command: str, options: dict[str, Any], *, methods: Sequence[str], json: bool, quiet: bool) -> None:
     """One run from options to a written directory. Nothing is written before every option has been checked."""
-    say: Say = (lambda message: None) if quiet else show.say
     started, created = time.perf_counter(), runs.now()
-    job = _prepare(command, options, methods, say)
-    path = options["out"] or runs.free_name(_stem(command, job))
-    manifest = _manifest(command, options, methods, job) | {"created": created}
-    with runs.open_run(Path(path), manifest, force=options["force"]) as folder:
-        write_text(folder / "config.toml", runs.to_toml(_config(options, methods)))
-        try:
-            found = (run_discovery if command == "discover" else run_comparison)(job, manifest, say)
-        except InterpError as error:
-            raise RunFailed(str(error)) from error
-        conventions = {k: v for k, v in asdict(found.scores[0].provenance).items() if k != "pairs"}
-        manifest |= {
-            "seconds": round(time.perf_counter() - started, 2),
-            "conventions": conventions,
-        }
-        found = replace(found, manifest=runs.finished(manifest))
-        runs.save_record(folder, found)
-        write_text(folder / "report.html", render(found))
-        runs.complete(folder, found.manifest)
-    _print(found, Path(path), json)
-
-
-def _print(found: Record, path: Path, json: bool) -> None:
+    if options["out"] is not None:
+        runs.check_target(options["out"], options["force"])
+    settings, known = _settings(command, options, methods), stored_task(options)
+    with telling(phases(command, settings), quiet) as say:
+        job = _prepare(options, settings, known, say)
+        path = Path(options["out"] or runs.free_name(_stem(command, job)))
+        manifest = _manifest(command, options, methods, job) | {"created": created}
+        with runs.open_run(path, manifest, force=options["force"]) as folder:
+            write_text(folder / "config.toml", runs.to_toml(configuration(command, options, methods)))
+            found = _work(command, job, manifest, say)
+            begin(say, "writing the report")
+            _write(folder, found, manifest | {"seconds": round(time.perf_counter() - started, 2)})
     if json:
         show.as_json(show.record_json(found, str(path)))
     else:
-        show.record(found, str(path / "report.html"))
+        show.record(found, path)
 
 
-def _prepare(command: str, options: dict[str, Any], methods: Sequence[str], say: Say) -> Prepared:
-    """Model, task and settings, all checked."""
-    if options["out"] is not None:
-        runs.check_target(options["out"], options["force"])
-    if command == "discover" and options["level"] == "resid":
-        raise InterpError(
-            "level 'resid' is a map by position; it is part of every report. Choose blocks, heads, neurons, edges, features or qkv."
-        )
-    say(f"loading {options['model']}")
+def _work(command: str, job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
+    """What the run finds. Raises: RunFailed, as the input was checked before."""
+    try:
+        return (run_discovery if command == "discover" else run_comparison)(job, manifest, say)
+    except InterpError as error:
+        raise RunFailed(str(error)) from error
+
+
+def _write(folder: Path, found: Record, manifest: dict[str, Any]) -> None:
+    """Every value of a run, its report, and last the manifest that says it is complete."""
+    conventions = {k: v for k, v in asdict(found.scores[0].provenance).items() if k != "pairs"}
+    found = replace(found, manifest=runs.finished(manifest | {"conventions": conventions}))
+    runs.save_record(folder, found)
+    write_text(folder / "report.html", render(found))
+    runs.complete(folder, found.manifest)
+
+
+def _prepare(options: Mapping[str, Any], settings: Settings, known: Task | None, say: Say) -> Prepared:
+    """Model and task, and the options against both: the rest has been checked without them."""
+    begin(say, f"loading {options['model']}")
     model = load_model(options["model"], options["dtype"], options["device"])
-    task = task_of(options, model)
-    settings = _settings(command, options, methods)
+    task = known or task_of(options, model)
     note_models(model, (settings.dictionaries or {}).values(), say)
     return prepare_run(model, task, settings)
 
 
-def _settings(command: str, options: dict[str, Any], methods: Sequence[str]) -> Settings:
+def _settings(command: str, options: Mapping[str, Any], methods: Sequence[str]) -> Settings:
+    """The options as settings, checked as far as they can be without model and task. Raises: InterpError."""
+    if command == "discover" and options["level"] == "resid":
+        raise InterpError(
+            "level 'resid' is a map by position; it is part of every report. Choose blocks, heads, neurons, edges, features or qkv."
+        )
     names = ["level", "direction", "ablation", "metric", "steps", "quadrature", "batch_size", "seed"]
     names += ["kv", "split_positions", "tau", "max_memory", "budget", "chance"]
     given = {k: options[k] for k in names} | {
         "dictionaries": dictionaries_of(options["level"], options["dictionaries"])
     }
     if command == "compare":
-        return Settings(methods=tuple(methods), hold_out=False, positions=options["positions"], **given)
+        return checked(Settings(methods=tuple(methods), hold_out=False, positions=options["positions"], **given))
     given |= {k: options[k] for k in ("n", "threshold", "hold_out", "algorithm", "prune")}
-    return Settings(
-        methods=tuple(methods),
-        n_random=options["random"],
-        ranking=ranking_of(options["ranking"]),
-        **given,
-    )
+    ranking = ranking_of(options["ranking"])
+    return checked(Settings(methods=tuple(methods), n_random=options["random"], ranking=ranking, **given))
 
 
 def note_models(model: HookedModel, dictionaries: Iterable[Dictionary], say: Say) -> None:
@@ -149,10 +151,17 @@ def task_of(options: Mapping[str, Any], model: HookedModel) -> Task:
     """The task that the options name, or their one pair. Raises: TaskError."""
     from interp.tasks.find import task
 
+    return stored_task(options) or task(options["task"], model, n=options["limit"], seed=options["seed"])
+
+
+def stored_task(options: Mapping[str, Any]) -> Task | None:
+    """The same where no model is needed to have it: a file or one pair; None for a built-in task. Raises: TaskError."""
+    from interp.tasks.find import stored
+
     if options["pair"] is None:
         if options["answer"] or options["wrong"]:
             raise TaskError("--answer and --wrong belong to --pair CLEAN CORRUPT.")
-        return task(options["task"], model, n=options["limit"], seed=options["seed"])
+        return stored(options["task"], options["limit"])
     if options["limit"] is not None:
         raise TaskError("--limit belongs to a task; --pair is one pair.")
     if options["pair"][0] == options["pair"][1]:
@@ -162,11 +171,8 @@ def task_of(options: Mapping[str, Any], model: HookedModel) -> Task:
             "--pair needs --answer and --wrong: the token right after the clean prompt, and after the corrupt one."
         )
     clean, corrupt = options["pair"]
-    return Task(
-        "command-line",
-        (Pair(clean, corrupt, (options["answer"],), (options["wrong"],)),),
-        "one pair from the command line",
-    )
+    pair = Pair(clean, corrupt, (options["answer"],), (options["wrong"],))
+    return Task("command-line", (pair,), "one pair from the command line")
 
 
 def _stem(command: str, job: Prepared) -> str:
@@ -175,7 +181,15 @@ def _stem(command: str, job: Prepared) -> str:
     return "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part)[:40].strip("_") or "x" for part in parts)
 
 
-def _config(options: dict[str, Any], methods: Sequence[str]) -> dict[str, Any]:
+def configuration(command: str, options: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Any]:
+    """The options as `circuits discover config.toml` or `compare config.toml` takes them, with whole paths."""
+    found = _config(options, methods)
+    del found["methods"]
+    found |= {"method": methods[0]} if command == "discover" else {"methods": ",".join(methods)}
+    return {key: whole(key, value) for key, value in found.items()}
+
+
+def _config(options: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Any]:
     plain = {k: v for k, v in options.items() if k not in ("out", "force")}
     if plain["dictionaries"] is not None:
         plain["dictionaries"] = str(Path(plain["dictionaries"]).resolve())

@@ -12,6 +12,7 @@ from circuits import runs, show
 from circuits.circuit import Circuit, CircuitError
 from circuits.faithfulness import counted
 from circuits.jobs import dictionaries_of, load_model, note_models, ranking_of, task_of
+from circuits.progress import Telling, telling
 from circuits.record import Record
 from interp.files import write_text
 from interp.model import HookedModel
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from circuits.assessment import Assessment
 
 SHOWN_BEYOND: Final = 10
+#: Loading, evaluating.
+PHASES: Final = 2
 DEFAULTS: Final = {"ablation": "counterfactual", "metric": "logit_diff", "ranking": "absolute"}
 
 
@@ -67,37 +70,36 @@ def evaluate(request: Request, *, out: Path | None, force: bool, json: bool, qui
     """Judge a circuit in every way that there is; print the result and write it to `out` where that is given."""
     from circuits.assessment import assess
 
-    _check_file(out, force)
+    check_file(out, force)
     subject = _subject(request)
     given = {name: getattr(request, name) or subject.options.get(name) or DEFAULTS[name] for name in DEFAULTS}
     ranking = ranking_of(given["ranking"])
     dictionaries = dictionaries_of(subject.circuit.level, request.dictionaries or subject.options.get("dictionaries"))
-    say = (lambda message: None) if quiet else show.say
-    model = _model(request, subject)
-    task = _task(request, subject, model)
-    if model.name != subject.circuit.model:
-        say(f"NOTE: the circuit was found on model {subject.circuit.model!r}; it is run on {model.name!r}")
-    note_models(model, (dictionaries or {}).values(), say)
-    say(f"evaluating {len(subject.circuit)} {counted(subject.circuit.level)} on {len(task)} pairs")
-    found = assess(
-        model,
-        task,
-        subject.circuit,
-        subject.scores,
-        ablation=given["ablation"],
-        metric=given["metric"],
-        n_random=request.random,
-        n_tests=request.tests,
-        ranking=ranking,
-        seed=request.seed,
-        batch_size=request.batch_size or subject.options.get("batch_size"),
-        dictionaries=dictionaries,
-        show_progress=False if quiet else None,
-    )
+    with telling(PHASES, quiet) as say:
+        model = _model(request, subject, say)
+        task = _task(request, subject, model)
+        if model.name != subject.circuit.model:
+            say(f"NOTE: the circuit was found on model {subject.circuit.model!r}; it is run on {model.name!r}")
+        note_models(model, (dictionaries or {}).values(), say)
+        say.phase(f"evaluating {len(subject.circuit)} {counted(subject.circuit.level)} on {len(task)} pairs")
+        found = assess(
+            model,
+            task,
+            subject.circuit,
+            subject.scores,
+            ablation=given["ablation"],
+            metric=given["metric"],
+            n_random=request.random,
+            n_tests=request.tests,
+            ranking=ranking,
+            seed=request.seed,
+            batch_size=request.batch_size or subject.options.get("batch_size"),
+            dictionaries=dictionaries,
+        )
     _tell(found, out, json)
 
 
-def _check_file(out: Path | None, force: bool) -> None:
+def check_file(out: Path | None, force: bool) -> None:
     """Raises: CircuitError where the file may not be written."""
     if out is None:
         return
@@ -120,12 +122,13 @@ def _subject(request: Request) -> Subject:
     return Subject(record.circuit, own or record.scores[0], record.manifest)
 
 
-def _model(request: Request, subject: Subject) -> HookedModel:
+def _model(request: Request, subject: Subject, say: Telling) -> HookedModel:
     """The model by name; that of a run must still have the weights of the run. Raises: CircuitError, LoadError."""
     options = subject.options
     name = request.model or options.get("model")
     if name is None:
         raise CircuitError(f"{str(request.source)!r} does not say which model to run; give --model and --task.")
+    say.phase(f"loading {name}")
     model = load_model(name, request.dtype or options.get("dtype"), request.device or options.get("device"))
     known = subject.manifest.get("model", {}).get("files")
     if request.model is None and known and runs.file_hashes(Path(model.folder or "")) != known:
@@ -210,7 +213,9 @@ def truth(folder: Path, methods: Sequence[str], ablation: str, limit: int | None
     """A table of methods against known circuits; whether exact patching, where asked for, found every one."""
     from circuits.truth import judge, table
 
-    rows = judge(folder, methods, ablation, seed, limit=limit)
+    with telling(1, quiet=False) as say:
+        say.phase(f"judging {', '.join(methods)} by the known circuits in {folder}")
+        rows = judge(folder, methods, ablation, seed, limit=limit)
     if json:
         show.as_json([asdict(row) for row in rows])
     else:

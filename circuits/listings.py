@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from circuits import show
+from circuits.progress import telling
+
+if TYPE_CHECKING:
+    from interp.attribution.registry import Method
+    from interp.rules import Rules
 
 
 def models() -> None:
@@ -30,15 +37,59 @@ def tasks() -> None:
 
 
 def methods() -> None:
-    """The registry."""
+    """The registry, in short."""
     from interp.attribution import METHODS
 
-    rows = [(m.name, m.levels, m.formula, m.cost, m.rules.describe(), m.paper) for m in METHODS.values()]
-    show.table(
-        "methods (F, B: one forward, one backward over the data)",
-        ("--method", "scores", "formula", "cost", "rules", "source"),
-        rows,
-    )
+    rows = [(m.name, m.levels, m.cost.partition(";")[0], m.paper.partition(";")[0]) for m in METHODS.values()]
+    show.table("methods", ("--method", "scores", "cost", "source"), rows)
+    show.lines("F, B: one forward, one backward over the data; K: steps; L: layers; S: sites; P: positions")
+    show.lines("one in full: circuits methods NAME")
+
+
+def method(name: str) -> None:
+    """One method: what it computes, what it costs, where it comes from, what it scores."""
+    from interp.attribution.registry import get_method
+    from interp.nodes import CIRCUIT_LEVELS, LEVELS
+
+    m = get_method(name)
+    levels = [x for x in dict.fromkeys((*LEVELS, *CIRCUIT_LEVELS)) if m.scores(x) and not (m.search and x == "resid")]
+    rows = {
+        "formula": m.formula,
+        "cost": m.cost,
+        "source": m.paper,
+        "levels": ", ".join(levels),
+        "rules": _rules(m.rules),
+        "gradients at": m.coefficients_at if not (m.exact or m.search) else "",
+        "unit": m.unit or "the metric's",
+        "notes": "; ".join(text for is_so, text in _notes(m) if is_so),
+    }
+    show.table(m.name, ("what", "value"), [(key, value) for key, value in rows.items() if value])
+
+
+def _rules(rules: Rules) -> str:
+    """A rule set in words, without what is plain gradient."""
+    a, plain = rules.attention, type(rules)().attention
+    said = [
+        ("norm scale held fixed", rules.norm != "gradient"),
+        ("activations as f(x)/x", rules.act != "gradient"),
+        (f"gates times {rules.gate:g}", rules.gate != 1),
+        ("attention pattern held fixed", a.qk == 0),
+        (f"queries and keys times {a.qk:g}", a.qk not in (0, plain.qk)),
+        (f"values times {a.v:g}", a.v != plain.v),
+        (f"softmax at temperature {a.temperature:g}", a.temperature != plain.temperature),
+    ]
+    return ", ".join(text for text, is_so in said if is_so) or "plain gradient"
+
+
+def _notes(m: Method) -> list[tuple[bool, str]]:
+    return [
+        (m.exact, "exact: no approximation"),
+        (m.search, "exact for what matters, estimates elsewhere, with a stated chance of error"),
+        (m.unsigned, "scores are sizes without a sign"),
+        (m.noise, "direction noise only"),
+        (m.needs_run, "not with mean or zero ablation"),
+        (m.uses_steps, "takes --steps and --quadrature"),
+    ]
 
 
 def sites(name: str, rules: str | None) -> None:
@@ -70,8 +121,11 @@ def verify(name: str, dtype: str | None, device: str | None) -> bool:
     from circuits.jobs import load_model
     from circuits.verify import verify as checks
 
-    model = load_model(name, dtype, device)
-    found = list(checks(model))
+    with telling(2, quiet=False) as say:
+        say.phase(f"loading {name}")
+        model = load_model(name, dtype, device)
+        say.phase("checking parity, rules, padding and cleanliness")
+        found = list(checks(model))
     verdict = {True: "pass", False: "FAIL", None: "info"}
     show.table(repr(model), ("check", "result", "detail"), [(c.name, verdict[c.passed], c.detail) for c in found])
     return all(c.passed is not False for c in found)

@@ -13,10 +13,12 @@ from circuits.closeups import look_closely
 from circuits.exact_check import check_exactly, checked_by_search
 from circuits.faithfulness import evaluate, smallest_faithful
 from circuits.feature_study import study_features
-from circuits.prepared import Prepared, Say
+from circuits.prepared import Prepared, Say, Settings, begin
 from circuits.record import Record
+from circuits.report.words import kinds_in_words
 from circuits.selection import discover, get_selection
 from circuits.shown import measure_accuracy, score_positions, show_prompts
+from interp.attribution.registry import get_method
 from interp.auto.run import VerifiedAttribution
 from interp.nodes import CIRCUIT_LEVELS, FEATURES
 from interp.scores import Scores
@@ -25,15 +27,29 @@ DEFAULT_SIZE: Final = 10
 TARGET: Final = 0.9
 
 
+def phases(command: str, settings: Settings) -> int:
+    """How many phases (see `circuits.prepared.begin`) a run of these options has: `circuits.jobs` begins the first and the last."""
+    methods = [get_method(name) for name in settings.methods]
+    searched = command == "discover" and methods[0].search
+    found = 4 + (not searched and not any(m.exact for m in methods))
+    if command == "compare":
+        return found
+    found += 2
+    if settings.level not in CIRCUIT_LEVELS:
+        return found
+    chosen = settings.n is not None or settings.threshold is not None or methods[0].joint is not None
+    return found + 2 + (not chosen) + (settings.level == FEATURES)
+
+
 def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     """Everything that `circuits discover` finds."""
-    accuracy = measure_accuracy(job.model, job.task, say)
+    accuracy = _accuracy(job, say)
     scores = _score(job, say)
     exact, agreements = checked_by_search(job, scores) or check_exactly(job, scores, say)
     circuit = evaluation = features = edges = anatomy = node_edges = None
     if job.settings.level in CIRCUIT_LEVELS:
         circuit = choose_circuit(job, scores[0], say)
-        say(f"evaluating the circuit on {len(job.evaluation)} {'held-out ' if job.held_out else ''}pairs")
+        begin(say, f"evaluating the circuit on {len(job.evaluation)} {'held-out ' if job.held_out else ''}pairs")
         evaluation = evaluate(
             job.model,
             job.evaluation,
@@ -43,7 +59,9 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
             **job.settings.judging,
         )
         if job.settings.level == FEATURES:
+            begin(say, "comparing with circuits of other nodes, and looking at features")
             features, edges = study_features(job, scores[0], circuit, evaluation, say)
+        begin(say, "looking closely at the circuit")
         anatomy, node_edges = look_closely(job, scores[0], circuit, say)
     position_map, labels = score_positions(job, say)
     prompts = show_prompts(job, say)
@@ -55,16 +73,20 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
 
 def run_comparison(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     """Everything that `circuits compare` finds: several methods against exact patching, on all pairs."""
-    accuracy = measure_accuracy(job.model, job.task, say)
+    accuracy = _accuracy(job, say)
     scores = _score(job, say)
     exact, agreements = check_exactly(job, scores, say)
     return Record(manifest, scores, exact, agreements, accuracy=accuracy)
 
 
+def _accuracy(job: Prepared, say: Say) -> dict[str, float]:
+    begin(say, f"running the model on {len(job.task)} pairs of {job.task.name}")
+    return measure_accuracy(job.model, job.task, say)
+
+
 def _score(job: Prepared, say: Say) -> tuple[Scores, ...]:
-    say(
-        f"scoring {job.settings.level} with {', '.join(job.settings.methods)} on {len(job.scoring)} pairs ({job.request.memory})"
-    )
+    what, n = kinds_in_words(part.kind for part in job.request.space.parts([None])), len(job.scoring)
+    begin(say, f"scoring {what} with {', '.join(job.settings.methods)} on {n} pairs ({job.request.memory})")
     if not isinstance(job.request, VerifiedAttribution) or len(job.settings.methods) > 1:
         return tuple(job.request.score().values())
     found = tuple(job.request.score_tried().values())
@@ -86,7 +108,7 @@ def choose_circuit(job: Prepared, scores: Scores, say: Say) -> Circuit:
         return discover(scores, n=n, threshold=settings.threshold, **chosen)
     if scores.provenance.tau is not None:
         return discover(scores, threshold=scores.provenance.tau, **chosen)
-    say(f"looking for the smallest circuit with faithfulness {TARGET:.0%} on the scored pairs")
+    begin(say, f"looking for the smallest circuit with faithfulness {TARGET:.0%} on the scored pairs")
     ordered = _in_order(scores, get_selection(settings.algorithm).function(scores, settings.ranking))
     n = smallest_faithful(job.model, job.scoring, ordered, target=TARGET, **settings.judging)
     how = f", the smallest with faithfulness {TARGET:.0%} on the scored pairs" if n else ", as no size was faithful"

@@ -9,6 +9,7 @@ from typing import Any
 from circuits.circuit import listable
 from circuits.selection import get_selection
 from interp.ablations import make_ablation
+from interp.attribution.checks import CHECKED, check
 from interp.attribution.driver import Attribution
 from interp.attribution.registry import get_method
 from interp.attribution.request import prepare
@@ -21,6 +22,11 @@ from interp.sites import Site
 from interp.tasks.task import Task
 
 Say = Callable[[str], None]
+
+
+def begin(say: Say, what: str) -> None:
+    """The next phase of a run, for who counts them (see `circuits.progress`); for others a line like any other."""
+    getattr(say, "phase", say)(what)
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ class Prepared:
 
 def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     """Split the pairs and check every option against model and task. Raises: InterpError."""
-    _check_level(settings)
+    checked(settings)
     held_out = settings.hold_out and len(task) > 1
     scoring, held = task.split(settings.seed) if held_out else (task, task)
     options = settings.common | settings.path | settings.search
@@ -130,15 +136,25 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     if settings.ablation == "resample":
         make_ablation("resample", model, pairs, [], settings.seed, 1)
     size = sum(map(listable, request.space.parts([None])))
+    if settings.n is not None and settings.n > size:
+        raise InterpError(f"n={settings.n}: expected 1 to {size}, the parts of level {settings.level!r}.")
+    return Prepared(model, settings, task, scoring, held, held_out, request)
+
+
+def checked(settings: Settings) -> Settings:
+    """The settings, refused where they have no meaning on any model. Raises: InterpError."""
+    _check_level(settings)
+    options = settings.common | settings.path | settings.search
+    check(settings.methods, tau=settings.tau, **{k: v for k, v in options.items() if k in CHECKED})
     if settings.n is not None and settings.threshold is not None:
         raise InterpError(f"n={settings.n} and threshold={settings.threshold}: give one of them.")
-    if settings.n is not None and not 1 <= settings.n <= size:
-        raise InterpError(f"n={settings.n}: expected 1 to {size}, the parts of level {settings.level!r}.")
+    if settings.n is not None and settings.n < 1:
+        raise InterpError(f"n={settings.n}: expected 1 or more, the parts in the circuit.")
     if settings.ranking == "signed" and get_method(settings.methods[0]).unsigned:
         raise InterpError(f"ranking 'signed': scores of {settings.methods[0]} have no sign; use --ranking absolute.")
     if settings.n_random < 1:
         raise InterpError(f"random={settings.n_random}: expected 1 random circuit or more.")
-    return Prepared(model, settings, task, scoring, held, held_out, request)
+    return settings
 
 
 def _check_level(settings: Settings) -> None:

@@ -1,6 +1,6 @@
 """Run directories: created before the work, complete only after it, never overwritten unasked.
 
-manifest.json   status (running, complete, failed), command, versions, seeds, model file hashes, conventions
+manifest.json   status (running, complete, failed, interrupted), command, versions, seeds, model file hashes, conventions
 config.toml     the options of the run
 scores.parquet  (scores-METHOD.parquet for every further method), exact.parquet, position_map.parquet
 circuit.json, evaluation.json, agreement.json, prompts.json, report.html
@@ -58,7 +58,7 @@ def check_target(path: Path, force: bool) -> None:
 
 @contextmanager
 def open_run(path: Path, manifest: Mapping[str, Any], *, force: bool = False) -> Iterator[Path]:
-    """A new run directory: its manifest says running, then complete, or failed with the reason.
+    """A new run directory: its manifest says running, then complete, failed with the reason, or interrupted.
 
     With `force`, an older run at `path` is set aside first, deleted when the new one is complete and put back when it
     fails. Raises: RunError where the directory may not be written.
@@ -83,9 +83,9 @@ def open_run(path: Path, manifest: Mapping[str, Any], *, force: bool = False) ->
             shutil.rmtree(path)
             aside.rename(path)
         else:
-            _write_manifest(
-                path, {**read_manifest(path), "status": "failed", "error": f"{type(error).__name__}: {error}"}
-            )
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            reason = f"{type(error).__name__}: {error}"
+            _write_manifest(path, {**read_manifest(path), "status": status, "error": reason})
         raise
     if aside is not None:
         shutil.rmtree(aside)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from circuits import runs, show
+from circuits.configuration import read_toml
 from circuits.jobs import load_model
+from circuits.progress import Telling, telling
 from interp.errors import InterpError, unknown
 from interp.files import write_text
 
@@ -22,6 +24,10 @@ RUN: Final = (
     "seed", "dtype", "cache", "checkpoint_every", "keep_checkpoint",
 )  # fmt: skip
 SEVERAL: Final = "dictionaries"
+#: Options that name files: in a TOML file they are relative to it.
+FILES: Final = ("model", "data", "cache")
+#: Loading, training, writing.
+PHASES: Final = 3
 _TEXTS: Final = ("model", "data", "device", "cache", "architecture")
 #: Active features on held-out text are far from k where they are so many times more or fewer.
 FAR: Final = 1.5
@@ -44,6 +50,7 @@ def train(
     quiet: bool,
 ) -> None:
     """Train, write the report, print what was reached. Nothing is written before everything has been checked."""
+    from circuits.report.training import render_training
     from interp.dictionaries.training.folder import COMPLETE, check_out, read_record
 
     asked = merged(config, given, more)
@@ -53,25 +60,28 @@ def train(
         raise InterpError("--resume goes on with the run at --out: give its folder.")
     before = check_out(place, resume, "--resume")
     finished = before is not None and before["status"] == COMPLETE
-    _run(run, specs, place, resume, quiet)
-    record = read_record(place)
-    if record is None:
-        raise InterpError(f"{str(place)!r} was removed while the run went on.")
-    if not quiet and (passes := record["source"].get("epoch", 0)):
-        show.say(f"the data are fewer than the tokens: training ended in pass {passes + 1} over them")
-    write_text(place / "config.toml", _to_toml(asked))
-    _report(record, place, json, finished)
+    with telling(PHASES, quiet) as say:
+        _run(run, specs, place, resume, say)
+        record = read_record(place)
+        if record is None:
+            raise InterpError(f"{str(place)!r} was removed while the run went on.")
+        if passes := record["source"].get("epoch", 0):
+            say(f"the data are fewer than the tokens: training ended in pass {passes + 1} over them")
+        say.phase("writing the report")
+        write_text(place / "config.toml", _to_toml(asked))
+        write_text(place / "report.html", render_training(record))
+    _print(record, place, json, finished)
 
 
-def _run(run: Mapping[str, Any], specs: Sequence[Mapping[str, Any]], place: Path, resume: bool, quiet: bool) -> None:
+def _run(run: Mapping[str, Any], specs: Sequence[Mapping[str, Any]], place: Path, resume: bool, say: Telling) -> None:
     """The training itself; warnings and Ctrl-C in words."""
     from interp.dictionaries.training.run import ResumeWarning, train_dictionaries
 
-    if not quiet:
-        show.say(f"loading {run['model']}")
+    say.phase(f"loading {run['model']}")
     model = load_model(run["model"], None, run.get("device"))
     options = {key: value for key, value in run.items() if key not in ("model", "device", "data")}
-    options |= {"show_progress": False} if quiet else {"say": show.say}
+    options |= {"show_progress": say.moves, "say": say}
+    say.phase(f"training {len(specs)} {'dictionary' if len(specs) == 1 else 'dictionaries'}", alone=True)
     try:
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always", ResumeWarning)
@@ -80,14 +90,13 @@ def _run(run: Mapping[str, Any], specs: Sequence[Mapping[str, Any]], place: Path
         raise _interrupted(place) from None
     for warning in seen:
         if issubclass(warning.category, ResumeWarning):
-            show.say(f"WARNING: {warning.message}")
+            say(f"WARNING: {warning.message}")
 
 
-def _report(record: Mapping[str, Any], place: Path, json: bool, finished: bool) -> None:
+def _print(record: Mapping[str, Any], place: Path, json: bool, finished: bool) -> None:
     """finished: before this call, which then trained nothing."""
-    from circuits.report.training import finding, render_training
+    from circuits.report.training import finding
 
-    write_text(place / "report.html", render_training(record))
     asked = record["identity"]["dictionaries"]
     for name, final in record["final"].items():
         _warn_of_l0(name, asked[name], final)
@@ -100,6 +109,7 @@ def _report(record: Mapping[str, Any], place: Path, json: bool, finished: bool) 
     took = f"{record['tokens_per_second']:,.0f} tokens/s, {record['seconds']:,.0f} s"
     took = f"This run was finished before: nothing was trained (then: {took})" if finished else took
     show.lines(f"{took}. Report: {place / 'report.html'}")
+    show.lines(f"open it: {shlex.join(['circuits', 'open', str(place)])}")
 
 
 def _warn_of_l0(name: str, wanted: Mapping[str, Any], final: Mapping[str, float]) -> None:
@@ -146,15 +156,21 @@ def merged(config: Path | None, given: Mapping[str, Any], more: Sequence[str]) -
 
 
 def _read(config: Path) -> dict[str, Any]:
-    try:
-        found = tomllib.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise InterpError(f"{str(config)!r} cannot be read: {reason}. Expected a TOML file of options.") from error
+    """The options in the file; names of files as seen from the working directory."""
+    found = read_toml(config)
     tables = found.get(SEVERAL, [])
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise InterpError(f"{str(config)!r}: {SEVERAL} is no list of tables; write [[{SEVERAL}]] before each.")
-    return found
+    for key, value in found.items():
+        if isinstance(value, dict):
+            raise InterpError(f"{str(config)!r}: [{key}] is a section; options stand at the top, without one.")
+    _check_kinds(found)
+    return {key: str(Path(config.parent, value)) if _is_file(key, value) else value for key, value in found.items()}
+
+
+def _is_file(key: str, value: object) -> bool:
+    """Whether an option names a file or a folder."""
+    return key in FILES and value != "demo" and not str(value).startswith("hf:")
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -204,6 +220,7 @@ def _stem(run: Mapping[str, Any], specs: Sequence[Mapping[str, Any]]) -> str:
 
 def _to_toml(asked: Mapping[str, Any]) -> str:
     """The options as a file that does the same again."""
-    plain = {key: str(value) if isinstance(value, Path) else value for key, value in asked.items() if key != SEVERAL}
+    whole = {key: str(Path(value).resolve()) for key, value in asked.items() if _is_file(key, value)}
+    plain = {key: value for key, value in {**asked, **whole}.items() if key != SEVERAL}
     tables = asked.get(SEVERAL, [])
     return "\n".join([runs.to_toml(plain), *(f"[[{SEVERAL}]]\n{runs.to_toml(table)}" for table in tables)])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rich import box
 from rich.cells import cell_len
@@ -16,18 +17,23 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from circuits.circuit import Circuit
-from circuits.evaluation import Evaluation
-from circuits.record import Record
 from circuits.report import finding
-from circuits.report.finding import random_words
+from circuits.report.finding import POOR, random_words
 from circuits.report.words import kind_name
-from interp.display.numbers import percent_interval
+from interp.display.numbers import decimals, interval, percent_interval, score
 from interp.display.text import visible
-from interp.oracle import Agreement, Row
 
 if TYPE_CHECKING:
+    from circuits.circuit import Circuit
+    from circuits.evaluation import Evaluation
     from circuits.feature_study import FeatureStudy
+    from circuits.record import Record
+    from interp.oracle import Agreement, Row
+
+#: How much of a ranking is shown.
+TOP: Final = 10
+#: The note of a row whose correlation is made by a few large scores.
+RANKS: Final = "ranks differ"
 
 out = Console()
 err = Console(stderr=True)
@@ -36,7 +42,7 @@ err = Console(stderr=True)
 def say(message: str) -> None:
     """One line about what is going on, on standard error."""
     style = "bold yellow" if message.startswith("WARNING") else "dim"
-    err.print(escape(visible(message)), style=style, highlight=False)
+    err.print(escape(visible(message)), style=style, highlight=False, soft_wrap=True)
 
 
 def lines(text: str) -> None:
@@ -95,17 +101,31 @@ def _as_list(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) 
         out.print(Padding(Text(said), (0, 0, 0, 2)))
 
 
-def record(found: Record, where: str) -> None:
+def record(found: Record, folder: Path) -> None:
     """The finding, the top of the ranking, agreement, and where the report is."""
     out.print(escape(finding(found)), highlight=False)
+    ranking(found)
+    if found.circuit is not None and found.circuit.level == "edges":
+        edge_circuit(found.circuit, found.evaluation)
+    if found.features is not None and found.evaluation is not None:
+        beside(found.evaluation, found.features)
+    if found.agreements:
+        agreements(found.agreements)
+    lines(f"report: {folder / 'report.html'}\nopen it: {shlex.join(['circuits', 'open', str(folder)])}")
+
+
+def ranking(found: Record) -> None:
+    """The top of the first scores: each with its interval, and whether it is exact or an estimate."""
     scores = found.scores[0]
     inside = {n.name for n in found.circuit.parts} if found.circuit else set()
-    order, mean, stderr = scores.rank()[:10], scores.mean, scores.stderr
+    order, mean, half = scores.rank()[:TOP], scores.mean, 1.96 * scores.stderr
+    digits = decimals(mean[order])
     rows = [
         (
             scores.parts[i].name,
-            f"{mean[i]:+.4f}",
-            f"{stderr[i]:.4f}",
+            score(mean[i], digits),
+            interval((mean[i] - half[i], mean[i] + half[i]), digits) if half[i] == half[i] else "one pair",
+            "exact" if scores.exact is not None and scores.exact[i] else "estimated",
             "always" if scores.parts[i].kind == "embed" else "yes" if scores.parts[i].name in inside else "",
         )
         for i in order
@@ -113,14 +133,7 @@ def record(found: Record, where: str) -> None:
     p = scores.provenance
     called = {"edges": ("edges", "edge"), "features": ("features and errors", "feature")}
     whole, one = called.get(p.level, ("components", "node"))
-    table(f"top {whole} by {p.method} ({p.unit})", (one, "score", "std. error", "in circuit"), rows)
-    if found.circuit is not None and found.circuit.level == "edges":
-        edge_circuit(found.circuit, found.evaluation)
-    if found.features is not None and found.evaluation is not None:
-        beside(found.evaluation, found.features)
-    if found.agreements:
-        agreements(found.agreements)
-    out.print(f"report: {escape(where)}", highlight=False)
+    table(f"top {whole} by {p.method} ({p.unit})", (one, "score", "95 % interval", "score is", "in circuit"), rows)
 
 
 def edge_circuit(circuit: Circuit, found: Evaluation | None) -> None:
@@ -157,18 +170,24 @@ def beside(own: Evaluation, study: FeatureStudy) -> None:
 
 
 def agreements(found: Sequence[Agreement]) -> None:
-    """Agreement with exact patching, a row per method and kind."""
-    columns = ("method", "kind", "n", "Pearson", "95 % interval", "Spearman", "same sign", "top k shared")
-    rows = (_agreement_row(a.method, row, any("->" in r.kind for r in a.rows)) for a in found for row in a.rows)
+    """Agreement with exact patching, a row per method and kind, and what is to be doubted in it."""
+    columns = ("method", "kind", "n", "Pearson [95 %]", "Spearman", "same sign", "top k shared", "note")
+    edges = any("->" in row.kind for a in found for row in a.rows)
+    rows = [_agreement_row(a.method, row, edges) for a in found for row in a.rows]
     table("agreement with exact patching", columns, rows)
+    for sampled in dict.fromkeys(a.sampled for a in found if a.sampled):
+        lines(f"exact patching of {sampled}")
+    if any(row[-1] == RANKS for row in rows):
+        lines(f"{RANKS}: a few large scores make the correlation, and the order of the others is another")
 
 
 def _agreement_row(method: str, row: Row, edges: bool) -> tuple[object, ...]:
-    few = "few edges" if edges else "few nodes"
-    interval = f"[{row.pearson_ci[0]:.2f}, {row.pearson_ci[1]:.2f}]" if row.pearson_ci else few
     pearson, spearman = (f"{v:.3f}" if v is not None else "-" for v in (row.pearson, row.spearman))
+    bounds = f" [{row.pearson_ci[0]:.2f}, {row.pearson_ci[1]:.2f}]" if row.pearson_ci and row.headline else ""
+    apart = row.spearman is not None and row.spearman < POOR <= (row.pearson or 0.0)
+    note = ("few edges" if edges else "few nodes") if not row.headline else RANKS if apart else ""
     sign = f"{row.sign:.2f}" if row.sign is not None else "-"
-    return (method, row.kind, row.n, pearson, interval, spearman, sign, f"{row.top_k * row.k:.0f}/{row.k}")
+    return (method, row.kind, row.n, pearson + bounds, spearman, sign, f"{row.top_k * row.k:.0f}/{row.k}", note)
 
 
 def record_json(found: Record, where: str) -> dict[str, Any]:

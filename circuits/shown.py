@@ -81,7 +81,7 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
     """The first few pairs as text, with the attribution of the metric to their tokens."""
     from interp.token_attribution import attribute_tokens
 
-    task, metric = job.task.limit(SHOWN_PROMPTS), shown_metric(job.settings.metric)
+    task, metric = job.task.limit(min(SHOWN_PROMPTS, len(job.task))), shown_metric(job.settings.metric)
     begin(say, "attributing to the tokens of a few prompts")
     pairs = task.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
     values = {which: measure(job.model, pairs, which, metric) for which in ("clean", "corrupt")}

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
+from circuits import completing
 from circuits.commands.options import (
     Ablation,
     Answer,
     BatchSize,
     Budget,
     Chance,
+    Config,
     Device,
     Dictionaries,
     Direction,
@@ -44,10 +46,17 @@ DEFAULT_EDGE_METHODS: Final = "eap,relp,relp-ah,eap-ig,relp-ig"
 
 
 def discover(
+    context: typer.Context,
+    config: Config = None,
     model: Model = "demo",
     task: TaskName = "ioi",
     limit: Limit = None,
-    method: Annotated[str, typer.Option(help="scoring method (see: circuits methods)")] = "auto",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="scoring method (see: circuits methods)", autocompletion=completing.among(completing.METHODS)
+        ),
+    ] = "auto",
     level: Level = "heads",
     direction: Direction = None,
     ablation: Ablation = "counterfactual",
@@ -93,22 +102,32 @@ def discover(
 ) -> None:
     """Find a circuit, measure it, check it against exact patching, and write a report. The main job."""
     from circuits import jobs
+    from circuits.configuration import configured
 
-    options = _options(locals())
-    jobs.run("discover", options, methods=[method], json=json, quiet=quiet)
+    options = configured(context, discover, config, locals())
+    jobs.run("discover", options, methods=[options.pop("method")], json=options.pop("json"), quiet=options.pop("quiet"))
 
 
 def compare(
+    context: typer.Context,
+    config: Config = None,
     model: Model = "demo",
     task: TaskName = "ioi",
     limit: Limit = None,
     methods: Annotated[
         str | None,
         typer.Option(
-            help=f"comma-separated methods [default: {DEFAULT_METHODS}; at level edges {DEFAULT_EDGE_METHODS}]"
+            help=f"comma-separated methods [default: {DEFAULT_METHODS}; at level edges {DEFAULT_EDGE_METHODS}]",
+            autocompletion=completing.several(completing.METHODS),
         ),
     ] = None,
-    level: Annotated[str, typer.Option(help="resid, blocks, heads, qkv, neurons, edges or features")] = "heads",
+    level: Annotated[
+        str,
+        typer.Option(
+            help="resid, blocks, heads, qkv, neurons, edges or features",
+            autocompletion=completing.among(("resid", *completing.LEVELS)),
+        ),
+    ] = "heads",
     positions: Annotated[
         str | None, typer.Option(help="all, each, end or spans [default: all; each for resid]")
     ] = None,
@@ -138,18 +157,19 @@ def compare(
 ) -> None:
     """Compare several methods with exact patching: a table per kind of node or edge, and a report."""
     from circuits import jobs
+    from circuits.configuration import configured
 
-    options = _options(locals())
-    default = DEFAULT_EDGE_METHODS if level == "edges" else DEFAULT_METHODS
-    jobs.run("compare", options, methods=listed(default if methods is None else methods), json=json, quiet=quiet)
-
-
-def _options(values: dict[str, Any]) -> dict[str, Any]:
-    """The options of a run, without those that only say how to print it."""
-    return {k: v for k, v in values.items() if k not in ("jobs", "json", "quiet", "method", "methods")}
+    options = configured(context, compare, config, locals())
+    default = DEFAULT_EDGE_METHODS if options["level"] == "edges" else DEFAULT_METHODS
+    chosen = listed(default if (given := options.pop("methods")) is None else given)
+    jobs.run("compare", options, methods=chosen, json=options.pop("json"), quiet=options.pop("quiet"))
 
 
-def report(directory: Annotated[Path, typer.Argument(help="a complete run directory")]) -> None:
+def report(
+    directory: Annotated[
+        Path, typer.Argument(help="a complete run directory", autocompletion=completing.run_directories)
+    ],
+) -> None:
     """Render report.html again from the files of a run."""
     from circuits import jobs
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from circuits import completing
 from circuits.commands.options import (
     Device,
     Dtype,
@@ -32,11 +33,23 @@ def tasks() -> None:
     listings.tasks()
 
 
-def methods() -> None:
-    """The attribution methods: formula, cost, paper."""
+def methods(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="one of them in full: formula, cost, paper, levels",
+            autocompletion=completing.among(completing.METHODS),
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """The attribution methods: what they score, cost, paper; with a name one of them in full."""
     from circuits import listings
 
-    listings.methods()
+    if name is None:
+        listings.methods()
+    else:
+        listings.method(name)
 
 
 def sites(

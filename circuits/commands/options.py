@@ -7,18 +7,53 @@ from typing import Annotated
 
 import typer
 
-Model = Annotated[str, typer.Option(help="'demo', a Hugging Face folder, or a hub id written hf:ORG/NAME")]
-TaskName = Annotated[str, typer.Option(help="a built-in task (see: circuits tasks) or a .json, .jsonl or .csv file")]
+from circuits import completing
+
+Config = Annotated[
+    Path | None, typer.Argument(help="a TOML file with these options (circuits init writes one)", show_default=False)
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        help="'demo', a Hugging Face folder, or a hub id written hf:ORG/NAME", autocompletion=completing.models
+    ),
+]
+TaskName = Annotated[
+    str,
+    typer.Option(
+        help="a built-in task (see: circuits tasks) or a .json, .jsonl or .csv file", autocompletion=completing.tasks
+    ),
+]
 Limit = Annotated[
-    int | None, typer.Option(help="use the first so many pairs [default: all of a file, 100 of a built-in task]")
+    int | None,
+    typer.Option(
+        help="so many pairs: the first of a file, or of a built-in task [default: all of a file, 100 of a built-in task]"
+    ),
 ]
-Level = Annotated[str, typer.Option(help="blocks, heads, neurons, edges, features (circuits), or qkv (a map)")]
+Level = Annotated[
+    str,
+    typer.Option(
+        help="blocks, heads, neurons, edges, features (circuits), or qkv (a map)",
+        autocompletion=completing.among(completing.LEVELS),
+    ),
+]
 Direction = Annotated[
-    str | None, typer.Option(help="denoise (clean into corrupt) or noise [default: denoise for counterfactual]")
+    str | None,
+    typer.Option(
+        help="denoise (clean into corrupt) or noise [default: denoise for counterfactual]",
+        autocompletion=completing.among(completing.DIRECTIONS),
+    ),
 ]
-Ablation = Annotated[str, typer.Option(help="counterfactual, mean, zero or resample")]
+Ablation = Annotated[
+    str,
+    typer.Option(help="counterfactual, mean, zero or resample", autocompletion=completing.among(completing.ABLATIONS)),
+]
 MetricName = Annotated[
-    str, typer.Option(help="logit_diff, normalized_logit_diff, log_prob, cross_entropy, kl_source, ...")
+    str,
+    typer.Option(
+        help="logit_diff, normalized_logit_diff, log_prob, cross_entropy, kl_source, ...",
+        autocompletion=completing.among(completing.METRICS),
+    ),
 ]
 Steps = Annotated[int | None, typer.Option(help="integration steps of IG methods [default: 8]")]
 Quadrature = Annotated[
@@ -28,7 +63,13 @@ BatchSize = Annotated[int | None, typer.Option(help="prompts per batch [default:
 MaxMemory = Annotated[
     str | None, typer.Option(help="what scoring may take above the model, such as 2GiB; batches are made to fit")
 ]
-Dtype = Annotated[str | None, typer.Option(help="float32, float64, bfloat16 or float16 [default: the checkpoint's]")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        help="float32, float64, bfloat16 or float16 [default: the checkpoint's]",
+        autocompletion=completing.among(completing.DTYPES),
+    ),
+]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: cpu]")]
 Seed = Annotated[int, typer.Option(min=0, help="for generated prompts, splits and random circuits")]
 Out = Annotated[Path | None, typer.Option(help="directory of the run [default: a new one under runs/]")]
@@ -65,7 +106,12 @@ Chance = Annotated[
 Dictionaries = Annotated[
     Path | None, typer.Option(help="level features: a dictionary's folder, or a folder of such folders")
 ]
-Ranking = Annotated[str, typer.Option(help="absolute (by size) or signed (by importance)")]
+Ranking = Annotated[
+    str,
+    typer.Option(
+        help="absolute (by size) or signed (by importance)", autocompletion=completing.among(completing.RANKINGS)
+    ),
+]
 
 
 def listed(names: str) -> list[str]:

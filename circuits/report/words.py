@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -90,6 +92,16 @@ def kind_name(kind: str, one: bool = False) -> str:
     if part in _PARTS:
         return f"{part if one else _PARTS[part]} of {_PLACES.get(place, place)}"
     return _ONE[kind] if one and kind in _ONE else _KINDS.get(kind, kind)
+
+
+def kinds_in_words(kinds: Iterable[str]) -> str:
+    """How many parts of which kinds: `16 heads, 4 MLPs and the embedding`; edges and many kinds are only counted."""
+    found = Counter(kinds)
+    if any("->" in kind for kind in found):
+        return f"{found.total():,} edges"
+    shown = [_with_article(k) if k in _SINGLE and n == 1 else f"{n:,} {kind_name(k, n == 1)}" for k, n in found.items()]
+    shown.sort(key=lambda text: text.startswith("the "))
+    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
 
 
 def edges_of_kind(kind: str) -> str:

@@ -11,6 +11,10 @@ from interp.errors import MethodError, unknown
 
 Points = list[tuple[float, float]]
 
+#: Of methods that integrate, unless they are told.
+DEFAULT_STEPS: Final = 8
+DEFAULT_QUADRATURE: Final = "midpoint"
+
 
 def _midpoint(steps: int) -> Points:
     return [((i + 0.5) / steps, 1 / steps) for i in range(steps)]

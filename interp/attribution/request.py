@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from interp.ablations import check_direction
 from interp.attribution import (  # noqa: F401 - they register
     atp_star,
     edge_methods,
@@ -15,26 +14,22 @@ from interp.attribution import (  # noqa: F401 - they register
     node_methods,
     patching,
 )
+from interp.attribution.checks import check
 from interp.attribution.driver import Attribution
 from interp.attribution.memory import Work, plan_memory, survey_batch
 from interp.attribution.positions import align
-from interp.attribution.quadrature import quadrature as points
-from interp.attribution.registry import METHODS, Method, get_method
+from interp.attribution.quadrature import DEFAULT_QUADRATURE, DEFAULT_STEPS
 from interp.attribution.spaces import Space, space_of
 from interp.auto.run import may_run, usable, verified
-from interp.errors import MethodError, MetricError
 from interp.features.dictionaries import Dictionaries, resolved
 from interp.features.space import FeatureSpace
 from interp.graph import KeyValue
-from interp.metrics import Metric, get_metric
+from interp.metrics import Metric
 from interp.nodes import FEATURES
 from interp.rules import GRADIENT
 from interp.scores import Scores
 from interp.tasks.find import task as find_task
 from interp.tasks.task import Task
-
-DEFAULT_STEPS: Final = 8
-DEFAULT_QUADRATURE: Final = "midpoint"
 
 
 def attribute(
@@ -134,13 +129,11 @@ def prepare(
     Raises: MethodError, MetricError, TaskError, SiteError, UnsupportedRuleError, DictionaryError.
     """
     task = find_task(task, model)
-    chosen, measure = [get_method(name) for name in methods], get_metric(metric)
-    way = check_direction(ablation, direction)
-    _check_methods(chosen, level, steps, quadrature, batch_size)
-    _check_metric(chosen, measure, ablation)
-    _check_edges(chosen, level, way, ablation, kv, split_positions, tau, positions, parts, measure)
-    where = _positions_mode(level, positions)
-    _check_search(chosen, parts, where, n=n, chance=chance, budget=budget, ranking=ranking)
+    chosen, measure, way, where = check(
+        methods, level=level, positions=positions, direction=direction, ablation=ablation, metric=metric, steps=steps,
+        quadrature=quadrature, batch_size=batch_size, parts=parts, kv=kv, split_positions=split_positions, tau=tau,
+        max_memory=max_memory, n=n, chance=chance, budget=budget, ranking=ranking,
+    )  # fmt: skip
     given = resolved(model, level, dictionaries)
     search = any(m.search for m in chosen)
     left_out: tuple[tuple[str, str], ...] = ()
@@ -203,91 +196,3 @@ def prepare(
         requested=methods,
         left_out=left_out,
     )
-
-
-def _check_search(chosen: Sequence[Method], parts: Sequence[str] | None, where: str, **options: Any) -> None:
-    """Refuse options of `auto` without it, and those that have no meaning with it."""
-    search = any(m.search for m in chosen)
-    if not search and (given := [name for name, value in options.items() if value is not None]):
-        raise MethodError(
-            f"{' and '.join(given)}: for method auto only; given with {', '.join(m.name for m in chosen)}."
-        )
-    if search and parts is not None:
-        raise MethodError(
-            "method auto chooses what it patches; parts has no meaning for it. Use 'exact' for some parts."
-        )
-    if search and where != "all":
-        raise MethodError(
-            f"method auto ranks parts at all positions together, given positions={where!r}: use 'all' (level 'resid' has none)."
-        )
-
-
-def _positions_mode(level: str, positions: str | None) -> str:
-    if level == "resid" and positions == "all":
-        raise MethodError(
-            "level 'resid' with positions='all' patches the whole residual stream, which gives the same number at every "
-            "layer. Use positions='each', 'end' or 'spans'."
-        )
-    return positions or ("each" if level == "resid" else "all")
-
-
-def _check_edges(
-    chosen: Sequence[Method],
-    level: str,
-    direction: str,
-    ablation: str,
-    kv: str,
-    split_positions: bool,
-    tau: float | None,
-    positions: str | None,
-    parts: Sequence[str] | None,
-    metric: Metric,
-) -> None:
-    """Refuse what has no meaning at this level, or for a method of it."""
-    if level != "edges" and (kv != "shared" or split_positions):
-        raise MethodError(f"kv and split_positions belong to level 'edges'; given with level {level!r}.")
-    if tau is not None and not any(m.joint for m in chosen):
-        raise MethodError(f"tau belongs to method acdc; given with {', '.join(m.name for m in chosen)}.")
-    if tau is not None and tau < 0:
-        raise MethodError(f"tau={tau}: expected 0 or more.")
-    for m in chosen:
-        if m.needs_run and ablation in ("mean", "zero"):
-            raise MethodError(f"{m.name} takes gradients at the source run; {ablation} ablation has none.")
-        if m.noise and direction != "noise":
-            raise MethodError(f"{m.name} cuts edges out of the clean run: give direction='noise'.")
-        if m.joint and parts is not None:
-            raise MethodError(f"{m.name} decides on every edge in turn; parts has no meaning for it.")
-        if m.joint and tau is not None and metric.normalised:
-            raise MethodError(f"tau and the normalised metric {metric.name!r}: give tau in logits, with 'logit_diff'.")
-        if m.joint and positions not in (None, "all"):
-            raise MethodError(f"{m.name} cuts whole edges; positions={positions!r} has no meaning for it.")
-
-
-def _check_methods(
-    chosen: Sequence[Method], level: str, steps: int | None, quadrature: str | None, batch_size: int | None
-) -> None:
-    for m in chosen:
-        if not m.scores(level):
-            able = ", ".join(name for name, other in METHODS.items() if other.scores(level))
-            raise MethodError(f"method {m.name!r} scores {m.levels}, not level {level!r}; there: {able}.")
-    if not chosen or len({m.name for m in chosen}) < len(chosen):
-        raise MethodError(f"methods={[m.name for m in chosen]}: expected one or more, each once.")
-    if (steps is not None or quadrature is not None) and not any(m.uses_steps or m.search for m in chosen):
-        raise MethodError(f"steps and quadrature belong to IG methods; given with {', '.join(m.name for m in chosen)}.")
-    points(quadrature or DEFAULT_QUADRATURE, DEFAULT_STEPS if steps is None else steps)
-    if batch_size is not None and batch_size < 1:
-        raise MethodError(f"batch_size={batch_size}: expected 1 or more.")
-
-
-def _check_metric(chosen: Sequence[Method], metric: Metric, ablation: str) -> None:
-    """Refuse a metric that is flat where a method looks, or that needs a run which the ablation does not have."""
-    for m in chosen:
-        if m.base_point and metric.toward == "base":
-            raise MetricError(
-                f"metric {metric.name!r} is flat at the base run, so {m.name} would score every node 0. "
-                f"Use exact, an IG method, or {metric.name.replace('base', 'source')!r}."
-            )
-    if metric.toward == "source" and ablation in ("mean", "zero"):
-        raise MetricError(f"metric {metric.name!r} is a distance to a source run; {ablation} ablation has none.")
-    if metric.normalised and ablation != "counterfactual":
-        raise MetricError(f"metric {metric.name!r} needs the paired run; use counterfactual ablation or 'logit_diff'.")

@@ -11,6 +11,8 @@ from interp.errors import MethodError
 
 Unit = Literal["forwards", "seconds"]
 DEFAULT_BUDGET: Final = 100.0
+#: The chance allowed that a part outside belongs in the top, unless it is told.
+CHANCE: Final = 0.01
 #: What a backward costs in forwards, by the usual count of multiply-adds.
 BACKWARD: Final = 2.0
 #: The runs that every call of the scorer makes again: on clean and corrupt prompts, and where replay is used a third.

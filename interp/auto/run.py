@@ -11,9 +11,9 @@ import numpy as np
 from interp.attribution.driver import Attribution
 from interp.attribution.registry import Method, get_method
 from interp.attribution.spaces import EdgeSpace
-from interp.auto.budget import Cost, parse_budget, total
+from interp.auto.budget import CHANCE, Cost, parse_budget, total
 from interp.auto.search import Found, Plan, run_search
-from interp.errors import MethodError, UnsupportedRuleError, unknown
+from interp.errors import MethodError, UnsupportedRuleError
 from interp.metrics import Metric
 from interp.nodes import competes
 from interp.rules import GRADIENT
@@ -25,7 +25,6 @@ PRESETS: Final = {False: ("atp", "relp", "relp-ah"), True: ("eap", "relp", "relp
 ALONG_PATHS: Final = {False: ("atp-ig", "relp-ig"), True: ("eap-ig", "relp-ig")}
 STEPS: Final = 5
 TOP: Final = 10
-CHANCE: Final = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,16 +153,12 @@ def verified(
     requested: Sequence[str],
     left_out: tuple[tuple[str, str], ...],
 ) -> VerifiedAttribution:
-    """A request with the options of `auto`, checked. Raises: MethodError."""
+    """A request with the options of `auto`, checked as far as they go (see `interp.attribution.checks`). Raises: MethodError."""
     size = sum(competes(part.kind) for part in request.space.parts([None]))
     if n is not None and not (isinstance(n, int | np.integer) and not isinstance(n, bool) and 1 <= n <= size):
         raise MethodError(
             f"n={n!r}: expected a whole number from 1 to {size}, the parts of level {request.level!r} without embedding and errors."
         )
-    if chance is not None and not (isinstance(chance, int | float | np.floating) and 0 < chance < 1):
-        raise MethodError(f"chance={chance!r}: expected a number between 0 and 1, such as {CHANCE}.")
-    if ranking not in ("signed", "absolute"):
-        raise MethodError(unknown("ranking", ranking, ("signed", "absolute")))
     plan = Plan(
         n=min(TOP, size) if n is None else int(n),
         chance=CHANCE if chance is None else float(chance),

@@ -21,21 +21,34 @@ def task(x: str | Path | Task, model: Any, *, n: int | None = None, seed: int = 
     """
     from interp.tasks import builtin
 
+    found = stored(x, n)
+    if found is not None:
+        if options:
+            raise TaskError(f"options {sorted(options)} belong to built-in tasks; {str(x)!r} is none.")
+        return found
+    if model.tokenizer is None:
+        raise TaskError(
+            f"built-in task {str(x)!r} needs a tokeniser to write prompts for: pass tokenizer=... to interp.load."
+        )
+    pairs = builtin.build(str(x), model.tokenizer, n=n or 100, seed=seed, **options)
+    return Task(str(x), tuple(pairs), builtin.describe(str(x)).description, f"built-in, seed {seed}")
+
+
+def stored(x: str | Path | Task, n: int | None = None) -> Task | None:
+    """The task `x` where it is had without a model, its first `n` pairs; None for the name of a built-in one.
+
+    Raises: TaskError for an unknown name, an unusable file, or an `n` that the task cannot give.
+    """
+    from interp.tasks import builtin
+
     if n is not None and n < 1:
         raise TaskError(f"n={n}: expected one pair or more.")
     if isinstance(x, Task):
         return x.limit(n)
     if str(x) in builtin.names():
-        if model.tokenizer is None:
-            raise TaskError(
-                f"built-in task {str(x)!r} needs a tokeniser to write prompts for: pass tokenizer=... to interp.load."
-            )
         if n is not None and n > MOST_PAIRS:
             raise TaskError(f"n={n}: a built-in task gives at most {MOST_PAIRS} pairs.")
-        pairs = builtin.build(str(x), model.tokenizer, n=n or 100, seed=seed, **options)
-        return Task(str(x), tuple(pairs), builtin.describe(str(x)).description, f"built-in, seed {seed}")
+        return None
     if Path(x).suffix:
-        if options:
-            raise TaskError(f"options {sorted(options)} belong to built-in tasks; {str(x)!r} is a file.")
         return load_task(x).limit(n)
     raise TaskError(unknown("task", str(x), builtin.names()) + " Or give a .json, .jsonl or .csv file.")

@@ -1,0 +1,38 @@
+"""init and open: before the first run, and after it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from circuits import completing
+
+
+def init(
+    directory: Annotated[Path, typer.Argument(help="the folder to write in", show_default=False)] = Path(),
+    force: Annotated[bool, typer.Option("--force", help="replace files that are there")] = False,
+) -> None:
+    """Write circuits.toml, with every option and what it means, and prompts.jsonl, to put your own prompts in."""
+    from circuits import show, starting
+    from circuits.commands.discovery import discover
+
+    written = starting.start(directory, discover, force)
+    show.paths(written)
+    show.lines(f"next: put your prompts in, then run: {starting.next_command(written[0])}")
+
+
+def open_(
+    directory: Annotated[
+        Path | None,
+        typer.Argument(
+            help="a run directory [default: the newest complete run under runs/]",
+            autocompletion=completing.run_directories,
+        ),
+    ] = None,
+) -> None:
+    """Open the report of a run in your browser, and print where it is."""
+    from circuits import opening
+
+    opening.open_report(directory)

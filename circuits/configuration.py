@@ -1,0 +1,127 @@
+"""Options in a TOML file: read, checked against the command that they are for, and put under those of the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from inspect import Parameter, signature
+from pathlib import Path
+from types import UnionType
+from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+
+import typer
+from typer.models import OptionInfo
+
+from interp.errors import InterpError, unknown
+
+#: Options that name files: in a TOML file they are relative to it.
+FILES: Final = ("model", "task", "dictionaries", "out")
+_WORDS: Final = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    tuple: "a list of two texts",
+}
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of a command. `kind`: bool, int, float, str, or tuple for two texts; `default` None: none was given."""
+
+    name: str
+    kind: type
+    default: Any
+    help: str
+    least: float | None = None
+
+    def accept(self, value: Any, where: str) -> Any:
+        """The value as the command takes it. Raises: InterpError for one of another kind."""
+        if self.kind is tuple:
+            right = isinstance(value, list) and len(value) == 2 and all(isinstance(text, str) for text in value)
+        else:
+            taken: tuple[type, ...] = (int, float) if self.kind is float else (self.kind,)
+            right = isinstance(value, taken) and (self.kind is bool) == isinstance(value, bool)
+        if not right:
+            raise InterpError(f"{where}: {self.name} = {value!r:.80}: expected {_WORDS[self.kind]}.")
+        if self.least is not None and value < self.least:
+            raise InterpError(f"{where}: {self.name} = {value!r}: expected {self.least:g} or more.")
+        return tuple(value) if self.kind is tuple else float(value) if self.kind is float else value
+
+
+def options_of(command: Callable[..., Any]) -> dict[str, Option]:
+    """The options of a command by their names in a TOML file, from its signature and help alone."""
+    hints = get_type_hints(command, include_extras=True)
+    return {name: found for name, p in signature(command).parameters.items() if (found := _option(p, hints[name]))}
+
+
+def _option(parameter: Parameter, hint: Any) -> Option | None:
+    """None for an argument, which has no name on the command line."""
+    if not hasattr(hint, "__metadata__") or not isinstance(info := hint.__metadata__[0], OptionInfo):
+        return None
+    kinds = [k for k in _members(hint.__origin__) if k is not type(None)]
+    kind = get_origin(kinds[0]) or kinds[0]
+    kind = str if kind is Path else kind
+    return Option(parameter.name, kind, parameter.default, info.help or "", info.min)
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The options in a TOML file. Raises: InterpError where it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InterpError(f"{str(path)!r} cannot be read: {reason}. Expected a TOML file of options.") from error
+
+
+def configured(
+    context: typer.Context, command: Callable[..., Any], config: Path | None, values: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options of a command: its defaults, over them those of the file, and over them those of the command line."""
+    options = options_of(command)
+    chosen = {name: values[name] for name in options}
+    if config is not None:
+        given = {name for name in options if _from_user(context, name)}
+        chosen |= {name: value for name, value in _read_options(config, options) if name not in given}
+    return chosen
+
+
+def _from_user(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
+
+
+def _read_options(config: Path, options: Mapping[str, Option]) -> Iterator[tuple[str, Any]]:
+    """Raises: InterpError for a key that is no option, or a value of another kind."""
+    where = repr(str(config))
+    for key, value in read_toml(config).items():
+        if key not in options:
+            section = " It is a section; options stand at the top, without one." if isinstance(value, dict) else ""
+            raise InterpError(f"{where}: {unknown('option', key, options)}{section}")
+        found = options[key].accept(value, where)
+        yield key, _beside(config, key, found)
+
+
+def _beside(config: Path, key: str, value: Any) -> Any:
+    """A name of a file as seen from the working directory; other values as they are."""
+    if key not in FILES:
+        return value
+    path = Path(config.parent, value) if is_file_name(key, value) else value
+    return Path(path) if key in ("dictionaries", "out") else str(path)
+
+
+def whole(key: str, value: Any) -> Any:
+    """A value for a TOML file that is read from anywhere: names of files in full."""
+    return str(Path(value).resolve()) if key in FILES and value is not None and is_file_name(key, value) else value
+
+
+def is_file_name(key: str, value: Any) -> bool:
+    """Whether a value of one of `FILES` names a file: models and tasks have other names too."""
+    if key == "model":
+        return value != "demo" and not str(value).startswith("hf:")
+    return key != "task" or bool(Path(value).suffix)

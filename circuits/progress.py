@@ -1,0 +1,199 @@
+"""What a command says while it works, on standard error: numbered phases with their seconds, and how far long loops are.
+
+On a terminal the phase that runs has a line that moves, with the time left where it can be known, and stays with its
+seconds when it is over. In a pipe every phase is one plain line when it begins. Standard output is never touched.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Final, Protocol
+
+from rich.markup import escape
+
+from circuits import show
+from interp.display.text import visible
+from interp.progress import Advance, shown_by
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+#: Seconds between two lines about one loop, where nothing moves.
+EVERY: Final = 30.0
+#: Below this width the bar leaves its place to the words.
+NARROW: Final = 60
+
+
+class Telling(Protocol):
+    """What a command says with: `phase` begins the next of its phases, a call says one line about the one that runs.
+
+    `alone`: the phase has a display of its own. `moves`: whether lines may be written again.
+    """
+
+    moves: bool
+
+    def __call__(self, message: str) -> None: ...
+    def phase(self, what: str, *, alone: bool = False) -> None: ...
+
+
+@contextmanager
+def telling(phases: int, quiet: bool) -> Iterator[Telling]:
+    """How this command tells of its `phases`; long loops inside are shown by it too."""
+    kind = _Silence if quiet else _Live if _moves() else _Lines
+    teller = kind(phases)
+    with ExitStack() as stack:
+        stack.enter_context(shown_by(teller.loop))
+        stack.push(lambda *raised: teller.end(raised[0] is None))
+        teller.begin()
+        yield teller
+
+
+def _moves() -> bool:
+    """Whether standard error is a terminal on which a line can be written again."""
+    return sys.stderr.isatty() and show.err.is_terminal and not show.err.is_dumb_terminal
+
+
+class _Silence:
+    """Says nothing."""
+
+    moves = False
+
+    def __init__(self, phases: int) -> None:
+        pass
+
+    def __call__(self, message: str) -> None:
+        pass
+
+    def phase(self, what: str, *, alone: bool = False) -> None:
+        pass
+
+    def begin(self) -> None:
+        pass
+
+    def end(self, well: bool) -> None:
+        pass
+
+    @contextmanager
+    def loop(self, title: str, total: int) -> Iterator[Advance]:
+        yield lambda steps: None
+
+
+class _Lines:
+    """One plain line per phase, as it begins, after the seconds since the command began; of long loops one now and then."""
+
+    moves = False
+
+    def __init__(self, phases: int) -> None:
+        self.phases, self.number, self.what = phases, 0, ""
+        self.started = time.monotonic()
+
+    def __call__(self, message: str) -> None:
+        if message and message != self.what:
+            show.say(message)
+
+    def phase(self, what: str, *, alone: bool = False) -> None:
+        self.number, self.what = self.number + 1, what
+        show.say(f"[{self.number}/{self.phases}] {self._seconds():6.1f} s  {what}")
+
+    def begin(self) -> None:
+        pass
+
+    def end(self, well: bool) -> None:
+        if well:
+            show.say(f"done in {self._seconds():.1f} s")
+
+    @contextmanager
+    def loop(self, title: str, total: int) -> Iterator[Advance]:
+        done, started = 0, time.monotonic()
+        last = started
+
+        def advance(steps: int) -> None:
+            nonlocal done, last
+            done, now = done + steps, time.monotonic()
+            if now - last >= EVERY and 0 < done < total:
+                last = now
+                left = (now - started) / done * (total - done)
+                where = f"[{self.number}/{self.phases}] {self._seconds():6.1f} s"
+                show.say(f"{where}  {title}: {done:,} of {total:,}, about {left:,.0f} s left")
+
+        yield advance
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+class _Live:
+    """A line that moves while a phase runs, bars with the time left below it, and a line that stays when it is over."""
+
+    moves = True
+
+    def __init__(self, phases: int) -> None:
+        from rich.live import Live
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            ProgressColumn,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+        from rich.spinner import Spinner
+
+        self.phases, self.number, self.what = phases, 0, ""
+        self.started = self.since = time.monotonic()
+        columns: list[str | ProgressColumn] = [TextColumn("     {task.description}"), MofNCompleteColumn()]
+        columns += [BarColumn()] if show.err.width >= NARROW else []
+        self.bars = Progress(*columns, TimeRemainingColumn(), TextColumn("left"), console=show.err)
+        # Of plain characters, which every terminal has.
+        self.spinner = Spinner("line")
+        self.live = Live(get_renderable=self._moving, console=show.err, transient=True, refresh_per_second=8)
+
+    def __call__(self, message: str) -> None:
+        if message and message != self.what:
+            show.say(message)
+
+    def phase(self, what: str, *, alone: bool = False) -> None:
+        self._stay()
+        self.number, self.what, self.since = self.number + 1, what, time.monotonic()
+        if alone:
+            self.live.stop()
+            show.err.print(self._named(), highlight=False)
+        else:
+            self.live.start()
+
+    def begin(self) -> None:
+        self.live.start()
+
+    def end(self, well: bool) -> None:
+        self._stay("" if well else "stopped after ")
+        self.live.stop()
+
+    @contextmanager
+    def loop(self, title: str, total: int) -> Iterator[Advance]:
+        task = self.bars.add_task(escape(visible(title)), total=total)
+        try:
+            yield lambda steps: self.bars.advance(task, steps)
+        finally:
+            self.bars.remove_task(task)
+
+    def _stay(self, how: str = "") -> None:
+        """The line of the phase that is over."""
+        if self.number:
+            took = f"[dim]{how}{time.monotonic() - self.since:.1f} s[/dim]"
+            show.err.print(f"{self._named()}  {took}", highlight=False)
+
+    def _named(self) -> str:
+        return f"{escape(f'[{self.number}/{self.phases}]')} {escape(visible(self.what))}"
+
+    def _moving(self) -> Group:
+        from rich.console import Group
+        from rich.text import Text
+
+        shown = Text.from_markup(self._named()) if self.number else Text("")
+        shown.append(f"  {time.monotonic() - self.since:.0f} s", style="dim")
+        shown.no_wrap, shown.overflow = True, "ellipsis"
+        self.spinner.update(text=shown)
+        return Group(self.spinner, self.bars.get_renderable())
