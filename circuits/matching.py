@@ -122,7 +122,7 @@ def _facts(side: Side) -> dict[str, str | None]:
 
 
 def _digest(texts: Any) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:8]
+    return hashlib.sha256("\n".join(texts).encode(errors="backslashreplace")).hexdigest()[:8]
 
 
 # ---------------------------------------------------------------- parts

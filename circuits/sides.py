@@ -171,7 +171,7 @@ def common(a: Scores | None, b: Scores | None, quantity: Quantity) -> tuple[tupl
 
 def _values(scores: Scores, quantity: Quantity) -> np.ndarray:
     if quantity == "size":
-        return np.abs(scores.mean)
+        return np.asarray(np.abs(scores.mean))
     return scores.importance if quantity == "importance" else scores.mean
 
 

@@ -57,7 +57,7 @@ def _scatter(found: SideBySide) -> dict[str, Any] | None:
     if not found.common:
         return None
     held = {row.part: (bool(row.in_a), bool(row.in_b)) for row in found.rows}
-    points = [{"name": n, "a": a, "b": b, "where": _GROUPS[held[n]]} for n, a, b in found.common]
+    points: list[dict[str, Any]] = [{"name": n, "a": a, "b": b, "where": _GROUPS[held[n]]} for n, a, b in found.common]
     points.sort(key=lambda p: -max(abs(p["a"]), abs(p["b"])))
     shown = points[:MOST_POINTS]
     groups = [group for group in _GROUPS.values() if any(p["where"] == group for p in shown)]

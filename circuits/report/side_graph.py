@@ -35,7 +35,9 @@ def graphs(found: SideBySide) -> dict[str, Any] | None:
     if not nodes and not union:
         return None
     frame = _frame(union, nodes, found.comparison.level)
-    limits = [_limit(edges, effects) for edges, effects in drawn]
+    # Edges of both are drawn thin, so that they do not set the scale.
+    both = frozenset(drawn[0][0]) & frozenset(drawn[1][0])
+    limits = [_limit([e for e in edges if e not in both], effects) for edges, effects in drawn]
     shared = not found.unmixed and found.comparison.level == "edges"
     pictures = []
     for i, (side, (edges, effects)) in enumerate(zip(sides, drawn, strict=True)):
