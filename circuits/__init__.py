@@ -36,6 +36,8 @@ _PUBLIC = {
     "difference": "circuits.algebra",
     "complement": "circuits.algebra",
     "compare": "circuits.algebra",
+    "side_by_side": "circuits.matching",
+    "SideBySide": "circuits.sides",
     "load_truth": "circuits.truth",
     "judge": "circuits.truth",
     "export": "circuits.interchange.jobs",
@@ -56,6 +58,7 @@ __all__ = [
     "Evaluation",
     "Record",
     "Search",
+    "SideBySide",
     "assess",
     "compare",
     "complement",
@@ -82,6 +85,7 @@ __all__ = [
     "render",
     "selection_frequency",
     "selections",
+    "side_by_side",
     "smallest_faithful",
     "sufficiency",
     "to_networkx",
@@ -99,11 +103,13 @@ if TYPE_CHECKING:
     from circuits.hypotheses import necessity, sufficiency
     from circuits.interchange import from_networkx, to_networkx
     from circuits.interchange.jobs import export, import_file
+    from circuits.matching import side_by_side
     from circuits.minimality import leave_one_out
     from circuits.plots import plot_agreement, plot_circuit, plot_evaluation, plot_scores
     from circuits.record import Record
     from circuits.report import render
     from circuits.selection import discover, selections
+    from circuits.sides import SideBySide
     from circuits.stability import consensus, selection_frequency
     from circuits.truth import judge, load_truth
 
