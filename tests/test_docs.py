@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import tomllib
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,21 @@ def blocks(page: Path, language: str) -> list[tuple[int, str]]:
     return [(text[: m.start(2)].count("\n"), m[2]) for m in _FENCE.finditer(text) if m[1] == language]
 
 
+def in_tables(page: Path) -> list[tuple[int, str]]:
+    """(line, code) of every piece of code in a column `here` of a table: what stands beside another project's call."""
+    found: list[tuple[int, str]] = []
+    column = None
+    for line, text in enumerate(page.read_text(encoding="utf-8").splitlines()):
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", text)]
+        if not text.startswith("|"):
+            column = None
+        elif column is None:
+            column = cells.index("here") if "here" in cells else -1
+        elif column > 0:
+            found += [(line, code.replace("\\|", "|")) for code in re.findall(r"`([^`]+)`", cells[column])]
+    return found
+
+
 # ---------------------------------------------------------------- code
 
 
@@ -53,7 +69,7 @@ def run_pages(pages: list[Path]) -> dict[str, str]:
     failures = {}
     for page in pages:
         with tempfile.TemporaryDirectory() as folder:
-            report, found = Path(folder, "failure.txt"), blocks(page, "python")
+            report, found = Path(folder, "failure.txt"), sorted((*blocks(page, "python"), *in_tables(page)))
             child = os.fork()
             if child == 0:
                 try:
@@ -93,6 +109,11 @@ def test_python_blocks_run() -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     failures = json.loads(done.stdout.splitlines()[-1])
     assert not failures, "\n\n".join(f"{page}:\n{text}" for page, text in failures.items())
+
+
+def test_code_beside_other_projects_is_found() -> None:
+    found = in_tables(ROOT / "docs" / "users.md")
+    assert len(found) > 50 and all(compile(text, "table", "exec") for _, text in found)
 
 
 def test_how_to_extend_pages_have_an_example() -> None:
@@ -143,11 +164,29 @@ def check_names(values: dict[str, object]) -> None:
     assert task in builtin.names() or Path(task).suffix in (".json", ".jsonl", ".csv")
 
 
-@pytest.mark.parametrize(
-    ("where", "text"), [(f"{name(p)}:{line + 1}", text) for p in PAGES for line, text in blocks(p, "toml")]
-)
+def option_files(training: bool) -> list[tuple[str, str]]:
+    """(where, text) of the TOML blocks that are for `circuits sae train`, or of those for `circuits discover`."""
+    found = [(f"{name(p)}:{line + 1}", text) for p in PAGES for line, text in blocks(p, "toml")]
+    return [
+        (where, text)
+        for where, text in found
+        if ({"dictionaries", "site"} & {*tomllib.loads(text)} != set()) == training
+    ]
+
+
+@pytest.mark.parametrize(("where", "text"), option_files(training=False))
+def test_option_files_are_understood(where: str, text: str) -> None:
+    from circuits.commands.discovery import discover
+    from circuits.configuration import options_of
+
+    options = options_of(discover)
+    values = {key: options[key].accept(value, where) for key, value in tomllib.loads(text).items()}
+    check_names(values)
+
+
+@pytest.mark.parametrize(("where", "text"), option_files(training=True))
 def test_training_files_are_understood(where: str, text: str, tmp_path: Path) -> None:
-    """Every TOML block is a file for `circuits sae train`: its options exist and its dictionaries can be made."""
+    """The options exist and the dictionaries can be made."""
     import interp
     from circuits.sae_training import merged, split
     from interp.dictionaries.training.settings import wanted
@@ -158,8 +197,8 @@ def test_training_files_are_understood(where: str, text: str, tmp_path: Path) ->
     assert len(wanted(interp.load(run["model"]), specs)) == len(specs)
 
 
-def test_there_is_a_training_file() -> None:
-    assert [page for page in PAGES if blocks(page, "toml")]
+def test_there_are_files_of_options() -> None:
+    assert option_files(training=True) and option_files(training=False)
 
 
 # ---------------------------------------------------------------- links, tables, messages
