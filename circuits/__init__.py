@@ -45,10 +45,11 @@ _PUBLIC = {
     "to_networkx": "circuits.interchange",
     "from_networkx": "circuits.interchange",
     "render": "circuits.report",
-    "plot_scores": "circuits.plots",
-    "plot_agreement": "circuits.plots",
+    "plot_scores": "interp.plots",
+    "plot_agreement": "interp.plots",
     "plot_evaluation": "circuits.plots",
     "plot_circuit": "circuits.plots",
+    "save_picture": "circuits.picture",
 }
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "prune",
     "ranking_areas",
     "render",
+    "save_picture",
     "selection_frequency",
     "selections",
     "side_by_side",
@@ -105,13 +107,15 @@ if TYPE_CHECKING:
     from circuits.interchange.jobs import export, import_file
     from circuits.matching import side_by_side
     from circuits.minimality import leave_one_out
-    from circuits.plots import plot_agreement, plot_circuit, plot_evaluation, plot_scores
+    from circuits.picture import save_picture
+    from circuits.plots import plot_circuit, plot_evaluation
     from circuits.record import Record
     from circuits.report import render
     from circuits.selection import discover, selections
     from circuits.sides import SideBySide
     from circuits.stability import consensus, selection_frequency
     from circuits.truth import judge, load_truth
+    from interp.plots import plot_agreement, plot_scores
 
 
 def __getattr__(name: str) -> Any:

@@ -6,14 +6,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from interp.display.text import visible
 from interp.errors import InterpError, MethodError
 from interp.files import write_text
 from interp.graph import KEY_VALUE, Edge, KeyValue, Part, parse_edge
 from interp.nodes import CIRCUIT_LEVELS, FEATURES, Node, competes
 
+if TYPE_CHECKING:
+    from interp.scores import Scores
+
 FORMAT: Final = 1
+#: Parts that are listed where a circuit is printed.
+MOST_LISTED: Final = 50
 ALWAYS: Final = ("embed",)
 _NODE_KEYS: Final = {"kind", "layer", "unit", "grouped", "position"}
 
@@ -98,7 +104,22 @@ class Circuit:
 
     def __str__(self) -> str:
         what = self.level if self.level in ("edges", FEATURES) else f"nodes of level {self.level!r}"
-        return f"Circuit of {len(self)} {what} ({self.selection}): {', '.join(p.name for p in self.parts)}"
+        shown = ", ".join(visible(p.name) for p in self.parts[:MOST_LISTED])
+        more = f" and {len(self) - MOST_LISTED:,} more" if len(self) > MOST_LISTED else ""
+        return f"Circuit of {len(self)} {what} ({self.selection}): {shown}{more}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from circuits.cards import circuit_card
+
+        return circuit_card(self)
+
+    def plot(self, scores: Scores | None = None, *, edges: Scores | None = None) -> Any:
+        """A plotly figure of the circuit as a graph: see `circuits.plots.plot_circuit`."""
+        from circuits.plots import plot_circuit
+
+        return plot_circuit(self, scores, edges=edges)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""

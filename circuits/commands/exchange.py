@@ -1,4 +1,4 @@
-"""export and import: other projects' formats."""
+"""export and import: pictures, pages, other projects' formats."""
 
 from __future__ import annotations
 
@@ -12,18 +12,30 @@ Replace = Annotated[bool, typer.Option("--force", help="replace files that exist
 
 def export(
     source: Annotated[Path, typer.Argument(help="a run directory, a circuit.json or a scores.parquet")],
-    to: Annotated[str, typer.Option(help="eap-ig, mib, mib-circuits, graphml, dot or parquet")],
-    out: Annotated[Path, typer.Option(help="the file to write; a folder for mib and mib-circuits")],
+    file: Annotated[
+        Path | None, typer.Argument(help="the file to write, such as circuit.svg; a folder for mib and mib-circuits")
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            help="svg, png, html, eap-ig, mib, mib-circuits, graphml, dot or parquet [default: told by the file's extension]"
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="the same as FILE")] = None,
     model: Annotated[
         str | None, typer.Option(help="for formats that need its shape [default: the one that the source names]")
     ] = None,
     force: Replace = False,
 ) -> None:
-    """Write scores and circuit in a format of another project."""
+    """Write scores and circuit as a picture, a page, or in a format of another project."""
     from circuits import show
     from circuits.interchange import jobs
+    from circuits.interchange.strict import InterchangeError
 
-    show.paths(jobs.export(source, to, out, force, model=model))
+    target = file or out
+    if target is None or (file is not None and out is not None):
+        raise InterchangeError("give the file to write once: after the source, or with --out.")
+    show.paths(jobs.export(source, to, target, force, model=model))
 
 
 def import_(

@@ -7,6 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 from circuits.circuit import Circuit, CircuitError
+from circuits.evaluation import Evaluation
 from circuits.interchange.strict import InterchangeError, members
 from interp.errors import MethodError
 from interp.graph import Part, parse_edge
@@ -16,7 +17,8 @@ from interp.scores import Provenance, Scores
 
 @dataclass(frozen=True)
 class Contents:
-    """`scores`, a `circuit` of the same parts, or both; `notes`: what the file that they came from does not say.
+    """`scores`, a `circuit` of the same parts, or both; `notes`: what the file that they came from does not say. `edges`, scores of the
+    edges between the nodes of the circuit, and `evaluation` are for pictures; other formats have no place for them.
 
     Raises: InterchangeError where there is neither, or where the circuit holds what was not scored.
     """
@@ -24,6 +26,8 @@ class Contents:
     scores: Scores | None = None
     circuit: Circuit | None = None
     notes: tuple[str, ...] = ()
+    edges: Scores | None = None
+    evaluation: Evaluation | None = None
 
     def __post_init__(self) -> None:
         if self.scores is None and self.circuit is None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from circuits.circuit import Circuit
-from circuits.interchange import dot, eap_contents, graphml, mib, sidecar, tables
+from circuits.interchange import dot, eap_contents, graphml, mib, pictures, sidecar, tables
 from circuits.interchange.contents import Contents
 from circuits.interchange.eap_ig import Shape
 from circuits.interchange.strict import InterchangeError
@@ -38,6 +38,10 @@ def _one(read: Callable[[Path], Contents]) -> Reader:
 
 def _plain(write: Callable[[Contents, Path], list[Path]]) -> Writer:
     return lambda contents, path, shape, force: write(contents, path)
+
+
+def _picture(extension: str) -> Writer:
+    return lambda contents, path, shape, force: pictures.write(contents, path, extension)
 
 
 def _shape(shape: Shape | None, name: str) -> Shape:
@@ -80,6 +84,9 @@ FORMATS: Final[dict[str, Format]] = {
             _plain(graphml.write),
         ),
         Format("dot", ".dot", "a circuit or scores, to look at", None, _plain(dot.write)),
+        Format("svg", ".svg", "a picture of a circuit or of scores", None, _picture(".svg")),
+        Format("png", ".png", "the same, made by Chromium or Chrome where one is installed", None, _picture(".png")),
+        Format("html", ".html", "the interactive page of a circuit", None, _picture(".html")),
         Format("parquet", ".parquet", "scores of every example and a circuit", _one(tables.read), _plain(tables.write)),
     )
 }
@@ -128,7 +135,7 @@ def read_all(path: str | Path, format: str | None = None) -> dict[str, Contents]
     path = Path(path)
     if not path.exists():
         raise InterchangeError(f"{str(path)!r} does not exist; expected a file or folder to read.")
-    found = format_of(format) if format is not None else _guess(path)
+    found = format_of(format) if format is not None else told_by(path)
     if found.reader is None:
         raise InterchangeError(f"format {found.name!r} is only written; read the value from graphml or parquet.")
     return found.reader(path)
@@ -142,7 +149,8 @@ def read(path: str | Path, format: str | None = None) -> Contents:
     return next(iter(found.values()))
 
 
-def _guess(path: Path) -> Format:
+def told_by(path: Path) -> Format:
+    """The format that a name tells. Raises: InterchangeError where none has its extension."""
     extension = "" if path.is_dir() else path.suffix
     for found in FORMATS.values():
         if found.extension == extension and (extension or path.is_dir()):

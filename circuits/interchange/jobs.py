@@ -8,22 +8,23 @@ from circuits.circuit import Circuit
 from circuits.interchange import tables
 from circuits.interchange.contents import Contents
 from circuits.interchange.eap_ig import Shape
-from circuits.interchange.formats import format_of, read_all, write
+from circuits.interchange.formats import format_of, read_all, told_by, write
 from circuits.interchange.strict import InterchangeError
 from interp.errors import InterpError
 
 
-def export(source: Path, to: str, out: Path, force: bool = False, *, model: str | None = None) -> list[Path]:
+def export(source: Path, to: str | None, out: Path, force: bool = False, *, model: str | None = None) -> list[Path]:
     """Write a run directory, a circuit.json or a scores.parquet in the format `to`; the paths written.
 
+    to: by default the extension of `out` tells it.
     model: its name, folder or hub id, for formats that need its shape; by default the one that the source names.
 
     Raises: InterchangeError for a source that is none of these, or as `circuits.interchange.write`.
     """
-    found = format_of(to)
+    found = format_of(to) if to is not None else told_by(out)
     contents, named = _source(source)
-    shape = _shape(model or named, to) if found.needs_shape else None
-    return write(contents, out, to, shape=shape, force=force)
+    shape = _shape(model or named, found.name) if found.needs_shape else None
+    return write(contents, out, found.name, shape=shape, force=force)
 
 
 def _source(source: Path) -> tuple[Contents, str]:
@@ -33,7 +34,9 @@ def _source(source: Path) -> tuple[Contents, str]:
 
         record = load_record(source)
         named = record.manifest.get("options", {}).get("model")
-        return Contents(record.scores[0], record.circuit), str(named or record.scores[0].provenance.model)
+        edges = record.node_edges if record.node_edges is not None else record.feature_edges
+        contents = Contents(record.scores[0], record.circuit, edges=edges, evaluation=record.evaluation)
+        return contents, str(named or record.scores[0].provenance.model)
     if source.suffix == ".json":
         contents = Contents(circuit=Circuit.load(source))
     elif source.suffix == ".parquet":

@@ -25,7 +25,7 @@ _COLUMNS: Final = {
     "resid_mid": "in the middle",
     "resid_post": "after block",
 }
-_WHAT: Final = {"features": "features and errors"}
+_WHAT: Final = {"features": "features and errors", "edges": "edges", "feature_edges": "edges"}
 Key = tuple[Any, ...]
 Place = Callable[["Node"], tuple[Key, Key]]
 
@@ -36,7 +36,7 @@ def score_maps(scores: Scores, chosen: frozenset[str], labels: Sequence[str] = (
     if any(node.position is not None for node in scores.parts):
         return [_by_position(scores, kind, chosen, labels) for kind in kinds]
     if kinds == ["neuron"] or scores.provenance.level == "features":
-        return [_bars(scores)]
+        return [ranked_bars(scores)]
     separate = [kind for kind in kinds if kind in ("q", "k", "v")]
     found = [_by_layer(scores, (kind,), chosen) for kind in separate]
     rest = tuple(kind for kind in kinds if kind not in separate)
@@ -157,7 +157,7 @@ def _named(
     }
 
 
-def _bars(scores: Scores) -> dict[str, Any]:
+def ranked_bars(scores: Scores) -> dict[str, Any]:
     means = scores.mean
     found: list[dict[str, Any]] = [
         {"name": scores.parts[i].name, "score": float(means[i])} for i in scores.rank()[:MOST_BARS]
