@@ -61,7 +61,7 @@ for _name, _command in _COMMANDS.items():
 app.add_typer(sae.app, name="sae")
 
 
-class Terminated(KeyboardInterrupt):
+class Terminated(SystemExit):
     """SIGTERM: the run stops and says so in its files, as after Ctrl-C."""
 
 
@@ -78,13 +78,13 @@ def main() -> None:
 
 
 def _terminate(number: int, frame: object) -> None:
-    raise Terminated("SIGTERM")
+    raise Terminated(143)
 
 
 def _guarded(call: Callable[[], Any]) -> int:
     try:
         result = call()
-        return result if isinstance(result, int) else 0
+        return _ended(result if isinstance(result, int) else 0)
     except Terminated:
         return _fail("terminated", 143)
     except (KeyboardInterrupt, typer.Abort):
@@ -92,11 +92,16 @@ def _guarded(call: Callable[[], Any]) -> int:
     except InterpError as error:
         return _fail(str(error), getattr(error, "exit_code", 2))
     except typer.Exit as error:
-        return error.exit_code
+        return _ended(error.exit_code)
     except Exception as error:
         if hasattr(error, "format_message"):
             return _fail(error.format_message(), 2)
         return _fail(f"failed: {type(error).__name__}: {error}. Run again with: circuits --debug ...", 1)
+
+
+def _ended(code: int) -> int:
+    """Typer takes Ctrl-C for itself and leaves its code only."""
+    return _fail("interrupted", code) if code == 130 else code
 
 
 def _fail(message: str, code: int) -> int:

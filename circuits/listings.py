@@ -42,7 +42,7 @@ def methods() -> None:
 
     rows = [(m.name, m.levels, m.cost.partition(";")[0], m.paper.partition(";")[0]) for m in METHODS.values()]
     show.table("methods", ("--method", "scores", "cost", "source"), rows)
-    show.lines("F, B: one forward, one backward over the data; K: steps; L: layers; S: sites; P: positions")
+    show.sentence("F, B: one forward, one backward over the data; K: steps; L: layers; S: sites; P: positions")
     show.lines("one in full: circuits methods NAME")
 
 

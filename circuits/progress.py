@@ -40,6 +40,16 @@ class Telling(Protocol):
 
 
 @contextmanager
+def waiting(quiet: bool) -> Iterator[None]:
+    """A word on a terminal while libraries load, which comes before everything that phases could tell of."""
+    if quiet or not _moves():
+        yield
+        return
+    with show.err.status("loading libraries", spinner="line"):
+        yield
+
+
+@contextmanager
 def telling(phases: int, quiet: bool) -> Iterator[Telling]:
     """How this command tells of its `phases`; long loops inside are shown by it too."""
     kind = _Silence if quiet else _Live if _moves() else _Lines
@@ -143,6 +153,8 @@ class _Live:
         from rich.spinner import Spinner
 
         self.phases, self.number, self.what = phases, 0, ""
+        self.notes: list[str] = []
+        self.alone = False
         self.started = self.since = time.monotonic()
         columns: list[str | ProgressColumn] = [TextColumn("     {task.description}"), MofNCompleteColumn()]
         columns += [BarColumn()] if show.err.width >= NARROW else []
@@ -153,11 +165,15 @@ class _Live:
 
     def __call__(self, message: str) -> None:
         if message and message != self.what:
-            show.say(message)
+            # Below the line of its phase, which is written when that is over.
+            self.notes.append(message)
+            if self.alone:
+                self._tell()
 
     def phase(self, what: str, *, alone: bool = False) -> None:
         self._stay()
         self.number, self.what, self.since = self.number + 1, what, time.monotonic()
+        self.alone = alone
         if alone:
             self.live.stop()
             show.err.print(self._named(), highlight=False)
@@ -180,10 +196,16 @@ class _Live:
             self.bars.remove_task(task)
 
     def _stay(self, how: str = "") -> None:
-        """The line of the phase that is over."""
+        """The line of the phase that is over, and what was said in it."""
         if self.number:
             took = f"[dim]{how}{time.monotonic() - self.since:.1f} s[/dim]"
             show.err.print(f"{self._named()}  {took}", highlight=False)
+        self._tell()
+
+    def _tell(self) -> None:
+        for note in self.notes:
+            show.say(note)
+        self.notes.clear()
 
     def _named(self) -> str:
         return f"{escape(f'[{self.number}/{self.phases}]')} {escape(visible(self.what))}"

@@ -83,7 +83,7 @@ def open_run(path: Path, manifest: Mapping[str, Any], *, force: bool = False) ->
             shutil.rmtree(path)
             aside.rename(path)
         else:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            status = "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
             reason = f"{type(error).__name__}: {error}"
             _write_manifest(path, {**read_manifest(path), "status": status, "error": reason})
         raise

@@ -17,9 +17,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from circuits.report import finding
-from circuits.report.finding import POOR, random_words
-from circuits.report.words import kind_name
 from interp.display.numbers import decimals, interval, percent_interval, score
 from interp.display.text import visible
 
@@ -35,6 +32,7 @@ TOP: Final = 10
 #: The note of a row whose correlation is made by a few large scores.
 RANKS: Final = "ranks differ"
 
+# What is light to load: this module speaks before the libraries are there.
 out = Console()
 err = Console(stderr=True)
 
@@ -42,7 +40,12 @@ err = Console(stderr=True)
 def say(message: str) -> None:
     """One line about what is going on, on standard error."""
     style = "bold yellow" if message.startswith("WARNING") else "dim"
-    err.print(escape(visible(message)), style=style, highlight=False, soft_wrap=True)
+    err.print(escape(visible(message)), style=style, highlight=False, soft_wrap=not err.is_terminal)
+
+
+def sentence(text: str) -> None:
+    """A sentence on standard output, between words where it is longer than the terminal is wide."""
+    out.print(escape(visible(text)), highlight=False)
 
 
 def lines(text: str) -> None:
@@ -101,9 +104,11 @@ def _as_list(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) 
         out.print(Padding(Text(said), (0, 0, 0, 2)))
 
 
-def record(found: Record, folder: Path) -> None:
+def record(found: Record, folder: str | Path) -> None:
     """The finding, the top of the ranking, agreement, and where the report is."""
-    out.print(escape(finding(found)), highlight=False)
+    from circuits.report.finding import finding
+
+    sentence(finding(found))
     ranking(found)
     if found.circuit is not None and found.circuit.level == "edges":
         edge_circuit(found.circuit, found.evaluation)
@@ -111,7 +116,7 @@ def record(found: Record, folder: Path) -> None:
         beside(found.evaluation, found.features)
     if found.agreements:
         agreements(found.agreements)
-    lines(f"report: {folder / 'report.html'}\nopen it: {shlex.join(['circuits', 'open', str(folder)])}")
+    lines(f"report: {Path(folder) / 'report.html'}\nopen it: {shlex.join(['circuits', 'open', str(folder)])}")
 
 
 def ranking(found: Record) -> None:
@@ -138,6 +143,9 @@ def ranking(found: Record) -> None:
 
 def edge_circuit(circuit: Circuit, found: Evaluation | None) -> None:
     """The size of a circuit of edges, how many edges of each kind it has, and what was measured of it."""
+    from circuits.report.finding import random_words
+    from circuits.report.words import kind_name
+
     kinds = Counter(edge.kind for edge in circuit.edges)
     size = f"{len(circuit):,}" + (f" of {found.n_nodes:,}" if found else "")
     rows = [("edges", size), ("nodes that they join", f"{len(circuit.nodes):,}")]
@@ -176,12 +184,14 @@ def agreements(found: Sequence[Agreement]) -> None:
     rows = [_agreement_row(a.method, row, edges) for a in found for row in a.rows]
     table("agreement with exact patching", columns, rows)
     for sampled in dict.fromkeys(a.sampled for a in found if a.sampled):
-        lines(f"exact patching of {sampled}")
+        sentence(f"exact patching of {sampled}")
     if any(row[-1] == RANKS for row in rows):
-        lines(f"{RANKS}: a few large scores make the correlation, and the order of the others is another")
+        sentence(f"{RANKS}: a few large scores make the correlation, and the order of the others is another")
 
 
 def _agreement_row(method: str, row: Row, edges: bool) -> tuple[object, ...]:
+    from circuits.report.finding import POOR
+
     pearson, spearman = (f"{v:.3f}" if v is not None else "-" for v in (row.pearson, row.spearman))
     bounds = f" [{row.pearson_ci[0]:.2f}, {row.pearson_ci[1]:.2f}]" if row.pearson_ci and row.headline else ""
     apart = row.spearman is not None and row.spearman < POOR <= (row.pearson or 0.0)
@@ -193,6 +203,8 @@ def _agreement_row(method: str, row: Row, edges: bool) -> tuple[object, ...]:
 def record_json(found: Record, where: str) -> dict[str, Any]:
     """A run as plain data for `--json`."""
     from dataclasses import asdict
+
+    from circuits.report.finding import finding
 
     return {
         "finding": finding(found),

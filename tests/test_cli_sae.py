@@ -147,8 +147,10 @@ def test_without_a_terminal_lines_say_where_it_is_and_quiet_says_none(
 ) -> None:
     monkeypatch.setattr("interp.dictionaries.training.shown.EVERY", 0.0)
     code, _, err = run(*SMALL)
-    lines = err.splitlines()
-    assert code == 0 and lines[:2] == ["loading demo", "filling the buffer"]
+    phases = [line.split("  ")[-1] for line in err.splitlines() if line.startswith("[")]
+    assert phases == ["loading demo", "training 1 dictionary", "writing the report"]
+    lines = ["loading demo", *(line for line in err.splitlines() if not line.startswith(("[", "done")))]
+    assert code == 0 and lines[1] == "filling the buffer"
     pattern = r"step {} of 10: loss [\d.]+, L0 8\.0, EV -?[\d.]+, dead [\d.]+%"
     assert len(lines) == 11 and all(re.fullmatch(pattern.format(i + 1), line) for i, line in enumerate(lines[2:]))
     assert run(*SMALL[:-1], "other", "--quiet")[2] == ""

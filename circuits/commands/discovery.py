@@ -101,10 +101,12 @@ def discover(
     quiet: Quiet = False,
 ) -> None:
     """Find a circuit, measure it, check it against exact patching, and write a report. The main job."""
-    from circuits import jobs
     from circuits.configuration import configured
+    from circuits.progress import waiting
 
     options = configured(context, discover, config, locals())
+    with waiting(options["quiet"]):
+        from circuits import jobs
     jobs.run("discover", options, methods=[options.pop("method")], json=options.pop("json"), quiet=options.pop("quiet"))
 
 
@@ -156,10 +158,12 @@ def compare(
     quiet: Quiet = False,
 ) -> None:
     """Compare several methods with exact patching: a table per kind of node or edge, and a report."""
-    from circuits import jobs
     from circuits.configuration import configured
+    from circuits.progress import waiting
 
     options = configured(context, compare, config, locals())
+    with waiting(options["quiet"]):
+        from circuits import jobs
     default = DEFAULT_EDGE_METHODS if options["level"] == "edges" else DEFAULT_METHODS
     chosen = listed(default if (given := options.pop("methods")) is None else given)
     jobs.run("compare", options, methods=chosen, json=options.pop("json"), quiet=options.pop("quiet"))

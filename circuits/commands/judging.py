@@ -34,7 +34,10 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Judge a circuit by intervention: faithfulness, completeness, tests, minimality, areas over size."""
-    from circuits import judging
+    from circuits.progress import waiting
+
+    with waiting(quiet):
+        from circuits import judging
 
     request = judging.Request(
         circuit, model, task, scores, ablation, metric, ranking, random, tests, seed, limit, batch_size, dtype, device,

@@ -78,7 +78,10 @@ def train(
 ) -> None:
     """Train dictionaries on a model's activations. Killed or interrupted, it goes on with --resume and ends the same."""
     given = dict(locals())
-    from circuits import sae_training
+    from circuits.progress import waiting
+
+    with waiting(quiet):
+        from circuits import sae_training
 
     for name in ("config", "set_", "out", "resume", "json", "quiet"):
         del given[name]

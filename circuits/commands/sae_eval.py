@@ -56,7 +56,10 @@ def evaluate(
 ) -> None:
     """Evaluate dictionaries on text: L0, explained variance, dead features, cross-entropy recovered, and a report."""
     given = dict(locals())
-    from circuits import dictionary_jobs
+    from circuits.progress import waiting
+
+    with waiting(quiet):
+        from circuits import dictionary_jobs
 
     for name in ("json", "quiet"):
         del given[name]

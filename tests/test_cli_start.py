@@ -1,0 +1,158 @@
+"""`open`, runs that are stopped, shell completion, `methods NAME`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from circuits import cli, completing, opening
+from tests.called import Run, run
+
+__all__ = ["run"]
+
+
+def made(folder: Path, status: str = "complete", report: bool = True) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(json.dumps({"format": 1, "status": status}))
+    if report:
+        (folder / "report.html").write_text("<title>r</title>")
+    return folder
+
+
+def test_open_takes_the_newest_complete_run(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run("open")[0] == 2
+    for i, (name, status) in enumerate((("b", "complete"), ("a", "complete"), ("c", "running"))):
+        os.utime(made(tmp_path / "runs" / name, status) / "report.html", (i, i))
+    asked: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: asked.append(address) or True)
+    code, out, err = run("open")
+    assert (code, out.strip()) == (0, str(tmp_path / "runs" / "a" / "report.html"))
+    assert asked == [] and "browser" in err  # nobody looks on: standard output is no terminal
+    monkeypatch.setattr(opening.sys, "stdout", sys.stdout)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert run("open", "runs/b")[0] == 0
+    assert asked == [(tmp_path / "runs" / "b" / "report.html").as_uri()]
+
+
+def test_open_refuses_what_is_no_run(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    made(tmp_path / "half", "interrupted")
+    made(tmp_path / "bare", report=False)
+    said = {"nowhere": "no directory", "folder": "not a run", "half": "interrupted", "bare": "circuits report bare"}
+    for name, why in said.items():
+        code, out, err = run("open", name)
+        assert (code, out, err.count("\n")) == (2, "", 1) and why in err, err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_run_that_is_stopped_says_so(
+    number: signal.Signals, code: int, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("circuits.jobs.run_discovery", lambda *_: signal.raise_signal(number))
+    before = signal.getsignal(signal.SIGTERM)
+    found, out, err = run("discover", "--limit", "4", "--out", "r", "--quiet")
+    assert (found, out, err.count("\n")) == (code, "", 1)
+    assert json.loads((tmp_path / "r" / "manifest.json").read_text())["status"] == "interrupted"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+# ------------------------------------------------------------ completion, methods
+
+
+def test_names_to_complete_are_those_of_the_registries() -> None:
+    from interp.ablations import KINDS
+    from interp.attribution import METHODS
+    from interp.loading import DTYPES
+    from interp.metrics import METRICS
+    from interp.nodes import CIRCUIT_LEVELS, LEVELS
+    from interp.tasks import builtin
+
+    assert set(completing.METHODS) <= set(METHODS) and len(set(completing.METHODS)) == len(completing.METHODS)
+    ours = {name for name, m in METHODS.items() if _of_the_package(m)}
+    assert ours <= set(completing.METHODS)
+    assert set(completing.TASKS) <= set(builtin.names()) and set(completing.METRICS) <= set(METRICS)
+    assert {*completing.LEVELS, "resid"} == {*LEVELS, *CIRCUIT_LEVELS}
+    assert completing.ABLATIONS == KINDS and completing.DTYPES == DTYPES
+
+
+def _of_the_package(method: object) -> bool:
+    """Other tests register methods of their own."""
+    functions = (getattr(method, name) for name in ("function", "edges", "joint"))
+    return any(f is not None and f.__module__.startswith("interp.") for f in functions)
+
+
+def completed(line: str, folder: Path) -> tuple[list[str], str]:
+    """What bash is given for a line, and every module that was loaded for it."""
+    words = line.split(" ")
+    environment = {
+        **os.environ,
+        "_CIRCUITS_COMPLETE": "complete_bash",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+    }
+    environment["PYTHONPATH"] = str(Path(cli.__file__).parents[1])
+    command = [
+        sys.executable,
+        "-X",
+        "importtime",
+        "-c",
+        "import sys; sys.argv[0] = 'circuits'; import circuits.cli as c; c.main()",
+    ]
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.split(), done.stderr
+
+
+def test_bash_completes_names_without_loading_libraries(tmp_path: Path) -> None:
+    (tmp_path / "models" / "mine").mkdir(parents=True)
+    (tmp_path / "models" / "mine" / "config.json").write_text("{}")
+    found, loaded = completed("circuits discover --method relp-", tmp_path)
+    assert found == ["relp-ah", "relp-ig", "relp-ig-sites"]
+    assert " circuits.cli\n" in loaded and not re.search(r"\| +(torch|transformers|numpy|pandas)\n", loaded)
+    assert completed("circuits discover --model m", tmp_path)[0] == ["models/mine"]
+
+
+@pytest.mark.parametrize(
+    ("complete", "given", "found"),
+    [
+        (completing.several(("atp", "atp-ig", "relp")), "relp,at", ["relp,atp", "relp,atp-ig"]),
+        (completing.several(("atp", "atp-ig", "relp")), "atp,at", ["atp,atp-ig"]),
+        (completing.among(("heads", "blocks")), "", ["heads", "blocks"]),
+        (completing.tasks, "io", ["ioi"]),
+        (completing.models, "hf", ["hf:"]),
+    ],
+)
+def test_what_a_beginning_is_completed_to(complete: completing.Completer, given: str, found: list[str]) -> None:
+    assert complete(given) == found
+
+
+def test_completion_can_be_installed_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    monkeypatch.setattr("typer.completion._get_shell_name", lambda: "bash")
+    found = CliRunner().invoke(cli.app, ["--show-completion"], prog_name="circuits")
+    assert found.exit_code == 0 and "_CIRCUITS_COMPLETE=complete_bash" in found.output
+    assert "complete -o default -F _circuits_completion circuits" in found.output
+    assert "--install-completion" in CliRunner().invoke(cli.app, ["--help"]).output
+
+
+def test_methods_in_short_and_one_in_full(run: Run) -> None:
+    from interp.attribution import METHODS
+
+    code, out, _ = run("methods")
+    assert code == 0 and max(map(len, out.splitlines())) <= 80
+    assert all(f" {name} " in out for name in completing.METHODS)
+    for name in completing.METHODS:
+        code, out, _ = run("methods", name)
+        text = re.sub(r"[\s│]+", " ", out)
+        assert code == 0 and METHODS[name].formula in text and METHODS[name].paper in text and "Rule(" not in text
+    assert "attention pattern held fixed" in re.sub(r"[\s│]+", " ", run("methods", "relp-ah")[1])
+    code, _, err = run("methods", "rlep")
+    assert code == 2 and "Did you mean relp" in err
