@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["circuit_page", "finding", "render"]
 
-STYLES: Final = ("page.css", "view.css")
+STYLES: Final = ("page.css", "anatomy.css", "view.css")
 TABLES: Final = ("scripts/tables.js",)
 #: In the order in which they need each other.
 VIEW: Final = (
@@ -33,14 +33,24 @@ def render(record: Record) -> str:
     return _page(payload(record), "report.html.j2")
 
 
-def circuit_page(circuit: Circuit, scores: Scores | None = None, evaluation: Evaluation | None = None) -> str:
+def circuit_page(
+    circuit: Circuit, scores: Scores | None = None, evaluation: Evaluation | None = None, *, edges: Scores | None = None
+) -> str:
     """The interactive view of a circuit alone, as a self-contained HTML page. `scores`: what it was chosen by, for the scores of
-    its parts and what follows it in the ranking; `evaluation`: for the faithfulness at each size."""
+    its parts and what follows it in the ranking; `evaluation`: for the faithfulness at each size; `edges`: scores of the edges between
+    the nodes of a circuit of nodes or features."""
     from circuits.record import Record
     from circuits.report.edges import graph
     from circuits.report.view import view
 
-    record = Record({}, () if scores is None else (scores,), circuit=circuit, evaluation=evaluation)
+    record = Record(
+        {},
+        () if scores is None else (scores,),
+        circuit=circuit,
+        evaluation=evaluation,
+        node_edges=edges,
+        feature_edges=edges,
+    )
     title = f"Circuit of {circuit.task} on {circuit.model}"
     return _page({"title": title, "view": view(record), "graph": graph(record)}, "alone.html.j2")
 

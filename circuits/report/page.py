@@ -15,7 +15,7 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from circuits.report import features, figures, graph, svg, view_svg
+from circuits.report import area_curves, features, figures, graph, patterns, svg, view_svg
 from interp.display import numbers
 from interp.display.text import token, visible
 
@@ -93,11 +93,13 @@ def _environment() -> Environment:
         bars=figures.bars,
         scatter=figures.scatter,
         curve=figures.curve,
+        area_chart=area_curves.area_chart,
         legend_mark=figures.legend_mark,
         circuit_graph=graph.drawing,
         edge_sample=graph.edge_sample,
         circuit_picture=view_svg.picture,
         site_shares=features.shares,
+        pattern=patterns.pattern,
     )
     made.globals["percent_interval"] = numbers.percent_interval
     return made

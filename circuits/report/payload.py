@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from circuits.report.anatomy import anatomy
+from circuits.report.area_curves import curve_and_areas
 from circuits.report.context import conventions, direction_line, manifest_tree, prompt_pair
 from circuits.report.edges import edge_maps, graph
-from circuits.report.faithfulness import faithfulness
 from circuits.report.features import features
 from circuits.report.finding import finding
 from circuits.report.maps import score_maps, share_limit
@@ -40,6 +41,7 @@ def payload(record: Record) -> dict[str, Any]:
         "graph": graph(record),
         "view": view(record),
         "features": features(record),
+        "anatomy": anatomy(record),
         "agreement": [_agreement(a) for a in record.agreements],
         "search": search(record),
         "samples": _samples(record.agreements),
@@ -48,7 +50,7 @@ def payload(record: Record) -> dict[str, Any]:
         "unmapped": _unmapped(record),
         "position_maps": _position_maps(record),
         "ranking": _ranking(record),
-        "faithfulness": faithfulness(record.evaluation),
+        **curve_and_areas(record),
         "circuit": None if record.circuit is None else [n.name for n in record.circuit],
         "prompts": [prompt_pair(p, i) for i, p in enumerate(record.prompts[:MOST_PROMPTS])],
         "prompts_left": max(0, len(record.prompts) - MOST_PROMPTS),
