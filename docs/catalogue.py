@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tables import code, markdown
+
 ROOT = Path(__file__).resolve().parent.parent
 BASE = "InterpError"
 DEFAULT_EXIT_CODE = 2
@@ -166,7 +168,8 @@ def _unknown(node: ast.expr) -> str:
 
 def catalogue() -> str:
     """The page: a section for each error, a table of its messages by module."""
-    return "\n\n".join("\n\n".join(_section(error)) for error in errors().values())
+    sections = ["\n\n".join(_section(error)) for error in errors().values()]
+    return "\n\n".join([*sections, f"Text that is made elsewhere is passed on by {code(passed_on())}."])
 
 
 def _section(error: ErrorClass) -> Iterator[str]:
@@ -174,21 +177,28 @@ def _section(error: ErrorClass) -> Iterator[str]:
     yield f"{' '.join(error.doc.split())} It is in `{error.module}`; the command line ends with exit code {exit_code(error)}."
     own = [m for m in messages() if m.error == error.name]
     if own:
-        rows = (f"| {_code(*m.parts[:1])} | {_code(m.parts[1])} | `{m.module}` |" for m in own)
-        yield "\n".join(["| message | what to do | module |", "| --- | --- | --- |", *rows])
+        rows = ((*map(_typed, m.parts), f"`{m.module}`") for m in own)
+        yield markdown(("message", "what to do", "module"), rows)
 
 
-def _code(text: str) -> str:
+def _typed(text: str) -> str:
     """In code type, as messages hold signs that Markdown would read; a dash for none."""
     if not text:
         return "-"
     fence = "``" if "`" in text else "`"
     space = " " if "`" in text else ""
-    return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")
+    return f"{fence}{space}{text}{space}{fence}"
 
 
-def overview() -> Iterator[tuple[str, str, int, int]]:
-    """(name, what, exit code, how many messages) of every error."""
-    for error in errors().values():
-        count = sum(m.error == error.name for m in messages())
-        yield f"[`{error.name}`](#{error.name.lower()})", " ".join(error.doc.split()), exit_code(error), count
+def overview() -> str:
+    """A row for every error: what it is, its exit code, how many messages it has."""
+    rows = (
+        (
+            f"[`{error.name}`](#{error.name.lower()})",
+            " ".join(error.doc.split()),
+            exit_code(error),
+            sum(m.error == error.name for m in messages()),
+        )
+        for error in errors().values()
+    )
+    return markdown(("error", "what", "exit code", "messages"), rows)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tables import code, markdown
+
 
 def commands() -> Iterator[tuple[str, Any]]:
     """(name as it is typed, command) of every command, those of groups too."""
@@ -40,24 +42,23 @@ def _section(name: str, command: Any) -> Iterator[str]:
     yield f"`{' '.join((name, *pieces, '[OPTIONS]', *below))}`"
     if shown:
         types = typing.get_type_hints(command.callback)
-        rows = (_row(p, types.get(p.name)) for p in shown)
-        yield "\n".join(["| option | takes | default | what |", "| --- | --- | --- | --- |", *rows])
+        yield markdown(("option", "takes", "default", "what"), (_row(p, types.get(p.name)) for p in shown))
 
 
 def _argument(parameter: Any) -> bool:
     return bool(parameter.param_type_name == "argument")
 
 
-def _row(parameter: Any, wanted: Any) -> str:
+def _row(parameter: Any, wanted: Any) -> list[str]:
     names = [parameter.name.upper()] if _argument(parameter) else [*parameter.opts, *parameter.secondary_opts]
     default = parameter.default
     cells = (
-        ", ".join(f"`{n}`" for n in names),
+        code(names),
         _takes(parameter, wanted),
         "-" if default in (None, False, ()) or callable(default) else f"`{_typed(parameter, default)}`",
         _prose(getattr(parameter, "help", None) or "-"),
     )
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+    return [" ".join(cell.split()) for cell in cells]
 
 
 def _takes(parameter: Any, wanted: Any) -> str:

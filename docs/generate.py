@@ -8,15 +8,15 @@ A table stands between `<!-- generated: NAME -->` and `<!-- end -->`; everything
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
+
+from tables import code, markdown
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -34,17 +34,6 @@ def table(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
         return make
 
     return register
-
-
-def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A pipe table; pipes in cells are escaped."""
-    lines = [list(header), ["---"] * len(header), *([str(c) for c in row] for row in rows)]
-    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines)
-
-
-def code(names: Iterable[object]) -> str:
-    """Names in code type, joined by commas; a dash for none."""
-    return ", ".join(f"`{name}`" for name in names) or "-"
 
 
 # ---------------------------------------------------------------- docs/methods.md
@@ -231,168 +220,29 @@ def formats() -> str:
     return markdown(("format", "extension", "holds", "reads", "writes"), rows)
 
 
-# ---------------------------------------------------------------- docs/index.md
+# ---------------------------------------------------------------- tables that are made by modules beside this one
 
 
-@table("worked-example")
-def worked_example() -> str:
-    """The strongest head and MLP of the embedded model, in both directions."""
-    import interp
-
-    model = interp.load("demo")
-    task = interp.task("ioi", model, n=64)
-    names: list[str] = []
-    rows = []
-    for direction in ("denoise", "noise"):
-        found = interp.attribute_all(model, task, methods=["exact", "relp"], level="heads", direction=direction)
-        exact, estimate = found["exact"], found["relp"]
-        names = names or _strongest(exact)
-        for name in names:
-            base, score = exact.provenance.base_metric, exact[name]
-            importance = exact.provenance.importance_sign * score
-            numbers = (base, base + score, score, importance, estimate[name])
-            rows.append((f"`{direction}`", f"`{name}`", *(f"{number:+.2f}" for number in numbers)))
-    header = ("direction", "node", "m(base)", "m(patched)", "score", "importance", "`relp` estimate")
-    return markdown(header, rows)
+#: Block -> module and function.
+_BESIDE = {
+    "worked-example": ("survey", "worked_example"),
+    "architectures": ("survey", "architectures"),
+    "missing-sites": ("survey", "missing_sites"),
+    "refused-presets": ("survey", "refused_presets"),
+    "errors": ("catalogue", "overview"),
+    "messages": ("catalogue", "catalogue"),
+    "commands": ("commands", "reference"),
+    "names-interp": ("names", "of_interp"),
+    "names-circuits": ("names", "of_circuits"),
+}
 
 
-def _strongest(scores: Any) -> list[str]:
-    """The first head and the first MLP of the ranking."""
-    order = [scores.parts[i] for i in scores.rank()]
-    return [next(node.name for node in order if node.kind == kind) for kind in ("head", "mlp")]
-
-
-# ---------------------------------------------------------------- docs/architectures.md
-
-
-@cache
-def _surveyed() -> list[tuple[str, Any]]:
-    """A tiny random model of every tested architecture, by its `model_type`."""
-    from interp.architectures import TESTED
-
-    make = _recipe().hooked
-    return [(name, make(name)) for name in TESTED]
-
-
-def _recipe() -> ModuleType:
-    """`tests/tiny.py`, by its path."""
-    spec = importlib.util.spec_from_file_location("tiny", DOCS.parent / "tests" / "tiny.py")
-    if spec is None or spec.loader is None:
-        raise SystemExit("tests/tiny.py, the recipe of the tiny models, is missing")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["tiny"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def _refusals(model: Any) -> dict[str, str]:
-    """preset -> what it has no rule for; empty where it is supported."""
-    from interp.rules import PRESETS
-
-    found = {}
-    for name, preset in PRESETS.items():
-        rows = model.coverage(preset).unsupported
-        found[name] = ", ".join(dict.fromkeys(row.operation for row in rows))
-    return found
-
-
-@table("architectures")
-def architectures() -> str:
-    rows = []
-    for name, model in _surveyed():
-        size, refused, missing = model.layout, _refusals(model), model.missing_sites()
-        rows.append(
-            (
-                f"`{name}`",
-                type(model.hf).__name__,
-                "all" if not missing else f"all but {code(missing)}",
-                "yes" if size.attention_function else "no",
-                code(preset for preset, why in refused.items() if not why),
-                code(preset for preset, why in refused.items() if why),
-                ", ".join(_shape(size)) or "-",
-            )
-        )
-    header = ("`model_type`", "class", "sites", "attention function", "presets", "presets refused", "shape")
-    return markdown(header, rows)
-
-
-def _shape(layout: Any) -> list[str]:
-    """What the probe read off the model, in words."""
-    block = layout.blocks[0]
-    found = {
-        "gated MLP": block.gated,
-        "attention and MLP in parallel": block.parallel,
-        "norm behind attention": block.attn_writer != block.paths.o,
-        "residual multiplier": block.scale != 1.0,
-        "logits scaled": layout.logits_scale != 1.0,
-        "logits soft-capped": layout.logits_softcap is not None,
-        "experts": block.act is None,
-    }
-    return [words for words, holds in found.items() if holds]
-
-
-@table("missing-sites")
-def missing_sites() -> str:
-    by_reason: dict[tuple[str, str], list[str]] = {}
-    for name, model in _surveyed():
-        reasons: dict[str, list[str]] = {}
-        for site, why in model.missing_sites().items():
-            reasons.setdefault(why, []).append(site)
-        for why, sites in reasons.items():
-            by_reason.setdefault((code(sites), why), []).append(name)
-    return markdown(("sites", "missing because", "on"), ((s, why, code(on)) for (s, why), on in by_reason.items()))
-
-
-@table("refused-presets")
-def refused_presets() -> str:
-    by_reason: dict[tuple[str, str], list[str]] = {}
-    for name, model in _surveyed():
-        reasons: dict[str, list[str]] = {}
-        for preset, why in _refusals(model).items():
-            if why:
-                reasons.setdefault(why, []).append(preset)
-        for why, presets in reasons.items():
-            by_reason.setdefault((code(presets), why), []).append(name)
-    return markdown(("presets", "no rule for", "on"), ((p, why, code(on)) for (p, why), on in by_reason.items()))
-
-
-# ---------------------------------------------------------------- docs/errors.md, docs/cli.md, docs/reference/
-
-
-@table("errors")
-def errors() -> str:
-    import catalogue
-
-    return markdown(("error", "what", "exit code", "messages"), catalogue.overview())
-
-
-@table("messages")
-def messages() -> str:
-    import catalogue
-
-    passed_on = f"Text that is made elsewhere is passed on by {code(catalogue.passed_on())}."
-    return f"{catalogue.catalogue()}\n\n{passed_on}"
-
-
-@table("commands")
-def commands() -> str:
-    import commands
-
-    return commands.reference()
-
-
-@table("names-interp")
-def names_interp() -> str:
-    import names
-
-    return names.reference("interp")
-
-
-@table("names-circuits")
-def names_circuits() -> str:
-    import names
-
-    return names.reference("circuits")
+def made(name: str) -> str:
+    """The text of one block."""
+    if name in _TABLES:
+        return _TABLES[name]()
+    module, function = _BESIDE[name]
+    return str(getattr(importlib.import_module(module), function)())
 
 
 # ---------------------------------------------------------------- pages
@@ -402,9 +252,9 @@ def generated(text: str, page: str) -> str:
     """The page with every generated block made anew."""
 
     def new(match: re.Match[str]) -> str:
-        if match[2] not in _TABLES:
-            raise SystemExit(f"{page}: no table {match[2]!r}; there is {', '.join(_TABLES)}")
-        return f"{match[1]}{_TABLES[match[2]]()}\n{match[3]}"
+        if match[2] not in {*_TABLES, *_BESIDE}:
+            raise SystemExit(f"{page}: no table {match[2]!r}; there is {', '.join((*_TABLES, *_BESIDE))}")
+        return f"{match[1]}{made(match[2])}\n{match[3]}"
 
     return _BLOCK.sub(new, text)
 

@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
+from tables import markdown
+
 #: Sections of the page of `interp`, in order, by the module that a name comes from; the first that fits.
 INTERP = {
     "Models and runs": ("interp.loading", "interp.model", "interp.tokens", "interp.sites", "interp.edits"),
@@ -21,7 +23,8 @@ INTERP = {
         "interp.activations",
     ),
     "Dictionaries and features": ("interp.dictionaries", "interp.features"),
-    "Other": ("interp",),
+    "Figures": ("interp.plots", "interp.attention_plots", "interp.patterns"),
+    "Other": (),
 }
 CIRCUITS = {
     "Circuits": ("circuits.circuit", "circuits.selection", "circuits.connect", "circuits.algebra"),
@@ -35,9 +38,26 @@ CIRCUITS = {
         "circuits.stability",
     ),
     "Known circuits": ("circuits.truth",),
-    "Files and reports": ("circuits.interchange", "circuits.record", "circuits.report"),
-    "Other": ("circuits",),
+    "Files and reports": (
+        "circuits.interchange",
+        "circuits.record",
+        "circuits.report",
+        "circuits.matching",
+        "circuits.sides",
+    ),
+    "Figures and pictures": ("circuits.plots", "circuits.picture", "interp.plots"),
+    "Other": (),
 }
+
+
+def of_interp() -> str:
+    """The page of `interp`."""
+    return reference("interp")
+
+
+def of_circuits() -> str:
+    """The page of `circuits`."""
+    return reference("circuits")
 
 
 def reference(package: str) -> str:
@@ -47,15 +67,16 @@ def reference(package: str) -> str:
     found: dict[str, list[str]] = {title: [] for title in sections}
     for name in module.__all__:
         home = module._PUBLIC.get(name, package)
-        title = next(t for t, homes in sections.items() if any(home == h or home.startswith(f"{h}.") for h in homes))
+        title = next(
+            (t for t, homes in sections.items() if any(f"{home}.".startswith(f"{h}.") for h in homes)), "Other"
+        )
         found[title].append(name)
     return "\n\n".join("\n\n".join(_section(module, title, names)) for title, names in found.items() if names)
 
 
 def _section(module: Any, title: str, names: list[str]) -> Iterator[str]:
     yield f"## {title}"
-    rows = (f"| `{module.__name__}.{name}` | {_first_sentence(module, name)} |" for name in names)
-    yield "\n".join(["| name | what |", "| --- | --- |", *rows])
+    yield markdown(("name", "what"), ((f"`{module.__name__}.{name}`", _first_sentence(module, name)) for name in names))
     # One line that mkdocstrings replaces by signature and docstring; `name` and not its home, as that is what is imported.
     yield from (f"::: {module.__name__}.{name}" for name in names if not name.startswith("__"))
 
@@ -65,7 +86,7 @@ def _first_sentence(module: Any, name: str) -> str:
     if not (inspect.isfunction(value) or inspect.isclass(value)):
         return _of_value(value)
     text = " ".join((inspect.getdoc(value) or "").split("\n\n")[0].split())
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    return text.replace("<", "&lt;")
 
 
 def _of_value(value: Any) -> str:
