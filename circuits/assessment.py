@@ -16,6 +16,7 @@ from circuits.hypotheses import HypothesisTest, hypothesis_on
 from circuits.minimality import Minimality, leave_one_out_on
 from circuits.runner import runner_for
 from circuits.values import Saved
+from interp.display.text import printed
 from interp.features.dictionaries import Dictionaries
 from interp.metrics import Metric
 from interp.scores import Ranking, Scores
@@ -41,7 +42,7 @@ class Assessment(Saved):
     without_errors: Evaluation | None = None
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
+        return printed("\n".join(self._lines()))
 
     __repr__ = __str__
 

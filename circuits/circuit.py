@@ -106,7 +106,7 @@ class Circuit:
         what = self.level if self.level in ("edges", FEATURES) else f"nodes of level {self.level!r}"
         shown = ", ".join(visible(p.name) for p in self.parts[:MOST_LISTED])
         more = f" and {len(self) - MOST_LISTED:,} more" if len(self) > MOST_LISTED else ""
-        return f"Circuit of {len(self)} {what} ({self.selection}): {shown}{more}"
+        return f"Circuit of {len(self)} {what} ({visible(self.selection)}): {shown}{more}"
 
     __repr__ = __str__
 

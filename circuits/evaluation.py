@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from circuits.values import Saved
+from interp.display.text import visible
 
 Counts = Literal["nodes", "edges", "features"]
 
@@ -70,7 +71,7 @@ class Evaluation(Saved):
         held, errors = "held-out " if self.held_out else "", f", errors {self.errors}," if self.errors else ""
         head = f"Evaluation of {self.size} of {self.n_nodes} {self.counts}{errors} on {self.n_pairs} {held}pairs"
         if self.faithfulness.value is None:
-            return f"{head}: faithfulness undefined ({self.reason})"
+            return visible(f"{head}: faithfulness undefined ({self.reason})")
         return f"{head}: faithfulness {self.faithfulness}, completeness of the complement {self.completeness}, random circuits as good: {self.random_above}"
 
     __repr__ = __str__
@@ -110,7 +111,7 @@ class Search(Saved):
     def __str__(self) -> str:
         limits = f"f >= {self.target:g}" if self.at_most is None else f"{self.target:g} <= f <= {self.at_most:g}"
         if self.reason:
-            return f"{limits}: undefined ({self.reason})"
+            return visible(f"{limits}: undefined ({self.reason})")
         if self.size is not None:
             return f"{limits}: {self.size} of {self.n_parts} {self.counts}, f {self.faithfulness}"
         share = self.largest / self.n_parts

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
+from interp.display.text import printed
 from interp.errors import UnsupportedRuleError
 from interp.layout import BlockLayout, Layout
 from interp.probe import Call
@@ -65,7 +66,7 @@ class Coverage:
             )
 
     def __str__(self) -> str:
-        return f"{self.rules.describe()}\n{self.to_pandas().to_string(index=False)}"
+        return printed(f"{self.rules.describe()}\n{self.to_pandas().to_string(index=False)}")
 
     def __repr__(self) -> str:
         found = [row.treatment for row in self.rows]

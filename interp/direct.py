@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from interp.attribution.batches import by_length, default_batch_size
+from interp.display.text import printed
 from interp.errors import InterpError, TaskError, unknown
 from interp.linear import linear
 from interp.sites import Site
@@ -76,7 +77,7 @@ class LogitAttribution:
         ]
         lines += [f"  {self.nodes[i]:<{wide}} {self.mean[i]:+.4f}" for i in order]
         more = len(self.nodes) - len(order)
-        return "\n".join([*lines, f"  and {more} more"] if more else lines)
+        return printed("\n".join([*lines, f"  and {more} more"] if more else lines))
 
     __repr__ = __str__
 

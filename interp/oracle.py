@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
+from interp.display.text import printed, visible
 from interp.errors import ScoreError
 from interp.nodes import competes
 from interp.scores import Scores
@@ -77,7 +78,9 @@ class Agreement:
         return pd.DataFrame([asdict(row) for row in self.rows])
 
     def __str__(self) -> str:
-        return f"{self.method} against exact patching, {self.n_pairs} pairs {self.sampled}\n{self.to_pandas().to_string(index=False)}"
+        head = f"{self.method} against exact patching, {self.n_pairs} pairs {self.sampled}"
+        named = replace(self, rows=tuple(replace(row, kind=visible(row.kind)) for row in self.rows))
+        return printed(f"{head}\n{named.to_pandas().to_string(index=False)}")
 
     __repr__ = __str__
 

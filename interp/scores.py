@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from interp.auto.trail import Search
-from interp.display.text import visible
+from interp.display.text import printed, visible
 from interp.errors import ScoreError, unknown
 from interp.files import replacing
 from interp.graph import Edge, Part, parse_edge
@@ -213,7 +213,7 @@ class Scores:
         lines += [f"  {visible(name):<{wide}} {score:+.4f}" for name, score in top]
         if len(self.parts) > len(top):
             lines.append(f"  and {len(self.parts) - len(top):,} more")
-        return "\n".join([*lines, str(self.search.certificate)] if self.search else lines)
+        return printed("\n".join([*lines, str(self.search.certificate)] if self.search else lines))
 
     __repr__ = __str__
 

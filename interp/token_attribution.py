@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from interp.attribution.batches import default_batch_size
-from interp.display.text import token
+from interp.display.text import token, visible
 from interp.errors import MethodError, MetricError
 from interp.metrics import Metric, get_metric
 from interp.tasks.find import task as find_task
@@ -72,7 +72,7 @@ class TokenAttribution:
         head = f"TokenAttribution({self.method}, {len(self.tokens)} prompts, {self.metric} in {self.unit}, baseline {self.baseline})"
         pairs = zip(self.tokens[0], self.values[0], strict=True)
         first = " ".join(f"{token(t)} {v:+.3f}" for t, v in list(pairs)[-12:])
-        return f"{head}\n  first prompt: {'… ' if len(self.tokens[0]) > 12 else ''}{first}"
+        return f"{visible(head)}\n  first prompt: {'… ' if len(self.tokens[0]) > 12 else ''}{first}"
 
     __repr__ = __str__
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circuits import runs
+from circuits import picture, runs
 from circuits.circuit import Circuit
 from circuits.interchange import (
     FORMATS,
@@ -170,15 +170,22 @@ def test_a_model_with_parallel_layers_and_others_has_no_shape() -> None:
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_no_format_overwrites_unasked_or_leaves_half_a_file(name: str, tmp_path: Path) -> None:
+def test_no_format_overwrites_unasked_or_leaves_half_a_file(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = tmp_path / f"x{FORMATS[name].extension}"
-    scores = edge_scores(SMALL)
+    if name == "png":
+        monkeypatch.setattr(picture, "as_png", lambda svg, width, height: svg.encode())
+    scores: Scores | Circuit = edge_scores(SMALL)
+    others: Scores | Circuit = edge_scores(SMALL, [1.0] * 13)
+    if name == "html":
+        scores, others = (edge_circuit(tuple(map(parse_edge, names))) for names in (["m0->logits"], ["embed->m0"]))
     paths = write(scores, out, name, shape=SMALL)
     before = {p: p.read_bytes() for p in paths}
     with pytest.raises(InterchangeError, match="exists"):
-        write(edge_scores(SMALL, [1.0] * 13), out, name, shape=SMALL)
+        write(others, out, name, shape=SMALL)
     assert {p: p.read_bytes() for p in paths} == before
-    write(edge_scores(SMALL, [1.0] * 13), out, name, shape=SMALL, force=True)
+    write(others, out, name, shape=SMALL, force=True)
     assert before != {p: p.read_bytes() for p in paths}
     left = {p for p in tmp_path.rglob("*") if p.is_file()}
     assert left == set(paths)

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import html
 import json
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from circuits.circuit import Circuit, CircuitError
 from circuits.evaluation import Estimate, Evaluation, Point
 from circuits.faithfulness import evaluate
-from circuits.plots import MOST_BARS, plot_agreement, plot_circuit, plot_evaluation, plot_scores
-from circuits.report.edges import MOST_DRAWN
+from circuits.plots import plot_evaluation
 from circuits.selection import discover
+from interp.attention_plots import MOST_HEADS, plot_attention
 from interp.attribution import attribute_all
-from interp.errors import ScoreError
+from interp.errors import InterpError, ScoreError
 from interp.features.edges import feature_edges
-from interp.graph import Edge, parse_edge
+from interp.lens import direct_logit_attribution, logit_lens
+from interp.patterns import AttentionPatterns, attention_patterns
+from interp.plots import MOST_BARS, plot_agreement, plot_scores
 from interp.scores import Scores
+from interp.token_attribution import TokenAttribution
 
 from .dictionaries import made
-from .test_report_edges import GPT2, edge_record, edge_scores
 from .tiny import hooked, toy_task
+
+NASTY_TAG = "<img src=x onerror=alert(1)>"
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +55,11 @@ def test_score_map_holds_every_score_once(found: dict[str, Scores]) -> None:
 
 
 def test_score_map_is_centred_and_has_units(found: dict[str, Scores]) -> None:
-    figure = plot_scores(found["relp"])
+    figure = found["relp"].plot()
     heat = figure.data[0]
     assert heat.zmid == 0
+    middle = dict(heat.colorscale)[0.5]
+    assert middle.upper() == "#FFFFFF"
     assert figure.layout.xaxis.title.text and figure.layout.yaxis.title.text == "layer"
     assert heat.colorbar.title.text == "logits"
     assert "a0.h1" in heat.text[list(heat.y).index("0")][list(heat.x).index("h1")]
@@ -148,98 +153,69 @@ def test_labels_with_angle_brackets_are_escaped() -> None:
     assert "h0&lt;q&gt;" in columns and "kv1&lt;v&gt;" in columns
 
 
-# ------------------------------------------------------------ edges
+# ------------------------------------------------------------ logits, tokens, attention
 
 
-def hovers(figure: Any) -> dict[str, tuple[str, tuple[float, float], tuple[float, float]]]:
-    """Edge name -> what the pointer shows, and where its curve begins and ends."""
-    found = {}
-    for trace in figure.data:
-        gaps = [i for i, x in enumerate(trace.x) if x is None]
-        for start, stop in zip([0, *(gap + 1 for gap in gaps)], gaps, strict=False):
-            (text,) = set(trace.text[start:stop])
-            ends = [(trace.x[i], trace.y[i]) for i in (start, stop - 1)]
-            found[html.unescape(text).partition(": ")[0]] = (html.unescape(text), *ends)
-    return found
+def test_attention_maps_hold_the_weights_with_tokens_on_both_axes() -> None:
+    model = hooked("llama")
+    patterns = attention_patterns(model, [3, 4, 5, 6])
+    figure = patterns.plot(["a1.h2", "a0.h0"])
+    assert [note.text for note in figure.layout.annotations] == ["a1.h2", "a0.h0"]
+    for heat, name in zip(figure.data, ("a1.h2", "a0.h0"), strict=True):
+        assert np.allclose(np.array(heat.z), patterns[name], atol=1e-5)
+        assert list(heat.x) == list(heat.y) and len(set(heat.x)) == 4
+    assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0.0, 1.0)
+    every = plot_attention(model, [3, 4, 5, 6])
+    assert len(every.data) == min(MOST_HEADS, len(patterns.heads))
+    for given, prompt, message in (
+        (model, None, "takes a model and a prompt"),
+        (patterns, [3], "or attention patterns alone"),
+    ):
+        with pytest.raises(InterpError, match=message):
+            plot_attention(given, prompt)
+    with pytest.raises(InterpError, match="unknown head 'a9"):
+        patterns.plot("a9.h9")
+    with pytest.raises(InterpError, match="none given"):
+        patterns.plot([])
 
 
-def test_circuit_shows_every_edge_with_its_score() -> None:
-    record = edge_record(n=40)
-    assert record.circuit is not None
-    scores = record.scores[0]
-    figure = plot_circuit(record.circuit, scores)
-    shown = hovers(figure)
-    assert {name: text for name, (text, _, _) in shown.items()} == {
-        e.name: f"{e.name}: {scores[e.name]:+.4f} logits" for e in record.circuit.edges
-    }
-    assert all(start[1] < stop[1] for _, start, stop in shown.values())
-    labels = {note.text for note in figure.layout.annotations}
-    assert labels == {str(e.sender) for e in record.circuit.edges} | {
-        str(e.receiver).partition("<")[0] for e in record.circuit.edges
-    }
+def test_heads_that_are_left_out_are_counted() -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.dirichlet(np.ones(3), size=(5, 4, 3))
+    figure = plot_attention(AttentionPatterns(("a", "b", "c"), tuple(range(5)), weights))
+    assert len(figure.data) == MOST_HEADS
+    assert f"{20 - MOST_HEADS} more heads are left out" in figure.layout.title.text
 
 
-def test_circuit_is_coloured_by_the_sign_of_importance() -> None:
-    record = edge_record(n=40, importance_sign=-1, direction="noise")
-    assert record.circuit is not None
-    for trace in plot_circuit(record.circuit, record.scores[0]).data:
-        names = {html.unescape(text).partition(": ")[0] for text in trace.text}
-        importances = [-record.scores[0][name] for name in names]
-        assert all((value > 0) == trace.name.startswith("for the answer") for value in importances)
-        assert {parse_edge(name).receiver.kind == "q" for name in names} == {trace.line.dash == "dash"}
+def test_lens_and_logits_hold_what_the_values_hold() -> None:
+    model = hooked("gpt2")
+    lens = logit_lens(model, [3, 4, 5])
+    heat = lens.plot().data[0]
+    probabilities, ids = lens.top(1)
+    assert np.allclose(np.array(heat.z), probabilities[:, 0, :, 0].numpy())
+    assert [list(row) for row in heat.text] == [[str(i) for i in row] for row in ids[:, 0, :, 0].tolist()]
+    parts = direct_logit_attribution(model, [3, 4, 5])
+    figure = parts.plot()
+    shown = cells(figure)
+    assert shown["layer 1", "h2"] == pytest.approx(parts["a1.h2"])
+    assert shown["layer 0", "mlp"] == pytest.approx(parts["m0"])
+    assert figure.data[0].zmid == 0 and f"embed {parts['embed']:+.3f}" in figure.layout.title.text
 
 
-def test_circuit_draws_the_strongest_and_counts_the_rest() -> None:
-    record = edge_record(GPT2, n=260)
-    assert record.circuit is not None
-    figure = plot_circuit(record.circuit, record.scores[0])
-    assert set(hovers(figure)) == {edge.name for edge in record.circuit.edges[:MOST_DRAWN]}
-    assert "the strongest 200 drawn, 60 left out" in figure.layout.title.text
+def test_tokens_are_bars_and_hostile_tokens_are_text() -> None:
+    found = TokenAttribution(
+        ((NASTY_TAG, "b"), ("c",)), ((0.5, -0.25), (1.0,)), (1.0, 2.0), None, NASTY_TAG, "logit_diff", NASTY_TAG, "corrupt",
+        None, "", "m", NASTY_TAG,
+    )  # fmt: skip
+    bar = found.plot().data[0]
+    assert list(bar.y) == [0.5, -0.25] and len(bar.x) == 2
+    assert bar.marker.color[0] != bar.marker.color[1]
+    assert "<img" not in found.plot().to_json() and "\\u003cimg" not in found.plot().to_json()
 
 
-def test_circuit_without_scores_and_of_nodes() -> None:
-    record = edge_record(n=12)
-    assert record.circuit is not None
-    assert {trace.name.partition(",")[0] for trace in plot_circuit(record.circuit).data} == {"no score"}
-    nodes = Circuit(record.circuit.nodes[:1], "heads", "m", "t", "by hand", "by hand")
-    with pytest.raises(CircuitError, match="circuit of nodes"):
-        plot_circuit(nodes)
-    with pytest.raises(ScoreError, match="of nodes, not of edges"):
-        plot_circuit(record.circuit, attribute_all(hooked("gpt2"), toy_task(), methods=["atp"], level="heads")["atp"])
-
-
-def test_scores_of_edges_are_bars_of_the_largest() -> None:
-    scores = edge_record().scores[0]
-    figure = plot_scores(scores)
-    bar = figure.data[0]
-    assert [html.unescape(name) for name in bar.y[::-1]] == [name for name, _ in scores.top(MOST_BARS)]
-    assert list(bar.x[::-1]) == pytest.approx([value for _, value in scores.top(MOST_BARS)])
-    assert figure.layout.yaxis.title.text == f"edge, the {MOST_BARS} largest of {len(scores.parts)}"
-
-
-def test_agreement_of_edges_by_what_reads_them() -> None:
-    record = edge_record()
-    assert record.exact is not None
-    figure = plot_agreement(record.scores[0], record.exact)
-    assert {trace.name for trace in figure.data[1:]} == {"into q", "into k", "into v", "into mlp", "into logits"}
-    row = record.agreements[0]["all"]
-    assert f"over {row.n} edges" in figure.layout.title.text and f"{row.pearson:.2f}" in figure.layout.title.text
-
-
-def test_evaluation_counts_edges() -> None:
-    record = edge_record()
-    assert record.evaluation is not None
-    figure = plot_evaluation(record.evaluation)
-    assert "30 of 479 edges" in figure.layout.title.text and "node" not in figure.to_json()
-
-
-def test_names_of_edges_are_text_and_never_tags() -> None:
-    hostile = "<img src=x onerror=alert(1)>"
-    record = edge_record(task=hostile, unit=hostile)
-    assert record.circuit is not None
-    edge = record.circuit.edges[0]
-    placed = edge_scores((Edge(edge.sender, edge.receiver, hostile),), 1, "relp", positions="spans", unit=hostile)
-    circuit = replace(record.circuit, task=hostile)
-    for figure in (plot_circuit(circuit, record.scores[0]), plot_scores(placed), plot_circuit(circuit, placed)):
-        text = figure.to_json()
-        assert "<img" not in text and "\\u003cimg" not in text
+def test_the_same_value_gives_the_same_figure(found: dict[str, Scores]) -> None:
+    relp, exact = found["relp"], found["exact"]
+    circuit = discover(relp, n=3)
+    for make in (relp.plot, lambda: relp.plot_against(exact), lambda: circuit.plot(relp)):
+        text = make().to_json()
+        assert text == make().to_json() and '"uid"' not in text

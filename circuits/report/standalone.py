@@ -23,7 +23,7 @@ from circuits.report.payload import payload
 from circuits.report.svg import element, label
 from circuits.report.view import view
 from circuits.report.view_svg import picture
-from interp.display.numbers import count
+from interp.display.numbers import count, score
 from interp.display.text import visible
 from interp.nodes import FEATURE_EDGES, FEATURES
 
@@ -92,6 +92,12 @@ def agreement_picture(found: Scores, exact: Scores) -> Picture:
         f"{_pairs(p)}; on the dashed line both agree",
         f"Pearson: {rows}" if rows else "too few of each kind to quote a correlation",
     ]
+    if data["outside"]:
+        beyond = [
+            f"{at['name']} (exact {score(at['exact'])}, {p.method} {score(at['score'])})" for at in data["outside"]
+        ]
+        more = f" and {count(data['outside_left'])} more" if data["outside_left"] else ""
+        said.append(f"not drawn, as far outside: {', '.join(beyond)}{more}")
     return _page(f"{p.task} on {p.model}: {p.method} against exact patching", said, drawn)
 
 

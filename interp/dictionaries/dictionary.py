@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from interp.dictionaries.activation import Activation, DictionaryError
+from interp.display.text import visible
 from interp.rules import GRADIENT, Rules
 from interp.sites import Site
 
@@ -110,7 +111,8 @@ class Dictionary:
     def __repr__(self) -> str:
         where = f"{self.site} -> {self.target}" if self.transcoder else str(self.site)
         kind = type(self.activation).__name__
-        return f"Dictionary({where}, {kind}, {self.d_in} -> {self.n_features} features{f', {self.name}' if self.name else ''})"
+        named = f", {visible(self.name)}" if self.name else ""
+        return f"Dictionary({where}, {kind}, {self.d_in} -> {self.n_features} features{named})"
 
     def _repr_html_(self) -> str:
         from interp.display.models import dictionary_card

@@ -29,6 +29,11 @@ def visible(text: str, longest: int = LONGEST) -> str:
     return shown + _rest(len(text) - longest)
 
 
+def printed(text: str) -> str:
+    """Lines made visible one by one, for what a value prints."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
 def token(text: str) -> str:
     """A token with its spaces as middle dots and its newlines as ↵, so that one sees where it begins and ends."""
     if not text:
