@@ -21,7 +21,7 @@ from interp.display.numbers import number
 from interp.oracle import agreement
 from interp.scores import Scores
 
-from .test_report import FORBIDDEN, NASTY, SECTIONS, Tags, a_record, compare_record, head_nodes, same, some_scores
+from .test_report import FORBIDDEN, NASTY, SECTIONS, Tags, a_record, bare, compare_record, head_nodes, same, some_scores
 
 
 def searched(budget: float, text: Any = same) -> Record:
@@ -179,4 +179,4 @@ def benign() -> list[tuple[str, ...]]:
 @pytest.mark.parametrize("nasty", NASTY, ids=[ascii(n)[:30] for n in NASTY])
 def test_hostile_text_changes_no_tag(nasty: str, benign: list[tuple[str, ...]]) -> None:
     page = render(searched(24.0, lambda text: f"{nasty}{text}{nasty}"))
-    assert Tags(page).tags == benign and not FORBIDDEN.search(page) and "\t" not in page
+    assert Tags(page).tags == benign and not FORBIDDEN.search(bare(page)) and "\t" not in bare(page)

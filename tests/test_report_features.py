@@ -31,7 +31,7 @@ from interp.nodes import Node
 from interp.oracle import agreement
 from interp.scores import Scores
 
-from .test_report import FORBIDDEN, NASTY, PAIRS, SECTIONS, Tags, an_evaluation, provenance, same, some_prompts
+from .test_report import FORBIDDEN, NASTY, PAIRS, SECTIONS, Tags, an_evaluation, bare, provenance, same, some_prompts
 
 SITES = ("resid_post.0", "mlp_out.1", "resid_post.1")
 SIZES = (1, 5, 12, 20)
@@ -149,17 +149,17 @@ def test_every_tag_is_closed_and_nothing_is_loaded(page: str) -> None:
     for tag, *_ in Tags(page).tags:
         if tag.startswith("/"):
             assert stack.pop() == tag[1:]
-        elif tag not in ("meta", "comment", "br"):
+        elif tag not in ("meta", "input", "comment", "br"):
             stack.append(tag)
     assert stack == []
-    assert not re.search(r"https?:|url\(|<script|@import|\ssrc=", page)
+    assert not re.search(r"https?:|url\(|<script>|@import|\ssrc=", bare(page))
 
 
 @pytest.mark.parametrize("nasty", NASTY[::5], ids=[ascii(n)[:30] for n in NASTY[::5]])
 def test_hostile_text_stays_text(nasty: str) -> None:
     """The page has the same tags and attributes whatever names and tokens hold."""
     page = render(a_record(lambda text: text + nasty))
-    assert not FORBIDDEN.search(page)
+    assert not FORBIDDEN.search(bare(page))
     assert Tags(page).tags == Tags(render(a_record(lambda text: text + "x"))).tags
 
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from circuits.anatomy import EDGES
-from circuits.circuit import component, is_error
+from circuits.report.features import MOST_DRAWN
 from circuits.report.features import place as site_of
 from circuits.report.layered import box_name
-from circuits.report.view_anatomy import about, examples
+from circuits.report.view_anatomy import about, examples, reasons
 from circuits.report.view_order import chosen_stop, order_of, stops
 from circuits.report.view_parts import Facts
 from circuits.report.view_places import Placed, as_data, ends, places, weights
@@ -21,13 +20,12 @@ from circuits.report.view_table import table
 from circuits.report.words import kind_name
 from interp.display.numbers import count
 from interp.display.text import visible
-from interp.graph import Edge
-from interp.nodes import FEATURES, Node
 
 if TYPE_CHECKING:
     from circuits.circuit import Circuit
     from circuits.record import Record
-    from interp.graph import Part
+    from interp.graph import Edge, Part
+    from interp.nodes import Node
     from interp.scores import Scores
 
 MOST_EDGES: Final = 2000
@@ -38,7 +36,7 @@ DRAWN: Final = 300
 BOXED: Final = 5
 #: A circuit of more nodes than this draws most of them as dots.
 MANY: Final = 60
-#: Edges drawn at first for each node of a circuit of nodes: enough to see its ways, few enough to follow them.
+#: Edges drawn at first for each node of a circuit of nodes.
 PER_NODE: Final = 4
 
 
@@ -72,10 +70,15 @@ def view(record: Record) -> dict[str, Any] | None:
     if record.circuit is None:
         return None
     parts = held(record, record.circuit)
-    placed = placed_parts(parts)
+    placed, facts = placed_parts(parts), Facts(parts.scores)
     slider = stops(parts.circuit, parts.scores, record.evaluation, parts.n_held)
-    nodes = _nodes(record, parts, placed)
-    edges = _edges(parts, placed, {name: node["id"] for name, node in nodes.items()})
+    nodes = _nodes(record, parts, placed, Facts(None) if parts.of_edges else facts)
+    edges = _edges(
+        parts,
+        placed,
+        facts if parts.of_edges else Facts(parts.linked),
+        {name: node["id"] for name, node in nodes.items()},
+    )
     return {
         "level": parts.circuit.level,
         "rows": [{"label": visible(name), "y": round(y, 1)} for name, y in placed.strips],
@@ -84,11 +87,13 @@ def view(record: Record) -> dict[str, Any] | None:
         "edges": edges,
         "stops": slider,
         "start": chosen_stop(slider),
-        "drawn": min(DRAWN, len(edges)) if parts.of_edges else min(DRAWN, PER_NODE * _n_boxes(parts), len(edges)),
+        "drawn": _drawn_first(parts),
         "left": _left_out(parts),
+        "scored": any(part["sign"] != "plain" for part in [*nodes.values(), *edges]),
         "noEdges": _no_edges(record) if not edges else "",
         "examples": examples(record.anatomy),
-        "table": table(parts.circuit, parts.scores),
+        "reasons": reasons(record.anatomy),
+        "table": table(parts.circuit, facts),
     }
 
 
@@ -100,12 +105,12 @@ def held(record: Record, circuit: Circuit) -> Parts:
     scores = record.scores[0] if record.scores and record.scores[0].provenance.level == circuit.level else None
     order = order_of(circuit, scores)
     if circuit.level == "edges":
-        edges = [part for part in order[:MOST_EDGES] if isinstance(part, Edge)]
+        edges = cast("list[Edge]", order[:MOST_EDGES])
         return Parts(circuit, scores, order, [], edges, len(order), scores, [])
-    nodes = [part for part in order[:MOST_NODES] if isinstance(part, Node)]
-    linked = record.feature_edges if circuit.level == FEATURES else record.node_edges
+    nodes = cast("list[Node]", order[:MOST_NODES])
+    linked = record.feature_edges if circuit.level == "features" else record.node_edges
     between = _between(linked, nodes)
-    sites = _sites(record, [*nodes, *ends(between)]) if circuit.level == FEATURES else []
+    sites = _sites(record, [*nodes, *ends(between)]) if circuit.level == "features" else []
     return Parts(circuit, scores, order, nodes, between[:MOST_EDGES], len(between), linked, sites)
 
 
@@ -120,7 +125,7 @@ def _between(linked: Scores | None, nodes: Sequence[Node]) -> list[Edge]:
 
 def _is_end(node: Node) -> bool:
     """Whether a node is in every circuit, so that none lists it: the embedding, the logits, errors, shared K/V readers."""
-    return node.layer is None or is_error(node) or node.grouped
+    return node.layer is None or node.kind.endswith(".error") or node.grouped
 
 
 def _sites(record: Record, nodes: Sequence[Node]) -> list[str]:
@@ -133,6 +138,8 @@ def _sites(record: Record, nodes: Sequence[Node]) -> list[str]:
 
 def placed_parts(parts: Parts) -> Placed:
     """Every part in its place: the edges of the chosen circuit pull its boxes together, the others find room."""
+    from circuits.circuit import component
+
     inside = frozenset(parts.circuit.parts)
     if parts.of_edges:
         return places(parts.edges, [e for e in parts.edges if e in inside][:DRAWN], [], [], [])
@@ -145,8 +152,10 @@ def placed_parts(parts: Parts) -> Placed:
 
 def _boxed(parts: Parts) -> tuple[list[Node], list[Node]]:
     """The nodes with a box, and those that are dots."""
+    from interp.nodes import Node
+
     always = [Node("embed"), Node("logits")] if parts.circuit.level in ("heads", "blocks") else []
-    if parts.circuit.level not in ("neurons", FEATURES) or len(parts.nodes) <= MANY:
+    if parts.circuit.level not in ("neurons", "features") or len(parts.nodes) <= MANY:
         return [*always, *parts.nodes], []
     joined, in_row = {box_name(node) for node in ends(parts.edges)}, Counter[str]()
     boxed = []
@@ -159,20 +168,22 @@ def _boxed(parts: Parts) -> tuple[list[Node], list[Node]]:
     return boxed, [node for node in parts.nodes if node not in kept]
 
 
-def _n_boxes(parts: Parts) -> int:
-    """How many nodes of the chosen circuit can have edges, for the number that are drawn at first."""
-    return max(6, min(len(parts.circuit), MANY))
+def _drawn_first(parts: Parts) -> int:
+    """How many edges are drawn before one asks for more: of a circuit of nodes enough to see its ways, few enough to follow them."""
+    if parts.of_edges:
+        return min(DRAWN, len(parts.edges))
+    wanted = MOST_DRAWN if parts.circuit.level == "features" else PER_NODE * max(6, len(parts.circuit))
+    return min(DRAWN, wanted, len(parts.edges))
 
 
 # ---------------------------------------------------------------- nodes and edges
 
 
-def _nodes(record: Record, parts: Parts, placed: Placed) -> dict[str, dict[str, Any]]:
+def _nodes(record: Record, parts: Parts, placed: Placed, facts: Facts) -> dict[str, dict[str, Any]]:
     """Every node that is drawn, most important first. `at`: the size from which it is in, 0 for those that are in with any edge."""
-    facts, drawn = (
-        Facts(None if parts.of_edges else parts.scores),
-        [*parts.nodes, *ends(parts.edges), *_boxed(parts)[0]],
-    )
+    from circuits.circuit import component
+
+    drawn = [*parts.nodes, *ends(parts.edges), *_boxed(parts)[0]]
     order = {box_name(node): i for i, node in enumerate(parts.nodes, 1)}
     inside = {node.name for node in parts.circuit.nodes}
     limit, told = facts.limit(parts.nodes), about(record)
@@ -195,15 +206,14 @@ def _nodes(record: Record, parts: Parts, placed: Placed) -> dict[str, dict[str, 
 def _what(node: Node, kind: str) -> str:
     """What a node is, in words."""
     if kind == "kv":
-        return "error of a dictionary" if is_error(node) else "keys and values that several heads share"
+        return "error of a dictionary" if node.kind.endswith(".error") else "keys and values that several heads share"
     where = "" if node.layer is None else f", layer {node.layer}"
     return f"{kind_name(node.kind, one=True)}{where}"
 
 
-def _edges(parts: Parts, placed: Placed, ids: dict[str, str]) -> list[dict[str, Any]]:
+def _edges(parts: Parts, placed: Placed, facts: Facts, ids: dict[str, str]) -> list[dict[str, Any]]:
     """Every edge that the page holds, strongest first."""
-    facts = Facts(parts.linked)
-    order = {part.name: i for i, part in enumerate(parts.order, 1)} if parts.of_edges else {}
+    order = {part.name: i for i, part in enumerate(parts.edges, 1)} if parts.of_edges else {}
     inside = {part.name for part in parts.circuit.parts}
     limit = facts.limit(parts.edges)
     found = []
@@ -242,7 +252,7 @@ def _left_out(parts: Parts) -> str:
 
 def _no_edges(record: Record) -> str:
     """Why a drawing of nodes has no edges."""
-    reason = record.anatomy.reason(EDGES) if record.anatomy is not None else ""
+    reason = record.anatomy.reason("edges") if record.anatomy is not None else ""
     if record.features is not None:
         reason = reason or record.features.edges_reason
     return visible(f"No edges are drawn: {reason or 'edges between these nodes were not scored in this run.'}")

@@ -34,9 +34,32 @@ def examples(anatomy: Anatomy | None) -> list[dict[str, Any]]:
             "wrong": ", ".join(map(token, e.wrong)),
             "skipped": e.skipped,
             "patterns": {visible(p.head): [list(row) for row in p.rows] for p in e.patterns},
+            "writes": {visible(w.node): _writes(w) for w in e.writes},
         }
         for e in anatomy.examples
     ]
+
+
+def reasons(anatomy: Anatomy | None) -> dict[str, str]:
+    """View -> why a node may lack it: the run could not measure it, or only for the most important nodes."""
+    if anatomy is None:
+        return dict.fromkeys(("patterns", "writes", "neurons"), "this run did not look at it")
+    heads, writes = anatomy.heads_left, anatomy.writes_left
+    left = {
+        "patterns": f"measured for the {_first(sum(len(e.patterns) for e in anatomy.examples[:1]), 'head')} of the circuit"
+        if heads
+        else "",
+        "writes": f"measured for the {_first(len(anatomy.writes), 'node')} of the circuit" if writes else "",
+        "neurons": "measured for the MLPs of the circuit",
+    }
+    return {
+        view: visible(anatomy.reason(view) or why or "measured for what is in the circuit")
+        for view, why in left.items()
+    }
+
+
+def _first(n: int, what: str) -> str:
+    return f"first {what}" if n == 1 else f"first {n} {what}s"
 
 
 def about(record: Record) -> dict[str, dict[str, Any]]:

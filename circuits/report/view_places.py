@@ -24,7 +24,7 @@ _LETTER: Final = 7.0
 _LEAST: Final = 48.0
 _APART: Final = 26.0
 #: Height of a row of layers, and of a row of sites, which are more.
-_ROWS: Final = {"layers": 84.0, "sites": 60.0}
+_ROWS: Final = {"layers": 98.0, "sites": 60.0}
 _CHANNELS: Final = ("q", "k", "v")
 Point = tuple[float, float]
 
@@ -65,7 +65,7 @@ class Placed:
     @property
     def strips(self) -> list[tuple[str, float]]:
         """The name of each row and the middle of its strip: an MLP stands half a row above the heads of its layer."""
-        up = 0.25 * self.row if any(name.startswith("layer ") for name, _ in self.rows) else 0.0
+        up = 0.25 * self.row if any(node.kind == "mlp" for node in self.nodes.values()) else 0.0
         return [(name, y - up) for name, y in self.rows]
 
     def curve(self, sender: str, receiver: str, channel: str) -> Bend:

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from circuits.report.view_parts import Facts
 from circuits.report.words import kind_name
 from interp.display.numbers import count
 
 if TYPE_CHECKING:
     from circuits.circuit import Circuit
-    from interp.scores import Scores
+    from circuits.report.view_parts import Facts
 
 MOST_LISTED: Final = 2000
 
 
-def table(circuit: Circuit, scores: Scores | None) -> dict[str, Any]:
+def table(circuit: Circuit, facts: Facts) -> dict[str, Any]:
     """One row for each part of the circuit, in its own order."""
     from circuits.faithfulness import counted
 
-    facts, what = Facts(scores), counted(circuit.level)
+    what = counted(circuit.level)
     rows = [
         {
             "place": i,

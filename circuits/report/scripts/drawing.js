@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const report = globalThis.circuitReport;
-  const [HIGH, CLOSEST, ROOM] = [26, 1.5, 22];
+  const [HIGH, CLOSEST, ROOM, NAMES] = [26, 1.5, 22, 90];
   const DASHES = { q: [8, 4], k: [2, 3] };
 
   // "a", "b" -> the point of a box where an edge ends, from its middle.
@@ -20,14 +20,11 @@
     }));
   }
 
-  // Strips behind the layers with their names; they take no part in anything.
+  // Strips behind the layers with their names; they take no part in anything, and stretch with what is shown.
   function strips(view) {
-    const xs = view.nodes.flatMap((node) => [node.x - node.width / 2, node.x + node.width / 2]);
-    const [left, right] = [Math.min(...xs) - 110, Math.max(...xs) + 30];
     return view.rows.flatMap((row, i) => [
-      { group: "nodes", classes: i % 2 ? "strip" : "strip even", data: { id: `s${i}`, label: "", width: right - left, high: view.row },
-        position: { x: (left + right) / 2, y: row.y } },
-      { group: "nodes", classes: "row-name", data: { id: `r${i}`, label: row.label, width: 90 }, position: { x: left + 52, y: row.y } },
+      { group: "nodes", classes: i % 2 ? "strip" : "strip even", data: { id: `s${i}`, label: "", width: 1, high: view.row }, position: { x: 0, y: row.y } },
+      { group: "nodes", classes: "row-name", data: { id: `r${i}`, label: row.label, width: NAMES }, position: { x: 0, y: row.y } },
     ]);
   }
 
@@ -98,12 +95,18 @@
     return wrapped(cy, container, view);
   };
 
-  // Rows are shown from the lowest to the highest that has something in it.
+  // Rows are shown from the lowest to the highest that has something in it, as wide as what is shown.
   function showRows(cy, view) {
-    const ys = cy.nodes("[kind]").not(".hidden").map((node) => node.position("y"));
-    const [top, bottom] = [Math.min(...ys) - view.row, Math.max(...ys) + view.row];
+    const shown = cy.elements("[sign]").not(".hidden");
+    const ys = shown.nodes().map((node) => node.position("y"));
+    const [top, bottom] = [Math.min(...ys) - view.row / 2, Math.max(...ys) + view.row / 2];
+    const { x1, x2 } = shown.boundingBox({ includeLabels: false });
+    const [left, right] = [x1 - NAMES - 20, x2 + 20];
     view.rows.forEach((row, i) => {
-      cy.$id(`s${i}`).union(cy.$id(`r${i}`)).toggleClass("hidden", row.y < top || row.y > bottom);
+      const [strip, name] = [cy.$id(`s${i}`), cy.$id(`r${i}`)];
+      strip.data("width", right - left).position("x", (left + right) / 2);
+      name.position("x", left + NAMES / 2 + 6);
+      strip.union(name).toggleClass("hidden", !shown.length || row.y + view.row / 2 < top || row.y - view.row / 2 > bottom);
     });
   }
 
@@ -118,10 +121,10 @@
     return {
       cy, fit, mark,
       zoom: (by) => cy.zoom({ level: cy.zoom() * by, renderedPosition: { x: cy.width() / 2, y: cy.height() / 2 } }),
-      show: (ids) => cy.batch(() => {
-        cy.elements("[sign]").forEach((e) => void e.toggleClass("hidden", !ids.has(e.id())));
-        showRows(cy, view);
-      }),
+      show: (ids) => {
+        cy.batch(() => cy.elements("[sign]").forEach((e) => void e.toggleClass("hidden", !ids.has(e.id()))));
+        cy.batch(() => showRows(cy, view));
+      },
       fade: (kept) => cy.batch(() => {
         cy.elements("[sign]").forEach((e) => void e.toggleClass("faded", kept !== null && !kept.has(e.id())));
       }),

@@ -21,11 +21,10 @@
       element("span", { class: `tok ${report.shade(sign, item.share)}` }, report.name(item.token)), " ", element("span", { class: "amount" }, item.value)));
   }
 
-  function writes(about) {
-    if (!about.writes) return [];
-    const { direct, up, down } = about.writes;
+  const missing = (what, why) => [element("p", { class: "missing" }, `${what}: ${why}.`)];
+
+  function written({ direct, up, down }) {
     return [
-      heading("What it writes to the logits"),
       element("p", {}, "To the right answer minus the wrong one, directly: ", element("strong", {}, report.name(direct)), "."),
       element("div", { class: "two" },
         element("div", {}, element("p", { class: "soft" }, "raises"), element("ul", { class: "tokens" }, ...tokens(up, "pos"))),
@@ -33,24 +32,36 @@
     ];
   }
 
-  // A choice of prompt, and the pattern on the prompt chosen.
-  function looks(node, examples) {
-    const known = examples.filter((example) => Object.hasOwn(example.patterns, node.name));
-    if (!known.length) return [];
+  function writes(node, tools) {
+    if (node.about?.writes) return [heading("What it writes to the logits, on average"), ...written(node.about.writes)];
+    return node.kind === "logits" ? [] : missing("What it writes to the logits", tools.reasons.writes);
+  }
+
+  // What the node does on one prompt: where a head looks, what it writes.
+  function onPrompt(node, example) {
+    const cut = example.skipped ? [element("p", { class: "soft" }, `The first ${example.skipped} tokens are left out.`)] : [];
+    const looks = Object.hasOwn(example.patterns, node.name) ? [...cut, ...report.pattern(node.name, example)] : [];
+    const own = Object.hasOwn(example.writes, node.name) ? written(example.writes[node.name]) : [];
+    return [...looks, ...own];
+  }
+
+  function prompts(node, tools) {
+    const none = node.kind === "head" ? missing("Where it looks", tools.reasons.patterns) : [];
+    const known = tools.examples.filter((e) => Object.hasOwn(e.patterns, node.name) || Object.hasOwn(e.writes, node.name));
+    if (!known.length) return none;
     const place = element("div", {});
-    const show = (i) => {
-      const cut = known[i].skipped ? [element("p", { class: "soft" }, `The first ${known[i].skipped} tokens are left out.`)] : [];
-      place.replaceChildren(...cut, ...report.pattern(node.name, known[i]));
-    };
-    const options = known.map((example, i) => element("option", { value: i }, `${i + 1}: … ${example.tokens.slice(-4).join("")}`));
+    const show = (i) => place.replaceChildren(...onPrompt(node, known[i]));
+    const options = known.map((e, i) => element("option", { value: i }, `${i + 1}: …${e.tokens.slice(-4).join("")} → ${e.answers}`));
     const choice = element("select", {}, ...options);
     choice.addEventListener("change", () => show(Number(choice.value)));
     show(0);
-    return [heading("Where it looks"), element("label", { class: "choice" }, "prompt ", choice), place];
+    const title = known.some((e) => Object.hasOwn(e.patterns, node.name)) ? "Where it looks, what it writes" : "What it writes";
+    return [heading(`${title} on a prompt`), element("label", { class: "choice" }, "prompt ", choice), place];
   }
 
-  function neurons(about) {
-    if (!about.neurons) return [];
+  function neurons(node, tools) {
+    const about = node.about ?? {};
+    if (!about.neurons) return node.kind === "mlp" ? missing("Its top neurons", tools.reasons.neurons) : [];
     const { rows, total, method, unit } = about.neurons;
     const items = rows.map((row) => element("li", {}, element("span", { class: report.shade(row.sign, row.share) }, report.code(row.name)), " ", row.value));
     return [
@@ -102,9 +113,8 @@
       const title = element("h3", { tabindex: -1 }, report.code(thing.name));
       const close = report.button("×", tools.close, { class: "close", "aria-label": "Close" });
       const isNode = tools.byId.get(thing.id)?.kind !== undefined;
-      const about = thing.about ?? {};
       const body = isNode
-        ? [...writes(about), ...looks(thing, tools.examples), ...neurons(about), ...reacts(about), ...links(thing, tools)]
+        ? [...reacts(thing.about ?? {}), ...writes(thing, tools), ...prompts(thing, tools), ...neurons(thing, tools), ...links(thing, tools)]
         : ends(thing, tools);
       panel.replaceChildren(element("div", { class: "head" }, title, close), element("p", { class: "soft" }, thing.what), facts(thing), ...path, ...body);
       panel.scrollTop = 0;

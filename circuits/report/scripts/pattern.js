@@ -2,36 +2,36 @@
 (() => {
   "use strict";
   const report = globalThis.circuitReport;
-  const CELL = 16;
-  const LETTER = 6.4;
+  const [LARGEST, SMALLEST, ROOM, LETTER] = [16, 9, 300, 6.4];
 
   const percent = (thousandths) => `${(thousandths / 10).toFixed(1)} %`;
   const short = (text) => (text.length > 12 ? `${[...text].slice(0, 11).join("")}…` : text);
 
   function grid(tokens, rows) {
     const left = Math.min(90, LETTER * Math.max(...tokens.map((t) => short(t).length)) + 10);
-    const [size, top] = [CELL * tokens.length, left];
+    const cellSize = Math.max(SMALLEST, Math.min(LARGEST, Math.floor((ROOM - left) / tokens.length)));
+    const [size, top] = [cellSize * tokens.length, left];
     const svg = report.svg("svg", { width: left + size + 2, height: top + size + 2, viewBox: `0 0 ${left + size + 2} ${top + size + 2}`, "aria-hidden": "true" });
     tokens.forEach((token, i) => {
-      const middle = i * CELL + CELL / 2;
+      const middle = (i + 0.5) * cellSize;
       const turned = `rotate(-90 ${left + middle + 4} ${top - 6})`;
       svg.append(report.svg("text", { x: left - 6, y: top + middle + 4, class: "end" }, short(token)));
       svg.append(report.svg("text", { x: left + middle + 4, y: top - 6, transform: turned }, short(token)));
     });
     const cells = rows.map((row, q) => row.slice(0, q + 1).map((value, k) => {
-      const place = { x: left + k * CELL + 0.5, y: top + q * CELL + 0.5, width: CELL - 1, height: CELL - 1 };
+      const place = { x: left + k * cellSize + 0.5, y: top + q * cellSize + 0.5, width: cellSize - 1, height: cellSize - 1 };
       const cell = report.svg("rect", { ...place, class: "look-cell", "fill-opacity": Math.min(1, value / 1000) });
       svg.append(report.svg("rect", { ...place, class: "look-back" }), cell);
       return cell;
     }));
-    return { svg, cells, at: (event) => place(svg, event, left, top, tokens.length) };
+    return { svg, cells, at: (event) => place(svg, event, { left, top, cellSize, n: tokens.length }) };
   }
 
   // The cell under the pointer, whatever size the drawing is shown at.
-  function place(svg, event, left, top, n) {
+  function place(svg, event, { left, top, cellSize, n }) {
     const box = svg.getBoundingClientRect();
     const scale = svg.viewBox.baseVal.width / box.width;
-    const [k, q] = [(event.clientX - box.left) * scale - left, (event.clientY - box.top) * scale - top].map((v) => Math.floor(v / CELL));
+    const [k, q] = [(event.clientX - box.left) * scale - left, (event.clientY - box.top) * scale - top].map((v) => Math.floor(v / cellSize));
     return q >= 0 && q < n && k >= 0 && k <= q ? [q, k] : null;
   }
 

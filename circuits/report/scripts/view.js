@@ -31,7 +31,7 @@
       this.container = report.byId("view-drawing");
       this.drawing = report.drawing(this.container, view);
       this.tools = {
-        byId: this.byId, examples: view.examples, shownNodes: () => this.shown.nodes, shownEdges: () => this.shown.edges,
+        byId: this.byId, examples: view.examples, reasons: view.reasons, shownNodes: () => this.shown.nodes, shownEdges: () => this.shown.edges,
         select: (id, move) => this.select(id, move), close: () => this.close(), mark: this.drawing.mark,
         say: (text) => { report.byId("view-says").textContent = text; },
       };
