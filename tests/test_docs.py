@@ -22,7 +22,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WRITTEN = [*PAGES, *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))]
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(?<!`)\[[^\]]*\]\(([^)\s]+)\)")
-#: What a page must answer within, in seconds; all pages together take less than a minute on one core.
+#: What a page may take, in seconds of the processor; all pages together take less than two minutes.
 PAGE_LIMIT = 60
 
 
@@ -93,7 +93,7 @@ def _in_child(page: str, found: list[tuple[int, str]], folder: Path) -> None:
     os.chdir(folder / "work")
     warnings.simplefilter("ignore")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    signal.alarm(PAGE_LIMIT)
+    signal.setitimer(signal.ITIMER_PROF, PAGE_LIMIT)
     space: dict[str, object] = {"__name__": "__main__"}
     for line, text in found:
         # The padding makes line numbers those of the page.
@@ -105,7 +105,7 @@ def test_python_blocks_run() -> None:
     pages = [page for page in PAGES if blocks(page, "python")]
     command = [sys.executable, "-m", "tests.test_docs", *map(str, pages)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     failures = json.loads(done.stdout.splitlines()[-1])
     assert not failures, "\n\n".join(f"{page}:\n{text}" for page, text in failures.items())
