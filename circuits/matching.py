@@ -29,8 +29,8 @@ _MEANS: Final = {
     "direction": "patching clean into corrupt and corrupt into clean are different questions; where both have a sign, importances are compared",
     "ablation": "a part is replaced by something else, so the sizes of effects are not comparable",
     "metric": "the scores measure different things",
-    "faithfulness of": "the curves are shares of different things",
-    "evaluated on": "the curves are of different pairs",
+    "measure of faithfulness": "the curves are shares of different things",
+    "pairs evaluated": "the curves are of different pairs",
 }  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def side_by_side(
     ours, theirs = _facts(first), _facts(second)
     facts = tuple(Fact(n, ours[n], theirs[n]) for n in ours if (ours[n], theirs[n]) != (None, None))
     different = {fact.name: fact for fact in facts if fact.differs}
-    unmatched = next((f"{n} differs, {_MEANS[n]}" for n in _MATCHING if n in different), "")
+    unmatched = next((f"different {n}: {_MEANS[n]}" for n in _MATCHING if n in different), "")
     fit = not unmatched and first.circuit is not None and second.circuit is not None
     unmixed = _unmixed(first.scores, second.scores)
     quantity = _quantity(first.scores, second.scores)
@@ -55,7 +55,7 @@ def side_by_side(
         first,
         second,
         facts,
-        tuple(f"{n} differs ({fact.a}; {fact.b}): {_MEANS[n]}." for n, fact in different.items() if n in _MEANS),
+        tuple(f"different {n} ({fact.a}; {fact.b}): {_MEANS[n]}." for n, fact in different.items() if n in _MEANS),
         () if unmatched else _rows(first, second),
         compare(first.circuit, second.circuit) if fit and first.circuit and second.circuit else None,
         quantity,
@@ -114,8 +114,9 @@ def _facts(side: Side) -> dict[str, str | None]:
         "metric": p and f"{p.metric} ({p.unit})",
         "selection": c and c.selection,
         "size": c and str(len(c)),
-        "faithfulness of": e and f"{e.metric}, {e.ablation} ablation{f', errors {e.errors}' if e.errors else ''}",
-        "evaluated on": e and f"{e.n_pairs} {'held-out pairs' if e.held_out else 'pairs, also scored'}",
+        "measure of faithfulness": e
+        and f"{e.metric}, {e.ablation} ablation{f', errors {e.errors}' if e.errors else ''}",
+        "pairs evaluated": e and f"{e.n_pairs} {'held-out pairs' if e.held_out else 'pairs, also scored'}",
         "dtype": p and p.dtype,
         "seed": p and str(p.seed),
     }
@@ -131,7 +132,7 @@ def _digest(texts: Any) -> str:
 def _unmixed(a: Scores | None, b: Scores | None) -> str:
     """Why two scores cannot share an axis."""
     if a is None or b is None:
-        return "a circuit file has no scores"
+        return "a circuit alone has no scores"
     units = (a.provenance.unit, b.provenance.unit)
     return "" if units[0] == units[1] else f"their units differ ({units[0]}; {units[1]})"
 

@@ -72,7 +72,7 @@ class Placed:
         return None if self.place_a is None or self.place_b is None else self.place_a - self.place_b
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SideBySide:
     """`facts`: every convention of both. `warnings`: those that make numbers hard to compare, a sentence each.
 
@@ -144,6 +144,13 @@ class SideBySide:
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        from circuits.side_cards import side_card
+
+        return side_card(self)
 
     def _lines(self) -> Iterator[str]:
         yield from (f"A {self.a.name}: {self.a.finding}", f"B {self.b.name}: {self.b.finding}")

@@ -56,13 +56,13 @@ def test_a_run_beside_its_own_circuit(run: Callable[..., tuple[int, str, str]], 
 def test_json_is_the_only_thing_on_standard_output(run: Callable[..., tuple[int, str, str]]) -> None:
     code, out, _ = run("heads", "edges", "--json")
     found = json.loads(out)
-    assert code == 0 and found["parts"]["unmatched"].startswith("level differs") and found["page"] is None
+    assert code == 0 and found["parts"]["unmatched"].startswith("different level") and found["page"] is None
     assert found["ranking"] == [] and found["scores"]["pearson"] is None
 
 
 def test_warnings_stand_on_standard_error(run: Callable[..., tuple[int, str, str]]) -> None:
     code, out, err = run("heads", "edges")
-    assert code == 0 and "WARNING: level differs" in err and "WARNING" not in out
+    assert code == 0 and "WARNING: different level" in err and "WARNING" not in out
 
 
 @pytest.mark.parametrize(

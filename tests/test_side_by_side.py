@@ -98,7 +98,7 @@ def test_opposite_directions_compare_importances(values: tuple[np.ndarray, np.nd
     found = side_by_side(run_of(a), run_of(-a, direction="noise", importance_sign=-1))
     assert found.quantity == "importance" and found.pearson == pytest.approx(1.0)
     assert all(x == pytest.approx(y) for _, x, y in found.common)
-    assert any("direction differs" in warning for warning in found.warnings)
+    assert any("different direction" in warning for warning in found.warnings)
 
 
 def test_a_side_without_signs_is_compared_by_size(values: tuple[np.ndarray, np.ndarray]) -> None:
@@ -128,9 +128,9 @@ def test_parts_that_mean_other_things_are_not_matched(
     values: tuple[np.ndarray, np.ndarray], change: dict[str, Any], word: str
 ) -> None:
     found = side_by_side(run_of(values[0]), run_of(values[1], **change))
-    assert found.unmatched.startswith(f"{word} differs")
+    assert found.unmatched.startswith(f"different {word}")
     assert found.rows == () and found.comparison is None and found.common == ()
-    assert any(warning.startswith(f"{word} differs") for warning in found.warnings)
+    assert any(warning.startswith(f"different {word}") for warning in found.warnings)
     assert "not compared" in found.render()
 
 
@@ -138,19 +138,19 @@ def test_weights_of_one_name_that_differ_are_not_matched(values: tuple[np.ndarra
     a, b = (
         replace(run_of(v), manifest={"model": {"files": {"w": digest}}}) for v, digest in zip(values, "xy", strict=True)
     )
-    assert side_by_side(a, b).unmatched.startswith("weights differs")
+    assert side_by_side(a, b).unmatched.startswith("different weights")
     assert not side_by_side(a, a).unmatched
 
 
 def test_nodes_and_edges_are_not_matched() -> None:
-    assert side_by_side(a_record(), edge_record()).unmatched.startswith("level differs")
+    assert side_by_side(a_record(), edge_record()).unmatched.startswith("different level")
 
 
 def test_what_makes_numbers_hard_to_compare_is_warned_of(values: tuple[np.ndarray, np.ndarray]) -> None:
     a = run_of(values[0])
     b = replace(run_of(values[0], task="other", ablation="mean"), evaluation=an_evaluation(ablation="mean", n_pairs=7))
-    words = [w.split(" differs")[0] for w in side_by_side(a, b).warnings]
-    assert words == ["task", "ablation", "faithfulness of", "evaluated on"]
+    words = [w.removeprefix("different ").split(" (")[0] for w in side_by_side(a, b).warnings]
+    assert words == ["task", "ablation", "measure of faithfulness", "pairs evaluated"]
     assert side_by_side(a, a).warnings == ()
 
 
@@ -160,7 +160,7 @@ def test_a_circuit_file_beside_a_run(tmp_path: Path, values: tuple[np.ndarray, n
     b.circuit.save(tmp_path / "b.json")
     found = side_by_side(a, tmp_path / "b.json")
     assert found.comparison is not None and found.comparison.size_b == 4
-    assert found.unmixed == "a circuit file has no scores"
+    assert found.unmixed == "a circuit alone has no scores"
     assert {f.name: f.b for f in found.facts}["metric"] is None
     assert not next(f for f in found.facts if f.name == "metric").differs
     page = found.render()
@@ -192,6 +192,14 @@ def test_the_table_has_every_part_once(values: tuple[np.ndarray, np.ndarray]) ->
     assert sorted(table["part"]) == sorted(node.name for node in HEADS)
     best = table[["place_a", "place_b"]].min(axis=1)
     assert best.is_monotonic_increasing
+
+
+def test_a_notebook_shows_places_and_harmless_text() -> None:
+    record = a_record(lambda text: f"<b>{text}")
+    shown = side_by_side(record, record, names=("<i>a", "b"))._repr_html_()
+    assert "<i>" not in shown and "&lt;i&gt;a" in shown
+    first = side_by_side(record, record).rows[0]
+    assert first.part in shown and "Pearson" in shown and "SideBySide(" not in repr(side_by_side(record, record))
 
 
 def test_a_run_without_a_circuit_has_scores_only() -> None:
