@@ -29,6 +29,8 @@ EXAMPLES: Final = 3
 #: Tokens of a prompt that are shown: the last so many.
 LONGEST: Final = 48
 LENS_TOKENS: Final = 5
+#: Patterns of all heads that are held at once.
+PATTERN_BYTES: Final = 64 << 20
 
 
 def tasks_of(job: Prepared) -> list[Task]:
@@ -80,13 +82,23 @@ def patterns_of(job: Prepared, found: Anatomy, heads: Sequence[Node]) -> Anatomy
     """The anatomy with the patterns of these heads on its examples. Raises: SiteError for a model whose patterns cannot be read."""
     if not heads:
         return found
-    layers = sorted({head.layer for head in heads if head.layer is not None})
     examples = []
     for example, pair in zip(found.examples, pairs_of(job), strict=True):
-        weights = attention_patterns(job.model, list(pair.clean), layers=layers)
-        patterns = tuple(Pattern(head.name, _thousandths(weights[head.name])) for head in heads)
-        examples.append(replace(example, patterns=patterns))
+        seen = _patterns(job, pair, heads)
+        examples.append(replace(example, patterns=tuple(Pattern(head.name, seen[head.name]) for head in heads)))
     return replace(found, examples=tuple(examples))
+
+
+def _patterns(job: Prepared, pair: TokenPair, heads: Sequence[Node]) -> dict[str, tuple[tuple[int, ...], ...]]:
+    """The pattern of each head on one clean prompt; of a long prompt a few layers at a time, each time with another forward."""
+    layers = sorted({head.layer for head in heads if head.layer is not None})
+    at_once = max(1, PATTERN_BYTES // (4 * job.model.layout.n_heads * pair.length**2))
+    found: dict[str, tuple[tuple[int, ...], ...]] = {}
+    for start in range(0, len(layers), at_once):
+        some = layers[start : start + at_once]
+        weights = attention_patterns(job.model, list(pair.clean), layers=some)
+        found |= {head.name: _thousandths(weights[head.name]) for head in heads if head.layer in some}
+    return found
 
 
 def _thousandths(weights: np.ndarray) -> tuple[tuple[int, ...], ...]:

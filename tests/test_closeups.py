@@ -12,9 +12,11 @@ import pytest
 import torch
 
 import interp
+from circuits import closeups_examples
 from circuits.anatomy import Anatomy
 from circuits.circuit import Circuit
 from circuits.closeups import look_closely
+from circuits.closeups_examples import heads_of, patterns_of
 from circuits.prepared import Prepared, Settings, prepare_run
 from circuits.selection import discover
 from interp.direct_effects import direct_effects
@@ -75,6 +77,21 @@ def test_long_prompts_show_their_last_tokens_and_say_how_many_were_left() -> Non
     rows, name = np.array(example.patterns[0].rows), example.patterns[0].head
     whole = attention_patterns(job.model, list(pair.clean))[name]
     assert rows.shape == (48, 48) and np.abs(rows - 1000 * whole[7:, 7:]).max() <= 0.501
+
+
+def test_patterns_of_a_long_prompt_are_read_a_few_layers_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    job, circuit, found, _ = _looked("gpt2", n=10)
+    heads = heads_of(circuit, job.model.layout)
+    asked: list[list[int]] = []
+
+    def counted(model: Any, prompt: Any, layers: list[int]) -> Any:
+        asked.append(layers)
+        return attention_patterns(model, prompt, layers=layers)
+
+    monkeypatch.setattr(closeups_examples, "attention_patterns", counted)
+    assert patterns_of(job, found, heads) == found and asked == [[0, 1]] * 3
+    monkeypatch.setattr(closeups_examples, "PATTERN_BYTES", 1)
+    assert patterns_of(job, found, heads) == found and asked[3:] == [[0], [1]] * 3
 
 
 def test_patterns_of_a_prompt_are_a_value_that_refuses_what_it_cannot_show() -> None:
