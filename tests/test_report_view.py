@@ -1,1 +1,412 @@
-"""The interactive view of a circuit."""
+"""The interactive view of a circuit: its data says what the values say, its places do not collide, its scripts are safe, and in a
+browser slider, search, clicks and keys do what they say."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import circuits.report
+from circuits.circuit import Circuit
+from circuits.record import Record
+from circuits.report import circuit_page, render
+from circuits.report.view import DRAWN, MOST_EDGES, MOST_NODES, view
+from circuits.report.view_places import Bend, weights
+from interp.display.numbers import percent, percent_interval
+from interp.graph import Edge, parse_edge
+from interp.nodes import Node
+from interp.scores import Scores
+
+from .browser import Chrome
+from .test_report import a_record, an_evaluation, bare, provenance, some_scores
+from .test_report_edges import GPT2, GROUPED, SMALL, edge_record, edge_scores
+
+FOLDER = Path(circuits.report.__file__).parent
+SCRIPTS = sorted(FOLDER.glob("scripts/*.js"))
+
+
+def node_record(**changes: Any) -> Record:
+    """A run over heads with the edges between all nodes of a model of that shape."""
+    return replace(a_record(), node_edges=edge_scores(SMALL.edges, 1, "relp"), **changes)
+
+
+def seen(record: Record) -> dict[str, Any]:
+    found = view(record)
+    assert found is not None
+    return found
+
+
+# ------------------------------------------------------------ nodes, edges, stops
+
+
+def test_every_node_carries_its_score_interval_rank_and_membership() -> None:
+    record = a_record()
+    scores, circuit = record.scores[0], record.circuit
+    assert circuit is not None
+    by_name = {node["name"]: node for node in seen(record)["nodes"]}
+    assert set(by_name) == {part.name for part in scores.parts} | {"logits"}
+    by_size = sorted(range(len(scores.parts)), key=lambda i: -abs(scores.mean[i]))
+    for i, part in enumerate(scores.parts):
+        node = by_name[part.name]
+        mean = scores.per_example[:, i].mean()
+        half = 1.96 * scores.per_example[:, i].std(ddof=1) / np.sqrt(len(scores.per_example))
+        low, high = (float(text) for text in node["interval"].replace("−", "-").strip("[]").split(","))
+        assert float(node["score"].split(" ")[0].replace("−", "-")) == pytest.approx(mean, abs=1e-3)
+        assert (low, high) == pytest.approx((mean - half, mean + half), abs=2e-3)
+        assert node["rank"] == f"{by_size.index(i) + 1} of {len(scores.parts)}"
+        assert node["known"] == "estimated (by relp)" and node["sign"] == ("neg" if mean < 0 else "pos")
+        assert node["chosen"] == (part in circuit.parts) and node["importance"] == pytest.approx(mean, abs=1e-6)
+
+
+def test_importance_turns_the_sign() -> None:
+    scores = some_scores(
+        (Node("head", 0, 0), Node("head", 0, 1)), 1, method="exact", importance_sign=-1, direction="noise"
+    )
+    circuit = Circuit(scores.parts[:1], "heads", "m", "t", "exact", "n=1")
+    for node in seen(Record({}, (scores,), circuit=circuit))["nodes"]:
+        if node["score"]:
+            mean = float(scores.mean[[p.name for p in scores.parts].index(node["name"])])
+            assert node["sign"] == ("neg" if mean > 0 else "pos") and node["known"] == "exact"
+
+
+def test_a_node_is_in_from_its_place_in_the_ranking() -> None:
+    record = a_record()
+    scores, circuit = record.scores[0], record.circuit
+    assert circuit is not None
+    at = {node["name"]: node["at"] for node in seen(record)["nodes"]}
+    ranking = [scores.parts[i].name for i in np.argsort(-np.abs(scores.mean)) if scores.parts[i].name != "embed"]
+    assert [name for name, _ in sorted(at.items(), key=lambda item: item[1]) if at[name]] == ranking
+    assert at["embed"] == at["logits"] == 0
+
+
+def test_the_slider_stops_where_the_curve_was_measured() -> None:
+    record = a_record()
+    found, evaluation = seen(record), record.evaluation
+    assert evaluation is not None
+    points = {p.size: p for p in evaluation.curve}
+    assert [stop["size"] for stop in found["stops"]] == sorted(points)
+    assert found["stops"][found["start"]]["size"] == 6 == len(record.circuit or ())
+    for stop in found["stops"]:
+        f = evaluation.faithfulness if stop["chosen"] else points[stop["size"]].faithfulness
+        assert stop["faithful"] == percent_interval(f.value, f.low, f.high)
+        random = [r for r in points[stop["size"]].random if r is not None]
+        assert stop["random"] == f"{percent(min(random))} to {percent(max(random))} ({len(random)} circuits)"
+        assert stop["words"].startswith("the chosen circuit" if stop["chosen"] else "the first")
+
+
+def test_a_circuit_that_is_not_the_top_of_the_ranking_is_never_called_that() -> None:
+    record = a_record()
+    assert record.circuit is not None
+    scores = record.scores[0]
+    last = [scores.parts[i] for i in np.argsort(np.abs(scores.mean)) if scores.parts[i].name != "embed"][:6]
+    found = seen(replace(record, circuit=replace(record.circuit, parts=tuple(last))))
+    assert not [stop for stop in found["stops"] if "first" in stop["words"] and "of the ranking" in stop["words"]]
+    words = {stop["size"]: stop["words"] for stop in found["stops"]}
+    assert words[6] == "the chosen circuit: 6 nodes"
+    assert words[4] == "the first 4 nodes of the chosen circuit, in its own order"
+    assert words[10] == "the chosen circuit and the next 4 nodes of the ranking"
+
+
+def test_without_an_evaluation_there_is_one_stop_and_no_number() -> None:
+    (stop,) = seen(replace(a_record(), evaluation=None))["stops"]
+    assert stop["faithful"] == stop["random"] == "not measured in this run" and stop["gauge"] == [None] * 5
+
+
+def test_edges_of_a_node_circuit_join_nodes_that_are_there() -> None:
+    found = seen(node_record())
+    nodes = {node["id"]: node["name"] for node in found["nodes"]}
+    known = {part.name for part in a_record().scores[0].parts} | {"logits"}
+    expected = {e.name for e in SMALL.edges if {e.sender.name, e.receiver.name.partition("<")[0]} <= known}
+    assert {edge["name"] for edge in found["edges"]} == expected
+    for edge in found["edges"]:
+        sender, receiver = edge["name"].split("->")
+        assert nodes[edge["source"]] == sender and nodes[edge["target"]] == receiver.partition("<")[0]
+        assert edge["channel"] == ("" if "<" not in receiver else receiver[-2])
+    sizes = [abs(edge["importance"]) for edge in found["edges"]]
+    assert sizes == sorted(sizes, reverse=True) and found["drawn"] <= DRAWN
+
+
+def test_without_edges_the_page_says_why() -> None:
+    assert "edges between these nodes were not scored" in seen(a_record())["noEdges"]
+    assert not seen(node_record())["noEdges"]
+
+
+def test_a_large_circuit_of_edges_holds_the_first_and_says_what_is_left() -> None:
+    record = edge_record(GPT2, 3000, pairs=4)
+    found = seen(record)
+    assert len(found["edges"]) == MOST_EDGES and found["drawn"] == DRAWN
+    assert found["left"] == f"{len(GPT2.edges) - MOST_EDGES:,} weaker edges are not on this page"
+    big = [stop for stop in found["stops"] if stop["size"] > MOST_EDGES]
+    assert big and all(stop["note"] == f"The page holds the first {MOST_EDGES:,} of them." for stop in big)
+    assert record.circuit is not None
+    assert {edge["name"] for edge in found["edges"]} == {part.name for part in record.circuit.parts[:MOST_EDGES]}
+
+
+def neurons_record() -> Record:
+    nodes = tuple(Node("neuron", layer, unit) for layer in range(4) for unit in range(500))
+    scores = some_scores(nodes, 1, method="relp", level="neurons")
+    order = [nodes[i] for i in scores.rank()]
+    circuit = Circuit(tuple(order[:150]), "neurons", "m", "t", "relp", "n=150")
+    return Record({}, (scores,), circuit=circuit, evaluation=an_evaluation(size=150, n_nodes=2000))
+
+
+RECORDS = {
+    "heads": node_record,
+    "edges": lambda: edge_record(n=60),
+    "grouped": lambda: edge_record(GROUPED, 40),
+    "gpt2": lambda: edge_record(GPT2, 200, pairs=4),
+    "neurons": neurons_record,
+}
+
+
+@pytest.mark.parametrize("kind", RECORDS)
+def test_no_two_nodes_touch_and_edges_go_up(kind: str) -> None:
+    found = seen(RECORDS[kind]())
+    assert 0 < len(found["nodes"]) <= MOST_NODES + 2
+    places = [
+        (n["x"], n["y"], n["width"], n["width"] if n["dot"] else 26.0, n["name"])
+        for n in sorted(found["nodes"], key=lambda n: n["y"])
+    ]
+    for a, b in itertools.combinations(places, 2):
+        apart = abs(a[0] - b[0]) >= (a[2] + b[2]) / 2 or abs(a[1] - b[1]) >= (a[3] + b[3]) / 2
+        assert apart, (a, b)
+    height = {n["id"]: n["y"] for n in found["nodes"]}
+    assert all(height[e["source"]] > height[e["target"]] for e in found["edges"])
+
+
+def test_query_key_and_value_enter_left_middle_and_right() -> None:
+    edges = tuple(parse_edge(f"a0.h{i}->a1.h0<{c}>") for c in "vkq" for i in range(3))
+    found = seen(Record({}, (), circuit=Circuit(edges, "edges", "m", "t", "by hand", "by hand")))
+    ends = {c: {e["end"][0] for e in found["edges"] if e["channel"] == c} for c in "qkv"}
+    assert max(ends["q"]) < min(ends["k"]) == 0 == max(ends["k"]) < min(ends["v"])
+
+
+def test_weights_give_the_control_points_back() -> None:
+    curve = Bend((10.0, 200.0), (60.0, 150.0), (90.0, 80.0), (70.0, 20.0))
+    (x1, y1), (x2, y2) = curve.start, curve.end
+    along, off = weights(curve)
+    across = np.array([y1 - y2, x2 - x1]) / np.hypot(x2 - x1, y2 - y1)
+    for place, a, o in zip((curve.first, curve.second), along, off, strict=True):
+        point = np.array([x1, y1]) + a * np.array([x2 - x1, y2 - y1]) + o * across
+        assert point == pytest.approx(place, abs=0.2)
+
+
+# ------------------------------------------------------------ page
+
+
+def test_a_circuit_alone_is_a_whole_page() -> None:
+    record = edge_record(n=12)
+    assert record.circuit is not None
+    page = circuit_page(record.circuit, record.scores[0], record.evaluation)
+    assert '<section id="circuit"' in page and '<section id="ranking"' not in page
+    assert re.findall(r"<h1><bdi>(.*?)</bdi>", page) == ["Circuit of they_plural on stories260K"]
+    assert circuit_page(record.circuit).count("<table id=") == 1
+
+
+def test_a_report_without_a_circuit_has_no_view() -> None:
+    page = render(replace(a_record(), circuit=None, evaluation=None))
+    assert "cytoscape=" not in page.lower() and 'id="view"' not in page and 'id="data"' not in page
+    assert len(page.encode()) < 400_000 < len(render(a_record()).encode()) < 4e6
+
+
+def test_the_table_of_the_circuit_lists_its_parts_in_order() -> None:
+    record = edge_record(n=30)
+    page = bare(render(record))
+    table = page[page.index('<table id="circuit-table"') :]
+    names = re.findall(r'<th scope="row"><bdi>(.*?)</bdi>', table[: table.index("</table>")])
+    assert record.circuit is not None and names == [
+        p.name.replace("<", "&lt;").replace(">", "&gt;") for p in record.circuit
+    ]
+
+
+def test_bytes_do_not_depend_on_the_seed_of_hashes(tmp_path: Path) -> None:
+    code = (
+        "import hashlib; from tests.test_report_view import RECORDS, render;"
+        "print([hashlib.sha256(render(make()).encode()).hexdigest() for make in RECORDS.values()])"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2")
+    }  # fmt: skip
+    assert len(said) == 1
+
+
+# ------------------------------------------------------------ scripts
+
+
+def test_the_vendored_file_is_the_one_that_its_name_and_sum_say() -> None:
+    (line,) = (FOLDER / "vendor" / "SHA256SUMS").read_text(encoding="utf-8").split("\n")[:1]
+    digest, name = line.split()
+    content = (FOLDER / "vendor" / name).read_bytes()
+    version = re.fullmatch(r"cytoscape-(.*)\.min\.js", name)
+    assert version and hashlib.sha256(content).hexdigest() == digest
+    assert f'"{version[1]}"' in content.decode() and f"vendor/{name}" in circuits.report.VIEW
+    licence = (FOLDER / "vendor" / "cytoscape-LICENSE.txt").read_text(encoding="utf-8")
+    begins = "Permission is hereby granted, free of charge"
+    assert begins in licence and begins in content[:2000].decode()
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_our_scripts_never_make_markup_of_text(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    banned = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|setTimeout\(\s*['\"`]|</script|<!--"
+    assert not re.search(banned, source)
+    assert '"use strict";' in source and source.count("\n") < 300
+    assert not re.findall(r"^(?:var|let|const|function|class)\b", source, re.MULTILINE)
+
+
+def test_every_script_is_in_the_page() -> None:
+    assert {path.name for path in SCRIPTS} == {
+        Path(name).name for name in (*circuits.report.VIEW[1:], *circuits.report.TABLES)
+    }
+
+
+# ------------------------------------------------------------ browser
+
+
+def write(folder: Path, name: str, record: Record) -> Path:
+    path = folder / f"{name}.html"
+    path.write_text(render(record), encoding="utf-8")
+    return path
+
+
+def shown(page: Any, id_: str) -> str:
+    return str(page.locator(f"#{id_}").inner_text())
+
+
+def test_the_slider_shows_what_was_measured_at_each_size(chrome: Chrome, tmp_path: Path) -> None:
+    record = node_record()
+    stops = seen(record)["stops"]
+    with chrome.open(write(tmp_path, "heads", record)) as tab:
+        slider = tab.page.locator("#view-size")
+        assert shown(tab.page, "view-size-words") == "the chosen circuit: 6 nodes"
+        slider.press("Home")
+        for i, stop in enumerate(stops):
+            assert slider.input_value() == str(i)
+            assert shown(tab.page, "view-faithful") == stop["faithful"]
+            assert shown(tab.page, "view-random") == stop["random"]
+            spoken = slider.get_attribute("aria-valuetext")
+            assert stop["words"] in spoken and stop["faithful"] in spoken
+            # The embedding and the logits are drawn with every circuit of heads.
+            drawn = int(re.findall(r"Drawn: (\d+) node", shown(tab.page, "view-count"))[0])
+            assert drawn == stop["size"] + 2
+            slider.press("ArrowRight")
+        tab.page.locator("#view-chosen").click()
+        assert shown(tab.page, "view-size-words") == "the chosen circuit: 6 nodes"
+        assert not tab.trouble()
+
+
+def test_search_opens_a_node_escape_closes_it_and_focus_returns(chrome: Chrome, tmp_path: Path) -> None:
+    record = node_record()
+    assert record.circuit is not None
+    name = record.circuit.parts[1].name
+    with chrome.open(write(tmp_path, "heads", record)) as tab:
+        find = tab.page.locator("#view-find")
+        find.fill(name)
+        assert name in shown(tab.page, "view-found")
+        find.press("Enter")
+        panel = tab.page.locator("#view-panel")
+        assert panel.locator("h3").inner_text() == name and tab.focused().startswith("h3")
+        score = next(node["score"] for node in seen(record)["nodes"] if node["name"] == name)
+        assert score in panel.inner_text()
+        tab.page.keyboard.press("Escape")
+        assert panel.locator("h3").inner_text() == "Look closer" and tab.focused().startswith("input#view-find")
+        assert not tab.trouble()
+
+
+def test_keys_walk_the_drawing_and_links_walk_the_edges(chrome: Chrome, tmp_path: Path) -> None:
+    record = edge_record(n=40)
+    with chrome.open(write(tmp_path, "edges", record)) as tab:
+        drawing = tab.page.locator("#view-drawing")
+        drawing.focus()
+        tab.page.keyboard.press("ArrowUp")
+        said = shown(tab.page, "view-says")
+        assert said
+        tab.page.keyboard.press("Enter")
+        panel = tab.page.locator("#view-panel")
+        name = panel.locator("h3").inner_text()
+        assert said.startswith(name)
+        assert record.circuit is not None
+        parts = [part for part in record.circuit.parts if isinstance(part, Edge)]
+        into = {e.sender.name for e in parts if e.receiver.name.partition("<")[0] == name}
+        out = {e.receiver.name.partition("<")[0] for e in parts if e.sender.name == name}
+        assert set(panel.locator(".links button").all_inner_texts()) == into | out != set()
+        other = panel.locator(".links button").first
+        wanted = other.inner_text()
+        other.click()
+        assert panel.locator("h3").inner_text() == wanted
+        assert not tab.trouble()
+
+
+def test_all_edges_are_drawn_when_one_asks(chrome: Chrome, tmp_path: Path) -> None:
+    record = edge_record(GPT2, 800, pairs=4)
+    with chrome.open(write(tmp_path, "many", record)) as tab:
+        assert "the strongest 300 edges; 500 weaker edges of this circuit not drawn" in shown(tab.page, "view-count")
+        tab.page.locator("#view-all").click()
+        assert "800 edges." in shown(tab.page, "view-count") and not tab.page.locator("#view-all").is_visible()
+        assert not tab.trouble()
+
+
+def test_the_wheel_scrolls_the_page_until_the_drawing_is_clicked(chrome: Chrome, tmp_path: Path) -> None:
+    with chrome.open(write(tmp_path, "heads", node_record())) as tab:
+        drawing = tab.page.locator("#view-drawing")
+        drawing.scroll_into_view_if_needed()
+        drawing.hover(position={"x": 20, "y": 20})
+        before = tab.page.evaluate("scrollY")
+        tab.page.mouse.wheel(0, 120)
+        tab.page.wait_for_function("(y) => scrollY > y", arg=before)
+        assert not tab.trouble()
+
+
+def test_tables_sort_numbers_as_numbers_with_what_is_missing_last(chrome: Chrome, tmp_path: Path) -> None:
+    record = a_record()
+    with chrome.open(write(tmp_path, "heads", record)) as tab:
+        table = tab.page.locator("#ranking-table")
+        header = table.locator("thead th").nth(4)
+        mean = {p.name: float(m) for p, m in zip(record.scores[0].parts, record.scores[0].mean, strict=True)}
+        for direction, sign in (("ascending", 1), ("descending", -1)):
+            header.locator("button").press("Enter")
+            assert header.get_attribute("aria-sort") == direction
+            names = table.locator("tbody th").all_inner_texts()
+            assert [sign * round(mean[n], 3) for n in names] == sorted(sign * round(mean[n], 3) for n in names)
+        layers = table.locator("thead th").nth(3)
+        for _ in range(2):
+            layers.locator("button").click()
+            assert table.locator("tbody th").all_inner_texts()[-1] == "embed"
+        assert not tab.trouble()
+
+
+def test_without_scripts_picture_and_table_are_there_and_no_empty_frame(chrome: Chrome, tmp_path: Path) -> None:
+    with chrome.open(write(tmp_path, "heads", node_record()), java_script_enabled=False) as tab:
+        assert not tab.page.locator("#view").is_visible()
+        assert tab.page.locator("#circuit svg[role=img]").is_visible()
+        assert tab.page.locator("#circuit-table").is_visible()
+
+
+def test_the_data_of_the_page_is_that_of_the_view(chrome: Chrome, tmp_path: Path) -> None:
+    record = node_record()
+    with chrome.open(write(tmp_path, "heads", record)) as tab:
+        given = tab.page.evaluate("JSON.parse(document.getElementById('data').textContent).view")
+    expected = {key: value for key, value in seen(record).items() if key != "table"}
+    assert given == json.loads(json.dumps(expected))
+
+
+def test_scores_of_one_pair_have_no_interval() -> None:
+    scores = Scores((Node("head", 0, 0),), np.ones((1, 1)), provenance("exact", n_pairs=1))
+    circuit = Circuit(scores.parts, "heads", "m", "t", "exact", "n=1")
+    node = seen(Record({}, (scores,), circuit=circuit))["nodes"][0]
+    assert node["score"] and node["interval"] == ""
