@@ -49,7 +49,7 @@ class Assessment(Saved):
     def _repr_html_(self) -> str:
         from circuits.cards import assessment_card
 
-        return assessment_card(self)
+        return str(assessment_card(self))
 
     def _lines(self) -> Iterator[str]:
         e = self.evaluation

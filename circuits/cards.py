@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from circuits.evaluation import Estimate, Evaluation, Point, Search
 
 MOST_PARTS: Final = 60
-HEIGHT: Final = 640
+HEIGHT: Final = 880
 _WIDE, _HIGH = 300.0, 96.0
 
 

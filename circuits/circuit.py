@@ -113,7 +113,7 @@ class Circuit:
     def _repr_html_(self) -> str:
         from circuits.cards import circuit_card
 
-        return circuit_card(self)
+        return str(circuit_card(self))
 
     def plot(self, scores: Scores | None = None, *, edges: Scores | None = None) -> Any:
         """A plotly figure of the circuit as a graph: see `circuits.plots.plot_circuit`."""

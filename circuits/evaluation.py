@@ -79,7 +79,7 @@ class Evaluation(Saved):
     def _repr_html_(self) -> str:
         from circuits.cards import evaluation_card
 
-        return evaluation_card(self)
+        return str(evaluation_card(self))
 
     def plot(self) -> Any:
         """A plotly figure of faithfulness over size: see `circuits.plots.plot_evaluation`."""
@@ -122,4 +122,4 @@ class Search(Saved):
     def _repr_html_(self) -> str:
         from circuits.cards import search_card
 
-        return search_card(self)
+        return str(search_card(self))

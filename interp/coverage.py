@@ -76,7 +76,7 @@ class Coverage:
     def _repr_html_(self) -> str:
         from interp.display.models import coverage_card
 
-        return coverage_card(self)
+        return str(coverage_card(self))
 
 
 def recognise(model: nn.Module, calls: Mapping[str, Call]) -> Operations:

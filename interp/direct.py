@@ -84,7 +84,7 @@ class LogitAttribution:
     def _repr_html_(self) -> str:
         from interp.display.scores import logit_card
 
-        return logit_card(self)
+        return str(logit_card(self))
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ class LogitLens:
     def _repr_html_(self) -> str:
         from interp.display.scores import lens_card
 
-        return lens_card(self)
+        return str(lens_card(self))
 
 
 def logit_lens(model: Any, tokens: Any, *, sites: SiteLike | Sequence[SiteLike] = "resid_post") -> LogitLens:

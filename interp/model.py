@@ -51,7 +51,7 @@ class Run(Mapping[SiteLike, Tensor]):
     def _repr_html_(self) -> str:
         from interp.display.models import run_card
 
-        return run_card(self)
+        return str(run_card(self))
 
     def __iter__(self) -> Iterator[Site]:
         return iter(self.reads)
@@ -90,7 +90,7 @@ class HookedModel:
     def _repr_html_(self) -> str:
         from interp.display.models import model_card
 
-        return model_card(self)
+        return str(model_card(self))
 
     @property
     def dtype(self) -> torch.dtype:

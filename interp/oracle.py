@@ -87,7 +87,7 @@ class Agreement:
     def _repr_html_(self) -> str:
         from interp.display.scores import agreement_card
 
-        return agreement_card(self)
+        return str(agreement_card(self))
 
 
 def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = "") -> Agreement:

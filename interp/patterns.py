@@ -50,7 +50,7 @@ class AttentionPatterns:
     def _repr_html_(self) -> str:
         from interp.display.scores import patterns_card
 
-        return patterns_card(self)
+        return str(patterns_card(self))
 
     def plot(self, heads: str | Sequence[str] | None = None) -> Any:
         """Plotly heat maps of some heads: see `interp.attention_plots.plot_attention`."""

@@ -75,7 +75,7 @@ class Rules:
     def _repr_html_(self) -> str:
         from interp.display.models import rules_card
 
-        return rules_card(self)
+        return str(rules_card(self))
 
 
 GRADIENT: Final = Rules()

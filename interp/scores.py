@@ -220,7 +220,7 @@ class Scores:
     def _repr_html_(self) -> str:
         from interp.display.scores import scores_card
 
-        return scores_card(self)
+        return str(scores_card(self))
 
     def plot(self) -> Any:
         """A plotly figure of the mean scores: see `interp.plots.plot_scores`."""

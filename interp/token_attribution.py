@@ -79,7 +79,7 @@ class TokenAttribution:
     def _repr_html_(self) -> str:
         from interp.display.scores import tokens_card
 
-        return tokens_card(self)
+        return str(tokens_card(self))
 
 
 def attribute_tokens(

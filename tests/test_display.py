@@ -50,6 +50,7 @@ def shown(value: Any, formatter: DisplayFormatter) -> str:
     assert set(data) == {"text/plain", "text/html"}
     page = data["text/html"]
     page.encode()
+    assert type(page) is str  # a string that escapes what it is put together with would spoil the page around it
     assert page == value._repr_html_() and data["text/plain"] == repr(value)
     assert data["text/plain"].replace("\n", "").isprintable()
     return str(page)

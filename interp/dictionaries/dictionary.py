@@ -117,7 +117,7 @@ class Dictionary:
     def _repr_html_(self) -> str:
         from interp.display.models import dictionary_card
 
-        return dictionary_card(self)
+        return str(dictionary_card(self))
 
     def to(self, **to: Any) -> Dictionary:
         """The same on another device or in another dtype: keywords as `Tensor.to` takes them."""

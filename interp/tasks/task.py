@@ -83,7 +83,7 @@ class Task:
     def _repr_html_(self) -> str:
         from interp.display.models import task_card
 
-        return task_card(self)
+        return str(task_card(self))
 
     def limit(self, n: int | None) -> Task:
         """The first `n` pairs. Raises: TaskError where there are fewer."""
