@@ -175,7 +175,6 @@ class _Live:
         self.number, self.what, self.since = self.number + 1, what, time.monotonic()
         self.alone = alone
         if alone:
-            self.live.stop()
             show.err.print(self._named(), highlight=False)
         else:
             self.live.start()
@@ -185,7 +184,6 @@ class _Live:
 
     def end(self, well: bool) -> None:
         self._stay("" if well else "stopped after ")
-        self.live.stop()
 
     @contextmanager
     def loop(self, title: str, total: int) -> Iterator[Advance]:
@@ -197,6 +195,7 @@ class _Live:
 
     def _stay(self, how: str = "") -> None:
         """The line of the phase that is over, and what was said in it."""
+        self.live.stop()
         if self.number:
             took = f"[dim]{how}{time.monotonic() - self.since:.1f} s[/dim]"
             show.err.print(f"{self._named()}  {took}", highlight=False)
