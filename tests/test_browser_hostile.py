@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 
+from circuits.anatomy import Anatomy, Effect, Example, LensRow, Missing, Neuron, Pattern, TopNeurons, Writes
+from circuits.circuit import Circuit
 from circuits.record import Prompt, Record
 from circuits.report import render
 from circuits.report.page import as_json
 from interp.display.text import token
+from interp.nodes import Node
 from tests import test_report, test_report_dictionary, test_report_edges, test_report_features
 from tests.browser import Chrome, Tab
 from tests.hostile import HOSTILE, Taking
@@ -32,8 +35,36 @@ SKELETON = """() => {
 }"""
 
 
+def anatomy(text: Text, circuit: Circuit) -> Anatomy:
+    """Two prompts with patterns, lens and writes, and the neurons of an MLP; every token, name and reason from outside."""
+
+    def words(n: int) -> tuple[str, ...]:
+        return tuple(text("") for _ in range(n))
+
+    def writes(node: str) -> Writes:
+        return Writes(node, 0.5, *(tuple(Effect(one, logit) for one in words(3)) for logit in (1.5, -0.5)))
+
+    names = [part.name for part in circuit.parts if isinstance(part, Node)]
+    heads = [part.name for part in circuit.parts if isinstance(part, Node) and part.kind == "head"]
+    rows = tuple(tuple(1000 // (i + 1) * (j <= i) for j in range(6)) for i in range(6))
+    lens = tuple(LensRow(f"resid_post.{i}", words(5), (0.5, 0.2, 0.1, 0.1, 0.1), 1.0, 1, 2, 0.5, 0.2) for i in range(2))
+    examples = tuple(
+        Example(words(6), (text(""),), (text(""),), 0, tuple(Pattern(head, rows) for head in heads), lens, tuple(map(writes, names)))
+        for _ in range(2)
+    )  # fmt: skip
+    neurons = (TopNeurons("m0", 512, (Neuron("m0.n3", 0.5), Neuron("m0.n5", -0.25))),)
+    return Anatomy(
+        examples, tuple(map(writes, names)), neurons, text(""), (Missing("edges", text("") or "why"),),
+        pairs=8, metric=text("") or "metric", unit=text("") or "unit", total=2.0,
+    )  # fmt: skip
+
+
 def node_record(text: Text) -> Record:
-    return test_report.a_record(text)
+    """With edges between its nodes, and all that can be known of them."""
+    record = test_report.a_record(text)
+    assert record.circuit is not None
+    edges = test_report_edges.edge_scores(test_report_edges.SMALL.edges, 1, "relp")
+    return replace(record, anatomy=anatomy(text, record.circuit), node_edges=edges)
 
 
 def edge_record(text: Text) -> Record:
@@ -115,11 +146,14 @@ def test_the_watch_sees_what_it_is_there_for(chrome: Chrome, tmp_path: Path) -> 
 def test_hostile_text_changes_nothing_and_does_nothing(chrome: Chrome, tmp_path: Path, kind: str) -> None:
     with opened(chrome, tmp_path / "plain.html", next(pages(kind, HARMLESS))) as tab:
         wanted = tab.page.evaluate(SKELETON)
+        poke(tab)
+        beside = tab.page.evaluate(SKELETON)
         assert tab.trouble() == {}
     for i, page in enumerate(pages(kind, HOSTILE)):
         with opened(chrome, tmp_path / f"{i}.html", page) as tab:
             assert different(tab.page.evaluate(SKELETON), wanted) == []
             poke(tab)
+            assert different(tab.page.evaluate(SKELETON), beside) == []
             assert tab.wider_than_the_window() == 0
             assert tab.trouble() == {}
             if i == 0:
@@ -127,13 +161,18 @@ def test_hostile_text_changes_nothing_and_does_nothing(chrome: Chrome, tmp_path:
 
 
 def poke(tab: Tab) -> None:
-    """What would set off a handler: every fold open, the pointer and the focus on the way through."""
+    """What would set off a handler: every fold open, pointer and focus on their way, nodes of the circuit opened one by one."""
     tab.page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
-    for _ in range(6):
+    for _ in range(4):
         tab.page.keyboard.press("Tab")
     tab.page.mouse.move(300, 300)
     tab.page.mouse.wheel(0, 2000)
     tab.page.mouse.move(500, 400)
+    if tab.page.locator("#view").count():
+        tab.page.locator("#view-find").fill("<")
+        tab.page.locator("#view-drawing").focus()
+        for key in ("ArrowDown", "Enter", "Escape", "ArrowUp", "Enter", "Escape", "ArrowUp", "ArrowUp", "Enter"):
+            tab.page.keyboard.press(key)
 
 
 def test_tokens_are_shown_whole_and_in_order(chrome: Chrome, tmp_path: Path) -> None:
