@@ -318,7 +318,7 @@ def test_facts_and_conventions_are_complete(page: str) -> None:
         "0.75",
     ):
         assert text in page
-    assert page.count("<summary>") == 3
+    assert page.count("<summary>") == 4
 
 
 def test_the_payload_is_json() -> None:

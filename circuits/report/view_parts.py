@@ -65,9 +65,11 @@ class Facts:
         error = float(self.errors[known.place])
         bounds = [known.mean - 1.96 * error, known.mean + 1.96 * error] if math.isfinite(error) else None
         unit = scores.provenance.unit
+        # A small score keeps two digits that say something.
+        digits = max(self.digits, decimals([known.mean], 2)) if known.mean else self.digits
         return {
-            "score": f"{score(known.mean, self.digits)} {unit}",
-            "interval": interval(bounds, self.digits) if bounds else "",
+            "score": f"{score(known.mean, digits)} {unit}",
+            "interval": interval(bounds, digits) if bounds else "",
             "known": _how(scores, known.place),
             "rank": f"{count(known.rank)} of {count(len(scores.parts))}",
             "importance": round(known.importance, 6),

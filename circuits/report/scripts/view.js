@@ -149,7 +149,7 @@
 
   const { view } = report.data();
   report.byId("view").hidden = false;
-  const picture = report.byId("circuit-picture");
-  if (picture) picture.open = false;
+  // The picture, and a long table, stand open for those without scripts.
+  document.querySelectorAll("details.fold").forEach((part) => { part.open = false; });
   new View(view).start();
 })();
