@@ -20,6 +20,7 @@ from interp.progress import Advance, shown_by
 
 if TYPE_CHECKING:
     from rich.console import Group
+    from rich.live import Live
 
 #: Seconds between two lines about one loop, where nothing moves.
 EVERY: Final = 30.0
@@ -141,7 +142,6 @@ class _Live:
     moves = True
 
     def __init__(self, phases: int) -> None:
-        from rich.live import Live
         from rich.progress import (
             BarColumn,
             MofNCompleteColumn,
@@ -161,7 +161,7 @@ class _Live:
         self.bars = Progress(*columns, TimeRemainingColumn(), TextColumn("left"), console=show.err)
         # Of plain characters, which every terminal has.
         self.spinner = Spinner("line")
-        self.live = Live(get_renderable=self._moving, console=show.err, transient=True, refresh_per_second=8)
+        self.live = self._display()
 
     def __call__(self, message: str) -> None:
         if message and message != self.what:
@@ -177,6 +177,8 @@ class _Live:
         if alone:
             show.err.print(self._named(), highlight=False)
         else:
+            # A new one: it would take the lines of the last phase for its own, and write over them.
+            self.live = self._display()
             self.live.start()
 
     def begin(self) -> None:
@@ -205,6 +207,11 @@ class _Live:
         for note in self.notes:
             show.say(note)
         self.notes.clear()
+
+    def _display(self) -> Live:
+        from rich.live import Live
+
+        return Live(get_renderable=self._moving, console=show.err, transient=True, refresh_per_second=8)
 
     def _named(self) -> str:
         return f"{escape(f'[{self.number}/{self.phases}]')} {escape(visible(self.what))}"
