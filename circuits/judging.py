@@ -96,7 +96,7 @@ def evaluate(request: Request, *, out: Path | None, force: bool, json: bool, qui
             batch_size=request.batch_size or subject.options.get("batch_size"),
             dictionaries=dictionaries,
         )
-    _tell(found, out, json)
+    _tell(found, subject.circuit, out, json)
 
 
 def check_file(out: Path | None, force: bool) -> None:
@@ -153,10 +153,13 @@ def _task(request: Request, subject: Subject, model: HookedModel) -> Task:
     return task.limit(request.limit)
 
 
-def _tell(found: Assessment, out: Path | None, json: bool) -> None:
+def _tell(found: Assessment, circuit: Circuit, out: Path | None, json: bool) -> None:
+    from circuits.report.assessed import render_assessment
+
     if out is not None:
+        page = out.suffix.lower() in (".html", ".htm")
         try:
-            write_text(out, dumps(found.to_dict(), indent=1))
+            write_text(out, render_assessment(found, circuit) if page else dumps(found.to_dict(), indent=1))
         except OSError as error:
             raise CircuitError(f"cannot write {str(out)!r}: {error.strerror or error}.") from error
     if json:

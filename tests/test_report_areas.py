@@ -9,9 +9,13 @@ from typing import Any
 import pytest
 
 from circuits.areas import area_sizes, ranking_areas_on
+from circuits.assessment import Assessment
 from circuits.faithfulness import evaluate_on
+from circuits.hypotheses import hypothesis_on
+from circuits.minimality import leave_one_out_on
 from circuits.record import Record
 from circuits.report.area_curves import areas_measured, areas_of_run
+from circuits.report.assessed import render_assessment
 from circuits.report.page import html
 from circuits.report.payload import payload
 from circuits.selection import discover
@@ -115,3 +119,23 @@ def test_the_page_shows_them_and_says_what_is_missing() -> None:
 def test_runs_without_a_defined_curve_show_no_areas() -> None:
     undefined = replace(a_run(), evaluation=an_evaluation(reason="the ends do not differ"))
     assert areas_of_run(undefined) is None and areas_of_run(replace(a_record(), evaluation=None)) is None
+
+
+def test_an_assessment_is_a_page_with_both_measures() -> None:
+    record = a_run()
+    assert record.circuit is not None and record.evaluation is not None
+    runner = Hand(additive(weighted(WEIGHTS)))
+    common: Any = {"n_random": 3, "show_progress": False}
+    found = Assessment(
+        record.evaluation,
+        hypothesis_on(runner, record.circuit, "sufficient", **common),
+        hypothesis_on(runner, record.circuit, "necessary", **common),
+        leave_one_out_on(runner, record.circuit, show_progress=False),
+        ranking_areas_on(runner, record.scores[0], **common),
+        ("<b>this</b>",),
+    )
+    page = render_assessment(found, record.circuit)
+    assert page == render_assessment(found, record.circuit) and "<script" not in page
+    assert page.count("CPR, ") == 2 and page.count("CMD, ") == 2 and "&lt;b&gt;this" in page
+    for part in record.circuit.parts:
+        assert str(part.name).replace(">", "&gt;").replace("<", "&lt;") in page

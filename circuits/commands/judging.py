@@ -28,7 +28,9 @@ def evaluate(
     batch_size: BatchSize = None,
     dtype: Dtype = None,
     device: Device = None,
-    out: Annotated[Path | None, typer.Option(help="also write the result to this JSON file")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="also write the result to this file: a page where it ends in .html, else JSON")
+    ] = None,
     force: Annotated[bool, typer.Option(help="replace the file at --out")] = False,
     json: Json = False,
     quiet: Quiet = False,

@@ -1,0 +1,39 @@
+"""Everything that was measured of one circuit, `circuits evaluate`, as plain data and as one page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from circuits.report.area_curves import areas_measured
+from circuits.report.faithfulness import faithfulness
+from circuits.report.page import html
+from interp.display.numbers import percent_interval
+
+if TYPE_CHECKING:
+    from circuits.assessment import Assessment
+    from circuits.circuit import Circuit
+
+
+def render_assessment(found: Assessment, circuit: Circuit) -> str:
+    """The page of an assessment: one self-contained HTML file. The same values give the same bytes."""
+    return html(payload(found, circuit), "assessment.html.j2", styles=("page.css",))
+
+
+def payload(found: Assessment, circuit: Circuit) -> dict[str, Any]:
+    """Everything that the page shows, section by section."""
+    small = found.minimality
+    return {
+        "title": f"{circuit.task} on {circuit.model}",
+        "circuit": str(circuit),
+        "faithfulness": faithfulness(found.evaluation),
+        "areas": areas_measured(found.areas) if found.areas else None,
+        "tests": [str(found.sufficient), str(found.necessary)],
+        "without_errors": str(found.without_errors) if found.without_errors else None,
+        "removals": [] if small is None else [
+            {"part": r.part, "kind": r.kind, "drop": percent_interval(r.drop.value, r.drop.low, r.drop.high)}
+            for r in small.removals
+        ],
+        "harmless": list(small.harmless) if small else [],
+        "unclear": list(small.unclear) if small else [],
+        "left_out": list(found.left_out),
+    }  # fmt: skip
