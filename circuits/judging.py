@@ -214,8 +214,9 @@ def default_methods(ablation: str) -> list[str]:
 
 def truth(folder: Path, methods: Sequence[str], ablation: str, limit: int | None, seed: int, *, json: bool) -> bool:
     """A table of methods against known circuits; whether exact patching, where asked for, found every one."""
-    from circuits.truth import judge, table
+    from circuits.truth import judge, programs, table
 
+    programs(folder)  # says so at once where there is none
     with telling(1, quiet=False) as say:
         say.phase(f"judging {', '.join(methods)} by the known circuits in {folder}")
         rows = judge(folder, methods, ablation, seed, limit=limit)

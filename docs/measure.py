@@ -27,7 +27,7 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Agreement and smallest faithful circuits of edge attribution.")
     parser.add_argument("--model", default="demo", help="'demo', a folder, or hf:ORG/NAME")
     parser.add_argument("--task", default="ioi", help="a built-in task or a file")
-    parser.add_argument("--pairs", type=int, default=100, help="the first so many; half scores, half evaluates")
+    parser.add_argument("--pairs", type=int, default=100, help="the first so many, or all of fewer; half scores, half evaluates")
     parser.add_argument("--methods", default=METHODS, help="comma-separated; agreement is with exact")
     parser.add_argument("--direction", default="noise", choices=("noise", "denoise"), help="how edges are scored")
     parser.add_argument("--kv", default="shared", choices=("shared", "split"))
@@ -40,7 +40,8 @@ def main(given: argparse.Namespace) -> int:
     import interp
 
     model = interp.load(given.model)
-    scoring, held_out = interp.task(given.task, model).limit(given.pairs).split(seed=given.seed)
+    task = interp.task(given.task, model)
+    scoring, held_out = task.limit(min(given.pairs, len(task))).split(seed=given.seed)
     found = interp.attribute_all(
         model,
         scoring,

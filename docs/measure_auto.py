@@ -43,7 +43,7 @@ def main(given: argparse.Namespace) -> int:
     say(f"| {COLUMNS} |")
     say("| " + " | ".join("---" for _ in COLUMNS.split("|")) + " |")
     for name in given.tasks.split(","):
-        task = interp.task(name, model).limit(given.pairs)
+        task = interp.task(name, model, n=given.pairs)
         for level in given.levels.split(","):
             presets = PRESETS.get(level, NODE_PRESETS)
             swept = interp.attribute_all(model, task, methods=["exact", *presets], level=level, seed=given.seed)

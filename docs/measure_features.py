@@ -41,7 +41,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--model", default="demo", help="'demo', a folder, or hf:ORG/NAME")
     parser.add_argument("--data", default="demo", help="text to train dictionaries on")
     parser.add_argument("--task", default="sva", help="a built-in task or a file")
-    parser.add_argument("--pairs", type=int, default=100, help="the first so many; half scores, half evaluates")
+    parser.add_argument("--pairs", type=int, default=100, help="the first so many, or all of fewer; half scores, half evaluates")
     parser.add_argument("--methods", default=METHODS, help="comma-separated")
     parser.add_argument("--steps", type=int, default=10, help="of integrated gradients")
     parser.add_argument("--ablation", default="counterfactual", choices=("counterfactual", "mean", "zero"))
@@ -59,7 +59,8 @@ def main(given: argparse.Namespace) -> int:
 
     warnings.simplefilter("ignore", UserWarning)
     model = interp.load(given.model)
-    scoring, held_out = interp.task(given.task, model).limit(given.pairs).split(seed=given.seed)
+    task = interp.task(given.task, model)
+    scoring, held_out = task.limit(min(given.pairs, len(task))).split(seed=given.seed)
     dictionaries = trained(model, given)
     say_dictionaries(given.folder)
     scored = {"direction": "noise", "ablation": given.ablation, "seed": given.seed}

@@ -13,16 +13,21 @@ from circuits import cli
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Call `circuits ARGS` in an empty folder: (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
+def calling(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *before: str) -> Run:
+    """Calls `circuits BEFORE ARGS`: (exit code, standard output, standard error)."""
 
     def call(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["circuits", *args])
+        monkeypatch.setattr(sys, "argv", ["circuits", *before, *args])
         with pytest.raises(SystemExit) as stopped:
             cli.main()
         seen = capsys.readouterr()
         return int(stopped.value.code or 0), seen.out, seen.err
 
     return call
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call `circuits ARGS` in an empty folder: (exit code, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+    return calling(monkeypatch, capsys)

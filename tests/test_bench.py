@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from circuits import cli
 from circuits.bench import Measurement, Size, Skipped, attribution, exact
 from circuits.bench.run import PARTS, check_parts, wanted
 from circuits.bench.workload import random_task
 from interp.attribution.request import prepare
 from interp.errors import InterpError, MethodError
 from interp.model import HookedModel
+from tests.called import Run, calling
 from tests.clock import fixed_clock
 from tests.tiny import hooked
 
@@ -25,23 +23,13 @@ SMALL = Size(batch=2, length=6, repeats=1)
 #: Multiply-adds of tiny GPT-2, by hand: 2 layers of 4 heads of 8, d_model 32, d_mlp 128, 64 tokens in the vocabulary.
 QUERY, KEYS_VALUES, OUT, MLP = 32 * 32, 2 * 32 * 32, 32 * 32, 2 * 32 * 128
 SCORE, LOGIT, VOCAB = 2 * 32, 32, 64
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Call `circuits bench ARGS` on little data: (exit code, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*args: str) -> tuple[int, str, str]:
-        small = ["--batch", "2", "--length", "5", "--repeats", "1"]
-        monkeypatch.setattr(sys, "argv", ["circuits", "bench", *small, *args])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        seen = capsys.readouterr()
-        return int(stopped.value.code or 0), seen.out, seen.err
-
-    return call
+    return calling(monkeypatch, capsys, "bench", "--batch", "2", "--length", "5", "--repeats", "1")
 
 
 def _strict(text: str) -> Any:

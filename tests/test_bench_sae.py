@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from circuits import cli
 from circuits.bench import sae
 from circuits.bench.sae import Training, activations, measured, peer
 from interp.dictionaries.training.learner import ARCHITECTURES, make_learner
 from interp.dictionaries.training.options import TRANSCODERS
+from tests.called import Run, calling
 
-Run = Callable[..., tuple[int, str, str]]
 SMALL = ("--d-in", "12", "--d-sae", "32", "--k", "3", "--batch", "16", "--repeats", "1")
 
 
@@ -24,15 +21,7 @@ SMALL = ("--d-in", "12", "--d-sae", "32", "--k", "3", "--batch", "16", "--repeat
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Call `circuits bench ARGS`: (exit code, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["circuits", "bench", *args])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        seen = capsys.readouterr()
-        return int(stopped.value.code or 0), seen.out, seen.err
-
-    return call
+    return calling(monkeypatch, capsys, "bench")
 
 
 def test_every_architecture_is_measured_beside_sae_lens_where_that_trains_it(run: Run) -> None:

@@ -4,33 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from circuits import cli
 from interp.demo import path as demo_path
+from tests.called import Run, run
 
+__all__ = ["run"]
 GOOD = {"clean": "The war lasted", "corrupt": "The war ended", "answer": " from", "wrong": " to"}
-
-
-@pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
-    """Call `circuits ARGS` in an empty folder: (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["circuits", *args])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        seen = capsys.readouterr()
-        return int(stopped.value.code or 0), seen.out, seen.err
-
-    return call
 
 
 def _file(name: str, text: str) -> Callable[[Path], None]:
@@ -145,9 +128,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line_exit_2_and_writes_nothing(
-    case: str, run: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
+def test_bad_input_is_one_line_exit_2_and_writes_nothing(case: str, run: Run, tmp_path: Path) -> None:
     prepare, args, said = BAD[case]
     prepare(tmp_path)
     before = {p: p.read_bytes() if p.is_file() else None for p in sorted(tmp_path.rglob("*"))}
@@ -164,9 +145,7 @@ def test_more_than_twenty_kinds_of_bad_input() -> None:
     assert len(BAD) > 20
 
 
-def test_discover_writes_a_complete_run_and_report_renders_it_again(
-    run: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
+def test_discover_writes_a_complete_run_and_report_renders_it_again(run: Run, tmp_path: Path) -> None:
     code, out, err = run("discover", "--task", "gender", "--limit", "12", "--n", "4", "--out", "r", "--json", "--quiet")
     assert code == 0 and err == ""
     said = json.loads(out)
@@ -184,7 +163,7 @@ def test_discover_writes_a_complete_run_and_report_renders_it_again(
 
 
 def test_force_replaces_a_run_and_a_failed_one_puts_the_old_back(
-    run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     args = ("discover", "--task", "gender", "--limit", "8", "--n", "2", "--out", "r", "--quiet")
     assert run(*args)[0] == 0
@@ -202,9 +181,7 @@ def _interrupt(*args: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_a_run_that_fails_says_so_in_its_manifest(
-    run: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_fails_says_so_in_its_manifest(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*args: object) -> None:
         raise RuntimeError("out of luck")
 
@@ -215,7 +192,7 @@ def test_a_run_that_fails_says_so_in_its_manifest(
     assert manifest["status"] == "failed" and "out of luck" in manifest["error"]
 
 
-def test_compare_prints_agreement_per_kind(run: Callable[..., tuple[int, str, str]]) -> None:
+def test_compare_prints_agreement_per_kind(run: Run) -> None:
     code, out, _ = run("compare", "--task", "gender", "--limit", "8", "--methods", "atp,relp", "--json", "--quiet")
     said = json.loads(out)
     assert code == 0
@@ -223,7 +200,7 @@ def test_compare_prints_agreement_per_kind(run: Callable[..., tuple[int, str, st
     assert {"all", "head", "mlp"} <= set(said["agreement"]["atp"])
 
 
-def test_one_pair_from_the_command_line(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+def test_one_pair_from_the_command_line(run: Run, tmp_path: Path) -> None:
     from interp.loading import load
     from interp.tasks.find import task
 
@@ -236,19 +213,17 @@ def test_one_pair_from_the_command_line(run: Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.parametrize("command", ["models", "tasks", "methods", "sites"])
-def test_listings(command: str, run: Callable[..., tuple[int, str, str]]) -> None:
+def test_listings(command: str, run: Run) -> None:
     code, out, err = run(command)
     assert code == 0 and len(out.splitlines()) > 4, err
 
 
-def test_verify_passes_on_the_embedded_model(run: Callable[..., tuple[int, str, str]]) -> None:
+def test_verify_passes_on_the_embedded_model(run: Run) -> None:
     code, out, _ = run("verify")
     assert code == 0 and "parity" in out and "FAIL" not in out
 
 
-def test_a_hostile_task_name_stays_inside_runs_and_off_the_terminal(
-    run: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
+def test_a_hostile_task_name_stays_inside_runs_and_off_the_terminal(run: Run, tmp_path: Path) -> None:
     from interp.loading import load
     from interp.tasks.find import task
 
@@ -263,16 +238,14 @@ def test_a_hostile_task_name_stays_inside_runs_and_off_the_terminal(
     assert [p.name for p in made] == ["runs"] and len(list(made[0].iterdir())) == 1
 
 
-def test_the_prompts_are_measured_with_the_metric_of_the_run(
-    run: Callable[..., tuple[int, str, str]], tmp_path: Path
-) -> None:
+def test_the_prompts_are_measured_with_the_metric_of_the_run(run: Run, tmp_path: Path) -> None:
     args = ["--task", "gender", "--limit", "8", "--n", "2", "--random", "1", "--out", "r", "--quiet"]
     assert run("discover", *args, "--metric", "log_prob")[0] == 0
     shown = json.loads((tmp_path / "r" / "prompts.json").read_text())["prompts"]
     assert all(p["metric"] == "log_prob" and p["unit"] == "nats" and p["clean_metric"] <= 0 for p in shown)
 
 
-def test_exact_with_a_distance_to_the_base_run(run: Callable[..., tuple[int, str, str]]) -> None:
+def test_exact_with_a_distance_to_the_base_run(run: Run) -> None:
     code, _, err = run(
         "discover",
         "--task",

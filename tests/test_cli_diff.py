@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from circuits import cli
 from circuits.record import Record
 from circuits.runs import save_record
+from tests.called import Run, calling
 
 from .test_report import a_record
 from .test_report_edges import edge_record
@@ -25,26 +23,16 @@ def saved(folder: Path, record: Record, status: str = "complete") -> None:
 
 
 @pytest.fixture
-def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str, str]]:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Call `circuits diff ARGS` beside three runs: (exit code, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
     saved(tmp_path / "heads", a_record())
     saved(tmp_path / "edges", edge_record())
     saved(tmp_path / "broken", a_record(), status="failed")
-
-    def call(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["circuits", "diff", *args])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        seen = capsys.readouterr()
-        return int(stopped.value.code or 0), seen.out, seen.err
-
-    return call
+    return calling(monkeypatch, capsys, "diff")
 
 
-def test_a_run_beside_its_own_circuit(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+def test_a_run_beside_its_own_circuit(run: Run, tmp_path: Path) -> None:
     code, out, err = run("heads", "heads/circuit.json", "--out", "both.html")
     assert code == 0 and "not comparable" not in err
     circuit = a_record().circuit
@@ -53,14 +41,14 @@ def test_a_run_beside_its_own_circuit(run: Callable[..., tuple[int, str, str]], 
     assert page.startswith("<!DOCTYPE html>") and "heads/circuit.json" in page
 
 
-def test_json_is_the_only_thing_on_standard_output(run: Callable[..., tuple[int, str, str]]) -> None:
+def test_json_is_the_only_thing_on_standard_output(run: Run) -> None:
     code, out, _ = run("heads", "edges", "--json")
     found = json.loads(out)
     assert code == 0 and found["parts"]["unmatched"].startswith("different level") and found["page"] is None
     assert found["ranking"] == [] and found["scores"]["pearson"] is None
 
 
-def test_warnings_stand_on_standard_error(run: Callable[..., tuple[int, str, str]]) -> None:
+def test_warnings_stand_on_standard_error(run: Run) -> None:
     code, out, err = run("heads", "edges")
     assert code == 0 and "WARNING: different level" in err and "WARNING" not in out
 
@@ -76,16 +64,14 @@ def test_warnings_stand_on_standard_error(run: Callable[..., tuple[int, str, str
         (["heads"], "Missing argument"),
     ],
 )
-def test_bad_input_is_one_line(
-    run: Callable[..., tuple[int, str, str]], tmp_path: Path, args: list[str], word: str
-) -> None:
+def test_bad_input_is_one_line(run: Run, tmp_path: Path, args: list[str], word: str) -> None:
     before = sorted(tmp_path.rglob("*"))
     code, out, err = run(*args)
     assert (code, out) == (2, "") and word in err and len(err.strip().splitlines()) == 1
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_existing_file_stays_unless_force_is_given(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+def test_an_existing_file_stays_unless_force_is_given(run: Run, tmp_path: Path) -> None:
     (tmp_path / "mine.html").write_text("mine")
     assert run("heads", "edges", "--out", "mine.html")[0] == 2
     assert (tmp_path / "mine.html").read_text() == "mine"

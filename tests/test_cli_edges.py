@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,8 @@ from circuits.circuit import Circuit
 from circuits.runs import load_record
 from interp.demo import path as demo_path
 from interp.scores import Scores
+from tests.called import Run, calling
 
-Run = Callable[..., tuple[int, str, str]]
 SMALL = ("--task", "gender", "--limit", "8", "--random", "2", "--quiet")
 
 
@@ -29,15 +28,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(exact_check, "SAMPLE", 5)
     monkeypatch.setattr(exact_check, "EDGE_SAMPLE", 10)
-
-    def call(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["circuits", *args])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        seen = capsys.readouterr()
-        return int(stopped.value.code or 0), seen.out, seen.err
-
-    return call
+    return calling(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

@@ -4,37 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from circuits import cli, runs
+from circuits import runs
 from circuits.circuit import Circuit
 from interp.dictionaries.formats import save_dictionary
 from interp.scores import Scores
+from tests.called import Run, calling
 from tests.dictionaries import made
 
-Call = Callable[..., tuple[int, str, str]]
 SITES = ("resid_post.0", "mlp_out.1")
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Call `circuits ARGS` in an empty folder with dictionaries: (exit code, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
     for i, site in enumerate(SITES):
         save_dictionary(made(site, 128, n=48, kind="topk", seed=i), tmp_path / "dictionaries" / site)
-
-    def call(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["circuits", *args])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        seen = capsys.readouterr()
-        return int(stopped.value.code or 0), seen.out, seen.err
-
-    return call
+    return calling(monkeypatch, capsys)
 
 
 LEVEL = ("--level", "features")
@@ -42,7 +33,7 @@ GIVEN = (*LEVEL, "--dictionaries", "dictionaries")
 SMALL = ("--task", "sva", "--limit", "16", "--random", "2", "--quiet")
 
 
-def test_discover_writes_a_run_that_is_read_and_evaluated_again(run: Call, tmp_path: Path) -> None:
+def test_discover_writes_a_run_that_is_read_and_evaluated_again(run: Run, tmp_path: Path) -> None:
     code, out, err = run("discover", *SMALL, *GIVEN, "--method", "relp", "--n", "6", "--out", "run", "--json")
     assert (code, err) == (0, "")
     said, record = json.loads(out), runs.load_record(tmp_path / "run")
@@ -76,7 +67,7 @@ def test_discover_writes_a_run_that_is_read_and_evaluated_again(run: Call, tmp_p
     assert code == 2 and "other dictionaries: given resid_post.0" in err and len(err.splitlines()) == 1
 
 
-def test_discover_by_threshold_and_alone_on_the_terminal(run: Call, tmp_path: Path) -> None:
+def test_discover_by_threshold_and_alone_on_the_terminal(run: Run, tmp_path: Path) -> None:
     run("discover", *SMALL, *GIVEN, "--method", "atp", "--n", "5", "--out", "five")
     scores = Scores.load(tmp_path / "five" / "scores.parquet")
     fifth = Circuit.load(tmp_path / "five" / "circuit.json").parts[-1]
@@ -88,7 +79,7 @@ def test_discover_by_threshold_and_alone_on_the_terminal(run: Call, tmp_path: Pa
     assert Circuit.load(tmp_path / "t" / "circuit.json").parts == Circuit.load(tmp_path / "five" / "circuit.json").parts
 
 
-def test_compare_judges_methods_of_features(run: Call, tmp_path: Path) -> None:
+def test_compare_judges_methods_of_features(run: Run, tmp_path: Path) -> None:
     code, out, _ = run(
         "compare", "--task", "sva", "--limit", "6", "--quiet", *GIVEN, "--methods", "atp,relp", "--out", "c", "--json"
     )
@@ -139,7 +130,7 @@ BAD: list[tuple[tuple[str, ...], Callable[[Path], None], str]] = [
 
 @pytest.mark.parametrize(("options", "prepare", "message"), BAD)
 def test_bad_input_is_one_line_and_nothing_written(
-    run: Call, tmp_path: Path, options: tuple[str, ...], prepare: Callable[[Path], None], message: str
+    run: Run, tmp_path: Path, options: tuple[str, ...], prepare: Callable[[Path], None], message: str
 ) -> None:
     prepare(tmp_path)
     before = sorted(tmp_path.rglob("*"))
@@ -149,7 +140,7 @@ def test_bad_input_is_one_line_and_nothing_written(
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_circuit_alone_needs_its_dictionaries(run: Call, tmp_path: Path) -> None:
+def test_a_circuit_alone_needs_its_dictionaries(run: Run, tmp_path: Path) -> None:
     run("discover", *SMALL, *GIVEN, "--method", "atp", "--n", "3", "--out", "run")
     own = (
         "evaluate",
@@ -171,7 +162,7 @@ def test_a_circuit_alone_needs_its_dictionaries(run: Call, tmp_path: Path) -> No
     assert code == 0 and "errors kept" in out
 
 
-def test_a_dictionary_of_another_model_is_said(run: Call, tmp_path: Path) -> None:
+def test_a_dictionary_of_another_model_is_said(run: Run, tmp_path: Path) -> None:
     """Of those trained here; other projects have names of their own for models."""
     theirs = {"model_name": "gpt2-small"}
     for details, said in (

@@ -7,7 +7,6 @@ import json
 import re
 import shlex
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,12 @@ from typing import Any
 import pytest
 
 import interp
-from circuits import cli
 from circuits.report.training import render_training
 from circuits.sae_training import _warn_of_l0
 from interp.dictionaries.training import shown
 from interp.dictionaries.training.learner import Learner
+from tests.called import Run, calling
 
-Call = Callable[..., tuple[int, str, str]]
 SMALL = [
     "--site",
     "resid_post.1",
@@ -39,18 +37,10 @@ SMALL = [
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Call `circuits sae train ARGS` in an empty folder: (exit code, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
-
-    def call(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["circuits", "sae", "train", *args])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        seen = capsys.readouterr()
-        return int(stopped.value.code or 0), seen.out, seen.err
-
-    return call
+    return calling(monkeypatch, capsys, "sae", "train")
 
 
 def weights(folder: str | Path) -> str:
@@ -61,7 +51,7 @@ def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_run_and_its_folder(run: Call, tmp_path: Path) -> None:
+def test_a_run_and_its_folder(run: Run, tmp_path: Path) -> None:
     code, out, err = run(*SMALL, "--json", "--quiet")
     assert (code, err) == (0, "")
     said = json.loads(out)
@@ -79,7 +69,7 @@ def test_a_run_and_its_folder(run: Call, tmp_path: Path) -> None:
     assert record["steps"] == 10 and record["identity"]["data"]["name"] == "demo"
 
 
-def test_the_report_is_one_offline_file_with_what_was_measured(run: Call, tmp_path: Path) -> None:
+def test_the_report_is_one_offline_file_with_what_was_measured(run: Run, tmp_path: Path) -> None:
     assert run(*SMALL, "--quiet")[0] == 0
     page = (tmp_path / "run" / "report.html").read_text()
     record = json.loads((tmp_path / "run" / "training.json").read_text())
@@ -91,7 +81,7 @@ def test_the_report_is_one_offline_file_with_what_was_measured(run: Call, tmp_pa
     assert "<script" not in render_training(record)
 
 
-def test_batches_of_one_token_have_no_variance_and_the_record_stays_plain_json(run: Call, tmp_path: Path) -> None:
+def test_batches_of_one_token_have_no_variance_and_the_record_stays_plain_json(run: Run, tmp_path: Path) -> None:
     def refuse(text: str) -> None:
         raise AssertionError(f"{text} is no JSON")
 
@@ -105,7 +95,7 @@ def test_batches_of_one_token_have_no_variance_and_the_record_stays_plain_json(r
     assert page.count("<svg") == 4 and "nan" not in page and "explains - of the variance" in page
 
 
-def test_options_override_the_toml_and_the_config_of_a_run_does_it_again(run: Call, tmp_path: Path) -> None:
+def test_options_override_the_toml_and_the_config_of_a_run_does_it_again(run: Run, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         'site = "resid_post.0"\nd_sae = 32\nk = 4\ntokens = 2000\nbatch_tokens = 200\narchitecture = "batchtopk"\nbuffer = "1MiB"\n'
     )
@@ -117,7 +107,7 @@ def test_options_override_the_toml_and_the_config_of_a_run_does_it_again(run: Ca
     assert weights("a") == weights("b")
 
 
-def test_several_dictionaries_of_one_file(run: Call, tmp_path: Path) -> None:
+def test_several_dictionaries_of_one_file(run: Run, tmp_path: Path) -> None:
     (tmp_path / "c.toml").write_text(
         "tokens = 2000\nbatch_tokens = 200\nd_sae = 32\n"
         '[[dictionaries]]\nsite = "resid_post.0"\nk = 4\n'
@@ -131,7 +121,7 @@ def test_several_dictionaries_of_one_file(run: Call, tmp_path: Path) -> None:
         assert weights(tmp_path / "run" / name) == weights(tmp_path / "again" / name)
 
 
-def test_data_of_ones_own(run: Call, tmp_path: Path) -> None:
+def test_data_of_ones_own(run: Run, tmp_path: Path) -> None:
     (tmp_path / "my.txt").write_text(
         "\n\n".join(f"The war lasted from the year 17{i} to the year 18." for i in range(10, 99))
     )
@@ -143,7 +133,7 @@ def test_data_of_ones_own(run: Call, tmp_path: Path) -> None:
 
 
 def test_without_a_terminal_lines_say_where_it_is_and_quiet_says_none(
-    run: Call, monkeypatch: pytest.MonkeyPatch
+    run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("interp.dictionaries.training.shown.EVERY", 0.0)
     code, _, err = run(*SMALL)
@@ -167,7 +157,7 @@ def test_lines_come_after_their_time_with_what_was_measured_last(monkeypatch: py
     assert len(said) == 33
 
 
-def test_a_finished_run_says_that_nothing_was_trained(run: Call) -> None:
+def test_a_finished_run_says_that_nothing_was_trained(run: Run) -> None:
     assert "finished" not in run(*SMALL)[1]
     before = weights("run")
     code, out, _ = run(*SMALL, "--resume")
@@ -186,7 +176,7 @@ def test_active_features_far_from_k_are_warned_of(l0: float, said: str, capsys: 
 
 
 def test_ctrl_c_says_how_to_go_on_and_that_ends_the_same(
-    run: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run(*SMALL, "--quiet")[0] == 0
     wanted = weights("run")
@@ -269,7 +259,7 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_one_line_and_nothing_is_written(run: Call, tmp_path: Path, case: str) -> None:
+def test_bad_input_is_one_line_and_nothing_is_written(run: Run, tmp_path: Path, case: str) -> None:
     prepare, args, words = BAD[case]
     prepare(tmp_path)
     before = files(tmp_path)
@@ -278,7 +268,7 @@ def test_bad_input_is_one_line_and_nothing_is_written(run: Call, tmp_path: Path,
     assert files(tmp_path) == before
 
 
-def test_a_run_that_is_there_is_not_replaced(run: Call, tmp_path: Path) -> None:
+def test_a_run_that_is_there_is_not_replaced(run: Run, tmp_path: Path) -> None:
     assert run(*SMALL, "--quiet")[0] == 0
     before = weights("run")
     code, _, err = run(*SMALL, "--seed", "1", "--quiet")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from circuits import cli
 from circuits.runs import read_manifest
 from interp import load
 from interp.demo import path as demo_path
@@ -19,29 +17,21 @@ from interp.dictionaries.evaluation.dashboards import load_dashboards
 from interp.dictionaries.evaluation.evaluate import evaluate_dictionary
 from interp.dictionaries.evaluation.values import DictionaryEvaluation
 from interp.dictionaries.formats import save_dictionary
+from tests.called import Run, calling
 from tests.dictionaries import made
 
 D = 128
-Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Call `circuits sae eval ARGS` in a folder that holds dictionaries: (exit code, standard output, standard error)."""
     monkeypatch.chdir(tmp_path)
     save_dictionary(made("resid_post.1", D, n=96, kind="topk", name="first"), tmp_path / "both" / "a")
     save_dictionary(made("mlp_normed.1", D, target="mlp_out.1", n=96, kind="jumprelu"), tmp_path / "both" / "b")
     save_dictionary(made("resid_post.1", 64), tmp_path / "narrow")
     save_dictionary(made("resid_post.9", D), tmp_path / "deep")
-
-    def call(*args: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["circuits", "sae", "eval", *args])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        seen = capsys.readouterr()
-        return int(stopped.value.code or 0), seen.out, seen.err
-
-    return call
+    return calling(monkeypatch, capsys, "sae", "eval")
 
 
 def labels(path: Path, n: int = 24) -> str:
@@ -50,7 +40,7 @@ def labels(path: Path, n: int = 24) -> str:
     return path.name
 
 
-def test_one_dictionary(run: Call, tmp_path: Path) -> None:
+def test_one_dictionary(run: Run, tmp_path: Path) -> None:
     asked = ["both/a", "--tokens", "1500", "--dashboards", "4", "--pca", "8", "--seed", "3", "--out", "o"]
     code, out, err = run(*asked, "--probe", labels(tmp_path / "cats.jsonl"))
     assert code == 0 and "Traceback" not in err
@@ -72,7 +62,7 @@ def test_one_dictionary(run: Call, tmp_path: Path) -> None:
     assert set(manifest["dictionary_files"]) == {"a/cfg.json", "a/sae_weights.safetensors"}
 
 
-def test_densities_are_a_table(run: Call, tmp_path: Path) -> None:
+def test_densities_are_a_table(run: Run, tmp_path: Path) -> None:
     import pandas as pd
 
     assert run("both/a", "--tokens", "800", "--dashboards", "0", "--out", "o", "--quiet")[0] == 0
@@ -83,7 +73,7 @@ def test_densities_are_a_table(run: Call, tmp_path: Path) -> None:
     assert table["density"].sum() == pytest.approx(found.l0)
 
 
-def test_a_folder_of_dictionaries(run: Call, tmp_path: Path) -> None:
+def test_a_folder_of_dictionaries(run: Run, tmp_path: Path) -> None:
     """Each has what it has alone, several of one site too; --json says all of it."""
     save_dictionary(made("resid_post.1", D, n=64, kind="gated"), tmp_path / "both" / "c")
     code, out, err = run("both", "--tokens", "800", "--dashboards", "0", "--out", "o", "--json", "--quiet")
@@ -103,7 +93,7 @@ def test_a_folder_of_dictionaries(run: Call, tmp_path: Path) -> None:
     assert alone.to_dict() == numbers["b"]
 
 
-def test_an_older_run_is_replaced_only_when_asked(run: Call, tmp_path: Path) -> None:
+def test_an_older_run_is_replaced_only_when_asked(run: Run, tmp_path: Path) -> None:
     asked = ("both/a", "--tokens", "300", "--dashboards", "0", "--pca", "0", "--out", "o", "--quiet")
     assert run(*asked)[0] == 0
     (tmp_path / "o" / "note").write_text("mine")
@@ -183,7 +173,7 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_input(run: Call, tmp_path: Path, name: str) -> None:
+def test_bad_input(run: Run, tmp_path: Path, name: str) -> None:
     prepare, args, message = BAD[name]
     prepare(tmp_path)
     before = sorted(str(p) for p in tmp_path.rglob("*"))
