@@ -45,8 +45,6 @@ _PUBLIC = {
     "to_networkx": "circuits.interchange",
     "from_networkx": "circuits.interchange",
     "render": "circuits.report",
-    "plot_scores": "interp.plots",
-    "plot_agreement": "interp.plots",
     "plot_evaluation": "circuits.plots",
     "plot_circuit": "circuits.plots",
     "save_picture": "circuits.picture",
@@ -77,10 +75,8 @@ __all__ = [
     "lifted",
     "load_truth",
     "necessity",
-    "plot_agreement",
     "plot_circuit",
     "plot_evaluation",
-    "plot_scores",
     "prune",
     "ranking_areas",
     "render",
@@ -115,7 +111,6 @@ if TYPE_CHECKING:
     from circuits.sides import SideBySide
     from circuits.stability import consensus, selection_frequency
     from circuits.truth import judge, load_truth
-    from interp.plots import plot_agreement, plot_scores
 
 
 def __getattr__(name: str) -> Any:

@@ -45,7 +45,7 @@ CIRCUITS = {
         "circuits.matching",
         "circuits.sides",
     ),
-    "Figures and pictures": ("circuits.plots", "circuits.picture", "interp.plots"),
+    "Figures and pictures": ("circuits.plots", "circuits.picture"),
     "Other": (),
 }
 
