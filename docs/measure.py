@@ -27,7 +27,9 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Agreement and smallest faithful circuits of edge attribution.")
     parser.add_argument("--model", default="demo", help="'demo', a folder, or hf:ORG/NAME")
     parser.add_argument("--task", default="ioi", help="a built-in task or a file")
-    parser.add_argument("--pairs", type=int, default=100, help="the first so many, or all of fewer; half scores, half evaluates")
+    parser.add_argument(
+        "--pairs", type=int, default=100, help="the first so many, or all of fewer; half scores, half evaluates"
+    )
     parser.add_argument("--methods", default=METHODS, help="comma-separated; agreement is with exact")
     parser.add_argument("--direction", default="noise", choices=("noise", "denoise"), help="how edges are scored")
     parser.add_argument("--kv", default="shared", choices=("shared", "split"))

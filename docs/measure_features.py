@@ -41,7 +41,9 @@ def options() -> argparse.Namespace:
     parser.add_argument("--model", default="demo", help="'demo', a folder, or hf:ORG/NAME")
     parser.add_argument("--data", default="demo", help="text to train dictionaries on")
     parser.add_argument("--task", default="sva", help="a built-in task or a file")
-    parser.add_argument("--pairs", type=int, default=100, help="the first so many, or all of fewer; half scores, half evaluates")
+    parser.add_argument(
+        "--pairs", type=int, default=100, help="the first so many, or all of fewer; half scores, half evaluates"
+    )
     parser.add_argument("--methods", default=METHODS, help="comma-separated")
     parser.add_argument("--steps", type=int, default=10, help="of integrated gradients")
     parser.add_argument("--ablation", default="counterfactual", choices=("counterfactual", "mean", "zero"))
