@@ -221,7 +221,7 @@ def plot_evaluation(evaluation: Evaluation) -> Any:
         mode="lines+markers",
         name="circuit",
         line={"color": COLOURS[0]},
-        hovertemplate=f"first %{{x}} {what} of the ranking: %{{y:.3f}}<extra></extra>",
+        hovertemplate=f"%{{x}} {what}: %{{y:.3f}}<extra></extra>",
     )
     figure.add_hline(y=0.0, line=DOTTED).add_hline(y=1.0, line=DOTTED)
     figure.add_vline(x=evaluation.size, line={"color": COLOURS[1], "dash": "dash"})

@@ -179,7 +179,7 @@ def beside(own: Evaluation, study: FeatureStudy) -> None:
 
 def agreements(found: Sequence[Agreement]) -> None:
     """Agreement with exact patching, a row per method and kind, and what is to be doubted in it."""
-    columns = ("method", "kind", "n", "Pearson [95 %]", "Spearman", "same sign", "top k shared", "note")
+    columns = ("method", "kind", "n", "Pearson [95 %]", "Spearman", "slope", "sign", "top k", "note")
     edges = any("->" in row.kind for a in found for row in a.rows)
     rows = [_agreement_row(a.method, row, edges) for a in found for row in a.rows]
     table("agreement with exact patching", columns, rows)
@@ -193,11 +193,12 @@ def _agreement_row(method: str, row: Row, edges: bool) -> tuple[object, ...]:
     from circuits.report.finding import POOR
 
     pearson, spearman = (f"{v:.3f}" if v is not None else "-" for v in (row.pearson, row.spearman))
+    slope = f"{row.slope:.2f}" if row.slope is not None else "-"
     bounds = f" [{row.pearson_ci[0]:.2f}, {row.pearson_ci[1]:.2f}]" if row.pearson_ci and row.headline else ""
     apart = row.spearman is not None and row.spearman < POOR <= (row.pearson or 0.0)
     note = ("few edges" if edges else "few nodes") if not row.headline else RANKS if apart else ""
     sign = f"{row.sign:.2f}" if row.sign is not None else "-"
-    return (method, row.kind, row.n, pearson + bounds, spearman, sign, f"{row.top_k * row.k:.0f}/{row.k}", note)
+    return (method, row.kind, row.n, pearson + bounds, spearman, slope, sign, f"{row.top_k * row.k:.0f}/{row.k}", note)
 
 
 def record_json(found: Record, where: str) -> dict[str, Any]:

@@ -28,7 +28,9 @@ class Row:
     `sign`: fraction of nodes with the same sign, None for unsigned scores, which are compared with the sizes of the exact
     ones; `top_k`: overlap of the `k` nodes largest in size. `*_ci`: 95 %
     bootstrap intervals over prompt pairs, the same resample for both methods; None below `MIN_NODES` nodes, where a
-    correlation is no headline and only the points should be shown, and for a single pair.
+    correlation is no headline and only the points should be shown, and for a single pair. `slope`: how many times the exact
+    scores the scores are, sum(score * exact) / sum(exact^2), the line through 0 of least squares; None where no exact score
+    differs from 0, or the units differ.
     """
 
     kind: str
@@ -40,6 +42,7 @@ class Row:
     sign: float | None
     top_k: float
     k: int
+    slope: float | None = None
 
     @property
     def headline(self) -> bool:
@@ -105,9 +108,9 @@ def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = ""
     weights = rng.multinomial(len(ours), np.full(len(ours), 1 / len(ours)), size=RESAMPLES) / len(ours)
     shown = np.array(["->" in kind or competes(kind) for kind in kinds])
     sets = [("all", shown), *((kind, kinds == kind) for kind in dict.fromkeys(kinds))]
-    unsigned = scores.provenance.unsigned
+    unsigned, sloped = scores.provenance.unsigned, scores.provenance.unit == exact.provenance.unit
     rows = tuple(
-        _row(str(kind), ours[:, keep], exact.per_example[:, keep], weights, unsigned)
+        _row(str(kind), ours[:, keep], exact.per_example[:, keep], weights, unsigned, sloped)
         for kind, keep in sets
         if keep.any()
     )
@@ -128,7 +131,7 @@ def _check(scores: Scores, exact: Scores) -> None:
         raise ScoreError(f"nodes scored exactly but not by {a.method}: {', '.join(sorted(missing)[:5])}.")
 
 
-def _row(kind: str, ours: np.ndarray, exact: np.ndarray, weights: np.ndarray, unsigned: bool) -> Row:
+def _row(kind: str, ours: np.ndarray, exact: np.ndarray, weights: np.ndarray, unsigned: bool, sloped: bool) -> Row:
     """One row from per-example scores [example node] of both methods and bootstrap weights [resample example]."""
     from scipy.stats import rankdata
 
@@ -152,6 +155,7 @@ def _row(kind: str, ours: np.ndarray, exact: np.ndarray, weights: np.ndarray, un
         sign=None if unsigned else float((np.sign(a) == np.sign(b)).mean()),
         top_k=len(set(np.argsort(-np.abs(a), kind="stable")[:k]) & set(np.argsort(-np.abs(b), kind="stable")[:k])) / k,
         k=k,
+        slope=float(a @ b / (b @ b)) if sloped and (b @ b) > 0 else None,
     )
 
 

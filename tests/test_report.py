@@ -282,8 +282,8 @@ def test_agreement_table_holds_the_rows(page: str) -> None:
     for shown, row in zip(rows, found, strict=True):
         bounds = [f" [{number(c[0], 3)}, {number(c[1], 3)}]" if c else "" for c in (row.pearson_ci, row.spearman_ci)]
         assert shown[2:5] == [str(row.n), number(row.pearson, 3) + bounds[0], number(row.spearman, 3) + bounds[1]]
-        assert shown[5:7] == [percent(row.sign), f"{percent(row.top_k)} of top {row.k}"]
-        assert shown[7] == ("" if row.headline else "few nodes: look at the points")
+        assert shown[5:8] == [number(row.slope, 2), percent(row.sign), f"{percent(row.top_k)} of top {row.k}"]
+        assert shown[8] == ("" if row.headline else "few nodes: look at the points")
 
 
 def test_curve_table_holds_the_points(page: str) -> None:

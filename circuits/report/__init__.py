@@ -30,7 +30,7 @@ VIEW: Final = (
 
 def render(record: Record) -> str:
     """The report of a run: one self-contained HTML page. The same record gives the same bytes."""
-    return _page(payload(record), "report.html.j2")
+    return _page({**payload(record), "alone": False}, "report.html.j2")
 
 
 def circuit_page(
@@ -52,7 +52,7 @@ def circuit_page(
         feature_edges=edges,
     )
     title = f"Circuit of {circuit.task} on {circuit.model}"
-    return _page({"title": title, "view": view(record), "graph": graph(record)}, "alone.html.j2")
+    return _page({"title": title, "view": view(record), "graph": graph(record), "alone": True}, "alone.html.j2")
 
 
 def _page(shown: dict[str, Any], template: str) -> str:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from circuits.report import svg
 from circuits.report.faithfulness import faithfulness
 from circuits.report.svg import Scale, line, path
+from circuits.report.view_order import is_prefix
 from interp.display.numbers import number, percent
 
 if TYPE_CHECKING:
@@ -32,7 +33,19 @@ _HIGHEST: Final = 1.5
 
 def curve_and_areas(record: Record) -> dict[str, Any]:
     """What the section on faithfulness shows of a run."""
-    return {"faithfulness": faithfulness(record.evaluation), "areas": areas_of_run(record)}
+    return {
+        "faithfulness": faithfulness(record.evaluation),
+        "curve_order": _curve_order(record),
+        "areas": areas_of_run(record),
+    }
+
+
+def _curve_order(record: Record) -> str:
+    """Which circuits the curve goes through."""
+    circuit, scores = record.circuit, record.scores[0] if record.scores else None
+    if circuit is None or is_prefix(circuit, scores):
+        return "circuits taken from the top of the ranking"
+    return "circuits made of the chosen circuit's parts in their own order, then of the rest of the ranking"
 
 
 def areas_of_run(record: Record) -> dict[str, Any] | None:

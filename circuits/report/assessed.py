@@ -26,6 +26,7 @@ def payload(found: Assessment, circuit: Circuit) -> dict[str, Any]:
         "title": f"{circuit.task} on {circuit.model}",
         "circuit": str(circuit),
         "faithfulness": faithfulness(found.evaluation),
+        "curve_order": "the parts of the circuit in their own order, then the rest of the ranking",
         "areas": areas_measured(found.areas) if found.areas else None,
         "tests": [str(found.sufficient), str(found.necessary)],
         "without_errors": str(found.without_errors) if found.without_errors else None,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.layered import box_name, layered
 from circuits.report.maps import MOST_NUMBERED, MOST_ROWS
-from circuits.report.words import counted, of_edges
+from circuits.report.view_parts import has_sign
+from circuits.report.words import counted, goal, of_edges
 from interp.display.numbers import decimals
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def graph(record: Record) -> dict[str, Any] | None:
         **_drawing(drawn, effects),
         "method": first.provenance.method if first else "",
         "unit": first.provenance.unit if first else "",
+        "signed": has_sign(first),
+        "goal": goal(first.provenance.metric if first else ""),
         "chosen": record.circuit is not None,
         "summed": first is not None and first.provenance.positions != "all",
         "n": len(edges),

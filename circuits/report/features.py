@@ -15,6 +15,8 @@ from circuits.report.dashboard_figures import text
 from circuits.report.faithfulness import faithfulness
 from circuits.report.layered import apart
 from circuits.report.svg import element, label, line
+from circuits.report.view_parts import has_sign
+from circuits.report.words import goal
 from interp.display.numbers import count, decimals, number, percent
 
 if TYPE_CHECKING:
@@ -218,6 +220,9 @@ def edge_graph(scores: Scores, study: FeatureStudy) -> dict[str, Any]:
         "unit": scores.provenance.unit,
         "method": scores.provenance.method,
         "chosen": True,
+        "scored": True,
+        "signed": has_sign(scores),
+        "goal": goal(scores.provenance.metric),
         "title": "The first features as a graph",
         "rows_are": "sites, from the first at the bottom to the metric at the top",
         "n": len(scores.parts),

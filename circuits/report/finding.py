@@ -74,10 +74,13 @@ def _carry(circuit: Circuit, found: Evaluation) -> str:
     value = f.value or 0.0
     verb = "carries" if len(circuit) == 1 else "carry"
     share = percent_interval(f.value, f.low, f.high)
-    only = "only " if 0 <= value < 0.5 else ""
-    against = " (less than nothing: they push against the answer)" if value < 0 else ""
+    only = "only " if 0 < value < 0.5 else ""
+    against = " (less than nothing: they push against the answer)" if f.high is not None and f.high < 0 else ""
+    nothing = (
+        " (not told apart from nothing)" if f.low is not None and f.high is not None and f.low <= 0 <= f.high else ""
+    )
     more = " (more than the whole model: other parts push against it)" if f.low is not None and f.low > 1 else ""
-    return f"{verb} {only}{share} of the {metric_name(found.metric)}{against}{more}"
+    return f"{verb} {only}{share} of the {metric_name(found.metric)}{against}{nothing}{more}"
 
 
 def _pairs(found: Evaluation) -> str:

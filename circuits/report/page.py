@@ -98,6 +98,7 @@ def _environment() -> Environment:
         circuit_graph=graph.drawing,
         edge_sample=graph.edge_sample,
         circuit_picture=view_svg.picture,
+        picture_left=view_svg.left_out,
         site_shares=features.shares,
         pattern=patterns.pattern,
     )

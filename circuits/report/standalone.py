@@ -114,8 +114,10 @@ def circuit_picture(found: Circuit, scores: Scores | None = None, edges: Scores 
     seen = view(record)
     what = found.level if found.level in ("edges", FEATURES) else f"nodes of level {found.level}"
     said = [f"{count(len(found))} {what}, {found.selection}, by {found.method}"]
-    if scores is not None or edges is not None:
-        said.append("orange and an arrow: works for the answer; blue and a bar: works against it; size: importance")
+    if seen is not None and seen["signed"]:
+        said.append(
+            f"orange and an arrow: works for {seen['goal']}; blue and a bar: works against it; size: importance"
+        )
     if seen is not None and any(edge["channel"] for edge in seen["edges"]):
         said.append("dashes: a head's query; dots: its key; a full line: its value, an MLP or the logits")
     drawn = [] if seen is None else [("", picture(seen))]
@@ -128,7 +130,7 @@ def evaluation_picture(found: Evaluation) -> Picture:
     facts = [] if data is None else [f"{fact['name']}: {fact['value']}" for fact in data["facts"]]
     if data is not None and data["drawn"]:
         facts.append(
-            "line and band: the ranking with its 95 % interval; dashes and grey band: median and range of the random circuits"
+            "line and band: circuits of that size with the 95 % interval; dashes and grey band: median and range of the random circuits"
         )
     drawn = [("", figures.curve(data))] if data is not None and data["drawn"] else []
     return _page(f"Faithfulness of a circuit of {count(found.size)} {found.counts}", facts, drawn)

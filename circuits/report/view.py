@@ -17,7 +17,7 @@ from circuits.report.view_order import chosen_stop, order_of, stops
 from circuits.report.view_parts import Facts
 from circuits.report.view_places import Placed, as_data, ends, places, weights
 from circuits.report.view_table import table
-from circuits.report.words import kind_name
+from circuits.report.words import goal, kind_name
 from interp.display.numbers import count
 from interp.display.text import visible
 
@@ -71,7 +71,7 @@ def view(record: Record) -> dict[str, Any] | None:
         return None
     parts = held(record, record.circuit)
     placed, facts = placed_parts(parts), Facts(parts.scores)
-    slider = stops(parts.circuit, parts.scores, record.evaluation, parts.n_held)
+    slider = stops(parts.circuit, parts.scores, record.evaluation, _notes(parts))
     nodes = _nodes(record, parts, placed, Facts(None) if parts.of_edges else facts)
     edges = _edges(
         parts,
@@ -90,6 +90,9 @@ def view(record: Record) -> dict[str, Any] | None:
         "drawn": _drawn_first(parts),
         "left": _left_out(parts),
         "scored": any(part["sign"] != "plain" for part in [*nodes.values(), *edges]),
+        "signed": any(part["works"] for part in [*nodes.values(), *edges]),
+        "goal": goal(_metric(parts)),
+        "measured": record.evaluation is not None,
         "noEdges": _no_edges(record) if not edges else "",
         "examples": examples(record.anatomy),
         "reasons": reasons(record.anatomy),
@@ -238,6 +241,24 @@ def _edges(parts: Parts, placed: Placed, facts: Facts, ids: dict[str, str]) -> l
 
 
 # ---------------------------------------------------------------- words
+
+
+def _metric(parts: Parts) -> str:
+    """The metric of the scores that are drawn."""
+    scored = parts.scores or parts.linked
+    return scored.provenance.metric if scored else ""
+
+
+def _notes(parts: Parts) -> list[tuple[int, str]]:
+    """What must be said of circuits larger than a size."""
+    said = [(parts.n_held, f"The page holds the first {count(parts.n_held)} of them.")]
+    if parts.edges and not parts.of_edges:
+        scored = {node.name for node in ends(parts.edges)} & {node.name for node in parts.nodes}
+        features = parts.circuit.level == "features"
+        own = len(scored) if features else len(parts.circuit)
+        first = "first features" if features else "nodes"
+        said.append((own, f"Edges were scored only between the {first} of the chosen circuit."))
+    return said
 
 
 def _left_out(parts: Parts) -> str:

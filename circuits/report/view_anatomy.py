@@ -71,8 +71,8 @@ def about(record: Record) -> dict[str, dict[str, Any]]:
         for top in record.anatomy.neurons:
             unit = record.scores[0].provenance.unit if record.scores else ""
             found.setdefault(top.mlp, {})["neurons"] = _neurons(top, record.anatomy.method, unit)
-    for look in record.features.looks if record.features is not None else ():
-        found.setdefault(look.name, {}).update(_look(look))
+    for i, look in enumerate(record.features.looks if record.features is not None else (), 1):
+        found.setdefault(look.name, {}).update(_look(look) | {"card": f"feature-{i}"})
     return found
 
 

@@ -36,8 +36,13 @@ def _ranked(circuit: Circuit, scores: Scores | None) -> list[Part]:
     return [scores.parts[i] for i in ranked(scores, "signed" if signed else "absolute")]
 
 
-def stops(circuit: Circuit, scores: Scores | None, found: Evaluation | None, held: int) -> list[dict[str, Any]]:
-    """Where the slider stops: each size of the curve and the circuit itself, with what was measured there in words."""
+def stops(
+    circuit: Circuit, scores: Scores | None, found: Evaluation | None, notes: Sequence[tuple[int, str]]
+) -> list[dict[str, Any]]:
+    """Where the slider stops: each size of the curve and the circuit itself, with what was measured there in words.
+
+    `notes`: what is said of circuits larger than a size.
+    """
     from circuits.faithfulness import counted
 
     own, prefix, what = len(circuit), is_prefix(circuit, scores), counted(circuit.level)
@@ -52,7 +57,7 @@ def stops(circuit: Circuit, scores: Scores | None, found: Evaluation | None, hel
             "faithful": _faithful(size, own, points, found),
             "random": _random(points.get(size)),
             "gauge": _gauge(size, own, points, found),
-            "note": f"The page holds the first {count(held)} of them." if size > held else "",
+            "note": " ".join(text for above, text in notes if size > above),
         }
         for size in sizes
     ]
@@ -62,11 +67,13 @@ def _words(size: int, own: int, prefix: bool, what: str) -> str:
     parts = what[:-1] if size == 1 else what
     if size == own:
         return f"the chosen circuit: {count(size)} {parts}"
+    first = f"the first {parts}" if size == 1 else f"the first {count(size)} {parts}"
     if prefix:
-        return f"the first {parts} of the ranking" if size == 1 else f"the first {count(size)} {parts} of the ranking"
+        return f"{first} of the ranking"
     if size < own:
-        return f"the first {count(size)} {parts} of the chosen circuit, in its own order"
-    return f"the chosen circuit and the next {count(size - own)} {what} of the ranking"
+        return f"{first} of the chosen circuit, in its own order"
+    more = f"next {what[:-1]}" if size - own == 1 else f"next {count(size - own)} {what}"
+    return f"the chosen circuit and the {more} of the ranking"
 
 
 def _faithful(size: int, own: int, points: dict[int, dict[str, Any]], found: Evaluation | None) -> str:

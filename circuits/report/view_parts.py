@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.search import how_known
+from circuits.report.words import goal
 from interp.display.numbers import count, decimals, interval, score
 
 if TYPE_CHECKING:
@@ -23,7 +24,16 @@ UNSCORED: Final = {
     "importance": None,
     "share": 0.0,
     "sign": "plain",
+    "works": "",
 }
+WORKS: Final = {"pos": "for", "neg": "against"}
+#: Methods whose scores are shares: how much, not which way.
+_SHARES: Final = ("ifr",)
+
+
+def has_sign(scores: Scores | None) -> bool:
+    """Whether the sign of an importance says which way a part works, and not only how much it matters."""
+    return scores is not None and not scores.provenance.unsigned and scores.provenance.method not in _SHARES
 
 
 @dataclass(frozen=True)
@@ -72,10 +82,20 @@ class Facts:
             "interval": interval(bounds, digits) if bounds else "",
             "known": _how(scores, known.place),
             "rank": f"{count(known.rank)} of {count(len(scores.parts))}",
-            "importance": round(known.importance, 6),
+            "importance": float(f"{known.importance:.8g}"),
             "share": round(min(1.0, abs(known.importance) / limit), 3) if limit else 0.0,
-            "sign": "neg" if known.importance < 0 else "pos",
+            "sign": _sign(known.importance),
+            "works": self._works(_sign(known.importance)),
         }
+
+    def _works(self, sign: str) -> str:
+        if self.scores is None or sign not in WORKS or not has_sign(self.scores):
+            return ""
+        return f"{WORKS[sign]} {goal(self.scores.provenance.metric)}"
+
+
+def _sign(importance: float) -> str:
+    return "neg" if importance < 0 else "pos" if importance > 0 else "plain"
 
 
 def _how(scores: Scores, place: int) -> str:

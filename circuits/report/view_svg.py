@@ -46,6 +46,16 @@ def chosen(view: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, A
     return nodes, edges
 
 
+def left_out(view: dict[str, Any]) -> str:
+    """What of the chosen circuit the picture leaves out, in words."""
+    size = view["stops"][view["start"]]["size"]
+    at = {node["id"]: node["at"] for node in view["nodes"]}
+    edges = sum(max(e["at"], at[e["source"]], at[e["target"]]) <= size for e in view["edges"])
+    drawn = len(chosen(view)[1])
+    said = [f"Drawn are the strongest {count(drawn)} of {count(edges)} edges between them."] if drawn < edges else []
+    return " ".join([*said, view["stops"][view["start"]]["note"]]).strip()
+
+
 def _range(places: Sequence[tuple[float, float]]) -> tuple[float, float]:
     """The smallest and the largest of some places, each with its reach."""
     return min((x - r for x, r in places), default=0.0), max((x + r for x, r in places), default=0.0)

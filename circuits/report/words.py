@@ -15,6 +15,15 @@ _METRICS: Final = {
     "log_prob": "log-probability of the answer",
     "cross_entropy": "cross-entropy of the answer",
 }
+#: Metrics that are better when the answer is likelier.
+_ANSWER: Final = tuple(_METRICS)
+_MORE: Final = {
+    "kl_source": "divergence from the source run",
+    "l2_source": "distance from the source run",
+    "kl_base": "divergence from the base run",
+    "l2_base": "distance from the base run",
+    "largest_change": "largest change of an output",
+}
 _KINDS: Final = {
     "head": "heads",
     "mlp": "MLPs",
@@ -114,6 +123,11 @@ def _with_article(kind: str) -> str:
     return f"the {kind_name(kind)}" if kind in _SINGLE else kind_name(kind)
 
 
+def goal(metric: str) -> str:
+    """What an important part works for: the answer, where the metric is about it."""
+    return "the answer" if metric in _ANSWER else "the metric"
+
+
 def metric_name(metric: str) -> str:
     """A metric in words."""
-    return _METRICS.get(metric, metric)
+    return (_METRICS | _MORE).get(metric, metric)

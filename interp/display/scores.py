@@ -88,15 +88,15 @@ def _patched(p: Provenance) -> str:
 
 def agreement_card(found: Agreement) -> Markup:
     """A row for each kind; where there are too few nodes for a correlation to say much, the row says so."""
-    columns = ("kind", "n", "Pearson", "Spearman", "same sign", "top k")
+    columns = ("kind", "n", "Pearson", "Spearman", "slope", "same sign", "top k")
     rows = [_agreement_row(row) for row in found.rows[:MOST_ROWS]]
     left = left_out(len(found.rows), len(rows), "kinds")
     said = joined(Markup("{} against exact patching").format(text(found.method)), several(found.n_pairs, "pair"))
-    note = "Correlations of mean scores with 95 % bootstrap intervals over pairs; top k: overlap of the k largest."
+    note = "Correlations of mean scores with 95 % bootstrap intervals over pairs; slope: how many times the exact scores these are; top k: overlap of the k largest."
     return card(
         "Agreement",
         said,
-        table(columns, rows, numeric=(1, 4, 5), left=left),
+        table(columns, rows, numeric=(1, 4, 5, 6), left=left),
         caption(note, text(found.sampled) if found.sampled else ""),
     )
 
@@ -108,7 +108,7 @@ def _agreement_row(row: Row) -> tuple[str | Markup, ...]:
         for value, ci in ((row.pearson, row.pearson_ci), (row.spearman, row.spearman_ci))
     ]
     kind = Markup("{}{}").format(text(row.kind), few)
-    return kind, count(row.n), *quoted, percent(row.sign), f"{percent(row.top_k)} of {row.k}"
+    return kind, count(row.n), *quoted, number(row.slope, 2), percent(row.sign), f"{percent(row.top_k)} of {row.k}"
 
 
 # ---------------------------------------------------------------- what is read off the logits

@@ -8,7 +8,7 @@
   function facts(thing) {
     const rows = [
       ["score", thing.score], ["95 % interval", thing.interval], ["score is", thing.known], ["rank by size", thing.rank],
-      ["works", { pos: "for the answer", neg: "against the answer", plain: "" }[thing.sign]],
+      ["works", thing.works],
       ["chosen circuit", thing.chosen ? "in it" : thing.loose || thing.at === 0 ? "" : "not in it"],
     ].filter(([, value]) => value);
     return element("dl", {}, ...rows.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, report.name(value))]));
@@ -76,7 +76,7 @@
     const lines = about.reacts.examples.map((example) => element("li", {},
       element("span", { class: "amount" }, example.value), " ",
       ...example.tokens.map((t) => element("span", { class: `tok ${report.shade("pos", t.share)}` }, report.name(t.token)))));
-    const link = report.byId("features") ? [element("p", {}, element("a", { href: "#features" }, "More in the section of features"))] : [];
+    const link = report.byId(about.card) ? [element("p", {}, element("a", { href: `#${about.card}` }, "More in the section of features"))] : [];
     return [heading("What it reacts to"), element("p", { class: "soft" }, about.reacts.line), element("ol", { class: "reacts" }, ...lines), ...link];
   }
 

@@ -37,12 +37,21 @@
     return out;
   };
 
-  // Turning the wheel scrolls the page, unless Ctrl is held or the drawing was clicked.
+  // Turning the wheel or drawing with one finger scrolls the page, unless Ctrl is held or the drawing was clicked or tapped.
   report.wheel = (drawing, container) => {
     const wants = (event) => event.ctrlKey || event.metaKey || document.activeElement === container;
     container.addEventListener("wheel", (event) => drawing.cy.userZoomingEnabled(wants(event)), { capture: true, passive: true });
-    container.addEventListener("pointerdown", () => container.focus({ preventScroll: true }));
-    container.addEventListener("touchstart", (event) => drawing.cy.userZoomingEnabled(event.touches.length > 1), { capture: true, passive: true });
+    const focus = () => container.focus({ preventScroll: true });
+    container.addEventListener("pointerdown", (event) => {
+      if (event.pointerType === "touch") return;
+      drawing.cy.userPanningEnabled(true);
+      focus();
+    }, { capture: true });
+    container.addEventListener("touchstart", (event) => {
+      const several = event.touches.length > 1;
+      drawing.cy.userZoomingEnabled(several).userPanningEnabled(several || document.activeElement === container);
+    }, { capture: true, passive: true });
+    drawing.cy.on("tap", focus);
   };
 
   // The nearest node that way; a step aside costs more than a step ahead.

@@ -1,0 +1,113 @@
+"""What a report says in words is true of its numbers: signs that scores have not, edges not drawn, orders that are no ranking."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from circuits.circuit import Circuit
+from circuits.evaluation import Estimate
+from circuits.record import Record
+from circuits.report import circuit_page, finding, render
+from circuits.report.view import view
+from circuits.report.view_svg import chosen
+from interp.nodes import Node
+from interp.scores import Scores
+
+from .test_report import a_record, an_evaluation
+from .test_report_edges import edge_record
+from .test_report_view import node_record
+
+
+def seen(record: Record) -> dict[str, Any]:
+    found = view(record)
+    assert found is not None
+    return found
+
+
+def scored(record: Record, **changes: Any) -> Record:
+    scores = record.scores[0]
+    own = {"per_example": np.abs(scores.per_example)} if changes.get("unsigned") else {}
+    made = Scores(scores.parts, own.get("per_example", scores.per_example), replace(scores.provenance, **changes))
+    return replace(record, scores=(made,))
+
+
+@pytest.mark.parametrize("changes", [{"unsigned": True, "method": "atp-star"}, {"method": "ifr"}])
+def test_scores_without_a_sign_say_of_no_part_which_way_it_works(changes: dict[str, Any]) -> None:
+    record = edge_record() if changes["method"] == "ifr" else a_record()
+    record = replace(scored(record, **changes), agreements=(), exact=None)
+    found = seen(record)
+    assert not any(part["works"] for part in [*found["nodes"], *found["edges"]])
+    assert "works for" not in render(record).partition('<script type="application/json"')[0]
+
+
+def test_a_metric_that_is_not_about_the_answer_is_not_called_so() -> None:
+    known = {part["works"] for part in seen(a_record())["nodes"]}
+    assert known == {"for the answer", "against the answer", ""}
+    record = scored(a_record(), metric="kl_source")
+    assert {part["works"] for part in seen(record)["nodes"]} == {"for the metric", "against the metric", ""}
+    assert "works for the answer" not in render(record).partition('<script type="application/json"')[0]
+
+
+def test_a_part_without_effect_works_neither_way() -> None:
+    record = a_record()
+    scores = record.scores[0]
+    still = Scores(scores.parts, 0 * scores.per_example, scores.provenance)
+    assert {(n["sign"], n["works"]) for n in seen(replace(record, scores=(still,)))["nodes"]} == {("plain", "")}
+
+
+def test_small_importances_keep_their_order() -> None:
+    """Scores of 1e-9 are as good as any other."""
+    record = edge_record()
+    scores = record.scores[0]
+    small = Scores(scores.parts, 1e-9 * scores.per_example, scores.provenance)
+    names = [edge["name"] for edge in seen(replace(record, scores=(small,)))["edges"]]
+    by_size = [scores.parts[i].name for i in np.argsort(-np.abs(scores.mean), kind="stable")]
+    assert names == [name for name in by_size if name in set(names)]
+
+
+def test_the_picture_says_which_edges_it_leaves_out() -> None:
+    record = node_record()
+    assert record.circuit is not None
+    parts = [part for part in record.scores[0].parts if part.name != "embed"]
+    record = replace(record, circuit=replace(record.circuit, parts=tuple(parts)))
+    found = seen(record)
+    edges = chosen(found)[1]
+    inside = {n["id"] for n in found["nodes"]}
+    all_edges = [e for e in found["edges"] if {e["source"], e["target"]} <= inside]
+    assert len(edges) < len(all_edges) and {e["id"] for e in edges} <= {e["id"] for e in all_edges}
+    assert f"the strongest {len(edges)} of {len(all_edges)} edges" in render(record)
+
+
+def test_sizes_beyond_the_circuit_say_that_no_edges_were_scored_there() -> None:
+    for stop in seen(node_record())["stops"]:
+        assert ("Edges were scored only" in stop["note"]) == (stop["size"] > 6)
+
+
+def test_the_curve_of_a_circuit_in_an_order_of_its_own_is_not_called_the_top_of_the_ranking() -> None:
+    record = a_record()
+    assert record.circuit is not None
+    assert "circuits taken from the top of the ranking" in render(record)
+    scores = record.scores[0]
+    last = [scores.parts[i] for i in np.argsort(np.abs(scores.mean)) if scores.parts[i].name != "embed"][:6]
+    page = render(replace(record, circuit=replace(record.circuit, parts=tuple(last))))
+    assert "circuits taken from the top of the ranking" not in page and "in their own order" in page
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "words"),
+    [(-0.2, -0.3, -0.1, "less than nothing"), (-0.002, -0.005, 0.001, "not told apart from nothing"), (0.2, 0.1, 0.3, "only")],
+)  # fmt: skip
+def test_little_is_called_what_it_is(value: float, low: float, high: float, words: str) -> None:
+    text = finding(replace(a_record(), evaluation=an_evaluation(faithfulness=Estimate(value, low, high))))
+    assert words in text
+    assert ("push against" in text) == (high < 0)
+
+
+def test_a_circuit_alone_shows_nothing_that_it_has_not() -> None:
+    page = circuit_page(Circuit((Node("head", 0, 1), Node("mlp", 1)), "heads", "m", "t", "relp", "n=2"))
+    assert "<nav" not in page and '<div class="view-size" hidden>' in page
+    assert '<div class="view-size">' in render(a_record()) and "<nav" in render(a_record())
