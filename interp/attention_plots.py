@@ -55,8 +55,10 @@ def _maps(patterns: dict[str, np.ndarray], found: AttentionPatterns, left: int) 
         figure.add_trace(heat, row=i // columns + 1, col=i % columns + 1)
     figure.update_yaxes(type="category", autorange="reversed", tickfont={"size": 9})
     figure.update_xaxes(type="category", tickangle=-90, tickfont={"size": 9})
-    note = f", {left} more heads are left out" if left else ""
+    note = f"; {left} more heads are left out" if left else ""
     scale = {"colorscale": SEQUENTIAL, "cmin": 0.0, "cmax": 1.0, "colorbar": {"title": {"text": "weight"}}}
-    title = f"Attention weights{shown(' of ' + found.model) if found.model else ''}: rows are query tokens, columns key tokens{note}"
+    whose = shown(f" of {found.model}") if found.model else ""
+    # In two lines: the figure of one head is narrow.
+    title = f"Attention weights{whose}<br><sup>a row per query token, a column per key token{note}</sup>"
     side = _SIDE + 4 * min(len(labels), 40)
     return figure.update_layout(title=title, coloraxis=scale, height=140 + rows * side, width=160 + columns * side)
