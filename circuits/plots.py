@@ -59,7 +59,8 @@ def plot_circuit(circuit: Circuit, scores: Scores | None = None, *, edges: Score
     unit = linked.provenance.unit if linked is not None else ""
     known: set[tuple[str, str]] = set()
     for (sign, dash, step), members in _alike(drawn, effects).items():
-        figure.add_scatter(**_curves(members, placed, effects, unit), mode="lines", name=f"{sign}, {READ_BY[dash]}")
+        named = sign if circuit.level == FEATURES else f"{sign}, {READ_BY[dash]}"
+        figure.add_scatter(**_curves(members, placed, effects, unit), mode="lines", name=named)
         trace = figure.data[-1]
         trace.line = {"color": SIGNS[sign], "dash": dash, "width": 1 + 1.5 * step}
         trace.update(legendgroup=f"{sign} {dash}", showlegend=(sign, dash) not in known, hovertemplate=HOVER)
@@ -229,10 +230,6 @@ def plot_evaluation(evaluation: Evaluation) -> Any:
     why = f"<br><sup>undefined: {shown(evaluation.reason)}</sup>" if evaluation.reason else ""
     return figure.update_layout(
         title=f"Faithfulness on {pairs}; dashed: the circuit, {evaluation.size} of {evaluation.n_nodes} {what}{why}",
-        xaxis={
-            "title": f"{what} in the circuit (log scale)",
-            "type": "log",
-            "tickvals": [p.size for p in evaluation.curve],
-        },
+        xaxis={"title": f"{what} in the circuit (log)", "type": "log", "tickvals": [p.size for p in evaluation.curve]},
         yaxis_title=f"faithfulness (share of the {shown(evaluation.metric)})",
     )

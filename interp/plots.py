@@ -60,21 +60,19 @@ def plot_scores(scores: Scores) -> Any:
     cells = {_cell(node, apart): i for i, node in enumerate(nodes)}
     rows, columns = (list(dict.fromkeys(key[axis] for key in cells)) for axis in (0, 1))
     at = [[cells.get((row, column)) for column in columns] for row in rows]
-    figure = go.Figure(
-        go.Heatmap(
-            z=[[None if i is None else float(scores.mean[i]) for i in line] for line in at],
-            x=columns,
-            y=rows,
-            text=[["not scored" if i is None else _hover(scores, i) for i in line] for line in at],
-            hovertemplate=HOVER,
-            colorscale=DIVERGING,
-            zmid=0.0,
-            colorbar={"title": {"text": shown(p.unit)}},
-        )
+    heat = go.Heatmap(
+        z=[[None if i is None else float(scores.mean[i]) for i in line] for line in at],
+        x=columns,
+        y=rows,
+        text=[["not scored" if i is None else _hover(scores, i) for i in line] for line in at],
+        hovertemplate=HOVER,
+        colorscale=DIVERGING,
+        zmid=0.0,
+        colorbar={"title": {"text": shown(p.unit)}},
     )
     names = ("position", "component") if apart else ("component of the layer", "layer")
     # Grey is where nothing was scored; the scale itself has no grey.
-    return figure.update_layout(
+    return go.Figure(heat).update_layout(
         title=title,
         plot_bgcolor="#BBBBBB",
         xaxis={"title": names[0], "type": "category", "showgrid": False},

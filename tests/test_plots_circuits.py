@@ -136,8 +136,11 @@ def test_a_circuit_of_features_has_a_row_for_each_site() -> None:
     assert {node.name for node in circuit.nodes} <= set(shown)
     assert len({y for name, (_, _, y) in shown.items() if name.startswith("mlp_out.1.f")}) <= 1
     edges = feature_edges(model, toy_task(), [n.name for n in circuit.nodes], dictionaries=dictionaries)
-    both = hovers(circuit.plot(scores, edges=edges))
+    figure = circuit.plot(scores, edges=edges)
+    both = hovers(figure)
     assert {text for text, _, _ in both.values()} <= {f"{e.name}: {edges[e.name]:+.4f} logits" for e in edges.edges}
+    # What reads a feature is a feature: no query, key or value.
+    assert both and {trace.name for trace in figure.data} <= {"nodes", "for the answer", "against the answer"}
 
 
 def test_scores_of_edges_are_bars_of_the_largest() -> None:
