@@ -30,7 +30,7 @@ VIEW: Final = (
 
 def render(record: Record) -> str:
     """The report of a run: one self-contained HTML page. The same record gives the same bytes."""
-    return _page({**payload(record), "alone": False}, "report.html.j2")
+    return _page(payload(record), "report.html.j2")
 
 
 def circuit_page(

@@ -36,6 +36,7 @@ def payload(record: Record) -> dict[str, Any]:
         "of_edges": of_edges(record),
         "graph": graph(record),
         "view": view(record),
+        "alone": False,
         "features": features(record),
         "anatomy": anatomy(record),
         "agreement": [agreement(a) for a in record.agreements],

@@ -40,18 +40,25 @@
   // Turning the wheel or drawing with one finger scrolls the page, unless Ctrl is held or the drawing was clicked or tapped.
   report.wheel = (drawing, container) => {
     const wants = (event) => event.ctrlKey || event.metaKey || document.activeElement === container;
-    container.addEventListener("wheel", (event) => drawing.cy.userZoomingEnabled(wants(event)), { capture: true, passive: true });
+    // Before Cytoscape, which listens at the container.
+    container.parentElement.addEventListener("wheel", (event) => drawing.cy.userZoomingEnabled(wants(event)), { capture: true, passive: true });
     const focus = () => container.focus({ preventScroll: true });
+    const touches = new Set();
+    let active = false;
     container.addEventListener("pointerdown", (event) => {
-      if (event.pointerType === "touch") return;
-      drawing.cy.userPanningEnabled(true);
-      focus();
+      if (event.pointerType === "touch") touches.add(event.pointerId);
+      active = event.pointerType !== "touch" || document.activeElement === container;
+      drawing.cy.userZoomingEnabled(touches.size > 1).userPanningEnabled(active || touches.size > 1);
     }, { capture: true });
-    container.addEventListener("touchstart", (event) => {
-      const several = event.touches.length > 1;
-      drawing.cy.userZoomingEnabled(several).userPanningEnabled(several || document.activeElement === container);
-    }, { capture: true, passive: true });
+    // Cytoscape takes the focus away from what has it.
+    for (const begun of ["pointerdown", "touchstart"]) container.addEventListener(begun, () => active && focus(), { passive: true });
     drawing.cy.on("tap", focus);
+    addEventListener("pointerup", (event) => touches.delete(event.pointerId), { capture: true });
+    addEventListener("pointercancel", (event) => {
+      touches.delete(event.pointerId);
+      // The page scrolls: Cytoscape lets go.
+      dispatchEvent(new Event("touchcancel"));
+    });
   };
 
   // The nearest node that way; a step aside costs more than a step ahead.
