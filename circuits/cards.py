@@ -46,7 +46,7 @@ def circuit_card(found: Circuit) -> Markup:
     )  # fmt: skip
     # Without allow-same-origin the page has an origin of its own: it reaches neither the notebook nor its server.
     frame = Markup(
-        '<iframe sandbox="allow-scripts" loading="lazy" title="{}" width="100%" height="{}" style="{}" srcdoc="{}"></iframe>'
+        '<iframe sandbox="allow-scripts" title="{}" width="100%" height="{}" style="{}" srcdoc="{}"></iframe>'
     ).format(
         "The circuit as a graph",
         HEIGHT,
