@@ -6,7 +6,6 @@ import os
 import re
 import stat
 import struct
-import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,13 +16,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from circuits import browser, cli, interchange
+from circuits import browser, interchange
 from circuits.picture import PictureError, save_picture
 from circuits.report.standalone import style
 from circuits.selection import discover
 from interp.attribution import attribute_all
 from interp.graph import Edge
 from interp.scores import Scores
+from tests.called import calling
 
 from .test_report_edges import edge_evaluation, edge_record, edge_scores
 from .tiny import hooked, toy_task
@@ -262,20 +262,15 @@ def test_a_circuit_as_an_interactive_page(found: dict[str, Scores], tmp_path: Pa
 def test_export_tells_the_format_by_the_extension(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(*args: str) -> int:
-        monkeypatch.setattr(sys, "argv", ["circuits", *args])
-        with pytest.raises(SystemExit) as stopped:
-            cli.main()
-        return int(stopped.value.code or 0)
-
+    run = calling(monkeypatch, capsys)
     record = edge_record(n=12)
     assert record.circuit is not None
     record.circuit.save(tmp_path / "circuit.json")
-    assert run("export", str(tmp_path / "circuit.json"), str(tmp_path / "c.svg")) == 0
-    assert "c.svg" in capsys.readouterr().out
+    code, out, _ = run("export", str(tmp_path / "circuit.json"), str(tmp_path / "c.svg"))
+    assert code == 0 and "c.svg" in out
     assert {e.name for e in record.circuit.edges} <= {
         title.partition(": ")[0] for title in titles(drawn(tmp_path / "c.svg"))
     }
-    assert run("export", str(tmp_path / "circuit.json"), str(tmp_path / "c.svg")) == 2
-    assert run("export", str(tmp_path / "circuit.json")) == 2
-    assert "give the file to write" in capsys.readouterr().err
+    assert run("export", str(tmp_path / "circuit.json"), str(tmp_path / "c.svg"))[0] == 2
+    code, _, err = run("export", str(tmp_path / "circuit.json"))
+    assert code == 2 and "give the file to write" in err
