@@ -44,6 +44,12 @@ def test_scores_without_a_sign_say_of_no_part_which_way_it_works(changes: dict[s
     assert "works for" not in render(record).partition('<script type="application/json"')[0]
 
 
+def test_boxes_without_a_sign_beside_edges_with_one_say_so() -> None:
+    record = scored(replace(node_record(), agreements=(), exact=None), unsigned=True, method="atp-star")
+    assert "boxes: how important only" in render(record)
+    assert "boxes: how important only" not in render(node_record())
+
+
 def test_a_metric_that_is_not_about_the_answer_is_not_called_so() -> None:
     known = {part["works"] for part in seen(a_record())["nodes"]}
     assert known == {"for the answer", "against the answer", ""}

@@ -221,6 +221,7 @@ def edge_graph(scores: Scores, study: FeatureStudy) -> dict[str, Any]:
         "method": scores.provenance.method,
         "chosen": True,
         "scored": True,
+        "mixed": False,
         "signed": has_sign(scores),
         "goal": goal(scores.provenance.metric),
         "title": "The first features as a graph",

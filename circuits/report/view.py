@@ -91,6 +91,8 @@ def view(record: Record) -> dict[str, Any] | None:
         "left": _left_out(parts),
         "scored": any(part["sign"] != "plain" for part in [*nodes.values(), *edges]),
         "signed": any(part["works"] for part in [*nodes.values(), *edges]),
+        "mixed": any(edge["works"] for edge in edges)
+        and any(n["sign"] == "pos" and not n["works"] for n in nodes.values()),
         "goal": goal(_metric(parts)),
         "measured": record.evaluation is not None,
         "noEdges": _no_edges(record) if not edges else "",
