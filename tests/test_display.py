@@ -156,7 +156,7 @@ def test_rules_and_coverage_say_what_is_not_plain() -> None:
 def test_a_circuit_is_a_sandboxed_frame_and_a_list() -> None:
     circuit = circuit_of("t")
     found = read(circuit._repr_html_())
-    assert 'sandbox="allow-scripts"' in circuit._repr_html_() and 'loading=' not in circuit._repr_html_()
+    assert 'sandbox="allow-scripts"' in circuit._repr_html_() and "loading=" not in circuit._repr_html_()
     assert {part.name for part in circuit.parts} <= set(found.text)
     assert found.source.lower().startswith("<!doctype html") and "default-src 'none'" in found.source
 
