@@ -113,6 +113,18 @@ def test_little_is_called_what_it_is(value: float, low: float, high: float, word
     assert ("push against" in text) == (high < 0)
 
 
+def test_the_slider_says_why_faithfulness_is_undefined() -> None:
+    none = Estimate(None, None, None)
+    found = an_evaluation(faithfulness=none, completeness=none, curve=(), reason="the interval includes 0.")
+    (stop,) = seen(replace(a_record(), evaluation=found))["stops"]
+    assert stop["faithful"] == "undefined" and stop["note"] == "Faithfulness is undefined: the interval includes 0."
+
+
+def test_one_pair_is_one() -> None:
+    text = finding(replace(a_record(), evaluation=an_evaluation(n_pairs=1, held_out=False)))
+    assert "on the pair also used to choose them" in text
+
+
 def test_a_circuit_alone_shows_nothing_that_it_has_not() -> None:
     page = circuit_page(Circuit((Node("head", 0, 1), Node("mlp", 1)), "heads", "m", "t", "relp", "n=2"))
     assert "<nav" not in page and '<div class="view-size" hidden>' in page

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from circuits.report.finding import POOR
 from circuits.report.words import kind_name, of_edges
 
 if TYPE_CHECKING:
@@ -16,14 +17,26 @@ if TYPE_CHECKING:
 
 MOST_POINTS: Final = 1000
 MOST_OUTSIDE: Final = 4
+#: The note of a row whose correlation is made by a few large scores, and what it says.
+RANKS: Final = "ranks differ"
+RANKS_MEAN: Final = "a few large scores make the correlation, and the order of the others is another"
 
 
 def agreement(found: Agreement) -> dict[str, Any]:
     kinds = [row.kind for row in found.rows]
     features = any(kind.endswith(".feature") for kind in kinds)
-    every = "all edges" if any("->" in kind for kind in kinds) else "all features" if features else kind_name("all")
-    rows = [_agreement_row(row, every) for row in sorted(found.rows, key=lambda row: row.kind == "embed")]
+    edges = any("->" in kind for kind in kinds)
+    every = "all edges" if edges else "all features" if features else kind_name("all")
+    many = "edges" if edges else "nodes"
+    rows = [_agreement_row(row, every, many) for row in sorted(found.rows, key=lambda row: row.kind == "embed")]
     return {"method": found.method, "n_pairs": found.n_pairs, "sampled": found.sampled, "rows": rows}
+
+
+def note(row: Row, many: str) -> str:
+    """What is to be doubted in a row; empty where nothing is. `many`: what is compared, `nodes` or `edges`."""
+    if not row.headline:
+        return f"few {many}"
+    return RANKS if row.spearman is not None and row.spearman < POOR <= (row.pearson or 0.0) else ""
 
 
 def samples(agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
@@ -34,13 +47,14 @@ def samples(agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
     return [{"n_pairs": n, "sampled": sampled, "methods": methods} for (n, sampled), methods in found.items()]
 
 
-def _agreement_row(row: Row, every: str) -> dict[str, Any]:
+def _agreement_row(row: Row, every: str, many: str) -> dict[str, Any]:
     intervals = {"pearson_ci": _pair(row.pearson_ci), "spearman_ci": _pair(row.spearman_ci)}
     return {
         **asdict(row),
         **intervals,
         "kind": every if row.kind == "all" else kind_name(row.kind),
         "few": not row.headline,
+        "note": note(row, many),
     }
 
 

@@ -85,9 +85,9 @@ def _carry(circuit: Circuit, found: Evaluation) -> str:
 
 def _pairs(found: Evaluation) -> str:
     return (
-        f"{count(found.n_pairs)} held-out pairs"
+        f"{count(found.n_pairs)} held-out pair{'' if found.n_pairs == 1 else 's'}"
         if found.held_out
-        else f"the {count(found.n_pairs)} pairs also used to choose them"
+        else f"the {'pair' if found.n_pairs == 1 else f'{count(found.n_pairs)} pairs'} also used to choose {'it' if found.size == 1 else 'them'}"
     )
 
 

@@ -23,6 +23,7 @@ from interp.display.text import visible
 
 if TYPE_CHECKING:
     from circuits.circuit import Circuit
+    from circuits.evaluation import Evaluation
     from circuits.record import Record
     from interp.graph import Edge, Part
     from interp.nodes import Node
@@ -71,7 +72,7 @@ def view(record: Record) -> dict[str, Any] | None:
         return None
     parts = held(record, record.circuit)
     placed, facts = placed_parts(parts), Facts(parts.scores)
-    slider = stops(parts.circuit, parts.scores, record.evaluation, _notes(parts))
+    slider = stops(parts.circuit, parts.scores, record.evaluation, _notes(parts, record.evaluation))
     nodes = _nodes(record, parts, placed, Facts(None) if parts.of_edges else facts)
     edges = _edges(
         parts,
@@ -251,9 +252,11 @@ def _metric(parts: Parts) -> str:
     return scored.provenance.metric if scored else ""
 
 
-def _notes(parts: Parts) -> list[tuple[int, str]]:
+def _notes(parts: Parts, evaluation: Evaluation | None) -> list[tuple[int, str]]:
     """What must be said of circuits larger than a size."""
-    said = [(parts.n_held, f"The page holds the first {count(parts.n_held)} of them.")]
+    reason = visible(evaluation.reason.rstrip(". ")) if evaluation is not None else ""
+    said = [(-1, f"Faithfulness is undefined: {reason}.")] if reason else []
+    said.append((parts.n_held, f"The page holds the first {count(parts.n_held)} of them."))
     if parts.edges and not parts.of_edges:
         scored = {node.name for node in ends(parts.edges)} & {node.name for node in parts.nodes}
         features = parts.circuit.level == "features"

@@ -53,7 +53,9 @@ def left_out(view: dict[str, Any]) -> str:
     edges = sum(max(e["at"], at[e["source"]], at[e["target"]]) <= size for e in view["edges"])
     drawn = len(chosen(view)[1])
     said = [f"Drawn are the strongest {count(drawn)} of {count(edges)} edges between them."] if drawn < edges else []
-    return " ".join([*said, view["stops"][view["start"]]["note"]]).strip()
+    if size > (held := sum(n["at"] > 0 for n in view["nodes"])) and view["level"] != "edges":
+        said.append(f"Only its first {count(held)} parts are drawn.")
+    return " ".join(said)
 
 
 def _range(places: Sequence[tuple[float, float]]) -> tuple[float, float]:
