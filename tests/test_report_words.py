@@ -18,7 +18,7 @@ from interp.nodes import Node
 from interp.scores import Scores
 
 from .test_report import a_record, an_evaluation
-from .test_report_edges import edge_record
+from .test_report_edges import GROUPED, edge_record
 from .test_report_view import node_record
 
 
@@ -118,6 +118,11 @@ def test_the_slider_says_why_faithfulness_is_undefined() -> None:
     found = an_evaluation(faithfulness=none, completeness=none, curve=(), reason="the interval includes 0.")
     (stop,) = seen(replace(a_record(), evaluation=found))["stops"]
     assert stop["faithful"] == "undefined" and stop["note"] == "Faithfulness is undefined: the interval includes 0."
+
+
+def test_a_dashed_border_is_explained_where_there_is_one() -> None:
+    assert "dashed border: keys and values that several heads share" in render(edge_record(GROUPED))
+    assert "dashed border:" not in render(node_record())
 
 
 def test_one_pair_is_one() -> None:

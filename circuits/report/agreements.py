@@ -25,17 +25,25 @@ RANKS_MEAN: Final = "a few large scores make the correlation, and the order of t
 def agreement(found: Agreement) -> dict[str, Any]:
     kinds = [row.kind for row in found.rows]
     features = any(kind.endswith(".feature") for kind in kinds)
-    edges = any("->" in kind for kind in kinds)
-    every = "all edges" if edges else "all features" if features else kind_name("all")
-    many = "edges" if edges else "nodes"
-    rows = [_agreement_row(row, every, many) for row in sorted(found.rows, key=lambda row: row.kind == "embed")]
-    return {"method": found.method, "n_pairs": found.n_pairs, "sampled": found.sampled, "rows": rows}
+    every = "all edges" if any("->" in kind for kind in kinds) else "all features" if features else kind_name("all")
+    ordered = sorted(found.rows, key=lambda row: row.kind == "embed")
+    rows = [_agreement_row(row, every, note(row, found)) for row in ordered]
+    ranks = f"{RANKS.capitalize()}: {RANKS_MEAN}." if any(row["note"] == RANKS for row in rows) else ""
+    return {
+        "method": found.method,
+        "n_pairs": found.n_pairs,
+        "sampled": found.sampled,
+        "rows": rows,
+        "ranks": ranks,
+    }
 
 
-def note(row: Row, many: str) -> str:
-    """What is to be doubted in a row; empty where nothing is. `many`: what is compared, `nodes` or `edges`."""
+def note(row: Row, found: Agreement) -> str:
+    """What is to be doubted in a row of `found`; empty where nothing is."""
     if not row.headline:
-        return f"few {many}"
+        kinds = [other.kind for other in found.rows]
+        features = any(kind.endswith(".feature") for kind in kinds)
+        return f"few {'edges' if any('->' in kind for kind in kinds) else 'features' if features else 'nodes'}"
     return RANKS if row.spearman is not None and row.spearman < POOR <= (row.pearson or 0.0) else ""
 
 
@@ -47,14 +55,14 @@ def samples(agreements: Sequence[Agreement]) -> list[dict[str, Any]]:
     return [{"n_pairs": n, "sampled": sampled, "methods": methods} for (n, sampled), methods in found.items()]
 
 
-def _agreement_row(row: Row, every: str, many: str) -> dict[str, Any]:
+def _agreement_row(row: Row, every: str, doubt: str) -> dict[str, Any]:
     intervals = {"pearson_ci": _pair(row.pearson_ci), "spearman_ci": _pair(row.spearman_ci)}
     return {
         **asdict(row),
         **intervals,
         "kind": every if row.kind == "all" else kind_name(row.kind),
         "few": not row.headline,
-        "note": note(row, many),
+        "note": doubt,
     }
 
 

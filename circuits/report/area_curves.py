@@ -120,8 +120,10 @@ def _chart(
     x = np.array(shares) if axis == "linear" else np.log10(shares)
     weights = trapezoid_weights(x)
     own = _under(measure, np.array(f, dtype=float))
-    others = _under(measure, np.array(random, dtype=float))
-    known = others.size > 0 and bool(np.isfinite(others).all())
+    # Where no other circuit of a size exists, as at the whole model, every ranking goes through the only one.
+    others = [_under(measure, np.array(row or [f[i]], dtype=float)) for i, row in enumerate(random)]
+    known = any(random) and all(bool(np.isfinite(row).all()) for row in others)
+    mean = float(weights @ [row.mean() for row in others]) if known else None
     points = [
         {
             "share": float(shares[i]),
@@ -138,10 +140,10 @@ def _chart(
         "axis": axis,
         "points": points,
         "area": float(weights @ own),
-        "random": float((weights @ others).mean()) if known else None,
+        "random": mean,
         "width": width,
         "mean": float(weights @ own) / width,
-        "random_mean": float((weights @ others).mean()) / width if known else None,
+        "random_mean": None if mean is None else mean / width,
     }
 
 

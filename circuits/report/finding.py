@@ -93,13 +93,18 @@ def _pairs(found: Evaluation) -> str:
 
 def _random(found: Evaluation) -> str:
     """How random circuits of the same size did."""
-    n, above = found.n_random, found.random_above
-    if above is None or not n:
+    n, above = found.n_twins, found.random_above
+    if not n:
+        return "no other circuit of the same size and kinds exists to compare with"
+    if above is None:
         return "no random circuits were measured to compare with"
-    as_good = round(above * n)
+    as_good, all_there_are = round(above * n), n < found.n_random
+    if not as_good and all_there_are:
+        return f"no other circuit of the same size and kinds did as well, n = {n}, all there are"
     if not as_good:
         return f"no random circuit of the same size did as well, n = {n}"
-    these = f"{count(as_good)} of {count(n)} random circuits of the same size did as well"
+    others = f"the {several(n, 'other circuit')} of the same size and kinds"
+    these = f"{count(as_good)} of {others if all_there_are else f'{count(n)} random circuits of the same size'} did as well"
     return these if above <= CHANCE else f"but {these}: this is not clearly better than chance"
 
 
@@ -218,6 +223,10 @@ def _bounds(row: Row) -> str:
 
 def random_words(found: Evaluation) -> str:
     """The random baseline at the circuit's size, as a fact of its own."""
-    if found.random_above is None or not found.n_random:
+    n = found.n_twins
+    if not n:
+        return "none: no other circuit of this size and kinds exists"
+    if found.random_above is None:
         return "not measured in this run"
-    return f"{percent(found.random_above)} of {count(found.n_random)} at least as near to 100 %"
+    of = f"the {count(n)} that exist" if n < found.n_random else count(n)
+    return f"{count(round(found.random_above * n))} of {of} at least as near to 100 %"
