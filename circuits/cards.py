@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from markupsafe import Markup, escape
 
 from circuits.report import svg
+from circuits.report.finding import random_words
 from circuits.report.svg import Scale
 from interp.display.html import (
     MOST_ROWS,
@@ -98,9 +99,7 @@ def _measured(found: Evaluation) -> Markup:
             ("completeness (the complement; near 0 % is good)", _ratio(c)),
             (
                 "random circuits as near 100 %",
-                f"{percent(found.random_above)} of {count(found.n_random)}"
-                if found.random_above is not None
-                else "none were run",
+                random_words(found),
             ),
             (found.metric, means),
         ]

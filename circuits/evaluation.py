@@ -29,7 +29,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Point:
-    """Circuits of one size on the faithfulness curve. `random`: the same of every random circuit of that size and kinds."""
+    """Circuits of one size on the faithfulness curve. `random`: the same of other circuits of that size and kinds, each once."""
 
     size: int
     faithfulness: Estimate
@@ -45,6 +45,7 @@ class Evaluation(Saved):
     `n_nodes`: how many parts there are at this level; `counts` says what they are, nodes or edges.
     `errors`: of a circuit of features, whether what the dictionaries do not make up was `kept` or `removed`.
     `random_above`: the fraction of random circuits of the circuit's size whose faithfulness is at least as near 1.
+    `n_random`: how many of them were wanted at each size; a point has fewer where fewer others exist.
     """
 
     faithfulness: Estimate
@@ -72,9 +73,19 @@ class Evaluation(Saved):
         head = f"Evaluation of {self.size} of {self.n_nodes} {self.counts}{errors} on {self.n_pairs} {held}pairs"
         if self.faithfulness.value is None:
             return visible(f"{head}: faithfulness undefined ({self.reason})")
-        return f"{head}: faithfulness {self.faithfulness}, completeness of the complement {self.completeness}, random circuits as good: {self.random_above}"
+        return f"{head}: faithfulness {self.faithfulness}, completeness of the complement {self.completeness}, random circuits as good: {self._random()}"
 
     __repr__ = __str__
+
+    @property
+    def n_twins(self) -> int:
+        """How many random circuits of its own size it was compared with; 0 where there is no other of its size and kinds."""
+        return next((len(p.random) for p in self.curve if p.size == self.size), self.n_random)
+
+    def _random(self) -> str:
+        if self.random_above is None:
+            return "no other of this size and kinds" if not self.n_twins else "undefined"
+        return f"{round(self.random_above * self.n_twins)} of {self.n_twins}"
 
     def _repr_html_(self) -> str:
         from circuits.cards import evaluation_card

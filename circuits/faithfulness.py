@@ -49,7 +49,8 @@ def evaluate(
 
     f(C) = (m(C) - m(empty)) / (m(full) - m(empty)) on clean prompts, everything outside C ablated: nodes, of which the
     embedding stays clean, or edges, of which none does. The curve follows the circuit's own order, and with `scores`
-    their `ranking` up to all parts. `n_random` circuits per size match the number of parts of each kind. `held_out`:
+    their `ranking` up to all parts. `n_random` other circuits per size, each once, match the number of parts of each
+    kind; where fewer exist all are run, and at the size of the whole model there is none. `held_out`:
     none of the pairs was used to choose the circuit; found out by default, and refused where it is claimed and not so.
     `dictionaries`: those of a circuit of features; `errors`: what they do not make up is `kept` in every circuit but the
     empty one, or `removed` from every one but the whole model.
@@ -94,7 +95,7 @@ def evaluate_on(
     unseen = is_held_out(circuit.scored_pairs, runner.pairs, held_out)
     twins = Twins(runner.parts, seed)
     prefixes = {size: frozenset(order[:size]) for size in wanted}
-    curve = {size: (prefix, twins.of(prefix, n_random)) for size, prefix in prefixes.items()}
+    curve = {size: (prefix, twins.others(prefix, n_random)) for size, prefix in prefixes.items()}
     plan = _Plan(frozenset(circuit.parts), frozenset(runner.parts) - frozenset(circuit.parts), curve)
     found = measure(runner, plan.all(), seed=seed, show_progress=show_progress)
     return _judge(circuit, plan, found, runner, unseen, n_random, seed)

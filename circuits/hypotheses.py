@@ -76,7 +76,9 @@ def sufficiency(
     """Is the circuit alone nearer to the whole model than random circuits of its size and kinds?
 
     Statistic |1 - f(C)|; p = 2 min((1 + #(random <= it)) / (n + 1), (1 + #(random >= it)) / (n + 1)), at most 1. It
-    tests that the circuit is no better and no worse than a random one. `options`: ablation, metric, batch_size.
+    tests that the circuit is no better and no worse than a random one. Random circuits are drawn from all of its size
+    and kinds, itself included, as in a permutation test: where few exist, p stays large. `options`: ablation, metric,
+    batch_size.
 
     Source: Shi et al. 2024. Cost: one forward per random circuit. Raises: CircuitError, TaskError.
     """

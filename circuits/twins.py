@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import combinations, product
 
 from circuits.runner import PartSet
 from interp.graph import Part
@@ -21,9 +23,30 @@ class Twins:
         self._rng = random.Random(seed)
 
     def of(self, circuit: PartSet, n: int) -> list[PartSet]:
-        """`n` random circuits with as many parts of each kind as `circuit` (edges: `head->q` is a kind)."""
+        """`n` random circuits with as many parts of each kind as `circuit` (edges: `head->q` is a kind).
+
+        Each is drawn from all of them, so a circuit may come twice, and the circuit itself: what a permutation test and
+        the mean of random rankings ask for.
+        """
         counts = Counter(part.kind for part in circuit)
         return [self._draw(counts) for _ in range(n)]
+
+    def others(self, circuit: PartSet, n: int) -> list[PartSet]:
+        """`n` different random circuits with as many parts of each kind, none of them `circuit`; all where fewer exist."""
+        counts = Counter(part.kind for part in circuit)
+        exist = math.prod(math.comb(len(members), counts[kind]) for kind, members, _ in self._members) - 1
+        if exist <= n:
+            return [found for found in self._every(counts) if found != circuit]
+        drawn: dict[PartSet, None] = {}
+        while len(drawn) < n:
+            found = self._draw(counts)
+            if found != circuit:
+                drawn[found] = None
+        return list(drawn)
+
+    def _every(self, counts: Counter[str]) -> Iterator[PartSet]:
+        choices = (combinations(members, counts[kind]) for kind, members, _ in self._members)
+        return (frozenset(part for chosen in parts for part in chosen) for parts in product(*choices))
 
     def _draw(self, counts: Counter[str]) -> PartSet:
         chosen: list[PartSet] = []

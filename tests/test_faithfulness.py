@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from circuits.faithfulness import evaluate_on, find_smallest_on
 from circuits.hypotheses import hypothesis_on
 from circuits.minimality import leave_one_out_on
 from circuits.ratio import Measured, measure, resample_weights
+from circuits.report.finding import random_words
 from circuits.twins import Twins
 from interp.graph import Edge, Graph, Part
 from tests.hand import EDGES, Hand, N, additive, circuit, falling, scored, weighted
@@ -47,6 +49,51 @@ def test_random_circuits_take_every_part_of_a_kind_equally_often(kept: int) -> N
     bound = 5 * (share * (1 - share) / 1200) ** 0.5
     for member in members:
         assert np.mean([member in twin for twin in drawn]) == pytest.approx(share, abs=bound)
+
+
+def same_kinds(own: frozenset[Part]) -> set[frozenset[Part]]:
+    """Every set of as many edges of each kind, written as a filter over all sets of that size."""
+    kinds = Counter(part.kind for part in own)
+    sets = map(frozenset[Part], combinations(EDGES[:9], len(own)))
+    return {found for found in sets if Counter(part.kind for part in found) == kinds}
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 4, 8, 9])
+@pytest.mark.parametrize("n", [1, 3, 1000])
+def test_others_are_other_circuits_each_once_and_all_where_fewer_exist(size: int, n: int) -> None:
+    own = frozenset[Part](EDGES[:size])
+    exist = same_kinds(own) - {own}
+    found = Twins(EDGES[:9], 3).others(own, n)
+    assert len(found) == len(set(found)) == min(n, len(exist)) and set(found) <= exist
+    assert found == Twins(EDGES[:9], 3).others(own, n)
+
+
+def test_others_are_equally_likely() -> None:
+    """Each of the others is in a draw of n of them with chance n / all. Bound: 5 standard errors."""
+    kind = Counter(edge.kind for edge in EDGES).most_common(1)[0][0]
+    members = [edge for edge in EDGES if edge.kind == kind][:5]
+    own, n, times = frozenset[Part](members[:2]), 3, 600
+    exist = {frozenset[Part](found) for found in combinations(members, 2)} - {own}
+    drawn = Counter(found for seed in range(times) for found in Twins(members, seed).others(own, n))
+    assert set(drawn) == exist
+    share = n / len(exist)
+    for other in exist:
+        assert drawn[other] / times == pytest.approx(share, abs=5 * (share * (1 - share) / times) ** 0.5)
+
+
+def test_a_circuit_is_not_compared_with_itself() -> None:
+    """All weight is on the circuit: any other has less, so none does as well. At the whole model there is no other."""
+    own = EDGES[:1]
+    others = sum(edge.kind == own[0].kind for edge in EDGES) - 1
+    hand = Hand(additive(weighted([1.0])))
+    found = evaluate_on(
+        hand, circuit(*own), scores=scored([float(-i) for i in range(N)]), sizes=[0, 1, N], n_random=500
+    )
+    assert [len(p.random) for p in found.curve] == [0, others, 0]
+    assert (found.random_above, found.n_twins, found.n_random) == (0.0, others, 500)
+    whole = evaluate_on(hand, circuit(*EDGES), n_random=5)
+    assert (whole.random_above, whole.n_twins) == (None, 0) and "no other of this size" in str(whole)
+    assert random_words(whole).startswith("none:") and f"0 of the {others} that exist" in random_words(found)
 
 
 def test_intervals_equal_a_slow_bootstrap() -> None:

@@ -22,6 +22,7 @@ from circuits.circuit import Circuit
 from circuits.evaluation import Estimate, Evaluation, Point
 from circuits.record import Prompt, Record
 from circuits.report import finding, render
+from circuits.report.agreements import note
 from circuits.report.payload import payload
 from interp.display.numbers import decimals, number, percent, percent_interval, score
 from interp.display.text import token, visible
@@ -283,7 +284,19 @@ def test_agreement_table_holds_the_rows(page: str) -> None:
         bounds = [f" [{number(c[0], 3)}, {number(c[1], 3)}]" if c else "" for c in (row.pearson_ci, row.spearman_ci)]
         assert shown[2:5] == [str(row.n), number(row.pearson, 3) + bounds[0], number(row.spearman, 3) + bounds[1]]
         assert shown[5:8] == [number(row.slope, 2), percent(row.sign), f"{percent(row.top_k)} of top {row.k}"]
-        assert shown[8] == ("" if row.headline else "few nodes: look at the points")
+        apart = row.headline and row.pearson is not None and row.pearson >= 0.7 > (row.spearman or 0.0)
+        assert shown[8] == ("few nodes: look at the points" if not row.headline else "ranks differ" if apart else "")
+
+
+def test_terminal_and_page_doubt_the_same_rows() -> None:
+    rows = [Row("head", 40, 0.99, (0.95, 1.0), 0.4, (0.2, 0.6), 0.9, 0.8, 10), one_row(0.9), one_row(0.9, 5, "mlp")]
+    found = with_rows(*rows)
+    page = render(found)
+    notes = [row[8] for row in Tags(page).rows["agreement-table"][1:]]
+    assert notes == ["ranks differ", "", "few nodes: look at the points"]
+    assert [note(row, found.agreements[0]) for row in rows] == ["ranks differ", "", "few nodes"]
+    assert page.count("Ranks differ: a few large scores make the correlation") == 1
+    assert "Ranks differ" not in render(with_rows(one_row(0.9)))
 
 
 def test_curve_table_holds_the_points(page: str) -> None:
@@ -554,6 +567,14 @@ EVALUATIONS: list[tuple[dict[str, Any], str]] = [
     ),
     ({"random_above": 0.05}, "(1 of 20 random circuits of the same size did as well)"),
     ({"random_above": None, "n_random": 0}, "no random circuits were measured"),
+    (
+        {"random_above": 0.05, "n_random": 100},
+        "(1 of 20 other circuits of the same size and kinds, all there are, did as",
+    ),
+    (
+        {"random_above": None, "curve": (Point(6, Estimate(0.9, 0.8, 1.0), ()),)},
+        "(no other circuit of the same size and",
+    ),
     ({"size": 45}, "All 45 heads and MLPs were chosen for they_plural: nothing is left out"),
     ({"held_out": False}, "on the 50 pairs also used to choose them"),
     (

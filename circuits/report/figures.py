@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any, Final
 
 from markupsafe import Markup
@@ -167,13 +168,19 @@ def _inside(value: float, y: Scale) -> float:
 
 
 def _band(points: list[dict[str, Any]], low: str, high: str, x: Scale, y: Scale, kind: str) -> list[Markup]:
-    known = [p for p in points if p[low] is not None and p[high] is not None]
-    if len(known) < 2:
-        return [line(x(p["size"]), _inside(p[low], y), x(p["size"]), _inside(p[high], y), "whisker") for p in known]
-    outline = [(x(p["size"]), _inside(p[high], y)) for p in known] + [
-        (x(p["size"]), _inside(p[low], y)) for p in reversed(known)
+    """The range over sizes, in pieces: no band leads over a size that has none."""
+    pieces = groupby(points, lambda p: p[low] is not None and p[high] is not None)
+    return [_piece(list(piece), low, high, x, y, kind) for known, piece in pieces if known]
+
+
+def _piece(points: list[dict[str, Any]], low: str, high: str, x: Scale, y: Scale, kind: str) -> Markup:
+    if len(points) == 1:
+        at = x(points[0]["size"])
+        return line(at, _inside(points[0][low], y), at, _inside(points[0][high], y), "whisker")
+    outline = [(x(p["size"]), _inside(p[high], y)) for p in points] + [
+        (x(p["size"]), _inside(p[low], y)) for p in reversed(points)
     ]
-    return [path(outline, kind, closed=True)]
+    return path(outline, kind, closed=True)
 
 
 def _series(data: dict[str, Any], key: str, x: Scale, y: Scale, kind: str, name: str) -> list[Markup]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from circuits.report.words import edges_of_kind, kind_name, metric_name, of_edges, of_features, words
-from interp.display.numbers import count, count_word, number, percent, percent_interval
+from interp.display.numbers import count, count_word, number, percent_interval
 from interp.display.text import visible
 
 if TYPE_CHECKING:
@@ -103,8 +103,10 @@ def _random(found: Evaluation) -> str:
         return f"no other circuit of the same size and kinds did as well, n = {n}, all there are"
     if not as_good:
         return f"no random circuit of the same size did as well, n = {n}"
-    others = f"the {several(n, 'other circuit')} of the same size and kinds"
-    these = f"{count(as_good)} of {others if all_there_are else f'{count(n)} random circuits of the same size'} did as well"
+    others = "random circuits of the same size"
+    if all_there_are:
+        others = f"other {'circuit' if n == 1 else 'circuits'} of the same size and kinds, all there are,"
+    these = f"{count(as_good)} of {count(n)} {others} did as well"
     return these if above <= CHANCE else f"but {these}: this is not clearly better than chance"
 
 

@@ -98,8 +98,10 @@ def _gauge(size: int, own: int, points: dict[int, dict[str, Any]], found: Evalua
 
 
 def _random(point: dict[str, Any] | None) -> str:
-    if point is None or not point["n_random"]:
+    if point is None or point["faithfulness"] is None:
         return "not measured in this run"
+    if not point["n_random"]:
+        return "none: no other circuit of this size and kinds exists"
     low, high, n = point["random_low"], point["random_high"], point["n_random"]
     return f"{percent(low)} to {percent(high)} ({count(n)} {'circuit' if n == 1 else 'circuits'})"
 
