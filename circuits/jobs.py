@@ -19,6 +19,7 @@ from circuits.prepared import Prepared, Say, Settings, begin, checked, prepare_r
 from circuits.progress import telling
 from circuits.record import Record
 from circuits.report import render
+from circuits.report.words import GIVEN
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError, TaskError
 from interp.files import write_text
@@ -171,8 +172,8 @@ def stored_task(options: Mapping[str, Any]) -> Task | None:
             "--pair needs --answer and --wrong: the token right after the clean prompt, and after the corrupt one."
         )
     clean, corrupt = options["pair"]
-    pair = Pair(clean, corrupt, (options["answer"],), (options["wrong"],))
-    return Task("command-line", (pair,), "one pair from the command line")
+    pair = Pair(clean, corrupt, (options["answer"],), (options["wrong"],), where="--pair")
+    return Task(GIVEN, (pair,), "one pair from the command line")
 
 
 def _stem(command: str, job: Prepared) -> str:

@@ -128,6 +128,8 @@ class Prepared:
 def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     """Split the pairs and check every option against model and task. Raises: InterpError."""
     checked(settings)
+    # All pairs before the halves, so that the first wrong one is named whichever half it falls into.
+    model.check_length(max(pair.length for pair in task.tokenize(model.tokenizer, model.layout.d_vocab)))
     held_out = settings.hold_out and len(task) > 1
     scoring, held = task.split(settings.seed) if held_out else (task, task)
     options = settings.common | settings.path | settings.search

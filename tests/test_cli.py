@@ -43,6 +43,15 @@ def _truncated_model(folder: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:1000])
 
 
+def _lines(folder: Path) -> None:
+    """Eight pairs, of which the seventh has an answer of two tokens: whichever half it is in, it is line 7."""
+    rows = [
+        {"clean": "The war lasted", "corrupt": "The dog lasted", "answer": " from", "wrong": " the"} for _ in range(8)
+    ]
+    rows[6]["answer"] = " from the"
+    (folder / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+
+
 def _nothing(folder: Path) -> None:
     return None
 
@@ -63,7 +72,8 @@ BAD = {
     "broken JSON": (_file("t.json", "{"), ["discover", "--task", "t.json"], "cannot be read"),
     "JSON of another shape": (_file("t.json", '{"a": 1}'), ["discover", "--task", "t.json"], "'pairs'"),
     "no pairs": (_file("t.json", '{"pairs": []}'), ["discover", "--task", "t.json"], "empty"),
-    "row is no object": (_file("t.json", '{"pairs": [3]}'), ["discover", "--task", "t.json"], "row 0"),
+    "row is no object": (_file("t.json", '{"pairs": [3]}'), ["discover", "--task", "t.json"], "pair 1 of 1"),
+    "wrong pair of a file": (_lines, ["discover", "--task", "t.jsonl"], "t.jsonl line 7: answer"),
     "missing key": (_task(wrong=None), ["discover", "--task", "t.json"], "'wrong'"),
     "unequal lengths": (_task(corrupt="The war lasted from"), ["discover", "--task", "t.json"], "equal lengths"),
     "answer of two tokens": (_task(answer=" from the"), ["discover", "--task", "t.json"], "expected one"),

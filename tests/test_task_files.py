@@ -12,7 +12,7 @@ import pytest
 import interp
 from interp.errors import TaskError
 from interp.tasks.files import load_task
-from interp.tasks.task import Task
+from interp.tasks.task import Pair, Task
 from tests.tiny import hooked
 
 ROW = {"clean": "the dog", "corrupt": "the dogs", "answer": " is", "wrong": " are"}
@@ -109,7 +109,7 @@ def test_columns_of_eap_ig(tmp_path: Path) -> None:
     low = only(tmp_path, "low.csv", "clean,corrupted,label\nfrom 1704 to 17,from 1701 to 17,4\n")
     assert (low.answers[0], low.wrong[-1]) == ("05", "04")
     for label in ("x", "123"):
-        with pytest.raises(TaskError, match=rf"gt\.csv row 0.*'{label}'"):
+        with pytest.raises(TaskError, match=rf"gt\.csv line 2.*'{label}'"):
             only(tmp_path, "gt.csv", f"clean,corrupted,label\na,b,{label}\n")
 
 
@@ -144,16 +144,16 @@ def test_ids_are_run_as_given(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"clean": "the dog sleeps"}, r"pair 0: clean has 5 tokens and corrupt 3.*' dog'.*' sleep'.*' dogs'"),
-        ({"answer": " sleeping"}, r"pair 0: answer ' sleeping' is 2 tokens \[' sleep', 'ing'\]; expected one"),
-        ({"wrong": [" are", " hibernates"]}, r"pair 0: wrong ' hibernates' is 2 tokens"),
-        ({"answer": [" is", " are"]}, r"pair 0: token \[' are'\] is both an answer and wrong"),
-        ({"answer": []}, "pair 0: 'answer' is empty"),
-        ({"spans": {"subject": [1, 9]}}, r"pair 0: span 'subject' is \[1, 9\), outside the prompt of 3 tokens"),
+        ({"clean": "the dog sleeps"}, r"pair 1 of 1: clean has 5 tokens and corrupt 3.*' dog'.*' sleep'.*' dogs'"),
+        ({"answer": " sleeping"}, r"pair 1 of 1: answer ' sleeping' is 2 tokens \[' sleep', 'ing'\]; expected one"),
+        ({"wrong": [" are", " hibernates"]}, r"pair 1 of 1: wrong ' hibernates' is 2 tokens"),
+        ({"answer": [" is", " are"]}, r"pair 1 of 1: token \[' are'\] is both an answer and wrong"),
+        ({"answer": []}, "pair 1 of 1: 'answer' is empty"),
+        ({"spans": {"subject": [1, 9]}}, r"pair 1 of 1: span 'subject' is \[1, 9\), outside the prompt of 3 tokens"),
         ({"spans": {"subject": [2, 2]}}, "span 'subject'"),
         ({**IDS, "clean_ids": [1, 4, 2]}, "token ids of 'clean' are not this tokeniser's"),
         ({"answer": [" is", " is"]}, "'answer' names a token twice"),
-        ({**IDS, "answer_id": 64}, r"pair 0: 'answer' has token id 64, but the model's vocabulary is 0 to 63"),
+        ({**IDS, "answer_id": 64}, r"pair 1 of 1: 'answer' has token id 64, but the model's vocabulary is 0 to 63"),
         ({**IDS, "clean_ids": [1, -2, 3]}, "'clean' has token id -2"),
         ({**IDS, "corrupt_ids": []}, "corrupt 0"),
     ],
@@ -165,8 +165,32 @@ def test_pairs_that_cannot_be_run(tmp_path: Path, change: dict[str, Any], messag
 
 def test_the_second_row_is_named_second(tmp_path: Path) -> None:
     path = write(tmp_path, "t.json", [ROW, {**ROW, "clean": "the dog sleeps"}])
-    with pytest.raises(TaskError, match="pair 1"):
+    with pytest.raises(TaskError, match=r"^t\.json pair 2 of 2: clean has"):
         load_task(path).tokenize(Words(), 64)
+
+
+def test_a_pair_keeps_its_line_in_either_half(tmp_path: Path) -> None:
+    """Line 1 is the header, the third pair begins on line 4 and ends on line 5, line 6 is blank."""
+    good = ["the dog,the dogs, is, are\n" for _ in range(6)]
+    table = ["clean,corrupt,answer,wrong\n", *good[:2], '"the dog\nsleeps","the dogs", is, are\n', "\n", *good[2:]]
+    path = write(tmp_path, "t.csv", "".join(table))
+    task = load_task(path)
+    assert [pair.where for pair in task.pairs] == [f"t.csv line {i}" for i in (2, 3, 4, 7, 8, 9, 10)]
+    for seed in range(4):
+        (bad,) = [half for half in task.split(seed) if any("\n" in pair.clean for pair in half.pairs)]
+        with pytest.raises(TaskError, match=r"^t\.csv line 4: clean has"):
+            bad.tokenize(Words(), 64)
+
+
+def test_pairs_without_a_file_are_counted_before_the_split() -> None:
+    pairs = [Pair("the dog", "the dogs", (" is",), (" are",)) for _ in range(8)]
+    pairs[6] = Pair("the dog sleeps", "the dogs", (" is",), (" are",))
+    for half in Task("mine", tuple(pairs)).split(1):
+        if any(len(pair.clean) > 8 for pair in half.pairs):
+            with pytest.raises(TaskError, match=r"^mine pair 7 of 8: clean has"):
+                half.tokenize(Words(), 64)
+            return
+    pytest.fail("the pair is in neither half")
 
 
 def test_text_without_a_tokeniser(tmp_path: Path) -> None:
@@ -186,21 +210,30 @@ def test_text_without_a_tokeniser(tmp_path: Path) -> None:
         ("e.csv", "", r"e\.csv.*is empty"),
         ("e.csv", "clean,corrupt,answer,wrong\n", r"e\.csv.*is empty"),
         ("t.json", "[{]", r"t\.json.*cannot be read as json"),
-        ("t.jsonl", '{"clean": 1\n', r"t\.jsonl.*cannot be read as jsonl"),
+        ("t.jsonl", json.dumps(ROW) + '\n{"clean": 1\n', r"t\.jsonl.*: line 2 cannot be read as jsonl.* at column 12"),
+        ("t.jsonl", "\n" + json.dumps(ROW) + '\n{"clean": "a"}\n', r"t\.jsonl line 3: 'corrupt'"),
         ("t.csv", 'clean,corrupt,answer,wrong\n"a,b,c,d\n', r"t\.csv.*cannot be read as csv"),
-        ("t.csv", "clean,corrupt,answer,wrong\na, b,c,d,e\n", r"t\.csv.*row 0 has more cells.*quotes"),
-        ("t.csv", "clean,corrupt,answer,wrong\na,b,c\n", r"t\.csv row 0: 'wrong' missing; given columns: clean"),
+        ("t.csv", "clean,corrupt,answer,wrong\na, b,c,d,e\n", r"t\.csv.*line 2 has more cells.*quotes"),
+        ("t.csv", "clean,corrupt,answer,wrong\na,b,c\n", r"t\.csv line 2: 'wrong' missing; given columns: clean"),
         ("t.json", {"rows": [ROW]}, r"t\.json.*list of pairs or an object with a list 'pairs'"),
-        ("t.json", [ROW, "the dog"], r"t\.json row 1: expected an object"),
-        ("t.json", [ROW, {"clean": "a", "answer": "b"}], r"t\.json row 1: 'corrupt', 'wrong' missing"),
-        ("t.json", [{**ROW, "clean": ["a"]}], r"row 0: 'clean' is \['a'\]; expected text"),
-        ("t.json", [{**ROW, "answer": [3]}], r"row 0: 'answer' is 3; expected text"),
-        ("t.json", [{**ROW, **IDS, "answer_id": "five"}], r"row 0: token ids 'five'; expected integers"),
-        ("t.json", [{**ROW, **IDS, "wrong_id": 5.5}], r"row 0: token ids 5\.5; expected integers"),
-        ("t.json", [{**ROW, **IDS, "clean_ids": None}], r"row 0: token ids None; expected integers"),
-        ("t.json", [{**ROW, "clean_ids": [1], "corrupt_ids": [1]}], r"row 0: 'clean_ids' given; expected 'answer_id'"),
-        ("t.json", [{**ROW, "spans": {"s": [1, 2, 3]}}], r"row 0: span 's' is \[1, 2, 3\]; expected \[start, end\]"),
-        ("t.json", [{**ROW, "spans": {"s": "1"}}], "row 0: span 's'"),
+        ("t.json", [ROW, "the dog"], r"t\.json pair 2 of 2: expected an object"),
+        ("t.json", [ROW, {"clean": "a", "answer": "b"}], r"t\.json pair 2 of 2: 'corrupt', 'wrong' missing"),
+        ("t.json", [{**ROW, "clean": ["a"]}], r"pair 1 of 1: 'clean' is \['a'\]; expected text"),
+        ("t.json", [{**ROW, "answer": [3]}], r"pair 1 of 1: 'answer' is 3; expected text"),
+        ("t.json", [{**ROW, **IDS, "answer_id": "five"}], r"pair 1 of 1: token ids 'five'; expected integers"),
+        ("t.json", [{**ROW, **IDS, "wrong_id": 5.5}], r"pair 1 of 1: token ids 5\.5; expected integers"),
+        ("t.json", [{**ROW, **IDS, "clean_ids": None}], r"pair 1 of 1: token ids None; expected integers"),
+        (
+            "t.json",
+            [{**ROW, "clean_ids": [1], "corrupt_ids": [1]}],
+            r"pair 1 of 1: 'clean_ids' given; expected 'answer_id'",
+        ),
+        (
+            "t.json",
+            [{**ROW, "spans": {"s": [1, 2, 3]}}],
+            r"pair 1 of 1: span 's' is \[1, 2, 3\]; expected \[start, end\]",
+        ),
+        ("t.json", [{**ROW, "spans": {"s": "1"}}], "pair 1 of 1: span 's'"),
         ("t.txt", "a", r"t\.txt.*expected \.json, \.jsonl or \.csv"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from circuits.report.words import edges_of_kind, kind_name, metric_name, of_edges, of_features, words
+from circuits.report.words import GIVEN, edges_of_kind, kind_name, metric_name, of_edges, of_features, task_name, words
 from interp.display.numbers import count, count_word, number, percent_interval
 from interp.display.text import visible
 
@@ -44,18 +44,18 @@ def _circuit(record: Record) -> str:
     subject = f"{count_word(len(circuit))}{of} {_LEVELS.get(circuit.level, circuit.level)}"
     if found is None:
         be = "was" if len(circuit) == 1 else "were"
-        return f"{subject} {be} chosen for {circuit.task} ({circuit.selection}), but what they carry was not measured in this run"
+        return f"{subject} {be} chosen for {task_name(circuit.task)} ({circuit.selection}), but what they carry was not measured in this run"
     if found.faithfulness.value is None:
         why = found.reason.rstrip(". ") or "the model's metric does not differ from that of the empty circuit"
         be = "was" if len(circuit) == 1 else "were"
-        return f"{subject} {be} chosen for {circuit.task}, but how much of the {metric_name(found.metric)} they carry is undefined: {why}"
+        return f"{subject} {be} chosen for {task_name(circuit.task)}, but how much of the {metric_name(found.metric)} they carry is undefined: {why}"
     if found.size >= found.n_nodes:
         return (
-            f"all {count(found.n_nodes)} {_LEVELS.get(circuit.level, circuit.level)} were chosen for {circuit.task}: "
+            f"all {count(found.n_nodes)} {_LEVELS.get(circuit.level, circuit.level)} were chosen for {task_name(circuit.task)}: "
             "nothing is left out, so there is no smaller circuit to speak of"
         )
     errors = _errors(record, found)
-    return f"{subject} {_carry(circuit, found)}{errors} on {_pairs(found)} of {circuit.task} ({_random(found)})"
+    return f"{subject} {_carry(circuit, found)}{errors} on {_pairs(circuit, found)} ({_random(found)})"
 
 
 def _errors(record: Record, found: Evaluation) -> str:
@@ -83,12 +83,15 @@ def _carry(circuit: Circuit, found: Evaluation) -> str:
     return f"{verb} {only}{share} of the {metric_name(found.metric)}{against}{nothing}{more}"
 
 
-def _pairs(found: Evaluation) -> str:
-    return (
-        f"{count(found.n_pairs)} held-out pair{'' if found.n_pairs == 1 else 's'}"
-        if found.held_out
-        else f"the {'pair' if found.n_pairs == 1 else f'{count(found.n_pairs)} pairs'} also used to choose {'it' if found.size == 1 else 'them'}"
-    )
+def _pairs(circuit: Circuit, found: Evaluation) -> str:
+    """The pairs that it was measured on, and whether they also chose it."""
+    one, task = found.n_pairs == 1, task_name(circuit.task)
+    if found.held_out:
+        return f"{count(found.n_pairs)} held-out {'pair' if one else 'pairs'} of {task}"
+    them = "it" if found.size == 1 else "them"
+    if circuit.task == GIVEN:
+        return f"{task}, also used to choose {them}"
+    return f"the {'pair' if one else f'{count(found.n_pairs)} pairs'} also used to choose {them} of {task}"
 
 
 def _random(found: Evaluation) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from circuits.record import Record
 
+#: The name of a task that is one pair from the command line.
+GIVEN: Final = "command-line"
 _METRICS: Final = {
     "logit_diff": "logit difference",
     "normalized_logit_diff": "normalised logit difference",
@@ -126,6 +128,11 @@ def _with_article(kind: str) -> str:
 def goal(metric: str) -> str:
     """What an important part works for: the answer, where the metric is about it."""
     return "the answer" if metric in _ANSWER else "the metric"
+
+
+def task_name(name: str) -> str:
+    """A task's name as part of a sentence."""
+    return "the pair given on the command line" if name == GIVEN else name
 
 
 def metric_name(metric: str) -> str:

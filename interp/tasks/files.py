@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +31,7 @@ def load_task(path: str | Path) -> Task:
     (`clean_ids`, `corrupt_ids`, `answer_id`, `wrong_id`). SVA files of feature-circuits and CSV tables of EAP-IG
     (also greater-than's `label`) are read by their own column names.
 
-    Raises: TaskError naming the file and the row.
+    Raises: TaskError naming the file, and the line of a pair, counted from 1; in JSON its place, as in `pair 3 of 8`.
     """
     path = Path(path)
     if not path.is_file():
@@ -47,36 +47,56 @@ def load_task(path: str | Path) -> Task:
     except (json.JSONDecodeError, UnicodeDecodeError, csv.Error, RecursionError) as error:
         raise TaskError(f"task file {str(path)!r} cannot be read as {path.suffix[1:]}: {error}.") from error
     pairs = []
-    for i, row in enumerate(rows):
+    for place, row in rows:
+        where = f"{path.name} {place}"
         if not isinstance(row, Mapping):
-            raise TaskError(
-                f"{path.name} row {i}: expected an object with clean, corrupt, answer, wrong; given {row!r:.80}."
-            )
-        pairs.append(_pair(row, f"{path.name} row {i}"))
+            raise TaskError(f"{where}: expected an object with clean, corrupt, answer, wrong; given {row!r:.80}.")
+        pairs.append(replace(_pair(row, where), where=where))
     if not pairs:
         raise TaskError(f"task file {str(path)!r} is empty; expected at least one pair.")
     return Task(str(head.get("task") or path.stem), tuple(pairs), str(head.get("description", "")), str(path))
 
 
-def _read_json(text: str) -> tuple[Mapping[str, Any], Iterable[Any]]:
+Rows = list[tuple[str, Any]]
+
+
+def _read_json(text: str) -> tuple[Mapping[str, Any], Rows]:
     data = json.loads(text)
     if isinstance(data, list):
-        return {}, data
-    if isinstance(data, dict) and isinstance(data.get("pairs"), list):
-        return data, data["pairs"]
-    raise TaskError("a JSON task file is a list of pairs or an object with a list 'pairs'.")
+        head, pairs = {}, data
+    elif isinstance(data, dict) and isinstance(data.get("pairs"), list):
+        head, pairs = data, data["pairs"]
+    else:
+        raise TaskError("a JSON task file is a list of pairs or an object with a list 'pairs'.")
+    return head, [(f"pair {i} of {len(pairs)}", pair) for i, pair in enumerate(pairs, 1)]
 
 
-def _read_jsonl(text: str) -> tuple[Mapping[str, Any], Iterable[Any]]:
-    return {}, [json.loads(line) for line in text.split("\n") if line.strip()]
+def _read_jsonl(text: str) -> tuple[Mapping[str, Any], Rows]:
+    rows: Rows = []
+    for i, line in enumerate(text.split("\n"), 1):
+        try:
+            rows += [(f"line {i}", json.loads(line))] if line.strip() else []
+        except json.JSONDecodeError as error:
+            raise TaskError(f"line {i} cannot be read as jsonl: {error.msg} at column {error.colno}.") from error
+    return {}, rows
 
 
-def _read_csv(text: str) -> tuple[Mapping[str, Any], Iterable[Any]]:
-    rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
-    for i, row in enumerate(rows):
-        if None in row:
-            raise TaskError(f"row {i} has more cells than the header; put prompts that contain commas in quotes.")
-    return {}, [{name: _cell(name, value) for name, value in row.items()} for row in rows]
+def _read_csv(text: str) -> tuple[Mapping[str, Any], Rows]:
+    """Rows by the line that they begin on: cells in quotes may hold line breaks."""
+    reader, rows = csv.reader(io.StringIO(text, newline=""), strict=True), list[tuple[str, Any]]()
+    header, line = next(reader, []), reader.line_num + 1
+    try:
+        for cells in reader:
+            if len(cells) > len(header):
+                raise TaskError(
+                    f"line {line} has more cells than the header; put prompts that contain commas in quotes."
+                )
+            row = dict.fromkeys(header) | dict(zip(header, cells, strict=False))
+            rows += [(f"line {line}", {name: _cell(name, value) for name, value in row.items()})] if cells else []
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise TaskError(f"line {line} cannot be read as csv: {error}.") from error
+    return {}, rows
 
 
 def _cell(name: str, value: Any) -> Any:

@@ -45,7 +45,7 @@ class Pair:
     `answers` are right after `clean` and `wrong` are right after `corrupt`; each must be one token of the model's
     tokeniser, written with its leading space where the token has one. `ids`: the same as token ids, where the source
     gives them; they are then what is run, and the text is for reading. `answer_ids`, `wrong_ids`: answers as ids where
-    the prompts are text only.
+    the prompts are text only. `where`: how messages name it, for example `gifts.jsonl line 2`.
     """
 
     clean: str
@@ -56,6 +56,7 @@ class Pair:
     ids: TokenPair | None = None
     answer_ids: tuple[int, ...] = ()
     wrong_ids: tuple[int, ...] = ()
+    where: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, repr=False)
@@ -95,7 +96,7 @@ class Task:
         return self if n is None else replace(self, pairs=self.pairs[:n])
 
     def split(self, seed: int = 0, fraction: float = 0.5) -> tuple[Task, Task]:
-        """Two disjoint halves, shuffled with `seed`: one to score on, one to evaluate on.
+        """Two disjoint halves, shuffled with `seed`: one to score on, one to evaluate on. Messages name pairs as before.
 
         Raises: TaskError for fewer than two pairs.
         """
@@ -105,11 +106,16 @@ class Task:
         random.Random(seed).shuffle(order)
         cut = min(max(1, round(fraction * len(order))), len(order) - 1)
         first, second = sorted(order[:cut]), sorted(order[cut:])
-        return (replace(self, pairs=tuple(self.pairs[i] for i in half)) for half in (first, second))  # type: ignore[return-value]
+        named = [replace(pair, where=self._where(i)) for i, pair in enumerate(self.pairs)]
+        return (replace(self, pairs=tuple(named[i] for i in half)) for half in (first, second))  # type: ignore[return-value]
+
+    def _where(self, i: int) -> str:
+        """How messages name the pair at index `i`."""
+        return self.pairs[i].where or f"{self.name} pair {i + 1} of {len(self.pairs)}"
 
     def tokenize(self, tokenizer: Any, d_vocab: int) -> list[TokenPair]:
-        """Every pair as checked token ids. Raises: TaskError naming the row."""
-        return [token_pair(pair, tokenizer, d_vocab, f"{self.name} pair {i}") for i, pair in enumerate(self.pairs)]
+        """Every pair as checked token ids. Raises: TaskError naming the line of its file, or its place in the task."""
+        return [token_pair(pair, tokenizer, d_vocab, self._where(i)) for i, pair in enumerate(self.pairs)]
 
 
 def token_pair(pair: Pair, tokenizer: Any, d_vocab: int, row: str) -> TokenPair:
