@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 
 #: How much of a ranking is shown.
 TOP: Final = 10
-#: The note of a row whose correlation is made by a few large scores.
-RANKS: Final = "ranks differ"
+_INTERVAL: Final = re.compile(r"(\S+ (% )?)?\[\S+, \S+\]")
 
 # What is light to load: this module speaks before the libraries are there.
 out = Console()
@@ -63,16 +63,19 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
     """A table on standard output, in which no word is broken: where it is too wide for that, without a frame, else as a list."""
     shown = [["" if cell is None else visible(str(cell)) for cell in row] for row in rows]
     n, cells = len(columns), [[row[i] for row in shown] for i in range(len(columns))]
-    least = [_longest(" ".join([name, *own]).split()) for name, own in zip(columns, cells, strict=True)]
-    whole = [max(few, _longest(own)) for few, own in zip(least, cells, strict=True)]
-    framed, bare = out.width - 3 * n - 1, out.width - 2 * (n - 1)
-    if sum(least) > bare:
+    words = _widest_pieces(columns, cells, str.split)
+    whole = [max(few, _longest(own)) for few, own in zip(words, cells, strict=True)]
+    close = out.width - 2 * (n - 1) < sum(whole) <= out.width - (n - 1)
+    framed, bare = out.width - 3 * n - 1, out.width - (1 if close else 2) * (n - 1)
+    if sum(words) > bare:
         _as_list(title, columns, shown)
         return
+    # An interval is broken only where there is no other way.
+    least = _widest_pieces(columns, cells, _units)
+    least = least if sum(least) <= bare else words
     fits = sum(whole) <= framed or (sum(whole) > bare and sum(least) <= framed)
-    grid = Table(
-        title=escape(visible(title)), title_justify="left", box=box.HEAVY_HEAD if fits else None, pad_edge=fits
-    )
+    edge = box.HEAVY_HEAD if fits else None
+    grid = Table(title=escape(visible(title)), title_justify="left", box=edge, pad_edge=fits, collapse_padding=close)
     named = [max(own, cell_len(name)) for own, name in zip(whole, columns, strict=True)]
     for name, width in zip(columns, _widths(least, (whole, named), framed if fits else bare), strict=True):
         grid.add_column(escape(name), width=width, overflow="fold")
@@ -88,6 +91,21 @@ def _widths(least: Sequence[int], goals: Iterable[Sequence[int]], room: int) -> 
         for i in sorted(range(len(found)), key=lambda i: goal[i] - found[i]):
             found[i] += min(room - sum(found), goal[i] - found[i])
     return found
+
+
+def _widest_pieces(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], cut: Callable[[str], list[str]]
+) -> list[int]:
+    """The widest piece of each column that is not broken, its name's words among them."""
+    return [
+        _longest([*name.split(), *(piece for cell in own for piece in cut(cell))])
+        for name, own in zip(columns, cells, strict=True)
+    ]
+
+
+def _units(cell: str) -> list[str]:
+    """What is not broken: words, and a number with its interval."""
+    return [cell] if _INTERVAL.fullmatch(cell) else cell.split()
 
 
 def _longest(texts: Iterable[str]) -> int:
@@ -178,27 +196,33 @@ def beside(own: Evaluation, study: FeatureStudy) -> None:
 
 
 def agreements(found: Sequence[Agreement]) -> None:
-    """Agreement with exact patching, a row per method and kind, and what is to be doubted in it."""
+    """Agreement with exact patching, a row per method and kind, and what is to be doubted in it; edges have so many kinds that each
+    method has its own table."""
+    from circuits.report.agreements import RANKS, RANKS_MEAN
+
     columns = ("method", "kind", "n", "Pearson [95 %]", "Spearman", "slope", "sign", "top k", "note")
-    edges = any("->" in row.kind for a in found for row in a.rows)
-    rows = [_agreement_row(a.method, row, edges) for a in found for row in a.rows]
-    table("agreement with exact patching", columns, rows)
+    rows = [_agreement_row(row, a) for a in found for row in a.rows]
+    if any("->" in row.kind for a in found for row in a.rows):
+        for method in dict.fromkeys(a.method for a in found):
+            own = [row[1:] for row in rows if row[0] == method]
+            table(f"agreement of {method} with exact patching", columns[1:], own)
+    else:
+        table("agreement with exact patching", columns, rows)
     for sampled in dict.fromkeys(a.sampled for a in found if a.sampled):
         sentence(f"exact patching of {sampled}")
     if any(row[-1] == RANKS for row in rows):
-        sentence(f"{RANKS}: a few large scores make the correlation, and the order of the others is another")
+        sentence(f"{RANKS}: {RANKS_MEAN}")
 
 
-def _agreement_row(method: str, row: Row, edges: bool) -> tuple[object, ...]:
-    from circuits.report.finding import POOR
+def _agreement_row(row: Row, found: Agreement) -> tuple[object, ...]:
+    from circuits.report.agreements import note
 
     pearson, spearman = (f"{v:.3f}" if v is not None else "-" for v in (row.pearson, row.spearman))
     slope = f"{row.slope:.2f}" if row.slope is not None else "-"
     bounds = f" [{row.pearson_ci[0]:.2f}, {row.pearson_ci[1]:.2f}]" if row.pearson_ci and row.headline else ""
-    apart = row.spearman is not None and row.spearman < POOR <= (row.pearson or 0.0)
-    note = ("few edges" if edges else "few nodes") if not row.headline else RANKS if apart else ""
     sign = f"{row.sign:.2f}" if row.sign is not None else "-"
-    return (method, row.kind, row.n, pearson + bounds, spearman, slope, sign, f"{row.top_k * row.k:.0f}/{row.k}", note)
+    top = f"{row.top_k * row.k:.0f}/{row.k}"
+    return (found.method, row.kind, row.n, pearson + bounds, spearman, slope, sign, top, note(row, found))
 
 
 def record_json(found: Record, where: str) -> dict[str, Any]:

@@ -519,6 +519,18 @@ def with_rows(*rows: tuple[str, int, float]) -> Record:
     return replace(edge_record(), agreements=(Agreement("relp", found, PAIRS),))
 
 
+def test_agreement_on_a_terminal_of_80_columns_has_a_line_per_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = io.StringIO()
+    monkeypatch.setattr(show, "out", Console(file=heard, width=80))
+    kinds = [("all", 479, 0.9), ("embed->logits", 1, 0.9), ("head->q", 96, -0.31), ("head->v", 96, 0.52)]
+    show.agreements(with_rows(*kinds).agreements)
+    told = heard.getvalue().splitlines()
+    assert max(map(len, told)) <= 80 and told[0].strip() == "agreement of relp with exact patching"
+    for kind, n, r in kinds:
+        (own,) = [line for line in told if line.startswith(f"{kind} ")]
+        assert f" {n} " in own and (n < 8 or f"{r:.3f} [{r - 0.05:.2f}, {r + 0.04:.2f}]" in own)
+
+
 def test_finding_in_full() -> None:
     assert finding(with_rows(("all", 120, 0.9), ("head->q", 60, 0.95), ("mlp->logits", 4, 0.1))) == (
         "30 of 479 edges carry 93 % [88, 97] of the logit difference on 50 held-out pairs of they_plural (no random circuit of "
