@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -41,6 +42,8 @@ def patch(
     `patch("resid_post.3.features", 5.0, features=117)` clamps a feature of a dictionary.
     """
 
+    _check_value("patch", site, value)
+
     def put(part: Tensor) -> Tensor:
         if not isinstance(value, Tensor):
             return torch.full_like(part, value)
@@ -65,8 +68,17 @@ def add(
 ) -> Edit:
     """Steer: add `scale * vector` (a number, or broadcast over batch and positions)."""
 
+    _check_value("add", site, vector)
+
     def added(part: Tensor) -> Tensor:
-        return part + scale * (vector.to(part) if isinstance(vector, Tensor) else vector)
+        if not isinstance(vector, Tensor):
+            return part + scale * vector
+        try:
+            return part + scale * vector.to(part).expand_as(part)
+        except RuntimeError:
+            raise EditError(
+                f"add at {site}: vector of shape {tuple(vector.shape)}; expected {tuple(part.shape)} or what broadcasts to it."
+            ) from None
 
     return Edit(site, _on_part(site, heads, positions, added, features))
 
@@ -76,6 +88,11 @@ def zero(
 ) -> Edit:
     """Set to zero: ablate."""
     return Edit(site, _on_part(site, heads, positions, torch.zeros_like, features))
+
+
+def _check_value(what: str, site: SiteLike, value: object) -> None:
+    if not isinstance(value, Tensor | Real):
+        raise EditError(f"{what} at {site}: given {value!r:.80}; expected a tensor or a number.")
 
 
 def _on_part(
@@ -104,10 +121,24 @@ def _on_part(
         at: tuple[Index, Index] = (_all if positions is None else positions, _all if heads is None else heads)
         part = (_all, *(reversed(at) if kind == "pattern" else at if heads is not None else at[:1]))
         new = x.clone()
-        new[part] = f(x[part])
+        new[part] = f(_chosen(x, part, site, heads, positions, kind == "pattern"))
         return new
 
     return apply
+
+
+def _chosen(
+    x: Tensor, part: tuple[Index, ...], site: SiteLike, heads: Index | None, positions: Index | None, pattern: bool
+) -> Tensor:
+    """The part of [batch pos head ...], or of [batch head pos ...]. Raises: EditError for indices out of range."""
+    try:
+        return x[part]
+    except (IndexError, TypeError):
+        has = [f"positions 0 to {x.shape[2 if pattern else 1] - 1}"] if positions is not None else []
+        has += [f"heads 0 to {x.shape[1 if pattern else 2] - 1}"] if heads is not None else []
+        given = {"heads": heads, "positions": positions}
+        said = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
+        raise EditError(f"{said} at {site}: this run has {' and '.join(has)} there, as whole numbers.") from None
 
 
 def _on_features(features: Index, f: Callable[[Tensor], Tensor], site: SiteLike) -> Callable[[Tensor], Tensor]:
@@ -116,11 +147,12 @@ def _on_features(features: Index, f: Callable[[Tensor], Tensor], site: SiteLike)
     def apply(x: Tensor) -> Tensor:
         new = x.clone()
         try:
-            new[..., features] = f(x[..., features])
-        except IndexError:
+            chosen = x[..., features]
+        except (IndexError, TypeError):
             raise EditError(
                 f"features={features!r} at {site}: this dictionary has features 0 to {x.shape[-1] - 1}."
             ) from None
+        new[..., features] = f(chosen)
         return new
 
     return apply

@@ -168,6 +168,10 @@ class HookedModel:
             raise SiteError(f"reads={reads!r}: expected a list of sites, for example reads=[{str(reads)!r}].")
         if isinstance(edits, Edit):
             raise EditError("edits: given one edit; expected a list, for example edits=[edit].")
+        if odd := [e for e in edits if not isinstance(e, Edit)]:
+            raise EditError(
+                f"edits: given {odd[0]!r:.80}; expected edits, for example edits=[interp.zero('z.3', heads=0)]."
+            )
         if rules != GRADIENT and not allow_unsupported:
             self._check_rules(rules)
         given = as_tokens(tokens, self.tokenizer).to(self.device)

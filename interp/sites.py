@@ -111,6 +111,8 @@ def parse(site: SiteLike, n_layers: int, *, rotary: bool = False) -> list[Site]:
     """
     if isinstance(site, Site):
         found = [site]
+    elif not isinstance(site, str):
+        raise SiteError(f"site {site!r:.80}: expected a name such as 'z.3', or a Site.")
     elif part := _PART.fullmatch(site):
         found = [Site(at.kind, at.layer, part[2]) for at in parse(part[1], n_layers, rotary=rotary)]
     elif match := _BLOCK.fullmatch(site):
