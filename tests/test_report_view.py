@@ -22,7 +22,9 @@ from circuits.circuit import Circuit
 from circuits.record import Record
 from circuits.report import circuit_page, render
 from circuits.report.view import DRAWN, MOST_EDGES, MOST_NODES, view
+from circuits.report.view_groups import sharing
 from circuits.report.view_places import Bend, weights
+from circuits.report.view_svg import chosen
 from interp.display.numbers import percent, percent_interval
 from interp.graph import Edge, parse_edge
 from interp.nodes import Node
@@ -301,9 +303,11 @@ def test_the_slider_shows_what_was_measured_at_each_size(chrome: Chrome, tmp_pat
             assert shown(tab.page, "view-random") == stop["random"]
             spoken = slider.get_attribute("aria-valuetext")
             assert stop["words"] in spoken and stop["faithful"] in spoken
-            # The embedding and the logits are drawn with every circuit of heads.
-            drawn = int(re.findall(r"Drawn: (\d+) node", shown(tab.page, "view-count"))[0])
-            assert drawn == stop["size"] + 2
+            # The embedding and the logits are drawn with every circuit of heads and not counted.
+            drawn = int(
+                re.findall(r"Drawn: (\d+) nodes?, the embedding and the logits,", shown(tab.page, "view-count"))[0]
+            )
+            assert drawn == stop["size"]
             slider.press("ArrowRight")
         tab.page.locator("#view-chosen").click()
         assert shown(tab.page, "view-size-words") == "the chosen circuit: 6 nodes"
@@ -410,3 +414,85 @@ def test_scores_of_one_pair_have_no_interval() -> None:
     circuit = Circuit(scores.parts, "heads", "m", "t", "exact", "n=1")
     node = seen(Record({}, (scores,), circuit=circuit))["nodes"][0]
     assert node["score"] and node["interval"] == ""
+
+
+# ------------------------------------------------------------ shared keys and values, weak edges
+
+
+def grouped_record(*heads: tuple[int, int]) -> Record:
+    """A run over heads of a model whose heads share keys and values by twos, with the edges between some of them."""
+    nodes = (*(Node("head", layer, unit) for layer, unit in heads), *(Node("mlp", layer) for layer in range(3)))
+    inside = {node.name for node in nodes} | {"embed", "logits"}
+
+    def within(edge: Edge) -> bool:
+        reader = edge.receiver
+        ends = {reader.name.partition("<")[0]}
+        if reader.grouped:
+            ends = {f"a{reader.layer}.h{2 * (reader.unit or 0) + i}" for i in (0, 1)}
+        return edge.sender.name in inside and bool(ends & inside)
+
+    scores = some_scores((Node("embed"), *nodes), 2, method="relp")
+    circuit = Circuit(tuple(node for node in nodes if node.kind == "head"), "heads", "m", "t", "relp", "n")
+    edges = edge_scores([edge for edge in GROUPED.edges if within(edge)], 3, "relp")
+    return Record({}, (scores,), circuit=circuit, node_edges=edges)
+
+
+def test_shared_keys_and_values_are_there_only_with_a_head_that_reads_them() -> None:
+    found = seen(grouped_record((0, 1), (2, 0), (2, 3)))
+    nodes = {node["id"]: node for node in found["nodes"]}
+    at = {node["name"]: node["at"] for node in found["nodes"]}
+    joined = {(nodes[j["source"]]["name"], nodes[j["target"]]["name"]) for j in found["joins"]}
+    assert joined == {("a0.kv0", "a0.h1"), ("a2.kv0", "a2.h0"), ("a2.kv1", "a2.h3")}
+    for group, head in joined:
+        assert at[group] == at[head] > 0
+    assert {n["name"] for n in found["nodes"] if n["role"] == "shared"} == {group for group, _ in joined}
+
+
+@pytest.mark.parametrize("size", [2, 3, 4])
+def test_groups_are_told_by_the_edges(size: int) -> None:
+    graph = replace(GROUPED, n_heads=12, n_kv_heads=12 // size)
+    told = {f"a{layer}.h{head}": f"a{layer}.kv{head // size}" for layer in range(graph.n_layers) for head in range(12)}
+    assert sharing(graph.edges, graph.edges) == told and sharing(SMALL.edges) == {}
+
+
+def test_groups_that_the_edges_do_not_tell_are_not_guessed() -> None:
+    """Heads 0, 2 and 3 with groups 0 and 1: by twos or by threes?"""
+    edges = [parse_edge(f"embed->a0.h{head}<q>") for head in (0, 2, 3)]
+    edges += [parse_edge(f"embed->a0.kv{group}<v>") for group in (0, 1)]
+    assert sharing(edges) == {}
+
+
+def test_weak_edges_of_a_circuit_of_nodes_wait_and_those_of_a_circuit_of_edges_do_not() -> None:
+    found = seen(node_record())
+    limit = max(abs(edge["importance"]) for edge in found["edges"])
+    faint = {edge["id"] for edge in found["edges"] if abs(edge["importance"]) < 0.0195 * limit}
+    assert faint and not faint & {edge["id"] for edge in chosen(found)[1]}
+    assert seen(edge_record())["least"] == 0 < found["least"] == 0.02
+
+
+def test_edges_of_a_circuit_of_nodes_are_called_estimates() -> None:
+    assert seen(node_record())["arrows"] == "arrows: estimated by relp, not checked in this run"
+    assert seen(edge_record())["arrows"] == "" == seen(a_record())["arrows"]
+    assert "arrows: estimated by relp" in render(node_record())
+
+
+@pytest.mark.parametrize(
+    "record", [node_record(), a_record(), edge_record(GROUPED)], ids=["heads", "no edges", "edges"]
+)
+def test_the_drawing_has_about_the_shape_of_its_frame(record: Record) -> None:
+    nodes = chosen(seen(record))[0]
+    wide, high = (max(n[key] for n in nodes) - min(n[key] for n in nodes) for key in ("x", "y"))
+    assert 0.6 < (wide + 190) / (high + 100) < 1.8
+
+
+def test_find_finds_edges_and_all_edges_clears_the_selection(chrome: Chrome, tmp_path: Path) -> None:
+    record = node_record()
+    name = chosen(seen(record))[1][0]["name"]
+    faded = "document.getElementById('view-drawing')._cyreg.cy.elements('.faded').length"
+    with chrome.open(write(tmp_path, "heads", record)) as tab:
+        tab.page.locator("#view-find").fill(name)
+        tab.page.locator("#view-found button", has_text=name).first.click()
+        assert tab.page.locator("#view-panel h3").text_content() == name and tab.page.evaluate(faded)
+        tab.page.locator("#view-all").click()
+        assert tab.page.evaluate(faded) == 0 and "weaker" not in shown(tab.page, "view-count")
+        assert not tab.trouble()

@@ -13,6 +13,7 @@ from circuits.evaluation import Estimate
 from circuits.record import Record
 from circuits.report import circuit_page, finding, render
 from circuits.report.view import view
+from circuits.report.view_parts import UNCLEAR
 from circuits.report.view_svg import chosen
 from interp.nodes import Node
 from interp.scores import Scores
@@ -52,10 +53,20 @@ def test_boxes_without_a_sign_beside_edges_with_one_say_so() -> None:
 
 def test_a_metric_that_is_not_about_the_answer_is_not_called_so() -> None:
     known = {part["works"] for part in seen(a_record())["nodes"]}
-    assert known == {"for the answer", "against the answer", ""}
+    assert known == {"for the answer", "against the answer", UNCLEAR, ""}
     record = scored(a_record(), metric="kl_source")
-    assert {part["works"] for part in seen(record)["nodes"]} == {"for the metric", "against the metric", ""}
+    assert {part["works"] for part in seen(record)["nodes"]} == {"for the metric", "against the metric", UNCLEAR, ""}
     assert "works for the answer" not in render(record).partition('<script type="application/json"')[0]
+
+
+def test_a_score_whose_interval_holds_zero_works_for_nothing_and_against_nothing() -> None:
+    record = a_record()
+    scores, told = record.scores[0], {node["name"]: node for node in seen(record)["nodes"]}
+    for i, part in enumerate(scores.parts):
+        values = scores.per_example[:, i]
+        holds = abs(values.mean()) <= 1.96 * values.std(ddof=1) / np.sqrt(len(values))
+        assert (told[part.name]["works"] == UNCLEAR) == holds
+    assert UNCLEAR == "not clear: the interval holds 0"
 
 
 def test_a_part_without_effect_works_neither_way() -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.layered import box_name, layered
 from circuits.report.maps import MOST_NUMBERED, MOST_ROWS
+from circuits.report.view_groups import sharing
 from circuits.report.view_parts import has_sign
 from circuits.report.words import counted, goal, of_edges
 from interp.display.numbers import decimals
@@ -44,7 +45,7 @@ def graph(record: Record) -> dict[str, Any] | None:
         edges = strongest(first, STRONGEST) if first else []
     drawn = most_important(edges, effects)
     return {
-        **_drawing(drawn, effects),
+        **_drawing(drawn, effects, sharing(first.edges, first.parts) if first else {}),
         "method": first.provenance.method if first else "",
         "unit": first.provenance.unit if first else "",
         "signed": has_sign(first),
@@ -88,9 +89,11 @@ def _boxes(edges: Sequence[Edge]) -> set[str]:
     return {box_name(node) for edge in edges for node in (edge.sender, edge.receiver)}
 
 
-def _drawing(edges: Sequence[Edge], effects: Mapping[str, tuple[float, float]]) -> dict[str, Any]:
-    """Boxes and links of the edges drawn, strongest first."""
-    places = layered(edges)
+def _drawing(
+    edges: Sequence[Edge], effects: Mapping[str, tuple[float, float]], shared: Mapping[str, str]
+) -> dict[str, Any]:
+    """Boxes and links of the edges drawn, strongest first. `shared`: head -> the keys and values that it shares."""
+    places = layered(edges, shared=shared)
     links: list[dict[str, Any]] = []
     for edge in edges:
         ends = {"sender": box_name(edge.sender), "receiver": box_name(edge.receiver)}
@@ -107,6 +110,7 @@ def _drawing(edges: Sequence[Edge], effects: Mapping[str, tuple[float, float]]) 
         "width": places.width,
         "rows_shown": list(places.rows),
         "links": links,
+        "joins": [[group, head] for head, group in shared.items() if {head, group} <= places.boxes.keys()],
         "limit": max(sizes, default=0.0),
         "digits": decimals(sizes),
     }

@@ -6,7 +6,8 @@ and which of a head's inputs is read by the dashes and by where the curve enters
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from markupsafe import Markup
@@ -20,6 +21,8 @@ HIGH: Final = 20.0
 _GAP: Final = (14.0, 60.0, 640.0)
 #: Row heights: as much as fits a tall screen, but never so low that the boxes of two half rows meet.
 _ROW: Final = (56.0, 88.0, 1200.0)
+#: Where keys and values that heads share stand below these heads.
+_ROW_OF_GROUPS: Final = 104.0
 _WIDEST: Final = 5.5
 _THINNEST: Final = 0.8
 _CHANNELS: Final = ("q", "k", "v")
@@ -34,7 +37,8 @@ def drawing(data: dict[str, Any]) -> Markup:
     # Places are made of all links, so that two drawings of the same ones lie alike; some are not drawn.
     links = [(i, link) for i, link in enumerate(data["links"]) if link.get("mark") != "absent"]
     curves = [_curve(data, link, ports[i, "out"], ports[i, "in"], frame) for i, link in reversed(links)]
-    parts = [*_bands(data, frame), *curves, *(_box(box, frame) for box in data["boxes"])]
+    joins = [_join(pair, data, frame) for pair in data.get("joins", [])]
+    parts = [*_bands(data, frame), *joins, *curves, *(_box(box, frame) for box in data["boxes"])]
     described = element("desc", {}, data.get("about") or describe(data))
     title = data.get("title", "The circuit as a graph" if data["chosen"] else "The strongest edges as a graph")
     return svg.drawing(frame.width, frame.height, title, element("title", {}, title), described, *parts)
@@ -71,6 +75,8 @@ class _Frame:
         self.data, low, high, all_rows = data, *_ROW
         self.bottom, self.top = data["rows_shown"]
         self.row = max(low, min(high, all_rows / (self.top - self.bottom)))
+        if any(box["kind"] == "kv" for box in data["boxes"]):
+            self.row = max(self.row, _ROW_OF_GROUPS)
         self.box = max(46.0, svg.width_of(shown(box) for box in data["boxes"]) + 10)
         least, most, page = _GAP
         self.step = max(self.box + least, min(self.box + most, page / (data["width"] + 1)))
@@ -147,8 +153,7 @@ def _curve(data: dict[str, Any], link: Mapping[str, Any], start: Point, end: Poi
     importance, limit = link["importance"], data["limit"]
     share = abs(importance) / limit if importance is not None and limit else 0.0
     sign = "plain" if importance is None else "neg" if importance < 0 else "pos"
-    # Where there are many, the weak ones step back.
-    opacity = 0.9 if len(data["links"]) <= 60 else 0.6 + 0.35 * share
+    opacity = opacity_of_edge(share)
     known = f"{score(link['score'], data['digits'])} {data['unit']}" if importance is not None else "not scored"
     title = element("title", {}, f"{link['name']}: {known}")
     width = width_of_edge(share)
@@ -159,6 +164,11 @@ def _curve(data: dict[str, Any], link: Mapping[str, Any], start: Point, end: Poi
 def width_of_edge(share: float) -> float:
     """How wide an edge is drawn whose importance is this share of the largest."""
     return _THINNEST + (_WIDEST - _THINNEST) * share
+
+
+def opacity_of_edge(share: float) -> float:
+    """How strong the colour of an edge is: it follows importance, and the weakest is still seen."""
+    return 0.35 + 0.6 * math.sqrt(share)
 
 
 def mark(start: Point, end: Point, aside: float, sign: str, channel: str, width: float, opacity: float) -> list[Markup]:
@@ -175,6 +185,20 @@ def mark(start: Point, end: Point, aside: float, sign: str, channel: str, width:
     else:
         mark = f"M{x2 - half - 1:.1f} {y2 + 0.8:.1f}h{2 * half + 2:.1f}v2.2h-{2 * half + 2:.1f}Z"
     return [curve] if sign == "plain" else [curve, element("path", {"d": mark, "class": f"tip {sign}"})]
+
+
+def _join(pair: Sequence[str], data: Mapping[str, Any], frame: _Frame) -> Markup:
+    """From the keys and values that heads share to one of these heads: no edge of the circuit."""
+    low, head = (next(box for box in data["boxes"] if box["name"] == name) for name in pair)
+    x1, y1, x2, y2 = frame.x(low["x"]), frame.y(low["y"]) - HIGH / 2, frame.x(head["x"]), frame.y(head["y"]) + HIGH / 2
+    return join(x1, y1, x2, y2)
+
+
+def join(x1: float, y1: float, x2: float, y2: float) -> Markup:
+    """A thin grey line."""
+    return element(
+        "path", {"d": f"M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}", "class": "edge plain join", "stroke-width": 1.2}
+    )
 
 
 def _marked(part: Mapping[str, Any]) -> dict[str, str | float]:

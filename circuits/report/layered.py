@@ -6,7 +6,8 @@ Layers without a box take no row. Places count boxes to the right (x) and rows u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 SWEEPS: Final = 8
 #: How much a head keeps to the place of its number, against the mean place of what it is joined to.
 PULL: Final = 0.35
+#: How much lower than its heads a group's keys and values stand, in rows.
+DROP: Final = 0.27
 _BEND: Final = 0.7
 _MOST_BEND: Final = 2.6
 
@@ -65,22 +68,23 @@ def box_name(node: Node) -> str:
     return node.name.partition("<")[0]
 
 
-def layered(edges: Sequence[Edge], others: Sequence[Node] = ()) -> Layered:
-    """The boxes of some edges, and of `others` that may have none."""
+def layered(edges: Sequence[Edge], others: Sequence[Node] = (), shared: Mapping[str, str] | None = None) -> Layered:
+    """The boxes of some edges, and of `others` that may have none. `shared`: head -> the keys and values that it shares."""
     nodes = {box_name(node): node for edge in edges for node in (edge.sender, edge.receiver)}
     nodes |= {box_name(node): node for node in others}
     present = sorted({node.layer for node in nodes.values() if node.layer is not None})
     rows = {layer: row for row, layer in enumerate(present, 1)}
     heads = _heads(nodes)
-    wide = max((len(names) for names in heads.values()), default=0)
+    groups = Counter(node.layer for node in nodes.values() if _kind(node) == "kv")
+    wide = max([*map(len, heads.values()), *groups.values()], default=0)
     # A few columns more than needed let chains of heads move apart.
-    columns = max(wide, min(4, len(heads) + 1)) if heads else 0
-    x = _fixed(nodes, columns) | _spread(nodes, heads, columns, edges)
+    columns = max(wide, min(4, len(heads) + 1)) if wide else 0
+    x = _fixed(nodes, columns) | _spread(nodes, heads, columns, edges, shared or {})
     boxes = {}
     for name, node in nodes.items():
         y = float(rows[node.layer]) if node.layer is not None else 0.0 if "embed" in node.kind else len(present) + 1.0
         kind = _kind(node)
-        boxes[name] = Box(name, kind, node.layer, x[name], y + 0.5 * (kind == "mlp"))
+        boxes[name] = Box(name, kind, node.layer, x[name], y + 0.5 * (kind == "mlp") - DROP * (kind == "kv"))
     return Layered(boxes, tuple(rows.items()))
 
 
@@ -91,7 +95,8 @@ def _kind(node: Node) -> str:
 
 
 def _spreads(node: Node) -> bool:
-    """Whether a node takes a place of its own in its row, as heads do; MLPs have their lane, the ends the middle."""
+    """Whether a node takes a place of its own in its row, as heads do, and below it what they share; MLPs have their lane, the ends the
+    middle."""
     return _kind(node) not in ("embed", "mlp", "logits")
 
 
@@ -99,7 +104,7 @@ def _heads(nodes: dict[str, Node]) -> dict[int, list[str]]:
     """The boxes of each layer's attention, by number."""
     found: dict[int, list[str]] = {}
     for name, node in sorted(nodes.items(), key=lambda item: (item[1].layer or 0, item[1].unit or 0, item[0])):
-        if node.layer is not None and _spreads(node):
+        if node.layer is not None and _spreads(node) and _kind(node) != "kv":
             found.setdefault(node.layer, []).append(name)
     return found
 
@@ -113,7 +118,11 @@ def _fixed(nodes: dict[str, Node], columns: int) -> dict[str, float]:
 
 
 def _spread(
-    nodes: dict[str, Node], heads: dict[int, list[str]], columns: int, edges: Sequence[Edge]
+    nodes: dict[str, Node],
+    heads: dict[int, list[str]],
+    columns: int,
+    edges: Sequence[Edge],
+    shared: Mapping[str, str],
 ) -> dict[str, float]:
     """x of the heads: near what they are joined to and near the place of their number, a box apart."""
     units = max((nodes[name].unit or 0 for names in heads.values() for name in names), default=0)
@@ -124,16 +133,54 @@ def _spread(
         joined.setdefault(a, []).append(b)
         joined.setdefault(b, []).append(a)
     x, fixed = dict(home), _fixed(nodes, columns)
+    low = _groups(nodes, x | fixed, columns, joined, shared)
     for _ in range(SWEEPS):
         for names in heads.values():
-            places: dict[str, Any] = x | fixed
+            places: dict[str, Any] = x | fixed | low
             mean = {
                 n: sum(places[other] for other in joined[n]) / len(joined[n]) if n in joined else home[n] for n in names
             }
             wanted = {n: (1 - PULL) * mean[n] + PULL * home[n] for n in names}
-            order = sorted(names, key=lambda n: (wanted[n], home[n]))
-            x |= dict(zip(order, apart([wanted[n] for n in order], columns - 1), strict=True))
-    return x
+            order = _numbered(names, sorted(names, key=lambda n: (wanted[n], home[n])), joined, places)
+            x |= dict(zip(order, apart(sorted(wanted[n] for n in order), columns - 1), strict=True))
+        low = _groups(nodes, x | fixed, columns, joined, shared)
+    return x | low
+
+
+def _numbered(names: list[str], order: list[str], joined: Mapping[str, list[str]], x: Mapping[str, float]) -> list[str]:
+    """The heads of a row by number where that crosses no more edges than the order of their places."""
+
+    def crossings(row: Sequence[str]) -> int:
+        ends = [[x[other] for other in joined.get(name, ())] for name in row]
+        return sum(p > q for i, left in enumerate(ends) for right in ends[i + 1 :] for p in left for q in right)
+
+    return names if crossings(names) <= crossings(order) else order
+
+
+def _groups(
+    nodes: dict[str, Node],
+    x: Mapping[str, float],
+    columns: int,
+    joined: Mapping[str, list[str]],
+    shared: Mapping[str, str],
+) -> dict[str, float]:
+    """x of keys and values that heads share: below these heads, a little to their left; else below what is joined to them."""
+    members: dict[str, list[str]] = {}
+    for head, group in shared.items():
+        if head in x:
+            members.setdefault(group, []).append(head)
+    rows: dict[int | None, dict[str, float]] = {}
+    for name, node in nodes.items():
+        if _kind(node) == "kv":
+            near = members.get(name) or joined.get(name) or ["embed"]
+            places = [x[other] for other in near if other in x]
+            mean = sum(places) / len(places) if places else 0.0
+            rows.setdefault(node.layer, {})[name] = mean - 0.5 * (name in members)
+    found: dict[str, float] = {}
+    for row in rows.values():
+        order = sorted(row, key=lambda name: (row[name], name))
+        found |= zip(order, apart([row[name] for name in order], columns - 1), strict=True)
+    return found
 
 
 def apart(wanted: Sequence[float], most: float) -> list[float]:

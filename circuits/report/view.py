@@ -13,17 +13,17 @@ from circuits.report.features import MOST_DRAWN
 from circuits.report.features import place as site_of
 from circuits.report.layered import box_name
 from circuits.report.view_anatomy import about, examples, reasons
+from circuits.report.view_groups import entering, joins, role, sharing
 from circuits.report.view_order import chosen_stop, order_of, stops
 from circuits.report.view_parts import Facts
 from circuits.report.view_places import Placed, as_data, ends, places, weights
 from circuits.report.view_table import table
+from circuits.report.view_words import arrows, left_out, metric_of, no_edges, notes
 from circuits.report.words import goal, kind_name
-from interp.display.numbers import count
 from interp.display.text import visible
 
 if TYPE_CHECKING:
     from circuits.circuit import Circuit
-    from circuits.evaluation import Evaluation
     from circuits.record import Record
     from interp.graph import Edge, Part
     from interp.nodes import Node
@@ -39,6 +39,8 @@ BOXED: Final = 5
 MANY: Final = 60
 #: Edges drawn at first for each node of a circuit of nodes.
 PER_NODE: Final = 4
+#: Of a circuit of nodes, edges below this share of the largest are drawn when one asks.
+LEAST: Final = 0.02
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,13 @@ class Parts:
         return self.circuit.level == "edges"
 
     @property
+    def shared(self) -> dict[str, str]:
+        """Head -> the keys and values that it shares with others, where the model is of that kind."""
+        if self.linked is None or self.circuit.level == "features":
+            return {}
+        return sharing(self.linked.edges, self.scores.parts if self.scores else ())
+
+    @property
     def n_held(self) -> int:
         """How many parts of the order the page holds."""
         return len(self.edges if self.of_edges else self.nodes)
@@ -72,7 +81,7 @@ def view(record: Record) -> dict[str, Any] | None:
         return None
     parts = held(record, record.circuit)
     placed, facts = placed_parts(parts), Facts(parts.scores)
-    slider = stops(parts.circuit, parts.scores, record.evaluation, _notes(parts, record.evaluation))
+    slider = stops(parts.circuit, parts.scores, record.evaluation, notes(parts, record.evaluation))
     nodes = _nodes(record, parts, placed, Facts(None) if parts.of_edges else facts)
     edges = _edges(
         parts,
@@ -86,17 +95,20 @@ def view(record: Record) -> dict[str, Any] | None:
         "row": placed.row,
         "nodes": list(nodes.values()),
         "edges": edges,
+        "joins": joins(parts.shared, nodes),
+        "arrows": arrows(parts),
         "stops": slider,
         "start": chosen_stop(slider),
         "drawn": _drawn_first(parts),
-        "left": _left_out(parts),
+        "least": 0.0 if parts.of_edges else LEAST,
+        "left": left_out(parts),
         "scored": any(part["sign"] != "plain" for part in [*nodes.values(), *edges]),
         "signed": any(part["works"] for part in [*nodes.values(), *edges]),
         "mixed": any(edge["works"] for edge in edges)
         and any(n["sign"] == "pos" and not n["works"] for n in nodes.values()),
-        "goal": goal(_metric(parts)),
+        "goal": goal(metric_of(parts)),
         "measured": record.evaluation is not None,
-        "noEdges": _no_edges(record) if not edges else "",
+        "noEdges": no_edges(record) if not edges else "",
         "examples": examples(record.anatomy),
         "reasons": reasons(record.anatomy),
         "table": table(parts.circuit, facts),
@@ -148,12 +160,15 @@ def placed_parts(parts: Parts) -> Placed:
 
     inside = frozenset(parts.circuit.parts)
     if parts.of_edges:
-        return places(parts.edges, [e for e in parts.edges if e in inside][:DRAWN], [], [], [])
+        pull = [e for e in parts.edges if e in inside][:DRAWN]
+        shown = {box_name(node) for node in ends(pull)}
+        return places(parts.edges, pull, [], [], [], shared=parts.shared, shown=shown)
     pull = [
         e for e in parts.edges if all(n in inside or _is_end(n) for n in (component(e.sender), component(e.receiver)))
     ]
     boxed, dots = _boxed(parts)
-    return places(parts.edges, pull[:DRAWN], boxed, dots, parts.sites)
+    shown = {part.name for part in inside} | {box_name(node) for node in ends(pull)} | {"embed", "logits"}
+    return places(parts.edges, pull[:DRAWN], boxed, dots, parts.sites, shared=parts.shared, shown=shown)
 
 
 def _boxed(parts: Parts) -> tuple[list[Node], list[Node]]:
@@ -192,7 +207,7 @@ def _nodes(record: Record, parts: Parts, placed: Placed, facts: Facts) -> dict[s
     drawn = [*parts.nodes, *ends(parts.edges), *_boxed(parts)[0]]
     order = {box_name(node): i for i, node in enumerate(parts.nodes, 1)}
     inside = {node.name for node in parts.circuit.nodes}
-    limit, told = facts.limit(parts.nodes), about(record)
+    limit, told, group_at = facts.limit(parts.nodes), about(record), _groups_at(parts, order)
     found: dict[str, dict[str, Any]] = {}
     for node in drawn:
         name = box_name(node)
@@ -202,17 +217,26 @@ def _nodes(record: Record, parts: Parts, placed: Placed, facts: Facts) -> dict[s
         place = placed.nodes[name]
         found[name] = {
             "id": f"n{len(found)}", "name": visible(name), "label": visible(place.label), "kind": place.kind,
-            "what": _what(own, place.kind), "layer": own.layer, **as_data(place), **facts.of(name, limit),
-            "at": order.get(name, 0), "loose": (name not in order and own.name not in ("embed", "logits")) or parts.of_edges,
+            "what": _what(own, place.kind), "role": role(own, place.kind), "layer": own.layer, **as_data(place), **facts.of(name, limit),
+            "at": order.get(name, group_at.get(name, 0)), "loose": (name not in order and own.name not in ("embed", "logits")) or parts.of_edges,
             "chosen": name in inside, "about": told.get(name),
         }  # fmt: skip
     return found
 
 
+def _groups_at(parts: Parts, order: dict[str, int]) -> dict[str, int]:
+    """The size from which shared keys and values are in; the edges of a circuit of edges bring them."""
+    return {} if parts.of_edges else entering(ends(parts.edges), parts.shared, order, len(parts.order) + 1)
+
+
 def _what(node: Node, kind: str) -> str:
     """What a node is, in words."""
     if kind == "kv":
-        return "error of a dictionary" if node.kind.endswith(".error") else "keys and values that several heads share"
+        return (
+            "error of a dictionary"
+            if node.kind.endswith(".error")
+            else "keys and values that several heads share; no part of its own"
+        )
     where = "" if node.layer is None else f", layer {node.layer}"
     return f"{kind_name(node.kind, one=True)}{where}"
 
@@ -241,44 +265,3 @@ def _edges(parts: Parts, placed: Placed, facts: Facts, ids: dict[str, str]) -> l
         )  # fmt: skip
     found.sort(key=lambda e: -abs(e["importance"] or 0.0))
     return [{"id": f"e{i}", **edge} for i, edge in enumerate(found)]
-
-
-# ---------------------------------------------------------------- words
-
-
-def _metric(parts: Parts) -> str:
-    """The metric of the scores that are drawn."""
-    scored = parts.scores or parts.linked
-    return scored.provenance.metric if scored else ""
-
-
-def _notes(parts: Parts, evaluation: Evaluation | None) -> list[tuple[int, str]]:
-    """What must be said of circuits larger than a size."""
-    reason = visible(evaluation.reason.rstrip(". ")) if evaluation is not None else ""
-    said = [(-1, f"Faithfulness is undefined: {reason}.")] if reason else []
-    said.append((parts.n_held, f"The page holds the first {count(parts.n_held)} of them."))
-    if parts.edges and not parts.of_edges:
-        scored = {node.name for node in ends(parts.edges)} & {node.name for node in parts.nodes}
-        features = parts.circuit.level == "features"
-        own = len(scored) if features else len(parts.circuit)
-        first = "first features" if features else "nodes"
-        said.append((own, f"Edges were scored only between the {first} of the chosen circuit."))
-    return said
-
-
-def _left_out(parts: Parts) -> str:
-    """What the page does not hold, in words."""
-    said = []
-    if (more := parts.n_edges - len(parts.edges)) > 0:
-        said.append(f"{count(more)} weaker edges are not on this page")
-    if not parts.of_edges and (more := len(parts.order) - len(parts.nodes)) > 0:
-        said.append(f"{count(more)} less important {parts.circuit.level} are not on this page")
-    return "; ".join(said)
-
-
-def _no_edges(record: Record) -> str:
-    """Why a drawing of nodes has no edges."""
-    reason = record.anatomy.reason("edges") if record.anatomy is not None else ""
-    if record.features is not None:
-        reason = reason or record.features.edges_reason
-    return visible(f"No edges are drawn: {reason or 'edges between these nodes were not scored in this run.'}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,6 +26,7 @@ UNSCORED: Final = {
     "sign": "plain",
     "works": "",
 }
+UNCLEAR: Final = "not clear: the interval holds 0"
 WORKS: Final = {"pos": "for", "neg": "against"}
 #: Methods whose scores are shares: how much, not which way.
 _SHARES: Final = ("ifr",)
@@ -85,12 +86,14 @@ class Facts:
             "importance": float(f"{known.importance:.8g}"),
             "share": round(min(1.0, abs(known.importance) / limit), 3) if limit else 0.0,
             "sign": _sign(known.importance),
-            "works": self._works(_sign(known.importance)),
+            "works": self._works(_sign(known.importance), bounds),
         }
 
-    def _works(self, sign: str) -> str:
+    def _works(self, sign: str, bounds: Sequence[float] | None) -> str:
         if self.scores is None or sign not in WORKS or not has_sign(self.scores):
             return ""
+        if bounds is not None and bounds[0] <= 0 <= bounds[1]:
+            return UNCLEAR
         return f"{WORKS[sign]} {goal(self.scores.provenance.metric)}"
 
 

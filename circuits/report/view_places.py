@@ -5,13 +5,13 @@ logits at the top. What is not important enough for a box, of a circuit of many 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.features import feature_bend, feature_boxes
 from circuits.report.features import place as site_of
-from circuits.report.layered import box_name, layered
+from circuits.report.layered import DROP, box_name, layered
 
 if TYPE_CHECKING:
     from interp.graph import Edge
@@ -24,7 +24,12 @@ _LETTER: Final = 7.0
 _LEAST: Final = 48.0
 _APART: Final = 26.0
 #: Height of a row of layers, and of a row of sites, which are more.
-_ROWS: Final = {"layers": 98.0, "sites": 60.0}
+_ROWS: Final = {"layers": 98.0, "sites": 60.0, "groups": 128.0}
+#: Width over height of the frame, and how far rows and columns are stretched towards it.
+_FRAME: Final = 720 / 650
+_STRETCH: Final = {"rows": 3.2, "columns": 2.4}
+#: Room for the names of rows.
+_NAMES: Final = 130.0
 _CHANNELS: Final = ("q", "k", "v")
 Point = tuple[float, float]
 
@@ -65,7 +70,9 @@ class Placed:
     @property
     def strips(self) -> list[tuple[str, float]]:
         """The name of each row and the middle of its strip: an MLP stands half a row above the heads of its layer."""
-        up = 0.25 * self.row if any(node.kind == "mlp" for node in self.nodes.values()) else 0.0
+        kinds = {node.kind for node in self.nodes.values()}
+        groups = any(node.kind == "kv" and not node.name.endswith(".error") for node in self.nodes.values())
+        up = (0.25 - DROP / 2 * groups) * self.row if "mlp" in kinds else 0.0
         return [(name, y - up) for name, y in self.rows]
 
     def curve(self, sender: str, receiver: str, channel: str) -> Bend:
@@ -80,18 +87,40 @@ class Placed:
 
 
 def places(
-    edges: Sequence[Edge], pull: Sequence[Edge], boxed: Sequence[Node], dots: Sequence[Node], sites: Sequence[str]
+    edges: Sequence[Edge],
+    pull: Sequence[Edge],
+    boxed: Sequence[Node],
+    dots: Sequence[Node],
+    sites: Sequence[str],
+    *,
+    shared: Mapping[str, str],
+    shown: Collection[str],
 ) -> Placed:
-    """Every node in its place. `pull`: the edges whose ends stand near each other; `sites`: the rows of features, first at the bottom."""
-    grid, rows, bends = _of_sites(edges, pull, boxed, sites) if sites else _of_layers(edges, pull, boxed, dots)
+    """Every node in its place. `pull`: the edges whose ends stand near each other; `sites`: the rows of features, first at the bottom;
+    `shared`: head -> the keys and values that it shares; `shown`: what is drawn at first, which is to fill the frame."""
+    grid, rows, bends = _of_sites(edges, pull, boxed, sites) if sites else _of_layers(edges, pull, boxed, dots, shared)
     step = max([_LEAST, *(_width(label) for _, label, _, _ in grid.values())]) + _APART
-    high = _ROWS["sites" if sites else "layers"]
+    grouped = not sites and any(kind == "kv" for kind, *_ in grid.values())
+    high = _ROWS["sites" if sites else "groups" if grouped else "layers"]
+    step, high = _spacing([place for name, place in grid.items() if name in shown], step, high)
     nodes = {
         name: Place(name, label, kind, x * step, -y * high, _width(label)) for name, (kind, label, x, y) in grid.items()
     }
     right = max((node.x + node.width / 2 for node in nodes.values()), default=0.0)
     nodes |= _dots(dots, rows, high, right + _APART)
     return Placed(nodes, tuple((name, -y * high) for name, y in rows.items()), high, step, bends)
+
+
+def _spacing(shown: Sequence[tuple[str, str, float, float]], step: float, high: float) -> tuple[float, float]:
+    """The distances of columns and rows that give what is shown about the shape of the frame; never less than given."""
+    if not shown:
+        return step, high
+    (left, right), (low, top) = ((min(at), max(at)) for at in zip(*((x, y) for _, _, x, y in shown), strict=True))
+    wide, tall = (right - left + 1) * step + _NAMES, (top - low + 1) * high
+    if wide > _FRAME * tall:
+        return step, round(high * min(_STRETCH["rows"], wide / (_FRAME * tall)), 1)
+    stretched = (_FRAME * tall - _NAMES) / ((right - left + 1) * step)
+    return round(step * min(_STRETCH["columns"], max(1.0, stretched)), 1), high
 
 
 def _width(label: str) -> float:
@@ -108,10 +137,14 @@ Grid = dict[str, tuple[str, str, float, float]]
 
 
 def _of_layers(
-    edges: Sequence[Edge], pull: Sequence[Edge], boxed: Sequence[Node], dots: Sequence[Node]
+    edges: Sequence[Edge],
+    pull: Sequence[Edge],
+    boxed: Sequence[Node],
+    dots: Sequence[Node],
+    shared: Mapping[str, str],
 ) -> tuple[Grid, dict[str, float], dict[str, float]]:
     """The boxes, the rows of the layers, and how far edges swing aside."""
-    made = layered(pull, [*ends(edges), *boxed, *_one_per_layer(boxed, dots)])
+    made = layered(pull, [*ends(edges), *boxed, *_one_per_layer(boxed, dots)], shared)
     rows = {f"layer {layer}": float(row) for layer, row in made.layers}
     kept = {box_name(node) for node in [*boxed, *ends(edges)]}
     short = {node.name: f"n{node.unit}" for node in boxed if node.kind == "neuron"}

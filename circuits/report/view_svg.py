@@ -8,7 +8,8 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from circuits.report import svg
-from circuits.report.graph import mark, width_of_edge
+from circuits.report.graph import join as join_line
+from circuits.report.graph import mark, opacity_of_edge, width_of_edge
 from circuits.report.svg import element, label
 from circuits.report.view_places import HIGH
 from interp.display.numbers import count
@@ -28,6 +29,8 @@ def picture(view: dict[str, Any]) -> Markup:
     frame = _Frame(low_x - _LEFT, top - _ROOM, high_x - low_x + _LEFT + _ROOM, bottom - top + 2 * _ROOM)
     places = {node["id"]: node for node in nodes}
     parts = [_strip(view, row, frame) for row in rows]
+    shown = {node["id"] for node in nodes}
+    parts += [_join(j, places, frame) for j in view["joins"] if {j["source"], j["target"]} <= shown]
     parts += [_curve(edge, places, frame) for edge in reversed(edges)]
     parts += [_node(node, frame) for node in nodes]
     said = f"{count(len(nodes))} nodes and {count(len(edges))} edges; the embedding is at the bottom, the logits at the top."
@@ -40,7 +43,7 @@ def chosen(view: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, A
     size = view["stops"][view["start"]]["size"]
     at = {node["id"]: node["at"] for node in view["nodes"]}
     inside = [e for e in view["edges"] if max(e["at"], at[e["source"]], at[e["target"]]) <= size]
-    edges = inside[: view["drawn"]]
+    edges = [e for e in inside if e["share"] >= view["least"]][: view["drawn"]]
     ends = {edge[key] for edge in edges for key in ("source", "target")}
     nodes = [n for n in view["nodes"] if (n["id"] in ends if n["loose"] else n["at"] <= size)]
     return nodes, edges
@@ -92,8 +95,15 @@ def _curve(edge: dict[str, Any], places: dict[str, dict[str, Any]], frame: _Fram
         "g",
         {},
         element("title", {}, f"{edge['name']}: {known}"),
-        *mark((x1, y1), (x2, y2), aside, edge["sign"], edge["channel"], width, 0.6 + 0.35 * edge["share"]),
+        *mark((x1, y1), (x2, y2), aside, edge["sign"], edge["channel"], width, opacity_of_edge(edge["share"])),
     )
+
+
+def _join(join: dict[str, Any], places: dict[str, dict[str, Any]], frame: _Frame) -> Markup:
+    """From the keys and values that heads share to one of these heads."""
+    a, b = places[join["source"]], places[join["target"]]
+    (x1, y1), (x2, y2) = frame(a["x"], a["y"] - HIGH / 2), frame(b["x"], b["y"] + HIGH / 2)
+    return join_line(x1, y1, x2, y2)
 
 
 def _node(node: dict[str, Any], frame: _Frame) -> Markup:

@@ -20,6 +20,11 @@
     }));
   }
 
+  // From the keys and values that heads share to these heads: not an edge of the circuit.
+  function joins(view) {
+    return view.joins.map((join) => ({ group: "edges", data: { ...join, sign: "plain" }, classes: "join" }));
+  }
+
   // Strips behind the layers with their names; they take no part in anything, and stretch with what is shown.
   function strips(view) {
     return view.rows.flatMap((row, i) => [
@@ -51,13 +56,16 @@
 
   function edgeStyle(c) {
     return [
-      { selector: "edge", style: {
+      { selector: "edge[name]", style: {
         "curve-style": "unbundled-bezier", "edge-distances": "endpoints", "source-endpoint": "data(from)",
         "target-endpoint": "data(to)", "control-point-distances": (e) => e.data("off"),
         "control-point-weights": (e) => e.data("along"), width: (e) => 1 + 5 * e.data("share"),
-        "line-color": c.soft, "line-opacity": 0.85, "line-style": (e) => (DASHES[e.data("channel")] ? "dashed" : "solid"),
+        "line-color": c.soft, "line-opacity": (e) => 0.35 + 0.6 * Math.sqrt(e.data("share")), "line-style": (e) => (DASHES[e.data("channel")] ? "dashed" : "solid"),
         "line-dash-pattern": (e) => DASHES[e.data("channel")] ?? [1, 0], "target-arrow-color": c.soft,
         "arrow-scale": (e) => 0.7 + 0.35 * e.data("share"), "z-index": 5, "overlay-opacity": 0 } },
+      { selector: "edge.join", style: {
+        "curve-style": "straight", "source-endpoint": `0px ${-HIGH / 2}px`, "target-endpoint": `0px ${HIGH / 2}px`, width: 1.5,
+        "line-color": c.soft, "line-opacity": 0.8, "line-style": "solid", "target-arrow-shape": "none", events: "no", "z-index": 4 } },
       { selector: "edge.pos", style: { "line-color": c.posEdge, "target-arrow-color": c.posEdge, "target-arrow-shape": "triangle" } },
       { selector: "edge.neg", style: { "line-color": c.negEdge, "target-arrow-color": c.negEdge, "target-arrow-shape": "tee" } },
     ];
@@ -70,7 +78,7 @@
       { selector: "node.match", style: { "border-width": 4, "border-color": c.link } },
       { selector: "node.near", style: { "border-width": 3, "border-color": c.text } },
       { selector: "node.selected", style: { "border-width": 4, "border-color": c.link, "border-style": "solid" } },
-      { selector: "edge.selected, edge.near", style: { "line-opacity": 1, "underlay-color": c.link, "underlay-opacity": 0.3, "underlay-padding": 4 } },
+      { selector: "edge.selected, edge.near, edge.match", style: { "line-opacity": 1, "underlay-color": c.link, "underlay-opacity": 0.3, "underlay-padding": 4 } },
     ];
   }
 
@@ -87,7 +95,7 @@
   report.drawing = (container, view) => {
     size(container, view);
     const cy = cytoscape({
-      container, elements: [...strips(view), ...nodes(view), ...edges(view)], layout: { name: "preset" },
+      container, elements: [...strips(view), ...nodes(view), ...joins(view), ...edges(view)], layout: { name: "preset" },
       style: style(report.colours()), autoungrabify: true, autounselectify: true, boxSelectionEnabled: false,
       userZoomingEnabled: false, minZoom: 0.1, maxZoom: 4,
     });

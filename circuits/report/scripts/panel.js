@@ -80,23 +80,34 @@
     return [heading("What it reacts to"), element("p", { class: "soft" }, about.reacts.line), element("ol", { class: "reacts" }, ...lines), ...link];
   }
 
-  function linkTo(edge, node, tools) {
+  function opens(node, tools, ...more) {
     const made = report.button("", () => tools.select(node.id, true), { class: "link" });
     made.append(report.name(node.name));
-    const into = edge.channel ? ` ${{ q: "query", k: "key", v: "value" }[edge.channel]}` : "";
-    return element("li", {}, made, element("span", { class: "soft" }, into), " ", element("span", { class: "amount" }, report.name(edge.score)));
+    return element("li", {}, made, ...more);
+  }
+
+  // `shared`: it enters by the keys and values of the group.
+  function linkTo(edge, node, tools, shared) {
+    const into = edge.channel ? ` ${shared ? "shared " : ""}${{ q: "query", k: "key", v: "value" }[edge.channel]}` : "";
+    return opens(node, tools, element("span", { class: "soft" }, into), " ", element("span", { class: "amount" }, report.name(edge.score)));
   }
 
   function links(node, tools) {
     const shown = tools.shownEdges();
-    return [["target", "source", "Edges in"], ["source", "target", "Edges out"]].flatMap(([own, other, title]) => {
-      const found = shown.filter((edge) => edge[own] === node.id);
+    const joined = (own) => tools.joins().filter((join) => join[own] === node.id);
+    // What enters the keys and values of a head's group enters the head.
+    const own = new Set([node.id, ...joined("target").map((join) => join.source)]);
+    const readers = joined("source").map((join) => tools.byId.get(join.target));
+    const sharing = readers.length ? [heading(`Heads that read it (${readers.length})`), element("ul", { class: "links" }, ...readers.map((head) => opens(head, tools)))] : [];
+    const lists = [["target", "source", "Edges in"], ["source", "target", "Edges out"]].flatMap(([side, other, title]) => {
+      const found = shown.filter((edge) => (side === "target" ? own.has(edge.target) : edge.source === node.id));
       if (!found.length) return [];
-      const items = found.map((edge) => linkTo(edge, tools.byId.get(edge[other]), tools));
+      const items = found.map((edge) => linkTo(edge, tools.byId.get(edge[other]), tools, edge.target !== node.id && edge.source !== node.id));
       const rest = items.slice(MOST_LINKS);
       const more = rest.length ? [element("details", {}, element("summary", {}, `${rest.length} more`), element("ul", { class: "links" }, ...rest))] : [];
       return [heading(`${title} (${found.length})`), element("ul", { class: "links" }, ...items.slice(0, MOST_LINKS)), ...more];
     });
+    return [...sharing, ...lists];
   }
 
   function ends(edge, tools) {
@@ -114,7 +125,7 @@
       const close = report.button("×", tools.close, { class: "close", "aria-label": "Close" });
       const isNode = tools.byId.get(thing.id)?.kind !== undefined;
       const body = isNode
-        ? [...reacts(thing.about ?? {}), ...writes(thing, tools), ...prompts(thing, tools), ...neurons(thing, tools), ...links(thing, tools)]
+        ? [...reacts(thing.about ?? {}), ...prompts(thing, tools), ...writes(thing, tools), ...neurons(thing, tools), ...links(thing, tools)]
         : ends(thing, tools);
       panel.replaceChildren(element("div", { class: "head" }, title, close), element("p", { class: "soft" }, thing.what), facts(thing), ...path, ...body);
       panel.scrollTop = 0;

@@ -5,6 +5,7 @@
   const DIRECTIONS = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
 
   const line = (thing) => [thing.score, thing.interval, thing.known].filter(Boolean).join(", ");
+  report.works = ({ works }) => (works.startsWith("not clear") ? `for or against: ${works}` : `works ${works}`);
   report.spoken = (thing) => `${thing.name}, ${thing.what}${thing.score ? `: ${line(thing)}` : ""}`;
 
   // Beside the pointer, and inside the drawing.
@@ -18,7 +19,7 @@
   report.tip = (drawing, container, tip) => {
     const parts = (thing) => [report.code(thing.name), report.element("span", {}, thing.what),
       thing.score ? report.element("span", {}, `${thing.score}${thing.interval ? `, 95 % interval ${thing.interval}` : ""}`) : null,
-      thing.known ? report.element("span", {}, thing.known) : null].filter(Boolean);
+      thing.known ? report.element("span", {}, thing.known) : null, thing.works ? report.element("span", {}, report.works(thing)) : null].filter(Boolean);
     const over = (event) => {
       tip.replaceChildren(...parts(event.target.data()));
       tip.hidden = false;

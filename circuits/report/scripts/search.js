@@ -1,4 +1,4 @@
-// The search field: the shown nodes whose names hold what was typed are marked and listed; Enter opens the first.
+// The search field: the shown nodes and edges whose names hold what was typed are marked and listed; Enter opens the first.
 (() => {
   "use strict";
   const report = globalThis.circuitReport;
@@ -8,7 +8,7 @@
     const [input, list, words] = ["view-find", "view-found", "view-found-words"].map(report.byId);
     const matches = () => {
       const typed = input.value.trim().toLowerCase();
-      return typed ? tools.shownNodes().filter((node) => node.name.toLowerCase().includes(typed)) : [];
+      return typed ? [...tools.shownNodes(), ...tools.shownEdges()].filter((part) => part.name.toLowerCase().includes(typed)) : [];
     };
     const item = (node) => {
       const made = report.button("", () => tools.select(node.id, true), { class: "link" });

@@ -9,17 +9,32 @@
     const inside = (item) => item.at <= stop.size;
     const fits = (edge) => inside(edge) && at.get(edge.source) <= stop.size && at.get(edge.target) <= stop.size;
     const all = view.edges.filter(fits);
-    const edges = all.slice(0, most);
+    const edges = all.filter((edge) => most > view.drawn || edge.share >= view.least).slice(0, most);
     const ends = new Set(edges.flatMap((edge) => [edge.source, edge.target]));
     const nodes = view.nodes.filter((node) => (node.loose ? ends.has(node.id) : inside(node)));
-    return { nodes, edges, left: all.length - edges.length, ids: new Set([...nodes, ...edges].map((item) => item.id)) };
+    const there = new Set(nodes.map((node) => node.id));
+    const joins = view.joins.filter((join) => there.has(join.source) && there.has(join.target));
+    const left = all.length - edges.length, faint = left && all.filter((edge) => edge.share < view.least).length;
+    return { nodes, edges, joins, left, faint, ids: new Set([...nodes, ...edges, ...joins].map((item) => item.id)) };
   }
 
-  const many = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
+  const many = (n, word, words = `${word}s`) => `${n.toLocaleString("en")} ${n === 1 ? word : words}`;
+
+  // Nodes that a circuit counts; the ends that are in every circuit, shared keys and values and errors by themselves.
+  function nodesLine(nodes) {
+    const of = (role) => nodes.filter((node) => node.role === role);
+    const [ends, shared, errors] = ["end", "shared", "error"].map(of);
+    return [
+      many(of("node").length, "node"), ...(ends.length ? [ends.sort((a, b) => b.y - a.y).map((node) => `the ${node.what}`).join(" and ")] : []),
+      ...(shared.length ? [many(shared.length, "box of shared keys and values", "boxes of shared keys and values")] : []),
+      ...(errors.length ? [many(errors.length, "error")] : []),
+    ].join(", ");
+  }
 
   function countLine(view, shown) {
-    const left = shown.left ? `; ${many(shown.left, "weaker edge")} of this circuit not drawn` : "";
-    return `Drawn: ${many(shown.nodes.length, "node")}, ${shown.left ? "the strongest " : ""}${many(shown.edges.length, "edge")}${left}.${view.left ? ` ${view.left}.` : ""}`;
+    const faint = shown.faint ? `, ${shown.faint === shown.left ? "all" : `${shown.faint.toLocaleString("en")} of them`} below ${100 * view.least} % of the strongest` : "";
+    const left = shown.left ? `; ${many(shown.left, "weaker edge")} of this circuit not drawn${faint}` : "";
+    return `Drawn: ${nodesLine(shown.nodes)}, ${shown.left ? "the strongest " : ""}${many(shown.edges.length, "edge")}${left}.${view.left ? ` ${view.left}.` : ""}`;
   }
 
   class View {
@@ -31,7 +46,7 @@
       this.container = report.byId("view-drawing");
       this.drawing = report.drawing(this.container, view);
       this.tools = {
-        byId: this.byId, examples: view.examples, reasons: view.reasons, shownNodes: () => this.shown.nodes, shownEdges: () => this.shown.edges,
+        byId: this.byId, examples: view.examples, reasons: view.reasons, shownNodes: () => this.shown.nodes, shownEdges: () => this.shown.edges, joins: () => this.shown.joins,
         select: (id, move) => this.select(id, move), close: () => this.close(), mark: this.drawing.mark,
         say: (text) => { report.byId("view-says").textContent = text; },
       };
@@ -121,7 +136,7 @@
       this.drawing.mark("selected", new Set([this.selected, this.anchor].filter(Boolean)));
       if (!chosen) return this.drawing.fade(null);
       if (!this.isNode(this.selected)) return this.drawing.fade(new Set([chosen.id, chosen.source, chosen.target]));
-      const edges = this.shown.edges;
+      const edges = [...this.shown.edges, ...this.shown.joins];
       return this.drawing.fade(this.anchor ? report.between(edges, this.anchor, this.selected) : report.through(edges, this.selected));
     }
 
@@ -134,7 +149,8 @@
     }
 
     drawAll() {
-      this.most = this.view.edges.length;
+      this.most = Infinity;
+      this.close();
       this.go(this.stop);
       this.container.focus();
     }
