@@ -299,6 +299,15 @@ def test_terminal_and_page_doubt_the_same_rows() -> None:
     assert "Ranks differ" not in render(with_rows(one_row(0.9)))
 
 
+def test_options_that_were_not_given_are_folded() -> None:
+    manifest = {"options": {"model": "demo", "tau": None, "seed": 0, "budget": None}, "seconds": 12.3456}
+    page = render(replace(a_record(), manifest=manifest))
+    section = re.sub(r"\s+", " ", page[page.index('id="reproduce"') :].partition("</section>")[0])
+    assert "<summary>2 options not given</summary> <p><bdi>tau, budget</bdi></p>" in section
+    assert "<bdi>tau</bdi>" not in section and "<dt><bdi>seed</bdi></dt><dd><bdi>0</bdi></dd>" in section
+    assert "12.3" in section and "12.34" not in section
+
+
 def test_curve_table_holds_the_points(page: str) -> None:
     rows = Tags(page).rows["curve-table"][1:]
     for shown, point in zip(rows, an_evaluation().curve, strict=True):

@@ -276,6 +276,9 @@ def test_words_are_those_of_features(record: Record) -> None:
     assert told.startswith(
         "Five of 21 features carry only 25 % [23, 28] of the logit difference with errors kept (15 % [13, 18] with errors removed)"
     )
+    assert "; with the errors kept too, those carry 0 to 10 %)" in told
+    assert record.evaluation is not None
+    assert "too, those" not in finding(replace(record, evaluation=replace(record.evaluation, errors="removed")))
     assert kind_name("resid_post.feature") == "features of the stream after the block"
     assert kind_name("mlp_out.error", one=True) == "error of MLP outputs"
     data = payload(record)

@@ -119,7 +119,10 @@ def _padded(values: Sequence[Any], n: int) -> list[Any]:
 def manifest_tree(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest as plain data, the best known keys first."""
     keys = [key for key in FIRST_KEYS if key in manifest] + [key for key in manifest if key not in FIRST_KEYS]
-    return {str(key): plain(manifest[key]) for key in keys}
+    found = {str(key): plain(manifest[key]) for key in keys}
+    if isinstance(seconds := found.get("seconds"), float):
+        found["seconds"] = round(seconds, 1)
+    return found
 
 
 def plain(value: Any, depth: int = 0) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from circuits.report.words import GIVEN, edges_of_kind, kind_name, metric_name, of_edges, of_features, task_name, words
-from interp.display.numbers import count, count_word, number, percent_interval
+from interp.display.numbers import count, count_word, number, percent, percent_interval
 from interp.display.text import visible
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ def _circuit(record: Record) -> str:
             "nothing is left out, so there is no smaller circuit to speak of"
         )
     errors = _errors(record, found)
-    return f"{subject} {_carry(circuit, found)}{errors} on {_pairs(circuit, found)} ({_random(found)})"
+    return (
+        f"{subject} {_carry(circuit, found)}{errors} on {_pairs(circuit, found)} ({_random(found)}{_by_errors(found)})"
+    )
 
 
 def _errors(record: Record, found: Evaluation) -> str:
@@ -67,6 +69,15 @@ def _errors(record: Record, found: Evaluation) -> str:
         return f" with errors {found.errors}"
     f = own.faithfulness
     return f" with errors kept ({percent_interval(f.value, f.low, f.high)} with errors removed)"
+
+
+def _by_errors(found: Evaluation) -> str:
+    """What random circuits carry where the errors are kept: that much is due to the errors, not to the features chosen."""
+    own = [value for p in found.curve if p.size == found.size for value in p.random if value is not None]
+    if found.errors != "kept" or not own:
+        return ""
+    low, high = percent(min(own)), percent(max(own))
+    return f"; with the errors kept too, those carry {low if low == high else f'{low[:-2]} to {high}'}"
 
 
 def _carry(circuit: Circuit, found: Evaluation) -> str:
