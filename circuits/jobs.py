@@ -140,11 +140,8 @@ def load_model(name: str, dtype: str | None, device: str | None) -> HookedModel:
     import warnings
 
     warnings.filterwarnings("ignore")
-    from transformers.utils import logging
-
     from interp.loading import load
 
-    logging.disable_progress_bar()
     return load(name, dtype=dtype, device=device)
 
 

@@ -65,7 +65,7 @@ class BlockLayout:
     mlp_reused: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Layout:
     """The map of a model: sizes, blocks, and how the logits come out.
 
@@ -91,6 +91,11 @@ class Layout:
     logits_softcap: float | None
     attention_function: bool
     attention_extras: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        kv = f", {self.n_kv_heads} of keys and values" if self.n_kv_heads != self.n_heads else ""
+        widths = f"d_model {self.d_model}, d_head {self.d_head}, d_mlp {self.d_mlp}, d_vocab {self.d_vocab}"
+        return f"Layout({self.n_layers} layers of {self.n_heads} heads{kv}, {widths})"
 
 
 def model_paths(model: Any) -> ModelPaths:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,8 +32,40 @@ def load(x: Any, *, tokenizer: Any = None, dtype: str | None = None, device: str
     """
     if isinstance(x, HookedModel):
         return x
-    if isinstance(x, (str, Path)):
-        return _from_name(str(x), tokenizer, dtype, device)
+    with _quiet():
+        if isinstance(x, (str, Path)):
+            return _from_name(str(x), tokenizer, dtype, device)
+        return _from_memory(x, tokenizer, dtype, device)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the bars of other libraries, and without the warning that a notebook cannot draw them, while a model loads."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "IProgress not found")
+        importlib.import_module("tqdm.auto")
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars
+    from transformers.utils import logging
+
+    shown, hub_hidden = logging.is_progress_bar_enabled(), are_progress_bars_disabled()
+    _bars(logging.disable_progress_bar)
+    try:
+        yield
+    finally:
+        if shown:
+            _bars(logging.enable_progress_bar)
+        if hub_hidden:
+            _bars(disable_progress_bars)
+
+
+def _bars(switch: Callable[[], object]) -> None:
+    """Where the environment has decided about bars, the switch only warns that it does nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        switch()
+
+
+def _from_memory(x: Any, tokenizer: Any, dtype: str | None, device: str | None) -> HookedModel:
     if any(cls.__module__.split(".")[0] == "transformer_lens" for cls in type(x).__mro__):
         raise LoadError(
             f"a {type(x).__name__} of transformer-lens holds replaced modules or converted weights, so its numbers are "

@@ -20,7 +20,7 @@ from interp.direct import LogitAttribution
 from interp.lens import logit_lens
 from interp.oracle import agreement
 from interp.rules import GIM, GRADIENT, PRESETS, RELP, Rules
-from interp.tasks.task import Pair, Task
+from interp.tasks.task import Pair, Task, TokenPair
 from interp.tokens import as_tokens
 
 from .displayed import HOSTILE, LARGEST, MAKERS, circuit_of, read, record, small, tokens_of
@@ -215,3 +215,16 @@ def test_agreement_and_attributions_print_what_they_hold() -> None:
     assert "a +1.000 b -2.000" in str(tokens)
     text = read(tokens._repr_html_()).text
     assert "+1.0" in text and "\u22122.0" in text
+
+
+def test_pairs_layout_and_scores_by_method_print_in_a_line() -> None:
+    pair = Pair("a b", "a c", (" x", " y", " z", " u"), (" v",))
+    assert repr(pair) == "Pair('a b' -> ' x', ' y', ' z' and 1 more / 'a c' -> ' v')"
+    ids = TokenPair((1, 2, 3), (1, 5, 3), (7,), (8,))
+    assert repr(ids) == "TokenPair(3 tokens, differ at 1, answers 7, wrong 8)"
+    model, task = small("gpt2"), toy_task(8)
+    told = repr(model.layout)
+    assert "\n" not in told and len(told) < 120 and f"{model.layout.n_layers} layers" in told
+    found = attribute_all(model, task, methods=["relp", "atp"], level="heads")
+    assert isinstance(found, dict) and len(repr(found).splitlines()) == 3 and "Scores(atp, " in repr(found)
+    assert found._repr_html_().count("<b>Scores</b>") == 2  # type: ignore[attr-defined]

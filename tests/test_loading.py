@@ -27,6 +27,18 @@ def test_demo_folder_and_memory_give_the_same_numbers() -> None:
     assert models[2].hf is live
 
 
+def test_loading_shows_no_bars_and_leaves_them_as_they_were(capfd: pytest.CaptureFixture[str]) -> None:
+    from huggingface_hub.utils import are_progress_bars_disabled
+    from transformers.utils import logging
+
+    logging.enable_progress_bar()
+    AutoModelForCausalLM.from_pretrained(demo_path())
+    assert "Loading weights" in capfd.readouterr().err
+    interp.load("demo")
+    assert capfd.readouterr().err == ""
+    assert logging.is_progress_bar_enabled() and not are_progress_bars_disabled()
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_dtype_by_name(dtype: str) -> None:
     assert interp.load("demo", dtype=dtype).dtype == getattr(torch, dtype)

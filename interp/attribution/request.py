@@ -80,7 +80,19 @@ def attribute_all(
     options: those of `prepare`, by name. Returns: method -> `Scores` in the metric's unit: metric(patched) -
     metric(base) or its estimate. Raises: what `prepare` raises, and ScoreError for a score that is not finite.
     """
-    return prepare(model, task, methods=methods, level=level, **options).score(show_progress)
+    return Compared(prepare(model, task, methods=methods, level=level, **options).score(show_progress))
+
+
+class Compared(dict[str, Scores]):
+    """Scores by method: a dictionary that shows itself in a line for each, or as their tables."""
+
+    def __repr__(self) -> str:
+        return "\n".join(
+            [f"scores of {len(self)} methods, by name:", *(str(s).partition("\n")[0] for s in self.values())]
+        )
+
+    def _repr_html_(self) -> str:
+        return "".join(scores._repr_html_() for scores in self.values())
 
 
 def prepare(

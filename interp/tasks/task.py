@@ -18,7 +18,7 @@ from interp.tokens import encode
 Spans = Mapping[str, tuple[int, int]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TokenPair:
     """A pair as token ids, checked: equal lengths, answers of one token each, no answer both right and wrong.
 
@@ -37,8 +37,13 @@ class TokenPair:
         """Number of tokens of either prompt."""
         return len(self.clean)
 
+    def __repr__(self) -> str:
+        n = min(self.length, len(self.corrupt))
+        apart = [i for i in range(n) if self.clean[i] != self.corrupt[i]]
+        return f"TokenPair({self.length} tokens, differ at {_few(apart)}, answers {_few(self.answers)}, wrong {_few(self.wrong)})"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Pair:
     """Two prompts and their answers, as text.
 
@@ -57,6 +62,16 @@ class Pair:
     answer_ids: tuple[int, ...] = ()
     wrong_ids: tuple[int, ...] = ()
     where: str = field(default="", compare=False, repr=False)
+
+    def __repr__(self) -> str:
+        right, wrong = _few(self.answers or self.answer_ids), _few(self.wrong or self.wrong_ids)
+        return f"Pair({self.clean!r} -> {right} / {self.corrupt!r} -> {wrong})"
+
+
+def _few(values: Sequence[Any], most: int = 3) -> str:
+    """The first few of a list, and how many more there are."""
+    more = f" and {len(values) - most:,} more" if len(values) > most else ""
+    return (", ".join(map(repr, values[:most])) or "none") + more
 
 
 @dataclass(frozen=True, repr=False)
