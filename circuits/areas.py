@@ -107,7 +107,7 @@ class Areas(Saved):
 
     def __str__(self) -> str:
         p = self.absolute.points
-        head = f"Areas over circuit size (share of {self.n_parts} {self.counts}, {p[0].size} to {p[-1].size}) on {self.n_pairs} {'held-out ' if self.held_out else ''}pairs"
+        head = f"Areas over circuit size (share of {self.n_parts} {self.counts}, {p[0].size} to {p[-1].size}) on {self.n_pairs} {'held-out ' if self.held_out else ''}{'pair' if self.n_pairs == 1 else 'pairs'}"
         if self.reason:
             return f"{head}: undefined ({self.reason})"
         return "\n".join([head, *self._lines()])

@@ -31,6 +31,7 @@ from interp.attribution.memory import survey_batch
 from interp.attribution.registry import get_method
 from interp.attribution.request import prepare
 from interp.direct_effects import DirectEffects, direct_effects
+from interp.display.html import several
 from interp.errors import InterpError
 from interp.graph import Edge
 from interp.nodes import FEATURES, Node
@@ -63,7 +64,7 @@ def look_closely(job: Prepared, scores: Scores, circuit: Circuit, say: Say) -> t
     edges = views.measured(EDGES, views.edges, None)
     metric, cost = shown_metric(job.settings.metric), views.cost
     say(
-        f"looked at the parts of the circuit with {cost[0]:g} forwards and {cost[1]:g} backwards over the pairs, and {OVER} of {len(found.examples)} prompts"
+        f"looked at the parts of the circuit with {cost[0]:g} forwards and {cost[1]:g} backwards over the pairs, and {OVER} forwards over {several(len(found.examples), 'prompt')}"
     )
     return replace(
         found,

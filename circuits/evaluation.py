@@ -70,7 +70,7 @@ class Evaluation(Saved):
 
     def __str__(self) -> str:
         held, errors = "held-out " if self.held_out else "", f", errors {self.errors}," if self.errors else ""
-        head = f"Evaluation of {self.size} of {self.n_nodes} {self.counts}{errors} on {self.n_pairs} {held}pairs"
+        head = f"Evaluation of {self.size} of {self.n_nodes} {self.counts}{errors} on {self.n_pairs} {held}{'pair' if self.n_pairs == 1 else 'pairs'}"
         if self.faithfulness.value is None:
             return visible(f"{head}: faithfulness undefined ({self.reason})")
         return f"{head}: faithfulness {self.faithfulness}, completeness of the complement {self.completeness}, random circuits as good: {self._random()}"

@@ -14,6 +14,7 @@ from circuits.faithfulness import counted
 from circuits.jobs import dictionaries_of, load_model, note_models, ranking_of, task_of
 from circuits.progress import Telling, telling
 from circuits.record import Record
+from interp.display.html import several
 from interp.files import write_text
 from interp.model import HookedModel
 from interp.scores import Ranking, Scores
@@ -81,7 +82,7 @@ def evaluate(request: Request, *, out: Path | None, force: bool, json: bool, qui
         if model.name != subject.circuit.model:
             say(f"NOTE: the circuit was found on model {subject.circuit.model!r}; it is run on {model.name!r}")
         note_models(model, (dictionaries or {}).values(), say)
-        say.phase(f"evaluating {len(subject.circuit)} {counted(subject.circuit.level)} on {len(task)} pairs")
+        say.phase(f"evaluating {len(subject.circuit)} {counted(subject.circuit.level)} on {several(len(task), 'pair')}")
         found = assess(
             model,
             task,
@@ -127,7 +128,12 @@ def _model(request: Request, subject: Subject, say: Telling) -> HookedModel:
     options = subject.options
     name = request.model or options.get("model")
     if name is None:
-        raise CircuitError(f"{str(request.source)!r} does not say which model to run; give --model and --task.")
+        missing = (
+            "--model and --task" if request.task is None else f"--model, for example --model {subject.circuit.model}"
+        )
+        raise CircuitError(
+            f"{str(request.source)!r} is a circuit alone, which names no model to load and no prompts; give {missing}."
+        )
     say.phase(f"loading {name}")
     model = load_model(name, request.dtype or options.get("dtype"), request.device or options.get("device"))
     known = subject.manifest.get("model", {}).get("files")
@@ -166,6 +172,8 @@ def _tell(found: Assessment, circuit: Circuit, out: Path | None, json: bool) -> 
         show.as_json(found.to_dict())
     else:
         show.lines(str(found))
+        if out is not None:
+            show.lines(f"{'page' if page else 'written'}: {out}")
 
 
 # ---------------------------------------------------------------- stability

@@ -66,7 +66,11 @@ class Minimality(Saved):
         head = f"Minimality of {len(self.removals)} {self.counts}, f {self.faithfulness}"
         if self.reason:
             return f"{head} ({self.reason})"
-        shown = [f"  {r.part:<20} {r.drop}" for r in self.removals[:10]]
+        wide = max(20, *(len(r.part) for r in self.removals[:10]))
+        shown = [
+            f"  {'without':<{wide}} f falls by [95 %]",
+            *(f"  {r.part:<{wide}} {r.drop}" for r in self.removals[:10]),
+        ]
         named = {"removal does not hurt": self.harmless, "removal hurts no more than chance": self.unclear}
         return "\n".join([head, *shown, *(f"  {what}: {', '.join(found) or 'none'}" for what, found in named.items())])
 

@@ -20,6 +20,7 @@ from circuits.selection import discover, get_selection
 from circuits.shown import measure_accuracy, score_positions, show_prompts
 from interp.attribution.registry import get_method
 from interp.auto.run import VerifiedAttribution
+from interp.display.html import several
 from interp.nodes import CIRCUIT_LEVELS, FEATURES
 from interp.scores import Scores
 
@@ -49,7 +50,10 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     circuit = evaluation = features = edges = anatomy = node_edges = None
     if job.settings.level in CIRCUIT_LEVELS:
         circuit = choose_circuit(job, scores[0], say)
-        begin(say, f"evaluating the circuit on {len(job.evaluation)} {'held-out ' if job.held_out else ''}pairs")
+        begin(
+            say,
+            f"evaluating the circuit on {several(len(job.evaluation), 'held-out pair' if job.held_out else 'pair')}",
+        )
         evaluation = evaluate(
             job.model,
             job.evaluation,
@@ -80,13 +84,13 @@ def run_comparison(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
 
 
 def _accuracy(job: Prepared, say: Say) -> dict[str, float]:
-    begin(say, f"running the model on {len(job.task)} pairs of {job.task.name}")
+    begin(say, f"running the model on {several(len(job.task), 'pair')} of {job.task.name}")
     return measure_accuracy(job.model, job.task, say)
 
 
 def _score(job: Prepared, say: Say) -> tuple[Scores, ...]:
     what, n = kinds_in_words(part.kind for part in job.request.space.parts([None])), len(job.scoring)
-    begin(say, f"scoring {what} with {', '.join(job.settings.methods)} on {n} pairs ({job.request.memory})")
+    begin(say, f"scoring {what} with {', '.join(job.settings.methods)} on {several(n, 'pair')} ({job.request.memory})")
     if not isinstance(job.request, VerifiedAttribution) or len(job.settings.methods) > 1:
         return tuple(job.request.score().values())
     found = tuple(job.request.score_tried().values())

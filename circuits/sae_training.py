@@ -109,7 +109,7 @@ def _print(record: Mapping[str, Any], place: Path, json: bool, finished: bool) -
     took = f"{record['tokens_per_second']:,.0f} tokens/s, {record['seconds']:,.0f} s"
     took = f"This run was finished before: nothing was trained (then: {took})" if finished else took
     show.lines(f"{took}. Report: {place / 'report.html'}")
-    show.lines(f"open it: {shlex.join(['circuits', 'open', str(place)])}")
+    show.lines(f"open it: {show.called('open', str(place))}")
 
 
 def _warn_of_l0(name: str, wanted: Mapping[str, Any], final: Mapping[str, float]) -> None:

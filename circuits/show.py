@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -134,7 +136,18 @@ def record(found: Record, folder: str | Path) -> None:
         beside(found.evaluation, found.features)
     if found.agreements:
         agreements(found.agreements)
-    lines(f"report: {Path(folder) / 'report.html'}\nopen it: {shlex.join(['circuits', 'open', str(folder)])}")
+    lines(f"report: {Path(folder) / 'report.html'}\nopen it: {called('open', str(folder))}")
+
+
+def called(*words: str) -> str:
+    """A command of this program, written as the program was called where a shell would not find it by its name."""
+    own = Path(sys.argv[0])
+    program = ["circuits"]
+    if own.name == "__main__.py" and shutil.which("circuits") is None:
+        program = [sys.executable, "-m", "circuits"]
+    elif own.name == "circuits" and ((found := shutil.which("circuits")) is None or not Path(found).samefile(own)):
+        program = [sys.argv[0]]
+    return shlex.join([*program, *words])
 
 
 def ranking(found: Record) -> None:

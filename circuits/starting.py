@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import wrap
 from typing import Any, Final
 
 from circuits.configuration import Option, options_of
+from circuits.show import called
 from interp.errors import InterpError
 from interp.files import write_text
 
@@ -23,7 +23,8 @@ WIDTH: Final = 100
 
 _HEAD: Final = """\
 # Options of `circuits discover {config}`: those with a # in front are at their default or not given.
-# Take the # away to change one; options on the command line come before these. Files are relative to this one.
+# Take the # away to change one (what is not given needs a value first); options on the command line come before these.
+# Files are relative to this one.
 
 # The prompts are in {prompts}: one pair per line, a JSON object each, with these keys:
 #   "clean"    a prompt that the model continues with the answer
@@ -54,7 +55,7 @@ def start(folder: Path, command: Callable[..., Any], force: bool) -> list[Path]:
 
 def next_command(config: Path) -> str:
     """What to run with a file of options."""
-    return shlex.join(["circuits", "discover", str(config)])
+    return called("discover", str(config))
 
 
 def config_text(command: Callable[..., Any]) -> str:
@@ -74,11 +75,17 @@ def _value(option: Option) -> Iterator[str]:
     elif option.default is not None:
         yield f"#{option.name} = {json.dumps(option.default)}"
     else:
-        yield f"#{option.name} = {_EXAMPLES[option.kind]}"
+        yield f"#{option.name} =  # not given; {_KINDS[option.kind]}"
 
 
-#: Of options that have no value unless they are given.
-_EXAMPLES: Final = {bool: "true", int: "10", float: "0.1", str: '"..."', tuple: '["clean prompt", "corrupt prompt"]'}
+#: What to write for options that have no value unless they are given.
+_KINDS: Final = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text in quotes",
+    tuple: '["clean prompt", "corrupt prompt"]',
+}
 
 
 def prompts_text() -> str:

@@ -64,6 +64,7 @@ BAD = {
     "evaluate nothing": (["evaluate", "nowhere.json"], "cannot be read"),
     "evaluate an empty folder": (["evaluate", "empty"], "not a run directory"),
     "evaluate without a model": (["evaluate", "circuit.json"], "--model"),
+    "evaluate without a model, with a task": (["evaluate", "circuit.json", "--task", "ioi"], "give --model, for"),
     "evaluate without a task": (["evaluate", "circuit.json", "--model", "demo"], "--task"),
     "evaluate with no such scores": (["evaluate", "circuit.json", "--scores", "none.parquet"], "none.parquet"),
     "evaluate onto a file": (["evaluate", "circuit.json", "--out", "taken.json"], "--force"),
@@ -153,7 +154,9 @@ def test_evaluate_a_run_takes_its_model_scores_and_held_out_pairs(finished: Path
     assert said["areas"]["method"] == "relp" and len(said["minimality"]["removals"]) == 6
     again = circuits.Assessment.load(tmp_path / "a.json")
     code, out, _ = run(*args, "--force")
-    assert code == 0 and out == f"{again}\n"
+    assert code == 0 and out == f"{again}\nwritten: a.json\n" and "without " in out and "f falls by" in out
+    code, out, _ = run(*args[:-1], "ev.html")
+    assert code == 0 and out.endswith("\npage: ev.html\n") and (tmp_path / "ev.html").is_file()
 
 
 def test_evaluate_a_circuit_file_needs_no_run_and_says_what_is_not_measured(finished: Path, run: Run) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from circuits import cli, completing, opening
+from circuits.show import called
 from tests.called import Run, run
 
 __all__ = ["run"]
@@ -156,3 +157,35 @@ def test_methods_in_short_and_one_in_full(run: Run) -> None:
     assert "attention pattern held fixed" in re.sub(r"[\s│]+", " ", run("methods", "relp-ah")[1])
     code, _, err = run("methods", "rlep")
     assert code == 2 and "Did you mean relp" in err
+
+
+# ------------------------------------------------------------ what can be copied
+
+
+def test_no_summary_of_a_command_is_cut(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for args in (("--help",), ("sae", "--help")):
+        code, out, _ = run(*args)
+        assert code == 0 and "Commands" in out and "..." not in out.partition("Commands")[2]
+
+
+def test_commands_to_copy_are_written_as_the_program_was_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found by its name: the name. Elsewhere, or another one is found: the path. As a module: the interpreter."""
+    here, there = tmp_path / "here" / "circuits", tmp_path / "there is" / "circuits"
+    for path in (here, there):
+        path.parent.mkdir()
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(here.parent))
+    said = {}
+    for argv in (here, there, tmp_path / "__main__.py"):
+        monkeypatch.setattr(sys, "argv", [str(argv)])
+        said[argv.parent.name] = called("open", "my run")
+    assert said["here"] == said[tmp_path.name] == "circuits open 'my run'"
+    assert said["there is"] == f"'{there}' open 'my run'"
+    monkeypatch.setenv("PATH", "")
+    assert called("open", "r") == f"{sys.executable} -m circuits open r"
+    monkeypatch.setattr(sys, "argv", [str(here)])
+    assert called("open", "r") == f"{here} open r"

@@ -12,6 +12,7 @@ from circuits.circuit import Circuit
 from circuits.evaluation import Estimate
 from circuits.record import Record
 from circuits.report import circuit_page, finding, render
+from circuits.report.context import conventions
 from circuits.report.view import view
 from circuits.report.view_parts import UNCLEAR
 from circuits.report.view_svg import chosen
@@ -145,3 +146,25 @@ def test_a_circuit_alone_shows_nothing_that_it_has_not() -> None:
     page = circuit_page(Circuit((Node("head", 0, 1), Node("mlp", 1)), "heads", "m", "t", "relp", "n=2"))
     assert "<nav" not in page and '<div class="view-size" hidden>' in page
     assert '<div class="view-size">' in render(a_record()) and "<nav" in render(a_record())
+
+
+def test_conventions_leave_out_what_does_not_apply_and_count_what_is_exact() -> None:
+    scores = a_record().scores[0]
+    exact = np.arange(len(scores.parts)) < 3
+    said = {f["name"]: f["value"] for f in conventions(replace(scores, exact=exact))["facts"]}
+    assert said["exact patching"] == f"3 of {len(scores.parts)}"
+    assert not {"dictionaries", "kv", "split positions"} & set(said)
+    edges = {f["name"]: f["value"] for f in conventions(edge_record(GROUPED).scores[0])["facts"]}
+    assert {"kv", "split positions"} <= set(edges) and "dictionaries" not in edges
+    eager = replace(scores, provenance=replace(scores.provenance, attention="eager", n_pairs=1))
+    said = {f["name"]: f["value"] for f in conventions(eager)["facts"]}
+    assert said["attention"].startswith("eager in these runs") and said["pairs"] == "1 pair"
+
+
+def test_one_pair_from_the_command_line_is_not_called_by_a_name_of_ours() -> None:
+    own = a_record().circuit
+    assert own is not None
+    circuit = replace(own, task="command-line")
+    text = finding(replace(a_record(), circuit=circuit, evaluation=an_evaluation(n_pairs=1, held_out=False)))
+    assert "on the pair given on the command line, also used to choose them (" in text and "command-line" not in text
+    assert "on 1 pair:" in str(an_evaluation(n_pairs=1, held_out=False))

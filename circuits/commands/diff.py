@@ -17,7 +17,7 @@ def diff(
     force: Annotated[bool, typer.Option(help="replace the file at --out")] = False,
     json: Json = False,
 ) -> None:
-    """Two runs or circuits side by side: what differs, which parts they share, how scores and places compare. Runs no model."""
+    """Show two runs or circuits side by side. What differs, which parts they share, how scores and places compare; runs no model."""
     from circuits.side_jobs import diff as run
 
     run(a, b, out=out, force=force, json=json)

@@ -100,7 +100,7 @@ def discover(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find a circuit, measure it, check it against exact patching, and write a report. The main job."""
+    """Find a circuit, check it, and write a report. The main job: every score is measured or compared with exact patching."""
     from circuits.configuration import configured
     from circuits.progress import waiting
 
@@ -157,7 +157,7 @@ def compare(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare several methods with exact patching: a table per kind of node or edge, and a report."""
+    """Compare methods with exact patching, and write a report. A table per kind of node or edge."""
     from circuits.configuration import configured
     from circuits.progress import waiting
 

@@ -27,7 +27,7 @@ def export(
     ] = None,
     force: Replace = False,
 ) -> None:
-    """Write scores and circuit as a picture, a page, or in a format of another project."""
+    """Write a run as a picture, a page, or for other projects."""
     from circuits import show
     from circuits.interchange import jobs
     from circuits.interchange.strict import InterchangeError

@@ -35,7 +35,7 @@ def evaluate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Judge a circuit by intervention: faithfulness, completeness, tests, minimality, areas over size."""
+    """Judge a circuit by intervention. Faithfulness, completeness, tests, minimality, areas over size."""
     from circuits.progress import waiting
 
     with waiting(quiet):
@@ -56,7 +56,7 @@ def stability(
     seed: Seed = 0,
     json: Json = False,
 ) -> None:
-    """How often each node or edge stays in the top when the examples are drawn again. Runs no model."""
+    """How often each part stays in the top on other draws of pairs. Runs no model."""
     from circuits import judging
 
     judging.stability(source, n, ranking, resamples, seed, json=json)

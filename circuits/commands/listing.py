@@ -43,7 +43,7 @@ def methods(
         ),
     ] = None,
 ) -> None:
-    """The attribution methods: what they score, cost, paper; with a name one of them in full."""
+    """The attribution methods. What they score, cost, paper; with a name one of them in full."""
     from circuits import listings
 
     if name is None:
@@ -56,7 +56,7 @@ def sites(
     model: Model = "demo",
     rules: Annotated[str | None, typer.Option(help="also show the coverage of this preset")] = None,
 ) -> None:
-    """The sites that a model has, those it lacks and why; with --rules, what each module does in the backward pass."""
+    """The sites that a model has, and those it lacks. With --rules, what each module does in the backward pass."""
     from circuits import listings
 
     listings.sites(model, rules)
@@ -70,7 +70,7 @@ def doctor() -> None:
 
 
 def verify(model: Model = "demo", dtype: Dtype = None, device: Device = None) -> None:
-    """Check parity, rules, padding and cleanliness on a model of yours. Exit code 3 where a check fails."""
+    """Check that all holds on a model of yours. Parity, rules, padding and cleanliness; exit code 3 where a check fails."""
     from circuits import listings
 
     raise typer.Exit(0 if listings.verify(model, dtype, device) else 3)
@@ -110,7 +110,7 @@ def bench(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Cost of attribution and of exact patching on this machine, as ratios to the plain model; peers beside it."""
+    """What attribution and exact patching cost here. As ratios to the plain model, peers beside it."""
     about_models = (model, parts, methods, level, length, steps, dtype, device)
     default = ("gpt2-small-random", None, None, None, 16, None, None, None)
     if sae:

@@ -10,7 +10,7 @@ import typer
 from circuits.commands import sae_eval
 from circuits.commands.options import Json, Quiet
 
-app = typer.Typer(no_args_is_help=True, help="Dictionaries (sparse autoencoders and transcoders): train and evaluate.")
+app = typer.Typer(no_args_is_help=True, help="Train and evaluate dictionaries. Sparse autoencoders and transcoders.")
 app.command(name="eval")(sae_eval.evaluate)
 
 Set = Annotated[

@@ -54,7 +54,7 @@ def evaluate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Evaluate dictionaries on text: L0, explained variance, dead features, cross-entropy recovered, and a report."""
+    """Evaluate dictionaries on text. L0, explained variance, dead features, cross-entropy recovered, and a report."""
     given = dict(locals())
     from circuits.progress import waiting
 

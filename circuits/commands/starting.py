@@ -14,7 +14,7 @@ def init(
     directory: Annotated[Path, typer.Argument(help="the folder to write in", show_default=False)] = Path(),
     force: Annotated[bool, typer.Option("--force", help="replace files that are there")] = False,
 ) -> None:
-    """Write circuits.toml, with every option and what it means, and prompts.jsonl, to put your own prompts in."""
+    """Write a file of options and one of prompts. circuits.toml has every option and what it means, prompts.jsonl is to put your own prompts in."""
     from circuits import show, starting
     from circuits.commands.discovery import discover
 
@@ -32,7 +32,7 @@ def open_(
         ),
     ] = None,
 ) -> None:
-    """Open the report of a run in your browser, and print where it is."""
+    """Open the report of a run in your browser. Prints where it is, too."""
     from circuits import opening
 
     opening.open_report(directory)

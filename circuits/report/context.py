@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.words import metric_name
-from interp.display.numbers import MISSING, decimals, number
+from interp.display.numbers import MISSING, count, decimals, number
 
 if TYPE_CHECKING:
     from circuits.record import Prompt
-    from interp.scores import Provenance
+    from interp.scores import Provenance, Scores
 
 BLOCK: Final = 18
 DEEPEST: Final = 12
@@ -56,15 +56,31 @@ def direction_line(first: Provenance | None) -> str:
     return f"{head}; a {sign} score means that the {'edge' if edges else 'component'} is important."
 
 
-def conventions(provenance: Provenance) -> dict[str, Any]:
-    """Every field of a provenance in words, with units."""
+#: What belongs to one level, and means nothing at another.
+_OF_LEVEL: Final = {"kv": ("edges", "qkv"), "split_positions": ("edges",), "dictionaries": ("features",)}
+
+
+def conventions(scores: Scores) -> dict[str, Any]:
+    """The fields of a provenance that apply, in words, with units; of a search how many parts it scored exactly."""
+    provenance = scores.provenance
     units = _UNITS | {"base_metric": provenance.unit, "source_metric": provenance.unit}
     facts = [
-        {"name": _WORDS.get(key, key.replace("_", " ")), "value": _text(value, units.get(key, ""))}
+        {"name": _WORDS.get(key, key.replace("_", " ")), "value": _said(key, value, units.get(key, ""), scores)}
         for key, value in asdict(provenance).items()
-        if key != "pairs"
+        if key != "pairs" and (provenance.level in _OF_LEVEL.get(key, (provenance.level,)))
     ]
     return {"method": provenance.method, "facts": facts}
+
+
+def _said(key: str, value: Any, unit: str, scores: Scores) -> str:
+    """A convention in words."""
+    if key == "exact" and scores.exact is not None:
+        return f"{count(int(scores.exact.sum()))} of {count(len(scores.parts))}"
+    if key == "attention" and value == "eager":
+        return "eager in these runs, which read, change or redo attention; the model's own is back after each"
+    if key == "n_pairs" and value == 1:
+        return "1 pair"
+    return _text(", ".join(map(str, value)) if isinstance(value, list | tuple) else value, unit)
 
 
 def _text(value: Any, unit: str) -> str:

@@ -51,7 +51,7 @@ def payload(record: Record) -> dict[str, Any]:
         "circuit": None if record.circuit is None else [n.name for n in record.circuit],
         "prompts": [prompt_pair(p, i) for i, p in enumerate(record.prompts[:MOST_PROMPTS])],
         "prompts_left": max(0, len(record.prompts) - MOST_PROMPTS),
-        "conventions": [conventions(s.provenance) for s in _all_scores(record)],
+        "conventions": [conventions(s) for s in _all_scores(record)],
         "direction_line": direction_line(_first(record)),
         "manifest": manifest_tree(record.manifest),
     }

@@ -84,20 +84,22 @@ def _picture(found: Search, unit: str) -> dict[str, Any] | None:
     shown = [p for p in found.points if p.kind != "embed"]
     if not shown:
         return None
+    # Where the budget reached all parts there was nothing else.
+    roles = _ROLES | ({"all": "all, scored exactly"} if {p.role for p in shown} == {"all"} else {})
     values = [0.0, *(v for p in shown for v in (p.estimate, p.exact))]
     margin = 0.06 * (max(values) - min(values)) or 1.0
     return {
         "method": "rescaled estimate",
         "unit": unit,
-        "kinds": [name for role, name in _ROLES.items() if any(p.role == role for p in shown)],
-        "points": [_point(p) for p in shown],
+        "kinds": [name for role, name in roles.items() if any(p.role == role for p in shown)],
+        "points": [_point(p, roles[p.role]) for p in shown],
         "range": [min(values) - margin, max(values) + margin],
         "small": False,
     }
 
 
-def _point(point: Point) -> dict[str, Any]:
-    return {"name": point.name, "kind": _ROLES[point.role], "exact": point.exact, "score": point.estimate}
+def _point(point: Point, kind: str) -> dict[str, Any]:
+    return {"name": point.name, "kind": kind, "exact": point.exact, "score": point.estimate}
 
 
 def how_known(scores: Scores, place: int) -> str | None:
