@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup, escape
@@ -30,13 +31,36 @@ if TYPE_CHECKING:
     from circuits.assessment import Assessment
     from circuits.circuit import Circuit
     from circuits.evaluation import Estimate, Evaluation, Point, Search
+    from interp.scores import Scores
 
 MOST_PARTS: Final = 60
-HEIGHT: Final = 880
+#: Of the frame, in pixels: a drawing with its panel beside it, and the slider above.
+HEIGHT: Final = 860
+WITHOUT_SLIDER: Final = 730
 _WIDE, _HIGH = 300.0, 96.0
 
 
-def circuit_card(found: Circuit) -> Markup:
+@dataclass(frozen=True)
+class ShownCircuit:
+    """A circuit with what is known of it, for a notebook: the interactive view in a frame. See `Circuit.show`."""
+
+    circuit: Circuit
+    scores: Scores | None = None
+    evaluation: Evaluation | None = None
+    edges: Scores | None = None
+
+    def __str__(self) -> str:
+        return str(self.circuit)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return str(circuit_card(self.circuit, self.scores, self.evaluation, self.edges))
+
+
+def circuit_card(
+    found: Circuit, scores: Scores | None = None, evaluation: Evaluation | None = None, edges: Scores | None = None
+) -> Markup:
     """The interactive view in a frame that may run its own scripts and nothing else, and the parts as a list."""
     from circuits.report import circuit_page
 
@@ -50,9 +74,9 @@ def circuit_card(found: Circuit) -> Markup:
         '<iframe sandbox="allow-scripts" title="{}" width="100%" height="{}" style="{}" srcdoc="{}"></iframe>'
     ).format(
         "The circuit as a graph",
-        HEIGHT,
+        WITHOUT_SLIDER if evaluation is None else HEIGHT,
         "border: 1px solid rgba(128, 128, 128, .4); border-radius: 4px",
-        str(circuit_page(found)),
+        str(circuit_page(found, scores, evaluation, edges=edges)),
     )
     return card("Circuit", said, frame, _parts(found))
 

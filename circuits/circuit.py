@@ -15,6 +15,8 @@ from interp.graph import KEY_VALUE, Edge, KeyValue, Part, parse_edge
 from interp.nodes import CIRCUIT_LEVELS, FEATURES, Node, competes
 
 if TYPE_CHECKING:
+    from circuits.cards import ShownCircuit
+    from circuits.evaluation import Evaluation
     from interp.scores import Scores
 
 FORMAT: Final = 1
@@ -114,6 +116,18 @@ class Circuit:
         from circuits.cards import circuit_card
 
         return str(circuit_card(self))
+
+    def show(
+        self, scores: Scores | None = None, evaluation: Evaluation | None = None, edges: Scores | None = None
+    ) -> ShownCircuit:
+        """The interactive view at the end of a notebook cell, with what is known of the circuit.
+
+        `scores`: what it was chosen by, for colours and what follows in the ranking; `evaluation`: for a slider with the faithfulness at each
+        size; `edges`: scores of the edges between the nodes of a circuit of nodes or features.
+        """
+        from circuits.cards import ShownCircuit
+
+        return ShownCircuit(self, scores, evaluation, edges)
 
     def plot(self, scores: Scores | None = None, *, edges: Scores | None = None) -> Any:
         """A plotly figure of the circuit as a graph: see `circuits.plots.plot_circuit`."""

@@ -24,7 +24,7 @@ from tests.browser import FLAGS, Chrome, executable  # noqa: E402
 
 SIZE = {"width": 1400, "height": 900}
 LARGEST = 400_000
-README = "edges"
+README = "heads"
 RUNS: dict[str, list[str]] = {
     "heads": ["--task", "ioi"],
     "edges": ["--task", "ioi", "--level", "edges", "--method", "relp", "--n", "60"],

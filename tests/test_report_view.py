@@ -496,3 +496,18 @@ def test_find_finds_edges_and_all_edges_clears_the_selection(chrome: Chrome, tmp
         tab.page.locator("#view-all").click()
         assert tab.page.evaluate(faded) == 0 and "weaker" not in shown(tab.page, "view-count")
         assert not tab.trouble()
+
+
+def test_a_circuit_is_shown_with_what_is_known_of_it() -> None:
+    record = node_record()
+    assert record.circuit is not None
+    bare, full = (
+        record.circuit.show()._repr_html_(),
+        record.circuit.show(record.scores[0], record.evaluation, record.node_edges)._repr_html_(),
+    )
+    for page in (bare, full):
+        assert page.count('sandbox="allow-scripts"') == 1 and "allow-same-origin" not in page
+
+    assert "arrows: estimated by relp" in full and "arrows:" not in bare
+    assert "&lt;div class=&#34;view-size&#34; hidden&gt;" in bare and "&lt;div class=&#34;view-size&#34;&gt;" in full
+    assert str(record.circuit.show()) == str(record.circuit)

@@ -89,7 +89,10 @@
     const ys = view.nodes.map((node) => node.y), xs = view.nodes.map((node) => node.x);
     const [wide, high] = [Math.max(...xs) - Math.min(...xs) + 220, Math.max(...ys) - Math.min(...ys) + 90];
     const wanted = Math.min(container.clientWidth / wide, 1.15) * high + 2 * ROOM;
-    container.style.height = `${Math.round(Math.max(470, Math.min(wanted, 680, 0.8 * Math.max(innerHeight, 500))))}px`;
+    // A page of its own, as in the frame of a notebook, has the drawing whole with its count below it.
+    const left = innerHeight - container.getBoundingClientRect().top - scrollY - 70;
+    const most = container.hasAttribute("data-alone") ? left : 0.8 * Math.max(innerHeight, 500);
+    container.style.height = `${Math.round(Math.max(470, Math.min(wanted, 680, most)))}px`;
   }
 
   report.drawing = (container, view) => {
