@@ -106,10 +106,11 @@ class HookedModel:
         return as_tokens(text, self.tokenizer)
 
     def text_of(self, token: int) -> str:
-        """The text of one token id, with its leading space; the id itself where there is no tokeniser."""
-        if self.tokenizer is None:
+        """The text of one token id, to be shown, with its leading space; the id itself where there is no tokeniser or the token is
+        only a part of a character, which would look like any other such part."""
+        text = "\ufffd" if self.tokenizer is None else str(self.tokenizer.decode([token]))
+        if "\ufffd" in text:
             return f"<{token}>"
-        text = str(self.tokenizer.decode([token]))
         spaced = str(self.tokenizer.convert_ids_to_tokens(token)).startswith(("\u2581", "\u0120"))
         return " " + text if spaced and not text.startswith(" ") else text
 

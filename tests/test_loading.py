@@ -153,3 +153,18 @@ def test_aliases_of_transformer_lens_read_the_same_tensor() -> None:
     ):
         run = model.run([3, 4, 5], reads=[ours])
         assert run[theirs] is run[ours]
+
+
+def test_parts_of_a_character_look_different() -> None:
+    class Bytes:
+        """A tokeniser whose tokens 0 and 1 are halves of a character."""
+
+        def decode(self, ids: list[int]) -> str:
+            return {0: "\ufffd", 1: "\ufffd", 2: " a"}[ids[0]]
+
+        def convert_ids_to_tokens(self, i: int) -> str:
+            return {0: "Ã", 1: "©", 2: "Ġa"}[i]
+
+    model = interp.load("demo")
+    model = interp.HookedModel(model.hf, Bytes())
+    assert [model.text_of(i) for i in range(3)] == ["<0>", "<1>", " a"]
