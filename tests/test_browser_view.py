@@ -129,7 +129,7 @@ def test_a_click_opens_a_node_with_what_the_run_knows_of_it(tab: Tab, record: Re
     assert record.anatomy is not None
     own = [w for w in record.anatomy.writes if w.node == name]
     if own:
-        average = tab.page.locator("#view-panel .two").first.locator("ul")
+        average = tab.page.locator("#view-panel .two").last.locator("ul")
         for place, effects in enumerate((own[0].up, own[0].down)):
             raised = average.nth(place).locator(".tok").all_text_contents()
             assert raised == [token(e.token) for e in effects][: len(raised)] and len(raised) >= 2

@@ -86,7 +86,8 @@
 
   // As tall as the drawing asks for at this width, within what one screen shows.
   function size(container, view) {
-    const ys = view.nodes.map((node) => node.y), xs = view.nodes.map((node) => node.x);
+    const first = view.nodes.filter((node) => node.at <= view.stops[view.start].size);
+    const ys = first.map((node) => node.y), xs = first.map((node) => node.x);
     const [wide, high] = [Math.max(...xs) - Math.min(...xs) + 220, Math.max(...ys) - Math.min(...ys) + 90];
     const wanted = Math.min(container.clientWidth / wide, 1.15) * high + 2 * ROOM;
     // A page of its own, as in the frame of a notebook, has the drawing whole with its count below it.
