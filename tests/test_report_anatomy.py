@@ -74,8 +74,8 @@ def test_every_view_is_there_as_text() -> None:
     assert "3 less important heads are not shown" in words and "4 less important nodes are not listed" in words
     assert "Mean over 30 clean prompts" in words and "a1.h2 +4.50 ·Eric +2.5 ·b +1.2 ·c −3.5" in words
     assert "m0 −0.50 none none none none" in words
-    assert "embedding ·x 75 % ·the 25 % 7. 12 % 10. 6 % −1.50" in words
-    assert "after layer 0 ·Eric 75 % right ·the 25 % 1. 12 % 4. 6 % −1.50" in words
+    assert "embedding ·x 75 % ·the 25 % place 7, 12 % place 10, 6 % −1.50" in words
+    assert "after layer 0 ·Eric 75 % right ·the 25 % place 1, 12 % place 4, 6 % −1.50" in words
     assert "m0 512 m0.n3 +0.500 m0.n9 −0.250" in words and "by relp on the scored pairs" in words
 
 

@@ -135,10 +135,14 @@ def _padded(values: Sequence[Any], n: int) -> list[Any]:
 def manifest_tree(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest as plain data, the best known keys first."""
     keys = [key for key in FIRST_KEYS if key in manifest] + [key for key in manifest if key not in FIRST_KEYS]
-    found = {str(key): plain(manifest[key]) for key in keys}
-    if isinstance(seconds := found.get("seconds"), float):
-        found["seconds"] = round(seconds, 1)
-    return found
+    return {str(key): _rounded(key, plain(manifest[key])) for key in keys}
+
+
+def _rounded(key: str, value: Any) -> Any:
+    """Seconds with two digits, wherever they stand: more is noise."""
+    if isinstance(value, dict):
+        return {inner: _rounded(inner, own) for inner, own in value.items()}
+    return round(value, 2) if key == "seconds" and isinstance(value, float) else value
 
 
 def plain(value: Any, depth: int = 0) -> Any:
