@@ -300,5 +300,5 @@ def test_looking_twice_finds_the_same_and_files_keep_it(tmp_path: Path) -> None:
     found.save(tmp_path / "anatomy.json")
     assert Anatomy.load(tmp_path / "anatomy.json") == found
     assert said == [
-        "looked at the parts of the circuit with 5 forwards and 2 backwards over the pairs, and 3 of 3 prompts"
+        "looked at the parts of the circuit with 5 forwards and 2 backwards over the pairs, and 3 forwards over 3 prompts"
     ]

@@ -81,7 +81,7 @@ def edge_evaluation(n: int, total: int) -> Evaluation:
     sizes = sorted({0, n, total // 10, total})
     random = [0.1, 0.2, 0.35]
     curve = [Point(s, Estimate(s / total, s / total - 0.01, s / total + 0.01), tuple(random)) for s in sizes]
-    return an_evaluation(size=n, n_nodes=total, curve=tuple(curve), counts="edges")
+    return an_evaluation(size=n, n_nodes=total, curve=tuple(curve), counts="edges", n_random=len(random))
 
 
 def drawn(page: str) -> ElementTree.Element:
@@ -534,7 +534,7 @@ def test_agreement_on_a_terminal_of_80_columns_has_a_line_per_kind(monkeypatch: 
 def test_finding_in_full() -> None:
     assert finding(with_rows(("all", 120, 0.9), ("head->q", 60, 0.95), ("mlp->logits", 4, 0.1))) == (
         "30 of 479 edges carry 93 % [88, 97] of the logit difference on 50 held-out pairs of they_plural (no random circuit of "
-        "the same size did as well, n = 20); relp agrees with exact patching with r = 0.90 [0.85, 0.94] over 120 of 479 edges."
+        "the same size did as well, n = 3); relp agrees with exact patching with r = 0.90 [0.85, 0.94] over 120 of 479 edges."
     )
 
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.layered import box_name
-from interp.nodes import Node
 
 if TYPE_CHECKING:
     from interp.graph import Edge, Part
+    from interp.nodes import Node
 
 #: The largest number of heads of a group that is thought of.
 _MOST: Final = 256
@@ -50,6 +50,8 @@ def sharing(edges: Iterable[Edge], heads: Iterable[Part] = ()) -> dict[str, str]
 
 
 def _nodes(part: Part) -> tuple[Node, ...]:
+    from interp.nodes import Node
+
     return (part,) if isinstance(part, Node) else (part.sender, part.receiver)
 
 
