@@ -27,8 +27,6 @@
   // What stands in the page may come from outside: its direction must not leak into what is around it.
   report.name = (text) => report.element("bdi", {}, text);
   report.code = (text) => report.element("code", {}, report.name(text));
-  report.minus = "\u2212";
-  report.calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
   // The step of opacity that the style sheet has a class for.
   report.shade = (sign, share) => `shade ${sign} a${5 * Math.ceil(20 * Math.min(1, share) - 1e-9)}`;
