@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import time
 from dataclasses import replace
 from typing import Any
 from xml.etree import ElementTree
@@ -466,15 +465,13 @@ def test_a_sample_has_no_map(record: Record, page: str) -> None:
 # ------------------------------------------------------------ size, safety
 
 
-def test_a_large_model_renders_fast_and_small() -> None:
+def test_the_page_of_a_large_model_is_small() -> None:
     scores = [
         edge_scores(GPT2.edges, i, m, pairs=4) for i, m in enumerate(("exact", "relp", "atp", "eap-ig", "random"))
     ]
     record = edge_record(GPT2, 3000, pairs=4)
     record = replace(record, scores=(record.scores[0], *scores[2:]), exact=scores[0])
-    started = time.process_time()
     page = render(record)
-    assert time.process_time() - started < 3
     assert len(page.encode()) < 4e6
     assert len(curves(drawn(page))) == MOST_DRAWN
 

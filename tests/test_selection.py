@@ -221,10 +221,19 @@ def test_more_edges_than_can_be_reached_are_refused() -> None:
         discover(cut, n=2, algorithm="greedy")
 
 
-def test_all_edges_of_a_model_of_gpt2_size_in_seconds() -> None:
-    """Work that grows with the square of 32,491 edges takes minutes of processor time."""
-    graph = Graph(12, 12, 12, (False,) * 12)
-    start = time.process_time()
-    found = discover(random_scores(graph, 0), fraction=1.0, algorithm="greedy", prune=True)
-    assert len(found) == len(graph.edges) == 32_491
-    assert time.process_time() - start < 20
+def test_the_work_grows_with_the_edges_not_with_their_square() -> None:
+    """15 times the edges take about 15 times the processor time; work that grows with the square takes 220 times it."""
+    small, large = (random_scores(Graph(n, n, n, (False,) * n), 0) for n in (6, 12))
+    assert (len(small.parts), len(large.parts)) == (2_188, 32_491)
+    assert processor_time(large) < 60 * processor_time(small)
+
+
+def processor_time(scores: Scores) -> float:
+    """Seconds of this process for a circuit of all edges, pruned; the least of three."""
+    spent = []
+    for _ in range(3):
+        start = time.process_time()
+        found = discover(scores, fraction=1.0, algorithm="greedy", prune=True)
+        spent.append(time.process_time() - start)
+        assert len(found) == len(scores.parts)
+    return min(spent)
