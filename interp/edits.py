@@ -23,10 +23,16 @@ _all = slice(None)
 
 @dataclass(frozen=True)
 class Edit:
-    """Replace the tensor at `site` by `apply(tensor)`."""
+    """Replace the tensor at `site` by `apply(tensor)`. Raises: EditError where `apply` cannot be called."""
 
     site: SiteLike
     apply: Callable[[Tensor], Tensor]
+
+    def __post_init__(self) -> None:
+        if not callable(self.apply):
+            raise EditError(
+                f"edit at {self.site}: given {self.apply!r:.80}; expected a function of the tensor there; interp.patch puts a value in."
+            )
 
 
 def patch(

@@ -15,10 +15,11 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.splice import check_dictionaries, widths
 from interp.edits import Edit
 from interp.errors import EditError, InterpError, LoadError, SiteError, TaskError
+from interp.plan import plan_run
 from interp.ports import available, port
 from interp.probe import read_layout
 from interp.rules import GRADIENT, Rules
-from interp.run import execute, plan_run
+from interp.run import execute
 from interp.sites import Site, SiteLike, parse
 from interp.tokens import Tokens, as_tokens
 from interp.vocabulary import Columns

@@ -58,6 +58,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], Callable[[Any], str]]] = {
     ),
     "patch by text": (lambda: interp.patch("z.1", "a"), lambda m: "patch at z.1: given 'a'; expected a tensor"),  # type: ignore[arg-type]
     "vector of text": (lambda: interp.add("z.1", "a"), lambda m: "add at z.1: given 'a'; expected a tensor"),  # type: ignore[arg-type]
+    "a number for a function": (
+        lambda: interp.Edit("z.1", 3),  # type: ignore[arg-type]
+        lambda m: "edit at z.1: given 3; expected a function",
+    ),
     "no edit": (lambda: "z.1", lambda m: "edits: given 'z.1'; expected edits"),
 }
 
