@@ -45,7 +45,7 @@ def shown_token(text: str, longest: int = 24) -> str:
 
 
 def plot_scores(scores: Scores) -> Any:
-    """Mean scores as a heat map: layer by head and MLP, or component by position where positions are scored apart.
+    """Mean scores as a heat map: layer by head and MLP, or component by position where positions are scored apart; layer 0 is at the bottom.
 
     Neurons, features and edges are too many for a map: the largest are bars. Colours are centred at zero. Units: those of the metric.
     """
@@ -58,7 +58,8 @@ def plot_scores(scores: Scores) -> Any:
         return _bars(scores).update_layout(title=title, xaxis_title=f"score ({shown(p.unit)})")
     nodes = cast(tuple[Node, ...], scores.parts)
     cells = {_cell(node, apart): i for i, node in enumerate(nodes)}
-    rows, columns = (list(dict.fromkeys(key[axis] for key in cells)) for axis in (0, 1))
+    rows = list(dict.fromkeys(_cell(node, apart)[0] for node in sorted(nodes, key=_layer)))
+    columns = list(dict.fromkeys(column for _, column in cells))
     at = [[cells.get((row, column)) for column in columns] for row in rows]
     heat = go.Heatmap(
         z=[[None if i is None else float(scores.mean[i]) for i in line] for line in at],
@@ -76,7 +77,7 @@ def plot_scores(scores: Scores) -> Any:
         title=title,
         plot_bgcolor="#BBBBBB",
         xaxis={"title": names[0], "type": "category", "showgrid": False},
-        yaxis={"title": names[1], "type": "category", "showgrid": False, "autorange": "reversed"},
+        yaxis={"title": names[1], "type": "category", "showgrid": False},
     )
 
 
@@ -86,6 +87,11 @@ def _cell(node: Node, apart: bool) -> tuple[str, str]:
         return replace(node, position=None).name, shown(node.position)
     column = node.kind if node.unit is None else node.name.split(".", 1)[1]
     return "none" if node.layer is None else str(node.layer), shown(column)
+
+
+def _layer(node: Node) -> int:
+    """From the bottom of a map: what comes before all layers, then these."""
+    return -1 if node.layer is None else node.layer
 
 
 def _hover(scores: Scores, i: int) -> str:
@@ -170,7 +176,7 @@ def _over_all(found: Agreement) -> list[str]:
 
 
 def plot_logit_attribution(found: LogitAttribution) -> Any:
-    """What each component adds to the logit, a row per layer: heads, MLP and attention bias; what has no layer is in the title."""
+    """What each component adds to the logit, a row per layer from 0 at the bottom: heads, MLP and attention bias; the rest is in the title."""
     import plotly.graph_objects as go
 
     cells = {_logit_cell(node): found[node] for node in found.nodes}
@@ -202,7 +208,7 @@ def _logit_cell(node: str) -> tuple[int | None, str]:
 
 
 def plot_lens(found: LogitLens, example: int = 0) -> Any:
-    """One prompt through the logit lens: the most probable token per site and position, coloured by probability."""
+    """One prompt through the logit lens: the most probable token per site, the first at the bottom, and position, coloured by probability."""
     import plotly.graph_objects as go
 
     probabilities, ids = found.top(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -73,6 +74,8 @@ def test_every_level_has_a_map(level: str, positions: str) -> None:
     figure = plot_scores(scores)
     values = [v for v in cells(figure).values() if v is not None]
     assert sorted(values) == pytest.approx(sorted(scores.mean))
+    layers = [int(found[0]) if (found := re.findall(r"\d+", name)) else -1 for name in figure.data[0].y]
+    assert layers == sorted(layers) and figure.layout.yaxis.autorange != "reversed"
     assert as_json(figure)["data"]
 
 

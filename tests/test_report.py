@@ -330,6 +330,13 @@ def test_heat_map_cells_hold_every_score(page: str) -> None:
         assert f"<title>{node.name}: {score(mean, payload(a_record())['maps'][0]['maps'][0]['digits'])} logits" in page
 
 
+def test_the_first_layer_is_the_lowest_row_of_a_map(page: str) -> None:
+    cells = re.findall(r'<rect x="[^"]*" y="([\d.]+)"[^>]*><title>(?:a|m)(\d)(?:\.h\d)?: ', page)
+    height = {layer: {float(y) for y, own in cells if own == layer} for _, layer in cells}
+    assert sorted(height, key=lambda layer: -min(height[layer])) == sorted(height) and len(height) > 1
+    assert 'aria-label="Heat-map: rows: layer, 0 at the bottom; columns: head"' in page
+
+
 def test_facts_and_conventions_are_complete(page: str) -> None:
     for text in (
         "accuracy on clean prompts",

@@ -191,7 +191,7 @@ def test_bars_are_as_long_as_their_sums(record: Record, page: str) -> None:
     data = features(record)
     assert data is not None
     rows = data["shares"]["rows"]
-    sizes = [row[key] for row in rows for key in ("features", "error")]
+    sizes = [row[key] for row in reversed(rows) for key in ("features", "error")]
     assert len(found) == len(sizes)
     ratio = found[0][0] / sizes[0]
     for (width, title), size in zip(found, sizes, strict=True):

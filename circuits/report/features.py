@@ -107,12 +107,12 @@ def _shares(scores: Scores) -> dict[str, Any]:
 
 
 def shares(data: dict[str, Any]) -> Markup:
-    """A bar for each site: its features, then its error."""
+    """A bar for each site, the first at the bottom: its features, then its error."""
     rows = data["rows"]
     limit = max((row["features"] + row["error"] for row in rows), default=0.0) or 1.0
     left, wide = svg.width_of(row["site"] for row in rows) + 16, 360.0
     parts = [line(left, 4, left, 12 + 22 * len(rows), "axis")]
-    for i, row in enumerate(rows):
+    for i, row in enumerate(reversed(rows)):
         y, split, end = 8.0 + 22 * i, left + row["features"] / limit * wide, 0.0
         end = split + row["error"] / limit * wide
         parts.append(label(left - 8, y + 12, row["site"], "end"))

@@ -21,7 +21,10 @@ _LOG_FROM: Final = 60
 
 
 def heat_map(data: dict[str, Any]) -> Markup:
-    """`rows` by `columns` of `values` (None: nothing there), symmetric colour scale up to `limit` in `unit`."""
+    """`rows` by `columns` of `values` (None: nothing there), symmetric colour scale up to `limit` in `unit`.
+
+    The first row is the lowest, as layers are in the drawings of circuits: the stream flows upwards.
+    """
     rows, columns, digits = data["rows"], data["columns"], data["digits"]
     cell_w, cell_h = (
         (max(40, svg.LETTER * (digits + 5)), 24) if data["numbers"] else (max(13, min(26, 900 / len(columns))), 18)
@@ -34,14 +37,22 @@ def heat_map(data: dict[str, Any]) -> Markup:
     for j, name in enumerate(columns):
         at = left + (j + 0.5) * cell_w
         parts.append(label(at + 3, top - 7, name, turn=-turn) if turn else label(at, top - 7, name, "middle"))
-    for i, name in enumerate(rows):
-        parts.append(label(left - 8, top + (i + 0.5) * cell_h + 4, name, "end"))
-        parts += [_cell(data, i, j, (left + j * cell_w, top + i * cell_h, cell_w, cell_h)) for j in range(len(columns))]
+    for place, (i, name) in enumerate(reversed([*enumerate(rows)])):
+        y = top + place * cell_h
+        parts.append(label(left - 8, y + cell_h / 2 + 4, name, "end"))
+        parts += [_cell(data, i, j, (left + j * cell_w, y, cell_w, cell_h)) for j in range(len(columns))]
     bottom = top + len(rows) * cell_h
     parts.append(_colour_bar(left, bottom + 16, data["limit"], data["unit"], data["signed"]))
     tail = svg.width_of(columns[-1:]) * 0.75 if turn == 45 else 0
     width = max(left + len(columns) * cell_w + tail + 8, left + 260 + svg.width_of([data["unit"]]))
-    return svg.drawing(width, bottom + 62, f"Heat-map: {data['title']}", *parts)
+    return svg.drawing(width, bottom + 62, _described(data), *parts)
+
+
+def _described(data: dict[str, Any]) -> str:
+    """What a screen reader says of a map."""
+    title = f" {data['title']}," if data["title"] else ""
+    axes = f"rows: {data['row_title']}, {data['rows'][0]} at the bottom; columns: {data['column_title']}"
+    return f"Heat-map:{title} {axes}"
 
 
 def _cell(data: dict[str, Any], i: int, j: int, box: tuple[float, float, float, float]) -> Markup:
