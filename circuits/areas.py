@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from circuits.circuit import CircuitError
-from circuits.evaluation import Counts, Estimate
+from circuits.evaluation import Counts, Estimate, pairs_in_words
 from circuits.faithfulness import counted
 from circuits.feature_runner import with_silent
 from circuits.ratio import Measured, interval, measure
@@ -107,7 +107,8 @@ class Areas(Saved):
 
     def __str__(self) -> str:
         p = self.absolute.points
-        head = f"Areas over circuit size (share of {self.n_parts} {self.counts}, {p[0].size} to {p[-1].size}) on {self.n_pairs} {'held-out ' if self.held_out else ''}{'pair' if self.n_pairs == 1 else 'pairs'}"
+        sizes = f"share of {self.n_parts} {self.counts}, {p[0].size} to {p[-1].size}"
+        head = f"Areas over circuit size ({sizes}) on {pairs_in_words(self.n_pairs, self.held_out)}"
         if self.reason:
             return f"{head}: undefined ({self.reason})"
         return "\n".join([head, *self._lines()])

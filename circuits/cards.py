@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup, escape
 
+from circuits.evaluation import pairs_in_words
 from circuits.report import svg
 from circuits.report.finding import random_words
 from circuits.report.svg import Scale
@@ -20,7 +21,6 @@ from interp.display.html import (
     facts,
     joined,
     left_out,
-    several,
     table,
     text,
 )
@@ -97,7 +97,7 @@ def evaluation_card(found: Evaluation) -> Markup:
     """Faithfulness with its interval, the random circuits, and the curve over sizes."""
     said = joined(
         f"{count(found.size)} of {count(found.n_nodes)} {found.counts}",
-        several(found.n_pairs, "held-out pair" if found.held_out else "pair"),
+        pairs_in_words(found.n_pairs, found.held_out),
         f"errors {found.errors}" if found.errors else "",
     )
     curve = [_curve(found)] if sum(p.faithfulness.value is not None for p in found.curve) > 1 else []

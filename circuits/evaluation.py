@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from circuits.values import Saved
+from interp.display.html import several
 from interp.display.text import visible
 
 Counts = Literal["nodes", "edges", "features"]
+
+
+def pairs_in_words(n: int, held_out: bool) -> str:
+    """What a circuit was judged on: `12 pairs`, or `12 held-out pairs` where none of them was used for the scores."""
+    return several(n, "held-out pair" if held_out else "pair")
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,8 @@ class Evaluation(Saved):
     errors: Literal["", "kept", "removed"] = ""
 
     def __str__(self) -> str:
-        held, errors = "held-out " if self.held_out else "", f", errors {self.errors}," if self.errors else ""
-        head = f"Evaluation of {self.size} of {self.n_nodes} {self.counts}{errors} on {self.n_pairs} {held}{'pair' if self.n_pairs == 1 else 'pairs'}"
+        errors, pairs = f", errors {self.errors}," if self.errors else "", pairs_in_words(self.n_pairs, self.held_out)
+        head = f"Evaluation of {self.size} of {self.n_nodes} {self.counts}{errors} on {pairs}"
         if self.faithfulness.value is None:
             return visible(f"{head}: faithfulness undefined ({self.reason})")
         return f"{head}: faithfulness {self.faithfulness}, completeness of the complement {self.completeness}, random circuits as good: {self._random()}"

@@ -10,6 +10,7 @@ import numpy as np
 
 from circuits.algebra import compare, grouped
 from circuits.circuit import Circuit, CircuitError, listable
+from circuits.evaluation import pairs_in_words
 from circuits.record import Record
 from circuits.sides import Fact, Placed, Quantity, Side, SideBySide, common
 from interp.scores import Scores
@@ -116,7 +117,7 @@ def _facts(side: Side) -> dict[str, str | None]:
         "size": c and str(len(c)),
         "measure of faithfulness": e
         and f"{e.metric}, {e.ablation} ablation{f', errors {e.errors}' if e.errors else ''}",
-        "pairs evaluated": e and f"{e.n_pairs} {'held-out pairs' if e.held_out else 'pairs, also scored'}",
+        "pairs evaluated": e and f"{pairs_in_words(e.n_pairs, e.held_out)}{'' if e.held_out else ', also scored'}",
         "dtype": p and p.dtype,
         "seed": p and str(p.seed),
     }

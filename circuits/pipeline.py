@@ -10,6 +10,7 @@ import numpy as np
 
 from circuits.circuit import Circuit
 from circuits.closeups import look_closely
+from circuits.evaluation import pairs_in_words
 from circuits.exact_check import check_exactly, checked_by_search
 from circuits.faithfulness import evaluate, smallest_faithful
 from circuits.feature_study import study_features
@@ -50,10 +51,7 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     circuit = evaluation = features = edges = anatomy = node_edges = None
     if job.settings.level in CIRCUIT_LEVELS:
         circuit = choose_circuit(job, scores[0], say)
-        begin(
-            say,
-            f"evaluating the circuit on {several(len(job.evaluation), 'held-out pair' if job.held_out else 'pair')}",
-        )
+        begin(say, f"evaluating the circuit on {pairs_in_words(len(job.evaluation), job.held_out)}")
         evaluation = evaluate(
             job.model,
             job.evaluation,

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from circuits.circuit import Circuit, CircuitError
-from circuits.evaluation import Evaluation
+from circuits.evaluation import Evaluation, pairs_in_words
 from circuits.record import Record
 from circuits.report.edges import by_edge, most_important
 from circuits.report.layered import box_name
@@ -226,7 +226,7 @@ def plot_evaluation(evaluation: Evaluation) -> Any:
     )
     figure.add_hline(y=0.0, line=DOTTED).add_hline(y=1.0, line=DOTTED)
     figure.add_vline(x=evaluation.size, line={"color": COLOURS[1], "dash": "dash"})
-    pairs = f"{evaluation.n_pairs} {'held-out ' if evaluation.held_out else ''}{'pair' if evaluation.n_pairs == 1 else 'pairs'}"
+    pairs = pairs_in_words(evaluation.n_pairs, evaluation.held_out)
     why = f"<br><sup>undefined: {shown(evaluation.reason)}</sup>" if evaluation.reason else ""
     return figure.update_layout(
         title=f"Faithfulness on {pairs}; dashed: the circuit, {evaluation.size} of {evaluation.n_nodes} {what}{why}",
