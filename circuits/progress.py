@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 #: Seconds between two lines about one loop, where nothing moves.
 EVERY: Final = 30.0
+#: After so many seconds a loop says what all of it will take, where that is at least `LONG` seconds.
+MEASURED: Final = 1.0
+LONG: Final = 10.0
 #: Below this width the bar leaves its place to the words.
 NARROW: Final = 60
 
@@ -60,6 +63,14 @@ def telling(phases: int, quiet: bool) -> Iterator[Telling]:
         stack.push(lambda *raised: teller.end(raised[0] is None))
         teller.begin()
         yield teller
+
+
+def rounded(seconds: float) -> str:
+    """What is expected, in words: seconds, or from 100 on minutes, to two digits."""
+    if seconds < 99.5:
+        return f"about {seconds:.2g} s"
+    minutes = seconds / 60
+    return f"about {minutes:.1f} min" if minutes < 9.95 else f"about {float(f'{minutes:.2g}'):,.0f} min"
 
 
 def _moves() -> bool:
@@ -107,7 +118,7 @@ class _Lines:
 
     def phase(self, what: str, *, alone: bool = False) -> None:
         self.number, self.what = self.number + 1, what
-        show.say(f"[{self.number}/{self.phases}] {self._seconds():6.1f} s  {what}")
+        self._tell(what)
 
     def begin(self) -> None:
         pass
@@ -119,18 +130,26 @@ class _Lines:
     @contextmanager
     def loop(self, title: str, total: int) -> Iterator[Advance]:
         done, started = 0, time.monotonic()
-        last = started
+        last, told = started, False
 
         def advance(steps: int) -> None:
-            nonlocal done, last
+            nonlocal done, last, told
             done, now = done + steps, time.monotonic()
-            if now - last >= EVERY and 0 < done < total:
+            if not 0 < done < total or now - started < MEASURED:
+                return
+            whole = (now - started) / done * total
+            if not told and whole >= LONG:
                 last = now
-                left = (now - started) / done * (total - done)
-                where = f"[{self.number}/{self.phases}] {self._seconds():6.1f} s"
-                show.say(f"{where}  {title}: {done:,} of {total:,}, about {left:,.0f} s left")
+                self._tell(f"{title}: {rounded(whole)}")
+            elif now - last >= EVERY:
+                last = now
+                self._tell(f"{title}: {done:,} of {total:,}, {rounded(whole - (now - started))} left")
+            told = True
 
         yield advance
+
+    def _tell(self, what: str) -> None:
+        show.say(f"[{self.number}/{self.phases}] {self._seconds():6.1f} s  {what}")
 
     def _seconds(self) -> float:
         return time.monotonic() - self.started

@@ -61,21 +61,33 @@ def clock(monkeypatch: pytest.MonkeyPatch, seconds: float) -> Iterator[list[floa
     yield now
 
 
-def test_a_long_loop_in_a_pipe_is_told_of_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        # One look begins the loop, one belongs to each sheep, one to each line: the first sheep took 6 s of 10 times 6,
+        # the fifth is at 36 s, 7.2 s each with 5 left, the ninth at 66 s.
+        (6.0, ["about 60 s", "5 of 10, about 36 s left", "9 of 10, about 7.3 s left"]),
+        (0.5, []),
+    ],
+)
+def test_a_long_loop_in_a_pipe_says_how_long_it_will_take(
+    seconds: float, told: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     heard = io.StringIO()
     monkeypatch.setattr(show, "err", Console(file=heard, width=30))
-    with clock(monkeypatch, 12.0), telling(1, quiet=False) as say:
+    with clock(monkeypatch, seconds), telling(1, quiet=False) as say:
         say.phase("counting")
         with progress("sheep", 10) as advance:
             for _ in range(10):
                 advance(1)
     lines = heard.getvalue().splitlines()
     assert lines[0].startswith("[1/1]") and lines[0].endswith("counting")
-    told = [re.search(r"sheep: (\d+) of 10, about (\d+) s left", line) for line in lines[1:-1]]
-    assert len(told) >= 2 and all(told)
-    # The loop began at one look; there is one look per sheep and two per line.
-    done, left = (int(told[0][i]) for i in (1, 2))  # type: ignore[index]
-    assert done == 3 and left == round(3 * 12 / 3 * 7)
+    assert [line.partition("sheep: ")[2] for line in lines[1:-1]] == told
+
+
+def test_what_is_expected_has_two_digits() -> None:
+    said = {10.4: "10 s", 38.7: "39 s", 99.6: "1.7 min", 594: "9.9 min", 754: "13 min", 86400: "1,400 min"}
+    assert {seconds: telling_module.rounded(seconds) for seconds in said} == {k: f"about {v}" for k, v in said.items()}
 
 
 def test_quiet_tells_nothing(capsys: pytest.CaptureFixture[str]) -> None:
