@@ -24,7 +24,7 @@ from interp.display.html import (
     table,
     text,
 )
-from interp.display.numbers import MISSING, count, number, percent, percent_interval
+from interp.display.numbers import MISSING, count, number, percent, percent_interval, share_digits
 from interp.nodes import FEATURES
 
 if TYPE_CHECKING:
@@ -130,8 +130,8 @@ def _measured(found: Evaluation) -> Markup:
     )
 
 
-def _ratio(found: Estimate) -> str:
-    return MISSING if found.value is None else percent_interval(found.value, found.low, found.high)
+def _ratio(found: Estimate, digits: int | None = None) -> str:
+    return MISSING if found.value is None else percent_interval(found.value, found.low, found.high, digits)
 
 
 def _meaning(found: Evaluation) -> str:
@@ -211,7 +211,9 @@ def search_card(found: Search) -> Markup:
         best = f"; best {_ratio(found.best)} at {count(found.best_size)}" if found.best_size is not None else ""
         answer = Markup(escape(f"none up to {count(found.largest)} of {count(found.n_parts)} {found.counts}{best}"))
     tried = sorted(found.tried, key=lambda p: p.size)
-    rows = [(count(p.size), _ratio(p.faithfulness)) for p in tried[: 2 * MOST_ROWS]]
+    shown = tried[: 2 * MOST_ROWS]
+    digits = share_digits(v for p in shown for v in (p.faithfulness.value, p.faithfulness.low, p.faithfulness.high))
+    rows = [(count(p.size), _ratio(p.faithfulness, digits)) for p in shown]
     grid = table((found.counts, "faithfulness"), rows, numeric=(0, 1), left=left_out(len(tried), len(rows), "sizes"))
     return card("Search", joined(limits, answer), grid, caption("Sizes that were run, with 95 % intervals over pairs."))
 

@@ -20,7 +20,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from interp.display.numbers import decimals, interval, percent_interval, score
+from interp.display.numbers import decimals, interval, percent_interval, score, share_digits
+from interp.display.scores import IN_TURN
 from interp.display.text import visible
 
 if TYPE_CHECKING:
@@ -161,7 +162,9 @@ def ranking(found: Record) -> None:
             scores.parts[i].name,
             score(mean[i], digits),
             interval((mean[i] - half[i], mean[i] + half[i]), digits) if half[i] == half[i] else "one pair",
-            "exact" if scores.exact is not None and scores.exact[i] else "estimated",
+            "exact"
+            if scores.exact is not None and scores.exact[i]
+            else IN_TURN.get(scores.provenance.method, "estimated"),
             "always" if scores.parts[i].kind == "embed" else "yes" if scores.parts[i].name in inside else "",
         )
         for i in order
@@ -194,8 +197,13 @@ def beside(own: Evaluation, study: FeatureStudy) -> None:
     curves = {"errors kept": own.curve, "errors removed": study.without_errors.curve if study.without_errors else ()}
     words = {"heads": "heads, MLPs"}
     curves |= {f"{words.get(o.level, o.level)} (of {o.n_parts:,})": o.points for o in study.beside}
+    estimates = [p.faithfulness for points in curves.values() for p in points]
+    digits = share_digits(v for f in estimates for v in (f.value, f.low, f.high))
     at = {
-        name: {p.size: percent_interval(p.faithfulness.value, p.faithfulness.low, p.faithfulness.high) for p in points}
+        name: {
+            p.size: percent_interval(p.faithfulness.value, p.faithfulness.low, p.faithfulness.high, digits)
+            for p in points
+        }
         for name, points in curves.items()
     }
     rows = [

@@ -10,7 +10,7 @@ from circuits.judging import check_file
 from circuits.matching import side_by_side
 from circuits.report.words import kind_name
 from circuits.sides import SideBySide
-from interp.display.numbers import percent_interval, score
+from interp.display.numbers import percent_interval, score, share_digits
 from interp.files import write_text
 
 LISTED = 15
@@ -69,13 +69,16 @@ def _ranking(found: SideBySide) -> None:
 
 
 def _curves(found: SideBySide) -> None:
+    sides = (("A", found.a.evaluation), ("B", found.b.evaluation))
+    known = [e.faithfulness for _, e in sides if e is not None]
+    digits = share_digits(v for f in known for v in (f.value, f.low, f.high))
     rows = []
-    for letter, e in (("A", found.a.evaluation), ("B", found.b.evaluation)):
+    for letter, e in sides:
         if e is None:
             rows.append((letter, "", "", "not measured", ""))
             continue
         f = e.faithfulness
-        value = percent_interval(f.value, f.low, f.high) if f.value is not None else f"undefined: {e.reason}"
+        value = percent_interval(f.value, f.low, f.high, digits) if f.value is not None else f"undefined: {e.reason}"
         rows.append(
             (
                 letter,

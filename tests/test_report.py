@@ -23,8 +23,9 @@ from circuits.evaluation import Estimate, Evaluation, Point
 from circuits.record import Prompt, Record
 from circuits.report import finding, render
 from circuits.report.agreements import note
+from circuits.report.map_numbers import map_numbers
 from circuits.report.payload import payload
-from interp.display.numbers import decimals, number, percent, percent_interval, score
+from interp.display.numbers import decimals, number, percent, percent_interval, percent_range, score, share_digits
 from interp.display.text import token, visible
 from interp.nodes import Node
 from interp.oracle import Agreement, Row, agreement
@@ -313,21 +314,38 @@ def test_options_that_were_not_given_are_folded() -> None:
 
 
 def test_curve_table_holds_the_points(page: str) -> None:
-    rows = Tags(page).rows["curve-table"][1:]
-    for shown, point in zip(rows, an_evaluation().curve, strict=True):
+    rows, curve = Tags(page).rows["curve-table"][1:], an_evaluation().curve
+    own = [v for p in curve for v in (p.faithfulness.value, p.faithfulness.low, p.faithfulness.high)]
+    random = [(min(p.random), float(np.median(p.random)), max(p.random)) for p in curve]
+    digits = share_digits(own), share_digits(itertools.chain(*random))
+    for shown, point, known in zip(rows, curve, random, strict=True):
         f = point.faithfulness
-        assert shown[:2] == [str(point.size), percent_interval(f.value, f.low, f.high)]
-        assert shown[3:] == [
-            percent(min(point.random)),
-            percent(float(np.median(point.random))),
-            percent(max(point.random)),
-        ]
+        assert shown[:2] == [str(point.size), percent_interval(f.value, f.low, f.high, digits[0])]
+        assert shown[3:] == [percent(value, digits[1]) for value in known]
 
 
 def test_heat_map_cells_hold_every_score(page: str) -> None:
     scores = a_record().scores[0]
     for node, mean in zip(scores.parts, scores.mean, strict=True):
         assert f"<title>{node.name}: {score(mean, payload(a_record())['maps'][0]['maps'][0]['digits'])} logits" in page
+
+
+def test_every_map_has_a_table_of_its_numbers(page: str) -> None:
+    """Small maps whole, in the order of layers; of large ones the strongest."""
+    data = payload(a_record())["maps"][0]["maps"][0]
+    table = page[page.index('<details class="numbers">') :].partition("</table>")[0]
+    rows = [re.findall(r">([^<>]+)<", line) for line in re.findall(r"<tr>.*?</tr>", table)]
+    scores = {
+        node.name: float(m) for node, m in zip(a_record().scores[0].parts, a_record().scores[0].mean, strict=True)
+    }
+    assert rows[0] == ["layer", *data["columns"]] and [row[0] for row in rows[1:]] == data["rows"]
+    for names, row in zip(data["names"], rows[1:], strict=True):
+        wanted = [score(scores[name], data["digits"]) if name else "–" for name in names]
+        assert [text.removesuffix(" *") for text in row[1:]] == wanted
+    assert page.count("Numbers of this map") == page.count("Heat-map:")
+    large = map_numbers({**data, "columns": ["x"] * 200})
+    by_size = sorted(scores.values(), key=abs, reverse=True)
+    assert not large["whole"] and [c["value"] for c in large["rows"]] == pytest.approx(by_size[: len(large["rows"])])
 
 
 def test_the_first_layer_is_the_lowest_row_of_a_map(page: str) -> None:
@@ -351,7 +369,7 @@ def test_facts_and_conventions_are_complete(page: str) -> None:
         "0.75",
     ):
         assert text in page
-    assert page.count("<summary>") == 4
+    assert page.count("<summary>") - page.count("Numbers of this map") == 4
 
 
 def test_the_payload_is_json() -> None:
@@ -522,7 +540,13 @@ def test_number(value: float | None, digits: int | None, text: str) -> None:
         (1.0, "100 %"),
         (0.998, "99.8 %"),
         (0.004, "0.4 %"),
-        (0.0003, "0 %"),
+        (0.9997, "> 99.9 %"),
+        (0.99949, "99.9 %"),
+        (1.002, "100.2 %"),
+        (1.04, "104 %"),
+        (1 - 1e-8, "100 %"),
+        (0.0003, "< 0.1 %"),
+        (-0.0003, "> −0.1 %"),
         (0.0096, "1 %"),
         (0.0, "0 %"),
         (None, "–"),
@@ -530,6 +554,16 @@ def test_number(value: float | None, digits: int | None, text: str) -> None:
 )
 def test_percent(value: float | None, text: str) -> None:
     assert percent(value) == text
+
+
+def test_shares_that_stand_together_have_the_same_digits() -> None:
+    assert percent_interval(0.996, 0.91, 1.0) == "99.6 % [91.0, 100.0]"
+    assert percent_interval(0.93, 0.88, 0.97) == "93 % [88, 97]" and percent_interval(0.93, None, None) == "93 %"
+    assert percent_interval(1.07, -0.2, 0.9999) == "107.0 % [−20.0, > 99.9]"
+    assert percent_interval(0.93, 0.88, 0.97, 1) == "93.0 % [88.0, 97.0]"
+    assert percent_range(0.12, 0.3) == "12 to 30 %" and percent_range(0.004, 0.3) == "0.4 to 30.0 %"
+    assert percent_range(0.301, 0.302) == "30 %"
+    assert share_digits([None, 0.5, float("nan")]) == 0 == share_digits([]) and share_digits([0.5, 0.002]) == 1
 
 
 # ------------------------------------------------------------ the finding

@@ -19,7 +19,7 @@ from circuits.report.view_svg import chosen
 from interp.nodes import Node
 from interp.scores import Scores
 
-from .test_report import a_record, an_evaluation
+from .test_report import Tags, a_record, an_evaluation
 from .test_report_edges import GROUPED, edge_record
 from .test_report_view import node_record
 
@@ -168,3 +168,27 @@ def test_one_pair_from_the_command_line_is_not_called_by_a_name_of_ours() -> Non
     text = finding(replace(a_record(), circuit=circuit, evaluation=an_evaluation(n_pairs=1, held_out=False)))
     assert "on the pair given on the command line, also used to choose them (" in text and "command-line" not in text
     assert "on 1 pair:" in str(an_evaluation(n_pairs=1, held_out=False))
+
+
+def test_scores_of_acdc_are_called_exact_when_its_removal_was_tried() -> None:
+    record = replace(scored(edge_record(), method="acdc"), agreements=(), exact=None)
+    page = render(record)
+    assert {edge["known"] for edge in seen(record)["edges"]} == {"exact when its removal was tried (by acdc)"}
+    assert ">estimated" not in page.partition('<script type="application/json"')[0].partition("<main")[2]
+    header, row, *_ = Tags(page).rows["ranking-table"]
+    assert row[header.index("score is")] == "exact when its removal was tried"
+    assert "exact when its removal was tried" in record.scores[0]._repr_html_()
+
+
+def test_both_directions_have_the_same_columns_with_the_importance() -> None:
+    heads = []
+    for sign, direction in ((1, "denoise"), (-1, "noise")):
+        record = scored(a_record(), direction=direction, importance_sign=sign)
+        header, *rows = Tags(render(record)).rows["circuit-table"]
+        heads.append(header)
+        found = [dict(zip(header, row, strict=True)) for row in rows]
+        sizes = [sign * float(row["score"].split(" ")[0].replace("−", "-")) for row in found]
+        assert [float(row["importance"].replace("−", "-")) for row in found] == sizes
+        share = [float(row["of the largest"].removesuffix(" %").replace("−", "-")) / 100 for row in found]
+        assert share == pytest.approx([size / max(map(abs, sizes)) for size in sizes], abs=0.01)
+    assert heads[0] == heads[1]

@@ -229,6 +229,22 @@ def test_the_page_is_whole_and_asks_for_nothing(of_edges: SideBySide) -> None:
         assert f'id="{name}"' in page and f'href="#{name}"' in page
 
 
+def test_edges_without_a_sign_are_not_said_to_work_for_anything() -> None:
+    def run(method: str) -> Record:
+        record = edge_record(n=30)
+        scores = record.scores[0]
+        return replace(record, scores=(replace(scores, provenance=replace(scores.provenance, method=method)),))
+
+    for methods, has, lacks in (
+        (("relp", "relp"), "only, works for the answer", "no sign"),
+        (("ifr", "ifr"), "only: the size of the effect, as these scores have no sign", "works for"),
+        (("relp", "ifr"), "only, in B: the size of the effect, as these scores have no sign", "in A:"),
+    ):
+        page = side_by_side(*map(run, methods)).render()
+        legend = page[page.index('id="circuits"') : page.index('id="ranking"')]
+        assert has in legend and lacks not in legend
+
+
 def test_a_node_stands_in_the_same_place_in_both_drawings(of_edges: SideBySide) -> None:
     shown = payload(of_edges)["graphs"]["drawings"]
     places = []

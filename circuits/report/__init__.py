@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.finding import finding
-from circuits.report.page import html
+from circuits.report.page import TABLES, html
 from circuits.report.payload import payload
 
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["circuit_page", "finding", "render"]
 
-STYLES: Final = ("page.css", "anatomy.css", "view.css")
-TABLES: Final = ("scripts/tables.js",)
+STYLES: Final = ("page.css", "anatomy.css", "tables.css", "view.css")
 #: In the order in which they need each other.
 VIEW: Final = (
     "vendor/cytoscape-3.34.4.min.js",

@@ -181,4 +181,4 @@ def area_chart(data: dict[str, Any]) -> Markup:
 def _x_ticks(axis: str, x: Scale) -> list[tuple[float, str]]:
     if axis == "linear":
         return [(v, percent(v)) for v in (0.2, 0.4, 0.6, 0.8, 1.0) if x.holds(v)]
-    return [(float(v), percent(10.0**v)) for v in range(-5, 1) if x.holds(v)]
+    return [(float(v), f"{number(100 * 10.0**v, max(0, -2 - v))} %") for v in range(-5, 1) if x.holds(v)]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from circuits.report.area_curves import areas_measured
 from circuits.report.faithfulness import faithfulness
-from circuits.report.page import html
-from interp.display.numbers import percent_interval
+from circuits.report.page import TABLES, html
+from interp.display.numbers import percent_interval, share_digits
 
 if TYPE_CHECKING:
     from circuits.assessment import Assessment
@@ -16,12 +16,14 @@ if TYPE_CHECKING:
 
 def render_assessment(found: Assessment, circuit: Circuit) -> str:
     """The page of an assessment: one self-contained HTML file. The same values give the same bytes."""
-    return html(payload(found, circuit), "assessment.html.j2", styles=("page.css",))
+    return html(payload(found, circuit), "assessment.html.j2", styles=("page.css", "tables.css"), scripts=TABLES)
 
 
 def payload(found: Assessment, circuit: Circuit) -> dict[str, Any]:
     """Everything that the page shows, section by section."""
     small = found.minimality
+    drops = [] if small is None else [r.drop for r in small.removals]
+    digits = share_digits(v for d in drops for v in (d.value, d.low, d.high))
     return {
         "title": f"{circuit.task} on {circuit.model}",
         "circuit": str(circuit),
@@ -31,7 +33,7 @@ def payload(found: Assessment, circuit: Circuit) -> dict[str, Any]:
         "tests": [str(found.sufficient), str(found.necessary)],
         "without_errors": str(found.without_errors) if found.without_errors else None,
         "removals": [] if small is None else [
-            {"part": r.part, "kind": r.kind, "drop": percent_interval(r.drop.value, r.drop.low, r.drop.high)}
+            {"part": r.part, "kind": r.kind, "drop": percent_interval(r.drop.value, r.drop.low, r.drop.high, digits)}
             for r in small.removals
         ],
         "harmless": list(small.harmless) if small else [],

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report import dashboard_figures as figures
-from circuits.report.page import html
-from interp.display.numbers import count, count_word, decimals, number, percent
+from circuits.report.page import TABLES, html
+from interp.display.numbers import count, count_word, decimals, number, percent, share_digits
 
 if TYPE_CHECKING:
     from interp.dictionaries.evaluation.dashboard_values import Dashboard, Example, LogitEffects
@@ -23,10 +23,9 @@ MOST_HEADS: Final = 3
 def render_dictionary(
     evaluation: DictionaryEvaluation, dashboards: Sequence[Dashboard] = (), probes: Sequence[ProbeResult] | None = None
 ) -> str:
-    """One self-contained HTML page, without scripts. The same values give the same bytes."""
-    return html(
-        payload(evaluation, dashboards, probes or ()), "dictionary.html.j2", styles=("page.css", "dictionary.css")
-    )
+    """One self-contained HTML page, whose only script sorts tables. The same values give the same bytes."""
+    shown = payload(evaluation, dashboards, probes or ())
+    return html(shown, "dictionary.html.j2", styles=("page.css", "tables.css", "dictionary.css"), scripts=TABLES)
 
 
 def payload(
@@ -64,8 +63,7 @@ def finding(e: DictionaryEvaluation) -> str:
     if recovered is None:
         said += ". Zero in its place does the model no harm, so there is no loss to recover"
     else:
-        kept = number(100 * recovered, 2 if 0.99 < recovered < 1 else 0)
-        said += f". With the dictionary's output in its place the model recovers {kept} % of the loss that zero ablation costs"
+        said += f". With the dictionary's output in its place the model recovers {percent(recovered)} of the loss that zero ablation costs"
     dead = f"{count_word(e.dead)} of the features {'is' if e.dead == 1 else 'are'} never active"
     return f"{said}. {dead if e.dead else 'Every feature is active somewhere'}."
 
@@ -189,5 +187,6 @@ def _heads(shares: Sequence[float]) -> dict[str, Any] | None:
     if not shares:
         return None
     order = sorted(range(len(shares)), key=lambda h: (-shares[h], h))[:MOST_HEADS]
-    named = ", ".join(f"head {h} {percent(shares[h])}" for h in order)
+    digits = share_digits(shares[h] for h in order)
+    named = ", ".join(f"head {h} {percent(shares[h], digits)}" for h in order)
     return {"named": named, "first": order[0], "share": shares[order[0]], "picture": figures.heads(shares)}

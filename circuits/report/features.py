@@ -17,7 +17,7 @@ from circuits.report.layered import apart
 from circuits.report.svg import element, label, line
 from circuits.report.view_parts import has_sign
 from circuits.report.words import goal
-from interp.display.numbers import count, decimals, number, percent
+from interp.display.numbers import count, decimals, number, percent, share_digits
 
 if TYPE_CHECKING:
     from circuits.evaluation import Evaluation, Point
@@ -112,6 +112,7 @@ def shares(data: dict[str, Any]) -> Markup:
     limit = max((row["features"] + row["error"] for row in rows), default=0.0) or 1.0
     left, wide = svg.width_of(row["site"] for row in rows) + 16, 360.0
     parts = [line(left, 4, left, 12 + 22 * len(rows), "axis")]
+    digits = share_digits(row["share"] for row in rows)
     for i, row in enumerate(reversed(rows)):
         y, split, end = 8.0 + 22 * i, left + row["features"] / limit * wide, 0.0
         end = split + row["error"] / limit * wide
@@ -120,7 +121,7 @@ def shares(data: dict[str, Any]) -> Markup:
             said = f"{row['site']}, {what}: {number(row[what])} {data['unit']}"
             box: dict[str, str | float] = {"x": start, "y": y, "width": stop - start, "height": 16.0, "class": kind}
             parts.append(element("rect", box, element("title", {}, said)))
-        total = f"{number(row['features'] + row['error'])}, error {percent(row['share'])}"
+        total = f"{number(row['features'] + row['error'])}, error {percent(row['share'], digits)}"
         parts.append(label(end + 6, y + 12, total, "value"))
     name = f"sum of the sizes of the scores ({data['unit']})"
     parts.append(label(left + wide / 2, 30 + 22 * len(rows), name, "middle name"))

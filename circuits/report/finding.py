@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from circuits.report.words import GIVEN, edges_of_kind, kind_name, metric_name, of_edges, of_features, task_name, words
-from interp.display.numbers import count, count_word, number, percent, percent_interval
+from interp.display.numbers import count, count_word, number, percent_interval, percent_range
 from interp.display.text import visible
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def _by_errors(found: Evaluation) -> str:
     own = [value for p in found.curve if p.size == found.size for value in p.random if value is not None]
     if found.errors != "kept" or not own:
         return ""
-    low, high = percent(min(own)), percent(max(own))
-    return f"; with the errors kept too, those carry {low if low == high else f'{low[:-2]} to {high}'}"
+    return f"; with the errors kept too, those carry {percent_range(min(own), max(own))}"
 
 
 def _carry(circuit: Circuit, found: Evaluation) -> str:
@@ -161,7 +160,7 @@ def _edges_agree(own: Agreement, total: int) -> str:
         return f"there are too few edges ({n}) to quote a correlation of {own.method} with exact patching: look at the points"
     row = over[0]
     of = f" of {count(total)}" if row.n < total else ""
-    value = f"r = {number(row.pearson, 2)}{_bounds(row)} over {count(row.n)}{of} edges{_ranks(row)}"
+    value = f"r = {number(row.pearson, 2)}{bounds(row)} over {count(row.n)}{of} edges{_ranks(row)}"
     if (row.pearson or 0.0) < POOR:
         return f"{own.method} agrees poorly with exact patching: {value}"
     return f"{own.method} agrees with exact patching with {value}{_poor_kinds(own)}"
@@ -173,7 +172,7 @@ def _poor_kinds(own: Agreement) -> str:
     if not poor:
         return ""
     shown = [
-        f"r = {number(row.pearson, 2)}{_bounds(row)} over {count(row.n)} {edges_of_kind(row.kind)}"
+        f"r = {number(row.pearson, 2)}{bounds(row)} over {count(row.n)} {edges_of_kind(row.kind)}"
         for row in poor[:MOST_POOR]
     ]
     rest = [f"{count(len(poor) - MOST_POOR)} more of {count(len(quotable))} kinds"] if len(poor) > MOST_POOR else []
@@ -192,7 +191,7 @@ def _compared(record: Record) -> str:
     if not found:
         return f"{head}; how well they agree with exact patching was not measured, or on too few {many} to quote"
     found.sort(key=lambda pair: -(pair[0].pearson or 0.0))
-    shown = ", ".join(f"{method} {number(row.pearson, 2)}{_bounds(row)}{_ranks(row)}" for row, method in found)
+    shown = ", ".join(f"{method} {number(row.pearson, 2)}{bounds(row)}{_ranks(row)}" for row, method in found)
     poor = " (all of them poor)" if (found[0][0].pearson or 0.0) < POOR else ""
     return f"{head}; correlation with exact patching over {_over(found[0][0], record.scores[0])} {many}, best first: {shown}{poor}"
 
@@ -212,7 +211,7 @@ def _quotable(found: Agreement) -> list[Row]:
 
 def _listed(rows: list[Row], scores: Scores) -> str:
     return " and ".join(
-        f"r = {number(row.pearson, 2)}{_bounds(row)} over {_over(row, scores)} "
+        f"r = {number(row.pearson, 2)}{bounds(row)} over {_over(row, scores)} "
         f"{'nodes of all kinds' if row.kind == 'all' else kind_name(row.kind)}{_ranks(row)}"
         for row in rows
     )
@@ -233,7 +232,7 @@ def _ranks(row: Row) -> str:
     return f" (rank correlation only {number(row.spearman, 2)})" if apart else ""
 
 
-def _bounds(row: Row) -> str:
+def bounds(row: Row) -> str:
     return f" [{number(row.pearson_ci[0], 2)}, {number(row.pearson_ci[1], 2)}]" if row.pearson_ci else ""
 
 

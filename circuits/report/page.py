@@ -6,18 +6,21 @@ import base64
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from circuits.report import area_curves, features, figures, graph, patterns, svg, view_svg
+from circuits.report import area_curves, features, figures, graph, map_numbers, patterns, svg, view_svg
 from interp.display import numbers
 from interp.display.text import token, visible
+
+#: What makes tables of class `sortable` so; its rules are in the style sheet `tables.css`.
+TABLES: Final = ("scripts/tables.js",)
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,7 @@ def _environment() -> Environment:
         score=numbers.score,
         number=numbers.number,
         percent=numbers.percent,
+        share_digits=_share_digits,
         interval=numbers.interval,
         count=numbers.count,
         heat_map=figures.heat_map,
@@ -101,6 +105,7 @@ def _environment() -> Environment:
         picture_left=view_svg.left_out,
         site_shares=features.shares,
         pattern=patterns.pattern,
+        map_numbers=map_numbers.map_numbers,
     )
     made.globals["percent_interval"] = numbers.percent_interval
     return made
@@ -137,6 +142,11 @@ def _scalar(value: object) -> Markup:
 def _command(value: object) -> Markup:
     """A command line as it can be typed again."""
     return _isolated(shlex.join(str(part) for part in value) if isinstance(value, list) else value)
+
+
+def _share_digits(rows: Iterable[Mapping[str, float | None] | None], *keys: str) -> int:
+    """The digits of some columns of percentages."""
+    return numbers.share_digits(row[key] for row in rows if row is not None for key in keys)
 
 
 def _shade(value: float | None, limit: float) -> Markup:

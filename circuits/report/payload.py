@@ -176,7 +176,7 @@ def _ranking(record: Record) -> dict[str, Any] | None:
         "rows": rows,
         "left": len(first.parts) - len(rows),
         "has_exact": record.exact is not None,
-        "has_known": first.search is not None,
+        "has_known": any(row["known"] is not None for row in rows),
     }
 
 

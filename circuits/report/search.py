@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.words import kind_name
 from interp.display.numbers import decimals, number
+from interp.display.scores import IN_TURN
 
 if TYPE_CHECKING:
     from circuits.record import Record
@@ -104,6 +105,8 @@ def _point(point: Point, kind: str) -> dict[str, Any]:
 
 def how_known(scores: Scores, place: int) -> str | None:
     """Whether a score is exact or estimated, and how far off it may be; None where that is not recorded."""
+    if scores.provenance.method in IN_TURN:
+        return IN_TURN[scores.provenance.method]
     if scores.search is None or scores.exact is None:
         return None
     if scores.exact[place]:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from circuits.report import svg
 from circuits.report.figures import marker
 from circuits.report.svg import Scale, element, label, line, path
-from interp.display.numbers import count, percent, score
+from interp.display.numbers import count, decimals, number, percent, score
 
 SIDES: Final = ("a", "b")
 _NAMES: Final = {"a": "A", "b": "B"}
@@ -72,7 +72,7 @@ def _x_ticks(values: Sequence[float], x: Scale, shares: bool) -> list[tuple[floa
     for value in values:
         if not kept or x(value) - x(kept[-1]) >= 40:
             kept.append(value)
-    return [(v, percent(v / 100) if shares else count(round(v))) for v in kept]
+    return [(v, f"{number(v, decimals([v], 2))} %" if shares else count(round(v))) for v in kept]
 
 
 def _held(value: float, y: Scale) -> float:

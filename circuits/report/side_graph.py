@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, Final
 from circuits.report.edges import by_edge, most_important
 from circuits.report.features import feature_bend, feature_boxes, place
 from circuits.report.layered import box_name, layered
+from circuits.report.view_parts import has_sign
+from circuits.report.words import goal
 from interp.display.numbers import count, decimals
 
 if TYPE_CHECKING:
     from circuits.sides import Side, SideBySide
     from interp.graph import Edge
     from interp.nodes import Node
+    from interp.scores import Scores
 
 MOST_EDGES: Final = 150
 MOST_NODES: Final = 60
@@ -52,7 +55,24 @@ def graphs(found: SideBySide) -> dict[str, Any] | None:
         "of_edges": found.comparison.level == "edges",
         "left": [_left(side, edges) for side, (edges, _) in zip(sides, drawn, strict=True)],
         "shared_scale": shared,
+        **_meaning(sides),
     }
+
+
+def _meaning(sides: Sequence[Side]) -> dict[str, str]:
+    """What the edges of one side only work for, where their scores have a sign; the sides where they have none."""
+    linked = {letter: _linked(side) for letter, side in zip("AB", sides, strict=True)}
+    goals = {goal(scores.provenance.metric) for scores in linked.values() if scores is not None and has_sign(scores)}
+    unsigned = [letter for letter, scores in linked.items() if scores is not None and not has_sign(scores)]
+    return {
+        "goal": goals.pop() if len(goals) == 1 else "the metric" if goals else "",
+        "unsigned": " and ".join(unsigned),
+    }
+
+
+def _linked(side: Side) -> Scores | None:
+    """The scores of the edges that are drawn of a side."""
+    return side.scores if side.circuit is not None and side.circuit.level == "edges" else side.links
 
 
 def _unit(side: Side) -> str:

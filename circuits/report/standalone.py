@@ -24,6 +24,7 @@ from circuits.report.svg import element, label
 from circuits.report.view import view
 from circuits.report.view_svg import picture
 from interp.display.numbers import count, score
+from interp.display.scores import IN_TURN
 from interp.display.text import visible
 from interp.nodes import FEATURE_EDGES, FEATURES
 
@@ -69,7 +70,7 @@ def scores_picture(found: Scores) -> Picture:
         if found.exact is not None and found.exact.all()
         else "estimated, some exact"
         if found.exact is not None
-        else "estimated"
+        else IN_TURN.get(p.method, "estimated")
     )
     return _page(
         f"{p.task} on {p.model}: scores by {p.method}", [f"level {p.level}, {_pairs(p)}, in {p.unit}; {known}"], drawn
@@ -120,6 +121,8 @@ def circuit_picture(found: Circuit, scores: Scores | None = None, edges: Scores 
         )
     if seen is not None and any(edge["channel"] for edge in seen["edges"]):
         said.append("dashes: a head's query; dots: its key; a full line: its value, an MLP or the logits")
+    if seen is not None and seen["arrows"]:
+        said.append(seen["arrows"])
     drawn = [] if seen is None else [("", picture(seen))]
     return _page(f"{found.task} on {found.model}: the circuit", said, drawn)
 

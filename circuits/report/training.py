@@ -10,7 +10,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from circuits.report import svg
-from circuits.report.page import html
+from circuits.report.page import TABLES, html
 from circuits.report.svg import Scale
 from interp.display.numbers import count, number, percent
 from interp.display.text import visible
@@ -34,7 +34,7 @@ Point = tuple[float, float]
 
 def render_training(record: Mapping[str, Any]) -> str:
     """The page of a complete `training.json`. The same record gives the same bytes."""
-    return html(_payload(record), "training.html.j2")
+    return html(_payload(record), "training.html.j2", styles=("page.css", "tables.css"), scripts=TABLES)
 
 
 def finding(name: str, wanted: Mapping[str, Any], final: Row) -> str:
@@ -57,6 +57,7 @@ def _payload(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "title": f"{', '.join(asked)} on {identity['model']['name']}",
         "sections": sections,
+        "reached": [_reached(name, asked[name], rows[-1]) for name, rows in record["log"].items()],
         "facts": _facts(record),
         "identity": _lines_of(identity),
         "environment": _lines_of(record["environment"]),
@@ -85,6 +86,19 @@ def _section(name: str, wanted: Mapping[str, Any], rows: Sequence[Row]) -> dict[
         "options": json.dumps(wanted["options"], sort_keys=True),
         "measures": _items(measures),
         "figures": [_figure(rows, *curve) for curve in CURVES],
+    }
+
+
+def _reached(name: str, wanted: Mapping[str, Any], final: Row) -> dict[str, Any]:
+    """A row of the table of several dictionaries: on held-out text where it was measured, else on the last batch."""
+    before = "held_out_" if "held_out_explained_variance" in final else ""
+    return {
+        "name": name,
+        "target": wanted["target"],
+        "features": wanted["d_sae"],
+        "explained": final.get(f"{before}explained_variance"),
+        "l0": final[f"{before}l0"],
+        "dead": final["dead"],
     }
 
 

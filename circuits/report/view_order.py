@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from circuits.report.faithfulness import faithfulness
-from interp.display.numbers import count, percent, percent_interval
+from interp.display.numbers import count, percent_interval, percent_range
 
 if TYPE_CHECKING:
     from circuits.circuit import Circuit
@@ -103,7 +103,7 @@ def _random(point: dict[str, Any] | None) -> str:
     if not point["n_random"]:
         return "none: no other circuit of this size and kinds exists"
     low, high, n = point["random_low"], point["random_high"], point["n_random"]
-    return f"{percent(low)} to {percent(high)} ({count(n)} {'circuit' if n == 1 else 'circuits'})"
+    return f"{percent_range(low, high)} ({count(n)} {'circuit' if n == 1 else 'circuits'})"
 
 
 def chosen_stop(all_stops: Sequence[dict[str, Any]]) -> int:

@@ -68,6 +68,10 @@ class Facts:
         found = [abs(k.importance) for p in parts if p.name != "embed" and (k := self.known.get(p.name))]
         return max(found, default=0.0)
 
+    def digits_of(self, value: float) -> int:
+        """Digits after the point; a small score keeps two that say something."""
+        return max(self.digits, decimals([value], 2)) if value else self.digits
+
     def of(self, name: str, limit: float) -> dict[str, Any]:
         """What is shown of one part; `limit`: the importance that is drawn strongest."""
         known, scores = self.known.get(name), self.scores
@@ -76,8 +80,7 @@ class Facts:
         error = float(self.errors[known.place])
         bounds = [known.mean - 1.96 * error, known.mean + 1.96 * error] if math.isfinite(error) else None
         unit = scores.provenance.unit
-        # A small score keeps two digits that say something.
-        digits = max(self.digits, decimals([known.mean], 2)) if known.mean else self.digits
+        digits = self.digits_of(known.mean)
         return {
             "score": f"{score(known.mean, digits)} {unit}",
             "interval": interval(bounds, digits) if bounds else "",
@@ -103,7 +106,8 @@ def _sign(importance: float) -> str:
 
 def _how(scores: Scores, place: int) -> str:
     """Whether a score is exact or estimated, and by which method."""
-    found = how_known(scores, place) or ("exact" if scores.provenance.exact else "estimated")
+    exact = scores.exact is not None and bool(scores.exact[place])
+    found = how_known(scores, place) or ("exact" if exact else "estimated")
     return found if found == "exact" else f"{found} (by {scores.provenance.method})"
 
 

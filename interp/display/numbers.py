@@ -10,6 +10,8 @@ MINUS: Final = "\u2212"
 MISSING: Final = "–"
 _DIGITS: Final = 8
 _LARGEST: Final = 1e6
+#: What is nearer to 0 or 100 % than float32 tells apart counts as it.
+_SAME: Final = 1e-6
 _WORDS: Final = [
     "None",
     "One",
@@ -49,18 +51,56 @@ def score(value: float | None, digits: int | None = None) -> str:
     return number(value, digits, plus=True)
 
 
-def percent(value: float | None) -> str:
-    """A ratio as a whole percentage, with one digit more where that would be 0 or hide a difference from 100."""
+def share_digits(values: Iterable[float | None]) -> int:
+    """Digits after the point of the percentages of an interval, a range or a column: one where a whole number would make 0 or
+    100 % of another share, else none.
+
+    Never more: a share that is nearer still is written as a bound, `> 99.9 %`, so that one extreme share does not give all that
+    stand beside it digits that mean nothing.
+    """
+    return int(any(_rounded_to_an_end(v, 0) for v in values if v is not None and math.isfinite(v)))
+
+
+def percent(value: float | None, digits: int | None = None) -> str:
+    """A share as a percentage with `digits` after the point, by default its own `share_digits`.
+
+    Less than 100 % is never written as 100 %, and what is there never as 0 %.
+    """
     if value is None or not math.isfinite(value):
         return MISSING
-    near = 0.0005 <= abs(value) < 0.0095 or 0.995 <= abs(value) < 0.9995
-    return f"{number(100 * value, 1 if near else 0)} %"
+    digits = share_digits([value]) if digits is None else digits
+    least = 10.0**-digits
+    if value < 1 and _rounded_to_an_end(value, digits):
+        return (
+            f"> {number(100 - least, digits)} %"
+            if value > 0.5
+            else f"{_bound(value)} {number(math.copysign(least, value), digits)} %"
+        )
+    return f"{number(100 * value, digits)} %"
 
 
-def percent_interval(value: float | None, low: float | None, high: float | None) -> str:
+def _rounded_to_an_end(value: float, digits: int) -> bool:
+    """Whether rounding makes 0 or 100 % of something else."""
+    rounded = float(f"{100 * value:.{digits}f}")
+    return any(rounded == 100 * end and abs(value - end) > _SAME for end in (0, 1))
+
+
+def _bound(value: float) -> str:
+    return "<" if value > 0 else ">"
+
+
+def percent_interval(value: float | None, low: float | None, high: float | None, digits: int | None = None) -> str:
     """`93 % [88, 97]`."""
-    bounds = "" if low is None or high is None else f" [{percent(low)[:-2]}, {percent(high)[:-2]}]"
-    return percent(value) + bounds
+    digits = share_digits([value, low, high]) if digits is None else digits
+    bounds = "" if low is None or high is None else f" [{percent(low, digits)[:-2]}, {percent(high, digits)[:-2]}]"
+    return percent(value, digits) + bounds
+
+
+def percent_range(low: float, high: float) -> str:
+    """`12 to 30 %`."""
+    digits = share_digits([low, high])
+    first, last = percent(low, digits), percent(high, digits)
+    return first if first == last else f"{first[:-2]} to {last}"
 
 
 def interval(bounds: Iterable[float] | None, digits: int | None = None) -> str:

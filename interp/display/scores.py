@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from markupsafe import Markup
 
 from interp.display.html import MOST_ROWS, bar, caption, card, element, joined, left_out, several, shaded, table, text
-from interp.display.numbers import MISSING, count, decimals, interval, number, percent, score
+from interp.display.numbers import MISSING, count, decimals, interval, number, percent, score, share_digits
 from interp.display.text import token
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 MOST_PROMPTS: Final = 3
 MOST_TOKENS: Final = 24
 MOST_SITES: Final = 16
+#: Methods whose scores are exact differences, but not those of one patch alone: what they are.
+IN_TURN: Final = {"acdc": "exact when its removal was tried"}
 _PARTS: Final = {"edges": "edges", "feature_edges": "edges", "features": "features and errors", "neurons": "neurons"}
 _DIRECTIONS: Final = {
     "denoise": "the clean activation into the corrupt run",
@@ -66,6 +68,8 @@ def _conventions(found: Scores) -> Markup:
         if found.exact is not None and found.exact.all()
         else f"{int(found.exact.sum())} exact, the others estimated"
         if found.exact is not None
+        else f"each {IN_TURN[p.method]}, after what was removed before"
+        if p.method in IN_TURN
         else "estimated"
     )
     return caption(
@@ -89,7 +93,9 @@ def _patched(p: Provenance) -> str:
 def agreement_card(found: Agreement) -> Markup:
     """A row for each kind; where there are too few nodes for a correlation to say much, the row says so."""
     columns = ("kind", "n", "Pearson", "Spearman", "slope", "same sign", "top k")
-    rows = [_agreement_row(row) for row in found.rows[:MOST_ROWS]]
+    shown = found.rows[:MOST_ROWS]
+    digits = share_digits(v for row in shown for v in (row.sign, row.top_k))
+    rows = [_agreement_row(row, digits) for row in shown]
     left = left_out(len(found.rows), len(rows), "kinds")
     said = joined(Markup("{} against exact patching").format(text(found.method)), several(found.n_pairs, "pair"))
     note = "Correlations of mean scores with 95 % bootstrap intervals over pairs; slope: how many times the exact scores these are; top k: overlap of the k largest."
@@ -101,14 +107,15 @@ def agreement_card(found: Agreement) -> Markup:
     )
 
 
-def _agreement_row(row: Row) -> tuple[str | Markup, ...]:
+def _agreement_row(row: Row, digits: int) -> tuple[str | Markup, ...]:
     few = "" if row.headline else " (few: look at the points)"
     quoted = [
         MISSING if value is None else f"{number(value, 2)}{' ' + interval(ci, 2) if ci else ''}"
         for value, ci in ((row.pearson, row.pearson_ci), (row.spearman, row.spearman_ci))
     ]
     kind = Markup("{}{}").format(text(row.kind), few)
-    return kind, count(row.n), *quoted, number(row.slope, 2), percent(row.sign), f"{percent(row.top_k)} of {row.k}"
+    shares = percent(row.sign, digits), f"{percent(row.top_k, digits)} of {row.k}"
+    return kind, count(row.n), *quoted, number(row.slope, 2), *shares
 
 
 # ---------------------------------------------------------------- what is read off the logits
@@ -136,11 +143,12 @@ def lens_card(found: LogitLens) -> Markup:
     last = int(found.tokens.last()[0])
     probabilities, ids = found.top(3)
     sites = range(max(0, len(found.sites) - MOST_SITES), len(found.sites))
+    digits = share_digits(p for s in sites for p in probabilities[s, 0, last].tolist())
     rows = [
         (
             text(found.sites[s]),
             *(
-                shaded(joined(_token(found.decode(i)), percent(p), by=" "), p, 1.0)
+                shaded(joined(_token(found.decode(i)), percent(p, digits), by=" "), p, 1.0)
                 for i, p in zip(ids[s, 0, last].tolist(), probabilities[s, 0, last].tolist(), strict=True)
             ),
         )
@@ -167,8 +175,11 @@ def patterns_card(found: AttentionPatterns) -> Markup:
     for head in shown:
         last = found[head][-1]
         order = [int(i) for i in (-last).argsort(kind="stable")[:3]]
+        digits = share_digits(float(last[i]) for i in order)
         most = [
-            shaded(joined(f"{i}", _token(found.tokens[i]), percent(float(last[i])), by=" "), float(last[i]), 1.0)
+            shaded(
+                joined(f"{i}", _token(found.tokens[i]), percent(float(last[i]), digits), by=" "), float(last[i]), 1.0
+            )
             for i in order
         ]
         rows.append((text(head), *most))
