@@ -86,6 +86,7 @@ def slow_effects(q: Tensor, k: Tensor, other_q: Tensor, other_k: Tensor, slope: 
     return of_q, of_k
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_queries_keys_and_values_are_the_papers_formula(name: str, direction: str) -> None:
@@ -134,6 +135,7 @@ def first_order(ours: HookedModel, name: str, task: Task, base: Tensor, dropped:
     return (d * gradient).sum(-1)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["gemma2", "gemma3_text", "qwen3", "olmo2", "granite", "mistral", "phi", "opt"])
 def test_a_patched_key_is_a_real_run_with_that_key(name: str) -> None:
     """Soft caps, windows, q/k norms, multipliers: the pattern after each patch is read from a run of the whole model."""
@@ -185,6 +187,7 @@ def last_attention(name: str, *, out: float, query: float = 1.0) -> HookedModel:
     return HookedModel(model, name=name)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["llama", "qwen3"])
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 def test_error_is_of_second_order_in_what_follows_the_pattern(name: str, direction: str) -> None:
@@ -222,6 +225,7 @@ def test_a_saturated_softmax_hides_nothing() -> None:
 # ---------------------------------------------------------------- GradDrop
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("level", ["resid", "blocks", "heads", "neurons"])
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox", "gemma2", "granite", "opt", "bloom", "falcon"])
 def test_dropping_is_a_loop_over_detached_layers(name: str, level: str) -> None:

@@ -67,6 +67,7 @@ def test_a_negative_span_does_not_turn_sizes() -> None:
 # ---------------------------------------------------------------- the driver
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "granite", "opt"])
 def test_a_value_patched_by_itself_scores_nothing(name: str) -> None:
     ours, task = hooked(name), toy_task(3, changed=0)

@@ -69,6 +69,7 @@ def seen(model: Any, module: Any, given: Tensor) -> Tensor:
     return found[0]
 
 
+@pytest.mark.broad
 @torch.no_grad()
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 @pytest.mark.parametrize("name", NAMES)
@@ -98,6 +99,7 @@ def test_exact_is_brute_force_patching(name: str, direction: str) -> None:
     assert np.allclose(found["embed"], (other - start).numpy(), atol=1e-4) and np.abs(found["embed"]).max() > 0.1
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "granite", "opt"])
 def test_patching_a_value_by_itself_scores_nothing(name: str) -> None:
     model, task = hooked(name), toy_task(3, changed=0)
@@ -155,6 +157,7 @@ def test_resampling_never_pairs_a_prompt_with_itself_or_another_length() -> None
 # ---------------------------------------------------------------- first order
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("level", ["resid", "blocks", "heads", "qkv", "neurons"])
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "phi", "opt", "falcon"])
 def test_atp_is_right_to_first_order(name: str, level: str) -> None:

@@ -32,6 +32,7 @@ def test_batch_size_and_pair_order_do_not_matter(positions: str) -> None:
         assert np.abs(scores.per_example[order] - mixed[method].per_example).max() <= 1e-5 * size
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("level", ["blocks", "heads", "qkv", "neurons"])
 def test_positions_of_an_approximation_add_up(level: str) -> None:
     model, task = hooked("qwen3"), toy_task(3, lengths=(6,), changed=2)

@@ -156,12 +156,14 @@ def _holds(ran: Ran) -> None:
     assert ran.beyond.mean() <= ran.beyond_stated.mean() + 4 * ran.beyond.std() / np.sqrt(SEEDS)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("budget", [30.0, 60.0, 90.0, 105.0])
 @pytest.mark.parametrize("n", [1, 10])
 def test_the_bounds_hold_on_a_model_that_was_swept_exactly(swept: Table, n: int, budget: float) -> None:
     _holds(run(swept, n, budget))
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("kind", MADE)
 @pytest.mark.parametrize("budget", [25.0, 50.0, 62.0])
 def test_the_bounds_hold_on_tables_made_to_break_them(kind: str, budget: float) -> None:
@@ -178,6 +180,7 @@ def test_an_outlier_that_was_estimated_as_nothing_is_missed_as_often_as_stated_a
     assert few.wrong.mean() > 0.3 and few.stated.min() == 1.0
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("budget", [60.0, 150.0, 300.0, 480.0])
 def test_n_blind_spots_are_never_certified_away(budget: float) -> None:
     """The ten that matter have estimate 0: a random check of 99 others finds none of them, mostly."""
@@ -213,6 +216,7 @@ def test_a_sweep_leaves_no_chance_of_error() -> None:
         assert found.error is not None and not found.error.any()
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("kind", MADE)
 @pytest.mark.parametrize("budget", [25.0, 32.0, 40.0])
 def test_a_search_that_leaves_something_has_spent_its_budget(kind: str, budget: float) -> None:
@@ -243,6 +247,7 @@ def _draws(rest: int, drawn: int, members: int) -> list[int]:
 SHAPES = [(rest, drawn, n) for rest in range(1, 10) for drawn in range(1, rest + 1) for n in (1, 2, 4)]
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("rest,drawn,n", SHAPES)
 def test_chance_wrong_is_valid_for_every_number_of_members(rest: int, drawn: int, n: int) -> None:
     """Both statements of `interp.auto.certificate`, (A) and (B), over all draws, for every true number of members left."""

@@ -172,6 +172,7 @@ def test_a_sweep_counts_its_patches_and_divides_by_them(monkeypatch: pytest.Monk
         )
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neo", "mixtral", "gemma2", "phi"])
 def test_no_sweep_spends_less_than_is_needed(name: str) -> None:
     found = list(exact.bench_exact(hooked(name), SMALL))

@@ -37,6 +37,7 @@ def _state(model: HookedModel) -> dict[str, Any]:
     }
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("attn", ["eager", "sdpa"])
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
 def test_peers_leave_the_model_alone(name: str, attn: str) -> None:

@@ -31,6 +31,7 @@ def models(name: str) -> tuple[HookedModel, HookedModel]:
     return wide, half
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize(("level", "method"), CASES)
 def test_scores_are_near_those_of_float32(level: str, method: str) -> None:
     if level == "resid" and method == "auto":

@@ -68,6 +68,7 @@ def test_same_seed_gives_the_same_pairs_and_another_seed_others(name: str, embed
     assert first != builtin.build(name, embedded, n=30, seed=4)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", builtin.names())
 def test_pairs_are_distinct_equally_long_and_answered_by_single_tokens(name: str, tokenizer: Any) -> None:
     pairs = builtin.build(name, tokenizer, n=120, seed=0)

@@ -84,6 +84,7 @@ def test_maps_are_no_circuits(level: str) -> None:
         discover(_scores([1.0, 2.0], positions="each"), n=1)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("level", ["blocks", "heads", "neurons"])
 @pytest.mark.parametrize("ablation", ["counterfactual", "zero", "mean", "resample"])
 def test_full_circuit_is_the_clean_run_and_empty_the_ablated_one(model: HookedModel, level: str, ablation: str) -> None:

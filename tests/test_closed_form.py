@@ -76,6 +76,7 @@ ATTENTION = {
 }
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize(("method", "direction"), ATTENTION)
 def test_a_head_by_hand(method: str, direction: str) -> None:
     model = micro(_attention)
@@ -112,6 +113,7 @@ def test_an_mlp_by_hand(method: str, direction: str) -> None:
     assert blocks["attn_out.0"] == 0
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("method", ["exact", "atp", "relp", "relp-ah", "attnlrp", "cp-lrp", "gim", "atp-ig", "relp-ig"])
 def test_both_directions_agree_on_what_is_important(method: str) -> None:
     """The same node first, with a positive importance, whether it is put in or taken out, whatever the metric's sign."""
@@ -149,6 +151,7 @@ SITES = {"heads": ("z", 8), "blocks": ("mlp_out", 32), "neurons": ("mlp_post", 1
 NODES = {"heads": "a{}.h{}", "blocks": "m{}", "neurons": "m{}.n{}"}
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("level", SITES)
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 @pytest.mark.parametrize("name", ["gpt2", "llama"])

@@ -64,6 +64,7 @@ def test_no_drawn_examples_where_none_are_asked_for() -> None:
     assert all(one.top and not one.bands for one in found)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("kind", ACTIVATIONS)
 @pytest.mark.parametrize("site", ["resid_post.0", "z.1"])
 def test_counts_histogram_and_examples_are_those_of_a_slow_second_writing(site: str, kind: str) -> None:

@@ -175,6 +175,7 @@ def test_a_stream_keeps_no_more_than_it_must() -> None:
 # ---------------------------------------------------------------- activations
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "gpt_neox", "bloom", "mixtral"])
 def test_activations_are_those_of_each_row_alone(name: str) -> None:
     model = tiny.hooked(name)

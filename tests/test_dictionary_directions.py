@@ -37,6 +37,7 @@ def effect(m: Any, d: Dictionary, tokens: Tensor) -> Tensor:
     return found.logits(0)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", [*ARCHITECTURES, *VARIANTS])
 def test_logit_effects_are_direct_attributions(name: str) -> None:
     """A decoder row that is what a component writes at the only token has the effect that the component has there."""

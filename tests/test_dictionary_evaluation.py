@@ -82,6 +82,7 @@ def slow_cross_entropy(model: HookedModel, kind: str, put: Any) -> float:
     return total / n
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("kind", DICTIONARIES)
 def test_every_number_written_again(kind: str) -> None:
     model, d = model_of(), DICTIONARIES[kind]
@@ -124,6 +125,7 @@ def test_pca_written_again(k: int) -> None:
     assert set(by_size) == {k, D} and by_size[k] == pytest.approx(1 - left / total, abs=1e-9)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("site", ["resid_pre.1", "z.0", "attn_out.1", "mlp_out.0", "embed", "resid_final"])
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_neox", "opt", "bloom", "granite"])
 def test_what_makes_up_everything_costs_nothing_anywhere(name: str, site: str) -> None:

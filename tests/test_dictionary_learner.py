@@ -80,6 +80,7 @@ def trainer_of(mine: Learner, dtype: str) -> Any:
     return SAETrainer(config, sae, iter([]))
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("schedule", ["constant", "cosineannealing"])
 @pytest.mark.parametrize(
@@ -148,6 +149,7 @@ def test_the_sparsity_coefficient_is_sae_lens_at_every_step(warm: int) -> None:
 # ---------------------------------------------------------------- state
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize(("architecture", "more"), [*((name, {}) for name in ARCHITECTURES), *LEFT_TO_SAE_LENS])
 def test_a_training_goes_on_bit_for_bit(architecture: str, more: dict[str, Any], dtype: torch.dtype) -> None:

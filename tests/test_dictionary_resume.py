@@ -122,6 +122,7 @@ def n_points(tmp_path_factory: pytest.TempPathFactory) -> int:
     return len(seen)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("part", range(24))
 def test_killed_anywhere_it_ends_with_the_same_weights(part: int, n_points: int, whole: Path, tmp_path: Path) -> None:
     at = 1 + round(part * (n_points - 1) / 23)

@@ -45,6 +45,7 @@ def runner(
 # ---------------------------------------------------------------- one edge at a time
 
 
+@pytest.mark.broad
 @EACH
 @BOTH
 @pytest.mark.parametrize(
@@ -66,6 +67,7 @@ def test_exact_scores_are_patched_runs(name: str, kv: Any, direction: str, ablat
         agree(scores, prompts.effects(ends(scores), ablated(prompts, ablation)), ends(scores), 1e-9)
 
 
+@pytest.mark.broad
 @EACH
 def test_exact_scores_at_each_position(name: str) -> None:
     with true_float64():
@@ -114,6 +116,7 @@ def test_acdc_cuts_backwards_what_changes_the_metric_less_than_tau(name: str) ->
 # ---------------------------------------------------------------- any set of edges
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", TWINS)
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
@@ -141,6 +144,7 @@ def _twin_metric(prompts: Prompts, run: EdgeRunner, kept: frozenset[Any], ablati
     return np.asarray(prompts.measure(logits))
 
 
+@pytest.mark.broad
 @EACH
 def test_one_edge_short_of_full_and_one_above_empty(name: str) -> None:
     with true_float64():
@@ -157,6 +161,7 @@ def test_one_edge_short_of_full_and_one_above_empty(name: str) -> None:
 # ---------------------------------------------------------------- every architecture
 
 
+@pytest.mark.broad
 @BOTH
 @pytest.mark.parametrize("name", EVERY)
 def test_full_and_empty_circuits_are_the_two_runs(name: str, kv: Any) -> None:
@@ -179,6 +184,7 @@ def _plain(model: HookedModel, pairs: Any, side: str) -> np.ndarray:
     return np.array([float(row[p.answers[0]] - row[p.wrong[0]]) for row, p in zip(logits, pairs, strict=True)])
 
 
+@pytest.mark.broad
 @BOTH
 @pytest.mark.parametrize("name", EVERY)
 def test_patching_a_small_difference_is_its_gradient(name: str, kv: Any) -> None:

@@ -30,6 +30,7 @@ def _averaged(prompts: Prompts, preset: str, points: list[tuple[float, float]], 
     return EdgeGradients(mean, {}, runs[0][1].seen)
 
 
+@pytest.mark.broad
 @EACH
 @pytest.mark.parametrize("rule", QUADRATURES)
 def test_integrated_gradients_are_a_slow_quadrature(name: str, rule: str) -> None:
@@ -43,6 +44,7 @@ def test_integrated_gradients_are_a_slow_quadrature(name: str, rule: str) -> Non
             agree(found[method], twin.score(prompts.differences()).detach().sum(1), twin.edges(), 1e-8)
 
 
+@pytest.mark.broad
 @EACH
 @BOTH
 def test_integrated_gradients_of_activations(name: str, kv: Any) -> None:
@@ -72,6 +74,7 @@ def test_clean_corrupted_is_the_mean_of_both_runs(name: str) -> None:
         agree(scores, (one.score(d) + two.score(d)).detach().sum(1) / 2, one.edges(), 1e-8)
 
 
+@pytest.mark.broad
 @BOTH
 @pytest.mark.parametrize("name", EVERY)
 def test_how_many_points_are_added_up_does_not_matter(name: str, kv: Any, monkeypatch: pytest.MonkeyPatch) -> None:

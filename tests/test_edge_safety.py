@@ -48,6 +48,7 @@ def test_the_callers_mode_changes_nothing(mode: str, ablation: str) -> None:
         assert np.array_equal(runner.metrics([kept], False)[kept], alone)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", ROUTED)
 def test_patching_what_is_the_same_changes_no_bit(name: str, dtype: torch.dtype) -> None:

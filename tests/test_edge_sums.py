@@ -16,6 +16,7 @@ from tests.tiny import toy_task, true_float64
 # ---------------------------------------------------------------- sums
 
 
+@pytest.mark.broad
 @EACH
 def test_edges_out_of_a_writer_sum_to_its_node(name: str) -> None:
     """To the node's score, and everywhere to d_u . (gradient at what the writer adds).
@@ -40,6 +41,7 @@ def test_edges_out_of_a_writer_sum_to_its_node(name: str) -> None:
                 assert np.abs(sums - total.detach().numpy()).max() <= tolerance
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", [n for n in TWINS if n not in ("gpt2", "gpt_neox")])
 def test_split_key_value_edges_sum_to_the_shared_one(name: str) -> None:
     with true_float64():
@@ -95,6 +97,7 @@ def test_information_flow_routes(name: str) -> None:
         agree(scores, torch.stack(list(expected.values()), dim=1), list(expected), 1e-9)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("method", ["eap", "relp", "eap-ig", "eap-ig-activations", "clean-corrupted", "ifr", "exact"])
 def test_batches_and_order_do_not_matter(method: str) -> None:
     with true_float64():

@@ -48,6 +48,7 @@ def test_the_copies_hold_the_writers_that_the_graph_says(name: str, kv: KeyValue
         assert torch.allclose(sum(twin.values.values()) + biases, twin.copies["logits"], rtol=0, atol=1e-12)
 
 
+@pytest.mark.broad
 @EACH
 @BOTH
 def test_gradients_at_the_copies_are_those_of_patched_runs(name: str, kv: str) -> None:

@@ -17,6 +17,7 @@ from tests.tiny import toy_task, true_float64
 # ---------------------------------------------------------------- at the base point
 
 
+@pytest.mark.broad
 @EACH
 @BOTH
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
@@ -32,6 +33,7 @@ def test_scores_at_the_base_point(name: str, kv: Any, direction: str) -> None:
             assert found[method].provenance.kv == kv
 
 
+@pytest.mark.broad
 @EACH
 def test_scores_of_ablations(name: str) -> None:
     """Zero; the mean of what a writer writes over all positions of all prompts; with two pairs, the other prompt."""
@@ -87,6 +89,7 @@ def test_each_position_apart(name: str) -> None:
 # ---------------------------------------------------------------- the replacement model
 
 
+@pytest.mark.broad
 @EACH
 @BOTH
 def test_relevance_of_edges_is_an_effect_in_the_replacement_model(name: str, kv: Any) -> None:

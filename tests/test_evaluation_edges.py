@@ -41,6 +41,7 @@ def test_cutting_all_that_a_node_writes_is_ablating_the_node(name: str, ablation
         assert got == pytest.approx(want, abs=2e-4)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", MODELS)
 def test_assessment_of_a_circuit_of_edges(name: str, tmp_path: Path) -> None:
     model = hooked(name)

@@ -37,6 +37,7 @@ def everywhere() -> dict[str, Dictionary]:
     }
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("method", ["atp", "relp", "relp-ah", "gim"])
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "gpt_neox", "granite", "qwen3"])
 def test_the_edges_out_of_a_node_add_up_to_its_score(name: str, method: str) -> None:

@@ -31,6 +31,7 @@ def exact(model: HookedModel, task: Task, found: object, **options: object) -> S
     return attribute(model, task, method="exact", level="features", dictionaries=found, show_progress=False, **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 @pytest.mark.parametrize("name", NAMES)
 def test_exact_is_one_whole_forward_for_each_node(name: str, direction: str) -> None:
@@ -57,6 +58,7 @@ def test_exact_is_one_whole_forward_for_each_node(name: str, direction: str) -> 
         assert checked > 100
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["llama", "gemma2", "opt", "falcon"])
 def test_replays_are_whole_forwards(name: str) -> None:
     """A hook that does nothing makes the engine run whole forwards; the scores are the same to 1e-10."""
@@ -79,6 +81,7 @@ def test_replays_are_whole_forwards(name: str) -> None:
             assert abs(whole.per_example).max() > 0.1
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("kind", ["mean", "zero"])
 @pytest.mark.parametrize("name", ["llama", "gpt_neox"])
 def test_means_and_zeros_are_put_in(name: str, kind: str) -> None:

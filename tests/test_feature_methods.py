@@ -40,6 +40,7 @@ def scored(model: Any, task: Any, found: Any, methods: Any = ALL, **options: Any
     return attribute_all(model, task, methods=list(methods), **options)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_the_formula_written_slowly(name: str, direction: str) -> None:
@@ -97,6 +98,7 @@ def test_scores_under_means_and_zeros(kind: str) -> None:
 # ---------------------------------------------------------------- sums over a site
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", NAMES)
 def test_features_and_error_of_a_site_add_up_to_the_site(name: str) -> None:
     """Where nothing is rescaled they make up x, so their scores add up to that of x as other levels score it."""
@@ -170,6 +172,7 @@ def test_the_path_at_other_levels_is_a_slow_quadrature(level: str) -> None:
 # ---------------------------------------------------------------- first order, and the replacement model
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", NAMES)
 def test_atp_is_right_to_first_order(name: str) -> None:
     """|exact(eps d) - eps score| = O(eps^2): slope between eps = 1e-3 and 1e-4, for the largest node of every kind and layer."""
@@ -197,6 +200,7 @@ def test_atp_is_right_to_first_order(name: str) -> None:
         assert slopes >= 6
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("direction", ["denoise", "noise"])
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_relevance_is_an_effect_in_the_replacement_model(name: str, direction: str) -> None:

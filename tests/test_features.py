@@ -94,6 +94,7 @@ def test_features_of_the_embedding_are_nodes() -> None:
 # ---------------------------------------------------------------- what changes nothing
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "granite", "opt"])
 def test_patching_a_value_by_itself_scores_nothing(name: str) -> None:
     methods = [m for m in OF_FEATURES if m != "random"]
@@ -105,6 +106,7 @@ def test_patching_a_value_by_itself_scores_nothing(name: str) -> None:
         assert scores.per_example.shape[1] > 50 and not scores.per_example.any(), method
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("method", ["exact", "relp", "atp-ig", "atp-ig-sites"])
 def test_batches_and_their_order_do_not_matter(method: str) -> None:
     with true_float64():

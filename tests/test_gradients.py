@@ -17,6 +17,7 @@ from tests.test_parity import ALL, ROUTED, close, plain, unpadded, watched
 from tests.tiny import hooked, ids, parts, tiny, true_float64
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ALL)
 def test_gradients_of_reads_are_autograds_own(name: str) -> None:
     with true_float64():
@@ -48,6 +49,7 @@ def test_gradients_of_reads_are_autograds_own(name: str) -> None:
             close(g[f"mlp_out.{layer}"], g[f"resid_post.{layer}"], 1e-12)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ROUTED)
 def test_gradients_inside_attention_by_finite_differences(name: str) -> None:
     with true_float64():

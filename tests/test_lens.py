@@ -28,6 +28,7 @@ def stories(assets: Path) -> Any:
 # ---------------------------------------------------------------- logit lens
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ALL)
 def test_the_last_layer_is_the_models_own_logits(name: str) -> None:
     model = hooked(name)
@@ -84,6 +85,7 @@ def _wanted(model: Any, tokens: Tensor) -> np.ndarray:
     return (logits[range(3), [5, 6, 7]] - logits[:, 9]).detach().numpy()
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ALL)
 def test_the_parts_sum_to_the_models_logit_difference(name: str) -> None:
     model = hooked(name)
