@@ -17,6 +17,7 @@ from tests.test_attribution import APPROXIMATE, by_name, measured, pair_ids, see
 from tests.tiny import hooked, toy_task, true_float64
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("positions", ["all", "end", "spans"])
 def test_batch_size_and_pair_order_do_not_matter(positions: str) -> None:
     model, task = hooked("llama"), toy_task(7, lengths=(5, 8, 6))

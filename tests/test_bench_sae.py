@@ -53,6 +53,7 @@ def test_tokens_per_second_are_the_batch_over_the_median(monkeypatch: pytest.Mon
     assert (found.tokens_per_second, found.sae_lens, found.ratio) == (50, 20, 2.5)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name not in TRANSCODERS])
 def test_both_sides_do_the_same_work(architecture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """After three steps each, the same weights: neither leaves out a part of the step."""

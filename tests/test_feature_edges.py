@@ -133,6 +133,7 @@ class Intervened:
         return float((slope * (self.rho(site) @ self.given[site].W_dec[u])).sum())
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_an_edge_is_the_slope_that_interventions_show(name: str) -> None:
     model, task, given = hooked(name, dtype=WIDE), toy_task(2), everywhere()

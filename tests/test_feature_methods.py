@@ -125,6 +125,7 @@ def test_features_and_error_of_a_site_add_up_to_the_site(name: str) -> None:
                     assert np.allclose(total, expected, rtol=0, atol=1e-10 * (1 + abs(scores.per_example).max()))
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
 def test_the_path_at_a_stream_site_is_complete(name: str) -> None:
     """The stream at one layer decides what follows: its nodes' scores add up to m(source) - m(base) as steps grow."""

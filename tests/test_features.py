@@ -121,6 +121,7 @@ def test_batches_and_their_order_do_not_matter(method: str) -> None:
                 assert float(value[i]) == pytest.approx(float(alone[node]) if node in alone else 0.0, abs=1e-10), node
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("positions", ["each", "end", "spans"])
 def test_scores_by_position_add_up(positions: str) -> None:
     with true_float64():

@@ -107,6 +107,7 @@ def _biases(model: Any) -> set[str]:
     return attention | rows | ({"bias.unembed"} if model.hf.get_output_embeddings().bias is not None else set())
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ("gpt2", "llama", "gemma2", "granite", "cohere", "phi", "olmo2", "mixtral"))
 def test_the_parts_sum_exactly_in_float64(name: str) -> None:
     with true_float64():
@@ -117,6 +118,7 @@ def test_the_parts_sum_exactly_in_float64(name: str) -> None:
     assert found.largest_gap <= 1e-9
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ("gpt2", "llama", "gemma2", "gemma3_text", "granite", "cohere", "phi", "olmo2"))
 def test_a_head_is_its_own_write_through_the_scales_of_this_run(name: str) -> None:
     """Slow twin: what norm and post-norm multiply by is read off their input and output in the run."""

@@ -136,6 +136,7 @@ def test_more_of_everything_needs_more() -> None:
     assert more - cut > plan(["eap"], "edges", 8).fixed - plan(["eap"], "edges", 2).fixed
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize(
     ("method", "level"), [("relp", "heads"), ("atp-ig", "heads"), ("relp", "edges"), ("exact", "heads")]
 )

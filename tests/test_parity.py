@@ -80,6 +80,7 @@ def watched(module: nn.Module, found: list[Tensor]) -> Iterator[None]:
 # ---------------------------------------------------------------- logits
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ALL)
 def test_logits_with_every_site_read_are_those_of_eager(name: str, dtype: torch.dtype) -> None:
@@ -94,6 +95,7 @@ def test_logits_with_every_site_read_are_those_of_eager(name: str, dtype: torch.
             assert all(torch.isfinite(x).all() and x.shape[0] == len(expected) for x in run.reads.values())
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", [n for n in ARCHITECTURES if tiny(n)._supports_sdpa])
 def test_runs_without_attention_sites_keep_the_users_attention(name: str) -> None:
     model = tiny(name, attn="sdpa")
@@ -107,6 +109,7 @@ def test_runs_without_attention_sites_keep_the_users_attention(name: str) -> Non
     assert torch.equal(plain(model, padded()).logits, sdpa)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ALL)
 def test_padding_side_does_not_matter(name: str) -> None:
     model = hooked(name)
@@ -119,6 +122,7 @@ def test_padding_side_does_not_matter(name: str) -> None:
         close(logits[torch.arange(3), tokens.last()], alone)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ALL)
 def test_only_the_last_logits(name: str) -> None:
     model = hooked(name)
@@ -141,6 +145,7 @@ def _raising(error: BaseException) -> Callable[[Tensor], Tensor]:
     return edit
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("error", [None, Stop(), KeyboardInterrupt()], ids=["success", "exception", "ctrl-c"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_model_after_a_run_is_the_model_before_it(name: str, error: BaseException | None) -> None:
@@ -191,6 +196,7 @@ def test_training_mode_is_refused_before_and_after_loading() -> None:
 # ---------------------------------------------------------------- values
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ALL)
 def test_reads_are_what_the_model_computes(name: str) -> None:
     model = tiny(name)
@@ -214,6 +220,7 @@ def test_reads_are_what_the_model_computes(name: str) -> None:
     assert torch.equal(run["logits"], out.logits)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ALL)
 def test_block_outputs_add_up(name: str) -> None:
     run = hooked(name).run(ids(), reads=["resid_pre", "attn_out", "mlp_out", "resid_post"])
@@ -224,6 +231,7 @@ def test_block_outputs_add_up(name: str) -> None:
         assert attn.abs().max() > 0.01 * step.abs().max() and mlp.abs().max() > 0.01 * step.abs().max()
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ALL)
 def test_what_a_model_lacks_is_refused_by_name(name: str) -> None:
     model = hooked(name)
@@ -253,6 +261,7 @@ def test_post_norm_blocks_are_refused(name: str, changes: dict[str, Any], messag
 # ---------------------------------------------------------------- edits
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ALL)
 def test_identity_edits_change_nothing(name: str) -> None:
     model = hooked(name)
@@ -264,6 +273,7 @@ def test_identity_edits_change_nothing(name: str) -> None:
                 close(model.run(ids(), edits=[Edit(site, torch.clone)]).logits, expected, 1e-6)  # other strides
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ALL)
 def test_patching_the_whole_stream_gives_the_other_run(name: str) -> None:
     model = hooked(name)

@@ -45,6 +45,7 @@ def close(found: np.ndarray, expected: Tensor | np.ndarray) -> None:
 # ---------------------------------------------------------------- edges
 
 
+@pytest.mark.broad
 @BOTH
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
 @pytest.mark.parametrize(
@@ -66,6 +67,7 @@ def test_each_alone_is_the_exact_score_of_its_edge(name: str, kv: Any, options: 
         assert table["m0", "logits"].base_metric == pytest.approx(exact.provenance.base_metric, rel=1e-12)
 
 
+@pytest.mark.broad
 @BOTH
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "gpt_neox"])
 def test_a_set_that_is_not_pinned_is_its_set_of_edges(name: str, kv: Any) -> None:
@@ -118,6 +120,7 @@ def by_hand(model: HookedModel, senders: Sequence[str], readers: Sequence[str], 
     return np.array([float(row[p.answers[0]] - row[p.wrong[0]]) for row, p in zip(logits, pairs, strict=True)])
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("through_mlps", [False, True])
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 @pytest.mark.parametrize(
@@ -142,6 +145,7 @@ def test_it_is_what_the_paper_describes(
         close(found.per_example, expected)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("through_mlps", [False, True])
 @pytest.mark.parametrize("name", ["gemma2", "olmo2", "gpt_neox"])
 def test_frozen_writers_of_the_twin(name: str, through_mlps: bool) -> None:
@@ -167,6 +171,7 @@ def test_frozen_writers_of_the_twin(name: str, through_mlps: bool) -> None:
 # ---------------------------------------------------------------- what must come out
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", EVERY)
 def test_all_writers_to_the_logits_are_the_source_run(name: str) -> None:
     """And with paths through MLPs, all writers but the MLPs are."""

@@ -59,6 +59,7 @@ def _ends(direction: str = "denoise", n: int = 2) -> tuple[list[TokenPair], Tens
     return (pairs, corrupt, clean) if direction == "denoise" else (pairs, clean, corrupt)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("rule", QUADRATURES)
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_integrated_gradients_are_a_slow_sum(name: str, rule: str) -> None:
@@ -86,6 +87,7 @@ def test_integrated_gradients_are_a_slow_sum(name: str, rule: str) -> None:
             assert np.allclose(scores[f"a1.h{head}"], expected[:, head].numpy(), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("ablation", ["counterfactual", "mean"])
 @pytest.mark.parametrize("name", ["gpt2", "gemma"])
 def test_integrated_gradients_are_complete_at_the_embedding(name: str, ablation: str) -> None:

@@ -86,6 +86,7 @@ def same(fast: Any, slow: Any, tolerance: float) -> None:
 # ---------------------------------------------------------------- against whole forwards
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ALL)
 def test_every_architecture_is_replayed(name: str) -> None:
     found = str(find_restart(model32(name)))
@@ -124,6 +125,7 @@ def some_parts(data: st.DataObject, model: HookedModel, options: dict[str, Any])
     return data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=5, unique=True), label="parts")
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ALL)
 @settings(max_examples=8, deadline=None, derandomize=True)
 @given(data=st.data())
@@ -136,6 +138,7 @@ def test_replay_is_whole_forwards_in_float64(name: str, data: st.DataObject) -> 
     assert worst <= 1e-10 * max(1.0, np.abs(slow.per_example).max())
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ALL)
 @settings(max_examples=3, deadline=None, derandomize=True)
 @given(data=st.data())
@@ -148,6 +151,7 @@ def test_replay_is_whole_forwards_in_float32(name: str, data: st.DataObject) -> 
     assert np.abs(fast.per_example - slow.per_example).max() <= 1e-5 * scale
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("level", [*LEVELS, "edges"])
 @pytest.mark.parametrize("metric", ["logit_diff", "projection"])
 def test_bidirectional_attention_is_redone_at_all_positions(level: str, metric: str) -> None:
@@ -158,6 +162,7 @@ def test_bidirectional_attention_is_redone_at_all_positions(level: str, metric: 
     same(fast, slow, 1e-10)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neo", "gemma2", "bloom"])
 @pytest.mark.parametrize("level", ["resid", "heads"])
 def test_prompts_of_one_token(name: str, level: str) -> None:
@@ -172,6 +177,7 @@ def test_prompts_of_one_token(name: str, level: str) -> None:
 # ---------------------------------------------------------------- bfloat16
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
 @pytest.mark.parametrize("level", ["resid", "heads", "qkv", "neurons"])
 def test_bfloat16_is_as_near_to_float32_as_whole_forwards_are(name: str, level: str) -> None:
@@ -215,6 +221,7 @@ def by_hand(
         return model.hf(corrupt, use_cache=False).logits[:, -1]
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox", "gemma2"])
 @pytest.mark.parametrize(("level", "kind"), [("resid", "resid_pre"), ("heads", "head"), ("neurons", "neuron")])
 def test_scores_are_those_of_hooks_on_plain_transformers(name: str, level: str, kind: str) -> None:
@@ -242,6 +249,7 @@ def patched_by_edit(model: HookedModel, group: Group, unit: int, value: Tensor, 
     return model.run(tokens, edits=[edit]).logits
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", [n for n in ALL if architecture(n) not in OWN_ATTENTION])
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padded_batches(name: str, side: Any) -> None:

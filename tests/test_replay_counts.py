@@ -113,6 +113,7 @@ def check(found: tuple[Counts, int, Rows], expected: Rows, n: int, keep: int) ->
 # ---------------------------------------------------------------- rows
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("keep", [0, 1])
 @pytest.mark.parametrize("pos", [0, 3, LENGTH - 1])
 @pytest.mark.parametrize("layer", range(LAYERS))
@@ -120,6 +121,7 @@ def test_a_patch_of_the_stream_recomputes_only_what_is_behind_it(layer: int, pos
     check(swept("resid_pre", layer, pos, pos + 1, keep), behind(layer, pos, pos + 1, 1, keep), 1, keep)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("keep", [0, 1])
 @pytest.mark.parametrize(("start", "stop"), [(0, LENGTH), (2, 4), (LENGTH - 1, LENGTH)])
 @pytest.mark.parametrize("layer", [0, 1])
@@ -168,6 +170,7 @@ def effects(model: HookedModel, task: Task, level: str, **options: Any) -> Any:
     return prepare(model, task, methods=["exact"], level=level, **options).score()["exact"]
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("level", ["resid", "blocks", "heads", "qkv", "neurons", "edges"])
 def test_positions_before_the_first_difference_cost_nothing(level: str) -> None:
     """Pairs that share all but their last token: only the last position differs, in every layer."""
@@ -210,6 +213,7 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", SIZES)
 @pytest.mark.parametrize("level", ["resid", "blocks", "heads", "qkv", "neurons", "edges"])
 @pytest.mark.parametrize("metric", ["logit_diff", "projection"])
@@ -232,6 +236,7 @@ def test_forwards_are_the_arithmetic_of_the_sweep(name: str, level: str, metric:
 # ---------------------------------------------------------------- chunks
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "bloom"])
 @pytest.mark.parametrize("level", ["blocks", "heads", "qkv", "neurons", "edges"])
 def test_neither_chunks_nor_batches_change_scores(name: str, level: str) -> None:

@@ -66,6 +66,7 @@ HOOKED = (
 )  # fmt: skip
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("path", HOOKED)
 @pytest.mark.parametrize("hook", [larger, late])
 def test_a_hook_means_whole_forwards_and_is_named(path: str, hook: Callable[..., Any]) -> None:
@@ -184,6 +185,7 @@ def unchanged(model: HookedModel) -> Iterator[None]:
     assert not other.is_alive(), "the model is still reserved"
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ["llama", "bloom"])
 @pytest.mark.parametrize("level", ["resid", "heads", "edges"])
 @pytest.mark.parametrize("after", [0, 1, 4, 9])

@@ -143,6 +143,7 @@ def test_attention_rules(qk: float, v: float, t: float) -> None:
 # ---------------------------------------------------------------- whole models
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("rules", PRESETS)
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_every_preset_against_the_whole_slow_twin(name: str, rules: str) -> None:
@@ -174,6 +175,7 @@ def test_presets_differ() -> None:
     assert all(not torch.allclose(found[a], found[b], rtol=0.05) for a in names for b in names if a < b)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ALL)
 def test_the_forward_is_bit_identical_under_every_preset(name: str, dtype: torch.dtype) -> None:
@@ -201,6 +203,7 @@ def test_what_has_no_rule_is_named_and_raises(name: str) -> None:
 # ---------------------------------------------------------------- sums
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", [n for n in ALL if n != "mixtral" and n not in POST_NORM])
 def test_neuron_scores_sum_to_the_score_of_their_mlp(name: str) -> None:
     chosen = [m for m in ("atp", *PRESETS) if m != "gradient" and supported(name, PRESETS.get(m, GRADIENT))]
@@ -216,6 +219,7 @@ def test_neuron_scores_sum_to_the_score_of_their_mlp(name: str) -> None:
             assert abs(table[layer]) > 1e-6
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", NO_BIAS)
 def test_relp_ah_conserves_relevance_without_biases(name: str) -> None:
     with true_float64():

@@ -43,6 +43,7 @@ def every_part(dictionaries: dict[str, Dictionary]) -> list[str]:
     return [f"{site}.{part}" for site in dictionaries for part in ("features", "error")]
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_unedited_it_is_the_plain_run(name: str, dtype: torch.dtype) -> None:
@@ -67,6 +68,7 @@ def as_tensor(output: Any) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("kind", ["resid_post", "z", "mlp_post"])
 @pytest.mark.parametrize("name", SIX)
 def test_edited_it_is_what_plain_hooks_give(name: str, kind: str) -> None:
@@ -122,6 +124,7 @@ def test_a_transcoder_stands_in_for_its_mlp(name: str) -> None:
     torch.testing.assert_close(got, wanted, rtol=0, atol=1e-9)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", SIX)
 def test_features_and_error_are_leaves(name: str) -> None:
     """Their gradients are those of x through the decoder, and what came before has the model's own gradient."""
@@ -143,6 +146,7 @@ def test_features_and_error_are_leaves(name: str) -> None:
     assert all(run[name].is_leaf for name in every_part(given))
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("normalize", ["none", "layer_norm", "constant_norm_rescale"])
 @pytest.mark.parametrize("kind", ACTIVATIONS)
 def test_gradients_of_an_edited_run_are_those_of_what_it_computes(kind: str, normalize: str) -> None:

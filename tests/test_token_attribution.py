@@ -44,6 +44,7 @@ def measured(model: Any, pair: Any, x: Tensor, metric: str = "logit_diff") -> Te
     return get_metric(metric)(run.logits[:, -1], make_targets([pair], 64, x.device))[0]
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ("gpt2", "llama", "gemma2", "phi"))
 @pytest.mark.parametrize("metric", ("logit_diff", "log_prob"))
 def test_captums_integrated_gradients_equal_a_plain_loop(name: str, metric: str) -> None:
@@ -74,6 +75,7 @@ def test_no_delta_is_claimed_where_none_is_promised(stories: Any, plural: Any) -
         assert (found.baseline, found.steps) == (method.baselines[0], None if found.delta is None else 32)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("baseline", ("corrupt", "zero"))
 @pytest.mark.parametrize("batch_size", (1, 4))
 def test_feature_ablation_replaces_one_token_at_a_time(baseline: str, batch_size: int) -> None:
@@ -139,6 +141,7 @@ def state(model: Any) -> tuple[Any, ...]:
     return hooks, grads, model.hf.config._attn_implementation, torch.is_grad_enabled()
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("method", METHODS)
 def test_nothing_is_left_on_the_model_and_no_parameter_gets_a_gradient(method: str) -> None:
     model = hooked("llama")

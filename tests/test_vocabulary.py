@@ -33,6 +33,7 @@ def model() -> HookedModel:
 # ---------------------------------------------------------------- values and gradients
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ALL)
 def test_they_are_columns_of_all_logits_with_their_gradients(name: str) -> None:
     with true_float64():
@@ -56,6 +57,7 @@ def _same(model: HookedModel, **options: Any) -> None:
         close(some, all_, 1e-12)
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", ALL)
 def test_their_dtype_is_the_models_own(name: str, dtype: torch.dtype) -> None:
@@ -75,6 +77,7 @@ def test_parameters_get_no_gradient(model: HookedModel) -> None:
 # ---------------------------------------------------------------- what ends early leaves nothing behind
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("name", ALL)
 def test_a_run_that_ends_early_leaves_nothing_behind(name: str) -> None:
     hf = tiny(name)
@@ -198,6 +201,7 @@ def _everything(name: str) -> Metric:
     return replace(METRICS[name], vocabulary="all")
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("metric", ["logit_diff", "normalized_logit_diff"])
 @pytest.mark.parametrize(
     ("method", "level"),
