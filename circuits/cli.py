@@ -12,21 +12,25 @@ from typing import Annotated, Any
 import typer
 
 from circuits.commands import diff, discovery, exchange, judging, listing, sae, starting
+from circuits.commands.sections import Grouped, Sectioned
 from interp.errors import InterpError
 
 app = typer.Typer(
+    cls=Grouped,
     add_completion=True,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="From a language model and prompt pairs to a circuit that one can trust.",
+    epilog="Begin with: circuits discover. It takes the embedded model, needs no network, and writes a report. "
+    "circuits COMMAND --help says what a command does, and its options.",
 )
 
 
 @app.callback()
 def _root(
-    debug: Annotated[bool, typer.Option(help="show a traceback on errors")] = False,
-    threads: Annotated[int | None, typer.Option(help="CPU threads", min=1)] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="show a traceback on errors")] = False,
+    threads: Annotated[int | None, typer.Option(help="CPU threads to use [default: all cores]", min=1)] = None,
 ) -> None:
     _state["debug"] = debug
     if threads is not None:
@@ -57,7 +61,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "bench": listing.bench,
 }
 for _name, _command in _COMMANDS.items():
-    app.command(name=_name)(_command)
+    app.command(name=_name, cls=Sectioned)(_command)
 app.add_typer(sae.app, name="sae")
 
 

@@ -53,6 +53,32 @@ ABLATIONS: Final = ("counterfactual", "mean", "zero", "resample")
 DIRECTIONS: Final = ("denoise", "noise")
 RANKINGS: Final = ("absolute", "signed")
 DTYPES: Final = ("float32", "float64", "bfloat16", "float16")
+ALGORITHMS: Final = ("top", "greedy")
+POSITIONS: Final = ("all", "each", "end", "spans")
+KEY_VALUES: Final = ("shared", "split")
+QUADRATURES: Final = ("midpoint", "gauss-legendre", "trapezoid", "left", "right")
+PRESETS: Final = ("gradient", "relp", "relp-ah", "attnlrp", "cp-lrp", "gim")
+DEVICES: Final = ("cpu", "cuda")
+BENCH_PARTS: Final = ("attribution", "exact", "peers")
+#: Formats that are written, and those that are read.
+WRITTEN: Final = ("svg", "png", "html", "eap-ig", "mib", "mib-circuits", "graphml", "dot", "parquet")
+READ: Final = ("eap-ig", "mib", "mib-circuits", "graphml", "parquet")
+#: Dictionaries that are trained, and in which numbers.
+ARCHITECTURES: Final = (
+    "topk",
+    "batchtopk",
+    "standard",
+    "gated",
+    "jumprelu",
+    "matryoshka",
+    "transcoder",
+    "skip_transcoder",
+    "jumprelu_transcoder",
+    "batchtopk_transcoder",
+)
+TRAINED_IN: Final = ("float32", "float64")
+#: Ablations that compiled programs have a known circuit for.
+KNOWN_ABLATIONS: Final = ("counterfactual", "zero")
 MOST: Final = 200
 
 Completer = Callable[[str], list[str]]
@@ -80,10 +106,23 @@ def models(incomplete: str) -> list[str]:
     return among(["demo", "hf:", *sorted(map(str, folders[:MOST]))])(incomplete)
 
 
+def measured_models(incomplete: str) -> list[str]:
+    """The same and the model of the benchmark, whose weights are random."""
+    return [*among(["gpt2-small-random"])(incomplete), *models(incomplete)]
+
+
 def tasks(incomplete: str) -> list[str]:
     """Built-in tasks and task files of this folder."""
-    files = sorted(str(path) for suffix in ("json", "jsonl", "csv") for path in Path().glob(f"*.{suffix}"))
-    return among([*TASKS, *files[:MOST]])(incomplete)
+    return among([*TASKS, *_files("json", "jsonl", "csv")])(incomplete)
+
+
+def texts(incomplete: str) -> list[str]:
+    """The embedded texts, and files of text of this folder."""
+    return among(["demo", *_files("txt", "json", "jsonl")])(incomplete)
+
+
+def _files(*endings: str) -> list[str]:
+    return sorted(str(path) for ending in endings for path in Path().glob(f"*.{ending}"))[:MOST]
 
 
 def run_directories(incomplete: str) -> list[str]:

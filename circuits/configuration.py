@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from inspect import Parameter, signature
 from pathlib import Path
@@ -85,9 +85,19 @@ def configured(
     """The options of a command: its defaults, over them those of the file, and over them those of the command line."""
     options = options_of(command)
     chosen = {name: values[name] for name in options}
-    if config is not None:
-        given = {name for name in options if _from_user(context, name)}
-        chosen |= {name: value for name, value in _read_options(config, options) if name not in given}
+    if config is None:
+        return chosen
+    given = {name for name in options if _from_user(context, name)}
+    found = read_toml(config)
+    useless = _useless(found, command, repr(str(config)), given)
+    own = {key: value for key, value in found.items() if key not in useless}
+    chosen |= {name: value for name, value in _read_options(config, own, options) if name not in given}
+    if useless and not chosen["quiet"]:
+        from circuits import show
+
+        show.say(
+            f"NOTE: circuits {command.__name__} has no use for {', '.join(useless)} in {str(config)!r}; passed over"
+        )
     return chosen
 
 
@@ -96,13 +106,42 @@ def _from_user(context: typer.Context, name: str) -> bool:
     return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
 
 
-def _read_options(config: Path, options: Mapping[str, Option]) -> Iterator[tuple[str, Any]]:
+def _useless(found: Mapping[str, Any], command: Callable[..., Any], where: str, given: Collection[str]) -> list[str]:
+    """Keys that are of use to the other of `discover` and `compare` only: the two share their files.
+
+    Raises: InterpError where the file names several methods, and nothing says which of them `discover` is to take.
+    """
+    from circuits.commands.discovery import compare, discover
+
+    others = options_of(compare if command is discover else discover)
+    useless = [key for key in found if key in others and key not in options_of(command)]
+    for key in useless:
+        others[key].accept(found[key], where)
+    if "methods" in useless and "method" not in {*given, *found}:
+        raise InterpError(
+            f"{where}: methods = {found['methods']!r:.80}: an option of circuits compare; circuits discover takes one: give "
+            "--method NAME, or put method in place of methods."
+        )
+    return useless
+
+
+def owners(key: str) -> str:
+    """A sentence that names the commands whose files have this key; empty where there is none."""
+    from circuits.commands.discovery import compare, discover
+    from circuits.commands.sae import train
+
+    commands = {"circuits discover": discover, "circuits compare": compare, "circuits sae train": train}
+    found = [name for name, command in commands.items() if key in options_of(command)]
+    return f" It is an option of {' and '.join(found)}: is the file for another command?" if found else ""
+
+
+def _read_options(config: Path, found: Mapping[str, Any], options: Mapping[str, Option]) -> Iterator[tuple[str, Any]]:
     """Raises: InterpError for a key that is no option, or a value of another kind."""
     where = repr(str(config))
-    for key, value in read_toml(config).items():
+    for key, value in found.items():
         if key not in options:
             section = " It is a section; options stand at the top, without one." if isinstance(value, dict) else ""
-            raise InterpError(f"{where}: {unknown('option', key, options)}{section}")
+            raise InterpError(f"{where}: {unknown('option', key, options)}{owners(key)}{section}")
         found = options[key].accept(value, where)
         yield key, _beside(config, key, found)
 

@@ -1,12 +1,15 @@
-"""`circuits doctor`: versions, and combinations that are known not to work."""
+"""`circuits doctor`: whether Python and the packages are ones that work, and combinations that are known not to."""
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from typing import Final
 
 DISTRIBUTION: Final = "relevance-circuits"
+#: What brings everything to versions that were tested together.
+REPAIR: Final = "pip install -c constraints.txt -e . in the project's folder"
 
 
 @dataclass(frozen=True)
@@ -25,18 +28,20 @@ def diagnose() -> list[Finding]:
 
 def _bounds() -> list[Finding]:
     from packaging.requirements import Requirement
+    from packaging.specifiers import SpecifierSet
 
     try:
         needed = [Requirement(r) for r in requires(DISTRIBUTION) or ()]
     except PackageNotFoundError:
-        return [Finding(DISTRIBUTION, False, "not installed: run pip install -e . in the project's folder")]
-    found = []
+        return [Finding(DISTRIBUTION, False, "not installed")]
+    have, wanted = platform.python_version(), metadata(DISTRIBUTION).get("Requires-Python") or ""
+    found = [Finding("python", SpecifierSet(wanted).contains(have, prereleases=True), f"{have}, wanted {wanted}")]
     for requirement in needed:
         if requirement.marker is not None and not requirement.marker.evaluate():
             continue
         have = _version(requirement.name)
         ok = have is not None and requirement.specifier.contains(have, prereleases=True)
-        found.append(Finding(requirement.name, ok, f"{have or 'missing'}, wanted {requirement.specifier}"))
+        found.append(Finding(requirement.name, ok, f"{have or 'missing'}, wanted {requirement.specifier or 'any'}"))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -18,7 +18,7 @@ from interp.display.html import several
 from interp.files import write_text
 from interp.model import HookedModel
 from interp.scores import Ranking, Scores
-from interp.tasks.task import Task
+from interp.tasks.task import Task, digest
 
 if TYPE_CHECKING:
     from circuits.assessment import Assessment
@@ -36,6 +36,7 @@ class Request:
     source: Path
     model: str | None
     task: str | None
+    hold_out: bool
     scores: Path | None
     ablation: str | None
     metric: str | None
@@ -78,7 +79,7 @@ def evaluate(request: Request, *, out: Path | None, force: bool, json: bool, qui
     dictionaries = dictionaries_of(subject.circuit.level, request.dictionaries or subject.options.get("dictionaries"))
     with telling(PHASES, quiet) as say:
         model = _model(request, subject, say)
-        task = _task(request, subject, model)
+        task = _held_out(request, subject.circuit, _task(request, subject, model), model, say)
         if model.name != subject.circuit.model:
             say(f"NOTE: the circuit was found on model {subject.circuit.model!r}; it is run on {model.name!r}")
         note_models(model, (dictionaries or {}).values(), say)
@@ -157,6 +158,24 @@ def _task(request: Request, subject: Subject, model: HookedModel) -> Task:
     if request.limit is not None and request.limit < 1:
         raise CircuitError(f"limit={request.limit}: expected one pair or more.")
     return task.limit(request.limit)
+
+
+def _held_out(request: Request, circuit: Circuit, task: Task, model: HookedModel, say: Telling) -> Task:
+    """The pairs that the circuit was not chosen by, where it says which they were, some are others, and no one asked for all."""
+    if not circuit.scored_pairs:
+        say("NOTE: the circuit does not say which pairs it was chosen by; they may be among those that it is judged on")
+        return task
+    hashes = digest(task.tokenize(model.tokenizer, model.layout.d_vocab))
+    used = sum(h in circuit.scored_pairs for h in hashes)
+    if not used:
+        return task
+    if used == len(task) or not request.hold_out:
+        say(f"WARNING: the circuit was chosen by {used} of the {several(len(task), 'pair')} that it is judged on")
+        return task
+    say(f"NOTE: the circuit was chosen by {used} of the {several(len(task), 'pair')}; it is judged on the others")
+    return replace(
+        task, pairs=tuple(p for p, h in zip(task.pairs, hashes, strict=True) if h not in circuit.scored_pairs)
+    )
 
 
 def _tell(found: Assessment, circuit: Circuit, out: Path | None, json: bool) -> None:

@@ -108,12 +108,14 @@ def sites(name: str, rules: str | None) -> None:
 
 
 def doctor() -> bool:
-    """The diagnosis; true where all is well."""
-    from circuits.doctor import diagnose
+    """The diagnosis, and what to do; true where all is well."""
+    from circuits.doctor import REPAIR, diagnose
 
     found = diagnose()
     show.table("versions", ("what", "ok", "detail"), [(f.subject, "yes" if f.ok else "NO", f.detail) for f in found])
-    return all(f.ok for f in found)
+    wrong = [f.subject for f in found if not f.ok]
+    show.lines(f"not right: {', '.join(wrong)}. To repair: {REPAIR}" if wrong else "all versions are ones that work")
+    return not wrong
 
 
 def verify(name: str, dtype: str | None, device: str | None) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from circuits import runs, show
-from circuits.configuration import read_toml
+from circuits.configuration import owners, read_toml
 from circuits.jobs import load_model
 from circuits.progress import Telling, telling
 from interp.errors import InterpError, unknown
@@ -192,7 +192,7 @@ def _check_keys(found: Mapping[str, Any], *more: str) -> None:
     valid = {*own, *more, *(RUN if more else ())}
     for key in found:
         if key not in valid:
-            raise InterpError(unknown("option", key, valid))
+            raise InterpError(unknown("option", key, valid) + owners(key))
 
 
 def _check_kinds(found: Mapping[str, Any]) -> None:

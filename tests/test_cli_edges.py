@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 
 import circuits
+import interp
 from circuits import cli, exact_check
 from circuits.circuit import Circuit
 from circuits.runs import load_record
 from interp.demo import path as demo_path
 from interp.scores import Scores
+from interp.tasks.task import digest
 from tests.called import Run, calling
 
 SMALL = ("--task", "gender", "--limit", "8", "--random", "2", "--quiet")
@@ -161,14 +164,38 @@ def test_evaluate_a_run_takes_its_model_scores_and_held_out_pairs(finished: Path
 
 def test_evaluate_a_circuit_file_needs_no_run_and_says_what_is_not_measured(finished: Path, run: Run) -> None:
     where = ("--model", "demo", "--task", "gender", "--limit", "6", "--ablation", "zero", "--metric", "log_prob")
-    code, out, err = run(
-        "evaluate", str(finished / "circuit.json"), *where, "--random", "1", "--tests", "3", "--quiet", "--json"
-    )
+    args = ("evaluate", str(finished / "circuit.json"), *where, "--random", "1", "--tests", "3", "--json")
+    code, out, err = run(*args)
     assert code == 0, err
     said = json.loads(out)
     assert said["areas"] is None and "no scores" in " ".join(said["left_out"])
     found = said["evaluation"]
-    assert (found["ablation"], found["metric"], found["n_pairs"]) == ("zero", "log_prob", 6)
+    model = interp.load("demo")
+    pairs = interp.task("gender", model, n=6, seed=0).tokenize(model.tokenizer, model.layout.d_vocab)
+    scored = circuits.Circuit.load(finished / "circuit.json").scored_pairs
+    others = [pair for pair in pairs if digest([pair])[0] not in scored]
+    assert 0 < len(others) < 6 and f"chosen by {6 - len(others)} of the 6 pairs; it is judged on the others" in err
+    assert (found["ablation"], found["metric"], found["n_pairs"]) == ("zero", "log_prob", len(others))
+    assert found["held_out"] is True
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_evaluate_warns_of_pairs_that_the_circuit_was_chosen_by(
+    said: bool, finished: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where all of them were used, or all were asked for; and says so where the file does not tell."""
+    judged: list[int] = []
+    monkeypatch.setattr("circuits.assessment.assess", lambda model, task, *_, **__: judged.append(len(task)))
+    monkeypatch.setattr("circuits.judging._tell", lambda *_: None)
+    data = json.loads((finished / "circuit.json").read_text())
+    if not said:
+        del data["scored_pairs"]
+    (tmp_path / "c.json").write_text(json.dumps(data))
+    where = ("evaluate", "c.json", "--model", "demo", "--task", "gender", "--limit", "6")
+    code, _, err = run(*where, "--no-hold-out")
+    assert code == 0 and judged == [6]
+    assert (re.search(r"WARNING: the circuit was chosen by [1-5] of the 6 pairs", err) is not None) is said
+    assert ("does not say which pairs" in err) is not said
 
 
 def test_evaluate_refuses_a_model_that_changed_since_the_run(finished: Path, run: Run, tmp_path: Path) -> None:

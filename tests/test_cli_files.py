@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from circuits import starting
-from circuits.commands.discovery import compare, discover
+from circuits.commands.discovery import DEFAULT_METHODS, compare, discover
 from circuits.configuration import options_of
+from circuits.runs import to_toml
 from interp.scores import Scores
 from tests.called import Run, run
 
@@ -87,7 +88,9 @@ def test_the_command_line_comes_before_the_file_and_the_file_before_defaults(
 
 BAD_FILES = {
     "misspelt": ('modle = "demo"', "Did you mean model"),
-    "of another command": ('methods = "atp"', "Did you mean method"),
+    "several methods": ('methods = "atp"', "--method NAME"),
+    "of another command": ('data = "demo"', "an option of circuits sae train"),
+    "bad value of the other command": ("positions = 3", "expected text"),
     "text for a number": ('n = "5"', "expected a whole number"),
     "number for text": ("method = 3", "expected text"),
     "truth for a number": ("seed = true", "expected a whole number"),
@@ -112,6 +115,23 @@ def test_a_bad_file_is_one_line_that_names_the_key(
     code, out, err = run("discover", "o.toml")
     assert (code, out, err.count("\n")) == (2, "", 1) and said in err, err
     assert [path.name for path in tmp_path.iterdir()] == ["o.toml"]
+
+
+def test_a_file_of_discover_is_one_of_compare_too(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is of no use to `compare` is named in one line; the method of `discover` has to be said where the file has several."""
+    asked = given(monkeypatch)
+    own = {name: o.default for name, o in options_of(discover).items() if name not in ("json", "quiet", "force")}
+    (tmp_path / "d.toml").write_text(to_toml(own | {"method": "relp", "n": 7, "level": "blocks", "seed": 5}))
+    code, out, err = run("compare", "d.toml")
+    assert (code, out, err.count("\n")) == (0, "", 1)
+    assert "method, n, ranking, algorithm, prune, random, hold_out in 'd.toml'" in err
+    assert asked[0]["methods"] == DEFAULT_METHODS.split(",") and (asked[0]["level"], asked[0]["seed"]) == ("blocks", 5)
+    assert set(options_of(compare)) - {"methods", "json", "quiet"} <= set(asked[0])
+    assert run("compare", "d.toml", "--quiet")[2] == ""
+    (tmp_path / "c.toml").write_text('methods = "atp,relp"\npositions = "each"\nseed = 4')
+    code, _, err = run("discover", "c.toml", "--method", "atp")
+    assert code == 0 and "methods, positions in 'c.toml'" in err
+    assert (asked[-1]["methods"], asked[-1]["seed"]) == (["atp"], 4)
 
 
 def test_a_missing_file_of_options(run: Run) -> None:

@@ -228,6 +228,7 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "no such config": (_nothing, ["c.toml", *BASE], "c.toml"),
     "broken config": (_write("c.toml", "site ="), ["c.toml", *BASE], "c.toml"),
     "unknown key": (_write("c.toml", "d_seaa = 3"), ["c.toml", *BASE], "Did you mean d_sae"),
+    "file of discover": (_write("c.toml", "random = 3"), ["c.toml", *BASE], "an option of circuits discover: is"),
     "unknown key of a dictionary": (_write("c.toml", "[[dictionaries]]\ntokens = 3"), ["c.toml", *BASE], "'tokens'"),
     "option of another in one of several": (
         _write("c.toml", 'k = 8\n[[dictionaries]]\nsite = "z.1"\n[[dictionaries]]\nsite = "mlp_normed.1"\narchitecture = "transcoder"'),

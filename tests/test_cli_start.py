@@ -8,11 +8,16 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
+from typer.main import get_command
+from typer.models import OptionInfo
 
 from circuits import cli, completing, opening
+from circuits.commands import sections
 from circuits.show import called
 from tests.called import Run, run
 
@@ -69,11 +74,20 @@ def test_a_run_that_is_stopped_says_so(
 
 
 def test_names_to_complete_are_those_of_the_registries() -> None:
+    from circuits.bench.run import PARTS
+    from circuits.interchange.formats import FORMATS
+    from circuits.selection import SELECTIONS
     from interp.ablations import KINDS
     from interp.attribution import METHODS
+    from interp.attribution.positions import POSITIONS
+    from interp.attribution.quadrature import QUADRATURES
+    from interp.dictionaries.training.learner import DTYPES as TRAINED_IN
+    from interp.dictionaries.training.options import ARCHITECTURES
+    from interp.graph import KEY_VALUE
     from interp.loading import DTYPES
     from interp.metrics import METRICS
     from interp.nodes import CIRCUIT_LEVELS, LEVELS
+    from interp.rules import PRESETS
     from interp.tasks import builtin
 
     assert set(completing.METHODS) <= set(METHODS) and len(set(completing.METHODS)) == len(completing.METHODS)
@@ -82,6 +96,12 @@ def test_names_to_complete_are_those_of_the_registries() -> None:
     assert set(completing.TASKS) <= set(builtin.names()) and set(completing.METRICS) <= set(METRICS)
     assert {*completing.LEVELS, "resid"} == {*LEVELS, *CIRCUIT_LEVELS}
     assert completing.ABLATIONS == KINDS and completing.DTYPES == DTYPES
+    assert completing.POSITIONS == POSITIONS and completing.KEY_VALUES == KEY_VALUE and completing.BENCH_PARTS == PARTS
+    assert set(completing.ALGORITHMS) <= set(SELECTIONS) and tuple(PRESETS) == completing.PRESETS
+    assert set(completing.QUADRATURES) == set(QUADRATURES) and set(completing.ARCHITECTURES) == set(ARCHITECTURES)
+    assert [f"torch.{name}" for name in completing.TRAINED_IN] == [str(dtype) for dtype in TRAINED_IN]
+    assert set(completing.WRITTEN) == {f.name for f in FORMATS.values() if f.writer is not None}
+    assert set(completing.READ) == {f.name for f in FORMATS.values() if f.reader is not None}
 
 
 def _of_the_package(method: object) -> bool:
@@ -109,6 +129,37 @@ def completed(line: str, folder: Path) -> tuple[list[str], str]:
     ]
     done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout.split(), done.stderr
+
+
+#: Options whose names are listed elsewhere than in their help, and options of text that have none.
+ELSEWHERE = {"method", "methods", "level", "task", "model", "architecture"}
+FREE = {"answer", "wrong", "budget", "max_memory", "site", "target", "buffer"}
+
+
+def commands() -> dict[str, Any]:
+    """Every command by its name, those of `sae` by theirs."""
+    whole: Any = get_command(cli.app)
+    found = {**whole.commands, **whole.commands["sae"].commands}
+    return {name: command for name, command in found.items() if name != "sae"}
+
+
+def texts(command: Any) -> Iterator[tuple[str, OptionInfo]]:
+    """The options of a command that take one text, from its signature."""
+    for name, hint in get_type_hints(command.callback, include_extras=True).items():
+        info = hint.__metadata__[0] if hasattr(hint, "__metadata__") else None
+        if isinstance(info, OptionInfo) and str in (get_args(hint.__origin__) or (hint.__origin__,)):
+            yield name, info
+
+
+def test_every_option_that_takes_names_completes_them() -> None:
+    """An option of text completes something, or is known to be free; its help speaks of names that it completes."""
+    found = [(name, option, info) for name, command in commands().items() for option, info in texts(command)]
+    assert len(found) > 50 and {option for _, option, _ in found} >= FREE
+    for command, option, info in found:
+        names = set(info.autocompletion("")) if info.autocompletion else set()
+        assert bool(names) != (option in FREE), (command, option)
+        said = set(re.findall(r"[\w-]+", info.help or ""))
+        assert names & said or option in FREE | ELSEWHERE, (command, option)
 
 
 def test_bash_completes_names_without_loading_libraries(tmp_path: Path) -> None:
@@ -164,9 +215,29 @@ def test_methods_in_short_and_one_in_full(run: Run) -> None:
 
 def test_no_summary_of_a_command_is_cut(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for args in (("--help",), ("sae", "--help")):
+    for args, first in ((("--help",), "Find a circuit:"), (("sae", "--help"), "Commands:")):
         code, out, _ = run(*args)
-        assert code == 0 and "Commands" in out and "..." not in out.partition("Commands")[2]
+        assert code == 0 and first in out and "..." not in out.partition(first)[2]
+
+
+def test_help_has_every_command_and_option_under_one_title(run: Run) -> None:
+    _, out, _ = run("--help")
+    whole: Any = get_command(cli.app)
+    assert sorted(name for names in sections.COMMANDS.values() for name in names) == sorted(whole.commands)
+    assert "Other commands" not in out and "Begin with: circuits discover" in out
+    for name, titles in sections.OPTIONS.items():
+        own = [p.name for p in commands()[name].params if p.param_type_name == "option"]
+        titled = [option for options in titles.values() for option in options if option in {*own, "help"}]
+        assert sorted(titled) == sorted({*own, "help"}), name
+        _, out, _ = run(*(["sae"] if name in ("train", "eval") else []), name, "--help")
+        assert all(f"\n{title}:\n" in out for title in titles) and "Options:" not in out
+
+
+def test_help_says_no_default_twice() -> None:
+    for name, command in commands().items():
+        for p in command.params:
+            shown = p.default not in (None, False, ()) and p.show_default
+            assert not (shown and "[default" in (p.help or "")), (name, p.name)
 
 
 def test_commands_to_copy_are_written_as_the_program_was_called(

@@ -73,7 +73,13 @@ def discover(
         typer.Option(help="instead of --n: the smallest importance, in the metric's unit, of a part in it"),
     ] = None,
     ranking: Ranking = "absolute",
-    algorithm: Annotated[str, typer.Option(help="order to take them in: top, or at level edges greedy")] = "top",
+    algorithm: Annotated[
+        str,
+        typer.Option(
+            help="order to take them in: top, or at level edges greedy",
+            autocompletion=completing.among(completing.ALGORITHMS),
+        ),
+    ] = "top",
     prune: Annotated[
         bool, typer.Option("--prune", help="level edges: drop what is on no path from embedding to logits")
     ] = False,
@@ -85,7 +91,7 @@ def discover(
     chance: Chance = None,
     steps: Steps = None,
     quadrature: Quadrature = None,
-    random: Annotated[int, typer.Option(help="random circuits per size")] = 20,
+    random: Annotated[int, typer.Option(help="random circuits to compare with, per size")] = 20,
     hold_out: Annotated[bool, typer.Option(help="evaluate on pairs that were not scored")] = True,
     batch_size: BatchSize = None,
     max_memory: MaxMemory = None,
@@ -131,7 +137,11 @@ def compare(
         ),
     ] = "heads",
     positions: Annotated[
-        str | None, typer.Option(help="all, each, end or spans [default: all; each for resid]")
+        str | None,
+        typer.Option(
+            help="all, each, end or spans [default: all; each for resid]",
+            autocompletion=completing.among(completing.POSITIONS),
+        ),
     ] = None,
     kv: KeyValue = None,
     split_positions: SplitPositions = False,

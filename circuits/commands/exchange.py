@@ -7,23 +7,35 @@ from typing import Annotated
 
 import typer
 
+from circuits import completing
+
 Replace = Annotated[bool, typer.Option("--force", help="replace files that exist")]
 
 
 def export(
-    source: Annotated[Path, typer.Argument(help="a run directory, a circuit.json or a scores.parquet")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="a run directory, a circuit.json or a scores.parquet", autocompletion=completing.run_directories
+        ),
+    ],
     file: Annotated[
         Path | None, typer.Argument(help="the file to write, such as circuit.svg; a folder for mib and mib-circuits")
     ] = None,
     to: Annotated[
         str | None,
         typer.Option(
-            help="svg, png, html, eap-ig, mib, mib-circuits, graphml, dot or parquet [default: told by the file's extension]"
+            help="svg, png, html, eap-ig, mib, mib-circuits, graphml, dot or parquet [default: told by the file's extension]",
+            autocompletion=completing.among(completing.WRITTEN),
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="the same as FILE")] = None,
     model: Annotated[
-        str | None, typer.Option(help="for formats that need its shape [default: the one that the source names]")
+        str | None,
+        typer.Option(
+            help="for formats that need its shape [default: the one that the source names]",
+            autocompletion=completing.models,
+        ),
     ] = None,
     force: Replace = False,
 ) -> None:
@@ -41,7 +53,13 @@ def export(
 def import_(
     file: Annotated[Path, typer.Argument(help="a file or folder that another project wrote")],
     out: Annotated[Path, typer.Option(help="the folder to write scores.parquet and circuit.json in")],
-    format: Annotated[str | None, typer.Option(help="its format [default: told by its extension]")] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            help="eap-ig, mib, mib-circuits, graphml or parquet [default: told by its extension]",
+            autocompletion=completing.among(completing.READ),
+        ),
+    ] = None,
     force: Replace = False,
 ) -> None:
     """Read scores and circuit from a format of another project."""

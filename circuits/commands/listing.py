@@ -54,7 +54,13 @@ def methods(
 
 def sites(
     model: Model = "demo",
-    rules: Annotated[str | None, typer.Option(help="also show the coverage of this preset")] = None,
+    rules: Annotated[
+        str | None,
+        typer.Option(
+            help="also show the coverage of this preset: gradient, relp, relp-ah, attnlrp, cp-lrp or gim",
+            autocompletion=completing.among(completing.PRESETS),
+        ),
+    ] = None,
 ) -> None:
     """The sites that a model has, and those it lacks. With --rules, what each module does in the backward pass."""
     from circuits import listings
@@ -63,7 +69,7 @@ def sites(
 
 
 def doctor() -> None:
-    """Check the installed versions."""
+    """Check that the installed versions work together. Says what to do where they do not, with exit code 3."""
     from circuits import listings
 
     raise typer.Exit(0 if listings.doctor() else 3)
@@ -77,13 +83,33 @@ def verify(model: Model = "demo", dtype: Dtype = None, device: Device = None) ->
 
 
 def bench(
-    model: Annotated[str, typer.Option(help="as elsewhere, or 'gpt2-small-random'")] = "gpt2-small-random",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="'gpt2-small-random', 'demo', a Hugging Face folder, or a hub id written hf:ORG/NAME",
+            autocompletion=completing.measured_models,
+        ),
+    ] = "gpt2-small-random",
     parts: Annotated[
-        str | None, typer.Option(help="attribution, exact, peers; with --methods attribution alone [default: all]")
+        str | None,
+        typer.Option(
+            help="attribution, exact, peers; with --methods attribution alone [default: all]",
+            autocompletion=completing.several(completing.BENCH_PARTS),
+        ),
     ] = None,
-    methods: Annotated[str | None, typer.Option(help="comma-separated methods [default: one or two per level]")] = None,
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help="comma-separated methods [default: one or two per level]",
+            autocompletion=completing.several(completing.METHODS),
+        ),
+    ] = None,
     level: Annotated[
-        str | None, typer.Option(help="level of the methods [default: several; heads with --methods]")
+        str | None,
+        typer.Option(
+            help="level of the methods [default: several; heads with --methods]",
+            autocompletion=completing.among(completing.LEVELS),
+        ),
     ] = None,
     batch: Annotated[
         int | None, typer.Option(help="prompts [default: 8]; with --sae tokens [default: 4096]", min=1)
@@ -100,7 +126,11 @@ def bench(
         bool, typer.Option("--sae", help="training of dictionaries instead, beside sae-lens' own trainer")
     ] = False,
     architecture: Annotated[
-        str | None, typer.Option(help="with --sae: comma-separated architectures [default: all]")
+        str | None,
+        typer.Option(
+            help="with --sae: comma-separated architectures [default: all]",
+            autocompletion=completing.several(completing.ARCHITECTURES),
+        ),
     ] = None,
     d_in: Annotated[int | None, typer.Option(help="with --sae: width of the site [default: 768]", min=1)] = None,
     d_sae: Annotated[int | None, typer.Option(help="with --sae: features [default: 6144]", min=1)] = None,

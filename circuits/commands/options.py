@@ -57,11 +57,18 @@ MetricName = Annotated[
 ]
 Steps = Annotated[int | None, typer.Option(help="integration steps of IG methods [default: 8]")]
 Quadrature = Annotated[
-    str | None, typer.Option(help="midpoint, gauss-legendre, trapezoid, left or right [default: midpoint]")
+    str | None,
+    typer.Option(
+        help="midpoint, gauss-legendre, trapezoid, left or right [default: midpoint]",
+        autocompletion=completing.among(completing.QUADRATURES),
+    ),
 ]
 BatchSize = Annotated[int | None, typer.Option(help="prompts per batch [default: by memory]")]
 MaxMemory = Annotated[
-    str | None, typer.Option(help="what scoring may take above the model, such as 2GiB; batches are made to fit")
+    str | None,
+    typer.Option(
+        help="what scoring may take above the model, such as 2GiB; batches are made to fit [default: 1GiB per batch]"
+    ),
 ]
 Dtype = Annotated[
     str | None,
@@ -70,17 +77,24 @@ Dtype = Annotated[
         autocompletion=completing.among(completing.DTYPES),
     ),
 ]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: cpu]")]
+Device = Annotated[
+    str | None,
+    typer.Option(help="cpu, cuda, cuda:1, ... [default: cpu]", autocompletion=completing.among(completing.DEVICES)),
+]
 Seed = Annotated[int, typer.Option(min=0, help="for generated prompts, splits and random circuits")]
 Out = Annotated[Path | None, typer.Option(help="directory of the run [default: a new one under runs/]")]
-Force = Annotated[bool, typer.Option(help="replace an existing run directory at --out")]
+Force = Annotated[bool, typer.Option("--force", help="replace an existing run directory at --out")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on standard output")]
-Quiet = Annotated[bool, typer.Option(help="say nothing while working")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="say nothing while working")]
 PairTexts = Annotated[tuple[str, str] | None, typer.Option(help="one pair instead of a task: CLEAN CORRUPT")]
 Answer = Annotated[str | None, typer.Option(help="with --pair: the token right after the clean prompt, with its space")]
 Wrong = Annotated[str | None, typer.Option(help="with --pair: the token right after the corrupt prompt")]
 KeyValue = Annotated[
-    str | None, typer.Option(help="level edges: K/V readers shared by their group, or split [default: shared]")
+    str | None,
+    typer.Option(
+        help="level edges: K/V readers shared by their group, or split [default: shared]",
+        autocompletion=completing.among(completing.KEY_VALUES),
+    ),
 ]
 SplitPositions = Annotated[
     bool, typer.Option("--split-positions", help="level edges: the position embedding is a writer of its own")

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from circuits import completing
 from circuits.commands import sae_eval
-from circuits.commands.options import Json, Quiet
+from circuits.commands.options import Device, Json, Quiet
+from circuits.commands.sections import Sectioned
 
 app = typer.Typer(no_args_is_help=True, help="Train and evaluate dictionaries. Sparse autoencoders and transcoders.")
-app.command(name="eval")(sae_eval.evaluate)
+app.command(name="eval", cls=Sectioned)(sae_eval.evaluate)
 
 Set = Annotated[
     list[str] | None,
@@ -19,17 +21,24 @@ Set = Annotated[
 ]
 
 
-@app.command()
+@app.command(cls=Sectioned)
 def train(
     config: Annotated[
         Path | None,
         typer.Argument(help="a TOML file with these options (batch_tokens = 4096, ...) and [[dictionaries]]"),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="as elsewhere [default: demo]")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="'demo', a Hugging Face folder, or a hub id written hf:ORG/NAME [default: demo]",
+            autocompletion=completing.models,
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
-            help="a .txt, .json or .jsonl file, a dataset saved to disk, or demo [default: demo for model demo]"
+            help="a .txt, .json or .jsonl file, a dataset saved to disk, or demo [default: demo for model demo]",
+            autocompletion=completing.texts,
         ),
     ] = None,
     site: Annotated[
@@ -40,9 +49,12 @@ def train(
     ] = None,
     architecture: Annotated[
         str | None,
-        typer.Option(help="topk, batchtopk, standard, gated, jumprelu, matryoshka, transcoder, ... [default: topk]"),
+        typer.Option(
+            help="topk, batchtopk, standard, gated, jumprelu, matryoshka, transcoder, ... [default: topk]",
+            autocompletion=completing.among(completing.ARCHITECTURES),
+        ),
     ] = None,
-    d_sae: Annotated[int | None, typer.Option(help="features")] = None,
+    d_sae: Annotated[int | None, typer.Option(help="features of the dictionary; needed, here or in the file")] = None,
     k: Annotated[int | None, typer.Option(help="active features per token, of topk and its kin [default: 32]")] = None,
     lr: Annotated[
         float | None, typer.Option(help="learning rate [default: 0.004 with k, less beyond 1,024 features; else 0.001]")
@@ -62,8 +74,14 @@ def train(
     keep_bos: Annotated[bool | None, typer.Option("--keep-bos", help="train on activations at BOS too")] = None,
     hold_out: Annotated[float | None, typer.Option(help="share of the documents to measure on [default: 0.05]")] = None,
     seed: Annotated[int | None, typer.Option(help="for weights, order and what is held out [default: 0]")] = None,
-    dtype: Annotated[str | None, typer.Option(help="of the training: float32 or float64 [default: float32]")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, ... [default: cpu]")] = None,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="of the training: float32 or float64 [default: float32]",
+            autocompletion=completing.among(completing.TRAINED_IN),
+        ),
+    ] = None,
+    device: Device = None,
     cache: Annotated[Path | None, typer.Option(help="folder to keep activations in, for further runs")] = None,
     out: Annotated[Path | None, typer.Option(help="folder of the run [default: a new one under runs/]")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="go on with the run at --out")] = False,

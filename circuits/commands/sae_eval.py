@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from circuits import completing
 from circuits.commands.options import Device, Dtype, Force, Json, Out, Quiet
 
 
@@ -15,11 +16,18 @@ def evaluate(
         str,
         typer.Argument(help="a folder with a dictionary (sae-lens, sparsify, ...) or with several; hf:RELEASE/SAE_ID"),
     ],
-    model: Annotated[str, typer.Option(help="the model that it was trained on, as elsewhere")] = "demo",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="the model that it was trained on: 'demo', a Hugging Face folder, or a hub id written hf:ORG/NAME",
+            autocompletion=completing.models,
+        ),
+    ] = "demo",
     data: Annotated[
         str | None,
         typer.Option(
-            help="a .txt, .json or .jsonl file, a dataset saved to disk, or demo [default: demo for model demo]"
+            help="a .txt, .json or .jsonl file, a dataset saved to disk, or demo [default: demo for model demo]",
+            autocompletion=completing.texts,
         ),
     ] = None,
     tokens: Annotated[int, typer.Option(help="evaluate on the first so many tokens")] = 100_000,

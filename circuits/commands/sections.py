@@ -1,0 +1,100 @@
+"""How --help is laid out: the commands by what they are for, and the options of long commands under titles."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from typer.core import TyperCommand, TyperGroup
+
+COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "Find a circuit": ("discover", "init", "open"),
+    "Judge it": ("evaluate", "compare", "stability", "truth"),
+    "Keep, compare and exchange": ("report", "diff", "export", "import"),
+    "Dictionaries of features": ("sae",),
+    "What there is": ("models", "tasks", "methods", "sites"),
+    "This machine": ("doctor", "verify", "bench"),
+}
+_PROMPTS: Final = "Model and prompts"
+_SCORES: Final = "What is scored, and how"
+_SPECIAL: Final = "For some methods or levels only"
+_RUN: Final = "The run"
+_OF_AUTO: Final = ("budget", "chance", "steps", "quadrature", "tau")
+_OF_A_RUN: Final = ("seed", "batch_size", "max_memory", "out", "force", "json", "quiet", "help")
+
+#: Titles and options of the commands that have many, by their names in Python.
+OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "discover": {
+        _PROMPTS: ("model", "task", "limit", "pair", "answer", "wrong", "dtype", "device"),
+        _SCORES: ("method", "level", "dictionaries", "direction", "ablation", "metric"),
+        "The circuit": ("n", "threshold", "ranking", "random", "hold_out"),
+        _SPECIAL: (*_OF_AUTO, "algorithm", "prune", "kv", "split_positions"),
+        _RUN: _OF_A_RUN,
+    },
+    "compare": {
+        _PROMPTS: ("model", "task", "limit", "pair", "answer", "wrong", "dtype", "device"),
+        _SCORES: ("methods", "level", "positions", "dictionaries", "direction", "ablation", "metric"),
+        _SPECIAL: (*_OF_AUTO, "kv", "split_positions"),
+        _RUN: _OF_A_RUN,
+    },
+    "evaluate": {
+        "What is judged": ("model", "task", "limit", "hold_out", "scores", "dictionaries", "dtype", "device"),
+        "How": ("ablation", "metric", "ranking", "random", "tests"),
+        _RUN: _OF_A_RUN,
+    },
+    "bench": {
+        "What is measured": ("model", "parts", "methods", "level", "steps", "scale", "sae"),
+        "Sizes": ("batch", "length", "repeats", "dtype", "device"),
+        "With --sae": ("architecture", "d_in", "d_sae", "k"),
+        _RUN: ("out", "json", "help"),
+    },
+    "train": {
+        "Model and text": ("model", "data", "site", "target", "context", "keep_bos", "hold_out"),
+        "The dictionary": ("architecture", "d_sae", "k", "set_"),
+        "Training": ("tokens", "batch_tokens", "buffer", "lr", "seed", "dtype", "device"),
+        _RUN: ("cache", "out", "resume", "checkpoint_every", "keep_checkpoint", "json", "quiet", "help"),
+    },
+    "eval": {
+        "Model and text": ("model", "data", "tokens", "context", "keep_bos", "hold_out", "dtype", "device"),
+        "The dictionary": ("site", "target", "scaling_factor"),
+        "What is measured": ("pca", "probe", "dashboards"),
+        _RUN: ("seed", "out", "force", "json", "quiet", "help"),
+    },
+}
+
+
+class Sectioned(TyperCommand):
+    """A command whose options stand under the titles of `OPTIONS`; without titles all under one."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Arguments first, then each title with its options as the command declares them."""
+        sections = OPTIONS.get(self.name or "", {})
+        titles = {name: title for title, names in sections.items() for name in names}
+        rows: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Arguments", *sections, "Options")}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                argument = parameter.param_type_name == "argument"
+                rows["Arguments" if argument else titles.get(parameter.name or "", "Options")].append(record)
+        _write(formatter, rows)
+
+
+class Grouped(TyperGroup):
+    """A group whose commands stand under the titles of `COMMANDS`."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Each title with its commands and what each is for; a command without a title comes last."""
+        limit = formatter.width - 6 - max(map(len, self.commands))
+        titles = {name: title for title, names in COMMANDS.items() for name in names}
+        rows: dict[str, list[tuple[str, str]]] = {title: [] for title in (*COMMANDS, "Other commands")}
+        places = {name: i for i, name in enumerate(titles)}
+        for name in sorted(self.commands, key=lambda name: places.get(name, len(places))):
+            rows[titles.get(name, "Other commands")].append((name, self.commands[name].get_short_help_str(limit)))
+        _write(formatter, rows)
+
+
+def _write(formatter: Any, sections: Mapping[str, Iterable[tuple[str, str]]]) -> None:
+    for title, rows in sections.items():
+        if rows:
+            with formatter.section(title):
+                formatter.write_dl(rows)
