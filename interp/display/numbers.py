@@ -55,38 +55,28 @@ def share_digits(values: Iterable[float | None]) -> int:
     """Digits after the point of the percentages of an interval, a range or a column: one where a whole number would make 0 or
     100 % of another share, else none.
 
-    Never more: a share that is nearer still is written as a bound, `> 99.9 %`, so that one extreme share does not give all that
-    stand beside it digits that mean nothing.
+    Never more, so that one extreme share does not give all that stand beside it digits that mean nothing.
     """
-    return int(any(_rounded_to_an_end(v, 0) for v in values if v is not None and math.isfinite(v)))
+    return int(any(_made_an_end(v, 0) for v in values if v is not None and math.isfinite(v)))
 
 
 def percent(value: float | None, digits: int | None = None) -> str:
     """A share as a percentage with `digits` after the point, by default its own `share_digits`.
 
-    Less than 100 % is never written as 100 %, and what is there never as 0 %.
+    What is below 100 % is never written as 100 %: nearer than the digits tell it is a bound, `> 99.9 %`.
     """
     if value is None or not math.isfinite(value):
         return MISSING
     digits = share_digits([value]) if digits is None else digits
-    least = 10.0**-digits
-    if value < 1 and _rounded_to_an_end(value, digits):
-        return (
-            f"> {number(100 - least, digits)} %"
-            if value > 0.5
-            else f"{_bound(value)} {number(math.copysign(least, value), digits)} %"
-        )
+    if 0.5 < value < 1 and _made_an_end(value, digits):
+        return f"> {number(100 - 10.0**-digits, digits)} %"
     return f"{number(100 * value, digits)} %"
 
 
-def _rounded_to_an_end(value: float, digits: int) -> bool:
-    """Whether rounding makes 0 or 100 % of something else."""
+def _made_an_end(value: float, digits: int) -> bool:
+    """Whether rounding makes 0 or 100 % of another share."""
     rounded = float(f"{100 * value:.{digits}f}")
     return any(rounded == 100 * end and abs(value - end) > _SAME for end in (0, 1))
-
-
-def _bound(value: float) -> str:
-    return "<" if value > 0 else ">"
 
 
 def percent_interval(value: float | None, low: float | None, high: float | None, digits: int | None = None) -> str:

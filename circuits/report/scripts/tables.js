@@ -4,10 +4,9 @@
 
   // "−1.23", "91 % [90, 93]", "1,234", "+2.1e-05" -> a number; "> 99.9 %" a little more than it says; other text -> null.
   function numberOf(text) {
-    const found = /^([<>] )?([+\u2212-]?\d[\d,]*(\.\d+)?(e[+\u2212-]?\d+)?)(?=$|[\s[%])/i.exec(text);
+    const found = /^(> )?([+\u2212-]?\d[\d,]*(\.\d+)?(e[+\u2212-]?\d+)?)(?=$|[\s[%])/i.exec(text);
     if (!found) return null;
-    const beyond = { "> ": 1e-9, "< ": -1e-9 }[found[1]] ?? 0;
-    return Number(found[2].replaceAll("\u2212", "-").replaceAll(",", "")) + beyond;
+    return Number(found[2].replaceAll("\u2212", "-").replaceAll(",", "")) + (found[1] ? 1e-9 : 0);
   }
 
   function keyOf(row, column) {
