@@ -34,8 +34,8 @@ def _bounds() -> list[Finding]:
         needed = [Requirement(r) for r in requires(DISTRIBUTION) or ()]
     except PackageNotFoundError:
         return [Finding(DISTRIBUTION, False, "not installed")]
-    have, wanted = platform.python_version(), metadata(DISTRIBUTION).get("Requires-Python") or ""
-    found = [Finding("python", SpecifierSet(wanted).contains(have, prereleases=True), f"{have}, wanted {wanted}")]
+    python, wanted = platform.python_version(), metadata(DISTRIBUTION)["Requires-Python"]
+    found = [Finding("python", SpecifierSet(wanted).contains(python, prereleases=True), f"{python}, wanted {wanted}")]
     for requirement in needed:
         if requirement.marker is not None and not requirement.marker.evaluate():
             continue
