@@ -16,9 +16,9 @@ from circuits.circuit import Circuit, CircuitError
 from circuits.evaluation import Evaluation, pairs_in_words
 from circuits.record import Record
 from circuits.report.edges import by_edge, most_important
-from circuits.report.layered import box_name
 from circuits.report.view import PER_NODE, Parts, held, placed_parts
-from circuits.report.view_places import Bend, Place, Placed
+from circuits.report.view_curves import Point
+from circuits.report.view_places import Place, Placed, key_of
 from interp.graph import Edge
 from interp.nodes import FEATURE_EDGES, FEATURES
 from interp.plots import COLOURS, DOTTED, GREY, HOVER, NEGATIVE, POSITIVE, shown
@@ -31,8 +31,8 @@ READ_BY: Final = {"dash": "query", "dot": "key", "solid": "value, MLP or logits"
 WIDTHS: Final = 4
 #: How far from the middle of its box an edge ends, as a share of what it is in the report.
 NARROW: Final = 0.4
-_T: Final = np.linspace(0.0, 1.0, 17)
-_BLEND: Final = np.stack([(1 - _T) ** 3, 3 * _T * (1 - _T) ** 2, 3 * _T**2 * (1 - _T), _T**3])
+#: How far apart the points of a curve are.
+STEP: Final = 12.0
 #: What is known of a part: its score and its importance.
 Effects = Mapping[str, tuple[float, float]]
 
@@ -113,27 +113,19 @@ def _curves(edges: list[Edge], placed: Placed, effects: Effects, unit: str) -> d
     text: list[str] = []
     for edge in edges:
         known = f": {effects[edge.name][0]:+.4f} {unit}" if edge.name in effects else ""
-        points = _points(_curve_of(placed, edge))
-        x += [*points[:, 0].round(1).tolist(), None]
-        y += [*(-points[:, 1]).round(1).tolist(), None]
+        points = _points(placed, edge)
+        x += [*(round(at, 1) for at, _ in points), None]
+        y += [*(round(-at, 1) for _, at in points), None]
         text += [shown(edge.name + known)] * (len(points) + 1)
     return {"x": x, "y": y, "text": text}
 
 
-def _curve_of(placed: Placed, edge: Edge) -> Bend:
-    """The curve of the report, from middle to middle: the boxes of a figure keep their size when it is stretched, and hide its ends."""
-    channel = edge.receiver.kind if edge.receiver.kind in ("q", "k", "v") else ""
-    names = box_name(edge.sender), box_name(edge.receiver)
-    a, b = (placed.nodes[name] for name in names)
-    curve = placed.curve(*names, channel)
+def _points(placed: Placed, edge: Edge) -> list[Point]:
+    """Along the curve of the report, from middle to middle: the boxes of a figure keep their size when it is stretched, and hide its ends."""
+    sender, receiver, _ = key = key_of(edge)
+    a, b, curve = placed.nodes[sender], placed.nodes[receiver], placed.curves[key]
     start, end = (a.x + NARROW * (curve.start[0] - a.x), a.y), (b.x + NARROW * (curve.end[0] - b.x), b.y)
-    return Bend(start, curve.first, curve.second, end)
-
-
-def _points(curve: Bend) -> np.ndarray:
-    """Points along a curve [step 2]."""
-    ends = np.array([curve.start, curve.first, curve.second, curve.end])
-    return np.asarray(_BLEND.T @ ends)
+    return replace(curve, start=start, end=end).points(STEP)
 
 
 def _nodes(figure: Any, placed: Placed, parts: Parts) -> None:

@@ -187,6 +187,28 @@ def test_the_pointer_shows_a_tip(tab: Tab) -> None:
     assert not tab.page.locator("#view-tip").is_visible()
 
 
+def test_no_arrow_passes_a_box_that_is_not_its_own(tab: Tab) -> None:
+    """Points along every curve, from the ends and control points that Cytoscape tells, against all boxes that are drawn."""
+    inside, n = tab.page.evaluate(f"""() => {{
+        const drawn = {DRAWN}, boxes = drawn.nodes().toArray(), edges = drawn.edges().filter((e) => e.data("name")).toArray();
+        const within = (node, x, y) => Math.abs(x - node.position("x")) < node.width() / 2 && Math.abs(y - node.position("y")) < node.height() / 2;
+        const mid = (p, q) => ({{ x: (p.x + q.x) / 2, y: (p.y + q.y) / 2 }});
+        const found = [];
+        for (const edge of edges) {{
+            const through = edge.controlPoints(), last = through.length - 1;
+            const others = boxes.filter((node) => node.id() !== edge.data("source") && node.id() !== edge.data("target"));
+            through.forEach((c, i) => {{
+                const a = i ? mid(through[i - 1], c) : edge.sourceEndpoint(), b = i < last ? mid(c, through[i + 1]) : edge.targetEndpoint();
+                for (let t = 0; t <= 1; t += 0.02) {{
+                    const at = (k) => (1 - t) ** 2 * a[k] + 2 * t * (1 - t) * c[k] + t * t * b[k];
+                    for (const node of others) if (within(node, at("x"), at("y"))) found.push([edge.data("name"), node.data("name")]);
+                }}
+            }});
+        }}
+        return [found, edges.length]; }}""")  # fmt: skip
+    assert n > 5 and inside == []
+
+
 # ------------------------------------------------------------ search, keys, paths
 
 

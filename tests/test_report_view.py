@@ -23,7 +23,6 @@ from circuits.record import Record
 from circuits.report import circuit_page, render
 from circuits.report.view import DRAWN, MOST_EDGES, MOST_NODES, view
 from circuits.report.view_groups import sharing
-from circuits.report.view_places import Bend, weights
 from circuits.report.view_svg import chosen
 from interp.display.numbers import percent, percent_interval
 from interp.graph import Edge, parse_edge
@@ -192,16 +191,6 @@ def test_query_key_and_value_enter_left_middle_and_right() -> None:
     found = seen(Record({}, (), circuit=Circuit(edges, "edges", "m", "t", "by hand", "by hand")))
     ends = {c: {e["end"][0] for e in found["edges"] if e["channel"] == c} for c in "qkv"}
     assert max(ends["q"]) < min(ends["k"]) == 0 == max(ends["k"]) < min(ends["v"])
-
-
-def test_weights_give_the_control_points_back() -> None:
-    curve = Bend((10.0, 200.0), (60.0, 150.0), (90.0, 80.0), (70.0, 20.0))
-    (x1, y1), (x2, y2) = curve.start, curve.end
-    along, off = weights(curve)
-    across = np.array([y1 - y2, x2 - x1]) / np.hypot(x2 - x1, y2 - y1)
-    for place, a, o in zip((curve.first, curve.second), along, off, strict=True):
-        point = np.array([x1, y1]) + a * np.array([x2 - x1, y2 - y1]) + o * across
-        assert point == pytest.approx(place, abs=0.2)
 
 
 # ------------------------------------------------------------ page

@@ -174,16 +174,27 @@ def opacity_of_edge(share: float) -> float:
 def mark(start: Point, end: Point, aside: float, sign: str, channel: str, width: float, opacity: float) -> list[Markup]:
     """An edge: a curve that leaves upwards and enters from below, and the mark at its end."""
     (x1, y1), (x2, y2) = start, end
-    tip = 4 + width if sign == "pos" else 2.5
+    tip = tip_of(sign, width)
     reach = 0.45 * (y1 - y2)
     steps = f"M{x1:.1f} {y1:.1f}C{x1 + aside:.1f} {y1 - reach:.1f} {x2 + aside:.1f} {y2 + tip + reach:.1f} {x2:.1f} {y2 + tip:.1f}"
+    return marked(steps, end, sign, channel, width, opacity)
+
+
+def tip_of(sign: str, width: float) -> float:
+    """How far below its end the line of an edge stops, for the mark there."""
+    return 4 + width if sign == "pos" else 2.5
+
+
+def marked(steps: str, end: Point, sign: str, channel: str, width: float, opacity: float) -> list[Markup]:
+    """The line of an edge along some steps of a path, and the mark at its end."""
+    (x, y), tip = end, tip_of(sign, width)
     style: dict[str, str | float] = {"class": f"edge {sign} {channel}".strip(), "stroke-width": width}
     curve = element("path", {"d": steps, **style, "stroke-opacity": round(opacity, 2)})
     half = 2.2 + width / 2
     if sign == "pos":
-        mark = f"M{x2:.1f} {y2:.1f}L{x2 - half:.1f} {y2 + tip + 1:.1f}L{x2 + half:.1f} {y2 + tip + 1:.1f}Z"
+        mark = f"M{x:.1f} {y:.1f}L{x - half:.1f} {y + tip + 1:.1f}L{x + half:.1f} {y + tip + 1:.1f}Z"
     else:
-        mark = f"M{x2 - half - 1:.1f} {y2 + 0.8:.1f}h{2 * half + 2:.1f}v2.2h-{2 * half + 2:.1f}Z"
+        mark = f"M{x - half - 1:.1f} {y + 0.8:.1f}h{2 * half + 2:.1f}v2.2h-{2 * half + 2:.1f}Z"
     return [curve] if sign == "plain" else [curve, element("path", {"d": mark, "class": f"tip {sign}"})]
 
 

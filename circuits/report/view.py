@@ -13,10 +13,11 @@ from circuits.report.features import MOST_DRAWN
 from circuits.report.features import place as site_of
 from circuits.report.layered import box_name
 from circuits.report.view_anatomy import about, examples, reasons
+from circuits.report.view_curves import weights
 from circuits.report.view_groups import entering, joins, role, sharing
 from circuits.report.view_order import chosen_stop, order_of, stops
 from circuits.report.view_parts import Facts
-from circuits.report.view_places import Placed, as_data, ends, places, weights
+from circuits.report.view_places import Placed, as_data, ends, key_of, places
 from circuits.report.view_table import table
 from circuits.report.view_words import arrows, left_out, metric_of, no_edges, notes
 from circuits.report.words import goal, kind_name
@@ -248,9 +249,8 @@ def _edges(parts: Parts, placed: Placed, facts: Facts, ids: dict[str, str]) -> l
     limit = facts.limit(parts.edges)
     found = []
     for edge in parts.edges:
-        sender, receiver = box_name(edge.sender), box_name(edge.receiver)
-        channel = edge.receiver.kind if edge.receiver.kind in ("q", "k", "v") else ""
-        curve = placed.curve(sender, receiver, channel)
+        sender, receiver, channel = key = key_of(edge)
+        curve = placed.curves[key]
         along, off = weights(curve)
         a, b = placed.nodes[sender], placed.nodes[receiver]
         found.append(
@@ -258,7 +258,6 @@ def _edges(parts: Parts, placed: Placed, facts: Facts, ids: dict[str, str]) -> l
                 "source": ids[sender], "target": ids[receiver], "name": visible(edge.name), "channel": channel,
                 "what": kind_name(edge.kind, one=True), **facts.of(edge.name, limit), "at": order.get(edge.name, 0),
                 "chosen": edge.name in inside, "along": along, "off": off,
-                "aside": round(curve.first[0] - curve.start[0], 1),
                 "start": [round(curve.start[0] - a.x, 1), round(curve.start[1] - a.y, 1)],
                 "end": [round(curve.end[0] - b.x, 1), round(curve.end[1] - b.y, 1)],
             }

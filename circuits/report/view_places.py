@@ -9,9 +9,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from circuits.report.features import feature_bend, feature_boxes
+from circuits.report.features import feature_boxes
 from circuits.report.features import place as site_of
 from circuits.report.layered import DROP, box_name, layered
+from circuits.report.view_curves import Bend
+from circuits.report.view_routes import Rows, Wire, routes
 
 if TYPE_CHECKING:
     from interp.graph import Edge
@@ -30,8 +32,11 @@ _FRAME: Final = 720 / 650
 _STRETCH: Final = {"rows": 3.2, "columns": 2.4}
 #: Room for the names of rows.
 _NAMES: Final = 130.0
+#: Where arrows leave and enter, as a share of the width of a box, at most so far from its middle.
+_LEAN: Final = 0.3
 _CHANNELS: Final = ("q", "k", "v")
-Point = tuple[float, float]
+#: An arrow: the boxes that it joins, and the channel that it enters by.
+Key = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -48,24 +53,13 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Bend:
-    """A curve from `start` to `end` with two control points."""
-
-    start: Point
-    first: Point
-    second: Point
-    end: Point
-
-
-@dataclass(frozen=True)
 class Placed:
-    """`rows`: the name and the height of each layer's or site's strip, its middle."""
+    """`rows`: the name and the height of each layer's or site's strip, its middle; `curves`: that of each arrow."""
 
     nodes: dict[str, Place]
     rows: tuple[tuple[str, float], ...]
     row: float
-    step: float
-    bends: Mapping[str, float]
+    curves: Mapping[Key, Bend]
 
     @property
     def strips(self) -> list[tuple[str, float]]:
@@ -74,16 +68,6 @@ class Placed:
         groups = any(node.kind == "kv" and not node.name.endswith(".error") for node in self.nodes.values())
         up = (0.25 - DROP / 2 * groups) * self.row if "mlp" in kinds else 0.0
         return [(name, y - up) for name, y in self.rows]
-
-    def curve(self, sender: str, receiver: str, channel: str) -> Bend:
-        """Leaves upwards and enters from below: a head's query on its left, its key in the middle, its value on its right."""
-        a, b = self.nodes[sender], self.nodes[receiver]
-        lean = max(-0.3, min(0.3, (b.x - a.x) / (6 * self.step)))
-        into = (_CHANNELS.index(channel) - 1) / 3 if channel in _CHANNELS else -lean
-        start, end = (a.x + lean * a.width, a.y - HIGH / 2), (b.x + into * b.width, b.y + HIGH / 2)
-        aside = 0.75 * self.bends.get(f"{sender}->{receiver}", 0.0) * self.step
-        reach = (0.25 if aside else 0.4) * (start[1] - end[1])
-        return Bend(start, (start[0] + aside, start[1] - reach), (end[0] + aside, end[1] + reach), end)
 
 
 def places(
@@ -98,7 +82,7 @@ def places(
 ) -> Placed:
     """Every node in its place. `pull`: the edges whose ends stand near each other; `sites`: the rows of features, first at the bottom;
     `shared`: head -> the keys and values that it shares; `shown`: what is drawn at first, which is to fill the frame."""
-    grid, rows, bends = _of_sites(edges, pull, boxed, sites) if sites else _of_layers(edges, pull, boxed, dots, shared)
+    grid, rows = _of_sites(edges, pull, boxed, sites) if sites else _of_layers(edges, pull, boxed, dots, shared)
     step = max([_LEAST, *(_width(label) for _, label, _, _ in grid.values())]) + _APART
     grouped = not sites and any(kind == "kv" for kind, *_ in grid.values())
     high = _ROWS["sites" if sites else "groups" if grouped else "layers"]
@@ -107,8 +91,41 @@ def places(
         name: Place(name, label, kind, x * step, -y * high, _width(label)) for name, (kind, label, x, y) in grid.items()
     }
     right = max((node.x + node.width / 2 for node in nodes.values()), default=0.0)
-    nodes |= _dots(dots, rows, high, right + _APART)
-    return Placed(nodes, tuple((name, -y * high) for name, y in rows.items()), high, step, bends)
+    beside = _dots(dots, rows, high, right + _APART)
+    keys = dict.fromkeys(key_of(edge) for edge in edges)
+    curves = _curves(list(keys), nodes, step, shown, right + _APART if beside else math.inf)
+    return Placed(nodes | beside, tuple((name, -y * high) for name, y in rows.items()), high, curves)
+
+
+def key_of(edge: Edge) -> Key:
+    """The arrow that an edge is drawn as; its positions share one."""
+    channel = edge.receiver.kind if edge.receiver.kind in _CHANNELS else ""
+    return box_name(edge.sender), box_name(edge.receiver), channel
+
+
+def _curves(
+    keys: Sequence[Key], nodes: Mapping[str, Place], step: float, shown: Collection[str], limit: float
+) -> dict[Key, Bend]:
+    """The arrows: those between boxes that are drawn at first get past these, the others past all boxes."""
+    first = [key for key in keys if key[0] in shown and key[1] in shown]
+    then = [key for key in keys if key[0] not in shown or key[1] not in shown]
+    found: dict[Key, Bend] = {}
+    for own, there in ((first, [node for name, node in nodes.items() if name in shown]), (then, list(nodes.values()))):
+        rows = Rows([(node.x, node.y, node.width) for node in there], HIGH, limit)
+        wires = [_wire(nodes[a], nodes[b], channel, step) for a, b, channel in own]
+        found |= zip(own, routes(wires, rows), strict=True)
+    return found
+
+
+def _wire(a: Place, b: Place, channel: str, step: float) -> tuple[Wire, Bend]:
+    """Leaves upwards and enters from below: a head's query on its left, its key in the middle, its value on its right."""
+    lean = max(-_LEAN, min(_LEAN, (b.x - a.x) / (6 * step)))
+    port = (_CHANNELS.index(channel) - 1) / 3 * b.width if channel else None
+    low, top = a.y - HIGH / 2, b.y + HIGH / 2
+    wire = Wire(a.x, low, _LEAN * a.width, b.x, top, _LEAN * b.width, port)
+    start, end = (a.x + lean * a.width, low), (b.x + (-lean * b.width if port is None else port), top)
+    reach = 0.4 * (low - top)
+    return wire, Bend(start, ((start[0], low - reach), (end[0], top + reach)), end)
 
 
 def _spacing(shown: Sequence[tuple[str, str, float, float]], step: float, high: float) -> tuple[float, float]:
@@ -142,15 +159,14 @@ def _of_layers(
     boxed: Sequence[Node],
     dots: Sequence[Node],
     shared: Mapping[str, str],
-) -> tuple[Grid, dict[str, float], dict[str, float]]:
-    """The boxes, the rows of the layers, and how far edges swing aside."""
+) -> tuple[Grid, dict[str, float]]:
+    """The boxes, and the rows of the layers."""
     made = layered(pull, [*ends(edges), *boxed, *_one_per_layer(boxed, dots)], shared)
     rows = {f"layer {layer}": float(row) for layer, row in made.layers}
     kept = {box_name(node) for node in [*boxed, *ends(edges)]}
     short = {node.name: f"n{node.unit}" for node in boxed if node.kind == "neuron"}
     grid = {b.name: (b.kind, short.get(b.name, b.name), b.x, b.y) for b in made.boxes.values() if b.name in kept}
-    joined = {(box_name(e.sender), box_name(e.receiver)) for e in edges}
-    return grid, rows, {f"{a}->{b}": made.bend(a, b) for a, b in sorted(joined)}
+    return grid, rows
 
 
 def _one_per_layer(boxed: Sequence[Node], dots: Sequence[Node]) -> list[Node]:
@@ -161,11 +177,11 @@ def _one_per_layer(boxed: Sequence[Node], dots: Sequence[Node]) -> list[Node]:
 
 def _of_sites(
     edges: Sequence[Edge], pull: Sequence[Edge], boxed: Sequence[Node], sites: Sequence[str]
-) -> tuple[Grid, dict[str, float], dict[str, float]]:
+) -> tuple[Grid, dict[str, float]]:
     boxes = feature_boxes(pull, sites, [*ends(edges), *boxed])
     grid = {name: (box["kind"], box["label"], box["x"], box["y"]) for name, box in boxes.items()}
     rows = {site: i + 1.25 for i, site in enumerate(sites)}
-    return grid, rows, {f"{e.sender.name}->{e.receiver.name}": feature_bend(boxes, e) for e in edges}
+    return grid, rows
 
 
 def _dots(dots: Sequence[Node], rows: Mapping[str, float], high: float, left: float) -> dict[str, Place]:
@@ -183,18 +199,6 @@ def _dots(dots: Sequence[Node], rows: Mapping[str, float], high: float, left: fl
             y = middle + (line - (min(lines, n) - 1) / 2) * _PITCH
             found[node.name] = Place(node.name, "", "dot", left + (column + 0.5) * _PITCH, y, DOT, dot=True)
     return found
-
-
-def weights(curve: Bend) -> tuple[list[float], list[float]]:
-    """The control points as seen from the straight line: how far along it (0 to 1), and how far off it, in pixels."""
-    (x1, y1), (x2, y2) = curve.start, curve.end
-    long = math.hypot(x2 - x1, y2 - y1) or 1.0
-    along, off = [], []
-    for x, y in (curve.first, curve.second):
-        dx, dy = x - x1, y - y1
-        along.append(round((dx * (x2 - x1) + dy * (y2 - y1)) / long**2, 3))
-        off.append(round((dy * (x2 - x1) - dx * (y2 - y1)) / long, 1))
-    return along, off
 
 
 def as_data(place: Place) -> dict[str, Any]:

@@ -9,29 +9,34 @@ from markupsafe import Markup
 
 from circuits.report import svg
 from circuits.report.graph import join as join_line
-from circuits.report.graph import mark, opacity_of_edge, width_of_edge
+from circuits.report.graph import marked, opacity_of_edge, tip_of, width_of_edge
 from circuits.report.svg import element, label
+from circuits.report.view_curves import Bend, unweighted
 from circuits.report.view_places import HIGH
 from interp.display.numbers import count
 
 _LEFT: Final = 110.0
 _ROOM: Final = 16.0
+#: How far apart points of curves are that tell how wide the picture is.
+_STEP: Final = 20.0
 
 
 def picture(view: dict[str, Any]) -> Markup:
     """The nodes and the first edges of the chosen circuit, where the interactive view has them."""
     nodes, edges = chosen(view)
-    low_x, high_x = _range([(n["x"], n["width"] / 2) for n in nodes])
+    places = {node["id"]: node for node in nodes}
+    curves = [curve_of(edge, places) for edge in edges]
+    reached = [(x, _ROOM / 2) for curve in curves for x, _ in curve.points(_STEP)]
+    low_x, high_x = _range([*((n["x"], n["width"] / 2) for n in nodes), *reached])
     low_y, high_y = _range([(n["y"], HIGH) for n in nodes])
     rows = [row for row in view["rows"] if low_y - view["row"] < row["y"] < high_y + view["row"]]
     tops = [row["y"] - view["row"] / 2 for row in rows]
     top, bottom = min([low_y, *tops]), max([high_y, *(y + view["row"] for y in tops)])
     frame = _Frame(low_x - _LEFT, top - _ROOM, high_x - low_x + _LEFT + _ROOM, bottom - top + 2 * _ROOM)
-    places = {node["id"]: node for node in nodes}
     parts = [_strip(view, row, frame) for row in rows]
     shown = {node["id"] for node in nodes}
     parts += [_join(j, places, frame) for j in view["joins"] if {j["source"], j["target"]} <= shown]
-    parts += [_curve(edge, places, frame) for edge in reversed(edges)]
+    parts += [_edge(edge, curve, frame) for edge, curve in zip(reversed(edges), reversed(curves), strict=True)]
     parts += [_node(node, frame) for node in nodes]
     said = f"{count(len(nodes))} nodes and {count(len(edges))} edges; the embedding is at the bottom, the logits at the top."
     described = element("title", {}, "The circuit as a picture"), element("desc", {}, said)
@@ -84,19 +89,27 @@ def _strip(view: dict[str, Any], row: dict[str, Any], frame: _Frame) -> Markup:
     return element("g", {}, *strip, label(8, y + 4, row["label"], "name"))
 
 
-def _curve(edge: dict[str, Any], places: dict[str, dict[str, Any]], frame: _Frame) -> Markup:
+def curve_of(edge: dict[str, Any], places: dict[str, dict[str, Any]]) -> Bend:
+    """The curve of an edge, from box to box."""
     a, b = places[edge["source"]], places[edge["target"]]
-    x1, y1 = frame(a["x"] + edge["start"][0], a["y"] + edge["start"][1])
-    x2, y2 = frame(b["x"] + edge["end"][0], b["y"] + edge["end"][1])
-    width = width_of_edge(edge["share"])
-    aside = edge["aside"]
-    known = edge["score"] or "not scored"
-    return element(
-        "g",
-        {},
-        element("title", {}, f"{edge['name']}: {known}"),
-        *mark((x1, y1), (x2, y2), aside, edge["sign"], edge["channel"], width, opacity_of_edge(edge["share"])),
+    start, end = (
+        (a["x"] + edge["start"][0], a["y"] + edge["start"][1]),
+        (b["x"] + edge["end"][0], b["y"] + edge["end"][1]),
     )
+    return unweighted(start, end, edge["along"], edge["off"])
+
+
+def _edge(edge: dict[str, Any], curve: Bend, frame: _Frame) -> Markup:
+    width, (x, y) = width_of_edge(edge["share"]), frame(*curve.end)
+    tip = tip_of(edge["sign"], width)
+    pieces = [[frame(*point) for point in piece] for piece in curve.pieces]
+    # The line stops where its mark begins.
+    pieces[-1][1:] = [(pieces[-1][1][0], max(pieces[-1][1][1], y + tip)), (x, y + tip)]
+    steps = "".join(f"Q{through[0]:.1f} {through[1]:.1f} {to[0]:.1f} {to[1]:.1f}" for _, through, to in pieces)
+    path = f"M{pieces[0][0][0]:.1f} {pieces[0][0][1]:.1f}{steps}"
+    drawn = marked(path, (x, y), edge["sign"], edge["channel"], width, opacity_of_edge(edge["share"]))
+    known = edge["score"] or "not scored"
+    return element("g", {}, element("title", {}, f"{edge['name']}: {known}"), *drawn)
 
 
 def _join(join: dict[str, Any], places: dict[str, dict[str, Any]], frame: _Frame) -> Markup:
