@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from circuits.values import Saved
+from interp.oracle import Agreement
 
 PATTERNS: Final = "patterns"
 WRITES: Final = "writes"
 NEURONS: Final = "neurons"
 LENS: Final = "lens"
 EDGES: Final = "edges"
+ARROWS: Final = "arrows"
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,9 @@ class Anatomy(Saved):
     the circuit. `method`: by which neurons, and edges between the nodes of a node circuit, were scored.
     `missing`: the views that could not be measured, each with its reason. `heads_left`, `writes_left`: heads and nodes of the
     circuit, less important than those shown, that were not measured. `pairs`: over how many the writes are averaged.
-    `metric`, `unit`: what `LensRow.metric` is. `total`: the sum of the writes of all components, which is the logit difference."""
+    `metric`, `unit`: what `LensRow.metric` is. `total`: the sum of the writes of all components, which is the logit difference.
+    `arrows`: how the estimates of the strongest edges between the nodes of a node circuit agree with exact patching, None where that
+    was not measured."""
 
     examples: tuple[Example, ...] = ()
     writes: tuple[Writes, ...] = ()
@@ -126,6 +130,7 @@ class Anatomy(Saved):
     metric: str = "logit_diff"
     unit: str = "logits"
     total: float | None = None
+    arrows: Agreement | None = None
 
     def reason(self, view: str) -> str:
         """Why a view is missing; empty where it is not."""

@@ -1,7 +1,8 @@
 """Measuring what `circuits.anatomy` describes, on the prompts of a run.
 
 Every view is measured by itself; one that this model or level does not have becomes a reason. Cost, in passes over the pairs that
-it is measured on: writes 1 forward; neurons and edges 2 forwards and 1 backward each; and 3 forwards of three prompts.
+it is measured on: writes 1 forward; neurons and edges 2 forwards and 1 backward each; the strongest edges exactly 2 forwards, and
+for each the layers behind its reader, or a forward where the model cannot be restarted; and 3 forwards of three prompts.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 from circuits.anatomy import (
+    ARROWS,
     EDGES,
     LENS,
     NEURONS,
@@ -24,6 +26,7 @@ from circuits.anatomy import (
     Writes,
 )
 from circuits.circuit import Circuit, CircuitError
+from circuits.closeups_edges import between, refuse_without_edges, strongest, with_exact
 from circuits.closeups_examples import examples_of, heads_of, lens_of, patterns_of, tasks_of
 from circuits.prepared import Prepared, Say
 from circuits.shown import shown_metric
@@ -32,9 +35,10 @@ from interp.attribution.registry import get_method
 from interp.attribution.request import prepare
 from interp.direct_effects import DirectEffects, direct_effects
 from interp.display.html import several
+from interp.display.numbers import number
 from interp.errors import InterpError
-from interp.graph import Edge
 from interp.nodes import FEATURES, Node
+from interp.oracle import Agreement
 from interp.scores import Scores
 from interp.tasks.task import Task
 
@@ -61,14 +65,15 @@ def look_closely(job: Prepared, scores: Scores, circuit: Circuit, say: Say) -> t
     found = views.measured(WRITES, lambda: _written(job, circuit, found), found)
     no_neurons: tuple[TopNeurons, ...] = ()
     neurons = views.measured(NEURONS, views.neurons, no_neurons)
-    edges = views.measured(EDGES, views.edges, None)
-    metric, cost = shown_metric(job.settings.metric), views.cost
+    edges, arrows = views.linked()
+    metric, cost = shown_metric(job.settings.metric), [number(n, 0 if n.is_integer() else 1) for n in views.cost]
     say(
-        f"looked at the parts of the circuit with {cost[0]:g} forwards and {cost[1]:g} backwards over the pairs, and {OVER} forwards over {several(len(found.examples), 'prompt')}"
+        f"looked at the parts of the circuit with {cost[0]} forwards and {cost[1]} backwards over the pairs, and {OVER} forwards over {several(len(found.examples), 'prompt')}"
     )
     return replace(
         found,
         neurons=neurons,
+        arrows=arrows,
         method=views.method,
         missing=tuple(views.missing),
         heads_left=max(0, len(heads) - MOST_HEADS),
@@ -109,29 +114,31 @@ class _Views:
             self.method = scores.provenance.method
         return tuple(_top_neurons(scores, layer) for layer in layers if layer is not None)
 
-    def edges(self) -> Scores:
-        """Scores of the edges whose ends are both in the circuit, or are the embedding or the logits."""
-        if self.circuit.level != "heads":
-            raise CircuitError(_NO_EDGES.get(self.circuit.level, "this circuit is one of edges."))
-        scores = self._score("edges")
-        inside = set(self.circuit.nodes) | {Node("embed"), Node("logits")}
-        group = self.job.model.layout.n_heads // self.job.model.layout.n_kv_heads
-        kept = [i for i, e in enumerate(scores.parts) if isinstance(e, Edge) and _within(e, inside, group)]
-        return Scores(tuple(scores.parts[i] for i in kept), scores.per_example[:, kept], scores.provenance)
+    def linked(self) -> tuple[Scores | None, Agreement | None]:
+        """The edges, exact where that could be measured, and how the estimates agree with it."""
+        estimates = self.measured(EDGES, self.edges, None)
+        if estimates is None:
+            return None, None
+        unchecked: tuple[Scores, Agreement | None] = (estimates, None)
+        return self.measured(ARROWS, lambda: self.arrows(estimates), unchecked)
 
-    def _score(self, level: str) -> Scores:
-        """All parts of another level on the pairs that were scored, with one backward pass."""
-        options = self.job.settings.elsewhere | {"level": level, "positions": "all"}
-        found = prepare(self.job.model, self.job.scoring, methods=[self.method], **options).score()[self.method]
+    def edges(self) -> Scores:
+        """Estimates of the edges whose ends are both in the circuit, or are the embedding or the logits."""
+        refuse_without_edges(self.circuit)
+        return between(self.circuit, self._score("edges"), self.job.model.layout)
+
+    def arrows(self, estimates: Scores) -> tuple[Scores, Agreement | None]:
+        """The edges with the strongest of them patched exactly, and how the estimates of these agree."""
+        exact = self._score("edges", "exact", strongest(estimates))
+        return with_exact(estimates, exact, self.job.settings.seed)
+
+    def _score(self, level: str, method: str = "", parts: Sequence[str] | None = None) -> Scores:
+        """Parts of another level on the pairs that were scored: all with one backward pass, or some by another method."""
+        options = self.job.settings.elsewhere | {"level": level, "positions": "all", "parts": parts}
+        method = method or self.method
+        found = prepare(self.job.model, self.job.scoring, methods=[method], **options).score()[method]
         self.cost = (self.cost[0] + found.provenance.forwards, self.cost[1] + found.provenance.backwards)
         return found
-
-
-_NO_EDGES: Final = {
-    "blocks": "attention outputs are sums of heads, and edges run between heads and MLPs: find the circuit at level 'heads' or 'edges'.",
-    "neurons": "edges run between heads and MLPs, not between neurons: find the circuit at level 'heads' or 'edges'.",
-    "features": "edges between features have scores of their own.",
-}
 
 
 def scoring_method(job: Prepared) -> str:
@@ -151,18 +158,6 @@ def _top_neurons(scores: Scores, layer: int) -> TopNeurons:
     first = sorted(own, key=lambda i: (-abs(means[i]), i))[:TOP_NEURONS]
     neurons = tuple(Neuron(scores.parts[i].name, float(means[i])) for i in first)
     return TopNeurons(Node("mlp", layer).name, len(own), neurons)
-
-
-def _within(edge: Edge, inside: set[Node], group: int) -> bool:
-    """Whether both ends are in a set of heads and MLPs; a K/V reader is where a head of its group is."""
-    receiver = edge.receiver
-    units = (
-        range(receiver.unit * group, (receiver.unit + 1) * group)
-        if receiver.grouped and receiver.unit is not None
-        else [receiver.unit]
-    )
-    ends = {Node("head", receiver.layer, u) for u in units} if receiver.kind in ("q", "k", "v") else {receiver}
-    return edge.sender in inside and bool(ends & inside)
 
 
 # ---------------------------------------------------------------- heads and writes

@@ -41,7 +41,8 @@ class Record:
     each layer and position, with the token text of each position of an example in `position_labels`. `accuracy`:
     share of pairs where the right answer wins on the clean prompt, and the wrong one on the corrupt prompt. `manifest`: see `circuits.runs`.
     `features`: what else is known of a circuit of features; `feature_edges`: edges between the first of them, and into the metric.
-    `anatomy`: what the parts of the circuit do on a few prompts. `node_edges`: scores of the edges between the nodes of a node circuit."""
+    `anatomy`: what the parts of the circuit do on a few prompts. `node_edges`: scores of the edges between the nodes of a node circuit, the
+    strongest of them exact."""
 
     manifest: Mapping[str, Any]
     scores: tuple[Scores, ...]

@@ -18,13 +18,15 @@ import numpy as np
 import pytest
 
 import circuits.report
+from circuits.anatomy import Anatomy, Missing
 from circuits.circuit import Circuit
+from circuits.closeups_edges import with_exact
 from circuits.record import Record
 from circuits.report import circuit_page, render
 from circuits.report.view import DRAWN, MOST_EDGES, MOST_NODES, view
 from circuits.report.view_groups import sharing
 from circuits.report.view_svg import chosen
-from interp.display.numbers import percent, percent_interval
+from interp.display.numbers import percent_interval, percent_range
 from interp.graph import Edge, parse_edge
 from interp.nodes import Node
 from interp.scores import Scores
@@ -102,7 +104,7 @@ def test_the_slider_stops_where_the_curve_was_measured() -> None:
         f = evaluation.faithfulness if stop["chosen"] else points[stop["size"]].faithfulness
         assert stop["faithful"] == percent_interval(f.value, f.low, f.high)
         random = [r for r in points[stop["size"]].random if r is not None]
-        assert stop["random"] == f"{percent(min(random))} to {percent(max(random))} ({len(random)} circuits)"
+        assert stop["random"] == f"{percent_range(min(random), max(random))} ({len(random)} circuits)"
         assert stop["words"].startswith("the chosen circuit" if stop["chosen"] else "the first")
 
 
@@ -463,6 +465,53 @@ def test_edges_of_a_circuit_of_nodes_are_called_estimates() -> None:
     assert seen(node_record())["arrows"] == "arrows: estimated by relp, not checked in this run"
     assert seen(edge_record())["arrows"] == "" == seen(a_record())["arrows"]
     assert "arrows: estimated by relp" in render(node_record())
+    why = Anatomy(missing=(Missing("arrows", "no <b> of \u202e memory."),))
+    said = seen(node_record(anatomy=why))["arrows"]
+    assert said.startswith("arrows: estimated by relp, not checked in this run: no <b> of ") and "\u202e" not in said
+    assert "no &lt;b&gt; of" in render(node_record(anatomy=why))
+
+
+def checked_record(error: int, n: int, times: float = 1.0) -> Record:
+    """The first `n` arrows are exact; `error`: how far off the estimates are; `times`: how many times the exact scores they are."""
+    found = edge_scores(SMALL.edges, 1, "relp")
+    estimates = Scores(found.parts, times * found.per_example, found.provenance)
+    exact = edge_scores(SMALL.edges, error, "exact").select(estimates.rank()[:n])
+    edges, agreed = with_exact(estimates, exact, 0)
+    return replace(node_record(), node_edges=edges, anatomy=Anatomy(arrows=agreed))
+
+
+@pytest.mark.parametrize(
+    ("error", "times", "words"),
+    [
+        (0, 1.0, ""),
+        (40, 1.0, "do not trust the estimated ones"),
+        (0, 0.25, r"there the estimates are 0\.2\d times the exact scores"),
+    ],
+)
+def test_arrows_that_were_patched_are_called_exact_and_the_others_come_with_their_agreement(
+    error: int, times: float, words: str
+) -> None:
+    record = checked_record(error, 24, times)
+    assert record.anatomy is not None and record.anatomy.arrows is not None and record.node_edges is not None
+    found, row = seen(record), record.anatomy.arrows["all"]
+    names = {part.name for part in np.array(record.node_edges.parts)[record.node_edges.exact]}
+    assert len(names) == 24 and row.pearson is not None
+    for edge in found["edges"]:
+        assert edge["known"] == ("exact" if edge["name"] in names else "estimated (by relp)")
+    n = sum(edge["name"] in names for edge in found["edges"])
+    said = found["arrows"]
+    assert said.startswith(
+        f"arrows: {n} exact, {len(found['edges']) - n} estimated by relp (Pearson r = {row.pearson:.2f} ["
+    )
+    assert "on the 24 checked, which are the strongest" in said and re.search(words, said)
+    assert ("do not trust" in said) == (row.pearson < 0.7) == (error > 1)
+    assert ("times the exact" in said) == (abs(np.log2(row.slope or 1)) > 1)
+    page = render(record)
+    assert said in page and page.count(", exact</title>") == sum(e["name"] in names for e in chosen(found)[1])
+
+
+def test_arrows_that_were_all_patched_are_called_exact() -> None:
+    assert seen(checked_record(0, len(SMALL.edges)))["arrows"] == "arrows: exact"
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def view(record: Record) -> dict[str, Any] | None:
         "nodes": list(nodes.values()),
         "edges": edges,
         "joins": joins(parts.shared, nodes),
-        "arrows": arrows(parts),
+        "arrows": arrows(parts, record.anatomy),
         "stops": slider,
         "start": chosen_stop(slider),
         "drawn": _drawn_first(parts),

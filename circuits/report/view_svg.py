@@ -108,7 +108,7 @@ def _edge(edge: dict[str, Any], curve: Bend, frame: _Frame) -> Markup:
     steps = "".join(f"Q{through[0]:.1f} {through[1]:.1f} {to[0]:.1f} {to[1]:.1f}" for _, through, to in pieces)
     path = f"M{pieces[0][0][0]:.1f} {pieces[0][0][1]:.1f}{steps}"
     drawn = marked(path, (x, y), edge["sign"], edge["channel"], width, opacity_of_edge(edge["share"]))
-    known = edge["score"] or "not scored"
+    known = f"{edge['score']}, {edge['known']}" if edge["score"] else "not scored"
     return element("g", {}, element("title", {}, f"{edge['name']}: {known}"), *drawn)
 
 

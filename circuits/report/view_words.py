@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from circuits.report.agreements import RANKS, note
+from circuits.report.finding import POOR, bounds
 from circuits.report.view_places import ends
-from interp.display.numbers import count
+from interp.display.numbers import count, number
 from interp.display.text import visible
 
 if TYPE_CHECKING:
+    from circuits.anatomy import Anatomy
     from circuits.evaluation import Evaluation
     from circuits.record import Record
     from circuits.report.view import Parts
+    from interp.oracle import Agreement
+
+#: Estimates that are so many times too large or too small are drawn beside exact scores of another size.
+FAR: Final = 2.0
 
 
 def metric_of(parts: Parts) -> str:
@@ -34,12 +41,36 @@ def notes(parts: Parts, evaluation: Evaluation | None) -> list[tuple[int, str]]:
     return said
 
 
-def arrows(parts: Parts) -> str:
-    """How the edges of a circuit of nodes were scored, which says nothing of the nodes."""
+def arrows(parts: Parts, anatomy: Anatomy | None) -> str:
+    """Which of the edges of a circuit of nodes are exact, and what the others are worth; it says nothing of the nodes."""
     if parts.of_edges or not parts.edges or parts.linked is None:
         return ""
-    p = parts.linked.provenance
-    return "arrows: exact" if p.exact else f"arrows: estimated by {visible(p.method)}, not checked in this run"
+    linked, names = parts.linked, {edge.name for edge in parts.edges}
+    known = [] if linked.exact is None else linked.exact.tolist()
+    n = sum(is_exact for edge, is_exact in zip(linked.edges, known, strict=False) if edge.name in names)
+    if n == len(names):
+        return "arrows: exact"
+    by = f"estimated by {visible(linked.provenance.method)}"
+    if n:
+        said = f" ({_agreement(anatomy.arrows)})" if anatomy is not None and anatomy.arrows is not None else ""
+        return f"arrows: {count(n)} exact, {count(len(names) - n)} {by}{said}"
+    reason = "" if anatomy is None else visible(anatomy.reason("arrows")).rstrip(". ")
+    return f"arrows: {by}, not checked in this run{f': {reason}' if reason else ''}"
+
+
+def _agreement(found: Agreement) -> str:
+    """How the estimates agree with exact patching where both are known, with a warning where they do so poorly."""
+    row, on = found["all"], f"the {count(found['all'].n)} checked, which are the strongest"
+    if row.pearson is None:
+        return f"Pearson r is undefined on {on}"
+    said = [f"Pearson r = {number(row.pearson, 2)}{bounds(row)} on {on}"]
+    if note(row, found) == RANKS:
+        said.append(f"rank correlation only {number(row.spearman, 2)}")
+    if row.slope is not None and not 1 / FAR <= row.slope <= FAR:
+        said.append(f"there the estimates are {number(row.slope, 2)} times the exact scores")
+    if row.pearson < POOR:
+        said.append("this is poor: do not trust the estimated ones")
+    return "; ".join(said)
 
 
 def left_out(parts: Parts) -> str:
