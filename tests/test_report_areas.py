@@ -135,7 +135,7 @@ def test_an_assessment_is_a_page_with_both_measures() -> None:
         ("<b>this</b>",),
     )
     page = render_assessment(found, record.circuit)
-    assert page == render_assessment(found, record.circuit) and "<script" not in page
+    assert page == render_assessment(found, record.circuit) and page.count("<script>") == 1
     assert page.count("CPR, ") == 2 and page.count("CMD, ") == 2 and "&lt;b&gt;this" in page
     for part in record.circuit.parts:
         assert str(part.name).replace(">", "&gt;").replace("<", "&lt;") in page
