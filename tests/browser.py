@@ -1,5 +1,5 @@
 """A real browser that opens files and tells on them: one Chromium per process, pages that watch console, policy and network,
-and the reports that the tests open, each made once by the command line."""
+and the reports that the tests open, each made once: by the command line, or by hand where the page alone is what is tested."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+WINDOW = {"width": 1280, "height": 720}
+#: Milliseconds that a busy machine may take to open a page.
+SLOW = 120_000
 
 #: Runs in every page before anything else: what the policy refuses, and a trap that hostile text would spring.
 WATCH = """
@@ -37,12 +40,9 @@ RUNS: dict[str, tuple[str, ...]] = {
     ),
     "features": ("discover", "--task", "sva", "--limit", "12", "--random", "2", *FEATURES),
     "compare": ("compare", "--task", "ioi", "--limit", "8", "--methods", "relp,atp"),
-    "train": (
-        *("sae", "train", "--site", "resid_post.1", "--d-sae", "64", "--k", "8"),
-        *("--tokens", "3000", "--batch-tokens", "300"),
-    ),
-    "eval": ("sae", "eval", "dictionaries/resid_post.0", "--tokens", "2000", "--dashboards", "4"),
 }
+#: By hand, as `tests.browser_pages` names them.
+BY_HAND = ("training", "dictionary", "side", "assessment", "circuit")
 
 
 # ------------------------------------------------------------ pages
@@ -96,49 +96,75 @@ class Tab:
 
 @dataclass
 class Chrome:
-    """The browser of this process."""
+    """The browser of this process. A page is used again for the next file, as to start one costs more than to load a report."""
 
     browser: Any
+    idle: dict[str, list[Any]] = field(default_factory=dict)
 
     @contextmanager
-    def open(self, path: Path, **options: Any) -> Iterator[Tab]:
-        """A file in a fresh, offline context that refuses every request but that of the file itself."""
-        context = self.browser.new_context(offline=True, service_workers="block", **options)
+    def open(
+        self,
+        path: Path,
+        *,
+        viewport: dict[str, int] = WINDOW,
+        color_scheme: str = "light",
+        reduced_motion: str = "no-preference",
+        **options: Any,
+    ) -> Iterator[Tab]:
+        """A file in an offline page that refuses every request but that of the file itself. `options`: of a context."""
+        ready = self.idle.setdefault(repr(options), [])
+        page = ready.pop() if ready else self._new(viewport, options)
         seen, address = Seen(), path.absolute().as_uri()
-        allowed = [address]
-
-        def request(route: Any) -> None:
-            if route.request.url == address and route.request.is_navigation_request():
-                route.continue_()
-            else:
-                route.abort()
-
-        def asked(one: Any) -> None:
-            # The file itself, once.
-            if one.url in allowed:
-                allowed.remove(one.url)
-            else:
-                seen.requests.append(one.url)
-
-        def said(message: Any) -> None:
-            seen.console.append(f"{message.type}: {message.text}")
-
-        def dialog(one: Any) -> None:
-            seen.dialogs.append(one.message)
-            one.dismiss()
-
+        watching = _watching(seen, address)
         try:
-            context.route("**/*", request)
-            context.add_init_script(WATCH)
-            context.on("request", asked)
-            page = context.new_page()
-            page.on("console", said)
-            page.on("pageerror", lambda error: seen.errors.append(str(error)))
-            page.on("dialog", dialog)
+            page.set_viewport_size(viewport)
+            page.emulate_media(media="screen", color_scheme=color_scheme, reduced_motion=reduced_motion)
+            page.route("**/*", lambda route: _only(route, address))
+            for event, heard in watching.items():
+                page.on(event, heard)
             page.goto(address)
             yield Tab(page, seen)
-        finally:
-            context.close()
+        except BaseException:
+            page.context.close()
+            raise
+        for event, heard in watching.items():
+            page.remove_listener(event, heard)
+        page.unroute_all()
+        # A report that is left open goes on drawing.
+        page.goto("about:blank")
+        ready.append(page)
+
+    def _new(self, viewport: dict[str, int], options: dict[str, Any]) -> Any:
+        context = self.browser.new_context(offline=True, service_workers="block", viewport=viewport, **options)
+        context.set_default_timeout(SLOW)
+        context.add_init_script(WATCH)
+        return context.new_page()
+
+
+def _only(route: Any, address: str) -> None:
+    if route.request.url == address and route.request.is_navigation_request():
+        route.continue_()
+    else:
+        route.abort()
+
+
+def _watching(seen: Seen, address: str) -> dict[str, Callable[[Any], None]]:
+    """What is heard of each event of a page."""
+
+    def asked(one: Any) -> None:
+        if one.url != address or not one.is_navigation_request():
+            seen.requests.append(one.url)
+
+    def dialog(one: Any) -> None:
+        seen.dialogs.append(one.message)
+        one.dismiss()
+
+    return {
+        "request": asked,
+        "console": lambda message: seen.console.append(f"{message.type}: {message.text}"),
+        "pageerror": lambda error: seen.errors.append(str(error)),
+        "dialog": dialog,
+    }
 
 
 def executable() -> str | None:
@@ -171,20 +197,37 @@ Reports = Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
-    """The folder of a run by its name in RUNS, made by the first test that asks, in whatever process."""
+    """A folder with the report of a run by its name in RUNS, or of a name in BY_HAND, made by the first test that asks, in
+    whatever process."""
     from filelock import FileLock
 
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "reports"
+    folder = shared(tmp_path_factory, "reports")
 
     def run(name: str) -> Path:
-        folder.mkdir(exist_ok=True)
         with FileLock(folder / f"{name}.lock"):
             if not (folder / name / "report.html").exists():
-                command(folder / "work" / name, *RUNS[name], "--quiet", "--out", str(folder / name))
+                _make(folder, name)
         return folder / name
 
     return run
+
+
+def shared(tmp_path_factory: pytest.TempPathFactory, name: str) -> Path:
+    """A folder that all processes of a session have in common."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _make(folder: Path, name: str) -> None:
+    if name in RUNS:
+        command(folder / "work" / name, *RUNS[name], "--quiet", "--out", str(folder / name))
+        return
+    from tests.browser_pages import KINDS, same
+
+    (folder / name).mkdir(exist_ok=True)
+    (folder / name / "report.html").write_text(KINDS[name](same), encoding="utf-8")
 
 
 def command(folder: Path, *args: str) -> None:

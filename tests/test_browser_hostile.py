@@ -1,104 +1,51 @@
-"""Hostile text in every place of every kind of report, in a real browser: the same page as with harmless text, and nothing happens."""
+"""Hostile text in every place of every kind of page, in a real browser: the same page as with harmless text, and nothing happens."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from functools import cache
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from circuits.anatomy import Anatomy, Effect, Example, LensRow, Missing, Neuron, Pattern, TopNeurons, Writes
-from circuits.circuit import Circuit
-from circuits.record import Prompt, Record
 from circuits.report import render
 from circuits.report.page import as_json
 from interp.display.text import token
-from interp.nodes import Node
-from tests import test_report, test_report_dictionary, test_report_edges, test_report_features
 from tests.browser import Chrome, Tab
+from tests.browser_pages import KINDS, TOKENS, many_prompts
 from tests.hostile import HOSTILE, Taking
 
-Text = Callable[[str], str]
-TOKENS = 36
 HARMLESS = tuple(f" word{i}" for i in range(len(HOSTILE)))
+#: Pages of each kind that are read, which is as many as hold every text but for those that hold less than ten.
+MOST = 16
+#: Pages of each kind that are opened too: those with scripts of their own twice.
+OPENED = {"nodes": 2, "edges": 2, "features": 2}
+LONGEST = 20
 
 #: Every element with its depth, the names of its attributes, and the values of those that no text goes into.
-SKELETON = """() => {
+SKELETON = """
+window.skeleton = (page) => {
   const fixed = ["id", "class", "href", "role", "type", "scope", "tabindex", "for", "colspan", "aria-labelledby", "viewBox"];
   const depth = (e) => e.parentElement ? 1 + depth(e.parentElement) : 0;
-  return [...document.querySelectorAll("*")].map((e) => [depth(e), e.tagName,
+  return [...page.querySelectorAll("*")].map((e) => [depth(e), e.tagName,
     ...[...e.attributes].map((a) => a.name + (fixed.includes(a.name) && !e.closest("svg") ? "=" + a.value : ""))].join(" "));
+};"""
+#: The first places where what the browser reads differs from what it read first.
+APART = """(source) => {
+  const page = new DOMParser().parseFromString(source, source.startsWith("<?xml") ? "image/svg+xml" : "text/html");
+  const found = skeleton(page), wanted = (window.wanted ??= found);
+  const apart = found.map((one, i) => one === wanted[i] ? "" : `${one} instead of ${wanted[i]}`).filter(Boolean);
+  return apart.length || found.length === wanted.length ? apart.slice(0, 3) : [`${found.length} elements instead of ${wanted.length}`];
 }"""
 
 
-def anatomy(text: Text, circuit: Circuit) -> Anatomy:
-    """Two prompts with patterns, lens and writes, and the neurons of an MLP; every token, name and reason from outside."""
-
-    def words(n: int) -> tuple[str, ...]:
-        return tuple(text("") for _ in range(n))
-
-    def writes(node: str) -> Writes:
-        return Writes(node, 0.5, *(tuple(Effect(one, logit) for one in words(3)) for logit in (1.5, -0.5)))
-
-    names = [part.name for part in circuit.parts if isinstance(part, Node)]
-    heads = [part.name for part in circuit.parts if isinstance(part, Node) and part.kind == "head"]
-    rows = tuple(tuple(1000 // (i + 1) * (j <= i) for j in range(6)) for i in range(6))
-    lens = tuple(LensRow(f"resid_post.{i}", words(5), (0.5, 0.2, 0.1, 0.1, 0.1), 1.0, 1, 2, 0.5, 0.2) for i in range(2))
-    examples = tuple(
-        Example(words(6), (text(""),), (text(""),), 0, tuple(Pattern(head, rows) for head in heads), lens, tuple(map(writes, names)))
-        for _ in range(2)
-    )  # fmt: skip
-    neurons = (TopNeurons("m0", 512, (Neuron("m0.n3", 0.5), Neuron("m0.n5", -0.25))),)
-    return Anatomy(
-        examples, tuple(map(writes, names)), neurons, text(""), (Missing("edges", text("") or "why"),),
-        pairs=8, metric=text("") or "metric", unit=text("") or "unit", total=2.0,
-    )  # fmt: skip
-
-
-def node_record(text: Text) -> Record:
-    """With edges between its nodes, and all that can be known of them."""
-    record = test_report.a_record(text)
-    assert record.circuit is not None
-    edges = test_report_edges.edge_scores(test_report_edges.SMALL.edges, 1, "relp")
-    return replace(record, anatomy=anatomy(text, record.circuit), node_edges=edges)
-
-
-def edge_record(text: Text) -> Record:
-    """Prompts and positions of their own for every edge."""
-    record = test_report_edges.hostile(text(""))
-    parts = tuple(replace(edge, position=text("")) for edge in test_report_edges.SMALL.edges)
-    known = {name: text("") for name in ("model", "task", "unit", "metric")}
-    scores = test_report_edges.edge_scores(parts, 1, text("") or "relp", positions="spans", **known)
-    return replace(record, scores=(scores,), exact=None, prompts=test_report.some_prompts(text))
-
-
-def feature_record(text: Text) -> Record:
-    """The same name of a dictionary is the same text: scores of different dictionaries could not be compared."""
-    same = cache(text)
-    return test_report_features.a_record(lambda given: same(given) if given == "mine" else text(given))
-
-
-def many_prompts(text: Text) -> Record:
-    """As many prompts as a page shows, every token another text."""
-
-    def words(n: int) -> tuple[str, ...]:
-        return tuple(text("") for _ in range(n))
-
-    prompts = tuple(Prompt(words(TOKENS), words(TOKENS), (" it",), (" me",), 1.0, -1.0) for _ in range(12))
-    return replace(test_report.a_record(text), prompts=prompts)
-
-
-KINDS: dict[str, Callable[[Text], str]] = {
-    "nodes": lambda text: render(node_record(text)),
-    "edges": lambda text: render(edge_record(text)),
-    "features": lambda text: render(feature_record(text)),
-    "prompts": lambda text: render(many_prompts(text)),
-    "dictionary": test_report_dictionary.a_page,
-}
+def texts_of(kind: str) -> tuple[str, ...]:
+    """All texts, the longest first, then from another place for each kind: pages that are opened hold different ones."""
+    long = tuple(sorted(HOSTILE, key=len)[-LONGEST:])
+    start = list(KINDS).index(kind) * len(HOSTILE) // len(KINDS)
+    return tuple(dict.fromkeys((*long, *HOSTILE[start:], *HOSTILE[:start])))
 
 
 def pages(kind: str, texts: tuple[str, ...]) -> Iterator[str]:
@@ -108,6 +55,13 @@ def pages(kind: str, texts: tuple[str, ...]) -> Iterator[str]:
         text = Taking(texts, start)
         yield KINDS[kind](text)
         start += text.used
+
+
+@pytest.fixture(scope="module")
+def reader(chrome: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    """An empty page, in which the browser reads others without opening them."""
+    with opened(chrome, tmp_path_factory.mktemp("reader") / "page.html", "<!DOCTYPE html><title>x</title>") as tab:
+        yield tab
 
 
 def opened(chrome: Chrome, path: Path, page: str) -> Any:
@@ -133,8 +87,11 @@ def test_the_watch_sees_what_it_is_there_for(chrome: Chrome, tmp_path: Path) -> 
     policy = "<meta http-equiv='Content-Security-Policy' content=\"script-src 'unsafe-inline'; img-src 'none'\">"
     does = "<script>console.log('said'); canary(1); alert('asked'); fetch('http://x.invalid/'); new Image().src = 'http://y.invalid/'; setTimeout(() => { throw Error('broken') })</script><link rel=stylesheet href='http://z.invalid/a.css'>"
     with opened(chrome, tmp_path / "page.html", f"<!DOCTYPE html>{policy}<p>{'wide' * 999}</p>{does}") as tab:
-        tab.page.wait_for_timeout(100)
-        trouble = tab.trouble()
+        # What a page does is heard a little later.
+        for _ in range(100):
+            if {"console", "errors", "requests", "dialogs", "refused", "sprung"} <= (trouble := tab.trouble()).keys():
+                break
+            tab.page.wait_for_timeout(50)
         assert trouble["sprung"] == ["1"] and trouble["dialogs"] == ["asked"]
         assert "log: said" in trouble["console"] and any("broken" in error for error in trouble["errors"])
         assert any("y.invalid" in one for one in trouble["refused"])
@@ -143,21 +100,28 @@ def test_the_watch_sees_what_it_is_there_for(chrome: Chrome, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hostile_text_changes_nothing_and_does_nothing(chrome: Chrome, tmp_path: Path, kind: str) -> None:
-    with opened(chrome, tmp_path / "plain.html", next(pages(kind, HARMLESS))) as tab:
-        wanted = tab.page.evaluate(SKELETON)
+def test_hostile_text_changes_nothing_and_does_nothing(chrome: Chrome, tmp_path: Path, reader: Tab, kind: str) -> None:
+    suffix, (plain,) = "svg" if kind == "picture" else "html", islice(pages(kind, HARMLESS), 1)
+    with opened(chrome, tmp_path / f"plain.{suffix}", plain) as tab:
         poke(tab)
-        beside = tab.page.evaluate(SKELETON)
+        beside = skeleton(tab)
         assert tab.trouble() == {}
-    for i, page in enumerate(pages(kind, HOSTILE)):
-        with opened(chrome, tmp_path / f"{i}.html", page) as tab:
-            assert different(tab.page.evaluate(SKELETON), wanted) == []
-            poke(tab)
-            assert different(tab.page.evaluate(SKELETON), beside) == []
-            assert tab.wider_than_the_window() == 0
-            assert tab.trouble() == {}
-            if i == 0:
-                tab.shot(f"hostile-{kind}", whole=True)
+    reader.page.evaluate(f"() => {{ {SKELETON} delete window.wanted; }}")
+    assert reader.page.evaluate(APART, plain) == []
+    for i, page in enumerate(islice(pages(kind, texts_of(kind)), MOST)):
+        assert reader.page.evaluate(APART, page) == []
+        if i < OPENED.get(kind, 1):
+            with opened(chrome, tmp_path / f"{i}.{suffix}", page) as tab:
+                poke(tab)
+                assert different(skeleton(tab), beside) == []
+                assert kind == "picture" or tab.wider_than_the_window() == 0
+                assert tab.trouble() == {}
+                if i == 0 and kind in ("nodes", "side"):
+                    tab.shot(f"hostile-{kind}", whole=True)
+
+
+def skeleton(tab: Tab) -> list[str]:
+    return list(tab.page.evaluate(f"() => {{ {SKELETON} return skeleton(document); }}"))
 
 
 def poke(tab: Tab) -> None:

@@ -18,6 +18,12 @@ WINDOW = {"width": 1280, "height": 1000}
 #: Cytoscape's own object, which it keeps on its container.
 CY = "document.getElementById('view-drawing')._cyreg.cy"
 DRAWN = f"{CY}.elements('[sign]').not('.hidden')"
+#: Nothing is open, sought, faded or sorted, and the slider stands where it stood.
+AT_REST = f"""(() => {{
+  const text = (id) => document.getElementById(id).textContent, panel = document.querySelector("#view-panel h3").textContent;
+  return document.getElementById("view-find").value === "" && text("view-size-words").includes("chosen circuit") && panel === "Look closer"
+    && !document.querySelector("[aria-sort]") && !{CY}.elements(".faded, .match").length; }})()"""
+FRAMES = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
 
 
 @pytest.fixture(scope="module", params=KINDS)
@@ -25,13 +31,24 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture(scope="module")
+def opened(chrome: Chrome, reports: Reports, kind: str) -> Iterator[Tab]:
+    with chrome.open(reports(kind) / "report.html", viewport=WINDOW) as tab:
+        yield tab
+
+
 @pytest.fixture
-def tab(chrome: Chrome, reports: Reports, kind: str) -> Iterator[Tab]:
-    with chrome.open(reports(kind) / "report.html", viewport=WINDOW) as opened:
-        opened.page.locator("#view").scroll_into_view_if_needed()
-        yield opened
-        assert opened.trouble() == {}
-        assert opened.wider_than_the_window() == 0
+def tab(opened: Tab) -> Iterator[Tab]:
+    """The page as it was at first: one for all tests, loaded again where a test left something open."""
+    opened.page.emulate_media(color_scheme="light", reduced_motion="no-preference")
+    if not opened.page.evaluate(AT_REST):
+        opened.page.reload()
+    opened.page.mouse.move(5, 5)
+    opened.page.locator("#view").scroll_into_view_if_needed()
+    yield opened
+    opened.page.keyboard.press("Escape")
+    assert opened.trouble() == {}
+    assert opened.wider_than_the_window() == 0
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +119,7 @@ def test_the_slider_moves_under_the_mouse(tab: Tab) -> None:
     for share, stop in ((0.999, stops[-1]), (0.001, stops[0])):
         tab.page.mouse.click(box["x"] + share * box["width"], box["y"] + box["height"] / 2)
         assert text(tab, "view-faithful") == stop["faithful"] and text(tab, "view-size-words") == stop["words"]
+    tab.page.locator("#view-chosen").click()
 
 
 # ------------------------------------------------------------ one node
@@ -297,41 +315,40 @@ def test_tables_are_sorted_by_keyboard(tab: Tab) -> None:
     assert len(rows) == len(set(rows))
 
 
-def test_dark_mode_and_no_motion(chrome: Chrome, reports: Reports, kind: str) -> None:
+def test_dark_mode_and_no_motion(tab: Tab, kind: str) -> None:
     """Names in boxes stay readable when the scheme changes; nothing moves by itself."""
     from tests.test_browser_reach import contrast
 
-    path = reports(kind) / "report.html"
-    with chrome.open(path, viewport=WINDOW, reduced_motion="reduce") as tab:
-        for scheme in ("light", "dark", "light"):
-            tab.page.emulate_media(color_scheme=scheme)
-            tab.page.wait_for_timeout(50)
-            page = tab.page.evaluate("getComputedStyle(document.body).backgroundColor.match(/[\\d.]+/g).map(Number)")
-            nodes = tab.page.evaluate(f"""{CY}.nodes('[kind]').not('.hidden').filter(n => n.style('label')).map(n => [
-                n.data('name'), n.style('color').match(/[\\d.]+/g).map(Number), n.style('background-color').match(/[\\d.]+/g).map(Number), Number(n.style('background-opacity'))])""")  # fmt: skip
-            assert nodes
-            for name, colour, fill, alpha in nodes:
-                under = [alpha * f + (1 - alpha) * p for f, p in zip(fill, page, strict=False)]
-                assert contrast(colour[:3], under) >= 4.5, f"{name} in {scheme}"
+    for scheme in ("light", "dark", "light"):
+        tab.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        tab.page.evaluate(FRAMES)
+        page = tab.page.evaluate("getComputedStyle(document.body).backgroundColor.match(/[\\d.]+/g).map(Number)")
+        nodes = tab.page.evaluate(f"""{CY}.nodes('[kind]').not('.hidden').filter(n => n.style('label')).map(n => [
+            n.data('name'), n.style('color').match(/[\\d.]+/g).map(Number), n.style('background-color').match(/[\\d.]+/g).map(Number), Number(n.style('background-opacity'))])""")  # fmt: skip
+        assert nodes
+        for name, colour, fill, alpha in nodes:
+            under = [alpha * f + (1 - alpha) * p for f, p in zip(fill, page, strict=False)]
+            assert contrast(colour[:3], under) >= 4.5, f"{name} in {scheme}"
+        if scheme == "dark":
             tab.page.locator("#view-drawing").scroll_into_view_if_needed()
-            tab.shot(f"{kind}-view-{scheme}")
-        tab.page.locator("#view-size").focus()
-        tab.page.keyboard.press("End")
-        assert tab.page.evaluate("document.getAnimations().length") == 0
-        assert not tab.page.evaluate(f"{CY}.animated() || {CY}.elements().some(e => e.animated())")
-        assert tab.trouble() == {}
+            tab.shot(f"{kind}-view-dark")
+    tab.page.locator("#view-size").focus()
+    tab.page.keyboard.press("End")
+    assert tab.page.evaluate("document.getAnimations().length") == 0
+    assert not tab.page.evaluate(f"{CY}.animated() || {CY}.elements().some(e => e.animated())")
+    tab.page.locator("#view-chosen").click()
 
 
-@pytest.mark.parametrize("width", [320, 400, 700])
-def test_the_view_fits_a_narrow_screen_with_a_node_open(
-    chrome: Chrome, reports: Reports, kind: str, width: int
-) -> None:
-    with chrome.open(reports(kind) / "report.html", viewport={"width": width, "height": 800}) as tab:
+def test_the_view_fits_a_narrow_screen_with_a_node_open(chrome: Chrome, reports: Reports, kind: str) -> None:
+    """Opened on the narrowest, and on a screen that grows."""
+    with chrome.open(reports(kind) / "report.html", viewport={"width": 320, "height": 800}) as tab:
         tab.page.mouse.click(*spot(tab, first_node(tab)))
         assert tab.page.locator("#view-panel h3").text_content() != "Look closer"
-        assert tab.wider_than_the_window() == 0
-        if width == 400:
-            tab.shot(f"{kind}-narrow")
+        for width in (320, 400, 700):
+            tab.page.set_viewport_size({"width": width, "height": 800})
+            assert tab.wider_than_the_window() == 0
+            if width == 400:
+                tab.shot(f"{kind}-narrow")
         assert tab.trouble() == {}
 
 

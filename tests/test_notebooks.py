@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.browser import shared
+
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")
 
@@ -26,8 +28,20 @@ def code_cells(notebook: Any) -> list[Any]:
 
 @pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
 def executed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """The notebook with its outputs, run in an empty folder."""
-    notebook = nbformat.read(request.param, as_version=4)
+    """The notebook with its outputs, run once by all processes, in an empty folder."""
+    from filelock import FileLock
+
+    folder = shared(tmp_path_factory, "notebooks")
+    done = folder / request.param.name
+    with FileLock(done.with_suffix(".lock")):
+        if not done.exists():
+            empty = folder / request.param.stem
+            empty.mkdir()
+            nbformat.write(run(request.param, empty), done)
+    return nbformat.read(done, as_version=4)
+
+
+def run(path: Path, folder: Path) -> Any:
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     settings = {
         "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PLOTLY_RENDERER": "plotly_mimetype",
@@ -36,9 +50,11 @@ def executed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
-        folder = tmp_path_factory.mktemp("notebook")
         client = nbclient.NotebookClient(
-            notebook, timeout=LIMIT, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+            nbformat.read(path, as_version=4),
+            timeout=LIMIT,
+            kernel_name="python3",
+            resources={"metadata": {"path": str(folder)}},
         )
         return client.execute()
 
