@@ -33,21 +33,28 @@ def scatter(data: dict[str, Any]) -> Markup:
     for at in data["points"]:
         text = f"{at['name']}: A {score(at['a'])}, B {score(at['b'])} {data['unit']}; in {at['where']}"
         parts.append(marker(data["groups"].index(at["where"]), x(at["a"]), y(at["b"]), text, dense))
-    parts += _labels(data["points"][:_NAMED], x, y)
+    parts += _labels(data["points"][:_NAMED], data["points"], x, y)
     return svg.drawing(110 + side, 66 + side, "Scores of B over those of A", *parts)
 
 
-def _labels(points: Sequence[dict[str, Any]], x: Scale, y: Scale) -> list[Markup]:
-    """The names of some points, on the side where there is room, none on top of another."""
+def _labels(named: Sequence[dict[str, Any]], points: Sequence[dict[str, Any]], x: Scale, y: Scale) -> list[Markup]:
+    """The names of some points, each on a side of its point where it covers no other point and no other name, or nowhere."""
     taken: list[tuple[float, float, float]] = []
+    marks = [(x(p["a"]), x(p["a"]), y(p["b"]) + 4) for p in points]
     parts = []
-    for at in points:
-        wide, left = svg.width_of([at["name"]]), x(at["a"]) > (x.start + x.end) / 2
-        start = x(at["a"]) - wide - 8 if left else x(at["a"]) + 8
-        place = (start, start + wide, y(at["b"]) + 4)
-        if all(place[1] < a or place[0] > b or abs(place[2] - c) > 12 for a, b, c in taken):
-            taken.append(place)
-            parts.append(label(place[1] if left else place[0], place[2], at["name"], "end" if left else ""))
+    for at in named:
+        wide, middle, below = svg.width_of([at["name"]]), x(at["a"]), y(at["b"]) + 4
+        inward = middle > (x.start + x.end) / 2
+        for left in (inward, not inward):
+            start = middle - wide - 8 if left else middle + 8
+            place = (start, start + wide, below)
+            inside = x.start <= place[0] and place[1] <= x.end + 20
+            if inside and all(
+                place[1] < a - 5 or place[0] > b + 5 or abs(below - c) > 12 for a, b, c in (*taken, *marks)
+            ):
+                taken.append(place)
+                parts.append(label(place[1] if left else place[0], below, at["name"], "end" if left else ""))
+                break
     return parts
 
 
