@@ -87,8 +87,8 @@ def _shares(after: float, before: float, first: bool, last: bool) -> list[float]
     """Where on a line control points stand, 0 to 1, that hold the corner at its start to `after`, at its end to `before`, as shares."""
     if first or last:
         tight = before if first else after
-        # The curve may begin to turn at the very end of the way; from halfway on, a second control point there holds it.
-        share = min(1.0, tight)
+        # No control point stands on an end of the way: Cytoscape draws no curve that leaves nowhere.
+        share = min(0.75, tight)
         return [] if tight >= 2 else [1 - share if first else share]
     if after + before <= 1:
         return [after, 1 - before]
