@@ -113,8 +113,7 @@ def _useless(found: Mapping[str, Any], command: Callable[..., Any], where: str, 
     """
     from circuits.commands.discovery import compare, discover
 
-    other: Callable[..., Any] = compare if command is discover else discover
-    others = options_of(other)
+    others = options_of(compare) if command is discover else options_of(discover)
     useless = [key for key in found if key in others and key not in options_of(command)]
     for key in useless:
         others[key].accept(found[key], where)
