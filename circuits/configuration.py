@@ -130,7 +130,11 @@ def owners(key: str) -> str:
     from circuits.commands.discovery import compare, discover
     from circuits.commands.sae import train
 
-    commands = {"circuits discover": discover, "circuits compare": compare, "circuits sae train": train}
+    commands: dict[str, Callable[..., Any]] = {
+        "circuits discover": discover,
+        "circuits compare": compare,
+        "circuits sae train": train,
+    }
     found = [name for name, command in commands.items() if key in options_of(command)]
     return f" It is an option of {' and '.join(found)}: is the file for another command?" if found else ""
 
