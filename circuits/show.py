@@ -20,7 +20,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from interp.display.numbers import decimals, interval, percent_interval, score, share_digits
+from interp.display.numbers import decimals, interval, percent_interval, score
 from interp.display.scores import IN_TURN
 from interp.display.text import visible
 
@@ -197,11 +197,10 @@ def beside(own: Evaluation, study: FeatureStudy) -> None:
     curves = {"errors kept": own.curve, "errors removed": study.without_errors.curve if study.without_errors else ()}
     words = {"heads": "heads, MLPs"}
     curves |= {f"{words.get(o.level, o.level)} (of {o.n_parts:,})": o.points for o in study.beside}
-    estimates = [p.faithfulness for points in curves.values() for p in points]
-    digits = share_digits(v for f in estimates for v in (f.value, f.low, f.high))
     at = {
+        # Whole numbers: with more the columns break.
         name: {
-            p.size: percent_interval(p.faithfulness.value, p.faithfulness.low, p.faithfulness.high, digits)
+            p.size: percent_interval(p.faithfulness.value, p.faithfulness.low, p.faithfulness.high, digits=0)
             for p in points
         }
         for name, points in curves.items()
