@@ -73,17 +73,11 @@ def node_record(text: Text) -> Record:
 
 def edge_record(text: Text) -> Record:
     """Prompts and positions of their own for every edge."""
-    record = test_report_edges.hostile(text(""))
-    parts = tuple(replace(edge, position=text("")) for edge in EDGES)
-    known = {name: text("") for name in ("model", "task", "unit", "metric")}
-    scores = test_report_edges.edge_scores(parts, 1, text("") or "relp", positions="spans", **known)
-    return replace(record, scores=(scores,), exact=None, prompts=test_report.some_prompts(text))
+    return replace(test_report_edges.hostile(text), exact=None, prompts=test_report.some_prompts(text))
 
 
 def feature_record(text: Text) -> Record:
-    """The same name of a dictionary is the same text: scores of different dictionaries could not be compared."""
-    one = cache(text)
-    return test_report_features.a_record(lambda given: one(given) if given == "mine" else text(given))
+    return test_report_features.a_record(test_report_features.one_name(text))
 
 
 def many_prompts(text: Text) -> Record:

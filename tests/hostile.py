@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 #: Springs the trap of `tests.browser` where it runs.
@@ -170,14 +170,25 @@ def _all() -> Iterator[str]:
 
 
 HOSTILE: Final = tuple(dict.fromkeys(_all()))
+#: As many that break nothing, no two the same: a page marks tokens that differ.
+HARMLESS: Final = tuple(f" word{i}" for i in range(len(HOSTILE)))
 
 
 class Taking:
     """Puts the next of some texts, round and round, in the place of every text that it is given."""
 
-    def __init__(self, texts: tuple[str, ...], start: int = 0) -> None:
+    def __init__(self, texts: Sequence[str], start: int = 0) -> None:
         self.texts, self.start, self.used = texts, start, 0
 
     def __call__(self, _: str) -> str:
         self.used += 1
         return self.texts[(self.start + self.used - 1) % len(self.texts)]
+
+
+def filled(page: Callable[[Callable[[str], str]], str], texts: Sequence[str], rounds: int = 1) -> Iterator[str]:
+    """As many pages as it takes to use every text so often, each time in another place: the next page goes on where one ends."""
+    start = 0
+    while start < rounds * len(texts):
+        text = Taking(texts, start)
+        yield page(text)
+        start += max(1, text.used)

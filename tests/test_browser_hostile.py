@@ -15,9 +15,8 @@ from circuits.report.page import as_json
 from interp.display.text import token
 from tests.browser import Chrome, Tab
 from tests.browser_pages import KINDS, TOKENS, many_prompts
-from tests.hostile import HOSTILE, Taking
+from tests.hostile import HARMLESS, HOSTILE, Taking
 
-HARMLESS = tuple(f" word{i}" for i in range(len(HOSTILE)))
 #: Pages of each kind that are read, which is as many as hold every text but for those that hold less than ten.
 MOST = 16
 #: Pages of each kind that are opened too: those with scripts of their own twice.

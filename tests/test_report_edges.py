@@ -26,14 +26,17 @@ from interp.graph import Edge, Graph, parse_edge
 from interp.oracle import Agreement, Row, agreement
 from interp.scores import Scores
 
+from .hostile import HARMLESS, Taking, filled
 from .test_report import (
     FORBIDDEN,
     NASTY,
     PAIRS,
     SECTIONS,
     Tags,
+    Text,
     a_record,
     an_evaluation,
+    around,
     bare,
     colours,
     contrast,
@@ -476,27 +479,23 @@ def test_the_page_of_a_large_model_is_small() -> None:
     assert len(curves(drawn(page))) == MOST_DRAWN
 
 
-def hostile(nasty: str) -> Record:
-    """A run over edges whose every string from outside is hostile, the position labels too."""
-    known = {"model": nasty, "task": nasty, "unit": nasty, "metric": nasty}
-    edges = tuple(replace(edge, position=f"{nasty} end") for edge in SMALL.edges)
-    scores = edge_scores(edges, 1, f"{nasty}relp", positions="spans", **known)
+def hostile(text: Text) -> Record:
+    """A run over edges whose every string from outside goes through `text`, the position of each edge too."""
+    known = {name: text(name) for name in ("model", "task", "unit", "metric")}
+    edges = tuple(replace(edge, position=text("end")) for edge in SMALL.edges)
+    scores = edge_scores(edges, 1, text("relp") or "relp", positions="spans", **known)
     exact = edge_scores(edges, 0, "exact", positions="spans", **known)
-    circuit = Circuit(SMALL.edges[:20], "edges", nasty, nasty, nasty, nasty)
-    agreements = (Agreement(nasty, (Row(f"{nasty}->{nasty}", 9, 0.5, None, 0.5, None, 0.5, 0.5, 2),), PAIRS, nasty),)
-    return Record({}, (scores,), exact, agreements, circuit, an_evaluation(metric=nasty, unit=nasty))
+    circuit = Circuit(SMALL.edges[:20], "edges", known["model"], known["task"], text("relp"), text("n=20"))
+    row = Row(f"{text('head')}->{text('mlp')}", 9, 0.5, None, 0.5, None, 0.5, 0.5, 2)
+    agreements = (Agreement(text("relp"), (row,), PAIRS, text("some")),)
+    return Record({}, (scores,), exact, agreements, circuit, an_evaluation(metric=known["metric"], unit=known["unit"]))
 
 
-@pytest.fixture(scope="module")
-def benign() -> list[tuple[str, ...]]:
-    return Tags(render(hostile("benign"))).tags
-
-
-@pytest.mark.parametrize("nasty", NASTY[::3], ids=[ascii(n)[:30] for n in NASTY[::3]])
-def test_hostile_text_changes_no_tag(nasty: str, benign: list[tuple[str, ...]]) -> None:
-    page = render(hostile(f"{nasty}x{nasty}"))
-    assert Tags(page).tags == benign
-    assert not FORBIDDEN.search(bare(page))
+def test_hostile_text_changes_no_tag() -> None:
+    wanted = Tags(render(hostile(Taking(HARMLESS)))).tags
+    for page in filled(lambda nasty: render(hostile(around(nasty))), NASTY, 12):
+        assert Tags(page).tags == wanted
+        assert not FORBIDDEN.search(bare(page))
 
 
 @pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])

@@ -31,7 +31,20 @@ from interp.nodes import Node
 from interp.oracle import agreement
 from interp.scores import Scores
 
-from .test_report import FORBIDDEN, NASTY, PAIRS, SECTIONS, Tags, an_evaluation, bare, provenance, same, some_prompts
+from .hostile import HARMLESS, Taking, filled
+from .test_report import (
+    FORBIDDEN,
+    NASTY,
+    PAIRS,
+    SECTIONS,
+    Tags,
+    an_evaluation,
+    around,
+    bare,
+    provenance,
+    same,
+    some_prompts,
+)
 
 SITES = ("resid_post.0", "mlp_out.1", "resid_post.1")
 SIZES = (1, 5, 12, 20)
@@ -95,6 +108,12 @@ def look(node: Node, text: Text) -> Look:
     return Look(node.name, board)
 
 
+def one_name(text: Text) -> Text:
+    """The same text for the same name of a dictionary: scores of different dictionaries could not be compared."""
+    mine = text("mine")
+    return lambda given: mine if given == "mine" else text(given)
+
+
 def a_study(circuit: Circuit, text: Text = same) -> FeatureStudy:
     facts = tuple(DictionaryFacts(site, site, text("mine"), "TopK", 64, 7, 8.25, 0.87, f"{site}: 64") for site in SITES)
     neurons = Beside("neurons", "relp", 2048, 3.5, -1.0, tuple(Point(s, estimate(s / 40), ()) for s in SIZES))
@@ -155,12 +174,12 @@ def test_every_tag_is_closed_and_nothing_is_loaded(page: str) -> None:
     assert not re.search(r"https?:|url\(|<script>|@import|\ssrc=", bare(page))
 
 
-@pytest.mark.parametrize("nasty", NASTY[::5], ids=[ascii(n)[:30] for n in NASTY[::5]])
-def test_hostile_text_stays_text(nasty: str) -> None:
+def test_hostile_text_stays_text() -> None:
     """The page has the same tags and attributes whatever names and tokens hold."""
-    page = render(a_record(lambda text: text + nasty))
-    assert not FORBIDDEN.search(bare(page))
-    assert Tags(page).tags == Tags(render(a_record(lambda text: text + "x"))).tags
+    wanted = Tags(render(a_record(one_name(Taking(HARMLESS))))).tags
+    for page in filled(lambda nasty: render(a_record(one_name(around(nasty)))), NASTY, 3):
+        assert not FORBIDDEN.search(bare(page))
+        assert Tags(page).tags == wanted
 
 
 # ------------------------------------------------------------ numbers
