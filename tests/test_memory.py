@@ -136,9 +136,14 @@ def test_more_of_everything_needs_more() -> None:
     assert more - cut > plan(["eap"], "edges", 8).fixed - plan(["eap"], "edges", 2).fixed
 
 
-@pytest.mark.broad
 @pytest.mark.parametrize(
-    ("method", "level"), [("relp", "heads"), ("atp-ig", "heads"), ("relp", "edges"), ("exact", "heads")]
+    ("method", "level"),
+    [
+        ("relp", "heads"),
+        pytest.param("atp-ig", "heads", marks=pytest.mark.slow),
+        pytest.param("relp", "edges", marks=pytest.mark.slow),
+        pytest.param("exact", "heads", marks=pytest.mark.slow),
+    ],
 )
 def test_the_estimate_is_near_the_measured_peak(method: str, level: str) -> None:
     """A process of its own; the tenth is for the allocator, and the lower bound for what is there whatever is scored."""
