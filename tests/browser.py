@@ -75,12 +75,11 @@ class Tab:
         """Pixels by which the page can be scrolled sideways."""
         return float(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
-    def shot(self, name: str, whole: bool = False) -> Path:
-        """A picture of what is seen, kept under `build/screenshots` or the folder that INTERP_SCREENSHOTS names."""
-        folder = Path(os.environ.get("INTERP_SCREENSHOTS", ROOT / "build" / "screenshots"))
-        folder.mkdir(parents=True, exist_ok=True)
-        self.page.screenshot(path=str(folder / f"{name}.png"), full_page=whole)
-        return folder / f"{name}.png"
+    def shot(self, name: str, whole: bool = False) -> None:
+        """A picture of what is seen, in the folder that INTERP_SCREENSHOTS names; none where it names none."""
+        if folder := os.environ.get("INTERP_SCREENSHOTS"):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.page.screenshot(path=str(Path(folder, f"{name}.png")), full_page=whole)
 
     def focused(self) -> str:
         """The element that has the focus, as a short selector; two of the same look have different numbers."""

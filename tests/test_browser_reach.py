@@ -19,6 +19,17 @@ HEIGHT = 900
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 #: The rules of axe-core on colours, which alone change with the scheme.
 COLOURS = ["color-contrast", "link-in-text-block"]
+#: The rules on sizes and boxes that scroll, which alone change with the width: no width hides anything. On a narrow screen targets
+#: are nearest.
+SIZES = ["target-size", "scrollable-region-focusable", "region", "skip-link"]
+#: Of what axe can tell only what is read here.
+SHORT = {
+    "resultTypes": ["violations", "incomplete"],
+    "ancestry": False,
+    "xpath": False,
+    "iframes": False,
+    "preload": False,
+}
 
 #: Texts of drawings, with their colour and what is under their middle: the page, or the shapes drawn before them.
 DRAWN = """() => {
@@ -68,16 +79,34 @@ FOLLOW = """() => {
   });
 }"""
 
-#: Boxes that scroll show all that they hold, without their shadow: axe sees through no gradient and behind no edge.
-UNROLL = """() => {
-  const sheet = document.styleSheets[0];
+#: For the rules on colours: folds are open and boxes that scroll show all that they hold, without their shadow, as axe sees through
+#: no gradient and behind no edge. Drawings are taken out, as DRAWN reads them, and so is what is not shown; of texts that look the
+#: same, as all from the page down to them have the same names, classes and attributes, one stays.
+ONE_OF_EACH = """() => {
+  const sheet = document.styleSheets[0], seen = new Set(), looks = new Map(), fixed = ["class", "role", "scope"];
   sheet.insertRule(".scroll { overflow: visible !important; background: none !important }", sheet.cssRules.length);
+  window.folds = [...document.querySelectorAll("details:not([open])")];
+  for (const fold of window.folds) fold.open = true;
+  const own = (e) => [...e.attributes].map((a) => fixed.includes(a.name) ? `${a.name}=${a.value}` : a.name).sort().join(" ");
+  const again = [...document.querySelectorAll("body *:not(main svg *)")].filter((e) => {
+    looks.set(e, `${looks.get(e.parentElement)} > ${e.tagName} ${own(e)}`);
+    if (e.matches("main svg") || !e.checkVisibility()) return true;
+    if (e.childElementCount || !e.textContent.trim()) return false;
+    return seen.has(looks.get(e)) || !seen.add(looks.get(e));
+  });
+  window.out = again.map((e) => [e, document.createComment("")]);
+  for (const [e, place] of window.out) e.replaceWith(place);
+  return seen.size;
 }"""
-ROLL = "() => document.styleSheets[0].deleteRule(document.styleSheets[0].cssRules.length - 1)"
+ALL_AGAIN = """() => {
+  for (const [e, place] of window.out.reverse()) place.replaceWith(e);
+  for (const fold of window.folds) fold.open = false;
+  document.styleSheets[0].deleteRule(document.styleSheets[0].cssRules.length - 1);
+}"""
 
 
 def axe(tab: Tab, rules: Sequence[str] = (), without: Sequence[str] = ()) -> dict[str, Any]:
-    """What axe-core finds, by these rules or by all that the tags name."""
+    """What axe-core finds, by these rules or by all that the tags name; `passes`: how many rules are kept."""
     if not tab.page.evaluate("'axe' in window"):
         from axe_playwright_python.base import AXE_SCRIPT
 
@@ -85,9 +114,10 @@ def axe(tab: Tab, rules: Sequence[str] = (), without: Sequence[str] = ()) -> dic
     options = {
         "runOnly": {"type": "rule", "values": list(rules)} if rules else {"type": "tag", "values": TAGS},
         "rules": {rule: {"enabled": False} for rule in without},
-        "resultTypes": ["violations", "incomplete"],
+        **SHORT,
     }
-    found: dict[str, Any] = tab.page.evaluate(f"axe.run(document, {json.dumps(options)})")
+    read = "({ violations, incomplete, passes }) => ({ violations, incomplete, passes: passes.length })"
+    found: dict[str, Any] = tab.page.evaluate(f"axe.run(document, {json.dumps(options)}).then({read})")
     return found
 
 
@@ -142,15 +172,17 @@ def test_a_report_opens_in_silence_and_fits_every_width(tab: Tab, kind: str) -> 
 def test_no_rule_of_axe_is_broken(tab: Tab) -> None:
     """In light, dark, and on a narrow screen, whose colours are those of the wide one."""
     wide(tab, 1800)
-    tab.page.evaluate(UNROLL)
-    found = axe(tab)
-    assert len(found["passes"]) > 25
-    readable(tab, found)
+    found = axe(tab, without=(*COLOURS, "target-size"))
+    assert found["passes"] > 25 and told(found["violations"] + found["incomplete"]) == []
+    drawn_texts_are_readable(tab)
+    assert tab.page.evaluate(ONE_OF_EACH) > 20
+    written_texts_are_readable(tab)
     tab.page.emulate_media(color_scheme="dark")
-    readable(tab, axe(tab, COLOURS))
-    tab.page.evaluate(ROLL)
+    written_texts_are_readable(tab)
+    tab.page.evaluate(ALL_AGAIN)
+    drawn_texts_are_readable(tab)
     wide(tab, 400)
-    assert told(axe(tab, without=("color-contrast",))["violations"]) == []
+    assert told(axe(tab, SIZES)["violations"]) == []
 
 
 def of_signs(node: dict[str, Any]) -> bool:
@@ -158,13 +190,16 @@ def of_signs(node: dict[str, Any]) -> bool:
     return any((check["data"] or {}).get("messageKey") == "nonBmp" for check in node["any"])
 
 
-def readable(tab: Tab, found: dict[str, Any]) -> None:
-    """What axe cannot tell is the contrast of text in drawings; that is computed here."""
-    assert told(found["violations"]) == []
+def written_texts_are_readable(tab: Tab) -> None:
+    found = axe(tab, COLOURS)
+    assert found["passes"] >= 1 and told(found["violations"]) == []
     for rule in found["incomplete"]:
-        assert rule["id"] == "color-contrast", told([rule])
-        outside = [n for n in rule["nodes"] if not n["html"].startswith(("<text", "<tspan")) and not of_signs(n)]
+        outside = [n for n in rule["nodes"] if not of_signs(n)]
         assert outside == [], told([{**rule, "nodes": outside}])
+
+
+def drawn_texts_are_readable(tab: Tab) -> None:
+    """What axe cannot tell is the contrast of text in drawings."""
     texts = tab.page.evaluate(DRAWN)
     assert texts
     assert [t for t, colour, under in texts if contrast(colour, under) < 4.5] == []
@@ -201,7 +236,8 @@ def test_on_paper_nothing_is_cut(tab: Tab, kind: str) -> None:
         tab.shot(f"{kind}-print", whole=True)
     assert tab.page.locator("nav:visible").count() == 0
     assert tab.page.evaluate("[...document.querySelectorAll('main svg, main p, main figcaption')].filter(e => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1).length") == 0  # fmt: skip
-    assert tab.page.evaluate("[...document.querySelectorAll('details')].filter(e => e.getBoundingClientRect().height < 40).length") == 0  # fmt: skip
+    # The numbers of a map stay off the paper, on which the map itself is; all other folds are open.
+    assert tab.page.evaluate("[...document.querySelectorAll('details')].filter(e => e.checkVisibility() ? e.getBoundingClientRect().height < 40 : !(e.matches('.numbers') && e.parentElement.querySelector('svg'))).length") == 0  # fmt: skip
 
 
 def test_the_first_link_leads_past_the_sections(chrome: Chrome, reports: Reports) -> None:
