@@ -136,7 +136,7 @@ def owners(key: str) -> str:
         "circuits sae train": train,
     }
     found = [name for name, command in commands.items() if key in options_of(command)]
-    return f" It is an option of {' and '.join(found)}: is the file for another command?" if found else ""
+    return f" It is an option of {' and '.join(found)}: is it meant for another command?" if found else ""
 
 
 def _read_options(config: Path, found: Mapping[str, Any], options: Mapping[str, Option]) -> Iterator[tuple[str, Any]]:
@@ -146,8 +146,7 @@ def _read_options(config: Path, found: Mapping[str, Any], options: Mapping[str, 
         if key not in options:
             section = " It is a section; options stand at the top, without one." if isinstance(value, dict) else ""
             raise InterpError(f"{where}: {unknown('option', key, options)}{owners(key)}{section}")
-        found = options[key].accept(value, where)
-        yield key, _beside(config, key, found)
+        yield key, _beside(config, key, options[key].accept(value, where))
 
 
 def _beside(config: Path, key: str, value: Any) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from circuits import runs, show
-from circuits.configuration import owners, read_toml
+from circuits.configuration import options_of, owners, read_toml
 from circuits.jobs import load_model
 from circuits.progress import Telling, telling
 from interp.errors import InterpError, unknown
@@ -192,7 +192,18 @@ def _check_keys(found: Mapping[str, Any], *more: str) -> None:
     valid = {*own, *more, *(RUN if more else ())}
     for key in found:
         if key not in valid:
-            raise InterpError(unknown("option", key, valid) + owners(key))
+            raise InterpError(unknown("option", key, valid) + _belongs(key))
+
+
+def _belongs(key: str) -> str:
+    """A sentence that says where a key belongs that has no meaning in its place; empty where nothing has it."""
+    from circuits.commands.sae import train as command
+
+    if key in RUN:
+        return f" It is an option of the whole run: put it above the first [[{SEVERAL}]]."
+    if key in options_of(command):
+        return f" It is given on the command line only: --{key.replace('_', '-')}."
+    return owners(key)
 
 
 def _check_kinds(found: Mapping[str, Any]) -> None:
