@@ -233,6 +233,7 @@ def _ranks(row: Row) -> str:
 
 
 def bounds(row: Row) -> str:
+    """The interval of Pearson r as it stands behind the number; empty where there is none."""
     return f" [{number(row.pearson_ci[0], 2)}, {number(row.pearson_ci[1], 2)}]" if row.pearson_ci else ""
 
 
