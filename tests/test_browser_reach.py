@@ -223,7 +223,7 @@ def test_without_scripts_every_section_drawing_and_table_is_there(
     with chrome.open(path, java_script_enabled=False, viewport={"width": 1000, "height": HEIGHT}) as bare:
         assert bare.page.locator("main > section").count() == sections >= (1 if kind == ALONE else 3)
         svg, table = (bare.page.locator(f"main {name}:visible").count() for name in ("svg", "table"))
-        assert svg >= 1 and svg + table >= 2
+        assert svg >= 1 and svg + table >= 2 and bare.page.locator("#view:visible").count() == 0
         if kind == "heads":
             bare.shot(f"{kind}-no-scripts")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -88,7 +89,7 @@ def first_node(tab: Tab) -> str:
 # ------------------------------------------------------------ slider
 
 
-def test_the_slider_shows_the_faithfulness_that_was_measured(tab: Tab, record: Record) -> None:
+def test_the_slider_shows_the_faithfulness_that_was_measured(tab: Tab, record: Record, kind: str) -> None:
     """Every size of the curve, by keyboard; the chosen circuit at its own."""
     found = record.evaluation
     assert found is not None and record.circuit is not None
@@ -104,8 +105,13 @@ def test_the_slider_shows_the_faithfulness_that_was_measured(tab: Tab, record: R
         value = wanted[stop["size"]]
         assert text(tab, "view-faithful") == percent_interval(value.value, value.low, value.high)
         spoken = tab.page.locator("#view-size").get_attribute("aria-valuetext")
-        assert percent_interval(value.value, value.low, value.high) in spoken
+        assert percent_interval(value.value, value.low, value.high) in spoken and stop["words"] in spoken
+        assert text(tab, "view-random") == stop["random"]
         sizes.append(len(shown(tab)))
+        if kind == "heads":
+            # The embedding and the logits are drawn with every circuit of heads and not counted.
+            found_nodes = re.findall(r"Drawn: (\d+) nodes?, the embedding and the logits,", text(tab, "view-count"))
+            assert found_nodes == [str(stop["size"])]
         tab.page.keyboard.press("ArrowRight")
     assert sizes == sorted(sizes) and sizes[0] < sizes[-1]
     tab.page.locator("#view-chosen").click()
@@ -175,8 +181,14 @@ def test_the_edges_of_a_node_are_those_of_the_run(tab: Tab, record: Record, kind
     assert {edge for _, _, edge, _ in drawn} <= set(values)
     for _, _, edge, said in drawn:
         assert rounded(said, float(values[edge]))
-    count = tab.page.locator("#view-panel .links li").count()
-    assert count == sum(name in (source, target) for source, target, _, _ in drawn) > 0
+    links = tab.page.locator("#view-panel .links li")
+    assert links.count() == sum(name in (source, target) for source, target, _, _ in drawn) > 0
+    others = {end for source, target, _, _ in drawn if name in (source, target) for end in (source, target)} - {name}
+    buttons = tab.page.locator("#view-panel .links button")
+    assert set(buttons.all_text_contents()) == others
+    wanted = buttons.first.text_content()
+    buttons.first.click()
+    assert tab.page.locator("#view-panel h3").text_content() == wanted
 
 
 def test_pattern_of_a_head(chrome: Chrome, reports: Reports) -> None:
