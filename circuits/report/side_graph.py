@@ -10,8 +10,10 @@ from circuits.report.edges import by_edge, most_important
 from circuits.report.features import feature_bend, feature_boxes, place
 from circuits.report.layered import box_name, layered
 from circuits.report.view_parts import has_sign
+from circuits.report.view_words import n_exact
 from circuits.report.words import goal
 from interp.display.numbers import count, decimals
+from interp.display.text import visible
 
 if TYPE_CHECKING:
     from circuits.sides import Side, SideBySide
@@ -55,8 +57,21 @@ def graphs(found: SideBySide) -> dict[str, Any] | None:
         "of_edges": found.comparison.level == "edges",
         "left": [_left(side, edges) for side, (edges, _) in zip(sides, drawn, strict=True)],
         "shared_scale": shared,
+        "known": _known(sides, [edges for edges, _ in drawn]),
         **_meaning(sides),
     }
+
+
+def _known(sides: Sequence[Side], drawn: Sequence[Sequence[Edge]]) -> str:
+    """Which of the edges that are drawn between the nodes of each circuit are exact; empty for circuits of edges."""
+    said = []
+    for letter, side, edges in zip("AB", sides, drawn, strict=True):
+        if not edges or side.links is None or _linked(side) is not side.links:
+            continue
+        n, by = n_exact(side.links, {edge.name for edge in edges}), visible(side.links.provenance.method)
+        some = f"{count(n)} of {count(len(edges))} exact, the others estimated by {by}"
+        said.append(f"in {letter} {'all exact' if n == len(edges) else some if n else f'all estimated by {by}'}")
+    return "; ".join(said)
 
 
 def _meaning(sides: Sequence[Side]) -> dict[str, str]:

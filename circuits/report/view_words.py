@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 from circuits.report.agreements import RANKS, note
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from circuits.record import Record
     from circuits.report.view import Parts
     from interp.oracle import Agreement
+    from interp.scores import Scores
 
 #: Estimates that are so many times too large or too small are drawn beside exact scores of another size.
 FAR: Final = 2.0
@@ -46,8 +48,7 @@ def arrows(parts: Parts, anatomy: Anatomy | None) -> str:
     if parts.of_edges or not parts.edges or parts.linked is None:
         return ""
     linked, names = parts.linked, {edge.name for edge in parts.edges}
-    known = [] if linked.exact is None else linked.exact.tolist()
-    n = sum(is_exact for edge, is_exact in zip(linked.edges, known, strict=False) if edge.name in names)
+    n = n_exact(linked, names)
     if n == len(names):
         return "arrows: exact"
     by = f"estimated by {visible(linked.provenance.method)}"
@@ -56,6 +57,13 @@ def arrows(parts: Parts, anatomy: Anatomy | None) -> str:
         return f"arrows: {count(n)} exact, {count(len(names) - n)} {by}{said}"
     reason = "" if anatomy is None else visible(anatomy.reason("arrows")).rstrip(". ")
     return f"arrows: {by}, not checked in this run{f': {reason}' if reason else ''}"
+
+
+def n_exact(linked: Scores, names: Collection[str]) -> int:
+    """How many of some edges have exact scores."""
+    if linked.exact is None:
+        return 0
+    return sum(exact for edge, exact in zip(linked.edges, linked.exact.tolist(), strict=True) if edge.name in names)
 
 
 def _agreement(found: Agreement) -> str:
