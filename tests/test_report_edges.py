@@ -45,6 +45,7 @@ from .test_report import (
 )
 
 SMALL = Graph(n_layers=4, n_heads=4, n_kv_heads=4, parallel=(False,) * 4)
+MIDDLE = Graph(n_layers=9, n_heads=8, n_kv_heads=8, parallel=(False,) * 9)
 GPT2 = Graph(n_layers=12, n_heads=12, n_kv_heads=12, parallel=(False,) * 12)
 GROUPED = Graph(n_layers=3, n_heads=4, n_kv_heads=2, parallel=(True,) * 3)
 SVG = "{http://www.w3.org/2000/svg}"
@@ -77,6 +78,13 @@ def edge_record(of: Graph = SMALL, n: int = 30, sample: int = 120, **changes: An
         prompts=some_prompts(str)[:1],
         accuracy={"clean": 0.9, "corrupt": 0.1},
     )
+
+
+def large_record(n: int) -> Record:
+    """A circuit of edges drawn at random in a large model, and nothing else."""
+    chosen = np.random.default_rng(6).choice(len(GPT2.edges), n, replace=False)
+    circuit = Circuit(tuple(GPT2.edges[i] for i in chosen), "edges", "m", "t", "by hand", "by hand")
+    return Record({}, (), circuit=circuit)
 
 
 def edge_evaluation(n: int, total: int) -> Evaluation:
@@ -268,16 +276,22 @@ def test_channels_enter_a_head_left_middle_and_right() -> None:
     assert dashed == {"q": {True}, "k": {True}, "v": {True}}
 
 
-def test_edges_go_upwards_and_boxes_do_not_meet() -> None:
-    picture = drawn(render(edge_record(GPT2, 200)))
+@pytest.fixture(scope="module", params=[5, 50, MOST_DRAWN])
+def large(request: pytest.FixtureRequest) -> ElementTree.Element:
+    """The drawing of some edges of a large model."""
+    picture = drawn(render(large_record(request.param)))
+    assert len(curves(picture)) == request.param
+    return picture
+
+
+def test_edges_go_upwards_and_boxes_do_not_meet(large: ElementTree.Element) -> None:
     found = {
-        name: [float(rect.get(key, "")) for key in ("x", "y", "width", "height")]
-        for name, rect in boxes(picture).items()
+        name: [float(rect.get(key, "")) for key in ("x", "y", "width", "height")] for name, rect in boxes(large).items()
     }
-    width, height = float(picture.get("width", "")), float(picture.get("height", ""))
+    width, height = float(large.get("width", "")), float(large.get("height", ""))
     for x, y, w, h in found.values():
         assert x >= 0 and y >= 0 and x + w <= width and y + h <= height
-    for name in curves(picture):
+    for name in curves(large):
         edge = parse_edge(name)
         (low,), (high,) = ([found[n] for n in ends((edge,)) if (n == edge.sender.name) is own] for own in (True, False))
         assert high[1] + high[3] < low[1]
@@ -287,28 +301,27 @@ def test_edges_go_upwards_and_boxes_do_not_meet() -> None:
             assert x + w <= other[0] or y + h <= other[1] or other[1] + other[3] <= y
 
 
-def test_curves_stay_inside_the_drawing() -> None:
-    for n in (5, 50, 200):
-        picture = drawn(render(edge_record(GPT2, n)))
-        for _, curve in curves(picture).values():
-            numbers = [float(v) for v in re.findall(r"-?[\d.]+", curve.get("d", ""))]
-            x0, x1, x2, x3 = numbers[::2]
-            t = np.linspace(0, 1, 50)
-            x = (1 - t) ** 3 * x0 + 3 * t * (1 - t) ** 2 * x1 + 3 * t**2 * (1 - t) * x2 + t**3 * x3
-            assert x.min() >= 0 and x.max() <= float(picture.get("width", ""))
+def test_curves_stay_inside_the_drawing(large: ElementTree.Element) -> None:
+    for _, curve in curves(large).values():
+        numbers = [float(v) for v in re.findall(r"-?[\d.]+", curve.get("d", ""))]
+        x0, x1, x2, x3 = numbers[::2]
+        t = np.linspace(0, 1, 50)
+        x = (1 - t) ** 3 * x0 + 3 * t * (1 - t) ** 2 * x1 + 3 * t**2 * (1 - t) * x2 + t**3 * x3
+        assert x.min() >= 0 and x.max() <= float(large.get("width", ""))
 
 
 def test_only_the_strongest_are_drawn_and_the_rest_is_counted() -> None:
-    record = edge_record(GPT2, 500)
+    record = edge_record(MIDDLE, 450, pairs=8)
     page = render(record)
     scores = record.scores[0]
     order = np.argsort(-np.abs(scores.mean), kind="stable")
     strongest = [scores.edges[i] for i in order[:MOST_DRAWN]]
     assert set(curves(drawn(page))) == {edge.name for edge in strongest}
-    weaker = tuple(scores.edges[i] for i in order[MOST_DRAWN:500])
+    weaker = tuple(scores.edges[i] for i in order[MOST_DRAWN:450])
     alone = len(ends(weaker) - ends(tuple(strongest)))
+    assert alone > 1
     text = re.sub(r"<[^>]*>", "", page)
-    assert f"the 200 strongest of 500 edges; 300 weaker ones and {alone} nodes that only they join are left out" in text
+    assert f"the 200 strongest of 450 edges; 250 weaker ones and {alone} nodes that only they join are left out" in text
 
 
 def test_the_strongest_edges_stand_in_for_a_circuit(record: Record) -> None:

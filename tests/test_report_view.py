@@ -31,7 +31,7 @@ from interp.scores import Scores
 
 from .browser import Chrome, Tab
 from .test_report import a_record, an_evaluation, bare, provenance, some_scores
-from .test_report_edges import GPT2, GROUPED, SMALL, edge_record, edge_scores
+from .test_report_edges import GROUPED, MIDDLE, SMALL, edge_record, edge_scores, large_record
 
 FOLDER = Path(circuits.report.__file__).parent
 SCRIPTS = sorted(FOLDER.glob("scripts/*.js"))
@@ -144,10 +144,10 @@ def test_without_edges_the_page_says_why() -> None:
 
 
 def test_a_large_circuit_of_edges_holds_the_first_and_says_what_is_left() -> None:
-    record = edge_record(GPT2, 3000, pairs=4)
+    record = edge_record(MIDDLE, 3000, pairs=4)
     found = seen(record)
     assert len(found["edges"]) == MOST_EDGES and found["drawn"] == DRAWN
-    assert found["left"] == f"{len(GPT2.edges) - MOST_EDGES:,} weaker edges are not on this page"
+    assert found["left"] == f"{len(MIDDLE.edges) - MOST_EDGES:,} weaker edges are not on this page"
     big = [stop for stop in found["stops"] if stop["size"] > MOST_EDGES]
     assert big and all(stop["note"] == f"The page holds the first {MOST_EDGES:,} of them." for stop in big)
     assert record.circuit is not None
@@ -166,7 +166,7 @@ RECORDS = {
     "heads": node_record,
     "edges": lambda: edge_record(n=60),
     "grouped": lambda: edge_record(GROUPED, 40),
-    "gpt2": lambda: edge_record(GPT2, 200, pairs=4),
+    "gpt2": lambda: large_record(200),
     "neurons": neurons_record,
 }
 
