@@ -263,7 +263,12 @@ def test_a_node_stands_in_the_same_place_in_both_drawings(of_edges: SideBySide) 
         assert {mark_a, mark_b} in ({"both"}, {"only", "absent"})
 
 
-def test_every_edge_is_drawn_on_the_sides_that_hold_it_and_marked(of_edges: SideBySide) -> None:
+@pytest.mark.parametrize("most", [2, 150])
+def test_every_edge_is_drawn_on_the_sides_that_hold_it_and_marked(
+    of_edges: SideBySide, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that is among the strongest of one side only; and what both hold is thin, however important."""
+    monkeypatch.setattr("circuits.report.side_graph.MOST_EDGES", most)
     made = graphs(of_edges)
     assert made is not None and of_edges.a.circuit and of_edges.b.circuit
     held = [{e.name for e in side.circuit.parts} for side in (of_edges.a, of_edges.b) if side.circuit]
@@ -274,7 +279,10 @@ def test_every_edge_is_drawn_on_the_sides_that_hold_it_and_marked(of_edges: Side
             assert mark == ("both" if here and there else "only" if here else "absent")
         drawn = ElementTree.fromstring(payload(of_edges)["graphs"]["drawings"][i])
         titles = [t.text or "" for t in drawn.iter("title")]
-        assert {t.split(": ")[0] for t in titles if "->" in t} == held[i]
+        assert {t.split(": ")[0] for t in titles if "->" in t} == held[i] & marks.keys()
+        assert (marks.keys() >= held[i]) is (most == 150)
+        thin = [g.find("path") for g in drawn.iter("g") if g.get("class") == "both" and g.find("path") is not None]
+        assert thin and all(path is not None and float(path.get("stroke-width", "9")) <= 1 for path in thin)
 
 
 def test_one_row_for_each_size_of_either_curve() -> None:

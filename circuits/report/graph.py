@@ -25,6 +25,8 @@ _ROW: Final = (56.0, 88.0, 1200.0)
 _ROW_OF_GROUPS: Final = 104.0
 _WIDEST: Final = 5.5
 _THINNEST: Final = 0.8
+#: Width and opacity of an edge that both of two circuits have.
+_OF_BOTH: Final = (1.0, 0.7)
 _CHANNELS: Final = ("q", "k", "v")
 _PADDING: Final = {"top": 24.0, "bottom": 24.0, "left": 96.0, "right": 30.0}
 Point = tuple[float, float]
@@ -153,10 +155,11 @@ def _curve(data: dict[str, Any], link: Mapping[str, Any], start: Point, end: Poi
     importance, limit = link["importance"], data["limit"]
     share = abs(importance) / limit if importance is not None and limit else 0.0
     sign = "plain" if importance is None else "neg" if importance < 0 else "pos"
-    opacity = opacity_of_edge(share)
+    # Edges of both sides are not on the scale of the others, and may be many times as important as these.
+    both = link.get("mark") == "both"
+    width, opacity = _OF_BOTH if both else (width_of_edge(share), opacity_of_edge(share))
     known = f"{score(link['score'], data['digits'])} {data['unit']}" if importance is not None else "not scored"
     title = element("title", {}, f"{link['name']}: {known}")
-    width = width_of_edge(share)
     aside = link["bend"] * frame.step
     return element("g", _marked(link), title, *mark(start, end, aside, sign, link["channel"], width, opacity))
 

@@ -34,32 +34,42 @@ def graphs(found: SideBySide) -> dict[str, Any] | None:
     if found.comparison is None or not found.rows:
         return None
     sides = (found.a, found.b)
-    drawn = [_drawn(side) for side in sides]
+    held = [_held(side) for side in sides]
     nodes = list(dict.fromkeys(n for side in sides for n in _nodes(side)))
-    union = list(dict.fromkeys(edge for edges, _ in drawn for edge in edges))
+    union = list(dict.fromkeys(edge for side, own in zip(sides, held, strict=True) for edge in _first(side, *own)))
     if not nodes and not union:
         return None
     frame = _frame(union, nodes, found.comparison.level)
-    # Edges of both are drawn thin, so that they do not set the scale.
-    both = frozenset(drawn[0][0]) & frozenset(drawn[1][0])
-    limits = [_limit([e for e in edges if e not in both], effects) for edges, effects in drawn]
-    shared = not found.unmixed and found.comparison.level == "edges"
-    pictures = []
-    for i, (side, (edges, effects)) in enumerate(zip(sides, drawn, strict=True)):
-        other = (drawn[1 - i][0], _boxes(sides[1 - i], drawn[1 - i][0]))
-        limit = max(limits) if shared else limits[i]
-        pictures.append(
-            _picture("AB"[i], frame, union, (edges, _boxes(side, edges)), other, effects, limit, _unit(side))
-        )
+    # What is among the first of one side is drawn on the other too, where that holds it: else it would look like a difference.
+    sets = [frozenset(edges) for edges, _ in held]
+    drawn = [([e for e in union if e in own], effects) for own, (_, effects) in zip(sets, held, strict=True)]
     return {
-        "pictures": pictures,
+        "pictures": _pictures(found, frame, union, drawn),
         "links": bool(union),
         "of_edges": found.comparison.level == "edges",
         "left": [_left(side, edges) for side, (edges, _) in zip(sides, drawn, strict=True)],
-        "shared_scale": shared,
+        "shared_scale": _one_scale(found),
         "known": _known(sides, [edges for edges, _ in drawn]),
         **_meaning(sides),
     }
+
+
+def _one_scale(found: SideBySide) -> bool:
+    return not found.unmixed and found.comparison is not None and found.comparison.level == "edges"
+
+
+def _pictures(
+    found: SideBySide, frame: Mapping[str, Any], union: Sequence[Edge], drawn: Sequence[tuple[list[Edge], Effects]]
+) -> list[dict[str, Any]]:
+    """Each side in the common frame. Edges of both are drawn thin, so that they do not set the scale."""
+    sides, both = (found.a, found.b), frozenset(drawn[0][0]) & frozenset(drawn[1][0])
+    limits = [_limit([e for e in edges if e not in both], effects) for edges, effects in drawn]
+    limits = [max(limits)] * 2 if _one_scale(found) else limits
+    there = [(edges, _boxes(side, edges)) for side, (edges, _) in zip(sides, drawn, strict=True)]
+    return [
+        _picture("AB"[i], frame, union, there[i], there[1 - i], drawn[i][1], limits[i], _unit(side))
+        for i, side in enumerate(sides)
+    ]
 
 
 def _known(sides: Sequence[Side], drawn: Sequence[Sequence[Edge]]) -> str:
@@ -95,21 +105,26 @@ def _unit(side: Side) -> str:
     return scores.provenance.unit if scores else ""
 
 
-def _drawn(side: Side) -> tuple[list[Edge], Effects]:
-    """The edges that are drawn of a side, strongest first: of its circuit, or between the nodes of its circuit."""
+def _first(side: Side, edges: Sequence[Edge], effects: Effects) -> list[Edge]:
+    """The strongest edges of a side."""
+    of_edges = side.circuit is not None and side.circuit.level == "edges"
+    return most_important(edges, effects)[: MOST_EDGES if of_edges else MOST_BETWEEN]
+
+
+def _held(side: Side) -> tuple[list[Edge], Effects]:
+    """The edges of a side, and their effects: those of its circuit, or all that were scored between the nodes of its circuit."""
     circuit = side.circuit
     if circuit is None:
         return [], {}
     if circuit.level == "edges":
-        effects = by_edge(side.scores) if side.scores else {}
-        return most_important(circuit.edges, effects)[:MOST_EDGES], effects
+        return list(circuit.edges), by_edge(side.scores) if side.scores else {}
     if side.links is None:
         return [], {}
     inside, effects = {node.name for node in _nodes(side)}, by_edge(side.links)
     between = [
         e for e in side.links.edges if all(n.layer is None or box_name(n) in inside for n in (e.sender, e.receiver))
     ]
-    return most_important(between, effects)[:MOST_BETWEEN], effects
+    return between, effects
 
 
 def _nodes(side: Side) -> list[Node]:
