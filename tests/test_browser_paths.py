@@ -118,10 +118,12 @@ def test_the_wheel_zooms_with_ctrl_or_after_a_click_and_else_scrolls(chrome: Chr
         def wheel(by: float) -> tuple[float, float]:
             """How far the page went, and how many times closer the drawing came."""
             # Right after a scroll the drawing waits.
-            page.wait_for_timeout(300)
+            page.wait_for_function(f"() => !{CY}.renderer().scrollingPage")
             before = page.evaluate(f"[scrollY, {CY}.zoom()]")
             page.mouse.wheel(0, by)
-            page.wait_for_timeout(150)
+            page.wait_for_function(f"([y, zoom]) => scrollY !== y || {CY}.zoom() !== zoom", arg=before)
+            # What must not move too had time to.
+            page.wait_for_timeout(100)
             after = page.evaluate(f"[scrollY, {CY}.zoom()]")
             return after[0] - before[0], after[1] / before[1]
 

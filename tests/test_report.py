@@ -488,7 +488,7 @@ def around(nasty: Text) -> Text:
 
 def test_hostile_text_changes_no_tag(benign: list[tuple[str, ...]]) -> None:
     """Each text in several places, its neighbours hostile too."""
-    for page in filled(lambda nasty: render(a_record(around(nasty))), NASTY, 6):
+    for page in filled(lambda nasty: render(a_record(around(nasty))), NASTY, 4):
         assert Tags(page).tags == benign
         assert not FORBIDDEN.search(bare(page))
         assert "\t" not in bare(page)

@@ -190,5 +190,5 @@ def benign() -> list[tuple[str, ...]]:
 
 
 def test_hostile_text_changes_no_tag(benign: list[tuple[str, ...]]) -> None:
-    for page in filled(lambda nasty: render(searched(24.0, around(nasty))), NASTY, 4):
+    for page in filled(lambda nasty: render(searched(24.0, around(nasty))), NASTY, 3):
         assert Tags(page).tags == benign and not FORBIDDEN.search(bare(page)) and "\t" not in bare(page)

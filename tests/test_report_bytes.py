@@ -33,18 +33,18 @@ TIMES = re.compile(
 )
 
 
-def test_two_processes_of_other_hash_seeds_locales_and_clocks_write_what_the_run_wrote(
+def test_a_process_of_another_hash_seed_locale_and_clock_writes_what_the_run_wrote(
     reports: Reports, tmp_path: Path
 ) -> None:
     runs = [reports(kind) for kind in KINDS]
     written = [hashlib.sha256((run / "report.html").read_bytes()).hexdigest() for run in runs]
-    for seed, locale, zone in (("1", "C", "UTC"), ("4242", "C.UTF-8", "Asia/Kathmandu")):
-        around = {"PYTHONHASHSEED": seed, "LC_ALL": locale, "LANG": locale, "TZ": zone, "PYTHONPATH": str(ROOT)}
-        found = subprocess.run(
-            [sys.executable, "-c", AGAIN, *map(str, runs)],
-            env={**os.environ, **around}, cwd=tmp_path, check=True, capture_output=True, text=True,
-        )  # fmt: skip
-        assert found.stdout.split() == written
+    seed = "1" if os.environ.get("PYTHONHASHSEED") == "4242" else "4242"
+    around = {"PYTHONHASHSEED": seed, "LC_ALL": "C", "LANG": "C", "TZ": "Asia/Kathmandu", "PYTHONPATH": str(ROOT)}
+    found = subprocess.run(
+        [sys.executable, "-c", AGAIN, *map(str, runs)],
+        env={**os.environ, **around}, cwd=tmp_path, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.stdout.split() == written
 
 
 @pytest.fixture(scope="module")
