@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.browser import shared
+from tests.kernels import Kernels
 
 nbformat = pytest.importorskip("nbformat")
-nbclient = pytest.importorskip("nbclient")
+pytest.importorskip("nbclient")
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PLOTLY = "application/vnd.plotly.v1+json"
 #: The notebook about writing functions; the others only call.
 WRITES = "extend_the_toolkit"
-#: What a cell may take, in seconds; the longest trains dictionaries.
-LIMIT = 180
 
 
 def code_cells(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+@pytest.fixture(scope="module")
+def kernels() -> Iterator[Callable[[], Kernels]]:
+    """Started by the first notebook that this process has to run."""
+    with ExitStack() as stack:
+        yield cache(lambda: stack.enter_context(Kernels()))
+
+
 @pytest.fixture(scope="module", params=NOTEBOOKS, ids=lambda path: path.stem)
-def executed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def executed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, kernels: Callable[[], Kernels]
+) -> Any:
     """The notebook with its outputs, run once by all processes, in an empty folder."""
     from filelock import FileLock
 
@@ -37,26 +47,8 @@ def executed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         if not done.exists():
             empty = folder / request.param.stem
             empty.mkdir()
-            nbformat.write(run(request.param, empty), done)
+            kernels().run(request.param, empty, done)
     return nbformat.read(done, as_version=4)
-
-
-def run(path: Path, folder: Path) -> Any:
-    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    settings = {
-        "PYTHONPATH": paths, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PLOTLY_RENDERER": "plotly_mimetype",
-        "TRANSFORMERS_VERBOSITY": "error", "JUPYTER_PLATFORM_DIRS": "1",
-    }  # fmt: skip
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        client = nbclient.NotebookClient(
-            nbformat.read(path, as_version=4),
-            timeout=LIMIT,
-            kernel_name="python3",
-            resources={"metadata": {"path": str(folder)}},
-        )
-        return client.execute()
 
 
 def test_plot_cells_show_plotly_figures(executed: Any) -> None:

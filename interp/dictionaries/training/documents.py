@@ -10,6 +10,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from numbers import Integral
 from typing import Any, Final, Protocol
 
@@ -111,38 +112,40 @@ class Written:
 
     name = DEMO
     count = None
-    #: Documents written with one seed; a block is written at once and the last one kept.
+    #: Documents written with one seed.
     BLOCK: Final = 500
-    #: Lengths in words with their shares, as in the rows that the embedded model learnt from.
-    LENGTHS: Final = ((24, 5), (40, 3), (64, 2))
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self._block: tuple[int, list[str]] = (-1, [])
 
     def read(self, i: int, keep: bool = False) -> Document:
         block, place = divmod(i, self.BLOCK)
-        if self._block[0] != block:
-            self._block = (block, self._write(block))
-        return self._block[1][place]
-
-    def _write(self, block: int) -> list[str]:
-        from interp.demo import text
-
-        writer = text.Writer(1_000_003 * (self.seed + 1) + block)
-        rng = random.Random(f"documents:{self.seed}:{block}")
-        lengths, shares = zip(*self.LENGTHS, strict=True)
-        found = []
-        for _ in range(self.BLOCK):
-            length = rng.choices(lengths, shares)[0]
-            if rng.random() < text.SEQUENCES:
-                found.append(writer.sequence(length))
-            else:
-                found.append(writer.document(rng.choice((1, -(-length // 14)))))
-        return found
+        return _written(self.seed, block)[place]
 
     def fingerprint(self) -> str:
-        return digest(self._write(0))
+        return digest(_written(self.seed, 0))
+
+
+#: Lengths of generated documents in words with their shares, as in the rows that the embedded model learnt from.
+_LENGTHS: Final = ((24, 5), (40, 3), (64, 2))
+
+
+# Held-out documents are one in twenty, so a short run goes through many blocks, and the next run through the same ones.
+@lru_cache(maxsize=32)
+def _written(seed: int, block: int) -> list[str]:
+    from interp.demo import text
+
+    writer = text.Writer(1_000_003 * (seed + 1) + block)
+    rng = random.Random(f"documents:{seed}:{block}")
+    lengths, shares = zip(*_LENGTHS, strict=True)
+    found = []
+    for _ in range(Written.BLOCK):
+        length = rng.choices(lengths, shares)[0]
+        if rng.random() < text.SEQUENCES:
+            found.append(writer.sequence(length))
+        else:
+            found.append(writer.document(rng.choice((1, -(-length // 14)))))
+    return found
 
 
 def checked(entry: Any, what: str) -> Document:
