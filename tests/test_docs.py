@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import json
 import os
 import re
@@ -57,15 +58,20 @@ def in_tables(page: Path) -> list[tuple[int, str]]:
 def run_pages(pages: list[Path]) -> dict[str, str]:
     """Run every page in a fork of this process, in an empty folder; what went wrong by page, nothing if all went well.
 
-    A fork, because a page may register methods and tasks, and because torch then is imported once.
+    A fork, because a page may register methods and tasks, and because torch and the rest then are imported once, and the
+    text that small dictionaries are trained on is written once.
     """
     import torch
 
     import interp
+    from interp.dictionaries.training.documents import Written
 
     torch.set_num_threads(1)
-
     interp.load("demo")
+    for library in ("pandas", "plotly.express", "circuits.assessment"):
+        importlib.import_module(library)
+    for i in range(0, 8_000, Written.BLOCK):
+        Written(0).read(i)
     failures = {}
     for page in pages:
         with tempfile.TemporaryDirectory() as folder:
