@@ -49,6 +49,7 @@ def graphs(found: SideBySide) -> dict[str, Any] | None:
         "of_edges": found.comparison.level == "edges",
         "left": [_left(side, edges) for side, (edges, _) in zip(sides, drawn, strict=True)],
         "shared_scale": _one_scale(found),
+        "groups": found.comparison.level != "features" and any(box["kind"] == "kv" for box in frame["boxes"]),
         "known": _known(sides, [edges for edges, _ in drawn]),
         **_meaning(sides),
     }
@@ -122,9 +123,14 @@ def _held(side: Side) -> tuple[list[Edge], Effects]:
         return [], {}
     inside, effects = {node.name for node in _nodes(side)}, by_edge(side.links)
     between = [
-        e for e in side.links.edges if all(n.layer is None or box_name(n) in inside for n in (e.sender, e.receiver))
+        e for e in side.links.edges if all(_everywhere(n) or box_name(n) in inside for n in (e.sender, e.receiver))
     ]
     return between, effects
+
+
+def _everywhere(node: Node) -> bool:
+    """Whether no circuit of nodes lists a node: the embedding, the logits, keys and values that several heads share."""
+    return node.layer is None or node.grouped
 
 
 def _nodes(side: Side) -> list[Node]:
