@@ -30,7 +30,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 LEVEL = ("--level", "features")
 GIVEN = (*LEVEL, "--dictionaries", "dictionaries")
-SMALL = ("--task", "sva", "--limit", "16", "--random", "2", "--quiet")
+SMALL = ("--task", "sva", "--limit", "8", "--random", "2", "--quiet")
 
 
 def test_discover_writes_a_run_that_is_read_and_evaluated_again(run: Run, tmp_path: Path) -> None:
