@@ -109,7 +109,8 @@ def _from_user(context: typer.Context, name: str) -> bool:
 def _useless(found: Mapping[str, Any], command: Callable[..., Any], where: str, given: Collection[str]) -> list[str]:
     """Keys that are of use to the other of `discover` and `compare` only: the two share their files.
 
-    Raises: InterpError where the file names several methods, and nothing says which of them `discover` is to take.
+    Raises: InterpError where passing a key over would change what is meant: the file names several methods, and nothing says which of
+    them `discover` is to take; or it scores parts at positions, which a circuit does not have.
     """
     from circuits.commands.discovery import compare, discover
 
@@ -121,6 +122,11 @@ def _useless(found: Mapping[str, Any], command: Callable[..., Any], where: str, 
         raise InterpError(
             f"{where}: methods = {found['methods']!r:.80}: an option of circuits compare; circuits discover takes one: give "
             "--method NAME, or put method in place of methods."
+        )
+    if "positions" in useless and found["positions"] != "all":
+        raise InterpError(
+            f"{where}: positions = {found['positions']!r:.80}: an option of circuits compare; circuits discover scores parts at all "
+            "positions together: leave positions out."
         )
     return useless
 

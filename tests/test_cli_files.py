@@ -91,6 +91,7 @@ BAD_FILES = {
     "several methods": ('methods = "atp"', "--method NAME"),
     "of another command": ('data = "demo"', "an option of circuits sae train"),
     "bad value of the other command": ("positions = 3", "expected text"),
+    "positions of the other command": ('positions = "each"', "all positions together"),
     "text for a number": ('n = "5"', "expected a whole number"),
     "number for text": ("method = 3", "expected text"),
     "truth for a number": ("seed = true", "expected a whole number"),
@@ -128,7 +129,7 @@ def test_a_file_of_discover_is_one_of_compare_too(run: Run, tmp_path: Path, monk
     assert asked[0]["methods"] == DEFAULT_METHODS.split(",") and (asked[0]["level"], asked[0]["seed"]) == ("blocks", 5)
     assert set(options_of(compare)) - {"methods", "json", "quiet"} <= set(asked[0])
     assert run("compare", "d.toml", "--quiet")[2] == ""
-    (tmp_path / "c.toml").write_text('methods = "atp,relp"\npositions = "each"\nseed = 4')
+    (tmp_path / "c.toml").write_text('methods = "atp,relp"\npositions = "all"\nseed = 4')
     code, _, err = run("discover", "c.toml", "--method", "atp")
     assert code == 0 and "methods, positions in 'c.toml'" in err
     assert (asked[-1]["methods"], asked[-1]["seed"]) == (["atp"], 4)

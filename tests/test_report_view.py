@@ -405,7 +405,7 @@ def test_arrows_that_were_patched_are_called_exact_and_the_others_come_with_thei
     assert said.startswith(
         f"arrows: {n} exact, {len(found['edges']) - n} estimated by relp (Pearson r = {row.pearson:.2f} ["
     )
-    assert "on the 24 checked, which are the strongest" in said and re.search(words, said)
+    assert "on the 24 checked, which have the largest estimates" in said and re.search(words, said)
     assert ("do not trust" in said) == (row.pearson < 0.7) == (error > 1)
     assert ("times the exact" in said) == (abs(np.log2(row.slope or 1)) > 1)
     page = render(record)

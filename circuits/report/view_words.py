@@ -68,7 +68,7 @@ def n_exact(linked: Scores, names: Collection[str]) -> int:
 
 def _agreement(found: Agreement) -> str:
     """How the estimates agree with exact patching where both are known, with a warning where they do so poorly."""
-    row, on = found["all"], f"the {count(found['all'].n)} checked, which are the strongest"
+    row, on = found["all"], f"the {count(found['all'].n)} checked, which have the largest estimates"
     if row.pearson is None:
         return f"Pearson r is undefined on {on}"
     said = [f"Pearson r = {number(row.pearson, 2)}{bounds(row)} on {on}"]
