@@ -321,7 +321,10 @@ def test_only_the_strongest_are_drawn_and_the_rest_is_counted() -> None:
     alone = len(ends(weaker) - ends(tuple(strongest)))
     assert alone > 1
     text = re.sub(r"<[^>]*>", "", page)
-    assert f"the 200 strongest of 450 edges; 250 weaker ones and {alone} nodes that only they join are left out" in text
+    assert (
+        f"the 200 strongest of 450 edges; 250 weaker ones and {alone} {'node' if alone == 1 else 'nodes'} that only they join are left out"
+        in text
+    )
 
 
 def test_the_strongest_edges_stand_in_for_a_circuit(record: Record) -> None:
