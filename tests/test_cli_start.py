@@ -127,7 +127,9 @@ def completed(line: str, folder: Path) -> tuple[list[str], str]:
         "-c",
         "import sys; sys.argv[0] = 'circuits'; import circuits.cli as c; c.main()",
     ]
-    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
     return done.stdout.split(), done.stderr
 
 
