@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup, escape
 
-from circuits.evaluation import pairs_in_words
+from circuits.evaluation import column_digits, pairs_in_words
 from circuits.report import svg
 from circuits.report.finding import random_words
 from circuits.report.svg import Scale
@@ -24,7 +24,7 @@ from interp.display.html import (
     table,
     text,
 )
-from interp.display.numbers import MISSING, count, number, percent, percent_interval, share_digits
+from interp.display.numbers import MISSING, count, number, percent, percent_interval
 from interp.nodes import FEATURES
 
 if TYPE_CHECKING:
@@ -212,7 +212,7 @@ def search_card(found: Search) -> Markup:
         answer = Markup(escape(f"none up to {count(found.largest)} of {count(found.n_parts)} {found.counts}{best}"))
     tried = sorted(found.tried, key=lambda p: p.size)
     shown = tried[: 2 * MOST_ROWS]
-    digits = share_digits(v for p in shown for v in (p.faithfulness.value, p.faithfulness.low, p.faithfulness.high))
+    digits = column_digits(p.faithfulness for p in shown)
     rows = [(count(p.size), _ratio(p.faithfulness, digits)) for p in shown]
     grid = table((found.counts, "faithfulness"), rows, numeric=(0, 1), left=left_out(len(tried), len(rows), "sizes"))
     return card("Search", joined(limits, answer), grid, caption("Sizes that were run, with 95 % intervals over pairs."))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from circuits.values import Saved
 from interp.display.html import several
+from interp.display.numbers import share_digits
 from interp.display.text import visible
 
 Counts = Literal["nodes", "edges", "features"]
@@ -31,6 +33,11 @@ class Estimate:
         if self.low is None or self.high is None:
             return f"{self.value:.3f}"
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def column_digits(column: Iterable[Estimate]) -> int:
+    """Digits after the point of estimates that stand in one column as percentages, their intervals too."""
+    return share_digits(v for found in column for v in (found.value, found.low, found.high))
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from circuits import show
 from circuits.circuit import CircuitError
+from circuits.evaluation import column_digits
 from circuits.judging import check_file
 from circuits.matching import side_by_side
 from circuits.report.words import kind_name
 from circuits.sides import SideBySide
-from interp.display.numbers import percent_interval, score, share_digits
+from interp.display.numbers import percent_interval, score
 from interp.files import write_text
 
 LISTED = 15
@@ -70,8 +71,7 @@ def _ranking(found: SideBySide) -> None:
 
 def _curves(found: SideBySide) -> None:
     sides = (("A", found.a.evaluation), ("B", found.b.evaluation))
-    known = [e.faithfulness for _, e in sides if e is not None]
-    digits = share_digits(v for f in known for v in (f.value, f.low, f.high))
+    digits = column_digits(e.faithfulness for _, e in sides if e is not None)
     rows = []
     for letter, e in sides:
         if e is None:

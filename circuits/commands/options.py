@@ -86,6 +86,13 @@ Out = Annotated[Path | None, typer.Option(help="directory of the run [default: a
 Force = Annotated[bool, typer.Option("--force", help="replace an existing run directory at --out")]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on standard output")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="say nothing while working")]
+Texts = Annotated[
+    str | None,
+    typer.Option(
+        help="a .txt, .json or .jsonl file, a dataset saved to disk, or demo [default: demo for model demo]",
+        autocompletion=completing.texts,
+    ),
+]
 PairTexts = Annotated[tuple[str, str] | None, typer.Option(help="one pair instead of a task: CLEAN CORRUPT")]
 Answer = Annotated[str | None, typer.Option(help="with --pair: the token right after the clean prompt, with its space")]
 Wrong = Annotated[str | None, typer.Option(help="with --pair: the token right after the corrupt prompt")]

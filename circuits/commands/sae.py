@@ -9,7 +9,7 @@ import typer
 
 from circuits import completing
 from circuits.commands import sae_eval
-from circuits.commands.options import Device, Json, Quiet
+from circuits.commands.options import Device, Json, Quiet, Texts
 from circuits.commands.sections import Sectioned
 
 app = typer.Typer(no_args_is_help=True, help="Train and evaluate dictionaries. Sparse autoencoders and transcoders.")
@@ -34,13 +34,7 @@ def train(
             autocompletion=completing.models,
         ),
     ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="a .txt, .json or .jsonl file, a dataset saved to disk, or demo [default: demo for model demo]",
-            autocompletion=completing.texts,
-        ),
-    ] = None,
+    data: Texts = None,
     site: Annotated[
         str | None, typer.Option(help="such as resid_post.1, z.0, mlp_out.2; mlp_normed.2 for a transcoder")
     ] = None,

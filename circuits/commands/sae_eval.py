@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from circuits import completing
-from circuits.commands.options import Device, Dtype, Force, Json, Out, Quiet
+from circuits.commands.options import Device, Dtype, Force, Json, Out, Quiet, Texts
 
 
 def evaluate(
@@ -23,13 +23,7 @@ def evaluate(
             autocompletion=completing.models,
         ),
     ] = "demo",
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="a .txt, .json or .jsonl file, a dataset saved to disk, or demo [default: demo for model demo]",
-            autocompletion=completing.texts,
-        ),
-    ] = None,
+    data: Texts = None,
     tokens: Annotated[int, typer.Option(help="evaluate on the first so many tokens")] = 100_000,
     context: Annotated[
         int | None, typer.Option(help="tokens per row [default: the model's context, at most 512]")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from circuits.evaluation import column_digits
 from circuits.report.area_curves import areas_measured
 from circuits.report.faithfulness import faithfulness
 from circuits.report.page import TABLES, html
-from interp.display.numbers import percent_interval, share_digits
+from interp.display.numbers import percent_interval
 
 if TYPE_CHECKING:
     from circuits.assessment import Assessment
@@ -22,8 +23,7 @@ def render_assessment(found: Assessment, circuit: Circuit) -> str:
 def payload(found: Assessment, circuit: Circuit) -> dict[str, Any]:
     """Everything that the page shows, section by section."""
     small = found.minimality
-    drops = [] if small is None else [r.drop for r in small.removals]
-    digits = share_digits(v for d in drops for v in (d.value, d.low, d.high))
+    digits = column_digits(r.drop for r in small.removals) if small else 0
     return {
         "title": f"{circuit.task} on {circuit.model}",
         "circuit": str(circuit),
