@@ -1,5 +1,5 @@
 """`python -m circuits`: the command line."""
 
-from circuits.cli import main
+from circuits.cli.app import main
 
 main()

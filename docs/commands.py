@@ -16,7 +16,7 @@ def commands() -> Iterator[tuple[str, Any]]:
     """(name as it is typed, command) of every command, those of groups too."""
     import typer
 
-    from circuits.cli import app
+    from circuits.cli.app import app
 
     yield from _within(typer.main.get_command(app), "circuits")
 

@@ -41,8 +41,8 @@ def table(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
 
 @table("methods")
 def methods() -> str:
-    from interp.attribution import METHODS
-    from interp.rules import PRESETS
+    from interp.attribution.methods import METHODS
+    from interp.rules.rules import PRESETS
 
     preset = {rules: name for name, rules in PRESETS.items()}
     rows = [
@@ -85,8 +85,8 @@ def _kind(m: Any) -> str:
 
 @table("rules")
 def rules() -> str:
-    from interp.attribution import METHODS
-    from interp.rules import PRESETS
+    from interp.attribution.methods import METHODS
+    from interp.rules.rules import PRESETS
 
     rows = []
     for name, found in PRESETS.items():
@@ -99,7 +99,7 @@ def rules() -> str:
 
 @table("metrics")
 def metrics() -> str:
-    from interp.metrics import METRICS
+    from interp.tasks.metrics import METRICS
 
     toward = {"clean": "the clean answer", "source": "the source run", "base": "the base run"}
     rows = [
@@ -116,8 +116,8 @@ def _sign(metric: Any, direction: str) -> str:
 
 @table("ablations")
 def ablations() -> str:
-    from interp.ablations import KINDS, check_direction
     from interp.errors import MethodError
+    from interp.tasks.ablations import KINDS, check_direction
 
     def allowed(kind: str, direction: str) -> bool:
         try:
@@ -141,7 +141,7 @@ def ablations() -> str:
 
 @table("selections")
 def selections() -> str:
-    from circuits.selection import selections as registered
+    from circuits.circuit.selection import selections as registered
 
     rows = [(f"`{s.name}`", s.description, s.levels, s.source) for s in registered().itertuples(index=False)]
     return markdown(("selection", "order", "levels", "source"), rows)
@@ -149,7 +149,7 @@ def selections() -> str:
 
 @table("quadratures")
 def quadratures() -> str:
-    from interp.attribution.quadrature import QUADRATURES, quadrature
+    from interp.attribution.batching.quadrature import QUADRATURES, quadrature
     from interp.attribution.request import DEFAULT_QUADRATURE, DEFAULT_STEPS
 
     rows = []
@@ -163,9 +163,9 @@ def quadratures() -> str:
 
 @table("levels")
 def levels() -> str:
-    from interp.features.dictionaries import HOSTS
-    from interp.graph import parse_edge
-    from interp.nodes import CIRCUIT_LEVELS, LEVELS, VIEWS, Node
+    from interp.attribution.features.hosts import HOSTS
+    from interp.parts.graph import parse_edge
+    from interp.parts.nodes import CIRCUIT_LEVELS, LEVELS, VIEWS, Node
 
     names = {kind: _example(kind, Node) for kind in VIEWS}
     rows = []
@@ -195,7 +195,7 @@ def _yes(value: bool) -> str:
 
 @table("dictionaries")
 def dictionaries() -> str:
-    from interp.dictionaries.training.options import ARCHITECTURES, TRANSCODERS
+    from interp.dictionaries.training.steps.options import ARCHITECTURES, TRANSCODERS
 
     rows = []
     for name, own in ARCHITECTURES.items():

@@ -115,7 +115,7 @@ def trained(model: Any, given: argparse.Namespace) -> dict[Any, Any]:
 
 
 def stepped(name: str, given: argparse.Namespace) -> dict[str, Any]:
-    from interp.attribution import METHODS as KNOWN
+    from interp.attribution.methods import METHODS as KNOWN
 
     return {"steps": given.steps} if KNOWN[name].uses_steps else {}
 
@@ -164,7 +164,7 @@ def curve(model: Any, task: Any, scores: Any, given: argparse.Namespace, **more:
 
 def say_dictionaries(folder: Path) -> None:
     """What the end of the training says of each, on held-out text."""
-    from interp.dictionaries.training.folder import read_record
+    from interp.dictionaries.training.checkpoints.folder import read_record
 
     record = read_record(folder) or {}
     say(f"{record['steps']} steps, {record['seconds']:.0f} s.\n")
@@ -217,7 +217,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def plot(curves: Mapping[tuple[str, str], Mapping[int, Any]]) -> str:
     """Faithfulness over size; dashed where errors are removed."""
-    from circuits.report.svg import Scale, axes, drawing, element, label, path
+    from circuits.report.drawing.svg import Scale, axes, drawing, element, label, path
 
     x, y = Scale(SIZES[0], SIZES[-1], 70, 560, log=True), Scale(-0.2, 1.4, 300, 20)
     ticks = [(size, str(size)) for size in SIZES], [(v / 5, f"{v / 5:.1f}") for v in range(-1, 8)]

@@ -2,51 +2,39 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from tables import markdown
 
-#: Sections of the page of `interp`, in order, by the module that a name comes from; the first that fits.
+#: Sections of the page of `interp`, in order, by the room that a name comes from: the longest that fits.
 INTERP = {
-    "Models and runs": ("interp.loading", "interp.model", "interp.tokens", "interp.sites", "interp.edits"),
-    "Tasks and metrics": ("interp.tasks", "interp.metrics"),
-    "Rules": ("interp.rules",),
-    "Parts": ("interp.nodes", "interp.graph"),
-    "Scores": ("interp.attribution", "interp.scores", "interp.oracle"),
+    "Models and runs": ("model", "parts.tokens", "parts.sites"),
+    "Tasks and metrics": ("tasks",),
+    "Rules": ("rules",),
+    "Parts": ("parts",),
+    "Scores": ("attribution", "scores"),
     "Paths, lenses, tokens, activations": (
-        "interp.path_patching",
-        "interp.lens",
-        "interp.token_attribution",
-        "interp.activations",
+        "attribution.path_patching",
+        "attribution.token_attribution",
+        "lenses",
+        "activations",
     ),
-    "Dictionaries and features": ("interp.dictionaries", "interp.features"),
-    "Figures": ("interp.plots", "interp.attention_plots", "interp.patterns"),
-    "Other": (),
+    "Dictionaries and features": ("dictionaries", "attribution.feature_edges"),
+    "Figures": ("display", "lenses.patterns"),
+    "Other": ("",),
 }
 CIRCUITS = {
-    "Circuits": ("circuits.circuit", "circuits.selection", "circuits.connect", "circuits.algebra"),
-    "Evaluation": (
-        "circuits.evaluation",
-        "circuits.faithfulness",
-        "circuits.areas",
-        "circuits.minimality",
-        "circuits.hypotheses",
-        "circuits.assessment",
-        "circuits.stability",
-    ),
-    "Known circuits": ("circuits.truth",),
-    "Files and reports": (
-        "circuits.interchange",
-        "circuits.record",
-        "circuits.report",
-        "circuits.matching",
-        "circuits.sides",
-    ),
-    "Figures and pictures": ("circuits.plots", "circuits.picture"),
-    "Other": (),
+    "Circuits": ("circuit",),
+    "Evaluation": ("evaluation",),
+    "Known circuits": ("evaluation.truth",),
+    "Files and reports": ("interchange", "jobs.exchange", "runs", "report.pages", "comparison"),
+    "Figures and pictures": ("display", "report.picture"),
+    "Other": ("",),
 }
 
 
@@ -65,13 +53,19 @@ def reference(package: str) -> str:
     module = importlib.import_module(package)
     sections = INTERP if package == "interp" else CIRCUITS
     found: dict[str, list[str]] = {title: [] for title in sections}
+    homes = _homes(module)
+    rooms = {room: title for title, rooms in sections.items() for room in rooms}
     for name in module.__all__:
-        home = module._PUBLIC.get(name, package)
-        title = next(
-            (t for t, homes in sections.items() if any(f"{home}.".startswith(f"{h}.") for h in homes)), "Other"
-        )
-        found[title].append(name)
+        fits = (room for room in rooms if f"{homes.get(name, '')}.".startswith(f"{room}." if room else ""))
+        found[rooms[max(fits, key=len)]].append(name)
     return "\n\n".join("\n\n".join(_section(module, title, names)) for title, names in found.items() if names)
+
+
+def _homes(module: Any) -> dict[str, str]:
+    """Where each public name lives, without the package: as the stub beside its `__init__.py` says."""
+    stub = ast.parse(Path(module.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    lines = [node for node in stub.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: str(node.module) for node in lines for alias in node.names}
 
 
 def _section(module: Any, title: str, names: list[str]) -> Iterator[str]:

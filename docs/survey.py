@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @cache
 def _surveyed() -> list[tuple[str, Any]]:
     """A tiny random model of every tested architecture, by its `model_type`."""
-    from interp.architectures import TESTED
+    from interp.model.architectures import TESTED
 
     make = _recipe().hooked
     return [(name, make(name)) for name in TESTED]
@@ -36,7 +36,7 @@ def _recipe() -> ModuleType:
 
 def _refusals(model: Any) -> dict[str, str]:
     """preset -> what it has no rule for; empty where it is supported."""
-    from interp.rules import PRESETS
+    from interp.rules.rules import PRESETS
 
     found = {}
     for name, preset in PRESETS.items():

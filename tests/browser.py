@@ -232,8 +232,8 @@ def _make(folder: Path, name: str) -> None:
 def command(folder: Path, *args: str) -> None:
     """`circuits ARGS` in this process, in a folder that holds small dictionaries with random weights."""
     # Late, so that tests which open no report import none of it.
-    from circuits import cli
-    from interp.dictionaries.formats import save_dictionary
+    from circuits.cli import app
+    from interp.dictionaries.storage import save_dictionary
     from tests.dictionaries import made
 
     shutil.rmtree(folder, ignore_errors=True)
@@ -243,7 +243,7 @@ def command(folder: Path, *args: str) -> None:
     try:
         os.chdir(folder)
         sys.argv = ["circuits", *args]
-        cli.main()
+        app.main()
     except SystemExit as stopped:
         assert not stopped.code, f"circuits {' '.join(args)} ended with {stopped.code}"
     finally:

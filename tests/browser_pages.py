@@ -7,18 +7,17 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from circuits.anatomy import Anatomy, Effect, Example, LensRow, Missing, Neuron, Pattern, TopNeurons, Writes
-from circuits.assessment import Assessment
-from circuits.circuit import Circuit
-from circuits.hypotheses import hypothesis_on
-from circuits.matching import side_by_side
-from circuits.minimality import leave_one_out_on
-from circuits.record import Prompt, Record
-from circuits.report import circuit_page, render
-from circuits.report.assessed import render_assessment
+from circuits.anatomy.anatomy import Anatomy, Effect, Example, LensRow, Missing, Neuron, Pattern, TopNeurons, Writes
+from circuits.anatomy.prompts import Prompt
+from circuits.circuit.circuit import Circuit
+from circuits.comparison.matching import side_by_side
+from circuits.evaluation.assessment import Assessment
+from circuits.evaluation.hypotheses import hypothesis_on
+from circuits.evaluation.minimality import leave_one_out_on
+from circuits.report.pages import circuit_page, render, render_assessment, render_training
 from circuits.report.standalone import circuit_picture
-from circuits.report.training import render_training
-from interp.nodes import Node
+from circuits.runs.record import Record
+from interp.parts.nodes import Node
 from tests import test_report, test_report_areas, test_report_dictionary, test_report_edges, test_report_features
 from tests.hand import Hand, additive, weighted
 

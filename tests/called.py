@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from circuits import cli
+from circuits.cli import app
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -19,7 +19,7 @@ def calling(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     def call(*args: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["circuits", *before, *args])
         with pytest.raises(SystemExit) as stopped:
-            cli.main()
+            app.main()
         seen = capsys.readouterr()
         return int(stopped.value.code or 0), seen.out, seen.err
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from interp.dictionaries.activation import Activation, Gated, JumpRelu, Relu, TopK
 from interp.dictionaries.dictionary import Dictionary
-from interp.sites import Site
+from interp.parts.sites import Site
 
 ACTIVATIONS = ("relu", "jumprelu", "topk", "gated")
 

@@ -10,18 +10,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from circuits.circuit import Circuit
-from circuits.evaluation import Evaluation, Search
-from circuits.record import Record
-from interp.coverage import Coverage, Row
-from interp.direct import LogitAttribution
-from interp.lens import LogitLens, logit_lens
-from interp.oracle import Agreement
-from interp.patterns import AttentionPatterns
-from interp.rules import RELP
-from interp.scores import Scores
+from circuits.circuit.circuit import Circuit
+from circuits.evaluation.evaluation import Evaluation, Search
+from circuits.runs.record import Record
+from interp.attribution.token_attribution import TokenAttribution
+from interp.lenses.direct import LogitAttribution
+from interp.lenses.lens import LogitLens, logit_lens
+from interp.lenses.patterns import AttentionPatterns
+from interp.model.coverage import Coverage, Row
+from interp.rules.rules import RELP
+from interp.scores.agreement import Agreement
+from interp.scores.scores import Scores
 from interp.tasks.task import Pair, Task
-from interp.token_attribution import TokenAttribution
 
 from .dictionaries import made
 from .test_report_edges import edge_record, edge_scores

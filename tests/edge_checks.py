@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.model import HookedModel
-from interp.scores import Scores
+from interp.model.model import HookedModel
+from interp.scores.scores import Scores
 from tests.edge_weights import READERS, ModelWeights, read_weights
 from tests.tiny import hooked
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from interp.dictionaries.activation import Relu
 from interp.dictionaries.dictionary import Dictionary
-from interp.model import HookedModel
+from interp.model.model import HookedModel
 from tests.dictionaries import made
 from tests.tiny import parts, tiny
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from circuits.circuit import Circuit
+from circuits.circuit.circuit import Circuit
 from circuits.interchange import (
     Shape,
 )
-from interp.graph import Graph
-from interp.scores import Provenance, Scores
+from interp.parts.graph import Graph
+from interp.scores.scores import Provenance, Scores
 
 HOSTILE = 'a"b\\c<d>&e\n]]>\x00\u2028é'
 SMALL = Shape(1, 2, False, 3)

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from interp.dictionaries.activation import Gated, JumpRelu, TopK
 from interp.dictionaries.dictionary import Dictionary
-from interp.edits import Edit
-from interp.model import HookedModel
-from interp.nodes import Node
-from interp.rules import GRADIENT, Rules
+from interp.model.edits import Edit
+from interp.model.model import HookedModel
+from interp.parts.nodes import Node
+from interp.rules.rules import GRADIENT, Rules
 from interp.tasks.task import Task, TokenPair
 from tests.dictionaries import made
 from tests.tiny import PARALLEL, VOCAB

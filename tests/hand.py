@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from circuits.circuit import Circuit
-from circuits.runner import PartSet
-from interp.ablations import Ablation
-from interp.graph import Edge, Graph, Part
-from interp.metrics import METRICS, Metric
-from interp.scores import Provenance, Scores
+from circuits.circuit.circuit import Circuit
+from circuits.evaluation.running.runner import PartSet
+from interp.parts.graph import Edge, Graph, Part
+from interp.scores.scores import Provenance, Scores
+from interp.tasks.ablations import Ablation
+from interp.tasks.metrics import METRICS, Metric
 from interp.tasks.task import Task, TokenPair
 
 GRAPH = Graph(2, 2, 2, (False, False))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from interp.dictionaries.dictionary import Dictionary
-from interp.dictionaries.formats import save_dictionary
+from interp.dictionaries.storage import save_dictionary
 from tests.dictionaries import made
 
 D, N = 8, 24

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import interp
-from interp.activations import collect, load_collected
+from interp.activations.collect import collect, load_collected
 from interp.errors import InterpError, SiteError, TaskError
 from tests.tiny import hooked, ids, toy_task
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from interp.oracle import agreement
-from interp.scores import Scores
+from interp.scores.agreement import agreement
+from interp.scores.scores import Scores
 
 from .test_report import head_nodes, some_scores
 

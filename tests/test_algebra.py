@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circuits.algebra import compare, complement, difference, intersection, union
-from circuits.circuit import Circuit, CircuitError
-from interp.graph import Graph, parse_edge
-from interp.nodes import Node
+from circuits.circuit.algebra import compare, complement, difference, intersection, union
+from circuits.circuit.circuit import Circuit, CircuitError
+from interp.parts.graph import Graph, parse_edge
+from interp.parts.nodes import Node
 
 GRAPH = Graph(2, 4, 2, (False, True))
 HEADS = tuple(w for w in GRAPH.writers if w.kind != "embed")

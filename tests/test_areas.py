@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from circuits.areas import Areas, area_sizes, ranking_areas_on
-from circuits.circuit import CircuitError
-from circuits.minimality import leave_one_out_on
-from circuits.runner import PartSet
+from circuits.circuit.circuit import CircuitError
+from circuits.evaluation.areas import Areas, area_sizes, ranking_areas_on
+from circuits.evaluation.minimality import leave_one_out_on
+from circuits.evaluation.running.runner import PartSet
 from tests.hand import EDGES, Hand, N, additive, circuit, scored, weighted
 
 # ---------------------------------------------------------------- areas

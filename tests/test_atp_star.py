@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.attribution import attribute, attribute_all
-from interp.edits import Edit
-from interp.model import HookedModel
-from interp.nodes import VIEWS, groups
-from interp.scores import Scores
-from interp.sites import Site
+from interp.attribution.request import attribute, attribute_all
+from interp.model.edits import Edit
+from interp.model.model import HookedModel
+from interp.parts.nodes import VIEWS, groups
+from interp.parts.sites import Site
+from interp.scores.scores import Scores
 from interp.tasks.task import Task
 from tests.tiny import hooked, parts, tiny, toy_task, true_float64
 

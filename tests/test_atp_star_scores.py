@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from interp.attribution import METHODS, attribute, attribute_all
-from interp.attribution import atp_star as module
+from interp.attribution.methods import METHODS
+from interp.attribution.methods import atp_star as module
+from interp.attribution.request import attribute, attribute_all
 from interp.errors import MethodError, MetricError, ScoreError
-from interp.oracle import agreement
-from interp.scores import Scores
+from interp.scores.agreement import agreement
+from interp.scores.scores import Scores
 from tests.test_atp_star import last_attention
 from tests.tiny import hooked, toy_task, true_float64
 

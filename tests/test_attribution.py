@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.ablations import _derange
-from interp.attribution import METHODS, attribute, attribute_all
-from interp.edits import Edit
+from interp.attribution.methods import METHODS
+from interp.attribution.request import attribute, attribute_all
 from interp.errors import MethodError, TaskError
-from interp.nodes import VIEWS, Node
-from interp.scores import Scores
+from interp.model.edits import Edit
+from interp.parts.nodes import VIEWS, Node
+from interp.scores.scores import Scores
+from interp.tasks.ablations import _derange
 from interp.tasks.task import Task, TokenPair
 from tests.tiny import OWN_ATTENTION, hooked, parts, tiny, toy_task, true_float64
 

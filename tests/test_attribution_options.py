@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.attribution import attribute, attribute_all
+from interp.attribution.request import attribute, attribute_all
 from interp.errors import MethodError, MetricError, SiteError
 from interp.tasks.task import Task
 from tests.test_attribution import APPROXIMATE, by_name, measured, pair_ids, seen

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interp.attribution import attribute, attribute_all, prepare
-from interp.auto.budget import Budget, Cost
-from interp.auto.run import VerifiedAttribution
-from interp.auto.trail import Search
+from interp.attribution.auto.budget import Budget, Cost
+from interp.attribution.auto.verified import VerifiedAttribution
+from interp.attribution.request import attribute, attribute_all, prepare
 from interp.errors import ScoreError
-from interp.loading import load
-from interp.model import HookedModel
-from interp.nodes import Node
-from interp.scores import Scores
+from interp.model.loading.load import load
+from interp.model.model import HookedModel
+from interp.parts.nodes import Node
+from interp.scores.scores import Scores
+from interp.scores.trail import Search
 from interp.tasks.find import task as find_task
 from interp.tasks.task import Task
 
@@ -133,7 +133,7 @@ def test_any_convention_goes_with_it(options: dict[str, Any]) -> None:
 
 def test_signed_takes_the_most_important_and_absolute_the_largest() -> None:
     """Twelve parts whose two orders are the opposite of each other."""
-    from interp.auto.search import Plan, run_search
+    from interp.attribution.auto.search import Plan, run_search
 
     parts = tuple(Node("neuron", 0, i) for i in range(12))
     exact = np.linspace(-12.0, -1.0, 12)[None]

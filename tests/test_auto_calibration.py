@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from interp.auto.budget import Budget, Cost, Meter, parse_budget
-from interp.auto.calibration import FLOOR, SMALL, choose, left_out_error, pilot, slope, strata
+from interp.attribution.auto.budget import Budget, Cost, Meter, parse_budget
+from interp.attribution.auto.calibration import FLOOR, SMALL, choose, left_out_error, pilot, slope, strata
 from interp.errors import MethodError
-from interp.nodes import Node
+from interp.parts.nodes import Node
 
 # ---------------------------------------------------------------- calibration
 

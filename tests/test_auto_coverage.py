@@ -14,12 +14,12 @@ from math import comb
 import numpy as np
 import pytest
 
-from interp.attribution import attribute_all
-from interp.auto.budget import Budget, Cost
-from interp.auto.certificate import Certificate, chance_wrong, missed_at_most
-from interp.auto.search import Found, Plan, run_search
-from interp.loading import load
-from interp.nodes import Node
+from interp.attribution.auto.budget import Budget, Cost
+from interp.attribution.auto.search import Found, Plan, run_search
+from interp.attribution.request import attribute_all
+from interp.model.loading.load import load
+from interp.parts.nodes import Node
+from interp.scores.certificate import Certificate, chance_wrong, missed_at_most
 
 SEEDS = 200
 #: A mean over SEEDS runs of numbers in [0, 1] is off by more than this with a chance below 1e-5 (Hoeffding).
@@ -250,7 +250,7 @@ SHAPES = [(rest, drawn, n) for rest in range(1, 10) for drawn in range(1, rest +
 @pytest.mark.broad
 @pytest.mark.parametrize("rest,drawn,n", SHAPES)
 def test_chance_wrong_is_valid_for_every_number_of_members(rest: int, drawn: int, n: int) -> None:
-    """Both statements of `interp.auto.certificate`, (A) and (B), over all draws, for every true number of members left."""
+    """Both statements of `interp.scores.certificate`, (A) and (B), over all draws, for every true number of members left."""
     for members in range(min(n, rest) + 1):
         counts = _draws(rest, drawn, members)
         stated = np.array([chance_wrong(rest, drawn, k, n) for k in counts])

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from interp.attribution import attribute, prepare
+from interp.attribution.request import attribute, prepare
 from interp.errors import InterpError, MethodError
-from interp.loading import load
+from interp.model.loading.load import load
 from interp.tasks.find import task as find_task
 
 from .tiny import hooked, toy_task

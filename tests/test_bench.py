@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from circuits.bench import Measurement, Size, Skipped, attribution, exact
-from circuits.bench.run import PARTS, check_parts, wanted
-from circuits.bench.workload import random_task
+from circuits.bench import attribution_cost, exact_cost
+from circuits.bench.workload import Measurement, Size, Skipped, random_task
+from circuits.jobs.bench import PARTS, check_parts, wanted
 from interp.attribution.request import prepare
 from interp.errors import InterpError, MethodError
-from interp.model import HookedModel
+from interp.model.model import HookedModel
 from tests.called import Run, calling
 from tests.clock import fixed_clock
 from tests.tiny import hooked
@@ -94,7 +94,7 @@ def test_parts_are_checked_by_name() -> None:
 
 
 def test_wanted_picks_levels_and_methods() -> None:
-    assert wanted(None, None, None) == attribution.DEFAULT
+    assert wanted(None, None, None) == attribution_cost.DEFAULT
     assert wanted(None, "edges", None) == (("eap", "edges", None), ("relp", "edges", None), ("relp-ah", "edges", None))
     assert {level for _, level, _ in wanted(None, "neurons", None)} == {"neurons"}
     assert {steps for _, _, steps in wanted(None, None, 20)} == {None, 20}
@@ -149,33 +149,35 @@ def test_needed_arithmetic_is_a_count_over_sets(
     request = _request(model, level, positions, metric, parts=[part.name for part in every])
     places = [set(range(SMALL.length))] if positions == "all" else [{p} for p in range(SMALL.length)]
     slow = sum(_slow(node.kind, node.layer, set(at), columns) for node in every for at in places)
-    assert exact.needed_forwards(model, request, SMALL) == pytest.approx(slow / _forward_price(SMALL.length), rel=1e-12)
+    assert exact_cost.needed_forwards(model, request, SMALL) == pytest.approx(
+        slow / _forward_price(SMALL.length), rel=1e-12
+    )
 
 
 def test_needed_arithmetic_of_two_heads_by_hand() -> None:
     model, price = hooked("gpt2"), _forward_price(6)
-    last = exact.needed_forwards(model, _request(model, "heads", "all", parts=["a1.h2"]), SMALL)
+    last = exact_cost.needed_forwards(model, _request(model, "heads", "all", parts=["a1.h2"]), SMALL)
     assert last == pytest.approx((8192 + 2 * 32) / price)  # the MLP behind it, at the last position, and two logits
-    first = exact.needed_forwards(model, _request(model, "heads", "all", parts=["a0.h1"]), SMALL)
+    first = exact_cost.needed_forwards(model, _request(model, "heads", "all", parts=["a0.h1"]), SMALL)
     by_hand = 6 * 8192 + (6 * 2048 + 1024 + 1024 + 8192 + 6 * 64) + 2 * 32
     assert first == pytest.approx(by_hand / price)
 
 
 def test_a_sweep_counts_its_patches_and_divides_by_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exact, "seconds_of", fixed_clock(96.0))
-    found = list(exact.bench_exact(hooked("gpt2"), SMALL))
+    monkeypatch.setattr(exact_cost, "seconds_of", fixed_clock(96.0))
+    found = list(exact_cost.bench_exact(hooked("gpt2"), SMALL))
     each, heads, both = 3 * 2 * 6, 2 * 4, 2 * 4 * 6  # kinds x layers x positions; layers x heads; x positions
     assert [one.patches for one in found if isinstance(one, Measurement)] == [each, each, heads, heads, both, both]
     for one in found:
         assert isinstance(one, Measurement) and one.ratio == pytest.approx(
-            96.0 * exact.FORWARDS / 2.0 / (one.patches or 0)
+            96.0 * exact_cost.FORWARDS / 2.0 / (one.patches or 0)
         )
 
 
 @pytest.mark.broad
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neo", "mixtral", "gemma2", "phi"])
 def test_no_sweep_spends_less_than_is_needed(name: str) -> None:
-    found = list(exact.bench_exact(hooked(name), SMALL))
+    found = list(exact_cost.bench_exact(hooked(name), SMALL))
     assert len(found) == 6
     for one in found:
         assert isinstance(one, Measurement) and 0 < one.ratio < math.inf
@@ -183,8 +185,8 @@ def test_no_sweep_spends_less_than_is_needed(name: str) -> None:
 
 
 def test_a_sweep_of_places_that_a_model_lacks_is_skipped() -> None:
-    queries = exact.Sweep("queries", (("qkv", ("q",)),), "all")
-    first, second = exact.bench_exact(hooked("gpt_neo"), SMALL, [queries])
+    queries = exact_cost.Sweep("queries", (("qkv", ("q",)),), "all")
+    first, second = exact_cost.bench_exact(hooked("gpt_neo"), SMALL, [queries])
     assert isinstance(first, Skipped) and isinstance(second, Skipped) and "AttentionInterface" in first.reason
 
 
@@ -192,31 +194,31 @@ def test_a_sweep_of_places_that_a_model_lacks_is_skipped() -> None:
 
 
 def test_what_a_model_cannot_do_is_skipped_with_the_reason() -> None:
-    found = list(attribution.bench_attribution(hooked("gpt_neo"), attribution.DEFAULT, SMALL))
+    found = list(attribution_cost.bench_attribution(hooked("gpt_neo"), attribution_cost.DEFAULT, SMALL))
     skipped = {one.name: one.reason for one in found if isinstance(one, Skipped)}
     assert set(skipped) == {"relp-ah, heads", "atp, qkv", "eap, edges", "relp, edges", "eap-ig, edges", "relp-ig, edges"}  # fmt: skip
     assert all("AttentionInterface" in skipped[name] for name in skipped if "heads" not in name)
     measured = {one.name for one in found if isinstance(one, Measurement)}
-    assert measured == {attribution.PLAIN, "atp, resid", "atp, blocks", "atp, heads", "relp, heads", "relp-ig, heads, 5 steps"}  # fmt: skip
+    assert measured == {attribution_cost.PLAIN, "atp, resid", "atp, blocks", "atp, heads", "relp, heads", "relp-ig, heads, 5 steps"}  # fmt: skip
 
 
 def test_an_unknown_method_or_level_is_an_error_not_a_row() -> None:
     for method, level in (("magic", "heads"), ("atp", "sideways")):
         with pytest.raises(MethodError):
-            list(attribution.bench_attribution(hooked("gpt_neo"), [(method, level, None)], SMALL))
+            list(attribution_cost.bench_attribution(hooked("gpt_neo"), [(method, level, None)], SMALL))
 
 
 def test_attribution_is_a_ratio_to_the_plain_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attribution, "seconds_of", fixed_clock(3.0))
-    plain, atp = attribution.bench_attribution(hooked("llama"), [("atp", "heads", None)], SMALL)
+    monkeypatch.setattr(attribution_cost, "seconds_of", fixed_clock(3.0))
+    plain, atp = attribution_cost.bench_attribution(hooked("llama"), [("atp", "heads", None)], SMALL)
     assert isinstance(plain, Measurement) and plain.ratio == 1.0 and plain.above_mib == 0.0
-    assert isinstance(atp, Measurement) and atp.ratio == 1.5 and atp.unit == attribution.UNIT
+    assert isinstance(atp, Measurement) and atp.ratio == 1.5 and atp.unit == attribution_cost.UNIT
 
 
 def test_the_plain_passes_leave_the_parameters_as_they_were() -> None:
     model = hooked("gpt2")
     model.hf.transformer.wpe.weight.requires_grad_(False)
     before = [p.requires_grad for p in model.hf.parameters()]
-    attribution.plain_passes(model, random_task(model, 2, 6))
+    attribution_cost.plain_passes(model, random_task(model, 2, 6))
     assert [p.requires_grad for p in model.hf.parameters()] == before
     assert all(p.grad is None for p in model.hf.parameters())

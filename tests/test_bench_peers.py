@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from circuits.bench import Measurement, Size, Skipped, exact, peers
-from circuits.bench.workload import random_task
+from circuits.bench import exact_cost, peers
+from circuits.bench.workload import Measurement, Size, Skipped, random_task
 from interp.attribution.request import prepare
 from interp.errors import InterpError
-from interp.model import HookedModel
+from interp.model.model import HookedModel
 from tests.clock import fixed_clock
 from tests.tiny import hooked
 
@@ -70,7 +70,7 @@ def test_a_peer_patches_as_often_as_it_is_charged_for(monkeypatch: pytest.Monkey
     monkeypatch.setattr(peers, "seconds_of", fixed_clock(24.0))
     found = peers._bridge(model, SMALL)
     assert [one.ratio for one in found] == [24.0 / 2.0 / peers.PATCHES] * 2
-    assert all(one.patches == peers.PATCHES and one.unit == exact.UNIT for one in found)
+    assert all(one.patches == peers.PATCHES and one.unit == exact_cost.UNIT for one in found)
     rounds = 2  # one that does not count, one that does
     assert len(patched) == rounds * 2 * peers.PATCHES and all(len(names) == 1 for names in patched)
     assert {names[0] for names in patched} == {

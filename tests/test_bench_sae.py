@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from circuits.bench import sae
-from circuits.bench.sae import Training, activations, measured, peer
-from interp.dictionaries.training.learner import ARCHITECTURES, make_learner
-from interp.dictionaries.training.options import TRANSCODERS
+from circuits.bench import training_cost
+from circuits.bench.training_cost import Training, activations, measured, peer
+from interp.dictionaries.training.steps.learner import ARCHITECTURES, make_learner
+from interp.dictionaries.training.steps.options import TRANSCODERS
 from tests.called import Run, calling
 
 SMALL = ("--d-in", "12", "--d-sae", "32", "--k", "3", "--batch", "16", "--repeats", "1")
@@ -48,7 +48,7 @@ def test_the_table_names_what_was_asked_for(run: Run) -> None:
 
 def test_tokens_per_second_are_the_batch_over_the_median(monkeypatch: pytest.MonkeyPatch) -> None:
     """With times that are known: 2 s for ours, 5 s for theirs."""
-    monkeypatch.setattr(sae, "seconds_of", lambda works, repeats: dict(zip(works, (2.0, 5.0), strict=True)))
+    monkeypatch.setattr(training_cost, "seconds_of", lambda works, repeats: dict(zip(works, (2.0, 5.0), strict=True)))
     (found,) = measured(["topk"], Training(12, 32, 3, batch=100))
     assert (found.tokens_per_second, found.sae_lens, found.ratio) == (50, 20, 2.5)
 

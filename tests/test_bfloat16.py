@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from interp.attribution import METHODS, attribute
-from interp.model import HookedModel
-from interp.nodes import LEVELS
+from interp.attribution.methods import METHODS
+from interp.attribution.request import attribute
+from interp.model.model import HookedModel
+from interp.parts.nodes import LEVELS
 from tests.tiny import tiny, toy_task
 
 LARGEST, CORRELATION = 0.12, 0.98

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from circuits.report import render
-from circuits.report.page import as_json
-from interp.display.text import token
+from circuits.report.page.page import as_json
+from circuits.report.pages import render
+from interp.formatting.text import token
 from tests.browser import Chrome, Tab
 from tests.browser_pages import KINDS, TOKENS, many_prompts
 from tests.hostile import HARMLESS, HOSTILE, Taking, filled

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from circuits.runs import load_record
-from interp.display.text import token
+from circuits.runs.directory import load_record
+from interp.formatting.text import token
 from tests.browser import Chrome, Reports, Tab, command
 from tests.hostile import HOSTILE
 

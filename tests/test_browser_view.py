@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from circuits.record import Record
-from circuits.runs import load_record
-from interp.display.numbers import number, percent_interval, score
-from interp.display.text import token
+from circuits.runs.directory import load_record
+from circuits.runs.record import Record
+from interp.formatting.numbers import number, percent_interval, score
+from interp.formatting.text import token
 from tests.browser import Chrome, Reports, Tab, data_of
 
 KINDS = ("heads", "edges", "features")

@@ -9,10 +9,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from interp import demo
-from interp.demo.tokens import task_pieces
+from interp.demo.tokenizer import task_pieces
 from interp.errors import TaskError
 from interp.tasks import builtin
-from interp.tasks import words as w
+from interp.tasks import word_lists as w
 from interp.tasks.task import Pair
 
 UNKNOWN_NAMES = {" Mary", " John"}
@@ -204,8 +204,8 @@ def test_splits_share_no_combination(name: str) -> None:
 
 @pytest.mark.parametrize("name", builtin.names())
 def test_spans_never_overlap_so_that_scores_can_be_taken_by_span(name: str) -> None:
-    from interp.attribution.positions import align
-    from interp.loading import load
+    from interp.attribution.batching.positions import align
+    from interp.model.loading.load import load
     from interp.tasks.find import task
 
     model = load("demo")

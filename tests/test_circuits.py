@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from circuits.areas import ranking_areas
-from circuits.circuit import Circuit, CircuitError
-from circuits.evaluation import Evaluation
-from circuits.faithfulness import evaluate
-from circuits.minimality import leave_one_out
-from circuits.selection import discover
-from interp.attribution import attribute
-from interp.model import HookedModel
-from interp.nodes import Node, groups, nodes_of
-from interp.scores import Provenance, Scores
+from circuits.circuit.circuit import Circuit, CircuitError
+from circuits.circuit.selection import discover
+from circuits.evaluation.areas import ranking_areas
+from circuits.evaluation.evaluation import Evaluation
+from circuits.evaluation.faithfulness import evaluate
+from circuits.evaluation.minimality import leave_one_out
+from interp.attribution.request import attribute
+from interp.model.model import HookedModel
+from interp.parts.nodes import Node, groups, nodes_of
+from interp.scores.scores import Provenance, Scores
 from interp.tasks.task import Pair, Task, TokenPair
 from tests.hand import answered
 from tests.tiny import tiny
@@ -113,7 +113,7 @@ def test_faithfulness_equals_patching_by_hand(model: HookedModel) -> None:
     kept = (Node("head", 0, 1), Node("mlp", 1))
     task = _task(n=5, seed=3)
     found = evaluate(model, task, Circuit(kept, "heads", "m", "random", "hand", ""), sizes=[2], n_random=1)
-    from interp.edits import Edit, patch
+    from interp.model.edits import Edit, patch
 
     values = []
     for pair in task.pairs:

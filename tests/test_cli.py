@@ -179,7 +179,7 @@ def test_force_replaces_a_run_and_a_failed_one_puts_the_old_back(
     assert run(*args)[0] == 0
     assert run(*args)[0] == 2
     (tmp_path / "r" / "mark").write_text("old")
-    monkeypatch.setattr("circuits.jobs.run_discovery", _interrupt)
+    monkeypatch.setattr("circuits.jobs.discovery.run_discovery", _interrupt)
     assert run(*args, "--force")[0] == 130
     assert (tmp_path / "r" / "mark").read_text() == "old"
     monkeypatch.undo()
@@ -195,7 +195,7 @@ def test_a_run_that_fails_says_so_in_its_manifest(run: Run, tmp_path: Path, monk
     def broken(*args: object) -> None:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr("circuits.jobs.run_discovery", broken)
+    monkeypatch.setattr("circuits.jobs.discovery.run_discovery", broken)
     code, _, err = run("discover", "--limit", "8", "--out", "r", "--quiet")
     assert code == 1 and "out of luck" in err and err.count("\n") == 1
     manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
@@ -211,7 +211,7 @@ def test_compare_prints_agreement_per_kind(run: Run) -> None:
 
 
 def test_one_pair_from_the_command_line(run: Run, tmp_path: Path) -> None:
-    from interp.loading import load
+    from interp.model.loading.load import load
     from interp.tasks.find import task
 
     pair = task("ioi", load("demo"), n=1).pairs[0]
@@ -234,7 +234,7 @@ def test_verify_passes_on_the_embedded_model(run: Run) -> None:
 
 
 def test_a_hostile_task_name_stays_inside_runs_and_off_the_terminal(run: Run, tmp_path: Path) -> None:
-    from interp.loading import load
+    from interp.model.loading.load import load
     from interp.tasks.find import task
 
     pairs = task("gender", load("demo"), n=4).pairs

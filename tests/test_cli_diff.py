@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from circuits.record import Record
-from circuits.runs import save_record
+from circuits.runs.directory import save_record
+from circuits.runs.record import Record
 from tests.called import Run, calling
 
 from .test_report import a_record

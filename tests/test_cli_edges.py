@@ -14,11 +14,12 @@ import pytest
 
 import circuits
 import interp
-from circuits import cli, exact_check
-from circuits.circuit import Circuit
-from circuits.runs import load_record
+from circuits.anatomy import exact_check
+from circuits.circuit.circuit import Circuit
+from circuits.cli import app
+from circuits.runs.directory import load_record
 from interp.demo import path as demo_path
-from interp.scores import Scores
+from interp.scores.scores import Scores
 from interp.tasks.task import digest
 from tests.called import Run, calling
 
@@ -45,7 +46,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patched.setattr(exact_check, "SAMPLE", 5)
         patched.setattr(exact_check, "EDGE_SAMPLE", 10)
         patched.setattr(sys, "argv", ["circuits", "discover", *args])
-        cli.main()
+        app.main()
     assert not stopped.value.code
     return root / "run"
 
@@ -185,8 +186,8 @@ def test_evaluate_warns_of_pairs_that_the_circuit_was_chosen_by(
 ) -> None:
     """Where all of them were used, or all were asked for; and says so where the file does not tell."""
     judged: list[int] = []
-    monkeypatch.setattr("circuits.assessment.assess", lambda model, task, *_, **__: judged.append(len(task)))
-    monkeypatch.setattr("circuits.judging._tell", lambda *_: None)
+    monkeypatch.setattr("circuits.evaluation.assessment.assess", lambda model, task, *_, **__: judged.append(len(task)))
+    monkeypatch.setattr("circuits.jobs.judging._tell", lambda *_: None)
     data = json.loads((finished / "circuit.json").read_text())
     if not said:
         del data["scored_pairs"]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from circuits import runs
-from circuits.circuit import Circuit
-from interp.dictionaries.formats import save_dictionary
-from interp.scores import Scores
+from circuits.circuit.circuit import Circuit
+from circuits.runs import directory
+from interp.dictionaries.storage import save_dictionary
+from interp.scores.scores import Scores
 from tests.called import Run, calling
 from tests.dictionaries import made
 
@@ -36,7 +36,7 @@ SMALL = ("--task", "sva", "--limit", "8", "--random", "2", "--quiet")
 def test_discover_writes_a_run_that_is_read_and_evaluated_again(run: Run, tmp_path: Path) -> None:
     code, out, err = run("discover", *SMALL, *GIVEN, "--method", "relp", "--n", "6", "--out", "run", "--json")
     assert (code, err) == (0, "")
-    said, record = json.loads(out), runs.load_record(tmp_path / "run")
+    said, record = json.loads(out), directory.load_record(tmp_path / "run")
     assert record.features is not None and record.circuit is not None and record.evaluation is not None
     assert said["circuit"] == [p.name for p in record.circuit.parts] and len(record.circuit) == 6
     assert [f.target for f in record.features.dictionaries] == ["resid_post.0", "mlp_out.1"]
@@ -85,7 +85,7 @@ def test_compare_judges_methods_of_features(run: Run, tmp_path: Path) -> None:
     )
     assert code == 0 and set(json.loads(out)["agreement"]) == {"atp", "relp"}
     assert (
-        runs.load_record(tmp_path / "c").features is None
+        directory.load_record(tmp_path / "c").features is None
         and "Where the scores are" in (tmp_path / "c" / "report.html").read_text()
     )
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from circuits import starting
-from circuits.commands.discovery import DEFAULT_METHODS, compare, discover
-from circuits.configuration import options_of
-from circuits.runs import to_toml
-from interp.scores import Scores
+from circuits.cli.commands.discovery_commands import DEFAULT_METHODS, compare, discover
+from circuits.cli.options.configuration import options_of
+from circuits.jobs import starting
+from circuits.runs.directory import to_toml
+from interp.scores.scores import Scores
 from tests.called import Run, run
 
 __all__ = ["run"]
@@ -52,7 +52,8 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     """What jobs are asked for, in place of running them."""
     asked: list[dict[str, object]] = []
     monkeypatch.setattr(
-        "circuits.jobs.run", lambda command, options, **more: asked.append({"command": command, **options, **more})
+        "circuits.jobs.discovery.run",
+        lambda command, options, **more: asked.append({"command": command, **options, **more}),
     )
     return asked
 
@@ -110,7 +111,7 @@ BAD_FILES = {
 def test_a_bad_file_is_one_line_that_names_the_key(
     case: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("circuits.jobs.load_model", no_model)
+    monkeypatch.setattr("circuits.jobs.discovery.load_model", no_model)
     text, said = BAD_FILES[case]
     (tmp_path / "o.toml").write_text(text)
     code, out, err = run("discover", "o.toml")
@@ -145,7 +146,7 @@ def test_a_missing_file_of_options(run: Run) -> None:
 
 @pytest.mark.parametrize("command", [discover, compare])
 def test_the_file_of_init_has_every_option_with_its_default_and_help(command: Callable[..., None]) -> None:
-    text = starting.config_text(command)
+    text = starting.config_text(options_of(command).values())
     assert tomllib.loads(text) == starting.SET
     options = options_of(command)
     entries = dict(re.findall(r"^#?(\w+) = (.+)$", text, re.MULTILINE))
@@ -220,7 +221,7 @@ EARLY = {
 def test_options_are_checked_before_the_model_is_loaded(
     case: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("circuits.jobs.load_model", no_model)
+    monkeypatch.setattr("circuits.jobs.discovery.load_model", no_model)
     (tmp_path / "broken.json").write_text("{")
     pair = {"clean": "a b", "corrupt": "a c", "answer": " d", "wrong": " e"}
     (tmp_path / "one.json").write_text(json.dumps([pair]))

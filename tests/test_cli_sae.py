@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 import interp
-from circuits.report.training import render_training
-from circuits.sae_training import _warn_of_l0
-from interp.dictionaries.training import shown
-from interp.dictionaries.training.learner import Learner
+from circuits.jobs.dictionary_training import _warn_of_l0
+from circuits.report.pages import render_training
+from interp.dictionaries.training.loop import status
+from interp.dictionaries.training.steps.learner import Learner
 from tests.called import Run, calling
 
 SMALL = [
@@ -135,7 +135,7 @@ def test_data_of_ones_own(run: Run, tmp_path: Path) -> None:
 def test_without_a_terminal_lines_say_where_it_is_and_quiet_says_none(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("interp.dictionaries.training.shown.EVERY", 0.0)
+    monkeypatch.setattr("interp.dictionaries.training.loop.status.EVERY", 0.0)
     code, _, err = run(*SMALL)
     phases = [line.split("  ")[-1] for line in err.splitlines() if line.startswith("[")]
     assert phases == ["loading demo", "training 1 dictionary", "writing the report"]
@@ -148,8 +148,8 @@ def test_without_a_terminal_lines_say_where_it_is_and_quiet_says_none(
 
 def test_lines_come_after_their_time_with_what_was_measured_last(monkeypatch: pytest.MonkeyPatch) -> None:
     now, said = [0.0], list[str]()
-    monkeypatch.setattr(shown.time, "monotonic", lambda: now[0])
-    with shown.training_bar(1000, 0, False, said.append) as at:
+    monkeypatch.setattr(status.time, "monotonic", lambda: now[0])
+    with status.training_bar(1000, 0, False, said.append) as at:
         for step in range(1, 1001):
             now[0] += 1.0
             at(step, {"loss": float(step)} if step % 20 == 0 else {})

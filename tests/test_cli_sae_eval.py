@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from circuits.runs import read_manifest
+from circuits.runs.directory import read_manifest
 from interp import load
 from interp.demo import path as demo_path
 from interp.dictionaries.evaluation.dashboards import load_dashboards
 from interp.dictionaries.evaluation.evaluate import evaluate_dictionary
-from interp.dictionaries.evaluation.values import DictionaryEvaluation
-from interp.dictionaries.formats import save_dictionary
+from interp.dictionaries.evaluation.measured import DictionaryEvaluation
+from interp.dictionaries.storage import save_dictionary
 from tests.called import Run, calling
 from tests.dictionaries import made
 

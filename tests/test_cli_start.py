@@ -16,9 +16,10 @@ import pytest
 from typer.main import get_command
 from typer.models import OptionInfo
 
-from circuits import cli, completing, opening
-from circuits.commands import sections
-from circuits.show import called
+from circuits.cli import app
+from circuits.cli.options import completing, help_sections
+from circuits.console.printing import called
+from circuits.jobs import opening
 from tests.called import Run, run
 
 __all__ = ["run"]
@@ -62,7 +63,7 @@ def test_open_refuses_what_is_no_run(run: Run, tmp_path: Path) -> None:
 def test_a_run_that_is_stopped_says_so(
     number: signal.Signals, code: int, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("circuits.jobs.run_discovery", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr("circuits.jobs.discovery.run_discovery", lambda *_: signal.raise_signal(number))
     before = signal.getsignal(signal.SIGTERM)
     found, out, err = run("discover", "--limit", "4", "--out", "r", "--quiet")
     assert (found, out, err.count("\n")) == (code, "", 1)
@@ -74,21 +75,21 @@ def test_a_run_that_is_stopped_says_so(
 
 
 def test_names_to_complete_are_those_of_the_registries() -> None:
-    from circuits.bench.run import PARTS
+    from circuits.circuit.selection import SELECTIONS
     from circuits.interchange.formats import FORMATS
-    from circuits.selection import SELECTIONS
-    from interp.ablations import KINDS
-    from interp.attribution import METHODS
-    from interp.attribution.positions import POSITIONS
-    from interp.attribution.quadrature import QUADRATURES
-    from interp.dictionaries.training.learner import DTYPES as TRAINED_IN
-    from interp.dictionaries.training.options import ARCHITECTURES
-    from interp.graph import KEY_VALUE
-    from interp.loading import DTYPES
-    from interp.metrics import METRICS
-    from interp.nodes import CIRCUIT_LEVELS, LEVELS
-    from interp.rules import PRESETS
+    from circuits.jobs.bench import PARTS
+    from interp.attribution.batching.positions import POSITIONS
+    from interp.attribution.batching.quadrature import QUADRATURES
+    from interp.attribution.methods import METHODS
+    from interp.dictionaries.training.steps.learner import DTYPES as TRAINED_IN
+    from interp.dictionaries.training.steps.options import ARCHITECTURES
+    from interp.model.loading.load import DTYPES
+    from interp.parts.graph import KEY_VALUE
+    from interp.parts.nodes import CIRCUIT_LEVELS, LEVELS
+    from interp.rules.rules import PRESETS
     from interp.tasks import builtin
+    from interp.tasks.ablations import KINDS
+    from interp.tasks.metrics import METRICS
 
     assert set(completing.METHODS) <= set(METHODS) and len(set(completing.METHODS)) == len(completing.METHODS)
     ours = {name for name, m in METHODS.items() if _of_the_package(m)}
@@ -119,13 +120,13 @@ def completed(line: str, folder: Path) -> tuple[list[str], str]:
         "COMP_WORDS": line,
         "COMP_CWORD": str(len(words) - 1),
     }
-    environment["PYTHONPATH"] = str(Path(cli.__file__).parents[1])
+    environment["PYTHONPATH"] = str(Path(app.__file__).parents[2])
     command = [
         sys.executable,
         "-X",
         "importtime",
         "-c",
-        "import sys; sys.argv[0] = 'circuits'; import circuits.cli as c; c.main()",
+        "import sys; sys.argv[0] = 'circuits'; import circuits.cli.app as c; c.main()",
     ]
     done = subprocess.run(
         command, env=environment, cwd=folder, capture_output=True, text=True, timeout=300, check=False
@@ -140,7 +141,7 @@ FREE = {"answer", "wrong", "budget", "max_memory", "site", "target", "buffer"}
 
 def commands() -> dict[str, Any]:
     """Every command by its name, those of `sae` by theirs."""
-    whole: Any = get_command(cli.app)
+    whole: Any = get_command(app.app)
     found = {**whole.commands, **whole.commands["sae"].commands}
     return {name: command for name, command in found.items() if name != "sae"}
 
@@ -169,7 +170,7 @@ def test_bash_completes_names_without_loading_libraries(tmp_path: Path) -> None:
     (tmp_path / "models" / "mine" / "config.json").write_text("{}")
     found, loaded = completed("circuits discover --method relp-", tmp_path)
     assert found == ["relp-ah", "relp-ig", "relp-ig-sites"]
-    assert " circuits.cli\n" in loaded and not re.search(r"\| +(torch|transformers|numpy|pandas)\n", loaded)
+    assert " circuits.cli.app\n" in loaded and not re.search(r"\| +(torch|transformers|numpy|pandas)\n", loaded)
     assert completed("circuits discover --model m", tmp_path)[0] == ["models/mine"]
 
 
@@ -191,14 +192,14 @@ def test_completion_can_be_installed_and_shown(monkeypatch: pytest.MonkeyPatch) 
     from typer.testing import CliRunner
 
     monkeypatch.setattr("typer.completion._get_shell_name", lambda: "bash")
-    found = CliRunner().invoke(cli.app, ["--show-completion"], prog_name="circuits")
+    found = CliRunner().invoke(app.app, ["--show-completion"], prog_name="circuits")
     assert found.exit_code == 0 and "_CIRCUITS_COMPLETE=complete_bash" in found.output
     assert "complete -o default -F _circuits_completion circuits" in found.output
-    assert "--install-completion" in CliRunner().invoke(cli.app, ["--help"]).output
+    assert "--install-completion" in CliRunner().invoke(app.app, ["--help"]).output
 
 
 def test_methods_in_short_and_one_in_full(run: Run) -> None:
-    from interp.attribution import METHODS
+    from interp.attribution.methods import METHODS
 
     code, out, _ = run("methods")
     assert code == 0 and max(map(len, out.splitlines())) <= 80
@@ -224,10 +225,10 @@ def test_no_summary_of_a_command_is_cut(run: Run, monkeypatch: pytest.MonkeyPatc
 
 def test_help_has_every_command_and_option_under_one_title(run: Run) -> None:
     _, out, _ = run("--help")
-    whole: Any = get_command(cli.app)
-    assert sorted(name for names in sections.COMMANDS.values() for name in names) == sorted(whole.commands)
+    whole: Any = get_command(app.app)
+    assert sorted(name for names in help_sections.COMMANDS.values() for name in names) == sorted(whole.commands)
     assert "Other commands" not in out and "Begin with: circuits discover" in out
-    for name, titles in sections.OPTIONS.items():
+    for name, titles in help_sections.OPTIONS.items():
         own = [p.name for p in commands()[name].params if p.param_type_name == "option"]
         titled = [option for options in titles.values() for option in options if option in {*own, "help"}]
         assert sorted(titled) == sorted({*own, "help"}), name

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 import pytest
 from rich.console import Console
 
-from circuits import progress as telling_module
-from circuits import show
-from circuits.progress import telling
+from circuits.console import phases as telling_module
+from circuits.console import printing
+from circuits.console.phases import telling
 from interp.progress import progress, shown_by
 from tests.called import Run, run
 
@@ -74,7 +74,7 @@ def test_a_long_loop_in_a_pipe_says_how_long_it_will_take(
     seconds: float, told: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     heard = io.StringIO()
-    monkeypatch.setattr(show, "err", Console(file=heard, width=30))
+    monkeypatch.setattr(printing, "err", Console(file=heard, width=30))
     with clock(monkeypatch, seconds), telling(1, quiet=False) as say:
         say.phase("counting")
         with progress("sheep", 10) as advance:
@@ -103,14 +103,14 @@ def test_quiet_tells_nothing(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("width", [40, 80])
 def test_on_a_terminal_lines_move_and_stay(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     heard = io.StringIO()
-    monkeypatch.setattr(show, "err", Console(file=heard, width=width, force_terminal=True, color_system=None))
+    monkeypatch.setattr(printing, "err", Console(file=heard, width=width, force_terminal=True, color_system=None))
     monkeypatch.setattr(telling_module, "_moves", lambda: True)
     with telling(2, quiet=False) as say:
         say.phase("one [bold]phase")
         say("a note")
         with progress("loop", 3) as advance:
             advance(1)
-            telling_module.show.err.print("x")
+            telling_module.printing.err.print("x")
         say.phase("two")
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "\n", heard.getvalue())
     lines = [line.strip() for line in re.split(r"[\r\n]", text)]
@@ -123,7 +123,7 @@ def test_on_a_terminal_lines_move_and_stay(width: int, monkeypatch: pytest.Monke
 def test_a_dumb_terminal_is_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     for term, moves in (("dumb", False), ("xterm", True)):
-        monkeypatch.setattr(show, "err", Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": term}))
+        monkeypatch.setattr(printing, "err", Console(file=io.StringIO(), force_terminal=True, _environ={"TERM": term}))
         assert telling_module._moves() is moves
 
 

@@ -11,8 +11,8 @@ import torch
 import transformers
 from torch import Tensor
 
-from interp.attribution import attribute, attribute_all
-from interp.model import HookedModel
+from interp.attribution.request import attribute, attribute_all
+from interp.model.model import HookedModel
 from interp.tasks.task import Pair, Task, TokenPair
 from tests.tiny import hooked, toy_task, true_float64
 from tests.twin import Twin

@@ -12,19 +12,19 @@ import pytest
 import torch
 
 import interp
-from circuits import closeups_examples
-from circuits.anatomy import Anatomy
-from circuits.circuit import Circuit
-from circuits.closeups import look_closely
-from circuits.closeups_examples import heads_of, patterns_of
-from circuits.prepared import Prepared, Settings, prepare_run
-from circuits.selection import discover
-from interp.direct_effects import direct_effects
+from circuits.anatomy import closeups_examples
+from circuits.anatomy.anatomy import Anatomy
+from circuits.anatomy.closeups import look_closely
+from circuits.anatomy.closeups_examples import heads_of, patterns_of
+from circuits.circuit.circuit import Circuit
+from circuits.circuit.selection import discover
+from circuits.settings.prepared import Prepared, Settings, prepare_run
 from interp.errors import MethodError, SiteError, TaskError
-from interp.graph import Edge
-from interp.nodes import Node
-from interp.patterns import attention_patterns
-from interp.sites import Site
+from interp.lenses.direct_effects import direct_effects
+from interp.lenses.patterns import attention_patterns
+from interp.parts.graph import Edge
+from interp.parts.nodes import Node
+from interp.parts.sites import Site
 from tests.dictionaries import made
 from tests.tiny import hooked, ids, tiny, toy_task
 

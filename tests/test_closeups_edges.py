@@ -14,15 +14,15 @@ import torch
 from scipy.stats import pearsonr, spearmanr
 
 import interp
-from circuits.anatomy import Anatomy
-from circuits.closeups import look_closely
-from circuits.closeups_edges import MOST_CHECKED
-from circuits.prepared import Settings, prepare_run
-from circuits.record import Record
-from circuits.runs import load_record, open_run, save_record
-from circuits.selection import discover
+from circuits.anatomy.anatomy import Anatomy
+from circuits.anatomy.closeups import look_closely
+from circuits.anatomy.closeups_edges import MOST_CHECKED
+from circuits.circuit.selection import discover
+from circuits.runs.directory import load_record, open_run, save_record
+from circuits.runs.record import Record
+from circuits.settings.prepared import Settings, prepare_run
 from interp.attribution.request import prepare
-from interp.scores import Scores
+from interp.scores.scores import Scores
 from tests.edge_checks import ends
 from tests.edge_twin import Prompts
 from tests.edge_weights import read_weights

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circuits.circuit import Circuit, CircuitError
-from circuits.connect import group_size, lifted, owners, prune
-from circuits.selection import discover
-from interp.graph import Edge, Graph, parse_edge
-from interp.nodes import Node
+from circuits.circuit.circuit import Circuit, CircuitError
+from circuits.circuit.connect import group_size, lifted, owners, prune
+from circuits.circuit.selection import discover
+from interp.parts.graph import Edge, Graph, parse_edge
+from interp.parts.nodes import Node
 from tests.test_selection import GRAPHS, PLAIN, SHARED, SPLIT, every_graph, heads_of, names, scores_of, wiring
 
 

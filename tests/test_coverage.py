@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import UnsupportedRuleError
-from interp.model import HookedModel
-from interp.rules import GRADIENT, PRESETS, RELP, RELP_AH, Rules, preset
+from interp.model.model import HookedModel
+from interp.rules.rules import GRADIENT, PRESETS, RELP, RELP_AH, Rules, preset
 from tests.tiny import hooked, ids, tiny
 
 

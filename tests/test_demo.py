@@ -9,9 +9,10 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from interp import demo
-from interp.demo import quality, text, tokens
+from interp.demo import corpus, quality
+from interp.demo import tokenizer as tokens
 from interp.tasks import builtin
-from interp.tasks import words as w
+from interp.tasks import word_lists as w
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +100,7 @@ def test_model_is_deep_gpt2_with_matching_vocabulary(model: Any, tokenizer: Any)
 
 
 def test_text_is_seeded() -> None:
-    first, second, other = (text.Writer(seed) for seed in (1, 1, 2))
+    first, second, other = (corpus.Writer(seed) for seed in (1, 1, 2))
     written = [first.document(3), first.sequence(30)]
     assert written == [second.document(3), second.sequence(30)]
     assert written != [other.document(3), other.sequence(30)]

@@ -9,7 +9,7 @@ import torch
 
 from interp.dictionaries.evaluation.dashboard_examples import BANDS, FeatureMemory, Memory, Piece
 from interp.dictionaries.evaluation.dashboard_stream import Seen
-from interp.tokens import Tokens
+from interp.parts.tokens import Tokens
 
 
 def piece(i: int) -> Piece:

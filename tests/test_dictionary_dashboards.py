@@ -24,8 +24,8 @@ from interp.dictionaries.evaluation.dashboards import (
     save_dashboards,
 )
 from interp.errors import SiteError
-from interp.sites import Site
-from interp.tokens import Tokens, pad
+from interp.parts.sites import Site
+from interp.parts.tokens import Tokens, pad
 from tests.dictionaries import ACTIVATIONS, made
 from tests.tiny import VOCAB, hooked, ids
 

@@ -14,12 +14,12 @@ from torch import Tensor
 
 import interp
 from interp.dictionaries.activation import DictionaryError
-from interp.dictionaries.training.activations import Activations, Chunk
-from interp.dictionaries.training.buffer import Buffer
-from interp.dictionaries.training.documents import Stream, Written
-from interp.dictionaries.training.reading import open_documents
-from interp.dictionaries.training.rows import Cutter
-from interp.sites import Site
+from interp.dictionaries.training.data.buffer import Buffer
+from interp.dictionaries.training.data.chunks import Activations, Chunk
+from interp.dictionaries.training.data.documents import Stream, Written
+from interp.dictionaries.training.data.reading import open_documents
+from interp.dictionaries.training.data.rows import Cutter
+from interp.parts.sites import Site
 from tests import tiny
 from tests.trained import BOS, SITE, documents, rows_of
 

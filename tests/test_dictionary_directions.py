@@ -14,7 +14,7 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.dashboard_stream import seen
 from interp.dictionaries.evaluation.dashboards import make_dashboards
 from interp.dictionaries.evaluation.feature_directions import Unembedding
-from interp.lens import direct_logit_attribution
+from interp.lenses.lens import direct_logit_attribution
 from tests.dictionaries import made
 from tests.tiny import ARCHITECTURES, VARIANTS, hooked, ids
 

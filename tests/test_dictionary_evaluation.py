@@ -11,8 +11,8 @@ import torch
 
 from interp.dictionaries.activation import JumpRelu
 from interp.dictionaries.evaluation.evaluate import evaluate_dictionary
-from interp.model import HookedModel
-from interp.sites import parse
+from interp.model.model import HookedModel
+from interp.parts.sites import parse
 from tests.evaluated import BOS, DICTIONARIES, D, hooked, hooked_reads, likely, model_of, rows, whole
 
 # ---------------------------------------------------------------- closed forms

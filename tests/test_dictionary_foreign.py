@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from interp.dictionaries.activation import DictionaryError
-from interp.dictionaries.formats import load_dictionary
+from interp.dictionaries.storage import load_dictionary
 from tests.stored_dictionaries import D, N, inputs, same
 
 # ---------------------------------------------------------------- sparsify and dictionary_learning

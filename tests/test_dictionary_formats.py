@@ -13,8 +13,8 @@ from torch import Tensor
 
 from interp.dictionaries.activation import DictionaryError, JumpRelu, TopK
 from interp.dictionaries.dictionary import NORMALIZE, Dictionary
-from interp.dictionaries.formats import load_dictionaries, load_dictionary, save_dictionary
-from interp.sites import Site
+from interp.dictionaries.storage import load_dictionaries, load_dictionary, save_dictionary
+from interp.parts.sites import Site
 from tests.dictionaries import ACTIVATIONS, made
 from tests.stored_dictionaries import CLOSE, D, N, inputs, same, written
 

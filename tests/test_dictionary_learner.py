@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from interp.dictionaries.activation import DictionaryError
-from interp.dictionaries.training.learner import ARCHITECTURES, Learner, make_learner
-from interp.dictionaries.training.options import TRANSCODERS, plan
-from interp.dictionaries.training.peer import build
-from interp.dictionaries.training.schedules import coefficients, learning_rate
-from interp.sites import Site
+from interp.dictionaries.training.steps.learner import ARCHITECTURES, Learner, make_learner
+from interp.dictionaries.training.steps.options import TRANSCODERS, plan
+from interp.dictionaries.training.steps.peer import build
+from interp.dictionaries.training.steps.schedules import coefficients, learning_rate
+from interp.parts.sites import Site
 
 D_IN, D_OUT, FEATURES, BATCH, STEPS = 24, 20, 96, 64, 50
 AUTOENCODERS = tuple(name for name in ARCHITECTURES if name not in TRANSCODERS)

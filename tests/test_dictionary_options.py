@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from interp.dictionaries.activation import DictionaryError
-from interp.dictionaries.training.learner import ARCHITECTURES, make_learner
+from interp.dictionaries.training.steps.learner import ARCHITECTURES, make_learner
 from tests.test_dictionary_learner import D_IN, FEATURES, STEPS, batches, learner
 
 

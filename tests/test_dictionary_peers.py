@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from interp.dictionaries.evaluation.evaluate import evaluate_dictionary
-from interp.dictionaries.formats import save_dictionary
-from interp.model import HookedModel
+from interp.dictionaries.storage import save_dictionary
+from interp.model.model import HookedModel
 from tests.dictionaries import made
 from tests.evaluated import D
 from tests.test_peers import _transformer_lens

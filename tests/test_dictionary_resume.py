@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 import torch
 
-from interp.dictionaries.training import checkpoint, folder
-from interp.dictionaries.training.folder import read_record
-from interp.dictionaries.training.learner import Learner
-from interp.dictionaries.training.run import train_dictionaries
+from interp.dictionaries.training.checkpoints import checkpoint, folder
+from interp.dictionaries.training.checkpoints.folder import read_record
+from interp.dictionaries.training.steps.learner import Learner
+from interp.dictionaries.training.train_dictionaries import train_dictionaries
 from tests import tiny
 from tests.trained import documents
 

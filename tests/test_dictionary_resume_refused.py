@@ -11,10 +11,11 @@ import pytest
 from safetensors import SafetensorError
 
 from interp.dictionaries.activation import DictionaryError
-from interp.dictionaries.training import checkpoint, folder, run
-from interp.dictionaries.training.identity import check_same
-from interp.dictionaries.training.learner import Learner
-from interp.dictionaries.training.run import ResumeWarning, train_dictionaries
+from interp.dictionaries.training import train_dictionaries as run
+from interp.dictionaries.training.checkpoints import checkpoint, folder
+from interp.dictionaries.training.checkpoints.identity import check_same
+from interp.dictionaries.training.steps.learner import Learner
+from interp.dictionaries.training.train_dictionaries import ResumeWarning, train_dictionaries
 from tests import tiny
 from tests.test_dictionary_resume import DATA, RUN, SPECS, Killed, points, train
 from tests.trained import documents

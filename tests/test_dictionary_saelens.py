@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from interp.dictionaries.activation import DictionaryError
-from interp.dictionaries.formats import load_dictionary, save_dictionary
-from interp.sites import Site
+from interp.dictionaries.storage import load_dictionary, save_dictionary
+from interp.parts.sites import Site
 from tests.dictionaries import made
 from tests.stored_dictionaries import CLOSE, D, N, inputs, same
 

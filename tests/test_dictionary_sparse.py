@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.dictionaries.training.dense import DenseStep, written_by_hand
-from interp.dictionaries.training.entries import Entries
-from interp.dictionaries.training.options import Plan, plan
-from interp.dictionaries.training.peer import PeerStep
-from interp.dictionaries.training.sparse import SparseStep
-from interp.dictionaries.training.step import Outcome, Step
+from interp.dictionaries.training.steps.dense import DenseStep, written_by_hand
+from interp.dictionaries.training.steps.entries import Entries
+from interp.dictionaries.training.steps.options import Plan, plan
+from interp.dictionaries.training.steps.peer import PeerStep
+from interp.dictionaries.training.steps.sparse import SparseStep
+from interp.dictionaries.training.steps.step import Outcome, Step
 
 F = 64
 CASES = [

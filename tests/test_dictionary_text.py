@@ -12,9 +12,9 @@ import torch
 
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.evaluation.evaluate import evaluate_dictionary, evaluate_on
-from interp.dictionaries.evaluation.text import read_text
-from interp.dictionaries.evaluation.values import DictionaryEvaluation
-from interp.sites import Site
+from interp.dictionaries.evaluation.evaluated_text import read_text
+from interp.dictionaries.evaluation.measured import DictionaryEvaluation
+from interp.parts.sites import Site
 from tests.dictionaries import made
 from tests.evaluated import BOS, DICTIONARIES, D, hooked_reads, model_of, rows, whole
 from tests.tiny import parts
@@ -25,7 +25,7 @@ from tests.tiny import parts
 def test_batches_and_order_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     model, d = model_of("llama"), made("resid_post.0", D, n=48, dtype=torch.float64)
     first = evaluate_dictionary(model, d, rows())
-    monkeypatch.setattr("interp.dictionaries.evaluation.text.FORWARD_TOKENS", 1)
+    monkeypatch.setattr("interp.dictionaries.evaluation.evaluated_text.FORWARD_TOKENS", 1)
     alone = evaluate_dictionary(model, d, rows())
     monkeypatch.setattr("interp.dictionaries.evaluation.dashboard_stream.ENCODE_BYTES", 1000)
     apart = evaluate_dictionary(model, d, [torch.tensor([row]) for row in rows()])
@@ -47,8 +47,8 @@ def test_exactly_so_many_tokens_are_counted() -> None:
 
 def test_held_out_documents_are_those_that_training_sets_aside() -> None:
     """A quarter of the documents, the same ones for the same seed, others for another."""
-    from interp.dictionaries.training.reading import open_documents
-    from interp.dictionaries.training.rows import Cutter, Rows
+    from interp.dictionaries.training.data.reading import open_documents
+    from interp.dictionaries.training.data.rows import Cutter, Rows
 
     model, data = model_of(), rows(40)
     cutter = Cutter.of(model, None, False)
@@ -65,7 +65,7 @@ def test_held_out_documents_are_those_that_training_sets_aside() -> None:
 
 def test_generated_text_is_not_the_text_of_training() -> None:
     from interp import load
-    from interp.dictionaries.training.documents import Written
+    from interp.dictionaries.training.data.documents import Written
 
     model = load("demo")
     text = read_text(model, "demo", tokens=2000)
@@ -160,9 +160,9 @@ def test_site_names_survive() -> None:
 
 def test_the_trainer_and_the_evaluation_agree(tmp_path: Path) -> None:
     """Explained variance and L0 of the documents that training held out: logged at its end, and measured on what it saved."""
-    from interp.dictionaries.formats import load_dictionary
-    from interp.dictionaries.training.folder import read_record
-    from interp.dictionaries.training.run import train_dictionary
+    from interp.dictionaries.storage import load_dictionary
+    from interp.dictionaries.training.checkpoints.folder import read_record
+    from interp.dictionaries.training.train_dictionaries import train_dictionary
 
     model, data = model_of(), rows(80)
     common: dict[str, Any] = {"hold_out": 0.25, "seed": 5}

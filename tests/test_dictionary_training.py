@@ -11,10 +11,10 @@ import torch
 
 import interp
 from interp.dictionaries.activation import DictionaryError
-from interp.dictionaries.training.activations import CHUNK_TOKENS, Activations
-from interp.dictionaries.training.folder import read_record
-from interp.dictionaries.training.measures import held_out_measures
-from interp.dictionaries.training.run import train_dictionaries, train_dictionary
+from interp.dictionaries.training.checkpoints.folder import read_record
+from interp.dictionaries.training.data.chunks import CHUNK_TOKENS, Activations
+from interp.dictionaries.training.loop.measures import held_out_measures
+from interp.dictionaries.training.train_dictionaries import train_dictionaries, train_dictionary
 from interp.errors import InterpError
 from tests import tiny
 from tests.dictionaries import ACTIVATIONS, made
@@ -120,7 +120,9 @@ def test_a_cache_gives_the_same_weights_without_forward_passes(
     model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = documents(200)
-    monkeypatch.setattr("interp.collected.SHARD_BYTES", 20_000)  # several files, and chunks that lie in two
+    monkeypatch.setattr(
+        "interp.activations.collection.SHARD_BYTES", 20_000
+    )  # several files, and chunks that lie in two
     plain = train_dictionary(model, data, **small())
     first = train_dictionary(model, data, cache=tmp_path / "cache", **small())
     assert len(list((tmp_path / "cache").glob("shard-*"))) > 2
@@ -158,7 +160,7 @@ def test_no_buffer_is_larger_than_what_a_run_can_fill(model: Any, tmp_path: Path
 def test_the_default_buffer_stays_within_its_bytes_with_the_order(
     model: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("interp.dictionaries.training.buffer.BYTES", 100 << 10)
+    monkeypatch.setattr("interp.dictionaries.training.data.buffer.BYTES", 100 << 10)
     train_dictionary(model, documents(), **small(buffer=None, out=tmp_path / "run"))
     record = read_record(tmp_path / "run")
     assert record is not None and (99 << 10) < record["buffer_bytes"] <= 100 << 10
@@ -169,8 +171,8 @@ def test_a_cache_that_was_not_finished_is_collected_again(
 ) -> None:
     plain = train_dictionary(model, documents(), **small())
     with monkeypatch.context() as patched:
-        patched.setattr("interp.collected.SHARD_BYTES", 20_000)
-        patched.setattr("interp.collected.Writer.finish", lambda *_: pytest.fail("killed"))
+        patched.setattr("interp.activations.collection.SHARD_BYTES", 20_000)
+        patched.setattr("interp.activations.collection.Writer.finish", lambda *_: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception):
             train_dictionary(model, documents(), cache=tmp_path, **small())
     assert list(tmp_path.glob("shard-*")) and not (tmp_path / "index.json").exists()

@@ -11,17 +11,17 @@ import pytest
 import torch
 from IPython.core.formatters import DisplayFormatter
 
-from circuits.assessment import Assessment, assess
-from circuits.faithfulness import evaluate, find_smallest
-from circuits.selection import discover
-from interp.attribution import attribute_all
-from interp.coverage import Coverage, Row
-from interp.direct import LogitAttribution
-from interp.lens import logit_lens
-from interp.oracle import agreement
-from interp.rules import GIM, GRADIENT, PRESETS, RELP, Rules
+from circuits.circuit.selection import discover
+from circuits.evaluation.assessment import Assessment, assess
+from circuits.evaluation.faithfulness import evaluate, find_smallest
+from interp.attribution.request import attribute_all
+from interp.lenses.direct import LogitAttribution
+from interp.lenses.lens import logit_lens
+from interp.model.coverage import Coverage, Row
+from interp.parts.tokens import as_tokens
+from interp.rules.rules import GIM, GRADIENT, PRESETS, RELP, Rules
+from interp.scores.agreement import agreement
 from interp.tasks.task import Pair, Task, TokenPair
-from interp.tokens import as_tokens
 
 from .displayed import HOSTILE, LARGEST, MAKERS, circuit_of, read, record, small, tokens_of
 from .tiny import toy_task
@@ -93,7 +93,7 @@ def test_scores_tell_exact_from_estimated() -> None:
 
 
 def test_bars_are_as_long_as_the_scores_and_lie_on_the_side_of_their_sign() -> None:
-    from interp.display.html import bar
+    from interp.formatting.html import bar
 
     def style(value: float) -> dict[str, str]:
         inner = str(bar(value, 2.0)).split('style="')[2].split('"')[0]

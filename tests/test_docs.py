@@ -64,11 +64,11 @@ def run_pages(pages: list[Path]) -> dict[str, str]:
     import torch
 
     import interp
-    from interp.dictionaries.training.documents import Written
+    from interp.dictionaries.training.data.documents import Written
 
     torch.set_num_threads(1)
     interp.load("demo")
-    for library in ("pandas", "plotly.express", "circuits.assessment"):
+    for library in ("pandas", "plotly.express", "circuits.evaluation.assessment"):
         importlib.import_module(library)
     for i in range(0, 8_000, Written.BLOCK):
         Written(0).read(i)
@@ -144,7 +144,7 @@ def command_lines() -> Iterator[tuple[str, list[str]]]:
 def test_command_lines_parse(where: str, arguments: list[str]) -> None:
     import typer
 
-    from circuits.cli import app
+    from circuits.cli.app import app
 
     group = typer.main.get_command(app)
     context = group.make_context("circuits", list(arguments))
@@ -157,10 +157,10 @@ def test_command_lines_parse(where: str, arguments: list[str]) -> None:
 
 def check_names(values: dict[str, object]) -> None:
     """Methods, tasks, levels and metrics on a command line exist."""
-    from interp.attribution import METHODS
-    from interp.metrics import METRICS
-    from interp.nodes import CIRCUIT_LEVELS, LEVELS
+    from interp.attribution.methods import METHODS
+    from interp.parts.nodes import CIRCUIT_LEVELS, LEVELS
     from interp.tasks import builtin
+    from interp.tasks.metrics import METRICS
 
     named = str(values.get("methods") or values.get("method") or "relp")
     assert {m.strip() for m in named.split(",")} <= METHODS.keys()
@@ -182,8 +182,8 @@ def option_files(training: bool) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("where", "text"), option_files(training=False))
 def test_option_files_are_understood(where: str, text: str) -> None:
-    from circuits.commands.discovery import discover
-    from circuits.configuration import options_of
+    from circuits.cli.commands.discovery_commands import discover
+    from circuits.cli.options.configuration import options_of
 
     options = options_of(discover)
     values = {key: options[key].accept(value, where) for key, value in tomllib.loads(text).items()}
@@ -194,8 +194,8 @@ def test_option_files_are_understood(where: str, text: str) -> None:
 def test_training_files_are_understood(where: str, text: str, tmp_path: Path) -> None:
     """The options exist and the dictionaries can be made."""
     import interp
-    from circuits.sae_training import merged, split
-    from interp.dictionaries.training.settings import wanted
+    from circuits.jobs.dictionary_training import merged, split
+    from interp.dictionaries.training.loop.settings import wanted
 
     path = tmp_path / "run.toml"
     path.write_text(text)

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from circuits.edge_runner import EdgeRunner
-from interp.attribution import attribute
+from circuits.evaluation.running.edge_runner import EdgeRunner
+from interp.attribution.request import attribute
 from interp.errors import LayoutError
-from interp.metrics import METRICS, Metric
-from interp.model import HookedModel
+from interp.model.model import HookedModel
+from interp.tasks.metrics import METRICS, Metric
 from tests.edge_checks import BOTH, EACH, TWINS, agree, ends, ready
 from tests.edge_twin import Ends, Prompts
 from tests.tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, architecture, hooked, toy_task, true_float64

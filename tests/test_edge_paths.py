@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from interp.attribution import attribute, attribute_all, edge_batches
+from interp.attribution.edges import edge_batches
+from interp.attribution.request import attribute, attribute_all
 from tests.edge_checks import BOTH, EACH, agree, ready
 from tests.edge_twin import EdgeGradients, Prompts
 from tests.test_edge_patching import EVERY

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch
 
-from circuits.edge_runner import EdgeRunner
-from interp.attribution import attribute
+from circuits.evaluation.running.edge_runner import EdgeRunner
+from interp.attribution.request import attribute
 from interp.errors import LayoutError
-from interp.metrics import METRICS
+from interp.tasks.metrics import METRICS
 from interp.tasks.task import Task
 from tests.tiny import ARCHITECTURES, OWN_ATTENTION, hooked, ids, toy_task
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from interp.attribution import attribute
+from interp.attribution.request import attribute
 from tests.edge_checks import EACH, POST_NORM, RULES, TWINS, agree, ends, ready, sums_by_writer
 from tests.edge_twin import Prompts
 from tests.tiny import toy_task, true_float64

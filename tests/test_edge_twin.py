@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from interp.graph import Graph, KeyValue
+from interp.parts.graph import Graph, KeyValue
 from tests.edge_twin import EdgeTwin, Prompts
 from tests.edge_weights import READERS, read_weights
 from tests.tiny import ids, tiny, toy_task, true_float64

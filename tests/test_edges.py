@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.attribution import attribute, attribute_all
+from interp.attribution.request import attribute, attribute_all
 from tests.edge_checks import BOTH, EACH, RULES, agree, ends, ready
 from tests.edge_twin import Prompts
 from tests.tiny import toy_task, true_float64

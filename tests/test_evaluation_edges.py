@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuits.assessment import Assessment, assess
-from circuits.circuit import Circuit
-from circuits.faithfulness import evaluate
-from circuits.hypotheses import necessity, sufficiency
-from circuits.runner import make_runner
+from circuits.circuit.circuit import Circuit
+from circuits.evaluation.assessment import Assessment, assess
+from circuits.evaluation.faithfulness import evaluate
+from circuits.evaluation.hypotheses import necessity, sufficiency
+from circuits.evaluation.running.runner import make_runner
 from interp.errors import InterpError
-from interp.graph import Edge, Graph
+from interp.parts.graph import Edge, Graph
 from interp.tasks.task import TokenPair
 from tests.hand import answered, scored
 from tests.tiny import hooked, toy_task

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import circuits.faithfulness as faithfulness
-from circuits.areas import ranking_areas_on
-from circuits.circuit import CircuitError
-from circuits.faithfulness import evaluate_on, find_smallest_on
-from circuits.hypotheses import hypothesis_on
-from circuits.minimality import leave_one_out_on
-from circuits.ratio import Measured, measure, resample_weights
-from circuits.report.finding import random_words
-from circuits.twins import Twins
-from interp.graph import Edge, Graph, Part
+from circuits.circuit.circuit import CircuitError
+from circuits.evaluation import faithfulness
+from circuits.evaluation.areas import ranking_areas_on
+from circuits.evaluation.faithfulness import evaluate_on, find_smallest_on
+from circuits.evaluation.hypotheses import hypothesis_on
+from circuits.evaluation.minimality import leave_one_out_on
+from circuits.evaluation.ratio import Measured, measure, resample_weights
+from circuits.evaluation.twins import Twins
+from circuits.runs.finding import random_words
+from interp.parts.graph import Edge, Graph, Part
 from tests.hand import EDGES, Hand, N, additive, circuit, falling, scored, weighted
 
 # ---------------------------------------------------------------- random circuits and ratios

@@ -13,23 +13,23 @@ import torch
 from torch import Tensor
 
 import interp
-from circuits.algebra import intersection
-from circuits.areas import ranking_areas
-from circuits.assessment import assess
-from circuits.circuit import Circuit, CircuitError
-from circuits.faithfulness import evaluate, find_smallest
-from circuits.feature_runner import FeatureRunner, with_silent
-from circuits.hypotheses import sufficiency
-from circuits.minimality import leave_one_out
-from circuits.ratio import measure
-from circuits.runner import make_runner
-from circuits.selection import discover, ranked
+from circuits.circuit.algebra import intersection
+from circuits.circuit.circuit import Circuit, CircuitError
+from circuits.circuit.selection import discover, ranked
+from circuits.evaluation.areas import ranking_areas
+from circuits.evaluation.assessment import assess
+from circuits.evaluation.faithfulness import evaluate, find_smallest
+from circuits.evaluation.hypotheses import sufficiency
+from circuits.evaluation.minimality import leave_one_out
+from circuits.evaluation.ratio import measure
+from circuits.evaluation.running.feature_runner import FeatureRunner, with_silent
+from circuits.evaluation.running.runner import make_runner
 from interp.dictionaries.activation import Relu
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError, MetricError
-from interp.model import HookedModel
-from interp.nodes import Node
-from interp.sites import Site
+from interp.model.model import HookedModel
+from interp.parts.nodes import Node
+from interp.parts.sites import Site
 from interp.tasks.task import Task
 from tests.dictionaries import made
 from tests.hand import answered

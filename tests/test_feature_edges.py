@@ -12,12 +12,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import interp
+from interp.attribution.feature_edges import feature_edges
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
-from interp.features.edges import feature_edges
-from interp.graph import parse_edge
-from interp.model import HookedModel
-from interp.scores import Scores
+from interp.model.model import HookedModel
+from interp.parts.graph import parse_edge
+from interp.scores.scores import Scores
 from interp.tasks.task import TokenPair
 from tests.dictionaries import made
 from tests.tiny import hooked, toy_task, true_float64
@@ -187,7 +187,7 @@ def test_no_table_of_all_features_of_all_tokens_is_made(kind: str, monkeypatch: 
     names = ["resid_post.0.error", "attn_out.1.error"]
     scores = interp.attribute(model, task, method="relp", level="features", dictionaries=given)
     names += [name for name, _ in scores.top(8) if name not in names]
-    monkeypatch.setattr("interp.features.listed.CODE_BYTES", 1)  # tokens are encoded one by one
+    monkeypatch.setattr("interp.attribution.features.listed.CODE_BYTES", 1)  # tokens are encoded one by one
     with Shapes() as shapes:
         edges = feature_edges(model, task, names, dictionaries=given)
     assert abs(edges.mean).max() > 1e-4

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from interp.attribution import attribute
-from interp.model import HookedModel
-from interp.scores import Scores
+from interp.attribution.request import attribute
+from interp.model.model import HookedModel
+from interp.scores.scores import Scores
 from interp.tasks.task import Task
 from tests.feature_twin import (
     Codes,

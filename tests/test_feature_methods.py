@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from interp.attribution import METHODS, attribute, attribute_all
-from interp.edits import Edit
-from interp.rules import ATTNLRP, CP_LRP, GIM, GRADIENT, RELP, RELP_AH
+from interp.attribution.methods import METHODS
+from interp.attribution.request import attribute, attribute_all
+from interp.model.edits import Edit
+from interp.rules.rules import ATTNLRP, CP_LRP, GIM, GRADIENT, RELP, RELP_AH
 from tests.feature_twin import (
     Codes,
     added,

@@ -12,16 +12,16 @@ import pytest
 import torch
 
 import interp
-from interp.attribution import METHODS, attribute, attribute_all
-from interp.attribution.request import prepare
+from interp.attribution.features.listed import described
+from interp.attribution.methods import METHODS
+from interp.attribution.request import attribute, attribute_all, prepare
 from interp.dictionaries.activation import DictionaryError, Relu
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError, ScoreError, SiteError
-from interp.features.listed import described
-from interp.nodes import Node
-from interp.oracle import agreement
-from interp.scores import Scores
-from interp.sites import Site
+from interp.parts.nodes import Node
+from interp.parts.sites import Site
+from interp.scores.agreement import agreement
+from interp.scores.scores import Scores
 from interp.tasks.task import Task
 from tests.dictionaries import made
 from tests.feature_twin import by_name, dictionaries
@@ -214,7 +214,7 @@ def test_the_hash_tells_dictionaries_apart() -> None:
 
 
 def test_dictionaries_from_a_folder(tmp_path: Path) -> None:
-    from interp.dictionaries.formats import save_dictionary
+    from interp.dictionaries.storage import save_dictionary
 
     model, task, found = hooked("gpt2"), toy_task(2), {}
     for site in ("resid_post.0", "mlp_out.1"):

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.edits import Edit, add
-from interp.model import HookedModel
-from interp.rules import preset
-from interp.sites import ATTENTION_KINDS
+from interp.model.edits import Edit, add
+from interp.model.model import HookedModel
+from interp.parts.sites import ATTENTION_KINDS
+from interp.rules.rules import preset
 from tests.test_parity import ALL, ROUTED, close, plain, unpadded, watched
 from tests.tiny import hooked, ids, parts, tiny, true_float64
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuits.circuit import Circuit, CircuitError
-from circuits.hypotheses import hypothesis_on, two_sided
-from interp.graph import Graph, Part
+from circuits.circuit.circuit import Circuit, CircuitError
+from circuits.evaluation.hypotheses import hypothesis_on, two_sided
+from interp.parts.graph import Graph, Part
 from tests.hand import EDGES, Hand, additive, circuit
 
 

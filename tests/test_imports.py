@@ -37,7 +37,7 @@ def calls(module: ast.Module) -> Iterator[tuple[str, ast.Call]]:
 
 
 def test_there_is_something_to_read() -> None:
-    assert {"interp/run.py", "circuits/circuit.py"} <= {str(path.relative_to(ROOT)) for path in FILES}
+    assert {"interp/model/run.py", "circuits/circuit/circuit.py"} <= {str(path.relative_to(ROOT)) for path in FILES}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -61,10 +61,10 @@ def test_a_file_keeps_the_rules(path: Path) -> None:
 def test_there_are_no_circular_layers() -> None:
     """What the design says of single modules: the rules know no model, the sites no torch, the tasks no insides."""
     found = {str(path.relative_to(ROOT)): set(imported(tree(path))) for path in FILES}
-    assert not any(name.split(".")[0] in ("torch", "transformers") for name in found["interp/sites.py"])
-    for quiet in ("interp/rules.py", "interp/metrics.py", "interp/tasks/task.py"):
-        assert not found[quiet] & {"interp.model", "interp.run", "interp.probe", "interp.attribution"}
-    assert not {"interp.metrics", "interp.nodes"} & found["interp/model.py"]
+    assert not any(name.split(".")[0] in ("torch", "transformers") for name in found["interp/parts/sites.py"])
+    for quiet in ("interp/rules/rules.py", "interp/tasks/metrics.py", "interp/tasks/task.py"):
+        assert not found[quiet] & {"interp.model.model", "interp.model.run", "interp.model.probe", "interp.attribution"}
+    assert not {"interp.tasks.metrics", "interp.parts.nodes"} & found["interp/model/model.py"]
 
 
 def test_importing_the_package_is_light() -> None:
@@ -83,5 +83,5 @@ def test_everything_public_can_be_reached() -> None:
         except (ImportError, AttributeError):
             missing.append(name)
     assert missing == []
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="No interp attribute nothing"):
         interp.nothing  # noqa: B018

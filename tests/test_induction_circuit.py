@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 
 import circuits
-from circuits.edge_runner import EdgeRunner
-from interp.attribution import attribute
-from interp.metrics import METRICS
-from interp.model import HookedModel
-from interp.reference import ReferenceConfig, ReferenceTransformer
+from circuits.evaluation.running.edge_runner import EdgeRunner
+from interp.attribution.request import attribute
+from interp.model.loading.transformer_lens_model import ReferenceConfig, ReferenceTransformer
+from interp.model.model import HookedModel
+from interp.tasks.metrics import METRICS
 from interp.tasks.task import Pair, Task, TokenPair
 
 TOKENS, LENGTH, SHARP = 6, 5, 40.0

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circuits import picture, runs
-from circuits.circuit import Circuit
+from circuits.circuit.circuit import Circuit
 from circuits.interchange import (
     FORMATS,
     Contents,
@@ -25,12 +24,14 @@ from circuits.interchange import (
     read,
     write,
 )
-from circuits.interchange.jobs import export, import_file
-from circuits.record import Record
+from circuits.jobs.exchange import export, import_file
+from circuits.report import picture
+from circuits.runs import directory
+from circuits.runs.record import Record
 from interp.errors import InterpError
-from interp.graph import parse_edge
-from interp.nodes import Node
-from interp.scores import Scores
+from interp.parts.graph import parse_edge
+from interp.parts.nodes import Node
+from interp.scores.scores import Scores
 from tests.exchanged import (
     SHAPES,
     SMALL,
@@ -240,11 +241,11 @@ def test_a_run_directory_is_exported(tmp_path: Path) -> None:
     scores = Scores(shape.graph.edges, np.random.default_rng(2).normal(size=(3, shape.n_edges)), provenance())
     circuit = edge_circuit(scores.parts[3:6])
     manifest = {"options": {"model": str(tmp_path / "model")}}
-    with runs.open_run(tmp_path / "run", manifest) as folder:
-        runs.save_record(folder, Record(manifest, (scores,), circuit=circuit))
+    with directory.open_run(tmp_path / "run", manifest) as folder:
+        directory.save_record(folder, Record(manifest, (scores,), circuit=circuit))
         with pytest.raises(InterpError, match="not complete"):
             export(folder, "parquet", tmp_path / "x.parquet")
-        runs.complete(folder, runs.finished(manifest))
+        directory.complete(folder, directory.finished(manifest))
     for name, out in (("eap-ig", "x.json"), ("parquet", "x.parquet"), ("mib", "sub")):
         export(tmp_path / "run", name, tmp_path / out)
         found = read(tmp_path / out)

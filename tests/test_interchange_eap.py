@@ -16,7 +16,7 @@ from circuits.interchange import (
     Shape,
     eap_ig,
 )
-from interp.graph import Graph
+from interp.parts.graph import Graph
 from tests.exchanged import SHAPES, SMALL, Change, bits, drop, floats, put, saved, theirs
 from tests.tiny import hooked
 

@@ -19,7 +19,7 @@ from circuits.interchange import (
     read_submission,
     write_submission,
 )
-from interp.graph import parse_edge
+from interp.parts.graph import parse_edge
 from tests.exchanged import SHAPES, SMALL, edge_circuit, edge_scores, same, saved, theirs
 
 # ---------------------------------------------------------------- MIB

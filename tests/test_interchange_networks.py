@@ -20,9 +20,9 @@ from circuits.interchange import (
     write,
 )
 from circuits.interchange.dot import quoted, to_dot
-from interp.graph import Edge
-from interp.nodes import Node
-from interp.scores import Scores
+from interp.parts.graph import Edge
+from interp.parts.nodes import Node
+from interp.scores.scores import Scores
 from tests.exchanged import (
     HOSTILE,
     SHAPES,

@@ -14,10 +14,10 @@ from transformers import BatchEncoding
 
 import circuits
 import interp
-from circuits.circuit import Circuit, CircuitError
-from circuits.faithfulness import smallest_faithful
+from circuits.circuit.circuit import Circuit, CircuitError
+from circuits.evaluation.faithfulness import smallest_faithful
 from interp.errors import EditError, ScoreError, TaskError
-from interp.model import HookedModel
+from interp.model.model import HookedModel
 from tests.tiny import tiny, toy_task
 
 
@@ -118,7 +118,7 @@ def test_the_smallest_faithful_size_is_found_between_the_sizes_tried(
     model: HookedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The halving must end where trying every size ends, on a model whose neurons matter equally little."""
-    import circuits.faithfulness as faithfulness
+    from circuits.evaluation import faithfulness
 
     scores = interp.attribute(model, toy_task(), method="exact", level="neurons")
     every = smallest_faithful(model, toy_task(), scores, target=0.9)

@@ -12,8 +12,8 @@ from torch import Tensor
 
 import interp
 from interp.errors import InterpError, SiteError, TaskError
-from interp.lens import direct_logit_attribution, logit_lens
-from interp.tokens import pad
+from interp.lenses.lens import direct_logit_attribution, logit_lens
+from interp.parts.tokens import pad
 from tests.tiny import ARCHITECTURES, VARIANTS, hooked, ids, parts, toy_task, true_float64
 
 ALL = (*ARCHITECTURES, *VARIANTS)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 import torch
 
-from circuits.scale import Shape, measure_apart
-from interp import attention
-from interp.attribution import attribute, prepare
-from interp.attribution.memory import LEAST_REPLAY, Memory, parse_bytes
+from circuits.bench.scale import Shape, measure_apart
+from interp.attribution.exact.engine import Replay
+from interp.attribution.exact.machine import find_restart
+from interp.attribution.exact.node_patches import node_patches
+from interp.attribution.exact.recording import record
+from interp.attribution.exact.sweep import REPLAY_BYTES, _together, bytes_of_patch
+from interp.attribution.request import attribute, prepare
+from interp.attribution.scoring.memory import LEAST_REPLAY, Memory, parse_bytes
 from interp.errors import MethodError
-from interp.nodes import groups
-from interp.replay.engine import Replay
-from interp.replay.machine import find_restart
-from interp.replay.nodes import node_patches
-from interp.replay.recording import record
-from interp.replay.sweep import REPLAY_BYTES, _together, bytes_of_patch
-from interp.tokens import as_tokens
+from interp.model import attention
+from interp.parts.nodes import groups
+from interp.parts.tokens import as_tokens
 from tests.tiny import hooked, ids, toy_task
 
 

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from interp import attention
-from interp.edits import Edit, patch
 from interp.errors import EditError, InterpError, LayoutError, LoadError, SiteError
-from interp.model import HookedModel
-from interp.rules import RELP, RELP_AH
-from interp.sites import ATTENTION_KINDS, GLOBAL, LAYERED
-from interp.tokens import Tokens, pad
+from interp.model import attention
+from interp.model.edits import Edit, patch
+from interp.model.model import HookedModel
+from interp.parts.sites import ATTENTION_KINDS, GLOBAL, LAYERED
+from interp.parts.tokens import Tokens, pad
+from interp.rules.rules import RELP, RELP_AH
 from tests.tiny import ARCHITECTURES, OWN_ATTENTION, PARALLEL, VARIANTS, architecture, hooked, ids, parts, tiny
 
 ALL = (*ARCHITECTURES, *VARIANTS)

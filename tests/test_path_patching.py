@@ -12,8 +12,8 @@ from torch import Tensor
 
 import interp
 from interp.errors import MethodError
-from interp.graph import Graph
-from interp.model import HookedModel
+from interp.model.model import HookedModel
+from interp.parts.graph import Graph
 from tests.edge_checks import BOTH, ready
 from tests.edge_twin import Prompts
 from tests.tiny import ARCHITECTURES, OWN_ATTENTION, hooked, toy_task, true_float64

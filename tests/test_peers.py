@@ -12,8 +12,8 @@ import torch
 from scipy.integrate import quad
 from torch import Tensor
 
-from interp.attribution import attribute, attribute_all
-from interp.attribution.quadrature import QUADRATURES, quadrature
+from interp.attribution.batching.quadrature import QUADRATURES, quadrature
+from interp.attribution.request import attribute, attribute_all
 from interp.errors import MethodError
 from interp.tasks.task import TokenPair
 from tests.test_attribution import by_name, measured, pair_ids

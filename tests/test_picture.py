@@ -16,13 +16,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from circuits import browser, interchange
-from circuits.picture import PictureError, save_picture
+from circuits import interchange
+from circuits.circuit.selection import discover
+from circuits.report import browser
+from circuits.report.picture import PictureError, save_picture
 from circuits.report.standalone import style
-from circuits.selection import discover
-from interp.attribution import attribute_all
-from interp.graph import Edge
-from interp.scores import Scores
+from interp.attribution.request import attribute_all
+from interp.parts.graph import Edge
+from interp.scores.scores import Scores
 from tests.called import calling
 
 from .test_report_edges import edge_evaluation, edge_record, edge_scores

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 import torch
 
-import circuits.exact_check as exact_check
-import circuits.pipeline as pipeline
-from circuits.pipeline import run_comparison, run_discovery
-from circuits.prepared import Settings, prepare_run
-from circuits.runs import RunError, complete, finished, load_record, open_run, save_record
-from circuits.shown import measure_accuracy
-from interp.edits import patch
+from circuits.anatomy import exact_check
+from circuits.anatomy.overview import measure_accuracy
+from circuits.jobs import pipeline
+from circuits.jobs.pipeline import run_comparison, run_discovery
+from circuits.runs.directory import RunError, complete, finished, load_record, open_run, save_record
+from circuits.settings.prepared import Settings, prepare_run
 from interp.errors import EditError, InterpError
-from interp.loading import load
-from interp.model import HookedModel
+from interp.model.edits import patch
+from interp.model.loading.load import load
+from interp.model.model import HookedModel
 from interp.tasks.find import task as find_task
 from interp.tasks.task import Task
 
@@ -103,8 +103,8 @@ def test_exact_is_a_stated_sample_where_nodes_are_many(
 
 def test_the_default_circuit_is_the_smallest_faithful_one(demo: HookedModel, gender: Task) -> None:
     """One node fewer is below the target on the scored pairs, and the chosen size is not."""
-    from circuits.faithfulness import evaluate
-    from circuits.selection import discover
+    from circuits.circuit.selection import discover
+    from circuits.evaluation.faithfulness import evaluate
 
     job = prepare_run(demo, gender, Settings(methods=("relp",)))
     scores = job.request.score()["relp"]
@@ -119,8 +119,8 @@ def test_the_default_circuit_is_the_smallest_faithful_one(demo: HookedModel, gen
 
 def test_the_default_circuit_of_greedy_is_its_shortest_faithful_beginning(demo: HookedModel, gender: Task) -> None:
     """Judged again by `evaluate`: the chosen beginning of the greedy order is faithful, and one edge fewer is not."""
-    from circuits.faithfulness import evaluate
-    from circuits.selection import discover, greedy
+    from circuits.circuit.selection import discover, greedy
+    from circuits.evaluation.faithfulness import evaluate
 
     job = prepare_run(demo, gender, Settings(methods=("relp",), level="edges", algorithm="greedy"))
     scores = job.request.score()["relp"]

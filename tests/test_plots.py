@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuits.evaluation import Estimate, Evaluation, Point
-from circuits.faithfulness import evaluate
-from circuits.plots import plot_evaluation
-from circuits.selection import discover
-from interp.attention_plots import MOST_HEADS, plot_attention
-from interp.attribution import attribute_all
+from circuits.circuit.selection import discover
+from circuits.display.circuit_plots import plot_evaluation
+from circuits.evaluation.evaluation import Estimate, Evaluation, Point
+from circuits.evaluation.faithfulness import evaluate
+from interp.attribution.feature_edges import feature_edges
+from interp.attribution.request import attribute_all
+from interp.attribution.token_attribution import TokenAttribution
+from interp.display.attention_plots import MOST_HEADS, plot_attention
+from interp.display.plots import MOST_BARS, plot_agreement, plot_scores
 from interp.errors import InterpError, ScoreError
-from interp.features.edges import feature_edges
-from interp.lens import direct_logit_attribution, logit_lens
-from interp.patterns import AttentionPatterns, attention_patterns
-from interp.plots import MOST_BARS, plot_agreement, plot_scores
-from interp.scores import Scores
-from interp.token_attribution import TokenAttribution
+from interp.lenses.lens import direct_logit_attribution, logit_lens
+from interp.lenses.patterns import AttentionPatterns, attention_patterns
+from interp.scores.scores import Scores
 
 from .dictionaries import made
 from .tiny import hooked, toy_task

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from circuits.circuit import CircuitError
-from circuits.plots import plot_circuit, plot_evaluation
-from circuits.report.edges import MOST_DRAWN
-from circuits.selection import discover
-from interp.attribution import attribute_all
+from circuits.circuit.circuit import CircuitError
+from circuits.circuit.selection import discover
+from circuits.display.circuit_plots import plot_circuit, plot_evaluation
+from circuits.report.sections.edges_section import MOST_DRAWN
+from interp.attribution.feature_edges import feature_edges
+from interp.attribution.request import attribute_all
+from interp.display.plots import MOST_BARS, plot_agreement, plot_scores
 from interp.errors import ScoreError
-from interp.features.edges import feature_edges
-from interp.graph import Edge, parse_edge
-from interp.plots import MOST_BARS, plot_agreement, plot_scores
-from interp.scores import Scores
+from interp.parts.graph import Edge, parse_edge
+from interp.scores.scores import Scores
 
 from .dictionaries import made
 from .test_report_edges import GPT2, edge_record, edge_scores

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import interp
-from interp.scores import Scores
+from interp.scores.scores import Scores
 
 METHODS = ("atp", "relp", "relp-ah", "atp-ig", "relp-ig")
 #: Published with the design: Pearson with exact patching over all nodes / heads / MLPs, stories260K, float64, first 100

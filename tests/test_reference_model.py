@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 import interp
-from circuits.verify import verify
-from interp.checkpoints import load_reference, read_config, reference_model
+from circuits.jobs.verify import verify
 from interp.errors import LoadError, TaskError
-from interp.model import HookedModel
+from interp.model.loading.transformer_lens_files import load_reference, read_config, reference_model
+from interp.model.model import HookedModel
 
 PROGRAMS = ("count_a", "hist", "pair_balance", "reverse", "sort_unique")
 SETTINGS: dict[str, Any] = {

@@ -13,21 +13,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from interp import attention
-from interp.attribution.driver import Attribution
+from interp.attribution.exact.engine import Replay
+from interp.attribution.exact.machine import Restart, find_restart
+from interp.attribution.exact.node_patches import node_patches
+from interp.attribution.exact.readout import Readout
+from interp.attribution.exact.recording import record
+from interp.attribution.exact.sweep import sweep
 from interp.attribution.request import prepare
-from interp.edits import Edit
-from interp.model import HookedModel
-from interp.nodes import LEVELS, Group, groups
-from interp.reference import ReferenceConfig, ReferenceTransformer
-from interp.replay.engine import Replay
-from interp.replay.machine import Restart, find_restart
-from interp.replay.nodes import node_patches
-from interp.replay.readout import Readout
-from interp.replay.recording import record
-from interp.replay.sweep import sweep
+from interp.attribution.scoring.driver import Attribution
+from interp.model import attention
+from interp.model.edits import Edit
+from interp.model.loading.transformer_lens_model import ReferenceConfig, ReferenceTransformer
+from interp.model.model import HookedModel
+from interp.parts.nodes import LEVELS, Group, groups
+from interp.parts.tokens import Tokens, pad
 from interp.tasks.task import Task
-from interp.tokens import Tokens, pad
 from tests.tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, architecture, hooked, ids, parts, randomise, toy_task
 
 ALL = (*ARCHITECTURES, *VARIANTS)

@@ -15,21 +15,21 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from interp import attention
+from interp.attribution.exact.counts import Counts
+from interp.attribution.exact.engine import Replay
+from interp.attribution.exact.machine import find_restart
+from interp.attribution.exact.node_patches import node_patches
+from interp.attribution.exact.readout import Readout
+from interp.attribution.exact.recording import record
+from interp.attribution.exact.sweep import sweep
 from interp.attribution.request import prepare
-from interp.model import HookedModel
-from interp.nodes import Group
-from interp.replay.counts import Counts
-from interp.replay.engine import Replay
-from interp.replay.machine import find_restart
-from interp.replay.nodes import node_patches
-from interp.replay.readout import Readout
-from interp.replay.recording import record
-from interp.replay.sweep import sweep
-from interp.sites import Site
+from interp.model import attention
+from interp.model.model import HookedModel
+from interp.model.vocabulary import Columns
+from interp.parts.nodes import Group
+from interp.parts.sites import Site
+from interp.parts.tokens import as_tokens
 from interp.tasks.task import Pair, Task, TokenPair
-from interp.tokens import as_tokens
-from interp.vocabulary import Columns
 from tests.tiny import VOCAB, hooked, ids, toy_task
 
 LAYERS, BATCH, LENGTH, UNITS, COLUMNS = 3, 2, 7, 3, 5

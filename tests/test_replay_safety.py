@@ -16,15 +16,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from interp.attribution.batches import Batch
-from interp.attribution.edge_batches import EdgeBatch
+from interp.attribution.batching.batches import Batch
+from interp.attribution.edges.edge_batches import EdgeBatch
+from interp.attribution.exact.machine import Restart, find_restart
+from interp.attribution.exact.recording import record
 from interp.attribution.request import prepare
-from interp.metrics import Metric
-from interp.model import HookedModel
-from interp.replay.machine import Restart, find_restart
-from interp.replay.recording import record
-from interp.tokens import as_tokens
-from interp.turns import reserved
+from interp.model.lock import reserved
+from interp.model.model import HookedModel
+from interp.parts.tokens import as_tokens
+from interp.tasks.metrics import Metric
 from tests.test_parity import state
 from tests.tiny import hooked, ids, toy_task
 

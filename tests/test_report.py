@@ -17,19 +17,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-import circuits.report
-from circuits.circuit import Circuit
-from circuits.evaluation import Estimate, Evaluation, Point
-from circuits.record import Prompt, Record
-from circuits.report import finding, render
-from circuits.report.agreements import note
-from circuits.report.map_numbers import map_numbers
+from circuits.anatomy.prompts import Prompt
+from circuits.circuit.circuit import Circuit
+from circuits.evaluation.evaluation import Estimate, Evaluation, Point
+from circuits.report import page as page_room
+from circuits.report.pages import render
 from circuits.report.payload import payload
-from interp.display.numbers import decimals, number, percent, percent_interval, percent_range, score, share_digits
-from interp.display.text import token, visible
-from interp.nodes import Node
-from interp.oracle import Agreement, Row, agreement
-from interp.scores import Provenance, Scores
+from circuits.report.sections.agreements import note
+from circuits.report.sections.map_numbers import map_numbers
+from circuits.runs.finding import finding
+from circuits.runs.record import Record
+from interp.formatting.numbers import decimals, number, percent, percent_interval, percent_range, score, share_digits
+from interp.formatting.text import token, visible
+from interp.parts.nodes import Node
+from interp.scores.agreement import Agreement, Row, agreement
+from interp.scores.scores import Provenance, Scores
 
 from .hostile import HARMLESS, Taking, filled
 
@@ -155,7 +157,7 @@ def compare_record() -> Record:
 
 def bare(page: str) -> str:
     """The page without the scripts of the package, each taken out where it stands word for word: what else there is stays."""
-    folder = Path(circuits.report.__file__).parent
+    folder = Path(page_room.__file__).parent
     for path in [*sorted(folder.glob("scripts/*.js")), *sorted(folder.glob("vendor/*.js"))]:
         page = page.replace(f"<script>{path.read_text(encoding='utf-8')}</script>\n", "")
     return page
@@ -521,7 +523,7 @@ def test_the_same_record_gives_the_same_bytes(page: str) -> None:
 
 
 def test_the_package_imports_no_torch() -> None:
-    code = "import sys, circuits.report; sys.exit('torch' in sys.modules)"
+    code = "import sys, circuits.report.pages; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -694,7 +696,7 @@ def contrast(a: list[float], b: list[float]) -> float:
 
 def colours(mode: int) -> dict[str, list[float]]:
     """The variables of the style sheet in light (0) or dark (1) mode, as red, green, blue."""
-    style = (Path(circuits.report.__file__).parent / "styles" / "page.css").read_text(encoding="utf-8")
+    style = (Path(page_room.__file__).parent / "styles" / "page.css").read_text(encoding="utf-8")
     block = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[mode]
     found = {}
     for name, value in re.findall(r"--([\w-]+): ([^;]+);", block):

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from circuits.anatomy import Anatomy, Effect, Example, LensRow, Missing, Neuron, Pattern, TopNeurons, Writes
-from circuits.record import Record
-from circuits.report import render
-from circuits.report.patterns import pattern
+from circuits.anatomy.anatomy import Anatomy, Effect, Example, LensRow, Missing, Neuron, Pattern, TopNeurons, Writes
+from circuits.report.drawing.pattern_drawing import pattern
+from circuits.report.pages import render
+from circuits.runs.record import Record
 
 HOSTILE = ("</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "\u202eabc", "\x00", '"><b onclick=x>')
 VIEWS = ("patterns", "writes", "lens", "neurons")
@@ -106,8 +106,8 @@ def test_what_is_missing_says_why(view: str) -> None:
 
 
 def test_the_sum_is_stated_only_where_parts_are_disjoint() -> None:
-    from circuits.circuit import Circuit
-    from interp.nodes import Node
+    from circuits.circuit.circuit import Circuit
+    from interp.parts.nodes import Node
 
     found = Anatomy(**{**vars(_anatomy()), "writes_left": 0})
     for level, parts, said in (("heads", (Node("mlp", 0),), True), ("edges", (), False)):

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from circuits.areas import area_sizes, ranking_areas_on
-from circuits.assessment import Assessment
-from circuits.faithfulness import evaluate_on
-from circuits.hypotheses import hypothesis_on
-from circuits.minimality import leave_one_out_on
-from circuits.record import Record
-from circuits.report.area_curves import areas_measured, areas_of_run
-from circuits.report.assessed import render_assessment
-from circuits.report.page import html
+from circuits.circuit.selection import discover
+from circuits.evaluation.areas import area_sizes, ranking_areas_on
+from circuits.evaluation.assessment import Assessment
+from circuits.evaluation.faithfulness import evaluate_on
+from circuits.evaluation.hypotheses import hypothesis_on
+from circuits.evaluation.minimality import leave_one_out_on
+from circuits.report.page.page import html
+from circuits.report.pages import render_assessment
 from circuits.report.payload import payload
-from circuits.selection import discover
+from circuits.report.sections.area_curves import areas_measured, areas_of_run
+from circuits.runs.record import Record
 
 from .hand import EDGES, Hand, N, additive, scored, weighted
 from .test_report import a_record, an_evaluation

@@ -9,17 +9,18 @@ from xml.etree import ElementTree
 
 import pytest
 
-from circuits.record import Record
-from circuits.report import finding, render
+from circuits.report.pages import render
 from circuits.report.payload import payload
-from circuits.report.words import kind_name
-from interp.auto.budget import Budget, Cost
-from interp.auto.certificate import Certificate
-from interp.auto.search import Plan, run_search
-from interp.auto.trail import Search
-from interp.display.numbers import number
-from interp.oracle import agreement
-from interp.scores import Scores
+from circuits.runs.finding import finding
+from circuits.runs.record import Record
+from circuits.terms.words import kind_name
+from interp.attribution.auto.budget import Budget, Cost
+from interp.attribution.auto.search import Plan, run_search
+from interp.formatting.numbers import number
+from interp.scores.agreement import agreement
+from interp.scores.certificate import Certificate
+from interp.scores.scores import Scores
+from interp.scores.trail import Search
 
 from .hostile import HARMLESS, Taking, filled
 from .test_report import (

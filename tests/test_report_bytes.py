@@ -19,8 +19,8 @@ KINDS = ("heads", "edges", "features", "compare")
 AGAIN = """
 import hashlib, sys
 from pathlib import Path
-from circuits.report import render
-from circuits.runs import load_record
+from circuits.report.pages import render
+from circuits.runs.directory import load_record
 for path in sys.argv[1:]:
     print(hashlib.sha256(render(load_record(Path(path))).encode()).hexdigest())
 """

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuits.report import dashboard_figures as figures
-from circuits.report.dashboards import finding, payload, render_dictionary
+from circuits.report.dictionary.dashboard_page import finding, payload
+from circuits.report.drawing import dashboard_figures as figures
+from circuits.report.pages import render_dictionary
 from interp.dictionaries.evaluation.dashboard_values import (
     Band,
     Dashboard,
@@ -25,10 +26,10 @@ from interp.dictionaries.evaluation.dashboard_values import (
     TokenEffect,
 )
 from interp.dictionaries.evaluation.feature_classifier import Interval, Quality
+from interp.dictionaries.evaluation.measured import Baseline, CrossEntropies, DictionaryEvaluation
 from interp.dictionaries.evaluation.probing import ProbeResult, ProbeRow
-from interp.dictionaries.evaluation.values import Baseline, CrossEntropies, DictionaryEvaluation
-from interp.display.numbers import number, score
-from interp.display.text import token
+from interp.formatting.numbers import number, score
+from interp.formatting.text import token
 
 from .hostile import HARMLESS, Taking, filled
 from .test_report import FORBIDDEN, NASTY, Tags, around

@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from circuits import show
-from circuits.circuit import Circuit
-from circuits.evaluation import Estimate, Evaluation, Point
-from circuits.record import Record
-from circuits.report import finding, render
-from circuits.report.edges import MOST_DRAWN, STRONGEST, by_edge, graph
-from circuits.report.layered import apart, layered
+from circuits.circuit.circuit import Circuit
+from circuits.console import printing
+from circuits.evaluation.evaluation import Estimate, Evaluation, Point
+from circuits.report.drawing.layered import apart, layered
+from circuits.report.pages import render
 from circuits.report.payload import payload
-from circuits.report.words import edges_of_kind, kind_name
-from interp.display.numbers import decimals, number, percent, percent_interval, score
-from interp.graph import Edge, Graph, parse_edge
-from interp.oracle import Agreement, Row, agreement
-from interp.scores import Scores
+from circuits.report.sections.edges_section import MOST_DRAWN, STRONGEST, by_edge, graph
+from circuits.runs.finding import finding
+from circuits.runs.record import Record
+from circuits.terms.words import edges_of_kind, kind_name
+from interp.formatting.numbers import decimals, number, percent, percent_interval, score
+from interp.parts.graph import Edge, Graph, parse_edge
+from interp.scores.agreement import Agreement, Row, agreement
+from interp.scores.scores import Scores
 
 from .hostile import HARMLESS, Taking, filled
 from .test_report import (
@@ -533,9 +534,9 @@ def with_rows(*rows: tuple[str, int, float]) -> Record:
 
 def test_agreement_on_a_terminal_of_80_columns_has_a_line_per_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     heard = io.StringIO()
-    monkeypatch.setattr(show, "out", Console(file=heard, width=80))
+    monkeypatch.setattr(printing, "out", Console(file=heard, width=80))
     kinds = [("all", 479, 0.9), ("embed->logits", 1, 0.9), ("head->q", 96, -0.31), ("head->v", 96, 0.52)]
-    show.agreements(with_rows(*kinds).agreements)
+    printing.agreements(with_rows(*kinds).agreements)
     told = heard.getvalue().splitlines()
     assert max(map(len, told)) <= 80 and told[0].strip() == "agreement of relp with exact patching"
     for kind, n, r in kinds:
@@ -584,9 +585,9 @@ def test_kinds_in_words() -> None:
 
 def printed(record: Record, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The cells of every row that is printed."""
-    monkeypatch.setattr(show, "out", Console(file=io.StringIO(), width=200))
-    show.record(record, "somewhere")
-    text = show.out.file.getvalue()  # type: ignore[attr-defined]
+    monkeypatch.setattr(printing, "out", Console(file=io.StringIO(), width=200))
+    printing.record(record, "somewhere")
+    text = printing.out.file.getvalue()  # type: ignore[attr-defined]
     return [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in text.splitlines()]
 
 

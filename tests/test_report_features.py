@@ -15,21 +15,23 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from circuits import runs, show
-from circuits.circuit import Circuit
-from circuits.evaluation import Estimate, Evaluation, Point
-from circuits.feature_study import Beside, DictionaryFacts, FeatureStudy, Look
-from circuits.record import Record
-from circuits.report import finding, render
-from circuits.report.features import MOST_DRAWN, edge_graph, features
+from circuits.anatomy.feature_study import Beside, DictionaryFacts, FeatureStudy, Look
+from circuits.circuit.circuit import Circuit
+from circuits.console import printing
+from circuits.evaluation.evaluation import Estimate, Evaluation, Point
+from circuits.report.pages import render
 from circuits.report.payload import payload
-from circuits.report.words import kind_name
+from circuits.report.sections.features_section import MOST_DRAWN, edge_graph, features
+from circuits.runs import directory
+from circuits.runs.finding import finding
+from circuits.runs.record import Record
+from circuits.terms.words import kind_name
 from interp.dictionaries.evaluation.dashboard_values import Dashboard, Example, Histogram, LogitEffects, TokenEffect
-from interp.display.numbers import number, percent, percent_interval, score
-from interp.graph import Edge
-from interp.nodes import Node
-from interp.oracle import agreement
-from interp.scores import Scores
+from interp.formatting.numbers import number, percent, percent_interval, score
+from interp.parts.graph import Edge
+from interp.parts.nodes import Node
+from interp.scores.agreement import agreement
+from interp.scores.scores import Scores
 
 from .hostile import HARMLESS, Taking, filled
 from .test_report import (
@@ -315,9 +317,9 @@ def test_agreement_over_all_features_is_called_that(record: Record) -> None:
 
 
 def test_a_record_comes_back_from_its_files(record: Record, tmp_path: Path) -> None:
-    runs.save_record(tmp_path, record)
+    directory.save_record(tmp_path, record)
     (tmp_path / "manifest.json").write_text('{"format": 1, "status": "complete"}')
-    found = runs.load_record(tmp_path)
+    found = directory.load_record(tmp_path)
     assert (
         found.features == record.features and found.circuit == record.circuit and found.evaluation == record.evaluation
     )
@@ -329,13 +331,13 @@ def test_a_record_comes_back_from_its_files(record: Record, tmp_path: Path) -> N
 
 def test_the_terminal_has_the_table(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     heard = io.StringIO()
-    monkeypatch.setattr(show, "out", Console(file=heard, width=200))
-    show.record(record, "report.html")
+    monkeypatch.setattr(printing, "out", Console(file=heard, width=200))
+    printing.record(record, "report.html")
     told = heard.getvalue()
     assert "errors removed" in told and "neurons (of 2,048)" in told and "heads, MLPs (of 10)" in told
     row = next(line for line in told.splitlines() if line.startswith("│ 12 "))
     assert "60 % [58, 63]" in row and "50 % [48, 53]" in row and "30 % [28, 33]" in row and "│ - " in row
-    assert show.record_json(record, "run")["features"]["looks"][0]["name"] == record.features.looks[0].name  # type: ignore[union-attr]
+    assert printing.record_json(record, "run")["features"]["looks"][0]["name"] == record.features.looks[0].name  # type: ignore[union-attr]
 
 
 COLUMNS = ("site", "active features", "share")
@@ -343,8 +345,8 @@ COLUMNS = ("site", "active features", "share")
 
 def printed(columns: tuple[str, ...], rows: list[tuple[str, ...]], width: int, monkeypatch: pytest.MonkeyPatch) -> str:
     heard = io.StringIO()
-    monkeypatch.setattr(show, "out", Console(file=heard, width=width))
-    show.table("found", columns, rows)
+    monkeypatch.setattr(printing, "out", Console(file=heard, width=width))
+    printing.table("found", columns, rows)
     return heard.getvalue()
 
 
@@ -362,8 +364,8 @@ def test_tables_break_no_word_and_fit(width: int, monkeypatch: pytest.MonkeyPatc
 
 def test_agreement_of_features_fits_a_terminal_of_80_columns(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     heard = io.StringIO()
-    monkeypatch.setattr(show, "out", Console(file=heard, width=80))
-    show.agreements(record.agreements)
+    monkeypatch.setattr(printing, "out", Console(file=heard, width=80))
+    printing.agreements(record.agreements)
     told = heard.getvalue()
     assert max(map(len, told.splitlines())) <= 80
     for row in record.agreements[0].rows:

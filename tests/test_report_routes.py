@@ -15,13 +15,13 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from circuits.circuit import Circuit
-from circuits.record import Record
-from circuits.report import view_routes
-from circuits.report.view_curves import Bend, rounded, unweighted, weights
-from circuits.report.view_routes import Rows, Wire, routes
-from circuits.report.view_svg import chosen, picture
-from interp.graph import Graph
+from circuits.circuit.circuit import Circuit
+from circuits.report.drawing import routes as view_routes
+from circuits.report.drawing.curves import Bend, rounded, unweighted, weights
+from circuits.report.drawing.routes import Rows, Wire, routes
+from circuits.report.drawing.view_picture import chosen, picture
+from circuits.runs.record import Record
+from interp.parts.graph import Graph
 
 from .test_report_edges import edge_record, edge_scores
 from .test_report_view import node_record, seen

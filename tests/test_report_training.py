@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from circuits.report.training import HEIGHT, _figure, _lines_of, render_training
+from circuits.report.dictionary.training_page import HEIGHT, _figure, _lines_of
+from circuits.report.pages import render_training
 
 BOTTOM, TOP = HEIGHT - 52, 14
 

@@ -15,25 +15,26 @@ from typing import Any
 import numpy as np
 import pytest
 
-import circuits.report
-from circuits.anatomy import Anatomy, Missing
-from circuits.circuit import Circuit
-from circuits.closeups_edges import with_exact
-from circuits.record import Record
-from circuits.report import circuit_page, render
-from circuits.report.view import DRAWN, MOST_EDGES, MOST_NODES, view
-from circuits.report.view_groups import sharing
-from circuits.report.view_svg import chosen
-from interp.display.numbers import percent_interval, percent_range
-from interp.graph import Edge, parse_edge
-from interp.nodes import Node
-from interp.scores import Scores
+from circuits.anatomy.anatomy import Anatomy, Missing
+from circuits.anatomy.closeups_edges import with_exact
+from circuits.circuit.circuit import Circuit
+from circuits.report import page, pages
+from circuits.report.drawing.shared_groups import sharing
+from circuits.report.drawing.view_picture import chosen
+from circuits.report.page.page import TABLES
+from circuits.report.pages import circuit_page, render
+from circuits.report.view.view import DRAWN, MOST_EDGES, MOST_NODES, view
+from circuits.runs.record import Record
+from interp.formatting.numbers import percent_interval, percent_range
+from interp.parts.graph import Edge, parse_edge
+from interp.parts.nodes import Node
+from interp.scores.scores import Scores
 
 from .browser import Chrome, Tab
 from .test_report import a_record, an_evaluation, bare, provenance, some_scores
 from .test_report_edges import GROUPED, MIDDLE, SMALL, edge_record, edge_scores, large_record
 
-FOLDER = Path(circuits.report.__file__).parent
+FOLDER = Path(page.__file__).parent
 SCRIPTS = sorted(FOLDER.glob("scripts/*.js"))
 
 
@@ -230,7 +231,7 @@ def test_the_vendored_file_is_the_one_that_its_name_and_sum_say() -> None:
     content = (FOLDER / "vendor" / name).read_bytes()
     version = re.fullmatch(r"cytoscape-(.*)\.min\.js", name)
     assert version and hashlib.sha256(content).hexdigest() == digest
-    assert f'"{version[1]}"' in content.decode() and f"vendor/{name}" in circuits.report.VIEW
+    assert f'"{version[1]}"' in content.decode() and f"vendor/{name}" in pages.VIEW
     licence = (FOLDER / "vendor" / "cytoscape-LICENSE.txt").read_text(encoding="utf-8")
     begins = "Permission is hereby granted, free of charge"
     assert begins in licence and begins in content[:2000].decode()
@@ -246,9 +247,7 @@ def test_our_scripts_never_make_markup_of_text(path: Path) -> None:
 
 
 def test_every_script_is_in_the_page() -> None:
-    assert {path.name for path in SCRIPTS} == {
-        Path(name).name for name in (*circuits.report.VIEW[1:], *circuits.report.TABLES)
-    }
+    assert {path.name for path in SCRIPTS} == {Path(name).name for name in (*pages.VIEW[1:], *TABLES)}
 
 
 # ------------------------------------------------------------ browser
@@ -442,8 +441,8 @@ def test_a_circuit_is_shown_with_what_is_known_of_it() -> None:
         record.circuit.show()._repr_html_(),
         record.circuit.show(record.scores[0], record.evaluation, record.node_edges)._repr_html_(),
     )
-    for page in (bare, full):
-        assert page.count('sandbox="allow-scripts"') == 1 and "allow-same-origin" not in page
+    for shown in (bare, full):
+        assert shown.count('sandbox="allow-scripts"') == 1 and "allow-same-origin" not in shown
 
     assert "arrows: estimated by relp" in full and "arrows:" not in bare
     assert "&lt;div class=&#34;view-size&#34; hidden&gt;" in bare and "&lt;div class=&#34;view-size&#34;&gt;" in full

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuits.circuit import Circuit
-from circuits.evaluation import Estimate
-from circuits.record import Record
-from circuits.report import circuit_page, finding, render
-from circuits.report.context import conventions
-from circuits.report.view import view
-from circuits.report.view_parts import UNCLEAR
-from circuits.report.view_svg import chosen
-from interp.nodes import Node
-from interp.scores import Scores
+from circuits.circuit.circuit import Circuit
+from circuits.evaluation.evaluation import Estimate
+from circuits.report.drawing.view_picture import chosen
+from circuits.report.pages import circuit_page, render
+from circuits.report.sections.context import conventions
+from circuits.report.view.view import view
+from circuits.report.view.view_parts import UNCLEAR
+from circuits.runs.finding import finding
+from circuits.runs.record import Record
+from interp.parts.nodes import Node
+from interp.scores.scores import Scores
 
 from .test_report import Tags, a_record, an_evaluation
 from .test_report_edges import GROUPED, edge_record

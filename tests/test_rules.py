@@ -14,10 +14,10 @@ from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.olmo.modeling_olmo import OlmoLayerNorm
 
-from interp.attention import ruled
-from interp.attribution import attribute_all
+from interp.attribution.request import attribute_all
 from interp.errors import UnsupportedRuleError
-from interp.rules import (
+from interp.model.attention import ruled
+from interp.rules.rules import (
     GRADIENT,
     PRESETS,
     RELP_AH,

@@ -12,9 +12,9 @@ from xml.etree import ElementTree
 import pytest
 from typer.testing import CliRunner
 
-from circuits import scale
-from circuits.cli import app
-from circuits.scale import VARIED, WORKS, Row, Shape
+from circuits.bench import scale
+from circuits.bench.scale import VARIED, WORKS, Row, Shape
+from circuits.cli.app import app
 from interp.errors import InterpError
 
 

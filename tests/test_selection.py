@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circuits.circuit import Circuit, CircuitError
-from circuits.selection import SELECTIONS, discover, get_selection, ranked, selection, selections
-from interp.graph import Graph, parse_edge
-from interp.nodes import Node
-from interp.scores import Provenance, ScoreError, Scores
+from circuits.circuit.circuit import Circuit, CircuitError
+from circuits.circuit.selection import SELECTIONS, discover, get_selection, ranked, selection, selections
+from interp.parts.graph import Graph, parse_edge
+from interp.parts.nodes import Node
+from interp.scores.scores import Provenance, ScoreError, Scores
 
 SHARED = Graph(2, 4, 2, (False, False))
 SPLIT = Graph(2, 4, 2, (False, False), kv="split")

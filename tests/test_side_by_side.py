@@ -14,15 +14,15 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from circuits.circuit import Circuit, CircuitError
-from circuits.matching import side_by_side
-from circuits.record import Record
-from circuits.report.side import payload
-from circuits.report.side_graph import graphs
-from circuits.runs import save_record
-from circuits.sides import SideBySide
-from interp.nodes import Node
-from interp.scores import Scores
+from circuits.circuit.circuit import Circuit, CircuitError
+from circuits.comparison.matching import side_by_side
+from circuits.comparison.sides import SideBySide
+from circuits.report.side.side import payload
+from circuits.report.side.side_graph import graphs
+from circuits.runs.directory import save_record
+from circuits.runs.record import Record
+from interp.parts.nodes import Node
+from interp.scores.scores import Scores
 
 from .test_report import FORBIDDEN, NASTY, Tags, a_record, an_evaluation, compare_record, head_nodes, provenance
 from .test_report_edges import edge_record
@@ -268,7 +268,7 @@ def test_every_edge_is_drawn_on_the_sides_that_hold_it_and_marked(
     of_edges: SideBySide, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also one that is among the strongest of one side only; and what both hold is thin, however important."""
-    monkeypatch.setattr("circuits.report.side_graph.MOST_EDGES", most)
+    monkeypatch.setattr("circuits.report.side.side_graph.MOST_EDGES", most)
     made = graphs(of_edges)
     assert made is not None and of_edges.a.circuit and of_edges.b.circuit
     held = [{e.name for e in side.circuit.parts} for side in (of_edges.a, of_edges.b) if side.circuit]

@@ -256,7 +256,7 @@ def test_the_reference_holds_docstrings(site: Site) -> None:
 def test_every_option_of_every_command_is_on_the_page() -> None:
     from typer.testing import CliRunner
 
-    from circuits.cli import app
+    from circuits.cli.app import app
 
     page = (DOCS / "cli.md").read_text(encoding="utf-8")
     sections = dict(re.findall(r"^## (circuits[^\n]*)\n(.*?)(?=^## |^<!-- end)", page, re.DOTALL | re.MULTILINE))

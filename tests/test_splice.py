@@ -12,9 +12,9 @@ import interp
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import EditError, SiteError
-from interp.model import HookedModel
-from interp.rules import RELP
-from interp.sites import Site
+from interp.model.model import HookedModel
+from interp.parts.sites import Site
+from interp.rules.rules import RELP
 from tests.dictionaries import ACTIVATIONS, made
 from tests.tiny import ARCHITECTURES, hooked, ids, parts, true_float64
 

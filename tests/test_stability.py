@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuits.circuit import CircuitError
-from circuits.evaluation import Evaluation, Search
-from circuits.faithfulness import evaluate_on, find_smallest_on
-from circuits.hypotheses import HypothesisTest, hypothesis_on
-from circuits.minimality import Minimality, leave_one_out_on
-from circuits.ratio import resample_weights
-from circuits.stability import Consensus, Stability, consensus, selection_frequency
+from circuits.circuit.circuit import CircuitError
+from circuits.evaluation.evaluation import Evaluation, Search
+from circuits.evaluation.faithfulness import evaluate_on, find_smallest_on
+from circuits.evaluation.hypotheses import HypothesisTest, hypothesis_on
+from circuits.evaluation.minimality import Minimality, leave_one_out_on
+from circuits.evaluation.ratio import resample_weights
+from circuits.evaluation.stability import Consensus, Stability, consensus, selection_frequency
 from tests.hand import EDGES, Hand, additive, circuit, falling, scored
 
 # ---------------------------------------------------------------- stability
@@ -38,7 +38,7 @@ def test_selection_frequency_of_two_edges_in_closed_form() -> None:
 @pytest.mark.parametrize("ranking", ["signed", "absolute"])
 def test_selection_frequency_equals_a_slow_second_writing(ranking: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     table = np.random.default_rng(2).normal(0.0, 1.0, (5, 12))
-    monkeypatch.setattr("circuits.stability.CHUNK", 40)
+    monkeypatch.setattr("circuits.evaluation.stability.CHUNK", 40)
     found = selection_frequency(scored([], table, importance_sign=-1), 4, ranking=ranking, resamples=200, seed=3)
     counts, shared = Counter[str](), []
     means = [sum(w * row for w, row in zip(weights, table, strict=True)) for weights in resample_weights(5, 3, 200)]

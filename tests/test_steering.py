@@ -10,7 +10,7 @@ import torch
 
 import interp
 from interp.errors import EditError, InterpError, TaskError
-from interp.steering import generate
+from interp.model.steering import generate
 
 PROMPT = "Once upon a time, there was a"
 

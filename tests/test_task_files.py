@@ -11,8 +11,8 @@ import pytest
 
 import interp
 from interp.errors import TaskError
-from interp.tasks.files import load_task
 from interp.tasks.task import Pair, Task
+from interp.tasks.task_files import load_task
 from tests.tiny import hooked
 
 ROW = {"clean": "the dog", "corrupt": "the dogs", "answer": " is", "wrong": " are"}

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 import interp
-from interp.attribution.quadrature import quadrature
+from interp.attribution.batching.quadrature import quadrature
+from interp.attribution.token_attribution import attribute_tokens
+from interp.attribution.token_methods import METHODS
 from interp.errors import MethodError, MetricError, UnsupportedRuleError
-from interp.metrics import get_metric, make_targets
-from interp.rules import PRESETS
-from interp.token_attribution import attribute_tokens
-from interp.token_methods import METHODS
+from interp.rules.rules import PRESETS
+from interp.tasks.metrics import get_metric, make_targets
 from tests.tiny import hooked, toy_task
 
 RELEVANCE = tuple(name for name in PRESETS if name != "gradient")

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import torch
 
-import circuits.truth as truth
-from circuits.roc import roc
-from circuits.truth import TruthError, judge, load_truth, programs, table
-from interp.attribution.registry import METHODS
+from circuits.evaluation import truth
+from circuits.evaluation.roc import roc
+from circuits.evaluation.truth import TruthError, judge, load_truth, programs, table
+from interp.attribution.methods import METHODS
 from interp.errors import InterpError, MetricError, ScoreError
-from interp.metrics import METRICS, Metric, Targets
+from interp.tasks.metrics import METRICS, Metric, Targets
 from tests.test_reference_model import PROGRAMS, SETTINGS, folder_of, random_tensors
 
 # ---------------------------------------------------------------- the curve

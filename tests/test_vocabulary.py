@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 from transformers.utils import output_capturing
 
-from interp.attribution import attribute
-from interp.edits import Edit, add
+from interp.attribution.path_patching import path_patch
+from interp.attribution.request import attribute
 from interp.errors import InterpError, MetricError
-from interp.metrics import METRICS, Metric
-from interp.model import HookedModel
-from interp.path_patching import path_patch
-from interp.rules import RELP
+from interp.model.edits import Edit, add
+from interp.model.model import HookedModel
+from interp.rules.rules import RELP
+from interp.tasks.metrics import METRICS, Metric
 from tests.test_parity import ALL, close, padded, state, unpadded
 from tests.tiny import hooked, ids, tiny, toy_task, true_float64
 

@@ -16,7 +16,7 @@ import transformers
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from interp.model import HookedModel
+from interp.model.model import HookedModel
 from interp.tasks.task import Pair, Task, TokenPair
 
 torch.set_num_threads(1)

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from interp.dictionaries.dictionary import Dictionary
-from interp.dictionaries.training.reading import open_documents
-from interp.dictionaries.training.rows import Cutter, Rows
-from interp.sites import Site
+from interp.dictionaries.training.data.reading import open_documents
+from interp.dictionaries.training.data.rows import Cutter, Rows
+from interp.parts.sites import Site
 from tests import tiny
 
 BOS = 1

@@ -14,10 +14,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from circuits.bench import attribution, exact
+from circuits.bench import attribution_cost, exact_cost
 from circuits.bench.workload import Measurement, Size, Skipped, random_task, seconds_of
 from interp.errors import InterpError
-from interp.model import HookedModel
+from interp.model.model import HookedModel
 
 GROUP: Final = "peers"
 #: Patches that are timed of each kind. Each costs the peer the same, so a few tell.
@@ -109,7 +109,7 @@ def _patches(model: HookedModel, size: Size, peer: Any, name: str) -> list[Measu
             f"{_library()} {name}, {title}",
             medians[title] / medians["plain"] / PATCHES,
             medians[title],
-            exact.UNIT,
+            exact_cost.UNIT,
             patches=PATCHES,
         )
         for title in kinds
@@ -166,13 +166,13 @@ def _attribution(model: HookedModel, size: Size, granularity: str) -> list[Measu
     task = random_task(model, size.batch, size.length)
     name = f"attribution_patch, {granularity}, {size.batch} x {size.length} tokens"
     works: dict[str, Callable[[], Any]] = {
-        "plain": lambda: attribution.plain_passes(model, task),
+        "plain": lambda: attribution_cost.plain_passes(model, task),
         name: lambda: attribution_patch(peer, source, base, _metric, config),
     }
     with torch.enable_grad():
         medians = _medians(works, size)
     ratio = medians[name] / medians["plain"]
-    return [Measurement(GROUP, f"{_library()} {name}", ratio, medians[name], attribution.UNIT)]
+    return [Measurement(GROUP, f"{_library()} {name}", ratio, medians[name], attribution_cost.UNIT)]
 
 
 # ---------------------------------------------------------------- peers of this model

@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 
 from interp.errors import InterpError
-from interp.model import HookedModel
+from interp.model.model import HookedModel
 from interp.tasks.task import Pair, Task, TokenPair
 
 GPT2_SMALL: Final = "gpt2-small-random"

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
-from circuits.circuit import Circuit, CircuitError
-from circuits.evaluation import Evaluation
+from circuits.circuit.circuit import Circuit, CircuitError
+from circuits.evaluation.evaluation import Evaluation
 from circuits.interchange.strict import InterchangeError, members
 from interp.errors import MethodError
-from interp.graph import Part, parse_edge
-from interp.nodes import Node
-from interp.scores import Provenance, Scores
+from interp.parts.graph import Part, parse_edge
+from interp.parts.nodes import Node
+from interp.scores.scores import Provenance, Scores
 
 
 @dataclass(frozen=True)

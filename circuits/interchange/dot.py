@@ -8,8 +8,8 @@ from typing import Any, Final
 from circuits.interchange.contents import Contents
 from circuits.interchange.networks import attributes, ends
 from interp.files import write_text
-from interp.graph import Edge
-from interp.nodes import Node
+from interp.parts.graph import Edge
+from interp.parts.nodes import Node
 
 HELPS, WORKS_AGAINST, NOT_SCORED = "#2166ac", "#b2182b", "#555555"
 WIDTH: Final = (0.5, 5.0)

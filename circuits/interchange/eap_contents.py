@@ -11,15 +11,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from circuits.circuit import Circuit
+from circuits.circuit.circuit import Circuit
 from circuits.interchange import sidecar
 from circuits.interchange.contents import Contents
 from circuits.interchange.eap_ig import EapGraph, NodeEntry, Shape, load, to_json
 from circuits.interchange.sidecar import About
 from circuits.interchange.strict import InterchangeError
 from interp.files import write_text
-from interp.graph import Edge
-from interp.scores import Provenance, Scores
+from interp.parts.graph import Edge
+from interp.scores.scores import Provenance, Scores
 
 UNKNOWN: Final = "unknown"
 

@@ -20,9 +20,9 @@ from typing import Any, Final
 import numpy as np
 
 from circuits.interchange.strict import InterchangeError, count, flag, members, number, read_json
-from interp.graph import CHANNELS, Edge, Graph
-from interp.layout import Layout
-from interp.nodes import Node
+from interp.parts.graph import CHANNELS, Edge, Graph
+from interp.parts.layout import Layout
+from interp.parts.nodes import Node
 
 THEIR_INPUT: Final = "input"
 

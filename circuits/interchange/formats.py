@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from circuits.circuit import Circuit
+from circuits.circuit.circuit import Circuit
 from circuits.interchange import dot, eap_contents, graphml, mib, pictures, sidecar, tables
 from circuits.interchange.contents import Contents
 from circuits.interchange.eap_ig import Shape
 from circuits.interchange.strict import InterchangeError
 from interp.errors import unknown
-from interp.scores import Scores
+from interp.scores.scores import Scores
 
 Reader = Callable[[Path], dict[str, Contents]]
 Writer = Callable[[Contents, Path, Shape | None, bool], list[Path]]

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from circuits.circuit import Circuit
+from circuits.circuit.circuit import Circuit
 from circuits.interchange import sidecar
 from circuits.interchange.contents import Contents
 from circuits.interchange.eap_contents import to_contents, to_graph
@@ -23,8 +23,8 @@ from circuits.interchange.eap_ig import EapGraph, Shape, load, to_json
 from circuits.interchange.strict import InterchangeError
 from interp.errors import unknown
 from interp.files import write_text
-from interp.graph import KeyValue
-from interp.scores import Ranking
+from interp.parts.graph import KeyValue
+from interp.scores.scores import Ranking
 
 Kind = Literal["scores", "circuits"]
 KINDS: Final = ("scores", "circuits")

@@ -2,7 +2,7 @@
 
 Nodes are components (`embed`, `a0.h1`, `m0`, `logits`; `a2.kv1` for K/V heads that query heads share). An edge's key is the
 channel that reads it, `q`, `k`, `v`, or `in` for MLPs and logits, with `@p` at a position; so the three edges between two
-heads stay apart. Attributes: `name` as in `interp.graph`, `place` among the parts; of scores the mean `score` and its `importance`;
+heads stay apart. Attributes: `name` as in `interp.parts.graph`, `place` among the parts; of scores the mean `score` and its `importance`;
 of a circuit `in_circuit` and `rank`. Parts that are nodes carry the same attributes and no edges.
 """
 
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from circuits.circuit import Circuit
+from circuits.circuit.circuit import Circuit
 from circuits.interchange.contents import Contents, as_data, circuit_of, provenance_of
 from circuits.interchange.strict import InterchangeError, flag, members, number, parse_json
 from interp.errors import MethodError
-from interp.graph import Edge, Part, parse_edge
-from interp.nodes import Node
-from interp.scores import Scores
+from interp.parts.graph import Edge, Part, parse_edge
+from interp.parts.nodes import Node
+from interp.scores.scores import Scores
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from circuits.interchange.contents import Contents
 from circuits.interchange.strict import InterchangeError
-from circuits.picture import save_picture
+from circuits.report.picture import save_picture
 
 
 def write(contents: Contents, path: Path, extension: str) -> list[Path]:

@@ -9,12 +9,12 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from circuits.circuit import Circuit
+from circuits.circuit.circuit import Circuit
 from circuits.interchange.contents import Contents, circuit_of
 from circuits.interchange.strict import InterchangeError, members, parse_json
 from interp.files import replacing
-from interp.graph import Edge
-from interp.scores import Scores
+from interp.parts.graph import Edge
+from interp.scores.scores import Scores
 
 FORMAT: Final = 1
 _HEADER: Final = b"circuits.circuit"

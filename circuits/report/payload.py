@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from circuits.report.agreements import agreement, samples, scatters
-from circuits.report.anatomy import anatomy
-from circuits.report.area_curves import curve_and_areas
-from circuits.report.context import conventions, direction_line, manifest_tree, prompt_pair
-from circuits.report.edges import edge_maps, graph
-from circuits.report.features import features
-from circuits.report.finding import finding
-from circuits.report.maps import score_maps, share_limit
-from circuits.report.search import how_known, search, search_of
-from circuits.report.view import view
-from circuits.report.words import counted, kind_name, metric_name, of_edges, words
-from interp.display.numbers import count, decimals, percent
+from circuits.report.sections.agreements import agreement, samples, scatters
+from circuits.report.sections.anatomy_section import anatomy
+from circuits.report.sections.area_curves import curve_and_areas
+from circuits.report.sections.context import conventions, direction_line, manifest_tree, prompt_pair
+from circuits.report.sections.edges_section import edge_maps, graph
+from circuits.report.sections.features_section import features
+from circuits.report.sections.maps import score_maps, share_limit
+from circuits.report.sections.search_section import how_known, search, search_of
+from circuits.report.view.view import view
+from circuits.runs.finding import finding
+from circuits.runs.naming import counted, of_edges, words
+from circuits.terms.words import kind_name, metric_name
+from interp.formatting.numbers import count, decimals, percent
 
 if TYPE_CHECKING:
-    from circuits.record import Record
-    from interp.scores import Provenance, Scores
+    from circuits.runs.record import Record
+    from interp.scores.scores import Provenance, Scores
 
 MOST_RANKED: Final = 50
 MOST_PROMPTS: Final = 12

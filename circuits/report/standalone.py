@@ -14,24 +14,24 @@ from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup, escape
 
-from circuits.record import Record
-from circuits.report import figures, svg
-from circuits.report.edges import edge_maps
-from circuits.report.faithfulness import faithfulness
-from circuits.report.maps import ranked_bars, score_maps
+from circuits.report.drawing import figures, svg
+from circuits.report.drawing.svg import element, label
+from circuits.report.drawing.view_picture import picture
 from circuits.report.payload import payload
-from circuits.report.svg import element, label
-from circuits.report.view import view
-from circuits.report.view_svg import picture
-from interp.display.numbers import count, score
-from interp.display.scores import IN_TURN
-from interp.display.text import visible
-from interp.nodes import FEATURE_EDGES, FEATURES
+from circuits.report.sections.edges_section import edge_maps
+from circuits.report.sections.faithfulness_section import faithfulness
+from circuits.report.sections.maps import ranked_bars, score_maps
+from circuits.report.view.view import view
+from circuits.runs.record import Record
+from interp.formatting.numbers import count, score
+from interp.formatting.text import visible
+from interp.parts.nodes import FEATURE_EDGES, FEATURES
+from interp.scores.wording import IN_TURN
 
 if TYPE_CHECKING:
-    from circuits.circuit import Circuit
-    from circuits.evaluation import Evaluation
-    from interp.scores import Provenance, Scores
+    from circuits.circuit.circuit import Circuit
+    from circuits.evaluation.evaluation import Evaluation
+    from interp.scores.scores import Provenance, Scores
 
 MARGIN: Final = 20.0
 LINE: Final = 18.0
@@ -79,7 +79,7 @@ def scores_picture(found: Scores) -> Picture:
 
 def agreement_picture(found: Scores, exact: Scores) -> Picture:
     """An approximation over exact patching, with the diagonal. Raises: ScoreError where the two cannot be compared."""
-    from interp.oracle import agreement, headlines
+    from interp.scores.agreement import agreement, headlines
 
     rows = "; ".join(headlines(agreement(found, exact)))
     p = found.provenance
@@ -185,7 +185,7 @@ def _size(drawing: Markup) -> tuple[float, float]:
 @cache
 def style() -> str:
     """The rules for drawings of the report's style sheets, with every colour written out."""
-    sheets = [files("circuits.report").joinpath(f"styles/{name}").read_text(encoding="utf-8") for name in _STYLES]
+    sheets = [files("circuits.report.page").joinpath(f"styles/{name}").read_text(encoding="utf-8") for name in _STYLES]
     light = _ROOT.search(sheets[0])
     colours = dict(_VARIABLE.findall(light[1])) if light else {}
     rules = "\n".join([_OWN, *(rule for sheet in sheets for rule in _RULE.findall(_MEDIA.sub("", sheet)))])

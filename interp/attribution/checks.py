@@ -7,17 +7,18 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from interp.ablations import check_direction
-from interp.attribution.memory import parse_bytes
-from interp.attribution.positions import POSITIONS
-from interp.attribution.quadrature import DEFAULT_QUADRATURE, DEFAULT_STEPS
-from interp.attribution.quadrature import quadrature as points
-from interp.attribution.registry import METHODS, Method, get_method
-from interp.auto.budget import CHANCE, parse_budget
+from interp.attribution.auto.budget import CHANCE, parse_budget
+from interp.attribution.batching.positions import POSITIONS
+from interp.attribution.batching.quadrature import DEFAULT_QUADRATURE, DEFAULT_STEPS
+from interp.attribution.batching.quadrature import quadrature as points
+from interp.attribution.methods import METHODS, get_method
+from interp.attribution.protocol.registry import Method
+from interp.attribution.scoring.memory import parse_bytes
 from interp.errors import MethodError, MetricError, unknown
-from interp.graph import KEY_VALUE
-from interp.metrics import Direction, Metric, get_metric
-from interp.nodes import FEATURES, LEVELS
+from interp.parts.graph import KEY_VALUE
+from interp.parts.nodes import FEATURES, LEVELS
+from interp.tasks.ablations import check_direction
+from interp.tasks.metrics import Direction, Metric, get_metric
 
 #: Options of `check` that a request shares with `interp.attribution.request.prepare`.
 CHECKED: Final = (

@@ -6,29 +6,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from interp.attribution import (  # noqa: F401 - they register
-    atp_star,
-    edge_methods,
-    edge_patching,
-    flow_routes,
-    node_methods,
-    patching,
-)
+from interp.attribution.auto.verified import may_run, usable, verified
+from interp.attribution.batching.positions import align
+from interp.attribution.batching.quadrature import DEFAULT_QUADRATURE, DEFAULT_STEPS
 from interp.attribution.checks import check
-from interp.attribution.driver import Attribution
-from interp.attribution.memory import Work, plan_memory, survey_batch
-from interp.attribution.positions import align
-from interp.attribution.quadrature import DEFAULT_QUADRATURE, DEFAULT_STEPS
-from interp.attribution.spaces import Space, space_of
-from interp.auto.run import may_run, usable, verified
-from interp.features.dictionaries import Dictionaries, resolved
-from interp.features.space import FeatureSpace
-from interp.graph import KeyValue
-from interp.metrics import Metric
-from interp.nodes import FEATURES
-from interp.rules import GRADIENT
-from interp.scores import Scores
+from interp.attribution.features.feature_space import FeatureSpace
+from interp.attribution.features.hosts import Dictionaries, resolved
+from interp.attribution.protocol.spaces import Space, space_of
+from interp.attribution.scoring.driver import Attribution
+from interp.attribution.scoring.memory import Work, plan_memory, survey_batch
+from interp.parts.graph import KeyValue
+from interp.parts.nodes import FEATURES
+from interp.rules.rules import GRADIENT
+from interp.scores.scores import Scores
 from interp.tasks.find import task as find_task
+from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
 
 

@@ -20,9 +20,9 @@ from rich.console import Console
 from rich.table import Column, Table
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from interp.demo import path, text
+from interp.demo import corpus, path
 from interp.tasks import builtin
-from interp.tasks import words as w
+from interp.tasks import word_lists as w
 from interp.tasks.task import Pair
 
 #: A shortcut's score of one candidate answer, given the prompt's words.
@@ -145,7 +145,7 @@ def _shortcuts(pairs: Sequence[Pair]) -> dict[str, Shortcut]:
 @cache
 def _bigrams(sentences: int = 5000) -> Counter[tuple[str, str]]:
     """How often a word follows another in the training text."""
-    writer = text.Writer(0)
+    writer = corpus.Writer(0)
     written = [writer.sentence().strip(".?!").split() for _ in range(sentences)]
     written += [writer.sequence(40).split() for _ in range(sentences // 10)]
     return Counter(pair for words in written for pair in pairwise(words))

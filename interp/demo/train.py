@@ -17,7 +17,8 @@ from rich.progress import Progress
 from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from interp.demo import quality, text, tokens
+from interp.demo import corpus, quality
+from interp.demo import tokenizer as tokens
 from interp.tasks import builtin
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ class Rows:
 
     def __init__(self, tokenizer: Any, seed: int) -> None:
         self.tokenizer = tokenizer
-        self.writer = text.Writer(seed)
+        self.writer = corpus.Writer(seed)
         self.rng = random.Random(f"rows:{seed}")
         words = {piece for sentence in tokens.sample(seed, 5000) for piece in tokenizer.tokenize(sentence)}
         self.ids: list[int] = sorted(tokenizer.convert_tokens_to_ids(list(words)))
@@ -69,7 +70,7 @@ class Rows:
         return ids
 
     def _document(self, length: int) -> str:
-        if self.rng.random() < text.SEQUENCES:
+        if self.rng.random() < corpus.SEQUENCES:
             return self.writer.sequence(length)
         return self.writer.document(self.rng.choice((1, math.ceil(length / 14))))
 

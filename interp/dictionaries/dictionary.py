@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from interp.dictionaries.activation import Activation, DictionaryError
-from interp.display.text import visible
-from interp.rules import GRADIENT, Rules
-from interp.sites import Site
+from interp.formatting.showing import card
+from interp.formatting.text import visible
+from interp.parts.sites import Site
+from interp.rules.rules import GRADIENT, Rules
 
 Normalize = Literal["none", "layer_norm", "constant_norm_rescale"]
 NORMALIZE: Final[tuple[str, ...]] = get_args(Normalize)
@@ -115,9 +116,7 @@ class Dictionary:
         return f"Dictionary({where}, {kind}, {self.d_in} -> {self.n_features} features{named})"
 
     def _repr_html_(self) -> str:
-        from interp.display.models import dictionary_card
-
-        return str(dictionary_card(self))
+        return str(card(self))
 
     def to(self, **to: Any) -> Dictionary:
         """The same on another device or in another dtype: keywords as `Tensor.to` takes them."""

@@ -23,7 +23,7 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.places import Asked, one_site
 from interp.dictionaries.weights import Weights, flag, read_json, read_tensors, size
 from interp.errors import unknown
-from interp.sites import Site
+from interp.parts.sites import Site
 
 _SPARSIFY: Final = "sae.safetensors"
 _PICKLES: Final = (".pt", ".pth", ".bin", ".ckpt", ".pkl")

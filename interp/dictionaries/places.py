@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from interp.dictionaries.activation import DictionaryError
 from interp.errors import SiteError
-from interp.sites import Site, SiteLike, hook_name, parse
+from interp.parts.sites import Site, SiteLike, hook_name, parse
 
 #: More layers than any model has: the model is not known where a dictionary is read.
 _LAYERS: Final = 1000

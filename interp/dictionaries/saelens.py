@@ -20,7 +20,7 @@ from interp.dictionaries.dictionary import NORMALIZE, Dictionary, Normalize
 from interp.dictionaries.places import Asked, places
 from interp.dictionaries.weights import Weights, flag, size
 from interp.errors import unknown
-from interp.sites import Site
+from interp.parts.sites import Site
 
 CONFIG: Final = "cfg.json"
 WEIGHTS: Final = "sae_weights.safetensors"

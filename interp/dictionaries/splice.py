@@ -25,9 +25,9 @@ from torch import Tensor
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import SiteError
-from interp.layout import Layout
-from interp.rules import Rules
-from interp.sites import LAYERED, Site, SiteLike, order, parse
+from interp.parts.layout import Layout
+from interp.parts.sites import LAYERED, Site, SiteLike, order, parse
+from interp.rules.rules import Rules
 
 Visit = Callable[[Site, Tensor], Tensor]
 Dictionaries = Mapping[Site, Dictionary]

@@ -1,1 +1,5 @@
-"""How values are shown: text made safe, numbers written the same everywhere."""
+"""interp/display"""
+
+from interp.display import attention_plots, model_cards, plots, score_cards
+
+__all__ = ["attention_plots", "model_cards", "plots", "score_cards"]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interp.errors import TaskError, unknown
-from interp.tasks import words as w
+from interp.tasks import word_lists as w
 from interp.tasks.task import Pair
 
 SPLITS = ("test", "train", "all")

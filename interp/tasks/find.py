@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from interp.errors import TaskError, unknown
-from interp.tasks.files import load_task
 from interp.tasks.task import Task
+from interp.tasks.task_files import load_task
 
 MOST_PAIRS: Final = 10_000
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from interp.errors import TaskError
-from interp.tokens import encode
+from interp.formatting.showing import card
+from interp.parts.tokens import encode
 
 Spans = Mapping[str, tuple[int, int]]
 
@@ -97,9 +98,7 @@ class Task:
         )
 
     def _repr_html_(self) -> str:
-        from interp.display.models import task_card
-
-        return str(task_card(self))
+        return str(card(self))
 
     def limit(self, n: int | None) -> Task:
         """The first `n` pairs. Raises: TaskError where there are fewer."""

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.dashboard_stream import encoded
-from interp.dictionaries.evaluation.text import Batch
-from interp.edits import Edit
+from interp.dictionaries.evaluation.evaluated_text import Batch
+from interp.model.edits import Edit
 
 Make = Callable[[Tensor], Tensor]
 

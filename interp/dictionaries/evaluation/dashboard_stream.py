@@ -15,9 +15,9 @@ from torch import Tensor
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.splice import check_dictionaries, widths
-from interp.dictionaries.training.rows import Cutter
-from interp.sites import Site
-from interp.tokens import Tokens, as_tokens
+from interp.dictionaries.training.data.rows import Cutter
+from interp.parts.sites import Site
+from interp.parts.tokens import Tokens, as_tokens
 
 #: Bytes of encoder outputs that are held at once.
 ENCODE_BYTES: Final = 64 * 2**20

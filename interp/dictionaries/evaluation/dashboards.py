@@ -24,8 +24,8 @@ from interp.dictionaries.evaluation.dashboard_values import (
     save_dashboards,
 )
 from interp.dictionaries.evaluation.feature_directions import Unembedding, head_shares, nearest, writes_logits
+from interp.parts.tokens import Tokens, as_tokens
 from interp.progress import progress
-from interp.tokens import Tokens, as_tokens
 
 __all__ = ["Dashboard", "choose_features", "load_dashboards", "make_dashboards", "save_dashboards"]
 

@@ -10,11 +10,11 @@ import torch
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.damage import cross_entropy, replacing_by, scored, splicing, total_cross_entropy
+from interp.dictionaries.evaluation.evaluated_text import Text, read_text
 from interp.dictionaries.evaluation.fidelity import Fidelity
-from interp.dictionaries.evaluation.text import Text, read_text
-from interp.dictionaries.evaluation.values import Baseline, CrossEntropies, DictionaryEvaluation
+from interp.dictionaries.evaluation.measured import Baseline, CrossEntropies, DictionaryEvaluation
 from interp.dictionaries.splice import check_dictionaries, widths
-from interp.dictionaries.training.rows import Cutter
+from interp.dictionaries.training.data.rows import Cutter
 from interp.progress import progress
 
 #: Runs of the model per dictionary and batch beside the common one: spliced, zero, mean.

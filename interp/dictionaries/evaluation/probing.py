@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.attribution.batches import by_length, default_batch_size
+from interp.attribution.batching.batches import default_batch_size
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.dashboard_stream import Seen, check_fits, encoded, seen
@@ -25,6 +25,7 @@ from interp.dictionaries.evaluation.feature_labels import Labelled, halves, labe
 from interp.errors import InterpError
 from interp.files import write_text
 from interp.progress import progress
+from interp.tasks.lengths import by_length
 
 __all__ = ["Interval", "ProbeResult", "ProbeRow", "Quality", "probe", "read_labels"]
 

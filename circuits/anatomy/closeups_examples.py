@@ -1,0 +1,150 @@
+"""A few prompts of a run looked at closely: where the heads of the circuit look, and the logit lens over the layers.
+
+Axis words: `head q_pos k_pos d_vocab`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from circuits.anatomy.anatomy import Anatomy, Example, LensRow, Pattern
+from circuits.anatomy.overview import shown_metric
+from circuits.circuit.circuit import Circuit
+from circuits.settings.prepared import Prepared
+from interp.lenses.lens import stream_logits
+from interp.lenses.patterns import attention_patterns
+from interp.parts.layout import Layout
+from interp.parts.nodes import Node
+from interp.parts.sites import Site
+from interp.tasks.metrics import make_targets
+from interp.tasks.task import Task, TokenPair
+
+EXAMPLES: Final = 3
+#: Tokens of a prompt that are shown: the last so many.
+LONGEST: Final = 48
+LENS_TOKENS: Final = 5
+#: Patterns of all heads that are held at once.
+PATTERN_BYTES: Final = 64 << 20
+
+
+def tasks_of(job: Prepared) -> list[Task]:
+    """The first pairs of the evaluation whose clean prompts differ, each as a task of its own."""
+    pairs = job.evaluation.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
+    first = {pair.clean: i for i, pair in reversed(list(enumerate(pairs)))}
+    return [replace(job.evaluation, pairs=(job.evaluation.pairs[i],)) for i in sorted(first.values())[:EXAMPLES]]
+
+
+def pairs_of(job: Prepared) -> list[TokenPair]:
+    """The same as token ids."""
+    return [task.tokenize(job.model.tokenizer, job.model.layout.d_vocab)[0] for task in tasks_of(job)]
+
+
+def examples_of(job: Prepared) -> tuple[Example, ...]:
+    """The prompts alone."""
+    text = job.model.text_of
+    return tuple(
+        Example(
+            tokens=tuple(map(text, pair.clean[-LONGEST:])),
+            answers=tuple(map(text, pair.answers)),
+            wrong=tuple(map(text, pair.wrong)),
+            skipped=max(0, pair.length - LONGEST),
+            patterns=(),
+            lens=(),
+        )
+        for pair in pairs_of(job)
+    )
+
+
+# ---------------------------------------------------------------- patterns
+
+
+def heads_of(circuit: Circuit, layout: Layout) -> tuple[Node, ...]:
+    """The heads of a circuit in the order of its nodes: also all that read by shared keys and values in it, and all of an
+    attention output."""
+    group, found = layout.n_heads // layout.n_kv_heads, list[Node]()
+    for node in circuit.nodes:
+        if node.kind == "head":
+            found.append(node)
+        elif node.kind == "attn_out":
+            found += [Node("head", node.layer, unit) for unit in range(layout.n_heads)]
+        elif node.kind in ("k", "v") and node.grouped and node.unit is not None:
+            found += [Node("head", node.layer, node.unit * group + i) for i in range(group)]
+    return tuple(dict.fromkeys(found))
+
+
+def patterns_of(job: Prepared, found: Anatomy, heads: Sequence[Node]) -> Anatomy:
+    """The anatomy with the patterns of these heads on its examples. Raises: SiteError for a model whose patterns cannot be read."""
+    if not heads:
+        return found
+    examples = []
+    for example, pair in zip(found.examples, pairs_of(job), strict=True):
+        seen = _patterns(job, pair, heads)
+        examples.append(replace(example, patterns=tuple(Pattern(head.name, seen[head.name]) for head in heads)))
+    return replace(found, examples=tuple(examples))
+
+
+def _patterns(job: Prepared, pair: TokenPair, heads: Sequence[Node]) -> dict[str, tuple[tuple[int, ...], ...]]:
+    """The pattern of each head on one clean prompt; of a long prompt a few layers at a time, each time with another forward."""
+    layers = sorted({head.layer for head in heads if head.layer is not None})
+    at_once = max(1, PATTERN_BYTES // (4 * job.model.layout.n_heads * pair.length**2))
+    found: dict[str, tuple[tuple[int, ...], ...]] = {}
+    for start in range(0, len(layers), at_once):
+        some = layers[start : start + at_once]
+        weights = attention_patterns(job.model, list(pair.clean), layers=some)
+        found |= {head.name: _thousandths(weights[head.name]) for head in heads if head.layer in some}
+    return found
+
+
+def _thousandths(weights: np.ndarray) -> tuple[tuple[int, ...], ...]:
+    """The last rows and columns of a pattern [q_pos k_pos], in thousandths."""
+    shown = np.rint(1000 * weights[-LONGEST:, -LONGEST:].astype(np.float64)).astype(int)
+    return tuple(map(tuple, shown.tolist()))
+
+
+# ---------------------------------------------------------------- logit lens
+
+
+def lens_of(job: Prepared, found: Anatomy) -> Anatomy:
+    """The anatomy with the logit lens at the last position of its examples."""
+    rows = (_lens(job, pair) for pair in pairs_of(job))
+    examples = (replace(example, lens=lens) for example, lens in zip(found.examples, rows, strict=True))
+    return replace(found, examples=tuple(examples))
+
+
+def _lens(job: Prepared, pair: TokenPair) -> tuple[LensRow, ...]:
+    """A row for the embedding and one behind every layer."""
+    model = job.model
+    sites = [Site("embed"), *(Site("resid_post", layer) for layer in range(model.layout.n_layers))]
+    with torch.no_grad():
+        run = model.run(torch.tensor([pair.clean]), reads=sites, logits_to_keep=1)
+        return tuple(_row(job, site, stream_logits(model, run[site][:, -1]), pair) for site in sites)
+
+
+def _row(job: Prepared, site: Site, logits: Tensor, pair: TokenPair) -> LensRow:
+    """logits: [1 d_vocab]."""
+    metric, probabilities = shown_metric(job.settings.metric), torch.softmax(logits[0].double(), dim=-1)
+    targets = make_targets([pair], logits.shape[-1], logits.device)
+    best = probabilities.topk(min(LENS_TOKENS, len(probabilities)))
+    answer, wrong = (_best(probabilities, tokens) for tokens in (pair.answers, pair.wrong))
+    return LensRow(
+        site=str(site),
+        tokens=tuple(job.model.text_of(i) for i in best.indices.tolist()),
+        probabilities=tuple(best.values.tolist()),
+        metric=float(metric(logits, targets)[0]),
+        answer_rank=answer[0],
+        wrong_rank=wrong[0],
+        answer_probability=answer[1],
+        wrong_probability=wrong[1],
+    )
+
+
+def _best(probabilities: Tensor, tokens: Sequence[int]) -> tuple[int, float]:
+    """The rank, from 1, and the probability of the most probable of some tokens."""
+    highest = probabilities[list(tokens)].max()
+    return int((probabilities > highest).sum()) + 1, float(highest)

@@ -1,0 +1,113 @@
+"""What a run shows besides its scores and circuit: accuracy, the map of layers and positions, a few prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+
+from circuits.anatomy.prompts import Prompt
+from circuits.settings.prepared import Prepared, Say, begin
+from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.methods import get_method
+from interp.attribution.request import prepare
+from interp.attribution.scoring.driver import LOW_ACCURACY
+from interp.rules.rules import PRESETS
+from interp.scores.scores import Scores
+from interp.tasks.lengths import by_length
+from interp.tasks.metrics import METRICS, Metric, get_metric, make_targets
+from interp.tasks.task import Task, TokenPair
+
+SHOWN_PROMPTS: Final = 4
+
+
+def measure_accuracy(model: Any, task: Task, say: Say) -> dict[str, float]:
+    """Share of pairs whose logit difference has the right sign: on clean prompts, and reversed on corrupt ones."""
+    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    right = {
+        "clean": float((measure(model, pairs, "clean", METRICS["logit_diff"]) > 0).double().mean()),
+        "corrupt": float((measure(model, pairs, "corrupt", METRICS["logit_diff"]) < 0).double().mean()),
+    }
+    if right["clean"] < LOW_ACCURACY:
+        say(
+            f"WARNING: the model answers only {right['clean']:.0%} of the clean prompts of {task.name!r} right "
+            f"(below {LOW_ACCURACY:.0%}); a circuit for a task that the model cannot do means little."
+        )
+    return right
+
+
+def measure(model: Any, pairs: Sequence[TokenPair], which: str, metric: Metric) -> torch.Tensor:
+    """A metric at the last position of the `clean` or `corrupt` prompts [example]."""
+    found = torch.empty(len(pairs), dtype=torch.float64)
+    size = default_batch_size(model, max(p.length for p in pairs))
+    for index in by_length([p.length for p in pairs], size):
+        batch = [pairs[i] for i in index]
+        with torch.no_grad():
+            logits = model.run(torch.tensor([getattr(p, which) for p in batch]), logits_to_keep=1).logits[:, -1]
+        targets = make_targets(batch, model.layout.d_vocab, logits.device)
+        found[index] = metric(logits, targets).double().cpu()
+    return found
+
+
+def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
+    """The residual stream by layer and position, and the tokens of one prompt to label the positions with.
+
+    Prompts of several lengths are aligned at their end.
+    """
+    settings, pairs, method = job.settings, job.request.pairs, _mapping(job)
+    mode = "each" if len({p.length for p in pairs}) == 1 else "end"
+    begin(say, f"mapping layers and positions with {method}")
+    options = settings.elsewhere | {"level": "resid", "positions": mode}
+    if get_method(method).uses_steps:
+        options |= settings.path
+    scores = prepare(job.model, job.scoring, methods=[method], **options).score()[method]
+    labels = scores.positions()
+    shortest = min(pairs, key=lambda p: p.length)
+    texts = [job.model.text_of(i) for i in shortest.clean]
+    return scores, tuple(texts[label] if isinstance(label, int) else "…" for label in labels)
+
+
+def _mapping(job: Prepared) -> str:
+    """The method of the map: the leading one of the run where it scores nodes, else gradients, integrated if it integrates them or if
+    the metric is flat at the base run. Exact patching of every position is long, so `exact` shows gradients too.
+    """
+    own = get_method(job.leading)
+    if own.scores("resid") and not own.exact and own.name != "random":
+        return own.name
+    return "atp-ig" if own.uses_steps or get_metric(job.settings.metric).toward == "base" else "atp"
+
+
+def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
+    """The first few pairs as text, with the attribution of the metric to their tokens."""
+    from interp.attribution.token_attribution import attribute_tokens
+
+    task, metric = job.task.limit(min(SHOWN_PROMPTS, len(job.task))), shown_metric(job.settings.metric)
+    begin(say, "attributing to the tokens of a few prompts")
+    pairs = task.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
+    values = {which: measure(job.model, pairs, which, metric) for which in ("clean", "corrupt")}
+    own = next(
+        (m for m in (job.leading, *job.settings.methods) if m in PRESETS and m != "gradient"), "gradient-x-input"
+    )
+    by_method = {m: attribute_tokens(job.model, task, method=m, metric=metric) for m in ("integrated-gradients", own)}
+    text = job.model.text_of
+    return tuple(
+        Prompt(
+            clean_tokens=tuple(map(text, pair.clean)),
+            corrupt_tokens=tuple(map(text, pair.corrupt)),
+            answers=tuple(map(text, pair.answers)),
+            wrong=tuple(map(text, pair.wrong)),
+            clean_metric=float(values["clean"][i]),
+            corrupt_metric=float(values["corrupt"][i]),
+            attributions={m: tuple(map(float, found.values[i])) for m, found in by_method.items()},
+            metric=metric.name,
+            unit=metric.unit,
+        )
+        for i, pair in enumerate(pairs)
+    )
+
+
+def shown_metric(name: str) -> Metric:
+    """The run's metric where it is one of a single prompt, else the logit difference."""
+    metric = get_metric(name)
+    return metric if metric.toward == "clean" and not metric.normalised else METRICS["logit_diff"]

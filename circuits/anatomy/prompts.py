@@ -1,0 +1,24 @@
+"""A pair of prompts as a run shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One pair as it is shown, with `metric` measured on both prompts in `unit`.
+
+    attributions: method -> one number per clean token, in the same unit.
+    """
+
+    clean_tokens: tuple[str, ...]
+    corrupt_tokens: tuple[str, ...]
+    answers: tuple[str, ...]
+    wrong: tuple[str, ...]
+    clean_metric: float
+    corrupt_metric: float
+    attributions: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    metric: str = "logit_diff"
+    unit: str = "logits"

@@ -1,0 +1,211 @@
+"""A circuit: a set of nodes or of edges, and where it came from. Pure data; running one is the business of `evaluate`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from interp.errors import InterpError, MethodError
+from interp.files import write_text
+from interp.formatting.showing import card, figure
+from interp.formatting.text import visible
+from interp.parts.graph import KEY_VALUE, Edge, KeyValue, Part, parse_edge
+from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES, Node, competes
+from interp.scores.scores import Scores
+
+FORMAT: Final = 1
+#: Parts that are listed where a circuit is printed.
+MOST_LISTED: Final = 50
+ALWAYS: Final = ("embed",)
+_NODE_KEYS: Final = {"kind", "layer", "unit", "grouped", "position"}
+
+
+class CircuitError(InterpError):
+    """A circuit that cannot be made, read or compared."""
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """`parts`: what the circuit holds, from most to least important: edges at level `edges`, else nodes.
+
+    Node circuits: embedding and logits are in every one and never counted. `level`: blocks, heads, neurons, edges or
+    features. A circuit of features lists no errors: whether they are kept is a matter of its evaluation.
+    `selection`: how it was chosen. `scored_pairs`: hashes of the pairs that it was chosen by, so that an evaluation
+    knows whether its own are others. `kv`, `split_positions`: which graph its edges belong to (see `interp.parts.graph`).
+    `dictionaries`: whose features these are, a line each with a hash, as in `Provenance`.
+    """
+
+    parts: tuple[Part, ...]
+    level: str
+    model: str
+    task: str
+    method: str
+    selection: str
+    scored_pairs: tuple[str, ...] = ()
+    kv: KeyValue = "shared"
+    split_positions: bool = False
+    dictionaries: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.level not in CIRCUIT_LEVELS:
+            raise CircuitError(
+                f"level {self.level!r} is a map, not a set of parts that can be cut out: circuits exist for {', '.join(CIRCUIT_LEVELS)}."
+            )
+        if (self.level == FEATURES) != bool(self.dictionaries):
+            raise CircuitError(
+                f"a circuit of level {self.level!r} with {len(self.dictionaries)} dictionaries; expected one or more at level "
+                f"{FEATURES!r}, and none elsewhere."
+            )
+        if self.kv not in KEY_VALUE:
+            raise CircuitError(f"kv={self.kv!r}: expected {' or '.join(KEY_VALUE)}.")
+        if len(set(self.parts)) != len(self.parts):
+            raise CircuitError(f"{'an edge' if self.level == 'edges' else 'a node'} is in the circuit twice.")
+        for part in self.parts:
+            self._check(part)
+
+    def _check(self, part: Part) -> None:
+        if isinstance(part, Edge) != (self.level == "edges") or is_feature(part) != (self.level == FEATURES):
+            raise CircuitError(f"{part.name} is no part of a circuit of level {self.level!r}.")
+        if not listable(part) or part.position is not None:
+            raise CircuitError(
+                f"{part.name} cannot be listed: the embedding is in every circuit, errors are kept or removed all together, "
+                "and parts have no position."
+            )
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """The edges. Raises: CircuitError for a circuit of nodes; `circuits.lifted` makes one of edges of it."""
+        if self.level != "edges":
+            raise CircuitError(
+                f"this is a circuit of nodes (level {self.level!r}); circuits.lifted(...) gives its edges."
+            )
+        return tuple(part for part in self.parts if isinstance(part, Edge))
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes; of a circuit of edges those that an edge begins or ends at, a head once whatever it reads by."""
+        if self.level != "edges":
+            return tuple(part for part in self.parts if isinstance(part, Node))
+        ends = (node for edge in self.edges for node in (edge.sender, component(edge.receiver)))
+        return tuple(dict.fromkeys(ends))
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __iter__(self) -> Iterator[Part]:
+        return iter(self.parts)
+
+    def __contains__(self, part: object) -> bool:
+        return part in self.parts or part in {p.name for p in self.parts}
+
+    def __str__(self) -> str:
+        what = self.level if self.level in ("edges", FEATURES) else f"nodes of level {self.level!r}"
+        shown = ", ".join(visible(p.name) for p in self.parts[:MOST_LISTED])
+        more = f" and {len(self) - MOST_LISTED:,} more" if len(self) > MOST_LISTED else ""
+        return f"Circuit of {len(self)} {what} ({visible(self.selection)}): {shown}{more}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return str(card(self))
+
+    def show(self, scores: Scores | None = None, evaluation: Any = None, edges: Scores | None = None) -> ShownCircuit:
+        """The interactive view at the end of a notebook cell, with what is known of the circuit.
+
+        `scores`: what it was chosen by, for colours and what follows in the ranking; `evaluation`: for a slider with the faithfulness at each
+        size; `edges`: scores of the edges between the nodes of a circuit of nodes or features.
+        """
+        return ShownCircuit(self, scores, evaluation, edges)
+
+    def plot(self, scores: Scores | None = None, *, edges: Scores | None = None) -> Any:
+        """A plotly figure of the circuit as a graph: see `circuits.plot_circuit`."""
+        return figure(self, scores=scores, edges=edges)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        left_out = ("parts", "kv", "split_positions", *(() if self.dictionaries else ("dictionaries",)))
+        data = {k: v for k, v in vars(self).items() if k not in left_out}
+        if self.level == "edges":
+            graph = {"kv": self.kv, "split_positions": self.split_positions}
+            return {"format": FORMAT, "edges": [p.name for p in self.parts], **data, **graph}
+        return {
+            "format": FORMAT,
+            "nodes": [asdict(p) for p in self.parts],
+            **data,
+            "names": [p.name for p in self.parts],
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Write JSON that `load` reads back to an equal circuit."""
+        write_text(path, json.dumps(self.to_dict(), indent=1))
+
+    @classmethod
+    def load(cls, path: str | Path) -> Circuit:
+        """Read what `save` wrote. Raises: CircuitError for another format or unknown keys."""
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+            if data.get("format") != FORMAT:
+                raise CircuitError(f"{path}: format {data.get('format')!r}; expected {FORMAT}.")
+            fields = {k: v for k, v in data.items() if k not in ("format", "names", "nodes", "edges")}
+            fields |= {k: tuple(fields.get(k, ())) for k in ("scored_pairs", "dictionaries")}
+            return cls(parts=_parts(data, path), **fields)
+        except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise CircuitError(f"circuit file {str(path)!r} cannot be read: {error}.") from error
+        except (TypeError, KeyError, AttributeError, MethodError) as error:
+            raise CircuitError(f"circuit file {str(path)!r} is not one of ours: {error}.") from error
+
+
+@dataclass(frozen=True)
+class ShownCircuit:
+    """A circuit with what is known of it, for a notebook: the interactive view in a frame. See `Circuit.show`.
+
+    `evaluation`: the `Evaluation` of it, for the slider of sizes. `edges`: scores of the edges between its nodes.
+    """
+
+    circuit: Circuit
+    scores: Scores | None = None
+    evaluation: Any = None
+    edges: Scores | None = None
+
+    def __str__(self) -> str:
+        return str(self.circuit)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return str(card(self))
+
+
+def listable(part: Part) -> bool:
+    """Whether a circuit may list it: all but the embedding, which is in every one, and the errors of dictionaries."""
+    return isinstance(part, Edge) or competes(part.kind)
+
+
+def is_feature(part: Part) -> bool:
+    """Whether a part is one of level `features`: a feature, or the error of a dictionary."""
+    return isinstance(part, Node) and part.kind.endswith((".feature", ".error"))
+
+
+def is_error(part: Part) -> bool:
+    """Whether a part is what a dictionary does not make up."""
+    return isinstance(part, Node) and part.kind.endswith(".error")
+
+
+def component(node: Node) -> Node:
+    """The node that a reader belongs to: the head of a q, k or v reader; an MLP and the logits are their own.
+
+    A K/V reader shared by a group belongs to no single head and stays what it is.
+    """
+    own = node.kind in ("q", "k", "v") and not node.grouped
+    return Node("head", node.layer, node.unit) if own else node
+
+
+def _parts(data: dict[str, Any], path: str | Path) -> tuple[Part, ...]:
+    if data.get("level") == "edges":
+        return tuple(parse_edge(name) for name in data["edges"])
+    if odd := [k for n in data["nodes"] for k in n if k not in _NODE_KEYS]:
+        raise CircuitError(f"{path}: unknown key {odd[0]!r} of a node.")
+    return tuple(Node(**n) for n in data["nodes"])

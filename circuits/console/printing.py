@@ -1,0 +1,272 @@
+"""What the command line prints: tables and sentences on a terminal, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from interp.formatting.numbers import decimals, interval, percent_interval, score
+from interp.formatting.text import visible
+from interp.scores.wording import IN_TURN
+
+if TYPE_CHECKING:
+    from circuits.anatomy.feature_study import FeatureStudy
+    from circuits.circuit.circuit import Circuit
+    from circuits.evaluation.evaluation import Evaluation
+    from circuits.runs.record import Record
+    from interp.scores.agreement import Agreement, Row
+
+#: How much of a ranking is shown.
+TOP: Final = 10
+_INTERVAL: Final = re.compile(r"(\S+ (% )?)?\[\S+, \S+\]")
+
+# What is light to load: this module speaks before the libraries are there.
+out = Console()
+err = Console(stderr=True)
+
+
+def say(message: str) -> None:
+    """One line about what is going on, on standard error."""
+    style = "bold yellow" if message.startswith("WARNING") else "dim"
+    err.print(escape(visible(message)), style=style, highlight=False, soft_wrap=not err.is_terminal)
+
+
+def sentence(text: str) -> None:
+    """A sentence on standard output, between words where it is longer than the terminal is wide."""
+    out.print(escape(visible(text)), highlight=False)
+
+
+def lines(text: str) -> None:
+    """Several lines as they are, on standard output; those longer than the terminal is wide are not cut."""
+    for line in text.splitlines():
+        out.print(escape(visible(line)), highlight=False, soft_wrap=True)
+
+
+def paths(written: Iterable[Path]) -> None:
+    """Files that were written, one a line."""
+    lines("\n".join(str(path) for path in written))
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table on standard output, in which no word is broken: where it is too wide for that, without a frame, else as a list."""
+    shown = [["" if cell is None else visible(str(cell)) for cell in row] for row in rows]
+    n, cells = len(columns), [[row[i] for row in shown] for i in range(len(columns))]
+    words = _widest_pieces(columns, cells, str.split)
+    whole = [max(few, _longest(own)) for few, own in zip(words, cells, strict=True)]
+    close = out.width - 2 * (n - 1) < sum(whole) <= out.width - (n - 1)
+    framed, bare = out.width - 3 * n - 1, out.width - (1 if close else 2) * (n - 1)
+    if sum(words) > bare:
+        _as_list(title, columns, shown)
+        return
+    # An interval is broken only where there is no other way.
+    least = _widest_pieces(columns, cells, _units)
+    least = least if sum(least) <= bare else words
+    fits = sum(whole) <= framed or (sum(whole) > bare and sum(least) <= framed)
+    edge = box.HEAVY_HEAD if fits else None
+    grid = Table(title=escape(visible(title)), title_justify="left", box=edge, pad_edge=fits, collapse_padding=close)
+    named = [max(own, cell_len(name)) for own, name in zip(whole, columns, strict=True)]
+    for name, width in zip(columns, _widths(least, (whole, named), framed if fits else bare), strict=True):
+        grid.add_column(escape(name), width=width, overflow="fold")
+    for row in shown:
+        grid.add_row(*map(escape, row))
+    out.print(grid)
+
+
+def _widths(least: Sequence[int], goals: Iterable[Sequence[int]], room: int) -> list[int]:
+    """Widths of columns from the least on towards one goal after the other, those that need little first."""
+    found = list(least)
+    for goal in goals:
+        for i in sorted(range(len(found)), key=lambda i: goal[i] - found[i]):
+            found[i] += min(room - sum(found), goal[i] - found[i])
+    return found
+
+
+def _widest_pieces(
+    columns: Sequence[str], cells: Sequence[Sequence[str]], cut: Callable[[str], list[str]]
+) -> list[int]:
+    """The widest piece of each column that is not broken, its name's words among them."""
+    return [
+        _longest([*name.split(), *(piece for cell in own for piece in cut(cell))])
+        for name, own in zip(columns, cells, strict=True)
+    ]
+
+
+def _units(cell: str) -> list[str]:
+    """What is not broken: words, and a number with its interval."""
+    return [cell] if _INTERVAL.fullmatch(cell) else cell.split()
+
+
+def _longest(texts: Iterable[str]) -> int:
+    """How many cells of the terminal the widest takes."""
+    return max(map(cell_len, texts), default=0)
+
+
+def _as_list(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """The rows of a table one after the other: the first cell, and below it the others with their names."""
+    out.print(Text(visible(title), style="italic"))
+    for first, *others in rows:
+        lines(first)
+        said = ", ".join(f"{name} {cell}" for name, cell in zip(columns[1:], others, strict=True) if cell)
+        out.print(Padding(Text(said), (0, 0, 0, 2)))
+
+
+def record(found: Record, folder: str | Path) -> None:
+    """The finding, the top of the ranking, agreement, and where the report is."""
+    from circuits.runs.finding import finding
+
+    sentence(finding(found))
+    ranking(found)
+    if found.circuit is not None and found.circuit.level == "edges":
+        edge_circuit(found.circuit, found.evaluation)
+    if found.features is not None and found.evaluation is not None:
+        beside(found.evaluation, found.features)
+    if found.agreements:
+        agreements(found.agreements)
+    lines(f"report: {Path(folder) / 'report.html'}\nopen it: {called('open', str(folder))}")
+
+
+def called(*words: str) -> str:
+    """A command of this program, written as the program was called where a shell would not find it by its name."""
+    own = Path(sys.argv[0])
+    program = ["circuits"]
+    if own.name == "__main__.py" and shutil.which("circuits") is None:
+        program = [sys.executable, "-m", "circuits"]
+    elif own.name == "circuits" and ((found := shutil.which("circuits")) is None or not Path(found).samefile(own)):
+        program = [sys.argv[0]]
+    return shlex.join([*program, *words])
+
+
+def ranking(found: Record) -> None:
+    """The top of the first scores: each with its interval, and whether it is exact or an estimate."""
+    scores = found.scores[0]
+    inside = {n.name for n in found.circuit.parts} if found.circuit else set()
+    order, mean, half = scores.rank()[:TOP], scores.mean, 1.96 * scores.stderr
+    digits = decimals(mean[order])
+    rows = [
+        (
+            scores.parts[i].name,
+            score(mean[i], digits),
+            interval((mean[i] - half[i], mean[i] + half[i]), digits) if half[i] == half[i] else "one pair",
+            "exact"
+            if scores.exact is not None and scores.exact[i]
+            else IN_TURN.get(scores.provenance.method, "estimated"),
+            "always" if scores.parts[i].kind == "embed" else "yes" if scores.parts[i].name in inside else "",
+        )
+        for i in order
+    ]
+    p = scores.provenance
+    called = {"edges": ("edges", "edge"), "features": ("features and errors", "feature")}
+    whole, one = called.get(p.level, ("components", "node"))
+    table(f"top {whole} by {p.method} ({p.unit})", (one, "score", "95 % interval", "score is", "in circuit"), rows)
+
+
+def edge_circuit(circuit: Circuit, found: Evaluation | None) -> None:
+    """The size of a circuit of edges, how many edges of each kind it has, and what was measured of it."""
+    from circuits.runs.finding import random_words
+    from circuits.terms.words import kind_name
+
+    kinds = Counter(edge.kind for edge in circuit.edges)
+    size = f"{len(circuit):,}" + (f" of {found.n_nodes:,}" if found else "")
+    rows = [("edges", size), ("nodes that they join", f"{len(circuit.nodes):,}")]
+    rows += [(kind_name(kind), f"{n:,}") for kind, n in kinds.most_common()]
+    if found:
+        undefined = f"undefined: {found.reason}" if found.reason else "undefined"
+        for name, e in (("faithfulness", found.faithfulness), ("completeness", found.completeness)):
+            rows.append((name, percent_interval(e.value, e.low, e.high) if e.value is not None else undefined))
+        rows.append(("random circuits of that size", random_words(found)))
+    table("circuit", ("of the circuit", "value"), rows)
+
+
+def beside(own: Evaluation, study: FeatureStudy) -> None:
+    """Faithfulness over size: features with errors kept and removed, and other nodes of the same ranking method."""
+    curves = {"errors kept": own.curve, "errors removed": study.without_errors.curve if study.without_errors else ()}
+    words = {"heads": "heads, MLPs"}
+    curves |= {f"{words.get(o.level, o.level)} (of {o.n_parts:,})": o.points for o in study.beside}
+    at = {
+        # Whole numbers: with more the columns break.
+        name: {
+            p.size: percent_interval(p.faithfulness.value, p.faithfulness.low, p.faithfulness.high, digits=0)
+            for p in points
+        }
+        for name, points in curves.items()
+    }
+    rows = [
+        (f"{p.size:,}" + (" *" if p.size == own.size else ""), *(known.get(p.size, "-") for known in at.values()))
+        for p in own.curve
+    ]
+    table("faithfulness of features and of other nodes (* the circuit's size; - fewer nodes)", ("size", *at), rows)
+    for other in study.beside:
+        if other.reason:
+            lines(f"{other.level}: {other.reason}")
+
+
+def agreements(found: Sequence[Agreement]) -> None:
+    """Agreement with exact patching, a row per method and kind, and what is to be doubted in it; edges have so many kinds that each
+    method has its own table."""
+    from circuits.report.sections.agreements import RANKS, RANKS_MEAN
+
+    columns = ("method", "kind", "n", "Pearson [95 %]", "Spearman", "slope", "sign", "top k", "note")
+    rows = [_agreement_row(row, a) for a in found for row in a.rows]
+    if any("->" in row.kind for a in found for row in a.rows):
+        for method in dict.fromkeys(a.method for a in found):
+            own = [row[1:] for row in rows if row[0] == method]
+            table(f"agreement of {method} with exact patching", columns[1:], own)
+    else:
+        table("agreement with exact patching", columns, rows)
+    for sampled in dict.fromkeys(a.sampled for a in found if a.sampled):
+        sentence(f"exact patching of {sampled}")
+    if any(row[-1] == RANKS for row in rows):
+        sentence(f"{RANKS}: {RANKS_MEAN}")
+
+
+def _agreement_row(row: Row, found: Agreement) -> tuple[object, ...]:
+    from circuits.report.sections.agreements import note
+
+    pearson, spearman = (f"{v:.3f}" if v is not None else "-" for v in (row.pearson, row.spearman))
+    slope = f"{row.slope:.2f}" if row.slope is not None else "-"
+    bounds = f" [{row.pearson_ci[0]:.2f}, {row.pearson_ci[1]:.2f}]" if row.pearson_ci and row.headline else ""
+    sign = f"{row.sign:.2f}" if row.sign is not None else "-"
+    top = f"{row.top_k * row.k:.0f}/{row.k}"
+    return (found.method, row.kind, row.n, pearson + bounds, spearman, slope, sign, top, note(row, found))
+
+
+def record_json(found: Record, where: str) -> dict[str, Any]:
+    """A run as plain data for `--json`."""
+    from dataclasses import asdict
+
+    from circuits.runs.finding import finding
+
+    return {
+        "finding": finding(found),
+        "directory": where,
+        "accuracy": dict(found.accuracy),
+        "agreement": {
+            a.method: {"exact": a.sampled, "n_pairs": a.n_pairs, **{row.kind: asdict(row) for row in a.rows}}
+            for a in found.agreements
+        },
+        "scores": {s.provenance.method: dict(s.top(25)) for s in found.scores},
+        "conventions": {k: v for k, v in asdict(found.scores[0].provenance).items() if k != "pairs"},
+        "circuit": [n.name for n in found.circuit.parts] if found.circuit else None,
+        "evaluation": found.evaluation.to_dict() if found.evaluation else None,
+        **({"features": found.features.to_dict()} if found.features else {}),
+    }
+
+
+def as_json(data: object) -> None:
+    """Plain JSON on standard output, nothing else."""
+    out.file.write(json.dumps(data, indent=1) + "\n")

@@ -1,0 +1,115 @@
+"""Everything that is measured of one circuit, in one value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from circuits.circuit.circuit import Circuit
+from circuits.circuit.saved import Saved
+from circuits.evaluation.areas import Areas, ranking_areas_on
+from circuits.evaluation.evaluation import Evaluation
+from circuits.evaluation.faithfulness import evaluate_on
+from circuits.evaluation.hypotheses import HypothesisTest, hypothesis_on
+from circuits.evaluation.minimality import Minimality, leave_one_out_on
+from circuits.evaluation.running.feature_runner import FeatureRunner
+from circuits.evaluation.running.runner import runner_for
+from interp.attribution.features.hosts import Dictionaries
+from interp.formatting.showing import card
+from interp.formatting.text import printed
+from interp.scores.scores import Ranking, Scores
+from interp.tasks.metrics import Metric
+from interp.tasks.task import Task
+
+MINIMALITY_LIMIT: Final = 200
+
+
+@dataclass(frozen=True)
+class Assessment(Saved):
+    """The evaluation of a circuit, the tests of sufficient and necessary, minimality, and the areas of its scores.
+
+    `left_out`: what was not measured and why, a sentence each. `without_errors`: of a circuit of features the evaluation
+    with the errors removed; everything else keeps them.
+    """
+
+    evaluation: Evaluation
+    sufficient: HypothesisTest
+    necessary: HypothesisTest
+    minimality: Minimality | None
+    areas: Areas | None
+    left_out: tuple[str, ...] = ()
+    without_errors: Evaluation | None = None
+
+    def __str__(self) -> str:
+        return printed("\n".join(self._lines()))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return str(card(self))
+
+    def _lines(self) -> Iterator[str]:
+        e = self.evaluation
+        yield str(e)
+        if self.without_errors is not None:
+            yield str(self.without_errors)
+        yield f"{e.metric} ({e.unit}), {e.ablation} ablation: whole model {e.full:.4g}, circuit {e.circuit:.4g}, empty {e.empty:.4g}"
+        yield from (str(self.sufficient), str(self.necessary))
+        yield from (str(found) for found in (self.minimality, self.areas) if found is not None)
+        yield from (f"not measured: {reason}" for reason in self.left_out)
+
+
+def assess(
+    model: Any,
+    task: Task | str | Path,
+    circuit: Circuit,
+    scores: Scores | None = None,
+    *,
+    ablation: str = "counterfactual",
+    metric: str | Metric | None = None,
+    sizes: Sequence[int] | None = None,
+    n_random: int = 20,
+    n_tests: int = 100,
+    alpha: float = 0.05,
+    ranking: Ranking = "absolute",
+    minimality_limit: int = MINIMALITY_LIMIT,
+    held_out: bool | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    show_progress: bool | None = None,
+    dictionaries: Dictionaries | None = None,
+) -> Assessment:
+    """Evaluate a circuit in every way that there is; areas need `scores`, the ranking that the circuit comes from.
+
+    `n_random`: random circuits per size of the curve; `n_tests`: those of each test. Minimality is left out, and said
+    to be, for circuits of more than `minimality_limit` parts. Cost: about 10 n_random + 2 n_tests + size forwards, and
+    with scores 140 for the areas. Raises: CircuitError, TaskError.
+    """
+    runner = runner_for(
+        model, task, circuit, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
+        dictionaries=dictionaries,
+    )  # fmt: skip
+    common: Any = {"held_out": held_out, "seed": seed, "show_progress": show_progress}
+    curve: Any = {"scores": scores, "sizes": sizes, "n_random": n_random, "ranking": ranking, **common}
+    evaluation, without_errors = evaluate_on(runner, circuit, **curve), None
+    if isinstance(runner, FeatureRunner):
+        without_errors = evaluate_on(runner.with_errors("removed"), circuit, **curve)
+    sufficient = hypothesis_on(runner, circuit, "sufficient", n_random=n_tests, alpha=alpha, **common)
+    necessary = hypothesis_on(runner, circuit, "necessary", n_random=n_tests, alpha=alpha, **common)
+    left_out, minimality = [], None
+    if 1 <= len(circuit) <= minimality_limit:
+        minimality = leave_one_out_on(runner, circuit, **common)
+    else:
+        left_out.append(
+            f"minimality, as the circuit has {len(circuit)} parts and the limits are 1 and {minimality_limit}"
+        )
+    areas = None
+    if scores is None:
+        left_out.append("areas (CPR, CMD), as no scores were given")
+    elif scores.provenance.unsigned:
+        left_out.append(f"areas (CPR, CMD), as scores of {scores.provenance.method} have no sign and CPR ranks by it")
+    else:
+        areas = ranking_areas_on(runner, scores, **common)
+    return Assessment(evaluation, sufficient, necessary, minimality, areas, tuple(left_out), without_errors)

@@ -1,0 +1,132 @@
+"""What was measured of a circuit: faithfulness, completeness, the curve over sizes, the random baseline. Pure data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from circuits.circuit.saved import Saved
+from circuits.terms.words import pairs_in_words
+from interp.formatting.showing import card, figure
+from interp.formatting.text import visible
+
+Counts = Literal["nodes", "edges", "features"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A ratio with its 95 % bootstrap interval over prompt pairs. `value` None: undefined; a single pair has no interval."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "undefined"
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Point:
+    """Circuits of one size on the faithfulness curve. `random`: the same of other circuits of that size and kinds, each once."""
+
+    size: int
+    faithfulness: Estimate
+    random: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Evaluation(Saved):
+    """Measured on `n_pairs` pairs (`held_out`: none of them was used for the scores).
+
+    faithfulness f(C) = (m(C) - m(empty)) / (m(full) - m(empty)), everything outside C ablated, m the mean over
+    examples first; completeness: f of the complement (near 0 is good). `reason` says why they are undefined.
+    `n_nodes`: how many parts there are at this level; `counts` says what they are, nodes or edges.
+    `errors`: of a circuit of features, whether what the dictionaries do not make up was `kept` or `removed`.
+    `random_above`: the fraction of random circuits of the circuit's size whose faithfulness is at least as near 1.
+    `n_random`: how many of them were wanted at each size; a point has fewer where fewer others exist.
+    """
+
+    faithfulness: Estimate
+    completeness: Estimate
+    metric: str
+    unit: str
+    full: float
+    empty: float
+    circuit: float
+    size: int
+    n_nodes: int
+    ablation: str
+    n_pairs: int
+    held_out: bool
+    curve: tuple[Point, ...]
+    random_above: float | None
+    n_random: int
+    seed: int
+    reason: str = ""
+    counts: Counts = "nodes"
+    errors: Literal["", "kept", "removed"] = ""
+
+    def __str__(self) -> str:
+        errors, pairs = f", errors {self.errors}," if self.errors else "", pairs_in_words(self.n_pairs, self.held_out)
+        head = f"Evaluation of {self.size} of {self.n_nodes} {self.counts}{errors} on {pairs}"
+        if self.faithfulness.value is None:
+            return visible(f"{head}: faithfulness undefined ({self.reason})")
+        return f"{head}: faithfulness {self.faithfulness}, completeness of the complement {self.completeness}, random circuits as good: {self._random()}"
+
+    __repr__ = __str__
+
+    @property
+    def n_twins(self) -> int:
+        """How many random circuits of its own size it was compared with; 0 where there is no other of its size and kinds."""
+        return next((len(p.random) for p in self.curve if p.size == self.size), self.n_random)
+
+    def _random(self) -> str:
+        if self.random_above is None:
+            return "no other of this size and kinds" if not self.n_twins else "undefined"
+        return f"{round(self.random_above * self.n_twins)} of {self.n_twins}"
+
+    def _repr_html_(self) -> str:
+        return str(card(self))
+
+    def plot(self) -> Any:
+        """A plotly figure of faithfulness over size: see `circuits.plot_evaluation`."""
+        return figure(self)
+
+
+@dataclass(frozen=True)
+class Search(Saved):
+    """The smallest top of a ranking whose faithfulness is at least `target`, and at most `at_most` where given.
+
+    `size` None: none of up to `largest` parts of `n_parts`; `best`, of `best_size` parts, is then the nearest that was
+    seen to those limits. `tried`: every size that was run, with its faithfulness. `reason`: why none is defined.
+    """
+
+    target: float
+    at_most: float | None
+    size: int | None
+    faithfulness: Estimate
+    best_size: int | None
+    best: Estimate
+    largest: int
+    n_parts: int
+    counts: Counts
+    tried: tuple[Point, ...]
+    reason: str = ""
+
+    def __str__(self) -> str:
+        limits = f"f >= {self.target:g}" if self.at_most is None else f"{self.target:g} <= f <= {self.at_most:g}"
+        if self.reason:
+            return visible(f"{limits}: undefined ({self.reason})")
+        if self.size is not None:
+            return f"{limits}: {self.size} of {self.n_parts} {self.counts}, f {self.faithfulness}"
+        share = self.largest / self.n_parts
+        return f"{limits}: none up to {self.largest} of {self.n_parts} {self.counts} ({share:.1%}); best f {self.best} at {self.best_size}"
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return str(card(self))

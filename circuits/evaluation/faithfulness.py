@@ -1,0 +1,306 @@
+"""Circuits judged by intervention: run the model with everything outside the circuit ablated, and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from operator import index
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from circuits.circuit.algebra import grouped
+from circuits.circuit.circuit import Circuit, CircuitError
+from circuits.circuit.selection import ranked
+from circuits.evaluation.evaluation import Counts, Estimate, Evaluation, Point, Search
+from circuits.evaluation.ratio import Measured, measure
+from circuits.evaluation.running.runner import (
+    PartSet,
+    Runner,
+    check_dictionaries,
+    check_parts,
+    is_held_out,
+    runner_for,
+)
+from circuits.evaluation.twins import Twins
+from interp.attribution.features.hosts import Dictionaries
+from interp.parts.graph import Part
+from interp.parts.nodes import FEATURES
+from interp.scores.scores import Ranking, Scores
+from interp.tasks.metrics import Metric
+from interp.tasks.task import Task
+
+EVERY_SIZE = 64
+
+
+def evaluate(
+    model: Any,
+    task: Task | str | Path,
+    circuit: Circuit,
+    *,
+    scores: Scores | None = None,
+    ablation: str = "counterfactual",
+    metric: str | Metric | None = None,
+    sizes: Sequence[int] | None = None,
+    n_random: int = 20,
+    ranking: Ranking = "absolute",
+    held_out: bool | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    show_progress: bool | None = None,
+    dictionaries: Dictionaries | None = None,
+    errors: str = "kept",
+) -> Evaluation:
+    """Faithfulness of `circuit`, completeness of its complement, the curve over sizes and random circuits.
+
+    f(C) = (m(C) - m(empty)) / (m(full) - m(empty)) on clean prompts, everything outside C ablated: nodes, of which the
+    embedding stays clean, or edges, of which none does. The curve follows the circuit's own order, and with `scores`
+    their `ranking` up to all parts. `n_random` other circuits per size, each once, match the number of parts of each
+    kind; where fewer exist all are run, and at the size of the whole model there is none. `held_out`:
+    none of the pairs was used to choose the circuit; found out by default, and refused where it is claimed and not so.
+    `dictionaries`: those of a circuit of features; `errors`: what they do not make up is `kept` in every circuit but the
+    empty one, or `removed` from every one but the whole model.
+
+    Source: Wang et al. 2023; Marks et al. 2024. Cost: one forward per circuit. Raises: CircuitError, TaskError.
+    """
+    runner = runner_for(
+        model, task, circuit, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
+        dictionaries=dictionaries, errors=errors,
+    )  # fmt: skip
+    return evaluate_on(
+        runner,
+        circuit,
+        scores=scores,
+        sizes=sizes,
+        n_random=n_random,
+        ranking=ranking,
+        held_out=held_out,
+        seed=seed,
+        show_progress=show_progress,
+    )
+
+
+def evaluate_on(
+    runner: Runner,
+    circuit: Circuit,
+    *,
+    scores: Scores | None = None,
+    sizes: Sequence[int] | None = None,
+    n_random: int = 20,
+    ranking: Ranking = "absolute",
+    held_out: bool | None = None,
+    seed: int = 0,
+    show_progress: bool | None = None,
+) -> Evaluation:
+    """`evaluate` with a runner that is already made."""
+    if n_random < 1:
+        raise CircuitError(f"n_random={n_random}: expected at least 1; 20 is the default.")
+    order = _order(circuit, scores, ranking)
+    check_parts(runner, order, circuit.level)
+    wanted = _sizes(sizes, len(circuit), len(order))
+    unseen = is_held_out(circuit.scored_pairs, runner.pairs, held_out)
+    twins = Twins(runner.parts, seed)
+    prefixes = {size: frozenset(order[:size]) for size in wanted}
+    curve = {size: (prefix, twins.others(prefix, n_random)) for size, prefix in prefixes.items()}
+    plan = _Plan(frozenset(circuit.parts), frozenset(runner.parts) - frozenset(circuit.parts), curve)
+    found = measure(runner, plan.all(), seed=seed, show_progress=show_progress)
+    return _judge(circuit, plan, found, runner, unseen, n_random, seed)
+
+
+def counted(level: str) -> Counts:
+    """What a circuit of this level counts."""
+    return {"edges": "edges", FEATURES: "features"}.get(level, "nodes")  # type: ignore[return-value]
+
+
+def _order(circuit: Circuit, scores: Scores | None, ranking: Ranking) -> list[Part]:
+    """The circuit's parts, then the rest of the ranking. Raises: CircuitError for scores of other parts."""
+    if scores is None:
+        return list(circuit.parts)
+    same_kv = not grouped(circuit.parts) and not grouped(scores.parts)
+    check_dictionaries(circuit.dictionaries, scores.provenance.dictionaries)
+    ours = (circuit.level, circuit.kv, circuit.split_positions)
+    kv = circuit.kv if same_kv else scores.provenance.kv
+    theirs = (scores.provenance.level, kv, scores.provenance.split_positions)
+    if ours[0] != theirs[0] or (ours[0] == "edges" and ours != theirs):
+        raise CircuitError(
+            f"the scores are of (level, kv, split_positions) = {theirs}, the circuit of {ours}; give scores of the same."
+        )
+    inside = frozenset(circuit.parts)
+    rest = (scores.parts[i] for i in ranked(scores, ranking))
+    return [*circuit.parts, *(part for part in rest if part not in inside)]
+
+
+def _sizes(sizes: Sequence[int] | None, own: int, n: int) -> list[int]:
+    """The sizes of the curve, ascending, each once, with the circuit's own. Raises: CircuitError for other numbers."""
+    try:
+        wanted = sorted({*(map(index, sizes) if sizes is not None else _spread(n)), own})
+    except TypeError as error:
+        raise CircuitError(f"sizes={sizes!r}: expected whole numbers of parts.") from error
+    if wanted[0] < 0 or wanted[-1] > n:
+        raise CircuitError(f"sizes {wanted[0]} to {wanted[-1]}: expected 0 to {n}, the parts in the ranking.")
+    return wanted
+
+
+def _spread(n: int, count: int = 10) -> list[int]:
+    """About `count` whole sizes from 1 to n, evenly spaced on a log axis."""
+    return sorted({round(size) for size in np.geomspace(1, n, num=count)}) if n else []
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The sets to run: the circuit, its complement, and per size a prefix of the ranking with its random twins."""
+
+    circuit: PartSet
+    complement: PartSet
+    curve: dict[int, tuple[PartSet, list[PartSet]]]
+
+    def all(self) -> Iterator[PartSet]:
+        yield from (self.circuit, self.complement)
+        for prefix, twins in self.curve.values():
+            yield prefix
+            yield from twins
+
+
+def _judge(
+    circuit: Circuit, plan: _Plan, found: Measured, runner: Runner, held_out: bool, n_random: int, seed: int
+) -> Evaluation:
+    """Ratios and their bootstrap intervals from the metric of every set on every pair."""
+    curve = [
+        Point(size, found.estimate(prefix), tuple(found.value(t) for t in twins))
+        for size, (prefix, twins) in plan.curve.items()
+    ]
+    twins = next(p.random for p in curve if p.size == len(circuit))
+    return Evaluation(
+        faithfulness=found.estimate(plan.circuit),
+        completeness=found.estimate(plan.complement),
+        metric=runner.metric.name,
+        unit=runner.metric.unit,
+        full=found.ends[0],
+        empty=found.ends[1],
+        circuit=found.mean(plan.circuit),
+        size=len(circuit),
+        n_nodes=len(runner.parts),
+        ablation=runner.ablation.kind,
+        n_pairs=len(runner.pairs),
+        held_out=held_out,
+        curve=tuple(curve),
+        random_above=_as_near_one(found.value(plan.circuit), twins),
+        n_random=n_random,
+        seed=seed,
+        reason=found.reason,
+        counts=counted(circuit.level),
+        errors=getattr(runner, "errors", ""),
+    )
+
+
+def _as_near_one(value: float | None, twins: Sequence[float | None]) -> float | None:
+    """The fraction of random circuits at least as near to 1."""
+    known = [t for t in twins if t is not None]
+    return None if value is None or not known else float(np.mean([abs(1 - t) <= abs(1 - value) for t in known]))
+
+
+# ---------------------------------------------------------------- the smallest faithful circuit
+
+
+def smallest_faithful(model: Any, task: Task | str | Path, scores: Scores, **options: Any) -> int | None:
+    """The size of the smallest faithful top of the ranking, None where there is none; `options` as in `find_smallest`."""
+    return find_smallest(model, task, scores, **options).size
+
+
+def find_smallest(
+    model: Any,
+    task: Task | str | Path,
+    scores: Scores,
+    *,
+    target: float = 0.9,
+    at_most: float | None = None,
+    largest: int | None = None,
+    ranking: Ranking = "absolute",
+    ablation: str = "counterfactual",
+    metric: str | Metric | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    show_progress: bool | None = None,
+    dictionaries: Dictionaries | None = None,
+    errors: str = "kept",
+) -> Search:
+    """The smallest top of the ranking with target <= f (<= at_most), of `largest` parts at most.
+
+    Up to `EVERY_SIZE` parts every size is tried; beyond, about ten sizes on a log axis and then halving between the
+    last size outside the limits and the first inside or beyond them, which finds the smallest where f grows with size
+    there. The pairs may be those of the scores (the circuit is then judged on others) or others.
+
+    Cost: one forward per size tried. Raises: CircuitError for limits that leave nothing.
+    """
+    runner = runner_for(
+        model, task, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
+        dictionaries=dictionaries, errors=errors,
+    )  # fmt: skip
+    return find_smallest_on(
+        runner, scores, target=target, at_most=at_most, largest=largest, ranking=ranking, seed=seed,
+        show_progress=show_progress,
+    )  # fmt: skip
+
+
+def find_smallest_on(
+    runner: Runner,
+    scores: Scores,
+    *,
+    target: float = 0.9,
+    at_most: float | None = None,
+    largest: int | None = None,
+    ranking: Ranking = "absolute",
+    seed: int = 0,
+    show_progress: bool | None = None,
+) -> Search:
+    """`find_smallest` with a runner that is already made."""
+    order = [scores.parts[i] for i in ranked(scores, ranking)]
+    check_parts(runner, order, scores.provenance.level)
+    if target <= 0 or (at_most is not None and at_most < target):
+        raise CircuitError(f"target={target}, at_most={at_most}: expected 0 < target <= at_most.")
+    if largest is not None and largest < 1:
+        raise CircuitError(f"largest={largest}: expected 1 part or more.")
+    limit = min(len(order), largest or len(order))
+    sizes = sorted({*range(1, min(limit, EVERY_SIZE) + 1), *_spread(limit)})
+    tops = {size: frozenset(order[:size]) for size in sizes}
+    found = measure(runner, tops.values(), seed=seed, show_progress=show_progress)
+
+    def distance(size: int) -> float:
+        """How far f is from the limits: negative below, 0 within, positive above."""
+        found.add(runner, tops.setdefault(size, frozenset(order[:size])), show_progress)
+        f = found.value(tops[size]) or 0.0
+        return f - target if f < target else max(0.0, f - (f if at_most is None else at_most))
+
+    hit = None if found.reason else _first_within(distance, sizes)
+    best = hit if hit is not None or found.reason else min(sorted(tops), key=lambda size: abs(distance(size)))
+    tried = tuple(Point(size, found.estimate(top), ()) for size, top in sorted(tops.items()))
+    at = {point.size: point.faithfulness for point in tried}
+    undefined = Estimate(None, None, None)
+    return Search(
+        target, at_most, hit, at.get(hit or 0, undefined), best, at.get(best or 0, undefined),
+        limit, len(runner.parts), counted(scores.provenance.level), tried, found.reason,
+    )  # fmt: skip
+
+
+def _first_within(distance: Callable[[int], float], sizes: Sequence[int]) -> int | None:
+    """The first size within the limits, looked for between sizes where f enters or jumps over them."""
+    low = 0
+    for high in sizes:
+        if np.sign(distance(high)) != (np.sign(distance(low)) if low else -1):
+            hit = _halve(distance, low, high)
+            if hit is not None:
+                return hit
+        low = high
+    return None
+
+
+def _halve(distance: Callable[[int], float], low: int, high: int) -> int | None:
+    """The smallest size within the limits between one that is outside and one on another side of them."""
+    hit, outside = (high if distance(high) == 0 else None), np.sign(distance(low)) if low else -1
+    while high - low > 1:
+        middle = (low + high) // 2
+        side = np.sign(distance(middle))
+        low, high = (middle, high) if side == outside else (low, middle)
+        hit = middle if side == 0 else hit
+    return hit

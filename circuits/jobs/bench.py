@@ -1,0 +1,113 @@
+"""The benchmark as a command: what is asked for, measured, printed, and written as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from json import dumps
+from pathlib import Path
+from typing import Any, Final
+
+from circuits.bench.attribution_cost import DEFAULT, bench_attribution
+from circuits.bench.exact_cost import bench_exact
+from circuits.bench.peers import bench_peers
+from circuits.bench.workload import GPT2_SMALL, Measurement, Size, Skipped, gpt2_small_random
+from circuits.console import printing
+from circuits.runs import directory
+from interp.errors import InterpError, unknown
+from interp.files import write_text
+from interp.model.model import HookedModel
+
+PARTS: Final = ("attribution", "exact", "peers")
+Found = Measurement | Skipped
+
+
+def check_parts(parts: Sequence[str]) -> None:
+    """Raises: InterpError for a part that does not exist."""
+    if odd := [part for part in parts if part not in PARTS]:
+        raise InterpError(unknown("part of the benchmark", odd[0], PARTS))
+
+
+def wanted(
+    methods: Sequence[str] | None, level: str | None, steps: int | None
+) -> tuple[tuple[str, str, int | None], ...]:
+    """(method, level, steps) to measure: those named, else the default ones; with a level alone three base-point methods."""
+    if methods is None and level is None:
+        return tuple((method, own, known and (steps or known)) for method, own, known in DEFAULT)
+    chosen = methods or ("eap" if level == "edges" else "atp", "relp", "relp-ah")
+    return tuple((method, level or "heads", steps) for method in chosen)
+
+
+def bench(
+    name: str,
+    parts: Sequence[str],
+    attribution: Sequence[tuple[str, str, int | None]],
+    size: Size,
+    *,
+    dtype: str | None,
+    device: str | None,
+    out: Path | None,
+    json: bool,
+) -> None:
+    """Measure, print a table or JSON, and write JSON to `out`."""
+    from circuits.jobs.discovery import load_model
+
+    check_parts(parts)
+    model = gpt2_small_random() if name == GPT2_SMALL else load_model(name, dtype, device)
+    found = []
+    for one in _measure(model, parts, attribution, size):
+        found.append(one)
+        printing.say(_line(one))
+    data = _described(model, size, found)
+    if out is not None:
+        write_text(out, dumps(data, indent=2) + "\n")
+    if json:
+        printing.as_json(data)
+    else:
+        _print(model, size, found)
+
+
+def _measure(
+    model: HookedModel, parts: Sequence[str], attribution: Sequence[tuple[str, str, int | None]], size: Size
+) -> Iterator[Found]:
+    if "attribution" in parts:
+        yield from bench_attribution(model, attribution, size)
+    if "exact" in parts:
+        yield from bench_exact(model, size)
+    if "peers" in parts:
+        yield from bench_peers(model, size)
+
+
+def _line(one: Found) -> str:
+    if isinstance(one, Skipped):
+        return f"{one.group}: {one.name}: not measured: {one.reason}"
+    return f"{one.group}: {one.name}: {one.ratio:.3f} x ({one.unit})"
+
+
+def _described(model: HookedModel, size: Size, found: Sequence[Found]) -> dict[str, Any]:
+    """Everything measured, and what it was measured on."""
+    return {
+        "model": model.name,
+        "architecture": type(model.hf).__name__,
+        "dtype": str(model.dtype),
+        "device": str(model.device),
+        "size": asdict(size),
+        "machine": directory.machine(),
+        "versions": directory.versions(),
+        "measured": [asdict(one) for one in found if isinstance(one, Measurement)],
+        "not_measured": [asdict(one) for one in found if isinstance(one, Skipped)],
+    }
+
+
+def _print(model: HookedModel, size: Size, found: Sequence[Found]) -> None:
+    rows = []
+    for one in found:
+        if isinstance(one, Skipped):
+            rows.append((one.name, "-", one.reason, ""))
+            continue
+        memory = "" if one.above_mib is None else f"{one.above_mib:+.0f} MiB above plain"
+        note = memory if one.bound is None else f"needs at least {one.bound:.0%} of this arithmetic"
+        rows.append((one.name, f"{one.ratio:.3f}", one.unit, note))
+    title = f"{model.name}, batch {size.batch} x {size.length}, medians"
+    columns = ("what", "ratio", "to", "note")
+    printing.table(title, columns, rows)

@@ -1,0 +1,260 @@
+"""`evaluate`, `stability` and `truth`: read what is to be judged, judge it, print and write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from circuits.circuit.circuit import Circuit, CircuitError
+from circuits.console import printing
+from circuits.console.phases import Telling, telling
+from circuits.evaluation.faithfulness import counted
+from circuits.jobs.discovery import dictionaries_of, load_model, note_models, ranking_of, task_of
+from circuits.runs import directory
+from circuits.runs.record import Record
+from interp.files import write_text
+from interp.formatting.numbers import several
+from interp.model.model import HookedModel
+from interp.scores.scores import Ranking, Scores
+from interp.tasks.task import Task, digest
+
+if TYPE_CHECKING:
+    from circuits.evaluation.assessment import Assessment
+
+SHOWN_BEYOND: Final = 10
+#: Loading, evaluating.
+PHASES: Final = 2
+DEFAULTS: Final = {"ablation": "counterfactual", "metric": "logit_diff", "ranking": "absolute"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `circuits evaluate` was given; None stands for what the run says, or else for the default."""
+
+    source: Path
+    model: str | None
+    task: str | None
+    hold_out: bool
+    scores: Path | None
+    ablation: str | None
+    metric: str | None
+    ranking: str | None
+    random: int
+    tests: int
+    seed: int
+    limit: int | None
+    batch_size: int | None
+    dtype: str | None
+    device: str | None
+    dictionaries: Path | None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A circuit with the scores that rank all parts, and the run that it comes from."""
+
+    circuit: Circuit
+    scores: Scores | None
+    manifest: Mapping[str, Any]
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options of the run; none for a circuit.json."""
+        return cast(Mapping[str, Any], self.manifest.get("options", {}))
+
+
+# ---------------------------------------------------------------- evaluate
+
+
+def evaluate(request: Request, *, out: Path | None, force: bool, json: bool, quiet: bool) -> None:
+    """Judge a circuit in every way that there is; print the result and write it to `out` where that is given."""
+    from circuits.evaluation.assessment import assess
+
+    check_file(out, force)
+    subject = _subject(request)
+    given = {name: getattr(request, name) or subject.options.get(name) or DEFAULTS[name] for name in DEFAULTS}
+    ranking = ranking_of(given["ranking"])
+    dictionaries = dictionaries_of(subject.circuit.level, request.dictionaries or subject.options.get("dictionaries"))
+    with telling(PHASES, quiet) as say:
+        model = _model(request, subject, say)
+        task = _held_out(request, subject.circuit, _task(request, subject, model), model, say)
+        if model.name != subject.circuit.model:
+            say(f"NOTE: the circuit was found on model {subject.circuit.model!r}; it is run on {model.name!r}")
+        note_models(model, (dictionaries or {}).values(), say)
+        say.phase(f"evaluating {len(subject.circuit)} {counted(subject.circuit.level)} on {several(len(task), 'pair')}")
+        found = assess(
+            model,
+            task,
+            subject.circuit,
+            subject.scores,
+            ablation=given["ablation"],
+            metric=given["metric"],
+            n_random=request.random,
+            n_tests=request.tests,
+            ranking=ranking,
+            seed=request.seed,
+            batch_size=request.batch_size or subject.options.get("batch_size"),
+            dictionaries=dictionaries,
+        )
+    _tell(found, subject.circuit, out, json)
+
+
+def check_file(out: Path | None, force: bool) -> None:
+    """Raises: CircuitError where the file may not be written."""
+    if out is None:
+        return
+    if out.is_dir() or (out.exists() and not force):
+        raise CircuitError(f"{str(out)!r} exists; choose another --out, or --force to replace the file.")
+    if not out.parent.is_dir():
+        raise CircuitError(f"folder {str(out.parent)!r} does not exist; make it first.")
+
+
+def _subject(request: Request) -> Subject:
+    """The circuit, its scores and its run. Raises: InterpError where something is missing."""
+    own = Scores.load(request.scores) if request.scores is not None else None
+    if not request.source.is_dir():
+        return Subject(Circuit.load(request.source), own, {})
+    record = directory.load_record(request.source)
+    if record.circuit is None:
+        raise CircuitError(
+            f"run {str(request.source)!r} has no circuit (it is a {record.manifest.get('job')}); expected a run of discover."
+        )
+    return Subject(record.circuit, own or record.scores[0], record.manifest)
+
+
+def _model(request: Request, subject: Subject, say: Telling) -> HookedModel:
+    """The model by name; that of a run must still have the weights of the run. Raises: CircuitError, LoadError."""
+    options = subject.options
+    name = request.model or options.get("model")
+    if name is None:
+        missing = (
+            "--model and --task" if request.task is None else f"--model, for example --model {subject.circuit.model}"
+        )
+        raise CircuitError(
+            f"{str(request.source)!r} is a circuit alone, which names no model to load and no prompts; give {missing}."
+        )
+    say.phase(f"loading {name}")
+    model = load_model(name, request.dtype or options.get("dtype"), request.device or options.get("device"))
+    known = subject.manifest.get("model", {}).get("files")
+    if request.model is None and known and directory.file_hashes(Path(model.folder or "")) != known:
+        raise CircuitError(
+            f"the files of model {name!r} are not those of the run any more; give --model {name} to evaluate on it all the same."
+        )
+    return model
+
+
+def _task(request: Request, subject: Subject, model: HookedModel) -> Task:
+    """The task by name; of a run the pairs that its evaluation used. Raises: CircuitError, TaskError."""
+    if request.task is not None:
+        options = {"task": request.task, "limit": request.limit, "seed": request.seed}
+        return task_of({"pair": None, "answer": None, "wrong": None, **options}, model)
+    if not subject.options:
+        raise CircuitError(f"{str(request.source)!r} does not say which prompts to use; give --task.")
+    task = task_of(subject.options, model)
+    if subject.manifest["task"]["held_out"]:
+        _, task = task.split(subject.options["seed"])
+    if request.limit is not None and request.limit < 1:
+        raise CircuitError(f"limit={request.limit}: expected one pair or more.")
+    return task.limit(request.limit)
+
+
+def _held_out(request: Request, circuit: Circuit, task: Task, model: HookedModel, say: Telling) -> Task:
+    """The pairs that the circuit was not chosen by, where it says which they were, some are others, and no one asked for all."""
+    if not circuit.scored_pairs:
+        say("NOTE: the circuit does not say which pairs it was chosen by; they may be among those that it is judged on")
+        return task
+    hashes = digest(task.tokenize(model.tokenizer, model.layout.d_vocab))
+    used = sum(h in circuit.scored_pairs for h in hashes)
+    if not used:
+        return task
+    if used == len(task) or not request.hold_out:
+        say(f"WARNING: the circuit was chosen by {used} of the {several(len(task), 'pair')} that it is judged on")
+        return task
+    say(f"NOTE: the circuit was chosen by {used} of the {several(len(task), 'pair')}; it is judged on the others")
+    return replace(
+        task, pairs=tuple(p for p, h in zip(task.pairs, hashes, strict=True) if h not in circuit.scored_pairs)
+    )
+
+
+def _tell(found: Assessment, circuit: Circuit, out: Path | None, json: bool) -> None:
+    from circuits.report.pages import render_assessment
+
+    if out is not None:
+        page = out.suffix.lower() in (".html", ".htm")
+        try:
+            write_text(out, render_assessment(found, circuit) if page else dumps(found.to_dict(), indent=1))
+        except OSError as error:
+            raise CircuitError(f"cannot write {str(out)!r}: {error.strerror or error}.") from error
+    if json:
+        printing.as_json(found.to_dict())
+    else:
+        printing.lines(str(found))
+        if out is not None:
+            printing.lines(f"{'page' if page else 'written'}: {out}")
+
+
+# ---------------------------------------------------------------- stability
+
+
+def stability(source: Path, n: int | None, ranking: str, resamples: int, seed: int, *, json: bool) -> None:
+    """How often each part is in the top `n` over resamples of the examples, as a table."""
+    from circuits.evaluation.stability import selection_frequency
+
+    record = directory.load_record(source) if source.is_dir() else None
+    scores = record.scores[0] if record is not None else Scores.load(source)
+    order = cast(Ranking, ranking)  # `Scores.rank` checks it
+    found = selection_frequency(scores, _size(n, record, source), ranking=order, resamples=resamples, seed=seed)
+    if json:
+        printing.as_json(found.to_dict())
+        return
+    again = [p for p in found.parts[found.n :] if p.frequency > 0][:SHOWN_BEYOND]
+    rows = [
+        (p.part, str(p.score), "yes" if p.selected else "", f"{p.frequency:.0%}")
+        for p in (*found.parts[: found.n], *again)
+    ]
+    printing.table(
+        f"top {found.n} of {len(found.parts)} {found.counts} over {found.resamples} resamples of {found.n_pairs} pairs: "
+        f"mean Jaccard index {found.overlap:.3f}",
+        (found.counts[:-1], f"score and 95 % interval ({found.unit})", "in the top", "selected in"),
+        rows,
+    )
+
+
+def _size(n: int | None, record: Record | None, source: Path) -> int:
+    """The size of the top: as given, or that of the run's circuit. Raises: CircuitError where neither is there."""
+    if n is not None:
+        return n
+    if record is None or record.circuit is None:
+        raise CircuitError(f"{str(source)!r} holds no circuit whose size could be taken; give --n.")
+    return len(record.circuit)
+
+
+# ---------------------------------------------------------------- known circuits
+
+
+def default_methods(ablation: str) -> list[str]:
+    """What `circuits truth` judges unless it is told: under zero ablation there is no run for approximations to look at."""
+    return ["exact"] if ablation == "zero" else ["exact", "eap", "relp", "relp-ah", "eap-ig"]
+
+
+def truth(folder: Path, methods: Sequence[str], ablation: str, limit: int | None, seed: int, *, json: bool) -> bool:
+    """A table of methods against known circuits; whether exact patching, where asked for, found every one."""
+    from circuits.evaluation.truth import judge, programs, table
+
+    programs(folder)  # says so at once where there is none
+    with telling(1, quiet=False) as say:
+        say.phase(f"judging {', '.join(methods)} by the known circuits in {folder}")
+        rows = judge(folder, methods, ablation, seed, limit=limit)
+    if json:
+        printing.as_json([asdict(row) for row in rows])
+    else:
+        printing.lines(table(rows))
+    missed = [row.program for row in rows if row.method == "exact" and row.auroc != 1.0]
+    if missed:
+        printing.say(
+            f"WARNING: exact patching does not tell the known circuit of {', '.join(missed)} from the other edges."
+        )
+    return not missed

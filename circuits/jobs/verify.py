@@ -1,0 +1,172 @@
+"""`circuits verify`: does the toolkit compute on this model what the model itself computes?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from interp.errors import InterpError
+from interp.model import attention
+from interp.model.model import HookedModel
+from interp.parts.tokens import Tokens, pad
+from interp.rules.rules import GRADIENT, PRESETS
+
+LENGTHS = (12, 9, 7)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was checked. `passed` None: information, neither right nor wrong."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+def verify(model: HookedModel) -> Iterator[Check]:
+    """Parity, rules, padding, coverage, conservation and cleanliness, on random tokens of the model's vocabulary."""
+    tokens = _tokens(model)
+    before = _hooks(model)
+    yield _parity(model, tokens)
+    yield from _presets(model, tokens)
+    yield _padding(model)
+    yield from _conservation(model, tokens)
+    yield _failure_leaves_nothing(model, tokens)
+    yield Check("hooks", _hooks(model) == before, "hook tables, attention implementation and parameters are as before")
+
+
+def _tokens(model: HookedModel) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(1, _n_ids(model) - 1, (2, _lengths(model)[0]), generator=generator).to(model.device)
+
+
+def _lengths(model: HookedModel) -> tuple[int, ...]:
+    """Lengths of the prompts, within the model's context."""
+    limit = getattr(model.hf.config, "max_position_embeddings", None)
+    return tuple(max(1, min(n, limit - i)) if isinstance(limit, int) else n for i, n in enumerate(LENGTHS))
+
+
+def _n_ids(model: HookedModel) -> int:
+    """How many token ids the prompts may have; the logits may be of another vocabulary."""
+    return int(model.hf.get_input_embeddings().num_embeddings)
+
+
+def _plain(model: HookedModel, inputs: dict[str, Any], eager: bool) -> torch.Tensor:
+    """The model's own logits: under eager attention, or under the implementation that the user chose."""
+    old = model.hf.config._attn_implementation
+    try:
+        if eager and model.layout.attention_function:
+            model.hf.set_attn_implementation("eager")
+        with torch.no_grad():
+            return model.hf(**inputs, use_cache=False).logits  # type: ignore[no-any-return]
+    finally:
+        if model.hf.config._attn_implementation != old:
+            model.hf.set_attn_implementation(old)
+
+
+def _parity(model: HookedModel, tokens: torch.Tensor) -> Check:
+    with torch.no_grad():
+        ours = model.run(tokens, reads=model.sites()).logits
+        plain = model.run(tokens).logits
+    same = torch.equal(ours, _plain(model, {"input_ids": tokens}, eager=True))
+    own = torch.equal(plain, _plain(model, {"input_ids": tokens}, eager=False))
+    missing = ", ".join(model.missing_sites()) or "none"
+    return Check(
+        "parity",
+        same and own,
+        f"logits with every site read equal the plain model's bit for bit; sites missing: {missing}",
+    )
+
+
+def _presets(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
+    """Every preset: the forward is untouched, or the rules are refused by name."""
+    reference = _plain(model, {"input_ids": tokens}, eager=False)
+    eager = _plain(model, {"input_ids": tokens}, eager=True)
+    for name, rules in PRESETS.items():
+        if rules == GRADIENT:
+            continue
+        try:
+            ours = model.run(tokens, rules=rules).logits.detach()
+        except InterpError as error:
+            yield Check(f"rules {name}", None, f"refused: {str(error).split('.')[0][:160]}")
+            continue
+        want = eager if rules.attention != GRADIENT.attention else reference
+        rows = model.coverage(rules).rows
+        counts = {t: sum(r.treatment == t for r in rows) for t in ("rule", "plain gradient", "unsupported")}
+        detail = ", ".join(f"{n} {t}" for t, n in counts.items())
+        yield Check(f"rules {name}", torch.equal(ours, want), f"forward bit-identical; coverage: {detail}")
+
+
+def _padding(model: HookedModel) -> Check:
+    """Left, right and no padding give the same logits at the last token."""
+    generator = torch.Generator().manual_seed(1)
+    prompts = [torch.randint(1, _n_ids(model) - 1, (n,), generator=generator).tolist() for n in _lengths(model)]
+    with torch.no_grad():
+        alone = torch.cat([model.run(prompt).logits[:, -1] for prompt in prompts]).double()
+        gaps = []
+        for side in ("left", "right"):
+            tokens: Tokens = pad(prompts, side=side).to(model.device)  # type: ignore[arg-type]
+            logits = model.run(tokens).logits
+            last = logits[torch.arange(len(prompts), device=logits.device), tokens.last()].double()
+            gaps.append(float((last - alone).abs().max() / alone.abs().max()))
+    limit = 1e-5 if model.dtype in (torch.float32, torch.float64) else 5e-2
+    return Check(
+        "padding",
+        max(gaps) <= limit,
+        f"largest relative gap to no padding: left {gaps[0]:.1e}, right {gaps[1]:.1e}, limit {limit:.0e}",
+    )
+
+
+def _conservation(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
+    """Relevance that arrives at the embedding over the logit it came from. Exact only for relp-ah without biases."""
+    for name in ("relp", "relp-ah"):
+        try:
+            with torch.enable_grad():
+                run = model.run(tokens, reads=["embed"], rules=PRESETS[name])
+                top = run.logits[:, -1].max(-1).values
+                (coefficient,) = torch.autograd.grad(top.sum(), [run["embed"]])
+        except InterpError:
+            continue
+        share = (coefficient * run["embed"]).double().sum() / top.double().sum()
+        yield Check(
+            f"conservation {name}",
+            None,
+            f"relevance at the embedding over the top logit: {share:.4f} (1 for relp-ah without biases)",
+        )
+
+
+def _failure_leaves_nothing(model: HookedModel, tokens: torch.Tensor) -> Check:
+    """A run that fails in the middle leaves the model as it was."""
+    from interp.model.edits import Edit
+
+    before = _hooks(model)
+    last = model.layout.n_layers - 1
+
+    def fail(_: torch.Tensor) -> torch.Tensor:
+        raise _Deliberate
+
+    try:
+        model.run(tokens, reads=model.sites(), edits=[Edit(f"mlp_out.{last}", fail)])
+    except _Deliberate:
+        return Check("failed run", _hooks(model) == before, "a run that fails in the middle leaves the model as it was")
+    return Check("failed run", False, "an edit that raises was never reached")
+
+
+class _Deliberate(Exception):
+    """Raised inside a run to see what it leaves."""
+
+
+def _hooks(model: HookedModel) -> list[Any]:
+    """Everything that a run could leave behind."""
+    tables: tuple[Callable[[Any], Any], ...] = (
+        lambda m: len(m._forward_hooks),
+        lambda m: len(m._forward_pre_hooks),
+        lambda m: len(m._forward_hooks_with_kwargs),
+        lambda m: len(m._forward_pre_hooks_with_kwargs),
+    )
+    state = [tuple(table(m) for table in tables) for m in model.hf.modules()]
+    flags = [p.requires_grad for p in model.hf.parameters()]
+    return [state, flags, model.hf.training, model.hf.config._attn_implementation, attention.active()]

@@ -1,0 +1,61 @@
+"""Attention patterns as small drawings: a row per token that looks, a column per token looked at."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from markupsafe import Markup
+
+from circuits.report.drawing import svg
+from circuits.report.drawing.svg import element, label
+from interp.formatting.numbers import number
+
+#: Thousandths from which a cell is drawn, and from which it says its value when the pointer rests on it.
+FROM: Final = 25
+SAID_FROM: Final = 100
+#: Pixels for all cells of a row, within limits for one.
+WIDE: Final = 190.0
+LARGEST: Final = 14.0
+SMALLEST: Final = 8.0
+#: From here labels have their usual size.
+FIT: Final = 11.0
+
+
+def pattern(data: dict[str, Any]) -> Markup:
+    """`tokens` as they are shown, `labels` cut to fit, `rows` in thousandths [query][key], `skipped` tokens before the first."""
+    rows, labels = data["rows"], data["labels"]
+    n = len(rows)
+    cell = max(SMALLEST, min(LARGEST, WIDE / max(n, 1)))
+    margin = 10 + (6.8 if cell >= FIT else 5.2) * max((len(text) for text in labels), default=0)
+    size, tick = n * cell, "tick" if cell >= FIT else "tick tight"
+    parts = [element("rect", {"x": margin, "y": margin, "width": size, "height": size, "class": "frame"})]
+    for i, text in enumerate(labels):
+        at = margin + (i + 0.5) * cell + 3.5
+        parts.append(label(margin - 5, at, text, f"end {tick}"))
+        parts.append(label(at, margin - 5, text, tick, turn=-90))
+    parts += _faint(rows, margin, cell)
+    parts += [_cell(data, i, j, margin, cell) for i in range(n) for j in range(n) if rows[i][j] >= SAID_FROM]
+    return svg.drawing(margin + size + 6, margin + size + 4, f"Attention pattern of {data['head']}", *parts)
+
+
+def _cell(data: dict[str, Any], i: int, j: int, margin: float, cell: float) -> Markup:
+    weight, skipped = data["rows"][i][j] / 1000, data["skipped"]
+    who, whom = (f"{data['tokens'][k]} (position {k + skipped})" for k in (i, j))
+    title = element("title", {}, f"{who} looks at {whom}: {number(weight, 2)}")
+    place: dict[str, str | float] = {"x": margin + j * cell, "y": margin + i * cell, "width": cell, "height": cell}
+    return element("rect", {**place, "class": "look", "fill-opacity": weight}, title)
+
+
+def _faint(rows: list[list[int]], margin: float, cell: float) -> list[Markup]:
+    """The weak cells, those of about the same weight as one path: there are many of them."""
+    found: dict[int, list[str]] = {}
+    for i, row in enumerate(rows):
+        for j, weight in enumerate(row):
+            if FROM <= weight < SAID_FROM:
+                box = f"M{margin + j * cell:.1f} {margin + i * cell:.1f}h{cell:.1f}v{cell:.1f}h-{cell:.1f}z"
+                found.setdefault(round(weight / 50) * 50, []).append(box)
+    # Made of numbers only, so that it is safe, and never cut as long text is.
+    return [
+        element("path", {"d": Markup("".join(boxes)), "class": "look", "fill-opacity": level / 1000})
+        for level, boxes in sorted(found.items())
+    ]

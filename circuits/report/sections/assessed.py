@@ -1,0 +1,36 @@
+"""Everything that was measured of one circuit, `circuits evaluate`, as plain data and as one page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from circuits.report.sections.area_curves import areas_measured
+from circuits.report.sections.faithfulness_section import faithfulness
+from circuits.terms.words import column_digits
+from interp.formatting.numbers import percent_interval
+
+if TYPE_CHECKING:
+    from circuits.circuit.circuit import Circuit
+    from circuits.evaluation.assessment import Assessment
+
+
+def payload(found: Assessment, circuit: Circuit) -> dict[str, Any]:
+    """Everything that the page shows, section by section."""
+    small = found.minimality
+    digits = column_digits(r.drop for r in small.removals) if small else 0
+    return {
+        "title": f"{circuit.task} on {circuit.model}",
+        "circuit": str(circuit),
+        "faithfulness": faithfulness(found.evaluation),
+        "curve_order": "the parts of the circuit in their own order, then the rest of the ranking",
+        "areas": areas_measured(found.areas) if found.areas else None,
+        "tests": [str(found.sufficient), str(found.necessary)],
+        "without_errors": str(found.without_errors) if found.without_errors else None,
+        "removals": [] if small is None else [
+            {"part": r.part, "kind": r.kind, "drop": percent_interval(r.drop.value, r.drop.low, r.drop.high, digits)}
+            for r in small.removals
+        ],
+        "harmless": list(small.harmless) if small else [],
+        "unclear": list(small.unclear) if small else [],
+        "left_out": list(found.left_out),
+    }  # fmt: skip

@@ -1,0 +1,235 @@
+"""Run directories: created before the work, complete only after it, never overwritten unasked.
+
+manifest.json   status (running, complete, failed, interrupted), command, versions, seeds, model file hashes, conventions
+config.toml     the options of the run
+scores.parquet  (scores-METHOD.parquet for every further method), exact.parquet, position_map.parquet
+circuit.json, evaluation.json, agreement.json, prompts.json, report.html
+features.json, feature_edges.parquet at level features
+anatomy.json, node_edges.parquet: what the parts of the circuit do, edges between the nodes of a node circuit
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from circuits.anatomy.anatomy import Anatomy
+from circuits.anatomy.prompts import Prompt
+from circuits.circuit.circuit import Circuit
+from circuits.evaluation.evaluation import Evaluation
+from circuits.runs.record import Record
+from interp.errors import InterpError
+from interp.files import write_text
+from interp.scores.agreement import Agreement
+from interp.scores.scores import Scores
+
+FORMAT: Final = 1
+
+
+class RunError(InterpError):
+    """A run directory that cannot be made or read."""
+
+
+def free_name(stem: str, parent: str | Path = "runs") -> Path:
+    """`parent/stem`, or with the first free number behind it."""
+    path, number = Path(parent) / stem, 2
+    while path.exists():
+        path, number = Path(parent) / f"{stem}-{number}", number + 1
+    return path
+
+
+def check_target(path: Path, force: bool) -> None:
+    """Raises: RunError where `path` exists and may not be replaced. `force` replaces run directories and nothing else."""
+    if not path.exists():
+        return
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if not force:
+        raise RunError(f"{str(path)!r} exists; choose another --out, or --force to replace it.")
+    if not (path / "manifest.json").is_file():
+        raise RunError(f"{str(path)!r} is not a run directory (no manifest.json), so --force does not replace it.")
+
+
+@contextmanager
+def open_run(path: Path, manifest: Mapping[str, Any], *, force: bool = False) -> Iterator[Path]:
+    """A new run directory: its manifest says running, then complete, failed with the reason, or interrupted.
+
+    With `force`, an older run at `path` is set aside first, deleted when the new one is complete and put back when it
+    fails. Raises: RunError where the directory may not be written.
+    """
+    check_target(path, force)
+    aside = path.with_name(f".{path.name}.replaced") if path.exists() else None
+    if aside is not None and aside.exists():
+        raise RunError(
+            f"{str(aside)!r} holds an older run that was set aside and never put back; move or delete it first."
+        )
+    try:
+        if aside is not None:
+            path.rename(aside)
+        path.mkdir(parents=True)
+        _write_manifest(path, {**manifest, "status": "running"})
+    except OSError as error:
+        raise RunError(f"cannot write to {str(path)!r}: {error.strerror or error}.") from error
+    try:
+        yield path
+    except BaseException as error:
+        if aside is not None:
+            shutil.rmtree(path)
+            aside.rename(path)
+        else:
+            status = "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
+            reason = f"{type(error).__name__}: {error}"
+            _write_manifest(path, {**read_manifest(path), "status": status, "error": reason})
+        raise
+    if aside is not None:
+        shutil.rmtree(aside)
+
+
+def finished(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest of a run that is complete now: what its report shows and `complete` writes."""
+    return {"format": FORMAT, **manifest, "status": "complete", "finished": now()}
+
+
+def complete(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Write a finished manifest, the last file of a run."""
+    _write_manifest(path, manifest)
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    write_text(path / "manifest.json", json.dumps({"format": FORMAT, **manifest}, indent=1))
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a run directory. Raises: RunError for another folder or format."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RunError(f"{str(path)!r} is not a run directory: manifest.json cannot be read ({error}).") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise RunError(f"{str(path)!r}: its manifest is not of format {FORMAT}.")
+    return manifest
+
+
+# ---------------------------------------------------------------- records
+
+
+def save_record(path: Path, record: Record) -> None:
+    """Write the values of a run, each to its file."""
+    record.scores[0].save(path / "scores.parquet")
+    for other in record.scores[1:]:
+        other.save(path / f"scores-{other.provenance.method}.parquet")
+    for name in ("exact", "position_map", "feature_edges", "node_edges"):
+        scores = getattr(record, name)
+        if scores is not None:
+            scores.save(path / f"{name}.parquet")
+    if record.circuit is not None:
+        record.circuit.save(path / "circuit.json")
+    if record.evaluation is not None:
+        record.evaluation.save(path / "evaluation.json")
+    if record.features is not None:
+        record.features.save(path / "features.json")
+    if record.anatomy is not None:
+        record.anatomy.save(path / "anatomy.json")
+    write_text(path / "agreement.json", json.dumps([asdict(a) for a in record.agreements], indent=1))
+    shown = {
+        "methods": [s.provenance.method for s in record.scores],
+        "accuracy": dict(record.accuracy),
+        "position_labels": list(record.position_labels),
+        "prompts": [asdict(p) for p in record.prompts],
+    }
+    write_text(path / "prompts.json", json.dumps(shown, indent=1))
+
+
+def load_record(path: Path) -> Record:
+    """Read a complete run back. Raises: RunError for an incomplete one or a missing or damaged file."""
+    from circuits.anatomy.feature_study import FeatureStudy
+
+    manifest = read_manifest(path)
+    if manifest.get("status") != "complete":
+        raise RunError(f"{str(path)!r} is not complete: its status is {manifest.get('status')!r}.")
+    try:
+        shown = json.loads((path / "prompts.json").read_text(encoding="utf-8"))
+        agreements = json.loads((path / "agreement.json").read_text(encoding="utf-8"))
+        return Record(
+            manifest=manifest,
+            scores=(
+                Scores.load(path / "scores.parquet"),
+                *(Scores.load(path / f"scores-{method}.parquet") for method in shown["methods"][1:]),
+            ),
+            exact=_optional(Scores.load, path / "exact.parquet"),
+            agreements=tuple(Agreement.from_dict(a) for a in agreements),
+            circuit=_optional(Circuit.load, path / "circuit.json"),
+            evaluation=_optional(Evaluation.load, path / "evaluation.json"),
+            position_map=_optional(Scores.load, path / "position_map.parquet"),
+            position_labels=tuple(shown["position_labels"]),
+            prompts=tuple(_prompt(p) for p in shown["prompts"]),
+            accuracy=shown["accuracy"],
+            features=_optional(FeatureStudy.load, path / "features.json"),
+            feature_edges=_optional(Scores.load, path / "feature_edges.parquet"),
+            anatomy=_optional(Anatomy.load, path / "anatomy.json"),
+            node_edges=_optional(Scores.load, path / "node_edges.parquet"),
+        )
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise RunError(f"run {str(path)!r} is damaged: {error}.") from error
+
+
+def _optional(load: Any, path: Path) -> Any:
+    return load(path) if path.is_file() else None
+
+
+def _prompt(data: dict[str, Any]) -> Prompt:
+    lists = {k: tuple(data[k]) for k in ("clean_tokens", "corrupt_tokens", "answers", "wrong")}
+    attributions = {k: tuple(v) for k, v in data["attributions"].items()}
+    return replace(Prompt(**{**data, **lists}), attributions=attributions)
+
+
+# ---------------------------------------------------------------- what a manifest says
+
+
+def versions() -> dict[str, str]:
+    """The versions of everything that makes the numbers."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("relevance-circuits", "torch", "transformers", "transformer-lens", "captum", "numpy", "pandas"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def file_hashes(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of a model folder, by name."""
+    hashes = {}
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        with path.open("rb") as file:
+            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashes
+
+
+def to_toml(options: Mapping[str, Any]) -> str:
+    """A flat TOML file of the options; those that were not given are left out."""
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in options.items() if value is not None]
+    return "\n".join(lines) + "\n"
+
+
+def machine() -> dict[str, Any]:
+    """What a run ran on."""
+    import torch
+
+    return {"system": platform.system(), "processor": platform.machine(), "threads": torch.get_num_threads()}

@@ -1,0 +1,56 @@
+"""The public names of `interp`, and where each lives: the one list of them. `interp/__init__.py` loads a name when it is first asked for."""
+
+from .activations.collect import collect as collect
+from .attribution.feature_edges import feature_edges as feature_edges
+from .attribution.methods import methods as methods
+from .attribution.path_patching import path_patch as path_patch
+from .attribution.request import attribute as attribute
+from .attribution.request import attribute_all as attribute_all
+from .attribution.token_attribution import attribute_tokens as attribute_tokens
+from .dictionaries.dictionary import Dictionary as Dictionary
+from .dictionaries.evaluation.evaluate import evaluate_dictionary as evaluate_dictionary
+from .dictionaries.storage import load_dictionaries as load_dictionaries
+from .dictionaries.storage import load_dictionary as load_dictionary
+from .dictionaries.storage import save_dictionary as save_dictionary
+from .dictionaries.training.train_dictionaries import train_dictionaries as train_dictionaries
+from .dictionaries.training.train_dictionaries import train_dictionary as train_dictionary
+from .display.attention_plots import plot_attention as plot_attention
+from .display.plots import plot_agreement as plot_agreement
+from .display.plots import plot_scores as plot_scores
+from .errors import InterpError as InterpError
+from .lenses.direct_effects import direct_effects as direct_effects
+from .lenses.lens import direct_logit_attribution as direct_logit_attribution
+from .lenses.lens import logit_lens as logit_lens
+from .lenses.patterns import AttentionPatterns as AttentionPatterns
+from .lenses.patterns import attention_patterns as attention_patterns
+from .model.edits import Edit as Edit
+from .model.edits import add as add
+from .model.edits import patch as patch
+from .model.edits import zero as zero
+from .model.loading.load import load as load
+from .model.model import HookedModel as HookedModel
+from .model.model import Run as Run
+from .parts.graph import Edge as Edge
+from .parts.graph import Graph as Graph
+from .parts.nodes import Node as Node
+from .parts.sites import Site as Site
+from .parts.tokens import Tokens as Tokens
+from .rules.rules import ATTNLRP as ATTNLRP
+from .rules.rules import CP_LRP as CP_LRP
+from .rules.rules import GIM as GIM
+from .rules.rules import GRADIENT as GRADIENT
+from .rules.rules import RELP as RELP
+from .rules.rules import RELP_AH as RELP_AH
+from .rules.rules import AttentionRule as AttentionRule
+from .rules.rules import Rules as Rules
+from .scores.agreement import Agreement as Agreement
+from .scores.agreement import agreement as agreement
+from .scores.scores import Scores as Scores
+from .tasks.find import task as task
+from .tasks.metrics import METRICS as METRICS
+from .tasks.metrics import Metric as Metric
+from .tasks.task import Pair as Pair
+from .tasks.task import Task as Task
+from .tasks.task_files import load_task as load_task
+
+__version__: str

@@ -1,0 +1,227 @@
+"""Batches of prompts of one length, so that no attribution ever sees padding; and what a batch's runs share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from interp.model.edits import Edit
+from interp.parts.nodes import Group
+from interp.parts.sites import Site
+from interp.rules.rules import GRADIENT, Rules
+from interp.tasks.ablations import Ablation
+from interp.tasks.metrics import Direction, Metric, Targets, answer_columns, make_targets
+from interp.tasks.task import TokenPair
+
+EMBED = Site("embed")
+MEMORY_BUDGET = 1 << 30
+
+
+def bytes_per_prompt(model: Any, length: int) -> int:
+    """Bytes of the activations of one forward and backward of a prompt.
+
+    Counts, per token and layer, about 16 vectors of d_model, 4 of d_mlp and 3 rows of attention per head.
+    """
+    size = model.layout
+    per_token = size.n_layers * (16 * size.d_model + 4 * (size.d_mlp or 4 * size.d_model) + 3 * size.n_heads * length)
+    return int(4 * (length * per_token + 4 * size.d_vocab))
+
+
+def default_batch_size(model: Any, length: int) -> int:
+    """Prompts per batch so that the activations of one forward and backward stay near `MEMORY_BUDGET`."""
+    return int(max(1, min(256, MEMORY_BUDGET // bytes_per_prompt(model, length))))
+
+
+@dataclass
+class Batch:
+    """The runs of one batch, each made once and shared by all methods.
+
+    base: the run that is patched; source: where the patched values come from. `passes` counts forwards and backwards.
+    """
+
+    model: Any
+    groups: Sequence[Group]
+    pairs: list[TokenPair]
+    metric: Metric
+    direction: Direction
+    ablation: Ablation
+    partners: list[TokenPair]
+    forwards: float = 0
+    backwards: float = 0
+    _base: dict[Site, Tensor] | None = None
+    _base_logits: Tensor | None = None
+    _source: dict[Site, Tensor] | None = None
+    _source_logits: Tensor | None = None
+    _targets: Targets | None = field(default=None)
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        groups: Sequence[Group],
+        pairs: Sequence[TokenPair],
+        index: Sequence[int],
+        metric: Metric,
+        direction: Direction,
+        ablation: Ablation,
+        **more: Any,
+    ) -> Self:
+        """The batch of the pairs at `index`, with their partners where the ablation resamples; `more`: further fields."""
+        partners = [pairs[ablation.partners[i]] for i in index] if ablation.partners else []
+        return cls(model, groups, [pairs[i] for i in index], metric, direction, ablation, partners, **more)
+
+    @property
+    def sites(self) -> list[Site]:
+        """The sites of the groups, and the embedding, along which integrated gradients go."""
+        return list(dict.fromkeys([EMBED, *(group.site for group in self.groups)]))
+
+    @property
+    def hosts(self) -> list[Site]:
+        """The sites where the nodes of the groups are patched."""
+        return list(dict.fromkeys(group.site for group in self.groups))
+
+    @property
+    def keep(self) -> int:
+        """How many positions' logits the metric needs: the last, or (0) all."""
+        return 1 if self.metric.positions == "last" else 0
+
+    @cached_property
+    def columns(self) -> Tensor | None:
+        """The token ids whose logits the metric reads, in order and each once [column]; None where it reads all.
+
+        Every run of a batch has the logits of these tokens only: `model.run(..., vocabulary=batch.columns)`.
+        """
+        return answer_columns(self.pairs, self.model.device) if self.metric.vocabulary == "answers" else None
+
+    def at_metric(self, logits: Tensor) -> Tensor:
+        """The logits that the metric reads, of `columns` or all tokens: [batch d_vocab] at the last position, or all
+        positions [batch pos d_vocab]."""
+        return logits[:, -1] if self.metric.positions == "last" else logits
+
+    def values_of(self, reads: Mapping[Site, Tensor]) -> dict[Site, Tensor]:
+        """The values of a run by site, without gradient."""
+        return {site: reads[site].detach() for site in self.sites}
+
+    @property
+    def base_ids(self) -> Tensor:
+        return torch.tensor([p.corrupt if self.direction == "denoise" else p.clean for p in self.pairs])
+
+    @property
+    def source_ids(self) -> Tensor:
+        if self.ablation.kind == "resample":
+            return torch.tensor([p.clean for p in self.partners])
+        return torch.tensor([p.clean if self.direction == "denoise" else p.corrupt for p in self.pairs])
+
+    # ------------------------------------------------------------ nodes
+
+    def contracted(
+        self, group: Group, coefficient: Mapping[Site, Tensor], positions: Tensor, base: Mapping[Site, Tensor]
+    ) -> Tensor:
+        """(source - base) . coefficient within each node, summed over the positions of each label [batch label unit]."""
+        per_position = group.contract(self.source()[group.site] - base[group.site], coefficient[group.site])
+        return torch.einsum("lbp,bpu->blu", positions.to(per_position), per_position)
+
+    def step(self, site: Site) -> Tensor:
+        """What all nodes of a site together change there: source - base, in the shape of the site."""
+        return self.source()[site] - self.base()[site]
+
+    # ------------------------------------------------------------ runs
+
+    def source(self) -> dict[Site, Tensor]:
+        """The values to patch in, by site."""
+        if self._source is None:
+            if self.ablation.has_run:
+                self._source, self._source_logits = self._plain(self.source_ids)
+            else:
+                self._source = {site: self.ablation.value(site, x) for site, x in self.base().items()}
+        return self._source
+
+    def base(self) -> dict[Site, Tensor]:
+        """The values of the base run, by site."""
+        if self._base is None:
+            self._base, self._base_logits = self._plain(self.base_ids)
+        return self._base
+
+    def take_base(self, reads: Mapping[Site, Tensor], logits: Tensor) -> None:
+        """Take the base run from one that was made for another purpose; logits are those that the metric reads."""
+        if self._base is None:
+            self._base, self._base_logits = self.values_of(reads), logits
+
+    def base_metric(self) -> Tensor:
+        """The metric of the base run [batch]."""
+        self.base()
+        return self.measure(self._known(self._base_logits))
+
+    def source_metric(self) -> Tensor | None:
+        """The metric of the source run [batch]; None where there is no such run."""
+        self.source()
+        return None if self._source_logits is None else self.measure(self._source_logits)
+
+    def measure(self, logits: Tensor) -> Tensor:
+        """The metric of the logits that it reads (`at_metric`) -> [batch]."""
+        return self.metric(logits, self.targets())
+
+    def targets(self) -> Targets:
+        """What the metric measures against, with the logits of both runs where it asks for them."""
+        if self._targets is None:
+            targets = make_targets(self.pairs, self.model.layout.d_vocab, self.model.device, self.columns)
+            if self.metric.toward == "base" or self.metric.from_base:
+                self.base()
+                targets = replace(targets, base=self._base_logits)
+            if self.metric.toward == "source":
+                self.source()
+                targets = replace(targets, source=self._source_logits)
+            self._targets = targets
+        return self._targets
+
+    def patched(self, edits: Sequence[Edit]) -> Tensor:
+        """The metric of the base run with edits [batch]."""
+        self.forwards += 1
+        with torch.no_grad():
+            run = self.model.run(self.base_ids, edits=edits, logits_to_keep=self.keep, vocabulary=self.columns)
+            return self.measure(self.at_metric(run.logits))
+
+    def gradients(
+        self, rules: Rules = GRADIENT, edits: Sequence[Edit] = (), at: Sequence[Site] = ()
+    ) -> tuple[dict[Site, Tensor], dict[Site, Tensor]]:
+        """Values and d metric / d value at every site (or those of `at`), of the base run under `rules` (and `edits`).
+
+        The rules were checked by the driver. Without edits the values are also kept as the base run's, whose forward is the same bit for bit.
+        """
+        self.targets()
+        sites = list(at or self.sites)
+        with torch.enable_grad():
+            run = self.model.run(
+                self.base_ids,
+                reads=sites,
+                edits=edits,
+                rules=rules,
+                allow_unsupported=True,
+                logits_to_keep=self.keep,
+                vocabulary=self.columns,
+            )
+            metric = self.measure(self.at_metric(run.logits))
+            found = torch.autograd.grad(metric.sum(), [run.reads[s] for s in sites], allow_unused=True)
+        self.forwards += 1
+        self.backwards += 1
+        values = {site: run.reads[site].detach() for site in sites}
+        if self._base is None and not edits and not at:
+            self._base, self._base_logits = values, self.at_metric(run.logits).detach()
+        return values, {s: torch.zeros_like(values[s]) if g is None else g for s, g in zip(sites, found, strict=True)}
+
+    def _plain(self, ids: Tensor) -> tuple[dict[Site, Tensor], Tensor]:
+        self.forwards += 1
+        with torch.no_grad():
+            run = self.model.run(ids, reads=self.sites, logits_to_keep=self.keep, vocabulary=self.columns)
+        return self.values_of(run.reads), self.at_metric(run.logits)
+
+    @staticmethod
+    def _known(logits: Tensor | None) -> Tensor:
+        if logits is None:
+            raise RuntimeError("the run that fills these logits was not made")
+        return logits

@@ -1,0 +1,68 @@
+"""What level `edges` takes for granted of a model, seen on a few tokens: an error names the module that does otherwise.
+
+Norms and projections are computed apart from their modules, and the stream is taken to be the sum of what writers write. A hook
+that changes what a module gives, or a term in the stream that is no writer's, would make every number wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interp.attribution.edges.projections import Projections
+from interp.attribution.edges.writers import EMBED, Writers, wide
+from interp.errors import LayoutError
+from interp.model import attention
+from interp.model.probe import probe_length
+from interp.model.tensors import activation_in, activation_out, close
+from interp.parts.sites import Site
+
+
+def check_model(writers: Writers, projections: Sequence[Projections]) -> None:
+    """Raises: LayoutError naming a norm or a projection that gives something else than its own forward, or where what the
+    writers write is not all that is in the stream."""
+    model, calls = writers.model, dict[str, tuple[Tensor, Tensor]]()
+    paths = {p for b in model.layout.blocks for p in (b.attn_norm, b.mlp_norm, b.paths.o) if p}
+    paths |= {path for found in projections for path in found.paths}
+    with torch.no_grad(), ExitStack() as stack:
+        stack.enter_context(attention.selected(model.hf, None))
+        for path in paths:
+            module = model.hf.get_submodule(path)
+            stack.callback(module.register_forward_hook(_record(calls, path), with_kwargs=True).remove)
+        ids = torch.arange(1, 1 + probe_length(model.hf))[None]
+        run = model.run(ids, reads=[*writers.sites, Site("resid_final")])
+        for path, (x, y) in calls.items():
+            module = model.hf.get_submodule(path)
+            alone = module.forward(x)
+            if not close(alone, y):
+                raise LayoutError(
+                    f"{path} gives something else than its own forward: a hook of yours? Edges compute norms and projections "
+                    "apart from their modules; remove the hook."
+                )
+        _check_sum(writers, run)
+
+
+def _record(calls: dict[str, tuple[Tensor, Tensor]], path: str) -> Callable[..., None]:
+    def hook(module: Any, args: Any, kwargs: Any, output: Any) -> None:
+        calls.setdefault(path, (activation_in(args, kwargs).clone(), activation_out(output).clone()))
+
+    return hook
+
+
+def _check_sum(writers: Writers, run: Any) -> None:
+    """The final stream is embedding + heads + what biases add + MLPs."""
+    values = writers.seen(run.reads)
+    total = values[EMBED].clone()
+    for layer in range(writers.graph.n_layers):
+        total += writers.heads(layer, values).sum(0) + writers.mlp(layer, values)
+        rest = writers.rest(layer, wide(run.reads[Site("z", layer)]))
+        total += 0 if rest is None else rest
+    if not close(total.to(model_dtype := run.reads[EMBED].dtype), run.reads[Site("resid_final")].to(model_dtype)):
+        raise LayoutError(
+            "the residual stream is not the sum of what embedding, heads and MLPs write: a hook of yours, or an architecture "
+            "that adds something else. Edges would miss it; level 'heads' works."
+        )

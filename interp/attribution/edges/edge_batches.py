@@ -1,0 +1,258 @@
+"""One batch at level `edges`: the differences of its writers, the scores of a gradient run, and runs with edges patched."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from math import isqrt
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from interp.attribution.batching.batches import Batch
+from interp.attribution.edges.assumptions import check_model
+from interp.attribution.edges.contraction import Contraction
+from interp.attribution.edges.interventions import PatchedRun
+from interp.attribution.edges.projections import Projections, find_projections
+from interp.attribution.edges.readers import Stream
+from interp.attribution.edges.sums import Sums
+from interp.attribution.edges.workspace import Workspace
+from interp.attribution.edges.writers import EMBED, Values, Writers
+from interp.model.edits import Edit
+from interp.model.linear import norm_at
+from interp.model.lock import settled
+from interp.parts.graph import Graph
+from interp.parts.sites import Site
+from interp.rules.rules import Rules
+
+POSITION: Final = "position embedding"
+SETS_BYTES: Final = 16 << 20
+TERM_BYTES: Final = 32 << 20
+
+#: Edits of the base run, and how much its gradients count.
+Point = tuple[Sequence[Edit], float]
+
+
+@dataclass(frozen=True)
+class EdgeMap:
+    """What level `edges` knows of a model: its graph, its writers, how its attention reads, and memory to work in."""
+
+    graph: Graph
+    writers: Writers
+    projections: tuple[Projections, ...]
+    workspace: Workspace = field(default_factory=Workspace)
+
+    @classmethod
+    def of(cls, model: Any, graph: Graph) -> EdgeMap:
+        """Found once per model and graph, and checked each time: somebody may have hooked the model since.
+
+        Raises: LayoutError where a norm, an output projection or attention is not understood, or does something else now.
+        """
+        with settled(model.device):
+            known: EdgeMap = model.edge_maps.get(graph) or cls._find(model, graph)
+            check_model(known.writers, known.projections)
+        model.edge_maps[graph] = known
+        return known
+
+    @classmethod
+    def _find(cls, model: Any, graph: Graph) -> EdgeMap:
+        writers = Writers(model, graph)
+        for layer, block in enumerate(model.layout.blocks):
+            for path in (block.attn_norm, block.mlp_norm):
+                if path:
+                    norm_at(model, path)
+            writers.W_O(layer)
+        return cls(graph, writers, find_projections(model, graph))
+
+    def see(self, ids: Tensor) -> Mapping[Any, Tensor]:
+        """The values of every writer on token ids [batch pos], for means."""
+        with torch.no_grad():
+            run = self.writers.model.run(ids, reads=self.writers.sites, logits_to_keep=1)
+        values: dict[Any, Tensor] = dict(self.writers.seen(run.reads))
+        if self.graph.split_positions:
+            values[POSITION] = self.writers.position_part(ids, values[EMBED]).expand_as(values[EMBED])
+        return values
+
+
+@dataclass
+class EdgeBatch(Batch):
+    """A batch whose values are those of the writers."""
+
+    map: EdgeMap = None  # type: ignore[assignment]
+    _differences: tuple[Values, Tensor] | None = None
+    _position: Tensor | None = None
+
+    @property
+    def sites(self) -> list[Site]:
+        """The sites of the writers."""
+        return self.map.writers.sites
+
+    def values_of(self, reads: Mapping[Site, Tensor]) -> Values:
+        """What the writers wrote in a run, in float32 or better."""
+        return self.map.writers.seen(reads)
+
+    # ------------------------------------------------------------ what is patched in
+
+    def differences(self) -> tuple[Values, Tensor]:
+        """source - base of every writer; the embedding writers apart, [batch writer pos d_model]."""
+        if self._differences is None:
+            source, base = self.source(), self.base()
+            values = {site: source[site] - base[site] for site in self.sites}
+            self._differences = values, self.source_embeds() - self.embeds_of(base)
+        return self._differences
+
+    def position(self) -> Tensor | None:
+        """The position embedding [1 pos d_model] where it is a writer of its own."""
+        if not self.map.graph.split_positions:
+            return None
+        if self._position is None:
+            self._position = self.map.writers.position_part(self.base_ids, self.base()[EMBED])
+        return self._position
+
+    def source_embeds(self) -> Tensor:
+        """The values to patch in of the embedding writers [batch writer pos d_model]."""
+        position = self.position()
+        if position is None or self.ablation.has_run:
+            return self.embeds_of(self.source())
+        embed = self.source()[EMBED]
+        part = self.ablation.value(POSITION, position.expand_as(embed))
+        return torch.stack([embed - part, part], dim=1)
+
+    def embeds_of(self, values: Values) -> Tensor:
+        """What the embedding writers wrote [batch writer pos d_model]."""
+        embed, position = values[EMBED], self.position()
+        if position is None:
+            return embed[:, None]
+        return torch.stack([embed - position, position.expand_as(embed)], dim=1)
+
+    # ------------------------------------------------------------ runs
+
+    def contract(
+        self,
+        scores: Tensor,
+        masks: Tensor | None,
+        rules: Rules,
+        *,
+        points: Sequence[Point] = (((), 1.0),),
+        only: range | None = None,
+        advance: Callable[[int], None] = lambda steps: None,
+    ) -> None:
+        """Add sum over points of weight * d_u . g_v to `scores` [batch label reader writer], g from one forward and backward of
+        the base run with the point's edits under `rules`. `only`: the writers to score, all by default. `advance` is told
+        of each point."""
+        self.targets()
+        if self.ablation.has_run:
+            self.source()
+        if any(edits for edits, _ in points):
+            self.base()  # every other run comes before the hooks of these
+        size = self._points_at_once(rules)
+        for start in range(0, len(points), size):
+            some = points[start : start + size]
+            found: list[Contraction] = []
+            begin = partial(self._begin, found, scores, masks, some[0][1] if len(some) == 1 else 1.0, only)
+            sums = self._sums() if len(some) > 1 else None
+            for edits, weight in some:
+                self._pass(rules, edits, weight, sums, found, begin)
+                advance(1)
+            if sums:
+                sums.hand_on(found[0].add)
+            found[0].flush()
+
+    def _begin(
+        self, found: list[Contraction], scores: Tensor, masks: Tensor | None, weight: float, only: range | None
+    ) -> None:
+        """Make the contraction where there is none yet: after the first forward pass the base run is known."""
+        if not found:
+            values, embeds = self.differences()
+            found.append(Contraction(self.map.writers, values, embeds, masks, scores, self.map.workspace, weight, only))
+
+    def _points_at_once(self, rules: Rules) -> int:
+        """How many points are added up before they are contracted: one where readers share columns."""
+        if not all(p.one_pass for p in self.map.projections):
+            return 1
+        layout = self.model.layout
+        kept = 4 * self.base_ids.numel() * layout.d_model * layout.n_layers if rules.norm == "gradient" else 1
+        return max(1, TERM_BYTES // kept)
+
+    def _sums(self) -> Sums:
+        return Sums(self.model, self.map.graph, self.map.projections, self.map.workspace, self.base()[EMBED])
+
+    def _pass(
+        self,
+        rules: Rules,
+        edits: Sequence[Edit],
+        weight: float,
+        sums: Sums | None,
+        found: Sequence[Contraction],
+        begin: Callable[[], None],
+    ) -> None:
+        """One forward and backward, `begin` between them; what readers get goes to `sums`, else to the contraction."""
+        if sums:
+            sums.begin(weight)
+        stream = Stream(
+            self.model,
+            self.map.graph,
+            self.map.projections,
+            rules,
+            len(self.pairs),
+            sums.at_stream if sums else lambda *reader: found[0].add(*reader),
+            self.map.workspace,
+            sums.at_columns if sums else None,
+        )
+        with torch.enable_grad(), ExitStack() as stack:
+            stream.attach(stack)
+            stack.callback(stream.close)
+            run = self._run_for_gradients(stream, rules, edits)
+            metric = self.measure(self.at_metric(run.logits))
+            stream.listen(run.reads)
+            begin()
+            torch.autograd.grad(metric.sum(), [run.reads[EMBED]], allow_unused=True)
+        self.forwards += 1
+        self.backwards += 1
+
+    def _run_for_gradients(self, stream: Stream, rules: Rules, edits: Sequence[Edit]) -> Any:
+        """The base run with `edits`; without them its values are kept as the base run's, which they are bit for bit."""
+        mixed = any(not p.one_pass for p in self.map.projections)
+        keep_values = self._base is None and not edits
+        run = self.model.run(
+            self.base_ids,
+            reads=[EMBED, *stream.reads(), *(self.sites if keep_values else ())],
+            edits=edits,
+            rules=rules,
+            allow_unsupported=True,
+            logits_to_keep=self.keep,
+            split_kv=mixed and self.map.graph.kv == "split",
+            vocabulary=self.columns,
+        )
+        if keep_values:
+            self._base, self._base_logits = self.values_of(run.reads), self.at_metric(run.logits).detach()
+        return run
+
+    def patched_edges(self, cuts: Tensor, masks: Tensor | None = None) -> Tensor:
+        """The metric [set batch] of the base run with sets of edges patched from the source.
+
+        cuts: bool [set reader writer]; masks [set batch pos]: at which positions, all by default.
+        """
+        found = PatchedRun(
+            self.map.writers, self.map.projections, self.source(), self.source_embeds(), cuts, masks, self.position()
+        )
+        logits = found.logits(self.base_ids, self.keep, self.columns)
+        self.forwards += len(cuts)
+        return torch.stack([self.measure(self.at_metric(one)) for one in logits])
+
+    def sets_at_once(self) -> int:
+        """How many circuits go through as one batch, so that what their writers wrote stays near `SETS_BYTES`."""
+        graph = self.map.graph
+        return max(1, self._vectors // (len(graph.writers) + 2 * len(graph.attention_readers(0))))
+
+    def edges_at_once(self) -> int:
+        """The same for sets of one edge each: n of them have up to n senders, and n x n values are held."""
+        return max(1, isqrt(self._vectors))
+
+    @property
+    def _vectors(self) -> int:
+        """How many tensors [batch pos d_model] fit into `SETS_BYTES`."""
+        return int(SETS_BYTES // (4 * self.base_ids.numel() * self.model.layout.d_model))

@@ -1,0 +1,296 @@
+"""Runs with edges patched: the reader at the end of a patched edge sees the source's value of its sender.
+
+The copy of the residual stream that reader v sees is  x + sum over patched u of (a_u(source) - a_u(this run)), where
+a_u(this run) is what u writes in this very run. Where most of what v sees is patched, the same copy is built from the other
+end, as  x(source) - sum over the other u of (a_u(source) - a_u(this run)):  x minus nearly all that is in it would leave
+rounding, which the next norm makes large. Only readers with a patched edge get a copy; with none, nothing is attached and
+the run is the model's own. Several sets of edges go through as one batch.
+
+Axis words: `set reader writer batch pos d_model`; `row` is (set, batch) flattened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interp.attribution.edges.projections import Projections, entry
+from interp.attribution.edges.writers import EMBED, Values, Writers, wide
+from interp.model import attention
+from interp.model.edits import Edit
+from interp.model.linear import linear
+from interp.model.tensors import activation_in, activation_out, with_activation, with_output
+from interp.parts.sites import Site
+
+
+class _Grabbed(Exception):
+    """Ends an attention module's forward where its q, k and v are known."""
+
+
+@dataclass
+class PatchedRun:
+    """The state of one run. cuts: bool [set reader writer]; masks [set batch pos] or None: where the edges are patched.
+
+    `source`: values to patch in, as `Writers.seen` gives them; `embeds`: those of the embedding writers
+    [batch writer pos d_model]. `position`: the position embedding [1 pos d_model] where it is a writer of its own.
+    """
+
+    writers: Writers
+    projections: Sequence[Projections]
+    source: Values
+    embeds: Tensor
+    cuts: Tensor
+    masks: Tensor | None = None
+    position: Tensor | None = None
+    streams: dict[str, Tensor] = field(default_factory=dict)
+    pending: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    grabbed: dict[Site, list[tuple[int, Tensor]]] = field(default_factory=dict)
+    sources: dict[int, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.model, self.graph = self.writers.model, self.writers.graph
+        self.readers_cut = set(self.cuts.any(2).any(0).nonzero().squeeze(1).tolist())
+        seen = torch.tensor(self.graph.n_upstream, device=self.cuts.device)
+        self.mostly = (2 * self.cuts.sum(2) > seen) & (self.masks is None)
+        visible = torch.from_numpy(self.graph.visible).to(self.cuts.device)
+        turned = self.mostly[:, :, None]
+        self.weights = torch.where(turned, -(visible & ~self.cuts).to(self.embeds), self.cuts.to(self.embeds))
+        needed = self.cuts.flatten(0, 1).any(0)
+        self.turned = int((self.mostly.any(0) * seen).max())
+        needed[: self.turned] = True
+        self.writers_cut = needed.nonzero().squeeze(1).tolist()
+        self.place = {writer: i for i, writer in enumerate(self.writers_cut)}
+        sets, (batch, _, *rest) = len(self.cuts), self.embeds.shape
+        self.deltas = self.embeds.new_zeros(sets, len(self.writers_cut), batch, *rest) if self.place else self.embeds
+
+    def logits(self, ids: Tensor, keep: int, vocabulary: Tensor | None = None) -> Tensor:
+        """Logits [set batch pos d_vocab] of `ids` [batch pos], the last `keep` positions (0: all); `vocabulary`: of these
+        tokens only."""
+        sets = len(self.cuts)
+        with torch.no_grad(), ExitStack() as stack:
+            self._attach(stack)
+            run = self.model.run(
+                ids.repeat(sets, 1),
+                edits=self._edits(),
+                logits_to_keep=keep,
+                split_kv=self._split(),
+                vocabulary=vocabulary,
+            )
+        found: Tensor = run.logits
+        return found.view(sets, -1, *found.shape[1:])
+
+    # ------------------------------------------------------------ what is written
+
+    def _edits(self) -> list[Edit]:
+        """Edits that only look (at what is written), put q, k, v in, and shift the logits' copy of the stream."""
+        edits = [Edit(EMBED, self._looking(self._embeds_written))] if self._any_cut(0, self.writers.first) else []
+        for layer, start, end in self.writers.layers():
+            if self._any_cut(start, end - 1):
+                see = self._looking(partial(self._heads_written, layer, start))
+                edits.append(Edit(Site("z", layer), see))
+            if self._any_cut(end - 1, end):
+                see = self._looking(partial(self._mlp_written, layer, end - 1))
+                edits.append(Edit(Site("mlp_out", layer), see))
+            if self._mixed([layer]):
+                sites = [Site(channel, layer) for channel in "qkv"]
+                edits += [Edit(site, partial(self._put_grabbed, site)) for site in sites]
+        last = len(self.graph.readers) - 1
+        if last in self.readers_cut:
+            edits.append(Edit(Site("resid_final"), lambda x: self._shifted(x, [last])[:, 0].reshape(x.shape)))
+        return edits
+
+    def _any_cut(self, start: int, end: int) -> bool:
+        """Whether a writer of start..end is the sender of a patched edge."""
+        return any(writer in self.place for writer in range(start, end))
+
+    @staticmethod
+    def _looking(see: Callable[[Tensor], None]) -> Callable[[Tensor], Tensor]:
+        """An edit that shows the tensor to `see` and leaves it as it is."""
+
+        def apply(x: Tensor) -> Tensor:
+            see(wide(x))
+            return x
+
+        return apply
+
+    def _wrote(self, writer: int, source: Tensor, now: Tensor) -> None:
+        """Keep source - now of one writer: source [batch pos d_model], now [row pos d_model]."""
+        if writer in self.place:
+            self.deltas[:, self.place[writer]] = source - now.view(len(self.cuts), -1, *now.shape[1:])
+
+    def _embeds_written(self, x: Tensor) -> None:
+        parts = [x] if self.position is None else [x - self.position, self.position.expand_as(x)]
+        for writer, part in enumerate(parts):
+            self._wrote(writer, self.embeds[:, writer], part)
+        self.sources[self.writers.first] = self.embeds.sum(1)[None]
+
+    def _heads_written(self, layer: int, start: int, z: Tensor) -> None:
+        now, source = self.writers.scaled(layer, z), self.source[Site("z", layer)]
+        W_O = self.writers.W_O(layer).to(z.dtype)
+        for head in range(self.graph.n_heads):
+            if start + head in self.place:
+                self._wrote(start + head, source[:, :, head] @ W_O[head], now[:, :, head] @ W_O[head])
+        if start + self.graph.n_heads <= self.turned:
+            total = self.sources[start] + source.flatten(2) @ W_O.flatten(0, 1)
+            rest = self.writers.rest(layer, z)
+            if rest is not None:
+                total = total + (rest.view(-1, *source.shape[:2], rest.shape[-1]) if rest.ndim == 3 else rest)
+            self.sources[start + self.graph.n_heads] = total
+
+    def _mlp_written(self, layer: int, writer: int, x: Tensor) -> None:
+        source = self.source[Site("mlp_out", layer)]
+        self._wrote(writer, source, x)
+        if writer < self.turned:
+            self.sources[writer + 1] = self.sources[writer] + source
+
+    # ------------------------------------------------------------ what is read
+
+    def _shifted(self, x: Tensor, readers: Sequence[int]) -> Tensor:
+        """Each reader's copy [set reader batch pos d_model] of the stream x [row pos d_model], in the dtype of `x`."""
+        weights = self.weights[:, readers][:, :, self.writers_cut]
+        shift = torch.bmm(weights, self.deltas.flatten(2)).view(*weights.shape[:2], *self.deltas.shape[2:])
+        if self.masks is not None:
+            shift = shift * self.masks.to(shift)[:, None, :, :, None]
+        stream = wide(x).reshape(len(self.cuts), 1, *self.deltas.shape[2:])
+        turned = self.mostly[:, readers]
+        if bool(turned.any()):
+            source = self.sources[self.graph.n_upstream[readers[0]]][:, None]
+            stream = torch.where(turned[:, :, None, None, None], source, stream)
+        return (stream + shift).to(x.dtype)
+
+    def _normed(self, path: str | None, x: Tensor, readers: Sequence[int]) -> Tensor:
+        """What the norm at `path` makes of the copies [set reader batch pos d_model]; without one the copies themselves.
+
+        The norm's forward is called past its hooks, which belong to the run's own pass.
+        """
+        copies = self._shifted(x, readers)
+        return (
+            copies if path is None else self.model.hf.get_submodule(path).forward(copies.flatten(0, 2)).view_as(copies)
+        )
+
+    def _inside(self, layer: int) -> list[int]:
+        """The attention readers of a layer that have a patched edge, counted within the layer."""
+        first = self.graph.first_reader(layer)
+        return [i for i in range(len(self.projections[layer].readers)) if first + i in self.readers_cut]
+
+    def _mixed(self, layers: Sequence[int]) -> bool:
+        """Whether a layer has a reader with a patched edge whose columns others also see."""
+        return any(not self.projections[layer].one_pass and bool(self._inside(layer)) for layer in layers)
+
+    def _split(self) -> bool:
+        """Whether this run needs keys and values per query head."""
+        return self.graph.kv == "split" and self._mixed(range(len(self.projections)))
+
+    def _attach(self, stack: ExitStack) -> None:
+        """Hooks on the norms, the attentions and the MLPs that have a reader with a patched edge."""
+        hf, blocks = self.model.hf, self.model.layout.blocks
+        for layer, block in enumerate(blocks):
+            mlp = self.graph.mlp_reader(layer)
+            if self._inside(layer):
+                self._keep_input(stack, block.attn_norm)
+                module = hf.get_submodule(block.paths.attn)
+                stack.callback(module.register_forward_pre_hook(self._attention(layer), with_kwargs=True).remove)
+                for path in self.projections[layer].paths:
+                    module = hf.get_submodule(path)
+                    stack.callback(module.register_forward_hook(self._put_columns(path)).remove)
+            if mlp in self.readers_cut:
+                self._keep_input(stack, block.mlp_norm)
+                entry_module = hf.get_submodule(block.mlp_entry)
+                hook = self._mlp(block.mlp_norm, mlp)
+                stack.callback(entry_module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+
+    def _keep_input(self, stack: ExitStack, path: str | None) -> None:
+        def hook(module: Any, args: Any, kwargs: Any) -> None:
+            self.streams[path or ""] = activation_in(args, kwargs)
+
+        if path is not None:
+            module = self.model.hf.get_submodule(path)
+            stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+
+    def _mlp(self, norm: str | None, reader: int) -> Callable[..., Any]:
+        def hook(module: Any, args: Any, kwargs: Any) -> Any:
+            x = activation_in(args, kwargs)
+            stream = x if norm is None else self.streams[norm]
+            return with_activation(args, kwargs, self._normed(norm, stream, [reader]).reshape(x.shape))
+
+        return hook
+
+    def _attention(self, layer: int) -> Callable[..., Any]:
+        """Before an attention runs: what its projections give to each reader with a patched edge."""
+        norm, projections = self.model.layout.blocks[layer].attn_norm, self.projections[layer]
+
+        def hook(module: Any, args: Any, kwargs: Any) -> None:
+            stream = activation_in(args, kwargs) if norm is None else self.streams[norm]
+            inside = self._inside(layer)
+            normed = self._normed(norm, stream, [self.graph.first_reader(layer) + i for i in inside])
+            columns = {i: self._columns(projections, i, normed[:, k]) for k, i in enumerate(inside)}
+            if projections.one_pass:
+                self._hold(columns.values())
+                return
+            for members in projections.passes:
+                if chosen := [i for i in members if i in columns]:
+                    self._hold(columns[i] for i in chosen)
+                    self._grab(layer, chosen, module, args, kwargs)
+
+        return hook
+
+    def _columns(self, projections: Projections, i: int, x: Tensor) -> list[tuple[str, Tensor, Tensor]]:
+        """(map, its columns, their values [row pos column]) of one reader with the copy x [set batch pos d_model]."""
+        found = []
+        for path, start, end in projections.starts():
+            own = projections.columns[i]
+            own = own[(own >= start) & (own < end)].to(x.device) - start
+            if len(own):
+                W, bias = linear(self.model, path)
+                rows = x.flatten(0, 2)
+                y = rows @ W[:, own] if bias is None else torch.addmm(bias[own], rows, W[:, own])
+                found.append((path, own, y.view(-1, x.shape[2], len(own))))
+        return found
+
+    def _hold(self, columns: Iterable[list[tuple[str, Tensor, Tensor]]]) -> None:
+        """Let the projections give these values when they are next called."""
+        self.pending = {}
+        for path, own, y in (part for parts in columns for part in parts):
+            self.pending.setdefault(path, []).append((own, y))
+
+    def _put_columns(self, path: str) -> Callable[..., Any]:
+        def hook(module: Any, args: Any, output: Any) -> Any:
+            held = self.pending.pop(path, [])
+            if not held:
+                return output
+            y = activation_out(output).clone()
+            for columns, values in held:
+                y[..., columns] = values.reshape(*y.shape[:-1], -1)
+            return with_output(output, y)
+
+        return hook
+
+    def _grab(self, layer: int, chosen: Sequence[int], module: Any, args: Any, kwargs: Any) -> None:
+        """Run the attention up to its q, k and v, and keep the heads of the readers chosen."""
+        found: dict[str, Tensor] = {}
+
+        def around(_: Any, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            found.update(q=q, k=k, v=v)
+            raise _Grabbed
+
+        with attention.diverted(around), suppress(_Grabbed):
+            module.forward(*args, **kwargs)
+        for i in chosen:
+            reader = self.projections[layer].readers[i]
+            value = found[reader.kind][:, entry(reader, self.graph)]
+            self.grabbed.setdefault(Site(reader.kind, layer), []).append((reader.unit or 0, value))
+
+    def _put_grabbed(self, site: Site, x: Tensor) -> Tensor:
+        """q, k or v [row pos head d_head] with the heads that were grabbed."""
+        held = self.grabbed.pop(site, [])
+        if held:
+            x = x.clone()
+        for unit, value in held:
+            x[:, :, unit] = value
+        return x

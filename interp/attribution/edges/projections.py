@@ -1,0 +1,197 @@
+"""How attention reads the residual stream: which columns of its input projections belong to which reader.
+
+The linear maps that read what the norm makes (q, k and v apart, or fused in any order) give y [... column]; a reader is a
+channel of a head, and sees some of the columns. Which ones is read off the model: y is replaced by random numbers, and the
+gradient of the reader's q, k or v tells. Where a norm mixes the columns of several heads (OLMo 2), a reader sees them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from interp.errors import LayoutError
+from interp.model import attention
+from interp.model.linear import linear
+from interp.model.probe import freeze, probe_length, unfreeze
+from interp.model.tensors import activation_in, activation_out, with_activation, with_output
+from interp.parts.graph import Graph
+from interp.parts.nodes import Node
+
+
+@dataclass(frozen=True)
+class Projections:
+    """The reading side of one layer's attention.
+
+    `paths`: the linear maps, `widths` their output sizes. `columns`: for every reader of `Graph.attention_readers` the
+    columns that it sees, counted through all maps. `passes`: the readers in sets that share no column; the readers of
+    one set can go through the maps together.
+    """
+
+    paths: tuple[str, ...]
+    widths: tuple[int, ...]
+    readers: tuple[Node, ...]
+    columns: tuple[Tensor, ...]
+    passes: tuple[tuple[int, ...], ...]
+
+    @property
+    def one_pass(self) -> bool:
+        """Whether every column belongs to one reader, so that the model's own forward and backward keep them apart."""
+        return len(self.passes) == 1
+
+    def of_channel(self, channel: str) -> list[int]:
+        """The readers of one channel, by their place in `readers`."""
+        return [i for i, reader in enumerate(self.readers) if reader.kind == channel]
+
+    def inside(self, start: int, end: int) -> list[int]:
+        """The readers whose columns are those from `start` to `end`, by their place in `readers`."""
+        return [i for i, own in enumerate(self.columns) if start <= int(own[0]) < end]
+
+    def weight(self, model: Any, path: str) -> Tensor:
+        """W [column d_model] of one map, a view of the model's own."""
+        return linear(model, path)[0].T
+
+    def starts(self) -> Iterator[tuple[str, int, int]]:
+        """(path, first column, one past its last column) of every map."""
+        start = 0
+        for path, width in zip(self.paths, self.widths, strict=True):
+            yield path, start, start + width
+            start += width
+
+
+def find_projections(model: Any, graph: Graph) -> tuple[Projections, ...]:
+    """The projections of every layer, from one forward with random numbers in their place.
+
+    Raises: LayoutError where attention does not go through AttentionInterface, or reads the stream by other ways than
+    linear maps into q, k and v.
+    """
+    if not model.layout.attention_function:
+        raise LayoutError(
+            f"edges of {type(model.hf).__name__}: its attention does not go through transformers' AttentionInterface, so "
+            "what q, k and v of a head read cannot be told apart. Level 'heads' works."
+        )
+    seen = [_Seen(block.paths.attn) for block in model.layout.blocks]
+    with torch.enable_grad():
+        _watch(model, seen)
+        return tuple(_read(layer, found, graph) for layer, found in enumerate(seen))
+
+
+# ---------------------------------------------------------------- the probe
+
+
+@dataclass
+class _Seen:
+    """What the probe saw of one attention: its input, the random outputs of the maps that read it, and q, k, v."""
+
+    attn: str
+    x: Tensor | None = None
+    y: dict[str, Tensor] = field(default_factory=dict)
+    qkv: dict[str, Tensor] = field(default_factory=dict)
+
+
+def _watch(model: Any, seen: Sequence[_Seen]) -> None:
+    """Run a few tokens with random numbers at the outputs of every map that reads an attention's input."""
+    hf, generator = model.hf, torch.Generator().manual_seed(0)
+    by_module = {id(hf.get_submodule(found.attn)): found for found in seen}
+
+    def around(module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        by_module[id(module)].qkv = {"q": q, "k": k, "v": v}
+        return native(q.detach(), k.detach(), v.detach())
+
+    with ExitStack() as stack:
+        stack.callback(unfreeze, freeze(hf))
+        stack.enter_context(attention.selected(hf, around))
+        for found in seen:
+            module = hf.get_submodule(found.attn)
+            stack.callback(module.register_forward_pre_hook(_entry(found), with_kwargs=True).remove)
+            for path, part in module.named_modules(prefix=found.attn):
+                if not any(True for _ in part.children()):
+                    stack.callback(
+                        part.register_forward_hook(_exchange(found, path, generator), with_kwargs=True).remove
+                    )
+        ids = torch.ones(1, probe_length(hf), dtype=torch.long, device=model.device)
+        hf(input_ids=ids, use_cache=False)
+
+
+def _entry(found: _Seen) -> Callable[..., Any]:
+    """Remember the attention's input, and let gradients tell whether q, k or v depend on it in another way."""
+
+    def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
+        found.x = activation_in(args, kwargs).detach().requires_grad_()
+        return with_activation(args, kwargs, found.x)
+
+    return hook
+
+
+def _exchange(found: _Seen, path: str, generator: torch.Generator) -> Callable[..., Any]:
+    """Put a random leaf in the place of what a module makes of the attention's input."""
+
+    def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        try:
+            x, y = activation_in(args, kwargs), activation_out(output)
+        except TypeError:
+            return output
+        if found.x is None or x.data_ptr() != found.x.data_ptr() or x.numel() != found.x.numel():
+            return output
+        noise = torch.randn(y.shape, generator=generator).to(y).requires_grad_()
+        found.y[path] = noise
+        return with_output(output, noise)
+
+    return hook
+
+
+def _read(layer: int, found: _Seen, graph: Graph) -> Projections:
+    readers = graph.attention_readers(layer)
+    for channel, x in found.qkv.items():
+        if (
+            found.x is None
+            or torch.autograd.grad(x.sum(), found.x, retain_graph=True, allow_unused=True)[0] is not None
+        ):
+            raise LayoutError(f"{found.attn}: {channel} depends on the stream by another way than a linear map.")
+    columns = tuple(_columns(reader, found, graph) for reader in readers)
+    widths = tuple(y.shape[-1] for y in found.y.values())
+    covered = torch.zeros(sum(widths), dtype=torch.bool)
+    for found_columns in columns:
+        covered[found_columns] = True
+    if not bool(covered.all()):
+        blind = int((~covered).sum())
+        raise LayoutError(
+            f"{found.attn}: {blind} of {sum(widths)} columns of {', '.join(found.y)} are read by no q, k or v (a gate of the "
+            "output?), so edges into this attention would miss a part of what it reads."
+        )
+    return Projections(tuple(found.y), widths, readers, columns, _passes(columns, sum(widths)))
+
+
+def _columns(reader: Node, found: _Seen, graph: Graph) -> Tensor:
+    """The columns that a reader's channel depends on."""
+    x = found.qkv[reader.kind]
+    part = x[:, entry(reader, graph)]
+    weights = torch.randn(part.shape, generator=torch.Generator().manual_seed(1)).to(part)
+    leaves = list(found.y.values())
+    grads = torch.autograd.grad((part * weights).sum(), leaves, retain_graph=True, allow_unused=True)
+    seen = [torch.zeros_like(y) if g is None else g for y, g in zip(leaves, grads, strict=True)]
+    return torch.cat([(g != 0).flatten(0, -2).any(0) for g in seen]).nonzero().squeeze(1).cpu()
+
+
+def entry(reader: Node, graph: Graph) -> int:
+    """Where a reader is in q, k or v as the attention function gets them: its head, or the K/V head of its group."""
+    unit = reader.unit or 0
+    return unit if reader.kind == "q" or reader.grouped else unit // graph.group
+
+
+def _passes(columns: Sequence[Tensor], width: int) -> tuple[tuple[int, ...], ...]:
+    """Sets of readers without a column in common: each goes to the first set that has room."""
+    taken: list[tuple[list[int], Tensor]] = []
+    for i, own in enumerate(columns):
+        place = next((t for t in taken if not bool(t[1][own].any())), None)
+        if place is None:
+            place = ([], torch.zeros(width, dtype=torch.bool))
+            taken.append(place)
+        place[0].append(i)
+        place[1][own] = True
+    return tuple(tuple(members) for members, _ in taken)

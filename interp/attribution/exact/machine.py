@@ -1,0 +1,158 @@
+"""Whether and how a model can be restarted in the middle: found on a few tokens, and checked there against the run itself."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from interp.attribution.exact.arguments import Size, find_axes
+from interp.attribution.exact.counts import Counts
+from interp.attribution.exact.engine import Machine, Replay
+from interp.attribution.exact.modules import LayerModules
+from interp.attribution.exact.readout import Readout
+from interp.attribution.exact.recording import Recording, record
+from interp.attribution.exact.segments import Segment
+from interp.errors import InterpError, LayoutError
+from interp.model import attention
+from interp.model.linear import linear
+from interp.model.lock import reserved
+from interp.model.tensors import close
+from interp.parts.tokens import Tokens
+
+_LONGEST: Final = 7
+_HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks")
+
+
+@dataclass(frozen=True)
+class Restart:
+    """How a model is restarted: with `machine`, or not at all because of `reason`."""
+
+    machine: Machine | None
+    reason: str = ""
+
+    def __str__(self) -> str:
+        if self.machine is None:
+            return f"whole forwards: {self.reason}"
+        return "replay of layers at all positions" if self.machine.whole else "replay"
+
+
+def find_restart(model: Any) -> Restart:
+    """How `model` can be restarted now. Never raises for a model that cannot be: whatever fails is the reason.
+
+    It is tried on a few tokens once, and again when a module or the dtype is another one; hooks are looked for each time.
+
+    Other people's hooks may act on rows that a replay does not compute or on modules that it does not call, so a model with
+    any runs whole forwards; those on its embedding alone come before all layers, and count.
+    """
+    try:
+        with reserved(model.hf), torch.no_grad():
+            _check_modules(model)
+            built = (model.dtype, *map(id, model.hf.modules()))
+            if model.restart is None or model.restart[0] != built:
+                machine, seen = _machine(model)
+                _check(machine, seen)
+                model.restart = built, machine
+    except torch.OutOfMemoryError:
+        raise
+    except (InterpError, TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+        return Restart(None, " ".join(str(error).split())[:200] or type(error).__name__)
+    return Restart(model.restart[1])
+
+
+def _check_modules(model: Any) -> None:
+    """Raises: LayoutError naming a module that somebody changed, or a projection that is not its weights."""
+    if any(getattr(nn.modules.module, f"_global{hooks}") for hooks in _HOOKS):
+        raise LayoutError("a hook is on all modules.")
+    first = model.hf.get_input_embeddings()
+    for path, module in model.hf.named_modules():
+        where = path or type(module).__name__
+        if module is not first and any(getattr(module, hooks) for hooks in _HOOKS):
+            raise LayoutError(f"a hook is on {where}.")
+        if "forward" in vars(module) and not hasattr(module, "_hf_hook"):  # accelerate's moves between devices, no more
+            raise LayoutError(f"the forward of {where} was replaced.")
+    for own in model.layout.blocks:
+        for path in (own.paths.o, own.paths.mlp_down if own.act else None):
+            if path:
+                _check_projection(model, path)
+
+
+def _check_projection(model: Any, path: str) -> None:
+    """Changes are sent through these projections by their weights; a class of another library is tried on two rows."""
+    from transformers.pytorch_utils import Conv1D
+
+    (W, bias), module = linear(model, path), model.hf.get_submodule(path)
+    known = type(module).forward in (nn.Linear.forward, Conv1D.forward)
+    if W.is_meta or not W.is_floating_point():
+        raise LayoutError(f"{path} does not hold its weights as numbers.")
+    x = torch.linspace(-1, 1, 2 * W.shape[0], device=W.device).view(1, 2, -1).to(W.dtype)
+    if not known and not close(module(x), x @ W + (0 if bias is None else bias)):
+        raise LayoutError(f"{path} is no plain linear map.")
+
+
+def _machine(model: Any) -> tuple[Machine, Recording]:
+    modules = tuple(LayerModules.of(model, layer) for layer in range(model.layout.n_layers))
+    small, large = _sizes(model)
+    seen = record(model, modules, _tokens(model, *small), logits=True)
+    for layer, found in enumerate(seen.layers):
+        if not len(found.x) or not len(found.attn_raw) or not len(found.mlp_raw):
+            raise LayoutError(f"layer {layer}: a module of its layout was not called.")
+    larger = record(model, modules, _tokens(model, *large))
+    pairs = zip(seen.layers, larger.layers, strict=True)
+    axes = tuple(tuple(find_axes(a.call, b.call, (small, large))) for a, b in pairs)
+    whole = any(layer.native is None for layer in seen.layers)
+    return Machine(model, modules, axes, whole), seen
+
+
+def _sizes(model: Any) -> tuple[Size, Size]:
+    """Two sizes (examples, positions) for `find_axes` that fit the model's context."""
+    limit = getattr(model.hf.config, "max_position_embeddings", None)
+    long = min(_LONGEST, limit) if isinstance(limit, int) else _LONGEST
+    if long < 4:
+        raise LayoutError(f"a context of {limit} tokens is too short to try a restart.")
+    return (2, min(5, long - 1)), (3, long)
+
+
+def _tokens(model: Any, batch: int, length: int) -> Tokens:
+    """Different prompts, the first one token shorter and padded on the right, so that masks and position ids belong to prompts."""
+    n = model.hf.get_input_embeddings().num_embeddings
+    ids = (torch.arange(batch * length).view(batch, length) * 7 + 1) % n
+    mask = torch.ones(batch, length, dtype=torch.bool)
+    mask[0, -1] = False
+    return Tokens(ids, mask)
+
+
+def _check(machine: Machine, seen: Recording) -> None:
+    """Redo each layer of the recorded run for two copies with one position given anew; it must come out as it was, and so must the logits.
+
+    Raises: LayoutError naming the layer and the part that does not.
+    """
+    hf, routed = machine.model.hf, machine.model.layout.attention_function
+    with attention.selected(hf, None) if routed else nullcontext():
+        for layer, record_ in enumerate(seen.layers):
+            own = machine.modules[layer]
+            middle = record_.x + own.attn_added(record_.attn_raw)
+            out = middle + own.mlp_added(record_.mlp_raw)
+            _same(out, seen.stream(layer + 1), layer, "it is not stream + attention + MLP")
+            start = 2 if not machine.whole and seen.causal else 0
+            _check_layer(machine, seen, layer, Segment(2, start, start + 1))
+    logits = Readout(machine.model, None).logits(seen.final, Counts())
+    if seen.logits is None or not close(logits, seen.logits):
+        raise LayoutError("something besides the final norm and the unembedding makes the logits.")
+
+
+def _check_layer(machine: Machine, seen: Recording, layer: int, own: Segment) -> None:
+    """One layer redone for two copies of every example at the positions of `own`."""
+    replay = Replay(machine, seen, 0)
+    x = seen.layers[layer].x[:, own.start : own.stop]
+    rows, (after,) = replay.through(layer, x.repeat(2, 1, 1).flatten(0, 1), [own])
+    expected = seen.stream(layer + 1)[:, after.start :].repeat(2, 1, 1).flatten(0, 1)
+    _same(rows, expected, layer, "attention or MLP do something else when they are called apart")
+
+
+def _same(found: Tensor, expected: Tensor, layer: int, what: str) -> None:
+    if not close(found, expected):
+        raise LayoutError(f"layer {layer}: {what}.")

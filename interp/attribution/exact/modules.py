@@ -1,0 +1,98 @@
+"""One decoder layer as the functions it is made of, each one a call of the model's own modules.
+
+    attn_raw = o(z)        mid = x + attn(attn_raw)        out = mid + mlp(mlp_raw(mid))
+
+`attn` and `mlp` here are what happens between an output projection and the stream: a post-norm where there is one, and
+the residual multiplier. In a parallel block the MLP reads x in place of mid.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from interp.model.tensors import activation_out
+
+MLP_ROWS: Final = 512
+
+
+@dataclass(frozen=True)
+class LayerModules:
+    """The modules of one layer. `inner`: up, activation and down projection of an MLP without a gate.
+
+    `mlp_last`: the module whose output is the MLP's, before a post-norm. `down`: what reads the neurons, None for experts.
+    """
+
+    block: nn.Module
+    attn: nn.Module
+    attn_norm: nn.Module | None
+    o: nn.Module
+    attn_post: nn.Module | None
+    mlp_norm: nn.Module | None
+    mlp: nn.Module
+    inner: tuple[nn.Module, ...]
+    mlp_last: nn.Module
+    down: nn.Module | None
+    mlp_post: nn.Module | None
+    scale: float
+    parallel: bool
+    mlp_reused: bool
+
+    @classmethod
+    def of(cls, model: Any, layer: int) -> LayerModules:
+        """The modules of a layer, by the paths of the layout."""
+        own = model.layout.blocks[layer]
+        paths, get = own.paths, model.hf.get_submodule
+        # Some MLPs have no module of their own, and some modules also add the stream: then the MLP is its three parts.
+        inside = own.act is not None and not own.gated and bool(paths.mlp_up and paths.mlp_down)
+        last = paths.mlp_down if inside and paths.mlp_down else paths.mlp
+        return cls(
+            block=get(paths.block),
+            attn=get(paths.attn),
+            attn_norm=get(own.attn_norm) if own.attn_norm else None,
+            o=get(paths.o),
+            attn_post=get(own.attn_writer) if own.attn_writer != paths.o else None,
+            mlp_norm=get(own.mlp_norm) if own.mlp_norm else None,
+            mlp=get(paths.mlp),
+            inner=tuple(get(p) for p in (paths.mlp_up, own.act, paths.mlp_down) if p) if inside else (),
+            mlp_last=get(last),
+            down=get(paths.mlp_down) if own.act is not None and paths.mlp_down else None,
+            mlp_post=None if own.mlp_writer in (paths.mlp, paths.mlp_down) else get(own.mlp_writer),
+            scale=own.scale,
+            parallel=own.parallel,
+            mlp_reused=own.mlp_reused,
+        )
+
+    def attn_added(self, raw: Tensor) -> Tensor:
+        """What attention adds to the stream, from the output of its output projection [... d_model]."""
+        return self._added(raw, self.attn_post)
+
+    def mlp_added(self, raw: Tensor) -> Tensor:
+        """What the MLP adds to the stream, from its output [... d_model]."""
+        return self._added(raw, self.mlp_post)
+
+    def _added(self, raw: Tensor, post: nn.Module | None) -> Tensor:
+        y: Tensor = raw if post is None else post(raw)
+        return y if self.scale == 1.0 else y * self.scale
+
+    def normed(self, x: Tensor) -> Tensor:
+        """What the attention module is called with, for the stream x."""
+        y: Tensor = x if self.attn_norm is None else self.attn_norm(x)
+        return y
+
+    def mlp_raw(self, x: Tensor) -> Tensor:
+        """The MLP's output for the stream x [... d_model] that it reads; a few hundred rows at a time stay in the cache."""
+        rows = x.reshape(1, -1, x.shape[-1])
+        parts = [self._mlp(part).reshape(part.shape) for part in torch.split(rows, MLP_ROWS, dim=1)]
+        return (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).view(x.shape)
+
+    def _mlp(self, x: Tensor) -> Tensor:
+        y: Tensor = x if self.mlp_norm is None else self.mlp_norm(x)
+        if not self.inner:
+            return activation_out(self.mlp(y))
+        for module in self.inner:
+            y = module(y)
+        return y

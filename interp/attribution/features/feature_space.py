@@ -1,0 +1,160 @@
+"""Level `features`: which features are nodes, found in a pass over the pairs, and what the driver asks of the level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from interp.attribution.batching.batches import EMBED
+from interp.attribution.features.changes import GATHER_BYTES
+from interp.attribution.features.feature_batches import FeatureBatch, parts_of
+from interp.attribution.features.groups import groups_of
+from interp.attribution.features.listed import CODE_BYTES, Listed, described, portions
+from interp.attribution.protocol.spaces import NodeSpace
+from interp.dictionaries.activation import DictionaryError
+from interp.dictionaries.dictionary import Dictionary
+from interp.errors import MethodError
+from interp.model.lock import settled
+from interp.parts.sites import Site
+from interp.tasks.ablations import Ablation, make_ablation
+from interp.tasks.lengths import by_length
+from interp.tasks.task import TokenPair
+
+#: Bytes that an active feature of a token takes in a change and its contraction.
+ENTRY_BYTES: Final = 96
+
+
+@dataclass
+class Survey:
+    """The pass that found the features. `forwards`: what it took, until a method's cost takes it over."""
+
+    forwards: float
+
+    def taken(self) -> float:
+        """The forwards, once: a later method did not need the pass again."""
+        found, self.forwards = self.forwards, 0.0
+        return found
+
+
+@dataclass(frozen=True)
+class FeatureSpace(NodeSpace):
+    """The features of some dictionaries that are active in some run, and the errors."""
+
+    listed: tuple[Listed, ...] = ()
+    dictionaries: tuple[str, ...] = ()
+    per_token: int = 0
+    survey: Survey = field(default_factory=lambda: Survey(0.0), compare=False)
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        dictionaries: Mapping[Site, Dictionary],
+        pairs: Sequence[TokenPair],
+        ablation: str,
+        batch_size: int,
+    ) -> FeatureSpace:
+        """The features that are active in the base or source run of any pair, at any position.
+
+        Cost: a forward without logits for each of the runs on clean and corrupt prompts that the ablation has.
+        Raises: DictionaryError where an activation is not finite.
+        """
+        both = ablation == "counterfactual"
+        working = [_working(model, d) for d in dictionaries.values()]
+        active, most = _survey(model, working, pairs, both, batch_size)
+        listed = tuple(Listed(d, found.nonzero()[:, 0]) for d, found in zip(working, active, strict=True))
+        names = tuple(described(d) for d in dictionaries.values())
+        return cls(groups_of(listed), listed, names, (1 + both) * most * ENTRY_BYTES, Survey(1.0 + both))
+
+    @property
+    def held(self) -> int:
+        """Bytes of the weights of the listed features, and of the features that are made at once."""
+        return sum(own.bytes for own in self.listed) + 2 * CODE_BYTES + GATHER_BYTES
+
+    def spent(self) -> float:
+        """The forwards that finding the nodes took, the first time that it is asked for."""
+        return self.survey.taken()
+
+    def named(self, wanted: Iterable[str]) -> frozenset[str]:
+        """These names, all of nodes here. Raises: MethodError, which says of a feature whether it is only not active, or not there."""
+        names = frozenset(wanted)
+        known = {part.name for part in self.parts([None])}
+        for own in self.listed:
+            for name in sorted(names - known):
+                place, _, number = name.rpartition(".f")
+                if place != str(own.target) or not number.isdecimal():
+                    continue
+                if int(number) >= own.dictionary.n_features:
+                    raise MethodError(
+                        f"{name}: the dictionary of {place} has features 0 to {own.dictionary.n_features - 1}."
+                    )
+                raise MethodError(f"{name} is not active in any run of this task, so its score is 0; leave it out.")
+        return super().named(names)
+
+    def ablation(self, kind: Any, model: Any, pairs: Sequence[TokenPair], seed: int, batch_size: int) -> Ablation:
+        """What the nodes are replaced by: of means those of the features and errors."""
+        sites = [group.site for group in self.groups]
+        with settled(model.device):
+            return make_ablation(kind, model, pairs, sites, seed, batch_size, lambda ids: self._sums(model, ids))
+
+    def _sums(self, model: Any, ids: Tensor) -> Mapping[Any, Tensor]:
+        """The sums over the tokens of `ids` [batch pos] of features and errors [1 1 ...], and the embedding."""
+        sites = [at for own in self.listed for at in (own.site, own.target)]
+        with torch.no_grad():
+            reads = model.run(ids, reads=list(dict.fromkeys([EMBED, *sites])), logits_to_keep=1).reads
+            found: dict[Any, Tensor] = {EMBED: reads[EMBED]}
+            for own in self.listed:
+                codes = [(f.sum(0), error.sum(0)) for _, f, error in own.codes(reads)]
+                for at, sums in zip(parts_of(own), zip(*codes, strict=True), strict=True):
+                    found[at] = torch.stack(sums).sum(0)[None, None]
+        return found
+
+    def batch(self, *of: Any) -> FeatureBatch:
+        """A batch: model, pairs, index, metric, direction, ablation."""
+        model, *rest = of
+        return FeatureBatch.of(model, self.groups, *rest)
+
+
+def _working(model: Any, d: Dictionary) -> Dictionary:
+    """A dictionary where the model is, in float32 or better."""
+    dtype = torch.promote_types(torch.promote_types(d.dtype, model.dtype), torch.float32)
+    return d if (d.dtype, d.device) == (dtype, model.device) else d.to(dtype=dtype, device=model.device)
+
+
+def _survey(
+    model: Any, working: Sequence[Dictionary], pairs: Sequence[TokenPair], both: bool, batch_size: int
+) -> tuple[list[Tensor], int]:
+    """For each dictionary which features are active anywhere [feature]; and the most that are at one token, all sites together."""
+    active = [torch.zeros(d.n_features, dtype=torch.bool, device=d.device) for d in working]
+    most = [0] * len(working)
+    reads = list(dict.fromkeys(d.site for d in working))
+    with settled(model.device), torch.no_grad():
+        for ids in _prompts(pairs, both, batch_size):
+            found = model.run(ids, reads=reads, logits_to_keep=1, vocabulary=torch.zeros(1, dtype=torch.long)).reads
+            for i, d in enumerate(working):
+                for part in _seen(d, found[d.site]):
+                    active[i] |= part.any(0)
+                    most[i] = max(most[i], int(part.sum(-1).max()))
+    return active, sum(most)
+
+
+def _prompts(pairs: Sequence[TokenPair], both: bool, batch_size: int) -> Iterator[Tensor]:
+    for index in by_length([pair.length for pair in pairs], batch_size):
+        yield torch.tensor([pairs[i].clean for i in index])
+        if both:
+            yield torch.tensor([pairs[i].corrupt for i in index])
+
+
+def _seen(d: Dictionary, x: Tensor) -> Iterator[Tensor]:
+    """Which features are active [token feature], some tokens after the others."""
+    tokens = x.to(d.W_enc).flatten(2).flatten(0, 1)
+    if not bool(torch.isfinite(tokens).all()):
+        raise DictionaryError(
+            f"activations at {d.site} are not finite: expected numbers; try dtype float32 or float64."
+        )
+    for rows in portions(len(tokens), d):
+        yield d.encode(tokens[rows]) != 0

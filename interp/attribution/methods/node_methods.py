@@ -1,0 +1,144 @@
+"""The node attribution methods. Each reads like its formula: d_u . (coefficient), summed within the node.
+
+Shapes: a method returns, per group, scores [batch label unit]; labels are the positions asked for (one, `all`, or many).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from interp.attribution.batching.batches import EMBED, Batch
+from interp.attribution.batching.quadrature import quadrature
+from interp.attribution.protocol.registry import Options, method
+from interp.model.edits import Edit
+from interp.parts.nodes import Group
+from interp.parts.sites import Site
+from interp.rules.rules import ATTNLRP, CP_LRP, GIM, GRADIENT, RELP, RELP_AH, Rules
+
+
+def _base_point(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
+    """First-order estimate of the effect of patching each node alone, under propagation rules.
+
+    score[u] = sum_pos (a_u(source) - a_u(base)) . rho_u(base); rho the gradient, or the relevance coefficient.
+
+    Units: those of the metric. Exact for the plain gradient where the model is linear between u and the metric.
+    Cost: 2 forwards, 1 backward, whatever the number of nodes.
+    """
+    if batch.ablation.has_run:
+        batch.source()
+    values, gradients = batch.gradients(rules)
+    options.advance(1)
+    return _contracted(batch, options, values, gradients)
+
+
+def _along_path(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
+    """As at the base point, with the coefficient averaged over embeddings between base and source.
+
+    rho_u = sum_k w_k rho_u(base + alpha_k (source - base)), the path taken at the embedding (Sundararajan et al. 2017).
+
+    Units: those of the metric. Cost: 2 forwards, and one forward and backward per step.
+    """
+    base, source = batch.base(), batch.source()
+    step = source[EMBED] - base[EMBED]
+    total: dict[Site, Tensor] = {}
+    for alpha, weight in quadrature(options.quadrature, options.steps):
+        point = base[EMBED] + alpha * step
+        _, gradients = batch.gradients(rules, [Edit(EMBED, lambda x, point=point: point)])  # type: ignore[misc]
+        _add(total, gradients, weight)
+        options.advance(1)
+    return _contracted(batch, options, base, total)
+
+
+def _along_sites(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
+    """As at the base point, with the coefficient averaged over points at the node's own site, all its nodes together.
+
+    rho_u = sum_k w_k rho_u(x_base + alpha_k dx) where x is what is at u's site and dx what all nodes there together change:
+    x_source - x_base, but for what the scale of a normalising dictionary or the skip of a transcoder carries. Of a dictionary
+    that is straight in its features and its error too, as decoding is affine (Marks et al. 2024).
+
+    Units: those of the metric. Cost: 2 forwards, and for each site one forward and backward per step.
+    """
+    base, total = batch.base(), dict[Site, Tensor]()
+    for site in batch.hosts:
+        step = batch.step(site)
+        for alpha, weight in quadrature(options.quadrature, options.steps):
+            point = (base[site] + alpha * step).to(base[site])
+            _, gradients = batch.gradients(rules, [Edit(site, lambda x, point=point: point.requires_grad_())], [site])  # type: ignore[misc]
+            _add(total, gradients, weight)
+            options.advance(1)
+    return _contracted(batch, options, base, total)
+
+
+def _add(total: dict[Site, Tensor], gradients: Mapping[Site, Tensor], weight: float) -> None:
+    """Add weight * gradient at each site, in float32 or better."""
+    for site, gradient in gradients.items():
+        wide = gradient.float() if gradient.element_size() < 4 else gradient
+        total[site] = total[site] + weight * wide if site in total else weight * wide
+
+
+def _contracted(
+    batch: Batch, options: Options, base: Mapping[Site, Tensor], coefficient: Mapping[Site, Tensor]
+) -> dict[Group, Tensor]:
+    """(source - base) . coefficient within each node, summed over the positions of each label."""
+    return {group: batch.contracted(group, coefficient, options.positions, base) for group in batch.groups}
+
+
+for _name, _rules, _paper in (
+    ("atp", GRADIENT, "Nanda 2023; Syed et al. 2023"),
+    ("relp", RELP, "Jafari et al. 2025"),
+    ("relp-ah", RELP_AH, "Jafari et al. 2025; Ali et al. 2022"),
+    ("attnlrp", ATTNLRP, "Achtibat et al. 2024"),
+    ("cp-lrp", CP_LRP, "Ali et al. 2022"),
+    ("gim", GIM, "Edin et al. 2025"),
+):
+    method(
+        _name,
+        formula="d_u . g_u(base)" if _rules == GRADIENT else "d_u . rho_u(base)",
+        cost="2F + 1B",
+        paper=_paper,
+        rules=_rules,
+        base_point=True,
+        first_order=_rules == GRADIENT,
+    )(_base_point)
+
+for _name, _rules, _paper in (
+    ("atp-ig", GRADIENT, "Sundararajan et al. 2017; Hanna et al. 2024"),
+    ("relp-ig", RELP, "Sundararajan et al. 2017; Jafari et al. 2025"),
+):
+    method(
+        _name,
+        formula="d_u . mean over the path of " + ("g_u" if _rules == GRADIENT else "rho_u"),
+        cost="2F + K (F + B)",
+        paper=_paper,
+        rules=_rules,
+        uses_steps=True,
+    )(_along_path)
+
+
+for _name, _rules, _paper in (
+    ("atp-ig-sites", GRADIENT, "Sundararajan et al. 2017; Marks et al. 2024"),
+    ("relp-ig-sites", RELP, "Marks et al. 2024; Jafari et al. 2025"),
+):
+    method(
+        _name,
+        formula="d_u . mean over the path at u's site of " + ("g_u" if _rules == GRADIENT else "rho_u"),
+        cost="2F + S K (F + B), S sites",
+        paper=_paper,
+        rules=_rules,
+        uses_steps=True,
+        per_site=True,
+        path="points between base and source at the node's own site",
+    )(_along_sites)
+
+
+@method("random", formula="one draw from N(0, 1) per node", cost="none", paper="baseline")
+def random_scores(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
+    """Scores that know nothing: the baseline that any method must beat."""
+    size = len(options.positions)
+    options.generator.manual_seed(options.generator.initial_seed())
+    draws = {g: torch.randn(size, g.n_units, generator=options.generator, dtype=torch.float64) for g in batch.groups}
+    options.advance(1)
+    return {g: draw.expand(len(batch.pairs), -1, -1) for g, draw in draws.items()}

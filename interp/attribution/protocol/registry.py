@@ -1,0 +1,166 @@
+"""The registry of attribution methods, of nodes and of edges: the CLI's choices, the docs table and the conformance tests come from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from interp.attribution.batching.batches import Batch
+from interp.attribution.exact.engine import Machine
+from interp.attribution.exact.sweep import REPLAY_BYTES
+from interp.errors import MethodError, unknown
+from interp.parts.nodes import FEATURES, Group
+from interp.rules.rules import GRADIENT, Rules
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a method may look at besides its batch. `positions`: which positions each label means, [label batch pos].
+
+    `only`: the names of the parts to score, all by default. `tau`: the threshold of ACDC. `machine`: how to restart the
+    model in the middle, where it can be. `replay_bytes`: memory for the patches that are then redone at once.
+    """
+
+    positions: Tensor
+    steps: int
+    quadrature: str
+    generator: torch.Generator
+    advance: Callable[[int], None]
+    only: frozenset[str] | None = None
+    tau: float | None = None
+    machine: Machine | None = None
+    replay_bytes: int = REPLAY_BYTES
+
+
+Function = Callable[[Batch, Options, Rules], dict[Group, Tensor]]
+EdgeFunction = Callable[[Any, Options, Rules], Tensor]
+JointFunction = Callable[[Sequence[Any], Sequence[Options], Rules], tuple[list[Tensor], float]]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to score nodes, edges or both.
+
+    `function` returns, per group, the scores of one batch [batch label unit]; `edges` those of one `EdgeBatch`
+    [batch label edge]; `joint` the same of all batches at once, for a method whose choices depend on all of them, and the
+    threshold it used.
+    `base_point`: reads gradients at the base run only, where distances to that run have none. `first_order`: equals the
+    exact effect to first order in the size of the patch. `needs_run`: has no meaning for mean and zero ablation. `noise`:
+    for direction `noise` only. `unit`: that of its scores where it is not the metric's; they are importances then.
+    `search`: runs other methods and patches what their scores make worth it (see `interp.auto`).
+    `unsigned`: its scores are sizes of effects, which say how much a part matters and not which way; it drops layers, to
+    which features of the stream do not belong, and does not score level `features`. `per_site`: its steps are made at each
+    site of the level in turn.
+    """
+
+    name: str
+    formula: str
+    cost: str
+    paper: str
+    function: Function | None = None
+    edges: EdgeFunction | None = None
+    joint: JointFunction | None = None
+    rules: Rules = GRADIENT
+    exact: bool = False
+    base_point: bool = False
+    first_order: bool = False
+    uses_steps: bool = False
+    needs_run: bool = False
+    noise: bool = False
+    unit: str = ""
+    search: bool = False
+    unsigned: bool = False
+    per_site: bool = False
+    path: str = "points between base and source embedding"
+
+    def scores(self, level: str) -> bool:
+        """Whether it scores the parts of this level."""
+        if self.search:
+            return True
+        if level == "edges":
+            return (self.edges or self.joint) is not None
+        return self.function is not None and not (level == FEATURES and self.unsigned)
+
+    @property
+    def levels(self) -> str:
+        """What it scores, in words."""
+        if self.scores("edges"):
+            return "nodes, edges" if self.search or self.function else "edges"
+        return "nodes"
+
+    @property
+    def coefficients_at(self) -> str:
+        """Where gradients or relevance coefficients are taken, in words."""
+        if self.uses_steps:
+            return self.path
+        return "base run" if self.base_point else "nowhere: none are used"
+
+
+METHODS: Final[dict[str, Method]] = {}
+
+
+def method(name: str, *, formula: str, cost: str, paper: str, **kind: Any) -> Callable[[Function], Function]:
+    """Register `function` as the method `name` of nodes."""
+
+    def register(function: Function) -> Function:
+        if name in METHODS:
+            raise MethodError(f"method {name!r} is registered twice.")
+        METHODS[name] = Method(name, formula, cost, paper, function, **kind)
+        return function
+
+    return register
+
+
+def edge_method(name: str, **kind: Any) -> Callable[[EdgeFunction], EdgeFunction]:
+    """Register a function as the method `name` of edges: beside a method of nodes of that name, or on its own."""
+
+    def register(function: EdgeFunction) -> EdgeFunction:
+        known = METHODS.get(name)
+        if known is not None and known.scores("edges"):
+            raise MethodError(f"method {name!r} is registered twice.")
+        METHODS[name] = Method(name, **kind, edges=function) if known is None else replace(known, edges=function)
+        return function
+
+    return register
+
+
+def joint_method(
+    name: str, *, formula: str, cost: str, paper: str, **kind: Any
+) -> Callable[[JointFunction], JointFunction]:
+    """Register a function of all batches at once as the method `name` of edges."""
+
+    def register(function: JointFunction) -> JointFunction:
+        if name in METHODS:
+            raise MethodError(f"method {name!r} is registered twice.")
+        METHODS[name] = Method(name, formula, cost, paper, joint=function, **kind)
+        return function
+
+    return register
+
+
+METHODS["auto"] = Method(
+    "auto",
+    formula="exact for the top, s_kind * estimate elsewhere",
+    cost="4F + 3B + budget",
+    paper="presets as listed; conformal bounds: Vovk et al. 2005",
+    search=True,
+)
+
+
+def get_method(name: str) -> Method:
+    """The method of this name. Raises: MethodError with the near names."""
+    if name not in METHODS:
+        raise MethodError(unknown("method", name, METHODS))
+    return METHODS[name]
+
+
+def methods() -> Any:
+    """A table of all methods: name, levels, formula, cost (F and B: a forward and a backward over the data), paper, rules."""
+    import pandas as pd
+
+    rows = [(m.name, m.levels, m.formula, m.cost, m.paper, m.rules.describe()) for m in METHODS.values()]
+    return pd.DataFrame(rows, columns=["name", "levels", "formula", "cost", "paper", "rules"])

@@ -1,0 +1,143 @@
+"""What is scored: the nodes of a level, or the edges of a graph. The driver asks it for parts, batches and columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interp.attribution.batching.batches import Batch
+from interp.attribution.edges.edge_batches import EdgeBatch, EdgeMap
+from interp.attribution.protocol.registry import Method, Options
+from interp.errors import MethodError, unknown
+from interp.model import attention
+from interp.model.lock import settled
+from interp.parts.graph import Graph, KeyValue, Part
+from interp.parts.nodes import Group, groups, nodes_of
+from interp.tasks.ablations import Ablation, make_ablation
+from interp.tasks.metrics import Direction, Metric
+from interp.tasks.task import TokenPair
+
+Labels = Sequence[int | str | None]
+
+
+@dataclass(frozen=True)
+class NodeSpace:
+    """The nodes of some groups."""
+
+    groups: tuple[Group, ...]
+
+    @property
+    def n_sites(self) -> int:
+        """How many sites have nodes."""
+        return len({group.site for group in self.groups})
+
+    @property
+    def n_parts(self) -> int:
+        return sum(group.n_units for group in self.groups)
+
+    def parts(self, labels: Labels) -> list[Part]:
+        """Every node at every position label, in the order of the columns of `scores`."""
+        return list(nodes_of(self.groups, labels))
+
+    def named(self, wanted: Iterable[str]) -> frozenset[str]:
+        """These names, all of nodes here. Raises: MethodError with the near names."""
+        return _known(wanted, self.parts([None]))
+
+    def ablation(self, kind: Any, model: Any, pairs: Sequence[TokenPair], seed: int, batch_size: int) -> Ablation:
+        """What the nodes are replaced by."""
+        with settled(model.device):
+            return make_ablation(kind, model, pairs, [group.site for group in self.groups], seed, batch_size)
+
+    def batch(self, *of: Any) -> Batch:
+        """A batch: model, pairs, index, metric, direction, ablation."""
+        model, *rest = of
+        return Batch.of(model, self.groups, *rest)
+
+    def joint_scores(
+        self, method: Method, batches: Sequence[Batch], options: Sequence[Options]
+    ) -> tuple[list[Tensor], float]:
+        """No method of nodes needs all batches at once."""
+        raise RuntimeError(f"{method.name} does not score nodes")
+
+    def scores(self, method: Method, batch: Batch, options: Options) -> Tensor:
+        """Scores [batch part] of one method on one batch."""
+        if method.function is None:
+            raise RuntimeError(f"{method.name} does not score nodes")
+        by_group = method.function(batch, options, method.rules)
+        return torch.cat([by_group[g].reshape(len(batch.pairs), -1).double().cpu() for g in self.groups], dim=1)
+
+
+@dataclass(frozen=True)
+class EdgeSpace:
+    """The edges of a graph."""
+
+    map: EdgeMap
+
+    @property
+    def graph(self) -> Graph:
+        return self.map.graph
+
+    @property
+    def n_parts(self) -> int:
+        return len(self.graph.edges)
+
+    def parts(self, labels: Labels) -> list[Part]:
+        """Every edge at every position label, in the order of the columns of `scores`."""
+        return list(self.graph.at_positions(labels))
+
+    def named(self, wanted: Iterable[str]) -> frozenset[str]:
+        """These names, all of edges here. Raises: MethodError with the near names."""
+        return _known(wanted, self.parts([None]))
+
+    def ablation(self, kind: Any, model: Any, pairs: Sequence[TokenPair], seed: int, batch_size: int) -> Ablation:
+        """What the writers are replaced by."""
+        with settled(model.device), attention.selected(model.hf, None):
+            return make_ablation(kind, model, pairs, self.map.writers.sites, seed, batch_size, self.map.see)
+
+    def batch(
+        self,
+        model: Any,
+        pairs: Sequence[TokenPair],
+        index: Sequence[int],
+        metric: Metric,
+        direction: Direction,
+        ablation: Ablation,
+    ) -> EdgeBatch:
+        """A batch of the pairs at `index`."""
+        return EdgeBatch.of(model, (), pairs, index, metric, direction, ablation, map=self.map)
+
+    def scores(self, method: Method, batch: Batch, options: Options) -> Tensor:
+        """Scores [batch part] of one method on one batch."""
+        if method.edges is None:
+            raise RuntimeError(f"{method.name} does not score edges batch by batch")
+        return method.edges(batch, options, method.rules).reshape(len(batch.pairs), -1).double().cpu()
+
+    def joint_scores(
+        self, method: Method, batches: Sequence[Batch], options: Sequence[Options]
+    ) -> tuple[list[Tensor], float]:
+        """Scores [batch part] of every batch, of a method that needs all of them at once, and its threshold."""
+        if method.joint is None:
+            raise RuntimeError(f"{method.name} scores batch by batch")
+        found, tau = method.joint(batches, options, method.rules)
+        return [scores.reshape(len(scores), -1).double().cpu() for scores in found], tau
+
+
+Space = NodeSpace | EdgeSpace
+
+
+def space_of(model: Any, level: str, kv: KeyValue, split_positions: bool) -> Space:
+    """What is scored at a level that needs no more than the model. Raises: MethodError, SiteError, LayoutError."""
+    if level != "edges":
+        return NodeSpace(tuple(groups(level, model.layout)))
+    return EdgeSpace(EdgeMap.of(model, Graph.of(model.layout, kv=kv, split_positions=split_positions)))
+
+
+def _known(wanted: Iterable[str], parts: Iterable[Part]) -> frozenset[str]:
+    found, names = {part.name for part in parts}, frozenset(wanted)
+    if odd := sorted(names - found):
+        raise MethodError(f"parts={odd[:3]}: {unknown('part of this level', odd[0], found)}")
+    return names

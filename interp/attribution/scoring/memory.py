@@ -1,0 +1,222 @@
+"""How much memory scoring will take above the model itself, and the batch size that fits what is allowed.
+
+The estimate counts the tensors of one batch: activations kept for the backward pass, or the recording of a replay; values
+of the runs; the buffers of level `edges`; the table of scores per example. It is meant to be near the measured peak and
+rather above it. What grows with the number of prompts is the table, and for ACDC the values of every batch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from interp.attribution.batching.batches import MEMORY_BUDGET, bytes_per_prompt, default_batch_size
+from interp.attribution.edges.contraction import BUFFER_BYTES, WRITER_BYTES
+from interp.attribution.edges.edge_batches import SETS_BYTES
+from interp.attribution.exact.edge_patches import WRITER_SHARE
+from interp.attribution.exact.sweep import REPLAY_BYTES, patch_bytes
+from interp.attribution.features.feature_space import FeatureSpace
+from interp.attribution.protocol.registry import Method
+from interp.attribution.protocol.spaces import EdgeSpace, Space
+from interp.errors import MethodError
+from interp.rules.rules import GRADIENT
+from interp.tasks.metrics import Metric
+
+LARGEST_BATCH: Final = 256
+#: Whatever is scored: libraries that are loaded when they are first needed, and small tensors.
+AT_LEAST: Final = 24 << 20
+#: The least that a replay works in; with less, it would redo one patch after the other anyway.
+LEAST_REPLAY: Final = 1 << 20
+#: The allocator keeps pieces between tensors; measured on the CPU it takes 1.1 to 1.6 times what tensors need.
+SLACK: Final = 1.3
+_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes above the model: `per_prompt` for each prompt of a batch, `fixed` whatever the batch; with a batch size.
+
+    `replay`: what the patches that go through a replay at once may take, part of `fixed`.
+    """
+
+    per_prompt: int
+    fixed: int
+    batch_size: int
+    replay: int = REPLAY_BYTES
+
+    @property
+    def total(self) -> int:
+        """Bytes that scoring is expected to take."""
+        return self.fixed + self.batch_size * self.per_prompt
+
+    def __str__(self) -> str:
+        return f"about {self.total / 2**20:,.0f} MiB above the model, {self.batch_size} prompts per batch"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be scored. `length`: tokens of the longest prompt; `columns`: parts at all their positions."""
+
+    model: Any
+    space: Space
+    methods: Sequence[Method]
+    metric: Metric
+    length: int
+    columns: int
+    examples: int
+
+    @property
+    def table(self) -> int:
+        """Bytes of the scores per example, and of what checks and normalises them."""
+        return len(self.methods) * self.columns * self.examples * (9 + 8 * self.metric.normalised)
+
+    @property
+    def edges(self) -> bool:
+        return isinstance(self.space, EdgeSpace)
+
+    @property
+    def exact(self) -> bool:
+        return any(m.exact for m in self.methods)
+
+    # ------------------------------------------------------------ a prompt of a batch
+
+    def per_prompt(self) -> int:
+        """Bytes of one prompt of a batch: the largest of what the methods need in turn, and what they share."""
+        need = max(self._gradients(m) if _uses_gradients(m) else 0 for m in self.methods)
+        need = max(need, self._replay() if self.exact else 0, self._forward())
+        read = self.length if self.metric.positions == "all" else 1
+        shared = self._values() + self._readers() + 4 * self._width * read * self.model.layout.d_vocab
+        return int(SLACK * (need + shared)) + 16 * self.columns
+
+    @property
+    def _width(self) -> int:
+        """Bytes of a number; half precision is counted as float32, in which many modules compute."""
+        return 8 if "64" in str(self.model.dtype) else 4
+
+    @property
+    def _sites(self) -> int:
+        """Numbers per token at all the places where parts are read."""
+        size = self.model.layout
+        if isinstance(self.space, EdgeSpace):
+            return int(size.d_model * (2 * size.n_layers + 1))
+        return int(size.d_model + sum(group.width(size) for group in self.space.groups))
+
+    def _values(self) -> int:
+        """Values of both runs and gradients at them; along a path also their sums, and those of one step beside the next."""
+        copies = 13 if any(m.uses_steps for m in self.methods) else 3
+        entries = self.length * self.space.per_token if isinstance(self.space, FeatureSpace) else 0
+        return copies * self._width * self.length * self._sites + entries
+
+    def _layer(self) -> int:
+        """Activations of one layer without its patterns: about 8 vectors of d_model and 4 of d_mlp per token."""
+        size = self.model.layout
+        return int(self._width * self.length * (8 * size.d_model + 4 * (size.d_mlp or 4 * size.d_model)))
+
+    def _pattern(self) -> int:
+        """The attention patterns of one layer."""
+        return int(self._width * self.length**2 * self.model.layout.n_heads)
+
+    def _forward(self) -> int:
+        """A run without gradients: one layer at a time."""
+        return self._layer() + 4 * self._pattern()
+
+    def _gradients(self, method: Method) -> int:
+        """A run with gradients keeps every layer; with eager attention also its patterns, twice where they are also read
+        with a gradient or capped, or computed in another dtype."""
+        config, n = self.model.hf.config, int(self.model.layout.n_layers)
+        ruled = method.rules.attention != GRADIENT.attention
+        qk = any(g.kind in ("q", "k", "v") for g in getattr(self.space, "groups", ()))
+        eager = self.edges or self.exact or ruled or qk or config._attn_implementation == "eager"
+        twice = ruled or bool(getattr(config, "attn_logit_softcapping", None)) or self.model.dtype.itemsize < 4
+        star = 2 * n if method.unsigned and qk else 0  # patterns are read, and their gradients kept
+        patterns = (n * (1 + twice) + 4 + star) * self._pattern() if eager else 0
+        return n * self._layer() + patterns
+
+    def _replay(self) -> int:
+        """The recording, 8 vectors of d_model per token and layer and the mask; a layer of it while it is made; and one
+        patch of this prompt, which is never split."""
+        size = self.model.layout
+        recording = self._width * self.length * (8 * size.n_layers * size.d_model + self.length)
+        return int(recording + self._forward() + patch_bytes(size, 1, self.length, 0, self._width))
+
+    def _readers(self) -> int:
+        """At level edges: the gradients of one layer's readers, twice, and what its heads write."""
+        if not isinstance(self.space, EdgeSpace):
+            return 0
+        graph = self.space.graph
+        rows = 2 * len(graph.attention_readers(0)) + graph.n_heads + 1
+        return int(self._width * self.length * rows * self.model.layout.d_model)
+
+    # ------------------------------------------------------------ whatever the batch
+
+    def fixed(self, replay: int) -> int:
+        """Bytes whatever the batch size, with `replay` bytes for the patches that go through at once."""
+        size = self.model.layout
+        weights = 4 * size.d_model * (4 * size.n_heads * size.d_head + (size.d_mlp or 4 * size.d_model))
+        buffers = BUFFER_BYTES + WRITER_BYTES + SETS_BYTES if self.edges else 0
+        # All batches of a joint method are there at once, each with the values of both runs.
+        held = self._values() * self.examples if any(m.joint for m in self.methods) else 0
+        held += self.space.held if isinstance(self.space, FeatureSpace) else 0
+        return int(AT_LEAST + self.table + weights + buffers + held + self._share * replay)
+
+    @property
+    def _share(self) -> float:
+        """How many times a replay's bytes are in use at once: rows of the stream, logits, and readers' copies."""
+        return (1.5 + WRITER_SHARE * self.edges) if self.exact else 0.0
+
+    def replay(self, allowed: int) -> int:
+        """Bytes for the patches that go through a replay at once, at most a quarter of what is allowed in all."""
+        if not self.exact:
+            return REPLAY_BYTES
+        return int(min(REPLAY_BYTES, max(LEAST_REPLAY, (allowed - self.fixed(0)) / (4 * self._share))))
+
+
+def _uses_gradients(method: Method) -> bool:
+    """Whether a method runs backward passes; exact patching and drawing lots do not."""
+    return method.base_point or method.uses_steps or not (method.exact or method.joint or method.name == "random")
+
+
+def plan_memory(work: Work, *, batch_size: int | None, limit: int | str | None) -> Memory:
+    """The memory of scoring, and the batch size.
+
+    batch_size: the user's, or None for the largest that fits `limit` (bytes, or text such as '2GiB'), which without a
+    limit is what batches of about `MEMORY_BUDGET` allow. Raises: MethodError where not even one prompt fits.
+    """
+    per_prompt = work.per_prompt()
+    if limit is None:
+        fit = MEMORY_BUDGET // per_prompt
+        return Memory(
+            per_prompt, work.fixed(REPLAY_BYTES), batch_size or int(max(1, min(LARGEST_BATCH, fit, work.examples)))
+        )
+    allowed = parse_bytes(limit)
+    replay = work.replay(allowed)
+    fixed = work.fixed(replay)
+    fit = (allowed - fixed) // per_prompt
+    found = Memory(per_prompt, fixed, batch_size or int(max(1, min(LARGEST_BATCH, work.examples, fit))), replay)
+    if found.total > allowed:
+        raise MethodError(
+            f"max_memory={limit}: scoring needs {found}. Of that {fixed / 2**20:,.0f} MiB are the table of "
+            f"{work.columns * len(work.methods):,} scores for {work.examples} pairs and fixed buffers. "
+            "Allow more, use fewer pairs, or shorter prompts."
+        )
+    return found
+
+
+def parse_bytes(size: int | str) -> int:
+    """Bytes from a number or a text such as '800MB', '2GiB', '1.5G' (units of 1024). Raises: MethodError."""
+    found = _SIZE.fullmatch(str(size).strip())
+    if found is None or float(found[1]) <= 0:
+        raise MethodError(f"max_memory={size!r}: expected bytes, or a number with a unit such as 800MB or 2GiB.")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def survey_batch(model: Any, length: int, batch_size: int | None, limit: int | str | None) -> int:
+    """The prompts per batch of a run without gradients that comes before the plan: the user's, or what fits a quarter of
+    the limit."""
+    usual = default_batch_size(model, length)
+    if batch_size is not None or limit is None:
+        return min(usual, batch_size or usual)
+    return int(max(1, min(usual, parse_bytes(limit) // (4 * bytes_per_prompt(model, length)))))

@@ -1,0 +1,206 @@
+"""The methods of token attribution, and the runs of one batch that they share.
+
+Axis words: `batch pos d_model step`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interp.attribution.batching.batches import EMBED
+from interp.errors import MethodError, MetricError, unknown
+from interp.model.edits import Edit
+from interp.progress import progress
+from interp.rules.rules import GRADIENT, PRESETS, Rules
+from interp.tasks.lengths import by_length
+from interp.tasks.metrics import Metric, Targets, make_targets
+from interp.tasks.task import TokenPair
+
+Baseline = Literal["corrupt", "zero"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prompts of one length. x, b: embeddings of prompt and baseline [batch pos d_model]; args: ids and answer sets;
+    clean: the metric of the prompts [batch]."""
+
+    x: Tensor
+    b: Tensor
+    args: tuple[Tensor, Tensor, Tensor]
+    clean: Tensor
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that the batches of one call have in common."""
+
+    model: Any
+    method: Method
+    metric: Metric
+    baseline: Baseline
+    steps: int
+    size: int
+
+    def score(self, pairs: Sequence[TokenPair], show: bool | None) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        """Per pair: the values of its tokens, the metric of the clean prompt and (complete methods) of the baseline."""
+        rows, clean, base, corrupt = [np.empty(0)] * len(pairs), *np.zeros((3, len(pairs)))
+        batches = list(by_length([pair.length for pair in pairs], self.size))
+        with progress("attributing", len(batches), show) as advance:
+            for index in batches:
+                batch = self.batch([pairs[i] for i in index])
+                for i, row in zip(index, _numpy(self.method.function(self, batch)), strict=True):
+                    rows[i] = row
+                clean[index] = _numpy(batch.clean)
+                if self.method.complete:
+                    base[index] = _numpy(self.measured(batch.b, batch.args))
+                if self.metric.normalised:
+                    corrupt[index] = _numpy(self.run([pairs[i] for i in index], "corrupt")[1])
+                advance(1)
+        span = _span(clean, corrupt, self.metric) if self.metric.normalised else 1.0
+        return [row / span for row in rows], clean / span, base / span
+
+    def batch(self, pairs: list[TokenPair]) -> Batch:
+        """The embeddings of prompts and baselines, and the metric of the prompts."""
+        x, clean = self.run(pairs, "clean")
+        b = self.run(pairs, "corrupt")[0] if self.baseline == "corrupt" else torch.zeros_like(x)
+        return Batch(x, b, self.args(pairs, "clean"), clean)
+
+    def args(self, pairs: list[TokenPair], which: str) -> tuple[Tensor, Tensor, Tensor]:
+        """Token ids [batch pos] and the answer sets [batch d_vocab]: what captum hands through to `forward`."""
+        ids = torch.tensor([getattr(pair, which) for pair in pairs], device=self.model.device)
+        targets = make_targets(pairs, self.model.layout.d_vocab, self.model.device)
+        return ids, targets.answers, targets.wrong
+
+    def run(self, pairs: list[TokenPair], which: str) -> tuple[Tensor, Tensor]:
+        """The embeddings [batch pos d_model] and the metric [batch] of the clean or corrupt prompts."""
+        ids, answers, wrong = self.args(pairs, which)
+        with torch.no_grad():
+            run = self.model.run(ids, reads=[EMBED], logits_to_keep=1)
+        return run[EMBED], self.metric(run.logits[:, -1], Targets(answers, wrong))
+
+    def measured(self, x: Tensor, args: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """`forward` without gradient."""
+        with torch.no_grad():
+            return self.forward(x, *args)
+
+    def forward(self, x: Tensor, ids: Tensor, answers: Tensor, wrong: Tensor) -> Tensor:
+        """The metric [batch] of the model run on embeddings `x` [batch pos d_model]: the function that captum sees."""
+        run = self.model.run(ids, edits=[Edit(EMBED, lambda _: x)], logits_to_keep=1)
+        return self.metric(run.logits[:, -1], Targets(answers, wrong))
+
+
+def _numpy(x: Tensor) -> np.ndarray:
+    return np.asarray(x.detach().double().cpu())
+
+
+def _span(clean: np.ndarray, corrupt: np.ndarray, metric: Metric) -> float:
+    """mean(clean) - mean(corrupt), the unit of a normalised metric."""
+    span = float(clean.mean() - corrupt.mean())
+    if abs(span) < 1e-9:
+        raise MetricError(f"metric {metric.name!r}: clean and corrupt prompts have the same mean logit difference.")
+    return span
+
+
+# ---------------------------------------------------------------- the methods: [batch pos] of one batch
+
+
+def _integrated_gradients(job: Job, batch: Batch) -> Tensor:
+    """(x - b) . sum_k w_k dm/dx (b + alpha_k (x - b)), by captum with Gauss-Legendre points.
+
+    captum's trapezoid weights sum to (n - 1) / n, so that rule is not used.
+    """
+    from captum.attr import IntegratedGradients
+
+    found = IntegratedGradients(job.forward).attribute(
+        batch.x,
+        baselines=batch.b,
+        additional_forward_args=batch.args,
+        n_steps=job.steps,
+        method="gausslegendre",
+        internal_batch_size=max(job.size, len(batch.x)),
+    )
+    return _summed(found)
+
+
+def _feature_ablation(job: Job, batch: Batch) -> Tensor:
+    """m(prompt) - m(prompt with the baseline's embedding at one position), by captum; every d_model has the same value."""
+    from captum.attr import FeatureAblation
+
+    positions = torch.arange(batch.x.shape[1], device=batch.x.device)[None, :, None]
+    with torch.no_grad():
+        found = FeatureAblation(job.forward).attribute(
+            batch.x,
+            baselines=batch.b,
+            additional_forward_args=batch.args,
+            feature_mask=positions.expand(1, -1, batch.x.shape[2]),
+        )
+    return found[..., 0].detach()  # type: ignore[no-any-return]
+
+
+def _gradient_x_input(job: Job, batch: Batch) -> Tensor:
+    """x . dm/dx, by captum."""
+    from captum.attr import InputXGradient
+
+    return _summed(
+        InputXGradient(job.forward).attribute(batch.x.clone().requires_grad_(), additional_forward_args=batch.args)
+    )
+
+
+def _relevance(job: Job, batch: Batch) -> Tensor:
+    """x . rho(x): the embedding times its coefficient under the method's propagation rules."""
+    ids, answers, wrong = batch.args
+    with torch.enable_grad():
+        run = job.model.run(ids, reads=[EMBED], rules=job.method.rules, logits_to_keep=1)
+        metric = job.metric(run.logits[:, -1], Targets(answers, wrong))
+        (rho,) = torch.autograd.grad(metric.sum(), [run[EMBED]])
+    return _summed(run[EMBED] * rho)
+
+
+def _summed(values: Tensor) -> Tensor:
+    """[batch pos d_model] -> [batch pos], in float32 or better."""
+    values = values.detach()
+    return (values.float() if values.element_size() < 4 else values).sum(-1)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to score tokens. `complete`: the values sum to m(clean) - m(baseline) as the steps grow."""
+
+    name: str
+    function: Callable[[Job, Batch], Tensor]
+    baselines: tuple[Baseline, ...]
+    rules: Rules = GRADIENT
+    complete: bool = False
+
+
+METHODS: Final = {
+    m.name: m
+    for m in (
+        Method("integrated-gradients", _integrated_gradients, ("corrupt", "zero"), complete=True),
+        Method("feature-ablation", _feature_ablation, ("corrupt", "zero")),
+        Method("gradient-x-input", _gradient_x_input, ("zero",)),
+        *(Method(name, _relevance, ("zero",), rules) for name, rules in PRESETS.items() if name != "gradient"),
+    )
+}
+_REFUSED: Final = {
+    "lrp": "captum's LRP has no rule for GELU, SiLU and LayerNorm and raises there; use 'relp', 'relp-ah' or 'attnlrp'",
+    "deep-lift": (
+        "captum's DeepLift hooks activation modules of a kind that these models do not have and then silently equals "
+        "gradient x input; use 'integrated-gradients' or 'relp'"
+    ),
+}
+
+
+def get_token_method(name: str) -> Method:
+    """The method of this name. Raises: MethodError with the reason for a refused one, the near names for another."""
+    if reason := _REFUSED.get({"deeplift": "deep-lift"}.get(name, name)):
+        raise MethodError(f"token method {name!r} is refused: {reason}.")
+    if name not in METHODS:
+        raise MethodError(unknown("token method", name, METHODS))
+    return METHODS[name]

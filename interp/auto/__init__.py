@@ -1,1 +1,0 @@
-"""Verified attribution, method `auto`: cheap estimates, checked against exact patches, and bounds on what a top n lacks."""

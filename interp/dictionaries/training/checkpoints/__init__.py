@@ -1,0 +1,1 @@
+"""interp/dictionaries/training/checkpoints"""

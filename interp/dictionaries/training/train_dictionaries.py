@@ -1,0 +1,294 @@
+"""`train_dictionary` and `train_dictionaries`: from a model and data to dictionaries, with a folder to go on from."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from interp.dictionaries.activation import DictionaryError
+from interp.dictionaries.dictionary import Dictionary
+from interp.dictionaries.training.checkpoints import checkpoint, folder
+from interp.dictionaries.training.checkpoints.identity import check_same, described
+from interp.dictionaries.training.data.buffer import ORDER_BYTES, Buffer
+from interp.dictionaries.training.data.chunks import Activations, Source, held_out, read_sites
+from interp.dictionaries.training.data.reading import open_documents
+from interp.dictionaries.training.data.rows import Cutter, Rows
+from interp.dictionaries.training.loop.defaults import completed
+from interp.dictionaries.training.loop.device_memory import check_fits
+from interp.dictionaries.training.loop.loop import KEPT, Training
+from interp.dictionaries.training.loop.outcome import details, record
+from interp.dictionaries.training.loop.settings import Settings, Wanted, check_whole, said_of, wanted
+from interp.dictionaries.training.loop.status import Say
+from interp.dictionaries.training.steps.learner import Learner, make_learner
+from interp.model.loading.load import load
+from interp.parts.sites import Site, SiteLike
+
+TOKENS: Final = 2_000_000
+BATCH_TOKENS: Final = 2048
+HOLD_OUT: Final = 0.05
+HELD_OUT_TOKENS: Final = 8192
+DTYPE: Final = "float32"
+
+
+class ResumeWarning(UserWarning):
+    """A run goes on under other conditions than those it began with."""
+
+
+def train_dictionary(
+    model: Any,
+    data: Any,
+    *,
+    site: SiteLike,
+    d_sae: int,
+    architecture: str = "topk",
+    target: SiteLike | None = None,
+    name: str = "",
+    k: int | None = None,
+    lr: float | None = None,
+    tokens: int = TOKENS,
+    batch_tokens: int = BATCH_TOKENS,
+    buffer: int | str | None = None,
+    context: int | None = None,
+    keep_bos: bool = False,
+    hold_out: float = HOLD_OUT,
+    held_out_tokens: int = HELD_OUT_TOKENS,
+    seed: int = 0,
+    dtype: str = DTYPE,
+    cache: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_every: int | None = None,
+    keep_checkpoint: bool = False,
+    show_progress: bool | None = None,
+    **options: Any,
+) -> Dictionary:
+    """Train one dictionary on activations of `data`; see `train_dictionaries`, which this is for one.
+
+    site, d_sae, architecture, target, k, lr, options: what is trained; the options are those of the architecture (see
+    `interp.dictionaries.training.steps.options`). target: what a transcoder makes up, by default `mlp_out` of `mlp_normed`.
+    Raises: DictionaryError and other InterpErrors, before anything is written, for whatever does not fit.
+    """
+    given = {"k": k, "lr": lr, "target": target, "name": name or None}
+    spec = {"site": site, "d_sae": d_sae, "architecture": architecture, **options}
+    spec |= {key: value for key, value in given.items() if value is not None}
+    return train_dictionaries(
+        model, data, [spec], tokens=tokens, batch_tokens=batch_tokens, buffer=buffer, context=context, keep_bos=keep_bos,
+        hold_out=hold_out, held_out_tokens=held_out_tokens, seed=seed, dtype=dtype, cache=cache, out=out, resume=resume,
+        checkpoint_every=checkpoint_every, keep_checkpoint=keep_checkpoint, show_progress=show_progress,
+    )[0]  # fmt: skip
+
+
+def train_dictionaries(
+    model: Any,
+    data: Any,
+    specs: Sequence[Mapping[str, Any]],
+    *,
+    tokens: int = TOKENS,
+    batch_tokens: int = BATCH_TOKENS,
+    buffer: int | str | None = None,
+    context: int | None = None,
+    keep_bos: bool = False,
+    hold_out: float = HOLD_OUT,
+    held_out_tokens: int = HELD_OUT_TOKENS,
+    seed: int = 0,
+    dtype: str = DTYPE,
+    cache: str | Path | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    checkpoint_every: int | None = None,
+    keep_checkpoint: bool = False,
+    show_progress: bool | None = None,
+    say: Say | None = None,
+) -> list[Dictionary]:
+    """Train several dictionaries (sites, architectures, sizes) on the same tokens, with one forward pass for all.
+
+    data: a .txt, .json or .jsonl file, a folder of a dataset saved to disk, texts, rows of token ids, an iterable of these,
+    or `"demo"`: text like that of the embedded model, without end. Data shorter than `tokens` are gone over again.
+    specs: a mapping for each with `site`, `d_sae`, and `architecture`, `target`, `name`, `k`, `lr`, ... where wanted.
+    tokens: activations to train on; `batch_tokens` of them in each step. Activations at BOS are left out unless `keep_bos`.
+    buffer: size of the shuffled buffer, in tokens or as bytes ("256MiB"); its memory is that and no more. Default: 131,072
+    tokens, or 256 MiB where that is less, but two batches and two rows at least. Beside it there are two chunks of
+    activations (16,384 tokens each at most), the held-out ones, and in a checkpoint a copy of weights and moments.
+    hold_out: share of the documents that are never trained on; measures on `held_out_tokens` of theirs are logged.
+    cache: folder of a collection of activations, written by the first run and read by later ones.
+    out: folder of the run, with checkpoints and at the end the dictionaries in sae-lens' format; `resume` goes on there.
+    checkpoint_every: steps between checkpoints; by default half a minute, or more where writing them takes long.
+    show_progress: a bar; by default on a terminal. say: is told lines of where the run is, where there is no bar.
+
+    On the CPU the same call gives the same bits with the same number of threads, killed and resumed or not.
+    Raises: DictionaryError and other InterpErrors, before anything is written, for whatever does not fit.
+    """
+    settings = Settings(tokens, batch_tokens, buffer, context, keep_bos, hold_out, held_out_tokens, seed)
+    if checkpoint_every is not None:
+        check_whole("checkpoint_every", checkpoint_every, 1)
+    place = None if out is None else Path(out)
+    if place is None and resume:
+        raise DictionaryError("resume without out: expected the folder of the run to go on with.")
+    before = None if place is None else folder.check_out(place, resume)
+    ready = _checked(load(model), data, specs, settings, dtype, cache)
+    if place is not None and before is not None:
+        check_same(before["identity"], ready.identity)
+        if before["status"] == folder.COMPLETE:
+            if not keep_checkpoint:
+                checkpoint.remove(place)
+            return _loaded(place, ready.wanted)
+    training = ready.training(cache)
+    training.out, training.checkpoint_every = place, checkpoint_every
+    if place is not None and before is not None:
+        _go_on(training, place)
+    return _trained(training, keep_checkpoint, show_progress, say)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What has been checked of a run before anything was read through the model or written."""
+
+    wanted: Sequence[Wanted]
+    learners: Sequence[Learner]
+    live: Activations
+    settings: Settings
+    capacity: int
+    identity: dict[str, Any]
+
+    def training(self, cache: str | Path | None) -> Training:
+        """The run at its beginning. A cache that is not there yet is written."""
+        live, steps, batch = self.live, self.settings.steps, self.settings.batch_tokens
+        seen = held_out(live, self.settings.held_out_tokens)
+        source = _source(live, cache, steps * batch + self.capacity, self.identity)
+        buffer = Buffer(source, live.sites, self.capacity, batch, self.settings.seed)
+        return Training(self.wanted, self.learners, source, buffer, seen, steps, self.identity)
+
+
+def _checked(
+    model: Any, data: Any, specs: Sequence[Mapping[str, Any]], settings: Settings, dtype: str, cache: str | Path | None
+) -> _Ready:
+    """Everything that a run needs, checked; nothing is written."""
+    asked = [completed(one, settings.steps) for one in wanted(model, specs)]
+    as_dtype = _dtype(dtype)
+    sites = list(dict.fromkeys(site for one in asked for site in (one.site, one.target)))
+    widths = _widths(model, sites)
+    cutter = Cutter.of(model, settings.context, settings.keep_bos)
+    row_bytes = sum(widths.values()) * as_dtype.itemsize
+    capacity = settings.capacity(row_bytes, cutter.context)
+    shapes = [(widths[one.site], widths[one.target], one.d_sae) for one in asked]
+    check_fits(capacity * (row_bytes + ORDER_BYTES), shapes, as_dtype.itemsize, model.device)
+    learners = _learners(asked, widths, settings, as_dtype, model.device)
+    documents = open_documents(data, settings.seed)
+    rows = Rows(documents, cutter, share=settings.hold_out, seed=settings.seed, least=settings.batch_tokens)
+    live = Activations(model, rows, sites, as_dtype, capacity // 2 - settings.batch_tokens)
+    identity = _identity(model, rows, settings, asked, dtype, capacity)
+    identity["activations"] = "of the model" if cache is None else "of a cache"
+    return _Ready(asked, learners, live, settings, capacity, identity)
+
+
+def _learners(
+    asked: Sequence[Wanted], widths: Mapping[Site, int], settings: Settings, dtype: torch.dtype, device: torch.device
+) -> list[Learner]:
+    found = []
+    for i, one in enumerate(asked):
+        with said_of(i, len(asked), one.site):
+            found.append(
+                make_learner(
+                    one.architecture, widths[one.site], widths[one.target], one.d_sae, one.options, settings.steps,
+                    settings.seed, device, dtype,
+                )
+            )  # fmt: skip
+    return found
+
+
+def _identity(
+    model: Any, rows: Rows, settings: Settings, asked: Sequence[Wanted], dtype: str, capacity: int
+) -> dict[str, Any]:
+    documents, cutter = rows.documents, rows.cutter
+    return {
+        "model": described(model),
+        "data": {"name": documents.name, "sha256": documents.fingerprint(), "rows_sha256": rows.fingerprint()},
+        "tokens": settings.tokens,
+        "batch_tokens": settings.batch_tokens,
+        "buffer_tokens": capacity,
+        "context": cutter.context,
+        "keep_bos": settings.keep_bos,
+        "hold_out": settings.hold_out,
+        "held_out_tokens": settings.held_out_tokens,
+        "seed": settings.seed,
+        "dtype": dtype,
+        "dictionaries": {one.name: one.plain() for one in asked},
+    }
+
+
+def _source(live: Activations, cache: str | Path | None, tokens: int, identity: Mapping[str, Any]) -> Source:
+    if cache is None:
+        return live
+    from interp.dictionaries.training.data.cache import cached
+
+    return cached(live, Path(cache), tokens, identity)
+
+
+def _widths(model: Any, sites: Sequence[Site]) -> dict[Site, int]:
+    """Numbers per token at each site, seen in a run of two tokens."""
+    found = read_sites(model, torch.zeros(1, 2, dtype=torch.long, device=model.device), sites)
+    return {site: int(found[site].shape[-1]) for site in sites}
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in ("float32", "float64"):
+        raise DictionaryError(f"dtype={name!r}: dictionaries are trained in float32 or float64.")
+    return torch.float32 if name == "float32" else torch.float64
+
+
+# ---------------------------------------------------------------- from beginning to end
+
+
+def _go_on(training: Training, out: Path) -> None:
+    """Put a run back to its last checkpoint; one without any begins again."""
+    found = checkpoint.read(out, KEPT)
+    if found is None:
+        return
+    state, files = found
+    check_same(state["identity"], training.identity)
+    now, then = _environment(training), state["environment"]
+    if changed := [f"{key} {then.get(key)} -> {now[key]}" for key in now if now[key] != then.get(key)]:
+        warnings.warn(
+            f"resumed with {', '.join(changed)}: the weights may differ in their last bits.",
+            ResumeWarning,
+            stacklevel=4,
+        )
+    training.load(state, files)
+
+
+def _environment(training: Training) -> dict[str, Any]:
+    return folder.environment(torch.get_num_threads(), str(training.learners[0].device))
+
+
+def _trained(training: Training, keep_checkpoint: bool, show: bool | None, say: Say | None) -> list[Dictionary]:
+    out, now = training.out, _environment(training)
+    training.environment = now
+    if say is not None:
+        begun = (
+            f"going on after step {training.step:,} of {training.steps:,}" if training.step else "filling the buffer"
+        )
+        say(begun)
+    if training.step == 0:
+        training.prepare()  # reads data: what is wrong with them is said before anything is written
+    if out is not None and not (out / folder.RECORD).exists():
+        folder.begin(out, training.identity, now)
+    training.run(show, say)
+    found = training.dictionaries(details(training))
+    if out is not None:
+        folder.save_all(out, found)
+        folder.write_record(out, record(training, now))
+        if not keep_checkpoint:
+            checkpoint.remove(out)
+    return found
+
+
+def _loaded(out: Path, asked: Sequence[Wanted]) -> list[Dictionary]:
+    """The dictionaries of a run that is done."""
+    from interp.dictionaries.storage import load_dictionary
+
+    return [load_dictionary(path) for path in folder.places(out, [one.name for one in asked])]

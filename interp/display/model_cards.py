@@ -1,0 +1,267 @@
+"""How models, runs, tasks, rules and dictionaries show themselves in notebooks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from markupsafe import Markup
+
+from interp.dictionaries.dictionary import Dictionary
+from interp.formatting import showing
+from interp.formatting.html import MOST_ROWS, block, caption, element, facts, joined, left_out, table, text
+from interp.formatting.numbers import MISSING, count, several
+from interp.formatting.text import token
+from interp.model.coverage import Coverage
+from interp.model.coverage import Row as Treated
+from interp.model.model import HookedModel, Run
+from interp.rules.rules import AttentionRule, Rules
+from interp.tasks.task import Pair, Task
+
+MOST_PAIRS: Final = 3
+MOST_WORDS: Final = 48
+MOST_PATHS: Final = 3
+MOST_ANSWERS: Final = 6
+MOST_DETAILS: Final = 8
+_BEFORE: Final = 16
+
+
+@showing.card.register
+def model_card(found: HookedModel) -> Markup:
+    """Its sizes, what it does in an unusual way, and the places that it lacks, each with the reason."""
+    size = found.layout
+    heads = f"{size.n_heads} a layer" + (
+        f", {size.n_kv_heads} of keys and values" if size.n_kv_heads != size.n_heads else ""
+    )
+    parallel = sum(block.parallel for block in size.blocks)
+    known = facts(
+        [
+            ("layers", f"{size.n_layers}" + (f", {parallel} with attention and MLP in parallel" if parallel else "")),
+            ("heads", heads),
+            (
+                "widths",
+                f"d_model {count(size.d_model)}, d_mlp {MISSING if size.d_mlp is None else count(size.d_mlp)}, vocabulary {count(size.d_vocab)}",
+            ),
+            ("numbers", f"{str(found.dtype).removeprefix('torch.')} on {found.device}"),
+            ("tokeniser", "" if found.tokenizer is not None else "none: prompts are token ids"),
+            ("sites", ", ".join(found.sites())),
+        ]
+    )
+    missing = found.missing_sites()
+    rows = [(name, text(why)) for name, why in missing.items()]
+    lacks = [table(("site that it lacks", "why"), rows)] if rows else []
+    return block("HookedModel", joined(text(found.name), type(found.hf).__name__), known, *lacks)
+
+
+@showing.card.register
+def run_card(found: Run) -> Markup:
+    """What came back and in which shape."""
+    rows = [("logits", _shape(found.logits.shape), str(found.logits.dtype).removeprefix("torch."))]
+    rows += [(str(s), _shape(x.shape), str(x.dtype).removeprefix("torch.")) for s, x in found.reads.items()]
+    batch, pos = found.tokens.ids.shape
+    said = joined(f"{several(batch, 'prompt')} of {several(pos, 'token')}", several(len(found.reads), "read"))
+    shown = rows[: 2 * MOST_ROWS]
+    left = left_out(len(rows), len(shown), "reads")
+    return block(
+        "Run",
+        said,
+        table(("what", "shape", "dtype"), shown, left=left),
+        caption("Shapes begin with [batch pos]; patterns are [batch head q_pos k_pos]."),
+    )
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return f"[{', '.join(map(str, shape))}]"
+
+
+# ---------------------------------------------------------------- tasks
+
+
+@showing.card.register
+def task_card(found: Task) -> Markup:
+    """The first pairs, the words in which clean and corrupt differ marked, and their answers."""
+    rows = [row for i, pair in enumerate(found.pairs[:MOST_PAIRS], 1) for row in _pair_rows(i, pair)]
+    shown = min(MOST_PAIRS, len(found))
+    left = left_out(len(found), shown, "pairs")
+    about = [text(line) for line in (found.description, found.source) if line]
+    said = joined(text(found.name), several(len(found), "pair"))
+    grid = table(("", "prompt", "right after it"), rows, left=left)
+    told = [caption(joined(*about))] if about else []
+    return block("Task", said, grid, caption("Words that differ are bold and underlined."), *told)
+
+
+def _pair_rows(number: int, pair: Pair) -> Iterator[tuple[str | Markup, ...]]:
+    clean, corrupt = (_words(pair, name) for name in ("clean", "corrupt"))
+    yield f"{number} clean", _marked(clean, _differs(clean, corrupt)), _answers(pair.answers, pair.answer_ids)
+    yield f"{number} corrupt", _marked(corrupt, _differs(corrupt, clean)), _answers(pair.wrong, pair.wrong_ids)
+
+
+def _differs(words: Sequence[str], others: Sequence[str]) -> list[bool]:
+    """Which words differ: place by place; where one has more, all between what both begin and end with."""
+    if len(words) == len(others):
+        return [a != b for a, b in zip(words, others, strict=True)]
+    most = min(len(words), len(others))
+    before = next((i for i in range(most) if words[i] != others[i]), most)
+    after = next((i for i in range(most - before) if words[-1 - i] != others[-1 - i]), most - before)
+    return [before <= i < len(words) - after for i in range(len(words))]
+
+
+def _words(pair: Pair, name: str) -> list[str]:
+    """The words of a prompt, each with the space before it; its ids where it has no text."""
+    if not (said := getattr(pair, name)) and pair.ids is not None:
+        return [f" {i}" for i in getattr(pair.ids, name)]
+    return re.findall(r"\s*\S+|\s+$", said)
+
+
+def _marked(words: Sequence[str], differs: Sequence[bool]) -> Markup:
+    """The words around the first that differs, in runs of the same kind."""
+    first = differs.index(True) if True in differs else 0
+    start = max(0, min(first - _BEFORE, len(words) - MOST_WORDS))
+    stop = min(len(words), start + MOST_WORDS)
+    parts: list[str | Markup] = [Markup("… ({} words) ").format(count(start))] if start else []
+    while start < stop:
+        end = start
+        while end < stop and differs[end] == differs[start]:
+            end += 1
+        run = "".join(words[start:end])
+        bare = run.lstrip(" ")
+        parts += [" " * (len(run) - len(bare)), _told_apart(bare)] if differs[start] else [text(run, 600)]
+        start = end
+    rest = [Markup(" … ({} words)").format(count(len(words) - stop))] if len(words) > stop else []
+    return element("span", *parts, *rest, style="white-space: pre-wrap; overflow-wrap: anywhere")
+
+
+def _told_apart(run: str) -> Markup:
+    return element("b", text(run, 600), style="text-decoration: underline")
+
+
+def _answers(answers: Sequence[str], ids: Sequence[int]) -> Markup:
+    shown = [Markup("<bdi>{}</bdi>").format(token(a)) for a in answers] or [Markup("id {}").format(i) for i in ids]
+    more = f"{count(len(shown) - MOST_ANSWERS)} more" if len(shown) > MOST_ANSWERS else ""
+    return joined(*shown[:MOST_ANSWERS], more, by=", ")
+
+
+# ---------------------------------------------------------------- rules
+
+
+@showing.card.register
+def rules_card(found: Rules) -> Markup:
+    """What each operation means in the backward pass; what is the plain gradient comes last."""
+    told = [_norm(found), _act(found), _gate(found), _attention(found.attention)]
+    rows = sorted(told, key=lambda row: row[1] == "plain gradient")
+    named = next((name for name, own in _presets().items() if own == found), "")
+    said = joined(f"preset {named}" if named else found.describe())
+    return block(
+        "Rules",
+        said,
+        table(("operation", "backward pass", "meaning"), rows),
+        caption("The forward pass is bit-identical; everything linear keeps its gradient."),
+    )
+
+
+def _presets() -> dict[str, Rules]:
+    from interp.rules.rules import PRESETS
+
+    return PRESETS
+
+
+_PLAIN: Final = "plain gradient"
+
+
+def _norm(found: Rules) -> tuple[str, str, str]:
+    frozen = found.norm == "frozen"
+    return "norm", "scale frozen" if frozen else _PLAIN, "g -> w g / sigma, the mean still subtracted" if frozen else ""
+
+
+def _act(found: Rules) -> tuple[str, str, str]:
+    rule = found.act == "identity"
+    return "activation", "identity rule" if rule else _PLAIN, "f(x) / x in place of f'(x)" if rule else ""
+
+
+def _gate(found: Rules) -> tuple[str, str, str]:
+    rule, meaning = {1.0: (_PLAIN, ""), 0.5: ("half rule", "half of the product rule for each factor")}.get(
+        found.gate, ("gate detached", "all goes through the other factor")
+    )
+    return "gated product", rule, meaning
+
+
+def _attention(rule: AttentionRule) -> tuple[str, str, str]:
+    if (rule.qk, rule.v, rule.temperature) == (1.0, 1.0, 1.0):
+        return "attention", _PLAIN, ""
+    frozen = "pattern frozen" if rule.qk == 0 else f"queries and keys times {rule.qk:g}"
+    more = [f"values times {rule.v:g}"] if rule.v != 1 else []
+    more += [f"softmax at temperature {rule.temperature:g}"] if rule.temperature != 1 else []
+    return "attention", frozen, ", ".join(more)
+
+
+@showing.card.register
+def coverage_card(found: Coverage) -> Markup:
+    """Which operations have a rule, those without one first; modules of the same kind in one row."""
+    groups: dict[tuple[str, str, str], list[Treated]] = {}
+    for row in found.rows:
+        groups.setdefault((row.treatment, row.operation, row.rule), []).append(row)
+    order = ("unsupported", "rule", "plain gradient")
+    keys = sorted(groups, key=lambda key: order.index(key[0]))
+    rows = [
+        (
+            _treatment(t),
+            text(operation),
+            text(rule),
+            count(len(groups[t, operation, rule])),
+            _paths(groups[t, operation, rule]),
+        )
+        for t, operation, rule in keys
+    ]
+    bad = len(found.unsupported)
+    said = joined(
+        found.rules.describe(),
+        f"{count(bad)} of {count(len(found.rows))} operations unsupported" if bad else "every operation is covered",
+    )
+    shown = rows[: 2 * MOST_ROWS]
+    grid = table(
+        ("treatment", "operation", "rule", "n", "modules"),
+        shown,
+        numeric=(3,),
+        left=left_out(len(rows), len(shown), "kinds of operation"),
+    )
+    return block("Coverage", said, grid)
+
+
+def _treatment(name: str) -> str | Markup:
+    return element("b", "⚠ unsupported") if name == "unsupported" else name
+
+
+def _paths(rows: Sequence[Treated]) -> Markup:
+    more = f"and {count(len(rows) - MOST_PATHS)} more" if len(rows) > MOST_PATHS else ""
+    return joined(*(text(row.path) for row in rows[:MOST_PATHS]), more, by=", ")
+
+
+# ---------------------------------------------------------------- dictionaries
+
+
+@showing.card.register
+def dictionary_card(found: Dictionary) -> Markup:
+    """Where it is, what it is, and what it says of how it came about."""
+    reads = f"{found.site} ({count(found.d_in)} numbers)"
+    known = facts(
+        [
+            ("reads", reads),
+            ("makes up", f"{found.target} ({count(found.d_out)} numbers)" if found.transcoder else "the same"),
+            ("features", count(found.n_features)),
+            ("activation", type(found.activation).__name__),
+            ("normalises", "" if found.normalize == "none" else found.normalize),
+            ("numbers", f"{str(found.dtype).removeprefix('torch.')} on {found.device}"),
+        ]
+    )
+    details = list(found.details.items())
+    told = facts((str(key), text(value)) for key, value in details[:MOST_DETAILS])
+    kind = "transcoder" if found.transcoder else "autoencoder"
+    left = left_out(len(details), min(len(details), MOST_DETAILS), "details")
+    return block(
+        "Dictionary",
+        joined(text(found.name) if found.name else "", kind),
+        known,
+        told,
+        *([caption(left)] if left else []),
+    )

@@ -1,0 +1,240 @@
+"""Direct logit attribution: a logit as the sum of what each component writes into the residual stream.
+
+Axis words: `batch d_model d_vocab example node`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interp.attribution.batching.batches import default_batch_size
+from interp.errors import InterpError, TaskError, unknown
+from interp.formatting.showing import card, figure
+from interp.formatting.text import printed
+from interp.lenses.stream import FINAL, Stream, last_position
+from interp.model.linear import linear
+from interp.parts.sites import Site
+from interp.parts.tokens import as_tokens, encode
+from interp.tasks.lengths import by_length
+from interp.tasks.task import Task
+
+TokenLike = int | str
+
+
+@dataclass(frozen=True, eq=False)
+class LogitAttribution:
+    """What each component adds, directly, to a logit or logit difference.
+
+    nodes: `embed`, heads `a3.h2`, MLPs `m3` (their bias inside), and the biases that the model has: `bias.attn.3`,
+    `bias.final_norm`, `bias.unembed`. per_example: [example node] in logits, before a soft cap. total: [example], the
+    same logit as the model itself computes it, which each row sums to.
+    """
+
+    nodes: tuple[str, ...]
+    per_example: np.ndarray
+    total: np.ndarray
+    model: str
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over the examples [node]."""
+        return np.asarray(self.per_example.mean(0))
+
+    @property
+    def largest_gap(self) -> float:
+        """The largest |sum over nodes - total| of an example: rounding, or a component that was missed."""
+        return float(np.abs(self.per_example.sum(1) - self.total).max())
+
+    def __getitem__(self, node: str) -> float:
+        """The mean contribution of a node by name."""
+        if node not in self.nodes:
+            raise InterpError(unknown("node", node, self.nodes))
+        return float(self.mean[self.nodes.index(node)])
+
+    def to_pandas(self) -> Any:
+        """A table: node, contribution (mean over examples), stderr."""
+        import pandas as pd
+
+        n = len(self.per_example)
+        stderr = self.per_example.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(self.nodes), np.nan)
+        return pd.DataFrame({"node": self.nodes, "contribution": self.mean, "stderr": stderr})
+
+    def plot(self) -> Any:
+        """A plotly heat map, a row per layer: heads, MLP and attention bias; what has no layer is in the title."""
+        return figure(self)
+
+    def __str__(self) -> str:
+        order = sorted(range(len(self.nodes)), key=lambda i: -abs(self.mean[i]))[:10]
+        wide = max(len(self.nodes[i]) for i in order)
+        lines = [
+            f"LogitAttribution({len(self.nodes)} components, {len(self.total)} prompts, total {self.total.mean():+.4f} logits)"
+        ]
+        lines += [f"  {self.nodes[i]:<{wide}} {self.mean[i]:+.4f}" for i in order]
+        more = len(self.nodes) - len(order)
+        return printed("\n".join([*lines, f"  and {more} more"] if more else lines))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return str(card(self))
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """One prompt without padding and the tokens compared; no answers means the model's own first choice."""
+
+    ids: tuple[int, ...]
+    answers: tuple[int, ...]
+    wrong: tuple[int, ...]
+
+
+def direct_logit_attribution(
+    model: Any,
+    given: Any,
+    *,
+    answers: TokenLike | Sequence[TokenLike] | None = None,
+    wrong: TokenLike | Sequence[TokenLike] | None = None,
+    prompts: Literal["clean", "corrupt"] = "clean",
+    batch_size: int | None = None,
+) -> LogitAttribution:
+    """Split a logit at the last real position into what each component writes there.
+
+    contribution[u] = scale * W_U[t] . w (a_u - mean(a_u)) / sigma, with the sigma of the final norm in this run (an
+    RMSNorm subtracts no mean); head h writes W_O z_h, under a post-norm w (W_O z_h) / sigma with that norm's sigma.
+    W_U[t]: mean row of the answers, minus the mean row of the wrong tokens where there are any.
+
+    given: a `Task` (its `prompts`, answers and wrong tokens), or what `model.run` takes, with `answers` and `wrong`
+    as a token (id or text) for all prompts or one per prompt; no answers means the model's most probable next token.
+    Units: logits, before a soft cap (which is no sum of components). Cost: one forward.
+    Source: Elhage et al. 2021, "A mathematical framework for transformer circuits".
+    Raises: TaskError for unusable prompts or answers; LayoutError where the final norm or a post-norm is not
+    recognised, or an output projection is not a linear map.
+    """
+    if batch_size is not None and batch_size < 1:
+        raise InterpError(f"batch_size={batch_size}: expected 1 or more.")
+    if isinstance(given, Task):
+        wanted = _from_task(model, given, prompts, answers, wrong)
+    else:
+        wanted = _from_tokens(model, given, answers, wrong)
+    lengths = [len(prompt.ids) for prompt in wanted]
+    rows, totals = [np.empty(0)] * len(wanted), np.empty(len(wanted))
+    nodes: tuple[str, ...] = ()
+    for index in by_length(lengths, batch_size or default_batch_size(model, max(lengths))):
+        shares, total = _batch_shares(model, [wanted[i] for i in index])
+        nodes, totals[index] = tuple(shares), total.cpu().numpy()
+        for i, row in zip(index, torch.stack(list(shares.values()), dim=1).cpu().numpy(), strict=True):
+            rows[i] = row
+    return LogitAttribution(nodes, np.stack(rows), totals, model.name)
+
+
+# ---------------------------------------------------------------- which prompts, which tokens
+
+
+def _from_task(model: Any, task: Task, prompts: str, answers: Any, wrong: Any) -> list[_Prompt]:
+    if answers is not None or wrong is not None:
+        raise TaskError("answers and wrong belong to prompts given as tokens; a task brings its own.")
+    if prompts not in ("clean", "corrupt"):
+        raise TaskError(unknown("prompts", prompts, ("clean", "corrupt")))
+    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    return [_Prompt(getattr(p, prompts), p.answers, p.wrong) for p in pairs]
+
+
+def _from_tokens(model: Any, given: Any, answers: Any, wrong: Any) -> list[_Prompt]:
+    if wrong is not None and answers is None:
+        raise TaskError("wrong tokens given without answers: give answers too, for the difference answers - wrong.")
+    tokens = as_tokens(given, model.tokenizer)
+    rows = [tuple(ids[mask].tolist()) for ids, mask in zip(tokens.ids, tokens.mask, strict=True)]
+    right, other = (_per_prompt(model, x, len(rows), what) for x, what in ((answers, "answers"), (wrong, "wrong")))
+    return [_Prompt(ids, a, w) for ids, a, w in zip(rows, right, other, strict=True)]
+
+
+def _per_prompt(model: Any, given: Any, n: int, what: str) -> list[tuple[int, ...]]:
+    """One token for each of `n` prompts, from one for all or a list; empty where none is given."""
+    if given is None:
+        return [()] * n
+    each = [given] * n if isinstance(given, (int, str)) else list(given)
+    if len(each) != n:
+        raise TaskError(f"{what}: {len(each)} tokens for {n} prompts; give one for all, or one per prompt.")
+    return [(_token(model, token, what),) for token in each]
+
+
+def _token(model: Any, token: Any, what: str) -> int:
+    ids = encode(model.tokenizer, token, special=False) if isinstance(token, str) else [token]
+    if len(ids) != 1 or not isinstance(ids[0], int) or not 0 <= ids[0] < model.layout.d_vocab:
+        raise TaskError(
+            f"{what}: {token!r} is {ids}; expected one token of the vocabulary (0 to {model.layout.d_vocab - 1}), "
+            "as text with its leading space or as an id."
+        )
+    return ids[0]
+
+
+# ---------------------------------------------------------------- the sum
+
+
+def unembedded(model: Any, x: Tensor) -> Tensor:
+    """Logits of `x` [... d_model] by the model's final norm, unembedding and logits scale, before a soft cap."""
+    final, unembed = (model.hf.get_submodule(path) for path in (model.layout.ln_final, model.layout.unembed))
+    logits: Tensor = unembed(final(x))
+    return logits if model.layout.logits_scale == 1.0 else logits * model.layout.logits_scale
+
+
+def _batch_shares(model: Any, prompts: list[_Prompt]) -> tuple[dict[str, Tensor], Tensor]:
+    """Per node its contributions [batch], and the model's own logit [batch], of prompts of one length, in float64."""
+    layers = range(model.layout.n_layers)
+    sites = [Site("embed"), *(Site(kind, i) for i in layers for kind in ("z", "mlp_out")), FINAL]
+    with torch.no_grad():
+        run = model.run(torch.tensor([p.ids for p in prompts]), reads=sites, logits_to_keep=1)
+        logits = unembedded(model, run[FINAL][:, -1])
+        chosen = [(p.answers or (int(row.argmax()),), p.wrong) for p, row in zip(prompts, logits, strict=True)]
+        return dict(_shares(Stream(model, last_position(run.reads)), chosen)), contrast_of(logits, chosen)
+
+
+def contrast_of(logits: Tensor, chosen: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:
+    """The mean logit of the answers minus that of the wrong tokens, if any [batch]. logits: [batch d_vocab]."""
+    return torch.stack([_contrast(row, *tokens) for row, tokens in zip(logits, chosen, strict=True)])
+
+
+def _contrast(table: Tensor, answers: Sequence[int], wrong: Sequence[int]) -> Tensor:
+    """Mean of the answers' rows of `table` [d_vocab ...], minus the mean of the wrong ones' if any, in float64."""
+    right = table[list(answers)].double().mean(0)
+    return right - table[list(wrong)].double().mean(0) if wrong else right
+
+
+def contrasts(model: Any, chosen: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:
+    """What a logit, or the difference of two, reads of the final norm's output [batch d_model], in float64.
+
+    chosen: answers and wrong tokens of each prompt, by id.
+    """
+    W_U, _ = linear(model, model.layout.unembed)
+    rows = torch.stack([_contrast(W_U.T, *tokens) for tokens in chosen])
+    found: Tensor = model.layout.logits_scale * rows
+    return found
+
+
+def _shares(stream: Stream, chosen: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Iterator[tuple[str, Tensor]]:
+    """(node, contribution [batch]) in forward order."""
+    model, layout = stream.model, stream.model.layout
+    direction, (_, b_U) = contrasts(model, chosen), linear(model, layout.unembed)
+
+    def share(added: Tensor) -> Tensor:
+        found: Tensor = (stream.normed(added) * direction).sum(-1)
+        return found
+
+    yield "embed", share(stream.values[Site("embed")])
+    for layer in range(layout.n_layers):
+        for head, added in enumerate(stream.heads(layer).unbind(1)):
+            yield f"a{layer}.h{head}", share(added)
+        if (bias := stream.attention_bias(layer)) is not None:
+            yield f"bias.attn.{layer}", share(bias)
+        yield f"m{layer}", share(stream.values[Site("mlp_out", layer)])
+    final = model.hf.get_submodule(layout.ln_final)
+    if getattr(final, "bias", None) is not None:
+        yield "bias.final_norm", direction @ final.bias.double()
+    if b_U is not None:
+        yield "bias.unembed", layout.logits_scale * torch.stack([_contrast(b_U, *tokens) for tokens in chosen])

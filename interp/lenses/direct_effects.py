@@ -1,0 +1,202 @@
+"""What chosen nodes of any kind write to the logits: their direct effect on the answer, and the tokens they raise and lower.
+
+Axis words: `example node batch part d_model d_vocab`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.edges.writers import Writers
+from interp.dictionaries.dictionary import Dictionary
+from interp.errors import MethodError
+from interp.lenses.direct import contrast_of, contrasts, unembedded
+from interp.lenses.stream import FINAL, Stream, last_position
+from interp.model.linear import linear
+from interp.parts.graph import Graph
+from interp.parts.nodes import Node
+from interp.parts.sites import Site
+from interp.tasks.lengths import by_length
+from interp.tasks.task import Task
+
+EMBED: Final = Site("embed")
+_STREAM: Final = {"embed": "embed", "mlp": "mlp_out", "attn_out": "attn_out"}
+#: Nodes whose vectors are made at once, and nodes and tokens whose logits are.
+_PARTS: Final = 64
+_TOKENS: Final = 1 << 14
+
+
+@dataclass(frozen=True, eq=False)
+class DirectEffects:
+    """What nodes write to the logits at the last position, their norms frozen at the scale of the run.
+
+    per_example: [example node], to the mean logit of the answers minus that of the wrong tokens, in logits before a soft cap.
+    up, down: ids of the tokens whose logits a node raises and lowers most, on average over the examples [node token], the
+    strongest first; up_logits, down_logits: by how much. total: what the model itself makes of all of the stream [example].
+    """
+
+    nodes: tuple[Node, ...]
+    per_example: np.ndarray
+    up: np.ndarray
+    up_logits: np.ndarray
+    down: np.ndarray
+    down_logits: np.ndarray
+    total: np.ndarray
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over the examples [node]."""
+        return np.asarray(self.per_example.mean(0))
+
+
+def direct_effects(
+    model: Any,
+    task: Task,
+    nodes: Sequence[Node],
+    *,
+    prompts: Literal["clean", "corrupt"] = "clean",
+    k: int = 5,
+    dictionaries: Mapping[Site, Dictionary] | None = None,
+    split_positions: bool = False,
+    batch_size: int | None = None,
+) -> DirectEffects:
+    """The direct logit attribution of chosen nodes (see `interp.lenses.direct`), and of each to the whole vocabulary.
+
+    logit[t] = scale * W_U[t] . frozen(a_u); a_u: what u adds to the stream: of a neuron its activation times its row of the
+    output projection, of a feature its activation times its decoder row, through W_O at z. A feature of the stream itself
+    counts what is there of it, whoever wrote it.
+
+    nodes: embedding, heads, MLPs, attention outputs, neurons, features. split_positions: `embed` means the token embedding
+    alone, `pos_embed` the rest. Units: logits. Cost: one forward, and one unembedding of each node.
+    Source: Elhage et al. 2021, "A mathematical framework for transformer circuits".
+    Raises: MethodError for a node that writes nothing; LayoutError where a norm or a projection is not recognised.
+    """
+    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    job = _Job(model, tuple(nodes), dictionaries or {}, split_positions)
+    lengths = [pair.length for pair in pairs]
+    table, total = np.empty((len(pairs), len(job.nodes))), np.empty(len(pairs))
+    normed = torch.zeros(len(job.nodes), model.layout.d_model, dtype=torch.float64, device=model.device)
+    with torch.no_grad():
+        for index in by_length(lengths, batch_size or default_batch_size(model, max(lengths))):
+            chosen = [(pairs[i].answers, pairs[i].wrong) for i in index]
+            direction = contrasts(model, chosen)
+            seen = _Seen.of(job, torch.tensor([getattr(pairs[i], prompts) for i in index]))
+            total[index] = contrast_of(unembedded(model, seen.run[FINAL][:, -1]), chosen).cpu().numpy()
+            for at, parts in seen.normed():
+                table[np.ix_(index, at)] = (parts * direction[:, None]).sum(-1).cpu().numpy()
+                normed[at] += parts.sum(0)
+        up, up_logits, down, down_logits = _extremes(model, normed / len(pairs), k)
+    return DirectEffects(job.nodes, table, up, up_logits, down, down_logits, total)
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """The nodes asked for, and what is read for each."""
+
+    model: Any
+    nodes: tuple[Node, ...]
+    dictionaries: Mapping[Site, Dictionary]
+    split_positions: bool
+
+    @property
+    def sites(self) -> list[Site]:
+        """Every site that some node needs, and the stream before the final norm."""
+        return list(dict.fromkeys([FINAL, *(site for node in self.nodes for site in self.sites_of(node))]))
+
+    def sites_of(self, node: Node) -> list[Site]:
+        """What is read for a node. Raises: MethodError for one that adds nothing to the stream."""
+        if node.kind in _STREAM:
+            return [Site(_STREAM[node.kind], node.layer)]
+        if node.kind == "pos_embed" and self.split_positions:
+            return [EMBED]
+        if node.kind == "head":
+            return [Site("z", node.layer)]
+        if node.kind == "neuron":
+            return [Site("mlp_post", node.layer), Site("mlp_out", node.layer)]
+        if node.feature is not None:
+            dictionary = self.dictionary(node)
+            return [dictionary.site, *([dictionary.target] if dictionary.target.kind == "z" else [])]
+        raise MethodError(
+            f"{node.name} adds nothing to the residual stream by itself; expected the embedding, heads, MLPs, attention outputs, "
+            "neurons or features."
+        )
+
+    def dictionary(self, node: Node) -> Dictionary:
+        """The dictionary that a feature belongs to. Raises: MethodError where it is not given."""
+        target = Site(node.kind.partition(".")[0], node.layer)
+        if target not in self.dictionaries:
+            raise MethodError(
+                f"{node.name} is a feature of '{target}', of which no dictionary was given: give dictionaries=."
+            )
+        return self.dictionaries[target].to(device=self.model.device)
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """The run of one batch of prompts of one length."""
+
+    job: _Job
+    ids: Tensor
+    run: Any
+    stream: Stream
+
+    @classmethod
+    def of(cls, job: _Job, ids: Tensor) -> _Seen:
+        """ids: [batch pos]."""
+        run = job.model.run(ids, reads=job.sites, logits_to_keep=1)
+        return cls(job, ids, run, Stream(job.model, last_position(run.reads)))
+
+    def normed(self) -> Iterator[tuple[list[int], Tensor]]:
+        """(places among the nodes, what the final norm makes of what they add [batch part d_model]), a few nodes at a time."""
+        places: dict[tuple[str, int | None], list[int]] = {}
+        for i, node in enumerate(self.job.nodes):
+            places.setdefault((node.kind, node.layer), []).append(i)
+        for members in places.values():
+            for start in range(0, len(members), _PARTS):
+                at = members[start : start + _PARTS]
+                yield at, self.stream.normed(self._added([self.job.nodes[i] for i in at]))
+
+    def _added(self, nodes: Sequence[Node]) -> Tensor:
+        """What nodes of one kind and layer add to the stream [batch part d_model]."""
+        first, layer = nodes[0], nodes[0].layer or 0
+        units = torch.tensor([node.unit or 0 for node in nodes], device=self.stream.values[FINAL].device)
+        if first.kind == "head":
+            return self.stream.heads(layer)[:, units]
+        if first.kind == "neuron":
+            return self.stream.neurons(layer, units)
+        if first.feature is not None:
+            return self.stream.features(self.job.dictionary(first), units)
+        if self.job.split_positions and first.kind in ("embed", "pos_embed"):
+            return self._embedding(first.kind)[:, None]
+        return self.stream.values[self.job.sites_of(first)[0]][:, None]
+
+    def _embedding(self, kind: str) -> Tensor:
+        """The token embedding alone, or the position embedding [batch d_model]."""
+        writers = Writers(self.job.model, Graph.of(self.job.model.layout, split_positions=True))
+        position = writers.position_part(self.ids, self.run[EMBED])[:, -1].double()
+        both = self.stream.values[EMBED]
+        return position.expand_as(both) if kind == "pos_embed" else both - position
+
+
+def _extremes(model: Any, normed: Tensor, k: int) -> tuple[np.ndarray, ...]:
+    """Ids and logits of the `k` tokens that each of some directions [node d_model] raises most, and lowers most."""
+    W_U, _ = linear(model, model.layout.unembed)
+    k = min(k, W_U.shape[1])
+    found: list[list[np.ndarray]] = [[], [], [], []]
+    for start in range(0, len(normed), _PARTS):
+        some = normed[start : start + _PARTS].float()
+        parts = [some @ W_U[:, at : at + _TOKENS].float() for at in range(0, W_U.shape[1], _TOKENS)]
+        logits = model.layout.logits_scale * torch.cat(parts, dim=1)
+        for i, largest in enumerate((True, False)):
+            values, ids = logits.topk(k, dim=1, largest=largest)
+            found[2 * i].append(ids.cpu().numpy())
+            found[2 * i + 1].append(values.double().cpu().numpy())
+    empty = np.empty((0, k))
+    return tuple(np.concatenate(part) if part else empty for part in found)

@@ -1,0 +1,173 @@
+"""Interventions as values: a site, and what becomes of the tensor there.
+
+An edit is a pure function of the tensor at its site. It must keep shape, dtype and device; it may keep the gradient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+
+import torch
+from torch import Tensor
+
+from interp.errors import EditError
+from interp.parts.sites import Site, SiteLike, kind_of, part_of
+
+Index = int | slice | Tensor | list[int]
+Value = Tensor | float
+HEAD_KINDS = ("q", "k", "v", "z", "pattern")
+_all = slice(None)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Replace the tensor at `site` by `apply(tensor)`. Raises: EditError where `apply` cannot be called."""
+
+    site: SiteLike
+    apply: Callable[[Tensor], Tensor]
+
+    def __post_init__(self) -> None:
+        if not callable(self.apply):
+            raise EditError(
+                f"edit at {self.site}: given {self.apply!r:.80}; expected a function of the tensor there; interp.patch puts a value in."
+            )
+
+
+def patch(
+    site: SiteLike,
+    value: Value,
+    *,
+    heads: Index | None = None,
+    positions: Index | None = None,
+    features: Index | None = None,
+) -> Edit:
+    """Put `value` in: a number, the site's shape, or one that broadcasts to the part chosen by the indices.
+
+    `patch("resid_post.3.features", 5.0, features=117)` clamps a feature of a dictionary.
+    """
+
+    _check_value("patch", site, value)
+
+    def put(part: Tensor) -> Tensor:
+        if not isinstance(value, Tensor):
+            return torch.full_like(part, value)
+        try:
+            return value.to(part).expand_as(part)
+        except RuntimeError:
+            raise EditError(
+                f"patch at {site}: value of shape {tuple(value.shape)}; expected {tuple(part.shape)} or what broadcasts to it."
+            ) from None
+
+    return Edit(site, _on_part(site, heads, positions, put, features))
+
+
+def add(
+    site: SiteLike,
+    vector: Value,
+    *,
+    scale: float = 1.0,
+    heads: Index | None = None,
+    positions: Index | None = None,
+    features: Index | None = None,
+) -> Edit:
+    """Steer: add `scale * vector` (a number, or broadcast over batch and positions)."""
+
+    _check_value("add", site, vector)
+
+    def added(part: Tensor) -> Tensor:
+        if not isinstance(vector, Tensor):
+            return part + scale * vector
+        try:
+            return part + scale * vector.to(part).expand_as(part)
+        except RuntimeError:
+            raise EditError(
+                f"add at {site}: vector of shape {tuple(vector.shape)}; expected {tuple(part.shape)} or what broadcasts to it."
+            ) from None
+
+    return Edit(site, _on_part(site, heads, positions, added, features))
+
+
+def zero(
+    site: SiteLike, *, heads: Index | None = None, positions: Index | None = None, features: Index | None = None
+) -> Edit:
+    """Set to zero: ablate."""
+    return Edit(site, _on_part(site, heads, positions, torch.zeros_like, features))
+
+
+def _check_value(what: str, site: SiteLike, value: object) -> None:
+    if not isinstance(value, Tensor | Real):
+        raise EditError(f"{what} at {site}: given {value!r:.80}; expected a tensor or a number.")
+
+
+def _on_part(
+    site: SiteLike,
+    heads: Index | None,
+    positions: Index | None,
+    f: Callable[[Tensor], Tensor],
+    features: Index | None = None,
+) -> Callable[[Tensor], Tensor]:
+    """Apply `f` to some positions (query positions of a pattern) and heads, or features, of a tensor and leave the rest as it is."""
+    kind = kind_of(site)
+    if features is not None:
+        if part_of(site) != "features":
+            raise EditError(
+                f"features={features!r} at {site}: only the features of a dictionary have them, '{site}.features'."
+            )
+        return _on_part(site, None, positions, _on_features(features, f, site))
+    if heads is not None and (kind not in HEAD_KINDS or part_of(site)):
+        raise EditError(f"heads={heads!r} at {site}: only {', '.join(HEAD_KINDS)} have heads.")
+    if heads is not None and positions is not None and not (isinstance(positions, slice) or isinstance(heads, slice)):
+        raise EditError("give heads or positions as a slice when both are given, or make one edit for each.")
+
+    def apply(x: Tensor) -> Tensor:
+        if heads is None and positions is None:
+            return f(x)
+        at: tuple[Index, Index] = (_all if positions is None else positions, _all if heads is None else heads)
+        part = (_all, *(reversed(at) if kind == "pattern" else at if heads is not None else at[:1]))
+        new = x.clone()
+        new[part] = f(_chosen(x, part, site, heads, positions, kind == "pattern"))
+        return new
+
+    return apply
+
+
+def _chosen(
+    x: Tensor, part: tuple[Index, ...], site: SiteLike, heads: Index | None, positions: Index | None, pattern: bool
+) -> Tensor:
+    """The part of [batch pos head ...], or of [batch head pos ...]. Raises: EditError for indices out of range."""
+    try:
+        return x[part]
+    except (IndexError, TypeError):
+        has = [f"positions 0 to {x.shape[2 if pattern else 1] - 1}"] if positions is not None else []
+        has += [f"heads 0 to {x.shape[1 if pattern else 2] - 1}"] if heads is not None else []
+        given = {"heads": heads, "positions": positions}
+        said = ", ".join(f"{name}={value!r}" for name, value in given.items() if value is not None)
+        raise EditError(f"{said} at {site}: this run has {' and '.join(has)} there, as whole numbers.") from None
+
+
+def _on_features(features: Index, f: Callable[[Tensor], Tensor], site: SiteLike) -> Callable[[Tensor], Tensor]:
+    """Apply `f` to some features [... feature]. Raises: EditError for one that does not exist."""
+
+    def apply(x: Tensor) -> Tensor:
+        new = x.clone()
+        try:
+            chosen = x[..., features]
+        except (IndexError, TypeError):
+            raise EditError(
+                f"features={features!r} at {site}: this dictionary has features 0 to {x.shape[-1] - 1}."
+            ) from None
+        new[..., features] = f(chosen)
+        return new
+
+    return apply
+
+
+def applied(edit: Edit, site: Site, x: Tensor) -> Tensor:
+    """The edited tensor. Raises: EditError where shape, dtype or device changed."""
+    new = edit.apply(x)
+    if not isinstance(new, Tensor) or (new.shape, new.dtype, new.device) != (x.shape, x.dtype, x.device):
+        got = f"{tuple(new.shape)} {new.dtype} {new.device}" if isinstance(new, Tensor) else type(new).__name__
+        raise EditError(f"edit at {site}: gave {got}, expected {tuple(x.shape)} {x.dtype} {x.device}.")
+    return new

@@ -1,0 +1,228 @@
+"""`HookedModel`: a live Hugging Face model, its map, and one pure way to run it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interp.dictionaries.dictionary import Dictionary
+from interp.dictionaries.splice import check_dictionaries, widths
+from interp.errors import EditError, InterpError, LoadError, SiteError, TaskError
+from interp.formatting.showing import card
+from interp.model.coverage import Coverage, coverage, recognise
+from interp.model.edits import Edit
+from interp.model.plan import plan_run
+from interp.model.probe import read_layout
+from interp.model.run import execute
+from interp.model.vocabulary import Columns
+from interp.parts.ports import available, port
+from interp.parts.sites import Site, SiteLike, parse
+from interp.parts.tokens import Tokens, as_tokens
+from interp.rules.rules import GRADIENT, Rules
+
+TokensLike = str | Sequence[str] | Sequence[int] | Tensor | Tokens
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Run(Mapping[SiteLike, Tensor]):
+    """What a run returns: `logits` [batch pos d_vocab] (or of some tokens only), the reads by site, and the tokens it ran on."""
+
+    logits: Tensor
+    reads: Mapping[Site, Tensor]
+    tokens: Tokens
+    _n_layers: int
+    _rotary: bool
+
+    def __getitem__(self, site: SiteLike) -> Tensor:
+        found = parse(site, self._n_layers, rotary=self._rotary)
+        if len(found) != 1 or found[0] not in self.reads:
+            raise SiteError(
+                f"site {str(site)!r} was not read in this run; read: {', '.join(map(str, self.reads)) or 'none'}."
+            )
+        return self.reads[found[0]]
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{site} {list(x.shape)}" for site, x in self.reads.items())
+        return f"Run(logits {list(self.logits.shape)}, reads: {shapes or 'none'})"
+
+    def _repr_html_(self) -> str:
+        return str(card(self))
+
+    def __iter__(self) -> Iterator[Site]:
+        return iter(self.reads)
+
+    def __len__(self) -> int:
+        return len(self.reads)
+
+
+class HookedModel:
+    """A `PreTrainedModel`, held as it is: no weight is converted and no module replaced.
+
+    `run` follows torch's grad mode. Under it gradients reach the reads and edits, never the parameters. `edge_maps`: what
+    level `edges` has found out about the model, by graph. `restart`: what exact patching has.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any = None, *, name: str = "", folder: str = "") -> None:
+        _check_mode(model)
+        self.hf = model
+        self.tokenizer = tokenizer
+        self.folder = folder
+        self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
+        self.layout, seen = read_layout(model)
+        self.operations = recognise(model, seen.calls)
+        self._checked: set[Rules] = set()
+        self.edge_maps: dict[Any, Any] = {}
+        self.restart: Any = None
+        self._inputs = set(inspect.signature(model.forward).parameters)
+
+    def __repr__(self) -> str:
+        size = self.layout
+        return (
+            f"HookedModel({self.name!r}, {type(self.hf).__name__}, layers={size.n_layers}, heads={size.n_heads}, "
+            f"{f'kv_heads={size.n_kv_heads}, ' if size.attention_function else ''}d_model={size.d_model}, d_mlp={size.d_mlp}, dtype={self.dtype})"
+        )
+
+    def _repr_html_(self) -> str:
+        return str(card(self))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.hf.dtype  # type: ignore[no-any-return]
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go: the device of the embedding."""
+        return self.hf.get_input_embeddings().weight.device  # type: ignore[no-any-return]
+
+    def tokenize(self, text: str | Sequence[str]) -> Tokens:
+        """Token ids and mask of one or several prompts, padded on the left."""
+        return as_tokens(text, self.tokenizer)
+
+    def text_of(self, token: int) -> str:
+        """The text of one token id, to be shown, with its leading space; the id itself where there is no tokeniser or the token is
+        only a part of a character, which would look like any other such part."""
+        text = "\ufffd" if self.tokenizer is None else str(self.tokenizer.decode([token]))
+        if "\ufffd" in text:
+            return f"<{token}>"
+        spaced = str(self.tokenizer.convert_ids_to_tokens(token)).startswith(("\u2581", "\u0120"))
+        return " " + text if spaced and not text.startswith(" ") else text
+
+    def sites(self) -> list[str]:
+        """The kinds of site that this model has."""
+        return [kind for kind, missing in available(self.layout) if not missing]
+
+    def missing_sites(self) -> dict[str, str]:
+        """The kinds of site that it does not have, with the reason."""
+        return {kind: missing for kind, missing in available(self.layout) if missing}
+
+    def resolve(self, site: SiteLike) -> list[Site]:
+        """The sites that a name means here. Raises: SiteError for an unknown or unavailable one."""
+        found = parse(site, self.layout.n_layers, rotary=self.layout.rotary)
+        for one in found:
+            port(one, self.layout)
+        return found
+
+    def coverage(self, rules: Rules) -> Coverage:
+        """How `rules` treat every operation of this model: rule, plain gradient or unsupported."""
+        return coverage(self.layout, self.operations, rules)
+
+    def run(
+        self,
+        tokens: TokensLike,
+        reads: Sequence[SiteLike] = (),
+        edits: Sequence[Edit] = (),
+        rules: Rules = GRADIENT,
+        *,
+        allow_unsupported: bool = False,
+        logits_to_keep: int = 0,
+        split_kv: bool = False,
+        vocabulary: Tensor | None = None,
+        dictionaries: Mapping[SiteLike, Dictionary] | None = None,
+    ) -> Run:
+        """One forward pass. A pure function: the model is the same after it as before.
+
+        tokens: text, several texts, ids [pos] or [batch pos], or `Tokens`. Position ids follow the mask.
+        reads: sites or kinds (`"z"` is z of all layers). Each comes back after its edits, with its gradient path.
+        edits: applied in forward order; several at one site in the order given.
+        rules: the backward meaning of norms, activations, gates and attention; the forward stays bit-identical.
+        logits_to_keep: compute logits of the last so many positions only; 0 means all.
+        split_kv: give every query head its own copy of the keys and values that its group shares, so that the sites k and
+        v have one entry per query head.
+        vocabulary: token ids [token]; compute their logits only, [batch pos token]. They equal those of a run without it up
+        to rounding, not bit for bit.
+        dictionaries: by the site that each makes up. Their features and errors are then sites to read and edit
+        (`resid_post.3.features`, `resid_post.3.error`); without edits of them the run is the same bit for bit. See
+        `interp.dictionaries.splice`.
+
+        Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`), DictionaryError, InterpError for
+        ids out of range.
+        """
+        _check_mode(self.hf)
+        if isinstance(reads, (str, Site)):
+            raise SiteError(f"reads={reads!r}: expected a list of sites, for example reads=[{str(reads)!r}].")
+        if isinstance(edits, Edit):
+            raise EditError("edits: given one edit; expected a list, for example edits=[edit].")
+        if odd := [e for e in edits if not isinstance(e, Edit)]:
+            raise EditError(
+                f"edits: given {odd[0]!r:.80}; expected edits, for example edits=[interp.zero('z.3', heads=0)]."
+            )
+        if rules != GRADIENT and not allow_unsupported:
+            self._check_rules(rules)
+        given = as_tokens(tokens, self.tokenizer).to(self.device)
+        spliced = check_dictionaries({} if dictionaries is None else dictionaries, self.layout, widths(self.layout))
+        resolved = [(self.resolve(e.site), e) for e in edits]
+        plan = plan_run([self.resolve(r) for r in reads], resolved, rules, split_kv, spliced)
+        columns = None if vocabulary is None else Columns.of(self, vocabulary)
+        inputs = self._call_inputs(given, logits_to_keep)
+        logits, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns)
+        return Run(logits, found, given, self.layout.n_layers, self.layout.rotary)
+
+    def generate(self, prompt: str, *, edits: Sequence[Edit] = (), max_new_tokens: int = 20, **options: Any) -> str:
+        """Continue `prompt` with the edits in force at every step; options as in `interp.model.steering.generate`."""
+        from interp.model.steering import generate
+
+        return generate(self, prompt, edits=edits, max_new_tokens=max_new_tokens, **options)
+
+    def _check_rules(self, rules: Rules) -> None:
+        """The coverage check, made once per rule set."""
+        if rules not in self._checked:
+            self.coverage(rules).check()
+            self._checked.add(rules)
+
+    def check_length(self, n: int) -> None:
+        """Raises: TaskError for prompts longer than the model's context."""
+        limit = getattr(self.hf.config, "max_position_embeddings", None)
+        if isinstance(limit, int) and n > limit:
+            raise TaskError(f"a prompt of {n} tokens; this model's context is {limit} tokens. Shorten the prompts.")
+
+    def _call_inputs(self, tokens: Tokens, logits_to_keep: int) -> dict[str, Any]:
+        """The model's keyword arguments; without padding exactly those of a plain call."""
+        self._check_ids(tokens.ids)
+        self.check_length(tokens.ids.shape[1])
+        inputs: dict[str, Any] = {"input_ids": tokens.ids, "use_cache": False}
+        if tokens.padded:
+            inputs["attention_mask"] = tokens.mask.long()
+            if "position_ids" in self._inputs:
+                inputs["position_ids"] = tokens.position_ids()
+        if logits_to_keep:
+            inputs["logits_to_keep"] = logits_to_keep
+        return inputs
+
+    def _check_ids(self, ids: Tensor) -> None:
+        limit = self.hf.get_input_embeddings().num_embeddings
+        if int(ids.min()) < 0 or int(ids.max()) >= limit:
+            raise InterpError(
+                f"token ids from {int(ids.min())} to {int(ids.max())} given; this model has ids 0 to {limit - 1}."
+            )
+
+
+def _check_mode(model: Any) -> None:
+    if model.training:
+        raise LoadError(
+            "the model is in training mode, where dropout makes every run different: call model.eval() first."
+        )

@@ -1,0 +1,229 @@
+"""One forward pass with reads, edits and rules: everything is attached before it, and nothing is left after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from interp.errors import SiteError
+from interp.model import attention
+from interp.model.coverage import Operations
+from interp.model.edits import applied
+from interp.model.lock import running
+from interp.model.plan import Plan
+from interp.model.probe import freeze, unfreeze
+from interp.model.tensors import activation_in, activation_out, with_activation, with_output
+from interp.model.vocabulary import Columns
+from interp.parts.layout import Layout
+from interp.parts.ports import Port, from_site, port, to_site
+from interp.parts.sites import Site
+from interp.rules.rules import frozen_norm, identity_rule
+from interp.rules.surrogate import scale_gradient, surrogate
+
+_EMBED = Site("embed")
+
+
+@dataclass
+class _Run:
+    """The state of one run while it lasts."""
+
+    model: Any
+    layout: Layout
+    operations: Operations
+    plan: Plan
+    batch: int
+    found: dict[Site, Tensor] = field(default_factory=dict)
+    entering: dict[Site, Tensor] = field(default_factory=dict)
+    layer_of: dict[int, int] = field(default_factory=dict)
+
+    def logits(self, inputs: Mapping[str, Any], columns: Columns | None) -> Tensor:
+        """The logits of the run, or those of some tokens; all are computed where somebody reads or edits them."""
+        site = Site("logits")
+        if columns is not None and site not in self.plan.touched:
+            return columns.logits(self.model, inputs)
+        logits = self.visit(site, self.model(**inputs).logits)
+        return logits if columns is None else columns.chosen(logits)
+
+    # ------------------------------------------------------------ one site
+
+    def visit(self, site: Site, x: Tensor) -> Tensor:
+        """The site's tensor after its edits; recorded if it is read.
+
+        The embedding is where gradients end: a leaf, unless a caller's own graph reaches it.
+        """
+        for edit in self.plan.edits.get(site, ()):
+            x = applied(edit, site, x)
+        if site == _EMBED and torch.is_grad_enabled() and not x.requires_grad:
+            x = x.detach().requires_grad_()
+        if site in self.plan.entered:
+            self.entering[site] = x
+        if (splice := self.plan.splices.get(site)) is not None:
+            x = splice(x, self.entering[splice.dictionary.site], self.visit)
+        if site in self.plan.reads:
+            self.found[site] = x
+        return x
+
+    def through(self, site: Site, at: Port, x: Tensor) -> Tensor:
+        """The tensor that the model goes on with, for the tensor `x` that it has at this port."""
+        value = to_site(x, at, self.batch, self.layout.n_heads)
+        seen = self.visit(site, value)
+        if self.plan.changes(site) or at.scale == 1.0:
+            return from_site(seen, at, x)
+        return surrogate(seen, x, lambda grad: grad.reshape(seen.shape) / at.scale) if seen.requires_grad else x
+
+    def read_input(self, site: Site, at: Port) -> Any:
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
+            x = activation_in(args, kwargs)
+            if at.where == "input_copy":
+                x = x.view_as(x)
+            return with_activation(args, kwargs, self.through(site, at, x))
+
+        return hook
+
+    def write_input(self, site: Site, at: Port) -> Any:
+        """Edit the residual stream itself, which the skip connection also reads: written in place."""
+
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            x = activation_in(args, kwargs)
+            value = x
+            # A block that flattens: its tensor must depend on what is read.
+            if x.ndim != 3 or site in self.plan.splices or site in self.plan.edits:
+                value = to_site(x.clone(), at, self.batch, self.layout.n_heads)
+            seen = self.visit(site, value)
+            if value is not x:
+                x.copy_(from_site(seen, at, x))
+
+        return hook
+
+    def read_output(self, site: Site, at: Port) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> Any:
+            new = self.through(site, at, activation_out(output))
+            return with_output(output, new.clone() if at.shield else new)
+
+        return hook
+
+    def around_attention(
+        self, module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Reads, edits and rules of one layer's attention; q, k, v are recorded before the rule's coefficients."""
+        layer = self.layer_of[id(module)]
+        if self.plan.split_kv and (group := q.shape[1] // k.shape[1]) > 1:
+            native = attention.per_query_head(native, group)
+            k, v = (x.repeat_interleave(group, dim=1) for x in (k, v))
+        q, k, v = (
+            self.visit(Site(kind, layer), x.transpose(1, 2)).transpose(1, 2) if self._touches(kind, layer) else x
+            for kind, x in (("q", q), ("k", k), ("v", v))
+        )
+        rule = self.plan.rules.attention
+        z, pattern = attention.ruled(native, rule.qk, rule.v, rule.temperature)(q, k, v)
+        site = Site("pattern", layer)
+        seen = self.visit(site, pattern)
+        if self.plan.changes(site):
+            values = scale_gradient(v, rule.v).repeat_interleave(q.shape[1] // v.shape[1], dim=1)
+            z = torch.matmul(seen.to(v.dtype), values).transpose(1, 2).contiguous()
+        return z, seen
+
+    def _touches(self, kind: str, layer: int) -> bool:
+        return Site(kind, layer) in self.plan.touched
+
+    # ------------------------------------------------------------ attaching
+
+    def attach(self, stack: ExitStack) -> None:
+        """Hooks in the order in which they must fire: gate rules, sites before a module, rules, sites after it."""
+        sites = self.plan.sites()
+        if torch.is_grad_enabled():
+            stack.callback(unfreeze, freeze(self.model))
+            sites = sites if _EMBED in sites else [_EMBED, *sites]
+            self._attach_gates(stack)
+        hooks = [(site, port(site, self.layout)) for site in sites]
+        for site, at in hooks:
+            if at.where in ("input", "input_copy"):
+                self._on_input(stack, at.path, self.read_input(site, at))
+            elif at.where == "input_inplace":
+                self._on_input(stack, at.path, self.write_input(site, at))
+        if torch.is_grad_enabled():
+            self._attach_rules(stack)
+        for site, at in hooks:
+            if at.where == "output":
+                stack.callback(self._module(at.path).register_forward_hook(self.read_output(site, at)).remove)
+
+    def _module(self, path: str) -> nn.Module:
+        return self.model.get_submodule(path)  # type: ignore[no-any-return]
+
+    def _on_input(self, stack: ExitStack, path: str, hook: Any) -> None:
+        stack.callback(self._module(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
+
+    def _attach_gates(self, stack: ExitStack) -> None:
+        """Half rule: the gradient times 1/2 at the input of the down projection; detached gate: at the activation."""
+        gate = self.plan.rules.gate
+        for block in self.layout.blocks:
+            if gate == 1.0 or not block.gated or block.act is None or block.paths.mlp_down is None:
+                continue
+            if gate == 0.0:
+                stack.callback(self._module(block.act).register_forward_hook(lambda m, a, y: y.detach()).remove)
+            else:
+                self._on_input(stack, block.paths.mlp_down, _halve_gradient(gate))
+
+    def _attach_rules(self, stack: ExitStack) -> None:
+        if self.plan.rules.norm == "frozen":
+            for path, norm in self.operations.norms.items():
+                module = self._module(path)
+                _replace_backward(stack, module, lambda x, norm=norm, module=module: frozen_norm(norm, module, x))
+        if self.plan.rules.act == "identity":
+            for block in self.layout.blocks:
+                if block.act is not None and not (block.gated and self.plan.rules.gate == 0.0):
+                    act = self.operations.activations.get(block.act)
+                    if act is not None:
+                        _replace_backward(stack, self._module(block.act), lambda x, act=act: identity_rule(act, x))
+
+
+def _halve_gradient(c: float) -> Any:
+    def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
+        return with_activation(args, kwargs, scale_gradient(activation_in(args, kwargs), c))
+
+    return hook
+
+
+def _replace_backward(stack: ExitStack, module: nn.Module, rule: Any) -> None:
+    """Give `module` the backward pass `rule(x)`: it runs on a detached input, so its own graph is never built."""
+    inputs: list[Tensor] = []
+
+    def before(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        inputs.append(activation_in(args, kwargs))
+        return with_activation(args, kwargs, inputs[-1].detach())
+
+    def after(_: nn.Module, args: Any, output: Any) -> Any:
+        x = inputs.pop()
+        return surrogate(x, output, rule(x)) if x.requires_grad else output
+
+    stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+    stack.callback(module.register_forward_hook(after).remove)
+
+
+def execute(
+    model: Any,
+    layout: Layout,
+    operations: Operations,
+    plan: Plan,
+    inputs: Mapping[str, Any],
+    columns: Columns | None = None,
+) -> tuple[Tensor, dict[Site, Tensor]]:
+    """The logits of `model(**inputs)` under `plan`, all or those of `columns`, and the tensors it reads.
+
+    Raises: SiteError where a read was never reached (a module that this input does not call).
+    """
+    state = _Run(model, layout, operations, plan, inputs["input_ids"].shape[0])
+    state.layer_of = {id(model.get_submodule(b.paths.attn)): i for i, b in enumerate(layout.blocks)}
+    with running(model), ExitStack() as stack:
+        state.attach(stack)
+        around = state.around_attention if plan.needs_attention_function() else None
+        stack.enter_context(attention.selected(model, around) if around else nullcontext())
+        logits = state.logits(inputs, columns)
+    if missing := plan.reads - state.found.keys():
+        raise SiteError(f"never reached in this run: {', '.join(map(str, sorted(missing)))}.")
+    return logits, state.found

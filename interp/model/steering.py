@@ -1,0 +1,97 @@
+"""Text generation with edits in force at every step: what a steering vector or an ablation makes the model say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interp.dictionaries.dictionary import Dictionary
+from interp.errors import InterpError, TaskError
+from interp.model.edits import Edit
+from interp.parts.sites import SiteLike
+from interp.parts.tokens import encode
+
+
+def generate(
+    model: Any,
+    prompt: str,
+    *,
+    edits: Sequence[Edit] = (),
+    dictionaries: Mapping[SiteLike, Dictionary] | None = None,
+    max_new_tokens: int = 20,
+    do_sample: bool = False,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> str:
+    """The prompt and its continuation, as one text; the end-of-text token is not part of it.
+
+    Every step is a full `model.run` of prompt and continuation so far, without a key/value cache, so an edit sees
+    [batch=1 pos ...] with `pos` growing by one per step and acts on all positions each time. Write steering edits so
+    that they broadcast over positions (`interp.add("resid_post.3", v)`), or choose positions of the prompt
+    (`positions=[4]`). `logits` edits see the last position only. `dictionaries`: as in `model.run`, to steer by features
+    (`interp.patch("resid_post.3.features", 5.0, features=117)`).
+
+    do_sample: draw from softmax(logits / temperature) with `seed`; otherwise the most probable token is taken.
+
+    Cost: one forward over the whole text per new token.
+    Raises: TaskError without tokeniser or with an empty prompt; InterpError for an option out of range or a text that
+    would be longer than the model's context; EditError where an edit changes the shape of its tensor.
+    """
+    if not isinstance(prompt, str):
+        raise TaskError(f"prompt {prompt!r:.80}: expected one text.")
+    ids = encode(model.tokenizer, prompt)
+    _check(model, len(ids), max_new_tokens, temperature)
+    ends, start = _end_ids(model), len(ids)
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(max_new_tokens):
+        logits = _next_logits(model, ids, edits, dictionaries)
+        new = _sample(logits / temperature, generator) if do_sample else int(logits.argmax())
+        if new in ends:
+            break
+        ids.append(new)
+    return prompt + _continuation(model.tokenizer, ids, start)
+
+
+def _check(model: Any, length: int, max_new_tokens: int, temperature: float) -> None:
+    if max_new_tokens < 1:
+        raise InterpError(f"max_new_tokens={max_new_tokens}: expected 1 or more.")
+    if not temperature > 0:
+        raise InterpError(f"temperature={temperature}: expected above 0 (greedy is do_sample=False).")
+    limit = getattr(model.hf.config, "max_position_embeddings", None)
+    if limit is not None and length + max_new_tokens > limit + 1:
+        raise InterpError(
+            f"prompt of {length} tokens and max_new_tokens={max_new_tokens}: this model's context is {limit} tokens. "
+            "Shorten the prompt or ask for fewer tokens."
+        )
+
+
+def _next_logits(model: Any, ids: list[int], edits: Sequence[Edit], dictionaries: Any) -> Tensor:
+    """Logits of the next token [d_vocab], on the CPU in float32 or better."""
+    with torch.no_grad():
+        run = model.run(torch.tensor([ids]), edits=edits, logits_to_keep=1, dictionaries=dictionaries)
+        logits = run.logits[0, -1].cpu()
+    return logits.float() if logits.element_size() < 4 else logits  # type: ignore[no-any-return]
+
+
+def _sample(logits: Tensor, generator: torch.Generator) -> int:
+    return int(torch.multinomial(torch.softmax(logits, dim=-1), 1, generator=generator))
+
+
+def _end_ids(model: Any) -> frozenset[int]:
+    """The tokens that end a text, from the generation config, the model's config or the tokeniser."""
+    for owner in (getattr(model.hf, "generation_config", None), model.hf.config, model.tokenizer):
+        found = getattr(owner, "eos_token_id", None)
+        if found is not None:
+            return frozenset(found if isinstance(found, (list, tuple)) else [found])
+    return frozenset()
+
+
+def _continuation(tokenizer: Any, ids: list[int], start: int) -> str:
+    """The text of `ids[start:]`, decoded behind the prompt so that its leading space is kept."""
+    whole, head = (tokenizer.decode(part, skip_special_tokens=True) for part in (ids, ids[:start]))
+    if whole.startswith(head):
+        return str(whole[len(head) :])
+    return str(tokenizer.decode(ids[start:], skip_special_tokens=True))

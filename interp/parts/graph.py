@@ -1,0 +1,230 @@
+"""The graph of a model: what writes into the residual stream, what reads it, and the edges between them.
+
+Writers, in forward order: the embedding (token + position; apart with `split_positions`), heads, MLPs. Readers: q, k and v
+of each head, MLPs, the logits. A writer's value is what it adds to the residual stream; a reader is its own copy of that
+stream. What a reader can see is a prefix of the writers, so an edge is a reader and an index below `n_upstream`.
+
+Names: `a0.h3->a2.h1<q>`, `embed->m0`, `m3->logits`; K/V readers shared by a group are `a2.kv1<k>`; `@p` at a position.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from interp.errors import MethodError, unknown
+from interp.parts.layout import Layout
+from interp.parts.nodes import Node
+from interp.parts.sites import is_place
+
+KeyValue = Literal["shared", "split"]
+KEY_VALUE: Final = ("shared", "split")
+CHANNELS: Final = ("q", "k", "v")
+EMBEDDINGS: Final = ("embed", "pos_embed")
+
+
+@dataclass(frozen=True)
+class Edge:
+    """What `receiver` reads of `sender`; at one token position or span, or (None) at all together."""
+
+    sender: Node
+    receiver: Node
+    position: int | str | None = None
+
+    @property
+    def name(self) -> str:
+        """`sender->receiver`, with `@p` at a position."""
+        return f"{self.sender.name}->{self.receiver.name}" + ("" if self.position is None else f"@{self.position}")
+
+    @property
+    def kind(self) -> str:
+        """The kinds of its ends: `head->q`, `embed->mlp`, `mlp->logits`."""
+        return f"{self.sender.kind}->{self.receiver.kind}"
+
+    @property
+    def layer(self) -> int | None:
+        """The receiver's layer; None for the logits."""
+        return self.receiver.layer
+
+    @property
+    def head(self) -> int | None:
+        """None: an edge is no head."""
+        return None
+
+    neuron = head
+
+    def __str__(self) -> str:
+        return self.name
+
+
+Part = Node | Edge
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All writers, readers and edges of a model of this shape.
+
+    `parallel`: per layer, whether the MLP reads beside attention and so not what its heads write. `kv`: K/V readers
+    `shared` by their group of query heads (true to the model), or `split` per query head (as MIB counts them).
+    """
+
+    n_layers: int
+    n_heads: int
+    n_kv_heads: int
+    parallel: tuple[bool, ...]
+    kv: KeyValue = "shared"
+    split_positions: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kv not in KEY_VALUE:
+            raise MethodError(unknown("kv", self.kv, KEY_VALUE))
+
+    @classmethod
+    def of(cls, layout: Layout, *, kv: KeyValue = "shared", split_positions: bool = False) -> Graph:
+        """The graph of a model. Raises: MethodError where positions cannot be split off its embedding."""
+        if split_positions and layout.pos_embed is None:
+            raise MethodError(
+                "split_positions: this model adds no position embedding to its token embedding, so there is nothing to split."
+            )
+        parallel = tuple(block.parallel for block in layout.blocks)
+        return cls(layout.n_layers, layout.n_heads, layout.n_kv_heads, parallel, kv, split_positions)
+
+    @property
+    def group(self) -> int:
+        """Query heads that share one K/V head."""
+        return self.n_heads // self.n_kv_heads
+
+    @cached_property
+    def writers(self) -> tuple[Node, ...]:
+        """Every writer in forward order."""
+        found = [Node(kind) for kind in EMBEDDINGS[: 1 + self.split_positions]]
+        for layer in range(self.n_layers):
+            found += [Node("head", layer, head) for head in range(self.n_heads)]
+            found.append(Node("mlp", layer))
+        return tuple(found)
+
+    @cached_property
+    def readers(self) -> tuple[Node, ...]:
+        """Every reader in forward order: q, k, v of the heads of a layer, its MLP; the logits last."""
+        found = []
+        for layer in range(self.n_layers):
+            found += [*self.attention_readers(layer), Node("mlp", layer)]
+        return (*found, Node("logits"))
+
+    def attention_readers(self, layer: int) -> tuple[Node, ...]:
+        """The readers of one layer's attention: all q, then all k, then all v."""
+        grouped = self.kv == "shared" and self.group > 1
+        units = self.n_kv_heads if self.kv == "shared" else self.n_heads
+        queries = [Node("q", layer, head) for head in range(self.n_heads)]
+        return (*queries, *(Node(c, layer, unit, grouped) for c in "kv" for unit in range(units)))
+
+    def first_reader(self, layer: int) -> int:
+        """The number of a layer's first reader in `readers`."""
+        return layer * (len(self.attention_readers(0)) + 1)
+
+    def mlp_reader(self, layer: int) -> int:
+        """The number of a layer's MLP in `readers`: the last of its layer."""
+        return self.first_reader(layer + 1) - 1
+
+    @cached_property
+    def n_upstream(self) -> tuple[int, ...]:
+        """For each reader, how many writers it sees: the first so many."""
+        return tuple(self._upstream(reader) for reader in self.readers)
+
+    def _upstream(self, reader: Node) -> int:
+        if reader.layer is None:
+            return len(self.writers)
+        before = 1 + self.split_positions + reader.layer * (self.n_heads + 1)
+        return before + self.n_heads if reader.kind == "mlp" and not self.parallel[reader.layer] else before
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """Every edge, readers in forward order and for each its writers in forward order."""
+        ends = zip(self.readers, self.n_upstream, strict=True)
+        return tuple(Edge(sender, reader) for reader, n in ends for sender in self.writers[:n])
+
+    @cached_property
+    def index(self) -> dict[Edge, int]:
+        """The place of each edge in `edges`."""
+        return {edge: i for i, edge in enumerate(self.edges)}
+
+    @cached_property
+    def by_name(self) -> dict[str, Edge]:
+        """Every edge by its name."""
+        return {edge.name: edge for edge in self.edges}
+
+    def edge(self, name: str) -> Edge:
+        """The edge of this name. Raises: MethodError with the near names."""
+        if name not in self.by_name:
+            raise MethodError(unknown("edge", name, self.by_name))
+        return self.by_name[name]
+
+    @cached_property
+    def visible(self) -> np.ndarray:
+        """Which writers each reader sees: bool [reader writer]. True entries, row by row, are `edges`."""
+        seen = np.arange(len(self.writers))[None, :] < np.array(self.n_upstream)[:, None]
+        return np.asarray(seen)
+
+    def matrix(self, edges: Iterable[Edge]) -> np.ndarray:
+        """A set of edges as bool [reader writer]. Raises: MethodError for an edge that is not in this graph."""
+        flat = np.zeros(len(self.edges), dtype=bool)
+        for edge in edges:
+            if edge not in self.index:
+                raise MethodError(unknown("edge", edge.name, self.by_name))
+            flat[self.index[edge]] = True
+        found = np.zeros(self.visible.shape, dtype=bool)
+        found[self.visible] = flat
+        return found
+
+    def at_positions(self, labels: Sequence[int | str | None]) -> list[Edge]:
+        """Every edge at every position label, position slowest."""
+        return [edge if label is None else replace(edge, position=label) for label in labels for edge in self.edges]
+
+    def __str__(self) -> str:
+        return f"Graph of {len(self.writers)} writers, {len(self.readers)} readers, {len(self.edges)} edges"
+
+
+# ---------------------------------------------------------------- names
+
+_WRITER = re.compile(r"a(?P<l>\d+)\.h(?P<u>\d+)|m(?P<m>\d+)|(?P<e>embed|pos_embed)")
+_READER = re.compile(r"a(?P<l>\d+)\.(?P<g>h|kv)(?P<u>\d+)<(?P<c>[qkv])>|m(?P<m>\d+)|(?P<e>logits)")
+_FEATURE = re.compile(r"(?P<kind>[a-z_]+)(\.(?P<l>\d+))?\.(f(?P<u>\d+)|error)")
+
+
+def parse_edge(name: str) -> Edge:
+    """The edge that a name means, whatever the model. Raises: MethodError for a name of another form."""
+    ends, _, at = name.partition("@")
+    sender, arrow, receiver = ends.partition("->")
+    writer, reader = _end(_WRITER, sender), _end(_READER, receiver)
+    if not arrow or writer is None or reader is None or (not at and "@" in name):
+        raise MethodError(
+            f"edge {name!r}: expected 'sender->receiver', for example 'a0.h3->a2.h1<q>', 'embed->m0', 'm3->logits' or "
+            "'resid_post.0.f3->resid_post.1.error'."
+        )
+    position = int(at) if re.fullmatch(r"-?\d+", at) else at or None
+    return Edge(writer, reader, position)
+
+
+def _end(pattern: re.Pattern[str], name: str) -> Node | None:
+    """The node that one end of an edge names; None for no such name."""
+    if (feature := _FEATURE.fullmatch(name)) is not None:
+        if not is_place(name.rpartition(".")[0]):
+            return None
+        layer, unit = (None if feature[key] is None else int(feature[key]) for key in ("l", "u"))
+        return Node(f"{feature['kind']}.{'error' if unit is None else 'feature'}", layer, unit)
+    found = pattern.fullmatch(name)
+    return None if found is None else _known(found.groupdict())
+
+
+def _known(found: dict[str, Any]) -> Node:
+    if found["e"]:
+        return Node(found["e"])
+    if found["m"]:
+        return Node("mlp", int(found["m"]))
+    kind = found.get("c") or "head"
+    return Node(kind, int(found["l"]), int(found["u"]), found.get("g") == "kv")

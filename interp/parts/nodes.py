@@ -1,0 +1,182 @@
+"""The nodes that can be scored and patched: their names, their kinds, and where each kind is read and edited."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from torch import Tensor
+
+from interp.errors import MethodError, SiteError, unknown
+from interp.parts.layout import Layout
+from interp.parts.ports import port
+from interp.parts.sites import Site
+
+
+@dataclass(frozen=True)
+class View:
+    """How a kind of node is seen: its site, whether the site's axis 2 has one node per unit, and whether a unit is a vector.
+
+    `units` is the size of that axis by its name in the layout; None means one node for the whole site.
+    """
+
+    site: str
+    units: str | None
+    vector: bool = True
+
+
+VIEWS: Final = {
+    "embed": View("embed", None),
+    "resid_pre": View("resid_pre", None),
+    "resid_mid": View("resid_mid", None),
+    "resid_post": View("resid_post", None),
+    "attn_out": View("attn_out", None),
+    "mlp": View("mlp_out", None),
+    "head": View("z", "n_heads"),
+    "q": View("q", "n_heads"),
+    "k": View("k", "n_kv_heads"),
+    "v": View("v", "n_kv_heads"),
+    "neuron": View("mlp_post", "d_mlp", vector=False),
+}
+
+LEVELS: Final = {
+    "resid": ("resid_pre", "resid_mid", "resid_post"),
+    "blocks": ("embed", "attn_out", "mlp"),
+    "heads": ("embed", "head", "mlp"),
+    "qkv": ("q", "k", "v"),
+    "neurons": ("neuron",),
+}
+CIRCUIT_LEVELS: Final = ("blocks", "heads", "neurons", "features", "edges")
+#: The level of dictionaries: its nodes depend on them, not on the model alone (see `interp.features`).
+FEATURES: Final = "features"
+#: What `interp.attribution.feature_edges` scores: its parts are edges between nodes of level `features`, and to the metric.
+FEATURE_EDGES: Final = "feature_edges"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One component. `unit` is the head, K/V head, neuron or feature; `position` a token position or span, None for all
+    together. Features and errors of dictionaries have kinds such as `resid_post.feature` and `mlp_out.error`."""
+
+    kind: str
+    layer: int | None = None
+    unit: int | None = None
+    grouped: bool = False
+    position: int | str | None = None
+
+    @property
+    def name(self) -> str:
+        """`embed`, `a3.h2`, `m3`, `m3.n117`, `attn_out.3`, `resid_pre.3`, `a3.h2<q>`, `a3.kv1<k>`, `resid_post.3.f117`,
+        `resid_post.3.error`; `@p` at a position."""
+        at = "" if self.position is None else f"@{self.position}"
+        return self._component + at
+
+    @property
+    def _component(self) -> str:
+        if self.kind == "head":
+            return f"a{self.layer}.h{self.unit}"
+        if self.kind in ("q", "k", "v"):
+            return f"a{self.layer}.{'kv' if self.grouped else 'h'}{self.unit}<{self.kind}>"
+        if self.kind == "mlp":
+            return f"m{self.layer}"
+        if self.kind == "neuron":
+            return f"m{self.layer}.n{self.unit}"
+        place, _, part = self.kind.partition(".")
+        parts = (place, self.layer, f"f{self.unit}" if part == "feature" else part or None)
+        return ".".join(str(x) for x in parts if x is not None)
+
+    @property
+    def head(self) -> int | None:
+        """Head (or K/V head) index; None for other kinds."""
+        return self.unit if self.kind in ("head", "q", "k", "v") else None
+
+    @property
+    def neuron(self) -> int | None:
+        """Neuron index; None for other kinds."""
+        return self.unit if self.kind == "neuron" else None
+
+    @property
+    def feature(self) -> int | None:
+        """Feature index in its dictionary; None for other kinds."""
+        return self.unit if self.kind.endswith(".feature") else None
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Group:
+    """All nodes of one kind in one layer: they share a site, a gradient and a value."""
+
+    kind: str
+    site: Site
+    n_units: int
+    grouped: bool = False
+
+    @property
+    def view(self) -> View:
+        return VIEWS[self.kind]
+
+    def node(self, unit: int, position: int | str | None = None) -> Node:
+        """The node of one unit."""
+        return Node(self.kind, self.site.layer, unit if self.view.units else None, self.grouped, position)
+
+    def width(self, layout: Layout) -> int:
+        """Numbers per token at its site."""
+        if not self.view.vector:
+            return self.n_units
+        return int(self.n_units * layout.d_head if self.view.units else layout.d_model)
+
+    def contract(self, difference: Tensor, gradient: Tensor) -> Tensor:
+        """difference . gradient within each node: site-shaped tensors -> [batch pos unit], in float32 or better."""
+        wide = difference.float() if difference.element_size() < 4 else difference
+        product = wide * gradient.to(wide.dtype)
+        if not self.view.vector:
+            return product
+        return product.sum(-1) if self.view.units else product.sum(-1, keepdim=True)
+
+    def mix(self, base: Tensor, source: Tensor, units: Tensor, positions: Tensor) -> Tensor:
+        """`base` with `source` at some units and positions. units: bool [unit]; positions: bool [batch pos]."""
+        chosen = positions[:, :, None] & units[None, None, :]
+        return source.to(base).where(chosen[..., None] if self.view.vector and self.view.units else chosen, base)
+
+
+def groups(level: str, layout: Layout) -> list[Group]:
+    """The groups of a level on this model, in forward order.
+
+    Raises: MethodError for an unknown level; SiteError where the model lacks a site that the level needs.
+    """
+    if level not in LEVELS:
+        raise MethodError(unknown("level", level, (*LEVELS, "edges")))
+    found = [_group("embed", None, layout)] if "embed" in LEVELS[level] else []
+    for layer in range(layout.n_layers):
+        for kind in LEVELS[level]:
+            if kind == "embed" or (kind == "resid_post" and layer < layout.n_layers - 1):
+                continue
+            if kind == "resid_mid" and layout.blocks[layer].parallel:
+                continue
+            found.append(_group(kind, layer, layout))
+    return found
+
+
+def _group(kind: str, layer: int | None, layout: Layout) -> Group:
+    view = VIEWS[kind]
+    site = Site(view.site, layer)
+    try:
+        port(site, layout)
+    except SiteError as error:
+        raise SiteError(f"nodes of kind {kind!r} cannot be scored: {error}") from error
+    n_units = int(getattr(layout, view.units)) if view.units else 1
+    return Group(kind, site, n_units, kind in ("k", "v") and layout.n_kv_heads < layout.n_heads)
+
+
+def nodes_of(found: Sequence[Group], positions: Sequence[int | str | None]) -> list[Node]:
+    """Every node of the groups at every position label, position slowest within a group."""
+    return [g.node(unit, p) for g in found for p in positions for unit in range(g.n_units)]
+
+
+def competes(kind: str) -> bool:
+    """Whether nodes of a kind compete for a place in a circuit: the embedding is in every one, and errors of dictionaries are kept
+    or removed all together."""
+    return kind != "embed" and not kind.endswith(".error")

@@ -1,0 +1,100 @@
+"""How each site is reached in a live model: at the input or output of a module, or inside the attention function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from interp.errors import SiteError
+from interp.parts.layout import BlockLayout, Layout
+from interp.parts.sites import ATTENTION_KINDS, GLOBAL, LAYERED, Site
+
+Where = Literal["input", "input_copy", "input_inplace", "output", "attention", "logits"]
+
+
+@dataclass(frozen=True)
+class Port:
+    """Where a site is.
+
+    `input`: the argument of module `path`; an edit gives the module (and what follows in it) another one.
+    `input_copy`: the same argument seen by this module alone, apart from the skip connection that shares it.
+    `input_inplace`: the same argument together with the skip connection: an edit is written into the tensor.
+    `output`: what the module returns. `scale`: the site's value is this times the tensor.
+    """
+
+    where: Where
+    path: str = ""
+    scale: float = 1.0
+    heads: bool = False
+    shield: bool = False
+
+
+def port(site: Site, layout: Layout) -> Port:
+    """The port of a site. Raises: SiteError, with the reason, where this model has no such place."""
+    found = _global(site, layout) if site.layer is None else _in_block(site, layout.blocks[site.layer], layout)
+    if isinstance(found, str):
+        raise SiteError(f"site '{site}' is not available on this model: {found}")
+    return found
+
+
+def _global(site: Site, layout: Layout) -> Port | str:
+    if site.kind == "embed":
+        return Port("input", layout.blocks[0].paths.block)
+    return Port("input", layout.ln_final) if site.kind == "resid_final" else Port("logits")
+
+
+def _in_block(site: Site, block: BlockLayout, layout: Layout) -> Port | str:
+    if site.kind in ATTENTION_KINDS:
+        missing = "its attention does not go through transformers' AttentionInterface."
+        return Port("attention", block.paths.attn) if layout.attention_function else missing
+    return _BLOCK_PORTS[site.kind](block)
+
+
+def _shared_norm(path: str | None) -> Port | str:
+    return Port("input_copy", path) if path else "attention and MLP share one norm, so neither reads a copy of its own."
+
+
+def _resid_mid(block: BlockLayout) -> Port | str:
+    if block.parallel or block.mlp_reader is None:
+        return "attention and MLP run in parallel; there is no residual stream between them."
+    return Port("input_inplace", block.mlp_reader)
+
+
+_EXPERTS = "its MLP has no single activation and output projection (a mixture of experts?)."
+
+_BLOCK_PORTS: dict[str, Callable[[BlockLayout], Port | str]] = {
+    "resid_pre": lambda b: Port("input", b.paths.block),
+    "resid_mid": _resid_mid,
+    "resid_post": lambda b: Port("output", b.paths.block),
+    "attn_in": lambda b: _shared_norm(b.attn_reader),
+    "mlp_in": lambda b: _shared_norm(b.mlp_reader),
+    "attn_out": lambda b: Port("output", b.attn_writer, scale=b.scale),
+    "mlp_out": lambda b: Port("output", b.mlp_writer, scale=b.scale, shield=b.mlp_reused),
+    "z": lambda b: Port("input", b.paths.o, heads=True),
+    "mlp_normed": lambda b: Port("input", b.mlp_entry),
+    "mlp_pre": lambda b: Port("input", b.act) if b.act else _EXPERTS,
+    "mlp_post": lambda b: Port("input", b.paths.mlp_down) if b.act and b.paths.mlp_down else _EXPERTS,
+}
+
+
+def available(layout: Layout) -> Iterator[tuple[str, str]]:
+    """Every kind of site with '' if this model has it, else the reason why not."""
+    for kind in (*GLOBAL[:1], *LAYERED, *GLOBAL[1:]):
+        found = _global(Site(kind), layout) if kind in GLOBAL else _in_block(Site(kind, 0), layout.blocks[0], layout)
+        yield kind, found if isinstance(found, str) else ""
+
+
+def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:
+    """The tensor at a port in its site's shape: batch first (some blocks flatten), heads apart, scaled."""
+    shape = (batch, -1, n_heads, x.shape[-1] // n_heads) if port.heads else (batch, -1, x.shape[-1])
+    x = x.reshape(shape)
+    return x if port.scale == 1.0 else x * port.scale
+
+
+def from_site(value: Tensor, port: Port, like: Tensor) -> Tensor:
+    """The inverse of `to_site`, in the shape of the tensor that the model had there."""
+    value = value if port.scale == 1.0 else value / port.scale
+    return value.reshape(like.shape)

@@ -1,0 +1,231 @@
+"""The backward meaning of norm, activation, gate and attention. The forward pass is never touched.
+
+| part | value | coefficient, held constant in the backward pass |
+| --- | --- | --- |
+| norm | `gradient` | the full VJP |
+| | `frozen` | scale frozen: g -> w g / sigma, mean subtraction kept (LN-rule, Ali et al. 2022) |
+| act | `gradient` | f'(x) |
+| | `identity` | f(x) / x, analytic (identity rule, Jafari et al. 2024) |
+| gate | 1.0 | the product rule |
+| | 0.5 | half of it for each factor (half rule, Arras et al. 2019) |
+| | 0.0 | the gate branch is detached; all goes through the other factor (CP-LRP, Ali et al. 2022) |
+| attention | `AttentionRule` | coefficients on q and k, on v, and the temperature of the softmax VJP |
+
+Everything linear (projections, embeddings, residual additions, rotary) keeps its gradient, which is the 0-rule.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+from interp.errors import UnsupportedRuleError, unknown
+from interp.formatting.showing import card
+from interp.rules.surrogate import VJP
+
+
+@dataclass(frozen=True)
+class AttentionRule:
+    """`qk` multiplies the gradients of q and k, `v` that of v; the softmax VJP is taken at softmax(scores / temperature).
+
+    `AttentionRule(qk=0)` freezes the pattern (AH-rule): relevance flows through v only.
+    """
+
+    qk: float = 1.0
+    v: float = 1.0
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.qk <= 1 and 0 <= self.v <= 1 and self.temperature > 0):
+            raise UnsupportedRuleError(f"{self}: qk and v must be in [0, 1] and temperature positive.")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """A propagation rule set: a value that is applied for one run.
+
+    Raises: UnsupportedRuleError for a value that is not in the table of this module.
+    """
+
+    norm: Literal["gradient", "frozen"] = "gradient"
+    act: Literal["gradient", "identity"] = "gradient"
+    gate: float = 1.0
+    attention: AttentionRule = AttentionRule()
+
+    def __post_init__(self) -> None:
+        for name, valid in (("norm", ("gradient", "frozen")), ("act", ("gradient", "identity"))):
+            if getattr(self, name) not in valid:
+                raise UnsupportedRuleError(unknown(f"{name} rule", getattr(self, name), valid))
+        if self.gate not in (1.0, 0.5, 0.0):
+            raise UnsupportedRuleError(
+                f"gate rule {self.gate!r}: expected 1.0 (gradient), 0.5 (half) or 0.0 (gate detached)."
+            )
+        if not isinstance(self.attention, AttentionRule):
+            raise UnsupportedRuleError(f"attention rule {self.attention!r}: expected an AttentionRule.")
+
+    def describe(self) -> str:
+        """The parts that differ from the plain gradient, in one line."""
+        parts = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name) != f.default]
+        return ", ".join(parts) or "plain gradient"
+
+    def _repr_html_(self) -> str:
+        return str(card(self))
+
+
+GRADIENT: Final = Rules()
+RELP: Final = Rules(norm="frozen", act="identity", gate=0.5)
+RELP_AH: Final = Rules(norm="frozen", act="identity", gate=0.5, attention=AttentionRule(qk=0.0))
+ATTNLRP: Final = Rules(norm="frozen", act="identity", gate=0.5, attention=AttentionRule(qk=0.25, v=0.5))
+CP_LRP: Final = Rules(norm="frozen", gate=0.0, attention=AttentionRule(qk=0.0))
+GIM: Final = Rules(norm="frozen", gate=0.5, attention=AttentionRule(qk=0.25, v=0.5, temperature=2.0))
+
+PRESETS: Final = {
+    "gradient": GRADIENT,
+    "relp": RELP,
+    "relp-ah": RELP_AH,
+    "attnlrp": ATTNLRP,
+    "cp-lrp": CP_LRP,
+    "gim": GIM,
+}
+
+
+def preset(name: str) -> Rules:
+    """The preset of this name. Raises: UnsupportedRuleError with the near names."""
+    if name not in PRESETS:
+        raise UnsupportedRuleError(unknown("rule preset", name, PRESETS))
+    return PRESETS[name]
+
+
+# ---------------------------------------------------------------- activations: f and the coefficient f(x) / x
+
+_TANH_GELU = math.sqrt(2 / math.pi)
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A known activation f and its coefficient c(x) with f(x) = c(x) x, finite everywhere."""
+
+    name: str
+    coefficient: Callable[[Tensor], Tensor]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.coefficient(x) * x
+
+
+ACTIVATIONS: Final = (
+    Activation("silu", torch.sigmoid),
+    Activation("gelu", lambda x: 0.5 * (1 + torch.erf(x / math.sqrt(2)))),
+    Activation("gelu_tanh", lambda x: 0.5 * (1 + torch.tanh(_TANH_GELU * (x + 0.044715 * x**3)))),
+    Activation("quick_gelu", lambda x: torch.sigmoid(1.702 * x)),
+    Activation("relu", lambda x: (x > 0).to(x.dtype)),
+    Activation("relu_squared", lambda x: x * (x > 0)),
+)
+
+
+def _value(module: nn.Module, x: Tensor) -> Tensor | None:
+    """What `module` makes of `x` alone; None where it needs more than that or changes the shape."""
+    try:
+        with torch.no_grad():
+            y = module(x)
+    except (TypeError, RuntimeError, ValueError, IndexError, AttributeError):
+        return None
+    return y if isinstance(y, Tensor) and y.shape == x.shape else None
+
+
+def recognise_activation(module: nn.Module, device: torch.device) -> Activation | None:
+    """The activation that `module` computes on [-8, 8], or None.
+
+    Compared in float64 (a module without parameters takes any dtype), so that GELU and its tanh form stay apart.
+    """
+    x = torch.linspace(-8, 8, 801, dtype=torch.float64, device=device)
+    y = _value(module, x[None, None])
+    if y is None:
+        return None
+    errors = [((known(x) - y[0, 0]).abs() / (1 + x.abs())).max().item() for known in ACTIVATIONS]
+    best = min(range(len(errors)), key=errors.__getitem__)
+    return ACTIVATIONS[best] if errors[best] <= 1e-5 else None
+
+
+def identity_rule(activation: Activation, x: Tensor) -> VJP:
+    """Backward of the identity rule at `x` (any shape): g -> (f(x) / x) g."""
+    coefficient = activation.coefficient(x.detach())
+    return lambda grad: grad * coefficient
+
+
+# ---------------------------------------------------------------- norms: y = w (x - centre) / sigma + b
+
+_EPS_NAMES: Final = ("eps", "variance_epsilon", "epsilon", "layer_norm_epsilon")
+_EPS_DEFAULTS: Final = (1e-5, 1e-6, 1e-12)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """A recognised norm over the last axis: with or without mean subtraction, its eps, and weight = parameter + offset."""
+
+    centred: bool
+    eps: float
+    offset: float | None
+
+    @property
+    def name(self) -> str:
+        return "LayerNorm" if self.centred else "RMSNorm"
+
+    def weight(self, module: nn.Module) -> Tensor | float:
+        """The factor w; 1 for a norm without parameters."""
+        return 1.0 if self.offset is None else module.weight.detach() + self.offset  # type: ignore[operator]
+
+    def inverse_sigma(self, x: Tensor) -> Tensor:
+        """1 / sigma, shape of `x` with a last axis of one, in float32 or better."""
+        x = x.detach()
+        x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        centred = x - x.mean(-1, keepdim=True) if self.centred else x
+        return torch.rsqrt(centred.square().mean(-1, keepdim=True) + self.eps)
+
+    def forward(self, module: nn.Module, x: Tensor) -> Tensor:
+        """The norm by its formula, to compare with what the module computes."""
+        wide = x.double()
+        centred = wide - wide.mean(-1, keepdim=True) if self.centred else wide
+        bias = getattr(module, "bias", None)
+        y = centred * self.inverse_sigma(wide) * self.weight(module)
+        return y if bias is None else y + bias.detach()
+
+
+def recognise_norm(module: nn.Module, x: Tensor) -> Norm | None:
+    """The norm that `module` computes at a random point shaped like its real input `x`, or None."""
+    generator = torch.Generator().manual_seed(0)
+    point = (3 * torch.randn(x.shape, generator=generator) + 0.5).to(x)
+    y = _value(module, point)
+    if y is None:
+        return None
+    has_weight = getattr(module, "weight", None) is not None
+    own_eps = next((getattr(module, n) for n in _EPS_NAMES if isinstance(getattr(module, n, None), float)), None)
+    for centred in (True, False):
+        for eps in (own_eps,) if own_eps is not None else _EPS_DEFAULTS:
+            for offset in (0.0, 1.0) if has_weight else (None,):
+                norm = Norm(centred, eps, offset)
+                if _agrees(norm.forward(module, point), y):
+                    return norm
+    return None
+
+
+def _agrees(formula: Tensor, y: Tensor) -> bool:
+    if formula.shape != y.shape:
+        return False
+    tolerance = 1e-5 if y.dtype in (torch.float32, torch.float64) else 2e-2
+    return bool((formula - y.double()).abs().max() <= tolerance * formula.abs().max())
+
+
+def frozen_norm(norm: Norm, module: nn.Module, x: Tensor) -> VJP:
+    """Backward of the LN-rule at `x` [..., d]: g -> w g / sigma, minus its mean over d where the norm centres."""
+    inverse_sigma, weight = norm.inverse_sigma(x), norm.weight(module)
+
+    def vjp(grad: Tensor) -> Tensor:
+        g = grad.to(inverse_sigma.dtype) * weight * inverse_sigma
+        return (g - g.mean(-1, keepdim=True) if norm.centred else g).to(grad.dtype)
+
+    return vjp

@@ -1,0 +1,187 @@
+"""How well an approximation agrees with exact patching, per kind of node, with bootstrap intervals over prompt pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from interp.errors import ScoreError
+from interp.formatting.showing import card
+from interp.formatting.text import printed, visible
+from interp.parts.nodes import competes
+from interp.scores.scores import Scores
+
+RESAMPLES: Final = 1000
+MIN_NODES: Final = 8
+SAME: Final = (
+    "level", "positions", "direction", "ablation", "metric", "model", "task", "n_pairs", "pairs", "dictionaries",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """Agreement over one set of nodes.
+
+    `pearson`, `spearman`: of the mean scores, None where one side does not vary or there are fewer than 3 nodes;
+    `sign`: fraction of nodes with the same sign, None for unsigned scores, which are compared with the sizes of the exact
+    ones; `top_k`: overlap of the `k` nodes largest in size. `*_ci`: 95 %
+    bootstrap intervals over prompt pairs, the same resample for both methods; None below `MIN_NODES` nodes, where a
+    correlation is no headline and only the points should be shown, and for a single pair. `slope`: how many times the exact
+    scores the scores are, sum(score * exact) / sum(exact^2), the line through 0 of least squares; None where no exact score
+    differs from 0, or the units differ.
+    """
+
+    kind: str
+    n: int
+    pearson: float | None
+    pearson_ci: tuple[float, float] | None
+    spearman: float | None
+    spearman_ci: tuple[float, float] | None
+    sign: float | None
+    top_k: float
+    k: int
+    slope: float | None = None
+
+    @property
+    def headline(self) -> bool:
+        """Whether there are enough nodes to quote the correlation alone."""
+        return self.n >= MIN_NODES
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Rows for each kind, and for all nodes (`all`) but the embedding and the errors of dictionaries: few and large, they would
+    be all that a correlation sees."""
+
+    method: str
+    rows: tuple[Row, ...]
+    n_pairs: int
+    sampled: str = ""
+
+    def __getitem__(self, kind: str) -> Row:
+        for row in self.rows:
+            if row.kind == kind:
+                return row
+        raise ScoreError(f"no agreement for kind {kind!r}; there is {', '.join(row.kind for row in self.rows)}.")
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Agreement:
+        """The inverse of `dataclasses.asdict`."""
+        rows: list[dict[str, Any]] = [
+            {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()} for row in data["rows"]
+        ]
+        return cls(data["method"], tuple(Row(**row) for row in rows), data["n_pairs"], data["sampled"])
+
+    def to_pandas(self) -> Any:
+        """One line per kind."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.rows])
+
+    def __str__(self) -> str:
+        head = f"{self.method} against exact patching, {self.n_pairs} pairs {self.sampled}"
+        named = replace(self, rows=tuple(replace(row, kind=visible(row.kind)) for row in self.rows))
+        return printed(f"{head}\n{named.to_pandas().to_string(index=False)}")
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return str(card(self))
+
+
+def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = "") -> Agreement:
+    """Compare scores with exact ones made under the same conventions; `exact` may hold a sample of the nodes.
+
+    `sampled` says how that sample was drawn, for the report.
+
+    Raises: ScoreError where `exact` is not exact, the conventions differ, or a node of `exact` is missing in `scores`.
+    """
+    _check(scores, exact)
+    column = {node.name: i for i, node in enumerate(scores.parts)}
+    ours = scores.per_example[:, [column[node.name] for node in exact.parts]]
+    kinds = np.array([node.kind for node in exact.parts])
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(len(ours), np.full(len(ours), 1 / len(ours)), size=RESAMPLES) / len(ours)
+    shown = np.array(["->" in kind or competes(kind) for kind in kinds])
+    sets = [("all", shown), *((kind, kinds == kind) for kind in dict.fromkeys(kinds))]
+    unsigned, sloped = scores.provenance.unsigned, scores.provenance.unit == exact.provenance.unit
+    rows = tuple(
+        _row(str(kind), ours[:, keep], exact.per_example[:, keep], weights, unsigned, sloped)
+        for kind, keep in sets
+        if keep.any()
+    )
+    return Agreement(scores.provenance.method, rows, len(ours), sampled)
+
+
+def _check(scores: Scores, exact: Scores) -> None:
+    a, b = scores.provenance, exact.provenance
+    if not b.exact:
+        raise ScoreError(f"agreement is measured against exact patching; the second scores come from {b.method!r}.")
+    if different := [
+        f"{name} ({str(getattr(a, name))[:40]}, {str(getattr(b, name))[:40]})"
+        for name in SAME
+        if getattr(a, name) != getattr(b, name)
+    ]:
+        raise ScoreError(f"scores made under different conventions cannot be compared: {', '.join(different)}.")
+    if missing := {n.name for n in exact.parts} - {n.name for n in scores.parts}:
+        raise ScoreError(f"nodes scored exactly but not by {a.method}: {', '.join(sorted(missing)[:5])}.")
+
+
+def _row(kind: str, ours: np.ndarray, exact: np.ndarray, weights: np.ndarray, unsigned: bool, sloped: bool) -> Row:
+    """One row from per-example scores [example node] of both methods and bootstrap weights [resample example]."""
+    from scipy.stats import rankdata
+
+    a, n = ours.mean(0), ours.shape[1]
+    b = np.abs(exact.mean(0)) if unsigned else exact.mean(0)
+    k = max(1, min(10, n // 4))
+    several = n >= 3
+    interval = n >= MIN_NODES and len(ours) > 1
+    boot_a, boot_b = (weights @ ours, weights @ exact) if interval else (None, None)
+    boot_b = np.abs(boot_b) if unsigned and boot_b is not None else boot_b
+    spearman_ci = None
+    if boot_a is not None and boot_b is not None:
+        spearman_ci = _interval(_pearson(rankdata(boot_a, axis=1), rankdata(boot_b, axis=1)))
+    return Row(
+        kind=kind,
+        n=n,
+        pearson=_number(_pearson(a[None], b[None])) if several else None,
+        pearson_ci=_interval(_pearson(boot_a, boot_b)) if boot_a is not None and boot_b is not None else None,
+        spearman=_number(_pearson(rankdata(a)[None], rankdata(b)[None])) if several else None,
+        spearman_ci=spearman_ci,
+        sign=None if unsigned else float((np.sign(a) == np.sign(b)).mean()),
+        top_k=len(set(np.argsort(-np.abs(a), kind="stable")[:k]) & set(np.argsort(-np.abs(b), kind="stable")[:k])) / k,
+        k=k,
+        slope=float(a @ b / (b @ b)) if sloped and (b @ b) > 0 else None,
+    )
+
+
+def _pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Row-wise Pearson correlation of [row node]; nan where a row does not vary."""
+    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
+    scale = np.sqrt((a * a).sum(1) * (b * b).sum(1))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(scale > 0, (a * b).sum(1) / scale, np.nan)  # type: ignore[no-any-return]
+
+
+def _number(value: np.ndarray) -> float | None:
+    return None if np.isnan(value[0]) else float(value[0])
+
+
+def _interval(values: np.ndarray) -> tuple[float, float] | None:
+    """Central 95 % of the resamples that have a value."""
+    known = values[~np.isnan(values)]
+    if len(known) < len(values) // 2:
+        return None
+    low, high = np.quantile(known, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def headlines(found: Agreement) -> Iterator[str]:
+    """The rows with enough nodes, in words."""
+    for row in found.rows:
+        if row.headline and row.pearson is not None and row.kind != "all":
+            ci = f" [{row.pearson_ci[0]:.2f}, {row.pearson_ci[1]:.2f}]" if row.pearson_ci else ""
+            yield f"{row.kind} {row.pearson:.2f}{ci} (n = {row.n})"

@@ -1,0 +1,293 @@
+"""The result of an attribution method and how it came about: a value that prints, saves, loads and ranks itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from interp.errors import ScoreError, unknown
+from interp.files import replacing
+from interp.formatting.showing import card, figure
+from interp.formatting.text import printed, visible
+from interp.parts.graph import Edge, Part, parse_edge
+from interp.parts.nodes import FEATURES, Node
+from interp.scores.trail import Search
+
+Ranking = Literal["signed", "absolute"]
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Every convention that a score depends on.
+
+    `importance_sign`: +1 where a positive score means important. `base_metric`, `source_metric`: means over the
+    examples. `forwards`, `backwards`: passes over the data that this method made; runs shared with other methods count
+    for the first that needs them. `coefficients_at`: where gradients or relevance coefficients are taken. `pairs`:
+    a hash of every pair, so that scores of other prompts are never compared. `kv`, `split_positions`: which graph the
+    edges of level `edges` belong to (see `interp.parts.graph`). `tau`: the threshold that ACDC used, in `unit`.
+    `engine`: how exact patching ran the model: by replay, or by whole forwards and why. `unsigned`:
+    scores are sizes of effects and say nothing of their direction. `dictionaries`: at level `features` where each is, its
+    size and a hash of it, so that features of other dictionaries are never taken for these.
+    """
+
+    method: str
+    level: str
+    positions: str
+    direction: str
+    ablation: str
+    metric: str
+    unit: str
+    importance_sign: int
+    rules: str
+    steps: int | None
+    quadrature: str | None
+    seed: int
+    model: str
+    task: str
+    n_pairs: int
+    dtype: str
+    attention: str
+    base_metric: float
+    source_metric: float | None
+    forwards: float
+    backwards: float
+    seconds: float
+    exact: bool
+    coefficients_at: str = ""
+    special_tokens: str = ""
+    padding: str = "none: every batch has one length"
+    pairs: tuple[str, ...] = ()
+    kv: str = "shared"
+    split_positions: bool = False
+    tau: float | None = None
+    engine: str = ""
+    unsigned: bool = False
+    dictionaries: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("pairs", "dictionaries"):  # lists, where they come from a file
+            object.__setattr__(self, name, tuple(getattr(self, name) or ()))
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """`per_example` [example part]: metric(patched) - metric(base) or its estimate, in the metric's unit. A part is what
+    was scored: a node, or an edge at level `edges`.
+
+    `exact`: which scores are exact [part], not estimates; all of method `exact`, None for an approximation. `error`: 0 where
+    exact, else a distance: a part drawn at random from the estimated ones is off by more with a chance of at most
+    `search.radius_chance` [part]; None where nothing is stated. `search`: what method `auto` tried.
+
+    Raises: ScoreError where a score is not finite or the shapes do not fit.
+    """
+
+    parts: tuple[Part, ...]
+    per_example: np.ndarray
+    provenance: Provenance
+    exact: np.ndarray | None = None
+    error: np.ndarray | None = None
+    search: Search | None = None
+
+    def __post_init__(self) -> None:
+        if self.provenance.exact and self.exact is None:
+            object.__setattr__(self, "exact", np.ones(len(self.parts), dtype=bool))
+            object.__setattr__(self, "error", np.zeros(len(self.parts)))
+        for name in ("exact", "error"):
+            given = getattr(self, name)
+            if given is not None and given.shape != (len(self.parts),):
+                raise ScoreError(f"{name} of shape {given.shape} for {len(self.parts)} parts; expected [part].")
+        if self.per_example.ndim != 2 or self.per_example.shape[1] != len(self.parts) or not len(self.per_example):
+            raise ScoreError(
+                f"scores of shape {self.per_example.shape} for {len(self.parts)} parts; expected [example, part]."
+            )
+        bad = np.argwhere(~np.isfinite(self.per_example))
+        if len(bad):
+            example, part = bad[0]
+            raise ScoreError(
+                f"score of {self.parts[part].name} is not finite on example {example} ({len(bad)} such scores, "
+                f"method {self.provenance.method}, dtype {self.provenance.dtype}). Try dtype float32 or float64."
+            )
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean over examples [part]."""
+        return np.asarray(self.per_example.mean(0))
+
+    @property
+    def stderr(self) -> np.ndarray:
+        """Standard error of the mean over examples [part]; nan for one example."""
+        n = len(self.per_example)
+        return self.per_example.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(self.parts), np.nan)
+
+    @property
+    def importance(self) -> np.ndarray:
+        """Mean score with its sign turned so that large means important [part]: the one owner of that sign."""
+        return self.provenance.importance_sign * self.mean
+
+    def rank(self, ranking: Ranking = "absolute") -> np.ndarray:
+        """Indices of the parts from most to least important: by importance (`signed`) or by its size (`absolute`).
+
+        Raises: ScoreError for another ranking, and for `signed` where the scores are unsigned.
+        """
+        if ranking not in ("signed", "absolute"):
+            raise ScoreError(unknown("ranking", ranking, ("signed", "absolute")))
+        if ranking == "signed" and self.provenance.unsigned:
+            raise ScoreError(
+                f"ranking 'signed' of scores of {self.provenance.method}, which are sizes without a sign; use 'absolute'."
+            )
+        key = self.importance if ranking == "signed" else np.abs(self.importance)
+        return np.argsort(-key, kind="stable")
+
+    def top(self, n: int = 10, ranking: Ranking = "absolute") -> list[tuple[str, float]]:
+        """The names and scores of the first `n` parts of the ranking."""
+        return [(self.parts[i].name, float(self.mean[i])) for i in self.rank(ranking)[:n]]
+
+    def positions(self) -> list[int | str | None]:
+        """The position labels, in order."""
+        return list(dict.fromkeys(part.position for part in self.parts))
+
+    def __getitem__(self, name: str) -> float:
+        """The mean score of a part by name."""
+        names = [part.name for part in self.parts]
+        if name not in names:
+            raise ScoreError(unknown("edge" if "->" in name else "node", name, names))
+        return float(self.mean[names.index(name)])
+
+    def select_components(self, names: Set[str]) -> Scores:
+        """The scores of some parts, at all their positions, in the same order."""
+        return self.select([i for i, part in enumerate(self.parts) if replace(part, position=None).name in names])
+
+    def select(self, places: Sequence[int] | np.ndarray) -> Scores:
+        """The scores of the parts at these places, in this order, with what is known of each."""
+        keep = np.asarray(places, dtype=int)
+        exact, error = (None if v is None else v[keep] for v in (self.exact, self.error))
+        parts = tuple(self.parts[i] for i in keep)
+        return Scores(parts, self.per_example[:, keep], self.provenance, exact, error, self.search)
+
+    def known(self) -> Scores:
+        """The parts whose scores are exact, as scores of method `exact`. Raises: ScoreError where there are none."""
+        if self.exact is None or not self.exact.any():
+            raise ScoreError(f"no score of {self.provenance.method} is exact; run method 'exact' or 'auto'.")
+        found = self.select(np.flatnonzero(self.exact))
+        nowhere = "nowhere: none are used"
+        provenance = replace(found.provenance, method="exact", exact=True, rules="", coefficients_at=nowhere)
+        return Scores(found.parts, found.per_example, provenance)
+
+    def to_pandas(self) -> Any:
+        """A table: node (or edge, sender, receiver), kind, layer, head, neuron, position, score, stderr, importance; feature at
+        level `features`; and exact and error where they are known."""
+        import pandas as pd
+
+        columns: dict[str, Any] = {"node": [p.name for p in self.parts]}
+        if any(isinstance(p, Edge) for p in self.parts):
+            columns = {"edge": columns["node"], "sender": [str(e.sender) for e in self.edges]}
+            columns["receiver"] = [str(e.receiver) for e in self.edges]
+        columns |= {"kind": [p.kind for p in self.parts]}
+        for name in ("layer", "head", "neuron", *(["feature"] if self.provenance.level == FEATURES else [])):
+            columns[name] = pd.array([getattr(p, name) for p in self.parts], dtype="Int64")
+        columns["position"] = ["all" if p.position is None else str(p.position) for p in self.parts]
+        columns |= {"score": self.mean, "stderr": self.stderr, "importance": self.importance}
+        columns |= {name: v for name, v in (("exact", self.exact), ("error", self.error)) if v is not None}
+        return pd.DataFrame(columns)
+
+    @property
+    def edges(self) -> tuple[Edge, ...]:
+        """The parts, of scores of edges. Raises: ScoreError for scores of nodes."""
+        found = tuple(p for p in self.parts if isinstance(p, Edge))
+        if len(found) < len(self.parts):
+            raise ScoreError(f"scores of level {self.provenance.level!r} are of nodes, not of edges.")
+        return found
+
+    def __str__(self) -> str:
+        p, top = self.provenance, self.top()
+        what = "edges" if "edges" in p.level else "nodes"
+        wide = max(len(visible(name)) for name, _ in top)
+        lines = [
+            f"Scores({p.method}, {p.level}, {p.direction}, {len(self.parts)} {what}, {p.n_pairs} pairs, unit: {p.unit})"
+        ]
+        lines += [f"  {visible(name):<{wide}} {score:+.4f}" for name, score in top]
+        if len(self.parts) > len(top):
+            lines.append(f"  and {len(self.parts) - len(top):,} more")
+        return printed("\n".join([*lines, str(self.search.certificate)] if self.search else lines))
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return str(card(self))
+
+    def plot(self) -> Any:
+        """A plotly figure of the mean scores: see `interp.plot_scores`."""
+        return figure(self)
+
+    def plot_against(self, exact: Scores) -> Any:
+        """A plotly figure of these scores over exact ones: see `interp.plot_agreement`."""
+        return figure(self, exact=exact)
+
+    # ------------------------------------------------------------ files
+
+    def save(self, path: str | Path) -> None:
+        """Write a parquet table with the scores per example and the provenance in its metadata."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pandas(self.to_pandas(), preserve_index=False)
+        table = table.append_column("per_example", pa.array(self.per_example.T.tolist(), type=pa.list_(pa.float64())))
+        header = {"format": FORMAT, **_described(self.parts), "provenance": asdict(self.provenance)}
+        header |= {"search": self.search.to_dict()} if self.search else {}
+        table = table.replace_schema_metadata(
+            {**(table.schema.metadata or {}), b"interp.scores": json.dumps(header).encode()}
+        )
+        with replacing(path) as temporary:
+            pq.write_table(table, temporary)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Scores:
+        """Read what `save` wrote. Raises: ScoreError for another file, version or key."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(path)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise ScoreError(f"scores file {str(path)!r} cannot be read: {error}.") from error
+        header = json.loads((table.schema.metadata or {}).get(b"interp.scores", b"{}"))
+        if header.get("format") != FORMAT:
+            raise ScoreError(f"scores file {str(path)!r} has format {header.get('format')!r}; expected {FORMAT}.")
+        known = {f.name for f in fields(Provenance)}
+        needed = {f.name for f in fields(Provenance) if f.default is MISSING}
+        if not needed <= set(header["provenance"]) <= known:
+            raise ScoreError(f"scores file {str(path)!r}: its provenance has other keys than this version's.")
+        per_example = np.array(table["per_example"].to_pylist(), dtype=np.float64).T
+        exact, radius = (_column(table, name) for name in ("exact", "error"))
+        try:
+            search = Search.from_dict(header["search"]) if "search" in header else None
+        except (TypeError, KeyError, ValueError) as damage:
+            raise ScoreError(
+                f"scores file {str(path)!r}: what it says of its search cannot be read ({damage})."
+            ) from damage
+        return cls(_parts(header), per_example, Provenance(**header["provenance"]), exact, radius, search)
+
+
+def _column(table: Any, name: str) -> np.ndarray | None:
+    """A column that not every file has."""
+    return np.array(table[name].to_pylist()) if name in table.column_names else None
+
+
+def _described(parts: tuple[Part, ...]) -> dict[str, Any]:
+    """Parts as plain data: edges by name, nodes by their fields."""
+    if any(isinstance(part, Edge) for part in parts):
+        return {"edges": [part.name for part in parts]}
+    return {"nodes": [asdict(part) for part in parts]}
+
+
+def _parts(header: Mapping[str, Any]) -> tuple[Part, ...]:
+    """The inverse of `_described`."""
+    if "edges" in header:
+        return tuple(parse_edge(name) for name in header["edges"])
+    return tuple(Node(**node) for node in header["nodes"])

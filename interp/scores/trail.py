@@ -1,0 +1,95 @@
+"""What a search tried, as values that are kept with its scores: fits of the estimates, rounds, costs, the certificate."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from interp.scores.certificate import Certificate
+
+Role = Literal["top", "random", "check", "all"]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How one method agreed with exact patching on the calibration sample of one kind.
+
+    `n`: parts compared. `pearson`: None below 3 parts or where one side does not vary. `error`: mean absolute residual
+    of those drawn at random, or of all where these are few, each with the slope of the others, in the metric's unit. `slope`: what its estimates are
+    multiplied by. `chosen`: whether the kind's estimates are its.
+    """
+
+    method: str
+    kind: str
+    n: int
+    pearson: float | None
+    error: float
+    slope: float
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Round:
+    """Exact patching of some parts. `what`: why these. `cost`: forward equivalents. `seconds`: how long it took."""
+
+    what: str
+    parts: int
+    cost: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """One part that was scored exactly to judge the estimates. `estimate`: rescaled, of the method chosen for its kind."""
+
+    name: str
+    kind: str
+    estimate: float
+    exact: float
+    role: Role
+
+
+@dataclass(frozen=True)
+class Search:
+    """Everything that method `auto` tried, in order, and what may be said of the result.
+
+    `left_out`: method -> why it was not tried. `estimates_cost`: forward equivalents of the presets, which the budget
+    does not count. `spent`: of all that it counts. `radius`: a part outside, drawn at random, differs from its estimate
+    by more with a chance of at most `radius_chance`; None where nothing is estimated or nothing was checked.
+    """
+
+    tried: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+    fits: tuple[Fit, ...]
+    rounds: tuple[Round, ...]
+    points: tuple[Point, ...]
+    budget: str
+    ranking: str
+    estimates_cost: float
+    spent: float
+    radius: float | None
+    radius_chance: float | None
+    certificate: Certificate
+
+    def chosen(self) -> dict[str, str]:
+        """Kind -> the method that its estimates are from."""
+        return {fit.kind: fit.method for fit in self.fits if fit.chosen}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Search:
+        """The inverse of `to_dict`, also after JSON. Raises: TypeError, KeyError for other data."""
+        rows = {"fits": Fit, "rounds": Round, "points": Point}
+        told = {name: tuple(row(**found) for found in data[name]) for name, row in rows.items()}
+        told |= {"tried": tuple(data["tried"]), "left_out": tuple((m, why) for m, why in data["left_out"])}
+        return cls(**{**data, **told, "certificate": Certificate(**data["certificate"])})
+
+    def __str__(self) -> str:
+        lines = [str(self.certificate)]
+        lines += [f"  {kind}: {method}" for kind, method in self.chosen().items()]
+        lines += [f"  {r.what}: {r.parts} parts, {r.cost:.1f} forward equivalents" for r in self.rounds]
+        return "\n".join(lines)
