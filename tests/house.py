@@ -1,0 +1,147 @@
+"""The house: the rooms of both packages from the ground to the roof, and what the code says of it.
+
+A file may import from its own room and from rooms above it in this list (which are below it in the house), wherever the import
+stands: at the top of a file, inside a function, under TYPE_CHECKING. This is the one place where the order is written.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("interp", "circuits")
+
+#: From the ground up. Rooms inside a room stand on floors of their own: what trains dictionaries needs models and activations,
+#: which need the value of a dictionary. `circuits/settings` stands low because what judges and looks takes the options of a run;
+#: `circuits/runs` holds what a run is when it is over, and `circuits/jobs` what makes it, above all that a job calls.
+FLOORS = (
+    "interp",
+    "interp/formatting",
+    "interp/rules",
+    "interp/parts",
+    "interp/dictionaries",
+    "interp/model",
+    "interp/model/loading",
+    "interp/tasks",
+    "interp/demo",
+    "interp/scores",
+    "interp/attribution/batching",
+    "interp/attribution/edges",
+    "interp/attribution/exact",
+    "interp/attribution/protocol",
+    "interp/attribution/features",
+    "interp/attribution/methods",
+    "interp/attribution/scoring",
+    "interp/attribution/auto",
+    "interp/attribution",
+    "interp/lenses",
+    "interp/activations",
+    "interp/dictionaries/training/steps",
+    "interp/dictionaries/training/checkpoints",
+    "interp/dictionaries/training/data",
+    "interp/dictionaries/training/loop",
+    "interp/dictionaries/training",
+    "interp/dictionaries/evaluation",
+    "interp/display",
+    "circuits/terms",
+    "circuits/circuit",
+    "circuits/settings",
+    "circuits/evaluation/running",
+    "circuits/evaluation",
+    "circuits/anatomy",
+    "circuits/runs",
+    "circuits/comparison",
+    "circuits/report/drawing",
+    "circuits/report/sections",
+    "circuits/report/view",
+    "circuits/report/side",
+    "circuits/report/dictionary",
+    "circuits/report/page",
+    "circuits/report",
+    "circuits/console",
+    "circuits/interchange",
+    "circuits/bench",
+    "circuits/display",
+    "circuits/jobs",
+    "circuits/cli/options",
+    "circuits/cli/commands",
+    "circuits/cli",
+    "circuits",
+)
+#: The public names, loaded when they are asked for, and the line that names the display room of a package.
+FACADES = ("interp/__init__.py", "circuits/__init__.py")
+#: Rooms that no other room imports: a value does not know its pictures.
+DISPLAYS = ("interp/display", "circuits/display")
+MOST_FILES = 15
+#: A file name that occurs in several rooms, and the one role that all of its files have.
+SAME_ROLE: dict[str, str] = {
+    "__init__.py": "what its room is for",
+}
+
+
+@dataclass(frozen=True)
+class Arrow:
+    """An import: the file and line that it stands in, and the file that it names."""
+
+    file: str
+    line: int
+    target: str
+
+    @property
+    def rooms(self) -> tuple[str, str]:
+        return room_of(self.file), room_of(self.target)
+
+    def __str__(self) -> str:
+        here, there = self.rooms
+        return f"{self.file}:{self.line}: {here} imports {there} ({self.target})"
+
+
+def room_of(file: str) -> str:
+    """The folder of a file, as `FLOORS` names it."""
+    return file.rpartition("/")[0]
+
+
+def floor_of(room: str) -> int:
+    """How high a room stands. Raises: ValueError for a room that `FLOORS` does not name."""
+    if room not in FLOORS:
+        raise ValueError(f"room {room!r} has no floor: write it into FLOORS in tests/house.py.")
+    return FLOORS.index(room)
+
+
+@cache
+def files(root: Path = ROOT) -> tuple[str, ...]:
+    """Every Python file of both packages, as a path from the root."""
+    return tuple(
+        sorted(path.relative_to(root).as_posix() for package in PACKAGES for path in (root / package).rglob("*.py"))
+    )
+
+
+@cache
+def modules(root: Path = ROOT) -> dict[str, str]:
+    """Dotted name -> file."""
+    return {file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): file for file in files(root)}
+
+
+def imports(text: str, known: dict[str, str]) -> Iterator[tuple[int, str]]:
+    """Line and file of every import of ours in a source text: statements wherever they stand, and dotted names in strings."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, known[a.name]) for a in node.names if a.name in known)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PACKAGES:
+            for alias in node.names:
+                whole = f"{node.module}.{alias.name}"
+                yield node.lineno, known[whole if whole in known else str(node.module)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value:
+            yield from ((node.lineno, known[name]) for name in (node.value,) if name in known)
+
+
+def arrows(root: Path = ROOT) -> Iterator[Arrow]:
+    """Every import of ours by a file of ours, but those of the facades."""
+    for file in files(root):
+        if file not in FACADES:
+            text = (root / file).read_text(encoding="utf-8")
+            yield from (Arrow(file, line, target) for line, target in imports(text, modules(root)))
