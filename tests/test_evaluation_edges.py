@@ -14,7 +14,7 @@ from circuits.circuit.circuit import Circuit
 from circuits.evaluation.assessment import Assessment, assess
 from circuits.evaluation.faithfulness import evaluate
 from circuits.evaluation.hypotheses import necessity, sufficiency
-from circuits.evaluation.running.runner import make_runner
+from circuits.evaluation.running.runners import make_runner
 from interp.errors import InterpError
 from interp.parts.graph import Edge, Graph
 from interp.tasks.task import TokenPair

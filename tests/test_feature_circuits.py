@@ -23,7 +23,7 @@ from circuits.evaluation.hypotheses import sufficiency
 from circuits.evaluation.minimality import leave_one_out
 from circuits.evaluation.ratio import measure
 from circuits.evaluation.running.feature_runner import FeatureRunner, with_silent
-from circuits.evaluation.running.runner import make_runner
+from circuits.evaluation.running.runners import make_runner
 from interp.dictionaries.activation import Relu
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError, MetricError

@@ -17,7 +17,7 @@ from circuits.circuit.selection import ranked
 from circuits.evaluation.evaluation import Evaluation, Point
 from circuits.evaluation.faithfulness import evaluate
 from circuits.evaluation.ratio import measure
-from circuits.evaluation.running.runner import make_runner
+from circuits.evaluation.running.runners import make_runner
 from circuits.settings.prepared import Prepared, Say
 from interp.attribution.batching.batches import default_batch_size
 from interp.attribution.feature_edges import feature_edges

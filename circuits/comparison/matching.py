@@ -11,6 +11,8 @@ import numpy as np
 from circuits.circuit.algebra import compare, grouped
 from circuits.circuit.circuit import Circuit, CircuitError, listable
 from circuits.comparison.sides import Fact, Placed, Quantity, Side, SideBySide, common
+from circuits.runs.directory import load_record
+from circuits.runs.finding import finding
 from circuits.runs.record import Record
 from circuits.terms.words import pairs_in_words
 from interp.scores.scores import Scores
@@ -68,9 +70,6 @@ def side_by_side(
 
 
 def _side(given: Record | Circuit | str | Path, name: str) -> Side:
-    from circuits.runs.directory import load_record
-    from circuits.runs.finding import finding
-
     if isinstance(given, str | Path):
         path = Path(given)
         if not path.exists():

@@ -17,7 +17,8 @@ from circuits.evaluation.evaluation import Evaluation
 from circuits.report.drawing.box_places import Place, Placed, key_of
 from circuits.report.drawing.curves import Point
 from circuits.report.sections.edges_section import by_edge, most_important
-from circuits.report.view.view import PER_NODE, Parts, held, placed_parts
+from circuits.report.view.view import PER_NODE, held, placed_parts
+from circuits.report.view.view_parts import Parts
 from circuits.runs.record import Record
 from circuits.terms.words import pairs_in_words
 from interp.display.plots import COLOURS, DOTTED, GREY, HOVER, NEGATIVE, POSITIVE, shown

@@ -17,7 +17,8 @@ from circuits.evaluation.evaluation import Counts, Estimate
 from circuits.evaluation.faithfulness import counted
 from circuits.evaluation.ratio import Measured, interval, measure
 from circuits.evaluation.running.feature_runner import with_silent
-from circuits.evaluation.running.runner import PartSet, Runner, check_parts, is_held_out, runner_for
+from circuits.evaluation.running.runner import PartSet, Runner, check_parts, is_held_out
+from circuits.evaluation.running.runners import runner_for
 from circuits.evaluation.twins import Twins
 from circuits.terms.words import pairs_in_words
 from interp.attribution.features.hosts import Dictionaries

@@ -15,7 +15,7 @@ from circuits.evaluation.faithfulness import evaluate_on
 from circuits.evaluation.hypotheses import HypothesisTest, hypothesis_on
 from circuits.evaluation.minimality import Minimality, leave_one_out_on
 from circuits.evaluation.running.feature_runner import FeatureRunner
-from circuits.evaluation.running.runner import runner_for
+from circuits.evaluation.running.runners import runner_for
 from interp.attribution.features.hosts import Dictionaries
 from interp.formatting.showing import card
 from interp.formatting.text import printed

@@ -15,14 +15,8 @@ from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.circuit.selection import ranked
 from circuits.evaluation.evaluation import Counts, Estimate, Evaluation, Point, Search
 from circuits.evaluation.ratio import Measured, measure
-from circuits.evaluation.running.runner import (
-    PartSet,
-    Runner,
-    check_dictionaries,
-    check_parts,
-    is_held_out,
-    runner_for,
-)
+from circuits.evaluation.running.runner import PartSet, Runner, check_dictionaries, check_parts, is_held_out
+from circuits.evaluation.running.runners import runner_for
 from circuits.evaluation.twins import Twins
 from interp.attribution.features.hosts import Dictionaries
 from interp.parts.graph import Part

@@ -14,7 +14,8 @@ from circuits.circuit.saved import Saved
 from circuits.evaluation.evaluation import Counts
 from circuits.evaluation.faithfulness import counted
 from circuits.evaluation.ratio import measure
-from circuits.evaluation.running.runner import PartSet, Runner, check_parts, is_held_out, runner_for
+from circuits.evaluation.running.runner import PartSet, Runner, check_parts, is_held_out
+from circuits.evaluation.running.runners import runner_for
 from circuits.evaluation.twins import Twins
 from interp.errors import unknown
 from interp.tasks.task import Task

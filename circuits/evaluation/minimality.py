@@ -11,7 +11,8 @@ from circuits.circuit.saved import Saved
 from circuits.evaluation.evaluation import Counts, Estimate
 from circuits.evaluation.faithfulness import counted
 from circuits.evaluation.ratio import measure
-from circuits.evaluation.running.runner import Runner, check_parts, is_held_out, runner_for
+from circuits.evaluation.running.runner import Runner, check_parts, is_held_out
+from circuits.evaluation.running.runners import runner_for
 from interp.attribution.features.hosts import Dictionaries
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task

@@ -7,7 +7,9 @@ from typing import Any, Final
 
 from circuits.circuit.circuit import Circuit
 from circuits.evaluation.evaluation import Evaluation
+from circuits.report import standalone
 from circuits.report.browser import PictureError, as_png
+from circuits.report.pages import circuit_page
 from interp.errors import unknown
 from interp.files import replacing
 from interp.scores.scores import Scores
@@ -54,8 +56,6 @@ def save_picture(
 
 
 def _drawn(value: Any, scores: Scores | None, edges: Scores | None, kind: str) -> bytes:
-    from circuits.report import standalone
-
     if isinstance(value, Circuit):
         found = standalone.circuit_picture(value, scores, edges)
     elif isinstance(value, Scores):
@@ -72,8 +72,6 @@ def _drawn(value: Any, scores: Scores | None, edges: Scores | None, kind: str) -
 
 
 def _page(value: Any, scores: Scores | None, evaluation: Evaluation | None, edges: Scores | None) -> bytes:
-    from circuits.report.pages import circuit_page
-
     if not isinstance(value, Circuit):
         raise PictureError(f"{type(value).__name__} has no interactive page; save it as .svg or .png.")
     return circuit_page(value, scores, evaluation, edges=edges).encode()

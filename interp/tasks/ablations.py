@@ -21,6 +21,7 @@ from torch import Tensor
 
 from interp.errors import MethodError, TaskError, unknown
 from interp.parts.sites import Site
+from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Direction
 from interp.tasks.task import TokenPair
 
@@ -99,15 +100,15 @@ def _reader(model: Any, sites: Sequence[Site]) -> See:
 
 def _derange(lengths: Sequence[int], seed: int) -> list[int]:
     """For every pair another pair of the same length: a seeded random cycle within each length."""
-    by_length: dict[int, list[int]] = defaultdict(list)
+    buckets: dict[int, list[int]] = defaultdict(list)
     for i, length in enumerate(lengths):
-        by_length[length].append(i)
-    if alone := [length for length, members in by_length.items() if len(members) == 1]:
+        buckets[length].append(i)
+    if alone := [length for length, members in buckets.items() if len(members) == 1]:
         raise TaskError(
             f"resample ablation needs two prompts of every length; only one has {alone[0]} tokens. Use another ablation."
         )
     rng, partners = random.Random(seed), [0] * len(lengths)
-    for members in by_length.values():
+    for members in buckets.values():
         rng.shuffle(members)
         for here, there in zip(members, members[1:] + members[:1], strict=True):
             partners[here] = there
@@ -116,8 +117,6 @@ def _derange(lengths: Sequence[int], seed: int) -> list[int]:
 
 def _means(pairs: Sequence[TokenPair], see: See, batch_size: int) -> dict[Any, Tensor]:
     """Mean over all positions of all clean prompts, per key: [1 1 ...], in float32 or better."""
-    from interp.tasks.lengths import by_length
-
     totals: dict[Any, Tensor] = {}
     count = 0
     for index in by_length([pair.length for pair in pairs], batch_size):

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter, defaultdict
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,15 @@ def test_an_import_that_runs_back_is_seen_wherever_it_stands(text: str) -> None:
         arrow.rooms[0]
     )
     assert str(arrow).startswith(f"circuits/circuit/circuit.py:{found[0]}: circuits/circuit imports circuits/report")
+
+
+def test_no_file_imports_itself_around() -> None:
+    graph: dict[str, set[str]] = defaultdict(set)
+    for arrow in arrows():
+        graph[arrow.file] |= {arrow.target} - {arrow.file}
+    with_no_way_back = TopologicalSorter(graph)
+    with_no_way_back.prepare()  # raises CycleError, which names the files
+    assert with_no_way_back.is_active()
 
 
 def test_the_table_names_every_room_and_no_other() -> None:

@@ -6,18 +6,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from circuits.report.drawing.box_places import Placed, as_data, ends, key_of, places
 from circuits.report.drawing.curves import weights
 from circuits.report.drawing.feature_boxes import place as site_of
 from circuits.report.drawing.layered import box_name
-from circuits.report.drawing.shared_groups import entering, joins, role, sharing
+from circuits.report.drawing.shared_groups import entering, joins, role
 from circuits.report.sections.features_section import MOST_DRAWN
 from circuits.report.view.view_anatomy import about, examples, reasons
 from circuits.report.view.view_order import chosen_stop, stops
-from circuits.report.view.view_parts import Facts
+from circuits.report.view.view_parts import Facts, Parts
 from circuits.report.view.view_table import table
 from circuits.report.view.view_words import arrows, left_out, metric_of, no_edges, notes
 from circuits.terms.words import goal, kind_name
@@ -26,7 +25,7 @@ from interp.formatting.text import visible
 if TYPE_CHECKING:
     from circuits.circuit.circuit import Circuit
     from circuits.runs.record import Record
-    from interp.parts.graph import Edge, Part
+    from interp.parts.graph import Edge
     from interp.parts.nodes import Node
     from interp.scores.scores import Scores
 
@@ -42,38 +41,6 @@ MANY: Final = 60
 PER_NODE: Final = 4
 #: Of a circuit of nodes, edges below this share of the largest are drawn when one asks.
 LEAST: Final = 0.02
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the page holds of a circuit. `order`: the parts as they enter; `nodes`, `edges`: what can be drawn of them, of `n_edges`
-    edges; `linked`: the scores of the edges; `sites`: the rows of a circuit of features."""
-
-    circuit: Circuit
-    scores: Scores | None
-    order: list[Part]
-    nodes: list[Node]
-    edges: list[Edge]
-    n_edges: int
-    linked: Scores | None
-    sites: list[str]
-
-    @property
-    def of_edges(self) -> bool:
-        """Whether the circuit is one of edges."""
-        return self.circuit.level == "edges"
-
-    @property
-    def shared(self) -> dict[str, str]:
-        """Head -> the keys and values that it shares with others, where the model is of that kind."""
-        if self.linked is None or self.circuit.level == "features":
-            return {}
-        return sharing(self.linked.edges, self.scores.parts if self.scores else ())
-
-    @property
-    def n_held(self) -> int:
-        """How many parts of the order the page holds."""
-        return len(self.edges if self.of_edges else self.nodes)
 
 
 def view(record: Record) -> dict[str, Any] | None:

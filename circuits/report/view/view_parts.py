@@ -1,4 +1,4 @@
-"""What is known of each node and edge of a drawn circuit: its score, interval, rank, and whether it is exact, in words."""
+"""What the page holds of a circuit, and what is known of each node and edge of it: its score, interval, rank, and whether it is exact, in words."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from circuits.report.drawing.shared_groups import sharing
 from circuits.report.sections.search_section import how_known
 from circuits.report.sections.signs import has_sign
 from circuits.terms.words import goal
 from interp.formatting.numbers import count, decimals, interval, score
 
 if TYPE_CHECKING:
-    from interp.parts.graph import Part
+    from circuits.circuit.circuit import Circuit
+    from interp.parts.graph import Edge, Part
+    from interp.parts.nodes import Node
     from interp.scores.scores import Scores
 
 #: What a part without a score says.
@@ -108,3 +111,35 @@ def _how(scores: Scores, place: int) -> str:
 def shares(value: float | None, limit: float) -> float:
     """The size of a value as a share of the largest, 0 to 1; 0 for none."""
     return round(min(1.0, abs(value) / limit), 2) if value is not None and limit else 0.0
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the page holds of a circuit. `order`: the parts as they enter; `nodes`, `edges`: what can be drawn of them, of `n_edges`
+    edges; `linked`: the scores of the edges; `sites`: the rows of a circuit of features."""
+
+    circuit: Circuit
+    scores: Scores | None
+    order: list[Part]
+    nodes: list[Node]
+    edges: list[Edge]
+    n_edges: int
+    linked: Scores | None
+    sites: list[str]
+
+    @property
+    def of_edges(self) -> bool:
+        """Whether the circuit is one of edges."""
+        return self.circuit.level == "edges"
+
+    @property
+    def shared(self) -> dict[str, str]:
+        """Head -> the keys and values that it shares with others, where the model is of that kind."""
+        if self.linked is None or self.circuit.level == "features":
+            return {}
+        return sharing(self.linked.edges, self.scores.parts if self.scores else ())
+
+    @property
+    def n_held(self) -> int:
+        """How many parts of the order the page holds."""
+        return len(self.edges if self.of_edges else self.nodes)

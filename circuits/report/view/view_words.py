@@ -14,7 +14,7 @@ from interp.formatting.text import visible
 if TYPE_CHECKING:
     from circuits.anatomy.anatomy import Anatomy
     from circuits.evaluation.evaluation import Evaluation
-    from circuits.report.view.view import Parts
+    from circuits.report.view.view_parts import Parts
     from circuits.runs.record import Record
     from interp.scores.agreement import Agreement
     from interp.scores.scores import Scores

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import torch
@@ -14,7 +14,7 @@ from interp.attribution.features.changes import GATHER_BYTES
 from interp.attribution.features.feature_batches import FeatureBatch, parts_of
 from interp.attribution.features.groups import groups_of
 from interp.attribution.features.listed import CODE_BYTES, Listed, described, portions
-from interp.attribution.protocol.spaces import NodeSpace
+from interp.attribution.protocol.spaces import Footprint, NodeSpace
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
@@ -70,10 +70,10 @@ class FeatureSpace(NodeSpace):
         names = tuple(described(d) for d in dictionaries.values())
         return cls(groups_of(listed), listed, names, (1 + both) * most * ENTRY_BYTES, Survey(1.0 + both))
 
-    @property
-    def held(self) -> int:
-        """Bytes of the weights of the listed features, and of the features that are made at once."""
-        return sum(own.bytes for own in self.listed) + 2 * CODE_BYTES + GATHER_BYTES
+    def footprint(self, size: Any) -> Footprint:
+        """Its memory: also the active features of every token, the weights of those listed, and those that are made at once."""
+        held = sum(own.bytes for own in self.listed) + 2 * CODE_BYTES + GATHER_BYTES
+        return replace(super().footprint(size), entries=self.per_token, buffers=held)
 
     def spent(self) -> float:
         """The forwards that finding the nodes took, the first time that it is asked for."""

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from interp.attribution.batching.batches import Batch
-from interp.attribution.edges.edge_batches import EdgeBatch, EdgeMap
+from interp.attribution.edges.contraction import BUFFER_BYTES, WRITER_BYTES
+from interp.attribution.edges.edge_batches import SETS_BYTES, EdgeBatch, EdgeMap
+from interp.attribution.exact.edge_patches import WRITER_SHARE
 from interp.attribution.protocol.registry import Method, Options
 from interp.errors import MethodError, unknown
 from interp.model import attention
@@ -22,6 +24,24 @@ from interp.tasks.metrics import Direction, Metric
 from interp.tasks.task import TokenPair
 
 Labels = Sequence[int | str | None]
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What scoring the parts of a level takes in memory, beside the runs of the model.
+
+    sites: numbers per token at all the places where parts are read. entries: further bytes per token. readers: vectors of d_model
+    per token that the readers of one layer need. buffers: bytes whatever the batch. replay: how many more times the bytes of a
+    replay are in use at once. eager: whether the level's runs compute attention patterns; patterns: whether they are read.
+    """
+
+    sites: int
+    entries: int = 0
+    readers: int = 0
+    buffers: int = 0
+    replay: float = 0.0
+    eager: bool = False
+    patterns: bool = False
 
 
 @dataclass(frozen=True)
@@ -56,6 +76,12 @@ class NodeSpace:
         """A batch: model, pairs, index, metric, direction, ablation."""
         model, *rest = of
         return Batch.of(model, self.groups, *rest)
+
+    def footprint(self, size: Any) -> Footprint:
+        """Its memory, for a model of this layout: gradients at q, k and v are read inside the attention."""
+        inside = any(group.kind in ("q", "k", "v") for group in self.groups)
+        sites = int(size.d_model + sum(group.width(size) for group in self.groups))
+        return Footprint(sites, eager=inside, patterns=inside)
 
     def joint_scores(
         self, method: Method, batches: Sequence[Batch], options: Sequence[Options]
@@ -97,6 +123,16 @@ class EdgeSpace:
         """What the writers are replaced by."""
         with settled(model.device), attention.selected(model.hf, None):
             return make_ablation(kind, model, pairs, self.map.writers.sites, seed, batch_size, self.map.see)
+
+    def footprint(self, size: Any) -> Footprint:
+        """Its memory, for a model of this layout: the gradients of one layer's readers, twice, and what its heads write."""
+        return Footprint(
+            int(size.d_model * (2 * size.n_layers + 1)),
+            readers=2 * len(self.graph.attention_readers(0)) + self.graph.n_heads + 1,
+            buffers=BUFFER_BYTES + WRITER_BYTES + SETS_BYTES,
+            replay=WRITER_SHARE,
+            eager=True,
+        )
 
     def batch(
         self,

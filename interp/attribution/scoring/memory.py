@@ -1,7 +1,7 @@
 """How much memory scoring will take above the model itself, and the batch size that fits what is allowed.
 
 The estimate counts the tensors of one batch: activations kept for the backward pass, or the recording of a replay; values
-of the runs; the buffers of level `edges`; the table of scores per example. It is meant to be near the measured peak and
+of the runs; what the level says that it needs itself; the table of scores per example. It is meant to be near the measured peak and
 rather above it. What grows with the number of prompts is the table, and for ACDC the values of every batch.
 """
 
@@ -13,13 +13,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from interp.attribution.batching.batches import MEMORY_BUDGET, bytes_per_prompt, default_batch_size
-from interp.attribution.edges.contraction import BUFFER_BYTES, WRITER_BYTES
-from interp.attribution.edges.edge_batches import SETS_BYTES
-from interp.attribution.exact.edge_patches import WRITER_SHARE
 from interp.attribution.exact.sweep import REPLAY_BYTES, patch_bytes
-from interp.attribution.features.feature_space import FeatureSpace
 from interp.attribution.protocol.registry import Method
-from interp.attribution.protocol.spaces import EdgeSpace, Space
+from interp.attribution.protocol.spaces import Footprint, Space
 from interp.errors import MethodError
 from interp.rules.rules import GRADIENT
 from interp.tasks.metrics import Metric
@@ -74,8 +70,9 @@ class Work:
         return len(self.methods) * self.columns * self.examples * (9 + 8 * self.metric.normalised)
 
     @property
-    def edges(self) -> bool:
-        return isinstance(self.space, EdgeSpace)
+    def level(self) -> Footprint:
+        """What the level says of its own memory."""
+        return self.space.footprint(self.model.layout)
 
     @property
     def exact(self) -> bool:
@@ -96,19 +93,11 @@ class Work:
         """Bytes of a number; half precision is counted as float32, in which many modules compute."""
         return 8 if "64" in str(self.model.dtype) else 4
 
-    @property
-    def _sites(self) -> int:
-        """Numbers per token at all the places where parts are read."""
-        size = self.model.layout
-        if isinstance(self.space, EdgeSpace):
-            return int(size.d_model * (2 * size.n_layers + 1))
-        return int(size.d_model + sum(group.width(size) for group in self.space.groups))
-
     def _values(self) -> int:
         """Values of both runs and gradients at them; along a path also their sums, and those of one step beside the next."""
         copies = 13 if any(m.uses_steps for m in self.methods) else 3
-        entries = self.length * self.space.per_token if isinstance(self.space, FeatureSpace) else 0
-        return copies * self._width * self.length * self._sites + entries
+        level = self.level
+        return copies * self._width * self.length * level.sites + self.length * level.entries
 
     def _layer(self) -> int:
         """Activations of one layer without its patterns: about 8 vectors of d_model and 4 of d_mlp per token."""
@@ -128,10 +117,10 @@ class Work:
         with a gradient or capped, or computed in another dtype."""
         config, n = self.model.hf.config, int(self.model.layout.n_layers)
         ruled = method.rules.attention != GRADIENT.attention
-        qk = any(g.kind in ("q", "k", "v") for g in getattr(self.space, "groups", ()))
-        eager = self.edges or self.exact or ruled or qk or config._attn_implementation == "eager"
+        level = self.level
+        eager = level.eager or self.exact or ruled or config._attn_implementation == "eager"
         twice = ruled or bool(getattr(config, "attn_logit_softcapping", None)) or self.model.dtype.itemsize < 4
-        star = 2 * n if method.unsigned and qk else 0  # patterns are read, and their gradients kept
+        star = 2 * n if method.unsigned and level.patterns else 0  # patterns are read, and their gradients kept
         patterns = (n * (1 + twice) + 4 + star) * self._pattern() if eager else 0
         return n * self._layer() + patterns
 
@@ -143,12 +132,8 @@ class Work:
         return int(recording + self._forward() + patch_bytes(size, 1, self.length, 0, self._width))
 
     def _readers(self) -> int:
-        """At level edges: the gradients of one layer's readers, twice, and what its heads write."""
-        if not isinstance(self.space, EdgeSpace):
-            return 0
-        graph = self.space.graph
-        rows = 2 * len(graph.attention_readers(0)) + graph.n_heads + 1
-        return int(self._width * self.length * rows * self.model.layout.d_model)
+        """What the readers of one layer need."""
+        return int(self._width * self.length * self.level.readers * self.model.layout.d_model)
 
     # ------------------------------------------------------------ whatever the batch
 
@@ -156,16 +141,14 @@ class Work:
         """Bytes whatever the batch size, with `replay` bytes for the patches that go through at once."""
         size = self.model.layout
         weights = 4 * size.d_model * (4 * size.n_heads * size.d_head + (size.d_mlp or 4 * size.d_model))
-        buffers = BUFFER_BYTES + WRITER_BYTES + SETS_BYTES if self.edges else 0
         # All batches of a joint method are there at once, each with the values of both runs.
         held = self._values() * self.examples if any(m.joint for m in self.methods) else 0
-        held += self.space.held if isinstance(self.space, FeatureSpace) else 0
-        return int(AT_LEAST + self.table + weights + buffers + held + self._share * replay)
+        return int(AT_LEAST + self.table + weights + self.level.buffers + held + self._share * replay)
 
     @property
     def _share(self) -> float:
         """How many times a replay's bytes are in use at once: rows of the stream, logits, and readers' copies."""
-        return (1.5 + WRITER_SHARE * self.edges) if self.exact else 0.0
+        return 1.5 + self.level.replay if self.exact else 0.0
 
     def replay(self, allowed: int) -> int:
         """Bytes for the patches that go through a replay at once, at most a quarter of what is allowed in all."""

@@ -1,0 +1,84 @@
+"""Which runner a level has: that of nodes, of edges, or of features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from circuits.circuit.circuit import Circuit, CircuitError
+from circuits.evaluation.running.edge_runner import EdgeRunner
+from circuits.evaluation.running.feature_runner import FeatureRunner
+from circuits.evaluation.running.node_runner import NodeRunner
+from circuits.evaluation.running.runner import Runner, check_dictionaries
+from interp.attribution.features.hosts import Dictionaries, resolved
+from interp.errors import unknown
+from interp.parts.graph import KeyValue, Part
+from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES
+from interp.scores.scores import Scores
+from interp.tasks.ablations import Kind, check_direction
+from interp.tasks.find import task as find_task
+from interp.tasks.metrics import METRICS, Metric, get_metric
+from interp.tasks.task import Task
+
+
+def make_runner(
+    model: Any,
+    task: Task | str | Path,
+    level: str,
+    *,
+    ablation: str = "counterfactual",
+    metric: str | Metric | None = None,
+    seed: int = 0,
+    batch_size: int | None = None,
+    kv: KeyValue = "shared",
+    split_positions: bool = False,
+    dictionaries: Dictionaries | None = None,
+    errors: str = "kept",
+    listed: Sequence[Part] = (),
+) -> Runner:
+    """The runner of a level; `kv` and `split_positions` say which graph the edges of level `edges` belong to.
+
+    dictionaries: of level `features`, as `interp.prepare` takes them. errors: there `kept` in every circuit, or `removed`.
+    listed: features that are parts there, beside those that are active on these pairs.
+    Raises: CircuitError for a level without circuits; MethodError for an ablation that does not exist.
+    """
+    if level not in CIRCUIT_LEVELS:
+        raise CircuitError(unknown("level of circuits", level, CIRCUIT_LEVELS))
+    check_direction(ablation, "noise")
+    found, measured = find_task(task, model), get_metric(metric)
+    given = resolved(model, level, dictionaries)
+    if measured.normalised:
+        measured = METRICS["logit_diff"]
+    if level == FEATURES:
+        return FeatureRunner(
+            model, found, given, ablation=cast(Kind, ablation), metric=measured, seed=seed, batch_size=batch_size,
+            errors=errors, listed=listed,
+        )  # fmt: skip
+    if level != "edges":
+        return NodeRunner(model, found, level, cast(Kind, ablation), measured, seed, batch_size)
+    return EdgeRunner(
+        model,
+        found,
+        ablation=cast(Kind, ablation),
+        metric=measured,
+        seed=seed,
+        batch_size=batch_size,
+        kv=kv,
+        split_positions=split_positions,
+    )
+
+
+def runner_for(
+    model: Any, task: Task | str | Path, of: Circuit | Scores, also: Scores | None = None, **options: Any
+) -> Runner:
+    """The runner of the level and graph of a circuit, or of scores; `options` as in `make_runner`.
+
+    Raises: CircuitError where the features are those of other dictionaries.
+    """
+    known: Any = of if isinstance(of, Circuit) else of.provenance
+    if known.level == FEATURES:
+        options["listed"] = (*of.parts, *(also.parts if also is not None else ()))
+    found = make_runner(model, task, known.level, kv=known.kv, split_positions=known.split_positions, **options)
+    check_dictionaries(known.dictionaries, getattr(found, "dictionaries", ()))
+    return found
