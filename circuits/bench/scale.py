@@ -178,29 +178,6 @@ def _panel(rows: Sequence[Row], varied: str, quantity: str, left: float, top: fl
     return element("g", {}, *parts)
 
 
-def command(out: Path | None, as_json: bool) -> None:
-    """Measure all of it, print a table or JSON, and write the files where `out` is given."""
-    from circuits.console import printing
-
-    rows = scale(say=printing.say)
-    if out is not None:
-        save(rows, out)
-    if as_json:
-        printing.as_json([asdict(row) for row in rows])
-        return
-    cells = [
-        (
-            f"{r.method}, {r.level}",
-            f"{r.varied} {getattr(r.shape, r.varied)}",
-            f"{r.seconds:.2f} s",
-            f"{r.above_mib:.0f} MiB",
-            f"{r.planned_mib:.0f} MiB",
-        )
-        for r in rows
-    ]
-    printing.table(f"else {Shape()}", ("what", "at", "CPU time", "peak above the model", "planned"), cells)
-
-
 if __name__ == "__main__":
     _method, _level, _shape = json.loads(sys.argv[1])
     sys.stdout.write(json.dumps(measure(_method, _level, Shape(**_shape))) + "\n")

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from dataclasses import dataclass
 from itertools import cycle
-from json import dumps
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from circuits.bench.workload import seconds_of
-from circuits.console import printing
-from circuits.runs import directory
-from circuits.runs.directory import machine
 from interp.dictionaries.training.steps.learner import Learner, make_learner
 from interp.dictionaries.training.steps.options import ARCHITECTURES, TRANSCODERS
-from interp.errors import InterpError, unknown
-from interp.files import write_text
 
 #: A step more or less changes no schedule: what is measured is a step in the middle of a training.
 STEPS = 10_000
@@ -47,30 +39,6 @@ class Throughput:
     tokens_per_second: float
     sae_lens: float | None
     ratio: float | None
-
-
-def bench_sae(architectures: Sequence[str] | None, size: Training, *, out: Path | None, json: bool) -> None:
-    """Measure, print a table or JSON, and write JSON to `out`. Raises: InterpError for an unknown architecture."""
-    chosen = list(ARCHITECTURES) if architectures in (None, ["all"]) else list(architectures or ())
-    if odd := [name for name in chosen if name not in ARCHITECTURES]:
-        raise InterpError(unknown("architecture", odd[0], (*ARCHITECTURES, "all")))
-    found = []
-    for one in measured(chosen, size):
-        found.append(one)
-        beside = "sae-lens does not train it" if one.ratio is None else f"{one.ratio:.2f} x sae-lens"
-        printing.say(f"{one.architecture}: {one.tokens_per_second:,.0f} tokens/s, {beside}")
-    data = {
-        "size": asdict(size),
-        "machine": machine(),
-        "versions": directory.versions() | {"sae-lens": version("sae-lens")},
-        "measured": [asdict(one) for one in found],
-    }
-    if out is not None:
-        write_text(out, dumps(data, indent=2) + "\n")
-    if json:
-        printing.as_json(data)
-    else:
-        _print(size, found)
 
 
 def measured(architectures: Sequence[str], size: Training) -> Iterator[Throughput]:
@@ -131,17 +99,3 @@ def peer(own: Learner, batches: Sequence[Tensor]) -> Callable[[], None]:
         trainer.n_training_steps += 1
 
     return step
-
-
-def _print(size: Training, found: Sequence[Throughput]) -> None:
-    rows = [
-        (
-            one.architecture,
-            f"{one.tokens_per_second:,.0f}",
-            "-" if one.sae_lens is None else f"{one.sae_lens:,.0f}",
-            "-" if one.ratio is None else f"{one.ratio:.2f}",
-        )
-        for one in found
-    ]
-    title = f"{size.d_in} -> {size.d_sae}, k {size.k}, {size.batch} tokens a step, {torch.get_num_threads()} threads"
-    printing.table(title, ("architecture", "tokens/s", "sae-lens", "ratio"), rows)

@@ -1,19 +1,25 @@
-"""The benchmark as a command: what is asked for, measured, printed, and written as JSON."""
+"""`circuits bench`: what is asked for, measured, printed, and written as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from importlib.metadata import version
 from json import dumps
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
+from circuits.bench import scale
 from circuits.bench.attribution_cost import DEFAULT, bench_attribution
 from circuits.bench.exact_cost import bench_exact
 from circuits.bench.peers import bench_peers
+from circuits.bench.training_cost import Throughput, Training, measured
 from circuits.bench.workload import GPT2_SMALL, Measurement, Size, Skipped, gpt2_small_random
 from circuits.console import printing
 from circuits.runs import directory
+from interp.dictionaries.training.steps.options import ARCHITECTURES
 from interp.errors import InterpError, unknown
 from interp.files import write_text
 from interp.model.model import HookedModel
@@ -50,7 +56,7 @@ def bench(
     json: bool,
 ) -> None:
     """Measure, print a table or JSON, and write JSON to `out`."""
-    from circuits.jobs.discovery import load_model
+    from circuits.jobs.inputs import load_model
 
     check_parts(parts)
     model = gpt2_small_random() if name == GPT2_SMALL else load_model(name, dtype, device)
@@ -111,3 +117,65 @@ def _print(model: HookedModel, size: Size, found: Sequence[Found]) -> None:
     title = f"{model.name}, batch {size.batch} x {size.length}, medians"
     columns = ("what", "ratio", "to", "note")
     printing.table(title, columns, rows)
+
+
+# ---------------------------------------------------------------- training of dictionaries, and growth with size
+
+
+def bench_sae(architectures: Sequence[str] | None, size: Training, *, out: Path | None, json: bool) -> None:
+    """Measure, print a table or JSON, and write JSON to `out`. Raises: InterpError for an unknown architecture."""
+    chosen = list(ARCHITECTURES) if architectures in (None, ["all"]) else list(architectures or ())
+    if odd := [name for name in chosen if name not in ARCHITECTURES]:
+        raise InterpError(unknown("architecture", odd[0], (*ARCHITECTURES, "all")))
+    found = []
+    for one in measured(chosen, size):
+        found.append(one)
+        beside = "sae-lens does not train it" if one.ratio is None else f"{one.ratio:.2f} x sae-lens"
+        printing.say(f"{one.architecture}: {one.tokens_per_second:,.0f} tokens/s, {beside}")
+    data = {
+        "size": asdict(size),
+        "machine": directory.machine(),
+        "versions": directory.versions() | {"sae-lens": version("sae-lens")},
+        "measured": [asdict(one) for one in found],
+    }
+    if out is not None:
+        write_text(out, dumps(data, indent=2) + "\n")
+    if json:
+        printing.as_json(data)
+    else:
+        _print_training(size, found)
+
+
+def _print_training(size: Training, found: Sequence[Throughput]) -> None:
+    rows = [
+        (
+            one.architecture,
+            f"{one.tokens_per_second:,.0f}",
+            "-" if one.sae_lens is None else f"{one.sae_lens:,.0f}",
+            "-" if one.ratio is None else f"{one.ratio:.2f}",
+        )
+        for one in found
+    ]
+    title = f"{size.d_in} -> {size.d_sae}, k {size.k}, {size.batch} tokens a step, {torch.get_num_threads()} threads"
+    printing.table(title, ("architecture", "tokens/s", "sae-lens", "ratio"), rows)
+
+
+def bench_scale(out: Path | None, as_json: bool) -> None:
+    """Measure all of it, print a table or JSON, and write the files where `out` is given."""
+    rows = scale.scale(say=printing.say)
+    if out is not None:
+        scale.save(rows, out)
+    if as_json:
+        printing.as_json([asdict(row) for row in rows])
+        return
+    cells = [
+        (
+            f"{r.method}, {r.level}",
+            f"{r.varied} {getattr(r.shape, r.varied)}",
+            f"{r.seconds:.2f} s",
+            f"{r.above_mib:.0f} MiB",
+            f"{r.planned_mib:.0f} MiB",
+        )
+        for r in rows
+    ]
+    printing.table(f"else {scale.Shape()}", ("what", "at", "CPU time", "peak above the model", "planned"), cells)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from circuits.console import printing
 from circuits.console.phases import Telling, telling
-from circuits.jobs.discovery import load_model, note_models
+from circuits.jobs.inputs import load_model, note_models
 from circuits.runs import directory
 from interp.errors import InterpError
 from interp.files import replacing, write_text

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from circuits.console import printing
 from circuits.console.phases import Telling, telling
-from circuits.jobs.discovery import load_model
+from circuits.jobs.inputs import load_model
 from circuits.runs import directory
 from interp.errors import InterpError
 from interp.files import write_text

@@ -47,7 +47,7 @@ def _source(source: Path) -> tuple[Contents, str]:
 
 
 def _shape(model: str, to: str) -> Shape:
-    from circuits.jobs.discovery import load_model
+    from circuits.jobs.inputs import load_model
 
     try:
         return Shape.of(load_model(model, None, None).layout)

@@ -12,7 +12,7 @@ from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.console import printing
 from circuits.console.phases import Telling, telling
 from circuits.evaluation.faithfulness import counted
-from circuits.jobs.discovery import dictionaries_of, load_model, note_models, ranking_of, task_of
+from circuits.jobs.inputs import dictionaries_of, load_model, note_models, ranking_of, task_of
 from circuits.runs import directory
 from circuits.runs.record import Record
 from interp.files import write_text

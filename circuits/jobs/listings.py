@@ -94,7 +94,7 @@ def _notes(m: Method) -> list[tuple[bool, str]]:
 
 def sites(name: str, rules: str | None) -> None:
     """Sites of a model and, for a preset, the treatment of every module."""
-    from circuits.jobs.discovery import load_model
+    from circuits.jobs.inputs import load_model
     from interp.rules.rules import preset
 
     chosen = preset(rules) if rules else None
@@ -124,7 +124,7 @@ def doctor() -> bool:
 
 def verify(name: str, dtype: str | None, device: str | None) -> bool:
     """The checks as a table; true where none failed."""
-    from circuits.jobs.discovery import load_model
+    from circuits.jobs.inputs import load_model
     from circuits.jobs.verify import verify as checks
 
     with telling(2, quiet=False) as say:

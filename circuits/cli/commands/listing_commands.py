@@ -137,7 +137,8 @@ def bench(
     about_models = (model, parts, methods, level, length, steps, dtype, device)
     default = ("gpt2-small-random", None, None, None, 16, None, None, None)
     if sae:
-        from circuits.bench.training_cost import Training, bench_sae
+        from circuits.bench.training_cost import Training
+        from circuits.jobs.bench import bench_sae
 
         if scale or about_models != default:
             raise InterpError(
@@ -149,11 +150,11 @@ def bench(
     if (architecture, d_in, d_sae, k) != (None, None, None, None):
         raise InterpError("--architecture, --d-in, --d-sae and --k are about dictionaries; expected --sae with them.")
     if scale:
-        from circuits.bench.scale import command
+        from circuits.jobs.bench import bench_scale
 
         if (*about_models, batch, repeats) != (*default, None, 7):
             raise InterpError("--scale has models and sizes of its own; only --out and --json go with it.")
-        command(out, json)
+        bench_scale(out, json)
         return
     from circuits.bench.workload import Size
     from circuits.jobs.bench import PARTS, wanted

@@ -1,0 +1,89 @@
+"""What a job is about, by the names that a command was given: model, task, dictionaries, ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from circuits.settings.prepared import Say
+from circuits.terms.words import GIVEN
+from interp.dictionaries.dictionary import Dictionary
+from interp.errors import InterpError, TaskError
+from interp.model.model import HookedModel
+from interp.parts.nodes import FEATURES
+from interp.parts.sites import Site
+from interp.scores.scores import Ranking
+from interp.tasks.task import Pair, Task
+
+
+def load_model(name: str, dtype: str | None, device: str | None) -> HookedModel:
+    """A model for the command line: quiet, and by name only."""
+    import warnings
+
+    warnings.filterwarnings("ignore")
+    from interp.model.loading.load import load
+
+    return load(name, dtype=dtype, device=device)
+
+
+def task_of(options: Mapping[str, Any], model: HookedModel) -> Task:
+    """The task that the options name, or their one pair. Raises: TaskError."""
+    from interp.tasks.find import task
+
+    return stored_task(options) or task(options["task"], model, n=options["limit"], seed=options["seed"])
+
+
+def stored_task(options: Mapping[str, Any]) -> Task | None:
+    """The same where no model is needed to have it: a file or one pair; None for a built-in task. Raises: TaskError."""
+    from interp.tasks.find import stored
+
+    if options["pair"] is None:
+        if options["answer"] or options["wrong"]:
+            raise TaskError("--answer and --wrong belong to --pair CLEAN CORRUPT.")
+        return stored(options["task"], options["limit"])
+    if options["limit"] is not None:
+        raise TaskError("--limit belongs to a task; --pair is one pair.")
+    if options["pair"][0] == options["pair"][1]:
+        raise TaskError("--pair: CLEAN and CORRUPT are the same text; there is nothing to patch.")
+    if not options["answer"] or not options["wrong"]:
+        raise TaskError(
+            "--pair needs --answer and --wrong: the token right after the clean prompt, and after the corrupt one."
+        )
+    clean, corrupt = options["pair"]
+    pair = Pair(clean, corrupt, (options["answer"],), (options["wrong"],), where="--pair")
+    return Task(GIVEN, (pair,), "one pair from the command line")
+
+
+def dictionaries_of(level: str, folder: Path | str | None) -> dict[Site, Dictionary] | None:
+    """The dictionaries in a folder, at level `features`. Raises: InterpError where they are missing or of no use."""
+    if level != FEATURES:
+        if folder is not None:
+            raise InterpError(f"--dictionaries belongs to --level features; given with level {level!r}.")
+        return None
+    if folder is None:
+        raise InterpError(
+            "level 'features' needs dictionaries: give --dictionaries FOLDER (circuits sae train makes one)."
+        )
+    from interp.dictionaries.storage import load_dictionaries
+
+    return load_dictionaries(folder)
+
+
+def ranking_of(name: str) -> Ranking:
+    """The ranking of this name. Raises: InterpError."""
+    if name not in ("absolute", "signed"):
+        raise InterpError(f"ranking {name!r}: expected absolute or signed.")
+    return cast(Ranking, name)
+
+
+def note_models(model: HookedModel, dictionaries: Iterable[Dictionary], say: Say) -> None:
+    """Say which dictionaries were trained here on another model: one of the same widths would give numbers about nothing.
+
+    Other projects have names of their own for models, so theirs are not compared.
+    """
+    own = Path(model.name).name
+    for d in dictionaries:
+        named = str(d.details.get("model_name", ""))
+        if "model_sha256" in d.details and Path(named).name != own:
+            say(f"WARNING: the dictionary of {d.target} was trained on model {named!r}; it is used on {model.name!r}")
