@@ -61,7 +61,7 @@ def test_every_path_that_is_named_exists() -> None:
 
 
 #: Names in pages that are no modules of ours: a file of options, and places to be filled in.
-NO_MODULES = ("circuits.toml", "interp.NAME", "circuits.NAME")
+NO_MODULES = ("circuits.toml", "interp.NAME", "circuits.NAME", "interp.X", "circuits.X")
 
 
 def test_every_module_that_is_named_exists() -> None:
@@ -93,15 +93,24 @@ def defined(name: str) -> bool:
     return ROOT.joinpath(*parts).is_dir()
 
 
+#: "`NAME` of `file`", "`NAME` there", or a path alone.
+_NAMED = re.compile(r"`(\w+)` (?:(?:of|in) `([^`]+)`|there)|`([\w.]+/[\w/.]*)`")
+
+
 def test_what_is_added_is_registered_where_the_map_says() -> None:
-    """Of each row of its table: the names stand in the files that the row gives."""
+    """Of each row of its table: what is named stands in the file that is named with it, `there` being the file named before."""
     text = PAGE.read_text(encoding="utf-8")
-    rows = [line.split("|")[1:-1] for line in text.splitlines() if re.match(r"\| an? ", line)]
-    assert {"an ablation", "a site", "a section of the report", "a command"} <= {row[0].strip() for row in rows}
+    table = text[text.index("## To add something") : text.index("## The drawing")]
+    rows = [line.split("|")[1:-1] for line in table.splitlines() if line.startswith("| ")][2:]
+    named = {re.sub(r"[][]|\(.*\)", "", row[0]).strip() for row in rows}
+    assert {"an ablation", "a site", "a section of the report", "a command"} <= named
     for what, *cells in rows:
-        for cell in cells:
-            for name, file in re.findall(r"`@?(\w+)[^`]*` (?:of|in) `([\w/.]+)`", cell):
-                assert name in (ROOT / file).read_text(encoding="utf-8"), f"{what.strip()}: {name} in {file}"
+        file = ""
+        for name, of, path in _NAMED.findall(" ".join(cells)):
+            # A bare file name stands beside the file named before; `there` is that file itself.
+            file = path or (of if "/" in of else f"{room_of(file)}/{of}" if of else file)
+            if name:
+                assert re.search(rf"\b{name}\b", (ROOT / file).read_text(encoding="utf-8")), f"{what}: {name} in {file}"
 
 
 # ---------------------------------------------------------------- the drawing
