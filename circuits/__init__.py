@@ -3,6 +3,10 @@
 import circuits, interp
 circuit = circuits.discover(scores, n=10)
 evaluation = circuits.evaluate(model, task, circuit)
+
+Where to begin reading: `__init__.pyi` says which file each public name lives in, docs/house.md which rooms there are.
+A command is three stops: `circuits/cli/commands/discovery_commands.py` reads the options, `circuits/jobs/discovery.py` does the
+work, `circuits/runs/record.py` is what is written and shown. A room's `__init__.py` lists its files in reading order.
 """
 
 from __future__ import annotations

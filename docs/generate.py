@@ -1,7 +1,7 @@
-"""Writes the tables of these pages from the registries and from tiny models of every tested architecture.
+"""Writes the tables of these pages from the registries and from tiny models of every tested architecture, and the drawing of the house.
 
-    python docs/generate.py           rewrite the tables
-    python docs/generate.py --check   exit 1, naming the page, where a table is not current
+    python docs/generate.py           rewrite the tables and the drawing
+    python docs/generate.py --check   exit 1, naming the page or drawing that is not current
 
 A table stands between `<!-- generated: NAME -->` and `<!-- end -->`; everything else on a page is written by hand.
 """
@@ -234,14 +234,20 @@ _BESIDE = {
     "commands": ("commands", "reference"),
     "names-interp": ("names", "of_interp"),
     "names-circuits": ("names", "of_circuits"),
+    "rooms": ("house", "rooms"),
 }
+#: File -> module and function that make the whole of it.
+_WHOLE = {"house.svg": ("house_drawing", "drawing")}
 
 
 def made(name: str) -> str:
     """The text of one block."""
     if name in _TABLES:
         return _TABLES[name]()
-    module, function = _BESIDE[name]
+    return _called(*_BESIDE[name])
+
+
+def _called(module: str, function: str) -> str:
     return str(getattr(importlib.import_module(module), function)())
 
 
@@ -261,15 +267,15 @@ def generated(text: str, page: str) -> str:
 
 def main(check: bool) -> int:
     stale = []
-    for path in sorted(DOCS.rglob("*.md")):
-        name, old = str(path.relative_to(DOCS.parent)), path.read_text(encoding="utf-8")
-        new = generated(old, name)
+    for path in (*sorted(DOCS.rglob("*.md")), *(DOCS / name for name in _WHOLE)):
+        name, old = str(path.relative_to(DOCS.parent)), path.read_text(encoding="utf-8") if path.exists() else ""
+        new = _called(*_WHOLE[path.name]) if path.name in _WHOLE else generated(old, name)
         if new != old:
             stale.append(name)
             if not check:
                 path.write_text(new, encoding="utf-8")
     for name in stale:
-        sys.stdout.write(f"{name}: {'tables differ; run python docs/generate.py' if check else 'rewritten'}\n")
+        sys.stdout.write(f"{name}: {'not current; run python docs/generate.py' if check else 'rewritten'}\n")
     return 1 if check and stale else 0
 
 

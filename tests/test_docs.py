@@ -194,12 +194,14 @@ def test_option_files_are_understood(where: str, text: str) -> None:
 def test_training_files_are_understood(where: str, text: str, tmp_path: Path) -> None:
     """The options exist and the dictionaries can be made."""
     import interp
-    from circuits.jobs.dictionary_training import merged, split
+    from circuits.cli.commands.sae_train_command import train
+    from circuits.cli.options.training_options import merged
+    from circuits.jobs.dictionary_training import split
     from interp.dictionaries.training.loop.settings import wanted
 
     path = tmp_path / "run.toml"
     path.write_text(text)
-    run, specs = split(merged(path, {}, ()))
+    run, specs = split(merged(train, path, {}, ()))
     assert len(wanted(interp.load(run["model"]), specs)) == len(specs)
 
 

@@ -1,8 +1,14 @@
-"""Other projects' formats, in and out: EAP-IG and MIB graph files, networkx, GraphML, DOT, parquet.
+"""How are other projects' files read and written?
 
-from circuits import interchange
-interchange.write(scores, "graph.json", "eap-ig", shape=interchange.Shape.of(model.layout))
-contents = interchange.read("graph.json")        # contents.scores, contents.circuit, contents.notes
+`formats` is the registry; `contents` is what goes in and out; `eap_ig` and `eap_contents` are the graph files of
+EAP-IG, `mib` submissions to MIB; `networks` is networkx, `graphml` and `dot` its files; `tables` is parquet;
+`pictures` are files to look at; `strict` reads JSON of strangers; `sidecar` keeps what a format has no field for.
+
+To add a format: one file with `write` and, where it is read, `read`; one entry of `FORMATS` in formats.py.
+
+    from circuits import interchange
+    interchange.write(scores, "graph.json", "eap-ig", shape=interchange.Shape.of(model.layout))
+    contents = interchange.read("graph.json")        # contents.scores, contents.circuit, contents.notes
 """
 
 from circuits.interchange.contents import Contents

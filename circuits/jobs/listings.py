@@ -1,4 +1,4 @@
-"""The commands that look and tell: models, tasks, methods, sites, doctor, verify, bench."""
+"""The commands that look and tell: models, tasks, methods, sites, doctor and verify."""
 
 from __future__ import annotations
 

@@ -1,1 +1,9 @@
-"""interp/attribution"""
+"""How are the parts of a model scored: what do users call?
+
+`request` is where to begin: it checks what is asked for and has it scored; `checks` refuses what needs no model;
+`token_attribution` scores input tokens, by `token_methods`; `path_patching` patches paths, by `path_runs`, into
+`path_effects`; `feature_edges` scores edges between features.
+
+To add a method of tokens: one function and one line of `METHODS` in token_methods.py. A new kind of scoring is one
+file here and one line in `interp/__init__.pyi`; what it shares with others goes into the rooms below.
+"""

@@ -1,4 +1,11 @@
-"""The embedded model: a small language model trained on generated text, for tests and examples without a download."""
+"""Where does the embedded model come from, and how good is it?
+
+`corpus` writes the text; `tokenizer` makes words tokens; `train` trains the model; `quality` compares it with
+shortcuts. The folder `model/` holds what came out, and `path()` says where it is.
+
+Nothing is added by users. A new built-in task needs a sentence of its own in corpus.py only if the embedded model
+shall know it; then the model is trained again (`python -m interp.demo.train`).
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,8 @@
-"""interp/formatting"""
+"""How is text made safe, a number written, a value shown, without knowing any class of the toolkit?
+
+`text` makes what comes from outside safe to show; `numbers` writes numbers, shares and plurals; `html` makes small
+tables and bars; `showing` has the generic functions that show any value.
+
+To add a way of writing: one function in the file of its kind, with its law in the tests of this room. To show a
+class, register it in a display room (`@showing.card.register`), never here.
+"""

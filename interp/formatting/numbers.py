@@ -1,4 +1,4 @@
-"""How numbers are written, the same everywhere on the page."""
+"""How numbers are written, the same everywhere: in tables, sentences, pages and pictures."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ LEVELS: Final = {
     "neurons": ("neuron",),
 }
 CIRCUIT_LEVELS: Final = ("blocks", "heads", "neurons", "features", "edges")
-#: The level of dictionaries: its nodes depend on them, not on the model alone (see `interp.features`).
+#: The level of dictionaries: its nodes depend on them, not on the model alone (see `interp.attribution.features`).
 FEATURES: Final = "features"
 #: What `interp.attribution.feature_edges` scores: its parts are edges between nodes of level `features`, and to the metric.
 FEATURE_EDGES: Final = "feature_edges"

@@ -1,4 +1,4 @@
-"""sae train: dictionaries of what is at a site, from text; sae eval is in `sae_eval`."""
+"""sae train: dictionaries of what is at a site, from text; sae eval is in `sae_eval_command`."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def make_runner(
 ) -> Runner:
     """The runner of a level; `kv` and `split_positions` say which graph the edges of level `edges` belong to.
 
-    dictionaries: of level `features`, as `interp.prepare` takes them. errors: there `kept` in every circuit, or `removed`.
+    dictionaries: of level `features`, as `interp.attribution.request.prepare` takes them. errors: there `kept` in every circuit, or `removed`.
     listed: features that are parts there, beside those that are active on these pairs.
     Raises: CircuitError for a level without circuits; MethodError for an ablation that does not exist.
     """

@@ -1,4 +1,4 @@
-"""The same view as a picture: the chosen circuit as inline SVG, which prints and needs no script."""
+"""The interactive view of a circuit as a picture: the chosen circuit as inline SVG, which prints and needs no script."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Everything that was measured of one circuit, `circuits evaluate`, as plain data and as one page."""
+"""Everything that was measured of one circuit, `circuits evaluate`, as plain data."""
 
 from __future__ import annotations
 

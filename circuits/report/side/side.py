@@ -1,4 +1,4 @@
-"""Two runs or circuits side by side as plain data, and as one page."""
+"""Two runs or circuits side by side as plain data."""
 
 from __future__ import annotations
 

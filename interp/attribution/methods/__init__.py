@@ -1,4 +1,13 @@
-"""How does each method score?"""
+"""How does each method score?
+
+`node_methods` has gradients, relevance and paths, and reads like the formulas; `edge_methods` the same for edges;
+`node_patching` is exact patching of both; `edge_patching` is ACDC; `flow_routes` needs no gradient; `atp_star`
+repairs attribution patching.
+
+To add a method: one function under `@method(...)`, `@edge_method(...)` or `@joint_method(...)` in the file of its
+kind; a new file is one more name in the import below. Whoever looks a method up imports this room, so that all are
+there. See docs/extending/method.md.
+"""
 
 from interp.attribution.methods import (
     atp_star,

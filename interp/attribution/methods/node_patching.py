@@ -43,7 +43,7 @@ def activation_patching(batch: Batch, options: Options, rules: Rules) -> dict[Gr
     """The effect of patching each node alone, by running the model with the patch. The oracle of every other method.
 
     Units: those of the metric. Cost: 2 forwards, and for each node the layers behind it, at the positions behind the
-    first one that differs (see `interp.replay`); a whole forward where the model cannot be restarted.
+    first one that differs (see `interp.attribution.exact`); a whole forward where the model cannot be restarted.
     """
     replay = _recorded(batch, options.machine)
     batch.source()

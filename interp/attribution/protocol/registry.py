@@ -51,7 +51,7 @@ class Method:
     `base_point`: reads gradients at the base run only, where distances to that run have none. `first_order`: equals the
     exact effect to first order in the size of the patch. `needs_run`: has no meaning for mean and zero ablation. `noise`:
     for direction `noise` only. `unit`: that of its scores where it is not the metric's; they are importances then.
-    `search`: runs other methods and patches what their scores make worth it (see `interp.auto`).
+    `search`: runs other methods and patches what their scores make worth it (see `interp.attribution.auto`).
     `unsigned`: its scores are sizes of effects, which say how much a part matters and not which way; it drops layers, to
     which features of the stream do not belong, and does not score level `features`. `per_site`: its steps are made at each
     site of the level in turn.

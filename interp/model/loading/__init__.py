@@ -1,1 +1,8 @@
-"""interp/model/loading"""
+"""How does a name, a folder or a live model become a `HookedModel`?
+
+`load` is the way in, without pickles, remote code or unasked network; `transformer_lens_files` reads weights in the
+layout of TransformerLens; `transformer_lens_model` is the model that they go into.
+
+To add a kind of source: one file that makes a Hugging Face model of it, and one branch in load.py that knows it by
+its files.
+"""

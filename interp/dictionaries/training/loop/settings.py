@@ -34,7 +34,7 @@ def check_whole(name: str, value: object, least: int) -> None:
 
 @dataclass(frozen=True)
 class Wanted:
-    """One dictionary to train. `options`: those of its architecture, as `training.options` lists them."""
+    """One dictionary to train. `options`: those of its architecture, as `interp.dictionaries.training.steps.options` lists them."""
 
     name: str
     site: Site
