@@ -83,7 +83,7 @@ class Agreement(Table):
 
     def __str__(self) -> str:
         head = f"{self.method} against exact patching, {self.n_pairs} pairs {self.sampled}"
-        named = replace(self, rows=tuple(replace(row, kind=visible(row.kind)) for row in self.rows))
+        named = replace(self, rows=tuple(replace(row, kind=visible(row.kind, 80)) for row in self.rows))
         return printed(f"{head}\n{named.to_pandas().to_string(index=False)}")
 
 
