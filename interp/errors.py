@@ -43,6 +43,10 @@ class ScoreError(InterpError):
     """Scores that are not finite, do not match, or come from a damaged file."""
 
 
+class TableError(InterpError):
+    """A table that cannot be written, or a file that holds no table or another one."""
+
+
 class LoadError(InterpError):
     """A model that cannot be loaded safely."""
 

@@ -10,14 +10,21 @@ from typing import Any, Final
 
 import numpy as np
 
+from circuits.circuit.algebra import Comparison, Overlap
 from circuits.circuit.circuit import Circuit
 from circuits.evaluation.evaluation import Evaluation, Search
 from circuits.runs.record import Record
+from interp.attribution.path_effects import PathEffect, PathEffects
 from interp.attribution.token_attribution import TokenAttribution
+from interp.dictionaries.evaluation.feature_classifier import Interval, Quality
+from interp.dictionaries.evaluation.probing import ProbeResult, ProbeRow
 from interp.lenses.direct import LogitAttribution
+from interp.lenses.direct_effects import DirectEffects
 from interp.lenses.lens import LogitLens, logit_lens
 from interp.lenses.patterns import AttentionPatterns
 from interp.model.coverage import Coverage, Row
+from interp.parts.nodes import Node
+from interp.parts.tokens import Texts
 from interp.rules.rules import RELP
 from interp.scores.agreement import Agreement
 from interp.scores.scores import Scores
@@ -119,6 +126,34 @@ def tokens_of(name: str) -> TokenAttribution:
     )
 
 
+def effects_of(name: str) -> DirectEffects:
+    ids, by = np.array([[1, 2], [2, 1]]), np.array([[0.5, 0.25], [0.125, 0.0]])
+    return DirectEffects(
+        (Node(name, 1, 2), Node("head", 0, 3)), np.array([[1.0, -2.0]]), ids, by, ids[::-1], -by, np.array([-1.0]),
+        Texts((1,), (name,)), name, name,
+    )  # fmt: skip
+
+
+def probe_of(name: str) -> ProbeResult:
+    quality = Quality(Interval(0.8, 0.7, 0.9), Interval(0.75, 0.65, 0.85), Interval(0.9, 0.8, 0.95))
+    rows = [ProbeRow(what, k, (4, 5, 6, 7, 8)[:k], quality) for what in ("features", "dimensions") for k in (1, 5)]
+    return ProbeResult(name, name, 60, 61, 0.5, 0, (*rows, ProbeRow(name, 0, (), quality)))
+
+
+def paths_of(name: str) -> PathEffects:
+    ends = (Node(name, 1, 2),), (Node("q", 1, 0),)
+    found = [
+        PathEffect(*ends, np.array(x), 0.5, name, name, name, name, name, name, True, False)
+        for x in ([0.25, 1.0], [-2.0, 1.0])
+    ]
+    return PathEffects(tuple(found))
+
+
+def comparison_of(name: str) -> Comparison:
+    counts, nodes = Overlap(name, 1, 2, 3), (Node(name, 0, 1), Node("mlp", 1))
+    return Comparison("heads", 4, 5, counts, (counts,), (counts, Overlap("m1", 0, 0, 1)), nodes, nodes[:1])
+
+
 def lens_of(name: str) -> LogitLens:
     found = logit_lens(small("gpt2"), [3, 4, 5])
     return replace(found, decode=lambda token: name)
@@ -141,6 +176,10 @@ MAKERS: Final[dict[str, Callable[[str], Any]]] = {
     "lens": lens_of,
     "logits": lambda name: LogitAttribution((name, "m0"), np.array([[1.0, -2.0]]), np.array([-1.0]), name),
     "tokens": tokens_of,
+    "effects": effects_of,
+    "probe": probe_of,
+    "paths": paths_of,
+    "comparison": comparison_of,
     "patterns": lambda name: AttentionPatterns((name, "b"), (0,), np.full((1, 2, 2, 2), 0.5), name),
     "search": lambda name: Search(
         0.9, None, None, replace(an_evaluation("x").faithfulness), None, an_evaluation("x").faithfulness, 4, 9, "nodes", (), name

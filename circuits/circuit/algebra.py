@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from circuits.circuit.circuit import Circuit, CircuitError, component
 from circuits.circuit.connect import check_graph, universe
+from interp.errors import InterpError
+from interp.formatting.table import Table, lines_of
+from interp.formatting.text import printed, visible
 from interp.parts.graph import Edge, Graph, Part
 from interp.parts.nodes import Node
 
@@ -100,13 +103,15 @@ class Overlap:
         return self.both / total if total else 1.0
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(Table):
     """What two circuits have in common: over all parts, per kind of part, and per node that a part touches.
 
     `size_a`, `size_b`: parts. `nodes_a`, `nodes_b`: the nodes that each holds; of a circuit of edges those that its edges
-    touch, embedding and logits too.
+    touch, embedding and logits too. plot(): bars of the parts of each kind, those of one and those of both.
     """
+
+    fault: ClassVar[type[InterpError]] = CircuitError
 
     level: str
     size_a: int
@@ -142,11 +147,9 @@ class Comparison:
 
     def to_pandas(self) -> Any:
         """A table: of (all, kind, node), name, only_a, only_b, both (counts of parts), jaccard."""
-        import pandas as pd
-
         groups = (("all", (self.parts,)), ("kind", self.kinds), ("node", self.by_node))
         rows = [(of, o.name, o.only_a, o.only_b, o.both, o.jaccard) for of, found in groups for o in found]
-        return pd.DataFrame(rows, columns=["of", "name", "only_a", "only_b", "both", "jaccard"])
+        return lines_of(("of", "name", "only_a", "only_b", "both", "jaccard"), rows)
 
     def __str__(self) -> str:
         what = "edges" if self.level == "edges" else "nodes"
@@ -154,9 +157,9 @@ class Comparison:
             f"{self.size_a} and {self.size_b} {what}, {self.parts.both} in both: Jaccard {self.jaccard:.3f}",
             f"  {'kind':<14}{'only a':>8}{'only b':>8}{'both':>8}{'Jaccard':>9}",
         ]
-        lines += [f"  {o.name:<14}{o.only_a:>8}{o.only_b:>8}{o.both:>8}{o.jaccard:>9.3f}" for o in self.kinds]
+        lines += [f"  {visible(o.name):<14}{o.only_a:>8}{o.only_b:>8}{o.both:>8}{o.jaccard:>9.3f}" for o in self.kinds]
         sides = (("nodes in both", self.both), ("nodes only in a", self.only_a), ("nodes only in b", self.only_b))
-        return "\n".join(lines + [f"  {name}: {_listing(nodes)}" for name, nodes in sides])
+        return printed("\n".join(lines + [f"  {name}: {_listing(nodes)}" for name, nodes in sides]))
 
 
 def compare(a: Circuit, b: Circuit) -> Comparison:

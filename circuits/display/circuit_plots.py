@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from circuits.circuit.algebra import Comparison
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.evaluation.evaluation import Evaluation
 from circuits.report.drawing.box_places import Place, Placed, key_of
@@ -20,7 +21,7 @@ from circuits.report.sections.edges_section import by_edge, most_important
 from circuits.report.view.view import PER_NODE, held, placed_parts
 from circuits.report.view.view_parts import Parts
 from circuits.runs.record import Record
-from circuits.terms.words import pairs_in_words
+from circuits.terms.words import kind_name, pairs_in_words
 from interp.display.plots import COLOURS, DOTTED, GREY, HOVER, NEGATIVE, POSITIVE, shown
 from interp.formatting import showing
 from interp.parts.graph import Edge
@@ -230,3 +231,24 @@ def plot_evaluation(evaluation: Evaluation) -> Any:
         xaxis={"title": f"{what} in the circuit (log)", "type": "log", "tickvals": [p.size for p in evaluation.curve]},
         yaxis_title=f"faithfulness (share of the {shown(evaluation.metric)})",
     )
+
+
+@showing.figure.register
+def plot_comparison(found: Comparison) -> Any:
+    """How many parts of each kind are in both circuits, and in one of them only."""
+    import plotly.graph_objects as go
+
+    rows = [found.parts, *found.kinds]
+    names = ["all" if o.name == "all" else shown(kind_name(o.name)) for o in rows]
+    figure = go.Figure()
+    for name, key, colour in (
+        ("both", "both", COLOURS[2]),
+        ("A only", "only_a", COLOURS[0]),
+        ("B only", "only_b", COLOURS[1]),
+    ):
+        counts, hover = [getattr(o, key) for o in rows], f"%{{y}}: %{{x}} {name}<extra></extra>"
+        figure.add_bar(x=counts, y=names, orientation="h", name=name, marker_color=colour, hovertemplate=hover)
+    figure.update_yaxes(title="kind", type="category", autorange="reversed")
+    what = "edges" if found.level == "edges" else "nodes"
+    title = f"{found.size_a} and {found.size_b} {what}, {found.parts.both} in both: Jaccard {found.jaccard:.2f}"
+    return figure.update_layout(title=title, barmode="stack", xaxis_title=what, height=200 + 30 * len(rows))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from markupsafe import Markup
 
+from circuits.circuit.algebra import Comparison
 from circuits.comparison.sides import SideBySide
 from circuits.report.pages import render_side_by_side
 from circuits.terms.words import kind_name
 from interp.formatting import showing
-from interp.formatting.html import MOST_ROWS, block, caption, table
+from interp.formatting.html import MOST_ROWS, block, caption, facts, joined, table, text
 from interp.formatting.numbers import MISSING, count, score
+from interp.parts.nodes import Node
 
 
 @showing.card.register
@@ -21,8 +25,10 @@ def side_card(found: SideBySide) -> str:
 
 
 def _overlap(found: SideBySide) -> list[Markup]:
-    if found.comparison is None:
-        return []
+    return [] if found.comparison is None else [_kinds(found.comparison)]
+
+
+def _kinds(found: Comparison) -> Markup:
     rows = [
         (
             "all" if o.name == "all" else kind_name(o.name),
@@ -31,9 +37,24 @@ def _overlap(found: SideBySide) -> list[Markup]:
             count(o.only_b),
             f"{o.jaccard:.2f}",
         )
-        for o in (*found.comparison.kinds, found.comparison.parts)
+        for o in (*found.kinds, found.parts)
     ]
-    return [table(("parts in", "both", "A only", "B only", "Jaccard"), rows, numeric=(1, 2, 3, 4))]
+    return table(("parts in", "both", "A only", "B only", "Jaccard"), rows, numeric=(1, 2, 3, 4))
+
+
+@showing.card.register
+def comparison_card(found: Comparison) -> str:
+    """How many parts of each kind two circuits share, and the nodes that they hold."""
+    what = "edges" if found.level == "edges" else f"nodes of level {found.level}"
+    said = joined(f"{count(found.size_a)} and {count(found.size_b)} {what}", f"Jaccard {found.jaccard:.2f}")
+    sides = (("nodes in both", found.both), ("nodes in A only", found.only_a), ("nodes in B only", found.only_b))
+    nodes = facts((name, _named(held)) for name, held in sides)
+    return str(block("Comparison", said, _kinds(found), nodes))
+
+
+def _named(nodes: Sequence[Node]) -> Markup:
+    more = f"and {count(len(nodes) - MOST_ROWS)} more" if len(nodes) > MOST_ROWS else ""
+    return joined(*(text(node.name) for node in nodes[:MOST_ROWS]), more, by=", ")
 
 
 def _ranking(found: SideBySide) -> list[Markup]:

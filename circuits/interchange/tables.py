@@ -5,7 +5,6 @@ Columns of a circuit: `in_circuit` and `rank` beside scores; alone `rank`, `part
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,12 +12,13 @@ from circuits.circuit.circuit import Circuit
 from circuits.interchange.contents import Contents, circuit_of
 from circuits.interchange.strict import InterchangeError, members, parse_json
 from interp.files import replacing
+from interp.formatting.parquet import read_columns, read_headers, with_header, write_columns
 from interp.parts.graph import Edge
+from interp.scores.scores import HEADER as SCORES
 from interp.scores.scores import Scores
 
 FORMAT: Final = 1
 _HEADER: Final = b"circuits.circuit"
-_SCORES: Final = b"interp.scores"
 
 
 def circuit_table(circuit: Circuit) -> Any:
@@ -43,16 +43,17 @@ def circuit_table(circuit: Circuit) -> Any:
 def write(contents: Contents, path: Path) -> list[Path]:
     """Write the table; scores in it are read by `Scores.load` too."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     with replacing(path) as temporary:
         if contents.scores is not None:
             contents.scores.save(temporary)
         if contents.circuit is not None:
-            table = pq.read_table(temporary) if contents.scores is not None else None
-            table = pa.Table.from_pandas(circuit_table(contents.circuit)) if table is None else _joined(table, contents)
-            header = json.dumps({"format": FORMAT, "circuit": contents.circuit.to_dict()}).encode()
-            pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), _HEADER: header}), temporary)
+            if contents.scores is None:
+                table = pa.Table.from_pandas(circuit_table(contents.circuit))
+            else:
+                table = _joined(read_columns(temporary, str(path), InterchangeError), contents)
+            header = {"format": FORMAT, "circuit": contents.circuit.to_dict()}
+            write_columns(with_header(table, _HEADER, header), temporary)
     return [path]
 
 
@@ -67,19 +68,13 @@ def _joined(table: Any, contents: Contents) -> Any:
 
 def read(path: Path) -> Contents:
     """Read what `write` or `Scores.save` wrote. Raises: InterchangeError for another table; ScoreError for damaged scores."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     where = repr(str(path))
-    try:
-        header = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowInvalid) as error:
-        raise InterchangeError(f"{where} cannot be read as parquet: {error}.") from error
-    if _SCORES not in header and _HEADER not in header:
+    header = read_headers(path, f"{where} cannot be read as parquet", InterchangeError)
+    if SCORES not in header and _HEADER not in header:
         raise InterchangeError(
             f"{where} holds neither scores nor a circuit of ours; expected a table that circuits wrote."
         )
-    scores = Scores.load(path) if _SCORES in header else None
+    scores = Scores.load(path) if SCORES in header else None
     circuit = None
     if _HEADER in header:
         data = members(where, parse_json(header[_HEADER].decode(), str(path)), ("format", "circuit"))

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from interp.errors import MethodError, unknown
+from interp.formatting.table import Table, lines_of
+from interp.formatting.text import printed, visible
 from interp.parts.nodes import Node
 
 Ends = tuple[Node, ...]
@@ -60,14 +62,14 @@ class PathEffect:
 
     def __str__(self) -> str:
         change = f"{self.metric} {self.base_metric:.4f} -> {self.patched_metric:.4f}"
-        return f"PathEffect({self.name}: {self.mean:+.4g} ± {self.stderr:.2g}, {change}, {self.conventions})"
+        return visible(f"PathEffect({self.name}: {self.mean:+.4g} ± {self.stderr:.2g}, {change}, {self.conventions})")
 
     __repr__ = __str__
 
 
-@dataclass(frozen=True, eq=False)
-class PathEffects:
-    """The effects of several pairs of one sender and one receiver, each pair patched alone; senders slowest."""
+@dataclass(frozen=True, eq=False, repr=False)
+class PathEffects(Table):
+    """The effects of several pairs of one sender and one receiver, each pair patched alone; senders slowest. plot(): bars."""
 
     effects: tuple[PathEffect, ...]
 
@@ -86,18 +88,25 @@ class PathEffects:
 
     def to_pandas(self) -> Any:
         """A table: sender, receiver, effect, stderr, base_metric, patched_metric."""
-        import pandas as pd
-
         rows = [
             (*map(str, (*e.senders, *e.receivers)), e.mean, e.stderr, e.base_metric, e.patched_metric) for e in self
         ]
-        names = ["sender", "receiver", "effect", "stderr", "base_metric", "patched_metric"]
-        return pd.DataFrame(rows, columns=names)
+        names = ("sender", "receiver", "effect", "stderr", "base_metric", "patched_metric")
+        return lines_of(names, rows)
+
+    @property
+    def order(self) -> list[PathEffect]:
+        """The largest in size first."""
+        return sorted(self.effects, key=lambda e: -abs(e.mean))
+
+    @property
+    def conventions(self) -> str:
+        """What the numbers depend on, in words; empty where there are none."""
+        return self.effects[0].conventions if self.effects else ""
 
     def __str__(self) -> str:
         """The ten largest."""
-        order = sorted(self.effects, key=lambda e: -abs(e.mean))[:10]
-        lines = [f"PathEffects({len(self)} pairs of sender and receiver, {self.effects[0].conventions})"]
-        return "\n".join(lines + [f"  {e.name:<22} {e.mean:+.4g} ± {e.stderr:.2g}" for e in order])
-
-    __repr__ = __str__
+        told = f", {self.conventions}" if self.effects else ""
+        lines = [f"PathEffects({len(self)} pairs of sender and receiver{told})"]
+        lines += [f"  {e.name:<22} {e.mean:+.4g} ± {e.stderr:.2g}" for e in self.order[:10]]
+        return printed("\n".join(lines))

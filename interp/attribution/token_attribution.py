@@ -15,7 +15,8 @@ import numpy as np
 from interp.attribution.batching.batches import default_batch_size
 from interp.attribution.token_methods import Baseline, Job, Method, get_token_method
 from interp.errors import MethodError, MetricError
-from interp.formatting.showing import card, figure
+from interp.formatting.showing import figure
+from interp.formatting.table import Table, lines_of
 from interp.formatting.text import token, visible
 from interp.tasks.find import task as find_task
 from interp.tasks.metrics import Metric, get_metric
@@ -24,8 +25,8 @@ from interp.tasks.task import Task
 DEFAULT_STEPS: Final = 32
 
 
-@dataclass(frozen=True)
-class TokenAttribution:
+@dataclass(frozen=True, repr=False)
+class TokenAttribution(Table):
     """A number per token of every clean prompt, in the metric's unit.
 
     tokens, values: per pair, one text and one number per token. clean_metric: the metric of each clean prompt, in
@@ -54,29 +55,24 @@ class TokenAttribution:
 
     def to_pandas(self) -> Any:
         """A table: pair, position, token, value."""
-        import pandas as pd
-
         rows = [
             (pair, position, own, value)
             for pair, (tokens, values) in enumerate(zip(self.tokens, self.values, strict=True))
             for position, (own, value) in enumerate(zip(tokens, values, strict=True))
         ]
-        return pd.DataFrame(rows, columns=["pair", "position", "token", "value"])
+        return lines_of(("pair", "position", "token", "value"), rows)
 
-    def plot(self, example: int = 0) -> Any:
+    def plot(self, example: int = 0, **options: Any) -> Any:
         """A plotly figure of one prompt."""
-        return figure(self, example=example)
+        return figure(self, example=example, **options)
 
     def __str__(self) -> str:
         head = f"TokenAttribution({self.method}, {len(self.tokens)} prompts, {self.metric} in {self.unit}, baseline {self.baseline})"
+        if not self.tokens:
+            return visible(head)
         pairs = zip(self.tokens[0], self.values[0], strict=True)
         first = " ".join(f"{token(t)} {v:+.3f}" for t, v in list(pairs)[-12:])
         return f"{visible(head)}\n  first prompt: {'… ' if len(self.tokens[0]) > 12 else ''}{first}"
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return str(card(self))
 
 
 def attribute_tokens(

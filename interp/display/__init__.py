@@ -7,6 +7,6 @@ To show a class: one function under `@showing.card.register` or `@showing.figure
 is one more name in the import below. No other room imports this one: it is loaded when the first value is shown.
 """
 
-from interp.display import attention_plots, model_cards, plots, score_cards
+from interp.display import attention_plots, model_cards, plots, score_cards, table_cards, table_plots
 
-__all__ = ["attention_plots", "model_cards", "plots", "score_cards"]
+__all__ = ["attention_plots", "model_cards", "plots", "score_cards", "table_cards", "table_plots"]

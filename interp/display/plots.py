@@ -8,6 +8,7 @@ Colours say the same everywhere: orange is positive, blue negative, white zero.
 from __future__ import annotations
 
 import html
+import re
 from dataclasses import replace
 from typing import Any, Final, cast
 
@@ -30,6 +31,9 @@ SEQUENTIAL: Final = "Blues"
 COLOURS: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 SYMBOLS: Final = ("circle", "square", "triangle-up", "diamond", "x", "cross")
 DOTTED: Final = {"color": GREY, "dash": "dot"}
+_IN_LAYER: Final = re.compile(
+    r"a(?P<of_head>[0-9]{1,6})\.(?P<head>h[0-9]{1,6})|m(?P<mlp>[0-9]{1,6})|bias\.attn\.(?P<bias>[0-9]{1,6})"
+)
 HOVER: Final = "%{text}<extra></extra>"
 
 
@@ -190,7 +194,7 @@ def plot_logit_attribution(found: LogitAttribution) -> Any:
     columns = list(dict.fromkeys(column for row, column in cells if row is not None))
     columns.sort(key=lambda c: (c in ("mlp", "bias"), c == "bias", int(c[1:]) if c[1:].isdigit() else 0))
     z = [[cells.get((layer, column)) for column in columns] for layer in layers]
-    rest = ", ".join(f"{column} {value:+.3f}" for (row, column), value in cells.items() if row is None)
+    rest = ", ".join(f"{shown(column)} {value:+.3f}" for (row, column), value in cells.items() if row is None)
     heat = go.Heatmap(
         z=z,
         x=columns,
@@ -205,12 +209,12 @@ def plot_logit_attribution(found: LogitAttribution) -> Any:
 
 def _logit_cell(node: str) -> tuple[int | None, str]:
     """(layer, column) of a node in the heat map; no layer for embed, final norm and unembedding."""
-    if node.startswith("a"):
-        layer, head = node[1:].split(".")
-        return int(layer), head
-    if node.startswith("m"):
-        return int(node[1:]), "mlp"
-    return (int(node.rsplit(".", 1)[1]), "bias") if node.startswith("bias.attn.") else (None, node)
+    found = _IN_LAYER.fullmatch(node)
+    if found is None:
+        return None, node
+    if found["of_head"]:
+        return int(found["of_head"]), found["head"]
+    return (int(found["mlp"]), "mlp") if found["mlp"] else (int(found["bias"]), "bias")
 
 
 @showing.figure.register

@@ -6,7 +6,7 @@ Axis words: `batch d_model d_vocab example node`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from interp.attribution.batching.batches import default_batch_size
 from interp.errors import InterpError, TaskError, unknown
-from interp.formatting.showing import card, figure
+from interp.formatting.table import Table, along, rows_of
 from interp.formatting.text import printed
 from interp.lenses.stream import FINAL, Stream, last_position
 from interp.model.linear import linear
@@ -27,17 +27,18 @@ from interp.tasks.task import Task
 TokenLike = int | str
 
 
-@dataclass(frozen=True, eq=False)
-class LogitAttribution:
+@dataclass(frozen=True, eq=False, repr=False)
+class LogitAttribution(Table):
     """What each component adds, directly, to a logit or logit difference.
 
     nodes: `embed`, heads `a3.h2`, MLPs `m3` (their bias inside), and the biases that the model has: `bias.attn.3`,
     `bias.final_norm`, `bias.unembed`. per_example: [example node] in logits, before a soft cap. total: [example], the
-    same logit as the model itself computes it, which each row sums to.
+    same logit as the model itself computes it, which each row sums to. plot(): a heat map, a row per layer; what has no layer is
+    in the title.
     """
 
     nodes: tuple[str, ...]
-    per_example: np.ndarray
+    per_example: np.ndarray = field(metadata=along(1))
     total: np.ndarray
     model: str
 
@@ -59,30 +60,19 @@ class LogitAttribution:
 
     def to_pandas(self) -> Any:
         """A table: node, contribution (mean over examples), stderr."""
-        import pandas as pd
-
         n = len(self.per_example)
         stderr = self.per_example.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(self.nodes), np.nan)
-        return pd.DataFrame({"node": self.nodes, "contribution": self.mean, "stderr": stderr})
-
-    def plot(self) -> Any:
-        """A plotly heat map, a row per layer: heads, MLP and attention bias; what has no layer is in the title."""
-        return figure(self)
+        return rows_of({"node": self.nodes, "contribution": self.mean, "stderr": stderr})
 
     def __str__(self) -> str:
         order = sorted(range(len(self.nodes)), key=lambda i: -abs(self.mean[i]))[:10]
-        wide = max(len(self.nodes[i]) for i in order)
+        wide = max((len(self.nodes[i]) for i in order), default=0)
         lines = [
             f"LogitAttribution({len(self.nodes)} components, {len(self.total)} prompts, total {self.total.mean():+.4f} logits)"
         ]
         lines += [f"  {self.nodes[i]:<{wide}} {self.mean[i]:+.4f}" for i in order]
         more = len(self.nodes) - len(order)
         return printed("\n".join([*lines, f"  and {more} more"] if more else lines))
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return str(card(self))
 
 
 @dataclass(frozen=True)

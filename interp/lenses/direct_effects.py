@@ -6,7 +6,7 @@ Axis words: `example node batch part d_model d_vocab`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -17,12 +17,16 @@ from interp.attribution.batching.batches import default_batch_size
 from interp.attribution.edges.writers import Writers
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
+from interp.formatting.numbers import several
+from interp.formatting.table import Table, along, rows_of
+from interp.formatting.text import printed, token
 from interp.lenses.direct import contrast_of, contrasts, unembedded
 from interp.lenses.stream import FINAL, Stream, last_position
 from interp.model.linear import linear
 from interp.parts.graph import Graph
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
+from interp.parts.tokens import Texts
 from interp.tasks.lengths import by_length
 from interp.tasks.task import Task
 
@@ -33,27 +37,69 @@ _PARTS: Final = 64
 _TOKENS: Final = 1 << 14
 
 
-@dataclass(frozen=True, eq=False)
-class DirectEffects:
+@dataclass(frozen=True, eq=False, repr=False)
+class DirectEffects(Table):
     """What nodes write to the logits at the last position, their norms frozen at the scale of the run.
 
     per_example: [example node], to the mean logit of the answers minus that of the wrong tokens, in logits before a soft cap.
     up, down: ids of the tokens whose logits a node raises and lowers most, on average over the examples [node token], the
     strongest first; up_logits, down_logits: by how much. total: what the model itself makes of all of the stream [example].
+    texts: of the tokens of up and down. prompts: clean or corrupt. plot(): bars, with the tokens under the pointer.
     """
 
     nodes: tuple[Node, ...]
-    per_example: np.ndarray
-    up: np.ndarray
-    up_logits: np.ndarray
-    down: np.ndarray
-    down_logits: np.ndarray
+    per_example: np.ndarray = field(metadata=along(1))
+    up: np.ndarray = field(metadata=along(0))
+    up_logits: np.ndarray = field(metadata=along(0))
+    down: np.ndarray = field(metadata=along(0))
+    down_logits: np.ndarray = field(metadata=along(0))
     total: np.ndarray
+    texts: Texts = field(default_factory=Texts)
+    model: str = ""
+    task: str = ""
+    prompts: str = "clean"
 
     @property
     def mean(self) -> np.ndarray:
         """Mean over the examples [node]."""
         return np.asarray(self.per_example.mean(0))
+
+    @property
+    def stderr(self) -> np.ndarray:
+        """Standard error of the mean [node]; nan for one example."""
+        n = len(self.per_example)
+        return self.per_example.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(self.nodes), np.nan)
+
+    @property
+    def order(self) -> list[int]:
+        """Places of the nodes, the largest mean in size first."""
+        return [int(i) for i in np.argsort(-np.abs(self.mean), kind="stable")]
+
+    def raised(self, place: int) -> tuple[str, ...]:
+        """The texts of the tokens that a node raises most; none of one that raises none."""
+        return tuple(self.texts(t) for t, v in zip(self.up[place], self.up_logits[place], strict=True) if v > 0)
+
+    def lowered(self, place: int) -> tuple[str, ...]:
+        """The texts of the tokens that a node lowers most; none of one that lowers none."""
+        return tuple(self.texts(t) for t, v in zip(self.down[place], self.down_logits[place], strict=True) if v < 0)
+
+    def to_pandas(self) -> Any:
+        """A table: node, contribution (mean over examples), stderr, raises and lowers (texts of tokens, the strongest first)."""
+        places = range(len(self.nodes))
+        found = {"node": [node.name for node in self.nodes], "contribution": self.mean, "stderr": self.stderr}
+        return rows_of({**found, "raises": map(self.raised, places), "lowers": map(self.lowered, places)})
+
+    def __str__(self) -> str:
+        shown = self.order[:10]
+        wide = max((len(self.nodes[i].name) for i in shown), default=0)
+        lines = [f"DirectEffects({len(self.nodes)} nodes, {several(len(self.total), 'prompt')})"]
+        for i in shown:
+            raised = " ".join(map(token, self.raised(i)[:3]))
+            lines.append(
+                f"  {self.nodes[i].name:<{wide}} {self.mean[i]:+.4f}" + (f"  raises {raised}" if raised else "")
+            )
+        more = len(self.nodes) - len(shown)
+        return printed("\n".join([*lines, f"  and {more} more"] if more else lines))
 
 
 def direct_effects(
@@ -93,7 +139,10 @@ def direct_effects(
                 table[np.ix_(index, at)] = (parts * direction[:, None]).sum(-1).cpu().numpy()
                 normed[at] += parts.sum(0)
         up, up_logits, down, down_logits = _extremes(model, normed / len(pairs), k)
-    return DirectEffects(job.nodes, table, up, up_logits, down, down_logits, total)
+    texts = Texts.of(model.text_of, {*up.ravel().tolist(), *down.ravel().tolist()})
+    return DirectEffects(
+        job.nodes, table, up, up_logits, down, down_logits, total, texts, model.name, task.name, prompts
+    )
 
 
 @dataclass(frozen=True, eq=False)

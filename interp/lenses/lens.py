@@ -7,35 +7,42 @@ Axis words: `site batch pos d_vocab`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from interp.errors import SiteError
-from interp.formatting.showing import card, figure
+from interp.formatting.plain import WRITTEN_AS
+from interp.formatting.showing import figure
+from interp.formatting.table import Table, along, lines_of, rows_of
 from interp.lenses.direct import LogitAttribution, direct_logit_attribution, unembedded
 from interp.parts.sites import Site, SiteLike
-from interp.parts.tokens import Tokens
+from interp.parts.tokens import Texts, Tokens
 
 __all__ = ["LogitAttribution", "LogitLens", "direct_logit_attribution", "logit_lens"]
 
+_COLUMNS: Final = ("example", "site", "layer", "position", "input", "rank", "id", "token", "probability", "logit")
 RESIDUAL: Final = ("embed", "resid_pre", "resid_mid", "resid_post", "resid_final")
 
 
-@dataclass(frozen=True, eq=False)
-class LogitLens:
+@dataclass(frozen=True, eq=False, repr=False)
+class LogitLens(Table):
     """What the model would say at each place of the residual stream.
 
     sites: where it was read, in the order asked for. logits: [site batch pos d_vocab], after the model's logits scale
-    and soft cap, float32 or better, on the CPU.
+    and soft cap, float32 or better, on the CPU. decode: the text of a token id.
+
+    A file holds the logits of every place and the text of every token of the vocabulary instead of the tokeniser, so that a loaded
+    lens can do all that this one can, without a model.
     """
 
     sites: tuple[Site, ...]
     tokens: Tokens
-    logits: Tensor
-    decode: Callable[[int], str] = field(repr=False)
+    logits: Tensor = field(metadata=along(0, 1, 2, finite=False))
+    decode: Callable[[int], str] = field(repr=False, metadata={WRITTEN_AS: Texts})
+    model: str = ""
 
     @property
     def probabilities(self) -> Tensor:
@@ -50,40 +57,58 @@ class LogitLens:
     def to_pandas(self, k: int = 1) -> Any:
         """A row per site, prompt, real position and rank: example, site, layer, position, input, rank, id, token,
         probability, logit."""
-        import pandas as pd
-
         probabilities, ids = self.top(k)
         rows = []
         for s, site in enumerate(self.sites):
             for b, p in self.tokens.mask.nonzero().tolist():
                 for rank, token in enumerate(ids[s, b, p].tolist()):
                     rows.append(
-                        {
-                            "example": b,
-                            "site": str(site),
-                            "layer": site.layer,
-                            "position": int(self.tokens.mask[b, :p].sum()),
-                            "input": self.decode(int(self.tokens.ids[b, p])),
-                            "rank": rank,
-                            "id": token,
-                            "token": self.decode(token),
-                            "probability": float(probabilities[s, b, p, rank]),
-                            "logit": float(self.logits[s, b, p, token]),
-                        }
+                        (
+                            b,
+                            str(site),
+                            site.layer,
+                            int(self.tokens.mask[b, :p].sum()),
+                            self.decode(int(self.tokens.ids[b, p])),
+                            rank,
+                            token,
+                            self.decode(token),
+                            float(probabilities[s, b, p, rank]),
+                            float(self.logits[s, b, p, token]),
+                        )
                     )
-        return pd.DataFrame(rows).astype({"layer": "Int64"})
+        return lines_of(_COLUMNS, rows).astype({"layer": "Int64"})
 
-    def plot(self, example: int = 0) -> Any:
+    def plot(self, example: int = 0, **options: Any) -> Any:
         """A plotly heat map of one prompt: the most probable token per site and position, coloured by probability."""
-        return figure(self, example=example)
+        return figure(self, example=example, **options)
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         n_sites, batch, pos, _ = self.logits.shape
         sites = f"{self.sites[0]} to {self.sites[-1]}" if n_sites > 1 else str(self.sites[0])
         return f"LogitLens({n_sites} sites, {sites}, {batch} prompts of {pos} tokens)"
 
-    def _repr_html_(self) -> str:
-        return str(card(self))
+    def _rows(self) -> Any:
+        """A row for each site, prompt and place, padding too: what stands there, and the most probable next token."""
+        probabilities, ids = (found[..., 0].reshape(-1) for found in self.top(1))
+        batch, pos = self.tokens.ids.shape
+        places = [(site, b, p) for site in self.sites for b in range(batch) for p in range(pos)]
+        given = [int(self.tokens.ids[b, p]) for _, b, p in places]
+        found = {
+            "site": [str(site) for site, _, _ in places],
+            "example": [b for _, b, _ in places],
+            "place": [p for _, _, p in places],
+            "real": [bool(self.tokens.mask[b, p]) for _, b, p in places],
+            "input": list(map(self.decode, given)),
+            "id": ids.numpy(),
+            "token": list(map(self.decode, ids.tolist())),
+            "probability": probabilities.numpy(),
+        }
+        return rows_of(found)
+
+    def _written(self) -> LogitLens:
+        """The texts of the whole vocabulary, and of what else was put in, in place of what decodes them."""
+        known = {*range(self.logits.shape[-1]), *self.tokens.ids.ravel().tolist()}
+        return replace(self, decode=Texts.of(self.decode, known))
 
 
 def logit_lens(model: Any, tokens: Any, *, sites: SiteLike | Sequence[SiteLike] = "resid_post") -> LogitLens:
@@ -105,7 +130,7 @@ def logit_lens(model: Any, tokens: Any, *, sites: SiteLike | Sequence[SiteLike] 
     with torch.no_grad():
         run = model.run(tokens, reads=list(found), logits_to_keep=1)
         logits = torch.stack([stream_logits(model, run[site]).cpu() for site in found])
-    return LogitLens(found, run.tokens.to("cpu"), logits, _decoder(model.tokenizer))
+    return LogitLens(found, run.tokens.to("cpu"), logits, _decoder(model.tokenizer), model.name)
 
 
 def stream_logits(model: Any, x: Tensor) -> Tensor:

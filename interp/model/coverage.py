@@ -9,7 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from interp.errors import UnsupportedRuleError
-from interp.formatting.showing import card
+from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed
 from interp.model.probe import Call
 from interp.parts.layout import BlockLayout, Layout
@@ -39,9 +39,9 @@ class Row:
     rule: str = ""
 
 
-@dataclass(frozen=True)
-class Coverage:
-    """How a rule set treats each operation of a model."""
+@dataclass(frozen=True, repr=False)
+class Coverage(Table):
+    """How a rule set treats each operation of a model. plot(): how many of each kind have a rule, the plain gradient, or neither."""
 
     rules: Rules
     rows: tuple[Row, ...]
@@ -52,9 +52,8 @@ class Coverage:
 
     def to_pandas(self) -> Any:
         """The table: path, operation, treatment, rule."""
-        import pandas as pd
-
-        return pd.DataFrame([vars(row) for row in self.rows], columns=["path", "operation", "treatment", "rule"])
+        names = ("path", "operation", "treatment", "rule")
+        return rows_of({name: [getattr(row, name) for row in self.rows] for name in names})
 
     def check(self) -> None:
         """Raises: UnsupportedRuleError with the paths that have no rule."""
@@ -73,9 +72,6 @@ class Coverage:
         found = [row.treatment for row in self.rows]
         counts = ", ".join(f"{found.count(name)} {name}" for name in ("unsupported", "rule", "plain gradient"))
         return f"Coverage({self.rules.describe()}: {counts})"
-
-    def _repr_html_(self) -> str:
-        return str(card(self))
 
 
 def recognise(model: nn.Module, calls: Mapping[str, Call]) -> Operations:

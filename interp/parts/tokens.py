@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -34,6 +35,28 @@ class Tokens:
 
     def to(self, device: Any) -> Tokens:
         return Tokens(self.ids.to(device), self.mask.to(device))
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The texts of some token ids, as a value: called with an id it gives its text, or the id itself where it has none."""
+
+    ids: tuple[int, ...] = ()
+    texts: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, decode: Callable[[int], str], ids: Iterable[int]) -> Texts:
+        """What `decode` makes of some ids; nothing is kept of one that is its own text."""
+        texts = {int(i): decode(int(i)) for i in ids}
+        kept = {i: text for i, text in sorted(texts.items()) if text != str(i)}
+        return cls(tuple(kept), tuple(kept.values()))
+
+    def __call__(self, token: int) -> str:
+        return self._known.get(int(token), str(int(token)))
+
+    @cached_property
+    def _known(self) -> dict[int, str]:
+        return dict(zip(self.ids, self.texts, strict=True))
 
 
 def pad(prompts: Sequence[Sequence[int]], pad_id: int = 0, side: Literal["left", "right"] = "left") -> Tokens:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Final
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
-from interp.errors import ScoreError
-from interp.formatting.showing import card
+from interp.errors import InterpError, ScoreError
+from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed, visible
 from interp.parts.nodes import competes
 from interp.scores.scores import Scores
@@ -51,10 +51,12 @@ class Row:
         return self.n >= MIN_NODES
 
 
-@dataclass(frozen=True)
-class Agreement:
+@dataclass(frozen=True, repr=False)
+class Agreement(Table):
     """Rows for each kind, and for all nodes (`all`) but the embedding and the errors of dictionaries: few and large, they would
-    be all that a correlation sees."""
+    be all that a correlation sees. plot(): correlations with their intervals, a kind below the other."""
+
+    fault: ClassVar[type[InterpError]] = ScoreError
 
     method: str
     rows: tuple[Row, ...]
@@ -77,19 +79,12 @@ class Agreement:
 
     def to_pandas(self) -> Any:
         """One line per kind."""
-        import pandas as pd
-
-        return pd.DataFrame([asdict(row) for row in self.rows])
+        return rows_of({f.name: [getattr(row, f.name) for row in self.rows] for f in fields(Row)})
 
     def __str__(self) -> str:
         head = f"{self.method} against exact patching, {self.n_pairs} pairs {self.sampled}"
-        named = replace(self, rows=tuple(replace(row, kind=visible(row.kind)) for row in self.rows))
+        named = replace(self, rows=tuple(replace(row, kind=visible(row.kind, 80)) for row in self.rows))
         return printed(f"{head}\n{named.to_pandas().to_string(index=False)}")
-
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return str(card(self))
 
 
 def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = "") -> Agreement:

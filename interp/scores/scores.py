@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 
-from interp.errors import ScoreError, unknown
-from interp.files import replacing
-from interp.formatting.showing import card, figure
+from interp.errors import InterpError, ScoreError, unknown
+from interp.formatting.parquet import header_of, read_columns, told, with_header, write_columns
+from interp.formatting.showing import figure
+from interp.formatting.table import Table
 from interp.formatting.text import printed, visible
 from interp.parts.graph import Edge, Part, parse_edge
 from interp.parts.nodes import FEATURES, Node
@@ -20,6 +20,7 @@ from interp.scores.trail import Search
 
 Ranking = Literal["signed", "absolute"]
 FORMAT = 1
+HEADER: Final = b"interp.scores"
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class Provenance:
             object.__setattr__(self, name, tuple(getattr(self, name) or ()))
 
 
-@dataclass(frozen=True, eq=False)
-class Scores:
+@dataclass(frozen=True, eq=False, repr=False)
+class Scores(Table):
     """`per_example` [example part]: metric(patched) - metric(base) or its estimate, in the metric's unit. A part is what
     was scored: a node, or an edge at level `edges`.
 
@@ -86,6 +87,8 @@ class Scores:
 
     Raises: ScoreError where a score is not finite or the shapes do not fit.
     """
+
+    fault: ClassVar[type[InterpError]] = ScoreError
 
     parts: tuple[Part, ...]
     per_example: np.ndarray
@@ -216,15 +219,6 @@ class Scores:
             lines.append(f"  and {len(self.parts) - len(top):,} more")
         return printed("\n".join([*lines, str(self.search.certificate)] if self.search else lines))
 
-    __repr__ = __str__
-
-    def _repr_html_(self) -> str:
-        return str(card(self))
-
-    def plot(self) -> Any:
-        """A plotly figure of the mean scores: see `interp.plot_scores`."""
-        return figure(self)
-
     def plot_against(self, exact: Scores) -> Any:
         """A plotly figure of these scores over exact ones: see `interp.plot_agreement`."""
         return figure(self, exact=exact)
@@ -234,44 +228,33 @@ class Scores:
     def save(self, path: str | Path) -> None:
         """Write a parquet table with the scores per example and the provenance in its metadata."""
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         table = pa.Table.from_pandas(self.to_pandas(), preserve_index=False)
         table = table.append_column("per_example", pa.array(self.per_example.T.tolist(), type=pa.list_(pa.float64())))
         header = {"format": FORMAT, **_described(self.parts), "provenance": asdict(self.provenance)}
         header |= {"search": self.search.to_dict()} if self.search else {}
-        table = table.replace_schema_metadata(
-            {**(table.schema.metadata or {}), b"interp.scores": json.dumps(header).encode()}
-        )
-        with replacing(path) as temporary:
-            pq.write_table(table, temporary)
+        write_columns(with_header(table, HEADER, header), path)
 
     @classmethod
     def load(cls, path: str | Path) -> Scores:
         """Read what `save` wrote. Raises: ScoreError for another file, version or key."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        try:
-            table = pq.read_table(path)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise ScoreError(f"scores file {str(path)!r} cannot be read: {error}.") from error
-        header = json.loads((table.schema.metadata or {}).get(b"interp.scores", b"{}"))
-        if header.get("format") != FORMAT:
-            raise ScoreError(f"scores file {str(path)!r} has format {header.get('format')!r}; expected {FORMAT}.")
+        what = f"scores file {str(path)!r}"
+        table = read_columns(path, f"{what} cannot be read", ScoreError)
+        header = header_of(table, HEADER, what, FORMAT, ScoreError, strict=False)
         known = {f.name for f in fields(Provenance)}
         needed = {f.name for f in fields(Provenance) if f.default is MISSING}
-        if not needed <= set(header["provenance"]) <= known:
-            raise ScoreError(f"scores file {str(path)!r}: its provenance has other keys than this version's.")
-        per_example = np.array(table["per_example"].to_pylist(), dtype=np.float64).T
-        exact, radius = (_column(table, name) for name in ("exact", "error"))
+        if not needed <= set(header.get("provenance") or ()) <= known:
+            raise ScoreError(f"{what}: its provenance has other keys than this version's.")
         try:
             search = Search.from_dict(header["search"]) if "search" in header else None
         except (TypeError, KeyError, ValueError) as damage:
-            raise ScoreError(
-                f"scores file {str(path)!r}: what it says of its search cannot be read ({damage})."
-            ) from damage
-        return cls(_parts(header), per_example, Provenance(**header["provenance"]), exact, radius, search)
+            raise ScoreError(f"{what}: what it says of its search cannot be read ({damage}).") from damage
+        try:
+            per_example = np.array(table["per_example"].to_pylist(), dtype=np.float64).T
+            exact, radius = (_column(table, name) for name in ("exact", "error"))
+            return cls(_parts(header), per_example, Provenance(**header["provenance"]), exact, radius, search)
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, InterpError) as damage:
+            raise ScoreError(f"{what} cannot be read: {told(damage)}.") from damage
 
 
 def _column(table: Any, name: str) -> np.ndarray | None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 import torch
@@ -24,11 +24,17 @@ from interp.dictionaries.evaluation.feature_classifier import Interval, Quality,
 from interp.dictionaries.evaluation.feature_labels import Labelled, halves, labelled, read_labels
 from interp.errors import InterpError
 from interp.files import write_text
+from interp.formatting.parquet import told
+from interp.formatting.plain import rebuilt, strict_json
+from interp.formatting.table import Table, rows_of
+from interp.formatting.text import printed, visible
 from interp.progress import progress
 from interp.tasks.lengths import by_length
 
 __all__ = ["Interval", "ProbeResult", "ProbeRow", "Quality", "probe", "read_labels"]
 
+#: How a parquet file begins.
+_PARQUET: Final = b"PAR1"
 #: What a row of a result was fitted on.
 FEATURES, DIMENSIONS, ALL, MAJORITY = "features", "dimensions", "all dimensions", "majority label"
 
@@ -43,13 +49,15 @@ class ProbeRow:
     quality: Quality
 
 
-@dataclass(frozen=True)
-class ProbeResult:
+@dataclass(frozen=True, repr=False)
+class ProbeResult(Table):
     """All probes of one labelled set, on its held-out half.
 
     site: where the dictionary reads, and where the dimensions were taken. n_train, n_test: examples; share: of label 1 among
-    those held out.
+    those held out. plot(): AUC over k of features and of dimensions.
     """
+
+    fault: ClassVar[type[InterpError]] = DictionaryError
 
     name: str
     site: str
@@ -70,9 +78,39 @@ class ProbeResult:
         """Plain data for JSON."""
         return asdict(self)
 
+    def to_pandas(self) -> Any:
+        """A row per probe: what, k, chosen, and accuracy, balanced and auc, each with its 95 % interval (`_low`, `_high`)."""
+        found: dict[str, Any] = {name: [getattr(row, name) for row in self.rows] for name in ("what", "k", "chosen")}
+        for measure in ("accuracy", "balanced", "auc"):
+            values = [getattr(row.quality, measure) for row in self.rows]
+            for end, name in (("value", ""), ("low", "_low"), ("high", "_high")):
+                found[measure + name] = [getattr(value, end) for value in values]
+        return rows_of(found)
+
+    def __str__(self) -> str:
+        named = f"{visible(self.name, 80)}, {visible(self.site, 80)}"
+        head = f"ProbeResult({named}, {self.n_train} examples, {self.n_test} held out)"
+        lines = [f"  {r.k or '':>5} {visible(r.what, 40):<16} AUC {r.quality.auc.value:.3f}" for r in self.rows[:10]]
+        more = [f"  and {len(self.rows) - 10} more"] if len(self.rows) > 10 else []
+        return printed("\n".join([head, *lines, *more]))
+
     def save(self, path: str | Path) -> None:
-        """Write JSON."""
-        write_text(path, json.dumps(self.to_dict(), indent=1, allow_nan=False))
+        """Write JSON where the path ends in `.json`, else a parquet table; `load` reads both."""
+        if Path(path).suffix.lower() == ".json":
+            write_text(path, json.dumps(self.to_dict(), indent=1, allow_nan=False))
+        else:
+            super().save(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what `save` wrote, in either form. Raises: DictionaryError as `Table.load`, also for damaged JSON."""
+        try:
+            given = Path(path).read_bytes()
+            if given.startswith(_PARQUET):
+                return super().load(path)
+            return rebuilt(cls, strict_json(given))  # type: ignore[no-any-return]
+        except (OSError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+            raise DictionaryError(f"ProbeResult file {str(path)!r} cannot be read: {told(error)}.") from error
 
 
 def probe(
