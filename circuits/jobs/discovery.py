@@ -16,7 +16,7 @@ from circuits.console.phases import telling
 from circuits.jobs.inputs import dictionaries_of, load_model, note_models, ranking_of, stored_task, task_of
 from circuits.jobs.pipeline import phases, run_comparison, run_discovery
 from circuits.report.pages import render
-from circuits.runs import directory as runs
+from circuits.runs import directory
 from circuits.runs.record import Record
 from circuits.settings.option import whole
 from circuits.settings.prepared import Prepared, Say, Settings, begin, checked, prepare_run
@@ -33,16 +33,16 @@ class RunFailed(InterpError):
 
 def run(command: str, options: dict[str, Any], *, methods: Sequence[str], json: bool, quiet: bool) -> None:
     """One run from options to a written directory. Nothing is written before every option has been checked."""
-    started, created = time.perf_counter(), runs.now()
+    started, created = time.perf_counter(), directory.now()
     if options["out"] is not None:
-        runs.check_target(options["out"], options["force"])
+        directory.check_target(options["out"], options["force"])
     settings, known = _settings(command, options, methods), stored_task(options)
     with telling(phases(command, settings), quiet) as say:
         job = _prepare(options, settings, known, say)
-        path = Path(options["out"] or runs.free_name(_stem(command, job)))
+        path = Path(options["out"] or directory.free_name(_stem(command, job)))
         manifest = _manifest(command, options, methods, job) | {"created": created}
-        with runs.open_run(path, manifest, force=options["force"]) as folder:
-            write_text(folder / "config.toml", runs.to_toml(configuration(command, options, methods)))
+        with directory.open_run(path, manifest, force=options["force"]) as folder:
+            write_text(folder / "config.toml", directory.to_toml(configuration(command, options, methods)))
             found = _work(command, job, manifest, say)
             begin(say, "writing the report")
             _write(folder, found, manifest | {"seconds": round(time.perf_counter() - started, 2)})
@@ -63,10 +63,10 @@ def _work(command: str, job: Prepared, manifest: dict[str, Any], say: Say) -> Re
 def _write(folder: Path, found: Record, manifest: dict[str, Any]) -> None:
     """Every value of a run, its report, and last the manifest that says it is complete."""
     conventions = {k: v for k, v in asdict(found.scores[0].provenance).items() if k != "pairs"}
-    found = replace(found, manifest=runs.finished(manifest | {"conventions": conventions}))
-    runs.save_record(folder, found)
+    found = replace(found, manifest=directory.finished(manifest | {"conventions": conventions}))
+    directory.save_record(folder, found)
     write_text(folder / "report.html", render(found))
-    runs.complete(folder, found.manifest)
+    directory.complete(folder, found.manifest)
 
 
 def _prepare(options: Mapping[str, Any], settings: Settings, known: Task | None, say: Say) -> Prepared:
@@ -132,7 +132,7 @@ def _manifest(command: str, options: dict[str, Any], methods: Sequence[str], job
             "device": str(model.device),
             "attention": str(model.hf.config._attn_implementation),
             "commit": getattr(model.hf.config, "_commit_hash", None),
-            "files": runs.file_hashes(folder) if folder else {},
+            "files": directory.file_hashes(folder) if folder else {},
         },
         "task": {
             "name": job.task.name,
@@ -143,13 +143,13 @@ def _manifest(command: str, options: dict[str, Any], methods: Sequence[str], job
             "held_out": job.held_out,
         },
         "seeds": {"seed": job.settings.seed},
-        "versions": runs.versions(),
-        "machine": runs.machine(),
+        "versions": directory.versions(),
+        "machine": directory.machine(),
     }
 
 
-def render_again(directory: Path) -> Path:
+def render_again(folder: Path) -> Path:
     """report.html of a complete run, from its files alone."""
-    found = runs.load_record(directory)
-    write_text(directory / "report.html", render(found))
-    return directory / "report.html"
+    found = directory.load_record(folder)
+    write_text(folder / "report.html", render(found))
+    return folder / "report.html"
