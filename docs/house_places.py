@@ -45,7 +45,7 @@ def rows(house: House) -> dict[str, int]:
     return row
 
 
-@dataclass
+@dataclass(frozen=True)
 class Places:
     """Row and column of every room placed so far."""
 
@@ -88,7 +88,7 @@ def _placed(start: Places, own: dict[str, list[str]], single: list[str], order: 
     new = Places(start.house, start.row, dict(start.column))
     taken: set[tuple[int, int]] = set()
     for column, rooms in zip(order, own.values(), strict=True):
-        new.column |= dict.fromkeys(rooms, column)
+        new.column.update(dict.fromkeys(rooms, column))
         taken |= {(row, column) for row in range(new.row[rooms[0]], new.row[rooms[-1]] + 1)}
     for _ in range(4):
         for room in single:
