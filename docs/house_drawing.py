@@ -12,7 +12,7 @@ from html import escape
 from math import log2
 
 from house import House, house, question, size
-from house_places import COLUMNS, Places, Way, places, tower, ways
+from house_places import Places, Way, places, tower, ways
 
 from tests.house import PACKAGES
 
@@ -20,7 +20,6 @@ WIDE, TALL = 126, 26
 GUTTER, BETWEEN = 33, 22
 MARGIN, HEAD, TITLE = 8, 60, 26
 TRACK = 6
-WIDTH = 2 * MARGIN + COLUMNS * WIDE + (COLUMNS + 1) * GUTTER
 
 #: Arrows and towers in the colours of their folders; what stands alone is grey. Light, dark.
 _HUES = {
@@ -57,6 +56,10 @@ class Frame:
         return {p: max(r for room, r in self.at.row.items() if room.split("/")[0] == p) for p in PACKAGES}
 
     @property
+    def width(self) -> int:
+        return 2 * MARGIN + self.at.columns * WIDE + (self.at.columns + 1) * GUTTER
+
+    @property
     def height(self) -> float:
         return self.y(0) + TALL + BETWEEN / 2 + MARGIN + 8
 
@@ -89,10 +92,12 @@ def drawing() -> str:
         f"{len(of.drawn)} arrows are drawn; {left} that others imply are left out."
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="t d" width="{WIDTH}" height="{_n(frame.height)}"'
-        f' viewBox="0 0 {WIDTH} {_n(frame.height)}">\n<title id="t">The house: rooms of interp and circuits, from the ground up</title>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="t d" width="{frame.width}" height="{_n(frame.height)}"'
+        f' viewBox="0 0 {frame.width} {_n(frame.height)}">\n<title id="t">The house: rooms of interp and circuits, from the ground up</title>\n'
         f'<desc id="d">{escape(said)}</desc>\n<style>{_style()}</style>\n'
-        f'<rect class="ground" width="{WIDTH}" height="{_n(frame.height)}" rx="8"/>\n' + "\n".join(body) + "\n</svg>\n"
+        f'<rect class="ground" width="{frame.width}" height="{_n(frame.height)}" rx="8"/>\n'
+        + "\n".join(body)
+        + "\n</svg>\n"
     )
 
 
@@ -126,7 +131,7 @@ def _storeys(frame: Frame) -> Iterator[str]:
         top = _top(frame, package)
         bottom = frame.y(min(r for room, r in rows.items() if room.split("/")[0] == package)) + TALL + BETWEEN / 2
         yield (
-            f'<rect class="storey" x="{MARGIN}" y="{_n(top)}" width="{WIDTH - 2 * MARGIN}" height="{_n(bottom - top)}" rx="6"/>'
+            f'<rect class="storey" x="{MARGIN}" y="{_n(top)}" width="{frame.width - 2 * MARGIN}" height="{_n(bottom - top)}" rx="6"/>'
         )
     said = (
         "A room imports only from rooms below it. Numbers count files; thicker arrows are more imports.",

@@ -125,6 +125,17 @@ def test_the_drawing_has_every_room_and_says_what_it_is() -> None:
     assert not re.search(r"href|url\(|@import|\bon\w+=", DRAWING.read_text(encoding="utf-8"))
 
 
+def test_no_two_boxes_share_a_place_and_no_arrow_points_up() -> None:
+    root = ElementTree.fromstring(DRAWING.read_text(encoding="utf-8"))
+    boxes = [e for e in root.iter(f"{SVG}rect") if (e.get("class") or "").startswith("box")]
+    places = {(float(e.get("x") or 0), float(e.get("y") or 0)) for e in boxes}
+    assert len(places) == len(boxes) == len(FLOORS)
+    ways = [e.get("d") or "" for e in root.iter(f"{SVG}path") if e.get("class") == "way"]
+    for way in ways:
+        heights = [float(y) for y in re.findall(r"(?:M\S+ |V|C\S+ \S+ \S+ \S+ \S+ )([\d.]+)", way)]
+        assert len(heights) > 1 and heights == sorted(heights)
+
+
 def test_its_arrows_are_imports_and_imply_all_others() -> None:
     text = DRAWING.read_text(encoding="utf-8")
     drawn = {(a, b): int(n) for a, b, n in re.findall(r"<title>(\S+) imports (\S+): (\d+)</title>", text)}
