@@ -1,7 +1,7 @@
 """How do the values of the engine look in notebooks and figures?
 
 `model_cards` shows models, runs, tasks, rules, dictionaries; `score_cards` shows results; `plots` draws them;
-`attention_plots` draws where heads look.
+`attention_plots` draws where heads look; `table_cards` and `table_plots` are those of the smaller tables.
 
 To show a class: one function under `@showing.card.register` or `@showing.figure.register`, of that class; a new file
 is one more name in the import below. No other room imports this one: it is loaded when the first value is shown.
