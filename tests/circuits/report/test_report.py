@@ -1,0 +1,720 @@
+"""The report: every section, the same numbers as the values, hostile text, the finding sentence."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import itertools
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from circuits.anatomy.prompts import Prompt
+from circuits.circuit.circuit import Circuit
+from circuits.evaluation.evaluation import Estimate, Evaluation, Point
+from circuits.report import page as page_room
+from circuits.report.pages import render
+from circuits.report.payload import payload
+from circuits.report.sections.agreements import note
+from circuits.report.sections.map_numbers import map_numbers
+from circuits.runs.finding import finding
+from circuits.runs.record import Record
+from interp.formatting.numbers import decimals, number, percent, percent_interval, percent_range, score, share_digits
+from interp.formatting.text import token, visible
+from interp.parts.nodes import Node
+from interp.scores.agreement import Agreement, Row, agreement
+from interp.scores.scores import Provenance, Scores
+from tests.interp.formatting.hostile import HARMLESS, Taking, filled
+
+LAYERS, HEADS, POSITIONS, PAIRS = 5, 8, 17, 50
+Text = Callable[[str], str]
+SECTIONS = ["summary", "agreement", "maps", "ranking", "faithfulness", "prompts", "conventions", "reproduce"]
+SENTENCE = (
+    "<s>",
+    " The",
+    " girl",
+    " and",
+    " the",
+    " boy",
+    " were",
+    " playing",
+    "\n",
+    ' "',
+    "They",
+    " are",
+    " so",
+    " nice",
+    '"',
+    " said",
+    " the",
+)
+
+
+def same(text: str) -> str:
+    return text
+
+
+def provenance(method: str, **changes: Any) -> Provenance:
+    made = Provenance(
+        method=method, level="heads", positions="all", direction="denoise", ablation="counterfactual", metric="logit_diff",
+        unit="logits", importance_sign=1, rules="norm=frozen", steps=None, quadrature=None, seed=3, model="stories260K",
+        task="they_plural", n_pairs=PAIRS, dtype="float32", attention="eager", base_metric=-1.25, source_metric=3.5,
+        forwards=2.0, backwards=1.0, seconds=0.75, exact=method == "exact",
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def head_nodes() -> tuple[Node, ...]:
+    found = [Node("embed")]
+    for layer in range(LAYERS):
+        found += [Node("head", layer, unit) for unit in range(HEADS)] + [Node("mlp", layer)]
+    return tuple(found)
+
+
+def some_scores(nodes: tuple[Node, ...], seed: int, **of: Any) -> Scores:
+    """The first seed of a method decides the truth; the method's own seed adds an error to it."""
+    truth = np.random.default_rng(0).normal(size=len(nodes)) ** 3 / 3
+    rng = np.random.default_rng(seed)
+    mean = truth + 0.25 * seed * rng.normal(size=len(nodes))
+    return Scores(nodes, mean + 0.4 * rng.normal(size=(PAIRS, len(nodes))), provenance(**of))
+
+
+def an_evaluation(**changes: Any) -> Evaluation:
+    rng = np.random.default_rng(5)
+    sizes = [0, 1, 2, 4, 6, 10, 16, 25, 45]
+    curve = []
+    for size in sizes:
+        f = 1 - np.exp(-size / 2.5) + 0.02 * (size == 10)
+        middle = (size / 45) ** 1.6
+        random = tuple(float(v) for v in middle + 0.12 * rng.normal(size=20) * (0 < size < 45))
+        curve.append(Point(size, Estimate(float(f), float(f - 0.06), float(f + 0.05)), random))
+    made = Evaluation(
+        faithfulness=Estimate(0.93, 0.88, 0.97), completeness=Estimate(0.11, 0.04, 0.19), metric="logit_diff", unit="logits",
+        full=3.5, empty=-1.25, circuit=3.1675, size=6, n_nodes=45, ablation="counterfactual", n_pairs=PAIRS, held_out=True,
+        curve=tuple(curve), random_above=0.0, n_random=20, seed=7,
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def some_prompts(text: Text) -> tuple[Prompt, ...]:
+    rng = np.random.default_rng(9)
+    clean = tuple(text(t) for t in SENTENCE)
+    corrupt = tuple(text(t) for t in (*SENTENCE[:4], "", *SENTENCE[5:10], " He", *SENTENCE[11:]))
+    found = {text(m): tuple(float(v) for v in rng.normal(size=POSITIONS) ** 3) for m in ("relp", "atp")}
+    return tuple(
+        Prompt(clean, corrupt, (text(" They"),), (text(" He"), text(" She")), 3.2 + i, -1.1, found) for i in range(3)
+    )
+
+
+def a_record(text: Text = same) -> Record:
+    """Everything that a run can hold; every string from outside goes through `text`."""
+    nodes = head_nodes()
+    known = {"model": text("stories260K"), "task": text("they_plural"), "unit": text("logits"), "rules": text("frozen")}
+    relp, exact = some_scores(nodes, 1, method=text("relp"), **known), some_scores(nodes, 0, method="exact", **known)
+    order = [nodes[i] for i in relp.rank() if nodes[i].kind != "embed"]
+    stream = [Node("resid_pre", layer, position=p) for layer in range(LAYERS) for p in range(POSITIONS)]
+    stream += [Node("resid_mid", layer, position=p) for layer in range(LAYERS) for p in range(POSITIONS)]
+    stream += [Node("resid_post", LAYERS - 1, position=p) for p in range(POSITIONS)]
+    position_map = some_scores(tuple(stream), 0, method="atp", level="resid", positions="each", **known)
+    manifest = {
+        "seeds": {"scores": 3, "evaluation": 7},
+        "versions": {"torch": text("2.13"), "transformers": "5.23"},
+        "files": {text("scores/relp.parquet"): text("sha256:0123"), "list": [1, 2.5, None, True, {"deep": text("x")}]},
+        "hardware": {"cpu": text("16 cores"), "memory_gib": 128},
+        "command": ["circuits", "discover", "--model", text("stories260K"), "--task", text("they_plural")],
+        "seconds": 12.5,
+        "status": text("complete"),
+    }
+    return Record(
+        manifest=manifest,
+        scores=(relp,),
+        exact=exact,
+        agreements=(agreement(relp, exact, sampled=text("all nodes")),),
+        circuit=Circuit(tuple(order[:6]), "heads", known["model"], known["task"], text("relp"), text("top 6")),
+        evaluation=an_evaluation(metric=text("logit_diff")),
+        position_map=position_map,
+        position_labels=tuple(text(t) for t in SENTENCE),
+        prompts=some_prompts(text),
+        accuracy={"clean": 0.96, "corrupt": 0.08},
+    )
+
+
+def compare_record() -> Record:
+    nodes = head_nodes()
+    exact = some_scores(nodes, 0, method="exact")
+    found = tuple(some_scores(nodes, i, method=m) for i, m in enumerate(("relp", "atp", "random"), 1))
+    return Record({}, found, exact, tuple(agreement(s, exact) for s in found))
+
+
+def bare(page: str) -> str:
+    """The page without the scripts of the package, each taken out where it stands word for word: what else there is stays."""
+    folder = Path(page_room.__file__).parent
+    for path in [*sorted(folder.glob("scripts/*.js")), *sorted(folder.glob("vendor/*.js"))]:
+        page = page.replace(f"<script>{path.read_text(encoding='utf-8')}</script>\n", "")
+    return page
+
+
+def script_hashes(page: str) -> list[str]:
+    """SHA-256 of each script that runs, base64, as a browser takes it."""
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    return [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+
+
+class Tags(HTMLParser):
+    """The sequence of tags with the names of their attributes, the text by place, and the cells of tables."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, ...]] = []
+        self.ids: list[str] = []
+        self.rows: dict[str, list[list[str]]] = {}
+        self.table = ""
+        self.cell = False
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, *(name for name, _ in attrs)))
+        given = dict(attrs)
+        self.ids.append(given.get("id") or "")
+        if tag == "table":
+            self.table = given.get("id") or "other"
+        elif tag == "tr":
+            self.rows.setdefault(self.table, []).append([])
+        elif tag in ("td", "th") and self.table in self.rows:
+            self.rows[self.table][-1].append("")
+            self.cell = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self.tags.append((f"/{tag}",))
+        if tag == "table":
+            self.table = ""
+        if tag in ("td", "th"):
+            self.cell = False
+
+    def handle_data(self, data: str) -> None:
+        if self.cell and self.table:
+            self.rows[self.table][-1][-1] += data
+
+    def handle_comment(self, data: str) -> None:
+        self.tags.append(("comment",))
+
+
+@pytest.fixture(scope="module")
+def page() -> str:
+    return render(a_record())
+
+
+# ------------------------------------------------------------ sections and numbers
+
+
+def test_every_section_in_order(page: str) -> None:
+    ids = Tags(page).ids
+    assert [i for i in ids if i in SECTIONS] == SECTIONS
+    assert finding(a_record()) in page
+    assert "not measured in this run" not in page
+
+
+def test_headings_descend_without_gaps(page: str) -> None:
+    levels = [int(tag[0][1]) for tag in Tags(page).tags if re.fullmatch(r"h[1-6]", tag[0])]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
+
+
+def test_every_tag_is_closed(page: str) -> None:
+    stack = []
+    for tag, *_ in Tags(page).tags:
+        if tag.startswith("/"):
+            assert stack.pop() == tag[1:]
+        elif tag not in ("meta", "input"):
+            stack.append(tag)
+    assert not stack
+
+
+def test_ranking_table_holds_the_scores(page: str) -> None:
+    record = a_record()
+    scores, exact = record.scores[0], record.exact
+    order = scores.rank()
+    rows = Tags(page).rows["ranking-table"][1:]
+    assert len(rows) == len(order) == 46
+    digits = decimals(scores.mean)
+    for row, i in zip(rows, order, strict=True):
+        m, e = scores.mean[i], scores.stderr[i]
+        chosen = (
+            "always" if scores.parts[i].kind == "embed" else "yes" if scores.parts[i].name in record.circuit else "no"
+        )
+        assert row[1] == scores.parts[i].name
+        assert row[4:9] == [
+            score(m, digits),
+            number(e, digits),
+            f"[{number(m - 1.96 * e, digits)}, {number(m + 1.96 * e, digits)}]",
+            score(m, digits),
+            chosen,
+        ]
+        assert row[9] == score(exact[scores.parts[i].name], digits)
+
+
+def test_ranking_stops_at_fifty_and_counts_the_rest() -> None:
+    nodes = tuple(Node("neuron", layer, unit) for layer in range(3) for unit in range(40))
+    record = Record({}, (some_scores(nodes, 1, method="relp", level="neurons"),))
+    page = render(record)
+    assert len(Tags(page).rows["ranking-table"]) == 51
+    assert "70 more components" in page
+    assert "30 of 120 neurons" in page
+
+
+def test_importance_has_its_sign_turned() -> None:
+    scores = some_scores(head_nodes(), 1, method="relp", importance_sign=-1, direction="noise")
+    row = Tags(render(Record({}, (scores,)))).rows["ranking-table"][1]
+    top = scores.rank()[0]
+    assert row[4] == score(scores.mean[top], decimals(scores.mean)) and row[7] == score(
+        -scores.mean[top], decimals(scores.mean)
+    )
+
+
+def test_agreement_table_holds_the_rows(page: str) -> None:
+    rows = Tags(page).rows["agreement-table"][1:]
+    found = sorted(a_record().agreements[0].rows, key=lambda row: row.kind == "embed")
+    assert len(rows) == len(found)
+    for shown, row in zip(rows, found, strict=True):
+        bounds = [f" [{number(c[0], 3)}, {number(c[1], 3)}]" if c else "" for c in (row.pearson_ci, row.spearman_ci)]
+        assert shown[2:5] == [str(row.n), number(row.pearson, 3) + bounds[0], number(row.spearman, 3) + bounds[1]]
+        assert shown[5:8] == [number(row.slope, 2), percent(row.sign), f"{percent(row.top_k)} of top {row.k}"]
+        apart = row.headline and row.pearson is not None and row.pearson >= 0.7 > (row.spearman or 0.0)
+        assert shown[8] == ("few nodes: look at the points" if not row.headline else "ranks differ" if apart else "")
+
+
+def test_terminal_and_page_doubt_the_same_rows() -> None:
+    rows = [Row("head", 40, 0.99, (0.95, 1.0), 0.4, (0.2, 0.6), 0.9, 0.8, 10), one_row(0.9), one_row(0.9, 5, "mlp")]
+    found = with_rows(*rows)
+    page = render(found)
+    notes = [row[8] for row in Tags(page).rows["agreement-table"][1:]]
+    assert notes == ["ranks differ", "", "few nodes: look at the points"]
+    assert [note(row, found.agreements[0]) for row in rows] == ["ranks differ", "", "few nodes"]
+    assert page.count("Ranks differ: a few large scores make the correlation") == 1
+    assert "Ranks differ" not in render(with_rows(one_row(0.9)))
+
+
+def test_options_that_were_not_given_are_folded() -> None:
+    manifest = {
+        "options": {"model": "demo", "tau": None, "seed": 0, "budget": None},
+        "seconds": 12.3456,
+        "own": {"seconds": 0.33113},
+    }
+    page = render(replace(a_record(), manifest=manifest))
+    section = re.sub(r"\s+", " ", page[page.index('id="reproduce"') :].partition("</section>")[0])
+    assert "<summary>2 options not given</summary> <p><bdi>tau, budget</bdi></p>" in section
+    assert "<bdi>tau</bdi>" not in section and "<dt><bdi>seed</bdi></dt><dd><bdi>0</bdi></dd>" in section
+    assert "<bdi>12.35</bdi>" in section and "<bdi>0.33</bdi>" in section
+
+
+def test_curve_table_holds_the_points(page: str) -> None:
+    rows, curve = Tags(page).rows["curve-table"][1:], an_evaluation().curve
+    own = [v for p in curve for v in (p.faithfulness.value, p.faithfulness.low, p.faithfulness.high)]
+    random = [(min(p.random), float(np.median(p.random)), max(p.random)) for p in curve]
+    digits = share_digits(own), share_digits(itertools.chain(*random))
+    for shown, point, known in zip(rows, curve, random, strict=True):
+        f = point.faithfulness
+        assert shown[:2] == [str(point.size), percent_interval(f.value, f.low, f.high, digits[0])]
+        assert shown[3:] == [percent(value, digits[1]) for value in known]
+
+
+def test_heat_map_cells_hold_every_score(page: str) -> None:
+    scores = a_record().scores[0]
+    for node, mean in zip(scores.parts, scores.mean, strict=True):
+        assert f"<title>{node.name}: {score(mean, payload(a_record())['maps'][0]['maps'][0]['digits'])} logits" in page
+
+
+def test_every_map_has_a_table_of_its_numbers(page: str) -> None:
+    """Small maps whole, in the order of layers; of large ones the strongest."""
+    data = payload(a_record())["maps"][0]["maps"][0]
+    table = page[page.index('<details class="numbers">') :].partition("</table>")[0]
+    rows = [re.findall(r">([^<>]+)<", line) for line in re.findall(r"<tr>.*?</tr>", table)]
+    scores = {
+        node.name: float(m) for node, m in zip(a_record().scores[0].parts, a_record().scores[0].mean, strict=True)
+    }
+    assert rows[0] == ["layer", *data["columns"]] and [row[0] for row in rows[1:]] == data["rows"]
+    for names, row in zip(data["names"], rows[1:], strict=True):
+        wanted = [score(scores[name], data["digits"]) if name else "–" for name in names]
+        assert [text.removeprefix("* ") for text in row[1:]] == wanted
+    assert page.count("Numbers of this map") == page.count("Heat-map:")
+    large = map_numbers({**data, "columns": ["x"] * 200})
+    by_size = sorted(scores.values(), key=abs, reverse=True)
+    assert not large["whole"] and [c["value"] for c in large["rows"]] == pytest.approx(by_size[: len(large["rows"])])
+
+
+def test_the_first_layer_is_the_lowest_row_of_a_map(page: str) -> None:
+    cells = re.findall(r'<rect x="[^"]*" y="([\d.]+)"[^>]*><title>(?:a|m)(\d)(?:\.h\d)?: ', page)
+    height = {layer: {float(y) for y, own in cells if own == layer} for _, layer in cells}
+    assert sorted(height, key=lambda layer: -min(height[layer])) == sorted(height) and len(height) > 1
+    assert 'aria-label="Heat-map: rows: layer, 0 at the bottom; columns: head"' in page
+
+
+def test_facts_and_conventions_are_complete(page: str) -> None:
+    for text in (
+        "accuracy on clean prompts",
+        "96 %",
+        "8 %",
+        "denoise",
+        "counterfactual",
+        "norm",
+        "attention",
+        "eager",
+        "−1.250 logits",
+        "0.75",
+    ):
+        assert text in page
+    assert page.count("<summary>") - page.count("Numbers of this map") == 4
+
+
+def test_the_payload_is_json() -> None:
+    import json
+
+    assert json.loads(json.dumps(payload(a_record()), allow_nan=False))
+
+
+# ------------------------------------------------------------ missing parts
+
+
+def test_an_empty_record_says_what_is_missing() -> None:
+    page = render(Record({}, ()))
+    assert [i for i in Tags(page).ids if i in SECTIONS] == SECTIONS
+    assert page.count("not measured in this run") >= len(SECTIONS)
+    assert finding(Record({}, ())) == "Nothing was measured in this run."
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "exact",
+        "agreements",
+        "circuit",
+        "evaluation",
+        "position_map",
+        "position_labels",
+        "prompts",
+        "accuracy",
+        "manifest",
+    ],
+)
+def test_each_missing_part_is_named(part: str) -> None:
+    empty: Any = {"agreements": (), "position_labels": (), "prompts": (), "accuracy": {}, "manifest": {}}.get(part)
+    page = render(replace(a_record(), **{part: empty}))
+    assert [i for i in Tags(page).ids if i in SECTIONS] == SECTIONS
+    assert ("not measured in this run" in page) == (part != "position_labels")
+
+
+def test_ablation_is_not_called_patching() -> None:
+    scores = some_scores(head_nodes(), 1, method="relp", ablation="mean", direction="noise", source_metric=None)
+    page = render(Record({}, (scores,)))
+    assert "replaced in turn by mean ablation" in page
+    assert "<dd><bdi>–</bdi></dd>" in page
+
+
+def test_one_pair_has_no_interval() -> None:
+    nodes = head_nodes()
+    scores = Scores(nodes, np.ones((1, len(nodes))), provenance("relp", n_pairs=1))
+    row = Tags(render(Record({}, (scores,)))).rows["ranking-table"][1]
+    assert row[5:7] == ["–", "–"]
+
+
+@pytest.mark.parametrize(
+    "level,kinds", [("qkv", ("q", "k", "v")), ("blocks", ("attn_out", "mlp")), ("resid", ("resid_pre", "resid_post"))]
+)
+def test_other_levels_have_maps(level: str, kinds: tuple[str, ...]) -> None:
+    units = range(4) if level == "qkv" else [None]
+    nodes = tuple(Node(kind, layer, unit) for layer in range(3) for kind in kinds for unit in units)
+    scores = some_scores(nodes, 1, method="relp", level=level)
+    page = render(Record({}, (scores,)))
+    assert all(f"<title>{node.name}: " in page for node in nodes) or level == "qkv"
+    assert page.count("Heat-map:") == (3 if level == "qkv" else 1)
+
+
+def test_positions_are_columns_and_the_weakest_are_left_out() -> None:
+    nodes = tuple(Node("resid_pre", layer, position=p) for layer in range(2) for p in range(300))
+    page = render(Record({}, (), position_map=some_scores(nodes, 1, method="atp", level="resid")))
+    assert "Shown are the 160 of 300 positions" in page
+
+
+def test_compare_runs_show_all_methods() -> None:
+    page = render(compare_record())
+    methods = {row[0] for row in Tags(page).rows["agreement-table"][1:]}
+    assert methods == {"relp", "atp", "random"}
+    assert page.count('aria-label="Scatter of') == 3
+    assert Tags(page).rows["ranking-table"][0][-3:] == ["exact score", "atp", "random"]
+
+
+# ------------------------------------------------------------ safety
+
+NASTY = [
+    "</script>", "<script>alert(1)</script>", "<!--<script>", "]]>", "<![CDATA[", "-->", '"><img src=x onerror=alert(1)>',
+    "'><svg onload=alert(1)>", "</title>", "</svg>", "</style>", "</bdi></td></tr></table>", "<plaintext>", "{{ 7*7 }}", "{% raw %}",
+    "&lt;", "&", "&#0;", "&#x202e;", "<", ">", '"', "'", "`", "\\", "javascript:alert(1)", "<a href=javascript:x>", "<base href=//x>",
+    "<meta http-equiv=refresh>", "<?php", "<%", "${x}", "\\u003cscript", "<style>*{display:none}</style>", "url(x)", "\r\n", "\n", "\t",
+    "\x00", "\x1b[31m", "\x7f", "\x85", "\x9b", "\u2028", "\u2029", "\ufeff", "\u200b", "\u200c", "\u200d", "\u2060", "\u00ad", "\u034f",
+    "\u061c", "\u180e", "\u115f", "\u3164", "\u2800", "\u00a0", "\u3000", "\ufe0f", "\ufffe", "\uffff", "\ufffd", "\U000e0041",
+    "\U000e0100", "\ue000", "\U0010ffff", "\ud800", "\udfff", "\udc80<b>", "̈̈̈", "é", "日本", "עברית", "العربية", "😀", "👩‍👩‍👧", "a" * 5000, "",
+    " ", "   ", "·", "↵", "⟨U+202E⟩", "%s", "%(x)s", "{0}", "{x}", "../../etc/passwd", "C:\\x", "<bdo dir=rtl>", "<math>", "<xmp>",
+    "<iframe src=x>", "<noscript>", "<textarea>", "<select>", "<template>", "<frameset>",
+] + [chr(c) for c in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F)]  # fmt: skip
+
+FORBIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00a0\u00ad\u034f\u061c\u115f\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\u2800\u3000\u3164"
+    "\ud800-\udfff\ue000\ufe00-\ufe0f\ufeff\ufffe\uffff\U000e0000-\U000e0fff]"
+)
+
+
+@pytest.fixture(scope="module")
+def benign() -> list[tuple[str, ...]]:
+    return Tags(render(a_record(Taking(HARMLESS)))).tags
+
+
+def around(nasty: Text) -> Text:
+    """Text from outside with a hostile text before and after it."""
+
+    def mixed(text: str) -> str:
+        given = nasty(text)
+        return f"{given}{text}{given}"
+
+    return mixed
+
+
+def test_hostile_text_changes_no_tag(benign: list[tuple[str, ...]]) -> None:
+    """Each text in several places, its neighbours hostile too."""
+    for page in filled(lambda nasty: render(a_record(around(nasty))), NASTY, 4):
+        assert Tags(page).tags == benign
+        assert not FORBIDDEN.search(bare(page))
+        assert "\t" not in bare(page)
+        page.encode("utf-8")
+
+
+def test_there_are_enough_hostile_strings() -> None:
+    assert len(set(NASTY)) > 100
+
+
+def test_nothing_is_loaded_and_only_our_scripts_run(page: str) -> None:
+    given, hashes = Tags(page), [re.escape(found) for found in script_hashes(page)]
+    page = bare(page)
+    assert page.count("<script") == page.count('<script type="application/json"') == 1 and len(hashes) > 5
+    assert not {"link", "img", "iframe", "object", "embed", "base", "form"} & {tag[0] for tag in given.tags}
+    assert not [n for tag in given.tags for n in tag[1:] if n.startswith("on") or n in ("src", "srcset", "xlink:href")]
+    assert not re.search(r"https?:|url\(|@import|javascript:", page)
+    assert set(re.findall(r'href="([^"]*)"', page)) == {"#main", "#circuit", *(f"#{name}" for name in SECTIONS)}
+    allowed = " ".join(f"'sha256-{found}'" for found in hashes)
+    assert re.search(
+        rf"default-src 'none'; script-src {allowed}; style-src 'sha256-[\w+/]{{43}}='; base-uri 'none'; form-action 'none'\"",
+        page,
+    )
+    assert " style=" not in page
+    assert '<html lang="en">' in page
+
+
+def test_the_same_record_gives_the_same_bytes(page: str) -> None:
+    assert render(a_record()) == page
+
+
+def test_the_package_imports_no_torch() -> None:
+    code = "import sys, circuits.report.pages; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_visible_text() -> None:
+    assert visible("a\u202eb\x00\ud800") == "a⟨U+202E⟩b⟨U+0000⟩⟨U+D800⟩"
+    assert token(" the") == "·the" and token("\n") == "↵" and token("") == "⟨empty⟩" and token("·") == "⟨U+00B7⟩"
+    assert token("x" * 100).endswith("… (20 more characters)")
+    assert visible("\u0308a") == "◌\u0308a"
+
+
+# ------------------------------------------------------------ numbers
+
+
+@pytest.mark.parametrize(
+    "value,digits,text",
+    [(1.23456, 3, "1.235"), (-0.5, 2, "−0.50"), (-0.0001, 2, "0.00"), (0.0, None, "0"), (1e-12, None, "1.00e-12"), (2.5e7, 2, "2.50e+07"),
+     (float("nan"), 2, "–"), (None, 2, "–"), (12.3456, None, "12.35")],
+)  # fmt: skip
+def test_number(value: float | None, digits: int | None, text: str) -> None:
+    assert number(value, digits) == text
+
+
+@pytest.mark.parametrize(
+    "value,text",
+    [
+        (0.934, "93 %"),
+        (-0.2, "−20 %"),
+        (1.0, "100 %"),
+        (0.998, "99.8 %"),
+        (0.004, "0.4 %"),
+        (0.9997, "> 99.9 %"),
+        (0.99949, "99.9 %"),
+        (1.002, "100.2 %"),
+        (1.04, "104 %"),
+        (1 - 1e-8, "100 %"),
+        (0.0003, "0.0 %"),
+        (-0.0003, "0.0 %"),
+        (0.0096, "1 %"),
+        (0.0, "0 %"),
+        (None, "–"),
+    ],
+)
+def test_percent(value: float | None, text: str) -> None:
+    assert percent(value) == text
+
+
+def test_shares_that_stand_together_have_the_same_digits() -> None:
+    assert percent_interval(0.996, 0.91, 1.0) == "99.6 % [91.0, 100.0]"
+    assert percent_interval(0.93, 0.88, 0.97) == "93 % [88, 97]" and percent_interval(0.93, None, None) == "93 %"
+    assert percent_interval(1.07, -0.2, 0.9999) == "107.0 % [−20.0, > 99.9]"
+    assert percent_interval(0.93, 0.88, 0.97, 1) == "93.0 % [88.0, 97.0]"
+    assert percent_range(0.12, 0.3) == "12 to 30 %" and percent_range(0.004, 0.3) == "0.4 to 30.0 %"
+    assert percent_range(0.301, 0.302) == "30 %"
+    assert share_digits([None, 0.5, float("nan")]) == 0 == share_digits([]) and share_digits([0.5, 0.002]) == 1
+
+
+# ------------------------------------------------------------ the finding
+
+
+def one_row(pearson: float | None, n: int = 40, kind: str = "head") -> Row:
+    ci = None if pearson is None or n < 8 else (pearson - 0.05, pearson + 0.04)
+    return Row(kind, n, pearson, ci, pearson, ci, 0.9, 0.8, 10)
+
+
+def with_rows(*rows: Row) -> Record:
+    return replace(a_record(), agreements=(Agreement("relp", rows, PAIRS),))
+
+
+def test_finding_in_full() -> None:
+    assert finding(with_rows(one_row(0.9, 45, "all"), one_row(0.85), one_row(0.3, 5, "mlp"))) == (
+        "Six of 45 heads and MLPs carry 93 % [88, 97] of the logit difference on 50 held-out pairs of they_plural (no random circuit of "
+        "the same size did as well, n = 20); relp agrees with exact patching with r = 0.85 [0.80, 0.89] over 40 heads."
+    )
+
+
+def test_finding_says_when_agreement_is_poor() -> None:
+    assert "relp agrees poorly with exact patching: r = 0.42 [0.37, 0.46] over 40 heads" in finding(
+        with_rows(one_row(0.42))
+    )
+    text = finding(with_rows(one_row(0.85), one_row(0.3, 12, "mlp")))
+    assert (
+        "agrees with exact patching with r = 0.85 [0.80, 0.89] over 40 heads, but poorly for r = 0.30 [0.25, 0.34] over 12 MLPs"
+        in text
+    )
+
+
+def test_finding_does_not_hide_a_kind_of_few_nodes() -> None:
+    text = finding(with_rows(one_row(0.41, 45, "all"), one_row(0.98), one_row(-0.5, 5, "mlp")))
+    assert (
+        "r = 0.98 [0.93, 1.02] over 40 heads, but poorly for r = 0.41 [0.36, 0.45] over 45 nodes of all kinds" in text
+    )
+
+
+def test_finding_warns_where_a_few_nodes_make_the_correlation() -> None:
+    row = replace(one_row(0.9), spearman=0.4)
+    assert "over 40 heads (rank correlation only 0.40)" in finding(with_rows(row))
+
+
+def test_finding_without_a_correlation() -> None:
+    assert "too few nodes (5)" in finding(with_rows(one_row(0.9, 5, "all")))
+    assert "too few" in finding(with_rows(one_row(None, 3)))
+    assert "was not measured in this run" in finding(replace(a_record(), agreements=()))
+
+
+EVALUATIONS: list[tuple[dict[str, Any], str]] = [
+    (
+        {"random_above": 0.6},
+        "but 12 of 20 random circuits of the same size did as well: this is not clearly better than chance",
+    ),
+    ({"random_above": 0.05}, "(1 of 20 random circuits of the same size did as well)"),
+    ({"random_above": None, "n_random": 0}, "no random circuits were measured"),
+    (
+        {"random_above": 0.05, "n_random": 100},
+        "(1 of 20 other circuits of the same size and kinds, all there are, did as",
+    ),
+    (
+        {"random_above": None, "curve": (Point(6, Estimate(0.9, 0.8, 1.0), ()),)},
+        "(no other circuit of the same size and",
+    ),
+    ({"size": 45}, "All 45 heads and MLPs were chosen for they_plural: nothing is left out"),
+    ({"held_out": False}, "on the 50 pairs also used to choose them"),
+    (
+        {"faithfulness": Estimate(None, None, None), "reason": "the interval of m(full) - m(empty) includes 0"},
+        "they carry is undefined: the interval",
+    ),
+    ({"faithfulness": Estimate(0.2, 0.1, 0.3)}, "carry only 20 % [10, 30]"),
+    ({"faithfulness": Estimate(-0.2, -0.3, -0.1)}, "push against the answer"),
+    ({"faithfulness": Estimate(1.3, 1.2, 1.4)}, "130 % [120, 140] of the logit difference (more than the whole model"),
+]
+
+
+@pytest.mark.parametrize("changes,text", EVALUATIONS)
+def test_finding_of_an_evaluation(changes: dict[str, Any], text: str) -> None:
+    assert text in finding(replace(a_record(), evaluation=an_evaluation(**changes)))
+    render(replace(a_record(), evaluation=an_evaluation(**changes)))
+
+
+def test_finding_without_evaluation_or_circuit() -> None:
+    assert "what they carry was not measured in this run" in finding(replace(a_record(), evaluation=None))
+    text = finding(compare_record())
+    assert text.startswith(
+        "No circuit was chosen in this run: relp, atp, random scored 50 pairs of they_plural (denoise)"
+    )
+    assert text.index("relp 0.") < text.index("atp 0.") < text.index("random 0.")
+    assert "correlation with exact patching over 45 nodes, best first" in text
+
+
+def test_finding_of_exact_scores() -> None:
+    record = a_record()
+    assert "exact patching itself" in finding(replace(record, scores=(record.exact,), agreements=()))
+
+
+def test_finding_is_safe_text() -> None:
+    text = finding(a_record(lambda t: f"{t}\u202e\n"))
+    assert "\u202e" not in text and "\n" not in text
+
+
+# ------------------------------------------------------------ colours
+
+
+def luminance(colour: list[float]) -> float:
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (v / 255 for v in colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: list[float], b: list[float]) -> float:
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+def colours(mode: int) -> dict[str, list[float]]:
+    """The variables of the style sheet in light (0) or dark (1) mode, as red, green, blue."""
+    style = (Path(page_room.__file__).parent / "styles" / "page.css").read_text(encoding="utf-8")
+    block = re.findall(r":root \{(.*?)\}", style, re.DOTALL)[mode]
+    found = {}
+    for name, value in re.findall(r"--([\w-]+): ([^;]+);", block):
+        plain = (
+            [int(value[i : i + 2], 16) for i in (1, 3, 5)] if value.startswith("#") else list(map(int, value.split()))
+        )
+        found[name] = [float(v) for v in plain]
+    return found
+
+
+@pytest.mark.parametrize("mode", [0, 1], ids=["light", "dark"])
+def test_contrast(mode: int) -> None:
+    given = colours(mode)
+    for ink in ("fg", "soft", "link"):
+        assert contrast(given[ink], given["bg"]) >= 4.5
+        assert contrast(given[ink], given["panel"]) >= 4.5
+    for mark in ("k0", "k1", "k2", "k3", "k4", "k5", "random"):
+        assert contrast(given[mark], given["bg"]) >= 3
+    for opacity in np.linspace(0, 1, 101):
+        for sign in ("pos", "neg"):
+            cell = [opacity * c + (1 - opacity) * b for c, b in zip(given[sign], given["bg"], strict=True)]
+            assert contrast(given["on-cell"], cell) >= 4.5

@@ -1,0 +1,408 @@
+"""The report of a circuit of features: sums, tables, the drawing and the cards say what the values say; text stays text."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from circuits.anatomy.feature_study import Beside, DictionaryFacts, FeatureStudy, Look
+from circuits.circuit.circuit import Circuit
+from circuits.console import printing
+from circuits.evaluation.evaluation import Estimate, Evaluation, Point
+from circuits.report.pages import render
+from circuits.report.payload import payload
+from circuits.report.sections.features_section import MOST_DRAWN, edge_graph, features
+from circuits.runs import directory
+from circuits.runs.finding import finding
+from circuits.runs.record import Record
+from circuits.terms.words import kind_name
+from interp.dictionaries.evaluation.dashboard_values import Dashboard, Example, Histogram, LogitEffects, TokenEffect
+from interp.formatting.numbers import number, percent, percent_interval, score
+from interp.parts.graph import Edge
+from interp.parts.nodes import Node
+from interp.scores.agreement import agreement
+from interp.scores.scores import Scores
+from tests.circuits.report.test_report import (
+    FORBIDDEN,
+    NASTY,
+    PAIRS,
+    SECTIONS,
+    Tags,
+    an_evaluation,
+    around,
+    bare,
+    provenance,
+    same,
+    some_prompts,
+)
+from tests.interp.formatting.hostile import HARMLESS, Taking, filled
+
+SITES = ("resid_post.0", "mlp_out.1", "resid_post.1")
+SIZES = (1, 5, 12, 20)
+Text = Callable[[str], str]
+
+
+def nodes() -> tuple[Node, ...]:
+    found: list[Node] = []
+    for site in SITES:
+        kind, layer = site.split(".")
+        found += [Node(f"{kind}.feature", int(layer), unit) for unit in (3, 7, 8, 11, 30, 41, 52)]
+        found.append(Node(f"{kind}.error", int(layer)))
+    return tuple(found)
+
+
+def scored(method: str, seed: int, text: Text = same) -> Scores:
+    parts, rng = nodes(), np.random.default_rng(0)
+    truth = rng.normal(size=len(parts)) ** 3
+    own = np.random.default_rng(seed)
+    table = truth + 0.1 * seed * own.normal(size=len(parts)) + 0.2 * own.normal(size=(PAIRS, len(parts)))
+    lines = tuple(f"{site}: 64 features, {text('mine')}, sha256 0a1b" for site in SITES)
+    return Scores(parts, table, provenance(method, level="features", dictionaries=lines, n_pairs=PAIRS))
+
+
+def edges(seed: int = 4) -> Scores:
+    rank = {site: i for i, site in enumerate(SITES)}
+
+    def row(node: Node) -> int:
+        return rank[f"{node.kind.rpartition('.')[0]}.{node.layer}"]
+
+    found = [Edge(a, b) for a in nodes() for b in nodes() if row(a) < row(b)] + [
+        Edge(a, Node("logits")) for a in nodes()
+    ]
+    table = np.random.default_rng(seed).normal(size=(PAIRS, len(found))) + np.random.default_rng(1).normal(
+        size=len(found)
+    )
+    return Scores(tuple(found), table, provenance("relp", level="feature_edges", n_pairs=PAIRS))
+
+
+def estimate(value: float) -> Estimate:
+    return Estimate(value, value - 0.02, value + 0.03)
+
+
+def judged(errors: Any, shift: float) -> Evaluation:
+    curve = tuple(Point(size, estimate(size / 20 - shift), (0.0, 0.1)) for size in SIZES)
+    return an_evaluation(
+        curve=curve, size=5, n_nodes=21, counts="features", errors=errors, faithfulness=estimate(0.25 - shift)
+    )
+
+
+def look(node: Node, text: Text) -> Look:
+    tokens = tuple(text(t) for t in (" The", " dogs", " near", " it"))
+    example = Example(2, 1, 1, tokens, (None, 4.0, 1.0, 0.0))
+    effects = LogitEffects(
+        tuple(TokenEffect(i, text(f" up{i}"), 0.5 - 0.1 * i) for i in range(3)),
+        tuple(TokenEffect(9 + i, text(f" down{i}"), -0.4 + 0.1 * i) for i in range(3)),
+    )
+    board = Dashboard(
+        node.unit or 0, "asked for", 100, 25, 2.0, 4.0, Histogram(1.0, (20, 5)), (example,), (), effects, (), ()
+    )
+    return Look(node.name, board)
+
+
+def one_name(text: Text) -> Text:
+    """The same text for the same name of a dictionary: scores of different dictionaries could not be compared."""
+    mine = text("mine")
+    return lambda given: mine if given == "mine" else text(given)
+
+
+def a_study(circuit: Circuit, text: Text = same) -> FeatureStudy:
+    facts = tuple(DictionaryFacts(site, site, text("mine"), "TopK", 64, 7, 8.25, 0.87, f"{site}: 64") for site in SITES)
+    neurons = Beside("neurons", "relp", 2048, 3.5, -1.0, tuple(Point(s, estimate(s / 40), ()) for s in SIZES))
+    heads = Beside("heads", "relp", 10, 3.5, -1.1, tuple(Point(s, estimate(s / 10), ()) for s in (1, 5)))
+    looks = tuple(look(part, text) for part in circuit.parts if isinstance(part, Node))
+    return FeatureStudy(facts, judged("removed", 0.1), (neurons, heads), looks, "relp")
+
+
+def a_record(text: Text = same) -> Record:
+    relp, exact = scored("relp", 1, text), scored("exact", 0, text)
+    chosen = [relp.parts[i] for i in relp.rank() if not relp.parts[i].kind.endswith(".error")][:5]
+    p = relp.provenance
+    circuit = Circuit(tuple(chosen), "features", p.model, p.task, "relp", "n=5", dictionaries=p.dictionaries)
+    return Record(
+        manifest={"status": "complete"},
+        scores=(relp,),
+        exact=exact,
+        agreements=(agreement(relp, exact, sampled="all features"),),
+        circuit=circuit,
+        evaluation=judged("kept", 0.0),
+        prompts=some_prompts(text)[:1],
+        accuracy={"clean": 0.9, "corrupt": 0.1},
+        features=a_study(circuit, text),
+        feature_edges=edges(),
+    )
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    return a_record()
+
+
+@pytest.fixture(scope="module")
+def page(record: Record) -> str:
+    return render(record)
+
+
+# ------------------------------------------------------------ page
+
+
+def test_it_is_a_section_of_its_own(page: str) -> None:
+    sections = [SECTIONS[0], "features", *SECTIONS[1:]]
+    assert [i for i in Tags(page).ids if i in sections] == sections
+    assert 'href="#features"' in page
+    without = render(replace(a_record(), features=None, feature_edges=None))
+    assert "Circuits of neurons and heads of the same size: not measured in this run" in without
+    assert "Where the scores are" in without and "mine, sha256 0a1b" in without
+
+
+def test_every_tag_is_closed_and_nothing_is_loaded(page: str) -> None:
+    stack = []
+    for tag, *_ in Tags(page).tags:
+        if tag.startswith("/"):
+            assert stack.pop() == tag[1:]
+        elif tag not in ("meta", "input", "comment", "br"):
+            stack.append(tag)
+    assert stack == []
+    assert not re.search(r"https?:|url\(|<script>|@import|\ssrc=", bare(page))
+
+
+def test_hostile_text_stays_text() -> None:
+    """The page has the same tags and attributes whatever names and tokens hold."""
+    wanted = Tags(render(a_record(one_name(Taking(HARMLESS))))).tags
+    for page in filled(lambda nasty: render(a_record(one_name(around(nasty)))), NASTY, 3):
+        assert not FORBIDDEN.search(bare(page))
+        assert Tags(page).tags == wanted
+
+
+# ------------------------------------------------------------ numbers
+
+
+def test_bars_are_the_sums_of_the_sizes(record: Record) -> None:
+    found = features(record)
+    assert found is not None
+    relp, total, errors = record.scores[0], 0.0, 0.0
+    for row in found["shares"]["rows"]:
+        kind, layer = row["site"].split(".")
+        own = {p.kind.split(".")[1]: 0.0 for p in relp.parts}
+        for part, mean in zip(relp.parts, relp.mean, strict=True):
+            if part.kind.split(".")[0] == kind and part.layer == int(layer):
+                own[part.kind.split(".")[1]] += abs(float(mean))
+        assert row["features"] == pytest.approx(own["feature"]) and row["error"] == pytest.approx(own["error"])
+        assert row["share"] == pytest.approx(own["error"] / sum(own.values()))
+        total, errors = total + sum(own.values()), errors + own["error"]
+    assert [row["site"] for row in found["shares"]["rows"]] == list(SITES)
+    assert found["shares"]["errors"] == pytest.approx(errors / total)
+
+
+def test_bars_are_as_long_as_their_sums(record: Record, page: str) -> None:
+    picture = next(s for s in re.findall(r"<svg .*?</svg>", page, re.DOTALL) if "Scores by site" in s)
+    found = [
+        (float(r.get("width", "0")), r.findtext("title") or "") for r in ElementTree.fromstring(picture).iter("rect")
+    ]
+    data = features(record)
+    assert data is not None
+    rows = data["shares"]["rows"]
+    sizes = [row[key] for row in reversed(rows) for key in ("features", "error")]
+    assert len(found) == len(sizes)
+    ratio = found[0][0] / sizes[0]
+    for (width, title), size in zip(found, sizes, strict=True):
+        assert width == pytest.approx(size * ratio, abs=0.2) and f"{number(size)} logits" in title
+
+
+def test_the_table_of_circuits_of_the_same_size(page: str) -> None:
+    head, *rows = Tags(page).rows["beside-table"]
+    assert head == ["size", "features, errors kept", "features, errors removed", "neurons, of 2,048", "heads, of 10"]
+    assert [row[0] for row in rows] == [str(s) for s in SIZES]
+    for size, row in zip(SIZES, rows, strict=True):
+        wanted = [size / 20, size / 20 - 0.1, size / 40] + ([size / 10] if size <= 5 else [])
+        told = [percent_interval(v, v - 0.02, v + 0.03) for v in wanted]
+        assert row[1:] == told + ["–"] * (4 - len(told))
+    assert re.search(r'<tr class="in"><th scope="row" class="n">5</th>', page)
+    assert "the metric with all of them ablated is −1.1" in page
+
+
+def test_dictionaries_and_the_circuit_without_errors(page: str) -> None:
+    _, *rows = Tags(page).rows["dictionary-table"]
+    assert [row[0] for row in rows] == list(SITES)
+    assert rows[0] == ["resid_post.0", "resid_post.0", "64", "TopK", "7", number(8.25, 1), percent(0.87), "mine"]
+    section = page[page.index("<h3>Errors removed") : page.index("<h3>Edges between")]
+    assert percent_interval(0.15, 0.13, 0.18) in section and "removed in every circuit" in section
+    assert "kept in every circuit" in page[page.index('<section id="faithfulness"') :]
+
+
+def test_what_a_feature_reacts_to(record: Record, page: str) -> None:
+    section = page[page.index("<h3>What the first") : page.index('<section id="agreement"')]
+    cards = section.split("<article")[1:]
+    assert record.circuit is not None and record.exact is not None and len(cards) == 5
+    for part, card in zip(record.circuit.parts, cards, strict=True):
+        assert f"<bdi>{part.name}</bdi>" in card
+        assert f"Score {score(record.scores[0][part.name])}, exact {score(record.exact[part.name])}" in card
+        assert "active on 25 % of the tokens, largest 4.000" in card
+        assert re.findall(r'class="shade pos a(\d+)( peak)?" title="([^"]+)"', card)[:2] == [
+            ("100", " peak", "4.000"), ("25", "", "1.000"),
+        ]  # fmt: skip
+        assert [f"up{i}" in card for i in range(3)] == [f"down{i}" in card for i in range(3)] == [True] * 3
+
+
+# ------------------------------------------------------------ drawing
+
+
+def test_the_strongest_edges_are_drawn_from_below_to_above(record: Record, page: str) -> None:
+    own = record.feature_edges
+    assert own is not None and record.features is not None
+    section = page[page.index("<h3>Edges between") : page.index("<h3>What the first")]
+    picture = ElementTree.fromstring(max(re.findall(r"<svg .*?</svg>", section, re.DOTALL), key=len))
+    titles = {(g.findtext("title") or "").partition(": ")[0] for g in picture.iter("g")} - {""}
+    strongest = {own.parts[i].name for i in np.argsort(-np.abs(own.mean))[:MOST_DRAWN]}
+    assert titles == strongest and f"The {MOST_DRAWN} strongest of {len(own.parts)} edges" in section
+    data = edge_graph(own, record.features)
+    height = {box["name"]: box["y"] for box in data["boxes"]}
+    assert all(height[link["sender"]] < height[link["receiver"]] for link in data["links"])
+    assert height["logits"] == max(height.values())
+    for y in set(height.values()):
+        places = sorted(box["x"] for box in data["boxes"] if box["y"] == y)
+        assert all(b - a >= 1 - 1e-9 for a, b in itertools.pairwise(places))
+    labels = {rect.findtext("title"): g.findtext("text") for g in picture.iter("g") for rect in g.findall("rect")}
+    assert labels["logits"] == "metric"
+    assert all(
+        text == ("error" if name.endswith("error") else name.split(".")[-1])
+        for name, text in labels.items()
+        if name != "logits"
+    )
+
+
+def test_no_edges_are_said_to_be_none() -> None:
+    record = a_record()
+    assert record.features is not None
+    why = "metric 'kl_base' is flat at the base run"
+    shown = render(replace(record, feature_edges=None, features=replace(record.features, edges_reason=why)))
+    assert "Edges between features: <bdi>metric" in shown and "flat at the base run" in shown
+
+
+# ------------------------------------------------------------ words, files, terminal
+
+
+def test_words_are_those_of_features(record: Record) -> None:
+    told = finding(record)
+    assert told.startswith(
+        "Five of 21 features carry only 25 % [23, 28] of the logit difference with errors kept (15 % [13, 18] with errors removed)"
+    )
+    assert "; with the errors kept too, those carry 0 to 10 %)" in told
+    assert record.evaluation is not None
+    assert "too, those" not in finding(replace(record, evaluation=replace(record.evaluation, errors="removed")))
+    assert kind_name("resid_post.feature") == "features of the stream after the block"
+    assert kind_name("mlp_out.error", one=True) == "error of MLP outputs"
+    data = payload(record)
+    assert data["graph"] is None and data["maps"][0]["maps"][0]["form"] == "bars"
+    assert "features and errors" in data["maps"][0]["maps"][0]["note"]
+    rows = data["ranking"]["rows"]
+    assert {row["in_circuit"] for row in rows if row["name"].endswith("error")} == {"no"}
+    assert sum(row["in_circuit"] == "yes" for row in rows) == 5
+
+
+def test_agreement_over_all_features_is_called_that(record: Record) -> None:
+    """Neither errors nor an embedding are in that row."""
+    (found,) = payload(record)["agreement"]
+    assert found["rows"][0]["kind"] == "all features"
+
+
+def test_a_record_comes_back_from_its_files(record: Record, tmp_path: Path) -> None:
+    directory.save_record(tmp_path, record)
+    (tmp_path / "manifest.json").write_text('{"format": 1, "status": "complete"}')
+    found = directory.load_record(tmp_path)
+    assert (
+        found.features == record.features and found.circuit == record.circuit and found.evaluation == record.evaluation
+    )
+    assert found.feature_edges is not None and record.feature_edges is not None
+    assert found.feature_edges.parts == record.feature_edges.parts
+    assert (found.feature_edges.per_example == record.feature_edges.per_example).all()
+    assert render(replace(found, manifest=record.manifest)) == render(record)
+
+
+def test_the_terminal_has_the_table(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = io.StringIO()
+    monkeypatch.setattr(printing, "out", Console(file=heard, width=200))
+    printing.record(record, "report.html")
+    told = heard.getvalue()
+    assert "errors removed" in told and "neurons (of 2,048)" in told and "heads, MLPs (of 10)" in told
+    row = next(line for line in told.splitlines() if line.startswith("│ 12 "))
+    assert "60 % [58, 63]" in row and "50 % [48, 53]" in row and "30 % [28, 33]" in row and "│ - " in row
+    assert printing.record_json(record, "run")["features"]["looks"][0]["name"] == record.features.looks[0].name  # type: ignore[union-attr]
+
+
+COLUMNS = ("site", "active features", "share")
+
+
+def printed(columns: tuple[str, ...], rows: list[tuple[str, ...]], width: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    heard = io.StringIO()
+    monkeypatch.setattr(printing, "out", Console(file=heard, width=width))
+    printing.table("found", columns, rows)
+    return heard.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 55, 40, 30])
+def test_tables_break_no_word_and_fit(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Framed, without a frame, or as a list: every word of every cell is whole, and no line is wider than the terminal."""
+    rows = [("mlp_normed.2-topk_transcoder", "12,288", "undefined: no harm"), ("[b]resid_post.1", "96", "0.93")]
+    told = printed(COLUMNS, rows, width, monkeypatch)
+    words = re.sub("[│┃]", " ", told).replace(",\n", " ").split()
+    for cell in (*COLUMNS[1:], *(cell for row in rows for cell in row)):
+        assert all(word in words or f"{word}," in words for word in cell.split()), (cell, told)
+    assert max(map(len, told.splitlines())) <= width
+    assert ("┃" in told) == (width == 80) and ("site" in told) == (width >= 55)
+
+
+def test_agreement_of_features_fits_a_terminal_of_80_columns(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = io.StringIO()
+    monkeypatch.setattr(printing, "out", Console(file=heard, width=80))
+    printing.agreements(record.agreements)
+    told = heard.getvalue()
+    assert max(map(len, told.splitlines())) <= 80
+    for row in record.agreements[0].rows:
+        (own,) = [line for line in told.splitlines() if re.match(rf"\W*relp\W+{re.escape(row.kind)} ", line)]
+        assert f" {round(row.top_k * row.k)}/{row.k}" in own
+        assert f" {'-' if row.pearson is None else f'{row.pearson:.3f}'} " in own
+
+
+def test_three_counts_of_features_are_told_apart(record: Record) -> None:
+    """21 features and 3 errors are scored; a feature may be active on held-out pairs only; places are no other features."""
+    assert "<p>21 features and 3 errors were scored.</p>" in render(record)
+    assert record.evaluation is not None
+    more = replace(record, evaluation=replace(record.evaluation, n_nodes=25))
+    assert "judged among 25 features: with the 4 that are active on none of the scored pairs" in render(more)
+    scores = record.scores[0]
+    placed = replace(scores, parts=tuple(replace(part, position=i % 2) for i, part in enumerate(scores.parts)))
+    assert "<p>21 features and 3 errors were scored.</p>" in render(replace(record, scores=(placed,)))
+
+
+def test_a_correlation_over_a_sample_says_so(record: Record) -> None:
+    """Nine of the 14 features of the stream, and none of the others, are patched exactly."""
+    scores = record.scores[0]
+    chosen = [i for i, part in enumerate(scores.parts) if part.kind == "resid_post.feature"][:9]
+    exact = scored("exact", 0)
+    part = Scores(tuple(exact.parts[i] for i in chosen), exact.per_example[:, chosen], exact.provenance)
+    sampled = replace(record, exact=part, agreements=(agreement(scores, part, sampled="some"),))
+    assert "over a sample of 9 of 14 features of the stream after the block" in finding(sampled)
+    assert "over a sample of 9 of 21 features, best first" in finding(replace(sampled, circuit=None, evaluation=None))
+    assert "over 14 features of the stream" in finding(record) and "a sample" not in finding(record)
+
+
+def test_a_comparison_has_no_empty_headings(record: Record) -> None:
+    """What belongs to a circuit is left out, from the menu too; a run with a circuit keeps every heading."""
+    left = ("circuit", "evaluation", "features", "feature_edges")
+    compared = replace(record, **dict.fromkeys(left), prompts=())
+    page, ids = render(compared), Tags(render(compared)).ids
+    assert "Where the scores are" in page and "<h3>Edges between" not in page and "<h3>What the first" not in page
+    assert not {"faithfulness", "prompts"} & set(ids) and set(re.findall('href="#([a-z]+)"', page)) <= set(ids)
+    kept = render(replace(record, evaluation=None, prompts=(), features=None))
+    assert {"faithfulness", "prompts"} <= set(Tags(kept).ids) and "<h3>Edges between" in kept
+    assert "prompts" in Tags(render(replace(compared, prompts=record.prompts))).ids

@@ -1,0 +1,201 @@
+"""Other implementations of the same thing, both sides computed here; and integrated gradients against slow quadrature."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from torch import Tensor
+
+from interp.attribution.batching.quadrature import QUADRATURES, quadrature
+from interp.attribution.request import attribute, attribute_all
+from interp.errors import MethodError
+from interp.tasks.task import TokenPair
+from tests.interp.attribution.test_attribution import by_name, measured, pair_ids
+from tests.interp.model.tiny import hooked, parts, toy_task, true_float64
+
+# ---------------------------------------------------------------- quadrature
+
+
+@pytest.mark.parametrize("name", QUADRATURES)
+@pytest.mark.parametrize("steps", [1, 2, 3, 8, 21])
+def test_quadrature_weights_sum_to_one_within_the_path(name: str, steps: int) -> None:
+    points = quadrature(name, steps)
+    assert len(points) == steps and sum(w for _, w in points) == pytest.approx(1, abs=1e-12)
+    assert all(0 <= x <= 1 and w > 0 for x, w in points)
+    assert sorted(points) == points
+
+
+def test_quadratures_are_what_their_names_say() -> None:
+    def value(name: str, steps: int, f: Any) -> float:
+        return sum(w * f(x) for x, w in quadrature(name, steps))
+
+    def cube(x: float) -> float:
+        return x**3
+
+    true = quad(np.exp, 0, 1)[0]
+    assert value("gauss-legendre", 2, cube) == pytest.approx(0.25, abs=1e-14)
+    assert value("gauss-legendre", 8, np.exp) == pytest.approx(true, abs=1e-14)
+    assert value("left", 4, cube) == pytest.approx((0 + 1 + 8 + 27) / 256)
+    assert value("right", 4, cube) == pytest.approx((1 + 8 + 27 + 64) / 256)
+    assert value("midpoint", 2, cube) == pytest.approx((1 + 27) / 128)
+    assert value("trapezoid", 3, cube) == pytest.approx((0 + 2 / 8 + 1) / 4)
+    for name, order in (("left", 1), ("right", 1), ("midpoint", 2), ("trapezoid", 2)):
+        coarse, fine = (abs(value(name, n, np.exp) - true) for n in (101, 1001))
+        assert np.log10(coarse / fine) == pytest.approx(order, abs=0.02)
+    with pytest.raises(MethodError, match="gauss-legendre"):
+        quadrature("gauss", 3)
+
+
+def _ends(direction: str = "denoise", n: int = 2) -> tuple[list[TokenPair], Tensor, Tensor]:
+    """Pairs, base ids, source ids."""
+    pairs = pair_ids(toy_task(n))
+    clean, corrupt = torch.tensor([p.clean for p in pairs]), torch.tensor([p.corrupt for p in pairs])
+    return (pairs, corrupt, clean) if direction == "denoise" else (pairs, clean, corrupt)
+
+
+@pytest.mark.broad
+@pytest.mark.parametrize("rule", QUADRATURES)
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_integrated_gradients_are_a_slow_sum(name: str, rule: str) -> None:
+    """Embeddings between the two prompts, handed to the model itself; gradients taken by the test's own hooks."""
+    with true_float64():
+        ours = hooked(name, dtype=torch.float64)
+        model, (pairs, base, source) = ours.hf, _ends()
+        start, end = (model.get_input_embeddings()(x).detach() for x in (base, source))
+        o, found, total = parts(name, model, 1).o, [], torch.zeros(2, 6, 32, dtype=torch.float64)
+        handle = o.register_forward_pre_hook(lambda m, args: found.append(args[0]))
+        for alpha, weight in quadrature(rule, 5):
+            found.clear()
+            at = (start + alpha * (end - start)).requires_grad_()
+            m = measured(model(inputs_embeds=at, use_cache=False).logits, pairs)
+            total += weight * torch.autograd.grad(m.sum(), found[0])[0].reshape(2, 6, 32)
+        ends = []
+        for given in (base, source):
+            found.clear()
+            model(input_ids=given, use_cache=False)
+            ends.append(found[0].detach().reshape(2, 6, 32))
+        handle.remove()
+        expected = (total * (ends[1] - ends[0])).unflatten(-1, (4, 8)).sum((1, 3))
+        scores = by_name(attribute(ours, toy_task(2), method="atp-ig", level="heads", steps=5, quadrature=rule))
+        for head in range(4):
+            assert np.allclose(scores[f"a1.h{head}"], expected[:, head].numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.broad
+@pytest.mark.parametrize("ablation", ["counterfactual", "mean"])
+@pytest.mark.parametrize("name", ["gpt2", "gemma"])
+def test_integrated_gradients_are_complete_at_the_embedding(name: str, ablation: str) -> None:
+    """Not along the way to zero: norms do not see the length of their input, so all change is in the last instant."""
+    with true_float64():
+        model, gaps = hooked(name, dtype=torch.float64), []
+        options: dict[str, Any] = {"level": "blocks", "ablation": ablation, "direction": "noise"}
+        exact = attribute(model, toy_task(2), method="exact", **options)["embed"]
+        for steps in (4, 16, 64, 256):
+            scores = attribute(model, toy_task(2), method="atp-ig", steps=steps, **options)
+            gaps.append(abs(scores["embed"] - exact) / abs(exact))
+        assert gaps[-1] < 0.02 and gaps[-1] < gaps[0]
+
+
+# ---------------------------------------------------------------- captum
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_captum_integrated_gradients(name: str) -> None:
+    from captum.attr import LayerIntegratedGradients
+
+    with true_float64():
+        ours = hooked(name, dtype=torch.float64)
+        pairs, base, source = _ends()
+
+        def forward(given: Tensor) -> Tensor:
+            """The metric; captum repeats the batch once per step."""
+            logits = ours.hf(input_ids=given, use_cache=False).logits
+            return measured(logits, pairs * (len(given) // len(pairs)))
+
+        peer = LayerIntegratedGradients(forward, ours.hf.get_input_embeddings())
+        theirs = peer.attribute(source, base, method="gausslegendre", n_steps=8).sum(-1).detach()
+        scores = attribute(
+            ours, toy_task(2), method="atp-ig", level="blocks", steps=8, quadrature="gauss-legendre", positions="each"
+        )
+        mine = np.stack([column for name, column in by_name(scores).items() if name.startswith("embed")], 1)
+        assert np.allclose(mine, theirs.numpy(), rtol=1e-6, atol=1e-9) and np.abs(mine).max() > 0.1
+
+
+# ---------------------------------------------------------------- TransformerLens
+
+
+def _transformer_lens(model: Any) -> Any:
+    """A HookedTransformer with the weights of a tiny GPT-2, copied by hand and not processed."""
+    warnings.simplefilter("ignore")
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+    config = HookedTransformerConfig(
+        n_layers=2, d_model=32, n_ctx=64, d_head=8, n_heads=4, d_mlp=128, d_vocab=64, act_fn="gelu_new",
+        normalization_type="LN", eps=1e-5, dtype=model.dtype,
+    )  # fmt: skip
+    state: dict[str, Tensor] = {
+        "embed.W_E": model.transformer.wte.weight,
+        "pos_embed.W_pos": model.transformer.wpe.weight,
+        "ln_final.w": model.transformer.ln_f.weight,
+        "ln_final.b": model.transformer.ln_f.bias,
+        "unembed.W_U": model.lm_head.weight.T,
+        "unembed.b_U": torch.zeros(64, dtype=model.dtype),
+    }
+    for i, block in enumerate(model.transformer.h):
+        at = f"blocks.{i}."
+        for x, w, b in zip("QKV", block.attn.c_attn.weight.chunk(3, 1), block.attn.c_attn.bias.chunk(3), strict=True):
+            state[f"{at}attn.W_{x}"] = w.unflatten(1, (4, 8)).transpose(0, 1)
+            state[f"{at}attn.b_{x}"] = b.unflatten(0, (4, 8))
+        state |= {
+            f"{at}attn.W_O": block.attn.c_proj.weight.unflatten(0, (4, 8)), f"{at}attn.b_O": block.attn.c_proj.bias,
+            f"{at}ln1.w": block.ln_1.weight, f"{at}ln1.b": block.ln_1.bias,
+            f"{at}ln2.w": block.ln_2.weight, f"{at}ln2.b": block.ln_2.bias,
+            f"{at}mlp.W_in": block.mlp.c_fc.weight, f"{at}mlp.b_in": block.mlp.c_fc.bias,
+            f"{at}mlp.W_out": block.mlp.c_proj.weight, f"{at}mlp.b_out": block.mlp.c_proj.bias,
+        }  # fmt: skip
+    peer = HookedTransformer(config)
+    missing = peer.load_state_dict({k: v.detach().contiguous() for k, v in state.items()}, strict=False)
+    assert not missing.unexpected_keys and not [
+        k for k in missing.missing_keys if "mask" not in k and "IGNORE" not in k
+    ]
+    return peer.eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_transformer_lens_activation_patching(direction: str) -> None:
+    ours = hooked("gpt2")
+    peer = _transformer_lens(ours.hf)
+    pairs, base, source = _ends(direction)
+    assert torch.allclose(peer(base), ours.run(base).logits, atol=1e-4)
+    start, (_, cache) = measured(peer(base), pairs), peer.run_with_cache(source)
+
+    def patched(hook: str, part: Any) -> np.ndarray:
+        def put(x: Tensor, hook: Any) -> Tensor:
+            x[part] = cache[hook.name][part]
+            return x
+
+        return (measured(peer.run_with_hooks(base, fwd_hooks=[(hook, put)]), pairs) - start).numpy()
+
+    options: dict[str, Any] = {"methods": ["exact"], "direction": direction}
+    heads = by_name(attribute_all(ours, toy_task(2), level="heads", **options)["exact"])
+    stream = by_name(attribute_all(ours, toy_task(2), level="resid", **options)["exact"])
+    for layer, head in itertools.product(range(2), range(4)):
+        theirs = patched(f"blocks.{layer}.attn.hook_z", np.s_[:, :, head])
+        assert np.allclose(heads[f"a{layer}.h{head}"], theirs, atol=1e-4)
+    for layer, at in itertools.product(range(2), range(6)):
+        assert np.allclose(
+            stream[f"resid_pre.{layer}@{at}"], patched(f"blocks.{layer}.hook_resid_pre", np.s_[:, at]), atol=1e-4
+        )
+        assert np.allclose(
+            stream[f"resid_mid.{layer}@{at}"], patched(f"blocks.{layer}.hook_resid_mid", np.s_[:, at]), atol=1e-4
+        )
+    for layer in range(2):
+        assert np.allclose(heads[f"m{layer}"], patched(f"blocks.{layer}.hook_mlp_out", ...), atol=1e-4)
+    assert max(np.abs(x).max() for x in heads.values()) > 0.1

@@ -1,0 +1,147 @@
+"""A value of every kind that shows itself, made with any text for its names, and a reader of the tags of a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from html.parser import HTMLParser
+from typing import Any, Final
+
+import numpy as np
+
+from circuits.circuit.circuit import Circuit
+from circuits.evaluation.evaluation import Evaluation, Search
+from circuits.runs.record import Record
+from interp.attribution.token_attribution import TokenAttribution
+from interp.lenses.direct import LogitAttribution
+from interp.lenses.lens import LogitLens, logit_lens
+from interp.lenses.patterns import AttentionPatterns
+from interp.model.coverage import Coverage, Row
+from interp.rules.rules import RELP
+from interp.scores.agreement import Agreement
+from interp.scores.scores import Scores
+from interp.tasks.task import Pair, Task
+from tests.circuits.report.test_report_edges import edge_record, edge_scores
+from tests.interp.dictionaries.random_dictionaries import made
+from tests.interp.model.tiny import hooked
+
+VOID: Final = {"br", "hr", "img", "input", "meta", "link"}
+HOSTILE: Final = (
+    "<img/src=x/onerror=alert(1)>", "</script><script>alert(1)</script>", "\"'><svg/onload=alert(1)>", "\u202e\u2066abc", "\x00\x07\x1b[31m",
+    "&lt;b&gt;", "javascript:alert(1)", "\u2028\u2029\ufeff", "a\u0301\u0301\u0301", "]]>{{7*7}}${7*7}", "\ud800", "</td></table>" + "y" * 10_000,
+)  # fmt: skip
+LARGEST: Final = 60_000
+
+
+class Tags(HTMLParser):
+    """The tags of a page in order, each closed where it must be."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.found: list[str] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.attributes: set[str] = set()
+        self.source = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+        self.source += "".join(value or "" for name, value in attrs if name == "srcdoc")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def read(page: str) -> Tags:
+    tags = Tags()
+    tags.feed(page)
+    tags.close()
+    assert not tags.open
+    return tags
+
+
+def provenance(name: str) -> dict[str, Any]:
+    return {"task": name, "model": name, "unit": name, "method": name, "metric": name}
+
+
+def an_evaluation(name: str) -> Evaluation:
+    found = record().evaluation
+    assert found is not None
+    return replace(found, metric=name, unit=name, ablation=name)
+
+
+def scores_of(name: str) -> Scores:
+    return edge_scores(record().scores[0].edges, 1, **provenance(name))
+
+
+def dictionary_of(name: str) -> Any:
+    return replace(made("resid_post.0", 8, n=12), name=name, details={name: name, "tokens": 3})
+
+
+def agreement_of(name: str) -> Agreement:
+    found = record().agreements[0]
+    return replace(found, method=name, sampled=name, rows=tuple(replace(row, kind=name) for row in found.rows))
+
+
+def circuit_of(name: str) -> Circuit:
+    found = record().circuit
+    assert found is not None
+    return replace(found, parts=found.parts[:5], task=name, model=name, method=name, selection=name)
+
+
+@cache
+def small(name: str) -> Any:
+    return hooked(name)
+
+
+@cache
+def record() -> Record:
+    return edge_record()
+
+
+def model_of(name: str) -> Any:
+    model = small("gpt_neo")
+    model.name = name
+    return model
+
+
+def tokens_of(name: str) -> TokenAttribution:
+    return TokenAttribution(
+        ((name, "b"),), ((1.0, -2.0),), (0.5,), None, name, name, name, "zero", None, name, name, name
+    )
+
+
+def lens_of(name: str) -> LogitLens:
+    found = logit_lens(small("gpt2"), [3, 4, 5])
+    return replace(found, decode=lambda token: name)
+
+
+#: A value of every kind whose names, tokens and paths are some text.
+MAKERS: Final[dict[str, Callable[[str], Any]]] = {
+    "scores": scores_of,
+    "agreement": agreement_of,
+    "circuit": circuit_of,
+    "evaluation": an_evaluation,
+    "undefined evaluation": lambda name: replace(
+        an_evaluation(name), faithfulness=replace(an_evaluation("x").faithfulness, value=None), reason=name
+    ),
+    "task": lambda name: Task(name, (Pair(name, name, (name,), (name, "b")),) * 5, name, name),
+    "model": model_of,
+    "rules": lambda name: RELP,
+    "coverage": lambda name: Coverage(RELP, (Row(name, name, "unsupported"), Row(name, name, "rule", name))),
+    "dictionary": dictionary_of,
+    "lens": lens_of,
+    "logits": lambda name: LogitAttribution((name, "m0"), np.array([[1.0, -2.0]]), np.array([-1.0]), name),
+    "tokens": tokens_of,
+    "patterns": lambda name: AttentionPatterns((name, "b"), (0,), np.full((1, 2, 2, 2), 0.5), name),
+    "search": lambda name: Search(
+        0.9, None, None, replace(an_evaluation("x").faithfulness), None, an_evaluation("x").faithfulness, 4, 9, "nodes", (), name
+    ),
+}  # fmt: skip

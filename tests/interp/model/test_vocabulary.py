@@ -1,0 +1,269 @@
+"""Logits of a few tokens only: against the logits of all tokens, on every architecture, with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers.utils import output_capturing
+
+from interp.attribution.path_patching import path_patch
+from interp.attribution.request import attribute
+from interp.errors import InterpError, MetricError
+from interp.model.edits import Edit, add
+from interp.model.model import HookedModel
+from interp.rules.rules import RELP
+from interp.tasks.metrics import METRICS, Metric
+from tests.interp.model.tiny import hooked, ids, tiny, toy_task, true_float64
+from tests.whole.test_parity import ALL, close, padded, state, unpadded
+
+SOME = torch.tensor([3, 17, 40, 63])
+
+
+@pytest.fixture(scope="module")
+def model() -> HookedModel:
+    return hooked("llama")
+
+
+# ---------------------------------------------------------------- values and gradients
+
+
+@pytest.mark.broad
+@pytest.mark.parametrize("name", ALL)
+def test_they_are_columns_of_all_logits_with_their_gradients(name: str) -> None:
+    with true_float64():
+        model = hooked(name, dtype=torch.float64)
+        for rules in () if model.coverage(RELP).unsupported else (RELP,):
+            _same(model, rules=rules)
+        _same(model)
+        _same(model, logits_to_keep=2)
+
+
+def _same(model: HookedModel, **options: Any) -> None:
+    weights = torch.randn(2, 2, len(SOME), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    found = []
+    for vocabulary in (None, SOME):
+        run = model.run(unpadded(), reads=["embed", "z"], vocabulary=vocabulary, **options)
+        logits = run.logits if vocabulary is not None else run.logits[..., SOME]
+        assert logits.shape == (2, options.get("logits_to_keep", 7), len(SOME)) and logits.dtype == torch.float64
+        grads = torch.autograd.grad((logits[:, -2:] ** 2 * weights).sum(), list(run.reads.values()))
+        found.append([logits.detach(), *grads])
+    for all_, some in zip(*found, strict=True):
+        close(some, all_, 1e-12)
+
+
+@pytest.mark.broad
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ALL)
+def test_their_dtype_is_the_models_own(name: str, dtype: torch.dtype) -> None:
+    model = hooked(name, dtype=dtype)
+    with torch.no_grad():
+        expected, found = (model.run(padded(), vocabulary=only).logits for only in (None, SOME))
+    assert found.dtype == expected.dtype
+    close(found, expected[..., SOME], 2e-2 if dtype is torch.bfloat16 else 1e-5)
+
+
+def test_parameters_get_no_gradient(model: HookedModel) -> None:
+    run = model.run(unpadded(), reads=["embed"], vocabulary=SOME)
+    run.logits.sum().backward()
+    assert all(p.grad is None and p.requires_grad for p in model.hf.parameters())
+
+
+# ---------------------------------------------------------------- what ends early leaves nothing behind
+
+
+@pytest.mark.broad
+@pytest.mark.parametrize("name", ALL)
+def test_a_run_that_ends_early_leaves_nothing_behind(name: str) -> None:
+    hf = tiny(name)
+    hf.requires_grad_(True)
+    model = HookedModel(hf)
+    before, config = state(hf), hf.config.to_dict()
+    expected = model.run(unpadded()).logits
+    for rules in () if model.coverage(RELP).unsupported else (RELP,):
+        model.run(unpadded(), reads=["z"], rules=rules, vocabulary=SOME)
+    with torch.no_grad():
+        assert not model.run(unpadded(), vocabulary=SOME).logits.requires_grad and not torch.is_grad_enabled()
+    assert torch.is_grad_enabled() and state(hf) == before and hf.config.to_dict() == config
+    assert output_capturing._active_collector.get() is None
+    assert torch.equal(model.run(unpadded()).logits, expected)
+
+
+# ---------------------------------------------------------------- where all logits must be computed
+
+
+def _twice(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    return output * 2
+
+
+def _on_unembedding(model: HookedModel) -> Callable[[], None]:
+    return model.hf.lm_head.register_forward_hook(_twice).remove  # type: ignore[no-any-return]
+
+
+def _before_unembedding(model: HookedModel) -> Callable[[], None]:
+    return model.hf.lm_head.register_forward_pre_hook(lambda m, args: (args[0] * 2,)).remove  # type: ignore[no-any-return]
+
+
+def _on_model(model: HookedModel) -> Callable[[], None]:
+    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        output.logits = output.logits * 2
+        return output
+
+    return model.hf.register_forward_hook(hook).remove  # type: ignore[no-any-return]
+
+
+def _everywhere(model: HookedModel) -> Callable[[], None]:
+    def hook(module: nn.Module, args: Any, output: Any) -> Any:
+        return output * 2 if module is model.hf.lm_head else output
+
+    return nn.modules.module.register_module_forward_hook(hook).remove
+
+
+def _patched_forward(model: HookedModel) -> Callable[[], None]:
+    own = model.hf.lm_head.forward
+    model.hf.lm_head.forward = lambda x: own(x) * 2
+    return lambda: delattr(model.hf.lm_head, "forward")
+
+
+def _own_class(model: HookedModel) -> Callable[[], None]:
+    class Twice(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) * 2
+
+    model.hf.lm_head.__class__ = Twice
+    return lambda: setattr(model.hf.lm_head, "__class__", nn.Linear)
+
+
+def _wrapped(model: HookedModel) -> Callable[[], None]:
+    own = model.hf.lm_head
+
+    class Wrapped(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return own(x) * 2  # type: ignore[no-any-return]
+
+    model.hf.lm_head = Wrapped()
+    return lambda: setattr(model.hf, "lm_head", own)
+
+
+CHANGES = (_on_unembedding, _before_unembedding, _on_model, _everywhere, _patched_forward, _own_class, _wrapped)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_others_do_behind_the_unembeddings_input_is_kept(model: HookedModel, change: Any) -> None:
+    plain = model.run(ids(), vocabulary=SOME).logits
+    undo = change(model)
+    try:
+        expected, found = model.run(ids()).logits[..., SOME], model.run(ids(), vocabulary=SOME).logits
+    finally:
+        undo()
+    close(expected, 2 * plain)
+    assert torch.equal(found, expected)
+    assert torch.equal(model.run(ids(), vocabulary=SOME).logits, plain)
+
+
+def test_the_site_logits_is_all_of_them(model: HookedModel) -> None:
+    whole = model.run(ids()).logits
+    run = model.run(ids(), reads=["logits"], vocabulary=SOME)
+    assert torch.equal(run["logits"], whole) and torch.equal(run.logits, whole[..., SOME])
+    edited = model.run(ids(), edits=[Edit("logits", lambda x: x * 3)], vocabulary=SOME)
+    assert torch.equal(edited.logits, 3 * whole[..., SOME])
+
+
+def test_edits_before_it_act(model: HookedModel) -> None:
+    edits = [add("resid_final", torch.linspace(-1, 1, 32))]
+    expected, found = (model.run(ids(), edits=edits, vocabulary=only).logits for only in (None, SOME))
+    close(found, expected[..., SOME])
+    assert float((found - model.run(ids(), vocabulary=SOME).logits).abs().max()) > 0.1
+
+
+@pytest.mark.parametrize("odd", [torch.tensor([64]), torch.tensor([-1, 3])])
+def test_ids_that_the_model_does_not_have_are_refused(model: HookedModel, odd: Tensor) -> None:
+    with pytest.raises(InterpError, match=r"this model has logits 0 to 63"):
+        model.run(ids(), vocabulary=odd)
+
+
+@pytest.mark.parametrize("odd", [torch.tensor([]), torch.tensor([[1]]), torch.tensor([1.0]), [1, 2]])
+def test_what_is_no_list_of_ids_is_refused(model: HookedModel, odd: Any) -> None:
+    with pytest.raises(InterpError, match="expected a tensor of token ids"):
+        model.run(ids(), vocabulary=odd)
+
+
+# ---------------------------------------------------------------- metrics that read the answers only
+
+
+def _everything(name: str) -> Metric:
+    """The same metric, given all logits."""
+    return replace(METRICS[name], vocabulary="all")
+
+
+@pytest.mark.broad
+@pytest.mark.parametrize("metric", ["logit_diff", "normalized_logit_diff"])
+@pytest.mark.parametrize(
+    ("method", "level"),
+    [
+        ("exact", "heads"),
+        ("relp", "heads"),
+        ("atp-ig", "blocks"),
+        ("eap", "edges"),
+        ("eap-ig", "edges"),
+        ("exact", "edges"),
+    ],
+)
+@pytest.mark.parametrize("name", ["gemma2", "cohere", "phi"])
+def test_scores_are_those_of_all_logits(name: str, method: str, level: str, metric: str) -> None:
+    with true_float64():
+        model, task = hooked(name, dtype=torch.float64), toy_task(3, lengths=(6, 5))
+        some = (
+            {"parts": ["a1.h0->logits", "embed->m0", "m0->a1.h1<q>"]} if (method, level) == ("exact", "edges") else {}
+        )
+        found, expected = (
+            attribute(model, task, method=method, level=level, metric=chosen, **some)
+            for chosen in (METRICS[metric], _everything(metric))
+        )
+    assert METRICS[metric].vocabulary == "answers"
+    np.testing.assert_allclose(found.per_example, expected.per_example, rtol=1e-9, atol=1e-11)
+    assert found.provenance.base_metric == pytest.approx(expected.provenance.base_metric, rel=1e-11)
+
+
+def test_path_patching_is_that_of_all_logits() -> None:
+    with true_float64():
+        model, task = hooked("granite", dtype=torch.float64), toy_task(3)
+        found, expected = (
+            path_patch(model, task, senders=["a0.h0"], receivers=["a1.h1<q>", "logits"], metric=chosen).per_example
+            for chosen in ("logit_diff", _everything("logit_diff"))
+        )
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_a_metric_of_ones_own_sees_the_whole_vocabulary(model: HookedModel) -> None:
+    sizes = []
+
+    def count(logits: Tensor, targets: Any) -> Tensor:
+        sizes.append((logits.shape[-1], targets.answers.shape[-1]))
+        return logits[:, 5]
+
+    attribute(model, toy_task(2), method="atp", level="blocks", metric=Metric("own", count, "logits", "one logit"))
+    assert set(sizes) == {(64, 64)}
+
+
+def test_a_metric_that_reads_answers_sees_these_and_wrong_ones_only(model: HookedModel) -> None:
+    task, seen = toy_task(3), []
+
+    def difference(logits: Tensor, targets: Any) -> Tensor:
+        seen.append((tuple(logits.shape), tuple(targets.wrong.shape)))
+        return (logits * (targets.answers - targets.wrong)).sum(-1)
+
+    metric = Metric("own", difference, "logits", "as logit_diff", vocabulary="answers")
+    attribute(model, task, method="atp", level="blocks", metric=metric)
+    n = len({t for p in task.tokenize(None, 64) for t in (*p.answers, *p.wrong)})
+    assert set(seen) == {((3, n), (3, n))}
+
+
+def test_another_vocabulary_is_refused() -> None:
+    with pytest.raises(MetricError, match="vocabulary of metric 'm'"):
+        Metric("m", lambda x, t: x.sum(-1), "", "", vocabulary="answer")  # type: ignore[arg-type]
