@@ -23,7 +23,7 @@ from interp.rules.rules import GIM, GRADIENT, PRESETS, RELP, Rules
 from interp.scores.agreement import agreement
 from interp.tasks.task import Pair, Task, TokenPair
 from tests.interp.display.displayed import HOSTILE, LARGEST, MAKERS, circuit_of, read, record, small, tokens_of
-from tests.interp.model.tiny import toy_task
+from tests.interp.tasks.toy import toy_task
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from interp.attribution.request import attribute
 from interp.errors import LayoutError
 from interp.tasks.metrics import METRICS
 from interp.tasks.task import Task
-from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, hooked, ids, toy_task
+from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, hooked, ids
+from tests.interp.tasks.toy import toy_task
 
 ROUTED = [name for name in ARCHITECTURES if name not in OWN_ATTENTION]
 MODES: dict[str, Callable[[], Any]] = {

@@ -18,7 +18,8 @@ from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.evaluation.faithfulness import smallest_faithful
 from interp.errors import EditError, ScoreError, TaskError
 from interp.model.model import HookedModel
-from tests.interp.model.tiny import tiny, toy_task
+from tests.interp.model.tiny import tiny
+from tests.interp.tasks.toy import toy_task
 
 
 @pytest.fixture(scope="module")

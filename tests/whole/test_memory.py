@@ -17,7 +17,8 @@ from interp.errors import MethodError
 from interp.model import attention
 from interp.parts.nodes import groups
 from interp.parts.tokens import as_tokens
-from tests.interp.model.tiny import hooked, ids, toy_task
+from tests.interp.model.tiny import hooked, ids
+from tests.interp.tasks.toy import toy_task
 
 
 @pytest.mark.parametrize(

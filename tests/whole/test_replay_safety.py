@@ -25,8 +25,9 @@ from interp.model.model import HookedModel
 from interp.parts.tokens import as_tokens
 from interp.tasks.metrics import Metric
 from tests.house import ROOT
-from tests.interp.model.tiny import hooked, ids, toy_task
-from tests.whole.test_parity import state
+from tests.interp.model.plain import state
+from tests.interp.model.tiny import hooked, ids
+from tests.interp.tasks.toy import toy_task
 
 LENGTH = 9  # longer than the prompts that a restart is tried on
 

@@ -26,7 +26,8 @@ from interp.parts.graph import Edge
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from tests.interp.dictionaries.random_dictionaries import made
-from tests.interp.model.tiny import hooked, ids, tiny, toy_task
+from tests.interp.model.tiny import hooked, ids, tiny
+from tests.interp.tasks.toy import toy_task
 
 HEADS = [f"a{layer}.h{head}" for layer in range(2) for head in range(4)]
 ALL = [Node("embed"), *(Node("head", i, h) for i in range(2) for h in range(4)), Node("mlp", 0), Node("mlp", 1)]

@@ -27,7 +27,8 @@ from tests.circuits.anatomy.test_closeups import _looked
 from tests.interp.attribution.edges.edge_checks import ends
 from tests.interp.attribution.edges.edge_twin import Prompts
 from tests.interp.attribution.edges.edge_weights import read_weights
-from tests.interp.model.tiny import hooked, tiny, toy_task
+from tests.interp.model.tiny import hooked, tiny
+from tests.interp.tasks.toy import toy_task
 
 
 def _inside(edge: str, inside: set[str]) -> bool:

@@ -10,8 +10,8 @@ import pytest
 from circuits.runs.directory import save_record
 from circuits.runs.record import Record
 from tests.circuits.cli.called import Run, calling
-from tests.circuits.report.test_report import a_record
-from tests.circuits.report.test_report_edges import edge_record
+from tests.circuits.runs.edge_records import edge_record
+from tests.circuits.runs.records import a_record
 
 
 def saved(folder: Path, record: Record, status: str = "complete") -> None:

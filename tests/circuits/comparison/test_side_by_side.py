@@ -23,17 +23,10 @@ from circuits.runs.directory import save_record
 from circuits.runs.record import Record
 from interp.parts.nodes import Node
 from interp.scores.scores import Scores
-from tests.circuits.report.test_report import (
-    FORBIDDEN,
-    NASTY,
-    Tags,
-    a_record,
-    an_evaluation,
-    compare_record,
-    head_nodes,
-    provenance,
-)
-from tests.circuits.report.test_report_edges import edge_record
+from tests.circuits.runs.edge_records import edge_record
+from tests.circuits.runs.records import a_record, an_evaluation, compare_record
+from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags
+from tests.interp.scores.random_scores import head_nodes, provenance
 
 HEADS = tuple(n for n in head_nodes() if n.kind != "embed")
 

@@ -18,9 +18,10 @@ from interp.display.plots import MOST_BARS, plot_agreement, plot_scores
 from interp.errors import ScoreError
 from interp.parts.graph import Edge, parse_edge
 from interp.scores.scores import Scores
-from tests.circuits.report.test_report_edges import GPT2, edge_record, edge_scores
+from tests.circuits.runs.edge_records import GPT2, edge_record, edge_scores
 from tests.interp.dictionaries.random_dictionaries import made
-from tests.interp.model.tiny import hooked, toy_task
+from tests.interp.model.tiny import hooked
+from tests.interp.tasks.toy import toy_task
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,8 @@ from interp.errors import InterpError
 from interp.parts.graph import Edge, Graph
 from interp.tasks.task import TokenPair
 from tests.circuits.evaluation.running.hand import answered, scored
-from tests.interp.model.tiny import hooked, toy_task
+from tests.interp.model.tiny import hooked
+from tests.interp.tasks.toy import toy_task
 
 MODELS = ["gpt2", "llama", "gemma2", "gpt_neox", "qwen3", "phi"]
 

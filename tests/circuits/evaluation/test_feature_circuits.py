@@ -33,7 +33,8 @@ from interp.parts.sites import Site
 from interp.tasks.task import Task
 from tests.circuits.evaluation.running.hand import answered
 from tests.interp.dictionaries.random_dictionaries import made
-from tests.interp.model.tiny import hooked, toy_task
+from tests.interp.model.tiny import hooked
+from tests.interp.tasks.toy import toy_task
 
 ABLATIONS = ("counterfactual", "mean", "zero", "resample")
 

@@ -25,8 +25,9 @@ from interp.attribution.request import attribute_all
 from interp.parts.graph import Edge
 from interp.scores.scores import Scores
 from tests.circuits.cli.called import calling
-from tests.circuits.report.test_report_edges import edge_evaluation, edge_record, edge_scores
-from tests.interp.model.tiny import hooked, toy_task
+from tests.circuits.runs.edge_records import edge_evaluation, edge_record, edge_scores
+from tests.interp.model.tiny import hooked
+from tests.interp.tasks.toy import toy_task
 
 SVG = "{http://www.w3.org/2000/svg}"
 NASTY = "<img src=x onerror=alert(1)>\u202e\x00]]>&" + "x" * 10_000

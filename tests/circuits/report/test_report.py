@@ -8,18 +8,14 @@ import itertools
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from circuits.anatomy.prompts import Prompt
-from circuits.circuit.circuit import Circuit
-from circuits.evaluation.evaluation import Estimate, Evaluation, Point
+from circuits.evaluation.evaluation import Estimate, Point
 from circuits.report import page as page_room
 from circuits.report.pages import render
 from circuits.report.payload import payload
@@ -30,128 +26,14 @@ from circuits.runs.record import Record
 from interp.formatting.numbers import decimals, number, percent, percent_interval, percent_range, score, share_digits
 from interp.formatting.text import token, visible
 from interp.parts.nodes import Node
-from interp.scores.agreement import Agreement, Row, agreement
-from interp.scores.scores import Provenance, Scores
+from interp.scores.agreement import Agreement, Row
+from interp.scores.scores import Scores
+from tests.circuits.runs.records import a_record, an_evaluation, compare_record
 from tests.interp.formatting.hostile import HARMLESS, Taking, filled
+from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, around
+from tests.interp.scores.random_scores import PAIRS, head_nodes, provenance, some_scores
 
-LAYERS, HEADS, POSITIONS, PAIRS = 5, 8, 17, 50
-Text = Callable[[str], str]
 SECTIONS = ["summary", "agreement", "maps", "ranking", "faithfulness", "prompts", "conventions", "reproduce"]
-SENTENCE = (
-    "<s>",
-    " The",
-    " girl",
-    " and",
-    " the",
-    " boy",
-    " were",
-    " playing",
-    "\n",
-    ' "',
-    "They",
-    " are",
-    " so",
-    " nice",
-    '"',
-    " said",
-    " the",
-)
-
-
-def same(text: str) -> str:
-    return text
-
-
-def provenance(method: str, **changes: Any) -> Provenance:
-    made = Provenance(
-        method=method, level="heads", positions="all", direction="denoise", ablation="counterfactual", metric="logit_diff",
-        unit="logits", importance_sign=1, rules="norm=frozen", steps=None, quadrature=None, seed=3, model="stories260K",
-        task="they_plural", n_pairs=PAIRS, dtype="float32", attention="eager", base_metric=-1.25, source_metric=3.5,
-        forwards=2.0, backwards=1.0, seconds=0.75, exact=method == "exact",
-    )  # fmt: skip
-    return replace(made, **changes)
-
-
-def head_nodes() -> tuple[Node, ...]:
-    found = [Node("embed")]
-    for layer in range(LAYERS):
-        found += [Node("head", layer, unit) for unit in range(HEADS)] + [Node("mlp", layer)]
-    return tuple(found)
-
-
-def some_scores(nodes: tuple[Node, ...], seed: int, **of: Any) -> Scores:
-    """The first seed of a method decides the truth; the method's own seed adds an error to it."""
-    truth = np.random.default_rng(0).normal(size=len(nodes)) ** 3 / 3
-    rng = np.random.default_rng(seed)
-    mean = truth + 0.25 * seed * rng.normal(size=len(nodes))
-    return Scores(nodes, mean + 0.4 * rng.normal(size=(PAIRS, len(nodes))), provenance(**of))
-
-
-def an_evaluation(**changes: Any) -> Evaluation:
-    rng = np.random.default_rng(5)
-    sizes = [0, 1, 2, 4, 6, 10, 16, 25, 45]
-    curve = []
-    for size in sizes:
-        f = 1 - np.exp(-size / 2.5) + 0.02 * (size == 10)
-        middle = (size / 45) ** 1.6
-        random = tuple(float(v) for v in middle + 0.12 * rng.normal(size=20) * (0 < size < 45))
-        curve.append(Point(size, Estimate(float(f), float(f - 0.06), float(f + 0.05)), random))
-    made = Evaluation(
-        faithfulness=Estimate(0.93, 0.88, 0.97), completeness=Estimate(0.11, 0.04, 0.19), metric="logit_diff", unit="logits",
-        full=3.5, empty=-1.25, circuit=3.1675, size=6, n_nodes=45, ablation="counterfactual", n_pairs=PAIRS, held_out=True,
-        curve=tuple(curve), random_above=0.0, n_random=20, seed=7,
-    )  # fmt: skip
-    return replace(made, **changes)
-
-
-def some_prompts(text: Text) -> tuple[Prompt, ...]:
-    rng = np.random.default_rng(9)
-    clean = tuple(text(t) for t in SENTENCE)
-    corrupt = tuple(text(t) for t in (*SENTENCE[:4], "", *SENTENCE[5:10], " He", *SENTENCE[11:]))
-    found = {text(m): tuple(float(v) for v in rng.normal(size=POSITIONS) ** 3) for m in ("relp", "atp")}
-    return tuple(
-        Prompt(clean, corrupt, (text(" They"),), (text(" He"), text(" She")), 3.2 + i, -1.1, found) for i in range(3)
-    )
-
-
-def a_record(text: Text = same) -> Record:
-    """Everything that a run can hold; every string from outside goes through `text`."""
-    nodes = head_nodes()
-    known = {"model": text("stories260K"), "task": text("they_plural"), "unit": text("logits"), "rules": text("frozen")}
-    relp, exact = some_scores(nodes, 1, method=text("relp"), **known), some_scores(nodes, 0, method="exact", **known)
-    order = [nodes[i] for i in relp.rank() if nodes[i].kind != "embed"]
-    stream = [Node("resid_pre", layer, position=p) for layer in range(LAYERS) for p in range(POSITIONS)]
-    stream += [Node("resid_mid", layer, position=p) for layer in range(LAYERS) for p in range(POSITIONS)]
-    stream += [Node("resid_post", LAYERS - 1, position=p) for p in range(POSITIONS)]
-    position_map = some_scores(tuple(stream), 0, method="atp", level="resid", positions="each", **known)
-    manifest = {
-        "seeds": {"scores": 3, "evaluation": 7},
-        "versions": {"torch": text("2.13"), "transformers": "5.23"},
-        "files": {text("scores/relp.parquet"): text("sha256:0123"), "list": [1, 2.5, None, True, {"deep": text("x")}]},
-        "hardware": {"cpu": text("16 cores"), "memory_gib": 128},
-        "command": ["circuits", "discover", "--model", text("stories260K"), "--task", text("they_plural")],
-        "seconds": 12.5,
-        "status": text("complete"),
-    }
-    return Record(
-        manifest=manifest,
-        scores=(relp,),
-        exact=exact,
-        agreements=(agreement(relp, exact, sampled=text("all nodes")),),
-        circuit=Circuit(tuple(order[:6]), "heads", known["model"], known["task"], text("relp"), text("top 6")),
-        evaluation=an_evaluation(metric=text("logit_diff")),
-        position_map=position_map,
-        position_labels=tuple(text(t) for t in SENTENCE),
-        prompts=some_prompts(text),
-        accuracy={"clean": 0.96, "corrupt": 0.08},
-    )
-
-
-def compare_record() -> Record:
-    nodes = head_nodes()
-    exact = some_scores(nodes, 0, method="exact")
-    found = tuple(some_scores(nodes, i, method=m) for i, m in enumerate(("relp", "atp", "random"), 1))
-    return Record({}, found, exact, tuple(agreement(s, exact) for s in found))
 
 
 def bare(page: str) -> str:
@@ -166,46 +48,6 @@ def script_hashes(page: str) -> list[str]:
     """SHA-256 of each script that runs, base64, as a browser takes it."""
     scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
     return [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
-
-
-class Tags(HTMLParser):
-    """The sequence of tags with the names of their attributes, the text by place, and the cells of tables."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, ...]] = []
-        self.ids: list[str] = []
-        self.rows: dict[str, list[list[str]]] = {}
-        self.table = ""
-        self.cell = False
-        self.feed(page)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, *(name for name, _ in attrs)))
-        given = dict(attrs)
-        self.ids.append(given.get("id") or "")
-        if tag == "table":
-            self.table = given.get("id") or "other"
-        elif tag == "tr":
-            self.rows.setdefault(self.table, []).append([])
-        elif tag in ("td", "th") and self.table in self.rows:
-            self.rows[self.table][-1].append("")
-            self.cell = True
-
-    def handle_endtag(self, tag: str) -> None:
-        self.tags.append((f"/{tag}",))
-        if tag == "table":
-            self.table = ""
-        if tag in ("td", "th"):
-            self.cell = False
-
-    def handle_data(self, data: str) -> None:
-        if self.cell and self.table:
-            self.rows[self.table][-1][-1] += data
-
-    def handle_comment(self, data: str) -> None:
-        self.tags.append(("comment",))
 
 
 @pytest.fixture(scope="module")
@@ -452,39 +294,9 @@ def test_compare_runs_show_all_methods() -> None:
     assert Tags(page).rows["ranking-table"][0][-3:] == ["exact score", "atp", "random"]
 
 
-# ------------------------------------------------------------ safety
-
-NASTY = [
-    "</script>", "<script>alert(1)</script>", "<!--<script>", "]]>", "<![CDATA[", "-->", '"><img src=x onerror=alert(1)>',
-    "'><svg onload=alert(1)>", "</title>", "</svg>", "</style>", "</bdi></td></tr></table>", "<plaintext>", "{{ 7*7 }}", "{% raw %}",
-    "&lt;", "&", "&#0;", "&#x202e;", "<", ">", '"', "'", "`", "\\", "javascript:alert(1)", "<a href=javascript:x>", "<base href=//x>",
-    "<meta http-equiv=refresh>", "<?php", "<%", "${x}", "\\u003cscript", "<style>*{display:none}</style>", "url(x)", "\r\n", "\n", "\t",
-    "\x00", "\x1b[31m", "\x7f", "\x85", "\x9b", "\u2028", "\u2029", "\ufeff", "\u200b", "\u200c", "\u200d", "\u2060", "\u00ad", "\u034f",
-    "\u061c", "\u180e", "\u115f", "\u3164", "\u2800", "\u00a0", "\u3000", "\ufe0f", "\ufffe", "\uffff", "\ufffd", "\U000e0041",
-    "\U000e0100", "\ue000", "\U0010ffff", "\ud800", "\udfff", "\udc80<b>", "̈̈̈", "é", "日本", "עברית", "العربية", "😀", "👩‍👩‍👧", "a" * 5000, "",
-    " ", "   ", "·", "↵", "⟨U+202E⟩", "%s", "%(x)s", "{0}", "{x}", "../../etc/passwd", "C:\\x", "<bdo dir=rtl>", "<math>", "<xmp>",
-    "<iframe src=x>", "<noscript>", "<textarea>", "<select>", "<template>", "<frameset>",
-] + [chr(c) for c in (*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F)]  # fmt: skip
-
-FORBIDDEN = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00a0\u00ad\u034f\u061c\u115f\u180e\u200b-\u200f\u2028-\u202f\u2060-\u206f\u2800\u3000\u3164"
-    "\ud800-\udfff\ue000\ufe00-\ufe0f\ufeff\ufffe\uffff\U000e0000-\U000e0fff]"
-)
-
-
 @pytest.fixture(scope="module")
 def benign() -> list[tuple[str, ...]]:
     return Tags(render(a_record(Taking(HARMLESS)))).tags
-
-
-def around(nasty: Text) -> Text:
-    """Text from outside with a hostile text before and after it."""
-
-    def mixed(text: str) -> str:
-        given = nasty(text)
-        return f"{given}{text}{given}"
-
-    return mixed
 
 
 def test_hostile_text_changes_no_tag(benign: list[tuple[str, ...]]) -> None:

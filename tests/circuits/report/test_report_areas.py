@@ -20,7 +20,7 @@ from circuits.report.payload import payload
 from circuits.report.sections.area_curves import areas_measured, areas_of_run
 from circuits.runs.record import Record
 from tests.circuits.evaluation.running.hand import EDGES, Hand, N, additive, scored, weighted
-from tests.circuits.report.test_report import a_record, an_evaluation
+from tests.circuits.runs.records import a_record, an_evaluation
 
 #: Weights of every edge: some work against the answer, so that the two rankings differ.
 WEIGHTS = [float((-1) ** (i % 5 == 0) * (N - i)) for i in range(N)]

@@ -21,20 +21,11 @@ from interp.scores.agreement import agreement
 from interp.scores.certificate import Certificate
 from interp.scores.scores import Scores
 from interp.scores.trail import Search
-from tests.circuits.report.test_report import (
-    FORBIDDEN,
-    NASTY,
-    SECTIONS,
-    Tags,
-    a_record,
-    around,
-    bare,
-    compare_record,
-    head_nodes,
-    same,
-    some_scores,
-)
+from tests.circuits.report.test_report import SECTIONS, bare
+from tests.circuits.runs.records import a_record, compare_record, same
 from tests.interp.formatting.hostile import HARMLESS, Taking, filled
+from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, around
+from tests.interp.scores.random_scores import head_nodes, some_scores
 
 
 def searched(budget: float, text: Any = same) -> Record:

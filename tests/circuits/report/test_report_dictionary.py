@@ -30,8 +30,8 @@ from interp.dictionaries.evaluation.measured import Baseline, CrossEntropies, Di
 from interp.dictionaries.evaluation.probing import ProbeResult, ProbeRow
 from interp.formatting.numbers import number, score
 from interp.formatting.text import token
-from tests.circuits.report.test_report import FORBIDDEN, NASTY, Tags, around
 from tests.interp.formatting.hostile import HARMLESS, Taking, filled
+from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, around
 
 Text = Callable[[str], str]
 SECTIONS = ["summary", "fidelity", "densities", "probes", "features", "settings"]

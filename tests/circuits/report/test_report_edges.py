@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -14,7 +13,6 @@ from rich.console import Console
 
 from circuits.circuit.circuit import Circuit
 from circuits.console import printing
-from circuits.evaluation.evaluation import Estimate, Evaluation, Point
 from circuits.report.drawing.layered import apart, layered
 from circuits.report.pages import render
 from circuits.report.payload import payload
@@ -26,72 +24,14 @@ from interp.formatting.numbers import decimals, number, percent, percent_interva
 from interp.parts.graph import Edge, Graph, parse_edge
 from interp.scores.agreement import Agreement, Row, agreement
 from interp.scores.scores import Scores
-from tests.circuits.report.test_report import (
-    FORBIDDEN,
-    NASTY,
-    PAIRS,
-    SECTIONS,
-    Tags,
-    Text,
-    a_record,
-    an_evaluation,
-    around,
-    bare,
-    colours,
-    contrast,
-    provenance,
-    some_prompts,
-)
+from tests.circuits.report.test_report import SECTIONS, bare, colours, contrast
+from tests.circuits.runs.edge_records import GPT2, GROUPED, MIDDLE, SMALL, edge_record, edge_scores, large_record
+from tests.circuits.runs.records import Text, a_record, an_evaluation
 from tests.interp.formatting.hostile import HARMLESS, Taking, filled
+from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, around
+from tests.interp.scores.random_scores import PAIRS
 
-SMALL = Graph(n_layers=4, n_heads=4, n_kv_heads=4, parallel=(False,) * 4)
-MIDDLE = Graph(n_layers=9, n_heads=8, n_kv_heads=8, parallel=(False,) * 9)
-GPT2 = Graph(n_layers=12, n_heads=12, n_kv_heads=12, parallel=(False,) * 12)
-GROUPED = Graph(n_layers=3, n_heads=4, n_kv_heads=2, parallel=(True,) * 3)
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-def edge_scores(parts: tuple[Edge, ...], seed: int, method: str, pairs: int = PAIRS, **changes: Any) -> Scores:
-    """One truth for all methods, and an error of each method's own."""
-    truth = np.random.default_rng(0).normal(size=len(parts)) ** 3 / 3
-    rng = np.random.default_rng(seed)
-    mean = truth + 0.2 * seed * rng.normal(size=len(parts))
-    changes = {"level": "edges", "n_pairs": pairs, **changes}
-    return Scores(parts, mean + 0.3 * rng.normal(size=(pairs, len(parts))), provenance(method, **changes))
-
-
-def edge_record(of: Graph = SMALL, n: int = 30, sample: int = 120, **changes: Any) -> Record:
-    """A run over edges, with exact patching of a sample of them."""
-    relp = edge_scores(of.edges, 1, "relp", **changes)
-    every = edge_scores(of.edges, 0, "exact", **changes)
-    keep = sorted({*relp.rank()[: sample // 2].tolist(), *range(0, len(of.edges), 2 * len(of.edges) // sample)})
-    exact = Scores(tuple(of.edges[i] for i in keep), every.per_example[:, keep], every.provenance)
-    chosen = tuple(relp.parts[i] for i in relp.rank()[:n])
-    circuit = Circuit(chosen, "edges", relp.provenance.model, relp.provenance.task, "relp", f"n={n}")
-    return Record(
-        manifest={"status": "complete"},
-        scores=(relp,),
-        exact=exact,
-        agreements=(agreement(relp, exact, sampled="a sample of edges"),),
-        circuit=circuit,
-        evaluation=edge_evaluation(n, len(of.edges)),
-        prompts=some_prompts(str)[:1],
-        accuracy={"clean": 0.9, "corrupt": 0.1},
-    )
-
-
-def large_record(n: int) -> Record:
-    """A circuit of edges drawn at random in a large model, and nothing else."""
-    chosen = np.random.default_rng(6).choice(len(GPT2.edges), n, replace=False)
-    circuit = Circuit(tuple(GPT2.edges[i] for i in chosen), "edges", "m", "t", "by hand", "by hand")
-    return Record({}, (), circuit=circuit)
-
-
-def edge_evaluation(n: int, total: int) -> Evaluation:
-    sizes = sorted({0, n, total // 10, total})
-    random = [0.1, 0.2, 0.35]
-    curve = [Point(s, Estimate(s / total, s / total - 0.01, s / total + 0.01), tuple(random)) for s in sizes]
-    return an_evaluation(size=n, n_nodes=total, curve=tuple(curve), counts="edges", n_random=len(random))
 
 
 def drawn(page: str) -> ElementTree.Element:

@@ -19,9 +19,9 @@ from circuits.runs.finding import finding
 from circuits.runs.record import Record
 from interp.parts.nodes import Node
 from interp.scores.scores import Scores
-from tests.circuits.report.test_report import Tags, a_record, an_evaluation
-from tests.circuits.report.test_report_edges import GROUPED, edge_record
-from tests.circuits.report.view.test_report_view import node_record
+from tests.circuits.runs.edge_records import GROUPED, edge_record, node_record
+from tests.circuits.runs.records import a_record, an_evaluation
+from tests.interp.formatting.tags import Tags
 
 
 def seen(record: Record) -> dict[str, Any]:

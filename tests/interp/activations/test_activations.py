@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 import interp
 from interp.activations.collect import collect, load_collected
 from interp.errors import InterpError, SiteError, TaskError
-from tests.interp.model.tiny import hooked, ids, toy_task
+from tests.interp.model.tiny import hooked, ids
+from tests.interp.tasks.toy import toy_task
 
 DATA = [[5, 9, 21, 40], [7, 8, 33, 12, 50, 11, 3], [4, 60], [30, 31, 32, 33, 34]]
 SITES = ["resid_post", "z.1", "embed"]

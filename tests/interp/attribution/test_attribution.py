@@ -19,7 +19,8 @@ from interp.parts.nodes import VIEWS, Node
 from interp.scores.scores import Scores
 from interp.tasks.ablations import _derange
 from interp.tasks.task import Task, TokenPair
-from tests.interp.model.tiny import OWN_ATTENTION, hooked, parts, tiny, toy_task, true_float64
+from tests.interp.model.tiny import OWN_ATTENTION, hooked, parts, tiny, true_float64
+from tests.interp.tasks.toy import toy_task
 
 APPROXIMATE = ("atp", "relp", "relp-ah", "attnlrp", "cp-lrp", "gim", "atp-ig", "relp-ig")
 NAMES = ("gpt2", "llama", "gemma2", "phi", "opt", "granite", "bloom", "falcon")

@@ -14,7 +14,8 @@ from interp.attribution.request import attribute, attribute_all
 from interp.errors import MethodError, MetricError, SiteError
 from interp.tasks.task import Task
 from tests.interp.attribution.test_attribution import APPROXIMATE, by_name, measured, pair_ids, seen
-from tests.interp.model.tiny import hooked, toy_task, true_float64
+from tests.interp.model.tiny import hooked, true_float64
+from tests.interp.tasks.toy import toy_task
 
 
 @pytest.mark.broad

@@ -20,7 +20,8 @@ from interp.scores.scores import Scores
 from interp.scores.trail import Search
 from interp.tasks.find import task as find_task
 from interp.tasks.task import Task
-from tests.interp.model.tiny import hooked, toy_task
+from tests.interp.model.tiny import hooked
+from tests.interp.tasks.toy import toy_task
 
 EDGES: dict[str, Any] = {"level": "edges", "show_progress": False}
 

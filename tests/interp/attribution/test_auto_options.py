@@ -11,7 +11,8 @@ from interp.attribution.request import attribute, prepare
 from interp.errors import InterpError, MethodError
 from interp.model.loading.load import load
 from interp.tasks.find import task as find_task
-from tests.interp.model.tiny import hooked, toy_task
+from tests.interp.model.tiny import hooked
+from tests.interp.tasks.toy import toy_task
 
 
 def test_a_budget_of_seconds_is_kept() -> None:

@@ -16,7 +16,8 @@ from interp.attribution.methods import METHODS
 from interp.attribution.request import attribute
 from interp.model.model import HookedModel
 from interp.parts.nodes import LEVELS
-from tests.interp.model.tiny import tiny, toy_task
+from tests.interp.model.tiny import tiny
+from tests.interp.tasks.toy import toy_task
 
 LARGEST, CORRELATION = 0.12, 0.98
 NAMES = ("gpt2", "llama", "gemma2")

@@ -28,17 +28,8 @@ from interp.model.model import HookedModel
 from interp.parts.nodes import LEVELS, Group, groups
 from interp.parts.tokens import Tokens, pad
 from interp.tasks.task import Task
-from tests.interp.model.tiny import (
-    ARCHITECTURES,
-    OWN_ATTENTION,
-    VARIANTS,
-    architecture,
-    hooked,
-    ids,
-    parts,
-    randomise,
-    toy_task,
-)
+from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, architecture, hooked, ids, parts, randomise
+from tests.interp.tasks.toy import toy_task
 
 ALL = (*ARCHITECTURES, *VARIANTS)
 METRICS = ("logit_diff", "log_prob", "kl_source", "l2_source", "projection")

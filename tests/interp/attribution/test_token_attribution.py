@@ -18,7 +18,8 @@ from interp.attribution.token_methods import METHODS
 from interp.errors import MethodError, MetricError, UnsupportedRuleError
 from interp.rules.rules import PRESETS
 from interp.tasks.metrics import get_metric, make_targets
-from tests.interp.model.tiny import hooked, toy_task
+from tests.interp.model.tiny import hooked
+from tests.interp.tasks.toy import toy_task
 
 RELEVANCE = tuple(name for name in PRESETS if name != "gradient")
 TASK = toy_task(4, lengths=(6, 8), changed=3)

@@ -22,7 +22,7 @@ from interp.rules.rules import RELP
 from interp.scores.agreement import Agreement
 from interp.scores.scores import Scores
 from interp.tasks.task import Pair, Task
-from tests.circuits.report.test_report_edges import edge_record, edge_scores
+from tests.circuits.runs.edge_records import edge_record, edge_scores
 from tests.interp.dictionaries.random_dictionaries import made
 from tests.interp.model.tiny import hooked
 

@@ -24,7 +24,8 @@ from interp.lenses.lens import direct_logit_attribution, logit_lens
 from interp.lenses.patterns import AttentionPatterns, attention_patterns
 from interp.scores.scores import Scores
 from tests.interp.dictionaries.random_dictionaries import made
-from tests.interp.model.tiny import hooked, toy_task
+from tests.interp.model.tiny import hooked
+from tests.interp.tasks.toy import toy_task
 
 NASTY_TAG = "<img src=x onerror=alert(1)>"
 

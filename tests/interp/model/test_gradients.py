@@ -13,8 +13,8 @@ from interp.model.edits import Edit, add
 from interp.model.model import HookedModel
 from interp.parts.sites import ATTENTION_KINDS
 from interp.rules.rules import preset
+from tests.interp.model.plain import ALL, ROUTED, close, plain, unpadded, watched
 from tests.interp.model.tiny import hooked, ids, parts, tiny, true_float64
-from tests.whole.test_parity import ALL, ROUTED, close, plain, unpadded, watched
 
 
 @pytest.mark.broad

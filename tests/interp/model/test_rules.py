@@ -29,17 +29,9 @@ from interp.rules.rules import (
     recognise_activation,
     recognise_norm,
 )
-from tests.interp.model.tiny import (
-    ARCHITECTURES,
-    OWN_ATTENTION,
-    VARIANTS,
-    architecture,
-    hooked,
-    ids,
-    toy_task,
-    true_float64,
-)
+from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, architecture, hooked, ids, true_float64
 from tests.interp.rules.twin import Twin
+from tests.interp.tasks.toy import toy_task
 
 ALL = (*ARCHITECTURES, *VARIANTS)
 CPU = torch.device("cpu")

@@ -19,8 +19,9 @@ from interp.model.edits import Edit, add
 from interp.model.model import HookedModel
 from interp.rules.rules import RELP
 from interp.tasks.metrics import METRICS, Metric
-from tests.interp.model.tiny import hooked, ids, tiny, toy_task, true_float64
-from tests.whole.test_parity import ALL, close, padded, state, unpadded
+from tests.interp.model.plain import ALL, close, padded, state, unpadded
+from tests.interp.model.tiny import hooked, ids, tiny, true_float64
+from tests.interp.tasks.toy import toy_task
 
 SOME = torch.tensor([3, 17, 40, 63])
 

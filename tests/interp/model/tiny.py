@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from interp.model.model import HookedModel
-from interp.tasks.task import Pair, Task, TokenPair
 
 torch.set_num_threads(1)
 
@@ -152,23 +150,6 @@ def hooked(name: str, **options: Any) -> HookedModel:
 def ids(batch: int = 2, length: int = 7, seed: int = 1) -> Tensor:
     """Random token ids [batch pos], no special ones."""
     return torch.randint(3, VOCAB, (batch, length), generator=torch.Generator().manual_seed(seed))
-
-
-def toy_task(n: int = 4, lengths: Sequence[int] = (6,), seed: int = 0, changed: int = 1) -> Task:
-    """Pairs of random ids that differ in `changed` tokens; lengths cycle; one span `head` and one `tail`."""
-    rng = random.Random(seed)
-    pairs = []
-    for i in range(n):
-        length = lengths[i % len(lengths)]
-        clean = [rng.randrange(3, VOCAB) for _ in range(length)]
-        corrupt = list(clean)
-        for at in rng.sample(range(length - 1), changed):
-            corrupt[at] = rng.choice([t for t in range(3, VOCAB) if t != clean[at]])
-        answer, wrong = rng.sample(range(3, VOCAB), 2)
-        spans = {"head": (0, 2), "tail": (length - 1, length)}
-        found = TokenPair(tuple(clean), tuple(corrupt), (answer,), (wrong,), spans)
-        pairs.append(Pair("", "", (), (), spans, found))
-    return Task("toy", tuple(pairs))
 
 
 class _Widened(TorchFunctionMode):

@@ -9,7 +9,7 @@ import pytest
 
 from interp.scores.agreement import agreement
 from interp.scores.scores import Scores
-from tests.circuits.report.test_report import head_nodes, some_scores
+from tests.interp.scores.random_scores import head_nodes, some_scores
 
 
 def pair(**of: str) -> tuple[Scores, Scores]:

@@ -19,18 +19,14 @@ from circuits.report.standalone import circuit_picture
 from circuits.runs.record import Record
 from interp.parts.nodes import Node
 from tests.circuits.evaluation.running.hand import Hand, additive, weighted
-from tests.circuits.report import (
-    test_report,
-    test_report_areas,
-    test_report_dictionary,
-    test_report_edges,
-    test_report_features,
-)
+from tests.circuits.report import test_report_areas, test_report_dictionary, test_report_edges
+from tests.circuits.runs import edge_records, feature_records, records
+from tests.interp.scores import random_scores
 
 Text = Callable[[str], str]
 #: Tokens of each prompt on the page that holds most of them.
 TOKENS = 36
-EDGES = test_report_edges.SMALL.edges
+EDGES = edge_records.SMALL.edges
 
 
 def same(text: str) -> str:
@@ -70,25 +66,25 @@ def anatomy(text: Text, circuit: Circuit) -> Anatomy:
 
 def node_record(text: Text) -> Record:
     """With edges between its nodes, and all that can be known of them."""
-    record = test_report.a_record(text)
+    record = records.a_record(text)
     assert record.circuit is not None
-    edges = test_report_edges.edge_scores(EDGES, 1, "relp")
+    edges = edge_records.edge_scores(EDGES, 1, "relp")
     return replace(record, anatomy=anatomy(text, record.circuit), node_edges=edges)
 
 
 def edge_record(text: Text) -> Record:
     """Prompts and positions of their own for every edge."""
-    return replace(test_report_edges.hostile(text), exact=None, prompts=test_report.some_prompts(text))
+    return replace(test_report_edges.hostile(text), exact=None, prompts=records.some_prompts(text))
 
 
 def feature_record(text: Text) -> Record:
-    return test_report_features.a_record(test_report_features.one_name(text))
+    return feature_records.a_record(feature_records.one_name(text))
 
 
 def many_prompts(text: Text) -> Record:
     """As many prompts as a page shows, every token another text."""
     prompts = tuple(Prompt(words(text, TOKENS), words(text, TOKENS), (" it",), (" me",), 1.0, -1.0) for _ in range(12))
-    return replace(test_report.a_record(text), prompts=prompts)
+    return replace(records.a_record(text), prompts=prompts)
 
 
 # ------------------------------------------------------------ circuits, alone and side by side
@@ -96,14 +92,14 @@ def many_prompts(text: Text) -> Record:
 
 def one_run(text: Text, seed: int, n: int, command: int = 0, **known: str) -> Record:
     """A run whose circuit is the top `n` of the nodes, with edges between them. `command`: how many words its command has."""
-    parts = test_report.head_nodes()[1:]
+    parts = random_scores.head_nodes()[1:]
     known = {"task": text("they_plural"), "rules": text("frozen"), **known}
-    scores = test_report.some_scores(parts, seed, method=text("relp") or "method", **known)
+    scores = random_scores.some_scores(parts, seed, method=text("relp") or "method", **known)
     chosen = tuple(parts[i] for i in scores.rank()[:n])
     named = {"model": scores.provenance.model, "task": known["task"], "method": scores.provenance.method}
     circuit = Circuit(chosen, "heads", **named, selection=text(f"n={n}"))
-    found = test_report.an_evaluation(metric=text("logit_diff"), unit=text("logits"), ablation=text("counterfactual"))
-    edges = test_report_edges.edge_scores(EDGES, seed, "relp")
+    found = records.an_evaluation(metric=text("logit_diff"), unit=text("logits"), ablation=text("counterfactual"))
+    edges = edge_records.edge_scores(EDGES, seed, "relp")
     manifest = {"command": ["circuits", *words(text, command)]}
     return Record(manifest, (scores,), circuit=circuit, evaluation=found, node_edges=edges)
 

@@ -22,8 +22,8 @@ from circuits.report.drawing.routes import Rows, Wire, routes
 from circuits.report.drawing.view_picture import chosen, picture
 from circuits.runs.record import Record
 from interp.parts.graph import Graph
-from tests.circuits.report.test_report_edges import edge_record, edge_scores
-from tests.circuits.report.view.test_report_view import node_record, seen
+from tests.circuits.report.view.test_report_view import seen
+from tests.circuits.runs.edge_records import edge_record, edge_scores, node_record
 
 #: Shared keys and values.
 SHARING = Graph(n_layers=5, n_heads=8, n_kv_heads=4, parallel=(False,) * 5)

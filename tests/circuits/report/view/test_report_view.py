@@ -29,17 +29,14 @@ from interp.formatting.numbers import percent_interval, percent_range
 from interp.parts.graph import Edge, parse_edge
 from interp.parts.nodes import Node
 from interp.scores.scores import Scores
-from tests.circuits.report.test_report import a_record, an_evaluation, bare, provenance, some_scores
-from tests.circuits.report.test_report_edges import GROUPED, MIDDLE, SMALL, edge_record, edge_scores, large_record
+from tests.circuits.report.test_report import bare
+from tests.circuits.runs.edge_records import GROUPED, MIDDLE, SMALL, edge_record, edge_scores, large_record, node_record
+from tests.circuits.runs.records import a_record, an_evaluation
+from tests.interp.scores.random_scores import provenance, some_scores
 from tests.whole.pages.browser import Chrome, Tab
 
 FOLDER = Path(page.__file__).parent
 SCRIPTS = sorted(FOLDER.glob("scripts/*.js"))
-
-
-def node_record(**changes: Any) -> Record:
-    """A run over heads with the edges between all nodes of a model of that shape."""
-    return replace(a_record(), node_edges=edge_scores(SMALL.edges, 1, "relp"), **changes)
 
 
 def seen(record: Record) -> dict[str, Any]:

@@ -30,7 +30,8 @@ from interp.parts.nodes import Group
 from interp.parts.sites import Site
 from interp.parts.tokens import as_tokens
 from interp.tasks.task import Pair, Task, TokenPair
-from tests.interp.model.tiny import VOCAB, hooked, ids, toy_task
+from tests.interp.model.tiny import VOCAB, hooked, ids
+from tests.interp.tasks.toy import toy_task
 
 LAYERS, BATCH, LENGTH, UNITS, COLUMNS = 3, 2, 7, 3, 5
 SITES = {"head": "z", "mlp": "mlp_out", "neuron": "mlp_post", "attn_out": "attn_out"}

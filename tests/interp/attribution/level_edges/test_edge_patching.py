@@ -19,7 +19,8 @@ from interp.model.model import HookedModel
 from interp.tasks.metrics import METRICS, Metric
 from tests.interp.attribution.edges.edge_checks import BOTH, EACH, TWINS, agree, ends, ready
 from tests.interp.attribution.edges.edge_twin import Ends, Prompts
-from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, architecture, hooked, toy_task, true_float64
+from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, architecture, hooked, true_float64
+from tests.interp.tasks.toy import toy_task
 
 EVERY = tuple(name for name in (*ARCHITECTURES, *VARIANTS) if architecture(name) not in OWN_ATTENTION)
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from interp.attribution.request import attribute, attribute_all
 from tests.interp.attribution.edges.edge_checks import BOTH, EACH, RULES, agree, ends, ready
 from tests.interp.attribution.edges.edge_twin import Prompts
-from tests.interp.model.tiny import toy_task, true_float64
+from tests.interp.model.tiny import true_float64
+from tests.interp.tasks.toy import toy_task
 
 # ---------------------------------------------------------------- at the base point
 

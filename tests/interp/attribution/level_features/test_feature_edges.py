@@ -20,7 +20,8 @@ from interp.parts.graph import parse_edge
 from interp.scores.scores import Scores
 from interp.tasks.task import TokenPair
 from tests.interp.dictionaries.random_dictionaries import made
-from tests.interp.model.tiny import hooked, toy_task, true_float64
+from tests.interp.model.tiny import hooked, true_float64
+from tests.interp.tasks.toy import toy_task
 
 pytestmark = pytest.mark.filterwarnings("ignore:the model answers")
 WIDE = torch.float64

@@ -26,8 +26,9 @@ from tests.interp.attribution.features.feature_twin import (
     measured,
     pairs_of,
 )
-from tests.interp.model.tiny import hooked, toy_task, true_float64
+from tests.interp.model.tiny import hooked, true_float64
 from tests.interp.rules.twin import Twin
+from tests.interp.tasks.toy import toy_task
 
 NAMES = ("gpt2", "llama", "gemma2", "gpt_neox", "opt", "granite")
 PRESETS = {"atp": GRADIENT, "relp": RELP, "relp-ah": RELP_AH, "attnlrp": ATTNLRP, "cp-lrp": CP_LRP, "gim": GIM}

@@ -24,9 +24,10 @@ from interp.scores.agreement import agreement
 from interp.scores.scores import Scores
 from interp.tasks.task import Task
 from tests.interp.attribution.features.feature_twin import by_name, dictionaries
-from tests.interp.attribution.test_closed_form import A, B, _mlp, micro, one_pair
 from tests.interp.dictionaries.random_dictionaries import made
-from tests.interp.model.tiny import hooked, tiny, toy_task, true_float64
+from tests.interp.model.tiny import hooked, tiny, true_float64
+from tests.interp.tasks.micro import A, B, _mlp, micro, one_pair
+from tests.interp.tasks.toy import toy_task
 
 OF_FEATURES = [name for name, m in METHODS.items() if m.scores("features") and not m.search]
 SMALL = torch.float32

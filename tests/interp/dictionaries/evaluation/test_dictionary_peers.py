@@ -13,9 +13,9 @@ from torch import Tensor
 from interp.dictionaries.evaluation.evaluate import evaluate_dictionary
 from interp.dictionaries.storage import save_dictionary
 from interp.model.model import HookedModel
-from tests.interp.attribution.test_peers import _transformer_lens
 from tests.interp.dictionaries.evaluation.evaluated import D
 from tests.interp.dictionaries.random_dictionaries import made
+from tests.interp.model.hooked_transformer import _transformer_lens
 from tests.interp.model.tiny import ids, tiny
 
 
