@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 from circuits.bench.scale import Shape, measure_apart
-from interp.attribution.exact.engine import Replay
-from interp.attribution.exact.machine import find_restart
-from interp.attribution.exact.node_patches import node_patches
-from interp.attribution.exact.recording import record
-from interp.attribution.exact.sweep import REPLAY_BYTES, _together, bytes_of_patch
+from interp.attribution.exact.sweep import REPLAY_BYTES
 from interp.attribution.request import attribute, prepare
-from interp.attribution.scoring.memory import LEAST_REPLAY, Memory, parse_bytes
+from interp.attribution.scoring.memory import LEAST_REPLAY, Memory
 from interp.errors import MethodError
-from interp.model import attention
-from interp.parts.nodes import groups
-from interp.parts.tokens import as_tokens
-from tests.interp.model.tiny import hooked, ids
+from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import toy_task
-
-
-@pytest.mark.parametrize(
-    ("text", "size"), [("512", 512), (512, 512), ("1K", 1024), ("2 MiB", 2 << 20), ("1.5GB", 3 << 29), ("1g", 1 << 30)]
-)
-def test_sizes_are_read(text: int | str, size: int) -> None:
-    assert parse_bytes(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "many", "-1GB", "0", "1PB", "2GiBs"])
-def test_other_sizes_are_refused(text: str) -> None:
-    with pytest.raises(MethodError, match="max_memory"):
-        parse_bytes(text)
 
 
 @pytest.mark.parametrize("level", ["heads", "edges"])
@@ -94,34 +73,6 @@ def test_a_small_replay_changes_no_score(level: str, positions: str) -> None:
     wide, narrow = (attribute(model, task, max_memory=m, **options) for m in (None, limit))  # type: ignore[arg-type]
     assert abs(wide.per_example).max() > 0.01
     assert abs(wide.per_example - narrow.per_example).max() <= 1e-5 * abs(wide.per_example).max()
-
-
-def test_no_chunk_of_patches_is_larger_than_the_limit() -> None:
-    """Each patch is in one chunk, in order; a chunk is within the limit unless it is a single patch."""
-    model, tokens = hooked("gpt2"), as_tokens(ids(2), None)
-    machine = find_restart(model).machine
-    assert machine is not None
-    with torch.no_grad(), attention.selected(model.hf, None):
-        replay = Replay(machine, record(model, machine.modules, tokens), 1)
-    group = groups("neurons", model.layout)[0]
-    items = []
-    for position in range(tokens.ids.shape[1]):
-        at = torch.zeros_like(tokens.ids, dtype=torch.bool)
-        at[:, position] = True
-        value = torch.randn(2, tokens.ids.shape[1], group.n_units)
-        found = node_patches(replay, group, value, torch.zeros_like(value), at, range(group.n_units))
-        assert found is not None
-        items.append((position, found))
-    last = bytes_of_patch(replay, tokens.ids.shape[1] - 1)
-    assert last < bytes_of_patch(replay, 0)
-    for limit in (1, 3 * last, 100 * last, 1 << 30):
-        chunks = list(_together(items, replay, limit))
-        for chunk in chunks:
-            used = sum(p.n * bytes_of_patch(replay, p.patches.start) for p in chunk)
-            assert used <= limit or sum(p.n for p in chunk) == 1
-        seen = [(p.key, unit) for chunk in chunks for p in chunk for unit in range(p.some.start, p.some.stop)]
-        assert seen == [(position, unit) for position, _ in items for unit in range(group.n_units)]
-        assert limit > 1 or len(chunks) == len(seen)
 
 
 # ---------------------------------------------------------------- what the estimate counts

@@ -16,16 +16,7 @@ from interp.parts.sites import ATTENTION_KINDS, GLOBAL, LAYERED
 from interp.parts.tokens import pad
 from interp.rules.rules import RELP, RELP_AH
 from tests.interp.model.plain import ALL, ROUTED, close, padded, plain, state, unpadded, watched
-from tests.interp.model.tiny import (
-    ARCHITECTURES,
-    OWN_ATTENTION,
-    PARALLEL,
-    architecture,
-    hooked,
-    ids,
-    parts,
-    tiny,
-)
+from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, PARALLEL, architecture, hooked, ids, parts, tiny
 
 # ---------------------------------------------------------------- logits
 

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +11,9 @@ import torch
 from scipy.stats import pearsonr, spearmanr
 
 import interp
-from circuits.anatomy.anatomy import Anatomy
 from circuits.anatomy.closeups import look_closely
 from circuits.anatomy.closeups_edges import MOST_CHECKED
 from circuits.circuit.selection import discover
-from circuits.runs.directory import load_record, open_run, save_record
-from circuits.runs.record import Record
 from circuits.settings.prepared import Settings, prepare_run
 from interp.attribution.request import prepare
 from interp.scores.scores import Scores
@@ -68,24 +62,6 @@ def test_the_strongest_edges_are_patched_and_the_others_are_those_of_a_run_of_le
     assert row.spearman == pytest.approx(spearmanr(estimates[checked], mean)[0], abs=1e-2)
     assert row.slope == pytest.approx(np.linalg.lstsq(mean[:, None], estimates[checked], rcond=None)[0][0], rel=1e-3)
     assert row.pearson_ci is not None and row.pearson_ci[0] <= row.pearson <= row.pearson_ci[1]
-
-
-def test_all_edges_of_a_small_circuit_are_patched_and_a_run_directory_keeps_what_is_known(tmp_path: Path) -> None:
-    job, circuit, found, edges = _looked("gpt2", n=2)
-    assert isinstance(edges, Scores) and edges.exact is not None and edges.exact.all()
-    assert 1 < len(edges.parts) <= MOST_CHECKED and found.arrows is not None and found.arrows.sampled == "all of them"
-    with open_run(tmp_path / "run", {"command": "discover"}) as folder:
-        record = Record({}, (job.request.score()["relp"],), circuit=circuit, anatomy=found, node_edges=edges)
-        save_record(folder, record)
-        (folder / "manifest.json").write_text('{"format": 1, "status": "complete"}')
-    again = load_record(tmp_path / "run")
-    assert again.anatomy == found and again.node_edges is not None
-    assert np.array_equal(again.node_edges.exact, edges.exact) and again.node_edges.provenance == edges.provenance
-    older = replace(found, arrows=None)
-    text = older.to_dict()
-    del text["arrows"]
-    (tmp_path / "older.json").write_text(json.dumps(text))
-    assert Anatomy.load(tmp_path / "older.json") == older
 
 
 def test_the_cost_that_is_said_is_what_the_methods_spent() -> None:

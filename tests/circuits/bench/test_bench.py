@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from circuits.bench import attribution_cost, exact_cost
 from circuits.bench.workload import Measurement, Size, Skipped, random_task
-from circuits.jobs.bench import PARTS, check_parts, wanted
 from interp.attribution.request import prepare
-from interp.errors import InterpError, MethodError
+from interp.errors import MethodError
 from interp.model.model import HookedModel
 from tests.circuits.bench.clock import fixed_clock
-from tests.circuits.cli.called import Run, calling
 from tests.interp.model.tiny import hooked
 
 SMALL = Size(batch=2, length=6, repeats=1)
 #: Multiply-adds of tiny GPT-2, by hand: 2 layers of 4 heads of 8, d_model 32, d_mlp 128, 64 tokens in the vocabulary.
 QUERY, KEYS_VALUES, OUT, MLP = 32 * 32, 2 * 32 * 32, 32 * 32, 2 * 32 * 128
 SCORE, LOGIT, VOCAB = 2 * 32, 32, 64
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Call `circuits bench ARGS` on little data: (exit code, standard output, standard error)."""
-    monkeypatch.chdir(tmp_path)
-    return calling(monkeypatch, capsys, "bench", "--batch", "2", "--length", "5", "--repeats", "1")
 
 
 def _strict(text: str) -> Any:
@@ -39,67 +29,6 @@ def _strict(text: str) -> Any:
         raise ValueError(constant)
 
     return json.loads(text, parse_constant=refuse)
-
-
-# ---------------------------------------------------------------- the command
-
-
-def test_json_on_standard_output_is_that_in_the_file(run: Run) -> None:
-    code, out, _ = run("--model", "demo", "--out", "b.json", "--json")
-    data = _strict(out)
-    assert code == 0 and data == _strict(Path("b.json").read_text(encoding="utf-8"))
-    assert data["size"] == {"batch": 2, "length": 5, "repeats": 1} and data["machine"]["threads"] >= 1
-    found = data["measured"]
-    assert {row["group"] for row in found} == set(PARTS)
-    for row in found:
-        assert row["seconds"] > 0 and 0 < row["ratio"] < math.inf and row["unit"]
-        assert (row["bound"] is not None) == (row["group"] == "exact")
-        assert row["bound"] is None or 0 < row["bound"] <= 1
-    assert all(row["reason"] for row in data["not_measured"])
-
-
-def test_methods_alone_measure_attribution_only(run: Run) -> None:
-    code, out, _ = run("--model", "demo", "--methods", "atp,relp-ig", "--level", "blocks", "--steps", "3", "--json")
-    assert code == 0
-    names = [(row["group"], row["name"]) for row in _strict(out)["measured"]]
-    assert names == [
-        ("attribution", n) for n in ("plain model", "atp, blocks", "relp-ig, blocks, 3 steps")
-    ]  # fmt: skip
-
-
-def test_a_table_names_what_was_measured(run: Run) -> None:
-    code, out, err = run("--model", "demo", "--level", "resid")
-    assert code == 0 and "plain model" in out and "attribution: atp, resid: " in err
-
-
-@pytest.mark.parametrize(
-    ("args", "named"),
-    [
-        (("--parts", "exact,speed"), "'speed'"),
-        (("--methods", "magic"), "'magic'"),
-        (("--methods", "atp", "--level", "sideways"), "'sideways'"),
-        (("--batch", "0"), "--batch"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_code_2(run: Run, args: tuple[str, ...], named: str) -> None:
-    code, out, err = run("--model", "demo", "--out", "b.json", *args)
-    assert code == 2 and out == "" and err.count("\n") == 1 and named in err
-    assert not Path("b.json").exists()
-
-
-def test_parts_are_checked_by_name() -> None:
-    check_parts(PARTS)
-    with pytest.raises(InterpError, match=r"'atribution'.*attribution"):
-        check_parts(["atribution"])
-
-
-def test_wanted_picks_levels_and_methods() -> None:
-    assert wanted(None, None, None) == attribution_cost.DEFAULT
-    assert wanted(None, "edges", None) == (("eap", "edges", None), ("relp", "edges", None), ("relp-ah", "edges", None))
-    assert {level for _, level, _ in wanted(None, "neurons", None)} == {"neurons"}
-    assert {steps for _, _, steps in wanted(None, None, 20)} == {None, 20}
-    assert wanted(["atp", "relp"], None, None) == (("atp", "heads", None), ("relp", "heads", None))
-    assert wanted(["eap-ig"], "edges", 3) == (("eap-ig", "edges", 3),)
 
 
 # ---------------------------------------------------------------- the arithmetic of exact patching

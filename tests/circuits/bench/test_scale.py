@@ -10,11 +10,9 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from typer.testing import CliRunner
 
 from circuits.bench import scale
 from circuits.bench.scale import VARIED, WORKS, Row, Shape
-from circuits.cli.app import app
 from interp.errors import InterpError
 
 
@@ -72,14 +70,3 @@ def test_files(tmp_path: Path) -> None:
     assert len(lines) == 2 * len(VARIED) * len(WORKS) + len(WORKS)
     texts = {e.text for e in picture.iter("{http://www.w3.org/2000/svg}text")}
     assert {"prompt pairs", "tokens per prompt", "layers", "d_model", "CPU seconds", "MiB above the model"} <= texts
-
-
-def test_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(scale, "scale", lambda say: rows(["layers"]))
-    out = tmp_path / "found.json"
-    done = CliRunner().invoke(app, ["bench", "--scale", "--out", str(out)])
-    assert done.exit_code == 0 and "layers 16" in done.output and "exact, heads" in done.output
-    assert len(json.loads(out.read_text())) == len(WORKS) * len(VARIED["layers"])
-    assert out.with_suffix(".svg").is_file()
-    done = CliRunner().invoke(app, ["bench", "--scale", "--json"])
-    assert [row["varied"] for row in json.loads(done.stdout)] == ["layers"] * len(WORKS) * len(VARIED["layers"])

@@ -14,9 +14,7 @@ from typing import Any
 import pytest
 
 import interp
-from circuits.jobs.dictionary_training import _warn_of_l0
 from circuits.report.pages import render_training
-from interp.dictionaries.training.loop import status
 from interp.dictionaries.training.steps.learner import Learner
 from tests.circuits.cli.called import Run, calling
 
@@ -146,30 +144,11 @@ def test_without_a_terminal_lines_say_where_it_is_and_quiet_says_none(
     assert run(*SMALL[:-1], "other", "--quiet")[2] == ""
 
 
-def test_lines_come_after_their_time_with_what_was_measured_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, said = [0.0], list[str]()
-    monkeypatch.setattr(status.time, "monotonic", lambda: now[0])
-    with status.training_bar(1000, 0, False, said.append) as at:
-        for step in range(1, 1001):
-            now[0] += 1.0
-            at(step, {"loss": float(step)} if step % 20 == 0 else {})
-    assert said[0] == "step 30 of 1,000: loss 20 (at step 20)" and said[1] == "step 60 of 1,000: loss 60"
-    assert len(said) == 33
-
-
 def test_a_finished_run_says_that_nothing_was_trained(run: Run) -> None:
     assert "finished" not in run(*SMALL)[1]
     before = weights("run")
     code, out, _ = run(*SMALL, "--resume")
     assert code == 0 and "This run was finished before: nothing was trained" in out and weights("run") == before
-
-
-@pytest.mark.parametrize(("l0", "said"), [(12.1, "more tokens"), (11.9, ""), (5.4, ""), (5.2, "dead")])
-def test_active_features_far_from_k_are_warned_of(l0: float, said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    _warn_of_l0("mine", {"architecture": "batchtopk", "options": {"k": 8}}, {"held_out_l0": l0})
-    _warn_of_l0("mine", {"architecture": "standard", "options": {}}, {"held_out_l0": l0})
-    err = capsys.readouterr().err
-    assert err.count("WARNING") == bool(said) and said in err
 
 
 # ---------------------------------------------------------------- Ctrl-C

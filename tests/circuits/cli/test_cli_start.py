@@ -18,7 +18,6 @@ from typer.models import OptionInfo
 
 from circuits.cli import app
 from circuits.cli.options import completing, help_sections
-from circuits.console.printing import called
 from circuits.jobs import opening
 from tests.circuits.cli.called import Run, run
 
@@ -72,43 +71,6 @@ def test_a_run_that_is_stopped_says_so(
 
 
 # ------------------------------------------------------------ completion, methods
-
-
-def test_names_to_complete_are_those_of_the_registries() -> None:
-    from circuits.circuit.selection import SELECTIONS
-    from circuits.interchange.formats import FORMATS
-    from circuits.jobs.bench import PARTS
-    from interp.attribution.batching.positions import POSITIONS
-    from interp.attribution.batching.quadrature import QUADRATURES
-    from interp.attribution.methods import METHODS
-    from interp.dictionaries.training.steps.learner import DTYPES as TRAINED_IN
-    from interp.dictionaries.training.steps.options import ARCHITECTURES
-    from interp.model.loading.load import DTYPES
-    from interp.parts.graph import KEY_VALUE
-    from interp.parts.nodes import CIRCUIT_LEVELS, LEVELS
-    from interp.rules.rules import PRESETS
-    from interp.tasks import builtin
-    from interp.tasks.ablations import KINDS
-    from interp.tasks.metrics import METRICS
-
-    assert set(completing.METHODS) <= set(METHODS) and len(set(completing.METHODS)) == len(completing.METHODS)
-    ours = {name for name, m in METHODS.items() if _of_the_package(m)}
-    assert ours <= set(completing.METHODS)
-    assert set(completing.TASKS) <= set(builtin.names()) and set(completing.METRICS) <= set(METRICS)
-    assert {*completing.LEVELS, "resid"} == {*LEVELS, *CIRCUIT_LEVELS}
-    assert completing.ABLATIONS == KINDS and completing.DTYPES == DTYPES
-    assert completing.POSITIONS == POSITIONS and completing.KEY_VALUES == KEY_VALUE and completing.BENCH_PARTS == PARTS
-    assert set(completing.ALGORITHMS) <= set(SELECTIONS) and tuple(PRESETS) == completing.PRESETS
-    assert set(completing.QUADRATURES) == set(QUADRATURES) and set(completing.ARCHITECTURES) == set(ARCHITECTURES)
-    assert [f"torch.{name}" for name in completing.TRAINED_IN] == [str(dtype) for dtype in TRAINED_IN]
-    assert set(completing.WRITTEN) == {f.name for f in FORMATS.values() if f.writer is not None}
-    assert set(completing.READ) == {f.name for f in FORMATS.values() if f.reader is not None}
-
-
-def _of_the_package(method: object) -> bool:
-    """Other tests register methods of their own."""
-    functions = (getattr(method, name) for name in ("function", "edges", "joint"))
-    return any(f is not None and f.__module__.startswith("interp.") for f in functions)
 
 
 def completed(line: str, folder: Path) -> tuple[list[str], str]:
@@ -174,20 +136,6 @@ def test_bash_completes_names_without_loading_libraries(tmp_path: Path) -> None:
     assert completed("circuits discover --model m", tmp_path)[0] == ["models/mine"]
 
 
-@pytest.mark.parametrize(
-    ("complete", "given", "found"),
-    [
-        (completing.several(("atp", "atp-ig", "relp")), "relp,at", ["relp,atp", "relp,atp-ig"]),
-        (completing.several(("atp", "atp-ig", "relp")), "atp,at", ["atp,atp-ig"]),
-        (completing.among(("heads", "blocks")), "", ["heads", "blocks"]),
-        (completing.tasks, "io", ["ioi"]),
-        (completing.models, "hf", ["hf:"]),
-    ],
-)
-def test_what_a_beginning_is_completed_to(complete: completing.Completer, given: str, found: list[str]) -> None:
-    assert complete(given) == found
-
-
 def test_completion_can_be_installed_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 
@@ -241,25 +189,3 @@ def test_help_says_no_default_twice() -> None:
         for p in command.params:
             shown = p.default not in (None, False, ()) and p.show_default
             assert not (shown and "[default" in (p.help or "")), (name, p.name)
-
-
-def test_commands_to_copy_are_written_as_the_program_was_called(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Found by its name: the name. Elsewhere, or another one is found: the path. As a module: the interpreter."""
-    here, there = tmp_path / "here" / "circuits", tmp_path / "there is" / "circuits"
-    for path in (here, there):
-        path.parent.mkdir()
-        path.write_text("#!/bin/sh\n")
-        path.chmod(0o755)
-    monkeypatch.setenv("PATH", str(here.parent))
-    said = {}
-    for argv in (here, there, tmp_path / "__main__.py"):
-        monkeypatch.setattr(sys, "argv", [str(argv)])
-        said[argv.parent.name] = called("open", "my run")
-    assert said["here"] == said[tmp_path.name] == "circuits open 'my run'"
-    assert said["there is"] == f"'{there}' open 'my run'"
-    monkeypatch.setenv("PATH", "")
-    assert called("open", "r") == f"{sys.executable} -m circuits open r"
-    monkeypatch.setattr(sys, "argv", [str(here)])
-    assert called("open", "r") == f"{here} open r"

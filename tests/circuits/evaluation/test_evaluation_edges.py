@@ -15,31 +15,12 @@ from circuits.evaluation.assessment import Assessment, assess
 from circuits.evaluation.faithfulness import evaluate
 from circuits.evaluation.hypotheses import necessity, sufficiency
 from circuits.evaluation.running.runner import make_runner
-from interp.errors import InterpError
-from interp.parts.graph import Edge, Graph
+from interp.parts.graph import Graph
 from interp.tasks.task import TokenPair
 from tests.circuits.evaluation.running.hand import answered, scored
+from tests.circuits.evaluation.running.test_node_ablation import MODELS
 from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import toy_task
-
-MODELS = ["gpt2", "llama", "gemma2", "gpt_neox", "qwen3", "phi"]
-
-
-@pytest.mark.parametrize("name", MODELS)
-@pytest.mark.parametrize("ablation", ["counterfactual", "zero"])
-def test_cutting_all_that_a_node_writes_is_ablating_the_node(name: str, ablation: str) -> None:
-    """Edges and nodes are run by different code. Under a post-norm (gemma2) the heads of a layer share a scale, so that
-    ablating one changes what the others add; MLPs are alone there."""
-    model, task = hooked(name), toy_task()
-    nodes = make_runner(model, task, "heads", ablation=ablation)
-    edges = make_runner(model, task, "edges", ablation=ablation)
-    alone = [n for n in nodes.parts if name != "gemma2" or n.kind == "mlp"]
-    sets = {frozenset(alone[:1]), frozenset(alone[-1:]), frozenset(alone[::2])}
-    for ablated in sets:
-        kept = frozenset(nodes.parts) - ablated
-        uncut = frozenset(e for e in edges.parts if isinstance(e, Edge) and e.sender not in ablated)
-        want, got = nodes.metrics([kept], None)[kept], edges.metrics([uncut], None)[uncut]
-        assert got == pytest.approx(want, abs=2e-4)
 
 
 @pytest.mark.broad
@@ -84,8 +65,3 @@ def test_assessment_of_a_circuit_of_nodes_says_what_it_leaves_out() -> None:
     assert found.sufficient == sufficiency(model, task, own, n_random=3)
     assert found.necessary == necessity(model, task, own, n_random=3)
     assert found.evaluation == evaluate(model, task, own, sizes=[3], n_random=2)
-
-
-def test_a_level_without_circuits_has_no_runner() -> None:
-    with pytest.raises(InterpError, match="level of circuits"):
-        make_runner(hooked("gpt2"), toy_task(), "resid")

@@ -20,7 +20,6 @@ from circuits.evaluation.hypotheses import hypothesis_on
 from circuits.evaluation.minimality import leave_one_out_on
 from circuits.evaluation.ratio import Measured, measure, resample_weights
 from circuits.evaluation.twins import Twins
-from circuits.runs.finding import random_words
 from interp.parts.graph import Edge, Graph, Part
 from tests.circuits.evaluation.running.hand import EDGES, Hand, N, additive, circuit, falling, scored, weighted
 
@@ -79,21 +78,6 @@ def test_others_are_equally_likely() -> None:
     share = n / len(exist)
     for other in exist:
         assert drawn[other] / times == pytest.approx(share, abs=5 * (share * (1 - share) / times) ** 0.5)
-
-
-def test_a_circuit_is_not_compared_with_itself() -> None:
-    """All weight is on the circuit: any other has less, so none does as well. At the whole model there is no other."""
-    own = EDGES[:1]
-    others = sum(edge.kind == own[0].kind for edge in EDGES) - 1
-    hand = Hand(additive(weighted([1.0])))
-    found = evaluate_on(
-        hand, circuit(*own), scores=scored([float(-i) for i in range(N)]), sizes=[0, 1, N], n_random=500
-    )
-    assert [len(p.random) for p in found.curve] == [0, others, 0]
-    assert (found.random_above, found.n_twins, found.n_random) == (0.0, others, 500)
-    whole = evaluate_on(hand, circuit(*EDGES), n_random=5)
-    assert (whole.random_above, whole.n_twins) == (None, 0) and "no other of this size" in str(whole)
-    assert random_words(whole).startswith("none:") and f"0 of the {others} that exist" in random_words(found)
 
 
 def test_intervals_equal_a_slow_bootstrap() -> None:

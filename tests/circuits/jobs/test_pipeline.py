@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,9 +11,9 @@ from circuits.anatomy import exact_check
 from circuits.anatomy.overview import measure_accuracy
 from circuits.jobs import pipeline
 from circuits.jobs.pipeline import run_comparison, run_discovery
-from circuits.runs.directory import RunError, complete, finished, load_record, open_run, save_record
+from circuits.runs.directory import complete, finished, load_record, open_run, save_record
 from circuits.settings.prepared import Settings, prepare_run
-from interp.errors import EditError, InterpError
+from interp.errors import EditError
 from interp.model.edits import patch
 from interp.model.loading.load import load
 from interp.model.model import HookedModel
@@ -34,16 +33,6 @@ def gender(demo: HookedModel) -> Task:
 
 def _quiet(message: str) -> None:
     return None
-
-
-def test_scored_and_evaluated_pairs_are_disjoint_and_together_all(demo: HookedModel, gender: Task) -> None:
-    job = prepare_run(demo, gender, Settings())
-    scored, evaluated = set(job.scoring.pairs), set(job.evaluation.pairs)
-    assert job.held_out and not scored & evaluated and scored | evaluated == set(gender.pairs)
-    other = prepare_run(demo, gender, Settings(seed=1))
-    assert set(other.scoring.pairs) != scored
-    same = prepare_run(demo, gender, Settings(hold_out=False))
-    assert same.scoring == same.evaluation == gender and not same.held_out
 
 
 def test_a_run_reads_back_as_it_was(demo: HookedModel, gender: Task, tmp_path: Path) -> None:
@@ -143,33 +132,6 @@ def test_a_task_that_the_model_cannot_do_warns(demo: HookedModel, gender: Task) 
     assert accuracy["clean"] < 0.5 and any("WARNING" in line for line in said)
     said.clear()
     assert measure_accuracy(demo, gender, said.append)["clean"] > 0.9 and not said
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        Settings(kv="shared"),
-        Settings(budget="a minute"),
-        Settings(chance=1.5),
-        Settings(methods=("relp",), budget="60s"),
-        Settings(prune=True),
-        Settings(algorithm="greedy"),
-        Settings(n=10_000),
-        Settings(n_random=0),
-        Settings(level="resid"),
-        Settings(metric="kl_source", ablation="zero"),
-    ],
-)
-def test_bad_settings_are_refused_before_any_work(settings: Any, demo: HookedModel, gender: Task) -> None:
-    with pytest.raises(InterpError):
-        prepare_run(demo, gender, settings)
-
-
-def test_a_failed_run_is_marked_and_not_loaded(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="odd"), open_run(tmp_path / "r", {}):
-        raise ValueError("odd")
-    with pytest.raises(RunError, match="failed"):
-        load_record(tmp_path / "r")
 
 
 def test_a_patch_of_the_wrong_shape_says_so(demo: HookedModel) -> None:

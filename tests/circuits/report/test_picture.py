@@ -7,16 +7,13 @@ import re
 import stat
 import struct
 import zlib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
-from circuits import interchange
 from circuits.circuit.selection import discover
 from circuits.report import browser
 from circuits.report.picture import PictureError, save_picture
@@ -24,7 +21,6 @@ from circuits.report.standalone import style
 from interp.attribution.request import attribute_all
 from interp.parts.graph import Edge
 from interp.scores.scores import Scores
-from tests.circuits.cli.called import calling
 from tests.circuits.runs.edge_records import edge_evaluation, edge_record, edge_scores
 from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import toy_task
@@ -231,47 +227,8 @@ def test_without_a_browser_the_message_says_what_to_do(
 # ------------------------------------------------------------ refusals, formats, command line
 
 
-def refused(found: dict[str, Scores]) -> list[tuple[Callable[[Path], Any], str]]:
-    relp, circuit = found["relp"], discover(found["relp"], n=3)
-    odd: Any = 3
-    return [
-        (lambda to: save_picture(relp, to / "x.gif"), r"unknown kind of picture '\.gif'"),
-        (lambda to: save_picture(odd, to / "x.svg"), "int cannot be drawn"),
-        (lambda to: save_picture(relp, to / "x.html"), "has no interactive page"),
-        (lambda to: save_picture(relp, to / "none" / "x.svg"), "does not exist; make it first"),
-        (lambda to: save_picture(relp, to / "x.svg", scores=relp), "go with a circuit"),
-        (lambda to: interchange.write(circuit, to / "x.png", "svg"), "must end with .svg"),
-        (lambda to: browser.as_png("<svg/>", 9000, 10), "too large"),
-    ]
-
-
-@pytest.mark.parametrize("case", range(7))
-def test_what_cannot_be_drawn_is_refused(case: int, found: dict[str, Scores], tmp_path: Path) -> None:
-    make, message = refused(found)[case]
-    with pytest.raises((PictureError, interchange.InterchangeError), match=message):
-        make(tmp_path)
-    assert not list(tmp_path.iterdir())
-
-
 def test_a_circuit_as_an_interactive_page(found: dict[str, Scores], tmp_path: Path) -> None:
     circuit = discover(found["relp"], n=3)
     text = save_picture(circuit, tmp_path / "c.html", scores=found["relp"]).read_text()
     assert text.lower().startswith("<!doctype html") and "default-src 'none'" in text
     assert all(node.name in text for node in circuit.nodes)
-
-
-def test_export_tells_the_format_by_the_extension(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = calling(monkeypatch, capsys)
-    record = edge_record(n=12)
-    assert record.circuit is not None
-    record.circuit.save(tmp_path / "circuit.json")
-    code, out, _ = run("export", str(tmp_path / "circuit.json"), str(tmp_path / "c.svg"))
-    assert code == 0 and "c.svg" in out
-    assert {e.name for e in record.circuit.edges} <= {
-        title.partition(": ")[0] for title in titles(drawn(tmp_path / "c.svg"))
-    }
-    assert run("export", str(tmp_path / "circuit.json"), str(tmp_path / "c.svg"))[0] == 2
-    code, _, err = run("export", str(tmp_path / "circuit.json"))
-    assert code == 2 and "give the file to write" in err

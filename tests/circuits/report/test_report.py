@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuits.evaluation.evaluation import Estimate, Point
 from circuits.report import page as page_room
 from circuits.report.pages import render
 from circuits.report.payload import payload
@@ -23,15 +22,15 @@ from circuits.report.sections.agreements import note
 from circuits.report.sections.map_numbers import map_numbers
 from circuits.runs.finding import finding
 from circuits.runs.record import Record
-from interp.formatting.numbers import decimals, number, percent, percent_interval, percent_range, score, share_digits
-from interp.formatting.text import token, visible
+from interp.formatting.numbers import decimals, number, percent, percent_interval, score, share_digits
 from interp.parts.nodes import Node
-from interp.scores.agreement import Agreement, Row
+from interp.scores.agreement import Row
 from interp.scores.scores import Scores
 from tests.circuits.runs.records import a_record, an_evaluation, compare_record
+from tests.circuits.runs.test_finding import EVALUATIONS, one_row, with_rows
 from tests.interp.formatting.hostile import HARMLESS, Taking, filled
 from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, around
-from tests.interp.scores.random_scores import PAIRS, head_nodes, provenance, some_scores
+from tests.interp.scores.random_scores import head_nodes, provenance, some_scores
 
 SECTIONS = ["summary", "agreement", "maps", "ranking", "faithfulness", "prompts", "conventions", "reproduce"]
 
@@ -294,6 +293,9 @@ def test_compare_runs_show_all_methods() -> None:
     assert Tags(page).rows["ranking-table"][0][-3:] == ["exact score", "atp", "random"]
 
 
+# ------------------------------------------------------------ safety
+
+
 @pytest.fixture(scope="module")
 def benign() -> list[tuple[str, ...]]:
     return Tags(render(a_record(Taking(HARMLESS)))).tags
@@ -338,160 +340,6 @@ def test_the_package_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_visible_text() -> None:
-    assert visible("a\u202eb\x00\ud800") == "a⟨U+202E⟩b⟨U+0000⟩⟨U+D800⟩"
-    assert token(" the") == "·the" and token("\n") == "↵" and token("") == "⟨empty⟩" and token("·") == "⟨U+00B7⟩"
-    assert token("x" * 100).endswith("… (20 more characters)")
-    assert visible("\u0308a") == "◌\u0308a"
-
-
-# ------------------------------------------------------------ numbers
-
-
-@pytest.mark.parametrize(
-    "value,digits,text",
-    [(1.23456, 3, "1.235"), (-0.5, 2, "−0.50"), (-0.0001, 2, "0.00"), (0.0, None, "0"), (1e-12, None, "1.00e-12"), (2.5e7, 2, "2.50e+07"),
-     (float("nan"), 2, "–"), (None, 2, "–"), (12.3456, None, "12.35")],
-)  # fmt: skip
-def test_number(value: float | None, digits: int | None, text: str) -> None:
-    assert number(value, digits) == text
-
-
-@pytest.mark.parametrize(
-    "value,text",
-    [
-        (0.934, "93 %"),
-        (-0.2, "−20 %"),
-        (1.0, "100 %"),
-        (0.998, "99.8 %"),
-        (0.004, "0.4 %"),
-        (0.9997, "> 99.9 %"),
-        (0.99949, "99.9 %"),
-        (1.002, "100.2 %"),
-        (1.04, "104 %"),
-        (1 - 1e-8, "100 %"),
-        (0.0003, "0.0 %"),
-        (-0.0003, "0.0 %"),
-        (0.0096, "1 %"),
-        (0.0, "0 %"),
-        (None, "–"),
-    ],
-)
-def test_percent(value: float | None, text: str) -> None:
-    assert percent(value) == text
-
-
-def test_shares_that_stand_together_have_the_same_digits() -> None:
-    assert percent_interval(0.996, 0.91, 1.0) == "99.6 % [91.0, 100.0]"
-    assert percent_interval(0.93, 0.88, 0.97) == "93 % [88, 97]" and percent_interval(0.93, None, None) == "93 %"
-    assert percent_interval(1.07, -0.2, 0.9999) == "107.0 % [−20.0, > 99.9]"
-    assert percent_interval(0.93, 0.88, 0.97, 1) == "93.0 % [88.0, 97.0]"
-    assert percent_range(0.12, 0.3) == "12 to 30 %" and percent_range(0.004, 0.3) == "0.4 to 30.0 %"
-    assert percent_range(0.301, 0.302) == "30 %"
-    assert share_digits([None, 0.5, float("nan")]) == 0 == share_digits([]) and share_digits([0.5, 0.002]) == 1
-
-
-# ------------------------------------------------------------ the finding
-
-
-def one_row(pearson: float | None, n: int = 40, kind: str = "head") -> Row:
-    ci = None if pearson is None or n < 8 else (pearson - 0.05, pearson + 0.04)
-    return Row(kind, n, pearson, ci, pearson, ci, 0.9, 0.8, 10)
-
-
-def with_rows(*rows: Row) -> Record:
-    return replace(a_record(), agreements=(Agreement("relp", rows, PAIRS),))
-
-
-def test_finding_in_full() -> None:
-    assert finding(with_rows(one_row(0.9, 45, "all"), one_row(0.85), one_row(0.3, 5, "mlp"))) == (
-        "Six of 45 heads and MLPs carry 93 % [88, 97] of the logit difference on 50 held-out pairs of they_plural (no random circuit of "
-        "the same size did as well, n = 20); relp agrees with exact patching with r = 0.85 [0.80, 0.89] over 40 heads."
-    )
-
-
-def test_finding_says_when_agreement_is_poor() -> None:
-    assert "relp agrees poorly with exact patching: r = 0.42 [0.37, 0.46] over 40 heads" in finding(
-        with_rows(one_row(0.42))
-    )
-    text = finding(with_rows(one_row(0.85), one_row(0.3, 12, "mlp")))
-    assert (
-        "agrees with exact patching with r = 0.85 [0.80, 0.89] over 40 heads, but poorly for r = 0.30 [0.25, 0.34] over 12 MLPs"
-        in text
-    )
-
-
-def test_finding_does_not_hide_a_kind_of_few_nodes() -> None:
-    text = finding(with_rows(one_row(0.41, 45, "all"), one_row(0.98), one_row(-0.5, 5, "mlp")))
-    assert (
-        "r = 0.98 [0.93, 1.02] over 40 heads, but poorly for r = 0.41 [0.36, 0.45] over 45 nodes of all kinds" in text
-    )
-
-
-def test_finding_warns_where_a_few_nodes_make_the_correlation() -> None:
-    row = replace(one_row(0.9), spearman=0.4)
-    assert "over 40 heads (rank correlation only 0.40)" in finding(with_rows(row))
-
-
-def test_finding_without_a_correlation() -> None:
-    assert "too few nodes (5)" in finding(with_rows(one_row(0.9, 5, "all")))
-    assert "too few" in finding(with_rows(one_row(None, 3)))
-    assert "was not measured in this run" in finding(replace(a_record(), agreements=()))
-
-
-EVALUATIONS: list[tuple[dict[str, Any], str]] = [
-    (
-        {"random_above": 0.6},
-        "but 12 of 20 random circuits of the same size did as well: this is not clearly better than chance",
-    ),
-    ({"random_above": 0.05}, "(1 of 20 random circuits of the same size did as well)"),
-    ({"random_above": None, "n_random": 0}, "no random circuits were measured"),
-    (
-        {"random_above": 0.05, "n_random": 100},
-        "(1 of 20 other circuits of the same size and kinds, all there are, did as",
-    ),
-    (
-        {"random_above": None, "curve": (Point(6, Estimate(0.9, 0.8, 1.0), ()),)},
-        "(no other circuit of the same size and",
-    ),
-    ({"size": 45}, "All 45 heads and MLPs were chosen for they_plural: nothing is left out"),
-    ({"held_out": False}, "on the 50 pairs also used to choose them"),
-    (
-        {"faithfulness": Estimate(None, None, None), "reason": "the interval of m(full) - m(empty) includes 0"},
-        "they carry is undefined: the interval",
-    ),
-    ({"faithfulness": Estimate(0.2, 0.1, 0.3)}, "carry only 20 % [10, 30]"),
-    ({"faithfulness": Estimate(-0.2, -0.3, -0.1)}, "push against the answer"),
-    ({"faithfulness": Estimate(1.3, 1.2, 1.4)}, "130 % [120, 140] of the logit difference (more than the whole model"),
-]
-
-
-@pytest.mark.parametrize("changes,text", EVALUATIONS)
-def test_finding_of_an_evaluation(changes: dict[str, Any], text: str) -> None:
-    assert text in finding(replace(a_record(), evaluation=an_evaluation(**changes)))
-    render(replace(a_record(), evaluation=an_evaluation(**changes)))
-
-
-def test_finding_without_evaluation_or_circuit() -> None:
-    assert "what they carry was not measured in this run" in finding(replace(a_record(), evaluation=None))
-    text = finding(compare_record())
-    assert text.startswith(
-        "No circuit was chosen in this run: relp, atp, random scored 50 pairs of they_plural (denoise)"
-    )
-    assert text.index("relp 0.") < text.index("atp 0.") < text.index("random 0.")
-    assert "correlation with exact patching over 45 nodes, best first" in text
-
-
-def test_finding_of_exact_scores() -> None:
-    record = a_record()
-    assert "exact patching itself" in finding(replace(record, scores=(record.exact,), agreements=()))
-
-
-def test_finding_is_safe_text() -> None:
-    text = finding(a_record(lambda t: f"{t}\u202e\n"))
-    assert "\u202e" not in text and "\n" not in text
-
-
 # ------------------------------------------------------------ colours
 
 
@@ -530,3 +378,12 @@ def test_contrast(mode: int) -> None:
         for sign in ("pos", "neg"):
             cell = [opacity * c + (1 - opacity) * b for c, b in zip(given[sign], given["bg"], strict=True)]
             assert contrast(given["on-cell"], cell) >= 4.5
+
+
+# ------------------------------------------------------------ the finding
+
+
+@pytest.mark.parametrize("changes,text", EVALUATIONS)
+def test_finding_of_an_evaluation(changes: dict[str, Any], text: str) -> None:
+    assert text in finding(replace(a_record(), evaluation=an_evaluation(**changes)))
+    render(replace(a_record(), evaluation=an_evaluation(**changes)))

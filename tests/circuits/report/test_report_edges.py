@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import io
 import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 from circuits.circuit.circuit import Circuit
-from circuits.console import printing
-from circuits.report.drawing.layered import apart, layered
 from circuits.report.pages import render
 from circuits.report.payload import payload
 from circuits.report.sections.edges_section import MOST_DRAWN, STRONGEST, by_edge, graph
 from circuits.runs.finding import finding
 from circuits.runs.record import Record
-from circuits.terms.words import edges_of_kind, kind_name
+from circuits.terms.words import kind_name
 from interp.formatting.numbers import decimals, number, percent, percent_interval, score
-from interp.parts.graph import Edge, Graph, parse_edge
-from interp.scores.agreement import Agreement, Row, agreement
+from interp.parts.graph import Graph, parse_edge
+from interp.scores.agreement import Agreement, Row
 from interp.scores.scores import Scores
+from tests.circuits.report.drawing.test_layers import ends
 from tests.circuits.report.test_report import SECTIONS, bare, colours, contrast
 from tests.circuits.runs.edge_records import GPT2, GROUPED, MIDDLE, SMALL, edge_record, edge_scores, large_record
 from tests.circuits.runs.records import Text, a_record, an_evaluation
@@ -63,17 +60,6 @@ def boxes(picture: ElementTree.Element) -> dict[str, ElementTree.Element]:
         for rect in group.findall("rect"):
             found[rect.findtext("title") or ""] = rect
             assert group.findtext("text") == rect.findtext("title")
-    return found
-
-
-def ends(edges: tuple[Edge, ...]) -> set[str]:
-    """The names of the boxes of some edges, written out by kind."""
-    found = set()
-    for edge in edges:
-        found.add(edge.sender.name)
-        reader = edge.receiver
-        letter = "kv" if reader.grouped else "h"
-        found.add(f"a{reader.layer}.{letter}{reader.unit}" if reader.kind in ("q", "k", "v") else reader.name)
     return found
 
 
@@ -324,39 +310,6 @@ def test_an_empty_circuit_of_edges_is_said() -> None:
     assert "The circuit has no edges to draw." in page
 
 
-# ------------------------------------------------------------ layout
-
-
-@pytest.mark.parametrize("of", [SMALL, GPT2, GROUPED])
-def test_rows_are_layers(of: Graph) -> None:
-    rng = np.random.default_rng(2)
-    edges = tuple(of.edges[i] for i in rng.choice(len(of.edges), 60, replace=False))
-    found = layered(edges).boxes
-    for edge in edges:
-        (reader,) = ends((edge,)) - {edge.sender.name}
-        assert found[edge.sender.name].y < found[reader].y
-    heads: dict[float, list[float]] = {}
-    for box in found.values():
-        if box.kind in ("head", "kv"):
-            heads.setdefault(box.y, []).append(box.x)
-    for row in heads.values():
-        assert min(np.diff(sorted(row)), default=1.0) >= 1 - 1e-9
-
-
-def test_places_are_the_nearest_that_keep_apart() -> None:
-    from scipy.optimize import minimize
-
-    rng = np.random.default_rng(4)
-    for _ in range(20):
-        wanted = np.sort(rng.uniform(0, 6, size=5))
-        found = np.array(apart(list(wanted), 6.0))
-        limits = {"type": "ineq", "fun": lambda x: np.diff(x) - 1}
-        slow = minimize(
-            lambda x, w=wanted: ((x - w) ** 2).sum(), np.arange(5.0), constraints=limits, bounds=[(0, 6)] * 5
-        )
-        assert found == pytest.approx(slow.x, abs=1e-3)
-
-
 # ------------------------------------------------------------ maps
 
 
@@ -459,99 +412,3 @@ def test_curves_stand_out_from_the_strips_of_layers(mode: int) -> None:
     given = colours(mode)
     for mark in ("k0", "k1", "soft"):
         assert contrast(given[mark], given["panel"]) >= 3
-
-
-# ------------------------------------------------------------ words
-
-
-def with_rows(*rows: tuple[str, int, float]) -> Record:
-    found = tuple(
-        Row(kind, n, r, (r - 0.05, r + 0.04) if n >= 8 else None, r, None, 0.9, 0.8, 3) for kind, n, r in rows
-    )
-    return replace(edge_record(), agreements=(Agreement("relp", found, PAIRS),))
-
-
-def test_agreement_on_a_terminal_of_80_columns_has_a_line_per_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    heard = io.StringIO()
-    monkeypatch.setattr(printing, "out", Console(file=heard, width=80))
-    kinds = [("all", 479, 0.9), ("embed->logits", 1, 0.9), ("head->q", 96, -0.31), ("head->v", 96, 0.52)]
-    printing.agreements(with_rows(*kinds).agreements)
-    told = heard.getvalue().splitlines()
-    assert max(map(len, told)) <= 80 and told[0].strip() == "agreement of relp with exact patching"
-    for kind, n, r in kinds:
-        (own,) = [line for line in told if line.startswith(f"{kind} ")]
-        assert f" {n} " in own and (n < 8 or f"{r:.3f} [{r - 0.05:.2f}, {r + 0.04:.2f}]" in own)
-
-
-def test_finding_in_full() -> None:
-    assert finding(with_rows(("all", 120, 0.9), ("head->q", 60, 0.95), ("mlp->logits", 4, 0.1))) == (
-        "30 of 479 edges carry 93 % [88, 97] of the logit difference on 50 held-out pairs of they_plural (no random circuit of "
-        "the same size did as well, n = 3); relp agrees with exact patching with r = 0.90 [0.85, 0.94] over 120 of 479 edges."
-    )
-
-
-def test_finding_names_the_worst_kinds() -> None:
-    text = finding(with_rows(("all", 479, 0.9), ("head->q", 60, 0.5), ("embed->mlp", 9, -0.2), ("mlp->logits", 4, 0.1)))
-    assert text.endswith(
-        "with r = 0.90 [0.85, 0.94] over 479 edges, but poorly for r = −0.20 [−0.25, −0.16] over 9 edges from the embedding "
-        "to MLPs and r = 0.50 [0.45, 0.54] over 60 edges from heads to queries."
-    )
-    kinds = [(f"head->{c}", 20, 0.1 * i) for i, c in enumerate(("q", "k", "v", "mlp", "logits"))]
-    assert finding(with_rows(("all", 479, 0.9), *kinds)).endswith("edges from heads to values and 2 more of 5 kinds.")
-
-
-def test_finding_of_poor_or_few_edges() -> None:
-    poor = finding(with_rows(("all", 100, 0.4)))
-    assert "relp agrees poorly with exact patching: r = 0.40 [0.35, 0.44] over 100 of 479 edges" in poor
-    assert "there are too few edges (5) to quote a correlation" in finding(with_rows(("all", 5, 0.9)))
-
-
-def test_finding_of_compared_methods() -> None:
-    exact = edge_scores(SMALL.edges, 0, "exact")
-    found = tuple(edge_scores(SMALL.edges, i, m) for i, m in enumerate(("relp", "atp"), 1))
-    text = finding(Record({}, found, exact, tuple(agreement(s, exact) for s in found)))
-    assert "correlation with exact patching over 479 edges, best first: relp" in text
-
-
-def test_kinds_in_words() -> None:
-    assert kind_name("head->q") == "heads → queries" and kind_name("mlp->logits", one=True) == "MLP → logits"
-    assert edges_of_kind("embed->mlp") == "edges from the embedding to MLPs"
-    assert edges_of_kind("mlp->logits") == "edges from MLPs to the logits"
-
-
-# ------------------------------------------------------------ terminal
-
-
-def printed(record: Record, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """The cells of every row that is printed."""
-    monkeypatch.setattr(printing, "out", Console(file=io.StringIO(), width=200))
-    printing.record(record, "somewhere")
-    text = printing.out.file.getvalue()  # type: ignore[attr-defined]
-    return [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in text.splitlines()]
-
-
-def test_terminal_lists_edges_and_the_size_of_the_circuit(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = printed(record, monkeypatch)
-    scores = record.scores[0]
-    assert record.circuit is not None and record.evaluation is not None
-    for i in scores.rank()[:10]:
-        name = scores.edges[i].name
-        _, mean, bounds, known, inside = next(row for row in rows if row[:1] == [name])
-        low, high = (float(text) for text in bounds.replace("−", "-").strip("[]").split(","))
-        assert float(mean.replace("−", "-")) == pytest.approx(scores.mean[i], abs=0.005)
-        assert (low + high) / 2 == pytest.approx(scores.mean[i], abs=0.006)
-        assert (high - low) / 2 == pytest.approx(1.96 * scores.stderr[i], abs=0.006)
-        assert (known, inside) == ("estimated", "yes")
-    assert ["edges", "30 of 479"] in rows
-    assert ["nodes that they join", str(len(record.circuit.nodes))] in rows
-    for kind in ("head->q", "mlp->logits"):
-        n = sum(edge.kind == kind for edge in record.circuit.edges)
-        assert ([kind_name(kind), str(n)] in rows) == (n > 0)
-    f = record.evaluation.faithfulness
-    assert ["faithfulness", percent_interval(f.value, f.low, f.high)] in rows
-
-
-def test_terminal_without_an_evaluation(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = printed(replace(record, evaluation=None), monkeypatch)
-    assert ["edges", "30"] in rows and not any(row[:1] == ["faithfulness"] for row in rows)
-    assert not any(row[:1] == ["nodes that they join"] for row in printed(a_record(), monkeypatch))

@@ -9,25 +9,16 @@ import numpy as np
 import pytest
 
 from circuits.circuit.circuit import Circuit
-from circuits.evaluation.evaluation import Estimate
 from circuits.report.drawing.view_picture import chosen
 from circuits.report.pages import circuit_page, render
-from circuits.report.sections.context import conventions
-from circuits.report.view.view import view
 from circuits.report.view.view_parts import UNCLEAR
-from circuits.runs.finding import finding
 from circuits.runs.record import Record
 from interp.parts.nodes import Node
 from interp.scores.scores import Scores
+from tests.circuits.report.view.test_view_words import seen
 from tests.circuits.runs.edge_records import GROUPED, edge_record, node_record
-from tests.circuits.runs.records import a_record, an_evaluation
+from tests.circuits.runs.records import a_record
 from tests.interp.formatting.tags import Tags
-
-
-def seen(record: Record) -> dict[str, Any]:
-    found = view(record)
-    assert found is not None
-    return found
 
 
 def scored(record: Record, **changes: Any) -> Record:
@@ -60,33 +51,6 @@ def test_a_metric_that_is_not_about_the_answer_is_not_called_so() -> None:
     assert "works for the answer" not in render(record).partition('<script type="application/json"')[0]
 
 
-def test_a_score_whose_interval_holds_zero_works_for_nothing_and_against_nothing() -> None:
-    record = a_record()
-    scores, told = record.scores[0], {node["name"]: node for node in seen(record)["nodes"]}
-    for i, part in enumerate(scores.parts):
-        values = scores.per_example[:, i]
-        holds = abs(values.mean()) <= 1.96 * values.std(ddof=1) / np.sqrt(len(values))
-        assert (told[part.name]["works"] == UNCLEAR) == holds
-    assert UNCLEAR == "not clear: the interval holds 0"
-
-
-def test_a_part_without_effect_works_neither_way() -> None:
-    record = a_record()
-    scores = record.scores[0]
-    still = Scores(scores.parts, 0 * scores.per_example, scores.provenance)
-    assert {(n["sign"], n["works"]) for n in seen(replace(record, scores=(still,)))["nodes"]} == {("plain", "")}
-
-
-def test_small_importances_keep_their_order() -> None:
-    """Scores of 1e-9 are as good as any other."""
-    record = edge_record()
-    scores = record.scores[0]
-    small = Scores(scores.parts, 1e-9 * scores.per_example, scores.provenance)
-    names = [edge["name"] for edge in seen(replace(record, scores=(small,)))["edges"]]
-    by_size = [scores.parts[i].name for i in np.argsort(-np.abs(scores.mean), kind="stable")]
-    assert names == [name for name in by_size if name in set(names)]
-
-
 def test_the_picture_says_which_edges_it_leaves_out() -> None:
     record = node_record()
     assert record.circuit is not None
@@ -100,11 +64,6 @@ def test_the_picture_says_which_edges_it_leaves_out() -> None:
     assert f"the strongest {len(edges)} of {len(all_edges)} edges" in render(record)
 
 
-def test_sizes_beyond_the_circuit_say_that_no_edges_were_scored_there() -> None:
-    for stop in seen(node_record())["stops"]:
-        assert ("Edges were scored only" in stop["note"]) == (stop["size"] > 6)
-
-
 def test_the_curve_of_a_circuit_in_an_order_of_its_own_is_not_called_the_top_of_the_ranking() -> None:
     record = a_record()
     assert record.circuit is not None
@@ -115,59 +74,15 @@ def test_the_curve_of_a_circuit_in_an_order_of_its_own_is_not_called_the_top_of_
     assert "circuits taken from the top of the ranking" not in page and "in their own order" in page
 
 
-@pytest.mark.parametrize(
-    ("value", "low", "high", "words"),
-    [(-0.2, -0.3, -0.1, "less than nothing"), (-0.002, -0.005, 0.001, "not told apart from nothing"), (0.2, 0.1, 0.3, "only")],
-)  # fmt: skip
-def test_little_is_called_what_it_is(value: float, low: float, high: float, words: str) -> None:
-    text = finding(replace(a_record(), evaluation=an_evaluation(faithfulness=Estimate(value, low, high))))
-    assert words in text
-    assert ("push against" in text) == (high < 0)
-
-
-def test_the_slider_says_why_faithfulness_is_undefined() -> None:
-    none = Estimate(None, None, None)
-    found = an_evaluation(faithfulness=none, completeness=none, curve=(), reason="the interval includes 0.")
-    (stop,) = seen(replace(a_record(), evaluation=found))["stops"]
-    assert stop["faithful"] == "undefined" and stop["note"] == "Faithfulness is undefined: the interval includes 0."
-
-
 def test_a_dashed_border_is_explained_where_there_is_one() -> None:
     assert "dashed border: keys and values that several heads share" in render(edge_record(GROUPED))
     assert "dashed border:" not in render(node_record())
-
-
-def test_one_pair_is_one() -> None:
-    text = finding(replace(a_record(), evaluation=an_evaluation(n_pairs=1, held_out=False)))
-    assert "on the pair also used to choose them" in text
 
 
 def test_a_circuit_alone_shows_nothing_that_it_has_not() -> None:
     page = circuit_page(Circuit((Node("head", 0, 1), Node("mlp", 1)), "heads", "m", "t", "relp", "n=2"))
     assert "<nav" not in page and '<div class="view-size" hidden>' in page
     assert '<div class="view-size">' in render(a_record()) and "<nav" in render(a_record())
-
-
-def test_conventions_leave_out_what_does_not_apply_and_count_what_is_exact() -> None:
-    scores = a_record().scores[0]
-    exact = np.arange(len(scores.parts)) < 3
-    said = {f["name"]: f["value"] for f in conventions(replace(scores, exact=exact))["facts"]}
-    assert said["exact patching"] == f"3 of {len(scores.parts)}"
-    assert not {"dictionaries", "kv", "split positions"} & set(said)
-    edges = {f["name"]: f["value"] for f in conventions(edge_record(GROUPED).scores[0])["facts"]}
-    assert {"kv", "split positions"} <= set(edges) and "dictionaries" not in edges
-    eager = replace(scores, provenance=replace(scores.provenance, attention="eager", n_pairs=1))
-    said = {f["name"]: f["value"] for f in conventions(eager)["facts"]}
-    assert said["attention"].startswith("eager in these runs") and said["pairs"] == "1 pair"
-
-
-def test_one_pair_from_the_command_line_is_not_called_by_a_name_of_ours() -> None:
-    own = a_record().circuit
-    assert own is not None
-    circuit = replace(own, task="command-line")
-    text = finding(replace(a_record(), circuit=circuit, evaluation=an_evaluation(n_pairs=1, held_out=False)))
-    assert "on the pair given on the command line, also used to choose them (" in text and "command-line" not in text
-    assert "on 1 pair:" in str(an_evaluation(n_pairs=1, held_out=False))
 
 
 def test_scores_of_acdc_are_called_exact_when_its_removal_was_tried() -> None:

@@ -16,10 +16,16 @@ from interp.attribution.request import attribute, attribute_all
 from interp.errors import MethodError, TaskError
 from interp.model.edits import Edit
 from interp.parts.nodes import VIEWS, Node
+from interp.rules.rules import (
+    GRADIENT,
+    PRESETS,
+)
 from interp.scores.scores import Scores
 from interp.tasks.ablations import _derange
 from interp.tasks.task import Task, TokenPair
+from tests.interp.model.test_rules_in_models import ALL, POST_NORM
 from tests.interp.model.tiny import OWN_ATTENTION, hooked, parts, tiny, true_float64
+from tests.interp.rules.test_rules import supported
 from tests.interp.tasks.toy import toy_task
 
 APPROXIMATE = ("atp", "relp", "relp-ah", "attnlrp", "cp-lrp", "gim", "atp-ig", "relp-ig")
@@ -196,3 +202,19 @@ def _chosen(node: Node, like: Tensor) -> Tensor:
     positions = slice(None) if node.position is None else node.position
     mask[(slice(None), positions) if node.unit is None else (slice(None), positions, node.unit)] = 1
     return mask
+
+
+@pytest.mark.broad
+@pytest.mark.parametrize("name", [n for n in ALL if n != "mixtral" and n not in POST_NORM])
+def test_neuron_scores_sum_to_the_score_of_their_mlp(name: str) -> None:
+    chosen = [m for m in ("atp", *PRESETS) if m != "gradient" and supported(name, PRESETS.get(m, GRADIENT))]
+    with true_float64():
+        model = hooked(name, dtype=torch.float64)
+        options: dict[str, Any] = {"methods": chosen, "direction": "noise"}
+        neurons = attribute_all(model, toy_task(3), level="neurons", **options)
+        blocks = attribute_all(model, toy_task(3), level="blocks", **options)
+    for method in chosen:
+        table = neurons[method].to_pandas().groupby("layer").score.sum()
+        for layer in range(2):
+            assert table[layer] == pytest.approx(blocks[method][f"m{layer}"], rel=1e-9)
+            assert abs(table[layer]) > 1e-6

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
+import interp
 from interp.attribution.request import attribute, attribute_all
-from interp.errors import MethodError, MetricError, SiteError
+from interp.errors import MethodError, MetricError, SiteError, TaskError
 from interp.tasks.task import Task
+from interp.tasks.task_files import load_task
 from tests.interp.attribution.test_attribution import APPROXIMATE, by_name, measured, pair_ids, seen
 from tests.interp.model.tiny import hooked, true_float64
+from tests.interp.tasks.test_task_files import ROW, write
 from tests.interp.tasks.toy import toy_task
 
 
@@ -170,3 +174,9 @@ def test_one_attention_serves_all_runs_of_a_call() -> None:
     alone = attribute(sdpa, toy_task(3), method="atp", level="heads")
     assert alone.provenance.attention == "sdpa" == sdpa.hf.config._attn_implementation
     assert np.allclose(alone.per_example, ours["atp"].per_example, atol=1e-4)
+
+
+def test_text_without_a_tokeniser(tmp_path: Path) -> None:
+    task = load_task(write(tmp_path, "t.json", [ROW]))
+    with pytest.raises(TaskError, match="no tokeniser"):
+        interp.attribute(hooked("gpt2"), task, method="atp", level="heads")

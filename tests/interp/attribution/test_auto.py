@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from interp.attribution.auto.budget import Budget, Cost
 from interp.attribution.auto.verified import VerifiedAttribution
 from interp.attribution.request import attribute, attribute_all, prepare
 from interp.errors import ScoreError
 from interp.model.loading.load import load
 from interp.model.model import HookedModel
-from interp.parts.nodes import Node
 from interp.scores.scores import Scores
 from interp.scores.trail import Search
 from interp.tasks.find import task as find_task
@@ -129,25 +127,6 @@ def test_any_convention_goes_with_it(options: dict[str, Any]) -> None:
     auto = attribute(model, pairs, method="auto", budget=1000, show_progress=False, **options)
     same(auto, attribute(model, pairs, method="exact", show_progress=False, **own))
     assert auto.search is not None and auto.search.ranking == options.get("ranking", "absolute")
-
-
-def test_signed_takes_the_most_important_and_absolute_the_largest() -> None:
-    """Twelve parts whose two orders are the opposite of each other."""
-    from interp.attribution.auto.search import Plan, run_search
-
-    parts = tuple(Node("neuron", 0, i) for i in range(12))
-    exact = np.linspace(-12.0, -1.0, 12)[None]
-    for signed, sign, first in ((False, 1, 0), (True, 1, 11), (True, -1, 0)):
-        plan = Plan(3, 0.01, Budget(8.0), 0, sign, signed)
-        found = run_search(
-            parts,
-            {"e": exact},
-            lambda names: (exact[:, [int(name.partition(".n")[2]) for name in names]], Cost(2 + 0.5 * len(names))),
-            lambda most: None,
-            plan,
-            "nodes",
-        )
-        assert found.exact[first] and not found.exact[11 - first]
 
 
 # ---------------------------------------------------------------- presets that do not fit

@@ -10,10 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuits.circuit.selection import discover
-from circuits.display.circuit_plots import plot_evaluation
-from circuits.evaluation.evaluation import Estimate, Evaluation, Point
-from circuits.evaluation.faithfulness import evaluate
 from interp.attribution.feature_edges import feature_edges
 from interp.attribution.request import attribute_all
 from interp.attribution.token_attribution import TokenAttribution
@@ -120,29 +116,6 @@ def test_agreement_refuses_other_conventions(found: dict[str, Scores]) -> None:
         plot_agreement(found["exact"], found["relp"])
 
 
-def test_evaluation_curve() -> None:
-    model, task = hooked("gpt2"), toy_task(8)
-    scores = attribute_all(model, task, methods=["atp"], level="heads")["atp"]
-    found = evaluate(model, task, discover(scores, n=3), scores=scores, n_random=4)
-    figure = plot_evaluation(found)
-    if found.faithfulness.value is not None:
-        at = list(figure.data[1].x).index(3)
-        assert figure.data[1].y[at] == pytest.approx(found.faithfulness.value)
-        assert len(figure.data[0].x) == 4 * len(found.curve)
-    assert "faithfulness" in figure.layout.yaxis.title.text and figure.layout.xaxis.type == "log"
-
-
-def test_undefined_faithfulness_says_why() -> None:
-    nothing = Estimate(None, None, None)
-    found = Evaluation(
-        nothing, nothing, "logit_diff", "logits", 0.0, 0.0, 0.0, 2, 10, "zero", 4, True,
-        (Point(2, nothing, (None, None)),), None, 2, 0, reason="the interval includes 0",
-    )  # fmt: skip
-    figure = plot_evaluation(found)
-    assert "the interval includes 0" in figure.layout.title.text
-    assert len(figure.data[1].x) == 0
-
-
 def test_names_from_files_are_text_and_never_tags(found: dict[str, Scores]) -> None:
     hostile = "<img src=x onerror=alert(1)>"
     scores = replace(found["relp"], provenance=replace(found["relp"].provenance, task=hostile, unit=hostile))
@@ -214,11 +187,3 @@ def test_tokens_are_bars_and_hostile_tokens_are_text() -> None:
     assert list(bar.y) == [0.5, -0.25] and len(bar.x) == 2
     assert bar.marker.color[0] != bar.marker.color[1]
     assert "<img" not in found.plot().to_json() and "\\u003cimg" not in found.plot().to_json()
-
-
-def test_the_same_value_gives_the_same_figure(found: dict[str, Scores]) -> None:
-    relp, exact = found["relp"], found["exact"]
-    circuit = discover(relp, n=3)
-    for make in (relp.plot, lambda: relp.plot_against(exact), lambda: circuit.plot(relp)):
-        text = make().to_json()
-        assert text == make().to_json() and '"uid"' not in text

@@ -13,12 +13,7 @@ from transformers import PreTrainedModel
 
 from interp.model import attention
 from interp.parts.tokens import Tokens, pad
-from tests.interp.model.tiny import (
-    ARCHITECTURES,
-    OWN_ATTENTION,
-    VARIANTS,
-    ids,
-)
+from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, ids
 
 ALL = (*ARCHITECTURES, *VARIANTS)
 

@@ -212,18 +212,6 @@ def test_a_no_op_edit_and_repeated_runs_leave_nothing() -> None:
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.hf.modules())
 
 
-def test_steering_by_a_feature_is_adding_its_direction() -> None:
-    model = interp.load("demo")
-    dictionary = made("resid_post.1", 128, n=64)
-    given = {"resid_post.1": dictionary}
-    up = interp.add("resid_post.1.features", 30.0, features=5)
-    by_feature = model.generate("The cat sat on", edits=[up], dictionaries=given, max_new_tokens=6)
-    by_vector = model.generate(
-        "The cat sat on", edits=[interp.add("resid_post.1", 30.0 * dictionary.W_dec[5])], max_new_tokens=6
-    )
-    assert by_feature == by_vector != model.generate("The cat sat on", max_new_tokens=6)
-
-
 def test_what_does_not_fit_is_refused_by_name() -> None:
     model = hooked("gpt2")
     own = made("resid_post.1", 32)
@@ -259,16 +247,3 @@ def test_what_does_not_fit_is_refused_by_name() -> None:
         interp.zero("resid_post.1", features=3)
     with pytest.raises(EditError, match="heads"):
         interp.zero("z.1.features", heads=0)
-
-
-def test_a_dictionary_checks_itself() -> None:
-    good = made("resid_post.1", 8, n=5)
-    fields = {k: getattr(good, k) for k in ("site", "target", "activation", "W_enc", "b_enc", "W_dec", "b_dec")}
-    with pytest.raises(DictionaryError, match="b_enc of shape"):
-        Dictionary(**{**fields, "b_enc": torch.zeros(4)})
-    with pytest.raises(DictionaryError, match="not finite"):
-        Dictionary(**{**fields, "W_dec": good.W_dec * float("nan")})
-    with pytest.raises(DictionaryError, match="expected one dtype"):
-        Dictionary(**{**fields, "b_dec": good.b_dec.double()})
-    with pytest.raises(DictionaryError, match="normalises or skips"):
-        made("resid_post.1", 8, normalize="layer_norm").decode(torch.zeros(3, 24))

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-import interp
 from interp.errors import TaskError
 from interp.tasks.task import Pair, Task
 from interp.tasks.task_files import load_task
-from tests.interp.model.tiny import hooked
 
 ROW = {"clean": "the dog", "corrupt": "the dogs", "answer": " is", "wrong": " are"}
 IDS = {"clean_ids": [1, 2, 3], "corrupt_ids": [1, 2, 4], "answer_id": 5, "wrong_id": [6, 7]}
@@ -191,12 +189,6 @@ def test_pairs_without_a_file_are_counted_before_the_split() -> None:
                 half.tokenize(Words(), 64)
             return
     pytest.fail("the pair is in neither half")
-
-
-def test_text_without_a_tokeniser(tmp_path: Path) -> None:
-    task = load_task(write(tmp_path, "t.json", [ROW]))
-    with pytest.raises(TaskError, match="no tokeniser"):
-        interp.attribute(hooked("gpt2"), task, method="atp", level="heads")
 
 
 # ---------------------------------------------------------------- files that cannot be used

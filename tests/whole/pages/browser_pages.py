@@ -11,6 +11,7 @@ from circuits.anatomy.anatomy import Anatomy, Effect, Example, LensRow, Missing,
 from circuits.anatomy.prompts import Prompt
 from circuits.circuit.circuit import Circuit
 from circuits.comparison.matching import side_by_side
+from circuits.evaluation.areas import ranking_areas_on
 from circuits.evaluation.assessment import Assessment
 from circuits.evaluation.hypotheses import hypothesis_on
 from circuits.evaluation.minimality import leave_one_out_on
@@ -19,7 +20,8 @@ from circuits.report.standalone import circuit_picture
 from circuits.runs.record import Record
 from interp.parts.nodes import Node
 from tests.circuits.evaluation.running.hand import Hand, additive, weighted
-from tests.circuits.report import test_report_areas, test_report_dictionary, test_report_edges
+from tests.circuits.report import test_report_dictionary, test_report_edges
+from tests.circuits.report.sections import test_area_curves
 from tests.circuits.runs import edge_records, feature_records, records
 from tests.interp.scores import random_scores
 
@@ -130,13 +132,13 @@ def picture(text: Text) -> str:
 @cache
 def measured() -> tuple[Assessment, Circuit]:
     """What a model measures whose metric is a sum."""
-    record = test_report_areas.a_run()
+    record = test_area_curves.a_run()
     assert record.circuit is not None and record.evaluation is not None
-    runner = Hand(additive(weighted(test_report_areas.WEIGHTS)))
+    runner = Hand(additive(weighted(test_area_curves.WEIGHTS)))
     few: dict[str, Any] = {"n_random": 3, "show_progress": False}
     tests = [hypothesis_on(runner, record.circuit, claim, **few) for claim in ("sufficient", "necessary")]
     removed = leave_one_out_on(runner, record.circuit, show_progress=False)
-    areas = test_report_areas.ranking_areas_on(runner, record.scores[0], **few)
+    areas = ranking_areas_on(runner, record.scores[0], **few)
     return Assessment(record.evaluation, *tests, removed, areas), record.circuit
 
 

@@ -3,40 +3,27 @@ browser slider, search, clicks and keys do what they say."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
-import re
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from circuits.anatomy.anatomy import Anatomy, Missing
+from circuits.anatomy.anatomy import Anatomy
 from circuits.anatomy.closeups_edges import with_exact
 from circuits.circuit.circuit import Circuit
-from circuits.report import page, pages
 from circuits.report.drawing.shared_groups import sharing
 from circuits.report.drawing.view_picture import chosen
-from circuits.report.page.page import TABLES
-from circuits.report.pages import circuit_page, render
 from circuits.report.view.view import DRAWN, MOST_EDGES, MOST_NODES, view
 from circuits.runs.record import Record
 from interp.formatting.numbers import percent_interval, percent_range
 from interp.parts.graph import Edge, parse_edge
 from interp.parts.nodes import Node
 from interp.scores.scores import Scores
-from tests.circuits.report.test_report import bare
 from tests.circuits.runs.edge_records import GROUPED, MIDDLE, SMALL, edge_record, edge_scores, large_record, node_record
 from tests.circuits.runs.records import a_record, an_evaluation
 from tests.interp.scores.random_scores import provenance, some_scores
-from tests.whole.pages.browser import Chrome, Tab
-
-FOLDER = Path(page.__file__).parent
-SCRIPTS = sorted(FOLDER.glob("scripts/*.js"))
 
 
 def seen(record: Record) -> dict[str, Any]:
@@ -190,111 +177,7 @@ def test_query_key_and_value_enter_left_middle_and_right() -> None:
     assert max(ends["q"]) < min(ends["k"]) == 0 == max(ends["k"]) < min(ends["v"])
 
 
-# ------------------------------------------------------------ page
-
-
-def test_a_circuit_alone_is_a_whole_page() -> None:
-    record = edge_record(n=12)
-    assert record.circuit is not None
-    page = circuit_page(record.circuit, record.scores[0], record.evaluation)
-    assert '<section id="circuit"' in page and '<section id="ranking"' not in page
-    assert re.findall(r"<h1><bdi>(.*?)</bdi>", page) == ["Circuit of they_plural on stories260K"]
-    assert circuit_page(record.circuit).count("<table id=") == 1
-
-
-def test_a_report_without_a_circuit_has_no_view() -> None:
-    page = render(replace(a_record(), circuit=None, evaluation=None))
-    assert "cytoscape=" not in page.lower() and 'id="view"' not in page and 'id="data"' not in page
-    assert len(page.encode()) < 400_000 < len(render(a_record()).encode()) < 4e6
-
-
-def test_the_table_of_the_circuit_lists_its_parts_in_order() -> None:
-    record = edge_record(n=30)
-    page = bare(render(record))
-    table = page[page.index('<table id="circuit-table"') :]
-    names = re.findall(r'<th scope="row"><bdi>(.*?)</bdi>', table[: table.index("</table>")])
-    assert record.circuit is not None and names == [
-        p.name.replace("<", "&lt;").replace(">", "&gt;") for p in record.circuit
-    ]
-
-
-# ------------------------------------------------------------ scripts
-
-
-def test_the_vendored_file_is_the_one_that_its_name_and_sum_say() -> None:
-    (line,) = (FOLDER / "vendor" / "SHA256SUMS").read_text(encoding="utf-8").split("\n")[:1]
-    digest, name = line.split()
-    content = (FOLDER / "vendor" / name).read_bytes()
-    version = re.fullmatch(r"cytoscape-(.*)\.min\.js", name)
-    assert version and hashlib.sha256(content).hexdigest() == digest
-    assert f'"{version[1]}"' in content.decode() and f"vendor/{name}" in pages.VIEW
-    licence = (FOLDER / "vendor" / "cytoscape-LICENSE.txt").read_text(encoding="utf-8")
-    begins = "Permission is hereby granted, free of charge"
-    assert begins in licence and begins in content[:2000].decode()
-
-
-@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
-def test_our_scripts_never_make_markup_of_text(path: Path) -> None:
-    source = path.read_text(encoding="utf-8")
-    banned = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function|setTimeout\(\s*['\"`]|</script|<!--"
-    assert not re.search(banned, source)
-    assert '"use strict";' in source and source.count("\n") < 300
-    assert not re.findall(r"^(?:var|let|const|function|class)\b", source, re.MULTILINE)
-
-
-def test_every_script_is_in_the_page() -> None:
-    assert {path.name for path in SCRIPTS} == {Path(name).name for name in (*pages.VIEW[1:], *TABLES)}
-
-
 # ------------------------------------------------------------ browser
-
-
-def write(folder: Path, name: str, record: Record) -> Path:
-    path = folder / f"{name}.html"
-    path.write_text(render(record), encoding="utf-8")
-    return path
-
-
-def shown(page: Any, id_: str) -> str:
-    return str(page.locator(f"#{id_}").inner_text())
-
-
-def test_all_edges_are_drawn_when_one_asks(chrome: Chrome, tmp_path: Path) -> None:
-    with chrome.open(write(tmp_path, "many", edge_record(SMALL, 360, pairs=4))) as tab:
-        assert "the strongest 300 edges; 60 weaker edges of this circuit not drawn" in shown(tab.page, "view-count")
-        tab.page.locator("#view-all").click()
-        assert "360 edges." in shown(tab.page, "view-count") and not tab.page.locator("#view-all").is_visible()
-        assert not tab.trouble()
-
-
-@pytest.fixture(scope="module")
-def tab(chrome: Chrome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    """A run over heads, open for the tests that leave it as it was but for what each of them looks at."""
-    with chrome.open(write(tmp_path_factory.mktemp("view"), "heads", node_record())) as opened:
-        yield opened
-        assert not opened.trouble()
-
-
-def test_tables_sort_numbers_as_numbers_with_what_is_missing_last(tab: Tab) -> None:
-    scores, table = node_record().scores[0], tab.page.locator("#ranking-table")
-    header = table.locator("thead th").nth(4)
-    mean = {p.name: float(m) for p, m in zip(scores.parts, scores.mean, strict=True)}
-    for direction, sign in (("ascending", 1), ("descending", -1)):
-        header.locator("button").press("Enter")
-        assert header.get_attribute("aria-sort") == direction
-        names = table.locator("tbody th").all_inner_texts()
-        assert [sign * round(mean[n], 3) for n in names] == sorted(sign * round(mean[n], 3) for n in names)
-    layers = table.locator("thead th").nth(3)
-    for _ in range(2):
-        layers.locator("button").click()
-        assert table.locator("tbody th").all_inner_texts()[-1] == "embed"
-
-
-def test_the_data_of_the_page_is_that_of_the_view() -> None:
-    record = node_record()
-    (block,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', render(record), re.DOTALL)
-    expected = {key: value for key, value in seen(record).items() if key != "table"}
-    assert json.loads(block)["view"] == json.loads(json.dumps(expected))
 
 
 def test_scores_of_one_pair_have_no_interval() -> None:
@@ -358,16 +241,6 @@ def test_weak_edges_of_a_circuit_of_nodes_wait_and_those_of_a_circuit_of_edges_d
     assert seen(edge_record())["least"] == 0 < found["least"] == 0.02
 
 
-def test_edges_of_a_circuit_of_nodes_are_called_estimates() -> None:
-    assert seen(node_record())["arrows"] == "arrows: estimated by relp, not checked in this run"
-    assert seen(edge_record())["arrows"] == "" == seen(a_record())["arrows"]
-    assert "arrows: estimated by relp" in render(node_record())
-    why = Anatomy(missing=(Missing("arrows", "no <b> of \u202e memory."),))
-    said = seen(node_record(anatomy=why))["arrows"]
-    assert said.startswith("arrows: estimated by relp, not checked in this run: no <b> of ") and "\u202e" not in said
-    assert "no &lt;b&gt; of" in render(node_record(anatomy=why))
-
-
 def checked_record(error: int, n: int, times: float = 1.0) -> Record:
     """The first `n` arrows are exact; `error`: how far off the estimates are; `times`: how many times the exact scores they are."""
     found = edge_scores(SMALL.edges, 1, "relp")
@@ -375,36 +248,6 @@ def checked_record(error: int, n: int, times: float = 1.0) -> Record:
     exact = edge_scores(SMALL.edges, error, "exact").select(estimates.rank()[:n])
     edges, agreed = with_exact(estimates, exact, 0)
     return replace(node_record(), node_edges=edges, anatomy=Anatomy(arrows=agreed))
-
-
-@pytest.mark.parametrize(
-    ("error", "times", "words"),
-    [
-        (0, 1.0, ""),
-        (40, 1.0, "do not trust the estimated ones"),
-        (0, 0.25, r"there the estimates are 0\.2\d times the exact scores"),
-    ],
-)
-def test_arrows_that_were_patched_are_called_exact_and_the_others_come_with_their_agreement(
-    error: int, times: float, words: str
-) -> None:
-    record = checked_record(error, 24, times)
-    assert record.anatomy is not None and record.anatomy.arrows is not None and record.node_edges is not None
-    found, row = seen(record), record.anatomy.arrows["all"]
-    names = {part.name for part in np.array(record.node_edges.parts)[record.node_edges.exact]}
-    assert len(names) == 24 and row.pearson is not None
-    for edge in found["edges"]:
-        assert edge["known"] == ("exact" if edge["name"] in names else "estimated (by relp)")
-    n = sum(edge["name"] in names for edge in found["edges"])
-    said = found["arrows"]
-    assert said.startswith(
-        f"arrows: {n} exact, {len(found['edges']) - n} estimated by relp (Pearson r = {row.pearson:.2f} ["
-    )
-    assert "on the 24 checked, which have the largest estimates" in said and re.search(words, said)
-    assert ("do not trust" in said) == (row.pearson < 0.7) == (error > 1)
-    assert ("times the exact" in said) == (abs(np.log2(row.slope or 1)) > 1)
-    page = render(record)
-    assert said in page and page.count(", exact</title>") == sum(e["name"] in names for e in chosen(found)[1])
 
 
 def test_arrows_that_were_all_patched_are_called_exact() -> None:
@@ -418,28 +261,3 @@ def test_the_drawing_has_about_the_shape_of_its_frame(record: Record) -> None:
     nodes = chosen(seen(record))[0]
     wide, high = (max(n[key] for n in nodes) - min(n[key] for n in nodes) for key in ("x", "y"))
     assert 0.6 < (wide + 190) / (high + 100) < 1.8
-
-
-def test_find_finds_edges_and_all_edges_clears_the_selection(tab: Tab) -> None:
-    name = chosen(seen(node_record()))[1][0]["name"]
-    faded = "document.getElementById('view-drawing')._cyreg.cy.elements('.faded').length"
-    tab.page.locator("#view-find").fill(name)
-    tab.page.locator("#view-found button", has_text=name).first.click()
-    assert tab.page.locator("#view-panel h3").text_content() == name and tab.page.evaluate(faded)
-    tab.page.locator("#view-all").click()
-    assert tab.page.evaluate(faded) == 0 and "weaker" not in shown(tab.page, "view-count")
-
-
-def test_a_circuit_is_shown_with_what_is_known_of_it() -> None:
-    record = node_record()
-    assert record.circuit is not None
-    bare, full = (
-        record.circuit.show()._repr_html_(),
-        record.circuit.show(record.scores[0], record.evaluation, record.node_edges)._repr_html_(),
-    )
-    for shown in (bare, full):
-        assert shown.count('sandbox="allow-scripts"') == 1 and "allow-same-origin" not in shown
-
-    assert "arrows: estimated by relp" in full and "arrows:" not in bare
-    assert "&lt;div class=&#34;view-size&#34; hidden&gt;" in bare and "&lt;div class=&#34;view-size&#34;&gt;" in full
-    assert str(record.circuit.show()) == str(record.circuit)

@@ -16,7 +16,6 @@ from interp.attribution.feature_edges import feature_edges
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
 from interp.model.model import HookedModel
-from interp.parts.graph import parse_edge
 from interp.scores.scores import Scores
 from interp.tasks.task import TokenPair
 from tests.interp.dictionaries.random_dictionaries import made
@@ -222,11 +221,3 @@ def test_what_cannot_be_is_refused(message: str, nodes: list[str], options: dict
     given = {"dictionaries": {"resid_post.0": made("resid_post.0", 32)}, **options}
     with pytest.raises(MethodError, match=message):
         feature_edges(hooked("gpt2"), toy_task(2), nodes, **given)
-
-
-def test_names_of_edges_between_features() -> None:
-    for name in ("resid_post.0.f3->z.1.f12", "embed.f1->resid_post.0.error", "attn_out.2.error->logits"):
-        assert parse_edge(name).name == name
-    for name in ("foo.3.f2->resid_post.4.f1", "resid_post.error->logits", "resid_post.0.f3->embed.2.f1", "a0.h1->z.f2"):
-        with pytest.raises(MethodError, match="expected 'sender->receiver'"):
-            parse_edge(name)

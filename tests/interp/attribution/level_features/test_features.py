@@ -18,7 +18,6 @@ from interp.attribution.request import attribute, attribute_all, prepare
 from interp.dictionaries.activation import DictionaryError, Relu
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError, ScoreError, SiteError
-from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from interp.scores.agreement import agreement
 from interp.scores.scores import Scores
@@ -38,15 +37,6 @@ def scored(model: Any, task: Any, found: Any, method: str = "relp", **options: A
 
 
 # ---------------------------------------------------------------- nodes
-
-
-def test_names_of_nodes() -> None:
-    feature, error = Node("resid_post.feature", 3, 117), Node("resid_post.error", 3)
-    assert (feature.name, error.name) == ("resid_post.3.f117", "resid_post.3.error")
-    assert replace(feature, position=4).name == "resid_post.3.f117@4"
-    assert (Node("embed.feature", None, 2).name, Node("embed.error").name) == ("embed.f2", "embed.error")
-    assert (feature.feature, feature.head, feature.neuron, error.feature) == (117, None, None, None)
-    assert Node("neuron", 3, 117).feature is None
 
 
 def test_a_dictionary_worked_out_by_hand() -> None:
@@ -197,21 +187,6 @@ def test_scores_go_to_a_file_and_back(tmp_path: Path) -> None:
     del header["provenance"]["dictionaries"]
     pq.write_table(old.replace_schema_metadata({b"interp.scores": json.dumps(header)}), tmp_path / "old.parquet")
     assert Scores.load(tmp_path / "old.parquet").provenance.dictionaries == ()
-
-
-def test_the_hash_tells_dictionaries_apart() -> None:
-    d = made("resid_post.1", 32, kind="jumprelu")
-    assert described(d) == described(made("resid_post.1", 32, kind="jumprelu"))
-    assert described(d) == described(replace(d, name="another name"))
-    assert "resid_post.1" in described(d) and "24 features" in described(d)
-    others = [
-        replace(d, normalize="layer_norm"),
-        replace(d, activation=Relu()),
-        replace(d, activation=replace(d.activation, threshold=d.activation.threshold * 2)),  # type: ignore[attr-defined, call-arg]
-        replace(d, target=Site("resid_pre", 2), site=Site("resid_pre", 2)),
-        *(replace(d, **{name: getattr(d, name) * 1.001}) for name in ("W_enc", "b_enc", "W_dec", "b_dec", "b_in")),
-    ]
-    assert len({described(other).rpartition(" ")[2] for other in (d, *others)}) == len(others) + 1
 
 
 def test_dictionaries_from_a_folder(tmp_path: Path) -> None:

@@ -13,10 +13,8 @@ import interp
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.training.checkpoints.folder import read_record
 from interp.dictionaries.training.data.chunks import CHUNK_TOKENS, Activations
-from interp.dictionaries.training.loop.measures import held_out_measures
 from interp.dictionaries.training.train_dictionaries import train_dictionaries, train_dictionary
 from interp.errors import InterpError
-from tests.interp.dictionaries.random_dictionaries import ACTIVATIONS, made
 from tests.interp.dictionaries.training.data.trained import BOS, SITE, documents, equal, small
 from tests.interp.model import tiny
 
@@ -27,20 +25,6 @@ def model() -> Any:
 
 
 # ---------------------------------------------------------------- what comes out
-
-
-def test_held_out_measures_against_loops() -> None:
-    x = torch.randn(300, 7, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    for kind in ACTIVATIONS:
-        d = made("resid_post.0", 7, n=30, kind=kind, dtype=torch.float64)
-        found = held_out_measures(d, x, x)
-        features = [[float(f) for f in d.encode(row)] for row in x]
-        error = sum(float((row - d.reconstruct(row)).square().sum()) for row in x)
-        spread = sum(float((x[:, j] - x[:, j].sum() / 300).square().sum()) for j in range(7))
-        assert found["held_out_explained_variance"] == pytest.approx(1 - error / spread, abs=1e-10)
-        assert found["held_out_l0"] == pytest.approx(sum(f != 0 for row in features for f in row) / 300)
-        silent = sum(all(row[i] == 0 for row in features) for i in range(30)) / 30
-        assert found["held_out_silent"] == pytest.approx(silent)
 
 
 def test_training_explains_held_out_text_better_and_better(model: Any, tmp_path: Path) -> None:

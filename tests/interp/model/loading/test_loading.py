@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import socket
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import interp
-from interp.demo import path as demo_path
 from interp.errors import InterpError, LayoutError, LoadError, SiteError, TaskError
 from tests.interp.model.tiny import tiny
-
-
-def test_demo_folder_and_memory_give_the_same_numbers() -> None:
-    live = AutoModelForCausalLM.from_pretrained(demo_path()).eval()
-    tokenizer = AutoTokenizer.from_pretrained(demo_path())
-    models = [interp.load("demo"), interp.load(demo_path()), interp.load(live, tokenizer=tokenizer)]
-    logits = [m.run("When Mary and John went to the").logits.detach() for m in models]
-    assert torch.equal(logits[0], logits[1]) and torch.equal(logits[0], logits[2])
-    assert interp.load(models[0]) is models[0]
-    assert models[2].hf is live
-
-
-def test_loading_shows_no_bars_and_leaves_them_as_they_were(capfd: pytest.CaptureFixture[str]) -> None:
-    from huggingface_hub.utils import are_progress_bars_disabled
-    from transformers.utils import logging
-
-    logging.enable_progress_bar()
-    AutoModelForCausalLM.from_pretrained(demo_path())
-    assert "Loading weights" in capfd.readouterr().err
-    interp.load("demo")
-    assert capfd.readouterr().err == ""
-    assert logging.is_progress_bar_enabled() and not are_progress_bars_disabled()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
@@ -66,27 +40,6 @@ def test_other_objects_are_refused(wrong: Any) -> None:
 def test_dtype_and_device_belong_to_names() -> None:
     with pytest.raises(LoadError, match=r"model\.to"):
         interp.load(tiny("gpt2"), dtype="float64")
-
-
-def test_a_folder_with_pickled_weights_only_is_refused(tmp_path: Path) -> None:
-    shutil.copytree(demo_path(), tmp_path / "m")
-    (tmp_path / "m" / "model.safetensors").unlink()
-    torch.save(tiny("gpt2").state_dict(), tmp_path / "m" / "pytorch_model.bin")
-    with pytest.raises(LoadError, match="cannot be loaded"):
-        interp.load(tmp_path / "m")
-
-
-def test_remote_code_is_refused(tmp_path: Path) -> None:
-    shutil.copytree(demo_path(), tmp_path / "m")
-    config = (tmp_path / "m" / "config.json").read_text()
-    evil = config.replace(
-        '"model_type": "gpt2"', '"model_type": "odd", "auto_map": {"AutoConfig": "x.C", "AutoModelForCausalLM": "x.M"}'
-    )
-    assert evil != config
-    (tmp_path / "m" / "config.json").write_text(evil)
-    (tmp_path / "m" / "x.py").write_text("raise SystemExit('remote code ran')")
-    with pytest.raises(LoadError, match="cannot be loaded"):
-        interp.load(tmp_path / "m")
 
 
 def test_a_name_is_never_looked_up_on_the_network(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save_file
 
 import interp
-from circuits.jobs.verify import verify
 from interp.errors import LoadError, TaskError
 from interp.model.loading.transformer_lens_files import load_reference, read_config, reference_model
 from interp.model.model import HookedModel
@@ -154,27 +153,6 @@ def test_modular_addition_is_right_on_all_pairs(assets: Path) -> None:
 def random_model(**changes: Any) -> HookedModel:
     settings = {**SETTINGS, "d_vocab_out": SETTINGS["d_vocab"], **changes}
     return HookedModel(reference_model(settings, random_tensors(settings)))
-
-
-@pytest.mark.parametrize("direction", ["causal", "bidirectional"])
-def test_it_is_a_model_like_any_other(direction: str) -> None:
-    model = random_model(attention_dir=direction)
-    assert not model.missing_sites() and model.layout.pos_embed == "pos_embed"
-    assert [str(check) for check in verify(model) if check.passed is False] == []
-
-
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_compiled_programs_pass_the_checks(assets: Path, program: str) -> None:
-    model = interp.load(assets / "truth" / program)
-    assert not model.missing_sites()
-    assert [str(check) for check in verify(model) if check.passed is False] == []
-
-
-@pytest.mark.parametrize("name", ["modadd59", "periodic8_shortcut"])
-def test_trained_checkpoints_pass_the_checks(assets: Path, name: str) -> None:
-    model = interp.load(assets / "models" / name)
-    assert not model.missing_sites() and model.layout.pos_embed == "pos_embed"
-    assert [str(check) for check in verify(model) if check.passed is False] == []
 
 
 def test_every_site_can_be_read_and_changes_nothing() -> None:

@@ -11,6 +11,7 @@ import torch
 import interp
 from interp.errors import EditError, InterpError, TaskError
 from interp.model.steering import generate
+from tests.interp.dictionaries.random_dictionaries import made
 
 PROMPT = "Once upon a time, there was a"
 
@@ -87,3 +88,15 @@ def test_errors_say_what_to_do(model: Any) -> None:
         generate(model, PROMPT, max_new_tokens=600)
     with pytest.raises(EditError, match=r"resid_post\.1"):
         generate(model, PROMPT, edits=[interp.Edit("resid_post.1", lambda x: x[:, :4])], max_new_tokens=3)
+
+
+def test_steering_by_a_feature_is_adding_its_direction() -> None:
+    model = interp.load("demo")
+    dictionary = made("resid_post.1", 128, n=64)
+    given = {"resid_post.1": dictionary}
+    up = interp.add("resid_post.1.features", 30.0, features=5)
+    by_feature = model.generate("The cat sat on", edits=[up], dictionaries=given, max_new_tokens=6)
+    by_vector = model.generate(
+        "The cat sat on", edits=[interp.add("resid_post.1", 30.0 * dictionary.W_dec[5])], max_new_tokens=6
+    )
+    assert by_feature == by_vector != model.generate("The cat sat on", max_new_tokens=6)

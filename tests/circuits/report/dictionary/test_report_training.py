@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from circuits.report.dictionary.training_page import HEIGHT, _figure, _lines_of
-from circuits.report.pages import render_training
 
 BOTTOM, TOP = HEIGHT - 52, 14
 
@@ -68,24 +67,3 @@ def test_a_long_curve_is_drawn_to_its_end() -> None:
 
 def test_settings_keep_their_lines_and_stay_text() -> None:
     assert _lines_of({"a": ["<b>", 1]}) == "{\n &#34;a&#34;: [\n  &#34;&lt;b&gt;&#34;,\n  1\n ]\n}"
-
-
-def test_several_dictionaries_stand_in_one_table_that_can_be_sorted() -> None:
-    """Held-out numbers where there are some, else those of the last batch."""
-    asked = {"site": "z.0", "target": "z.0", "architecture": "topk", "d_sae": 64, "options": {}}
-    last = {"tokens": 10.0, "loss": 1.0, "explained_variance": 0.5, "l0": 8.0, "dead": 0.25}
-    log = {
-        "a": [last],
-        "b": [{**last, "held_out_explained_variance": 0.996, "held_out_l0": 7.0, "held_out_silent": 0.1}],
-    }
-    identity = {
-        "dictionaries": dict.fromkeys(log, asked), "model": {"name": "m", "dtype": "float32"}, "data": {"name": "text"},
-        "batch_tokens": 10, "context": 5, "keep_bos": False, "hold_out": 0.05, "held_out_tokens": 5, "buffer_tokens": 20,
-    }  # fmt: skip
-    spent = {"steps": 1, "seconds": 1.0, "tokens_per_second": 10.0, "peak_memory_bytes": 1, "buffer_bytes": 1}
-    record = {"identity": identity, "log": log, "source": {}, "environment": {"threads": 1}, **spent}
-    page = render_training(record)
-    table = page[page.index('<table id="reached-table" class="oneline sortable">') :].partition("</table>")[0]
-    rows = [re.findall(r">([^<>]+)<", line) for line in re.findall(r"<tr>.*?</tr>", table)][1:]
-    assert rows == [["a", "z.0", "64", "50.0 %", "8.0", "25 %"], ["b", "z.0", "64", "99.6 %", "7.0", "25 %"]]
-    assert "reached-table" not in render_training(record | {"log": {"a": [last]}})
