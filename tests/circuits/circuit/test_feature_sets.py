@@ -11,7 +11,7 @@ from circuits.circuit.algebra import intersection
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.circuit.selection import discover
 from interp.parts.nodes import Node
-from tests.circuits.evaluation.running.test_feature_runner import given, stub
+from tests.interp.attribution.features.given_dictionaries import given, stub
 
 
 def test_selections_take_features_only() -> None:

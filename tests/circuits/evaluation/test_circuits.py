@@ -22,8 +22,8 @@ from interp.parts.nodes import Node, groups, nodes_of
 from interp.scores.scores import Scores
 from interp.tasks.task import Pair, Task, TokenPair
 from tests.circuits.circuit.test_node_circuits import _scores
-from tests.circuits.evaluation.running.hand import answered
 from tests.interp.model.tiny import tiny
+from tests.interp.tasks.toy import answered
 
 
 def _task(n: int = 6, length: int = 7, d_vocab: int = 64, seed: int = 0) -> Task:

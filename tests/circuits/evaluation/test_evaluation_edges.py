@@ -17,10 +17,10 @@ from circuits.evaluation.hypotheses import necessity, sufficiency
 from circuits.evaluation.running.runner import make_runner
 from interp.parts.graph import Graph
 from interp.tasks.task import TokenPair
-from tests.circuits.evaluation.running.hand import answered, scored
+from tests.circuits.evaluation.running.hand import scored
 from tests.circuits.evaluation.running.test_node_ablation import MODELS
 from tests.interp.model.tiny import hooked
-from tests.interp.tasks.toy import toy_task
+from tests.interp.tasks.toy import answered, toy_task
 
 
 @pytest.mark.broad

@@ -21,7 +21,8 @@ from circuits.evaluation.ratio import measure
 from circuits.evaluation.running.feature_runner import with_silent
 from interp.errors import InterpError
 from interp.parts.nodes import Node
-from tests.circuits.evaluation.running.test_feature_runner import given, rotated, runner, stub
+from tests.circuits.evaluation.running.test_feature_runner import runner
+from tests.interp.attribution.features.given_dictionaries import given, rotated, stub
 from tests.interp.dictionaries.random_dictionaries import made
 
 

@@ -22,9 +22,9 @@ from interp.scores.certificate import Certificate
 from interp.scores.scores import Scores
 from interp.scores.trail import Search
 from tests.circuits.report.test_report import SECTIONS, bare
-from tests.circuits.runs.records import a_record, compare_record, same
+from tests.circuits.runs.records import a_record, compare_record
 from tests.interp.formatting.hostile import HARMLESS, Taking, filled
-from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, around
+from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, around, same
 from tests.interp.scores.random_scores import head_nodes, some_scores
 
 

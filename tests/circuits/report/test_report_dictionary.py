@@ -27,9 +27,9 @@ from interp.dictionaries.evaluation.feature_classifier import Interval, Quality
 from interp.dictionaries.evaluation.measured import CrossEntropies
 from interp.dictionaries.evaluation.probing import ProbeResult, ProbeRow
 from interp.formatting.numbers import number, score
-from tests.circuits.report.drawing.test_dashboard_figures import Text, an_evaluation, same
+from tests.circuits.report.drawing.test_dashboard_figures import an_evaluation
 from tests.interp.formatting.hostile import HARMLESS, Taking, filled
-from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, around
+from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, Text, around, same
 
 SECTIONS = ["summary", "fidelity", "densities", "probes", "features", "settings"]
 

@@ -23,9 +23,9 @@ from interp.scores.scores import Scores
 from tests.circuits.report.drawing.test_layers import ends
 from tests.circuits.report.test_report import SECTIONS, bare, colours, contrast
 from tests.circuits.runs.edge_records import GPT2, GROUPED, MIDDLE, SMALL, edge_record, edge_scores, large_record
-from tests.circuits.runs.records import Text, a_record, an_evaluation
+from tests.circuits.runs.records import a_record, an_evaluation
 from tests.interp.formatting.hostile import HARMLESS, Taking, filled
-from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, around
+from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, Text, around
 from tests.interp.scores.random_scores import PAIRS
 
 SVG = "{http://www.w3.org/2000/svg}"

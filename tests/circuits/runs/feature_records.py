@@ -15,7 +15,8 @@ from interp.parts.graph import Edge
 from interp.parts.nodes import Node
 from interp.scores.agreement import agreement
 from interp.scores.scores import Scores
-from tests.circuits.runs.records import Text, an_evaluation, same, some_prompts
+from tests.circuits.runs.records import an_evaluation, some_prompts
+from tests.interp.formatting.tags import Text, same
 from tests.interp.scores.random_scores import PAIRS, provenance
 
 SITES = ("resid_post.0", "mlp_out.1", "resid_post.1")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,9 +13,8 @@ from circuits.evaluation.evaluation import Estimate, Evaluation, Point
 from circuits.runs.record import Record
 from interp.parts.nodes import Node
 from interp.scores.agreement import agreement
+from tests.interp.formatting.tags import Text, same
 from tests.interp.scores.random_scores import LAYERS, PAIRS, POSITIONS, head_nodes, some_scores
-
-Text = Callable[[str], str]
 
 SENTENCE = (
     "<s>",
@@ -37,10 +35,6 @@ SENTENCE = (
     " said",
     " the",
 )
-
-
-def same(text: str) -> str:
-    return text
 
 
 def an_evaluation(**changes: Any) -> Evaluation:

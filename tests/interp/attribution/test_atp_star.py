@@ -18,7 +18,8 @@ from interp.parts.nodes import VIEWS, groups
 from interp.parts.sites import Site
 from interp.scores.scores import Scores
 from interp.tasks.task import Task
-from tests.interp.model.tiny import hooked, parts, tiny, true_float64
+from tests.interp.model.tiny import hooked, parts, tiny
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 STREAM = ("embed", "resid_pre", "resid_mid", "resid_post")

@@ -16,7 +16,8 @@ from interp.errors import MethodError, MetricError, ScoreError
 from interp.scores.agreement import agreement
 from interp.scores.scores import Scores
 from tests.interp.attribution.test_atp_star import last_attention
-from tests.interp.model.tiny import hooked, true_float64
+from tests.interp.model.tiny import hooked
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 # ---------------------------------------------------------------- scores without a sign

@@ -23,9 +23,9 @@ from interp.rules.rules import (
 from interp.scores.scores import Scores
 from interp.tasks.ablations import _derange
 from interp.tasks.task import Task, TokenPair
-from tests.interp.model.test_rules_in_models import ALL, POST_NORM
-from tests.interp.model.tiny import OWN_ATTENTION, hooked, parts, tiny, true_float64
-from tests.interp.rules.test_rules import supported
+from tests.interp.model.test_rules_in_models import ALL, POST_NORM, supported
+from tests.interp.model.tiny import OWN_ATTENTION, hooked, parts, tiny
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 APPROXIMATE = ("atp", "relp", "relp-ah", "attnlrp", "cp-lrp", "gim", "atp-ig", "relp-ig")

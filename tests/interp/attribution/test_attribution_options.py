@@ -17,7 +17,8 @@ from interp.errors import MethodError, MetricError, SiteError, TaskError
 from interp.tasks.task import Task
 from interp.tasks.task_files import load_task
 from tests.interp.attribution.test_attribution import APPROXIMATE, by_name, measured, pair_ids, seen
-from tests.interp.model.tiny import hooked, true_float64
+from tests.interp.model.tiny import hooked
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.test_task_files import ROW, write
 from tests.interp.tasks.toy import toy_task
 

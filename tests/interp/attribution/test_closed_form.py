@@ -11,7 +11,8 @@ from torch import Tensor
 from interp.attribution.request import attribute, attribute_all
 from interp.model.model import HookedModel
 from interp.tasks.task import Task, TokenPair
-from tests.interp.model.tiny import hooked, true_float64
+from tests.interp.model.tiny import hooked
+from tests.interp.rules.float64 import true_float64
 from tests.interp.rules.twin import Twin
 from tests.interp.tasks.micro import ATTENTION, MLP, A, B, C, _attention, _mlp, micro, one_pair
 from tests.interp.tasks.toy import toy_task

@@ -15,7 +15,8 @@ from interp.attribution.request import attribute, attribute_all
 from interp.tasks.task import TokenPair
 from tests.interp.attribution.test_attribution import by_name, measured, pair_ids
 from tests.interp.model.hooked_transformer import _transformer_lens
-from tests.interp.model.tiny import hooked, parts, true_float64
+from tests.interp.model.tiny import hooked, parts
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 # ---------------------------------------------------------------- quadrature

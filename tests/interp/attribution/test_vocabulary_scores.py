@@ -15,7 +15,8 @@ from interp.attribution.request import attribute
 from interp.errors import MetricError
 from interp.model.model import HookedModel
 from interp.tasks.metrics import METRICS, Metric
-from tests.interp.model.tiny import hooked, true_float64
+from tests.interp.model.tiny import hooked
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 

@@ -14,7 +14,8 @@ import interp
 from interp.errors import InterpError, SiteError, TaskError
 from interp.lenses.lens import direct_logit_attribution, logit_lens
 from interp.parts.tokens import pad
-from tests.interp.model.tiny import ARCHITECTURES, VARIANTS, hooked, ids, parts, true_float64
+from tests.interp.model.tiny import ARCHITECTURES, VARIANTS, hooked, ids, parts
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 ALL = (*ARCHITECTURES, *VARIANTS)

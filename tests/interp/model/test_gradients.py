@@ -14,7 +14,8 @@ from interp.model.model import HookedModel
 from interp.parts.sites import ATTENTION_KINDS
 from interp.rules.rules import preset
 from tests.interp.model.plain import ALL, ROUTED, close, plain, unpadded, watched
-from tests.interp.model.tiny import hooked, ids, parts, tiny, true_float64
+from tests.interp.model.tiny import hooked, ids, parts, tiny
+from tests.interp.rules.float64 import true_float64
 
 
 @pytest.mark.broad

@@ -9,12 +9,16 @@ from torch import Tensor, nn
 from interp.errors import UnsupportedRuleError
 from interp.model.attention import ruled
 from interp.rules.rules import (
+    GRADIENT,
     PRESETS,
     RELP_AH,
+    AttentionRule,
+    Rules,
     preset,
 )
-from tests.interp.model.tiny import ARCHITECTURES, VARIANTS, hooked, ids, true_float64
-from tests.interp.rules.test_rules import draw, supported
+from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, architecture, hooked, ids
+from tests.interp.rules.float64 import true_float64
+from tests.interp.rules.test_rules import draw
 from tests.interp.rules.twin import Twin
 
 ALL = (*ARCHITECTURES, *VARIANTS)
@@ -113,3 +117,10 @@ def test_relp_ah_conserves_relevance_without_biases(name: str) -> None:
         cuts = list(run.reads.values())
         for x, rho in zip(cuts, torch.autograd.grad(m.sum(), cuts), strict=True):
             assert torch.allclose((x * rho).sum((1, 2)), m, rtol=1e-9, atol=0)
+
+
+def supported(name: str, rules: Rules) -> bool:
+    """What we claim: all but experts, and attention rules where attention goes through AttentionInterface."""
+    return rules == GRADIENT or (
+        name != "mixtral" and (rules.attention == AttentionRule() or architecture(name) not in OWN_ATTENTION)
+    )

@@ -16,7 +16,8 @@ from interp.model.model import HookedModel
 from interp.parts.sites import Site
 from interp.rules.rules import RELP
 from tests.interp.dictionaries.random_dictionaries import ACTIVATIONS, made
-from tests.interp.model.tiny import ARCHITECTURES, hooked, ids, parts, true_float64
+from tests.interp.model.tiny import ARCHITECTURES, hooked, ids, parts
+from tests.interp.rules.float64 import true_float64
 
 SIX = ("gpt2", "llama", "gemma2", "qwen3", "gpt_neox", "granite")
 SITES = ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out", "mlp_normed", "z", "mlp_post")

@@ -15,7 +15,8 @@ from interp.model.edits import Edit, add
 from interp.model.model import HookedModel
 from interp.rules.rules import RELP
 from tests.interp.model.plain import ALL, close, padded, state, unpadded
-from tests.interp.model.tiny import hooked, ids, tiny, true_float64
+from tests.interp.model.tiny import hooked, ids, tiny
+from tests.interp.rules.float64 import true_float64
 
 SOME = torch.tensor([3, 17, 40, 63])
 

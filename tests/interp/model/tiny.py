@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +11,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
 import transformers
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from interp.model.model import HookedModel
 
@@ -150,25 +147,3 @@ def hooked(name: str, **options: Any) -> HookedModel:
 def ids(batch: int = 2, length: int = 7, seed: int = 1) -> Tensor:
     """Random token ids [batch pos], no special ones."""
     return torch.randint(3, VOCAB, (batch, length), generator=torch.Generator().manual_seed(seed))
-
-
-class _Widened(TorchFunctionMode):
-    """Every float32 that a torch call is given becomes float64, and `.float()` becomes `.double()`."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        wide = torch.float64
-        args = tuple(wide if a is torch.float32 else a for a in args)
-        kwargs = {k: wide if v is torch.float32 else v for k, v in (kwargs or {}).items()}
-        return torch.Tensor.double(*args) if func is torch.Tensor.float else func(*args, **kwargs)
-
-
-@contextmanager
-def true_float64() -> Iterator[None]:
-    """Turn off the casts to float32 that many Hugging Face modules make inside a float64 model."""
-    old = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    try:
-        with _Widened():
-            yield
-    finally:
-        torch.set_default_dtype(old)

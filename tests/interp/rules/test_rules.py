@@ -15,24 +15,14 @@ from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.olmo.modeling_olmo import OlmoLayerNorm
 
 from interp.rules.rules import (
-    GRADIENT,
-    AttentionRule,
-    Rules,
     frozen_norm,
     identity_rule,
     recognise_activation,
     recognise_norm,
 )
-from tests.interp.model.tiny import OWN_ATTENTION, architecture, true_float64
+from tests.interp.rules.float64 import true_float64
 
 CPU = torch.device("cpu")
-
-
-def supported(name: str, rules: Rules) -> bool:
-    """What we claim: all but experts, and attention rules where attention goes through AttentionInterface."""
-    return rules == GRADIENT or (
-        name != "mixtral" and (rules.attention == AttentionRule() or architecture(name) not in OWN_ATTENTION)
-    )
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:

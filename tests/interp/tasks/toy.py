@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections.abc import Sequence
+from typing import Any
+
+import torch
 
 from interp.tasks.task import Pair, Task, TokenPair
 from tests.interp.model.tiny import VOCAB
@@ -24,3 +28,15 @@ def toy_task(n: int = 4, lengths: Sequence[int] = (6,), seed: int = 0, changed: 
         found = TokenPair(tuple(clean), tuple(corrupt), (answer,), (wrong,), spans)
         pairs.append(Pair("", "", (), (), spans, found))
     return Task("toy", tuple(pairs))
+
+
+def answered(model: Any, task: Task) -> Task:
+    """The task with the answers that tell clean from corrupt prompts best on this model, so that m(full) > m(empty)."""
+    pairs = []
+    for pair in task.pairs:
+        ids = pair.ids
+        assert ids is not None
+        clean, corrupt = (model.run(torch.tensor([list(p)])).logits[0, -1] for p in (ids.clean, ids.corrupt))
+        best, worst = int((clean - corrupt).argmax()), int((clean - corrupt).argmin())
+        pairs.append(dataclasses.replace(pair, ids=dataclasses.replace(ids, answers=(best,), wrong=(worst,))))
+    return Task(task.name, tuple(pairs))

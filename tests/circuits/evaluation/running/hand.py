@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 
 from circuits.circuit.circuit import Circuit
 from circuits.evaluation.running.runner import PartSet
@@ -16,7 +15,7 @@ from interp.parts.graph import Edge, Graph, Part
 from interp.scores.scores import Provenance, Scores
 from interp.tasks.ablations import Ablation
 from interp.tasks.metrics import METRICS, Metric
-from interp.tasks.task import Task, TokenPair
+from interp.tasks.task import TokenPair
 
 GRAPH = Graph(2, 2, 2, (False, False))
 EDGES = GRAPH.edges
@@ -74,15 +73,3 @@ def scored(values: Sequence[float], per_example: np.ndarray | None = None, **cha
 def falling() -> dict[Part, float]:
     """Every edge a different positive weight, the first ones the largest."""
     return weighted([float(N - i) for i in range(N)])
-
-
-def answered(model: Any, task: Task) -> Task:
-    """The task with the answers that tell clean from corrupt prompts best on this model, so that m(full) > m(empty)."""
-    pairs = []
-    for pair in task.pairs:
-        ids = pair.ids
-        assert ids is not None
-        clean, corrupt = (model.run(torch.tensor([list(p)])).logits[0, -1] for p in (ids.clean, ids.corrupt))
-        best, worst = int((clean - corrupt).argmax()), int((clean - corrupt).argmin())
-        pairs.append(dataclasses.replace(pair, ids=dataclasses.replace(ids, answers=(best,), wrong=(worst,))))
-    return Task(task.name, tuple(pairs))

@@ -19,7 +19,8 @@ from interp.tasks.metrics import METRICS, Metric
 from tests.interp.attribution.edges.edge_checks import BOTH, EACH, TWINS, ready
 from tests.interp.attribution.edges.edge_twin import Prompts
 from tests.interp.attribution.level_edges.test_edge_patching import EVERY, _plain, ablated
-from tests.interp.model.tiny import OWN_ATTENTION, hooked, true_float64
+from tests.interp.model.tiny import OWN_ATTENTION, hooked
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 

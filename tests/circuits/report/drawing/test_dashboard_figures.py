@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +16,7 @@ from interp.dictionaries.evaluation.dashboard_values import (
 )
 from interp.dictionaries.evaluation.measured import Baseline, CrossEntropies, DictionaryEvaluation
 from interp.formatting.text import token
-
-Text = Callable[[str], str]
-
-
-def same(text: str) -> str:
-    return text
+from tests.interp.formatting.tags import Text, same
 
 
 def an_evaluation(text: Text = same, **changes: Any) -> DictionaryEvaluation:

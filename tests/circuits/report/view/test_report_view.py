@@ -177,9 +177,6 @@ def test_query_key_and_value_enter_left_middle_and_right() -> None:
     assert max(ends["q"]) < min(ends["k"]) == 0 == max(ends["k"]) < min(ends["v"])
 
 
-# ------------------------------------------------------------ browser
-
-
 def test_scores_of_one_pair_have_no_interval() -> None:
     scores = Scores((Node("head", 0, 0),), np.ones((1, 1)), provenance("exact", n_pairs=1))
     circuit = Circuit(scores.parts, "heads", "m", "t", "exact", "n=1")

@@ -8,7 +8,8 @@ import torch
 from interp.parts.graph import Graph, KeyValue
 from tests.interp.attribution.edges.edge_twin import EdgeTwin, Prompts
 from tests.interp.attribution.edges.edge_weights import READERS, read_weights
-from tests.interp.model.tiny import ids, tiny, true_float64
+from tests.interp.model.tiny import ids, tiny
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 TWINS = tuple(READERS)

@@ -13,7 +13,8 @@ from interp.attribution.request import attribute
 from interp.model.model import HookedModel
 from tests.interp.attribution.edges.edge_checks import BOTH, EACH, agree, ends, ready
 from tests.interp.attribution.edges.edge_twin import Ends, Prompts
-from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, architecture, true_float64
+from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, architecture
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 EVERY = tuple(name for name in (*ARCHITECTURES, *VARIANTS) if architecture(name) not in OWN_ATTENTION)

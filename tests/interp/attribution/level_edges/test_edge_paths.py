@@ -13,7 +13,8 @@ from interp.attribution.request import attribute, attribute_all
 from tests.interp.attribution.edges.edge_checks import BOTH, EACH, agree, ready
 from tests.interp.attribution.edges.edge_twin import EdgeGradients, Prompts
 from tests.interp.attribution.level_edges.test_edge_patching import EVERY
-from tests.interp.model.tiny import hooked, true_float64
+from tests.interp.model.tiny import hooked
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 #: Points and weights written out by hand.

@@ -11,7 +11,7 @@ import torch
 from interp.attribution.request import attribute
 from tests.interp.attribution.edges.edge_checks import EACH, POST_NORM, RULES, TWINS, agree, ends, ready, sums_by_writer
 from tests.interp.attribution.edges.edge_twin import Prompts
-from tests.interp.model.tiny import true_float64
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 # ---------------------------------------------------------------- sums

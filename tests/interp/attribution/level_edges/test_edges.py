@@ -12,7 +12,7 @@ from torch import Tensor
 from interp.attribution.request import attribute, attribute_all
 from tests.interp.attribution.edges.edge_checks import BOTH, EACH, RULES, agree, ends, ready
 from tests.interp.attribution.edges.edge_twin import Prompts
-from tests.interp.model.tiny import true_float64
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 # ---------------------------------------------------------------- at the base point

@@ -16,7 +16,8 @@ from interp.model.model import HookedModel
 from interp.parts.graph import Graph
 from tests.interp.attribution.edges.edge_checks import BOTH, ready
 from tests.interp.attribution.edges.edge_twin import Prompts
-from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, hooked, true_float64
+from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, hooked
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 EVERY = tuple(name for name in ARCHITECTURES if name not in OWN_ATTENTION)

@@ -19,7 +19,8 @@ from interp.model.model import HookedModel
 from interp.scores.scores import Scores
 from interp.tasks.task import TokenPair
 from tests.interp.dictionaries.random_dictionaries import made
-from tests.interp.model.tiny import hooked, true_float64
+from tests.interp.model.tiny import hooked
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 pytestmark = pytest.mark.filterwarnings("ignore:the model answers")

@@ -26,7 +26,8 @@ from tests.interp.attribution.features.feature_twin import (
     measured,
     pairs_of,
 )
-from tests.interp.model.tiny import hooked, true_float64
+from tests.interp.model.tiny import hooked
+from tests.interp.rules.float64 import true_float64
 from tests.interp.rules.twin import Twin
 from tests.interp.tasks.toy import toy_task
 

@@ -24,7 +24,8 @@ from interp.scores.scores import Scores
 from interp.tasks.task import Task
 from tests.interp.attribution.features.feature_twin import by_name, dictionaries
 from tests.interp.dictionaries.random_dictionaries import made
-from tests.interp.model.tiny import hooked, tiny, true_float64
+from tests.interp.model.tiny import hooked, tiny
+from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.micro import A, B, _mlp, micro, one_pair
 from tests.interp.tasks.toy import toy_task
 
