@@ -1,4 +1,4 @@
-"""How values show themselves in a notebook and in print: what they hold, short, and harmless whatever text they carry."""
+"""Every value that shows itself in a notebook is short, and harmless whatever text it carries."""
 
 from __future__ import annotations
 

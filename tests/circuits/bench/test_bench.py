@@ -1,4 +1,4 @@
-"""The benchmark: what it counts, divides by and prints. No time is compared with any figure."""
+"""The benchmark: what it counts and divides by. No time is compared with any figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`circuits bench --sae`: what it times, divides and writes. No time is compared with any figure."""
+"""`circuits bench --sae`: what it times and divides. No time is compared with any figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a command says while it works: numbered phases, loops with the time left, nothing where it is to be quiet."""
+"""What a command says while it works: numbered phases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two runs side by side: what is matched, what is refused, and a page that shows the same numbers and no stranger's markup."""
+"""Two runs side by side: what is matched, what is refused, and what is said of the numbers."""
 
 from __future__ import annotations
 

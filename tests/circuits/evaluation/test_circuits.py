@@ -1,4 +1,4 @@
-"""Circuits: selection, set properties of faithfulness, random baselines, files."""
+"""Circuits of nodes evaluated: set properties of faithfulness, random baselines, files."""
 
 from __future__ import annotations
 

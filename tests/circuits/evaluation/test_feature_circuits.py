@@ -1,5 +1,4 @@
-"""Circuits of features: sets of them run as plain hooks run them, ends that are the plain and the ablated model, errors kept and
-removed, and what a circuit says of its dictionaries."""
+"""Circuits of features evaluated: errors kept and removed, and what a circuit says of its dictionaries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Known circuits: the ROC against a slow second writing, the metrics of programs in closed form, the files, and exact patching."""
+"""Known circuits: the ROC against a slow second writing, the files, and exact patching."""
 
 from __future__ import annotations
 

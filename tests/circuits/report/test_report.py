@@ -1,4 +1,4 @@
-"""The report: every section, the same numbers as the values, hostile text, the finding sentence."""
+"""The report: every section, the same numbers as the values, hostile text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The areas in a report: the trapezoid rule by hand, the same as the evaluation measures, and never under another name."""
+"""The areas in a report: shown with what is missing, and never under another name."""
 
 from __future__ import annotations
 

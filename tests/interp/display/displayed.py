@@ -1,4 +1,4 @@
-"""A value of every kind that shows itself, made with any text for its names, and a reader of the tags of a page."""
+"""Values of models and lenses that show themselves, made with any text for their names, and a reader of the tags of a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each propagation rule against a slow twin in float64, written as in the papers; and what has no rule is named."""
+"""Propagation rules in whole models against a slow twin in float64, written as in the papers; and what has no rule is named."""
 
 from __future__ import annotations
 

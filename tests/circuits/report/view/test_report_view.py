@@ -1,5 +1,4 @@
-"""The interactive view of a circuit: its data says what the values say, its places do not collide, its scripts are safe, and in a
-browser slider, search, clicks and keys do what they say."""
+"""The interactive view of a circuit: its data says what the values say, and its places do not collide."""
 
 from __future__ import annotations
 

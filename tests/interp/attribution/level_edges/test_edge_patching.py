@@ -1,4 +1,4 @@
-"""Runs with edges patched: exact scores, ACDC and any set of edges, against the slow twin and the model itself."""
+"""Exact scores of edges and ACDC, against the slow twin and the model itself."""
 
 from __future__ import annotations
 
