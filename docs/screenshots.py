@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.browser import FLAGS, Chrome, executable  # noqa: E402
+from tests.whole.pages.browser import FLAGS, Chrome, executable  # noqa: E402
 
 SIZE = {"width": 1400, "height": 900}
 LARGEST = 400_000

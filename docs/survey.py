@@ -24,10 +24,10 @@ def _surveyed() -> list[tuple[str, Any]]:
 
 
 def _recipe() -> ModuleType:
-    """`tests/tiny.py`, by its path."""
-    spec = importlib.util.spec_from_file_location("tiny", ROOT / "tests" / "tiny.py")
+    """`tests/interp/model/tiny.py`, by its path."""
+    spec = importlib.util.spec_from_file_location("tiny", ROOT / "tests" / "interp" / "model" / "tiny.py")
     if spec is None or spec.loader is None:
-        raise SystemExit("tests/tiny.py, the recipe of the tiny models, is missing")
+        raise SystemExit("tests/interp/model/tiny.py, the recipe of the tiny models, is missing")
     module = importlib.util.module_from_spec(spec)
     sys.modules["tiny"] = module
     spec.loader.exec_module(module)

@@ -12,8 +12,6 @@ from typing import Any, Final
 
 import pytest
 
-from tests.browser import chrome, reports  # noqa: F401 - fixtures of all tests
-
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Two test processes on two cores: a second thread of one only waits for the other. Commands that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

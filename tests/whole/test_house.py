@@ -84,6 +84,26 @@ def test_nobody_imports_the_display_rooms() -> None:
     assert not inside, "\n".join(inside)
 
 
+def test_importing_the_package_is_light() -> None:
+    code = "import sys, interp; print(sorted({'torch', 'transformers', 'pandas', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_everything_public_can_be_reached() -> None:
+    import interp
+
+    missing = []
+    for name in interp.__all__:
+        try:
+            getattr(interp, name)
+        except (ImportError, AttributeError):
+            missing.append(name)
+    assert missing == []
+    with pytest.raises(AttributeError, match="No interp attribute nothing"):
+        interp.nothing  # noqa: B018
+
+
 WITHOUT_DISPLAY = """
 import importlib, sys
 from pathlib import Path

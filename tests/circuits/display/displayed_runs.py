@@ -1,0 +1,93 @@
+"""A value of every kind that shows itself, made with any text for its names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+
+from circuits.circuit.algebra import Comparison, Overlap
+from circuits.circuit.circuit import Circuit
+from circuits.evaluation.evaluation import Evaluation, Search
+from circuits.runs.record import Record
+from interp.lenses.direct import LogitAttribution
+from interp.lenses.patterns import AttentionPatterns
+from interp.model.coverage import Coverage, Row
+from interp.parts.nodes import Node
+from interp.rules.rules import RELP
+from interp.scores.agreement import Agreement
+from interp.scores.scores import Scores
+from interp.tasks.task import Pair, Task
+from tests.circuits.runs.edge_records import edge_record, edge_scores
+from tests.interp.display.displayed import (
+    dictionary_of,
+    effects_of,
+    lens_of,
+    model_of,
+    paths_of,
+    probe_of,
+    provenance,
+    tokens_of,
+)
+
+
+def an_evaluation(name: str) -> Evaluation:
+    found = record().evaluation
+    assert found is not None
+    return replace(found, metric=name, unit=name, ablation=name)
+
+
+def scores_of(name: str) -> Scores:
+    return edge_scores(record().scores[0].edges, 1, **provenance(name))
+
+
+def agreement_of(name: str) -> Agreement:
+    found = record().agreements[0]
+    return replace(found, method=name, sampled=name, rows=tuple(replace(row, kind=name) for row in found.rows))
+
+
+def circuit_of(name: str) -> Circuit:
+    found = record().circuit
+    assert found is not None
+    return replace(found, parts=found.parts[:5], task=name, model=name, method=name, selection=name)
+
+
+@cache
+def record() -> Record:
+    return edge_record()
+
+
+def comparison_of(name: str) -> Comparison:
+    counts, nodes = Overlap(name, 1, 2, 3), (Node(name, 0, 1), Node("mlp", 1))
+    return Comparison("heads", 4, 5, counts, (counts,), (counts, Overlap("m1", 0, 0, 1)), nodes, nodes[:1])
+
+
+#: A value of every kind whose names, tokens and paths are some text.
+MAKERS: Final[dict[str, Callable[[str], Any]]] = {
+    "scores": scores_of,
+    "agreement": agreement_of,
+    "circuit": circuit_of,
+    "evaluation": an_evaluation,
+    "undefined evaluation": lambda name: replace(
+        an_evaluation(name), faithfulness=replace(an_evaluation("x").faithfulness, value=None), reason=name
+    ),
+    "task": lambda name: Task(name, (Pair(name, name, (name,), (name, "b")),) * 5, name, name),
+    "model": model_of,
+    "rules": lambda name: RELP,
+    "coverage": lambda name: Coverage(RELP, (Row(name, name, "unsupported"), Row(name, name, "rule", name))),
+    "dictionary": dictionary_of,
+    "lens": lens_of,
+    "logits": lambda name: LogitAttribution((name, "m0"), np.array([[1.0, -2.0]]), np.array([-1.0]), name),
+    "tokens": tokens_of,
+    "effects": effects_of,
+    "probe": probe_of,
+    "paths": paths_of,
+    "comparison": comparison_of,
+    "patterns": lambda name: AttentionPatterns((name, "b"), (0,), np.full((1, 2, 2, 2), 0.5), name),
+    "search": lambda name: Search(
+        0.9, None, None, replace(an_evaluation("x").faithfulness), None, an_evaluation("x").faithfulness, 4, 9, "nodes", (), name
+    ),
+}  # fmt: skip

@@ -1,0 +1,32 @@
+"""The checks of `verify` on reference transformers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import interp
+from circuits.jobs.verify import verify
+from tests.interp.model.loading.test_reference_model import PROGRAMS, random_model
+
+
+@pytest.mark.parametrize("direction", ["causal", "bidirectional"])
+def test_it_is_a_model_like_any_other(direction: str) -> None:
+    model = random_model(attention_dir=direction)
+    assert not model.missing_sites() and model.layout.pos_embed == "pos_embed"
+    assert [str(check) for check in verify(model) if check.passed is False] == []
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_compiled_programs_pass_the_checks(assets: Path, program: str) -> None:
+    model = interp.load(assets / "truth" / program)
+    assert not model.missing_sites()
+    assert [str(check) for check in verify(model) if check.passed is False] == []
+
+
+@pytest.mark.parametrize("name", ["modadd59", "periodic8_shortcut"])
+def test_trained_checkpoints_pass_the_checks(assets: Path, name: str) -> None:
+    model = interp.load(assets / "models" / name)
+    assert not model.missing_sites() and model.layout.pos_embed == "pos_embed"
+    assert [str(check) for check in verify(model) if check.passed is False] == []

@@ -1,0 +1,42 @@
+"""Tasks of random tokens, for models that know no words."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from interp.tasks.task import Pair, Task, TokenPair
+from tests.interp.model.tiny import VOCAB
+
+
+def toy_task(n: int = 4, lengths: Sequence[int] = (6,), seed: int = 0, changed: int = 1) -> Task:
+    """Pairs of random ids that differ in `changed` tokens; lengths cycle; one span `head` and one `tail`."""
+    rng = random.Random(seed)
+    pairs = []
+    for i in range(n):
+        length = lengths[i % len(lengths)]
+        clean = [rng.randrange(3, VOCAB) for _ in range(length)]
+        corrupt = list(clean)
+        for at in rng.sample(range(length - 1), changed):
+            corrupt[at] = rng.choice([t for t in range(3, VOCAB) if t != clean[at]])
+        answer, wrong = rng.sample(range(3, VOCAB), 2)
+        spans = {"head": (0, 2), "tail": (length - 1, length)}
+        found = TokenPair(tuple(clean), tuple(corrupt), (answer,), (wrong,), spans)
+        pairs.append(Pair("", "", (), (), spans, found))
+    return Task("toy", tuple(pairs))
+
+
+def answered(model: Any, task: Task) -> Task:
+    """The task with the answers that tell clean from corrupt prompts best on this model, so that m(full) > m(empty)."""
+    pairs = []
+    for pair in task.pairs:
+        ids = pair.ids
+        assert ids is not None
+        clean, corrupt = (model.run(torch.tensor([list(p)])).logits[0, -1] for p in (ids.clean, ids.corrupt))
+        best, worst = int((clean - corrupt).argmax()), int((clean - corrupt).argmin())
+        pairs.append(dataclasses.replace(pair, ids=dataclasses.replace(ids, answers=(best,), wrong=(worst,))))
+    return Task(task.name, tuple(pairs))
