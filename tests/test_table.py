@@ -24,7 +24,7 @@ from interp.attribution.token_attribution import TokenAttribution
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.evaluation.probing import ProbeResult
 from interp.errors import InterpError, ScoreError, TableError
-from interp.formatting import parquet
+from interp.formatting import parquet, table
 from interp.formatting.table import FORMAT, HEADER, Table
 from interp.lenses.direct import LogitAttribution
 from interp.lenses.direct_effects import DirectEffects
@@ -93,11 +93,11 @@ def saved(value: Table, folder: Path) -> Path:
 
 def changed(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
     """The file with another header: what `change` returns, or the header as it left it."""
-    table = pq.read_table(path)
-    header = json.loads(table.schema.metadata[HEADER])
+    columns = pq.read_table(path)
+    header = json.loads(columns.schema.metadata[HEADER])
     given = change(header) or header
     text = given if isinstance(given, bytes) else json.dumps(given).encode()
-    pq.write_table(table.replace_schema_metadata({HEADER: text}), path)
+    pq.write_table(columns.replace_schema_metadata({HEADER: text}), path)
     return path
 
 
@@ -201,6 +201,19 @@ def test_logits_may_be_any_number(tmp_path: Path) -> None:
     lens = lens_of("m")
     lens.logits[0, 0, 0, :3] = torch.tensor([float("nan"), float("inf"), float("-inf")])
     assert same(LogitLens.load(saved(lens, tmp_path)), lens)
+
+
+def test_large_arrays_are_written_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "_MOST", 130)
+    lens = lens_of("m")
+    assert same(LogitLens.load(saved(lens, tmp_path)), lens)
+    assert pq.ParquetFile(tmp_path / "table.parquet").num_row_groups == 3
+
+
+def test_texts_are_those_of_their_ids_and_else_the_id() -> None:
+    found = Texts.of(lambda i: {4: "4", 5: "five"}.get(i, f" {i}"), [5, 4, 9, 5])
+    assert (found.ids, found.texts) == ((5, 9), ("five", " 9"))
+    assert [found(i) for i in (4, 5, 9, 1000)] == ["4", "five", " 9", "1000"] and Texts()(3) == "3"
 
 
 def test_other_programs_read_the_rows(tmp_path: Path) -> None:
@@ -334,10 +347,10 @@ def test_numbers_that_are_not_finite_are_refused(wrong: float, tmp_path: Path) -
 
 def test_a_file_with_such_a_number_is_refused(tmp_path: Path) -> None:
     path = saved(effects_of("m"), tmp_path)
-    table = pq.read_table(path)
+    columns = pq.read_table(path)
     for wrong, words in ((math.nan, "'per_example' has a number that is not finite"), (None, "'per_example' has gaps")):
         column = pa.array([[wrong], [1.0]], type=pa.large_list(pa.float64()))
-        pq.write_table(table.set_column(table.column_names.index("per_example"), "per_example", column), path)
+        pq.write_table(columns.set_column(columns.column_names.index("per_example"), "per_example", column), path)
         with pytest.raises(TableError, match=words):
             DirectEffects.load(path)
 
@@ -356,9 +369,9 @@ def test_a_file_with_such_a_number_is_refused(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_columns_that_do_not_fit_are_refused(column: Any, words: str, tmp_path: Path) -> None:
     path = saved(effects_of("m"), tmp_path)
-    table = pq.read_table(path)
-    at = table.column_names.index("per_example")
-    pq.write_table(table.remove_column(at) if column is None else table.set_column(at, "per_example", column), path)
+    columns = pq.read_table(path)
+    at = columns.column_names.index("per_example")
+    pq.write_table(columns.remove_column(at) if column is None else columns.set_column(at, "per_example", column), path)
     with pytest.raises(TableError, match=words):
         DirectEffects.load(path)
 
@@ -404,11 +417,11 @@ class Trap:
 def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
     """A pickled type of arrow, a dtype and a class by name, and a table of pandas that names an extension."""
     path = saved(effects_of("m"), tmp_path)
-    table = pq.read_table(path)
+    columns = pq.read_table(path)
     for name in ("arrow.py_extension_type", "pandas.extension"):
         own = {b"ARROW:extension:name": name.encode(), b"ARROW:extension:metadata": pickle.dumps(Trap())}
         field = pa.field("odd", pa.float64(), metadata=own)
-        pq.write_table(table.append_column(field, pa.array([1.0, 2.0])), path)
+        pq.write_table(columns.append_column(field, pa.array([1.0, 2.0])), path)
         assert same(DirectEffects.load(path), effects_of("m")) and not RAN
     for odd in ("os.system", "tests.test_table.run", "__import__('os')"):
         changed(path, lambda h, odd=odd: h["arrays"].update(per_example={"dtype": odd, "shape": [1, 2]}))  # type: ignore[misc]
@@ -486,9 +499,9 @@ def test_figures_hold_what_the_values_hold() -> None:
 def test_effects_say_what_they_raise_and_print_the_largest_first() -> None:
     effects = effects_of("tok")
     assert effects.raised(0) == ("tok", "2") and effects.raised(1) == ("2",) and effects.lowered(1) == ("tok",)
-    table = effects.to_pandas()
-    assert list(table.columns) == ["node", "contribution", "stderr", "raises", "lowers"]
-    assert table.raises.tolist() == [("tok", "2"), ("2",)] and np.isnan(table.stderr).all()
+    rows = effects.to_pandas()
+    assert list(rows.columns) == ["node", "contribution", "stderr", "raises", "lowers"]
+    assert rows.raises.tolist() == [("tok", "2"), ("2",)] and np.isnan(rows.stderr).all()
     assert (
         str(effects).splitlines()[0] == "DirectEffects(2 nodes, 1 prompt)" and "a0.h3" in str(effects).splitlines()[1]
     )
@@ -549,12 +562,12 @@ DAMAGED: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {
 
 @pytest.mark.parametrize("kind", DAMAGED)
 def test_damaged_scores_are_refused_with_their_file(kind: str, tmp_path: Path) -> None:
-    table = pq.read_table(DATA / "scores-0.1.parquet")
-    header = json.loads(table.schema.metadata[b"interp.scores"])
+    columns = pq.read_table(DATA / "scores-0.1.parquet")
+    header = json.loads(columns.schema.metadata[b"interp.scores"])
     given = DAMAGED[kind](header) or header
     text = given if isinstance(given, bytes) else json.dumps(given).encode()
     path = tmp_path / "s.parquet"
-    pq.write_table(table.replace_schema_metadata({b"interp.scores": text}), path)
+    pq.write_table(columns.replace_schema_metadata({b"interp.scores": text}), path)
     with pytest.raises(ScoreError, match=r"scores file .*s\.parquet'"):
         Scores.load(path)
 
