@@ -108,6 +108,14 @@ def test_bars_are_as_long_as_the_scores_and_lie_on_the_side_of_their_sign() -> N
     assert full["background"] == half["background"] != less["background"]
 
 
+def test_joined_pieces_are_escaped_once() -> None:
+    from interp.formatting.html import joined, text
+
+    assert joined("the model's", "", text("<b>"), "a & b", by=" < ") == (
+        "the model&#39;s &lt; <bdi>&lt;b&gt;</bdi> &lt; a &amp; b"
+    )
+
+
 def test_a_task_marks_the_words_that_differ() -> None:
     pairs = (
         Pair("When Mary and John", "When Mary and Tom", (" a",), (" b",)),
