@@ -1,5 +1,6 @@
 """The public names of `circuits`, and where each lives: the one list of them. `circuits/__init__.py` loads a name when it is first asked for."""
 
+from .circuit.algebra import Comparison as Comparison
 from .circuit.algebra import compare as compare
 from .circuit.algebra import complement as complement
 from .circuit.algebra import difference as difference

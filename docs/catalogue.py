@@ -14,6 +14,8 @@ from tables import code, markdown
 ROOT = Path(__file__).resolve().parent.parent
 BASE = "InterpError"
 DEFAULT_EXIT_CODE = 2
+#: An error that a function is handed, by the name of its parameter: its messages stand under the one that most are.
+HANDED = {"fault": "TableError"}
 #: What stands for a value that is filled in.
 GAP = "…"
 _TO_DO = re.compile(
@@ -99,9 +101,9 @@ def messages() -> tuple[Message, ...]:
     for module, tree in trees().items():
         names = _constants(tree)
         for call in ast.walk(tree):
-            if isinstance(call, ast.Call) and call.args and _name(call.func) in errors():
+            if isinstance(call, ast.Call) and call.args and (error := _raised(call)) in errors():
                 for text in _texts(call.args[0], names):
-                    found[Message(_name(call.func), module, text)] = None
+                    found[Message(error, module, text)] = None
     return tuple(found)
 
 
@@ -113,10 +115,15 @@ def passed_on() -> tuple[str, ...]:
             module
             for module, tree in trees().items()
             for call in ast.walk(tree)
-            if isinstance(call, ast.Call) and _name(call.func) in errors() and call.args
+            if isinstance(call, ast.Call) and _raised(call) in errors() and call.args
             if not list(_texts(call.args[0], _constants(tree)))
         )
     )
+
+
+def _raised(call: ast.Call) -> str:
+    """The error that a call makes; where it is handed to a function, that under which its messages stand."""
+    return HANDED.get(_name(call.func), _name(call.func))
 
 
 def _name(node: ast.expr) -> str:

@@ -38,7 +38,7 @@ def text(value: object, longest: int = LONGEST) -> Markup:
 
 def joined(*parts: str | Markup, by: str = " · ") -> Markup:
     """Pieces that are not empty, in one line."""
-    return Markup(escape(by)).join(_markup(part) for part in parts if part)
+    return Markup(escape(by)).join(Markup(_markup(part)) for part in parts if part)
 
 
 def block(kind: str, said: str | Markup, *parts: Markup) -> Markup:

@@ -25,6 +25,8 @@ from interp.formatting.showing import card, figure
 
 FORMAT: Final = 1
 HEADER: Final = b"interp.table"
+#: Numbers of a column that are written and read at once: a list that parquet reads counts its numbers in 31 bits.
+_MOST: Final = 1 << 26
 _ALONG: Final = "along"
 _ANY: Final = "any number"
 
@@ -91,7 +93,9 @@ class Table(ABC):
             raise self.fault(f"{what} cannot be written: {told(error)}.") from error
         header |= {"arrays": {n: {"dtype": a.dtype.name, "shape": list(a.shape)} for n, a in arrays.items()}}
         columns = _columns(value._rows(), {f.name: (arrays[f.name], f.metadata[_ALONG]) for f in rows})
-        write_columns(with_header(columns, HEADER, header), path, write_page_checksum=True)
+        widest = max((a.size for a in arrays.values()), default=0) // max(1, len(columns))
+        most = max(1, _MOST // (widest + 1))
+        write_columns(with_header(columns, HEADER, header), path, row_group_size=most, write_page_checksum=True)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -217,14 +221,14 @@ def _flat(name: str, columns: Any, dtype: str) -> np.ndarray:
     """The numbers of a column of lists, row after row."""
     import pyarrow as pa
 
-    lists = columns.column(name).combine_chunks()
-    kind = pa.from_numpy_dtype(np.dtype(dtype))
-    if not pa.types.is_large_list(lists.type) or lists.type.value_type != kind:
-        raise TypeError(f"the column {name!r} is of type {lists.type}; expected lists of {dtype}")
-    values = lists.flatten()
-    if lists.null_count or values.null_count:
+    column, kind = columns.column(name), pa.from_numpy_dtype(np.dtype(dtype))
+    lists = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
+    if not lists or column.type.value_type != kind:
+        raise TypeError(f"the column {name!r} is of type {column.type}; expected lists of {dtype}")
+    parts = [chunk.flatten() for chunk in column.chunks]
+    if column.null_count or any(part.null_count for part in parts):
         raise TypeError(f"the column {name!r} has gaps")
-    sizes = np.diff(lists.offsets.to_numpy())
+    sizes = np.concatenate([np.empty(0, dtype=np.int64), *(np.diff(chunk.offsets) for chunk in column.chunks)])
     if len(sizes) and not (sizes == sizes[0]).all():
         raise TypeError(f"the lists of the column {name!r} differ in length")
-    return np.array(values.to_numpy(zero_copy_only=False), dtype=dtype)
+    return np.concatenate([np.empty(0, dtype=dtype), *(part.to_numpy(zero_copy_only=False) for part in parts)])

@@ -243,18 +243,21 @@ class Scores(Table):
         header = header_of(table, HEADER, what, FORMAT, ScoreError, strict=False)
         known = {f.name for f in fields(Provenance)}
         needed = {f.name for f in fields(Provenance) if f.default is MISSING}
-        if not needed <= set(header.get("provenance") or ()) <= known:
-            raise ScoreError(f"{what}: its provenance has other keys than this version's.")
+        told_of = header.get("provenance")
+        if not isinstance(told_of, dict) or not needed <= set(told_of) <= known:
+            raise ScoreError(f"scores file {str(path)!r}: its provenance has other keys than this version's.")
         try:
             search = Search.from_dict(header["search"]) if "search" in header else None
         except (TypeError, KeyError, ValueError) as damage:
-            raise ScoreError(f"{what}: what it says of its search cannot be read ({damage}).") from damage
+            raise ScoreError(
+                f"scores file {str(path)!r}: what it says of its search cannot be read ({damage})."
+            ) from damage
         try:
             per_example = np.array(table["per_example"].to_pylist(), dtype=np.float64).T
             exact, radius = (_column(table, name) for name in ("exact", "error"))
-            return cls(_parts(header), per_example, Provenance(**header["provenance"]), exact, radius, search)
+            return cls(_parts(header), per_example, Provenance(**told_of), exact, radius, search)
         except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, InterpError) as damage:
-            raise ScoreError(f"{what} cannot be read: {told(damage)}.") from damage
+            raise ScoreError(f"scores file {str(path)!r} cannot be read: {told(damage)}.") from damage
 
 
 def _column(table: Any, name: str) -> np.ndarray | None:

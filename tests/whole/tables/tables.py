@@ -1,0 +1,86 @@
+"""A value of every table, whether two are equal to the last bit, and files of them with another header."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from circuits.circuit.algebra import Comparison
+from circuits.circuit.circuit import CircuitError
+from interp.attribution.path_effects import PathEffects
+from interp.attribution.token_attribution import TokenAttribution
+from interp.dictionaries.activation import DictionaryError
+from interp.dictionaries.evaluation.probing import ProbeResult
+from interp.errors import InterpError, ScoreError, TableError
+from interp.formatting.table import HEADER, Table
+from interp.lenses.direct import LogitAttribution
+from interp.lenses.direct_effects import DirectEffects
+from interp.lenses.lens import LogitLens
+from interp.model.coverage import Coverage
+from interp.scores.agreement import Agreement
+from tests.circuits.display.displayed_runs import MAKERS as SHOWN
+from tests.circuits.display.displayed_runs import agreement_of, comparison_of
+from tests.interp.display.displayed import effects_of, lens_of, paths_of, probe_of, tokens_of
+
+DATA: Final = Path(__file__).parent / "data"
+#: A value of every table that has the layout of the base, with any text for its names.
+MAKERS: Final[dict[type[Table], Callable[[str], Table]]] = {
+    DirectEffects: effects_of,
+    LogitAttribution: SHOWN["logits"],
+    LogitLens: lens_of,
+    TokenAttribution: tokens_of,
+    PathEffects: paths_of,
+    Agreement: agreement_of,
+    ProbeResult: probe_of,
+    Coverage: SHOWN["coverage"],
+    Comparison: comparison_of,
+}
+FAULTS: Final = {Agreement: ScoreError, ProbeResult: DictionaryError, Comparison: CircuitError}
+of_every_class = pytest.mark.parametrize("cls", MAKERS, ids=lambda cls: cls.__name__)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Whether two values are equal to the last bit and of the same types; functions are compared by what they make of token ids."""
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.dtype == b.dtype and same(a.numpy(), b.numpy())
+    if isinstance(a, np.ndarray):
+        return (
+            isinstance(b, np.ndarray)
+            and a.dtype == b.dtype
+            and a.shape == b.shape
+            and np.array_equal(a, b, a.dtype.kind == "f")
+        )
+    if callable(a):
+        return all(a(i) == b(i) for i in range(64))
+    if is_dataclass(a):
+        return type(a) is type(b) and all(same(getattr(a, f.name), getattr(b, f.name)) for f in fields(a))
+    if isinstance(a, tuple):
+        return isinstance(b, tuple) and len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and (a == b or (a != a and b != b))
+
+
+def saved(value: Table, folder: Path) -> Path:
+    value.save(folder / "table.parquet")
+    return folder / "table.parquet"
+
+
+def changed(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """The file with another header: what `change` returns, or the header as it left it."""
+    columns = pq.read_table(path)
+    header = json.loads(columns.schema.metadata[HEADER])
+    given = change(header) or header
+    text = given if isinstance(given, bytes) else json.dumps(given).encode()
+    pq.write_table(columns.replace_schema_metadata({HEADER: text}), path)
+    return path
+
+
+def fault(cls: type[Table]) -> type[InterpError]:
+    return FAULTS.get(cls, TableError)
