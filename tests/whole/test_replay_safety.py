@@ -276,7 +276,8 @@ warnings.simplefilter("ignore")
 from dataclasses import replace
 from circuits.bench.workload import resident_peak
 from interp.attribution.request import prepare
-from tests.interp.model.tiny import hooked, toy_task
+from tests.interp.model.tiny import hooked
+from tests.interp.tasks.toy import toy_task
 model, task = hooked("gpt2", n_embd=64, n_inner=2048), toy_task(4, (16,))
 for units, limit in ((128, 16 << 20), (2048, 16 << 20), (2048, 1 << 40)):
     parts = [f"m0.n{i}" for i in range(units)]

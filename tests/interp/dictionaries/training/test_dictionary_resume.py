@@ -176,6 +176,7 @@ SCRIPT = """
 import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
+from tests.interp.dictionaries.training.test_dictionary_resume import go_on
 go_on(Path({out!r}), checkpoint_every=1)
 """
 
