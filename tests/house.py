@@ -7,6 +7,7 @@ stands: at the top of a file, inside a function, under TYPE_CHECKING. This is th
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -83,6 +84,10 @@ SAME_ROLE: dict[str, str] = {
 }
 
 
+#: A string that names something of ours: a module, what is in it, or an entry point.
+_NAMED = re.compile(r"(?:interp|circuits)(?:\.\w+)+(?::\w+)?")
+
+
 @dataclass(frozen=True)
 class Arrow:
     """An import: the file and line that it stands in, and the file that it names."""
@@ -127,7 +132,8 @@ def modules(root: Path = ROOT) -> dict[str, str]:
 
 
 def imports(text: str, known: dict[str, str]) -> Iterator[tuple[int, str]]:
-    """Line and file of every import of ours in a source text: statements wherever they stand, and dotted names in strings."""
+    """Line and file of every import of ours in a source text: statements wherever they stand, and
+    names in strings, also as entry points are written."""
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, known[a.name]) for a in node.names if a.name in known)
@@ -135,8 +141,15 @@ def imports(text: str, known: dict[str, str]) -> Iterator[tuple[int, str]]:
             for alias in node.names:
                 whole = f"{node.module}.{alias.name}"
                 yield node.lineno, known[whole if whole in known else str(node.module)]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value:
-            yield from ((node.lineno, known[name]) for name in (node.value,) if name in known)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _NAMED.fullmatch(node.value):
+            yield from ((node.lineno, known[name]) for name in _beginnings(node.value)[:1] if name in known)
+
+
+def _beginnings(text: str) -> list[str]:
+    """The modules that a dotted name begins with, the longest first: `a.b.C` or `a.b:C` names `a.b`."""
+    parts = re.split("[.:]", text)
+    names = [".".join(parts[:end]) for end in range(len(parts), 1, -1)]
+    return [name for name in names if name in modules()]
 
 
 def arrows(root: Path = ROOT) -> Iterator[Arrow]:

@@ -43,6 +43,8 @@ def test_no_import_runs_back() -> None:
         "def f():\n    from circuits.report.pages import render",
         "if TYPE_CHECKING:\n    from circuits.report.pages import render",
         "import_module('circuits.report.pages')",
+        "named = 'circuits.report.pages.render'",
+        "entry = 'circuits.report.pages:render'",
     ],
 )
 def test_an_import_that_runs_back_is_seen_wherever_it_stands(text: str) -> None:
