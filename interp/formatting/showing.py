@@ -38,8 +38,8 @@ def page(value: Any, **options: Any) -> str:
 
 def _shown(what: str, generic: Any, value: Any, options: dict[str, Any]) -> Any:
     """What is registered for a class, once the display rooms are loaded."""
-    while _ROOMS:
-        import_module(_ROOMS.pop())
+    for room in _ROOMS:
+        import_module(room)
     function = generic.dispatch(type(value))
     if function is generic.dispatch(object):
         raise TypeError(f"{type(value).__name__} has no {what}; register one with interp.formatting.showing.{what}.")
