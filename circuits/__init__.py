@@ -15,6 +15,10 @@ import lazy_loader
 
 from interp.formatting.showing import displayed_by
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
 
 displayed_by("circuits.display")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -19,7 +19,11 @@ import lazy_loader
 from interp.formatting.showing import displayed_by
 
 __version__ = "0.1.0"
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __all__ = sorted([*__all__, "__version__"])
 
 displayed_by("interp.display")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -75,7 +75,7 @@ FLOORS = (
 )
 #: The public names, loaded when they are asked for, and the line that names the display room of a package.
 FACADES = ("interp/__init__.py", "circuits/__init__.py")
-#: Rooms that no other room imports: a value does not know its pictures.
+#: Rooms that nothing but they themselves import: a value does not know its pictures.
 DISPLAYS = ("interp/display", "circuits/display")
 MOST_FILES = 15
 #: A file name that occurs in several rooms, and the one role that all of its files have.

@@ -13,10 +13,10 @@ from circuits.evaluation.evaluation import Estimate, Evaluation, Point, Search
 from circuits.report.drawing import svg
 from circuits.report.drawing.svg import Scale
 from circuits.runs.finding import random_words
-from circuits.terms.words import column_digits, pairs_in_words
+from circuits.terms.words import pairs_in_words
 from interp.formatting import showing
 from interp.formatting.html import MOST_ROWS, NEGATIVE, block, caption, element, facts, joined, left_out, table, text
-from interp.formatting.numbers import MISSING, count, number, percent, percent_interval
+from interp.formatting.numbers import MISSING, column_digits, count, number, percent, percent_interval
 from interp.parts.nodes import FEATURES
 from interp.scores.scores import Scores
 

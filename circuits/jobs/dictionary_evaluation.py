@@ -22,7 +22,8 @@ from circuits.console.phases import Telling, telling
 from circuits.jobs.inputs import load_model, note_models
 from circuits.runs import directory
 from interp.errors import InterpError
-from interp.files import replacing, write_text
+from interp.files import write_text
+from interp.formatting.parquet import write_columns
 from interp.model.model import HookedModel
 
 if TYPE_CHECKING:
@@ -183,11 +184,9 @@ def _write(found: Found, folder: Path) -> None:
 def _save_densities(evaluation: DictionaryEvaluation, path: Path) -> None:
     """One row per feature: its number, the tokens on which it is active, and their share."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     columns = {"feature": range(evaluation.n_features), "tokens": evaluation.counts, "density": evaluation.densities}
-    with replacing(path) as temporary:
-        pq.write_table(pa.table({name: pa.array(values) for name, values in columns.items()}), temporary)
+    write_columns(pa.table({name: pa.array(values) for name, values in columns.items()}), path)
 
 
 def _stem(request: Request) -> str:

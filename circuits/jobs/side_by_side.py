@@ -10,9 +10,9 @@ from circuits.comparison.sides import SideBySide
 from circuits.console import printing
 from circuits.jobs.judging import check_file
 from circuits.report.pages import render_side_by_side
-from circuits.terms.words import column_digits, kind_name
+from circuits.terms.words import kind_name
 from interp.files import write_text
-from interp.formatting.numbers import percent_interval, score
+from interp.formatting.numbers import column_digits, percent_interval, score
 
 LISTED = 15
 

@@ -1,4 +1,5 @@
-"""The pages: what a run found, and a circuit alone, each as one HTML file that can be read offline."""
+"""Every page as one HTML file that can be read offline: a run, a circuit alone, an assessment, two side by side, a dictionary, a
+training."""
 
 from __future__ import annotations
 

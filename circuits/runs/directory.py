@@ -201,7 +201,6 @@ def _prompt(data: dict[str, Any]) -> Prompt:
 
 def versions() -> dict[str, str]:
     """The versions of everything that makes the numbers."""
-    import platform
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}

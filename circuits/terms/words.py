@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
-from interp.formatting.numbers import several, share_digits
+from interp.formatting.numbers import several
 
 #: The name of a task that is one pair from the command line.
 GIVEN: Final = "command-line"
@@ -119,8 +119,3 @@ def metric_name(metric: str) -> str:
 def pairs_in_words(n: int, held_out: bool) -> str:
     """What a circuit was judged on: `12 pairs`, or `12 held-out pairs` where none of them was used for the scores."""
     return several(n, "held-out pair" if held_out else "pair")
-
-
-def column_digits(column: Iterable[Any]) -> int:
-    """Digits after the point of estimates that stand in one column as percentages, their intervals too."""
-    return share_digits(v for found in column for v in (found.value, found.low, found.high))

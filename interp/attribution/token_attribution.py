@@ -16,7 +16,7 @@ from interp.attribution.batching.batches import default_batch_size
 from interp.attribution.token_methods import Baseline, Job, Method, get_token_method
 from interp.errors import MethodError, MetricError
 from interp.formatting.showing import figure
-from interp.formatting.table import Table, lines_of
+from interp.formatting.table import Table, check_sizes, lines_of
 from interp.formatting.text import token, visible
 from interp.tasks.find import task as find_task
 from interp.tasks.metrics import Metric, get_metric
@@ -47,6 +47,11 @@ class TokenAttribution(Table):
     rules: str
     model: str
     task: str
+
+    def __post_init__(self) -> None:
+        n = (len(self.tokens),)
+        check_sizes(self, values=(list(map(len, self.values)), list(map(len, self.tokens))))
+        check_sizes(self, clean_metric=((len(self.clean_metric),), n), delta=((len(self.delta or self.tokens),), n))
 
     @property
     def totals(self) -> tuple[float, ...]:

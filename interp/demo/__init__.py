@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from interp.model.loading.load import DEMO
+
 
 def path() -> Path:
     """Folder of the model, to be given to `from_pretrained`."""
-    return Path(__file__).parent / "model"
+    return DEMO

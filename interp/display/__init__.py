@@ -4,7 +4,7 @@
 `attention_plots` draws where heads look; `table_cards` and `table_plots` are those of the smaller tables.
 
 To show a class: one function under `@showing.card.register` or `@showing.figure.register`, of that class; a new file
-is one more name in the import below. No other room imports this one: it is loaded when the first value is shown.
+is one more name in the import below. No room but `circuits.display` imports this one: it is loaded when the first value is shown.
 """
 
 from interp.display import attention_plots, model_cards, plots, score_cards, table_cards, table_plots

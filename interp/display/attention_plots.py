@@ -41,7 +41,7 @@ def plot_attention(given: Any, prompt: Any = None, *, heads: str | Sequence[str]
 
 
 @showing.figure.register
-def _of_patterns(found: AttentionPatterns, heads: str | Sequence[str] | None = None) -> Any:
+def patterns_figure(found: AttentionPatterns, heads: str | Sequence[str] | None = None) -> Any:
     return plot_attention(found, heads=heads)
 
 

@@ -48,7 +48,7 @@ def shown_token(text: str, longest: int = 24) -> str:
 
 
 @showing.figure.register
-def _of_scores(scores: Scores, exact: Scores | None = None) -> Any:
+def scores_figure(scores: Scores, exact: Scores | None = None) -> Any:
     """A map of scores; with `exact` the scores over exact ones."""
     return plot_scores(scores) if exact is None else plot_agreement(scores, exact)
 

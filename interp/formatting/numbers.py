@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 MINUS: Final = "\u2212"
 MISSING: Final = "–"
@@ -111,3 +111,19 @@ def count_word(value: int) -> str:
 def several(n: int, what: str) -> str:
     """A number of things: `1 pair`, `12 pairs`."""
     return f"{count(n)} {what if n == 1 else what + 's'}"
+
+
+class Ranged(Protocol):
+    """A number with the ends of its interval; None where there is none."""
+
+    @property
+    def value(self) -> float | None: ...
+    @property
+    def low(self) -> float | None: ...
+    @property
+    def high(self) -> float | None: ...
+
+
+def column_digits(column: Iterable[Ranged]) -> int:
+    """Digits after the point of estimates that stand in one column as percentages, their intervals too."""
+    return share_digits(v for found in column for v in (found.value, found.low, found.high))

@@ -59,7 +59,8 @@ def _opened(path: str | Path, said: str, fault: type[InterpError]) -> Iterator[A
         with pq.ParquetFile(Path(path), page_checksum_verification=True, **limits) as file:
             yield file
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise fault(f"{said}: {told(error)}.") from error
+        why = told(error) if Path(path).is_file() else "there is no such file"
+        raise fault(f"{said}: {why}.") from error
 
 
 def header_of(

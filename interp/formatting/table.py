@@ -51,6 +51,13 @@ def lines_of(names: Sequence[str], lines: Sequence[Sequence[Any]]) -> Any:
     return rows_of({name: [line[i] for line in lines] for i, name in enumerate(names)})
 
 
+def check_sizes(value: Table, **sizes: tuple[Sequence[int], Sequence[int]]) -> None:
+    """Refuse a value whose fields do not fit each other. sizes: of each field what it has and what it must have. Raises: `fault`."""
+    for name, (has, wanted) in sizes.items():
+        if tuple(has) != tuple(wanted):
+            raise value.fault(f"{type(value).__name__}: {name} of size {list(has)}; expected {list(wanted)}.")
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Table(ABC):
     """A value that is a table: frozen, printed short, shown, drawn, saved and loaded the same way whatever it holds.
@@ -210,6 +217,8 @@ def _arrays(cls: type[Table], given: Any, columns: Any) -> dict[str, Any]:
         if max(axes) >= len(shape) or len(flat) != math.prod(shape):
             raise TypeError(f"{name!r}: {len(flat)} numbers for an array of shape {list(shape)}")
         first = [shape[axis] for axis in axes]
+        if math.prod(first) != len(columns):
+            raise TypeError(f"{name!r}: {len(columns)} rows for an array of shape {list(shape)}")
         others = [size for axis, size in enumerate(shape) if axis not in axes]
         array = np.moveaxis(flat.reshape(*first, *others), range(len(axes)), axes)
         array = np.ascontiguousarray(_checked(name, array, field.metadata[_ANY]))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from interp.attribution.batching.batches import default_batch_size
 from interp.errors import InterpError, TaskError, unknown
-from interp.formatting.table import Table, along, rows_of
+from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed
 from interp.lenses.stream import FINAL, Stream, last_position
 from interp.model.linear import linear
@@ -41,6 +41,9 @@ class LogitAttribution(Table):
     per_example: np.ndarray = field(metadata=along(1))
     total: np.ndarray
     model: str
+
+    def __post_init__(self) -> None:
+        check_sizes(self, per_example=(self.per_example.shape, (len(self.total), len(self.nodes))))
 
     @property
     def mean(self) -> np.ndarray:

@@ -18,7 +18,7 @@ from interp.attribution.edges.writers import Writers
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
 from interp.formatting.numbers import several
-from interp.formatting.table import Table, along, rows_of
+from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed, token
 from interp.lenses.direct import contrast_of, contrasts, unembedded
 from interp.lenses.stream import FINAL, Stream, last_position
@@ -57,7 +57,13 @@ class DirectEffects(Table):
     texts: Texts = field(default_factory=Texts)
     model: str = ""
     task: str = ""
-    prompts: str = "clean"
+    prompts: Literal["clean", "corrupt"] = "clean"
+
+    def __post_init__(self) -> None:
+        n, shape = len(self.nodes), self.up.shape
+        tokens = ("up", "up_logits", "down", "down_logits")
+        check_sizes(self, per_example=(self.per_example.shape, (len(self.total), n)), nodes=(shape[:1], (n,)))
+        check_sizes(self, **{name: (getattr(self, name).shape, shape) for name in tokens})
 
     @property
     def mean(self) -> np.ndarray:

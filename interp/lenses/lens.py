@@ -16,7 +16,7 @@ from torch import Tensor
 from interp.errors import SiteError
 from interp.formatting.plain import WRITTEN_AS
 from interp.formatting.showing import figure
-from interp.formatting.table import Table, along, lines_of, rows_of
+from interp.formatting.table import Table, along, check_sizes, lines_of, rows_of
 from interp.lenses.direct import LogitAttribution, direct_logit_attribution, unembedded
 from interp.parts.sites import Site, SiteLike
 from interp.parts.tokens import Texts, Tokens
@@ -43,6 +43,9 @@ class LogitLens(Table):
     logits: Tensor = field(metadata=along(0, 1, 2, finite=False))
     decode: Callable[[int], str] = field(repr=False, metadata={WRITTEN_AS: Texts})
     model: str = ""
+
+    def __post_init__(self) -> None:
+        check_sizes(self, logits=(self.logits.shape[:-1], (len(self.sites), *self.tokens.ids.shape)))
 
     @property
     def probabilities(self) -> Tensor:

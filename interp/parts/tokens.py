@@ -44,6 +44,10 @@ class Texts:
     ids: tuple[int, ...] = ()
     texts: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if len(self.ids) != len(self.texts):
+            raise ValueError(f"{len(self.texts)} texts for {len(self.ids)} token ids")
+
     @classmethod
     def of(cls, decode: Callable[[int], str], ids: Iterable[int]) -> Texts:
         """What `decode` makes of some ids; nothing is kept of one that is its own text."""

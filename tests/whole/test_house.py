@@ -104,6 +104,10 @@ def test_everything_public_can_be_reached() -> None:
     assert missing == []
     with pytest.raises(AttributeError, match="No interp attribute nothing"):
         interp.nothing  # noqa: B018
+    import circuits
+
+    for package in (interp, circuits):
+        assert {*package.__all__, "__name__"} <= set(dir(package)) and dir(package) == sorted(set(dir(package)))
 
 
 WITHOUT_DISPLAY = """

@@ -91,7 +91,8 @@ def _useless(found: Mapping[str, Any], command: Callable[..., Any], where: str, 
     Raises: InterpError where passing a key over would change what is meant: the file names several methods, and nothing says which of
     them `discover` is to take; or it scores parts at positions, which a circuit does not have.
     """
-    others = options_of(_READ_FILES["circuits compare" if command.__name__ == "discover" else "circuits discover"])
+    discover, compare = (_READ_FILES[f"circuits {name}"] for name in ("discover", "compare"))
+    others = options_of(compare if command is discover else discover)
     useless = [key for key in found if key in others and key not in options_of(command)]
     for key in useless:
         others[key].accept(found[key], where)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from circuits.report.sections.area_curves import areas_measured
 from circuits.report.sections.faithfulness_section import faithfulness
-from circuits.terms.words import column_digits
-from interp.formatting.numbers import percent_interval
+from interp.formatting.numbers import column_digits, percent_interval
 
 if TYPE_CHECKING:
     from circuits.circuit.circuit import Circuit

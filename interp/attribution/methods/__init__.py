@@ -17,15 +17,18 @@ from interp.attribution.methods import (
     node_methods,
     node_patching,
 )
-from interp.attribution.protocol.registry import METHODS, get_method, methods
+from interp.attribution.protocol.registry import METHODS, edge_method, get_method, joint_method, method, methods
 
 __all__ = [
     "METHODS",
     "atp_star",
+    "edge_method",
     "edge_methods",
     "edge_patching",
     "flow_routes",
     "get_method",
+    "joint_method",
+    "method",
     "methods",
     "node_methods",
     "node_patching",

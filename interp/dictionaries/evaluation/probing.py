@@ -95,11 +95,17 @@ class ProbeResult(Table):
         return printed("\n".join([head, *lines, *more]))
 
     def save(self, path: str | Path) -> None:
-        """Write JSON where the path ends in `.json`, else a parquet table; `load` reads both."""
-        if Path(path).suffix.lower() == ".json":
-            write_text(path, json.dumps(self.to_dict(), indent=1, allow_nan=False))
-        else:
+        """Write JSON where the path ends in `.json`, else a parquet table; `load` reads both.
+
+        Raises: DictionaryError for a number that is not finite.
+        """
+        if Path(path).suffix.lower() != ".json":
             super().save(path)
+            return
+        try:
+            write_text(path, json.dumps(self.to_dict(), indent=1, allow_nan=False))
+        except ValueError as error:
+            raise DictionaryError(f"ProbeResult for {str(path)!r} cannot be written: {told(error)}.") from error
 
     @classmethod
     def load(cls, path: str | Path) -> Self:

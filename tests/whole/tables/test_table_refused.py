@@ -19,7 +19,10 @@ from interp.attribution.path_effects import PathEffects
 from interp.attribution.token_attribution import TokenAttribution
 from interp.errors import InterpError, ScoreError, TableError
 from interp.formatting.table import FORMAT, HEADER, Table
+from interp.lenses.direct import LogitAttribution
 from interp.lenses.direct_effects import DirectEffects
+from interp.lenses.lens import LogitLens
+from interp.parts.tokens import Texts
 from interp.scores.agreement import Agreement
 from interp.scores.scores import Scores
 from tests.circuits.display.displayed_runs import agreement_of
@@ -236,3 +239,32 @@ def test_a_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(OSError, match="disk full"):
         effects_of("new").save(path)
     assert path.read_bytes() == data and list(tmp_path.iterdir()) == [path]
+
+
+def _shorter(value: Table, name: str) -> Table:
+    given = getattr(value, name)
+    return replace(value, **{name: given[:-1]})
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"),
+    [
+        *((DirectEffects, name) for name in ("nodes", "per_example", "up", "down_logits", "total")),
+        *((LogitAttribution, name) for name in ("nodes", "per_example", "total")),
+        *((LogitLens, name) for name in ("sites", "logits")),
+        *((TokenAttribution, name) for name in ("tokens", "values", "clean_metric")),
+    ],
+)
+def test_fields_that_do_not_fit_each_other_are_refused(cls: type[Table], name: str) -> None:
+    with pytest.raises(InterpError, match=rf"{cls.__name__}: \w+ of size .*expected"):
+        _shorter(MAKERS[cls]("x"), name)
+
+
+def test_texts_fit_their_ids() -> None:
+    with pytest.raises(ValueError, match="1 texts for 2 token ids"):
+        Texts((1, 2), ("a",))
+
+
+def test_a_file_that_does_not_exist_is_told_in_words(tmp_path: Path) -> None:
+    with pytest.raises(ScoreError, match=r"nope.* cannot be read: there is no such file"):
+        Scores.load(tmp_path / "nope")
