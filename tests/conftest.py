@@ -31,6 +31,8 @@ def pytest_addoption(parser: Any) -> None:
 
 
 def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
+    # The long ones first, so that several processes end together.
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/whole/pages/"))
     if config.getoption("--slow"):
         return
     left_out = beyond_the_sample(items)
