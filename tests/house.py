@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -118,22 +118,29 @@ def floor_of(room: str) -> int:
 
 
 @cache
-def files(root: Path = ROOT) -> tuple[str, ...]:
+def files() -> tuple[str, ...]:
     """Every Python file of both packages, as a path from the root."""
-    return tuple(
-        sorted(path.relative_to(root).as_posix() for package in PACKAGES for path in (root / package).rglob("*.py"))
-    )
+    found = (path.relative_to(ROOT).as_posix() for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+    return tuple(sorted(found))
 
 
 @cache
-def modules(root: Path = ROOT) -> dict[str, str]:
+def modules() -> dict[str, str]:
     """Dotted name -> file."""
-    return {file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): file for file in files(root)}
+    return {file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): file for file in files()}
 
 
-def imports(text: str, known: dict[str, str]) -> Iterator[tuple[int, str]]:
-    """Line and file of every import of ours in a source text: statements wherever they stand, and
-    names in strings, also as entry points are written."""
+def module_in(name: str, known: Mapping[str, str]) -> str | None:
+    """The file of the longest beginning of a dotted name that is a module inside a package: `a.b.C` and `a.b:C` name `a.b`."""
+    parts = re.split("[.:]", name)
+    beginnings = (".".join(parts[:end]) for end in range(len(parts), 1, -1))
+    return next((known[beginning] for beginning in beginnings if beginning in known), None)
+
+
+def imports(text: str) -> Iterator[tuple[int, str]]:
+    """Line and file of every import of ours in a source text: statements wherever they stand, and names in strings, also
+    as entry points are written."""
+    known = modules()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, known[a.name]) for a in node.names if a.name in known)
@@ -142,19 +149,11 @@ def imports(text: str, known: dict[str, str]) -> Iterator[tuple[int, str]]:
                 whole = f"{node.module}.{alias.name}"
                 yield node.lineno, known[whole if whole in known else str(node.module)]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _NAMED.fullmatch(node.value):
-            yield from ((node.lineno, known[name]) for name in _beginnings(node.value)[:1] if name in known)
+            yield from ((node.lineno, file) for file in [module_in(node.value, known)] if file is not None)
 
 
-def _beginnings(text: str) -> list[str]:
-    """The modules that a dotted name begins with, the longest first: `a.b.C` or `a.b:C` names `a.b`."""
-    parts = re.split("[.:]", text)
-    names = [".".join(parts[:end]) for end in range(len(parts), 1, -1)]
-    return [name for name in names if name in modules()]
-
-
-def arrows(root: Path = ROOT) -> Iterator[Arrow]:
+@cache
+def arrows() -> tuple[Arrow, ...]:
     """Every import of ours by a file of ours, but those of the facades."""
-    for file in files(root):
-        if file not in FACADES:
-            text = (root / file).read_text(encoding="utf-8")
-            yield from (Arrow(file, line, target) for line, target in imports(text, modules(root)))
+    texts = {file: (ROOT / file).read_text(encoding="utf-8") for file in files() if file not in FACADES}
+    return tuple(Arrow(file, line, target) for file, text in texts.items() for line, target in imports(text))

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from tests.house import FLOORS, PACKAGES, ROOT, Arrow, modules, room_of
+from tests.house import FLOORS, PACKAGES, ROOT, Arrow, module_in, modules, room_of
 
 TESTS = "tests"
 #: Laws across rooms: they take from everywhere, and no other test takes from them.
@@ -57,12 +57,7 @@ def file_of(name: str) -> str | None:
 
     None for the bare name of a package, and for names of neither: `interp.__version__`, `circuits.toml`.
     """
-    known, parts = every_module(), name.split(".")
-    for n in range(len(parts), 1, -1):
-        beginning = ".".join(parts[:n])
-        if beginning in known:
-            return known[beginning]
-    return public_names().get(".".join(parts[:2]))
+    return module_in(name, every_module()) or public_names().get(".".join(name.split(".")[:2]))
 
 
 def taken(text: str) -> Iterator[tuple[int, str]]:

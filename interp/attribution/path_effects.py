@@ -12,6 +12,7 @@ from interp.errors import MethodError, unknown
 from interp.formatting.table import Table, lines_of
 from interp.formatting.text import printed, visible
 from interp.parts.nodes import Node
+from interp.scores.scores import standard_error
 
 Ends = tuple[Node, ...]
 
@@ -41,8 +42,7 @@ class PathEffect:
     @property
     def stderr(self) -> float:
         """Standard error of the mean; nan for one example."""
-        n = len(self.per_example)
-        return float(self.per_example.std(ddof=1) / np.sqrt(n)) if n > 1 else float("nan")
+        return float(standard_error(self.per_example))
 
     @property
     def patched_metric(self) -> float:

@@ -21,6 +21,7 @@ from interp.lenses.stream import FINAL, Stream, last_position
 from interp.model.linear import linear
 from interp.parts.sites import Site
 from interp.parts.tokens import as_tokens, encode
+from interp.scores.scores import standard_error
 from interp.tasks.lengths import by_length
 from interp.tasks.task import Task
 
@@ -63,8 +64,7 @@ class LogitAttribution(Table):
 
     def to_pandas(self) -> Any:
         """A table: node, contribution (mean over examples), stderr."""
-        n = len(self.per_example)
-        stderr = self.per_example.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(self.nodes), np.nan)
+        stderr = standard_error(self.per_example)
         return rows_of({"node": self.nodes, "contribution": self.mean, "stderr": stderr})
 
     def __str__(self) -> str:

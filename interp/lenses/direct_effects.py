@@ -27,6 +27,7 @@ from interp.parts.graph import Graph
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from interp.parts.tokens import Texts
+from interp.scores.scores import standard_error
 from interp.tasks.lengths import by_length
 from interp.tasks.task import Task
 
@@ -73,8 +74,7 @@ class DirectEffects(Table):
     @property
     def stderr(self) -> np.ndarray:
         """Standard error of the mean [node]; nan for one example."""
-        n = len(self.per_example)
-        return self.per_example.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(self.nodes), np.nan)
+        return standard_error(self.per_example)
 
     @property
     def order(self) -> list[int]:

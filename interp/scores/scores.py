@@ -125,8 +125,7 @@ class Scores(Table):
     @property
     def stderr(self) -> np.ndarray:
         """Standard error of the mean over examples [part]; nan for one example."""
-        n = len(self.per_example)
-        return self.per_example.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(len(self.parts), np.nan)
+        return standard_error(self.per_example)
 
     @property
     def importance(self) -> np.ndarray:
@@ -277,3 +276,9 @@ def _parts(header: Mapping[str, Any]) -> tuple[Part, ...]:
     if "edges" in header:
         return tuple(parse_edge(name) for name in header["edges"])
     return tuple(Node(**node) for node in header["nodes"])
+
+
+def standard_error(per_example: np.ndarray) -> np.ndarray:
+    """Standard error of the mean over the first axis, [example ...] to [...]; nan for one example."""
+    n = len(per_example)
+    return np.asarray(per_example.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(per_example.shape[1:], np.nan))
