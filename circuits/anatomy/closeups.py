@@ -31,7 +31,7 @@ from circuits.anatomy.overview import shown_metric
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.settings.prepared import Prepared, Say
 from interp.attribution.methods import get_method
-from interp.attribution.request import prepare
+from interp.attribution.request import plan
 from interp.attribution.scoring.memory import survey_batch
 from interp.errors import InterpError
 from interp.formatting.numbers import number, several
@@ -133,9 +133,9 @@ class _Views:
 
     def _score(self, level: str, method: str = "", parts: Sequence[str] | None = None) -> Scores:
         """Parts of another level on the pairs that were scored: all with one backward pass, or some by another method."""
-        options = self.job.settings.elsewhere | {"level": level, "positions": "all", "parts": parts}
         method = method or self.method
-        found = prepare(self.job.model, self.job.scoring, methods=[method], **options).score()[method]
+        request = self.job.settings.elsewhere(method, level, parts=parts)
+        found = plan(self.job.model, self.job.scoring, request).score()[method]
         self.cost = (self.cost[0] + found.provenance.forwards, self.cost[1] + found.provenance.backwards)
         return found
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from circuits.evaluation.faithfulness import counted
 from circuits.settings.prepared import Prepared, Say, Settings, begin
-from interp.attribution.request import prepare
+from interp.attribution.request import plan
 from interp.parts.graph import Part
 from interp.parts.nodes import FEATURES
 from interp.scores.agreement import Agreement, agreement
@@ -52,7 +52,7 @@ def exact_scores(job: Prepared, scores: Sequence[Scores], say: Say) -> tuple[Sco
     if len(scores[0].parts) > EXACT_LIMIT:
         parts, sampled = _sample(scores, job.settings)
     begin(say, f"checking against exact patching ({sampled})")
-    exact = prepare(job.model, job.scoring, methods=["exact"], parts=parts, **job.settings.common).score()["exact"]
+    exact = plan(job.model, job.scoring, job.settings.also("exact", parts=parts)).score()["exact"]
     return exact, sampled
 
 

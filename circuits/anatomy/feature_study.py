@@ -22,7 +22,8 @@ from circuits.settings.prepared import Prepared, Say
 from interp.attribution.batching.batches import default_batch_size
 from interp.attribution.feature_edges import feature_edges
 from interp.attribution.methods import get_method
-from interp.attribution.request import prepare
+from interp.attribution.request import plan
+from interp.attribution.request_options import MemoryOptions, PatchOptions
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.dashboard_stream import seen
@@ -30,6 +31,7 @@ from interp.dictionaries.evaluation.dashboard_values import Dashboard
 from interp.dictionaries.evaluation.dashboards import make_dashboards
 from interp.dictionaries.evaluation.fidelity import Fidelity
 from interp.errors import InterpError
+from interp.option import keywords
 from interp.parts.nodes import Node
 from interp.parts.sites import order
 from interp.scores.scores import Scores
@@ -121,10 +123,8 @@ def _beside(job: Prepared, level: str, sizes: Sequence[int], say: Say) -> Beside
     settings, method = job.settings, job.settings.methods[0]
     say(f"circuits of {level} to compare with")
     # The search of auto looks for a top of its own here: there may be fewer nodes than features in the circuit.
-    options = settings.elsewhere | settings.path | {k: v for k, v in settings.search.items() if k != "n"}
     try:
-        request = prepare(job.model, job.scoring, methods=[method], **options | {"level": level, "positions": "all"})
-        scores = request.score()[method]
+        scores = plan(job.model, job.scoring, settings.beside(level)).score()[method]
     except InterpError as error:
         return Beside(level, method, 0, 0.0, 0.0, (), str(error))
     runner = make_runner(
@@ -144,9 +144,12 @@ def _beside(job: Prepared, level: str, sizes: Sequence[int], say: Say) -> Beside
 def _edges(job: Prepared, names: Sequence[str]) -> tuple[Scores | None, str, str]:
     """Edges between these nodes, the method that scored them, and why there are none."""
     method = job.leading if get_method(job.leading).base_point else "relp"
-    options = {k: v for k, v in job.settings.common.items() if k not in ("level", "positions", "kv", "split_positions")}
+    options = keywords(job.settings, PatchOptions, MemoryOptions)
     try:
-        return feature_edges(job.model, job.scoring, names, method=method, **options), method, ""
+        found = feature_edges(
+            job.model, job.scoring, names, method=method, dictionaries=job.settings.dictionaries or {}, **options
+        )
+        return found, method, ""
     except InterpError as error:
         return None, method, str(error)
 

@@ -11,7 +11,7 @@ from circuits.anatomy.prompts import Prompt
 from circuits.settings.prepared import Prepared, Say, begin
 from interp.attribution.batching.batches import default_batch_size
 from interp.attribution.methods import get_method
-from interp.attribution.request import prepare
+from interp.attribution.request import plan
 from interp.attribution.scoring.driver import LOW_ACCURACY
 from interp.rules.rules import PRESETS
 from interp.scores.scores import Scores
@@ -58,10 +58,9 @@ def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
     settings, pairs, method = job.settings, job.request.pairs, _mapping(job)
     mode = "each" if len({p.length for p in pairs}) == 1 else "end"
     begin(say, f"mapping layers and positions with {method}")
-    options = settings.elsewhere | {"level": "resid", "positions": mode}
-    if get_method(method).uses_steps:
-        options |= settings.path
-    scores = prepare(job.model, job.scoring, methods=[method], **options).score()[method]
+    path = settings.path if get_method(method).uses_steps else {}
+    request = settings.elsewhere(method, "resid", positions=mode, **path)
+    scores = plan(job.model, job.scoring, request).score()[method]
     labels = scores.positions()
     shortest = min(pairs, key=lambda p: p.length)
     texts = [job.model.text_of(i) for i in shortest.clean]

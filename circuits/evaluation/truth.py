@@ -114,8 +114,7 @@ def load_truth(folder: str | Path, ablation: str = "counterfactual", *, limit: i
     """
     from interp.model.loading.load import load
 
-    if ablation not in GROUND_TRUTH:
-        raise TruthError(unknown("ablation with a known circuit", ablation, GROUND_TRUTH))
+    _check_ablation(ablation)
     root = Path(folder)
     data, rows = _json(root / "circuit.json", dict), _json(root / "pairs.json", list)
     model = load(root, dtype="float64")
@@ -237,6 +236,7 @@ def judge(
     Exact methods score the largest change of any output at positions 1 and up; the others the projection of the outputs
     on source - base, which zero ablation does not have. Raises: TruthError, and what `interp.attribute_all` raises.
     """
+    _check_methods(methods, ablation, limit)
     return [
         row
         for program in programs(folder)
@@ -244,19 +244,41 @@ def judge(
     ]
 
 
-def _judge(truth: Truth, methods: Sequence[str], seed: int, show_progress: bool | None) -> list[Row]:
-    from interp.attribution.request import attribute_all
-
-    by_metric: dict[str, list[str]] = {}
+def _by_metric(methods: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
     for method in methods:
-        by_metric.setdefault(metric_of(method), []).append(method)
-    if truth.ablation == "zero" and (blind := by_metric.get("projection")):
+        found.setdefault(metric_of(method), []).append(method)
+    return found
+
+
+def _check_methods(methods: Sequence[str], ablation: str, limit: int | None) -> None:
+    """Refuse what no program can be judged by, before one is loaded. Raises: TruthError, MethodError."""
+    from interp.attribution.checks import check
+    from interp.attribution.request_options import Request
+
+    _check_ablation(ablation)
+    by_metric = _by_metric(methods)
+    if ablation == "zero" and (blind := by_metric.get("projection")):
         raise TruthError(
             f"{', '.join(blind)}: judged by the projection on the source run, which zero ablation does not have. "
             "Give exact methods only, or ablation 'counterfactual'."
         )
-    rows = {}
+    if limit is not None and limit < 1:
+        raise TruthError(f"limit={limit}: expected one pair or more.")
     for metric, some in by_metric.items():
+        check(Request(methods=some, level="edges", metric=metric, ablation=ablation, direction="noise"))
+
+
+def _check_ablation(ablation: str) -> None:
+    if ablation not in GROUND_TRUTH:
+        raise TruthError(unknown("ablation with a known circuit", ablation, GROUND_TRUTH))
+
+
+def _judge(truth: Truth, methods: Sequence[str], seed: int, show_progress: bool | None) -> list[Row]:
+    from interp.attribution.request import attribute_all
+
+    rows = {}
+    for metric, some in _by_metric(methods).items():
         found = attribute_all(
             truth.model,
             truth.task,

@@ -19,13 +19,41 @@ from circuits.bench.training_cost import Throughput, Training, measured
 from circuits.bench.workload import GPT2_SMALL, Measurement, Size, Skipped, gpt2_small_random
 from circuits.console import printing
 from circuits.runs import directory
+from circuits.settings.machine_options import Benchmark
+from circuits.settings.run_options import MachineOptions, listed
+from interp.attribution.checks import check
+from interp.attribution.methods import get_method
+from interp.attribution.request_options import Request, StepOptions
 from interp.dictionaries.training.steps.options import ARCHITECTURES
 from interp.errors import InterpError, unknown
 from interp.files import write_text
 from interp.model.model import HookedModel
+from interp.option import keywords
 
 PARTS: Final = ("attribution", "exact", "peers")
 Found = Measurement | Skipped
+
+
+def run(asked: Benchmark) -> None:
+    """The benchmark that the options name. Raises: InterpError for options of two of them."""
+    of_models = keywords(asked, MachineOptions, StepOptions) | {
+        name: getattr(asked, name) for name in ("model", "parts", "methods", "level", "length")
+    }
+    other = any(value != getattr(Benchmark(), name) for name, value in of_models.items())
+    if asked.sae:
+        if asked.scale or other:
+            raise InterpError(
+                "--sae runs no model; only --architecture, --d-in, --d-sae, --k, --batch, --repeats, --out and --json go with it."
+            )
+        bench_sae(asked)
+    elif (asked.architecture, asked.d_in, asked.d_sae, asked.k) != (None, None, None, None):
+        raise InterpError("--architecture, --d-in, --d-sae and --k are about dictionaries; expected --sae with them.")
+    elif asked.scale:
+        if other or (asked.batch, asked.repeats) != (None, 7):
+            raise InterpError("--scale has models and sizes of its own; only --out and --json go with it.")
+        bench_scale(asked.out, asked.json)
+    else:
+        bench(asked)
 
 
 def check_parts(parts: Sequence[str]) -> None:
@@ -44,30 +72,26 @@ def wanted(
     return tuple((method, level or "heads", steps) for method in chosen)
 
 
-def bench(
-    name: str,
-    parts: Sequence[str],
-    attribution: Sequence[tuple[str, str, int | None]],
-    size: Size,
-    *,
-    dtype: str | None,
-    device: str | None,
-    out: Path | None,
-    json: bool,
-) -> None:
-    """Measure, print a table or JSON, and write JSON to `out`."""
+def bench(asked: Benchmark) -> None:
+    """Measure attribution and exact patching, print a table or JSON, and write JSON to `out`."""
     from circuits.jobs.inputs import load_model
 
+    named = asked.methods or asked.level
+    parts = listed(asked.parts) if asked.parts else ["attribution"] if named else list(PARTS)
     check_parts(parts)
-    model = gpt2_small_random() if name == GPT2_SMALL else load_model(name, dtype, device)
+    attribution = wanted(listed(asked.methods) if asked.methods else None, asked.level, asked.steps)
+    for method, level, steps in attribution:
+        check(Request(methods=[method], level=level, steps=steps if get_method(method).uses_steps else None))
+    size = Size(asked.batch or 8, asked.length, asked.repeats)
+    model = gpt2_small_random() if asked.model == GPT2_SMALL else load_model(asked.model, asked.dtype, asked.device)
     found = []
     for one in _measure(model, parts, attribution, size):
         found.append(one)
         printing.say(_line(one))
     data = _described(model, size, found)
-    if out is not None:
-        write_text(out, dumps(data, indent=2) + "\n")
-    if json:
+    if asked.out is not None:
+        write_text(asked.out, dumps(data, indent=2) + "\n")
+    if asked.json:
         printing.as_json(data)
     else:
         _print(model, size, found)
@@ -122,9 +146,10 @@ def _print(model: HookedModel, size: Size, found: Sequence[Found]) -> None:
 # ---------------------------------------------------------------- training of dictionaries, and growth with size
 
 
-def bench_sae(architectures: Sequence[str] | None, size: Training, *, out: Path | None, json: bool) -> None:
-    """Measure, print a table or JSON, and write JSON to `out`. Raises: InterpError for an unknown architecture."""
-    chosen = list(ARCHITECTURES) if architectures in (None, ["all"]) else list(architectures or ())
+def bench_sae(asked: Benchmark) -> None:
+    """Measure training, print a table or JSON, and write JSON to `out`. Raises: InterpError for an unknown architecture."""
+    size = Training(asked.d_in or 768, asked.d_sae or 6144, asked.k or 32, asked.batch or 4096, asked.repeats)
+    chosen = list(ARCHITECTURES) if asked.architecture in (None, "all") else listed(asked.architecture or "")
     if odd := [name for name in chosen if name not in ARCHITECTURES]:
         raise InterpError(unknown("architecture", odd[0], (*ARCHITECTURES, "all")))
     found = []
@@ -138,9 +163,9 @@ def bench_sae(architectures: Sequence[str] | None, size: Training, *, out: Path 
         "versions": directory.versions() | {"sae-lens": version("sae-lens")},
         "measured": [asdict(one) for one in found],
     }
-    if out is not None:
-        write_text(out, dumps(data, indent=2) + "\n")
-    if json:
+    if asked.out is not None:
+        write_text(asked.out, dumps(data, indent=2) + "\n")
+    if asked.json:
         printing.as_json(data)
     else:
         _print_training(size, found)

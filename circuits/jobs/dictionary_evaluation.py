@@ -12,7 +12,7 @@ import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,10 +21,12 @@ from circuits.console import printing
 from circuits.console.phases import Telling, telling
 from circuits.jobs.inputs import load_model, note_models
 from circuits.runs import directory
+from circuits.settings.dictionary_options import DictionaryJudgement
 from interp.errors import InterpError
 from interp.files import write_text
 from interp.formatting.parquet import write_columns
 from interp.model.model import HookedModel
+from interp.option import plain
 
 if TYPE_CHECKING:
     from interp.dictionaries.dictionary import Dictionary
@@ -40,35 +42,6 @@ PHASES: Final = 4
 
 
 @dataclass(frozen=True)
-class Request:
-    """What the command line asks for."""
-
-    dictionary: str
-    model: str
-    data: str | None
-    tokens: int
-    context: int | None
-    keep_bos: bool
-    hold_out: float
-    pca: int
-    probe: tuple[Path, ...]
-    dashboards: int
-    site: str | None
-    target: str | None
-    scaling_factor: float | None
-    seed: int
-    dtype: str | None
-    device: str | None
-    out: Path | None
-    force: bool
-
-    def config(self) -> dict[str, Any]:
-        """The options that make the numbers, as plain data."""
-        plain = {k: v for k, v in asdict(self).items() if k not in ("out", "force")}
-        return {**plain, "probe": [str(path) for path in self.probe]}
-
-
-@dataclass(frozen=True)
 class Found:
     """What there is to say of one dictionary."""
 
@@ -77,90 +50,92 @@ class Found:
     probes: tuple[ProbeResult, ...]
 
 
-def evaluate(request: Request, *, json: bool, quiet: bool) -> None:
+def evaluate(asked: DictionaryJudgement) -> None:
     """Check, evaluate, write, print."""
     started, created = time.perf_counter(), directory.now()
-    path = request.out or directory.free_name(_stem(request))
-    directory.check_target(path, request.force)
-    dictionaries = _dictionaries(request)
-    with telling(PHASES, quiet) as say:
-        say.phase(f"loading {request.model}")
-        model = load_model(request.model, request.dtype, request.device)
+    path = asked.out or directory.free_name(_stem(asked))
+    directory.check_target(path, asked.force)
+    dictionaries = _dictionaries(asked)
+    with telling(PHASES, asked.quiet) as say:
+        say.phase(f"loading {asked.model}")
+        model = load_model(asked.model, asked.dtype, asked.device)
         note_models(model, dictionaries.values(), say)
         dictionaries = {name: d.to(device=model.device) for name, d in dictionaries.items()}
-        found = _work(request, model, list(dictionaries.values()), say)
+        found = _work(asked, model, list(dictionaries.values()), say)
         say.phase("writing the report")
-        manifest = _manifest(request, model, dictionaries) | {"created": created}
-        with directory.open_run(path, manifest, force=request.force) as folder:
-            write_text(folder / "config.toml", directory.to_toml(request.config()))
+        manifest = _manifest(asked, model, dictionaries) | {"created": created}
+        with directory.open_run(path, manifest, force=asked.force) as folder:
+            write_text(folder / "config.toml", directory.to_toml(_config(asked)))
             for name, one in zip(dictionaries, found, strict=True):
                 _write(one, folder if len(found) == 1 else folder / name)
             directory.complete(
                 folder, directory.finished(manifest | {"seconds": round(time.perf_counter() - started, 2)})
             )
-    _print(dict(zip(dictionaries, found, strict=True)), path, json)
+    _print(dict(zip(dictionaries, found, strict=True)), path, asked.json)
 
 
 # ---------------------------------------------------------------- work
 
 
-def _dictionaries(request: Request) -> dict[str, Dictionary]:
+def _dictionaries(asked: DictionaryJudgement) -> dict[str, Dictionary]:
     """By the name of their folders. A folder may hold several of one site: they are compared, not spliced in together."""
     from interp.dictionaries.storage import HUB, dictionary_folders, load_dictionary
 
-    where: dict[str, Any] = {"site": request.site, "target": request.target, "scaling_factor": request.scaling_factor}
-    if request.dictionary.startswith(HUB):
-        return {request.dictionary: load_dictionary(request.dictionary, **where)}
-    folders = dictionary_folders(request.dictionary)
+    where: dict[str, Any] = {"site": asked.site, "target": asked.target, "scaling_factor": asked.scaling_factor}
+    if asked.dictionary.startswith(HUB):
+        return {asked.dictionary: load_dictionary(asked.dictionary, **where)}
+    folders = dictionary_folders(asked.dictionary)
     if len(folders) > 1 and any(value is not None for value in where.values()):
         raise InterpError(
-            f"{request.dictionary!r} holds {len(folders)} dictionaries; --site, --target and --scaling-factor speak of one."
+            f"{asked.dictionary!r} holds {len(folders)} dictionaries; --site, --target and --scaling-factor speak of one."
         )
     return {folder.name: load_dictionary(folder, **where) for folder in folders}
 
 
-def _work(request: Request, model: HookedModel, dictionaries: Sequence[Dictionary], say: Telling) -> list[Found]:
+def _work(
+    asked: DictionaryJudgement, model: HookedModel, dictionaries: Sequence[Dictionary], say: Telling
+) -> list[Found]:
     """What does not fit is refused before the long part: labels, and text."""
     from interp.dictionaries.evaluation.evaluate import evaluate_on
     from interp.dictionaries.evaluation.evaluated_text import read_text
     from interp.dictionaries.evaluation.feature_labels import labelled, read_labels
 
-    if len({_plain(path.stem).lower() for path in request.probe}) < len(request.probe):
+    if len({_plain(path.stem).lower() for path in (asked.probe or ())}) < len(asked.probe or ()):
         raise InterpError(
             "--probe: two files of one name, or nearly; their results are named after its first 40 letters, so rename one."
         )
-    for path in request.probe:
+    for path in asked.probe or ():
         labelled(model, read_labels(path))
-    data = request.data or ("demo" if request.model == "demo" else None)
+    data = asked.data or ("demo" if asked.model == "demo" else None)
     if data is None:
         raise InterpError("no data: give --data, a text file or a dataset on disk.")
     names = ("tokens", "context", "seed", "keep_bos", "hold_out")
-    settings = {name: getattr(request, name) for name in names}
+    settings = {name: getattr(asked, name) for name in names}
     text = read_text(model, data, **settings)
-    say.phase(f"evaluating {len(dictionaries)} of {request.dictionary} on {text.tokens:,} tokens of {text.name}")
-    numbers = evaluate_on(model, dictionaries, text, pca=request.pca or None, settings=settings)
+    say.phase(f"evaluating {len(dictionaries)} of {asked.dictionary} on {text.tokens:,} tokens of {text.name}")
+    numbers = evaluate_on(model, dictionaries, text, pca=asked.pca or None, settings=settings)
     say.phase("looking at features")
-    return [_looked_at(request, model, d, e, text) for d, e in zip(dictionaries, numbers, strict=True)]
+    return [_looked_at(asked, model, d, e, text) for d, e in zip(dictionaries, numbers, strict=True)]
 
 
 def _looked_at(
-    request: Request, model: HookedModel, d: Dictionary, evaluation: DictionaryEvaluation, text: Text
+    asked: DictionaryJudgement, model: HookedModel, d: Dictionary, evaluation: DictionaryEvaluation, text: Text
 ) -> Found:
     from interp.dictionaries.evaluation.dashboards import make_dashboards
     from interp.dictionaries.evaluation.probing import probe
 
     shown: tuple[Dashboard, ...] = ()
-    if request.dashboards:
+    if asked.dashboards:
         shown = make_dashboards(
             model,
             d,
             text.in_order(),
-            n_features=request.dashboards,
-            keep_bos=request.keep_bos,
-            seed=request.seed,
+            n_features=asked.dashboards,
+            keep_bos=asked.keep_bos,
+            seed=asked.seed,
         )
     ks = [k for k in PROBES if k <= min(d.n_features, d.d_in)]
-    probes = tuple(probe(model, d, path, ks=ks, seed=request.seed) for path in request.probe)
+    probes = tuple(probe(model, d, path, ks=ks, seed=asked.seed) for path in (asked.probe or ()))
     return Found(evaluation, shown, probes)
 
 
@@ -189,22 +164,28 @@ def _save_densities(evaluation: DictionaryEvaluation, path: Path) -> None:
     write_columns(pa.table({name: pa.array(values) for name, values in columns.items()}), path)
 
 
-def _stem(request: Request) -> str:
-    return f"sae-{_plain(Path(request.model).name)}-{_plain(Path(request.dictionary).name)}"
+def _config(asked: DictionaryJudgement) -> dict[str, Any]:
+    """The options that make the numbers, as plain data."""
+    found = {name: value for name, value in plain(asked).items() if name not in ("out", "force", "json", "quiet")}
+    return {**found, "probe": [str(path) for path in asked.probe or ()]}
+
+
+def _stem(asked: DictionaryJudgement) -> str:
+    return f"sae-{_plain(Path(asked.model).name)}-{_plain(Path(asked.dictionary).name)}"
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.]+", "_", name)[:40].strip("_.") or "x"
 
 
-def _manifest(request: Request, model: HookedModel, dictionaries: Mapping[str, Dictionary]) -> dict[str, Any]:
+def _manifest(asked: DictionaryJudgement, model: HookedModel, dictionaries: Mapping[str, Dictionary]) -> dict[str, Any]:
 
     folder = Path(model.folder) if model.folder else None
-    source = Path(request.dictionary)
+    source = Path(asked.dictionary)
     return {
         "command": shlex.join(["circuits", *sys.argv[1:]]),
         "job": "sae eval",
-        "options": request.config(),
+        "options": _config(asked),
         "model": {
             "name": model.name,
             "architecture": type(model.hf).__name__,
@@ -214,7 +195,7 @@ def _manifest(request: Request, model: HookedModel, dictionaries: Mapping[str, D
         },
         "dictionaries": {name: repr(d) for name, d in dictionaries.items()},
         "dictionary_files": _hashes(source) if source.is_dir() else {},
-        "seeds": {"seed": request.seed},
+        "seeds": {"seed": asked.seed},
         "versions": {**directory.versions(), "sae-lens": version("sae-lens")},
         "machine": directory.machine(),
     }

@@ -14,8 +14,10 @@ from circuits.console import printing
 from circuits.console.phases import Telling, telling
 from circuits.jobs.inputs import load_model
 from circuits.runs import directory
+from circuits.settings.dictionary_options import Training
 from interp.errors import InterpError
 from interp.files import write_text
+from interp.option import options_of
 
 #: Options of the run, beside those of a dictionary: keys of the TOML file.
 RUN: Final = (
@@ -23,8 +25,6 @@ RUN: Final = (
     "seed", "dtype", "cache", "checkpoint_every", "keep_checkpoint",
 )  # fmt: skip
 SEVERAL: Final = "dictionaries"
-#: Options that name files: in a TOML file they are relative to it.
-FILES: Final = ("model", "data", "cache")
 #: Loading, training, writing.
 PHASES: Final = 3
 #: Active features on held-out text are far from k where they are so many times more or fewer.
@@ -37,26 +37,22 @@ class Interrupted(InterpError):
     exit_code = 130
 
 
-def train(
-    asked: Mapping[str, Any],
-    *,
-    out: Path | None,
-    resume: bool,
-    json: bool,
-    quiet: bool,
-) -> None:
-    """Train as `asked`, write the report, print what was reached. Nothing is written before everything has been checked."""
+def train(call: Training, asked: Mapping[str, Any]) -> None:
+    """Train as `asked`, write the report, print what was reached. Nothing is written before everything has been checked.
+
+    call: what the command line said; asked: its options over those of its file.
+    """
     from circuits.report.pages import render_training
     from interp.dictionaries.training.checkpoints.folder import COMPLETE, check_out, read_record
 
     run, specs = split(asked)
-    place = out or directory.free_name(_stem(run, specs))
-    if resume and out is None:
+    place = call.out or directory.free_name(_stem(run, specs))
+    if call.resume and call.out is None:
         raise InterpError("--resume goes on with the run at --out: give its folder.")
-    before = check_out(place, resume, "--resume")
+    before = check_out(place, call.resume, "--resume")
     finished = before is not None and before["status"] == COMPLETE
-    with telling(PHASES, quiet) as say:
-        _run(run, specs, place, resume, say)
+    with telling(PHASES, call.quiet) as say:
+        _run(run, specs, place, call.resume, say)
         record = read_record(place)
         if record is None:
             raise InterpError(f"{str(place)!r} was removed while the run went on.")
@@ -65,7 +61,7 @@ def train(
         say.phase("writing the report")
         write_text(place / "config.toml", _to_toml(asked))
         write_text(place / "report.html", render_training(record))
-    _print(record, place, json, finished)
+    _print(record, place, call.json, finished)
 
 
 def _run(run: Mapping[str, Any], specs: Sequence[Mapping[str, Any]], place: Path, resume: bool, say: Telling) -> None:
@@ -135,7 +131,8 @@ def _interrupted(place: Path) -> Interrupted:
 
 def is_file(key: str, value: object) -> bool:
     """Whether an option names a file or a folder."""
-    return key in FILES and value != "demo" and not str(value).startswith("hf:")
+    known = options_of(Training)
+    return key in known and known[key].is_file(value)
 
 
 def split(asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -6,22 +6,22 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from circuits.console import printing
 from circuits.console.phases import telling
-from circuits.jobs.inputs import dictionaries_of, load_model, note_models, ranking_of, stored_task, task_of
+from circuits.jobs.inputs import dictionaries_of, load_model, note_models, stored_task, task_of
 from circuits.jobs.pipeline import phases, run_comparison, run_discovery
 from circuits.report.pages import render
 from circuits.runs import directory
 from circuits.runs.record import Record
-from circuits.settings.option import whole
 from circuits.settings.prepared import Prepared, Say, Settings, begin, checked, prepare_run
+from circuits.settings.run_options import ScoringRun
 from interp.errors import InterpError
 from interp.files import write_text
+from interp.option import options_of, plain, taken
 from interp.tasks.task import Task
 
 
@@ -31,22 +31,22 @@ class RunFailed(InterpError):
     exit_code = 1
 
 
-def run(command: str, options: dict[str, Any], *, methods: Sequence[str], json: bool, quiet: bool) -> None:
+def run(asked: ScoringRun) -> None:
     """One run from options to a written directory. Nothing is written before every option has been checked."""
     started, created = time.perf_counter(), directory.now()
-    if options["out"] is not None:
-        directory.check_target(options["out"], options["force"])
-    settings, known = _settings(command, options, methods), stored_task(options)
-    with telling(phases(command, settings), quiet) as say:
-        job = _prepare(options, settings, known, say)
-        path = Path(options["out"] or directory.free_name(_stem(command, job)))
-        manifest = _manifest(command, options, methods, job) | {"created": created}
-        with directory.open_run(path, manifest, force=options["force"]) as folder:
-            write_text(folder / "config.toml", directory.to_toml(configuration(command, options, methods)))
-            found = _work(command, job, manifest, say)
+    if asked.out is not None:
+        directory.check_target(asked.out, asked.force)
+    settings, known = _settings(asked), stored_task(asked)
+    with telling(phases(asked.command, settings), asked.quiet) as say:
+        job = _prepare(asked, settings, known, say)
+        path = Path(asked.out or directory.free_name(_stem(asked, job)))
+        manifest = _manifest(asked, job) | {"created": created}
+        with directory.open_run(path, manifest, force=asked.force) as folder:
+            write_text(folder / "config.toml", directory.to_toml(configuration(asked)))
+            found = _work(asked.command, job, manifest, say)
             begin(say, "writing the report")
             _write(folder, found, manifest | {"seconds": round(time.perf_counter() - started, 2)})
-    if json:
+    if asked.json:
         printing.as_json(printing.record_json(found, str(path)))
     else:
         printing.record(found, path)
@@ -69,62 +69,65 @@ def _write(folder: Path, found: Record, manifest: dict[str, Any]) -> None:
     directory.complete(folder, found.manifest)
 
 
-def _prepare(options: Mapping[str, Any], settings: Settings, known: Task | None, say: Say) -> Prepared:
+def _prepare(asked: ScoringRun, settings: Settings, known: Task | None, say: Say) -> Prepared:
     """Model and task, and the options against both: the rest has been checked without them."""
-    begin(say, f"loading {options['model']}")
-    model = load_model(options["model"], options["dtype"], options["device"])
-    task = known or task_of(options, model)
+    begin(say, f"loading {asked.model}")
+    model = load_model(asked.model, asked.dtype, asked.device)
+    task = known or task_of(asked, model)
     note_models(model, (settings.dictionaries or {}).values(), say)
     return prepare_run(model, task, settings)
 
 
-def _settings(command: str, options: Mapping[str, Any], methods: Sequence[str]) -> Settings:
+def _settings(asked: ScoringRun) -> Settings:
     """The options as settings, checked as far as they can be without model and task. Raises: InterpError."""
-    if command == "discover" and options["level"] == "resid":
+    if asked.command == "discover" and asked.level == "resid":
         raise InterpError(
             "level 'resid' is a map by position; it is part of every report. Choose blocks, heads, neurons, edges, features or qkv."
         )
-    names = ["level", "direction", "ablation", "metric", "steps", "quadrature", "batch_size", "seed"]
-    names += ["kv", "split_positions", "tau", "max_memory", "budget", "chance"]
-    given = {k: options[k] for k in names} | {
-        "dictionaries": dictionaries_of(options["level"], options["dictionaries"])
-    }
-    if command == "compare":
-        return checked(Settings(methods=tuple(methods), hold_out=False, positions=options["positions"], **given))
-    given |= {k: options[k] for k in ("n", "threshold", "hold_out", "algorithm", "prune")}
-    ranking = ranking_of(options["ranking"])
-    return checked(Settings(methods=tuple(methods), n_random=options["random"], ranking=ranking, **given))
+    own: dict[str, Any] = {"hold_out": False} if asked.command == "compare" else {}
+    given = dictionaries_of(asked.level, asked.dictionaries)
+    return checked(taken(Settings, asked, methods=asked.names, dictionaries=given, **own))
 
 
-def _stem(command: str, job: Prepared) -> str:
-    method = job.settings.methods[0] if command == "discover" else "compare"
+def _stem(asked: ScoringRun, job: Prepared) -> str:
+    method = asked.names[0] if asked.command == "discover" else "compare"
     parts = (job.model.name, job.task.name, method, job.settings.level)
     return "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part)[:40].strip("_") or "x" for part in parts)
 
 
-def configuration(command: str, options: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Any]:
+#: Options of a call, not of what it finds.
+OF_A_CALL: Final = ("out", "force", "json", "quiet")
+
+
+def configuration(asked: ScoringRun) -> dict[str, Any]:
     """The options as `circuits discover config.toml` or `compare config.toml` takes them, with whole paths."""
-    found = _config(options, methods)
-    del found["methods"]
-    found |= {"method": methods[0]} if command == "discover" else {"methods": ",".join(methods)}
-    return {key: whole(key, value) for key, value in found.items()}
+    known = options_of(type(asked))
+    return {name: known[name].whole(value) for name, value in _plain(asked).items()}
 
 
-def _config(options: Mapping[str, Any], methods: Sequence[str]) -> dict[str, Any]:
-    plain = {k: v for k, v in options.items() if k not in ("out", "force")}
-    if plain["dictionaries"] is not None:
-        plain["dictionaries"] = str(Path(plain["dictionaries"]).resolve())
-    return {**plain, "methods": list(methods), "pair": list(plain["pair"]) if plain["pair"] else None}
+def _plain(asked: ScoringRun) -> dict[str, Any]:
+    """The options of the run as plain data, with all of its methods."""
+    found = {name: value for name, value in plain(asked).items() if name not in OF_A_CALL}
+    found["pair"] = list(asked.pair) if asked.pair else None
+    return found | ({"methods": ",".join(asked.names)} if asked.command == "compare" else {})
 
 
-def _manifest(command: str, options: dict[str, Any], methods: Sequence[str], job: Prepared) -> dict[str, Any]:
+def _options(asked: ScoringRun) -> dict[str, Any]:
+    """The options as the manifest has them: of either command with a list of methods."""
+    found = _plain(asked)
+    if asked.dictionaries is not None:
+        found["dictionaries"] = str(Path(str(asked.dictionaries)).resolve())
+    found.pop("method", None)
+    return found | {"methods": list(asked.names)}
 
+
+def _manifest(asked: ScoringRun, job: Prepared) -> dict[str, Any]:
     model = job.model
     folder = Path(model.folder) if model.folder else None
     return {
         "command": shlex.join(["circuits", *sys.argv[1:]]),
-        "job": command,
-        "options": _config(options, methods),
+        "job": asked.command,
+        "options": _options(asked),
         "model": {
             "name": model.name,
             "architecture": type(model.hf).__name__,

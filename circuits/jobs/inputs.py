@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from circuits.settings.prepared import Say
+from circuits.settings.run_options import PromptOptions
 from circuits.terms.words import GIVEN
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError, TaskError
@@ -27,35 +28,35 @@ def load_model(name: str, dtype: str | None, device: str | None) -> HookedModel:
     return load(name, dtype=dtype, device=device)
 
 
-def task_of(options: Mapping[str, Any], model: HookedModel) -> Task:
+def task_of(asked: PromptOptions, model: HookedModel) -> Task:
     """The task that the options name, or their one pair. Raises: TaskError."""
     from interp.tasks.find import task
 
-    return stored_task(options) or task(options["task"], model, n=options["limit"], seed=options["seed"])
+    return stored_task(asked) or task(asked.task, model, n=asked.limit, seed=asked.seed)
 
 
-def stored_task(options: Mapping[str, Any]) -> Task | None:
+def stored_task(asked: PromptOptions) -> Task | None:
     """The same where no model is needed to have it: a file or one pair; None for a built-in task. Raises: TaskError."""
     from interp.tasks.find import stored
 
-    if options["pair"] is None:
-        if options["answer"] or options["wrong"]:
+    if asked.pair is None:
+        if asked.answer or asked.wrong:
             raise TaskError("--answer and --wrong belong to --pair CLEAN CORRUPT.")
-        return stored(options["task"], options["limit"])
-    if options["limit"] is not None:
+        return stored(asked.task, asked.limit)
+    if asked.limit is not None:
         raise TaskError("--limit belongs to a task; --pair is one pair.")
-    if options["pair"][0] == options["pair"][1]:
+    if asked.pair[0] == asked.pair[1]:
         raise TaskError("--pair: CLEAN and CORRUPT are the same text; there is nothing to patch.")
-    if not options["answer"] or not options["wrong"]:
+    if not asked.answer or not asked.wrong:
         raise TaskError(
             "--pair needs --answer and --wrong: the token right after the clean prompt, and after the corrupt one."
         )
-    clean, corrupt = options["pair"]
-    pair = Pair(clean, corrupt, (options["answer"],), (options["wrong"],), where="--pair")
+    clean, corrupt = asked.pair
+    pair = Pair(clean, corrupt, (asked.answer,), (asked.wrong,), where="--pair")
     return Task(GIVEN, (pair,), "one pair from the command line")
 
 
-def dictionaries_of(level: str, folder: Path | str | None) -> dict[Site, Dictionary] | None:
+def dictionaries_of(level: str, folder: object) -> dict[Site, Dictionary] | None:
     """The dictionaries in a folder, at level `features`. Raises: InterpError where they are missing or of no use."""
     if level != FEATURES:
         if folder is not None:
@@ -67,7 +68,7 @@ def dictionaries_of(level: str, folder: Path | str | None) -> dict[Site, Diction
         )
     from interp.dictionaries.storage import load_dictionaries
 
-    return load_dictionaries(folder)
+    return load_dictionaries(str(folder))
 
 
 def ranking_of(name: str) -> Ranking:

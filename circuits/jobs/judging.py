@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -12,13 +12,17 @@ from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.console import printing
 from circuits.console.phases import Telling, telling
 from circuits.evaluation.faithfulness import counted
-from circuits.jobs.inputs import dictionaries_of, load_model, note_models, ranking_of, task_of
+from circuits.jobs.inputs import dictionaries_of, load_model, note_models, ranking_of, stored_task, task_of
 from circuits.runs import directory
 from circuits.runs.record import Record
+from circuits.settings.judging_options import Judgement, KnownCircuits, Resampling
+from circuits.settings.run_options import PromptOptions
 from interp.files import write_text
 from interp.formatting.numbers import several
 from interp.model.model import HookedModel
-from interp.scores.scores import Ranking, Scores
+from interp.scores.scores import Scores
+from interp.tasks.ablations import check_direction
+from interp.tasks.metrics import get_metric
 from interp.tasks.task import Task, digest
 
 if TYPE_CHECKING:
@@ -28,28 +32,6 @@ SHOWN_BEYOND: Final = 10
 #: Loading, evaluating.
 PHASES: Final = 2
 DEFAULTS: Final = {"ablation": "counterfactual", "metric": "logit_diff", "ranking": "absolute"}
-
-
-@dataclass(frozen=True)
-class Request:
-    """What `circuits evaluate` was given; None stands for what the run says, or else for the default."""
-
-    source: Path
-    model: str | None
-    task: str | None
-    hold_out: bool
-    scores: Path | None
-    ablation: str | None
-    metric: str | None
-    ranking: str | None
-    random: int
-    tests: int
-    seed: int
-    limit: int | None
-    batch_size: int | None
-    dtype: str | None
-    device: str | None
-    dictionaries: Path | None
 
 
 @dataclass(frozen=True)
@@ -69,18 +51,23 @@ class Subject:
 # ---------------------------------------------------------------- evaluate
 
 
-def evaluate(request: Request, *, out: Path | None, force: bool, json: bool, quiet: bool) -> None:
+def evaluate(asked: Judgement) -> None:
     """Judge a circuit in every way that there is; print the result and write it to `out` where that is given."""
     from circuits.evaluation.assessment import assess
 
-    check_file(out, force)
-    subject = _subject(request)
-    given = {name: getattr(request, name) or subject.options.get(name) or DEFAULTS[name] for name in DEFAULTS}
+    check_file(asked.out, asked.force)
+    _check_numbers(asked)
+    subject = _subject(asked)
+    given = {name: getattr(asked, name) or subject.options.get(name) or DEFAULTS[name] for name in DEFAULTS}
+    get_metric(given["metric"])
+    check_direction(given["ablation"], "noise")
     ranking = ranking_of(given["ranking"])
-    dictionaries = dictionaries_of(subject.circuit.level, request.dictionaries or subject.options.get("dictionaries"))
-    with telling(PHASES, quiet) as say:
-        model = _model(request, subject, say)
-        task = _held_out(request, subject.circuit, _task(request, subject, model), model, say)
+    named, prompts = _named(asked, subject), _prompts(asked, subject)
+    stored_task(prompts)
+    dictionaries = dictionaries_of(subject.circuit.level, asked.dictionaries or subject.options.get("dictionaries"))
+    with telling(PHASES, asked.quiet) as say:
+        model = _model(named, asked, subject, say)
+        task = _held_out(asked, subject.circuit, _task(asked, subject, prompts, model), model, say)
         if model.name != subject.circuit.model:
             say(f"NOTE: the circuit was found on model {subject.circuit.model!r}; it is run on {model.name!r}")
         note_models(model, (dictionaries or {}).values(), say)
@@ -92,14 +79,21 @@ def evaluate(request: Request, *, out: Path | None, force: bool, json: bool, qui
             subject.scores,
             ablation=given["ablation"],
             metric=given["metric"],
-            n_random=request.random,
-            n_tests=request.tests,
+            n_random=asked.n_random,
+            n_tests=asked.n_tests,
             ranking=ranking,
-            seed=request.seed,
-            batch_size=request.batch_size or subject.options.get("batch_size"),
+            seed=asked.seed,
+            batch_size=asked.batch_size or subject.options.get("batch_size"),
             dictionaries=dictionaries,
         )
-    _tell(found, subject.circuit, out, json)
+    _tell(found, subject.circuit, asked.out, asked.json)
+
+
+def _check_numbers(asked: Judgement) -> None:
+    """Raises: CircuitError for a number that is no number of circuits or prompts."""
+    for name, value in (("random", asked.n_random), ("tests", asked.n_tests), ("batch_size", asked.batch_size)):
+        if value is not None and value < 1:
+            raise CircuitError(f"{name}={value}: expected 1 or more.")
 
 
 def check_file(out: Path | None, force: bool) -> None:
@@ -112,56 +106,64 @@ def check_file(out: Path | None, force: bool) -> None:
         raise CircuitError(f"folder {str(out.parent)!r} does not exist; make it first.")
 
 
-def _subject(request: Request) -> Subject:
+def _subject(asked: Judgement) -> Subject:
     """The circuit, its scores and its run. Raises: InterpError where something is missing."""
-    own = Scores.load(request.scores) if request.scores is not None else None
-    if not request.source.is_dir():
-        return Subject(Circuit.load(request.source), own, {})
-    record = directory.load_record(request.source)
+    own = Scores.load(asked.scores) if asked.scores is not None else None
+    if not asked.circuit.is_dir():
+        return Subject(Circuit.load(asked.circuit), own, {})
+    record = directory.load_record(asked.circuit)
     if record.circuit is None:
         raise CircuitError(
-            f"run {str(request.source)!r} has no circuit (it is a {record.manifest.get('job')}); expected a run of discover."
+            f"run {str(asked.circuit)!r} has no circuit (it is a {record.manifest.get('job')}); expected a run of discover."
         )
     return Subject(record.circuit, own or record.scores[0], record.manifest)
 
 
-def _model(request: Request, subject: Subject, say: Telling) -> HookedModel:
-    """The model by name; that of a run must still have the weights of the run. Raises: CircuitError, LoadError."""
+def _named(asked: Judgement, subject: Subject) -> str:
+    """The model's name. Raises: CircuitError where nothing says it."""
+    if name := asked.model or subject.options.get("model"):
+        return str(name)
+    missing = "--model and --task" if asked.task is None else f"--model, for example --model {subject.circuit.model}"
+    raise CircuitError(
+        f"{str(asked.circuit)!r} is a circuit alone, which names no model to load and no prompts; give {missing}."
+    )
+
+
+def _model(name: str, asked: Judgement, subject: Subject, say: Telling) -> HookedModel:
+    """The model; that of a run must still have the weights of the run. Raises: CircuitError, LoadError."""
     options = subject.options
-    name = request.model or options.get("model")
-    if name is None:
-        missing = (
-            "--model and --task" if request.task is None else f"--model, for example --model {subject.circuit.model}"
-        )
-        raise CircuitError(
-            f"{str(request.source)!r} is a circuit alone, which names no model to load and no prompts; give {missing}."
-        )
     say.phase(f"loading {name}")
-    model = load_model(name, request.dtype or options.get("dtype"), request.device or options.get("device"))
+    model = load_model(name, asked.dtype or options.get("dtype"), asked.device or options.get("device"))
     known = subject.manifest.get("model", {}).get("files")
-    if request.model is None and known and directory.file_hashes(Path(model.folder or "")) != known:
+    if asked.model is None and known and directory.file_hashes(Path(model.folder or "")) != known:
         raise CircuitError(
             f"the files of model {name!r} are not those of the run any more; give --model {name} to evaluate on it all the same."
         )
     return model
 
 
-def _task(request: Request, subject: Subject, model: HookedModel) -> Task:
-    """The task by name; of a run the pairs that its evaluation used. Raises: CircuitError, TaskError."""
-    if request.task is not None:
-        options = {"task": request.task, "limit": request.limit, "seed": request.seed}
-        return task_of({"pair": None, "answer": None, "wrong": None, **options}, model)
+def _prompts(asked: Judgement, subject: Subject) -> PromptOptions:
+    """Which prompts: as given, else those of the run. Raises: CircuitError where nothing says it."""
+    if asked.task is not None:
+        return PromptOptions(task=asked.task, limit=asked.limit, seed=asked.seed)
     if not subject.options:
-        raise CircuitError(f"{str(request.source)!r} does not say which prompts to use; give --task.")
-    task = task_of(subject.options, model)
+        raise CircuitError(f"{str(asked.circuit)!r} does not say which prompts to use; give --task.")
+    if asked.limit is not None and asked.limit < 1:
+        raise CircuitError(f"limit={asked.limit}: expected one pair or more.")
+    return PromptOptions(**{one.name: subject.options[one.name] for one in fields(PromptOptions)})
+
+
+def _task(asked: Judgement, subject: Subject, prompts: PromptOptions, model: HookedModel) -> Task:
+    """The task by name; of a run the pairs that its evaluation used. Raises: TaskError."""
+    task = task_of(prompts, model)
+    if asked.task is not None:
+        return task
     if subject.manifest["task"]["held_out"]:
         _, task = task.split(subject.options["seed"])
-    if request.limit is not None and request.limit < 1:
-        raise CircuitError(f"limit={request.limit}: expected one pair or more.")
-    return task.limit(request.limit)
+    return task.limit(asked.limit)
 
 
-def _held_out(request: Request, circuit: Circuit, task: Task, model: HookedModel, say: Telling) -> Task:
+def _held_out(asked: Judgement, circuit: Circuit, task: Task, model: HookedModel, say: Telling) -> Task:
     """The pairs that the circuit was not chosen by, where it says which they were, some are others, and no one asked for all."""
     if not circuit.scored_pairs:
         say("NOTE: the circuit does not say which pairs it was chosen by; they may be among those that it is judged on")
@@ -170,7 +172,7 @@ def _held_out(request: Request, circuit: Circuit, task: Task, model: HookedModel
     used = sum(h in circuit.scored_pairs for h in hashes)
     if not used:
         return task
-    if used == len(task) or not request.hold_out:
+    if used == len(task) or not asked.hold_out:
         say(f"WARNING: the circuit was chosen by {used} of the {several(len(task), 'pair')} that it is judged on")
         return task
     say(f"NOTE: the circuit was chosen by {used} of the {several(len(task), 'pair')}; it is judged on the others")
@@ -199,15 +201,15 @@ def _tell(found: Assessment, circuit: Circuit, out: Path | None, json: bool) -> 
 # ---------------------------------------------------------------- stability
 
 
-def stability(source: Path, n: int | None, ranking: str, resamples: int, seed: int, *, json: bool) -> None:
+def stability(asked: Resampling) -> None:
     """How often each part is in the top `n` over resamples of the examples, as a table."""
     from circuits.evaluation.stability import selection_frequency
 
-    record = directory.load_record(source) if source.is_dir() else None
-    scores = record.scores[0] if record is not None else Scores.load(source)
-    order = cast(Ranking, ranking)  # `Scores.rank` checks it
-    found = selection_frequency(scores, _size(n, record, source), ranking=order, resamples=resamples, seed=seed)
-    if json:
+    record = directory.load_record(asked.source) if asked.source.is_dir() else None
+    scores = record.scores[0] if record is not None else Scores.load(asked.source)
+    size = _size(asked.n, record, asked.source)
+    found = selection_frequency(scores, size, ranking=asked.ranking, resamples=asked.resamples, seed=asked.seed)
+    if asked.json:
         printing.as_json(found.to_dict())
         return
     again = [p for p in found.parts[found.n :] if p.frequency > 0][:SHOWN_BEYOND]
@@ -235,20 +237,15 @@ def _size(n: int | None, record: Record | None, source: Path) -> int:
 # ---------------------------------------------------------------- known circuits
 
 
-def default_methods(ablation: str) -> list[str]:
-    """What `circuits truth` judges unless it is told: under zero ablation there is no run for approximations to look at."""
-    return ["exact"] if ablation == "zero" else ["exact", "eap", "relp", "relp-ah", "eap-ig"]
-
-
-def truth(folder: Path, methods: Sequence[str], ablation: str, limit: int | None, seed: int, *, json: bool) -> bool:
+def truth(asked: KnownCircuits) -> bool:
     """A table of methods against known circuits; whether exact patching, where asked for, found every one."""
     from circuits.evaluation.truth import judge, programs, table
 
-    programs(folder)  # says so at once where there is none
+    programs(asked.folder)  # says so at once where there is none
     with telling(1, quiet=False) as say:
-        say.phase(f"judging {', '.join(methods)} by the known circuits in {folder}")
-        rows = judge(folder, methods, ablation, seed, limit=limit)
-    if json:
+        say.phase(f"judging {', '.join(asked.names)} by the known circuits in {asked.folder}")
+        rows = judge(asked.folder, asked.names, asked.ablation, asked.seed, limit=asked.limit)
+    if asked.json:
         printing.as_json([asdict(row) for row in rows])
     else:
         printing.lines(table(rows))

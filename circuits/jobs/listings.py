@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from circuits.console import printing
 from circuits.console.phases import telling
+from circuits.settings.run_options import LoadOptions
 
 if TYPE_CHECKING:
     from interp.attribution.protocol.registry import Method
@@ -122,14 +123,14 @@ def doctor() -> bool:
     return not wrong
 
 
-def verify(name: str, dtype: str | None, device: str | None) -> bool:
+def verify(asked: LoadOptions) -> bool:
     """The checks as a table; true where none failed."""
     from circuits.jobs.inputs import load_model
     from circuits.jobs.verify import verify as checks
 
     with telling(2, quiet=False) as say:
-        say.phase(f"loading {name}")
-        model = load_model(name, dtype, device)
+        say.phase(f"loading {asked.model}")
+        model = load_model(asked.model, asked.dtype, asked.device)
         say.phase("checking parity, rules, padding and cleanliness")
         found = list(checks(model))
     verdict = {True: "pass", False: "FAIL", None: "info"}

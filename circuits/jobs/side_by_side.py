@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from circuits.circuit.circuit import CircuitError
 from circuits.comparison.matching import side_by_side
 from circuits.comparison.sides import SideBySide
 from circuits.console import printing
 from circuits.jobs.judging import check_file
 from circuits.report.pages import render_side_by_side
+from circuits.settings.exchange_options import SideBySideOptions
 from circuits.terms.words import kind_name
 from interp.files import write_text
 from interp.formatting.numbers import column_digits, percent_interval, score
@@ -17,16 +16,17 @@ from interp.formatting.numbers import column_digits, percent_interval, score
 LISTED = 15
 
 
-def diff(a: Path, b: Path, *, out: Path | None, force: bool, json: bool) -> None:
+def diff(asked: SideBySideOptions) -> None:
     """Two runs or circuits side by side, as tables or JSON, and as a page where `out` is given."""
-    check_file(out, force)
-    found = side_by_side(a, b)
+    out = asked.out
+    check_file(out, asked.force)
+    found = side_by_side(asked.a, asked.b)
     if out is not None:
         try:
             write_text(out, render_side_by_side(found))
         except OSError as error:
             raise CircuitError(f"cannot write {str(out)!r}: {error.strerror or error}.") from error
-    if json:
+    if asked.json:
         printing.as_json(found.to_dict() | {"page": str(out) if out else None})
         return
     _show(found)

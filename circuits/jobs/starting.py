@@ -9,9 +9,9 @@ from textwrap import wrap
 from typing import Final
 
 from circuits.console.printing import called
-from circuits.settings.option import Option
 from interp.errors import InterpError
 from interp.files import write_text
+from interp.option import Option
 
 CONFIG: Final = "circuits.toml"
 PROMPTS: Final = "prompts.jsonl"
@@ -84,6 +84,7 @@ _KINDS: Final = {
     int: "a whole number",
     float: "a number",
     str: "text in quotes",
+    Path: "text in quotes",
     tuple: '["clean prompt", "corrupt prompt"]',
 }
 

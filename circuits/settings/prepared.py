@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 from circuits.circuit.circuit import listable
 from circuits.circuit.selection import get_selection
+from circuits.settings.run_options import CircuitOptions
 from interp.attribution.auto.verified import AUTO, VerifiedAttribution
-from interp.attribution.checks import CHECKED, check
+from interp.attribution.checks import check
 from interp.attribution.methods import get_method
-from interp.attribution.request import prepare
+from interp.attribution.request import plan
+from interp.attribution.request_options import (
+    MemoryOptions,
+    MethodOptions,
+    PartOptions,
+    PatchOptions,
+    PositionOptions,
+    Request,
+    SearchOptions,
+)
 from interp.attribution.scoring.driver import Attribution
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError
-from interp.parts.graph import KeyValue
+from interp.option import taken
 from interp.parts.sites import Site
-from interp.scores.scores import Ranking
 from interp.tasks.ablations import make_ablation
 from interp.tasks.task import Task
 
@@ -29,68 +38,34 @@ def begin(say: Say, what: str) -> None:
     getattr(say, "phase", say)(what)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The options of a run, as the command line names them.
-
-    `kv` (None: `shared`), `split_positions` and `prune` belong to level `edges`, `dictionaries` to level `features`, `tau`
-    to method `acdc`, `budget` and `chance` to method `auto`. A circuit has `n` parts, or those of importance `threshold`.
-    """
+@dataclass(frozen=True, kw_only=True)
+class Settings(CircuitOptions, MemoryOptions, SearchOptions, MethodOptions, PatchOptions, PositionOptions, PartOptions):
+    """The options of a run by these methods: dictionaries are loaded, and every part of a circuit is at all positions."""
 
     methods: tuple[str, ...] = ("auto",)
     level: str = "heads"
     positions: str | None = "all"
-    direction: str | None = None
-    ablation: str = "counterfactual"
     metric: str = "logit_diff"
-    n: int | None = None
-    threshold: float | None = None
-    ranking: Ranking = "absolute"
-    steps: int | None = None
-    quadrature: str | None = None
-    batch_size: int | None = None
-    n_random: int = 20
-    seed: int = 0
-    hold_out: bool = True
-    kv: KeyValue | None = None
-    split_positions: bool = False
-    algorithm: str = "top"
-    prune: bool = False
-    tau: float | None = None
-    max_memory: str | None = None
-    budget: str | None = None
-    chance: float | None = None
     dictionaries: Mapping[Site, Dictionary] | None = None
 
-    @property
-    def search(self) -> dict[str, Any]:
-        """The options of method `auto`, whose top is that of the circuit."""
-        found: dict[str, Any] = {"budget": self.budget, "chance": self.chance}
-        if AUTO not in self.methods:
-            return found
-        return found | {"n": self.n, "ranking": self.ranking}
+    def main(self) -> Request:
+        """The request for the scores of the run. Its top is that of the circuit, where `auto` looks for one."""
+        top = {} if AUTO in self.methods else {"n": None, "ranking": None}
+        return taken(Request, self, **top)
 
-    @property
-    def common(self) -> dict[str, Any]:
-        """The options that every request of a run for parts of its level shares."""
-        names = (
-            "level",
-            "positions",
-            "direction",
-            "ablation",
-            "metric",
-            "batch_size",
-            "max_memory",
-            "seed",
-            "split_positions",
-            "dictionaries",
-        )
-        return {name: getattr(self, name) for name in names} | {"kv": self.kv or "shared"}
+    def also(self, method: str, **changed: Any) -> Request:
+        """A request for the same parts by another method, without what belongs to the methods of the run."""
+        return taken(Request, self, methods=[method], **_OF_METHODS | changed)
 
-    @property
-    def elsewhere(self) -> dict[str, Any]:
-        """The same for a request for nodes of another level: without what belongs to edges or features."""
-        return self.common | {"kv": "shared", "split_positions": False, "dictionaries": None}
+    def elsewhere(self, method: str, level: str, **changed: Any) -> Request:
+        """A request for nodes of another level: also without what belongs to edges or features."""
+        own = {"kv": None, "split_positions": False, "dictionaries": None, "level": level, "positions": "all"}
+        return self.also(method, **own | changed)
+
+    def beside(self, level: str) -> Request:
+        """A request for nodes of another level by the method of the run, whose search looks for a top of its own there."""
+        search = {"budget": self.budget, "chance": self.chance, "ranking": self.main().ranking}
+        return self.elsewhere(self.methods[0], level, **self.path, **search)
 
     @property
     def path(self) -> dict[str, Any]:
@@ -102,6 +77,12 @@ class Settings:
         """The options of every run that judges circuits."""
         names = ("ablation", "metric", "ranking", "seed", "batch_size", "dictionaries")
         return {name: getattr(self, name) for name in names}
+
+
+#: What belongs to some methods only.
+_OF_METHODS: Final = dict.fromkeys(
+    ("n", "ranking", *(f.name for kind in (MethodOptions, SearchOptions) for f in fields(kind)))
+)
 
 
 @dataclass(frozen=True)
@@ -132,8 +113,7 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     model.check_length(max(pair.length for pair in task.tokenize(model.tokenizer, model.layout.d_vocab)))
     held_out = settings.hold_out and len(task) > 1
     scoring, held = task.split(settings.seed) if held_out else (task, task)
-    options = settings.common | settings.path | settings.search
-    request = prepare(model, scoring, methods=settings.methods, tau=settings.tau, **options)
+    request = plan(model, scoring, settings.main())
     pairs = held.tokenize(model.tokenizer, model.layout.d_vocab)
     if settings.ablation == "resample":
         make_ablation("resample", model, pairs, [], settings.seed, 1)
@@ -145,9 +125,10 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
 
 def checked(settings: Settings) -> Settings:
     """The settings, refused where they have no meaning on any model. Raises: InterpError."""
+    if settings.ranking not in ("absolute", "signed"):
+        raise InterpError(f"ranking {settings.ranking!r}: expected absolute or signed.")
     _check_level(settings)
-    options = settings.common | settings.path | settings.search
-    check(settings.methods, tau=settings.tau, **{k: v for k, v in options.items() if k in CHECKED})
+    check(settings.main())
     if settings.n is not None and settings.threshold is not None:
         raise InterpError(f"n={settings.n} and threshold={settings.threshold}: give one of them.")
     if settings.n is not None and settings.n < 1:

@@ -2,77 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeVar
 
-from interp.attribution.auto.verified import may_run, usable, verified
+from interp.attribution.auto.verified import LeftOut, may_run, usable, verified
 from interp.attribution.batching.positions import align
 from interp.attribution.batching.quadrature import DEFAULT_QUADRATURE, DEFAULT_STEPS
-from interp.attribution.checks import check
+from interp.attribution.checks import Checked, check
 from interp.attribution.features.feature_space import FeatureSpace
-from interp.attribution.features.hosts import Dictionaries, resolved
+from interp.attribution.features.hosts import resolved
+from interp.attribution.protocol.registry import Method
 from interp.attribution.protocol.spaces import Space, space_of
+from interp.attribution.request_options import Request, ShownRequest, ShownRequestOfOne
 from interp.attribution.scoring.driver import Attribution
 from interp.attribution.scoring.memory import Work, plan_memory, survey_batch
-from interp.parts.graph import KeyValue
+from interp.dictionaries.dictionary import Dictionary
+from interp.errors import unknown
+from interp.option import taken
 from interp.parts.nodes import FEATURES
+from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT
 from interp.scores.scores import Scores
 from interp.tasks.find import task as find_task
-from interp.tasks.metrics import Metric
-from interp.tasks.task import Task
+from interp.tasks.task import Task, TokenPair
+
+P = ParamSpec("P")
+Value = TypeVar("Value")
+Found = TypeVar("Found", covariant=True)
 
 
-def attribute(
-    model: Any,
-    task: Task | str | Path,
-    *,
-    method: str,
-    level: str,
-    positions: str | None = None,
-    direction: str | None = None,
-    ablation: str = "counterfactual",
-    metric: str | Metric | None = None,
-    steps: int | None = None,
-    quadrature: str | None = None,
-    batch_size: int | None = None,
-    seed: int = 0,
-    **options: Any,
-) -> Scores:
-    """Scores of every node of `level` by one method. See `prepare` for what each option means, and for further ones."""
-    return attribute_all(
-        model,
-        task,
-        methods=[method],
-        level=level,
-        positions=positions,
-        direction=direction,
-        ablation=ablation,
-        metric=metric,
-        steps=steps,
-        quadrature=quadrature,
-        batch_size=batch_size,
-        seed=seed,
-        **options,
-    )[method]
+class OnTask(Protocol[P, Found]):
+    """A function of a model, a task and options by keyword."""
+
+    def __call__(self, model: Any, task: Task | str | Path, *args: P.args, **options: P.kwargs) -> Found: ...
 
 
-def attribute_all(
-    model: Any,
-    task: Task | str | Path,
-    *,
-    methods: Sequence[str],
-    level: str,
-    show_progress: bool | None = None,
-    **options: Any,
-) -> dict[str, Scores]:
+def takes(options: Callable[P, Value]) -> Callable[[Callable[[Any, Any, Value], Found]], OnTask[P, Found]]:
+    """Let a function of (model, task, value) be called with the fields of a frozen value of options as keywords.
+
+    Its signature then names them all, those that are needed first. Raises: TypeError for an option that does not exist or is
+    missing.
+    """
+    given = sorted(fields(options), key=lambda f: f.default is not MISSING)  # type: ignore[arg-type]
+
+    def register(function: Callable[[Any, Any, Value], Found]) -> OnTask[P, Found]:
+        own = inspect.signature(function)
+        model_and_task = list(own.parameters.values())[:2]
+        signature = own.replace(parameters=[*model_and_task, *map(_keyword, given)])
+
+        @functools.wraps(function)
+        def call(model: Any, task: Task | str | Path, *args: P.args, **kwargs: P.kwargs) -> Found:
+            names = [f.name for f in given]
+            if odd := [name for name in kwargs if name not in names]:
+                raise TypeError(f"{function.__name__}(): {unknown('option', odd[0], names)}")
+            try:
+                signature.bind(model, task, *args, **kwargs)
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}(): {error}.") from None
+            return function(model, task, options(*args, **kwargs))
+
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        return call
+
+    return register
+
+
+def _keyword(option: Field[Any]) -> inspect.Parameter:
+    default = inspect.Parameter.empty if option.default is MISSING else option.default
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option.type)
+
+
+@takes(ShownRequestOfOne)
+def attribute(model: Any, task: Task | str | Path, asked: ShownRequestOfOne) -> Scores:
+    """Scores of every node of `level` by one method. See `prepare` for what each option means."""
+    request = taken(Request, asked, methods=[asked.method])
+    return plan(model, task, request).score(asked.show_progress)[asked.method]
+
+
+@takes(ShownRequest)
+def attribute_all(model: Any, task: Task | str | Path, asked: ShownRequest) -> dict[str, Scores]:
     """Scores of every node of `level` by several methods, which share the runs on clean and corrupt prompts.
 
-    options: those of `prepare`, by name. Returns: method -> `Scores` in the metric's unit: metric(patched) -
+    See `prepare` for what each option means. Returns: method -> `Scores` in the metric's unit: metric(patched) -
     metric(base) or its estimate. Raises: what `prepare` raises, and ScoreError for a score that is not finite.
     """
-    return Compared(prepare(model, task, methods=methods, level=level, **options).score(show_progress))
+    return Compared(plan(model, task, asked).score(asked.show_progress))
 
 
 class Compared(dict[str, Scores]):
@@ -87,32 +105,8 @@ class Compared(dict[str, Scores]):
         return "".join(scores._repr_html_() for scores in self.values())
 
 
-def prepare(
-    model: Any,
-    task: Task | str | Path,
-    *,
-    methods: Sequence[str],
-    level: str,
-    positions: str | None = None,
-    direction: str | None = None,
-    ablation: str = "counterfactual",
-    metric: str | Metric | None = None,
-    steps: int | None = None,
-    quadrature: str | None = None,
-    batch_size: int | None = None,
-    seed: int = 0,
-    parts: Sequence[str] | None = None,
-    allow_unsupported: bool = False,
-    kv: KeyValue = "shared",
-    split_positions: bool = False,
-    tau: float | None = None,
-    max_memory: int | str | None = None,
-    n: int | None = None,
-    chance: float | None = None,
-    budget: str | float | None = None,
-    ranking: str | None = None,
-    dictionaries: Dictionaries | None = None,
-) -> Attribution:
+@takes(Request)
+def prepare(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
     """Check every option against the model and the task; `.score()` then does the work.
 
     task: a `Task`, the name of a built-in one, or a task file.
@@ -121,7 +115,7 @@ def prepare(
     direction: `denoise` (clean values into the corrupt run; the default for counterfactual) or `noise`.
     steps, quadrature: for IG methods, 8 midpoints by default. parts: score only these nodes or edges, by name.
     allow_unsupported: take the plain gradient where a rule set has no rule, instead of an error.
-    kv, split_positions: at level `edges`, whether K/V readers are `shared` by their group or `split` per query head, and
+    kv, split_positions: at level `edges`, whether K/V readers are `shared` by their group (the default) or `split` per query head, and
     whether the position embedding is a writer of its own. tau: the threshold of ACDC, in the metric's unit.
     max_memory: bytes, or text such as '2GiB', that scoring may take above the model; batches are made to fit.
     n, chance, budget, ranking: of method `auto`: look for the top `n` (10) of this ranking (`absolute`), to which a part
@@ -132,71 +126,79 @@ def prepare(
 
     Raises: MethodError, MetricError, TaskError, SiteError, UnsupportedRuleError, DictionaryError.
     """
+    return plan(model, task, asked)
+
+
+def plan(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
+    """`prepare`, of options that are a value already."""
+    checked = check(asked)
     task = find_task(task, model)
-    chosen, measure, way, where = check(
-        methods, level=level, positions=positions, direction=direction, ablation=ablation, metric=metric, steps=steps,
-        quadrature=quadrature, batch_size=batch_size, parts=parts, kv=kv, split_positions=split_positions, tau=tau,
-        max_memory=max_memory, n=n, chance=chance, budget=budget, ranking=ranking,
-    )  # fmt: skip
-    given = resolved(model, level, dictionaries)
-    search = any(m.search for m in chosen)
-    left_out: tuple[tuple[str, str], ...] = ()
-    if search:
-        presets, left_out = usable(model, level == "edges", measure, allow_unsupported)
-        chosen = list({m.name: m for m in (*chosen, *presets) if not m.search}.values())
-    for m in chosen:
-        if m.rules != GRADIENT and not allow_unsupported:
-            model.coverage(m.rules).check()
+    given = resolved(model, asked.level, asked.dictionaries)
+    methods, left_out = _methods(model, asked, checked)
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
     model.check_length(max(p.length for p in pairs))
-    aligned = align(where, pairs)
-    if level == FEATURES:
-        at_once = survey_batch(model, max(p.length for p in pairs), batch_size, max_memory)
-        found: Space = FeatureSpace.of(model, given, pairs, ablation, at_once)
-    else:
-        found = space_of(model, level, kv, split_positions)
-    work = Work(
-        model=model,
-        space=found,
-        methods=may_run(chosen, level == "edges", left_out) if search else chosen,
-        metric=measure,
-        length=max(p.length for p in pairs),
-        columns=found.n_parts * len(aligned.labels),
-        examples=len(pairs),
-    )
-    memory = plan_memory(work, batch_size=batch_size, limit=max_memory)
-    replaced = found.ablation(ablation, model, pairs, seed, memory.batch_size)
-    only = None if parts is None else found.named(parts)
+    aligned = align(checked.positions, pairs)
+    space = _space(model, asked, given, pairs)
+    may = may_run(methods, asked.level == "edges", left_out) if checked.search else methods
+    work = Work.of(model, space, may, checked.metric, pairs, len(aligned.labels))
+    memory = plan_memory(work, batch_size=asked.batch_size, limit=asked.max_memory)
     request = Attribution(
         model=model,
         task=task.name,
-        level=level,
-        methods=chosen,
-        space=found,
+        level=asked.level,
+        methods=methods,
+        space=space,
         pairs=pairs,
         positions=aligned,
-        metric=measure,
-        direction=way,
-        ablation=replaced,
+        metric=checked.metric,
+        direction=checked.direction,
+        ablation=space.ablation(asked.ablation, model, pairs, asked.seed, memory.batch_size),
         memory=memory,
-        seed=seed,
-        steps=DEFAULT_STEPS if steps is None else steps,
-        quadrature=quadrature or DEFAULT_QUADRATURE,
-        only=only,
-        special_tokens=" and ".join(
-            sorted({"ids of the task" if p.ids else "the tokeniser's own" for p in task.pairs})
-        ),
-        tau=tau,
+        seed=asked.seed,
+        steps=DEFAULT_STEPS if asked.steps is None else asked.steps,
+        quadrature=asked.quadrature or DEFAULT_QUADRATURE,
+        only=None if asked.parts is None else space.named(asked.parts),
+        special_tokens=_special_tokens(task),
+        tau=asked.tau,
     )
-    if not search:
-        return request
+    return _searching(request, asked, left_out) if checked.search else request
+
+
+def _methods(model: Any, asked: Request, checked: Checked) -> tuple[list[Method], LeftOut]:
+    """What is run at first, and what `auto` leaves out. Raises: UnsupportedRuleError for rules that do not cover the model."""
+    methods: list[Method] = checked.methods
+    left_out: LeftOut = ()
+    if checked.search:
+        presets, left_out = usable(model, asked.level == "edges", checked.metric, asked.allow_unsupported)
+        methods = list({m.name: m for m in (*methods, *presets) if not m.search}.values())
+    for m in methods:
+        if m.rules != GRADIENT and not asked.allow_unsupported:
+            model.coverage(m.rules).check()
+    return methods, left_out
+
+
+def _space(model: Any, asked: Request, given: Mapping[Site, Dictionary], pairs: list[TokenPair]) -> Space:
+    """The parts of the level: of features those that are active in some run."""
+    if asked.level != FEATURES:
+        return space_of(model, asked.level, asked.kv or "shared", asked.split_positions)
+    at_once = survey_batch(model, max(p.length for p in pairs), asked.batch_size, asked.max_memory)
+    return FeatureSpace.of(model, given, pairs, asked.ablation, at_once)
+
+
+def _special_tokens(task: Task) -> str:
+    """Where the special tokens of the prompts come from."""
+    return " and ".join(sorted({"ids of the task" if p.ids else "the tokeniser's own" for p in task.pairs}))
+
+
+def _searching(request: Attribution, asked: Request, left_out: LeftOut) -> Attribution:
+    """The request with what `auto` was told."""
     return verified(
         request,
-        n=n,
-        chance=chance,
-        budget=budget,
-        ranking=ranking or "absolute",
-        steps=steps,
-        requested=methods,
+        n=asked.n,
+        chance=asked.chance,
+        budget=asked.budget,
+        ranking=asked.ranking or "absolute",
+        steps=asked.steps,
+        requested=asked.methods,
         left_out=left_out,
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from circuits.cli.options import completing
+from circuits.settings.run_options import Discovery
 
 
 def init(
@@ -15,12 +16,11 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="replace files that are there")] = False,
 ) -> None:
     """Write a file of options and one of prompts. circuits.toml has every option and what it means, prompts.jsonl is to put your own prompts in."""
-    from circuits.cli.commands.discovery_commands import discover
-    from circuits.cli.options.configuration import options_of
+    from circuits.cli.options.configuration import described
     from circuits.console import printing
     from circuits.jobs import starting
 
-    written = starting.start(directory, options_of(discover).values(), force)
+    written = starting.start(directory, described(Discovery, Discovery.command), force)
     printing.paths(written)
     printing.lines(f"next: put your prompts in, then run: {starting.next_command(written[0])}")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
+
+from interp.option import About
 
 METHODS: Final = (
     "auto",
@@ -128,3 +130,63 @@ def _files(*endings: str) -> list[str]:
 def run_directories(incomplete: str) -> list[str]:
     """Run directories below runs/."""
     return among(sorted(str(path.parent) for path in Path("runs").glob("*/manifest.json"))[:MOST])(incomplete)
+
+
+# ---------------------------------------------------------------- the names of an option
+
+#: What the word `among` of an option stands for.
+_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "ablations": ABLATIONS,
+    "ablations of known circuits": KNOWN_ABLATIONS,
+    "algorithms": ALGORITHMS,
+    "architectures": ARCHITECTURES,
+    "bench parts": BENCH_PARTS,
+    "devices": DEVICES,
+    "directions": DIRECTIONS,
+    "dtypes": DTYPES,
+    "formats read": READ,
+    "formats written": WRITTEN,
+    "key-values": KEY_VALUES,
+    "levels": ("resid", *LEVELS),
+    "levels of discover": LEVELS,
+    "methods": METHODS,
+    "metrics": METRICS,
+    "positions": POSITIONS,
+    "presets": PRESETS,
+    "quadratures": QUADRATURES,
+    "rankings": RANKINGS,
+    "trained in": TRAINED_IN,
+}
+_FOUND: Final[Mapping[str, Completer]] = {
+    "measured models": measured_models,
+    "models": models,
+    "runs": run_directories,
+    "tasks": tasks,
+    "texts": texts,
+}
+
+
+class _Listed(str):
+    """Names in a sentence: all, or with `{names:5}` the first five."""
+
+    def __new__(cls, names: tuple[str, ...]) -> _Listed:
+        found = super().__new__(cls, f"{', '.join(names[:-1])} or {names[-1]}" if names else "")
+        found.names = names
+        return found
+
+    names: tuple[str, ...]
+
+    def __format__(self, most: str) -> str:
+        return ", ".join([*self.names[: int(most)], "..."]) if most else str(self)
+
+
+def worded(about: About) -> str:
+    """The help of an option with the names that may stand there."""
+    return about.help.format(names=_Listed(_NAMES.get(about.among, ()))) if "{names" in about.help else about.help
+
+
+def completer(about: About) -> Completer | None:
+    """What completes an option. Raises: KeyError for a word that stands for nothing."""
+    if not about.among or about.among in _FOUND:
+        return _FOUND.get(about.among)
+    return (several if about.several else among)(_NAMES[about.among])

@@ -15,33 +15,38 @@ COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "What there is": ("models", "tasks", "methods", "sites"),
     "This machine": ("doctor", "verify", "bench"),
 }
+_PLAIN: Final = "Options"
 _PROMPTS: Final = "Model and prompts"
 _SCORES: Final = "What is scored, and how"
 _SPECIAL: Final = "For some methods or levels only"
 _RUN: Final = "The run"
-_OF_AUTO: Final = ("budget", "chance", "steps", "quadrature", "tau")
-_OF_A_RUN: Final = ("seed", "batch_size", "max_memory", "out", "force", "json", "quiet", "help")
+_OF_PROMPTS: Final = ("model", "task", "limit", "dtype", "device", "pair", "answer", "wrong")
+_OF_METHODS: Final = ("tau", "budget", "chance", "steps", "quadrature")
+_OF_EDGES: Final = ("kv", "split_positions")
+_OF_A_RUN: Final = ("batch_size", "max_memory", "seed", "out", "force", "json", "quiet", "help")
 
-#: Titles and options of the commands that have many, by their names in Python.
+#: Titles and options of the commands that have many, in the order in which --help shows them.
 OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "discover": {
-        _PROMPTS: ("model", "task", "limit", "pair", "answer", "wrong", "dtype", "device"),
-        _SCORES: ("method", "level", "dictionaries", "direction", "ablation", "metric"),
+        _PROMPTS: _OF_PROMPTS,
+        _SCORES: ("method", "level", "direction", "ablation", "metric", "dictionaries"),
         "The circuit": ("n", "threshold", "ranking", "random", "hold_out"),
-        _SPECIAL: (*_OF_AUTO, "algorithm", "prune", "kv", "split_positions"),
+        _SPECIAL: ("algorithm", "prune", *_OF_EDGES, *_OF_METHODS),
         _RUN: _OF_A_RUN,
     },
     "compare": {
-        _PROMPTS: ("model", "task", "limit", "pair", "answer", "wrong", "dtype", "device"),
+        _PROMPTS: _OF_PROMPTS,
         _SCORES: ("methods", "level", "positions", "dictionaries", "direction", "ablation", "metric"),
-        _SPECIAL: (*_OF_AUTO, "kv", "split_positions"),
+        _SPECIAL: (*_OF_EDGES, *_OF_METHODS),
         _RUN: _OF_A_RUN,
     },
     "evaluate": {
-        "What is judged": ("model", "task", "limit", "hold_out", "scores", "dictionaries", "dtype", "device"),
+        "What is judged": ("model", "task", "hold_out", "scores", "limit", "dictionaries", "dtype", "device"),
         "How": ("ablation", "metric", "ranking", "random", "tests"),
-        _RUN: _OF_A_RUN,
+        _RUN: ("seed", "batch_size", "out", "force", "json", "quiet", "help"),
     },
+    "stability": {_PLAIN: ("n", "ranking", "resamples", "seed", "json", "help")},
+    "sites": {_PLAIN: ("model", "rules", "help")},
     "bench": {
         "What is measured": ("model", "parts", "methods", "level", "steps", "scale", "sae"),
         "Sizes": ("batch", "length", "repeats", "dtype", "device"),
@@ -50,8 +55,8 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
     "train": {
         "Model and text": ("model", "data", "site", "target", "context", "keep_bos", "hold_out"),
-        "The dictionary": ("architecture", "d_sae", "k", "set_"),
-        "Training": ("tokens", "batch_tokens", "buffer", "lr", "seed", "dtype", "device"),
+        "The dictionary": ("architecture", "d_sae", "k", "set"),
+        "Training": ("lr", "tokens", "batch_tokens", "buffer", "seed", "dtype", "device"),
         _RUN: ("cache", "out", "resume", "checkpoint_every", "keep_checkpoint", "json", "quiet", "help"),
     },
     "eval": {
@@ -67,15 +72,16 @@ class Sectioned(TyperCommand):
     """A command whose options stand under the titles of `OPTIONS`; without titles all under one."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
-        """Arguments first, then each title with its options as the command declares them."""
+        """Arguments first, then each title with its options."""
         sections = OPTIONS.get(self.name or "", {})
         titles = {name: title for title, names in sections.items() for name in names}
-        rows: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Arguments", *sections, "Options")}
-        for parameter in self.get_params(ctx):
+        rows: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Arguments", *sections, _PLAIN)}
+        places = {name: i for i, name in enumerate(titles)}
+        for parameter in sorted(self.get_params(ctx), key=lambda p: places.get(p.name or "", -1)):
             record = parameter.get_help_record(ctx)
             if record is not None:
                 argument = parameter.param_type_name == "argument"
-                rows["Arguments" if argument else titles.get(parameter.name or "", "Options")].append(record)
+                rows["Arguments" if argument else titles.get(parameter.name or "", _PLAIN)].append(record)
         _write(formatter, rows)
 
 

@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from circuits.cli.options.configuration import options_of, owners, read_toml
+from circuits.cli.options.configuration import owners, read_toml
 from circuits.jobs.dictionary_training import RUN, SEVERAL, is_file
+from circuits.settings.dictionary_options import Training
 from interp.errors import InterpError, unknown
+from interp.option import keys_of, plain
 
 _TEXTS: Final = ("model", "data", "device", "cache", "architecture")
 
 
-def merged(
-    command: Callable[..., Any], config: Path | None, given: Mapping[str, Any], more: Sequence[str]
-) -> dict[str, Any]:
-    """The options of the TOML file under those of the command line, of `command`. Raises: InterpError for keys that do not exist."""
-    found = {} if config is None else _read(config)
-    found |= {key: value for key, value in given.items() if value is not None}
-    found |= dict(_assignment(text) for text in more)
-    _check_keys(command, found, SEVERAL)
+#: What is said of the run itself, on the command line only.
+_OF_A_CALL: Final = ("config", "set", "out", "resume", "json", "quiet")
+
+
+def merged(asked: Training) -> dict[str, Any]:
+    """The options of the TOML file under those of the command line. Raises: InterpError for keys that do not exist."""
+    found = {} if asked.config is None else _read(asked.config)
+    found |= {key: value for key, value in plain(asked).items() if value is not None and key not in _OF_A_CALL}
+    found |= dict(_assignment(text) for text in asked.set_ or ())
+    _check_keys(found, SEVERAL)
     _check_kinds(found)
     for table in found.get(SEVERAL, []):
-        _check_keys(command, table)
+        _check_keys(table)
     found.setdefault("model", "demo")
     if found["model"] == "demo":
         found.setdefault("data", "demo")
@@ -57,7 +61,7 @@ def _assignment(text: str) -> tuple[str, Any]:
         return key.strip(), value
 
 
-def _check_keys(command: Callable[..., Any], found: Mapping[str, Any], *more: str) -> None:
+def _check_keys(found: Mapping[str, Any], *more: str) -> None:
     from interp.dictionaries.training.loop.settings import SPEC_KEYS
     from interp.dictionaries.training.steps.options import ARCHITECTURES, COMMON
 
@@ -65,14 +69,14 @@ def _check_keys(command: Callable[..., Any], found: Mapping[str, Any], *more: st
     valid = {*own, *more, *(RUN if more else ())}
     for key in found:
         if key not in valid:
-            raise InterpError(unknown("option", key, valid) + _belongs(command, key))
+            raise InterpError(unknown("option", key, valid) + _belongs(key))
 
 
-def _belongs(command: Callable[..., Any], key: str) -> str:
+def _belongs(key: str) -> str:
     """A sentence that says where a key belongs that has no meaning in its place; empty where nothing has it."""
     if key in RUN:
         return f" It is an option of the whole run: put it above the first [[{SEVERAL}]]."
-    if key in options_of(command):
+    if key in keys_of(Training):
         return f" It is given on the command line only: --{key.replace('_', '-')}."
     return owners(key)
 

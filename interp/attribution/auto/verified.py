@@ -21,6 +21,8 @@ from interp.scores.scores import Provenance, Scores
 from interp.tasks.metrics import Metric
 
 AUTO: Final = "auto"
+#: Presets that a search leaves out, each with the reason.
+LeftOut = tuple[tuple[str, str], ...]
 #: Cheap methods at the base point, and dearer ones along a path, by whether they score edges.
 PRESETS: Final = {False: ("atp", "relp", "relp-ah"), True: ("eap", "relp", "relp-ah")}
 ALONG_PATHS: Final = {False: ("atp-ig", "relp-ig"), True: ("eap-ig", "relp-ig")}
@@ -40,7 +42,7 @@ class VerifiedAttribution(Attribution):
     plan: Plan
     path_steps: int
     requested: tuple[str, ...]
-    left_out: tuple[tuple[str, str], ...]
+    left_out: LeftOut
 
     def score(self, show_progress: bool | None = None) -> dict[str, Scores]:
         """The scores of every method that was asked for. Raises: ScoreError for a score that is not finite."""
@@ -152,7 +154,7 @@ def verified(
     ranking: str,
     steps: int | None,
     requested: Sequence[str],
-    left_out: tuple[tuple[str, str], ...],
+    left_out: LeftOut,
 ) -> VerifiedAttribution:
     """A request with the options of `auto`, checked as far as they go (see `interp.attribution.checks`). Raises: MethodError."""
     size = sum(competes(part.kind) for part in request.space.parts([None]))
@@ -180,9 +182,7 @@ def cost_of(scores: Scores) -> Cost:
     return Cost(p.forwards, p.backwards, p.seconds)
 
 
-def usable(
-    model: Any, edges: bool, metric: Metric, allow_unsupported: bool
-) -> tuple[list[Method], tuple[tuple[str, str], ...]]:
+def usable(model: Any, edges: bool, metric: Metric, allow_unsupported: bool) -> tuple[list[Method], LeftOut]:
     """The presets that fit this model and metric, to be run first, and those that do not, with the reason.
 
     Raises: MethodError where none is left.
@@ -204,7 +204,7 @@ def usable(
     return fit, tuple(left_out)
 
 
-def may_run(first: Sequence[Method], edges: bool, left_out: tuple[tuple[str, str], ...]) -> list[Method]:
+def may_run(first: Sequence[Method], edges: bool, left_out: LeftOut) -> list[Method]:
     """All that a search may run, each once: `first`, then methods along paths and exact patching."""
     names = [method.name for method in first] + [*ALONG_PATHS[edges], "exact"]
     refused = {name for name, _ in left_out}

@@ -19,6 +19,7 @@ from interp.attribution.protocol.spaces import Footprint, Space
 from interp.errors import MethodError
 from interp.rules.rules import GRADIENT
 from interp.tasks.metrics import Metric
+from interp.tasks.task import TokenPair
 
 LARGEST_BATCH: Final = 256
 #: Whatever is scored: libraries that are loaded when they are first needed, and small tensors.
@@ -63,6 +64,20 @@ class Work:
     length: int
     columns: int
     examples: int
+
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        space: Space,
+        methods: Sequence[Method],
+        metric: Metric,
+        pairs: Sequence[TokenPair],
+        labels: int,
+    ) -> Work:
+        """The work of scoring these pairs, with so many labels of positions."""
+        longest = max(pair.length for pair in pairs)
+        return cls(model, space, methods, metric, longest, space.n_parts * labels, len(pairs))
 
     @property
     def table(self) -> int:

@@ -94,19 +94,29 @@ def _from_name(name: str, tokenizer: Any, dtype: str | None, device: str | None)
         source, local = name.removeprefix(HUB), False
     else:
         source, local = str(_folder(name)), True
-    import torch
     from safetensors import SafetensorError
 
+    _check_device(device)
     try:
         model = _read(source, local, dtype)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise LoadError(f"model {name!r} cannot be loaded: {_first_line(error)}") from error
     try:
-        model = model.to(torch.device(device)) if device else model
+        model = model.to(device) if device else model
     except (RuntimeError, AssertionError) as error:
         raise LoadError(f"device {device!r} cannot be used: {_first_line(error)}") from error
     folder = source if local else ""
     return HookedModel(model.eval(), tokenizer or _tokenizer(source, local), name=_short(name), folder=folder)
+
+
+def _check_device(device: str | None) -> None:
+    """Raises: LoadError for a device that this machine does not have, before anything is read."""
+    import torch
+
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise LoadError(f"device {device!r} cannot be used: {_first_line(error)}") from error
 
 
 def _read(source: str, local: bool, dtype: str | None) -> Any:

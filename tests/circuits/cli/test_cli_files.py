@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from circuits.cli.commands.discovery_commands import DEFAULT_METHODS, compare, discover
-from circuits.cli.options.configuration import options_of
+from circuits.cli.options.configuration import described
 from circuits.jobs import starting
 from circuits.runs.directory import to_toml
+from circuits.settings.run_options import DEFAULT_METHODS, Comparison, Discovery, ScoringRun
+from interp.option import options_of, plain
 from interp.scores.scores import Scores
 from tests.circuits.cli.called import Run, run
 
@@ -53,7 +53,7 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     asked: list[dict[str, object]] = []
     monkeypatch.setattr(
         "circuits.jobs.discovery.run",
-        lambda command, options, **more: asked.append({"command": command, **options, **more}),
+        lambda given: asked.append({"command": given.command, **plain(given), "methods": list(given.names)}),
     )
     return asked
 
@@ -122,13 +122,13 @@ def test_a_bad_file_is_one_line_that_names_the_key(
 def test_a_file_of_discover_is_one_of_compare_too(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is of no use to `compare` is named in one line; the method of `discover` has to be said where the file has several."""
     asked = given(monkeypatch)
-    own = {name: o.default for name, o in options_of(discover).items() if name not in ("json", "quiet", "force")}
+    own = {name: o.default for name, o in options_of(Discovery).items() if name not in ("json", "quiet", "force")}
     (tmp_path / "d.toml").write_text(to_toml(own | {"method": "relp", "n": 7, "level": "blocks", "seed": 5}))
     code, out, err = run("compare", "d.toml")
     assert (code, out, err.count("\n")) == (0, "", 1)
-    assert "method, n, ranking, algorithm, prune, random, hold_out in 'd.toml'" in err
+    assert "n, ranking, algorithm, prune, random, hold_out, method in 'd.toml'" in err
     assert asked[0]["methods"] == DEFAULT_METHODS.split(",") and (asked[0]["level"], asked[0]["seed"]) == ("blocks", 5)
-    assert set(options_of(compare)) - {"methods", "json", "quiet"} <= set(asked[0])
+    assert set(options_of(Comparison)) - {"methods", "json", "quiet"} <= set(asked[0])
     assert run("compare", "d.toml", "--quiet")[2] == ""
     (tmp_path / "c.toml").write_text('methods = "atp,relp"\npositions = "all"\nseed = 4')
     code, _, err = run("discover", "c.toml", "--method", "atp")
@@ -144,9 +144,9 @@ def test_a_missing_file_of_options(run: Run) -> None:
 # ------------------------------------------------------------ init
 
 
-@pytest.mark.parametrize("command", [discover, compare])
-def test_the_file_of_init_has_every_option_with_its_default_and_help(command: Callable[..., None]) -> None:
-    text = starting.config_text(options_of(command).values())
+@pytest.mark.parametrize("command", [Discovery, Comparison])
+def test_the_file_of_init_has_every_option_with_its_default_and_help(command: type[ScoringRun]) -> None:
+    text = starting.config_text(described(command, command.command))
     assert tomllib.loads(text) == starting.SET
     options = options_of(command)
     entries = dict(re.findall(r"^#?(\w+) = (.+)$", text, re.MULTILINE))
@@ -160,13 +160,14 @@ def test_the_file_of_init_has_every_option_with_its_default_and_help(command: Ca
         else:
             assert tomllib.loads(f"x = {value}")["x"] == default
             options[name].accept(default, "the file")
-        assert " ".join(options[name].help.split()[:3]) in text
+    assert "{names" not in text
+    assert all(" ".join(one.help.split()[:3]) in text for one in described(command, command.command) if one.name in entries)
 
 
 def test_the_options_of_a_file_are_those_of_the_command_line(run: Run) -> None:
     _, out, _ = run("discover", "--help")
     flags = {flag.replace("-", "_") for flag in re.findall(r"^ *--([a-z][a-z-]*)", out, re.MULTILINE)}
-    assert {name for name in options_of(discover) if len(name) > 1} <= flags
+    assert {name for name in options_of(Discovery) if len(name) > 1} <= flags
 
 
 def test_init_replaces_nothing_unasked(run: Run, tmp_path: Path) -> None:

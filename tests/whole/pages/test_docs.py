@@ -183,10 +183,10 @@ def option_files(training: bool) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("where", "text"), option_files(training=False))
 def test_option_files_are_understood(where: str, text: str) -> None:
-    from circuits.cli.commands.discovery_commands import discover
-    from circuits.cli.options.configuration import options_of
+    from circuits.settings.run_options import Discovery
+    from interp.option import options_of
 
-    options = options_of(discover)
+    options = options_of(Discovery)
     values = {key: options[key].accept(value, where) for key, value in tomllib.loads(text).items()}
     check_names(values)
 
@@ -195,14 +195,14 @@ def test_option_files_are_understood(where: str, text: str) -> None:
 def test_training_files_are_understood(where: str, text: str, tmp_path: Path) -> None:
     """The options exist and the dictionaries can be made."""
     import interp
-    from circuits.cli.commands.sae_train_command import train
     from circuits.cli.options.training_options import merged
     from circuits.jobs.dictionary_training import split
+    from circuits.settings.dictionary_options import Training
     from interp.dictionaries.training.loop.settings import wanted
 
     path = tmp_path / "run.toml"
     path.write_text(text)
-    run, specs = split(merged(train, path, {}, ()))
+    run, specs = split(merged(Training(config=path)))
     assert len(wanted(interp.load(run["model"]), specs)) == len(specs)
 
 
