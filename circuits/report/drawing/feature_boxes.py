@@ -1,8 +1,8 @@
-"""Where the boxes of drawn features stand: a row per site, and how far their arrows swing aside."""
+"""Where the boxes of drawn features stand: a row per site."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.drawing.layered import apart
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from interp.parts.nodes import Node
 
 SWEEPS: Final = 8
-_BEND: Final = 0.6
-_MOST_BEND: Final = 2.2
 
 
 def place(part: Node | Edge) -> str:
@@ -53,12 +51,3 @@ def _box(node: Node, x: float, y: float) -> dict[str, Any]:
         return {"name": node.name, "label": "metric", "kind": "logits", "layer": None, "x": x, "y": y}
     kind, short = ("kv", "error") if node.kind.endswith(".error") else ("head", f"f{node.unit}")
     return {"name": node.name, "label": short, "kind": kind, "layer": node.layer, "x": x, "y": y}
-
-
-def feature_bend(boxes: Mapping[str, Mapping[str, Any]], edge: Edge) -> float:
-    """How far an edge swings aside so that it does not run behind the boxes between its ends."""
-    a, b = boxes[edge.sender.name], boxes[edge.receiver.name]
-    over = float(b["y"] - a["y"])
-    if abs(a["x"] - b["x"]) >= 0.6 or over <= 1:
-        return 0.0
-    return min(_BEND + 0.25 * (over - 1), _MOST_BEND)

@@ -20,8 +20,6 @@ SWEEPS: Final = 8
 PULL: Final = 0.35
 #: How much lower than its heads a group's keys and values stand, in rows.
 DROP: Final = 0.27
-_BEND: Final = 0.7
-_MOST_BEND: Final = 2.6
 
 
 @dataclass(frozen=True)
@@ -52,15 +50,6 @@ class Layered:
         """The lowest and the highest row, with room for the MLP of the last layer."""
         ends = [box.y for box in self.boxes.values()]
         return min([1.0, *ends]), max([len(self.layers) + 0.5, *ends])
-
-    def bend(self, sender: str, receiver: str) -> float:
-        """How far an edge swings aside so that it does not run behind the boxes between its ends."""
-        a, b = self.boxes[sender], self.boxes[receiver]
-        rows = b.y - a.y
-        if abs(a.x - b.x) >= 0.6 or rows <= 1:
-            return 0.0
-        lane = "mlp" in (a.kind, b.kind)
-        return min(_BEND + 0.25 * (rows - 1), _MOST_BEND) if lane else -_BEND
 
 
 def box_name(node: Node) -> str:

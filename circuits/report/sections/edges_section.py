@@ -100,16 +100,14 @@ def _drawing(
         ends = {"sender": box_name(edge.sender), "receiver": box_name(edge.receiver)}
         score, importance = effects.get(edge.name, (None, None))
         channel = edge.receiver.kind if edge.receiver.kind in _CHANNELS else ""
-        bend = places.bend(ends["sender"], ends["receiver"])
-        links.append(
-            {"name": edge.name, **ends, "channel": channel, "score": score, "importance": importance, "bend": bend}
-        )
+        links.append({"name": edge.name, **ends, "channel": channel, "score": score, "importance": importance})
     sizes = [abs(link["importance"]) for link in links if link["importance"] is not None]
     return {
         "boxes": [asdict(box) for box in places.boxes.values()],
         "layers": [list(row) for row in places.layers],
         "width": places.width,
         "rows_shown": list(places.rows),
+        "rows_of": "layers",
         "links": links,
         "joins": [[group, head] for head, group in shared.items() if {head, group} <= places.boxes.keys()],
         "limit": max(sizes, default=0.0),

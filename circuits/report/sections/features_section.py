@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from circuits.report.drawing import svg
 from circuits.report.drawing.dashboard_figures import text
-from circuits.report.drawing.feature_boxes import feature_bend, feature_boxes, height, place
+from circuits.report.drawing.feature_boxes import feature_boxes, height, place
 from circuits.report.drawing.svg import element, label, line
 from circuits.report.sections.faithfulness_section import faithfulness
 from circuits.report.sections.signs import has_sign
@@ -193,7 +193,7 @@ def edge_graph(scores: Scores, study: FeatureStudy) -> dict[str, Any]:
     links = [
         {
             "name": edge.name, "sender": edge.sender.name, "receiver": edge.receiver.name, "channel": "",
-            "score": means[edge], "importance": importances[edge], "bend": feature_bend(boxes, edge),
+            "score": means[edge], "importance": importances[edge],
         }
         for edge in drawn
     ]  # fmt: skip
@@ -215,6 +215,7 @@ def edge_graph(scores: Scores, study: FeatureStudy) -> dict[str, Any]:
         "signed": has_sign(scores),
         "goal": goal(scores.provenance.metric),
         "title": "The first features as a graph",
+        "rows_of": "sites",
         "rows_are": "sites, from the first at the bottom to the metric at the top",
         "n": len(scores.parts),
         "left": len(scores.parts) - len(drawn),
