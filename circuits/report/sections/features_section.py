@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from circuits.anatomy.feature_study import Beside, FeatureStudy, Look
     from circuits.evaluation.evaluation import Evaluation, Point
     from circuits.runs.record import Record
+    from interp.parts.graph import Edge
     from interp.scores.scores import Scores
 
 #: Edges that are drawn, strongest first.
@@ -187,16 +188,9 @@ def _mean(scores: Scores, name: str) -> float | None:
 def edge_graph(scores: Scores, study: FeatureStudy) -> dict[str, Any]:
     """The strongest edges as a drawing: a row for each site, from the first at the bottom to the metric at the top."""
     drawn = [scores.edges[i] for i in scores.rank()[:MOST_DRAWN]]
-    means, importances = (dict(zip(scores.parts, v.tolist(), strict=True)) for v in (scores.mean, scores.importance))
     rows = [fact.target for fact in study.dictionaries]
     boxes = feature_boxes(drawn, rows)
-    links = [
-        {
-            "name": edge.name, "sender": edge.sender.name, "receiver": edge.receiver.name, "channel": "",
-            "score": means[edge], "importance": importances[edge],
-        }
-        for edge in drawn
-    ]  # fmt: skip
+    links = _links(scores, drawn)
     sizes = [abs(link["importance"]) for link in links]
     used = [row for row in rows if any(b["y"] == height(rows, row) for b in boxes.values())]
     return {
@@ -220,3 +214,15 @@ def edge_graph(scores: Scores, study: FeatureStudy) -> dict[str, Any]:
         "n": len(scores.parts),
         "left": len(scores.parts) - len(drawn),
     }
+
+
+def _links(scores: Scores, drawn: Sequence[Edge]) -> list[dict[str, Any]]:
+    """Each edge with its score and its importance."""
+    means, importances = (dict(zip(scores.parts, v.tolist(), strict=True)) for v in (scores.mean, scores.importance))
+    return [
+        {
+            "name": edge.name, "sender": edge.sender.name, "receiver": edge.receiver.name, "channel": "",
+            "score": means[edge], "importance": importances[edge],
+        }
+        for edge in drawn
+    ]  # fmt: skip
