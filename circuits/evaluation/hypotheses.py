@@ -13,7 +13,7 @@ from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.circuit.saved import Saved
 from circuits.evaluation.evaluation import Counts
 from circuits.evaluation.faithfulness import counted
-from circuits.evaluation.ratio import measure
+from circuits.evaluation.ratio import conditions, measure
 from circuits.evaluation.running.runner import PartSet, Runner, check_parts, is_held_out
 from circuits.evaluation.running.runners import runner_for
 from circuits.evaluation.twins import Twins
@@ -161,14 +161,8 @@ def hypothesis_on(
         verdict=_verdict(claim, statistic, random, p, alpha),
         alpha=alpha,
         size=len(circuit),
-        counts=counted(circuit.level),
         n_random=n_random,
-        metric=runner.metric.name,
-        ablation=runner.ablation.kind,
-        n_pairs=len(runner.pairs),
-        held_out=unseen,
-        seed=seed,
-        reason=found.reason,
+        **conditions(runner, found, counted(circuit.level), unseen, seed),
     )
 
 
