@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.drawing.curves import Bend, upright
-from circuits.report.drawing.feature_boxes import feature_boxes
+from circuits.report.drawing.feature_boxes import feature_boxes, height
 from circuits.report.drawing.feature_boxes import place as site_of
 from circuits.report.drawing.layered import DROP, box_name, layered
 from circuits.report.drawing.routes import Rows, Wire, routes
@@ -181,7 +181,7 @@ def _of_sites(
 ) -> tuple[Grid, dict[str, float]]:
     boxes = feature_boxes(pull, sites, [*ends(edges), *boxed])
     grid = {name: (box["kind"], box["label"], box["x"], box["y"]) for name, box in boxes.items()}
-    rows = {site: i + 1.25 for i, site in enumerate(sites)}
+    rows = {site: height(sites, site) for site in sites}
     return grid, rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.drawing.layered import apart
@@ -44,6 +44,18 @@ def feature_boxes(edges: Sequence[Edge], rows: Sequence[str], others: Sequence[N
             order = sorted(names, key=lambda n: (wanted[n], x[n]))
             x |= dict(zip(order, apart([wanted[n] for n in order], wide - 1), strict=True))
     return {n: _box(nodes[n], x[n], y) for y, names in by_row.items() for n in names}
+
+
+def in_sites(boxes: Mapping[str, Mapping[str, Any]], rows: Sequence[str]) -> dict[str, Any]:
+    """The boxes in the rows of sites as plain data, which `edge_drawing` takes with the links between them. Only rows with a box are named."""
+    used = [row for row in rows if any(box["y"] == height(rows, row) for box in boxes.values())]
+    return {
+        "boxes": list(boxes.values()),
+        "layers": [[row, rows.index(row) + 1] for row in used],
+        "width": max((box["x"] for box in boxes.values()), default=0.0),
+        "rows_shown": [1.0, len(rows) + 1.25],
+        "rows_of": "sites",
+    }
 
 
 def _box(node: Node, x: float, y: float) -> dict[str, Any]:

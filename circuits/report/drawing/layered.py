@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -50,6 +50,16 @@ class Layered:
         """The lowest and the highest row, with room for the MLP of the last layer."""
         ends = [box.y for box in self.boxes.values()]
         return min([1.0, *ends]), max([len(self.layers) + 0.5, *ends])
+
+    def as_data(self) -> dict[str, Any]:
+        """The boxes in their rows as plain data, which `edge_drawing` takes with the links between them."""
+        return {
+            "boxes": [asdict(box) for box in self.boxes.values()],
+            "layers": [list(row) for row in self.layers],
+            "width": self.width,
+            "rows_shown": list(self.rows),
+            "rows_of": "layers",
+        }
 
 
 def box_name(node: Node) -> str:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from circuits.report.drawing import svg
 from circuits.report.drawing.dashboard_figures import text
-from circuits.report.drawing.feature_boxes import feature_boxes, height, place
+from circuits.report.drawing.feature_boxes import feature_boxes, in_sites, place
 from circuits.report.drawing.svg import element, label, line
 from circuits.report.sections.faithfulness_section import faithfulness
 from circuits.report.sections.signs import has_sign
@@ -189,15 +189,10 @@ def edge_graph(scores: Scores, study: FeatureStudy) -> dict[str, Any]:
     """The strongest edges as a drawing: a row for each site, from the first at the bottom to the metric at the top."""
     drawn = [scores.edges[i] for i in scores.rank()[:MOST_DRAWN]]
     rows = [fact.target for fact in study.dictionaries]
-    boxes = feature_boxes(drawn, rows)
     links = _links(scores, drawn)
     sizes = [abs(link["importance"]) for link in links]
-    used = [row for row in rows if any(b["y"] == height(rows, row) for b in boxes.values())]
     return {
-        "boxes": list(boxes.values()),
-        "layers": [[row, rows.index(row) + 1] for row in used],
-        "width": max((b["x"] for b in boxes.values()), default=0.0),
-        "rows_shown": [1.0, len(rows) + 1.25],
+        **in_sites(feature_boxes(drawn, rows), rows),
         "links": links,
         "limit": max(sizes, default=0.0),
         "digits": decimals(sizes),
@@ -209,7 +204,6 @@ def edge_graph(scores: Scores, study: FeatureStudy) -> dict[str, Any]:
         "signed": has_sign(scores),
         "goal": goal(scores.provenance.metric),
         "title": "The first features as a graph",
-        "rows_of": "sites",
         "rows_are": "sites, from the first at the bottom to the metric at the top",
         "n": len(scores.parts),
         "left": len(scores.parts) - len(drawn),

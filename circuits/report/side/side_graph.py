@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from circuits.report.drawing.feature_boxes import feature_boxes, place
+from circuits.report.drawing.feature_boxes import feature_boxes, in_sites, place
 from circuits.report.drawing.layered import box_name, layered
 from circuits.report.sections.edges_section import by_edge, most_important
 from circuits.report.sections.signs import has_sign
@@ -167,22 +166,8 @@ def _frame(edges: Sequence[Edge], nodes: Sequence[Node], level: str) -> dict[str
         rows = sorted(
             sites, key=lambda name: (sites[name].layer is not None, sites[name].layer or 0, _stage(name), name)
         )
-        boxes = feature_boxes(edges, rows, nodes)
-        return {
-            "boxes": list(boxes.values()),
-            "layers": [[row, i] for i, row in enumerate(rows, 1)],
-            "width": max((b["x"] for b in boxes.values()), default=0.0),
-            "rows_shown": [1.0, len(rows) + 1.25],
-            "rows_of": "sites",
-        }
-    made = layered(edges, nodes)
-    return {
-        "boxes": [asdict(box) for box in made.boxes.values()],
-        "layers": [list(row) for row in made.layers],
-        "width": made.width,
-        "rows_shown": list(made.rows),
-        "rows_of": "layers",
-    }
+        return in_sites(feature_boxes(edges, rows, nodes), rows)
+    return layered(edges, nodes).as_data()
 
 
 def _stage(site: str) -> int:
