@@ -202,7 +202,7 @@ def hooked_transformer(model: HookedModel, length: int) -> Any:
 
     Raises: InterpError for blocks that it is not known to build alike, told by the number of weights too.
     """
-    from transformer_lens import HookedTransformer, HookedTransformerConfig
+    from transformer_lens import HookedTransformer
 
     size, block = model.layout, model.layout.blocks[0]
     norms = model.operations.norms
@@ -210,8 +210,22 @@ def hooked_transformer(model: HookedModel, length: int) -> Any:
         raise InterpError(
             "built for blocks of norms, plain attention and one MLP only; this model's have more to them."
         )
-    norm = norms[size.ln_final]
-    config = HookedTransformerConfig(
+    peer = HookedTransformer(_config(model, length)).eval()
+    own = [p for layer in size.blocks for p in model.hf.get_submodule(layer.paths.block).parameters() if p.ndim > 1]
+    theirs = [p for name, p in peer.blocks.named_parameters() if "W_" in name]
+    counts = [sum(p.numel() for p in weights) for weights in (own, theirs)]
+    if counts[0] != counts[1]:
+        raise InterpError(f"its blocks would have {counts[1]} weights and the model's have {counts[0]}, another shape.")
+    return peer
+
+
+def _config(model: HookedModel, length: int) -> Any:
+    """The model's shape as a HookedTransformerConfig, with room for `length` positions."""
+    from transformer_lens import HookedTransformerConfig
+
+    size, block = model.layout, model.layout.blocks[0]
+    norm = model.operations.norms[size.ln_final]
+    return HookedTransformerConfig(
         n_layers=size.n_layers,
         d_model=size.d_model,
         n_ctx=length,
@@ -229,13 +243,6 @@ def hooked_transformer(model: HookedModel, length: int) -> Any:
         dtype=model.dtype,
         device=str(model.device),
     )
-    peer = HookedTransformer(config).eval()
-    own = [p for layer in size.blocks for p in model.hf.get_submodule(layer.paths.block).parameters() if p.ndim > 1]
-    theirs = [p for name, p in peer.blocks.named_parameters() if "W_" in name]
-    counts = [sum(p.numel() for p in weights) for weights in (own, theirs)]
-    if counts[0] != counts[1]:
-        raise InterpError(f"its blocks would have {counts[1]} weights and the model's have {counts[0]}, another shape.")
-    return peer
 
 
 def _activation(model: HookedModel) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from circuits.circuit.algebra import compare, grouped
 from circuits.circuit.circuit import Circuit, CircuitError, listable
 from circuits.comparison.sides import Fact, Placed, Quantity, Side, SideBySide, common
+from circuits.evaluation.evaluation import Evaluation
 from circuits.runs.directory import load_record
 from circuits.runs.finding import finding
 from circuits.runs.record import Record
@@ -93,9 +94,6 @@ def _facts(side: Side) -> dict[str, str | None]:
         raise CircuitError(f"{side.name!r} holds neither scores nor a circuit; expected a run of discover or compare.")
     pairs = p.pairs if p else c.scored_pairs if c else ()
     files = side.manifest.get("model", {}).get("files")
-    parts = side.scores.parts if side.scores else c.parts if c else ()
-    edges = source.level == "edges"
-    graph = f"K/V readers {source.kv}, " if grouped(parts) else ""
     return {
         "model": source.model,
         "weights": _digest(f"{k} {v}" for k, v in sorted(files.items())) if files else None,
@@ -103,23 +101,36 @@ def _facts(side: Side) -> dict[str, str | None]:
         "pairs scored": f"{len(pairs)}, hash {_digest(pairs)}" if pairs else None,
         "method": source.method,
         "rules": p and p.rules,
-        "level": source.level,
-        "positions": p.positions if p else "all",
-        "graph": f"{graph}position embedding {'apart' if source.split_positions else 'with embed'}" if edges else None,
-        "dictionaries": f"{len(source.dictionaries)}, hash {_digest(source.dictionaries)}"
-        if source.dictionaries
-        else None,
+        **_of_parts(side, source),
         "direction": p and p.direction,
         "ablation": p and p.ablation,
         "metric": p and f"{p.metric} ({p.unit})",
         "selection": c and c.selection,
         "size": c and str(len(c)),
-        "measure of faithfulness": e
-        and f"{e.metric}, {e.ablation} ablation{f', errors {e.errors}' if e.errors else ''}",
+        "measure of faithfulness": e and _measure(e),
         "pairs evaluated": e and f"{pairs_in_words(e.n_pairs, e.held_out)}{'' if e.held_out else ', also scored'}",
         "dtype": p and p.dtype,
         "seed": p and str(p.seed),
     }
+
+
+def _of_parts(side: Side, source: Any) -> dict[str, str | None]:
+    """Which parts a side is of. `source`: the provenance of its scores, or its circuit."""
+    parts = side.scores.parts if side.scores else side.circuit.parts if side.circuit else ()
+    readers = f"K/V readers {source.kv}, " if grouped(parts) else ""
+    graph = f"{readers}position embedding {'apart' if source.split_positions else 'with embed'}"
+    known = source.dictionaries
+    return {
+        "level": source.level,
+        "positions": side.scores.provenance.positions if side.scores else "all",
+        "graph": graph if source.level == "edges" else None,
+        "dictionaries": f"{len(known)}, hash {_digest(known)}" if known else None,
+    }
+
+
+def _measure(found: Evaluation) -> str:
+    errors = f", errors {found.errors}" if found.errors else ""
+    return f"{found.metric}, {found.ablation} ablation{errors}"
 
 
 def _digest(texts: Any) -> str:

@@ -122,22 +122,8 @@ def _curve(found: Evaluation) -> Markup:
     x = Scale(points[0].size, points[-1].size, 44, _WIDE - 12, log=True)
     y = Scale(low, high, _HIGH - 22, 8)
     parts = [_line((x.start, y(at)), (x.end, y(at)), "2 3") for at in (0.0, 1.0)]
-    parts += [
-        svg.element(
-            "text",
-            {"x": 38.0, "y": y(at) + 4, "text-anchor": "end", "fill": "currentColor", "font-size": 10},
-            percent(at),
-        )
-        for at in (0.0, 1.0)
-    ]
-    parts += [
-        svg.element(
-            "text",
-            {"x": x(p.size), "y": _HIGH - 6, "text-anchor": "middle", "fill": "currentColor", "font-size": 10},
-            count(p.size),
-        )
-        for p in (points[0], points[-1])
-    ]
+    parts += [_written(38.0, y(at) + 4, "end", percent(at)) for at in (0.0, 1.0)]
+    parts += [_written(x(p.size), _HIGH - 6, "middle", count(p.size)) for p in (points[0], points[-1])]
     parts += list(_dots(points, x, y))
     own = [(x(p.size), _inside(p.faithfulness.value, y)) for p in points]
     steps = Markup("M" + "L".join(f"{a:.1f} {b:.1f}" for a, b in own))
@@ -145,6 +131,11 @@ def _curve(found: Evaluation) -> Markup:
     if x.holds(found.size):
         parts.append(_line((x(found.size), y.start), (x(found.size), y.end), "4 2"))
     name = f"Faithfulness over size; dots are random circuits, the dashed line is this circuit of {count(found.size)} {found.counts}"
+    return _drawing(name, parts)
+
+
+def _drawing(name: str, parts: Sequence[Markup]) -> Markup:
+    """A small picture that takes its colours from around it: no style sheet reaches a notebook."""
     size: dict[str, str | float] = {
         "width": _WIDE,
         "height": _HIGH,
@@ -153,6 +144,11 @@ def _curve(found: Evaluation) -> Markup:
         "aria-label": name,
     }
     return svg.element("svg", size, svg.element("title", {}, name), *parts)
+
+
+def _written(x: float, y: float, anchor: str, said: str) -> Markup:
+    place: dict[str, str | float] = {"x": x, "y": y, "text-anchor": anchor, "fill": "currentColor", "font-size": 10}
+    return svg.element("text", place, said)
 
 
 def _dots(points: Sequence[Point], x: Scale, y: Scale) -> Iterator[Markup]:

@@ -15,7 +15,7 @@ from circuits.circuit.saved import Saved
 from circuits.circuit.selection import ranked
 from circuits.evaluation.evaluation import Counts, Estimate
 from circuits.evaluation.faithfulness import counted
-from circuits.evaluation.ratio import Measured, interval, measure
+from circuits.evaluation.ratio import Measured, conditions, interval, measure
 from circuits.evaluation.running.feature_runner import with_silent
 from circuits.evaluation.running.runner import PartSet, Runner, check_parts, is_held_out
 from circuits.evaluation.running.runners import runner_for
@@ -183,17 +183,11 @@ def ranking_areas_on(
         signed=_curve("signed", signed, found),
         absolute=_curve("absolute", absolute, found),
         level=p.level,
-        counts=counted(p.level),
         n_parts=n,
         method=p.method,
-        metric=runner.metric.name,
         unit=runner.metric.unit,
-        ablation=runner.ablation.kind,
-        n_pairs=len(runner.pairs),
-        held_out=unseen,
         n_random=n_random,
-        seed=seed,
-        reason=found.reason,
+        **conditions(runner, found, counted(p.level), unseen, seed),
     )
 
 

@@ -14,7 +14,7 @@ from circuits.circuit.algebra import grouped
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.circuit.selection import ranked
 from circuits.evaluation.evaluation import Counts, Estimate, Evaluation, Point, Search
-from circuits.evaluation.ratio import Measured, measure
+from circuits.evaluation.ratio import Measured, conditions, measure
 from circuits.evaluation.running.runner import PartSet, Runner, check_dictionaries, check_parts, is_held_out
 from circuits.evaluation.running.runners import runner_for
 from circuits.evaluation.twins import Twins
@@ -168,23 +168,17 @@ def _judge(
     return Evaluation(
         faithfulness=found.estimate(plan.circuit),
         completeness=found.estimate(plan.complement),
-        metric=runner.metric.name,
         unit=runner.metric.unit,
         full=found.ends[0],
         empty=found.ends[1],
         circuit=found.mean(plan.circuit),
         size=len(circuit),
         n_nodes=len(runner.parts),
-        ablation=runner.ablation.kind,
-        n_pairs=len(runner.pairs),
-        held_out=held_out,
         curve=tuple(curve),
         random_above=_as_near_one(found.value(plan.circuit), twins),
         n_random=n_random,
-        seed=seed,
-        reason=found.reason,
-        counts=counted(circuit.level),
         errors=getattr(runner, "errors", ""),
+        **conditions(runner, found, counted(circuit.level), held_out, seed),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -13,7 +13,7 @@ from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.circuit.saved import Saved
 from circuits.evaluation.evaluation import Counts
 from circuits.evaluation.faithfulness import counted
-from circuits.evaluation.ratio import measure
+from circuits.evaluation.ratio import conditions, measure
 from circuits.evaluation.running.runner import PartSet, Runner, check_parts, is_held_out
 from circuits.evaluation.running.runners import runner_for
 from circuits.evaluation.twins import Twins
@@ -83,9 +83,8 @@ def sufficiency(
 
     Source: Shi et al. 2024. Cost: one forward per random circuit. Raises: CircuitError, TaskError.
     """
-    runner = runner_for(model, task, circuit, seed=seed, **options)
-    return hypothesis_on(
-        runner, circuit, "sufficient", n_random=n_random, alpha=alpha, held_out=held_out, seed=seed,
+    return _tested(
+        "sufficient", model, task, circuit, options, n_random=n_random, alpha=alpha, held_out=held_out, seed=seed,
         show_progress=show_progress,
     )  # fmt: skip
 
@@ -110,11 +109,25 @@ def necessity(
 
     Source: Shi et al. 2024, partial necessity. Cost: one forward per random circuit. Raises: CircuitError, TaskError.
     """
-    runner = runner_for(model, task, circuit, seed=seed, **options)
-    return hypothesis_on(
-        runner, circuit, "necessary", n_random=n_random, alpha=alpha, held_out=held_out, seed=seed,
+    return _tested(
+        "necessary", model, task, circuit, options, n_random=n_random, alpha=alpha, held_out=held_out, seed=seed,
         show_progress=show_progress,
     )  # fmt: skip
+
+
+def _tested(
+    claim: Claim,
+    model: Any,
+    task: Task | str | Path,
+    circuit: Circuit,
+    options: Mapping[str, Any],
+    *,
+    seed: int,
+    **test: Any,
+) -> HypothesisTest:
+    """Makes the runner with its `options`, then the `test`."""
+    runner = runner_for(model, task, circuit, seed=seed, **options)
+    return hypothesis_on(runner, circuit, claim, seed=seed, **test)
 
 
 def hypothesis_on(
@@ -129,10 +142,7 @@ def hypothesis_on(
     show_progress: bool | None = None,
 ) -> HypothesisTest:
     """`sufficiency` or `necessity` with a runner that is already made."""
-    if claim not in CLAIMS:
-        raise CircuitError(unknown("claim", claim, CLAIMS))
-    if n_random < 1 or not 0 < alpha < 1:
-        raise CircuitError(f"n_random={n_random}, alpha={alpha}: expected 1 or more, and between 0 and 1.")
+    _check(claim, n_random, alpha)
     check_parts(runner, circuit.parts, circuit.level)
     unseen = is_held_out(circuit.scored_pairs, runner.pairs, held_out)
     own, full = frozenset(circuit.parts), frozenset(runner.parts)
@@ -151,15 +161,17 @@ def hypothesis_on(
         verdict=_verdict(claim, statistic, random, p, alpha),
         alpha=alpha,
         size=len(circuit),
-        counts=counted(circuit.level),
         n_random=n_random,
-        metric=runner.metric.name,
-        ablation=runner.ablation.kind,
-        n_pairs=len(runner.pairs),
-        held_out=unseen,
-        seed=seed,
-        reason=found.reason,
+        **conditions(runner, found, counted(circuit.level), unseen, seed),
     )
+
+
+def _check(claim: str, n_random: int, alpha: float) -> None:
+    """Raises: CircuitError for a claim that does not exist, and numbers out of range."""
+    if claim not in CLAIMS:
+        raise CircuitError(unknown("claim", claim, CLAIMS))
+    if n_random < 1 or not 0 < alpha < 1:
+        raise CircuitError(f"n_random={n_random}, alpha={alpha}: expected 1 or more, and between 0 and 1.")
 
 
 def two_sided(statistic: float, random: Sequence[float]) -> float:

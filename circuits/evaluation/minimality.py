@@ -10,7 +10,7 @@ from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.circuit.saved import Saved
 from circuits.evaluation.evaluation import Counts, Estimate
 from circuits.evaluation.faithfulness import counted
-from circuits.evaluation.ratio import measure
+from circuits.evaluation.ratio import conditions, measure
 from circuits.evaluation.running.runner import Runner, check_parts, is_held_out
 from circuits.evaluation.running.runners import runner_for
 from interp.attribution.features.hosts import Dictionaries
@@ -116,11 +116,5 @@ def leave_one_out_on(
     return Minimality(
         removals=tuple(sorted(removals, key=lambda r: -(r.drop.value or 0.0))),
         faithfulness=found.estimate(whole),
-        counts=counted(circuit.level),
-        metric=runner.metric.name,
-        ablation=runner.ablation.kind,
-        n_pairs=len(runner.pairs),
-        held_out=unseen,
-        seed=seed,
-        reason=found.reason,
+        **conditions(runner, found, counted(circuit.level), unseen, seed),
     )

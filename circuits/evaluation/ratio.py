@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, TypedDict
 
 import numpy as np
 
-from circuits.evaluation.evaluation import Estimate
+from circuits.evaluation.evaluation import Counts, Estimate
 from circuits.evaluation.running.runner import PartSet, Runner
 
 RESAMPLES: Final = 1000
 EMPTY: Final[PartSet] = frozenset()
+
+
+class Conditions(TypedDict):
+    """What every result says of how it was measured."""
+
+    counts: Counts
+    metric: str
+    ablation: str
+    n_pairs: int
+    held_out: bool
+    seed: int
+    reason: str
 
 
 def measure(runner: Runner, sets: Iterable[PartSet], *, seed: int = 0, show_progress: bool | None = None) -> Measured:
@@ -22,6 +34,19 @@ def measure(runner: Runner, sets: Iterable[PartSet], *, seed: int = 0, show_prog
     runs = (parts | runner.held for parts in sets)
     table = runner.metrics(list(dict.fromkeys((runner.full, EMPTY, *runs))), show_progress)
     return Measured(table, runner.full, resample_weights(len(runner.pairs), seed), runner.held)
+
+
+def conditions(runner: Runner, found: Measured, counts: Counts, held_out: bool, seed: int) -> Conditions:
+    """How `found` was measured with a runner. `counts`: what was counted; `held_out`: whether no pair gave the scores."""
+    return {
+        "counts": counts,
+        "metric": runner.metric.name,
+        "ablation": runner.ablation.kind,
+        "n_pairs": len(runner.pairs),
+        "held_out": held_out,
+        "seed": seed,
+        "reason": found.reason,
+    }
 
 
 def resample_weights(n: int, seed: int, resamples: int = RESAMPLES) -> np.ndarray:

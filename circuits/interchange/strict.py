@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from interp.errors import InterpError
+from interp.formatting.plain import KeyTwice, NotFinite, strict_json
 
 
 class InterchangeError(InterpError):
@@ -27,27 +27,15 @@ def read_json(path: str | Path) -> Any:
 def parse_json(text: str, where: str) -> Any:
     """The value of JSON text. Raises: InterchangeError as `read_json`; `where` names the text."""
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_float=_float)
-    except InterchangeError as error:
-        raise InterchangeError(f"{where!r}: {error}") from error
+        return strict_json(text, infinite=True)
+    except KeyTwice as error:
+        raise InterchangeError(f"{where!r}: the key {error.key!r} is given twice; expected once.") from error
+    except NotFinite as error:
+        raise InterchangeError(
+            f"{where!r}: the number {error.number} is too large for a float64; infinity is written Infinity."
+        ) from error
     except (ValueError, RecursionError) as error:
         raise InterchangeError(f"{where!r} is not JSON: {error or 'nested too deep'}.") from error
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise InterchangeError(f"the key {twice!r} is given twice; expected once.")
-    return found
-
-
-def _float(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise InterchangeError(f"the number {text} is too large for a float64; infinity is written Infinity.")
-    return value
 
 
 def members(what: str, given: Any, needed: Collection[str], optional: Collection[str] = ()) -> dict[str, Any]:

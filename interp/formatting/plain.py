@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import types
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -129,22 +130,43 @@ def _array(data: Any) -> np.ndarray:
     return all_finite(np.array(values, dtype=dtype).reshape(shape))
 
 
-def strict_json(text: str | bytes) -> Any:
-    """The value of JSON whose numbers are finite and whose keys are given once. Raises: ValueError, RecursionError for other text."""
-    return json.loads(text, parse_constant=_finite, parse_float=_finite, object_pairs_hook=_once)
+class KeyTwice(ValueError):
+    """JSON that gives a key twice: `key`, the first such."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__("a key is given twice")
+        self.key = key
+
+
+class NotFinite(ValueError):
+    """JSON with a number that is not finite, or too large to be: `number`, as it is written."""
+
+    def __init__(self, number: str) -> None:
+        super().__init__(f"the number {number[:40]} is not finite")
+        self.number = number
+
+
+def strict_json(text: str | bytes, *, infinite: bool = False) -> Any:
+    """The value of JSON whose numbers are finite and whose keys are given once. `infinite`: NaN and Infinity may stand there by name.
+
+    Raises: KeyTwice, NotFinite, another ValueError, RecursionError for other text.
+    """
+    named = float if infinite else _finite
+    return json.loads(text, parse_constant=named, parse_float=_finite, object_pairs_hook=_once)
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"the number {text[:40]} is not finite")
+        raise NotFinite(text)
     return value
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key is given twice")
+        given = Counter(name for name, _ in pairs)
+        raise KeyTwice(next(name for name, times in given.items() if times > 1))
     return found
 
 

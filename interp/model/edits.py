@@ -53,12 +53,7 @@ def patch(
     def put(part: Tensor) -> Tensor:
         if not isinstance(value, Tensor):
             return torch.full_like(part, value)
-        try:
-            return value.to(part).expand_as(part)
-        except RuntimeError:
-            raise EditError(
-                f"patch at {site}: value of shape {tuple(value.shape)}; expected {tuple(part.shape)} or what broadcasts to it."
-            ) from None
+        return _fitted("patch", site, "value", value, part)
 
     return Edit(site, _on_part(site, heads, positions, put, features))
 
@@ -79,14 +74,19 @@ def add(
     def added(part: Tensor) -> Tensor:
         if not isinstance(vector, Tensor):
             return part + scale * vector
-        try:
-            return part + scale * vector.to(part).expand_as(part)
-        except RuntimeError:
-            raise EditError(
-                f"add at {site}: vector of shape {tuple(vector.shape)}; expected {tuple(part.shape)} or what broadcasts to it."
-            ) from None
+        return part + scale * _fitted("add", site, "vector", vector, part)
 
     return Edit(site, _on_part(site, heads, positions, added, features))
+
+
+def _fitted(act: str, site: SiteLike, name: str, value: Tensor, part: Tensor) -> Tensor:
+    """A value with the type, the device and the shape of what it is put into. Raises: EditError for one that does not broadcast."""
+    try:
+        return value.to(part).expand_as(part)
+    except RuntimeError:
+        raise EditError(
+            f"{act} at {site}: {name} of shape {tuple(value.shape)}; expected {tuple(part.shape)} or what broadcasts to it."
+        ) from None
 
 
 def zero(

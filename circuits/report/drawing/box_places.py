@@ -9,8 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from circuits.report.drawing.curves import Bend
-from circuits.report.drawing.feature_boxes import feature_boxes
+from circuits.report.drawing.curves import Bend, upright
+from circuits.report.drawing.feature_boxes import feature_boxes, height
 from circuits.report.drawing.feature_boxes import place as site_of
 from circuits.report.drawing.layered import DROP, box_name, layered
 from circuits.report.drawing.routes import Rows, Wire, routes
@@ -34,6 +34,8 @@ _STRETCH: Final = {"rows": 3.2, "columns": 2.4}
 _NAMES: Final = 130.0
 #: Where arrows leave and enter, as a share of the width of a box, at most so far from its middle.
 _LEAN: Final = 0.3
+#: How far up a curve is held upright, as a share of the height between its ends.
+_REACH: Final = 0.4
 _CHANNELS: Final = ("q", "k", "v")
 #: An arrow: the boxes that it joins, and the channel that it enters by.
 Key = tuple[str, str, str]
@@ -124,8 +126,7 @@ def _wire(a: Place, b: Place, channel: str, step: float) -> tuple[Wire, Bend]:
     low, top = a.y - HIGH / 2, b.y + HIGH / 2
     wire = Wire(a.x, low, _LEAN * a.width, b.x, top, _LEAN * b.width, port)
     start, end = (a.x + lean * a.width, low), (b.x + (-lean * b.width if port is None else port), top)
-    reach = 0.4 * (low - top)
-    return wire, Bend(start, ((start[0], low - reach), (end[0], top + reach)), end)
+    return wire, upright(start, end, _REACH * (low - top))
 
 
 def _spacing(shown: Sequence[tuple[str, str, float, float]], step: float, high: float) -> tuple[float, float]:
@@ -180,7 +181,7 @@ def _of_sites(
 ) -> tuple[Grid, dict[str, float]]:
     boxes = feature_boxes(pull, sites, [*ends(edges), *boxed])
     grid = {name: (box["kind"], box["label"], box["x"], box["y"]) for name, box in boxes.items()}
-    rows = {site: i + 1.25 for i, site in enumerate(sites)}
+    rows = {site: height(sites, site) for site in sites}
     return grid, rows
 
 

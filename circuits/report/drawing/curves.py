@@ -1,12 +1,20 @@
-"""Smooth curves of a drawing: what Cytoscape makes of control points, and control points that round the corners of a way."""
+"""The curves of the arrows of all drawings: upright at both ends, swung aside past boxes, or rounded along a way; as SVG, and as
+Cytoscape draws them. y grows downwards, arrows go up.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any, Final
 
+#: How far an arrow swings aside past one row, and at most, in columns; among sites, which are many, less.
+_SWING: Final = {"layers": (0.7, 2.6), "sites": (0.6, 2.2)}
+#: So much farther for each further row, and only where its ends are less than so many columns apart.
+_PER_ROW: Final = 0.25
+_ASIDE: Final = 0.6
 Point = tuple[float, float]
 
 
@@ -34,6 +42,40 @@ class Bend:
                 p, q, r = (1 - t) ** 2, 2 * t * (1 - t), t * t
                 found.append((p * x1 + q * x2 + r * x3, p * y1 + q * y2 + r * y3))
         return found
+
+    def as_one(self) -> str:
+        """The steps of an SVG path that takes both control points as those of one cubic piece."""
+        (x1, y1), (x2, y2), ((x3, y3), (x4, y4)) = self.start, self.end, self.through
+        return f"M{x1:.1f} {y1:.1f}C{x3:.1f} {y3:.1f} {x4:.1f} {y4:.1f} {x2:.1f} {y2:.1f}"
+
+    def as_pieces(self, frame: Callable[[float, float], Point], tip: float) -> str:
+        """The steps of an SVG path along the quadratic pieces, at their places in a frame; it stops `tip` pixels below its end."""
+        pieces = [[frame(*point) for point in piece] for piece in self.pieces]
+        (left, low), (x, y) = pieces[0][0], pieces[-1][-1]
+        pieces[-1][1:] = [(pieces[-1][1][0], max(pieces[-1][1][1], y + tip)), (x, y + tip)]
+        steps = "".join(f"Q{x:.1f} {y:.1f} {to_x:.1f} {to_y:.1f}" for _, (x, y), (to_x, to_y) in pieces)
+        return f"M{left:.1f} {low:.1f}{steps}"
+
+
+def upright(start: Point, end: Point, reach: float, aside: float = 0.0) -> Bend:
+    """From its ends alone: leaves upwards and enters from below, held to that over `reach` pixels, `aside` pixels to the right."""
+    (x1, y1), (x2, y2) = start, end
+    return Bend(start, ((x1 + aside, y1 - reach), (x2 + aside, y2 + reach)), end)
+
+
+def swing(a: Mapping[str, Any], b: Mapping[str, Any], rows: str) -> float:
+    """How many columns an arrow swings aside, so that it does not run behind the boxes between its ends. `rows`: layers or sites.
+
+    Boxes have a column x, a row y, upwards, and a kind. The more rows an arrow passes, the farther it swings to the right; between heads
+    it swings to the left, always as far: the MLPs are on the right.
+    """
+    passed = float(b["y"] - a["y"])
+    if abs(a["x"] - b["x"]) >= _ASIDE or passed <= 1:
+        return 0.0
+    least, most = _SWING[rows]
+    if rows == "layers" and "mlp" not in (a["kind"], b["kind"]):
+        return -least
+    return min(least + _PER_ROW * (passed - 1), most)
 
 
 def weights(curve: Bend) -> tuple[list[float], list[float]]:

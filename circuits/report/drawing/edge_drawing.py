@@ -13,6 +13,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from circuits.report.drawing import svg
+from circuits.report.drawing.curves import Point, swing, upright
 from circuits.report.drawing.svg import element, label
 from interp.formatting.numbers import count, score
 
@@ -29,7 +30,8 @@ _THINNEST: Final = 0.8
 _OF_BOTH: Final = (1.0, 0.7)
 _CHANNELS: Final = ("q", "k", "v")
 _PADDING: Final = {"top": 24.0, "bottom": 24.0, "left": 96.0, "right": 30.0}
-Point = tuple[float, float]
+#: How far up a curve is held upright, as a share of the height between its ends.
+_REACH: Final = 0.45
 
 
 def drawing(data: dict[str, Any]) -> Markup:
@@ -38,7 +40,10 @@ def drawing(data: dict[str, Any]) -> Markup:
     ports = frame.ports()
     # Places are made of all links, so that two drawings of the same ones lie alike; some are not drawn.
     links = [(i, link) for i, link in enumerate(data["links"]) if link.get("mark") != "absent"]
-    curves = [_curve(data, link, ports[i, "out"], ports[i, "in"], frame) for i, link in reversed(links)]
+    curves = [
+        _curve(data, link, (ports[i, "out"], ports[i, "in"]), frame.aside[i] * frame.step)
+        for i, link in reversed(links)
+    ]
     joins = [_join(pair, data, frame) for pair in data.get("joins", [])]
     parts = [*_bands(data, frame), *joins, *curves, *(_box(box, frame) for box in data["boxes"])]
     described = element("desc", {}, data.get("about") or describe(data))
@@ -82,10 +87,12 @@ class _Frame:
         self.box = max(46.0, svg.width_of(shown(box) for box in data["boxes"]) + 10)
         least, most, page = _GAP
         self.step = max(self.box + least, min(self.box + most, page / (data["width"] + 1)))
-        bends = [link["bend"] for link in data["links"]]
+        boxes = {box["name"]: box for box in data["boxes"]}
+        #: How many columns each link swings aside.
+        self.aside = [swing(boxes[link["sender"]], boxes[link["receiver"]], data["rows_of"]) for link in data["links"]]
         # A curve reaches three quarters of the way to its control points.
-        self.left = _PADDING["left"] + 0.75 * self.step * max(0.0, -min(bends, default=0.0))
-        right = _PADDING["right"] + 0.75 * self.step * max(0.0, max(bends, default=0.0))
+        self.left = _PADDING["left"] + 0.75 * self.step * max(0.0, -min(self.aside, default=0.0))
+        right = _PADDING["right"] + 0.75 * self.step * max(0.0, max(self.aside, default=0.0))
         self.half = {box["name"]: self.box / 2 for box in data["boxes"]} | self._bars()
         edges = [(self.x(b["x"]) - self.half[b["name"]], self.x(b["x"]) + self.half[b["name"]]) for b in data["boxes"]]
         shift = max(0.0, _PADDING["left"] - min((a for a, _ in edges), default=self.left))
@@ -118,7 +125,7 @@ class _Frame:
         for (name, side, channel), members in groups.items():
             other = "receiver" if side == "out" else "sender"
             box = boxes[name]
-            members.sort(key=lambda i: (boxes[self.data["links"][i][other]]["x"], self.data["links"][i]["bend"], i))
+            members.sort(key=lambda i: (boxes[self.data["links"][i][other]]["x"], self.aside[i], i))
             low, high = _zone(channel, self.half[name])
             y = self.y(box["y"]) + (-HIGH / 2 if side == "out" else HIGH / 2)
             for place, i in enumerate(members, 1):
@@ -151,7 +158,7 @@ def _bands(data: dict[str, Any], frame: _Frame) -> list[Markup]:
     return parts
 
 
-def _curve(data: dict[str, Any], link: Mapping[str, Any], start: Point, end: Point, frame: _Frame) -> Markup:
+def _curve(data: dict[str, Any], link: Mapping[str, Any], ends: tuple[Point, Point], aside: float) -> Markup:
     importance, limit = link["importance"], data["limit"]
     share = abs(importance) / limit if importance is not None and limit else 0.0
     sign = "plain" if importance is None else "neg" if importance < 0 else "pos"
@@ -160,8 +167,7 @@ def _curve(data: dict[str, Any], link: Mapping[str, Any], start: Point, end: Poi
     width, opacity = _OF_BOTH if both else (width_of_edge(share), opacity_of_edge(share))
     known = f"{score(link['score'], data['digits'])} {data['unit']}" if importance is not None else "not scored"
     title = element("title", {}, f"{link['name']}: {known}")
-    aside = link["bend"] * frame.step
-    return element("g", _marked(link), title, *mark(start, end, aside, sign, link["channel"], width, opacity))
+    return element("g", _marked(link), title, *mark(*ends, aside, sign, link["channel"], width, opacity))
 
 
 def width_of_edge(share: float) -> float:
@@ -176,11 +182,9 @@ def opacity_of_edge(share: float) -> float:
 
 def mark(start: Point, end: Point, aside: float, sign: str, channel: str, width: float, opacity: float) -> list[Markup]:
     """An edge: a curve that leaves upwards and enters from below, and the mark at its end."""
-    (x1, y1), (x2, y2) = start, end
-    tip = tip_of(sign, width)
-    reach = 0.45 * (y1 - y2)
-    steps = f"M{x1:.1f} {y1:.1f}C{x1 + aside:.1f} {y1 - reach:.1f} {x2 + aside:.1f} {y2 + tip + reach:.1f} {x2:.1f} {y2 + tip:.1f}"
-    return marked(steps, end, sign, channel, width, opacity)
+    (_, y1), (x2, y2), tip = start, end, tip_of(sign, width)
+    curve = upright(start, (x2, y2 + tip), _REACH * (y1 - y2), aside)
+    return marked(curve.as_one(), end, sign, channel, width, opacity)
 
 
 def tip_of(sign: str, width: float) -> float:

@@ -1,4 +1,4 @@
-"""Where the boxes of drawn features stand: a row per site, and how far their arrows swing aside."""
+"""Where the boxes of drawn features stand: a row per site."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from interp.parts.nodes import Node
 
 SWEEPS: Final = 8
-_BEND: Final = 0.6
-_MOST_BEND: Final = 2.2
 
 
 def place(part: Node | Edge) -> str:
@@ -48,17 +46,20 @@ def feature_boxes(edges: Sequence[Edge], rows: Sequence[str], others: Sequence[N
     return {n: _box(nodes[n], x[n], y) for y, names in by_row.items() for n in names}
 
 
+def in_sites(boxes: Mapping[str, Mapping[str, Any]], rows: Sequence[str]) -> dict[str, Any]:
+    """The boxes in the rows of sites as plain data, which `edge_drawing` takes with the links between them. Only rows with a box are named."""
+    used = [row for row in rows if any(box["y"] == height(rows, row) for box in boxes.values())]
+    return {
+        "boxes": list(boxes.values()),
+        "layers": [[row, rows.index(row) + 1] for row in used],
+        "width": max((box["x"] for box in boxes.values()), default=0.0),
+        "rows_shown": [1.0, len(rows) + 1.25],
+        "rows_of": "sites",
+    }
+
+
 def _box(node: Node, x: float, y: float) -> dict[str, Any]:
     if node.kind == "logits":
         return {"name": node.name, "label": "metric", "kind": "logits", "layer": None, "x": x, "y": y}
     kind, short = ("kv", "error") if node.kind.endswith(".error") else ("head", f"f{node.unit}")
     return {"name": node.name, "label": short, "kind": kind, "layer": node.layer, "x": x, "y": y}
-
-
-def feature_bend(boxes: Mapping[str, Mapping[str, Any]], edge: Edge) -> float:
-    """How far an edge swings aside so that it does not run behind the boxes between its ends."""
-    a, b = boxes[edge.sender.name], boxes[edge.receiver.name]
-    over = float(b["y"] - a["y"])
-    if abs(a["x"] - b["x"]) >= 0.6 or over <= 1:
-        return 0.0
-    return min(_BEND + 0.25 * (over - 1), _MOST_BEND)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ SWEEPS: Final = 8
 PULL: Final = 0.35
 #: How much lower than its heads a group's keys and values stand, in rows.
 DROP: Final = 0.27
-_BEND: Final = 0.7
-_MOST_BEND: Final = 2.6
 
 
 @dataclass(frozen=True)
@@ -53,14 +51,15 @@ class Layered:
         ends = [box.y for box in self.boxes.values()]
         return min([1.0, *ends]), max([len(self.layers) + 0.5, *ends])
 
-    def bend(self, sender: str, receiver: str) -> float:
-        """How far an edge swings aside so that it does not run behind the boxes between its ends."""
-        a, b = self.boxes[sender], self.boxes[receiver]
-        rows = b.y - a.y
-        if abs(a.x - b.x) >= 0.6 or rows <= 1:
-            return 0.0
-        lane = "mlp" in (a.kind, b.kind)
-        return min(_BEND + 0.25 * (rows - 1), _MOST_BEND) if lane else -_BEND
+    def as_data(self) -> dict[str, Any]:
+        """The boxes in their rows as plain data, which `edge_drawing` takes with the links between them."""
+        return {
+            "boxes": [asdict(box) for box in self.boxes.values()],
+            "layers": [list(row) for row in self.layers],
+            "width": self.width,
+            "rows_shown": list(self.rows),
+            "rows_of": "layers",
+        }
 
 
 def box_name(node: Node) -> str:

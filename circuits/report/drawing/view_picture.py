@@ -100,14 +100,9 @@ def curve_of(edge: dict[str, Any], places: dict[str, dict[str, Any]]) -> Bend:
 
 
 def _edge(edge: dict[str, Any], curve: Bend, frame: _Frame) -> Markup:
-    width, (x, y) = width_of_edge(edge["share"]), frame(*curve.end)
-    tip = tip_of(edge["sign"], width)
-    pieces = [[frame(*point) for point in piece] for piece in curve.pieces]
-    # The line stops where its mark begins.
-    pieces[-1][1:] = [(pieces[-1][1][0], max(pieces[-1][1][1], y + tip)), (x, y + tip)]
-    steps = "".join(f"Q{through[0]:.1f} {through[1]:.1f} {to[0]:.1f} {to[1]:.1f}" for _, through, to in pieces)
-    path = f"M{pieces[0][0][0]:.1f} {pieces[0][0][1]:.1f}{steps}"
-    drawn = marked(path, (x, y), edge["sign"], edge["channel"], width, opacity_of_edge(edge["share"]))
+    width = width_of_edge(edge["share"])
+    steps = curve.as_pieces(frame, tip_of(edge["sign"], width))
+    drawn = marked(steps, frame(*curve.end), edge["sign"], edge["channel"], width, opacity_of_edge(edge["share"]))
     known = f"{edge['score']}, {edge['known']}" if edge["score"] else "not scored"
     return element("g", {}, element("title", {}, f"{edge['name']}: {known}"), *drawn)
 

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import json
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -82,32 +82,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(
-        name=_isolated,
-        tok=_token,
-        scalar=_scalar,
-        command=_command,
-        shade=_shade,
-        score=numbers.score,
-        number=numbers.number,
-        percent=numbers.percent,
-        share_digits=_share_digits,
-        interval=numbers.interval,
-        count=numbers.count,
-        heat_map=figures.heat_map,
-        bars=figures.bars,
-        scatter=figures.scatter,
-        curve=figures.curve,
-        area_chart=area_curves.area_chart,
-        legend_mark=figures.legend_mark,
-        circuit_graph=edge_drawing.drawing,
-        edge_sample=edge_drawing.edge_sample,
-        circuit_picture=view_picture.picture,
-        picture_left=view_picture.left_out,
-        site_shares=features_section.shares,
-        pattern=pattern_drawing.pattern,
-        map_numbers=map_numbers.map_numbers,
-    )
+    made.filters.update(_WORDS, **_DRAWINGS)
     made.globals["percent_interval"] = numbers.percent_interval
     return made
 
@@ -155,3 +130,34 @@ def _shade(value: float | None, limit: float) -> Markup:
     if value is None:
         return Markup('class="none"')
     return Markup('class="{}"').format(svg.shade(value, limit))
+
+
+#: What templates call: text and numbers as they are written, and drawings.
+_WORDS: Final[Mapping[str, Callable[..., Any]]] = {
+    "name": _isolated,
+    "tok": _token,
+    "scalar": _scalar,
+    "command": _command,
+    "shade": _shade,
+    "score": numbers.score,
+    "number": numbers.number,
+    "percent": numbers.percent,
+    "share_digits": _share_digits,
+    "interval": numbers.interval,
+    "count": numbers.count,
+}
+_DRAWINGS: Final[Mapping[str, Callable[..., Any]]] = {
+    "heat_map": figures.heat_map,
+    "bars": figures.bars,
+    "scatter": figures.scatter,
+    "curve": figures.curve,
+    "area_chart": area_curves.area_chart,
+    "legend_mark": figures.legend_mark,
+    "circuit_graph": edge_drawing.drawing,
+    "edge_sample": edge_drawing.edge_sample,
+    "circuit_picture": view_picture.picture,
+    "picture_left": view_picture.left_out,
+    "site_shares": features_section.shares,
+    "pattern": pattern_drawing.pattern,
+    "map_numbers": map_numbers.map_numbers,
+}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.drawing.layered import box_name, layered
@@ -100,16 +100,10 @@ def _drawing(
         ends = {"sender": box_name(edge.sender), "receiver": box_name(edge.receiver)}
         score, importance = effects.get(edge.name, (None, None))
         channel = edge.receiver.kind if edge.receiver.kind in _CHANNELS else ""
-        bend = places.bend(ends["sender"], ends["receiver"])
-        links.append(
-            {"name": edge.name, **ends, "channel": channel, "score": score, "importance": importance, "bend": bend}
-        )
+        links.append({"name": edge.name, **ends, "channel": channel, "score": score, "importance": importance})
     sizes = [abs(link["importance"]) for link in links if link["importance"] is not None]
     return {
-        "boxes": [asdict(box) for box in places.boxes.values()],
-        "layers": [list(row) for row in places.layers],
-        "width": places.width,
-        "rows_shown": list(places.rows),
+        **places.as_data(),
         "links": links,
         "joins": [[group, head] for head, group in shared.items() if {head, group} <= places.boxes.keys()],
         "limit": max(sizes, default=0.0),

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from circuits.report.drawing import svg
 from circuits.report.drawing.dashboard_figures import text
-from circuits.report.drawing.feature_boxes import feature_bend, feature_boxes, height, place
+from circuits.report.drawing.feature_boxes import feature_boxes, in_sites, place
 from circuits.report.drawing.svg import element, label, line
 from circuits.report.sections.faithfulness_section import faithfulness
 from circuits.report.sections.signs import has_sign
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from circuits.anatomy.feature_study import Beside, FeatureStudy, Look
     from circuits.evaluation.evaluation import Evaluation, Point
     from circuits.runs.record import Record
+    from interp.parts.graph import Edge
     from interp.scores.scores import Scores
 
 #: Edges that are drawn, strongest first.
@@ -187,23 +188,11 @@ def _mean(scores: Scores, name: str) -> float | None:
 def edge_graph(scores: Scores, study: FeatureStudy) -> dict[str, Any]:
     """The strongest edges as a drawing: a row for each site, from the first at the bottom to the metric at the top."""
     drawn = [scores.edges[i] for i in scores.rank()[:MOST_DRAWN]]
-    means, importances = (dict(zip(scores.parts, v.tolist(), strict=True)) for v in (scores.mean, scores.importance))
     rows = [fact.target for fact in study.dictionaries]
-    boxes = feature_boxes(drawn, rows)
-    links = [
-        {
-            "name": edge.name, "sender": edge.sender.name, "receiver": edge.receiver.name, "channel": "",
-            "score": means[edge], "importance": importances[edge], "bend": feature_bend(boxes, edge),
-        }
-        for edge in drawn
-    ]  # fmt: skip
+    links = _links(scores, drawn)
     sizes = [abs(link["importance"]) for link in links]
-    used = [row for row in rows if any(b["y"] == height(rows, row) for b in boxes.values())]
     return {
-        "boxes": list(boxes.values()),
-        "layers": [[row, rows.index(row) + 1] for row in used],
-        "width": max((b["x"] for b in boxes.values()), default=0.0),
-        "rows_shown": [1.0, len(rows) + 1.25],
+        **in_sites(feature_boxes(drawn, rows), rows),
         "links": links,
         "limit": max(sizes, default=0.0),
         "digits": decimals(sizes),
@@ -219,3 +208,15 @@ def edge_graph(scores: Scores, study: FeatureStudy) -> dict[str, Any]:
         "n": len(scores.parts),
         "left": len(scores.parts) - len(drawn),
     }
+
+
+def _links(scores: Scores, drawn: Sequence[Edge]) -> list[dict[str, Any]]:
+    """Each edge with its score and its importance."""
+    means, importances = (dict(zip(scores.parts, v.tolist(), strict=True)) for v in (scores.mean, scores.importance))
+    return [
+        {
+            "name": edge.name, "sender": edge.sender.name, "receiver": edge.receiver.name, "channel": "",
+            "score": means[edge], "importance": importances[edge],
+        }
+        for edge in drawn
+    ]  # fmt: skip

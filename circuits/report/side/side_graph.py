@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from circuits.report.drawing.feature_boxes import feature_bend, feature_boxes, place
+from circuits.report.drawing.feature_boxes import feature_boxes, in_sites, place
 from circuits.report.drawing.layered import box_name, layered
 from circuits.report.sections.edges_section import by_edge, most_important
 from circuits.report.sections.signs import has_sign
@@ -160,29 +159,15 @@ def _limit(edges: Sequence[Edge], effects: Effects) -> float:
 
 
 def _frame(edges: Sequence[Edge], nodes: Sequence[Node], level: str) -> dict[str, Any]:
-    """The boxes of both and how far each edge swings aside."""
+    """The boxes of both in their rows."""
     if level == "features":
         ends = [n for e in edges for n in (e.sender, e.receiver) if n.kind != "logits"]
         sites = {place(n): n for n in (*nodes, *ends)}
         rows = sorted(
             sites, key=lambda name: (sites[name].layer is not None, sites[name].layer or 0, _stage(name), name)
         )
-        boxes = feature_boxes(edges, rows, nodes)
-        return {
-            "boxes": list(boxes.values()),
-            "layers": [[row, i] for i, row in enumerate(rows, 1)],
-            "width": max((b["x"] for b in boxes.values()), default=0.0),
-            "rows_shown": [1.0, len(rows) + 1.25],
-            "bends": {edge: feature_bend(boxes, edge) for edge in edges},
-        }
-    made = layered(edges, nodes)
-    return {
-        "boxes": [asdict(box) for box in made.boxes.values()],
-        "layers": [list(row) for row in made.layers],
-        "width": made.width,
-        "rows_shown": list(made.rows),
-        "bends": {edge: made.bend(box_name(edge.sender), box_name(edge.receiver)) for edge in edges},
-    }
+        return in_sites(feature_boxes(edges, rows, nodes), rows)
+    return layered(edges, nodes).as_data()
 
 
 def _stage(site: str) -> int:
@@ -205,7 +190,7 @@ def _picture(
     """One side in the common frame: every box and link, each marked `both`, `only` here, or `absent` here."""
     edges, boxes = frozenset(own[0]), own[1]
     others, there = frozenset(other[0]), other[1]
-    links = [_link(edge, effects, frame["bends"][edge], _mark(edge in edges, edge in others)) for edge in union]
+    links = [_link(edge, effects, _mark(edge in edges, edge in others)) for edge in union]
     marked = [{**box, "mark": _mark(box["name"] in boxes, box["name"] in there)} for box in frame["boxes"]]
     sizes = [abs(link["importance"]) for link in links if link["importance"] is not None]
     shown = [box["name"] for box in marked if box["mark"] != "absent"]
@@ -216,6 +201,7 @@ def _picture(
         "layers": frame["layers"],
         "width": frame["width"],
         "rows_shown": frame["rows_shown"],
+        "rows_of": frame["rows_of"],
         "links": links,
         "limit": limit,
         "digits": decimals(sizes),
@@ -230,7 +216,7 @@ def _mark(here: bool, there: bool) -> str:
     return "both" if here and there else "only" if here else "absent"
 
 
-def _link(edge: Edge, effects: Effects, bend: float, mark: str) -> dict[str, Any]:
+def _link(edge: Edge, effects: Effects, mark: str) -> dict[str, Any]:
     score, importance = effects.get(edge.name, (None, None)) if mark != "absent" else (None, None)
     return {
         "name": edge.name,
@@ -239,6 +225,5 @@ def _link(edge: Edge, effects: Effects, bend: float, mark: str) -> dict[str, Any
         "channel": edge.receiver.kind if edge.receiver.kind in _CHANNELS else "",
         "score": score,
         "importance": importance,
-        "bend": bend,
         "mark": mark,
     }

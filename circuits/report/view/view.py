@@ -51,12 +51,8 @@ def view(record: Record) -> dict[str, Any] | None:
     placed, facts = placed_parts(parts), Facts(parts.scores)
     slider = stops(parts.circuit, parts.scores, record.evaluation, notes(parts, record.evaluation))
     nodes = _nodes(record, parts, placed, Facts(None) if parts.of_edges else facts)
-    edges = _edges(
-        parts,
-        placed,
-        facts if parts.of_edges else Facts(parts.linked),
-        {name: node["id"] for name, node in nodes.items()},
-    )
+    ids = {name: node["id"] for name, node in nodes.items()}
+    edges = _edges(parts, placed, facts if parts.of_edges else Facts(parts.linked), ids)
     return {
         "level": parts.circuit.level,
         "rows": [{"label": visible(name), "y": round(y, 1)} for name, y in placed.strips],
@@ -70,16 +66,22 @@ def view(record: Record) -> dict[str, Any] | None:
         "drawn": _drawn_first(parts),
         "least": 0.0 if parts.of_edges else LEAST,
         "left": left_out(parts),
-        "scored": any(part["sign"] != "plain" for part in [*nodes.values(), *edges]),
-        "signed": any(part["works"] for part in [*nodes.values(), *edges]),
-        "mixed": any(edge["works"] for edge in edges)
-        and any(n["sign"] == "pos" and not n["works"] for n in nodes.values()),
+        **_signs(list(nodes.values()), edges),
         "goal": goal(metric_of(parts)),
         "measured": record.evaluation is not None,
         "noEdges": no_edges(record) if not edges else "",
         "examples": examples(record.anatomy),
         "reasons": reasons(record.anatomy),
         "table": table(parts.circuit, facts),
+    }
+
+
+def _signs(nodes: Sequence[dict[str, Any]], edges: Sequence[dict[str, Any]]) -> dict[str, bool]:
+    """Whether anything has a colour, whether colours have a sign, and whether only those of the edges do."""
+    return {
+        "scored": any(part["sign"] != "plain" for part in [*nodes, *edges]),
+        "signed": any(part["works"] for part in [*nodes, *edges]),
+        "mixed": any(edge["works"] for edge in edges) and any(n["sign"] == "pos" and not n["works"] for n in nodes),
     }
 
 

@@ -29,7 +29,7 @@ from interp.scores.scores import Scores
 from tests.circuits.runs.records import a_record, an_evaluation, compare_record
 from tests.circuits.runs.test_finding import EVALUATIONS, one_row, with_rows
 from tests.interp.formatting.hostile import HARMLESS, Taking, filled
-from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, around
+from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, around, every_tag_closed
 from tests.interp.scores.random_scores import head_nodes, provenance, some_scores
 
 SECTIONS = ["summary", "agreement", "maps", "ranking", "faithfulness", "prompts", "conventions", "reproduce"]
@@ -71,13 +71,7 @@ def test_headings_descend_without_gaps(page: str) -> None:
 
 
 def test_every_tag_is_closed(page: str) -> None:
-    stack = []
-    for tag, *_ in Tags(page).tags:
-        if tag.startswith("/"):
-            assert stack.pop() == tag[1:]
-        elif tag not in ("meta", "input"):
-            stack.append(tag)
-    assert not stack
+    assert every_tag_closed(page)
 
 
 def test_ranking_table_holds_the_scores(page: str) -> None:

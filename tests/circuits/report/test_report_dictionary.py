@@ -29,7 +29,7 @@ from interp.dictionaries.evaluation.probing import ProbeResult, ProbeRow
 from interp.formatting.numbers import number, score
 from tests.circuits.report.drawing.test_dashboard_figures import an_evaluation
 from tests.interp.formatting.hostile import HARMLESS, Taking, filled
-from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, Text, around, same
+from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, Text, around, every_tag_closed, same
 
 SECTIONS = ["summary", "fidelity", "densities", "probes", "features", "settings"]
 
@@ -91,13 +91,7 @@ def test_every_section_in_order_and_every_tag_closed(page: str) -> None:
     assert [i for i in given.ids if i in SECTIONS] == SECTIONS
     levels = [int(tag[0][1]) for tag in given.tags if re.fullmatch(r"h[1-6]", tag[0])]
     assert levels.count(1) == 1 and all(b <= a + 1 for a, b in itertools.pairwise(levels))
-    stack: list[str] = []
-    for tag, *_ in given.tags:
-        if tag.startswith("/"):
-            assert stack.pop() == tag[1:]
-        elif tag not in ("meta", "br"):
-            stack.append(tag)
-    assert not stack
+    assert every_tag_closed(page)
 
 
 def test_the_headline_says_what_the_values_say() -> None:

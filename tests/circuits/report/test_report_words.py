@@ -15,7 +15,7 @@ from circuits.report.view.view_parts import UNCLEAR
 from circuits.runs.record import Record
 from interp.parts.nodes import Node
 from interp.scores.scores import Scores
-from tests.circuits.report.view.test_view_words import seen
+from tests.circuits.report.view.test_report_view import seen
 from tests.circuits.runs.edge_records import GROUPED, edge_record, node_record
 from tests.circuits.runs.records import a_record
 from tests.interp.formatting.tags import Tags

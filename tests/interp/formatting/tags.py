@@ -47,6 +47,19 @@ class Tags(HTMLParser):
         self.tags.append(("comment",))
 
 
+def every_tag_closed(page: str) -> bool:
+    """Whether each tag that has an end is closed, the last opened first."""
+    opened = [""]
+    for tag, *_ in Tags(page).tags:
+        if tag.startswith("/"):
+            if opened.pop() != tag[1:]:
+                return False
+        elif tag not in ENDLESS:
+            opened.append(tag)
+    return opened == [""]
+
+
+ENDLESS = ("meta", "input", "br")
 NASTY = [
     "</script>", "<script>alert(1)</script>", "<!--<script>", "]]>", "<![CDATA[", "-->", '"><img src=x onerror=alert(1)>',
     "'><svg onload=alert(1)>", "</title>", "</svg>", "</style>", "</bdi></td></tr></table>", "<plaintext>", "{{ 7*7 }}", "{% raw %}",

@@ -17,7 +17,7 @@ import pytest
 
 from circuits.circuit.circuit import Circuit
 from circuits.report.drawing import routes as view_routes
-from circuits.report.drawing.curves import Bend, rounded, unweighted, weights
+from circuits.report.drawing.curves import Bend, rounded, swing, unweighted, upright, weights
 from circuits.report.drawing.routes import Rows, Wire, routes
 from circuits.report.drawing.view_picture import chosen, picture
 from circuits.runs.record import Record
@@ -189,6 +189,32 @@ def test_what_stands_right_of_a_limit_is_not_passed() -> None:
 
 
 # ------------------------------------------------------------ curves
+
+
+@pytest.mark.parametrize("rows", ["layers", "sites"])
+@pytest.mark.parametrize("kind", ["head", "mlp"])
+def test_an_arrow_swings_aside_only_past_boxes_and_its_curve_misses_them(rows: str, kind: str) -> None:
+    """Columns 100 pixels wide and rows 80 high; the boxes between the ends are 46 wide and 20 high."""
+    sender = {"x": 1.0, "y": 0.0, "kind": kind}
+    assert swing(sender, {"x": 1.0, "y": 1.0, "kind": kind}, rows) == 0
+    assert swing(sender, {"x": 2.0, "y": 5.0, "kind": kind}, rows) == 0
+    for passed in (2, 3, 4):
+        aside = swing(sender, {"x": 1.0, "y": float(passed), "kind": kind}, rows)
+        assert (aside < 0) == (rows == "layers" and kind == "head")
+        start, end = (100.0, -10.0), (100.0, -80.0 * passed + 10)
+        curve = upright(start, end, 0.45 * (start[1] - end[1]), 100 * aside)
+        numbers = np.array(re.findall(r"-?[\d.]+", curve.as_one()), float).reshape(4, 2)
+        assert tuple(numbers[0]) == start and tuple(numbers[3]) == end
+        t = np.linspace(0, 1, 80)[:, None]
+        cubic = sum(math.comb(3, i) * (1 - t) ** (3 - i) * t**i * numbers[i] for i in range(4))
+        boxes = [(77.0, -80.0 * row - 10, 123.0, -80.0 * row + 10) for row in range(1, passed)]
+        assert nearest(np.asarray(cubic), boxes) > 0
+
+
+def test_a_curve_in_pieces_stops_below_its_end_in_its_frame() -> None:
+    curve = upright((10.0, 200.0), (70.0, 20.0), 60.0)
+    numbers = np.array(re.findall(r"-?[\d.]+", curve.as_pieces(lambda x, y: (x + 5, y + 7), 4.0)), float).reshape(-1, 2)
+    assert numbers.tolist() == [[15, 207], [15, 147], [45, 117], [75, 87], [75, 31]]
 
 
 def test_weights_give_the_control_points_back() -> None:

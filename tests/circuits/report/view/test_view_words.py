@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from circuits.evaluation.evaluation import Estimate
-from circuits.report.view.view import view
 from circuits.report.view.view_parts import UNCLEAR
-from circuits.runs.record import Record
 from interp.scores.scores import Scores
+from tests.circuits.report.view.test_report_view import seen
 from tests.circuits.runs.edge_records import edge_record, node_record
 from tests.circuits.runs.records import a_record, an_evaluation
-
-
-def seen(record: Record) -> dict[str, Any]:
-    found = view(record)
-    assert found is not None
-    return found
 
 
 def test_a_score_whose_interval_holds_zero_works_for_nothing_and_against_nothing() -> None:
