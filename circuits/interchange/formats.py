@@ -111,6 +111,18 @@ def write(
 
     Raises: InterchangeError for an unknown format, a value that it cannot hold, or a path that exists without `force`.
     """
+    path, writer = Path(path), writer_for(path, format, force)
+    try:
+        return writer(Contents.of(value), path, shape, force)
+    except OSError as error:
+        raise InterchangeError(f"cannot write {str(path)!r}: {error.strerror or error}.") from error
+
+
+def writer_for(path: str | Path, format: str, force: bool = False) -> Writer:
+    """What writes the format, where it can be written at this path.
+
+    Raises: InterchangeError for an unknown format, or a path that exists without `force` or cannot be one of it.
+    """
     path, found = Path(path), format_of(format)
     if found.writer is None:
         raise InterchangeError(f"format {format!r} is only read.")
@@ -121,10 +133,7 @@ def write(
         raise InterchangeError(f"{str(path)!r} is a folder; format {format!r} is one file.")
     if not path.parent.is_dir():
         raise InterchangeError(f"folder {str(path.parent)!r} does not exist; make it first.")
-    try:
-        return found.writer(Contents.of(value), path, shape, force)
-    except OSError as error:
-        raise InterchangeError(f"cannot write {str(path)!r}: {error.strerror or error}.") from error
+    return found.writer
 
 
 def read_all(path: str | Path, format: str | None = None) -> dict[str, Contents]:

@@ -55,6 +55,7 @@ def evaluate(asked: DictionaryJudgement) -> None:
     started, created = time.perf_counter(), directory.now()
     path = asked.out or directory.free_name(_stem(asked))
     directory.check_target(path, asked.force)
+    _check(asked)
     dictionaries = _dictionaries(asked)
     with telling(PHASES, asked.quiet) as say:
         say.phase(f"loading {asked.model}")
@@ -92,6 +93,31 @@ def _dictionaries(asked: DictionaryJudgement) -> dict[str, Dictionary]:
     return {folder.name: load_dictionary(folder, **where) for folder in folders}
 
 
+def _check(asked: DictionaryJudgement) -> None:
+    """What can be refused without the model and the dictionaries. Raises: InterpError."""
+    from interp.dictionaries.evaluation.evaluated_text import check_numbers
+    from interp.dictionaries.evaluation.feature_labels import read_labels
+
+    check_numbers(asked.tokens, asked.context, asked.seed, asked.hold_out)
+    if asked.pca < 0:
+        raise InterpError(f"pca={asked.pca}: expected 1 component or more, or 0 for none.")
+    if len({_plain(path.stem).lower() for path in (asked.probe or ())}) < len(asked.probe or ()):
+        raise InterpError(
+            "--probe: two files of one name, or nearly; their results are named after its first 40 letters, so rename one."
+        )
+    for path in asked.probe or ():
+        read_labels(path)
+    _data(asked)
+
+
+def _data(asked: DictionaryJudgement) -> str:
+    """What is read. Raises: InterpError where nothing is given, or a file that is not there."""
+    data = asked.data or ("demo" if asked.model == "demo" else None)
+    if data is None:
+        raise InterpError("no data: give --data, a text file or a dataset on disk.")
+    return data
+
+
 def _work(
     asked: DictionaryJudgement, model: HookedModel, dictionaries: Sequence[Dictionary], say: Telling
 ) -> list[Found]:
@@ -100,18 +126,11 @@ def _work(
     from interp.dictionaries.evaluation.evaluated_text import read_text
     from interp.dictionaries.evaluation.feature_labels import labelled, read_labels
 
-    if len({_plain(path.stem).lower() for path in (asked.probe or ())}) < len(asked.probe or ()):
-        raise InterpError(
-            "--probe: two files of one name, or nearly; their results are named after its first 40 letters, so rename one."
-        )
     for path in asked.probe or ():
         labelled(model, read_labels(path))
-    data = asked.data or ("demo" if asked.model == "demo" else None)
-    if data is None:
-        raise InterpError("no data: give --data, a text file or a dataset on disk.")
     names = ("tokens", "context", "seed", "keep_bos", "hold_out")
     settings = {name: getattr(asked, name) for name in names}
-    text = read_text(model, data, **settings)
+    text = read_text(model, _data(asked), **settings)
     say.phase(f"evaluating {len(dictionaries)} of {asked.dictionary} on {text.tokens:,} tokens of {text.name}")
     numbers = evaluate_on(model, dictionaries, text, pca=asked.pca or None, settings=settings)
     say.phase("looking at features")

@@ -8,7 +8,7 @@ from circuits.circuit.circuit import Circuit
 from circuits.interchange import tables
 from circuits.interchange.contents import Contents
 from circuits.interchange.eap_ig import Shape
-from circuits.interchange.formats import format_of, read_all, told_by, write
+from circuits.interchange.formats import format_of, read_all, told_by, write, writer_for
 from circuits.interchange.strict import InterchangeError
 from interp.errors import InterpError
 
@@ -23,6 +23,7 @@ def export(source: Path, to: str | None, out: Path, force: bool = False, *, mode
     """
     found = format_of(to) if to is not None else told_by(out)
     contents, named = _source(source)
+    writer_for(out, found.name, force)  # what it refuses is refused before a model is loaded for its shape
     shape = _shape(model or named, found.name) if found.needs_shape else None
     return write(contents, out, found.name, shape=shape, force=force)
 

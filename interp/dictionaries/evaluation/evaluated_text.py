@@ -68,13 +68,7 @@ def read_text(
 
     Raises: DictionaryError where there are none.
     """
-    for name, value, least in (("tokens", tokens, 1), ("seed", seed, 0), ("context", context, 2)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise DictionaryError(f"{name}={value!r}: expected a whole number, {least} or more.")
-    if not 0 <= hold_out <= 0.5:
-        raise DictionaryError(
-            f"hold_out={hold_out}: expected the share that training set aside, 0 to 0.5; 0 takes all."
-        )
+    check_numbers(tokens, context, seed, hold_out)
     cutter = Cutter.of(model, context, keep_bos)
     documents = open_documents(data, seed if hold_out else seed + OTHER_SEED)
     found: list[list[int]] = []
@@ -87,6 +81,17 @@ def read_text(
     if not found:
         raise DictionaryError(f"{documents.name}: no tokens to evaluate on: the data hold nothing but BOS and padding.")
     return Text(tuple(_batches(model, found, cutter, tokens)), documents.name, min(size, tokens), len(found))
+
+
+def check_numbers(tokens: int, context: int | None, seed: int, hold_out: float) -> None:
+    """Raises: DictionaryError for a number that is none of tokens, or no share."""
+    for name, value, least in (("tokens", tokens, 1), ("seed", seed, 0), ("context", context, 2)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise DictionaryError(f"{name}={value!r}: expected a whole number, {least} or more.")
+    if not 0 <= hold_out <= 0.5:
+        raise DictionaryError(
+            f"hold_out={hold_out}: expected the share that training set aside, 0 to 0.5; 0 takes all."
+        )
 
 
 def _rows(documents: Documents, cutter: Cutter, hold_out: float, seed: int) -> Iterator[list[int]]:

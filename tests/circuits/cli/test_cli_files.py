@@ -161,7 +161,9 @@ def test_the_file_of_init_has_every_option_with_its_default_and_help(command: ty
             assert tomllib.loads(f"x = {value}")["x"] == default
             options[name].accept(default, "the file")
     assert "{names" not in text
-    assert all(" ".join(one.help.split()[:3]) in text for one in described(command, command.command) if one.name in entries)
+    assert all(
+        " ".join(one.help.split()[:3]) in text for one in described(command, command.command) if one.name in entries
+    )
 
 
 def test_the_options_of_a_file_are_those_of_the_command_line(run: Run) -> None:
