@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
+from tables import say
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
@@ -93,11 +95,6 @@ def smallest(model: Any, task: Any, scores: Any, ranking: Any, given: argparse.N
     beyond = find_smallest(model, task, scores, **wanted)
     needed = "none of any size" if beyond.size is None else f"{beyond.size} ({beyond.size / beyond.n_parts:.0%})"
     return f"none up to {largest}: best f {found.best} at {found.best_size}; without that limit {needed}"
-
-
-def say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import os
 import sys
 from typing import Any
 
+from tables import say
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
@@ -85,11 +87,6 @@ def correlation(a: Any, b: Any) -> float:
     import numpy as np
 
     return float(np.corrcoef(a, b)[0, 1])
-
-
-def say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

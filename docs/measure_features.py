@@ -18,6 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tables import say
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
@@ -234,11 +236,6 @@ def plot(curves: Mapping[tuple[str, str], Mapping[int, Any]]) -> str:
     parts.append(label(70, 386, "solid: errors kept; dashed: errors removed"))
     picture = str(drawing(580, 400, "Faithfulness of circuits of features against their size", *parts))
     return picture.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" ', 1)
-
-
-def say(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
 
 
 if __name__ == "__main__":

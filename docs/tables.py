@@ -1,7 +1,8 @@
-"""How the generated pages are written: pipe tables and names in code type."""
+"""How tables are written, into pages and to the terminal: pipe tables, names in code type, lines that are seen at once."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 
 
@@ -14,3 +15,9 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def code(names: Iterable[object]) -> str:
     """Names in code type, joined by commas; a dash for none."""
     return ", ".join(f"`{name}`" for name in names) or "-"
+
+
+def say(line: str) -> None:
+    """Print a line that is seen at once, also through a pipe."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

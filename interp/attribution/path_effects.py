@@ -12,7 +12,7 @@ from interp.errors import MethodError, unknown
 from interp.formatting.table import Table, lines_of
 from interp.formatting.text import printed, visible
 from interp.parts.nodes import Node
-from interp.scores.scores import standard_error
+from interp.scores.per_example import standard_error
 
 Ends = tuple[Node, ...]
 

@@ -21,7 +21,7 @@ from interp.lenses.stream import FINAL, Stream, last_position
 from interp.model.linear import linear
 from interp.parts.sites import Site
 from interp.parts.tokens import as_tokens, encode
-from interp.scores.scores import standard_error
+from interp.scores.per_example import PerExample
 from interp.tasks.lengths import by_length
 from interp.tasks.task import Task
 
@@ -29,13 +29,13 @@ TokenLike = int | str
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LogitAttribution(Table):
+class LogitAttribution(PerExample, Table):
     """What each component adds, directly, to a logit or logit difference.
 
     nodes: `embed`, heads `a3.h2`, MLPs `m3` (their bias inside), and the biases that the model has: `bias.attn.3`,
-    `bias.final_norm`, `bias.unembed`. per_example: [example node] in logits, before a soft cap. total: [example], the
-    same logit as the model itself computes it, which each row sums to. plot(): a heat map, a row per layer; what has no layer is
-    in the title.
+    `bias.final_norm`, `bias.unembed`. per_example: [example node] in logits, before a soft cap; mean, stderr: over the
+    examples [node]. total: [example], the same logit as the model itself computes it, which each row sums to. plot(): a heat
+    map, a row per layer; what has no layer is in the title.
     """
 
     nodes: tuple[str, ...]
@@ -45,11 +45,6 @@ class LogitAttribution(Table):
 
     def __post_init__(self) -> None:
         check_sizes(self, per_example=(self.per_example.shape, (len(self.total), len(self.nodes))))
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Mean over the examples [node]."""
-        return np.asarray(self.per_example.mean(0))
 
     @property
     def largest_gap(self) -> float:
@@ -64,8 +59,7 @@ class LogitAttribution(Table):
 
     def to_pandas(self) -> Any:
         """A table: node, contribution (mean over examples), stderr."""
-        stderr = standard_error(self.per_example)
-        return rows_of({"node": self.nodes, "contribution": self.mean, "stderr": stderr})
+        return rows_of({"node": self.nodes, "contribution": self.mean, "stderr": self.stderr})
 
     def __str__(self) -> str:
         order = sorted(range(len(self.nodes)), key=lambda i: -abs(self.mean[i]))[:10]

@@ -27,7 +27,7 @@ from interp.parts.graph import Graph
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from interp.parts.tokens import Texts
-from interp.scores.scores import standard_error
+from interp.scores.per_example import PerExample
 from interp.tasks.lengths import by_length
 from interp.tasks.task import Task
 
@@ -39,10 +39,11 @@ _TOKENS: Final = 1 << 14
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DirectEffects(Table):
+class DirectEffects(PerExample, Table):
     """What nodes write to the logits at the last position, their norms frozen at the scale of the run.
 
     per_example: [example node], to the mean logit of the answers minus that of the wrong tokens, in logits before a soft cap.
+    mean, stderr: of that over the examples [node].
     up, down: ids of the tokens whose logits a node raises and lowers most, on average over the examples [node token], the
     strongest first; up_logits, down_logits: by how much. total: what the model itself makes of all of the stream [example].
     texts: of the tokens of up and down. prompts: clean or corrupt. plot(): bars, with the tokens under the pointer.
@@ -65,16 +66,6 @@ class DirectEffects(Table):
         tokens = ("up", "up_logits", "down", "down_logits")
         check_sizes(self, per_example=(self.per_example.shape, (len(self.total), n)), nodes=(shape[:1], (n,)))
         check_sizes(self, **{name: (getattr(self, name).shape, shape) for name in tokens})
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Mean over the examples [node]."""
-        return np.asarray(self.per_example.mean(0))
-
-    @property
-    def stderr(self) -> np.ndarray:
-        """Standard error of the mean [node]; nan for one example."""
-        return standard_error(self.per_example)
 
     @property
     def order(self) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -126,15 +126,10 @@ def read_layout(model: Any) -> tuple[Layout, Probe]:
     """
     paths = model_paths(model)
     seen = probe(model, paths)
-    for path in (paths.ln_final, paths.unembed, *(p for b in paths.blocks for p in (b.block, b.attn, b.o, b.mlp))):
-        if path not in seen.calls:
-            raise LayoutError(f"{type(model).__name__}: module {path!r} was not called in a forward pass.")
+    _check_called(model, paths, seen.calls)
     scale = float(getattr(model.config, "residual_multiplier", 1.0))
     blocks = tuple(_read_block(model, seen.calls, block, scale) for block in paths.blocks)
-    if not close(seen.calls[paths.ln_final].x_value, seen.calls[paths.blocks[-1].block].y_value):
-        raise LayoutError(f"{type(model).__name__}: the final norm does not read the last block's output.")
-    if not close(seen.calls[paths.unembed].x_value, seen.calls[paths.ln_final].y_value):
-        raise LayoutError(f"{type(model).__name__}: the unembedding does not read the final norm's output.")
+    _check_end(model, paths, seen.calls)
     logits_scale, softcap = _final_transform(model, seen.calls[paths.unembed].y_value, seen.logits)
     d_head, n_heads = _head_size(model, seen.calls[paths.blocks[0].o].x)
     down = paths.blocks[0].mlp_down
@@ -157,6 +152,21 @@ def read_layout(model: Any) -> tuple[Layout, Probe]:
         attention_extras=_attention_extras(model.config),
     )
     return layout, seen
+
+
+def _check_called(model: Any, paths: ModelPaths, calls: Mapping[str, Call]) -> None:
+    """Every module that the map must have took part."""
+    for path in (paths.ln_final, paths.unembed, *(p for b in paths.blocks for p in (b.block, b.attn, b.o, b.mlp))):
+        if path not in calls:
+            raise LayoutError(f"{type(model).__name__}: module {path!r} was not called in a forward pass.")
+
+
+def _check_end(model: Any, paths: ModelPaths, calls: Mapping[str, Call]) -> None:
+    """The final norm reads the last block, and the unembedding the final norm."""
+    if not close(calls[paths.ln_final].x_value, calls[paths.blocks[-1].block].y_value):
+        raise LayoutError(f"{type(model).__name__}: the final norm does not read the last block's output.")
+    if not close(calls[paths.unembed].x_value, calls[paths.ln_final].y_value):
+        raise LayoutError(f"{type(model).__name__}: the unembedding does not read the final norm's output.")
 
 
 def _attention_extras(config: Any) -> tuple[str, ...]:
@@ -192,7 +202,7 @@ def _final_transform(model: Any, unembedded: Tensor, logits: Tensor) -> tuple[fl
 
 
 def _read_block(model: nn.Module, calls: dict[str, Call], paths: BlockPaths, scale: float) -> BlockLayout:
-    """Find the readers and writers of one block by identity of tensors, then check the sum."""
+    """Find the readers and writers of one block by identity of tensors, and check the sum."""
     inside = {p: c for p, c in calls.items() if p.startswith(paths.block + ".")}
     block, attn = calls[paths.block], calls[paths.attn]
     attn_norm = _feeder(inside, attn.x)
@@ -203,15 +213,9 @@ def _read_block(model: nn.Module, calls: dict[str, Call], paths: BlockPaths, sca
     mlp_norm = _feeder(inside, calls[mlp_entry].x)
     mlp_reader = mlp_norm or mlp_entry
     mlp_writer = _reader_of(inside, calls[mlp_module].y, exclude=paths.mlp) or mlp_module
-    middle = block.x_value + scale * calls[attn_writer].y_value
-    seen_by_mlp = calls[mlp_reader].x_value
     shared = mlp_norm is not None and mlp_norm == attn_norm
     parallel = shared or _same(calls[mlp_reader].x, block.x)
-    after = middle + scale * calls[mlp_writer].y_value.reshape(middle.shape)
-    if not close(calls[attn_reader].x_value, block.x_value) or not (parallel or close(seen_by_mlp, middle)):
-        raise LayoutError(f"{paths.block}: attention or MLP does not read the residual stream (a post-norm block?).")
-    if not _same_step(after, block):
-        raise LayoutError(f"{paths.block}: its output is not input + attention output + MLP output.")
+    _check_step(paths, calls, (attn_reader, mlp_reader), (attn_writer, mlp_writer), parallel, scale)
     act, gated = _activation(model, calls, paths)
     return BlockLayout(
         paths=paths,
@@ -228,6 +232,20 @@ def _read_block(model: nn.Module, calls: dict[str, Call], paths: BlockPaths, sca
         gated=gated,
         mlp_reused=not torch.equal(calls[mlp_writer].y.detach(), calls[mlp_writer].y_value),
     )
+
+
+def _check_step(
+    paths: BlockPaths, calls: dict[str, Call], readers: tuple[str, str], writers: tuple[str, str], parallel: bool, scale: float
+) -> None:  # fmt: skip
+    """Attention and MLP, in this order in `readers` and `writers`, read the stream, and the block adds what they write to it."""
+    block, (attn_read, mlp_read) = calls[paths.block], (calls[reader].x_value for reader in readers)
+    attn_written, mlp_written = (calls[writer].y_value for writer in writers)
+    middle = block.x_value + scale * attn_written
+    after = middle + scale * mlp_written.reshape(middle.shape)
+    if not close(attn_read, block.x_value) or not (parallel or close(mlp_read, middle)):
+        raise LayoutError(f"{paths.block}: attention or MLP does not read the residual stream (a post-norm block?).")
+    if not _same_step(after, block):
+        raise LayoutError(f"{paths.block}: its output is not input + attention output + MLP output.")
 
 
 def _same(a: Tensor, b: Tensor) -> bool:

@@ -16,6 +16,7 @@ from interp.formatting.table import Table
 from interp.formatting.text import printed, visible
 from interp.parts.graph import Edge, Part, parse_edge
 from interp.parts.nodes import FEATURES, Node
+from interp.scores.per_example import PerExample
 from interp.scores.trail import Search
 
 Ranking = Literal["signed", "absolute"]
@@ -77,13 +78,14 @@ class Provenance:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Scores(Table):
+class Scores(PerExample, Table):
     """`per_example` [example part]: metric(patched) - metric(base) or its estimate, in the metric's unit. A part is what
     was scored: a node, or an edge at level `edges`.
 
-    `exact`: which scores are exact [part], not estimates; all of method `exact`, None for an approximation. `error`: 0 where
-    exact, else a distance: a part drawn at random from the estimated ones is off by more with a chance of at most
-    `search.radius_chance` [part]; None where nothing is stated. `search`: what method `auto` tried.
+    `mean`, `stderr`: over the examples [part]. `exact`: which scores are exact [part], not estimates; all of method `exact`,
+    None for an approximation. `error`: 0 where exact, else a distance: a part drawn at random from the estimated ones is off
+    by more with a chance of at most `search.radius_chance` [part]; None where nothing is stated. `search`: what method
+    `auto` tried.
 
     Raises: ScoreError where a score is not finite or the shapes do not fit.
     """
@@ -116,16 +118,6 @@ class Scores(Table):
                 f"score of {self.parts[part].name} is not finite on example {example} ({len(bad)} such scores, "
                 f"method {self.provenance.method}, dtype {self.provenance.dtype}). Try dtype float32 or float64."
             )
-
-    @property
-    def mean(self) -> np.ndarray:
-        """Mean over examples [part]."""
-        return np.asarray(self.per_example.mean(0))
-
-    @property
-    def stderr(self) -> np.ndarray:
-        """Standard error of the mean over examples [part]; nan for one example."""
-        return standard_error(self.per_example)
 
     @property
     def importance(self) -> np.ndarray:
@@ -276,9 +268,3 @@ def _parts(header: Mapping[str, Any]) -> tuple[Part, ...]:
     if "edges" in header:
         return tuple(parse_edge(name) for name in header["edges"])
     return tuple(Node(**node) for node in header["nodes"])
-
-
-def standard_error(per_example: np.ndarray) -> np.ndarray:
-    """Standard error of the mean over the first axis, [example ...] to [...]; nan for one example."""
-    n = len(per_example)
-    return np.asarray(per_example.std(0, ddof=1) / np.sqrt(n) if n > 1 else np.full(per_example.shape[1:], np.nan))

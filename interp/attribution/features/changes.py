@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from interp.attribution.features.listed import Listed
+from interp.attribution.features.listed import Listed, tokens_of
 from interp.parts.sites import Site
 
 #: Bytes of the rows of W_dec that are gathered at once.
@@ -195,6 +195,6 @@ def _change(
 ) -> Change:
     token, unit, value = (torch.cat(parts) for parts in zip(*entries, strict=True))
     error = torch.cat(errors).view(*base[listed.target].shape[:2], -1)
-    scale = listed.own.scale(listed.tokens(base[listed.site]))
+    scale = listed.own.scale(tokens_of(base[listed.site], listed.dictionary))
     constant = None if constant is None else constant.to(error)
     return Change(listed.own.W_dec, token, unit, value, constant, error, scale)

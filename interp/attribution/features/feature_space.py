@@ -13,7 +13,7 @@ from interp.attribution.batching.batches import EMBED
 from interp.attribution.features.changes import GATHER_BYTES
 from interp.attribution.features.feature_batches import FeatureBatch, parts_of
 from interp.attribution.features.groups import groups_of
-from interp.attribution.features.listed import CODE_BYTES, Listed, described, portions
+from interp.attribution.features.listed import CODE_BYTES, Listed, described, portions, tokens_of
 from interp.attribution.protocol.spaces import Footprint, NodeSpace
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
@@ -151,7 +151,7 @@ def _prompts(pairs: Sequence[TokenPair], both: bool, batch_size: int) -> Iterato
 
 def _seen(d: Dictionary, x: Tensor) -> Iterator[Tensor]:
     """Which features are active [token feature], some tokens after the others."""
-    tokens = x.to(d.W_enc).flatten(2).flatten(0, 1)
+    tokens = tokens_of(x, d)
     if not bool(torch.isfinite(tokens).all()):
         raise DictionaryError(
             f"activations at {d.site} are not finite: expected numbers; try dtype float32 or float64."

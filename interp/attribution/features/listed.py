@@ -72,14 +72,10 @@ class Listed:
 
         values: of a run, by site. error = target - decode(encode(site)).
         """
-        x, y = (self.tokens(values[at]) for at in (self.site, self.target))
+        x, y = (tokens_of(values[at], self.dictionary) for at in (self.site, self.target))
         for rows in portions(len(x), self.dictionary):
             found = self.encode(x[rows])
             yield rows, found, y[rows] - self.own.decode(found, x[rows])
-
-    def tokens(self, x: Tensor) -> Tensor:
-        """What is at a site [batch pos ...] as [token d], in the dictionary's dtype; heads concatenated."""
-        return x.to(self.dictionary.W_enc).flatten(2).flatten(0, 1)
 
     def encode(self, x: Tensor) -> Tensor:
         """Features [token unit] of x [token d_in]."""
@@ -99,6 +95,11 @@ def _some(activation: Activation, at: Tensor) -> Activation:
     found = {f.name: getattr(activation, f.name) for f in fields(activation)}
     own: dict[str, Any] = {k: v[at] for k, v in found.items() if isinstance(v, Tensor)}
     return replace(activation, **own)
+
+
+def tokens_of(x: Tensor, dictionary: Dictionary) -> Tensor:
+    """What is at a site [batch pos ...] as [token d], in the dictionary's dtype; heads concatenated."""
+    return x.to(dictionary.W_enc).flatten(2).flatten(0, 1)
 
 
 def portions(n: int, dictionary: Dictionary) -> Iterator[slice]:

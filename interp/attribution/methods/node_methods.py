@@ -6,6 +6,7 @@ Shapes: a method returns, per group, scores [batch label unit]; labels are the p
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -104,34 +105,33 @@ for _name, _rules, _paper in (
         first_order=_rules == GRADIENT,
     )(_base_point)
 
-for _name, _rules, _paper in (
-    ("atp-ig", GRADIENT, "Sundararajan et al. 2017; Hanna et al. 2024"),
-    ("relp-ig", RELP, "Sundararajan et al. 2017; Jafari et al. 2025"),
+#: The methods along a path: what their formula calls it, and their cost and kind.
+_PATHS: Final[dict[Any, tuple[str, dict[str, Any]]]] = {
+    _along_path: ("the path", {"cost": "2F + K (F + B)"}),
+    _along_sites: (
+        "the path at u's site",
+        {
+            "cost": "2F + S K (F + B), S sites",
+            "per_site": True,
+            "path": "points between base and source at the node's own site",
+        },
+    ),
+}
+for _name, _way, _rules, _paper in (
+    ("atp-ig", _along_path, GRADIENT, "Sundararajan et al. 2017; Hanna et al. 2024"),
+    ("relp-ig", _along_path, RELP, "Sundararajan et al. 2017; Jafari et al. 2025"),
+    ("atp-ig-sites", _along_sites, GRADIENT, "Sundararajan et al. 2017; Marks et al. 2024"),
+    ("relp-ig-sites", _along_sites, RELP, "Marks et al. 2024; Jafari et al. 2025"),
 ):
+    _where, _kind = _PATHS[_way]
     method(
         _name,
-        formula="d_u . mean over the path of " + ("g_u" if _rules == GRADIENT else "rho_u"),
-        cost="2F + K (F + B)",
+        formula=f"d_u . mean over {_where} of " + ("g_u" if _rules == GRADIENT else "rho_u"),
         paper=_paper,
         rules=_rules,
         uses_steps=True,
-    )(_along_path)
-
-
-for _name, _rules, _paper in (
-    ("atp-ig-sites", GRADIENT, "Sundararajan et al. 2017; Marks et al. 2024"),
-    ("relp-ig-sites", RELP, "Marks et al. 2024; Jafari et al. 2025"),
-):
-    method(
-        _name,
-        formula="d_u . mean over the path at u's site of " + ("g_u" if _rules == GRADIENT else "rho_u"),
-        cost="2F + S K (F + B), S sites",
-        paper=_paper,
-        rules=_rules,
-        uses_steps=True,
-        per_site=True,
-        path="points between base and source at the node's own site",
-    )(_along_sites)
+        **_kind,
+    )(_way)
 
 
 @method("random", formula="one draw from N(0, 1) per node", cost="none", paper="baseline")

@@ -189,22 +189,11 @@ class Attribution:
             source = None if source is None else (source - corrupt) / span
         provenance = Provenance(
             method=m.name,
-            level=self.level,
-            positions=self.positions.mode,
-            direction=self.direction,
-            ablation=self.ablation.kind,
-            metric=self.metric.name,
             unit=m.unit or self.metric.unit,
             importance_sign=1 if m.unit or m.unsigned else self.metric.importance_sign(self.direction),
             rules=m.rules.describe(),
             steps=self.steps if m.uses_steps else None,
             quadrature=self.quadrature if m.uses_steps else None,
-            seed=self.seed,
-            model=self.model.name,
-            task=self.task,
-            n_pairs=len(self.pairs),
-            dtype=str(self.model.dtype).removeprefix("torch."),
-            attention="eager" if self.eager else str(self.model.hf.config._attn_implementation),
             base_metric=float(base.mean()),
             source_metric=None if source is None else float(source.mean()),
             forwards=float(cost[0]),
@@ -213,13 +202,30 @@ class Attribution:
             exact=m.exact,
             engine=str(self.restart) if m.exact else "",
             coefficients_at=m.coefficients_at,
-            special_tokens=self.special_tokens,
-            pairs=digest(self.pairs),
             tau=tau,
             unsigned=m.unsigned,
-            **self._graph(),
+            **self._asked(),
         )
         return Scores(tuple(parts), table, provenance)
+
+    def _asked(self) -> dict[str, Any]:
+        """What the provenance of every method says alike: what was asked of which model, and how it ran."""
+        return {
+            "level": self.level,
+            "positions": self.positions.mode,
+            "direction": self.direction,
+            "ablation": self.ablation.kind,
+            "metric": self.metric.name,
+            "seed": self.seed,
+            "model": self.model.name,
+            "task": self.task,
+            "n_pairs": len(self.pairs),
+            "dtype": str(self.model.dtype).removeprefix("torch."),
+            "attention": "eager" if self.eager else str(self.model.hf.config._attn_implementation),
+            "special_tokens": self.special_tokens,
+            "pairs": digest(self.pairs),
+            **self._graph(),
+        }
 
     def _graph(self) -> dict[str, Any]:
         """Which graph the edges belong to, or which dictionaries the features."""

@@ -6,7 +6,7 @@ dashboards = make_dashboards(model, dictionary, batches)
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Any, Final
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.dashboard_examples import FeatureMemory, Memory
-from interp.dictionaries.evaluation.dashboard_stream import check_fits, encoded, gathered, seen
+from interp.dictionaries.evaluation.dashboard_stream import Seen, check_fits, encoded, gathered, seen
 from interp.dictionaries.evaluation.dashboard_values import (
     Dashboard,
     LogitEffects,
@@ -81,13 +81,7 @@ def make_dashboards(
     if chosen:
         stream = seen(model, dictionary, data, keep_bos=keep_bos, final=unembedding is not None)
         with progress("dashboards", total, show_progress) as advance:
-            for batch in stream:
-                memory.add(batch, gathered(dictionary, batch.x[batch.keep], list(chosen)))
-                if unembedding is not None:
-                    unembedding.add(batch)
-                advance(1)
-        if not memory.n_tokens:
-            raise DictionaryError(NOTHING)
+            _look(dictionary, stream, list(chosen), memory, unembedding, advance)
     beside = nearest(dictionary, list(chosen), n_nearest)
     effects = {
         feature: LogitEffects(reason=reason) if unembedding is None else unembedding.effects(feature, n_logits)
@@ -97,6 +91,20 @@ def make_dashboards(
         _dashboard(model, dictionary, feature, chosen[feature], memory.n_tokens, one, effects[feature], near)
         for feature, one, near in zip(chosen, memory.features, beside, strict=True)
     )
+
+
+def _look(
+    dictionary: Dictionary, stream: Iterable[Seen], features: Sequence[int], memory: Memory, unembedding: Unembedding | None,
+    advance: Callable[[int], None],
+) -> None:  # fmt: skip
+    """The pass: what the features do on each batch goes into the memory, what the logits need into the unembedding."""
+    for batch in stream:
+        memory.add(batch, gathered(dictionary, batch.x[batch.keep], features))
+        if unembedding is not None:
+            unembedding.add(batch)
+        advance(1)
+    if not memory.n_tokens:
+        raise DictionaryError(NOTHING)
 
 
 def _dashboard(

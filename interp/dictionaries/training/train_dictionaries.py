@@ -22,7 +22,7 @@ from interp.dictionaries.training.loop.defaults import completed
 from interp.dictionaries.training.loop.device_memory import check_fits
 from interp.dictionaries.training.loop.loop import KEPT, Training
 from interp.dictionaries.training.loop.outcome import details, record
-from interp.dictionaries.training.loop.settings import Settings, Wanted, check_whole, said_of, wanted
+from interp.dictionaries.training.loop.settings import Keeping, Settings, Wanted, said_of, wanted
 from interp.dictionaries.training.loop.status import Say
 from interp.dictionaries.training.steps.learner import Learner, make_learner
 from interp.model.loading.load import load
@@ -76,11 +76,9 @@ def train_dictionary(
     given = {"k": k, "lr": lr, "target": target, "name": name or None}
     spec = {"site": site, "d_sae": d_sae, "architecture": architecture, **options}
     spec |= {key: value for key, value in given.items() if value is not None}
-    return train_dictionaries(
-        model, data, [spec], tokens=tokens, batch_tokens=batch_tokens, buffer=buffer, context=context, keep_bos=keep_bos,
-        hold_out=hold_out, held_out_tokens=held_out_tokens, seed=seed, dtype=dtype, cache=cache, out=out, resume=resume,
-        checkpoint_every=checkpoint_every, keep_checkpoint=keep_checkpoint, show_progress=show_progress,
-    )[0]  # fmt: skip
+    settings = Settings(tokens, batch_tokens, buffer, context, keep_bos, hold_out, held_out_tokens, seed)
+    keeping = Keeping.of(out, resume, checkpoint_every, keep_checkpoint)
+    return _train(model, data, [spec], settings, dtype, cache, keeping, show_progress)[0]
 
 
 def train_dictionaries(
@@ -124,24 +122,28 @@ def train_dictionaries(
     Raises: DictionaryError and other InterpErrors, before anything is written, for whatever does not fit.
     """
     settings = Settings(tokens, batch_tokens, buffer, context, keep_bos, hold_out, held_out_tokens, seed)
-    if checkpoint_every is not None:
-        check_whole("checkpoint_every", checkpoint_every, 1)
-    place = None if out is None else Path(out)
-    if place is None and resume:
-        raise DictionaryError("resume without out: expected the folder of the run to go on with.")
-    before = None if place is None else folder.check_out(place, resume)
+    keeping = Keeping.of(out, resume, checkpoint_every, keep_checkpoint)
+    return _train(model, data, specs, settings, dtype, cache, keeping, show_progress, say)
+
+
+def _train(
+    model: Any, data: Any, specs: Sequence[Mapping[str, Any]], settings: Settings, dtype: str, cache: str | Path | None,
+    keeping: Keeping, show: bool | None, say: Say | None = None,
+) -> list[Dictionary]:  # fmt: skip
+    place = keeping.out
+    before = None if place is None else folder.check_out(place, keeping.resume)
     ready = _checked(load(model), data, specs, settings, dtype, cache)
     if place is not None and before is not None:
         check_same(before["identity"], ready.identity)
         if before["status"] == folder.COMPLETE:
-            if not keep_checkpoint:
+            if not keeping.keep_checkpoint:
                 checkpoint.remove(place)
             return _loaded(place, ready.wanted)
     training = ready.training(cache)
-    training.out, training.checkpoint_every = place, checkpoint_every
+    training.out, training.checkpoint_every = place, keeping.checkpoint_every
     if place is not None and before is not None:
         _go_on(training, place)
-    return _trained(training, keep_checkpoint, show_progress, say)
+    return _trained(training, keeping.keep_checkpoint, show, say)
 
 
 @dataclass(frozen=True)

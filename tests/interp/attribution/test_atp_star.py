@@ -20,24 +20,9 @@ from interp.scores.scores import Scores
 from interp.tasks.task import Task
 from tests.interp.model.tiny import hooked, parts, tiny
 from tests.interp.rules.float64 import true_float64
-from tests.interp.tasks.toy import toy_task
+from tests.interp.tasks.toy import ends, measured, pairs_of, toy_task
 
 STREAM = ("embed", "resid_pre", "resid_mid", "resid_post")
-
-
-def runs(task: Task, direction: str) -> tuple[Tensor, Tensor]:
-    """Token ids of the base run and of the source run."""
-    pairs = task.tokenize(None, 64)
-    clean, corrupt = torch.tensor([p.clean for p in pairs]), torch.tensor([p.corrupt for p in pairs])
-    return (corrupt, clean) if direction == "denoise" else (clean, corrupt)
-
-
-def measured(logits: Tensor, task: Task) -> Tensor:
-    """Sum over prompts of the logit difference at the last position, by hand."""
-    pairs = task.tokenize(None, 64)
-    return torch.stack(
-        [row[-1, p.answers[0]] - row[-1, p.wrong[0]] for row, p in zip(logits, pairs, strict=True)]
-    ).sum()
 
 
 @contextmanager
@@ -96,7 +81,7 @@ def test_queries_keys_and_values_are_the_papers_formula(name: str, direction: st
     with true_float64():
         sizes = {"n_layer": 3} if name == "gpt2" else {"num_hidden_layers": 3}
         ours, task = hooked(name, dtype=torch.float64, **sizes), toy_task(2)
-        base, source = runs(task, direction)
+        base, source = ends(pairs_of(task), direction)
         expected = slow_scores(name, ours, task, base, source)
         options: dict[str, Any] = {"method": "atp-star", "level": "qkv", "direction": direction}
         for positions in ("all", "each"):
@@ -119,7 +104,7 @@ def slow_scores(name: str, ours: HookedModel, task: Task, base: Tensor, source: 
     for dropped in range(3):
         with without(name, ours.hf, dropped):
             out = ours.hf(input_ids=base, output_attentions=True, use_cache=False)
-        slopes = torch.autograd.grad(measured(out.logits, task), out.attentions, allow_unused=True)
+        slopes = torch.autograd.grad(measured(out.logits, pairs_of(task)).sum(), out.attentions, allow_unused=True)
         for layer in set(range(3)) - {dropped}:
             q, k, v = (f"{kind}.{layer}" for kind in "qkv")
             of_q, of_k = slow_effects(now[q], now[k], other[q], other[k], slopes[layer])
@@ -133,7 +118,7 @@ def first_order(ours: HookedModel, name: str, task: Task, base: Tensor, dropped:
     """d . gradient [batch pos unit] at a site, with one layer detached."""
     with without(name, ours.hf, dropped):
         run = ours.run(base, reads=[site])
-    (gradient,) = torch.autograd.grad(measured(run.logits, task), run[site])
+    (gradient,) = torch.autograd.grad(measured(run.logits, pairs_of(task)).sum(), run[site])
     return (d * gradient).sum(-1)
 
 
@@ -143,7 +128,7 @@ def test_a_patched_key_is_a_real_run_with_that_key(name: str) -> None:
     """Soft caps, windows, q/k norms, multipliers: the pattern after each patch is read from a run of the whole model."""
     with true_float64():
         ours, task = hooked(name, dtype=torch.float64), toy_task(2, changed=2)
-        base, source = runs(task, "denoise")
+        base, source = ends(pairs_of(task), "denoise")
         found = table(attribute(ours, task, method="atp-star", level="qkv", positions="each"))
         for layer in range(2):
             q, k, at = f"q.{layer}", f"k.{layer}", f"pattern.{layer}"
@@ -151,7 +136,7 @@ def test_a_patched_key_is_a_real_run_with_that_key(name: str) -> None:
                 before, other = (ours.run(ids, reads=[q, k, at]) for ids in (base, source))
             with without(name, ours.hf, 1 - layer):
                 run = ours.run(base, reads=[at])
-            (slope,) = torch.autograd.grad(measured(run.logits, task), run[at])
+            (slope,) = torch.autograd.grad(measured(run.logits, pairs_of(task)).sum(), run[at])
             for position in range(base.shape[1]):
                 for site, kind in ((q, "q"), (k, "k")):
                     with torch.no_grad():
@@ -233,7 +218,7 @@ def test_a_saturated_softmax_hides_nothing() -> None:
 def test_dropping_is_a_loop_over_detached_layers(name: str, level: str) -> None:
     with true_float64():
         ours, task = hooked(name, dtype=torch.float64), toy_task(2)
-        base, source = runs(task, "denoise")
+        base, source = ends(pairs_of(task), "denoise")
         positions = "each" if level == "resid" else "all"
         found = table(attribute(ours, task, method="atp-star", level=level, positions=positions))
         for group in groups(level, ours.layout):
@@ -246,7 +231,7 @@ def test_dropping_is_a_loop_over_detached_layers(name: str, level: str) -> None:
                     continue  # its gradient is zero by construction: see the next test
                 with without(name, ours.hf, dropped):
                     run = ours.run(base, reads=[site])
-                    (gradient,) = torch.autograd.grad(measured(run.logits, task), run[site])
+                    (gradient,) = torch.autograd.grad(measured(run.logits, pairs_of(task)).sum(), run[site])
                 effects.append(contracted(group.kind, difference * gradient))
             total = torch.stack(effects)  # [drop batch pos unit]
             labelled = dict(enumerate(total.unbind(2))) if level == "resid" else {None: total.sum(2)}
@@ -270,14 +255,14 @@ def close(got: np.ndarray, right: Tensor) -> None:
 def test_a_dropped_layer_gives_its_own_parts_no_gradient(name: str) -> None:
     """The term that the paper's 1 / (L - 1) leaves out is zero; the residual stream keeps its skip connection."""
     ours, task = hooked(name), toy_task(2)
-    base, _ = runs(task, "denoise")
+    base, _ = ends(pairs_of(task), "denoise")
     for dropped in range(2):
         detach = [Edit(Site(kind, dropped), lambda x: x.detach()) for kind in ("attn_out", "mlp_out")]
         inside, stream = [f"{kind}.{dropped}" for kind in ("q", "k", "v", "z")], f"resid_pre.{dropped}"
         run = ours.run(base, reads=[*inside, stream], edits=detach)
         assert torch.equal(run.logits, ours.run(base).logits)
         values = [run[s] for s in (*inside, stream)]
-        *own, through = torch.autograd.grad(measured(run.logits, task), values, allow_unused=True)
+        *own, through = torch.autograd.grad(measured(run.logits, pairs_of(task)).sum(), values, allow_unused=True)
         assert all(g is None or not g.any() for g in own)
         assert through.any()
 

@@ -22,23 +22,14 @@ from interp.rules.rules import (
 )
 from interp.scores.scores import Scores
 from interp.tasks.ablations import _derange
-from interp.tasks.task import Task, TokenPair
+from tests.interp.attribution.slopes import first_order
 from tests.interp.model.test_rules_in_models import ALL, POST_NORM, supported
 from tests.interp.model.tiny import OWN_ATTENTION, hooked, parts, tiny
 from tests.interp.rules.float64 import true_float64
-from tests.interp.tasks.toy import toy_task
+from tests.interp.tasks.toy import measured, pairs_of, toy_task
 
 APPROXIMATE = ("atp", "relp", "relp-ah", "attnlrp", "cp-lrp", "gim", "atp-ig", "relp-ig")
 NAMES = ("gpt2", "llama", "gemma2", "phi", "opt", "granite", "bloom", "falcon")
-
-
-def pair_ids(task: Task) -> list[TokenPair]:
-    return task.tokenize(None, 64)
-
-
-def measured(logits: Tensor, pairs: list[TokenPair]) -> Tensor:
-    """Logit difference at the last position, by hand."""
-    return torch.stack([row[-1, p.answers[0]] - row[-1, p.wrong[0]] for row, p in zip(logits, pairs, strict=True)])
 
 
 def by_name(scores: Scores) -> dict[str, np.ndarray]:
@@ -83,7 +74,7 @@ def seen(model: Any, module: Any, given: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", NAMES)
 def test_exact_is_brute_force_patching(name: str, direction: str) -> None:
     model, task = tiny(name), toy_task(3)
-    pairs = pair_ids(task)
+    pairs = pairs_of(task)
     ours = hooked(name)
     clean, corrupt = torch.tensor([p.clean for p in pairs]), torch.tensor([p.corrupt for p in pairs])
     base, source = (corrupt, clean) if direction == "denoise" else (clean, corrupt)
@@ -121,7 +112,7 @@ def test_patching_a_value_by_itself_scores_nothing(name: str) -> None:
 @pytest.mark.parametrize("kind", ["zero", "mean", "resample"])
 def test_ablations_are_brute_force_patching(kind: str) -> None:
     model, task = tiny("llama"), toy_task(2, lengths=(6,))
-    pairs = pair_ids(task)
+    pairs = pairs_of(task)
     clean = torch.tensor([p.clean for p in pairs])
     start = measured(model(input_ids=clean).logits, pairs)
     found = by_name(attribute(hooked("llama"), task, method="exact", level="heads", ablation=kind))
@@ -138,14 +129,14 @@ def test_ablations_are_brute_force_patching(kind: str) -> None:
 
 def test_mean_ablation_weighs_tokens_and_not_prompts() -> None:
     model, task = hooked("gpt2"), toy_task(3, lengths=(4, 7))
-    rows = [torch.tensor([p.clean]) for p in pair_ids(task)]
+    rows = [torch.tensor([p.clean]) for p in pairs_of(task)]
     z = torch.cat([model.run(row, reads=["z.1"])["z.1"][0] for row in rows]).mean(0)
     start = [model.run(row).logits for row in rows]
     patched = [model.run(row, edits=[Edit("z.1", lambda x: torch.cat([z[:1].expand_as(x[..., :1, :]), x[..., 1:, :]], 2))])
                for row in rows]  # fmt: skip
     expected = [
         float(measured(p.logits, [pair]) - measured(s, [pair]))
-        for p, s, pair in zip(patched, start, pair_ids(task), strict=True)
+        for p, s, pair in zip(patched, start, pairs_of(task), strict=True)
     ]
     found = by_name(attribute(model, task, method="exact", level="heads", ablation="mean", batch_size=1))
     assert found["a1.h0"] == pytest.approx(expected, abs=1e-4)
@@ -174,7 +165,7 @@ def test_atp_is_right_to_first_order(name: str, level: str) -> None:
         pytest.skip("q, k, v cannot be read here")
     with true_float64():
         model, task = hooked(name, dtype=torch.float64), toy_task(1)
-        pairs = pair_ids(task)
+        pairs = pairs_of(task)
         clean, corrupt = torch.tensor([pairs[0].clean]), torch.tensor([pairs[0].corrupt])
         scores = attribute(model, task, method="atp", level=level, direction="noise")
         assert METHODS["atp"].first_order
@@ -184,16 +175,13 @@ def test_atp_is_right_to_first_order(name: str, level: str) -> None:
             site = VIEWS[node.kind].site + ("" if node.layer is None else f".{node.layer}")
             step = (model.run(corrupt, reads=[site])[site] - model.run(clean, reads=[site])[site]).detach()
             step = step * _chosen(node, step)
-            errors = []
-            for eps in (1e-3, 1e-4):
+
+            def effect(eps: float, site: str = site, step: Tensor = step) -> float:
                 with torch.no_grad():
-                    logits = model.run(clean, edits=[Edit(site, lambda x, e=eps, d=step: x + e * d)]).logits
-                errors.append(abs(float(measured(logits, pairs) - start) - eps * scores[node.name]))
-            if errors[0] > 1e-10 * float(start.abs()):
-                assert np.log10(errors[0] / errors[1]) >= 1.9, (node.name, errors)
-                slopes += 1
-            else:
-                assert errors[1] <= 1e-10 * float(start.abs())
+                    logits = model.run(clean, edits=[Edit(site, lambda x: x + eps * step)]).logits
+                return float(measured(logits, pairs) - start)
+
+            slopes += first_order(effect, scores[node.name], float(start), node.name)
         assert slopes >= 2
 
 

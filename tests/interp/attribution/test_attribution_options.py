@@ -16,11 +16,11 @@ from interp.attribution.request import attribute, attribute_all
 from interp.errors import MethodError, MetricError, SiteError, TaskError
 from interp.tasks.task import Task
 from interp.tasks.task_files import load_task
-from tests.interp.attribution.test_attribution import APPROXIMATE, by_name, measured, pair_ids, seen
+from tests.interp.attribution.test_attribution import APPROXIMATE, by_name, seen
 from tests.interp.model.tiny import hooked
 from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.test_task_files import ROW, write
-from tests.interp.tasks.toy import toy_task
+from tests.interp.tasks.toy import measured, pairs_of, toy_task
 
 
 @pytest.mark.broad
@@ -97,7 +97,7 @@ def test_qkv_of_grouped_queries() -> None:
         scores = attribute(model, task, method="exact", level="qkv", direction="noise")
         names = [n.name for n in scores.parts if n.layer == 0]
         assert names == [*(f"a0.h{i}<q>" for i in range(4)), *(f"a0.kv{i}<{x}>" for x in "kv" for i in range(2))]
-        pairs = pair_ids(task)
+        pairs = pairs_of(task)
         clean, corrupt = torch.tensor([p.clean for p in pairs]), torch.tensor([p.corrupt for p in pairs])
         projection = model.hf.model.layers[1].self_attn.v_proj
         start, value = measured(model.run(clean).logits, pairs), seen(model.hf, projection, corrupt)

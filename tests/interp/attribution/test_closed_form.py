@@ -108,7 +108,7 @@ def test_relevance_is_an_effect_in_the_replacement_model(name: str, direction: s
                 def moved(rules: str, h: float, site: str = site, step: Tensor = step) -> float:
                     start = Twin(model.hf, rules)
                     start(base)
-                    frozen = Twin(model.hf, rules, start.recorded, {site: lambda x: x + h * step})
+                    frozen = Twin(model.hf, rules, start.held, {site: lambda x: x + h * step})
                     return _metric(frozen(base), pair)
 
                 effect = moved("relp-ah", 1.0) - moved("relp-ah", 0.0)
@@ -128,5 +128,5 @@ def test_the_whole_embedding_in_the_replacement_model(name: str) -> None:
         with torch.no_grad():
             start = Twin(model.hf, "relp-ah")
             before = _metric(start(base), pair)
-            after = _metric(Twin(model.hf, "relp-ah", start.recorded)(source), pair)
+            after = _metric(Twin(model.hf, "relp-ah", start.held)(source), pair)
         assert scores["embed"] == pytest.approx(after - before, rel=1e-9)

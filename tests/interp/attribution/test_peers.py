@@ -13,20 +13,19 @@ from torch import Tensor
 from interp.attribution.batching.quadrature import QUADRATURES, quadrature
 from interp.attribution.request import attribute, attribute_all
 from interp.tasks.task import TokenPair
-from tests.interp.attribution.test_attribution import by_name, measured, pair_ids
+from tests.interp.attribution.test_attribution import by_name
 from tests.interp.model.hooked_transformer import _transformer_lens
 from tests.interp.model.tiny import hooked, parts
 from tests.interp.rules.float64 import true_float64
-from tests.interp.tasks.toy import toy_task
+from tests.interp.tasks.toy import ends, measured, pairs_of, toy_task
 
 # ---------------------------------------------------------------- quadrature
 
 
 def _ends(direction: str = "denoise", n: int = 2) -> tuple[list[TokenPair], Tensor, Tensor]:
     """Pairs, base ids, source ids."""
-    pairs = pair_ids(toy_task(n))
-    clean, corrupt = torch.tensor([p.clean for p in pairs]), torch.tensor([p.corrupt for p in pairs])
-    return (pairs, corrupt, clean) if direction == "denoise" else (pairs, clean, corrupt)
+    pairs = pairs_of(toy_task(n))
+    return (pairs, *ends(pairs, direction))
 
 
 @pytest.mark.broad

@@ -22,46 +22,22 @@ FROZEN_PATTERN = ("relp-ah", "cp-lrp")
 QUARTER = ("attnlrp", "gim")
 
 
-@dataclass
-class Twin:
-    """One forward pass. `values`: what each site held, on the graph; `constants`: what was held constant, by name."""
+class HeldRules:
+    """The rules of a preset, as constants of the forward pass. `held`: what was held constant, by name; with `constants`
+    of another run given, those are taken."""
 
-    model: Any
-    preset: str = "gradient"
-    constants: Mapping[str, Tensor] | None = None
-    patches: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
-    values: dict[str, Tensor] = field(default_factory=dict)
-    recorded: dict[str, Tensor] = field(default_factory=dict)
-
-    def __call__(self, ids: Tensor) -> Tensor:
-        """Logits [batch pos d_vocab] of a GPT2LMHeadModel or LlamaForCausalLM in float64."""
-        run = {"gpt2": self._gpt2, "llama": self._llama}[self.model.config.model_type]
-        return run(ids, {k: p.detach() for k, p in self.model.state_dict().items()})
-
-    # ------------------------------------------------------------ parts
+    preset: str
+    constants: Mapping[str, Tensor] | None
+    held: dict[str, Tensor]
 
     def hold(self, name: str, x: Tensor) -> Tensor:
         """A coefficient: constant in the backward pass, or that of the run that the replacement model is built from."""
-        self.recorded[name] = x.detach()
+        self.held[name] = x.detach()
         return x.detach() if self.constants is None else self.constants[name]
 
-    def tap(self, name: str, x: Tensor) -> Tensor:
-        x = self.patches[name](x) if name in self.patches else x
-        if name == "embed" and not x.requires_grad:
-            x = x.detach().requires_grad_()
-        self.values[name] = x
-        return x
-
     def scaled(self, x: Tensor, c: float) -> Tensor:
-        """Gradient times c. In the replacement model of `relp-ah` no such coefficient is left."""
+        """Gradient times c, value as it is. In the replacement model of `relp-ah` no such coefficient is left."""
         return x if c == 1 else x.detach() + c * (x - x.detach())
-
-    def norm(self, name: str, x: Tensor, w: Tensor, b: Tensor | None, eps: float) -> Tensor:
-        """LayerNorm where there is a bias, else RMSNorm. LN-rule: sigma is a constant."""
-        x = x if b is None else x - x.mean(-1, keepdim=True)
-        sigma = (x.square().mean(-1, keepdim=True) + eps).sqrt()
-        y = w * x / (self.hold(name, sigma) if self.preset in FROZEN_NORM else sigma)
-        return y if b is None else y + b
 
     def act(self, name: str, x: Tensor, f: Callable[[Tensor], Tensor]) -> Tensor:
         """Identity rule: x times the constant f(x)/x. No entry of `x` may be zero."""
@@ -70,8 +46,51 @@ class Twin:
     def product(self, name: str, a: Tensor, b: Tensor) -> Tensor:
         """Half rule; with CP-LRP the activated gate `a` is a constant."""
         if self.preset in HALF:
-            return (a * self.hold(f"{name}.b", b) + self.hold(f"{name}.a", a) * b) / 2
-        return (self.hold(f"{name}.a", a) if self.preset == "cp-lrp" else a) * b
+            return (a * self.hold(f"{name} b", b) + self.hold(f"{name} a", a) * b) / 2
+        return (self.hold(f"{name} a", a) if self.preset == "cp-lrp" else a) * b
+
+    def pattern(self, name: str, scores: Tensor) -> Tensor:
+        """The softmax of attention scores: a constant, or with the gradient of a softer one."""
+        pattern = scores.softmax(-1)
+        if self.preset in FROZEN_PATTERN:
+            pattern = self.hold(name, pattern)
+        if self.preset == "gim":  # gradient of 2 softmax(s / 2) is p (g - <g, p>) at p = softmax(s / 2)
+            soft = 2 * (scores / 2).softmax(-1)
+            pattern = pattern.detach() + soft - soft.detach()
+        return pattern
+
+
+@dataclass
+class Twin(HeldRules):
+    """One forward pass. `values`: what each site held, on the graph; `held`: what was held constant, by name."""
+
+    model: Any
+    preset: str = "gradient"
+    constants: Mapping[str, Tensor] | None = None
+    patches: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    values: dict[str, Tensor] = field(default_factory=dict)
+    held: dict[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, ids: Tensor) -> Tensor:
+        """Logits [batch pos d_vocab] of a GPT2LMHeadModel or LlamaForCausalLM in float64."""
+        run = {"gpt2": self._gpt2, "llama": self._llama}[self.model.config.model_type]
+        return run(ids, {k: p.detach() for k, p in self.model.state_dict().items()})
+
+    # ------------------------------------------------------------ parts
+
+    def tap(self, name: str, x: Tensor) -> Tensor:
+        x = self.patches[name](x) if name in self.patches else x
+        if name == "embed" and not x.requires_grad:
+            x = x.detach().requires_grad_()
+        self.values[name] = x
+        return x
+
+    def norm(self, name: str, x: Tensor, w: Tensor, b: Tensor | None, eps: float) -> Tensor:
+        """LayerNorm where there is a bias, else RMSNorm. LN-rule: sigma is a constant."""
+        x = x if b is None else x - x.mean(-1, keepdim=True)
+        sigma = (x.square().mean(-1, keepdim=True) + eps).sqrt()
+        y = w * x / (self.hold(name, sigma) if self.preset in FROZEN_NORM else sigma)
+        return y if b is None else y + b
 
     def attention(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Causal attention of [batch pos head d_head] -> z of the same shape."""
@@ -83,12 +102,7 @@ class Twin:
         scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / math.sqrt(q.shape[-1])
         future = torch.ones(scores.shape[-2:], dtype=torch.bool).triu(1)
         scores = scores.masked_fill(future, -math.inf)
-        pattern = scores.softmax(-1)
-        if self.preset in FROZEN_PATTERN:
-            pattern = self.hold(f"pattern.{layer}", pattern)
-        if self.preset == "gim":  # gradient of 2 softmax(s / 2) is p (g - <g, p>) at p = softmax(s / 2)
-            soft = 2 * (scores / 2).softmax(-1)
-            pattern = pattern.detach() + soft - soft.detach()
+        pattern = self.pattern(f"pattern.{layer}", scores)
         return self.tap(f"z.{layer}", torch.einsum("bhqk,bkhd->bqhd", pattern, v))
 
     # ------------------------------------------------------------ models

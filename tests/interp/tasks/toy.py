@@ -1,4 +1,4 @@
-"""Tasks of random tokens, for models that know no words."""
+"""Tasks of random tokens, for models that know no words; their prompts, and what their metric is, by hand."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from interp.tasks.task import Pair, Task, TokenPair
 from tests.interp.model.tiny import VOCAB
@@ -40,3 +41,19 @@ def answered(model: Any, task: Task) -> Task:
         best, worst = int((clean - corrupt).argmax()), int((clean - corrupt).argmin())
         pairs.append(dataclasses.replace(pair, ids=dataclasses.replace(ids, answers=(best,), wrong=(worst,))))
     return Task(task.name, tuple(pairs))
+
+
+def pairs_of(task: Task) -> list[TokenPair]:
+    """The pairs of token ids."""
+    return task.tokenize(None, VOCAB)
+
+
+def ends(pairs: Sequence[TokenPair], direction: str) -> tuple[Tensor, Tensor]:
+    """Ids of the base and of the source run [batch pos], of pairs of one length."""
+    clean, corrupt = torch.tensor([p.clean for p in pairs]), torch.tensor([p.corrupt for p in pairs])
+    return (corrupt, clean) if direction == "denoise" else (clean, corrupt)
+
+
+def measured(logits: Tensor, pairs: Sequence[TokenPair]) -> Tensor:
+    """Logit difference at the last position [batch], by hand."""
+    return torch.stack([row[-1, p.answers[0]] - row[-1, p.wrong[0]] for row, p in zip(logits, pairs, strict=True)])

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from interp.attribution.scoring.memory import parse_bytes
@@ -118,6 +119,29 @@ class Settings:
             return parse_bytes(self.buffer) // slot
         except MethodError:
             raise DictionaryError(f"buffer={self.buffer!r}: expected tokens, or bytes such as 256MiB.") from None
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What of a run is kept: in the folder `out`, nothing without one.
+
+    resume: go on with the run that is there. checkpoint_every: steps between checkpoints, None for those that time allows.
+    keep_checkpoint: leave the last one behind at the end.
+    """
+
+    out: Path | None
+    resume: bool
+    checkpoint_every: int | None
+    keep_checkpoint: bool
+
+    @classmethod
+    def of(cls, out: str | Path | None, resume: bool, checkpoint_every: int | None, keep_checkpoint: bool) -> Keeping:
+        """The same of what is given. Raises: DictionaryError for no number of steps, and for `resume` without a folder."""
+        if checkpoint_every is not None:
+            check_whole("checkpoint_every", checkpoint_every, 1)
+        if out is None and resume:
+            raise DictionaryError("resume without out: expected the folder of the run to go on with.")
+        return cls(None if out is None else Path(out), resume, checkpoint_every, keep_checkpoint)
 
 
 def wanted(model: Any, specs: Sequence[Mapping[str, Any]]) -> list[Wanted]:

@@ -8,7 +8,7 @@ as in `tests/interp/rules/twin.py`; with `constants` of another run given, this 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,13 +17,13 @@ from torch import Tensor
 
 from interp.tasks.task import Task
 from tests.interp.attribution.edges.edge_weights import LayerWeights, ModelWeights, NormWeights
-from tests.interp.rules.twin import FROZEN_NORM, FROZEN_PATTERN, HALF, IDENTITY, QUARTER
+from tests.interp.rules.twin import FROZEN_NORM, QUARTER, HeldRules
 
 Ends = tuple[str, str]
 
 
 @dataclass
-class EdgeTwin:
+class EdgeTwin(HeldRules):
     """One forward pass in float64.
 
     `cut`: by (writer, reader) how much of the writer's value comes from `sources`: a number, or a tensor that broadcasts
@@ -92,11 +92,6 @@ class EdgeTwin:
         self.copies[reader] = copy
         return copy
 
-    def hold(self, name: str, x: Tensor) -> Tensor:
-        """A coefficient: constant in the backward pass, or that of the run which the replacement model is built from."""
-        self.held[name] = x.detach()
-        return x.detach() if self.constants is None else self.constants[name]
-
     def sigma(self, name: str, x: Tensor, n: NormWeights) -> Tensor:
         """The scale of a norm of `x`, already centred. LN-rule: a constant."""
         sigma = (x.square().mean(-1, keepdim=True) + n.eps).sqrt()
@@ -139,7 +134,7 @@ class EdgeTwin:
         y = self.norm(f"{name} own", y @ layer.W[c] + layer.b[c], layer.channel_norms.get(c))
         y = y.unflatten(-1, (-1, layer.W_O.shape[1]))[:, :, index]
         y = y if c == "v" else self.weights.rotate(y)
-        return y if self.preset not in QUARTER else _scaled(y, 0.5 if c == "v" else 0.25)
+        return y if self.preset not in QUARTER else self.scaled(y, 0.5 if c == "v" else 0.25)
 
     def head(self, name: str, layer: LayerWeights, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """z [batch pos d_head] of one head."""
@@ -149,13 +144,7 @@ class EdgeTwin:
         far = torch.arange(q.shape[1])[:, None] - torch.arange(q.shape[1])[None, :]
         hidden = (far < 0) if layer.window is None else (far < 0) | (far >= layer.window)
         scores = scores.masked_fill(hidden, -math.inf)
-        pattern = scores.softmax(-1)
-        if self.preset in FROZEN_PATTERN:
-            pattern = self.hold(f"{name} pattern", pattern)
-        if self.preset == "gim":  # gradient of 2 softmax(s / 2) is p (g - <g, p>) at p = softmax(s / 2)
-            soft = 2 * (scores / 2).softmax(-1)
-            pattern = pattern.detach() + soft - soft.detach()
-        return pattern @ v
+        return self.pattern(f"{name} pattern", scores) @ v
 
     # ------------------------------------------------------------ MLP
 
@@ -163,28 +152,13 @@ class EdgeTwin:
         """What the MLP adds to the stream, its biases included."""
         y = self.norm(f"m{i} ln2", self.read(f"m{i}", x, before), layer.ln2)
         pre = y @ (layer.W_in if layer.W_gate is None else layer.W_gate)
-        post = self.act(f"m{i}", pre if layer.b_in is None else pre + layer.b_in, self.weights.act)
+        post = self.act(f"m{i} act", pre if layer.b_in is None else pre + layer.b_in, self.weights.act)
         if layer.W_gate is not None:
             post = self.product(f"m{i}", post, y @ layer.W_in)
         out = post @ layer.W_out
         return self.write(
             f"m{i}", self.norm(f"post2.{i}", out if layer.b_out is None else out + layer.b_out, layer.post2)
         )
-
-    def act(self, name: str, x: Tensor, f: Callable[[Tensor], Tensor]) -> Tensor:
-        """Identity rule: x times the constant f(x) / x. No entry of `x` may be zero."""
-        return x * self.hold(f"{name} act", f(x) / x) if self.preset in IDENTITY else f(x)
-
-    def product(self, name: str, a: Tensor, b: Tensor) -> Tensor:
-        """Half rule; with CP-LRP the activated gate `a` is a constant."""
-        if self.preset in HALF:
-            return (a * self.hold(f"{name} b", b) + self.hold(f"{name} a", a) * b) / 2
-        return (self.hold(f"{name} a", a) if self.preset == "cp-lrp" else a) * b
-
-
-def _scaled(x: Tensor, c: float) -> Tensor:
-    """Gradient times c, value as it is."""
-    return x.detach() + c * (x - x.detach())
 
 
 # ---------------------------------------------------------------- scores, the slow way

@@ -15,9 +15,10 @@ from interp.model.edits import Edit
 from interp.model.model import HookedModel
 from interp.parts.nodes import Node
 from interp.rules.rules import GRADIENT, Rules
-from interp.tasks.task import Task, TokenPair
+from interp.tasks.task import TokenPair
 from tests.interp.dictionaries.random_dictionaries import made
-from tests.interp.model.tiny import PARALLEL, VOCAB
+from tests.interp.model.tiny import PARALLEL
+from tests.interp.tasks.toy import measured
 
 WIDE = torch.float64
 
@@ -38,21 +39,6 @@ def dictionaries(name: str, *, scaled: bool = True, dtype: torch.dtype = WIDE, n
         made("resid_post.1", 32, kind="topk", seed=8, dtype=dtype, n=n),
     ]
     return {str(d.target): d for d in found if d.target.kind != "resid_mid" or name not in PARALLEL}
-
-
-def pairs_of(task: Task) -> list[TokenPair]:
-    return task.tokenize(None, VOCAB)
-
-
-def ends(pairs: Sequence[TokenPair], direction: str) -> tuple[Tensor, Tensor]:
-    """Ids of the base and of the source run."""
-    clean, corrupt = torch.tensor([p.clean for p in pairs]), torch.tensor([p.corrupt for p in pairs])
-    return (corrupt, clean) if direction == "denoise" else (clean, corrupt)
-
-
-def measured(logits: Tensor, pairs: Sequence[TokenPair]) -> Tensor:
-    """Logit difference at the last position."""
-    return torch.stack([row[-1, p.answers[0]] - row[-1, p.wrong[0]] for row, p in zip(logits, pairs, strict=True)])
 
 
 # ---------------------------------------------------------------- the equations

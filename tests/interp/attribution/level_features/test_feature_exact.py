@@ -17,14 +17,11 @@ from tests.interp.attribution.features.feature_twin import (
     by_name,
     changes,
     dictionaries,
-    ends,
     every_change,
-    measured,
-    pairs_of,
 )
 from tests.interp.model.tiny import hooked
 from tests.interp.rules.float64 import true_float64
-from tests.interp.tasks.toy import toy_task
+from tests.interp.tasks.toy import ends, measured, pairs_of, toy_task
 
 NAMES = ("gpt2", "llama", "gemma2", "gpt_neox", "opt", "granite", "falcon", "mixtral", "olmo2")
 

@@ -149,5 +149,8 @@ def test_a_cache_of_other_chunks_is_not_gone_on_with(tmp_path: Path) -> None:
 
 def test_other_threads_are_warned_of(stopped: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run.torch, "get_num_threads", lambda: 7)
-    with pytest.warns(ResumeWarning, match="threads 1 -> 7"):
+    with pytest.warns(ResumeWarning, match="threads 1 -> 7") as seen:
         train(stopped, resume=True)
+    assert [w.filename for w in seen if w.category is ResumeWarning] == [
+        train.__code__.co_filename
+    ]  # where it is called
