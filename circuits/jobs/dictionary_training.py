@@ -44,12 +44,14 @@ def train(call: Training, asked: Mapping[str, Any]) -> None:
     """
     from circuits.report.pages import render_training
     from interp.dictionaries.training.checkpoints.folder import COMPLETE, check_out, read_record
+    from interp.dictionaries.training.train_dictionaries import check_training
 
     run, specs = split(asked)
     place = call.out or directory.free_name(_stem(run, specs))
     if call.resume and call.out is None:
         raise InterpError("--resume goes on with the run at --out: give its folder.")
     before = check_out(place, call.resume, "--resume")
+    check_training(specs, **{key: value for key, value in run.items() if key not in ("model", "data", "device")})
     finished = before is not None and before["status"] == COMPLETE
     with telling(PHASES, call.quiet) as say:
         _run(run, specs, place, call.resume, say)

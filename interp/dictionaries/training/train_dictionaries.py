@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,16 +22,24 @@ from interp.dictionaries.training.loop.defaults import completed
 from interp.dictionaries.training.loop.device_memory import check_fits
 from interp.dictionaries.training.loop.loop import KEPT, Training
 from interp.dictionaries.training.loop.outcome import details, record
-from interp.dictionaries.training.loop.settings import Keeping, Settings, Wanted, said_of, wanted
+from interp.dictionaries.training.loop.settings import (
+    BATCH_TOKENS,
+    HELD_OUT_TOKENS,
+    HOLD_OUT,
+    TOKENS,
+    Keeping,
+    Settings,
+    Wanted,
+    check_specs,
+    check_whole,
+    said_of,
+    wanted,
+)
 from interp.dictionaries.training.loop.status import Say
 from interp.dictionaries.training.steps.learner import Learner, make_learner
 from interp.model.loading.load import load
 from interp.parts.sites import Site, SiteLike
 
-TOKENS: Final = 2_000_000
-BATCH_TOKENS: Final = 2048
-HOLD_OUT: Final = 0.05
-HELD_OUT_TOKENS: Final = 8192
 DTYPE: Final = "float32"
 
 
@@ -124,6 +132,20 @@ def train_dictionaries(
     settings = Settings(tokens, batch_tokens, buffer, context, keep_bos, hold_out, held_out_tokens, seed)
     keeping = Keeping.of(out, resume, checkpoint_every, keep_checkpoint)
     return _train(model, data, specs, settings, dtype, cache, keeping, show_progress, say)
+
+
+def check_training(specs: Sequence[Mapping[str, Any]], *, dtype: str = DTYPE, **options: Any) -> None:
+    """What can be refused of a training without the model. options: those of `train_dictionaries`, which means each by the same name.
+
+    Raises: DictionaryError.
+    """
+    _dtype(dtype)
+    own = {f.name for f in fields(Settings)}
+    settings = Settings(**{key: value for key, value in options.items() if key in own})
+    every = options.get("checkpoint_every")
+    if every is not None:
+        check_whole("checkpoint_every", every, 1)
+    check_specs(specs, settings)
 
 
 def _train(

@@ -13,10 +13,14 @@ from interp.attribution.scoring.memory import parse_bytes
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.training.data import buffer as buffers
 from interp.dictionaries.training.data.chunks import CHUNK_TOKENS
-from interp.dictionaries.training.steps.options import ARCHITECTURES, TRANSCODERS
+from interp.dictionaries.training.steps.options import ARCHITECTURES, TRANSCODERS, plan
 from interp.errors import MethodError, unknown
 from interp.parts.sites import Site, SiteLike, order
 
+TOKENS: Final = 2_000_000
+BATCH_TOKENS: Final = 2048
+HOLD_OUT: Final = 0.05
+HELD_OUT_TOKENS: Final = 8192
 #: Sites without one vector per token.
 NO_VECTORS: Final = ("pattern", "logits")
 #: What a transcoder reads, and what it makes up of it.
@@ -57,14 +61,14 @@ class Settings:
     hold_out: share of the documents that is never trained on; held_out_tokens: how many of their tokens are measured.
     """
 
-    tokens: int
-    batch_tokens: int
-    buffer: int | str | None
-    context: int | None
-    keep_bos: bool
-    hold_out: float
-    held_out_tokens: int
-    seed: int
+    tokens: int = TOKENS
+    batch_tokens: int = BATCH_TOKENS
+    buffer: int | str | None = None
+    context: int | None = None
+    keep_bos: bool = False
+    hold_out: float = HOLD_OUT
+    held_out_tokens: int = HELD_OUT_TOKENS
+    seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch_tokens", "held_out_tokens"):
@@ -84,6 +88,16 @@ class Settings:
             raise DictionaryError(
                 f"tokens={self.tokens}: expected one step of batch_tokens={self.batch_tokens} or more."
             )
+        self._check_buffer()
+
+    def _check_buffer(self) -> None:
+        if isinstance(self.buffer, bool) or not isinstance(self.buffer, int | str | None):
+            raise DictionaryError(f"buffer={self.buffer!r}: expected tokens, or bytes with a unit such as 256MiB.")
+        if isinstance(self.buffer, str):
+            try:
+                parse_bytes(self.buffer)
+            except MethodError:
+                raise DictionaryError(f"buffer={self.buffer!r}: expected tokens, or bytes such as 256MiB.") from None
 
     @property
     def steps(self) -> int:
@@ -107,18 +121,11 @@ class Settings:
         return found
 
     def _capacity(self, row_bytes: int, least: int) -> int:
-        if isinstance(self.buffer, bool) or not isinstance(self.buffer, int | str | None):
-            raise DictionaryError(f"buffer={self.buffer!r}: expected tokens, or bytes with a unit such as 256MiB.")
         slot = row_bytes + buffers.ORDER_BYTES
         if self.buffer is None:
             needed = max(self.tokens, 4 * self.batch_tokens)
             return max(least, min(buffers.TOKENS, buffers.BYTES // slot, needed))
-        if isinstance(self.buffer, int):
-            return self.buffer
-        try:
-            return parse_bytes(self.buffer) // slot
-        except MethodError:
-            raise DictionaryError(f"buffer={self.buffer!r}: expected tokens, or bytes such as 256MiB.") from None
+        return self.buffer if isinstance(self.buffer, int) else parse_bytes(self.buffer) // slot
 
 
 @dataclass(frozen=True)
@@ -142,6 +149,16 @@ class Keeping:
         if out is None and resume:
             raise DictionaryError("resume without out: expected the folder of the run to go on with.")
         return cls(None if out is None else Path(out), resume, checkpoint_every, keep_checkpoint)
+
+
+def check_specs(specs: Sequence[Mapping[str, Any]], settings: Settings) -> None:
+    """What can be said of dictionaries to train without the model. Raises: DictionaryError."""
+    if not specs:
+        raise DictionaryError("no dictionaries to train; expected one or more.")
+    for i, spec in enumerate(specs):
+        with said_of(i, len(specs), spec.get("site", "no site")):
+            architecture, d_sae = _check_spec(spec)
+            plan(architecture, d_sae, d_sae, d_sae, _options(spec), settings.steps, settings.seed)
 
 
 def wanted(model: Any, specs: Sequence[Mapping[str, Any]]) -> list[Wanted]:
@@ -169,22 +186,37 @@ def said_of(i: int, n: int, site: object) -> Iterator[None]:
         raise DictionaryError(f"dictionary {i + 1} of {n}, at {site}: {error}") from error
 
 
-def _one(model: Any, spec: Mapping[str, Any]) -> Wanted:
+def _check_spec(spec: Mapping[str, Any]) -> tuple[str, int]:
+    """Its architecture and number of features."""
     if missing := [key for key in ("site", "d_sae") if spec.get(key) is None]:
         raise DictionaryError(f"a dictionary without {missing[0]}; expected site and d_sae.")
     architecture = str(spec.get("architecture") or "topk")
     if architecture not in ARCHITECTURES:
         raise DictionaryError(unknown("architecture", architecture, ARCHITECTURES))
-    d_sae = spec["d_sae"]
-    check_whole("d_sae", d_sae, 1)
-    site = one_site(model, spec["site"])
-    target = _target(model, site, spec.get("target"), architecture)
-    name = spec.get("name") or f"{site}-{architecture}-{d_sae}"
+    check_whole("d_sae", spec["d_sae"], 1)
+    _check_name(spec.get("name") or "unnamed")
+    return architecture, spec["d_sae"]
+
+
+def _check_name(name: object) -> None:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise DictionaryError(f"name={name!r:.80}: expected up to 100 letters, digits, dots, dashes and underscores.")
     if name.lower() in TAKEN:
         raise DictionaryError(f"name={name!r}: the folder of a run has something else of this name; choose another.")
-    return Wanted(name, site, target, architecture, d_sae, {k: v for k, v in spec.items() if k not in SPEC_KEYS})
+
+
+def _options(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the architecture."""
+    return {key: value for key, value in spec.items() if key not in SPEC_KEYS}
+
+
+def _one(model: Any, spec: Mapping[str, Any]) -> Wanted:
+    architecture, d_sae = _check_spec(spec)
+    site = one_site(model, spec["site"])
+    target = _target(model, site, spec.get("target"), architecture)
+    name = spec.get("name") or f"{site}-{architecture}-{d_sae}"
+    _check_name(name)
+    return Wanted(name, site, target, architecture, d_sae, _options(spec))
 
 
 def one_site(model: Any, given: SiteLike) -> Site:
