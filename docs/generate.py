@@ -44,7 +44,7 @@ def methods() -> str:
     from interp.attribution.methods import METHODS
     from interp.rules.rules import PRESETS
 
-    preset = {rules: name for name, rules in PRESETS.items()}
+    preset = {found.rules: name for name, found in PRESETS.items()}
     rows = [
         (
             f"`{m.name}`",
@@ -89,7 +89,7 @@ def rules() -> str:
     from interp.rules.rules import PRESETS
 
     rows = []
-    for name, found in PRESETS.items():
+    for name, found in ((preset.name, preset.rules) for preset in PRESETS.values()):
         used = [m.name for m in METHODS.values() if m.rules == found and _takes_rules(m)]
         a = found.attention
         rows.append((f"`{name}`", found.norm, found.act, found.gate, a.qk, a.v, a.temperature, code(used)))

@@ -18,7 +18,7 @@ from interp.errors import InterpError
 from interp.parts.graph import KeyValue
 from interp.parts.sites import Site
 from interp.scores.scores import Ranking
-from interp.tasks.ablations import make_ablation
+from interp.tasks.ablations import ABLATIONS, make_ablation
 from interp.tasks.task import Task
 
 Say = Callable[[str], None]
@@ -135,8 +135,8 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     options = settings.common | settings.path | settings.search
     request = prepare(model, scoring, methods=settings.methods, tau=settings.tau, **options)
     pairs = held.tokenize(model.tokenizer, model.layout.d_vocab)
-    if settings.ablation == "resample":
-        make_ablation("resample", model, pairs, [], settings.seed, 1)
+    if ABLATIONS[settings.ablation].partners is not None:
+        make_ablation(settings.ablation, model, pairs, [], settings.seed, 1)
     size = sum(map(listable, request.space.parts([None])))
     if settings.n is not None and settings.n > size:
         raise InterpError(f"n={settings.n}: expected 1 to {size}, the parts of level {settings.level!r}.")

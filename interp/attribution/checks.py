@@ -17,7 +17,7 @@ from interp.attribution.scoring.memory import parse_bytes
 from interp.errors import MethodError, MetricError, unknown
 from interp.parts.graph import KEY_VALUE
 from interp.parts.nodes import FEATURES, LEVELS
-from interp.tasks.ablations import check_direction
+from interp.tasks.ablations import ABLATIONS, check_direction
 from interp.tasks.metrics import Direction, Metric, get_metric
 
 #: Options of `check` that a request shares with `interp.attribution.request.prepare`.
@@ -138,7 +138,7 @@ def _check_edges(
     if tau is not None and tau < 0:
         raise MethodError(f"tau={tau}: expected 0 or more.")
     for m in chosen:
-        if m.needs_run and ablation in ("mean", "zero"):
+        if m.needs_run and not ABLATIONS[ablation].has_run:
             raise MethodError(f"{m.name} takes gradients at the source run; {ablation} ablation has none.")
         if m.noise and direction != "noise":
             raise MethodError(f"{m.name} cuts edges out of the clean run: give direction='noise'.")
@@ -174,7 +174,7 @@ def _check_metric(chosen: Sequence[Method], metric: Metric, ablation: str) -> No
                 f"metric {metric.name!r} is flat at the base run, so {m.name} would score every node 0. "
                 f"Use exact, an IG method, or {metric.name.replace('base', 'source')!r}."
             )
-    if metric.toward == "source" and ablation in ("mean", "zero"):
+    if metric.toward == "source" and not ABLATIONS[ablation].has_run:
         raise MetricError(f"metric {metric.name!r} is a distance to a source run; {ablation} ablation has none.")
-    if metric.normalised and ablation != "counterfactual":
+    if metric.normalised and not ABLATIONS[ablation].paired:
         raise MetricError(f"metric {metric.name!r} needs the paired run; use counterfactual ablation or 'logit_diff'.")
