@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from circuits.cli.options import completing
+from circuits.terms import names
 
 Replace = Annotated[bool, typer.Option("--force", help="replace files that exist")]
 
@@ -25,7 +26,7 @@ def export(
     to: Annotated[
         str | None,
         typer.Option(
-            help="svg, png, html, eap-ig, mib, mib-circuits, graphml, dot or parquet [default: told by the file's extension]",
+            help=f"{completing.one_of(names.WRITTEN)} [default: told by the file's extension]",
             autocompletion=completing.among(completing.WRITTEN),
         ),
     ] = None,
@@ -56,7 +57,7 @@ def import_(
     format: Annotated[
         str | None,
         typer.Option(
-            help="eap-ig, mib, mib-circuits, graphml or parquet [default: told by its extension]",
+            help=f"{completing.one_of(names.READ)} [default: told by its extension]",
             autocompletion=completing.among(completing.READ),
         ),
     ] = None,

@@ -9,6 +9,7 @@ import typer
 
 from circuits.cli.options import completing
 from circuits.cli.options.shared_options import Device, Dtype, Json, Model, Steps, listed
+from circuits.terms import names
 from interp.errors import InterpError
 
 
@@ -50,7 +51,7 @@ def sites(
     rules: Annotated[
         str | None,
         typer.Option(
-            help="also show the coverage of this preset: gradient, relp, relp-ah, attnlrp, cp-lrp or gim",
+            help=f"also show the coverage of this preset: {completing.one_of(names.PRESETS)}",
             autocompletion=completing.among(completing.PRESETS),
         ),
     ] = None,
@@ -86,7 +87,7 @@ def bench(
     parts: Annotated[
         str | None,
         typer.Option(
-            help="attribution, exact, peers; with --methods attribution alone [default: all]",
+            help=f"{', '.join(names.BENCH_PARTS)}; with --methods attribution alone [default: all]",
             autocompletion=completing.several(completing.BENCH_PARTS),
         ),
     ] = None,

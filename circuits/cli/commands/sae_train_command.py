@@ -12,6 +12,7 @@ from circuits.cli.options import completing
 from circuits.cli.options.configuration import reads_file
 from circuits.cli.options.help_sections import Sectioned
 from circuits.cli.options.shared_options import Device, Json, Quiet, Texts
+from circuits.terms import names
 
 app = typer.Typer(no_args_is_help=True, help="Train and evaluate dictionaries. Sparse autoencoders and transcoders.")
 app.command(name="eval", cls=Sectioned)(sae_eval_command.evaluate)
@@ -73,7 +74,7 @@ def train(
     dtype: Annotated[
         str | None,
         typer.Option(
-            help="of the training: float32 or float64 [default: float32]",
+            help=f"of the training: {completing.one_of(names.TRAINED_IN)} [default: float32]",
             autocompletion=completing.among(completing.TRAINED_IN),
         ),
     ] = None,

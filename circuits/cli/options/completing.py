@@ -1,84 +1,49 @@
-"""Names for the shell to complete: written down here, because the registries take seconds to load. A test compares them."""
+"""Names for the shell to complete: those that are written down in `names`, as the registries take seconds to load, and those that
+installed packages offer, which are looked up and not loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-METHODS: Final = (
-    "auto",
-    "atp-star",
-    "atp",
-    "relp",
-    "relp-ah",
-    "attnlrp",
-    "cp-lrp",
-    "gim",
-    "atp-ig",
-    "relp-ig",
-    "atp-ig-sites",
-    "relp-ig-sites",
-    "random",
-    "clean-corrupted",
-    "eap-ig-activations",
-    "eap",
-    "eap-ig",
-    "acdc",
-    "ifr",
-    "exact",
-)
-TASKS: Final = (
-    "ioi",
-    "greater-than",
-    "gender",
-    "sva",
-    "induction",
-    "capital",
-)
-LEVELS: Final = ("blocks", "heads", "neurons", "qkv", "edges", "features")
-METRICS: Final = (
-    "logit_diff",
-    "normalized_logit_diff",
-    "log_prob",
-    "cross_entropy",
-    "kl_source",
-    "l2_source",
-    "kl_base",
-    "l2_base",
-    "largest_change",
-    "projection",
-)
-ABLATIONS: Final = ("counterfactual", "mean", "zero", "resample")
-DIRECTIONS: Final = ("denoise", "noise")
-RANKINGS: Final = ("absolute", "signed")
-DTYPES: Final = ("float32", "float64", "bfloat16", "float16")
-ALGORITHMS: Final = ("top", "greedy")
-POSITIONS: Final = ("all", "each", "end", "spans")
-KEY_VALUES: Final = ("shared", "split")
-QUADRATURES: Final = ("midpoint", "gauss-legendre", "trapezoid", "left", "right")
-PRESETS: Final = ("gradient", "relp", "relp-ah", "attnlrp", "cp-lrp", "gim")
+from circuits.terms import names
+from circuits.terms.names import ARCHITECTURES as ARCHITECTURES
+from circuits.terms.names import BENCH_PARTS as BENCH_PARTS
+from circuits.terms.names import DIRECTIONS as DIRECTIONS
+from circuits.terms.names import DTYPES as DTYPES
+from circuits.terms.names import KEY_VALUES as KEY_VALUES
+from circuits.terms.names import KNOWN_ABLATIONS as KNOWN_ABLATIONS
+from circuits.terms.names import LEVELS as LEVELS
+from circuits.terms.names import POSITIONS as POSITIONS
+from circuits.terms.names import QUADRATURES as QUADRATURES
+from circuits.terms.names import RANKINGS as RANKINGS
+from circuits.terms.names import TRAINED_IN as TRAINED_IN
+from interp.registry import offered
+
+
+@dataclass(frozen=True)
+class Names:
+    """The built-in names of a registry, then those that installed packages offer in its group when they are asked for."""
+
+    built_in: tuple[str, ...]
+    group: str
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self.built_in, *(offer.name for offer in offered(self.group)))))
+
+
+METHODS: Final = Names(names.METHODS, "interp.methods")
+METRICS: Final = Names(names.METRICS, "interp.metrics")
+ABLATIONS: Final = Names(names.ABLATIONS, "interp.ablations")
+PRESETS: Final = Names(names.PRESETS, "interp.rules")
+TASKS: Final = Names(names.TASKS, "interp.tasks")
+ALGORITHMS: Final = Names(names.ALGORITHMS, "circuits.selections")
+#: Formats that are written, and those that are read; which of them a package's format can is known when it is loaded.
+WRITTEN: Final = Names(names.WRITTEN, "circuits.formats")
+READ: Final = Names(names.READ, "circuits.formats")
 DEVICES: Final = ("cpu", "cuda")
-BENCH_PARTS: Final = ("attribution", "exact", "peers")
-#: Formats that are written, and those that are read.
-WRITTEN: Final = ("svg", "png", "html", "eap-ig", "mib", "mib-circuits", "graphml", "dot", "parquet")
-READ: Final = ("eap-ig", "mib", "mib-circuits", "graphml", "parquet")
-#: Dictionaries that are trained, and in which numbers.
-ARCHITECTURES: Final = (
-    "topk",
-    "batchtopk",
-    "standard",
-    "gated",
-    "jumprelu",
-    "matryoshka",
-    "transcoder",
-    "skip_transcoder",
-    "jumprelu_transcoder",
-    "batchtopk_transcoder",
-)
-TRAINED_IN: Final = ("float32", "float64")
-#: Ablations that compiled programs have a known circuit for.
-KNOWN_ABLATIONS: Final = ("counterfactual", "zero")
 MOST: Final = 200
 
 Completer = Callable[[str], list[str]]
@@ -98,6 +63,11 @@ def several(names: Iterable[str]) -> Completer:
         return [f"{before}{comma}{name}" for name in names if name.startswith(last) and name not in used]
 
     return complete
+
+
+def one_of(names: tuple[str, ...]) -> str:
+    """Names as --help says them: "a, b or c"."""
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def models(incomplete: str) -> list[str]:
