@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import wraps
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Final, NamedTuple, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar, cast
 
 from interp.errors import InterpError, unknown
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 class About(NamedTuple):
@@ -79,6 +81,8 @@ def loaded() -> dict[str, str]:
 
 def offered(group: str) -> list[Offer]:
     """What installed packages offer in a group, without loading any of it."""
+    from importlib.metadata import entry_points
+
     return [
         Offer(p.name, p.dist.name if p.dist else "?", p.dist.version if p.dist else "?", p)
         for p in sorted(entry_points(group=group), key=lambda p: (p.name, p.value))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from itertools import groupby
 from typing import Final
 
 from circuits.terms.names import GROUPS
