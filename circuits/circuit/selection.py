@@ -20,7 +20,7 @@ from circuits.circuit import connect
 from circuits.circuit.circuit import Circuit, CircuitError, listable
 from interp.parts.graph import KeyValue, Part
 from interp.parts.nodes import CIRCUIT_LEVELS, Node
-from interp.registry import About, Registry
+from interp.registries import About, Registry
 from interp.scores.scores import Ranking, Scores
 
 Function = Callable[[Scores, Ranking], list[int]]

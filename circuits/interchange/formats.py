@@ -12,7 +12,7 @@ from circuits.interchange import dot, eap_contents, graphml, mib, pictures, side
 from circuits.interchange.contents import Contents
 from circuits.interchange.eap_ig import Shape
 from circuits.interchange.strict import InterchangeError
-from interp.registry import About, Registry
+from interp.registries import About, Registry
 from interp.scores.scores import Scores
 
 Reader = Callable[[Path], dict[str, Contents]]

@@ -22,7 +22,7 @@ from circuits.settings.option import whole
 from circuits.settings.prepared import Prepared, Say, Settings, begin, checked, prepare_run
 from interp.errors import InterpError
 from interp.files import write_text
-from interp.registry import loaded
+from interp.registries import loaded
 from interp.tasks.task import Task
 
 

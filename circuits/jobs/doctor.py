@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Final
 
 from circuits.terms.names import GROUPS
-from interp.registry import Offer, offered
+from interp.registries import Offer, offered
 
 DISTRIBUTION: Final = "relevance-circuits"
 #: What brings everything to versions that were tested together.

@@ -17,7 +17,7 @@ from interp.attribution.batching.batches import EMBED
 from interp.errors import MethodError, MetricError
 from interp.model.edits import Edit
 from interp.progress import progress
-from interp.registry import About, Registry
+from interp.registries import About, Registry
 from interp.rules.rules import GRADIENT, OWN, Rules
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Metric, Targets, make_targets

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from interp.errors import UnsupportedRuleError, unknown
 from interp.formatting.showing import card
-from interp.registry import About, Registry
+from interp.registries import About, Registry
 from interp.rules.surrogate import VJP
 
 

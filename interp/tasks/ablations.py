@@ -17,7 +17,7 @@ from torch import Tensor
 
 from interp.errors import MethodError, TaskError, unknown
 from interp.parts.sites import Site
-from interp.registry import About, Registry
+from interp.registries import About, Registry
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Direction
 from interp.tasks.task import TokenPair

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from interp.errors import TaskError, unknown
-from interp.registry import About, Registry
+from interp.registries import About, Registry
 from interp.tasks import word_lists as w
 from interp.tasks.task import Pair
 

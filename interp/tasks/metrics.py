@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from interp.errors import MetricError, unknown
-from interp.registry import About, Registry
+from interp.registries import About, Registry
 from interp.tasks.task import TokenPair
 
 Direction = Literal["denoise", "noise"]

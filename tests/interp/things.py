@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from interp.errors import InterpError
-from interp.registry import About, Registry
+from interp.registries import About, Registry
 
 
 class ThingError(InterpError):

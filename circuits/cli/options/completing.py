@@ -20,7 +20,7 @@ from circuits.terms.names import POSITIONS as POSITIONS
 from circuits.terms.names import QUADRATURES as QUADRATURES
 from circuits.terms.names import RANKINGS as RANKINGS
 from circuits.terms.names import TRAINED_IN as TRAINED_IN
-from interp.registry import offered
+from interp.registries import offered
 
 
 @dataclass(frozen=True)

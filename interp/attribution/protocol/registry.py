@@ -14,7 +14,7 @@ from interp.attribution.exact.engine import Machine
 from interp.attribution.exact.sweep import REPLAY_BYTES
 from interp.errors import MethodError
 from interp.parts.nodes import FEATURES, Group
-from interp.registry import About, Registry
+from interp.registries import About, Registry
 from interp.rules.rules import GRADIENT, Rules
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from interp.registry import loaded, offered
-from tests.interp.packages import beside, install
+from interp.registries import loaded, offered
+from tests.interp.installed import beside, install
 from tests.interp.things import GROUP, THINGS, Thing, ThingError
 
 GLASS = """

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import interp.registry as registries
-from interp.registry import Registry
+from interp import registries
+from interp.registries import Registry
 
 Points = Mapping[str, Mapping[str, str]]
 
