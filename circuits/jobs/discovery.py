@@ -22,7 +22,6 @@ from circuits.settings.option import whole
 from circuits.settings.prepared import Prepared, Say, Settings, begin, checked, prepare_run
 from interp.errors import InterpError
 from interp.files import write_text
-from interp.registries import loaded
 from interp.tasks.task import Task
 
 
@@ -145,7 +144,7 @@ def _manifest(command: str, options: dict[str, Any], methods: Sequence[str], job
         },
         "seeds": {"seed": job.settings.seed},
         "versions": directory.versions(),
-        **({"packages": packages} if (packages := loaded()) else {}),
+        **directory.packages(),
         "machine": directory.machine(),
     }
 

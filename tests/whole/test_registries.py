@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+import interp
 from circuits.circuit.circuit import Circuit
 from circuits.circuit.selection import SELECTIONS, discover
 from circuits.evaluation.faithfulness import evaluate
@@ -19,16 +22,17 @@ from circuits.interchange.formats import FORMATS
 from circuits.terms import names
 from interp.attribution.methods import METHODS
 from interp.attribution.path_patching import path_patch
-from interp.attribution.request import attribute
+from interp.attribution.request import attribute, prepare
 from interp.attribution.token_attribution import attribute_tokens
 from interp.attribution.token_methods import METHODS as TOKEN_METHODS
-from interp.errors import InterpError, MethodError
+from interp.errors import InterpError, MethodError, TaskError, UnsupportedRuleError
 from interp.registries import Registry, loaded
-from interp.rules.rules import PRESETS
-from interp.tasks.ablations import ABLATIONS, Kind
-from interp.tasks.builtin import TASKS
+from interp.rules.rules import PRESETS, preset
+from interp.tasks.ablations import ABLATIONS, Ablation, Kind
+from interp.tasks.builtin import TASKS, describe
 from interp.tasks.metrics import METRICS
 from tests.circuits.cli.called import Run, calling
+from tests.house import ROOT
 from tests.interp.attribution.features.feature_twin import dictionaries
 from tests.interp.installed import beside, install
 from tests.interp.model.tiny import hooked
@@ -82,6 +86,7 @@ def test_names_without_their_registries_are_those_of_the_registries() -> None:
 EXTRAS = """
 import torch
 
+import interp
 from circuits.circuit.selection import ranked, selection
 from circuits.interchange.contents import Contents
 from circuits.interchange.formats import FORMATS, Format
@@ -199,18 +204,45 @@ def test_a_run_without_things_of_packages_says_nothing_of_them(extras: Path, run
 
 
 def test_doctor_lists_what_packages_offer_and_fails_where_a_name_is_taken(extras: Path, run: Run) -> None:
-    code, out, _ = run("doctor")
-    before = code, "metric logit_diff" in out
-    assert "metric x-first" in out and "extras 0.3" in out and "extras" not in sys.modules
+    _, out, _ = run("doctor")
+    assert "metric x-first" in out and "extras 0.3" in out and "metric logit_diff" not in out
     install(extras, "greedy", {"interp.metrics": {"logit_diff": "greedy"}, "interp.rules": {"x-norms": "greedy"}})
     code, out, err = run("doctor")
-    assert code == 3 and before[1] is False
-    said = " ".join((out + err).split())
-    assert (
-        "metric logit_diff" in said.partition("not right:")[2]
-        and "rule preset x-norms" in said.partition("not right:")[2]
-    )
-    assert METRICS["logit_diff"].function.__module__ == "interp.tasks.metrics" and "greedy" not in sys.modules
+    wrong = " ".join((out + err).split()).partition("not right:")[2]
+    assert code == 3 and "metric logit_diff" in wrong and "rule preset x-norms" in wrong and "x-first" not in wrong
+    assert "uninstall" in wrong and not {"extras", "greedy"} & sys.modules.keys()
+    assert METRICS["logit_diff"].function.__module__ == "interp.tasks.metrics"
+    with pytest.raises(UnsupportedRuleError, match=r"'x-norms' is offered by extras 0\.3 and by greedy 1\.0"):
+        preset("x-norms")
+
+
+FRESH = """
+import subprocess
+import sys
+sys.path.insert(0, {folder!r})
+from interp.tasks.metrics import METRICS
+assert "torch" in sys.modules and "interp.attribution.methods" not in sys.modules
+METRICS["x-first"]
+from interp.attribution.methods import METHODS
+from interp.registries import loaded
+assert len(loaded()) == 9 and set(loaded().values()) == {{"extras 0.3"}}, loaded()
+assert METHODS.origins == {{"x-half": "extras 0.3"}} and list(METHODS)[0] == "auto"
+assert hasattr(METHODS["x-half"].function, "__wrapped__") and not hasattr(METHODS["relp"].function, "__wrapped__")
+"""
+
+
+def test_a_package_that_is_the_first_to_import_ours_does_not_own_it(extras: Path) -> None:
+    script = FRESH.format(folder=str(extras))
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_options_of_a_task_of_a_package_are_its_own(extras: Path) -> None:
+    assert describe("x-twice").options == ("start",)
+    pairs = interp.task("x-twice", interp.load("demo"), n=4, start="Now").pairs
+    assert len(pairs) == 4 and all(pair.clean.startswith("Now ") for pair in pairs)
+    with pytest.raises(TaskError, match=r"unknown option of task 'x-twice' 'stat'\. Did you mean start"):
+        interp.task("x-twice", interp.load("demo"), stat="Now")
 
 
 def test_a_shell_completes_what_packages_offer(extras: Path) -> None:
@@ -251,6 +283,19 @@ def test_an_ablation_of_a_package_scores_and_judges_as_its_built_in_twin(extras:
             assert judged[0].faithfulness.value == pytest.approx(judged[1].faithfulness.value, abs=1e-9)
         with pytest.raises(MethodError, match="x-mean ablation has no such values"):
             attribute(model, task, method="exact", level=level, ablation="x-mean", direction="denoise", **own)
+
+
+def test_values_may_be_put_into_a_request_without_a_name() -> None:
+    model, task = hooked("gpt2"), toy_task(4, changed=2)
+    request = prepare(model, task, methods=["exact"], level="heads", ablation="mean")
+    halved = {key: x / 2 for key, x in request.ablation.means.items()}
+    own = [replace(request, ablation=Ablation(kind, means=halved)).score()["exact"] for kind in ("mean", "mine")]
+    assert np.array_equal(own[0].per_example, own[1].per_example) and own[1].provenance.ablation == "mine"
+    zero = replace(request, ablation=Ablation("mine", means={k: 0 * x for k, x in halved.items()})).score()["exact"]
+    assert np.array_equal(
+        zero.per_example, attribute(model, task, method="exact", level="heads", ablation="zero").per_example
+    )
+    assert not np.array_equal(own[0].per_example, request.score()["exact"].per_example)
 
 
 def test_paths_are_patched_under_an_ablation_of_a_package(extras: Path) -> None:
