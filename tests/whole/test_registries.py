@@ -114,6 +114,7 @@ def mean(prompts):
 
 
 ABLATIONS.add(Kind("x-partner", "its value on another prompt", partners=ABLATIONS["resample"].partners, cost="1F"))
+ABLATIONS.add(Kind("x-pair", "its value on the paired prompt", paired=True, cost="1F of the source run"))
 PRESETS.add(Preset("x-norms", Rules(norm="frozen"), "scale of norms held"))
 
 
@@ -153,7 +154,7 @@ FORMATS.add(Format("x-lines", ".x", "a circuit", read, write))
 OFFERED = {
     "interp.methods": ["x-half"],
     "interp.metrics": ["x-first"],
-    "interp.ablations": ["x-mean", "x-partner"],
+    "interp.ablations": ["x-mean", "x-partner", "x-pair"],
     "interp.rules": ["x-norms"],
     "interp.tasks": ["x-twice"],
     "interp.token_methods": ["x-token"],
@@ -225,7 +226,7 @@ assert "torch" in sys.modules and "interp.attribution.methods" not in sys.module
 METRICS["x-first"]
 from interp.attribution.methods import METHODS
 from interp.registries import loaded
-assert len(loaded()) == 9 and set(loaded().values()) == {{"extras 0.3"}}, loaded()
+assert len(loaded()) == 10 and set(loaded().values()) == {{"extras 0.3"}}, loaded()
 assert METHODS.origins == {{"x-half": "extras 0.3"}} and list(METHODS)[0] == "auto"
 assert hasattr(METHODS["x-half"].function, "__wrapped__") and not hasattr(METHODS["relp"].function, "__wrapped__")
 """
@@ -274,8 +275,9 @@ def test_an_ablation_of_a_package_scores_and_judges_as_its_built_in_twin(extras:
         model = hooked("gpt2", dtype=torch.float64)
         task = toy_task(6, changed=2)
         own: Any = {"dictionaries": dictionaries("gpt2")} if level == "features" else {}
-        for theirs, ours in (("x-mean", "mean"), ("x-partner", "resample")):
+        for theirs, ours in (("x-mean", "mean"), ("x-partner", "resample"), ("x-pair", "counterfactual")):
             found = [attribute(model, task, method="exact", level=level, ablation=a, **own) for a in (theirs, ours)]
+            assert found[0].provenance.direction == found[1].provenance.direction
             assert found[0].provenance.ablation == theirs and np.abs(found[1].mean).max() > 1e-6
             np.testing.assert_allclose(found[0].per_example, found[1].per_example, rtol=1e-9, atol=1e-12)
             circuit = discover(found[1], n=3)
