@@ -14,8 +14,8 @@ from tables import code, markdown
 ROOT = Path(__file__).resolve().parent.parent
 BASE = "InterpError"
 DEFAULT_EXIT_CODE = 2
-#: An error that a function is handed, by the name of its parameter: its messages stand under the one that most are.
-HANDED = {"fault": "TableError"}
+#: An error that a function or registry is handed, by the name that it has there: its messages stand under the one that most are.
+HANDED = {"fault": "TableError", "error": "InterpError"}
 #: What stands for a value that is filled in.
 GAP = "…"
 _TO_DO = re.compile(

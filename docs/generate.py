@@ -1,7 +1,8 @@
-"""Writes the tables of these pages from the registries and from tiny models of every tested architecture, and the drawing of the house.
+"""Writes the tables of these pages from the registries and from tiny models of every tested architecture, the drawing of the house,
+and the module of names that shells complete.
 
-    python docs/generate.py           rewrite the tables and the drawing
-    python docs/generate.py --check   exit 1, naming the page or drawing that is not current
+    python docs/generate.py           rewrite the tables, the drawing and the module
+    python docs/generate.py --check   exit 1, naming the page or file that is not current
 
 A table stands between `<!-- generated: NAME -->` and `<!-- end -->`; everything else on a page is written by hand.
 """
@@ -44,16 +45,16 @@ def methods() -> str:
     from interp.attribution.methods import METHODS
     from interp.rules.rules import PRESETS
 
-    preset = {rules: name for name, rules in PRESETS.items()}
+    preset = {found.rules: name for name, found in PRESETS.items()}
     rows = [
         (
             f"`{m.name}`",
             m.levels,
-            f"`{m.formula}`",
-            m.cost,
+            f"`{m.about.sentence}`",
+            m.about.cost,
             code([preset[m.rules]] if _takes_rules(m) else []),
             _kind(m),
-            m.paper,
+            _source(m),
         )
         for m in METHODS.values()
     ]
@@ -89,11 +90,13 @@ def rules() -> str:
     from interp.rules.rules import PRESETS
 
     rows = []
-    for name, found in PRESETS.items():
+    for preset in PRESETS.values():
+        found = preset.rules
         used = [m.name for m in METHODS.values() if m.rules == found and _takes_rules(m)]
         a = found.attention
-        rows.append((f"`{name}`", found.norm, found.act, found.gate, a.qk, a.v, a.temperature, code(used)))
-    header = ("preset", "norm", "act", "gate", "q and k x", "v x", "softmax temperature", "used by")
+        numbers = found.norm, found.act, found.gate, a.qk, a.v, a.temperature
+        rows.append((f"`{preset.name}`", preset.about.sentence, *numbers, code(used), _source(preset)))
+    header = ("preset", "what", "norm", "act", "gate", "q and k x", "v x", "softmax temperature", "used by", "source")
     return markdown(header, rows)
 
 
@@ -103,7 +106,7 @@ def metrics() -> str:
 
     toward = {"clean": "the clean answer", "source": "the source run", "base": "the base run"}
     rows = [
-        (f"`{m.name}`", m.description, m.unit, toward[m.toward], *(_sign(m, d) for d in ("denoise", "noise")))
+        (f"`{m.name}`", m.about.sentence, m.about.units, toward[m.toward], *(_sign(m, d) for d in ("denoise", "noise")))
         for m in METRICS.values()
     ]
     header = ("metric", "what", "unit", "nearness to", "important means (denoise)", "important means (noise)")
@@ -116,27 +119,38 @@ def _sign(metric: Any, direction: str) -> str:
 
 @table("ablations")
 def ablations() -> str:
-    from interp.errors import MethodError
-    from interp.tasks.ablations import KINDS, check_direction
+    from interp.tasks.ablations import ABLATIONS
 
-    def allowed(kind: str, direction: str) -> bool:
-        try:
-            check_direction(kind, direction)
-        except MethodError:
-            return False
-        return True
-
-    values = {
-        "counterfactual": "its value on the paired prompt",
-        "mean": "its mean over all positions of all clean prompts",
-        "zero": "zero",
-        "resample": "its value on another clean prompt with as many tokens (seeded)",
-    }
     rows = [
-        (f"`{k}`", values[k], code(d for d in ("denoise", "noise") if allowed(k, d)), code([check_direction(k, None)]))
-        for k in KINDS
+        (f"`{a.name}`", a.about.sentence, code(a.directions), code(a.directions[:1]), a.about.cost or "-", _source(a))
+        for a in ABLATIONS.values()
     ]
-    return markdown(("ablation", "a node is replaced by", "directions", "default direction"), rows)
+    return markdown(
+        ("ablation", "a node is replaced by", "directions", "default direction", "cost besides", "source"), rows
+    )
+
+
+def _source(entry: Any) -> str:
+    """Where a registered thing is from; a dash for one of our own."""
+    return str(entry.about.source or "-")
+
+
+@table("tasks")
+def tasks() -> str:
+    from interp.tasks.builtin import TASKS
+
+    rows = [(f"`{t.name}`", t.about.sentence, code(t.options), _source(t)) for t in TASKS.values()]
+    return markdown(("task", "what", "options", "source"), rows)
+
+
+@table("token-methods")
+def token_methods() -> str:
+    from interp.attribution.token_methods import METHODS
+
+    rows = [
+        (f"`{m.name}`", f"`{m.about.sentence}`", code(m.baselines), m.about.cost, _source(m)) for m in METHODS.values()
+    ]
+    return markdown(("token method", "score of token x with baseline b", "baselines", "cost", "source"), rows)
 
 
 @table("selections")
@@ -214,10 +228,20 @@ def formats() -> str:
     from circuits.interchange import FORMATS
 
     rows = [
-        (f"`{f.name}`", f.extension or "a folder", f.holds, "yes" if f.reader else "no", "yes" if f.writer else "no")
+        (
+            f"`{f.name}`",
+            f.extension or "a folder",
+            f.about.sentence,
+            *(_yes_or_no(x) for x in (f.reader, f.writer)),
+            _source(f),
+        )
         for f in FORMATS.values()
     ]
-    return markdown(("format", "extension", "holds", "reads", "writes"), rows)
+    return markdown(("format", "extension", "holds", "reads", "writes", "source"), rows)
+
+
+def _yes_or_no(value: object) -> str:
+    return "yes" if value else "no"
 
 
 # ---------------------------------------------------------------- tables that are made by modules beside this one
@@ -237,7 +261,7 @@ _BESIDE = {
     "rooms": ("house", "rooms"),
 }
 #: File -> module and function that make the whole of it.
-_WHOLE = {"house.svg": ("house_drawing", "drawing")}
+_WHOLE = {"docs/house.svg": ("house_drawing", "drawing"), "circuits/terms/names.py": ("vocabulary", "module")}
 
 
 def made(name: str) -> str:
@@ -267,9 +291,10 @@ def generated(text: str, page: str) -> str:
 
 def main(check: bool) -> int:
     stale = []
-    for path in (*sorted(DOCS.rglob("*.md")), *(DOCS / name for name in _WHOLE)):
-        name, old = str(path.relative_to(DOCS.parent)), path.read_text(encoding="utf-8") if path.exists() else ""
-        new = _called(*_WHOLE[path.name]) if path.name in _WHOLE else generated(old, name)
+    # Whole files first: the command line, which a page describes, takes its names from one of them.
+    for path in (*(DOCS.parent / name for name in _WHOLE), *sorted(DOCS.rglob("*.md"))):
+        name, old = path.relative_to(DOCS.parent).as_posix(), path.read_text(encoding="utf-8") if path.exists() else ""
+        new = _called(*_WHOLE[name]) if name in _WHOLE else generated(old, name)
         if new != old:
             stale.append(name)
             if not check:

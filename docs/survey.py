@@ -40,7 +40,7 @@ def _refusals(model: Any) -> dict[str, str]:
 
     found = {}
     for name, preset in PRESETS.items():
-        rows = model.coverage(preset).unsupported
+        rows = model.coverage(preset.rules).unsupported
         found[name] = ", ".join(dict.fromkeys(row.operation for row in rows))
     return found
 

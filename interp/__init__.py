@@ -9,7 +9,8 @@ Everything public is reached from here; torch and transformers are imported when
 
 Where to begin reading: `__init__.pyi` says which file each public name lives in, docs/house.md which rooms there are.
 `interp/attribution/request.py` is what `attribute` runs, `interp/model/model.py` what a run of a model is, and
-`interp/parts/sites.py` what its places are called. A room's `__init__.py` lists its files in reading order.
+`interp/parts/sites.py` what its places are called. What is chosen by name, such as methods and metrics, is in registries
+(`interp/registries.py`), which other packages add to. A room's `__init__.py` lists its files in reading order.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from interp.attribution.batching.batches import default_batch_size
 from interp.attribution.methods import get_method
 from interp.attribution.request import plan
 from interp.attribution.scoring.driver import LOW_ACCURACY
-from interp.rules.rules import PRESETS
+from interp.attribution.token_methods import METHODS as TOKEN_METHODS
 from interp.scores.scores import Scores
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import METRICS, Metric, get_metric, make_targets
@@ -85,9 +85,7 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
     begin(say, "attributing to the tokens of a few prompts")
     pairs = task.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
     values = {which: measure(job.model, pairs, which, metric) for which in ("clean", "corrupt")}
-    own = next(
-        (m for m in (job.leading, *job.settings.methods) if m in PRESETS and m != "gradient"), "gradient-x-input"
-    )
+    own = next((m for m in (job.leading, *job.settings.methods) if m in TOKEN_METHODS), "gradient-x-input")
     by_method = {m: attribute_tokens(job.model, task, method=m, metric=metric) for m in ("integrated-gradients", own)}
     text = job.model.text_of
     return tuple(

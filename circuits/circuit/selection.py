@@ -18,9 +18,9 @@ import numpy as np
 
 from circuits.circuit import connect
 from circuits.circuit.circuit import Circuit, CircuitError, listable
-from interp.errors import unknown
 from interp.parts.graph import KeyValue, Part
 from interp.parts.nodes import CIRCUIT_LEVELS, Node
+from interp.registries import About, Registry
 from interp.scores.scores import Ranking, Scores
 
 Function = Callable[[Scores, Ranking], list[int]]
@@ -39,8 +39,12 @@ class Selection:
     source: str
     levels: tuple[str, ...] = CIRCUIT_LEVELS
 
+    @property
+    def about(self) -> About:
+        return About(self.description, source=self.source)
 
-SELECTIONS: Final[dict[str, Selection]] = {}
+
+SELECTIONS: Final[Registry[Selection]] = Registry("selection", "circuits.selections", CircuitError)
 
 
 def selection(
@@ -49,9 +53,7 @@ def selection(
     """Register `function` as the selection `name`."""
 
     def register(function: Function) -> Function:
-        if name in SELECTIONS:
-            raise CircuitError(f"selection {name!r} is registered twice; give the second another name.")
-        SELECTIONS[name] = Selection(name, function, description, source, levels)
+        SELECTIONS.add(Selection(name, function, description, source, levels))
         return function
 
     return register
@@ -59,8 +61,6 @@ def selection(
 
 def get_selection(name: str) -> Selection:
     """The selection of this name. Raises: CircuitError with the near names."""
-    if name not in SELECTIONS:
-        raise CircuitError(unknown("selection", name, SELECTIONS))
     return SELECTIONS[name]
 
 

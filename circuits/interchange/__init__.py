@@ -5,6 +5,7 @@ EAP-IG, `mib` submissions to MIB; `networks` is networkx, `graphml` and `dot` it
 `pictures` are files to look at; `strict` reads JSON of strangers; `sidecar` keeps what a format has no field for.
 
 To add a format: one file with `write` and, where it is read, `read`; one entry of `FORMATS` in formats.py.
+From another package: docs/extending/package.md.
 
     from circuits import interchange
     interchange.write(scores, "graph.json", "eap-ig", shape=interchange.Shape.of(model.layout))

@@ -12,7 +12,7 @@ from circuits.interchange import dot, eap_contents, graphml, mib, pictures, side
 from circuits.interchange.contents import Contents
 from circuits.interchange.eap_ig import Shape
 from circuits.interchange.strict import InterchangeError
-from interp.errors import unknown
+from interp.registries import About, Registry
 from interp.scores.scores import Scores
 
 Reader = Callable[[Path], dict[str, Contents]]
@@ -22,7 +22,8 @@ Writer = Callable[[Contents, Path, Shape | None, bool], list[Path]]
 @dataclass(frozen=True)
 class Format:
     """`extension`: of its files, empty for a folder. `holds`: what it can hold, in a sentence. `reader`: all that a file
-    holds, by name; None where the format is only written. `needs_shape`: writing needs the shape of the model."""
+    holds, by name; None where the format is only written. `needs_shape`: writing needs the shape of the model. `source`: whose
+    format it is."""
 
     name: str
     extension: str
@@ -30,6 +31,11 @@ class Format:
     reader: Reader | None
     writer: Writer | None
     needs_shape: bool = False
+    source: str = ""
+
+    @property
+    def about(self) -> About:
+        return About(self.holds, source=self.source)
 
 
 def _one(read: Callable[[Path], Contents]) -> Reader:
@@ -63,9 +69,11 @@ def _mib(kind: mib.Kind) -> Writer:
     return write_folder
 
 
-FORMATS: Final[dict[str, Format]] = {
-    found.name: found
-    for found in (
+FORMATS: Final = Registry(
+    "format",
+    "circuits.formats",
+    InterchangeError,
+    (
         Format(
             "eap-ig",
             ".json",
@@ -73,9 +81,26 @@ FORMATS: Final[dict[str, Format]] = {
             _one(eap_contents.read),
             _eap_ig,
             needs_shape=True,
+            source="Hanna et al. 2024, EAP-IG",
         ),
-        Format("mib", "", "a submission: mean importances of all edges", mib.read_contents, _mib("scores"), True),
-        Format("mib-circuits", "", "a submission: circuits of nine sizes", mib.read_contents, _mib("circuits"), True),
+        Format(
+            "mib",
+            "",
+            "a submission: mean importances of all edges",
+            mib.read_contents,
+            _mib("scores"),
+            True,
+            "Mueller et al. 2025, MIB",
+        ),
+        Format(
+            "mib-circuits",
+            "",
+            "a submission: circuits of nine sizes",
+            mib.read_contents,
+            _mib("circuits"),
+            True,
+            "Mueller et al. 2025, MIB",
+        ),
         Format(
             "graphml",
             ".graphml",
@@ -88,14 +113,12 @@ FORMATS: Final[dict[str, Format]] = {
         Format("png", ".png", "the same, made by Chromium or Chrome where one is installed", None, _picture(".png")),
         Format("html", ".html", "the interactive page of a circuit", None, _picture(".html")),
         Format("parquet", ".parquet", "scores of every example and a circuit", _one(tables.read), _plain(tables.write)),
-    )
-}
+    ),
+)
 
 
 def format_of(name: str) -> Format:
     """A format by name. Raises: InterchangeError with the near names."""
-    if name not in FORMATS:
-        raise InterchangeError(unknown("format", name, FORMATS))
     return FORMATS[name]
 
 

@@ -124,6 +124,7 @@ def _described(model: HookedModel, size: Size, found: Sequence[Found]) -> dict[s
         "size": asdict(size),
         "machine": directory.machine(),
         "versions": directory.versions(),
+        **directory.packages(),
         "measured": [asdict(one) for one in found if isinstance(one, Measurement)],
         "not_measured": [asdict(one) for one in found if isinstance(one, Skipped)],
     }

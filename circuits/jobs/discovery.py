@@ -147,6 +147,7 @@ def _manifest(asked: ScoringRun, job: Prepared) -> dict[str, Any]:
         },
         "seeds": {"seed": job.settings.seed},
         "versions": directory.versions(),
+        **directory.packages(),
         "machine": directory.machine(),
     }
 

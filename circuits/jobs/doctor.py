@@ -1,29 +1,36 @@
-"""`circuits doctor`: whether Python and the packages are ones that work, and combinations that are known not to."""
+"""`circuits doctor`: whether Python and the packages are ones that work, combinations that are known not to, and what other packages add."""
 
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from itertools import groupby
 from typing import Final
+
+from circuits.terms.names import GROUPS
+from interp.registries import Offer, offered
 
 DISTRIBUTION: Final = "relevance-circuits"
 #: What brings everything to versions that were tested together.
 REPAIR: Final = "pip install -c constraints.txt -e . in the project's folder"
+REMOVE: Final = "uninstall the packages whose names are taken, or tell their authors"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the diagnosis; `ok` False where something will not work."""
+    """One line of the diagnosis; `ok` False where something will not work, and `repair` what then to do."""
 
     subject: str
     ok: bool
     detail: str
+    repair: str = REPAIR
 
 
 def diagnose() -> list[Finding]:
-    """Every dependency against its bounds, then the known bad combinations."""
-    return [*_bounds(), *_combinations()]
+    """Every dependency against its bounds, the known bad combinations, then the names that other packages offer."""
+    return [*_bounds(), *_combinations(), *_offers()]
 
 
 def _bounds() -> list[Finding]:
@@ -73,3 +80,19 @@ def _combinations() -> list[Finding]:
                 Finding(name, vision is None, f"{have} pulls torchvision, which can replace torch by another build")
             )
     return found
+
+
+def _offers() -> Iterator[Finding]:
+    """What installed packages offer, none of it loaded: wrong where a name is built in or offered twice."""
+    for group, (kind, built_in) in GROUPS.items():
+        for name, offers in groupby(offered(group), key=lambda offer: offer.name):
+            yield _offer(f"{kind} {name}", name in built_in, list(offers))
+
+
+def _offer(subject: str, built_in: bool, offers: list[Offer]) -> Finding:
+    by = f"from {' and '.join(map(str, offers))}"
+    if built_in:
+        return Finding(subject, False, f"{by}, which is never used: the name is built in", REMOVE)
+    if len(offers) > 1:
+        return Finding(subject, False, f"{by}, which are refused: one name has one package", REMOVE)
+    return Finding(subject, True, by)

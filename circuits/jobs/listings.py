@@ -110,16 +110,15 @@ def sites(name: str, rules: str | None) -> None:
 
 def doctor() -> bool:
     """The diagnosis, and what to do; true where all is well."""
-    from circuits.jobs.doctor import REPAIR, diagnose
+    from circuits.jobs.doctor import diagnose
 
     found = diagnose()
     printing.table(
         "versions", ("what", "ok", "detail"), [(f.subject, "yes" if f.ok else "NO", f.detail) for f in found]
     )
-    wrong = [f.subject for f in found if not f.ok]
-    printing.lines(
-        f"not right: {', '.join(wrong)}. To repair: {REPAIR}" if wrong else "all versions are ones that work"
-    )
+    wrong = [f for f in found if not f.ok]
+    subjects, repairs = ", ".join(f.subject for f in wrong), "; ".join(dict.fromkeys(f.repair for f in wrong))
+    printing.lines(f"not right: {subjects}. To repair: {repairs}" if wrong else "all versions are ones that work")
     return not wrong
 
 

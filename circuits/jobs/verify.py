@@ -12,7 +12,7 @@ from interp.errors import InterpError
 from interp.model import attention
 from interp.model.model import HookedModel
 from interp.parts.tokens import Tokens, pad
-from interp.rules.rules import GRADIENT, PRESETS
+from interp.rules.rules import GRADIENT, OWN, preset
 
 LENGTHS = (12, 9, 7)
 
@@ -85,9 +85,7 @@ def _presets(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
     """Every preset: the forward is untouched, or the rules are refused by name."""
     reference = _plain(model, {"input_ids": tokens}, eager=False)
     eager = _plain(model, {"input_ids": tokens}, eager=True)
-    for name, rules in PRESETS.items():
-        if rules == GRADIENT:
-            continue
+    for name, rules in ((own.name, own.rules) for own in OWN if own.rules != GRADIENT):
         try:
             ours = model.run(tokens, rules=rules).logits.detach()
         except InterpError as error:
@@ -125,7 +123,7 @@ def _conservation(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
     for name in ("relp", "relp-ah"):
         try:
             with torch.enable_grad():
-                run = model.run(tokens, reads=["embed"], rules=PRESETS[name])
+                run = model.run(tokens, reads=["embed"], rules=preset(name))
                 top = run.logits[:, -1].max(-1).values
                 (coefficient,) = torch.autograd.grad(top.sum(), [run["embed"]])
         except InterpError:

@@ -28,6 +28,7 @@ from circuits.evaluation.evaluation import Evaluation
 from circuits.runs.record import Record
 from interp.errors import InterpError
 from interp.files import write_text
+from interp.registries import loaded
 from interp.scores.agreement import Agreement
 from interp.scores.scores import Scores
 
@@ -210,6 +211,12 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
+
+
+def packages() -> dict[str, dict[str, str]]:
+    """What came from other packages, under the key of a manifest: nothing where nothing was loaded."""
+    found = loaded()
+    return {"packages": found} if found else {}
 
 
 def file_hashes(folder: Path) -> dict[str, str]:

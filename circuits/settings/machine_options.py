@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from circuits.settings.run_options import JsonOptions, MachineOptions, ModelOptions
+from circuits.terms.names import BENCH_PARTS
 from interp.attribution.request_options import StepOptions
 from interp.option import option
 
@@ -28,7 +29,7 @@ class Benchmark(JsonOptions, MachineOptions, StepOptions):
     )
     parts: str | None = option(
         None,
-        "attribution, exact, peers; with --methods attribution alone [default: all]",
+        f"{', '.join(BENCH_PARTS)}; with --methods attribution alone [default: all]",
         among="bench parts",
         several=True,
     )

@@ -27,7 +27,7 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError
 from interp.option import taken
 from interp.parts.sites import Site
-from interp.tasks.ablations import make_ablation
+from interp.tasks.ablations import ABLATIONS, make_ablation
 from interp.tasks.task import Task
 
 Say = Callable[[str], None]
@@ -115,8 +115,8 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     scoring, held = task.split(settings.seed) if held_out else (task, task)
     request = plan(model, scoring, settings.main())
     pairs = held.tokenize(model.tokenizer, model.layout.d_vocab)
-    if settings.ablation == "resample":
-        make_ablation("resample", model, pairs, [], settings.seed, 1)
+    if ABLATIONS[settings.ablation].partners is not None:
+        make_ablation(settings.ablation, model, pairs, [], settings.seed, 1)
     size = sum(map(listable, request.space.parts([None])))
     if settings.n is not None and settings.n > size:
         raise InterpError(f"n={settings.n}: expected 1 to {size}, the parts of level {settings.level!r}.")

@@ -18,7 +18,7 @@ from interp.attribution.scoring.memory import parse_bytes
 from interp.errors import MethodError, MetricError, unknown
 from interp.parts.graph import KEY_VALUE
 from interp.parts.nodes import FEATURES, LEVELS
-from interp.tasks.ablations import check_direction
+from interp.tasks.ablations import ABLATIONS, check_direction
 from interp.tasks.metrics import Direction, Metric, get_metric
 
 
@@ -83,9 +83,9 @@ def _check_metric(chosen: Sequence[Method], metric: Metric, ablation: str) -> No
                 f"metric {metric.name!r} is flat at the base run, so {m.name} would score every node 0. "
                 f"Use exact, an IG method, or {metric.name.replace('base', 'source')!r}."
             )
-    if metric.toward == "source" and ablation in ("mean", "zero"):
+    if metric.toward == "source" and not ABLATIONS[ablation].has_run:
         raise MetricError(f"metric {metric.name!r} is a distance to a source run; {ablation} ablation has none.")
-    if metric.normalised and ablation != "counterfactual":
+    if metric.normalised and not ABLATIONS[ablation].paired:
         raise MetricError(f"metric {metric.name!r} needs the paired run; use counterfactual ablation or 'logit_diff'.")
 
 
@@ -106,7 +106,7 @@ def _check_tau(chosen: Sequence[Method], asked: Request) -> None:
 
 def _check_runs(method: Method, direction: str, ablation: str) -> None:
     """Refuse runs that a method cannot look at."""
-    if method.needs_run and ablation in ("mean", "zero"):
+    if method.needs_run and not ABLATIONS[ablation].has_run:
         raise MethodError(f"{method.name} takes gradients at the source run; {ablation} ablation has none.")
     if method.noise and direction != "noise":
         raise MethodError(f"{method.name} cuts edges out of the clean run: give direction='noise'.")

@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from interp.attribution.batching.batches import EMBED
-from interp.errors import MethodError, MetricError, unknown
+from interp.errors import MethodError, MetricError
 from interp.model.edits import Edit
 from interp.progress import progress
-from interp.rules.rules import GRADIENT, PRESETS, Rules
+from interp.registries import About, Registry
+from interp.rules.rules import GRADIENT, OWN, Rules
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Metric, Targets, make_targets
 from interp.tasks.task import TokenPair
@@ -170,24 +171,59 @@ def _summed(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Method:
-    """One way to score tokens. `complete`: the values sum to m(clean) - m(baseline) as the steps grow."""
+    """One way to score tokens, in units of the metric. `complete`: the values sum to m(clean) - m(baseline) as the steps grow."""
 
     name: str
     function: Callable[[Job, Batch], Tensor]
     baselines: tuple[Baseline, ...]
+    formula: str
+    cost: str
+    paper: str
     rules: Rules = GRADIENT
     complete: bool = False
 
+    @property
+    def about(self) -> About:
+        return About(self.formula, "the metric's", self.cost, self.paper)
 
-METHODS: Final = {
-    m.name: m
-    for m in (
-        Method("integrated-gradients", _integrated_gradients, ("corrupt", "zero"), complete=True),
-        Method("feature-ablation", _feature_ablation, ("corrupt", "zero")),
-        Method("gradient-x-input", _gradient_x_input, ("zero",)),
-        *(Method(name, _relevance, ("zero",), rules) for name, rules in PRESETS.items() if name != "gradient"),
-    )
-}
+
+METHODS: Final = Registry(
+    "token method",
+    "interp.token_methods",
+    MethodError,
+    (
+        Method(
+            "integrated-gradients",
+            _integrated_gradients,
+            ("corrupt", "zero"),
+            formula="(x - b) . sum_k w_k dm/dx(b + alpha_k (x - b))",
+            cost="2F + K (F + B)",
+            paper="Sundararajan et al. 2017",
+            complete=True,
+        ),
+        Method(
+            "feature-ablation",
+            _feature_ablation,
+            ("corrupt", "zero"),
+            formula="m(prompt) - m(prompt with b at one position)",
+            cost="(2 + P) F",
+            paper="Zeiler and Fergus 2014",
+        ),
+        Method(
+            "gradient-x-input",
+            _gradient_x_input,
+            ("zero",),
+            formula="x . dm/dx",
+            cost="2F + 1B",
+            paper="Shrikumar et al. 2016",
+        ),
+        *(
+            Method(own.name, _relevance, ("zero",), "x . rho(x)", "2F + 1B", own.source, own.rules)
+            for own in OWN
+            if own.rules != GRADIENT
+        ),
+    ),
+)
 _REFUSED: Final = {
     "lrp": "captum's LRP has no rule for GELU, SiLU and LayerNorm and raises there; use 'relp', 'relp-ah' or 'attnlrp'",
     "deep-lift": (
@@ -201,6 +237,4 @@ def get_token_method(name: str) -> Method:
     """The method of this name. Raises: MethodError with the reason for a refused one, the near names for another."""
     if reason := _REFUSED.get({"deeplift": "deep-lift"}.get(name, name)):
         raise MethodError(f"token method {name!r} is refused: {reason}.")
-    if name not in METHODS:
-        raise MethodError(unknown("token method", name, METHODS))
     return METHODS[name]

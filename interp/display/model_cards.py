@@ -16,7 +16,7 @@ from interp.formatting.text import token
 from interp.model.coverage import Coverage
 from interp.model.coverage import Row as Treated
 from interp.model.model import HookedModel, Run
-from interp.rules.rules import AttentionRule, Rules
+from interp.rules.rules import PRESETS, AttentionRule, Rules
 from interp.tasks.task import Pair, Task
 
 MOST_PAIRS: Final = 3
@@ -150,7 +150,7 @@ def rules_card(found: Rules) -> Markup:
     """What each operation means in the backward pass; what is the plain gradient comes last."""
     told = [_norm(found), _act(found), _gate(found), _attention(found.attention)]
     rows = sorted(told, key=lambda row: row[1] == "plain gradient")
-    named = next((name for name, own in _presets().items() if own == found), "")
+    named = next((preset.name for preset in PRESETS.values() if preset.rules == found), "")
     said = joined(f"preset {named}" if named else found.describe())
     return block(
         "Rules",
@@ -158,12 +158,6 @@ def rules_card(found: Rules) -> Markup:
         table(("operation", "backward pass", "meaning"), rows),
         caption("The forward pass is bit-identical; everything linear keeps its gradient."),
     )
-
-
-def _presets() -> dict[str, Rules]:
-    from interp.rules.rules import PRESETS
-
-    return PRESETS
 
 
 _PLAIN: Final = "plain gradient"

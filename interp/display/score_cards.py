@@ -84,7 +84,7 @@ def _conventions(found: Scores) -> Markup:
 
 
 def _patched(p: Provenance) -> str:
-    if p.ablation != "counterfactual":
+    if p.ablation != "counterfactual" and p.direction != "denoise":
         return f"{p.ablation} ablation in the clean run"
     return _DIRECTIONS.get(p.direction, p.direction)
 

@@ -3,7 +3,7 @@
 `surrogate` gives a forward value another backward pass; `rules` has the rule sets, what they do to each operation,
 and the presets.
 
-To add a preset: a constant in `rules` and one line of `PRESETS` there; a line in the first loop of
+To add a preset: a constant in `rules` and one line of `OWN` there; a line in the first loop of
 `interp.attribution.methods.node_methods` makes it a method. To add an activation: one entry of `ACTIVATIONS`. See
 docs/extending/rule.md.
 """

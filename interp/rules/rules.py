@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from interp.errors import UnsupportedRuleError, unknown
 from interp.formatting.showing import card
+from interp.registries import About, Registry
 from interp.rules.surrogate import VJP
 
 
@@ -84,21 +85,43 @@ ATTNLRP: Final = Rules(norm="frozen", act="identity", gate=0.5, attention=Attent
 CP_LRP: Final = Rules(norm="frozen", gate=0.0, attention=AttentionRule(qk=0.0))
 GIM: Final = Rules(norm="frozen", gate=0.5, attention=AttentionRule(qk=0.25, v=0.5, temperature=2.0))
 
-PRESETS: Final = {
-    "gradient": GRADIENT,
-    "relp": RELP,
-    "relp-ah": RELP_AH,
-    "attnlrp": ATTNLRP,
-    "cp-lrp": CP_LRP,
-    "gim": GIM,
-}
+
+@dataclass(frozen=True)
+class Preset:
+    """A rule set with a name: what it does, in a sentence, and where it is from."""
+
+    name: str
+    rules: Rules
+    sentence: str
+    source: str = ""
+
+    @property
+    def about(self) -> About:
+        return About(self.sentence, source=self.source)
+
+
+#: The presets of the toolkit, the plain gradient first.
+OWN: Final = (
+    Preset("gradient", GRADIENT, "the plain gradient"),
+    Preset(
+        "relp",
+        RELP,
+        "scale of norms held, activations as f(x) / x, half of a product to each factor",
+        "Jafari et al. 2025",
+    ),
+    Preset("relp-ah", RELP_AH, "as relp, with attention patterns held", "Ali et al. 2022; Jafari et al. 2025"),
+    Preset(
+        "attnlrp", ATTNLRP, "as relp, with half to the values and a quarter to queries and keys", "Achtibat et al. 2024"
+    ),
+    Preset("cp-lrp", CP_LRP, "scale of norms, gates and attention patterns held", "Ali et al. 2022"),
+    Preset("gim", GIM, "norms and products as attnlrp, the softmax at temperature 2", "Edin et al. 2025"),
+)
+PRESETS: Final = Registry("rule preset", "interp.rules", UnsupportedRuleError, OWN)
 
 
 def preset(name: str) -> Rules:
     """The preset of this name. Raises: UnsupportedRuleError with the near names."""
-    if name not in PRESETS:
-        raise UnsupportedRuleError(unknown("rule preset", name, PRESETS))
-    return PRESETS[name]
+    return PRESETS[name].rules
 
 
 # ---------------------------------------------------------------- activations: f and the coefficient f(x) / x

@@ -5,6 +5,5 @@
 says what a part is replaced by.
 
 To add a task: one function under `@generator(...)` in builtin.py. To add a metric: one entry of `METRICS` in
-metrics.py. To add an ablation: its branch in `make_ablation` and its name in `KINDS`, both in ablations.py. See
-docs/extending/.
+metrics.py. To add an ablation: one function under `@ablation(...)` in ablations.py. See docs/extending/.
 """

@@ -1,11 +1,7 @@
 """What a node is replaced by: one object, shared by scoring and evaluation.
 
-| kind | source value of a node | pairs with |
-| --- | --- | --- |
-| counterfactual | its value on the paired prompt | denoise, noise |
-| mean | its mean over all positions of all clean prompts | noise |
-| zero | zero | noise |
-| resample | its value on another clean prompt of the same length (seeded) | noise |
+A kind is an entry of `ABLATIONS`: a run on the paired prompt or on another one, or fixed values by site. A new one is one
+function and one line of registration.
 """
 
 from __future__ import annotations
@@ -14,37 +10,138 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from interp.errors import MethodError, TaskError, unknown
 from interp.parts.sites import Site
+from interp.registries import About, Registry
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Direction
 from interp.tasks.task import TokenPair
 
-Kind = Literal["counterfactual", "mean", "zero", "resample"]
-KINDS: Final = ("counterfactual", "mean", "zero", "resample")
+See = Callable[[Tensor], Mapping[Any, Tensor]]
+Partners = Callable[[Sequence[int], int], Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The clean prompts of a data set, as an ablation with fixed values looks at them.
+
+    `see`: token ids [batch pos] -> values by key [batch pos ...], or their sums over both axes [1 1 ...]; `every`: the values
+    of each token, whatever that costs. The keys are sites, or parts of sites at level `features`.
+    """
+
+    pairs: Sequence[TokenPair]
+    batch_size: int
+    see: See
+    every: See
+
+    def means(self) -> dict[Any, Tensor]:
+        """Mean over all positions of all prompts, by key: [1 1 ...], in float32 or better."""
+        totals: dict[Any, Tensor] = {}
+        count = 0
+        for ids in self._batches():
+            count += ids.numel()
+            for key, value in self.see(ids).items():
+                totals[key] = totals.get(key, 0) + _wide(value).sum((0, 1), keepdim=True)
+        return {key: total / count for key, total in totals.items()}
+
+    def tokens(self) -> dict[Any, Tensor]:
+        """The values at all positions of all prompts, by key: [token ...], in float32 or better. All are held at once."""
+        found: dict[Any, list[Tensor]] = defaultdict(list)
+        for ids in self._batches():
+            for key, value in self.every(ids).items():
+                found[key].append(_wide(value).flatten(0, 1))
+        return {key: torch.cat(values) for key, values in found.items()}
+
+    def _batches(self) -> list[Tensor]:
+        """Token ids [batch pos] of prompts of one length."""
+        index = by_length([pair.length for pair in self.pairs], self.batch_size)
+        return [torch.tensor([self.pairs[i].clean for i in some]) for some in index]
+
+
+Values = Callable[[Prompts], Mapping[Any, Tensor]]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What nodes are replaced by; `sentence` goes on after "a node is replaced by".
+
+    One of these, or zero where none is given. `paired`: its value in the run on the paired prompt. `partners`: its value in
+    the run on another clean prompt of the same length, (lengths, seed) -> which one for each. `values`: fixed ones,
+    prompts -> tensor by key, with batch and position of size 1.
+    """
+
+    name: str
+    sentence: str
+    paired: bool = False
+    partners: Partners | None = None
+    values: Values | None = None
+    cost: str = ""
+    source: str = ""
+
+    @property
+    def about(self) -> About:
+        return About(self.sentence, "", self.cost, self.source)
+
+    @property
+    def has_run(self) -> bool:
+        """Whether the values come from a run on other prompts."""
+        return self.paired or self.partners is not None
+
+    @property
+    def is_zero(self) -> bool:
+        return not self.has_run and self.values is None
+
+    @property
+    def directions(self) -> tuple[Direction, ...]:
+        """Those that it pairs with, the default first: only the paired run has clean values to denoise with."""
+        return ("denoise", "noise") if self.paired else ("noise",)
+
+
+ABLATIONS: Final[Registry[Kind]] = Registry("ablation", "interp.ablations", MethodError)
+
+
+def ablation(name: str, *, sentence: str, cost: str, source: str = "") -> Callable[[Values], Values]:
+    """Register a function from `Prompts` to fixed values as the ablation `name`."""
+
+    def register(values: Values) -> Values:
+        ABLATIONS.add(Kind(name, sentence, values=values, cost=cost, source=source))
+        return values
+
+    return register
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """A kind, with what it needs: the `partners` of resampling (index -> index) or the `means` of sites."""
+    """A kind, with what it needs: the `partners` of its pairs (index -> index) or its fixed values by key (`means`)."""
 
-    kind: Kind
+    kind: str
     partners: Sequence[int] = ()
     means: Mapping[Any, Tensor] = field(default_factory=dict)
 
     @property
     def has_run(self) -> bool:
         """Whether the values come from a run on other prompts."""
-        return self.kind in ("counterfactual", "resample")
+        known = ABLATIONS.get(self.kind)
+        return known is not None and known.has_run
+
+    def fixed(self, key: Any) -> Tensor | None:
+        """The value at `key` of a kind without a run, None where that is zero. Raises: MethodError where it has none."""
+        known = ABLATIONS.get(self.kind)
+        if known is not None and known.is_zero:
+            return None
+        if key not in self.means:
+            raise MethodError(f"{self.kind} ablation has no value at {key}; its function must give one for every key.")
+        return self.means[key]
 
     def value(self, site: Any, like: Tensor) -> Tensor:
         """The replacement at `site`, in the shape of `like`, for the kinds without a run."""
-        return torch.zeros_like(like) if self.kind == "zero" else self.means[site].to(like).expand_as(like)
+        fixed = self.fixed(site)
+        return torch.zeros_like(like) if fixed is None else fixed.to(like).expand_as(like)
 
 
 def check_direction(kind: str, direction: str | None) -> Direction:
@@ -52,42 +149,54 @@ def check_direction(kind: str, direction: str | None) -> Direction:
 
     Raises: MethodError for an unknown kind or direction, or where denoising has no meaning.
     """
-    if kind not in KINDS:
-        raise MethodError(unknown("ablation", kind, KINDS))
+    able = ABLATIONS[kind].directions
     if direction is None:
-        return "denoise" if kind == "counterfactual" else "noise"
+        return able[0]
     if direction not in ("denoise", "noise"):
         raise MethodError(unknown("direction", direction, ("denoise", "noise")))
-    if direction == "denoise" and kind != "counterfactual":
+    if direction not in able:
         raise MethodError(
             f"direction 'denoise' puts clean values into a corrupt run; {kind} ablation has no such values. Use 'noise'."
         )
     return direction  # type: ignore[return-value]
 
 
-See = Callable[[Tensor], Mapping[Any, Tensor]]
-
-
 def make_ablation(
-    kind: Kind,
+    kind: str,
     model: Any,
     pairs: Sequence[TokenPair],
     sites: Sequence[Site],
     seed: int,
     batch_size: int,
     see: See | None = None,
+    every: See | None = None,
 ) -> Ablation:
-    """The ablation for a data set: partners drawn, or means taken over the clean prompts.
+    """The ablation for a data set: partners drawn, or values taken over the clean prompts.
 
-    The mean embedding is always taken: integrated gradients go from the base's embedding to the source's. `see`: the
+    The value of the embedding is always taken: integrated gradients go from the base's embedding to the source's. `see`: the
     values of token ids [batch pos], by key, or their sums over both axes [1 1 ...], where they are not those of `sites` as the
-    model has them.
+    model has them; `every`: the values where `see` gives sums.
     """
-    if kind == "resample":
-        return Ablation(kind, partners=_derange([pair.length for pair in pairs], seed))
-    if kind == "mean":
-        return Ablation(kind, means=_means(pairs, see or _reader(model, sites), batch_size))
+    chosen = ABLATIONS[kind]
+    if chosen.partners is not None:
+        return Ablation(kind, _checked(chosen, [pair.length for pair in pairs], seed))
+    if chosen.values is not None:
+        seen = see or _reader(model, sites)
+        return Ablation(kind, means=chosen.values(Prompts(pairs, batch_size, seen, every or seen)))
     return Ablation(kind)
+
+
+def _checked(kind: Kind, lengths: Sequence[int], seed: int) -> list[int]:
+    """The partners of all pairs. Raises: MethodError for a partner that is not there or has another length."""
+    found = list(kind.partners(lengths, seed)) if kind.partners else []
+    if len(found) != len(lengths):
+        raise MethodError(f"{kind.name} ablation gave {len(found)} partners; expected one for each of {len(lengths)}.")
+    for here, there in enumerate(found):
+        if not 0 <= there < len(lengths) or lengths[here] != lengths[there]:
+            raise MethodError(
+                f"{kind.name} ablation gave pair {here} partner {there}; expected one of the same length."
+            )
+    return found
 
 
 def _reader(model: Any, sites: Sequence[Site]) -> See:
@@ -115,14 +224,33 @@ def _derange(lengths: Sequence[int], seed: int) -> list[int]:
     return partners
 
 
-def _means(pairs: Sequence[TokenPair], see: See, batch_size: int) -> dict[Any, Tensor]:
-    """Mean over all positions of all clean prompts, per key: [1 1 ...], in float32 or better."""
-    totals: dict[Any, Tensor] = {}
-    count = 0
-    for index in by_length([pair.length for pair in pairs], batch_size):
-        ids = torch.tensor([pairs[i].clean for i in index])
-        count += ids.numel()
-        for key, value in see(ids).items():
-            wide = value.float() if value.element_size() < 4 else value
-            totals[key] = totals.get(key, 0) + wide.sum((0, 1), keepdim=True)
-    return {key: total / count for key, total in totals.items()}
+def _wide(value: Tensor) -> Tensor:
+    """In float32 or better."""
+    return value.float() if value.element_size() < 4 else value
+
+
+ABLATIONS.add(
+    Kind(
+        "counterfactual",
+        "its value on the paired prompt",
+        paired=True,
+        cost="1F of the source run",
+        source="Vig et al. 2020; Meng et al. 2022",
+    )
+)
+ablation(
+    "mean",
+    sentence="its mean over all positions of all clean prompts",
+    cost="1F over the clean prompts",
+    source="Wang et al. 2022",
+)(Prompts.means)
+ABLATIONS.add(Kind("zero", "zero", source="Olsson et al. 2022"))
+ABLATIONS.add(
+    Kind(
+        "resample",
+        "its value on another clean prompt with as many tokens (seeded)",
+        partners=_derange,
+        cost="1F of the source run",
+        source="Chan et al. 2022",
+    )
+)

@@ -11,9 +11,10 @@ import inspect
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from interp.errors import TaskError, unknown
+from interp.registries import About, Registry
 from interp.tasks import word_lists as w
 from interp.tasks.task import Pair
 
@@ -41,11 +42,16 @@ Factory = Callable[..., Draw]
 
 @dataclass(frozen=True)
 class Generator:
-    """A registered task: how to start drawing, and one line on what it asks."""
+    """A registered task: how to start drawing, one line on what it asks, and where it is from."""
 
     name: str
     description: str
     start: Factory
+    source: str = ""
+
+    @property
+    def about(self) -> About:
+        return About(self.description, source=self.source)
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -54,29 +60,29 @@ class Generator:
         return tuple(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
 
 
-_GENERATORS: dict[str, Generator] = {}
+TASKS: Final[Registry[Generator]] = Registry("task", "interp.tasks", TaskError)
 
 
-def generator(name: str, *, description: str) -> Callable[[Factory], Factory]:
+def generator(name: str, *, description: str, source: str = "") -> Callable[[Factory], Factory]:
     """Register a function `(lexicon, *, options...) -> draw` as a task."""
 
     def register(start: Factory) -> Factory:
-        _GENERATORS[name] = Generator(name, description, start)
+        TASKS.add(Generator(name, description, start, source))
         return start
 
     return register
 
 
 def names() -> list[str]:
-    """Names of the built-in tasks."""
-    return list(_GENERATORS)
+    """Names of the registered tasks: the built-in ones, and those that came from elsewhere."""
+    return list(TASKS)
 
 
 def describe(name: str) -> Generator:
-    """The registered task of this name."""
-    if name not in _GENERATORS:
-        raise TaskError(unknown("built-in task", name, _GENERATORS))
-    return _GENERATORS[name]
+    """The registered task of this name. Raises: TaskError with the near names."""
+    if not TASKS.has(name):
+        raise TaskError(unknown("built-in task", name, TASKS.names()))
+    return TASKS[name]
 
 
 def held_out(task: str, combination: Combination) -> bool:
@@ -161,7 +167,11 @@ def _leading_specials(tokenizer: Any) -> int:
     return mask.index(0) if 0 in mask else len(mask)
 
 
-@generator("ioi", description="indirect object: the name that did not act receives the gift")
+@generator(
+    "ioi",
+    description="indirect object: the name that did not act receives the gift",
+    source="Wang et al. 2022",
+)
 def ioi(lexicon: w.Lexicon, *, corrupt: str = "swap") -> Draw:
     """Corrupt: the other name acts (`swap`), or a third one does (`third`)."""
     if corrupt not in ("swap", "third"):
@@ -183,7 +193,7 @@ def ioi(lexicon: w.Lexicon, *, corrupt: str = "swap") -> Draw:
     return draw
 
 
-@generator("greater-than", description="an event ends later in the century than it started")
+@generator("greater-than", description="an event ends later in the century than it started", source="Hanna et al. 2023")
 def greater_than(lexicon: w.Lexicon) -> Draw:
     """Corrupt: the start year ends in 01, so that every later ending is right."""
     endings = lexicon.keep("two-digit endings", w.ENDINGS, 20, lambda ending: (ending,))
@@ -228,7 +238,7 @@ def gender(lexicon: w.Lexicon) -> Draw:
     return draw
 
 
-@generator("sva", description="a verb agrees with its subject across another noun")
+@generator("sva", description="a verb agrees with its subject across another noun", source="Linzen et al. 2016")
 def sva(lexicon: w.Lexicon, *, verb: str = "be") -> Draw:
     """Corrupt: the subject's number flips, the attractor stays. `verb`: be, past, have or do."""
     if verb not in w.VERBS:

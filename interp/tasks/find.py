@@ -31,7 +31,8 @@ def task(x: str | Path | Task, model: Any, *, n: int | None = None, seed: int = 
             f"built-in task {str(x)!r} needs a tokeniser to write prompts for: pass tokenizer=... to interp.load."
         )
     pairs = builtin.build(str(x), model.tokenizer, n=n or 100, seed=seed, **options)
-    return Task(str(x), tuple(pairs), builtin.describe(str(x)).description, f"built-in, seed {seed}")
+    origin = builtin.TASKS.origins.get(str(x), "built-in")
+    return Task(str(x), tuple(pairs), builtin.describe(str(x)).description, f"{origin}, seed {seed}")
 
 
 def stored(x: str | Path | Task, n: int | None = None) -> Task | None:
@@ -45,10 +46,10 @@ def stored(x: str | Path | Task, n: int | None = None) -> Task | None:
         raise TaskError(f"n={n}: expected one pair or more.")
     if isinstance(x, Task):
         return x.limit(n)
-    if str(x) in builtin.names():
+    if builtin.TASKS.has(str(x)):
         if n is not None and n > MOST_PAIRS:
             raise TaskError(f"n={n}: a built-in task gives at most {MOST_PAIRS} pairs.")
         return None
     if Path(x).suffix:
         return load_task(x).limit(n)
-    raise TaskError(unknown("task", str(x), builtin.names()) + " Or give a .json, .jsonl or .csv file.")
+    raise TaskError(unknown("task", str(x), builtin.TASKS.names()) + " Or give a .json, .jsonl or .csv file.")

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from interp.errors import MetricError, unknown
+from interp.registries import About, Registry
 from interp.tasks.task import TokenPair
 
 Direction = Literal["denoise", "noise"]
@@ -56,7 +57,7 @@ class Metric:
     [batch pos d_vocab]. `normalised`: scores are divided by mean(clean) - mean(corrupt), so that 0 is the corrupt run and
     1 the clean one. `from_base`: a metric toward the source run that is measured from the base run, so its targets hold
     both. `vocabulary`: the function reads the logits of `all` tokens, or of the `answers` and wrong tokens only; then it may
-    be given the columns of these alone, in logits and targets alike.
+    be given the columns of these alone, in logits and targets alike. `source`: a paper, where it is from one.
     """
 
     name: str
@@ -69,6 +70,7 @@ class Metric:
     positions: Literal["last", "all"] = "last"
     from_base: bool = False
     vocabulary: Literal["answers", "all"] = "all"
+    source: str = ""
 
     def __post_init__(self) -> None:
         if self.positions not in POSITIONS:
@@ -97,6 +99,10 @@ class Metric:
                 f"metric {self.name!r} is not finite on example {int((~torch.isfinite(value)).nonzero()[0])} of the batch."
             )
         return value
+
+    @property
+    def about(self) -> About:
+        return About(self.description, self.unit, source=self.source)
 
     def importance_sign(self, direction: Direction) -> int:
         """+1 where a positive score means important, -1 where a negative one does."""
@@ -151,9 +157,11 @@ def _projection(logits: Tensor, t: Targets) -> Tensor:
     return ((logits - base)[:, 1:].flatten(1) * unit).sum(-1)
 
 
-METRICS: Final = {
-    m.name: m
-    for m in (
+METRICS: Final = Registry(
+    "metric",
+    "interp.metrics",
+    MetricError,
+    (
         Metric(
             "logit_diff",
             _logit_diff,
@@ -227,8 +235,8 @@ METRICS: Final = {
             positions="all",
             from_base=True,
         ),
-    )
-}
+    ),
+)
 
 
 def get_metric(metric: str | Metric | None) -> Metric:
@@ -240,8 +248,6 @@ def get_metric(metric: str | Metric | None) -> Metric:
         raise MetricError(
             "metric: given a function; wrap it with its unit: interp.Metric(name, function, unit, description)."
         )
-    if name not in METRICS:
-        raise MetricError(unknown("metric", name, METRICS))
     return METRICS[name]
 
 

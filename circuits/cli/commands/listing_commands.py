@@ -31,7 +31,7 @@ def methods(
         str | None,
         typer.Argument(
             help="one of them in full: formula, cost, paper, levels",
-            autocompletion=completing.among(completing.METHODS),
+            autocompletion=completing.among(completing.NAMES["methods"]),
             show_default=False,
         ),
     ] = None,

@@ -4,5 +4,5 @@
 are those of sae train; `help_sections` lays out --help; `completing` has names for the shell.
 
 To add an option that several commands share: one type in shared_options.py; its place in --help is its name in
-`OPTIONS` of help_sections.py. Names in completing.py repeat the registries, and a test compares them.
+`OPTIONS` of help_sections.py. Names of registries come from `circuits/terms/names.py`, which `python docs/generate.py` writes.
 """

@@ -1,87 +1,62 @@
-"""Names for the shell to complete: written down here, because the registries take seconds to load. A test compares them."""
+"""Names for the shell to complete: those that are written down in `names`, as the registries take seconds to load, and those that
+installed packages offer, which are looked up and not loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from circuits.terms import names
 from interp.option import About
+from interp.registries import offered
 
-METHODS: Final = (
-    "auto",
-    "atp-star",
-    "atp",
-    "relp",
-    "relp-ah",
-    "attnlrp",
-    "cp-lrp",
-    "gim",
-    "atp-ig",
-    "relp-ig",
-    "atp-ig-sites",
-    "relp-ig-sites",
-    "random",
-    "clean-corrupted",
-    "eap-ig-activations",
-    "eap",
-    "eap-ig",
-    "acdc",
-    "ifr",
-    "exact",
-)
-TASKS: Final = (
-    "ioi",
-    "greater-than",
-    "gender",
-    "sva",
-    "induction",
-    "capital",
-)
-LEVELS: Final = ("blocks", "heads", "neurons", "qkv", "edges", "features")
-METRICS: Final = (
-    "logit_diff",
-    "normalized_logit_diff",
-    "log_prob",
-    "cross_entropy",
-    "kl_source",
-    "l2_source",
-    "kl_base",
-    "l2_base",
-    "largest_change",
-    "projection",
-)
-ABLATIONS: Final = ("counterfactual", "mean", "zero", "resample")
-DIRECTIONS: Final = ("denoise", "noise")
-RANKINGS: Final = ("absolute", "signed")
-DTYPES: Final = ("float32", "float64", "bfloat16", "float16")
-ALGORITHMS: Final = ("top", "greedy")
-POSITIONS: Final = ("all", "each", "end", "spans")
-KEY_VALUES: Final = ("shared", "split")
-QUADRATURES: Final = ("midpoint", "gauss-legendre", "trapezoid", "left", "right")
-PRESETS: Final = ("gradient", "relp", "relp-ah", "attnlrp", "cp-lrp", "gim")
-DEVICES: Final = ("cpu", "cuda")
-BENCH_PARTS: Final = ("attribution", "exact", "peers")
-#: Formats that are written, and those that are read.
-WRITTEN: Final = ("svg", "png", "html", "eap-ig", "mib", "mib-circuits", "graphml", "dot", "parquet")
-READ: Final = ("eap-ig", "mib", "mib-circuits", "graphml", "parquet")
-#: Dictionaries that are trained, and in which numbers.
-ARCHITECTURES: Final = (
-    "topk",
-    "batchtopk",
-    "standard",
-    "gated",
-    "jumprelu",
-    "matryoshka",
-    "transcoder",
-    "skip_transcoder",
-    "jumprelu_transcoder",
-    "batchtopk_transcoder",
-)
-TRAINED_IN: Final = ("float32", "float64")
-#: Ablations that compiled programs have a known circuit for.
-KNOWN_ABLATIONS: Final = ("counterfactual", "zero")
 MOST: Final = 200
+
+
+@dataclass(frozen=True)
+class Names:
+    """Built-in names, then those that installed packages offer in a group of entry points when they are asked for."""
+
+    built_in: tuple[str, ...]
+    group: str = ""
+
+    def __iter__(self) -> Iterator[str]:
+        more = (offer.name for offer in offered(self.group)) if self.group else ()
+        return iter(dict.fromkeys((*self.built_in, *more)))
+
+    def __format__(self, most: str) -> str:
+        """The built-in names as --help says them, "a, b or c"; or the first so many."""
+        if most:
+            return ", ".join([*self.built_in[: int(most)], "..."])
+        return f"{', '.join(self.built_in[:-1])} or {self.built_in[-1]}"
+
+
+TASKS: Final = Names(names.TASKS, "interp.tasks")
+#: What the word `among` of an option stands for. Which formats of packages are read, and which written, is known when they are loaded.
+NAMES: Final[Mapping[str, Names]] = {
+    "ablations": Names(names.ABLATIONS, "interp.ablations"),
+    "ablations of known circuits": Names(names.KNOWN_ABLATIONS),
+    "algorithms": Names(names.ALGORITHMS, "circuits.selections"),
+    "architectures": Names(names.ARCHITECTURES),
+    "bench parts": Names(names.BENCH_PARTS),
+    "devices": Names(("cpu", "cuda")),
+    "directions": Names(names.DIRECTIONS),
+    "dtypes": Names(names.DTYPES),
+    "formats read": Names(names.READ, "circuits.formats"),
+    "formats written": Names(names.WRITTEN, "circuits.formats"),
+    "key-values": Names(names.KEY_VALUES),
+    "levels": Names(("resid", *names.LEVELS)),
+    "levels of discover": Names(names.LEVELS),
+    "methods": Names(names.METHODS, "interp.methods"),
+    "metrics": Names(names.METRICS, "interp.metrics"),
+    "positions": Names(names.POSITIONS),
+    "presets": Names(names.PRESETS, "interp.rules"),
+    "quadratures": Names(names.QUADRATURES),
+    "rankings": Names(names.RANKINGS),
+    "trained in": Names(names.TRAINED_IN),
+}
 
 Completer = Callable[[str], list[str]]
 
@@ -134,29 +109,6 @@ def run_directories(incomplete: str) -> list[str]:
 
 # ---------------------------------------------------------------- the names of an option
 
-#: What the word `among` of an option stands for.
-_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
-    "ablations": ABLATIONS,
-    "ablations of known circuits": KNOWN_ABLATIONS,
-    "algorithms": ALGORITHMS,
-    "architectures": ARCHITECTURES,
-    "bench parts": BENCH_PARTS,
-    "devices": DEVICES,
-    "directions": DIRECTIONS,
-    "dtypes": DTYPES,
-    "formats read": READ,
-    "formats written": WRITTEN,
-    "key-values": KEY_VALUES,
-    "levels": ("resid", *LEVELS),
-    "levels of discover": LEVELS,
-    "methods": METHODS,
-    "metrics": METRICS,
-    "positions": POSITIONS,
-    "presets": PRESETS,
-    "quadratures": QUADRATURES,
-    "rankings": RANKINGS,
-    "trained in": TRAINED_IN,
-}
 _FOUND: Final[Mapping[str, Completer]] = {
     "measured models": measured_models,
     "models": models,
@@ -166,27 +118,13 @@ _FOUND: Final[Mapping[str, Completer]] = {
 }
 
 
-class _Listed(str):
-    """Names in a sentence: all, or with `{names:5}` the first five."""
-
-    def __new__(cls, names: tuple[str, ...]) -> _Listed:
-        found = super().__new__(cls, f"{', '.join(names[:-1])} or {names[-1]}" if names else "")
-        found.names = names
-        return found
-
-    names: tuple[str, ...]
-
-    def __format__(self, most: str) -> str:
-        return ", ".join([*self.names[: int(most)], "..."]) if most else str(self)
-
-
 def worded(about: About) -> str:
     """The help of an option with the names that may stand there."""
-    return about.help.format(names=_Listed(_NAMES.get(about.among, ()))) if "{names" in about.help else about.help
+    return about.help.format(names=NAMES[about.among]) if "{names" in about.help else about.help
 
 
 def completer(about: About) -> Completer | None:
     """What completes an option. Raises: KeyError for a word that stands for nothing."""
     if not about.among or about.among in _FOUND:
         return _FOUND.get(about.among)
-    return (several if about.several else among)(_NAMES[about.among])
+    return (several if about.several else among)(NAMES[about.among])

@@ -33,7 +33,7 @@ from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from interp.progress import progress
 from interp.scores.scores import Scores
-from interp.tasks.ablations import Ablation, Kind
+from interp.tasks.ablations import Ablation
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
@@ -58,7 +58,7 @@ class FeatureRunner:
         task: Task,
         dictionaries: Mapping[Site, Dictionary],
         *,
-        ablation: Kind,
+        ablation: str,
         metric: Metric,
         seed: int,
         batch_size: int | None,
@@ -177,9 +177,10 @@ class _Place:
         """Zero, or the means: features [feature], those that are not listed 0; error [d_out]."""
         features = torch.zeros(self.dictionary.n_features, dtype=self.dictionary.dtype, device=self.dictionary.device)
         error = torch.zeros(self.dictionary.d_out, dtype=self.dictionary.dtype, device=self.dictionary.device)
-        if ablation.kind == "mean":
-            features[self.listed.features] = ablation.means[self.features].to(features).flatten()
-            error += ablation.means[self.error].to(error).flatten()
+        means = ablation.fixed(self.features), ablation.fixed(self.error)
+        if means[0] is not None and means[1] is not None:
+            features[self.listed.features] = means[0].to(features).flatten()
+            error += means[1].to(error).flatten()
         return {self.features: features, self.error: error}
 
 

@@ -17,7 +17,7 @@ from interp.model.lock import settled
 from interp.parts.graph import Part
 from interp.parts.nodes import Group, groups, nodes_of
 from interp.progress import progress
-from interp.tasks.ablations import Ablation, Kind, make_ablation
+from interp.tasks.ablations import Ablation, make_ablation
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
@@ -27,7 +27,7 @@ class NodeRunner:
     """Sets of nodes: a unit outside the set gets its ablated value, a group that is all inside is left alone."""
 
     def __init__(
-        self, model: Any, task: Task, level: str, ablation: Kind, metric: Metric, seed: int, batch_size: int | None
+        self, model: Any, task: Task, level: str, ablation: str, metric: Metric, seed: int, batch_size: int | None
     ) -> None:
         self.model, self.metric, self.kind, self.seed = model, metric, ablation, seed
         self.groups = [g for g in groups(level, model.layout) if g.kind not in ALWAYS]

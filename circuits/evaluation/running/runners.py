@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.evaluation.running.edge_runner import EdgeRunner
@@ -16,7 +16,7 @@ from interp.errors import unknown
 from interp.parts.graph import KeyValue, Part
 from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES
 from interp.scores.scores import Scores
-from interp.tasks.ablations import Kind, check_direction
+from interp.tasks.ablations import check_direction
 from interp.tasks.find import task as find_task
 from interp.tasks.metrics import METRICS, Metric, get_metric
 from interp.tasks.task import Task
@@ -52,15 +52,15 @@ def make_runner(
         measured = METRICS["logit_diff"]
     if level == FEATURES:
         return FeatureRunner(
-            model, found, given, ablation=cast(Kind, ablation), metric=measured, seed=seed, batch_size=batch_size,
+            model, found, given, ablation=ablation, metric=measured, seed=seed, batch_size=batch_size,
             errors=errors, listed=listed,
         )  # fmt: skip
     if level != "edges":
-        return NodeRunner(model, found, level, cast(Kind, ablation), measured, seed, batch_size)
+        return NodeRunner(model, found, level, ablation, measured, seed, batch_size)
     return EdgeRunner(
         model,
         found,
-        ablation=cast(Kind, ablation),
+        ablation=ablation,
         metric=measured,
         seed=seed,
         batch_size=batch_size,

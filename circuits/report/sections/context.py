@@ -47,7 +47,7 @@ def direction_line(first: Provenance | None) -> str:
         return ""
     edges = first.level == "edges"
     head = _DIRECTIONS.get(first.direction, f"Direction {first.direction}")
-    if first.ablation != "counterfactual":
+    if first.ablation != "counterfactual" and first.direction != "denoise":
         each = "What each edge carries in the clean run" if edges else "Each activation of the clean run"
         head = f"{each} is replaced in turn by {first.ablation} ablation (direction {first.direction})"
     elif edges:

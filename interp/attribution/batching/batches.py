@@ -71,7 +71,7 @@ class Batch:
         ablation: Ablation,
         **more: Any,
     ) -> Self:
-        """The batch of the pairs at `index`, with their partners where the ablation resamples; `more`: further fields."""
+        """The batch of the pairs at `index`, with their partners where the ablation has some; `more`: further fields."""
         partners = [pairs[ablation.partners[i]] for i in index] if ablation.partners else []
         return cls(model, groups, [pairs[i] for i in index], metric, direction, ablation, partners, **more)
 
@@ -113,7 +113,7 @@ class Batch:
 
     @property
     def source_ids(self) -> Tensor:
-        if self.ablation.kind == "resample":
+        if self.partners:
             return torch.tensor([p.clean for p in self.partners])
         return torch.tensor([p.clean if self.direction == "denoise" else p.corrupt for p in self.pairs])
 

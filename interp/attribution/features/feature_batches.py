@@ -54,7 +54,7 @@ class FeatureBatch(Batch):
     def _change(self, listed: Listed) -> Change:
         if self.ablation.has_run:
             return change_between(listed, self.base(), self.source())
-        means = (self.ablation.means.get(at) for at in parts_of(listed))
+        means = (self.ablation.fixed(at) for at in parts_of(listed))
         features, error = (None if mean is None else mean.view(-1) for mean in means)
         return change_to(listed, self.base(), features, error)
 

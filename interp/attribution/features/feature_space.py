@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -20,7 +21,7 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
 from interp.model.lock import settled
 from interp.parts.sites import Site
-from interp.tasks.ablations import Ablation, make_ablation
+from interp.tasks.ablations import ABLATIONS, Ablation, make_ablation
 from interp.tasks.lengths import by_length
 from interp.tasks.task import TokenPair
 
@@ -63,7 +64,7 @@ class FeatureSpace(NodeSpace):
         Cost: a forward without logits for each of the runs on clean and corrupt prompts that the ablation has.
         Raises: DictionaryError where an activation is not finite.
         """
-        both = ablation == "counterfactual"
+        both = ABLATIONS[ablation].paired
         working = [_working(model, d) for d in dictionaries.values()]
         active, most = _survey(model, working, pairs, both, batch_size)
         listed = tuple(Listed(d, found.nonzero()[:, 0]) for d, found in zip(working, active, strict=True))
@@ -99,19 +100,35 @@ class FeatureSpace(NodeSpace):
         """What the nodes are replaced by: of means those of the features and errors."""
         sites = [group.site for group in self.groups]
         with settled(model.device):
-            return make_ablation(kind, model, pairs, sites, seed, batch_size, lambda ids: self._sums(model, ids))
+            see, every = partial(self._sums, model), partial(self._values, model)
+            return make_ablation(kind, model, pairs, sites, seed, batch_size, see, every)
 
     def _sums(self, model: Any, ids: Tensor) -> Mapping[Any, Tensor]:
         """The sums over the tokens of `ids` [batch pos] of features and errors [1 1 ...], and the embedding."""
-        sites = [at for own in self.listed for at in (own.site, own.target)]
         with torch.no_grad():
-            reads = model.run(ids, reads=list(dict.fromkeys([EMBED, *sites])), logits_to_keep=1).reads
+            reads = self._reads(model, ids)
             found: dict[Any, Tensor] = {EMBED: reads[EMBED]}
             for own in self.listed:
                 codes = [(f.sum(0), error.sum(0)) for _, f, error in own.codes(reads)]
                 for at, sums in zip(parts_of(own), zip(*codes, strict=True), strict=True):
                     found[at] = torch.stack(sums).sum(0)[None, None]
         return found
+
+    def _values(self, model: Any, ids: Tensor) -> Mapping[Any, Tensor]:
+        """Features and errors at each token of `ids` [batch pos ...], and the embedding."""
+        with torch.no_grad():
+            reads = self._reads(model, ids)
+            found: dict[Any, Tensor] = {EMBED: reads[EMBED]}
+            for own in self.listed:
+                codes = [(f, error) for _, f, error in own.codes(reads)]
+                for at, rows in zip(parts_of(own), zip(*codes, strict=True), strict=True):
+                    found[at] = torch.cat(rows).view(*ids.shape, -1)
+        return found
+
+    def _reads(self, model: Any, ids: Tensor) -> Mapping[Site, Tensor]:
+        """What the dictionaries read and make up on `ids`, and the embedding."""
+        sites = [at for own in self.listed for at in (own.site, own.target)]
+        return model.run(ids, reads=list(dict.fromkeys([EMBED, *sites])), logits_to_keep=1).reads  # type: ignore[no-any-return]
 
     def batch(self, *of: Any) -> FeatureBatch:
         """A batch: model, pairs, index, metric, direction, ablation."""

@@ -1,6 +1,6 @@
 """What is a method, and what does it score?
 
-`registry` says what a method is, and registers it; `spaces` has the nodes of a level and the edges of a graph as the
+`registry` says what a method is, and holds those that are registered; `spaces` has the nodes of a level and the edges of a graph as the
 driver asks for them.
 
 Methods are not written here: see `interp.attribution.methods`. To add a level that is neither nodes nor edges: a

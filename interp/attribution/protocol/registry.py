@@ -12,8 +12,9 @@ from torch import Tensor
 from interp.attribution.batching.batches import Batch
 from interp.attribution.exact.engine import Machine
 from interp.attribution.exact.sweep import REPLAY_BYTES
-from interp.errors import MethodError, unknown
+from interp.errors import MethodError
 from interp.parts.nodes import FEATURES, Group
+from interp.registries import About, Registry
 from interp.rules.rules import GRADIENT, Rules
 
 
@@ -86,6 +87,10 @@ class Method:
         return self.function is not None and not (level == FEATURES and self.unsigned)
 
     @property
+    def about(self) -> About:
+        return About(self.formula, self.unit or "the metric's", self.cost, self.paper)
+
+    @property
     def levels(self) -> str:
         """What it scores, in words."""
         if self.scores("edges"):
@@ -100,16 +105,14 @@ class Method:
         return "base run" if self.base_point else "nowhere: none are used"
 
 
-METHODS: Final[dict[str, Method]] = {}
+METHODS: Final[Registry[Method]] = Registry("method", "interp.methods", MethodError)
 
 
 def method(name: str, *, formula: str, cost: str, paper: str, **kind: Any) -> Callable[[Function], Function]:
     """Register `function` as the method `name` of nodes."""
 
     def register(function: Function) -> Function:
-        if name in METHODS:
-            raise MethodError(f"method {name!r} is registered twice.")
-        METHODS[name] = Method(name, formula, cost, paper, function, **kind)
+        METHODS.add(Method(name, formula, cost, paper, function, **kind))
         return function
 
     return register
@@ -120,9 +123,8 @@ def edge_method(name: str, **kind: Any) -> Callable[[EdgeFunction], EdgeFunction
 
     def register(function: EdgeFunction) -> EdgeFunction:
         known = METHODS.get(name)
-        if known is not None and known.scores("edges"):
-            raise MethodError(f"method {name!r} is registered twice.")
-        METHODS[name] = Method(name, **kind, edges=function) if known is None else replace(known, edges=function)
+        more = Method(name, **kind, edges=function) if known is None else replace(known, edges=function)
+        METHODS.add(more, over=None if known is None or known.scores("edges") else known)
         return function
 
     return register
@@ -134,27 +136,25 @@ def joint_method(
     """Register a function of all batches at once as the method `name` of edges."""
 
     def register(function: JointFunction) -> JointFunction:
-        if name in METHODS:
-            raise MethodError(f"method {name!r} is registered twice.")
-        METHODS[name] = Method(name, formula, cost, paper, joint=function, **kind)
+        METHODS.add(Method(name, formula, cost, paper, joint=function, **kind))
         return function
 
     return register
 
 
-METHODS["auto"] = Method(
-    "auto",
-    formula="exact for the top, s_kind * estimate elsewhere",
-    cost="4F + 3B + budget",
-    paper="presets as listed; conformal bounds: Vovk et al. 2005",
-    search=True,
+METHODS.add(
+    Method(
+        "auto",
+        formula="exact for the top, s_kind * estimate elsewhere",
+        cost="4F + 3B + budget",
+        paper="presets as listed; conformal bounds: Vovk et al. 2005",
+        search=True,
+    )
 )
 
 
 def get_method(name: str) -> Method:
     """The method of this name. Raises: MethodError with the near names."""
-    if name not in METHODS:
-        raise MethodError(unknown("method", name, METHODS))
     return METHODS[name]
 
 

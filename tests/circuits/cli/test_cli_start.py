@@ -151,8 +151,8 @@ def test_methods_in_short_and_one_in_full(run: Run) -> None:
 
     code, out, _ = run("methods")
     assert code == 0 and max(map(len, out.splitlines())) <= 80
-    assert all(f" {name} " in out for name in completing.METHODS)
-    for name in completing.METHODS:
+    assert all(f" {name} " in out for name in completing.NAMES["methods"])
+    for name in completing.NAMES["methods"]:
         code, out, _ = run("methods", name)
         text = re.sub(r"[\s│]+", " ", out)
         assert code == 0 and METHODS[name].formula in text and METHODS[name].paper in text and "Rule(" not in text

@@ -16,10 +16,7 @@ from interp.attribution.request import attribute, attribute_all
 from interp.errors import MethodError, TaskError
 from interp.model.edits import Edit
 from interp.parts.nodes import VIEWS, Node
-from interp.rules.rules import (
-    GRADIENT,
-    PRESETS,
-)
+from interp.rules.rules import GRADIENT, PRESETS, preset
 from interp.scores.scores import Scores
 from interp.tasks.ablations import _derange
 from tests.interp.attribution.slopes import first_order
@@ -195,7 +192,9 @@ def _chosen(node: Node, like: Tensor) -> Tensor:
 @pytest.mark.broad
 @pytest.mark.parametrize("name", [n for n in ALL if n != "mixtral" and n not in POST_NORM])
 def test_neuron_scores_sum_to_the_score_of_their_mlp(name: str) -> None:
-    chosen = [m for m in ("atp", *PRESETS) if m != "gradient" and supported(name, PRESETS.get(m, GRADIENT))]
+    chosen = [
+        m for m in ("atp", *PRESETS) if m != "gradient" and supported(name, preset(m) if m in PRESETS else GRADIENT)
+    ]
     with true_float64():
         model = hooked(name, dtype=torch.float64)
         options: dict[str, Any] = {"methods": chosen, "direction": "noise"}

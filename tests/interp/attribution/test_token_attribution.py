@@ -16,7 +16,7 @@ from interp.attribution.batching.quadrature import quadrature
 from interp.attribution.token_attribution import attribute_tokens
 from interp.attribution.token_methods import METHODS
 from interp.errors import MethodError, MetricError, UnsupportedRuleError
-from interp.rules.rules import PRESETS
+from interp.rules.rules import PRESETS, preset
 from interp.tasks.metrics import get_metric, make_targets
 from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import toy_task
@@ -97,7 +97,7 @@ def test_feature_ablation_replaces_one_token_at_a_time(baseline: str, batch_size
 def test_input_times_coefficient_is_that_of_a_run(name: str, method: str) -> None:
     model = hooked(name, dtype=torch.float64)
     found = attribute_tokens(model, TASK, method=method)
-    rules = PRESETS.get(method, interp.GRADIENT)
+    rules = preset(method) if method in PRESETS else interp.GRADIENT
     for i, pair in enumerate(pair.ids for pair in TASK.pairs):
         run = model.run(torch.tensor([pair.clean]), reads=["embed"], rules=rules)
         logits = run.logits[0, -1]

@@ -12,7 +12,7 @@ from interp.attribution.request import attribute_all
 from interp.lenses.lens import logit_lens
 from interp.model.coverage import Coverage, Row
 from interp.parts.tokens import as_tokens
-from interp.rules.rules import GIM, GRADIENT, PRESETS, RELP, Rules
+from interp.rules.rules import GIM, GRADIENT, PRESETS, RELP, Rules, preset
 from interp.tasks.task import Pair, Task, TokenPair
 from tests.interp.display.displayed import read, small
 from tests.interp.tasks.toy import toy_task
@@ -43,9 +43,9 @@ def test_a_model_names_the_sites_that_it_lacks_with_the_reason() -> None:
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_rules_are_named_and_their_plain_parts_come_last(name: str) -> None:
-    words = read(PRESETS[name]._repr_html_()).text
+    words = read(preset(name)._repr_html_()).text
     assert any(f"preset {name}" in word for word in words)
-    plain = {"norm": PRESETS[name].norm == "gradient", "activation": PRESETS[name].act == "gradient"}
+    plain = {"norm": preset(name).norm == "gradient", "activation": preset(name).act == "gradient"}
     for part, is_plain in plain.items():
         assert (words[words.index(part) + 1] == "plain gradient") == is_plain
 

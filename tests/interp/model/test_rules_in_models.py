@@ -75,7 +75,7 @@ def test_every_preset_against_the_whole_slow_twin(name: str, rules: str) -> None
 def test_presets_differ() -> None:
     model = hooked("llama")
     found = {}
-    for name, rules in PRESETS.items():
+    for name, rules in ((own.name, own.rules) for own in PRESETS.values()):
         run = model.run(ids(), reads=["embed"], rules=rules)
         found[name] = torch.autograd.grad(run.logits[:, -1, 7].sum(), run["embed"])[0]
     names = sorted(found)
@@ -88,7 +88,7 @@ def test_presets_differ() -> None:
 def test_the_forward_is_bit_identical_under_every_preset(name: str, dtype: torch.dtype) -> None:
     model = hooked(name, dtype=dtype)
     expected = model.hf(input_ids=ids(), use_cache=False).logits
-    for rules in filter(lambda r: supported(name, r), PRESETS.values()):
+    for rules in (own.rules for own in PRESETS.values() if supported(name, own.rules)):
         run = model.run(ids(), reads=model.sites(), rules=rules)
         assert torch.equal(run.logits, expected), rules.describe()
         gradient = torch.autograd.grad(run.logits[:, -1].float().square().sum(), run["embed"])[0]
@@ -98,7 +98,7 @@ def test_the_forward_is_bit_identical_under_every_preset(name: str, dtype: torch
 @pytest.mark.parametrize("name", ALL)
 def test_what_has_no_rule_is_named_and_raises(name: str) -> None:
     model = hooked(name)
-    for rules in PRESETS.values():
+    for rules in (own.rules for own in PRESETS.values()):
         if supported(name, rules):
             model.coverage(rules).check()
             continue

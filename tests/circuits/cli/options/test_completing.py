@@ -21,17 +21,17 @@ def test_names_to_complete_are_those_of_the_registries() -> None:
     from interp.parts.nodes import CIRCUIT_LEVELS, LEVELS
     from interp.rules.rules import PRESETS
     from interp.tasks import builtin
-    from interp.tasks.ablations import KINDS
+    from interp.tasks.ablations import ABLATIONS
     from interp.tasks.metrics import METRICS
 
-    assert set(completing.METHODS) <= set(METHODS) and len(set(completing.METHODS)) == len(completing.METHODS)
+    assert set(completing.METHODS) <= set(METHODS) and len(set(completing.METHODS)) == len([*completing.METHODS])
     ours = {name for name, m in METHODS.items() if _of_the_package(m)}
     assert ours <= set(completing.METHODS)
     assert set(completing.TASKS) <= set(builtin.names()) and set(completing.METRICS) <= set(METRICS)
     assert {*completing.LEVELS, "resid"} == {*LEVELS, *CIRCUIT_LEVELS}
-    assert completing.ABLATIONS == KINDS and completing.DTYPES == DTYPES
+    assert set(completing.ABLATIONS) <= set(ABLATIONS) and completing.DTYPES == DTYPES
     assert completing.POSITIONS == POSITIONS and completing.KEY_VALUES == KEY_VALUE and completing.BENCH_PARTS == PARTS
-    assert set(completing.ALGORITHMS) <= set(SELECTIONS) and tuple(PRESETS) == completing.PRESETS
+    assert set(completing.ALGORITHMS) <= set(SELECTIONS) and set(completing.PRESETS) <= set(PRESETS)
     assert set(completing.QUADRATURES) == set(QUADRATURES) and set(completing.ARCHITECTURES) == set(ARCHITECTURES)
     assert [f"torch.{name}" for name in completing.TRAINED_IN] == [str(dtype) for dtype in TRAINED_IN]
     assert set(completing.WRITTEN) == {f.name for f in FORMATS.values() if f.writer is not None}

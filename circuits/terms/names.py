@@ -1,0 +1,180 @@
+"""The names of registries and options, without importing what they stand for. `python docs/generate.py` writes this file."""
+
+from __future__ import annotations
+
+from typing import Final
+
+METHODS: Final = (
+    "auto",
+    "atp-star",
+    "atp",
+    "relp",
+    "relp-ah",
+    "attnlrp",
+    "cp-lrp",
+    "gim",
+    "atp-ig",
+    "relp-ig",
+    "atp-ig-sites",
+    "relp-ig-sites",
+    "random",
+    "clean-corrupted",
+    "eap-ig-activations",
+    "eap",
+    "eap-ig",
+    "acdc",
+    "ifr",
+    "exact",
+)
+METRICS: Final = (
+    "logit_diff",
+    "normalized_logit_diff",
+    "log_prob",
+    "cross_entropy",
+    "kl_source",
+    "l2_source",
+    "kl_base",
+    "l2_base",
+    "largest_change",
+    "projection",
+)
+ABLATIONS: Final = (
+    "counterfactual",
+    "mean",
+    "zero",
+    "resample",
+)
+PRESETS: Final = (
+    "gradient",
+    "relp",
+    "relp-ah",
+    "attnlrp",
+    "cp-lrp",
+    "gim",
+)
+TASKS: Final = (
+    "ioi",
+    "greater-than",
+    "gender",
+    "sva",
+    "induction",
+    "capital",
+)
+TOKEN_METHODS: Final = (
+    "integrated-gradients",
+    "feature-ablation",
+    "gradient-x-input",
+    "relp",
+    "relp-ah",
+    "attnlrp",
+    "cp-lrp",
+    "gim",
+)
+ALGORITHMS: Final = (
+    "top",
+    "greedy",
+)
+FORMATS: Final = (
+    "eap-ig",
+    "mib",
+    "mib-circuits",
+    "graphml",
+    "dot",
+    "svg",
+    "png",
+    "html",
+    "parquet",
+)
+WRITTEN: Final = (
+    "svg",
+    "png",
+    "html",
+    "eap-ig",
+    "mib",
+    "mib-circuits",
+    "graphml",
+    "dot",
+    "parquet",
+)
+READ: Final = (
+    "eap-ig",
+    "mib",
+    "mib-circuits",
+    "graphml",
+    "parquet",
+)
+LEVELS: Final = (
+    "blocks",
+    "heads",
+    "qkv",
+    "neurons",
+    "edges",
+    "features",
+)
+DIRECTIONS: Final = (
+    "denoise",
+    "noise",
+)
+RANKINGS: Final = (
+    "absolute",
+    "signed",
+)
+POSITIONS: Final = (
+    "all",
+    "each",
+    "end",
+    "spans",
+)
+KEY_VALUES: Final = (
+    "shared",
+    "split",
+)
+QUADRATURES: Final = (
+    "midpoint",
+    "gauss-legendre",
+    "trapezoid",
+    "left",
+    "right",
+)
+DTYPES: Final = (
+    "float32",
+    "float64",
+    "bfloat16",
+    "float16",
+)
+ARCHITECTURES: Final = (
+    "standard",
+    "topk",
+    "batchtopk",
+    "gated",
+    "jumprelu",
+    "matryoshka",
+    "transcoder",
+    "skip_transcoder",
+    "jumprelu_transcoder",
+    "batchtopk_transcoder",
+)
+TRAINED_IN: Final = (
+    "float32",
+    "float64",
+)
+KNOWN_ABLATIONS: Final = (
+    "counterfactual",
+    "zero",
+)
+BENCH_PARTS: Final = (
+    "attribution",
+    "exact",
+    "peers",
+)
+#: Group of entry points -> what one is called, and the names that are built in.
+GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
+    "interp.methods": ("method", METHODS),
+    "interp.metrics": ("metric", METRICS),
+    "interp.ablations": ("ablation", ABLATIONS),
+    "interp.rules": ("rule preset", PRESETS),
+    "interp.tasks": ("task", TASKS),
+    "interp.token_methods": ("token method", TOKEN_METHODS),
+    "circuits.selections": ("selection", ALGORITHMS),
+    "circuits.formats": ("format", FORMATS),
+}
