@@ -60,7 +60,7 @@ def options() -> dict[str, Iterable[str]]:
     """What else is a choice among a few names."""
     from circuits.evaluation.truth import GROUND_TRUTH
     from circuits.interchange.formats import FORMATS
-    from circuits.jobs.bench import PARTS
+    from circuits.jobs.machine.bench import PARTS
     from circuits.report.picture import KINDS
     from interp.attribution.batching.positions import POSITIONS
     from interp.attribution.batching.quadrature import QUADRATURES

@@ -68,6 +68,7 @@ FLOORS = (
     "circuits/bench",
     "circuits/display",
     "circuits/jobs",
+    "circuits/jobs/machine",
     "circuits/cli/options",
     "circuits/cli/commands",
     "circuits/cli",

@@ -4,5 +4,5 @@
 the same in TransformerLens; `training_cost` a step of training; `scale` how time and memory grow.
 
 To add a part: one file with a function that yields measurements, its name in `PARTS` and one branch in `_measure`,
-both in `circuits.jobs.bench`.
+both in `circuits.jobs.machine.bench`.
 """

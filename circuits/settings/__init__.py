@@ -1,7 +1,10 @@
 """What can be set for a run, and is it right before any work begins?
 
-`prepared` has the options of a run, and the job that has been checked; `option` is one option of a TOML file.
+`run_options` has the options of discover and compare, and those that several commands share; `judging_options`,
+`dictionary_options`, `machine_options` and `exchange_options` those of the others. Each is a field of a frozen value, which
+the command line fills and the job takes. `prepared` has them checked, and the job that is ready to run.
 
-To add an option of a run: a field of `Settings` with its check in prepared.py; the command that takes it names it in
-its signature (`circuits.cli.commands`).
+To add an option: a field `option(default, help, ...)` of the value of its commands here, or in
+`interp.attribution.request_options` where a request for scores has it too; a check of it in prepared.py. The command line, files
+of options and --help then have it; its place in --help is its name in `OPTIONS` of `circuits.cli.options.help_sections`.
 """

@@ -143,9 +143,9 @@ DTYPES: Final = (
     "float16",
 )
 ARCHITECTURES: Final = (
-    "standard",
     "topk",
     "batchtopk",
+    "standard",
     "gated",
     "jumprelu",
     "matryoshka",

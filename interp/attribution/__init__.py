@@ -1,7 +1,7 @@
 """How are the parts of a model scored: what do users call?
 
-`request` is where to begin: it checks what is asked for and has it scored; `checks` refuses what needs no model;
-`token_attribution` scores input tokens, by `token_methods`; `path_patching` patches paths, by `path_runs`, into
+`request_options` is what can be asked, each option once; `request` is where to begin: it checks what is asked for and
+has it scored; `checks` refuses what needs no model to be wrong; `token_attribution` scores input tokens, by `token_methods`; `path_patching` patches paths, by `path_runs`, into
 `path_effects`; `feature_edges` scores edges between features.
 
 To add a method of tokens: one function and one line of `METHODS` in token_methods.py. A new kind of scoring is one

@@ -14,14 +14,14 @@ from circuits.settings.run_options import LoadOptions
 
 def models() -> None:
     """What --model takes, and the architectures that are tested."""
-    from circuits.jobs import listings
+    from circuits.jobs.machine import listings
 
     listings.models()
 
 
 def tasks() -> None:
     """The built-in tasks."""
-    from circuits.jobs import listings
+    from circuits.jobs.machine import listings
 
     listings.tasks()
 
@@ -37,7 +37,7 @@ def methods(
     ] = None,
 ) -> None:
     """The attribution methods. What they score, cost, paper; with a name one of them in full."""
-    from circuits.jobs import listings
+    from circuits.jobs.machine import listings
 
     if name is None:
         listings.methods()
@@ -48,14 +48,14 @@ def methods(
 @command(SitesOptions)
 def sites(asked: SitesOptions) -> None:
     """The sites that a model has, and those it lacks. With --rules, what each module does in the backward pass."""
-    from circuits.jobs import listings
+    from circuits.jobs.machine import listings
 
     listings.sites(asked.model, asked.rules)
 
 
 def doctor() -> None:
     """Check that the installed versions work together. Says what to do where they do not, with exit code 3."""
-    from circuits.jobs import listings
+    from circuits.jobs.machine import listings
 
     raise typer.Exit(0 if listings.doctor() else 3)
 
@@ -63,7 +63,7 @@ def doctor() -> None:
 @command(LoadOptions)
 def verify(asked: LoadOptions) -> None:
     """Check that all holds on a model of yours. Parity, rules, padding and cleanliness; exit code 3 where a check fails."""
-    from circuits.jobs import listings
+    from circuits.jobs.machine import listings
 
     raise typer.Exit(0 if listings.verify(asked) else 3)
 
@@ -71,6 +71,6 @@ def verify(asked: LoadOptions) -> None:
 @command(Benchmark)
 def bench(asked: Benchmark) -> None:
     """What attribution and exact patching cost here. As ratios to the plain model, peers beside it."""
-    from circuits.jobs import bench
+    from circuits.jobs.machine import bench
 
     bench.run(asked)

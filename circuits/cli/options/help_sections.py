@@ -71,13 +71,18 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
 class Sectioned(TyperCommand):
     """A command whose options stand under the titles of `OPTIONS`; without titles all under one."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        order = [name for names in OPTIONS.get(self.name or "", {}).values() for name in names]
+        places = {name: i for i, name in enumerate(order)}
+        self.params.sort(key=lambda parameter: places.get(parameter.name or "", -1))
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments first, then each title with its options."""
         sections = OPTIONS.get(self.name or "", {})
         titles = {name: title for title, names in sections.items() for name in names}
         rows: dict[str, list[tuple[str, str]]] = {title: [] for title in ("Arguments", *sections, _PLAIN)}
-        places = {name: i for i, name in enumerate(titles)}
-        for parameter in sorted(self.get_params(ctx), key=lambda p: places.get(p.name or "", -1)):
+        for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
             if record is not None:
                 argument = parameter.param_type_name == "argument"

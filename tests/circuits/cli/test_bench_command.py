@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from circuits.bench import scale
 from circuits.bench.scale import VARIED, WORKS
 from circuits.cli.app import app
-from circuits.jobs.bench import PARTS
+from circuits.jobs.machine.bench import PARTS
 from tests.circuits.bench.test_bench import _strict
 from tests.circuits.bench.test_scale import rows
 from tests.circuits.cli.called import Run, calling

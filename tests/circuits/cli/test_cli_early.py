@@ -70,7 +70,7 @@ def test_options_that_need_no_model_are_refused_before_one_is_read(
     case: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("interp.model.loading.load._read", no_model)
-    monkeypatch.setattr("circuits.jobs.bench.gpt2_small_random", no_model)
+    monkeypatch.setattr("circuits.jobs.machine.bench.gpt2_small_random", no_model)
     Circuit((Node("head", 1, 0),), "heads", "demo", "ioi", "relp", "n=1", ()).save(tmp_path / "c.json")
     (tmp_path / "there.json").write_text("mine")
     (tmp_path / "t").mkdir()

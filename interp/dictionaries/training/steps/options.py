@@ -49,9 +49,9 @@ _BATCH: Final = _TOPK | {"topk_threshold_lr": 0.01}
 
 #: Each architecture with the options of its own and their defaults. `k` is sae-lens' only other default: 100.
 ARCHITECTURES: Final[Mapping[str, Mapping[str, Any]]] = {
-    "standard": _CENTRED | _LP,
     "topk": _CENTRED | _TOPK,
     "batchtopk": _CENTRED | _BATCH,
+    "standard": _CENTRED | _LP,
     "gated": _CENTRED | _L1,
     "jumprelu": _CENTRED | _JUMP,
     "matryoshka": _CENTRED | _BATCH | {"matryoshka_widths": (), "use_matryoshka_aux_loss": False},

@@ -10,7 +10,7 @@ from circuits.cli.options import completing
 def test_names_to_complete_are_those_of_the_registries() -> None:
     from circuits.circuit.selection import SELECTIONS
     from circuits.interchange.formats import FORMATS
-    from circuits.jobs.bench import PARTS
+    from circuits.jobs.machine.bench import PARTS
     from interp.attribution.batching.positions import POSITIONS
     from interp.attribution.batching.quadrature import QUADRATURES
     from interp.attribution.methods import METHODS

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import interp
-from circuits.jobs.verify import verify
+from circuits.jobs.machine.verify import verify
 from tests.interp.model.loading.test_reference_model import PROGRAMS, random_model
 
 

@@ -110,7 +110,7 @@ def sites(name: str, rules: str | None) -> None:
 
 def doctor() -> bool:
     """The diagnosis, and what to do; true where all is well."""
-    from circuits.jobs.doctor import diagnose
+    from circuits.jobs.machine.doctor import diagnose
 
     found = diagnose()
     printing.table(
@@ -125,7 +125,7 @@ def doctor() -> bool:
 def verify(asked: LoadOptions) -> bool:
     """The checks as a table; true where none failed."""
     from circuits.jobs.inputs import load_model
-    from circuits.jobs.verify import verify as checks
+    from circuits.jobs.machine.verify import verify as checks
 
     with telling(2, quiet=False) as say:
         say.phase(f"loading {asked.model}")

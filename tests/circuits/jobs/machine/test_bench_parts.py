@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from circuits.bench import attribution_cost
-from circuits.jobs.bench import PARTS, check_parts, wanted
+from circuits.jobs.machine.bench import PARTS, check_parts, wanted
 from interp.errors import InterpError
 
 
