@@ -58,10 +58,7 @@ def evaluate(asked: Judgement) -> None:
     check_file(asked.out, asked.force)
     _check_numbers(asked)
     subject = _subject(asked)
-    given = {name: getattr(asked, name) or subject.options.get(name) or DEFAULTS[name] for name in DEFAULTS}
-    get_metric(given["metric"])
-    check_direction(given["ablation"], "noise")
-    ranking = ranking_of(given["ranking"])
+    given = _given(asked, subject)
     named, prompts = _named(asked, subject), _prompts(asked, subject)
     stored_task(prompts)
     dictionaries = dictionaries_of(subject.circuit.level, asked.dictionaries or subject.options.get("dictionaries"))
@@ -77,16 +74,23 @@ def evaluate(asked: Judgement) -> None:
             task,
             subject.circuit,
             subject.scores,
-            ablation=given["ablation"],
-            metric=given["metric"],
             n_random=asked.n_random,
             n_tests=asked.n_tests,
-            ranking=ranking,
             seed=asked.seed,
             batch_size=asked.batch_size or subject.options.get("batch_size"),
             dictionaries=dictionaries,
+            **given,
         )
     _tell(found, subject.circuit, asked.out, asked.json)
+
+
+def _given(asked: Judgement, subject: Subject) -> dict[str, Any]:
+    """What a circuit is judged by: as given, else as the run has it, else the default. Raises: InterpError for unknown names."""
+    given = {name: getattr(asked, name) or subject.options.get(name) or DEFAULTS[name] for name in DEFAULTS}
+    get_metric(given["metric"])
+    check_direction(given["ablation"], "noise")
+    ranking_of(given["ranking"])
+    return given
 
 
 def _check_numbers(asked: Judgement) -> None:

@@ -135,8 +135,7 @@ def plan(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
     task = find_task(task, model)
     given = resolved(model, asked.level, asked.dictionaries)
     methods, left_out = _methods(model, asked, checked)
-    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
-    model.check_length(max(p.length for p in pairs))
+    pairs = _pairs(model, task)
     aligned = align(checked.positions, pairs)
     space = _space(model, asked, given, pairs)
     may = may_run(methods, asked.level == "edges", left_out) if checked.search else methods
@@ -175,6 +174,13 @@ def _methods(model: Any, asked: Request, checked: Checked) -> tuple[list[Method]
         if m.rules != GRADIENT and not asked.allow_unsupported:
             model.coverage(m.rules).check()
     return methods, left_out
+
+
+def _pairs(model: Any, task: Task) -> list[TokenPair]:
+    """The pairs of the task as tokens, none longer than the model's context."""
+    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    model.check_length(max(pair.length for pair in pairs))
+    return pairs
 
 
 def _space(model: Any, asked: Request, given: Mapping[Site, Dictionary], pairs: list[TokenPair]) -> Space:
