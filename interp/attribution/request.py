@@ -47,12 +47,13 @@ def takes(options: Callable[P, Value]) -> Callable[[Callable[[Any, Any, Value], 
     Its signature then names them all, those that are needed first. Raises: TypeError for an option that does not exist or is
     missing.
     """
-    given = sorted(fields(options), key=lambda f: f.default is not MISSING)  # type: ignore[arg-type]
+    own = inspect.get_annotations(options)
+    given = sorted(fields(options), key=lambda f: (f.default is not MISSING, f.name not in own))  # type: ignore[arg-type]
 
     def register(function: Callable[[Any, Any, Value], Found]) -> OnTask[P, Found]:
-        own = inspect.signature(function)
-        model_and_task = list(own.parameters.values())[:2]
-        signature = own.replace(parameters=[*model_and_task, *map(_keyword, given)])
+        written = inspect.signature(function)
+        model_and_task = list(written.parameters.values())[:2]
+        signature = written.replace(parameters=[*model_and_task, *map(_keyword, given)])
 
         @functools.wraps(function)
         def call(model: Any, task: Task | str | Path, *args: P.args, **kwargs: P.kwargs) -> Found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import pkgutil
 import re
@@ -251,6 +252,16 @@ def test_the_reference_holds_docstrings(site: Site) -> None:
     for value in (interp.load, interp.agreement, interp.path_patch):
         first = re.split(r"[`\n]", value.__doc__ or "")[0].strip()
         assert first and first in text
+
+
+def test_signatures_are_those_that_are_called(site: Site) -> None:
+    """Also of functions whose keywords are the fields of a value."""
+    import interp
+
+    text = "".join(" ".join(site.pages["reference/interp.html"].text).split())
+    for function in (interp.attribute, interp.attribute_all, interp.load):
+        for name, parameter in inspect.signature(function).parameters.items():
+            assert f"{name}:{''.join(str(parameter.annotation).split())}" in text, name
 
 
 def test_every_option_of_every_command_is_on_the_page() -> None:
