@@ -103,7 +103,11 @@ def test_acdc_cuts_backwards_what_changes_the_metric_less_than_tau(name: str) ->
 
 
 def _plain(model: HookedModel, pairs: Any, side: str) -> np.ndarray:
-    """The logit difference of the Hugging Face model on one side of the pairs [example]."""
+    """The logit difference of the Hugging Face model on one side of the pairs [example].
+
+    Logits of the last position alone, as runs compute them: with more rows some processors add in another order.
+    """
+    ids = torch.tensor([getattr(p, side) for p in pairs])
     with torch.no_grad():
-        logits = model.hf(input_ids=torch.tensor([getattr(p, side) for p in pairs]), use_cache=False).logits[:, -1]
+        logits = model.hf(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1]
     return np.array([float(row[p.answers[0]] - row[p.wrong[0]]) for row, p in zip(logits, pairs, strict=True)])

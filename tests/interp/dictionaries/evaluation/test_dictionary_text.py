@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,19 @@ from interp.parts.sites import Site
 from tests.interp.dictionaries.evaluation.evaluated import BOS, DICTIONARIES, D, hooked_reads, model_of, rows, whole
 from tests.interp.dictionaries.random_dictionaries import made
 from tests.interp.model.tiny import parts
+from tests.interp.rules.float64 import true_float64
 
 # ---------------------------------------------------------------- the text
 
 
-def test_batches_and_order_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def wide() -> Iterator[None]:
+    """Norms and rotations compute in float64 too: in float32 some processors add in another order for other shapes."""
+    with true_float64():
+        yield
+
+
+def test_batches_and_order_do_not_matter(monkeypatch: pytest.MonkeyPatch, wide: None) -> None:
     model, d = model_of("llama"), made("resid_post.0", D, n=48, dtype=torch.float64)
     first = evaluate_dictionary(model, d, rows())
     monkeypatch.setattr("interp.dictionaries.evaluation.evaluated_text.FORWARD_TOKENS", 1)
