@@ -6,11 +6,13 @@ the table's group; that package is loaded when the name is asked for, and never 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
+from threading import RLock
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, TypeVar, cast
 
 from interp.errors import InterpError, unknown
@@ -51,32 +53,24 @@ class Offer:
     version: str
     point: EntryPoint
 
+    @property
+    def module(self) -> str:
+        """The top-level name of its modules."""
+        return self.point.module.partition(".")[0]
+
     def __str__(self) -> str:
         return f"{self.package} {self.version}"
 
 
-@dataclass(frozen=True)
-class _Loading:
-    """A package while it is loaded: the offer that is asked for, how to take back what came, and what is offered by group."""
-
-    offer: Offer
-    undo: list[Callable[[], object]] = field(default_factory=list)
-    offers: dict[str, list[Offer]] = field(default_factory=dict)
-
-    def of(self, group: str, name: str) -> list[Offer]:
-        """The offers of a name, looked up once for each group: our own modules may register much while a package loads."""
-        if group not in self.offers:
-            self.offers[group] = offered(group)
-        return [offer for offer in self.offers[group] if offer.name == name]
-
-
-_loading: ContextVar[_Loading | None] = ContextVar("interp_registry", default=None)
-_loaded: Final[dict[str, str]] = {}
+#: Whose modules register what is built in.
+_OURS: Final = ("interp", "circuits")
+_lock: Final = RLock()
+_registries: Final[list[Registry[Any]]] = []
 
 
 def loaded() -> dict[str, str]:
     """What came from other packages in this process: kind and name -> package and version."""
-    return dict(_loaded)
+    return {f"{table.kind} {name}": origin for table in _registries for name, origin in table.origins.items()}
 
 
 def offered(group: str) -> list[Offer]:
@@ -101,23 +95,37 @@ class Registry(dict[str, T]):
         self.kind, self.group, self.error = kind, group, error
         #: Name -> package and version, of what came from other packages.
         self.origins: dict[str, str] = {}
+        #: Name -> the top-level module that registered it.
+        self._owners: dict[str, str] = {}
+        _registries.append(self)
         for entry in entries:
             self.add(entry)
 
     def add(self, value: T, *, over: T | None = None) -> None:
         """Register a thing. `over`: the thing of this name that it takes the place of, as it says more.
 
-        Raises: the registry's error for a name that is there, or that another package offers.
+        Raises: the registry's error for a name that is there and somebody else's, or that another package offers.
         """
-        name = value.name
-        if name in self and (over is None or self[name] is not over):
+        name, owner = value.name, _registering()
+        if name in self and (over is None or self[name] is not over or self._owners.get(name, owner) != owner):
             raise self.error(f"{self.kind} {name!r} is registered twice; give the second another name.")
-        offer = self._own_offer(name)
-        if offer is not None:
-            value = _guarded_fields(value, lambda error: self._fault(name, offer, error))
-        self[name] = value
-        if offer is not None:
-            self.origins[name] = _loaded[f"{self.kind} {name}"] = str(offer)
+        package = self._package(owner, name)
+        if package is not None:
+            value = _guarded_fields(value, lambda error: self._fault(name, package, error))
+            self.origins[name] = str(package)
+        self[name], self._owners[name] = value, owner
+
+    def _package(self, owner: str, name: str) -> Offer | None:
+        """An offer of the installed package that registers; None where we do, or a program. Raises: where others offer the name."""
+        if owner in _OURS:
+            return None
+        found = [offer for offer in offered(self.group) if offer.name == name]
+        if others := [offer for offer in found if offer.module != owner]:
+            if len(found) > len(others):
+                self._only(name, found)
+            raise self.error(f"{self.kind} {name!r} is offered by {others[0]}; give yours another name.")
+        groups = dict.fromkeys((self.group, *(table.group for table in _registries)))
+        return next((offer for group in groups for offer in offered(group) if offer.module == owner), None)
 
     def names(self) -> list[str]:
         """All names: those that are here, and those that packages offer, which are not loaded for it."""
@@ -127,7 +135,18 @@ class Registry(dict[str, T]):
         """Whether the name is here or offered by a package, which is not loaded for it."""
         return name in self or any(offer.name == name for offer in offered(self.group))
 
+    def __getitem__(self, name: str) -> T:
+        if not isinstance(name, str):
+            raise self.error(unknown(self.kind, name, self.names()))
+        return super().__getitem__(name)
+
     def __missing__(self, name: str) -> T:
+        with _lock:
+            if name not in self:  # another thread may have been first
+                self._load(name)
+            return self[name]
+
+    def _load(self, name: str) -> None:
         found = [offer for offer in offered(self.group) if offer.name == name]
         if not found:
             raise self.error(unknown(self.kind, name, self.names()))
@@ -139,7 +158,6 @@ class Registry(dict[str, T]):
                 f"package {offer} offers {self.kind} {name!r} in group {self.group!r}, but {offer.point.value!r} does not "
                 f"register it; expected the entry point to name a module that does. Repair or uninstall {offer.package}."
             )
-        return self[name]
 
     def _only(self, name: str, found: list[Offer]) -> Offer:
         """The one offer of a name. Raises: the registry's error where packages compete for it."""
@@ -149,46 +167,54 @@ class Registry(dict[str, T]):
             )
         return found[0]
 
-    def _own_offer(self, name: str) -> Offer | None:
-        """The offer of this name by the package that is being loaded, if it makes one: it may be the first to import ours."""
-        loading = _loading.get()
-        if loading is None:
-            return None
-        found = loading.of(self.group, name)
-        if not any(offer.package == loading.offer.package for offer in found):
-            return None
-        loading.undo.append(lambda: self._take_back(name))
-        return self._only(name, found)
-
     @contextmanager
     def _loads(self, name: str, offer: Offer) -> Iterator[None]:
         """While a package is loaded. Raises: the registry's error for whatever fails in it, and takes back what it registered."""
-        own = _Loading(offer)
-        token = _loading.set(own)
+        before, modules = [dict(table) for table in _registries], set(sys.modules)
         try:
             yield
-        except Exception as error:
-            for undo in reversed(own.undo):
-                undo()
+        except BaseException as error:
+            for table, entries in zip(_registries, before, strict=False):
+                table._take_back(offer.module, entries)
+            for module in set(sys.modules) - modules:
+                if module.partition(".")[0] == offer.module:
+                    del sys.modules[module]  # so that asking again gives the same error
+            if not isinstance(error, Exception):
+                raise
             raise self.error(
-                f"{self.kind} {name!r} of package {offer} cannot be loaded: {type(error).__name__}: {error}. "
-                f"Repair or uninstall {offer.package}."
+                f"{self.kind} {name!r} of package {offer} cannot be loaded: {_said(error)}. Repair or uninstall {offer.package}."
             ) from error
-        finally:
-            _loading.reset(token)
 
-    def _take_back(self, name: str) -> None:
-        """Forget a thing of a package that did not load to its end."""
-        self.pop(name, None)
-        self.origins.pop(name, None)
-        _loaded.pop(f"{self.kind} {name}", None)
+    def _take_back(self, owner: str, before: Mapping[str, T]) -> None:
+        """Forget what a package registered that did not load to its end."""
+        for name in [name for name, whose in self._owners.items() if whose == owner]:
+            if name in before:
+                self[name] = before[name]
+            else:
+                self.pop(name, None)
+                self.origins.pop(name, None)
+                del self._owners[name]
 
     def _fault(self, name: str, offer: Offer, error: Exception) -> InterpError:
         """What an exception inside a thing of a package becomes."""
         return self.error(
-            f"{self.kind} {name!r} of package {offer} failed: {type(error).__name__}: {error}. "
-            f"The fault is in {offer.package}; tell its authors."
+            f"{self.kind} {name!r} of package {offer} failed: {_said(error)}. The fault is in {offer.package}; tell its authors."
         )
+
+
+def _registering() -> str:
+    """The top-level name of the module that registers: of the first frame outwards that is no function of ours."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if name not in _OURS or frame.f_code.co_name == "<module>":
+            return name
+        frame = frame.f_back
+    return ""
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(".")
 
 
 Fault = Callable[[Exception], InterpError]
@@ -210,9 +236,11 @@ def _guarded(function: Callable[..., Any], fault: Fault) -> Callable[..., Any]:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
             found = function(*args, **kwargs)
-        except InterpError:
+        except (InterpError, MemoryError):
             raise
         except Exception as error:
+            if type(error).__name__ == "OutOfMemoryError":  # of torch, which is not imported for this
+                raise
             raise fault(error) from error
         return _guarded(found, fault) if callable(found) and not isinstance(found, type) else found
 

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from interp import registries
 from interp.registries import Registry
 
 Points = Mapping[str, Mapping[str, str]]
@@ -43,4 +42,3 @@ def beside(folder: Path, *tables: Registry[Any]) -> Iterator[Path]:
             table.clear()
             table.update(entries)
             table.origins = origins
-        registries._loaded.clear()

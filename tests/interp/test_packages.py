@@ -121,3 +121,64 @@ def test_one_module_may_bring_several_names_and_packages_may_need_each_other(fol
     assert THINGS["window"].function is not None
     own = dict.fromkeys(("thing glass", "thing bottle"), "glassworks 1.0")
     assert loaded() == {**own, "thing window": "windows 1.0"}
+
+
+# ---------------------------------------------------------------- whose a name is
+
+HEAD = "from tests.interp.things import THINGS, Thing, ThingError\n"
+ADD = HEAD + "THINGS.add(Thing({!r}, lambda x: 1 / x))\n"
+
+
+def test_a_package_is_named_however_it_came_in(folder: Path) -> None:
+    """Imported by a program, or by another package; and for names beside those that it offers."""
+    install(folder, "glassworks", {GROUP: {"glass": "glassworks"}}, ADD.format("glass") + ADD.format("splinter"))
+    install(folder, "windows", {GROUP: {"window": "windows"}}, "import glassworks\n" + ADD.format("window"))
+    assert THINGS["window"].function is not None
+    own = dict.fromkeys(("thing glass", "thing splinter"), "glassworks 1.0")
+    assert loaded() == {**own, "thing window": "windows 1.0"}
+    for name in ("glass", "splinter"):
+        with pytest.raises(ThingError, match=rf"thing '{name}' of package glassworks 1\.0 failed: ZeroDivisionError"):
+            THINGS[name].function(0)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("name", ["window", "wood"])
+def test_nobody_takes_a_name_that_another_has(name: str, folder: Path) -> None:
+    """Neither one that another package offers nor a built-in one, which it might say to complete."""
+    install(folder, "windows", {GROUP: {"window": "windows"}}, ADD.format("window"))
+    takes = f"THINGS.add(Thing({name!r}, len), over=THINGS.get({name!r}))"
+    install(folder, "glassworks", {GROUP: {"glass": "glassworks"}}, ADD.format("glass") + takes)
+    before = dict(THINGS)
+    said = {"window": r"'window' is offered by windows 1\.0; give yours another name", "wood": "registered twice"}
+    with pytest.raises(ThingError, match=said[name]):
+        THINGS["glass"]
+    assert dict(THINGS) == before and loaded() == {}
+    with pytest.raises(ThingError, match=r"offered by windows 1\.0"):
+        THINGS.add(Thing("window"))
+
+
+@pytest.mark.parametrize(
+    ("last", "error"), [("raise RuntimeError('the cause')", ThingError), ("raise SystemExit(5)", SystemExit)]
+)
+def test_a_load_that_fails_leaves_nothing_and_fails_the_same_again(
+    last: str, error: type[BaseException], folder: Path
+) -> None:
+    text = ADD.format("helper") + ADD.format("glass") + last
+    install(folder, "glassworks", {GROUP: {"glass": "glassworks"}}, text)
+    for _ in range(2):
+        with pytest.raises(error, match=r"the cause\. Repair" if error is ThingError else "5"):
+            THINGS["glass"]
+        assert list(THINGS) == ["stone", "wood"] and loaded() == {}
+
+
+def test_a_full_memory_is_nobodys_fault(folder: Path) -> None:
+    text = HEAD + "def full(x):\n    raise MemoryError('no more')\nTHINGS.add(Thing('glass', full))"
+    install(folder, "glassworks", {GROUP: {"glass": "glassworks"}}, text)
+    with pytest.raises(MemoryError, match="no more"):
+        THINGS["glass"].function(1)  # type: ignore[misc]
+
+
+def test_what_a_program_registers_is_its_own(folder: Path) -> None:
+    THINGS.add(Thing("paper", len))
+    assert THINGS["paper"].function is len and loaded() == {}
+    with pytest.raises(ThingError, match=r"unknown thing \['paper'\]"):
+        THINGS[["paper"]]  # type: ignore[index]
