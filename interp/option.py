@@ -38,7 +38,7 @@ _WORDS: Final = {
 
 
 @dataclass(frozen=True)
-class About:
+class Meaning:
     """What is said of an option: what it means, and what users type where that is not its name or not of its own type.
 
     least: the smallest number. among: a word for the names that may stand there, which `{names}` in the text stands for, or the first
@@ -58,13 +58,13 @@ class About:
 
 
 def option(default: Any, help: str, **more: Any) -> Any:
-    """A field that is an option: its default, what it means, and the rest of `About`."""
-    return field(default=default, metadata={"about": About(help, **more)})
+    """A field that is an option: its default, what it means, and the rest of `Meaning`."""
+    return field(default=default, metadata={"about": Meaning(help, **more)})
 
 
-def needed(help: str, **more: Any) -> dict[str, About]:
+def needed(help: str, **more: Any) -> dict[str, Meaning]:
     """The metadata of an option that has to be given: `field(metadata=needed(...))`."""
-    return {"about": About(help, **more)}
+    return {"about": Meaning(help, **more)}
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Option:
     default: Any
     field: str
     annotation: str
-    about: About
+    about: Meaning
     needed: bool = False
 
     @property

@@ -30,8 +30,7 @@ def command(value: type[T], *, file: str = "") -> Callable[[Callable[[T], None]]
 
         @functools.wraps(function)
         def call(**given: Any) -> None:
-            context, config = given.pop("context", None), given.pop("config", None)
-            found = configured(context, value, config, given) if file else given
+            found = configured(given.pop("context"), value, given.pop("config"), given) if file else given
             function(value(**{options[name].field: chosen for name, chosen in found.items()}))
 
         parameters = [*(_of_file() if file else ()), *map(_parameter, _ordered(value, options))]

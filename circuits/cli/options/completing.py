@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from circuits.terms import names
-from interp.option import About
+from interp.option import Meaning
 from interp.registries import offered
 
 MOST: Final = 200
@@ -118,12 +118,12 @@ _FOUND: Final[Mapping[str, Completer]] = {
 }
 
 
-def worded(about: About) -> str:
+def worded(about: Meaning) -> str:
     """The help of an option with the names that may stand there."""
     return about.help.format(names=NAMES[about.among]) if "{names" in about.help else about.help
 
 
-def completer(about: About) -> Completer | None:
+def completer(about: Meaning) -> Completer | None:
     """What completes an option. Raises: KeyError for a word that stands for nothing."""
     if not about.among or about.among in _FOUND:
         return _FOUND.get(about.among)

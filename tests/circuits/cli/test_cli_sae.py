@@ -193,7 +193,7 @@ BASE = ["--site", "resid_post.1", "--d-sae", "48", "--out", "run"]
 BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "no site": (_nothing, ["--d-sae", "16", "--out", "run"], "without site"),
     "no features": (_nothing, ["--site", "resid_post.1", "--d-sae", "0", "--out", "run"], "d_sae=0"),
-    "no such site": (_nothing, ["--site", "resid_past.1", "--d-sae", "8", "--out", "run"], "Did you mean"),
+    "no such site": (_nothing, ["--site", "resid_past.1", "--d-sae", "64", "--out", "run"], "Did you mean"),
     "no such architecture": (_nothing, [*BASE, "--architecture", "topj"], "Did you mean topk"),
     "no such option": (_nothing, [*BASE, "--set", "l1=3"], "unknown option 'l1'"),
     "option of another": (_nothing, [*BASE, "--set", "l1_coefficient=3"], "unknown option of topk"),

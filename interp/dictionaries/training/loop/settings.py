@@ -155,8 +155,12 @@ def check_specs(specs: Sequence[Mapping[str, Any]], settings: Settings) -> None:
     """What can be said of dictionaries to train without the model. Raises: DictionaryError."""
     if not specs:
         raise DictionaryError("no dictionaries to train; expected one or more.")
-    for i, spec in enumerate(specs):
-        with said_of(i, len(specs), spec.get("site", "no site")):
+    named = [(i, spec, spec.get("site", "no site")) for i, spec in enumerate(specs)]
+    for i, spec, site in named:
+        with said_of(i, len(specs), site):
+            _check_spec(spec)
+    for i, spec, site in named:
+        with said_of(i, len(specs), site):
             architecture, d_sae = _check_spec(spec)
             plan(architecture, d_sae, d_sae, d_sae, _options(spec), settings.steps, settings.seed)
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from circuits.cli.options import completing
+from interp.option import options_of
+from tests.circuits.cli.options.values import VALUES
 
 
-def test_names_to_complete_are_those_of_the_registries() -> None:
+def test_names_are_those_of_the_registries_and_of_what_else_is_chosen_from() -> None:
+    """That the module of names is current is tested with the documentation; here, that each word means the right names."""
     from circuits.circuit.selection import SELECTIONS
     from circuits.interchange.formats import FORMATS
     from circuits.jobs.machine.bench import PARTS
@@ -20,28 +23,36 @@ def test_names_to_complete_are_those_of_the_registries() -> None:
     from interp.parts.graph import KEY_VALUE
     from interp.parts.nodes import CIRCUIT_LEVELS, LEVELS
     from interp.rules.rules import PRESETS
-    from interp.tasks import builtin
     from interp.tasks.ablations import ABLATIONS
     from interp.tasks.metrics import METRICS
 
-    assert set(completing.METHODS) <= set(METHODS) and len(set(completing.METHODS)) == len([*completing.METHODS])
-    ours = {name for name, m in METHODS.items() if _of_the_package(m)}
-    assert ours <= set(completing.METHODS)
-    assert set(completing.TASKS) <= set(builtin.names()) and set(completing.METRICS) <= set(METRICS)
-    assert {*completing.LEVELS, "resid"} == {*LEVELS, *CIRCUIT_LEVELS}
-    assert set(completing.ABLATIONS) <= set(ABLATIONS) and completing.DTYPES == DTYPES
-    assert completing.POSITIONS == POSITIONS and completing.KEY_VALUES == KEY_VALUE and completing.BENCH_PARTS == PARTS
-    assert set(completing.ALGORITHMS) <= set(SELECTIONS) and set(completing.PRESETS) <= set(PRESETS)
-    assert set(completing.QUADRATURES) == set(QUADRATURES) and set(completing.ARCHITECTURES) == set(ARCHITECTURES)
-    assert [f"torch.{name}" for name in completing.TRAINED_IN] == [str(dtype) for dtype in TRAINED_IN]
-    assert set(completing.WRITTEN) == {f.name for f in FORMATS.values() if f.writer is not None}
-    assert set(completing.READ) == {f.name for f in FORMATS.values() if f.reader is not None}
+    found = {word: set(names.built_in) for word, names in completing.NAMES.items()}
+    held = {
+        "methods": METHODS,
+        "metrics": METRICS,
+        "ablations": ABLATIONS,
+        "presets": PRESETS,
+        "algorithms": SELECTIONS,
+    }
+    for word, registry in held.items():  # other tests register things of their own
+        assert found[word] <= set(registry) and len(found[word]) >= 2
+    assert found["levels"] == {*LEVELS, *CIRCUIT_LEVELS} == found["levels of discover"] | {"resid"}
+    assert (
+        found["positions"] == {*POSITIONS} and found["key-values"] == {*KEY_VALUE} and found["bench parts"] == {*PARTS}
+    )
+    assert found["quadratures"] == {*QUADRATURES} and found["architectures"] == {*ARCHITECTURES}
+    assert found["dtypes"] == {*DTYPES} and {f"torch.{name}" for name in found["trained in"]} == set(
+        map(str, TRAINED_IN)
+    )
+    assert found["formats written"] == {f.name for f in FORMATS.values() if f.writer is not None}
+    assert found["formats read"] == {f.name for f in FORMATS.values() if f.reader is not None}
 
 
-def _of_the_package(method: object) -> bool:
-    """Other tests register methods of their own."""
-    functions = (getattr(method, name) for name in ("function", "edges", "joint"))
-    return any(f is not None and f.__module__.startswith("interp.") for f in functions)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: value.__name__)
+def test_what_an_option_is_among_is_known_and_said(value: type) -> None:
+    for option in options_of(value).values():
+        assert "{" not in completing.worded(option.about)
+        assert (completing.completer(option.about) is None) == (not option.about.among)
 
 
 @pytest.mark.parametrize(
