@@ -34,6 +34,7 @@ _WORDS: Final = {
     str: "text",
     Path: "text",
     tuple: "a list of two texts",
+    list: "a list of texts",
 }
 
 

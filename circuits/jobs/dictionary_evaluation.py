@@ -22,11 +22,12 @@ from circuits.console.phases import Telling, telling
 from circuits.jobs.inputs import load_model, note_models
 from circuits.runs import directory
 from circuits.settings.dictionary_options import DictionaryJudgement
+from circuits.settings.run_options import OutputOptions
 from interp.errors import InterpError
 from interp.files import write_text
 from interp.formatting.parquet import write_columns
 from interp.model.model import HookedModel
-from interp.option import plain
+from interp.option import options_of, plain
 
 if TYPE_CHECKING:
     from interp.dictionaries.dictionary import Dictionary
@@ -97,6 +98,7 @@ def _check(asked: DictionaryJudgement) -> None:
     """What can be refused without the model and the dictionaries. Raises: InterpError."""
     from interp.dictionaries.evaluation.evaluated_text import check_numbers
     from interp.dictionaries.evaluation.feature_labels import read_labels
+    from interp.dictionaries.training.data.reading import check_there
 
     check_numbers(asked.tokens, asked.context, asked.seed, asked.hold_out)
     if asked.pca < 0:
@@ -107,11 +109,11 @@ def _check(asked: DictionaryJudgement) -> None:
         )
     for path in asked.probe or ():
         read_labels(path)
-    _data(asked)
+    check_there(_data(asked))
 
 
 def _data(asked: DictionaryJudgement) -> str:
-    """What is read. Raises: InterpError where nothing is given, or a file that is not there."""
+    """What is read. Raises: InterpError where nothing is given."""
     data = asked.data or ("demo" if asked.model == "demo" else None)
     if data is None:
         raise InterpError("no data: give --data, a text file or a dataset on disk.")
@@ -185,7 +187,7 @@ def _save_densities(evaluation: DictionaryEvaluation, path: Path) -> None:
 
 def _config(asked: DictionaryJudgement) -> dict[str, Any]:
     """The options that make the numbers, as plain data."""
-    found = {name: value for name, value in plain(asked).items() if name not in ("out", "force", "json", "quiet")}
+    found = {name: value for name, value in plain(asked).items() if name not in options_of(OutputOptions)}
     return {**found, "probe": [str(path) for path in asked.probe or ()]}
 
 

@@ -44,6 +44,7 @@ def train(call: Training, asked: Mapping[str, Any]) -> None:
     """
     from circuits.report.pages import render_training
     from interp.dictionaries.training.checkpoints.folder import COMPLETE, check_out, read_record
+    from interp.dictionaries.training.data.reading import check_there
     from interp.dictionaries.training.train_dictionaries import check_training
 
     run, specs = split(asked)
@@ -51,6 +52,7 @@ def train(call: Training, asked: Mapping[str, Any]) -> None:
     if call.resume and call.out is None:
         raise InterpError("--resume goes on with the run at --out: give its folder.")
     before = check_out(place, call.resume, "--resume")
+    check_there(str(run["data"]))
     check_training(specs, **{key: value for key, value in run.items() if key not in ("model", "data", "device")})
     finished = before is not None and before["status"] == COMPLETE
     with telling(PHASES, call.quiet) as say:

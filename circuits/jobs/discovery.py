@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from circuits.console import printing
 from circuits.console.phases import telling
@@ -18,7 +18,7 @@ from circuits.report.pages import render
 from circuits.runs import directory
 from circuits.runs.record import Record
 from circuits.settings.prepared import Prepared, Say, Settings, begin, checked, prepare_run
-from circuits.settings.run_options import ScoringRun
+from circuits.settings.run_options import OutputOptions, ScoringRun
 from interp.errors import InterpError
 from interp.files import write_text
 from interp.option import options_of, plain, taken
@@ -95,10 +95,6 @@ def _stem(asked: ScoringRun, job: Prepared) -> str:
     return "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part)[:40].strip("_") or "x" for part in parts)
 
 
-#: Options of a call, not of what it finds.
-OF_A_CALL: Final = ("out", "force", "json", "quiet")
-
-
 def configuration(asked: ScoringRun) -> dict[str, Any]:
     """The options as `circuits discover config.toml` or `compare config.toml` takes them, with whole paths."""
     known = options_of(type(asked))
@@ -107,7 +103,7 @@ def configuration(asked: ScoringRun) -> dict[str, Any]:
 
 def _plain(asked: ScoringRun) -> dict[str, Any]:
     """The options of the run as plain data, with all of its methods."""
-    found = {name: value for name, value in plain(asked).items() if name not in OF_A_CALL}
+    found = {name: value for name, value in plain(asked).items() if name not in options_of(OutputOptions)}
     found["pair"] = list(asked.pair) if asked.pair else None
     return found | ({"methods": ",".join(asked.names)} if asked.command == "compare" else {})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
 
 from circuits.settings.prepared import Say
 from circuits.settings.run_options import PromptOptions
@@ -14,7 +13,6 @@ from interp.errors import InterpError, TaskError
 from interp.model.model import HookedModel
 from interp.parts.nodes import FEATURES
 from interp.parts.sites import Site
-from interp.scores.scores import Ranking
 from interp.tasks.task import Pair, Task
 
 
@@ -69,13 +67,6 @@ def dictionaries_of(level: str, folder: object) -> dict[Site, Dictionary] | None
     from interp.dictionaries.storage import load_dictionaries
 
     return load_dictionaries(str(folder))
-
-
-def ranking_of(name: str) -> Ranking:
-    """The ranking of this name. Raises: InterpError."""
-    if name not in ("absolute", "signed"):
-        raise InterpError(f"ranking {name!r}: expected absolute or signed.")
-    return cast(Ranking, name)
 
 
 def note_models(model: HookedModel, dictionaries: Iterable[Dictionary], say: Say) -> None:

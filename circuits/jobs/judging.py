@@ -12,10 +12,11 @@ from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.console import printing
 from circuits.console.phases import Telling, telling
 from circuits.evaluation.faithfulness import counted
-from circuits.jobs.inputs import dictionaries_of, load_model, note_models, ranking_of, stored_task, task_of
+from circuits.jobs.inputs import dictionaries_of, load_model, note_models, stored_task, task_of
 from circuits.runs import directory
 from circuits.runs.record import Record
 from circuits.settings.judging_options import Judgement, KnownCircuits, Resampling
+from circuits.settings.prepared import check_ranking
 from circuits.settings.run_options import PromptOptions
 from interp.files import write_text
 from interp.formatting.numbers import several
@@ -89,7 +90,7 @@ def _given(asked: Judgement, subject: Subject) -> dict[str, Any]:
     given = {name: getattr(asked, name) or subject.options.get(name) or DEFAULTS[name] for name in DEFAULTS}
     get_metric(given["metric"])
     check_direction(given["ablation"], "noise")
-    ranking_of(given["ranking"])
+    check_ranking(given["ranking"])
     return given
 
 
@@ -243,7 +244,8 @@ def _size(n: int | None, record: Record | None, source: Path) -> int:
 
 def truth(asked: KnownCircuits) -> bool:
     """A table of methods against known circuits; whether exact patching, where asked for, found every one."""
-    from circuits.evaluation.truth import judge, programs, table
+    from circuits.evaluation.programs import programs
+    from circuits.evaluation.truth import judge, table
 
     programs(asked.folder)  # says so at once where there is none
     with telling(1, quiet=False) as say:

@@ -86,6 +86,7 @@ _KINDS: Final = {
     str: "text in quotes",
     Path: "text in quotes",
     tuple: '["clean prompt", "corrupt prompt"]',
+    list: "a list of texts in quotes",
 }
 
 

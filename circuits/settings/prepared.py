@@ -125,8 +125,7 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
 
 def checked(settings: Settings) -> Settings:
     """The settings, refused where they have no meaning on any model. Raises: InterpError."""
-    if settings.ranking not in ("absolute", "signed"):
-        raise InterpError(f"ranking {settings.ranking!r}: expected absolute or signed.")
+    check_ranking(settings.ranking)
     _check_level(settings)
     check(settings.main())
     if settings.n is not None and settings.threshold is not None:
@@ -138,6 +137,12 @@ def checked(settings: Settings) -> Settings:
     if settings.n_random < 1:
         raise InterpError(f"random={settings.n_random}: expected 1 random circuit or more.")
     return settings
+
+
+def check_ranking(name: str) -> None:
+    """Raises: InterpError for a ranking that does not exist."""
+    if name not in ("absolute", "signed"):
+        raise InterpError(f"ranking {name!r}: expected absolute or signed.")
 
 
 def _check_level(settings: Settings) -> None:

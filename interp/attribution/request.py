@@ -67,6 +67,8 @@ def takes(options: Callable[P, Value]) -> Callable[[Callable[[Any, Any, Value], 
             return function(model, task, options(*args, **kwargs))
 
         call.__signature__ = signature  # type: ignore[attr-defined]
+        call.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+        call.__annotations__["return"] = signature.return_annotation
         return call
 
     return register

@@ -53,3 +53,16 @@ def settled(device: torch.device) -> Iterator[None]:
     """Torch as numbers need it, whatever the caller's mode: tensors that gradients can reach, no autocast."""
     with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
         yield
+
+
+@contextmanager
+def frozen(model: Any) -> Iterator[None]:
+    """Meanwhile no gradients go to the parameters of the module `model`; those that had them get them again."""
+    learning = [p for p in model.parameters() if p.requires_grad]
+    for p in learning:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in learning:
+            p.requires_grad_(True)

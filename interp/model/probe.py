@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from interp.errors import LayoutError
 from interp.model import attention
+from interp.model.lock import frozen
 from interp.model.tensors import activation_in, activation_out, close, with_activation
 from interp.parts.layout import BlockLayout, BlockPaths, Layout, ModelPaths, model_paths
 
@@ -52,7 +53,7 @@ def probe(model: nn.Module, paths: ModelPaths) -> Probe:
         return native(q, k, v)
 
     with ExitStack() as stack:
-        stack.callback(unfreeze, freeze(model))
+        stack.enter_context(frozen(model))
         if routes_attention(model):
             stack.enter_context(attention.selected(model, around))
         first = model.get_submodule(paths.blocks[0].block)
@@ -73,20 +74,6 @@ def routes_attention(model: nn.Module) -> bool:
     """Whether the model's attention goes through transformers' AttentionInterface."""
     can_set: Callable[[], bool] = getattr(model, "_can_set_attn_implementation", lambda: False)
     return bool(can_set())
-
-
-def freeze(model: nn.Module) -> list[nn.Parameter]:
-    """Stop gradients to the parameters; returns those that had them, for `unfreeze`."""
-    learning = [p for p in model.parameters() if p.requires_grad]
-    for p in learning:
-        p.requires_grad_(False)
-    return learning
-
-
-def unfreeze(parameters: list[nn.Parameter]) -> None:
-    """Give the gradients back that `freeze` stopped."""
-    for p in parameters:
-        p.requires_grad_(True)
 
 
 def probe_length(model: Any) -> int:

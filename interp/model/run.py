@@ -14,9 +14,8 @@ from interp.errors import SiteError
 from interp.model import attention
 from interp.model.coverage import Operations
 from interp.model.edits import applied
-from interp.model.lock import running
+from interp.model.lock import frozen, running
 from interp.model.plan import Plan
-from interp.model.probe import freeze, unfreeze
 from interp.model.tensors import activation_in, activation_out, with_activation, with_output
 from interp.model.vocabulary import Columns
 from interp.parts.layout import Layout
@@ -137,7 +136,7 @@ class _Run:
         """Hooks in the order in which they must fire: gate rules, sites before a module, rules, sites after it."""
         sites = self.plan.sites()
         if torch.is_grad_enabled():
-            stack.callback(unfreeze, freeze(self.model))
+            stack.enter_context(frozen(self.model))
             sites = sites if _EMBED in sites else [_EMBED, *sites]
             self._attach_gates(stack)
         hooks = [(site, port(site, self.layout)) for site in sites]

@@ -1,6 +1,6 @@
 """What is asked of a model: which prompts, which answers, measured how, and what replaces a part?
 
-`task` is pairs of prompts with answers; `find` takes what the user has; `builtin` generates pairs, from `word_lists`;
+`task` is pairs of prompts with answers; `find` takes what the user has; `builtin` generates pairs, from `word_lists`, by `pieces`;
 `task_files` reads files; `lengths` groups prompts of one length; `metrics` turns logits into numbers; `ablations`
 says what a part is replaced by.
 

@@ -10,6 +10,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any, Final
 
 import torch
@@ -82,6 +83,13 @@ class Kind:
     values: Values | None = None
     cost: str = ""
     source: str = ""
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("paired", "partners", "values") if getattr(self, name)]
+        if len(given) > 1:
+            raise MethodError(
+                f"ablation {self.name!r} has {' and '.join(given)}; expected one of them, or none for zero."
+            )
 
     @property
     def about(self) -> About:
@@ -182,8 +190,20 @@ def make_ablation(
         return Ablation(kind, _checked(chosen, [pair.length for pair in pairs], seed))
     if chosen.values is not None:
         seen = see or _reader(model, sites)
-        return Ablation(kind, means=chosen.values(Prompts(pairs, batch_size, seen, every or seen)))
+        return Ablation(kind, means=_fixed(chosen, Prompts(pairs, batch_size, seen, every or seen)))
     return Ablation(kind)
+
+
+def _fixed(kind: Kind, prompts: Prompts) -> Mapping[Any, Tensor]:
+    """The fixed values. Raises: MethodError where they are no tensors with batch and position of size 1."""
+    found = kind.values(prompts) if kind.values else {}
+    if not isinstance(found, Mapping):
+        raise MethodError(f"{kind.name} ablation gave a {type(found).__name__}; expected tensors by key.")
+    for key, value in found.items():
+        if not isinstance(value, Tensor) or value.shape[:2] != (1, 1):
+            given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise MethodError(f"{kind.name} ablation gave {given} at {key}; expected a tensor [1 1 ...].")
+    return found
 
 
 def _checked(kind: Kind, lengths: Sequence[int], seed: int) -> list[int]:
@@ -192,11 +212,11 @@ def _checked(kind: Kind, lengths: Sequence[int], seed: int) -> list[int]:
     if len(found) != len(lengths):
         raise MethodError(f"{kind.name} ablation gave {len(found)} partners; expected one for each of {len(lengths)}.")
     for here, there in enumerate(found):
-        if not 0 <= there < len(lengths) or lengths[here] != lengths[there]:
+        if not isinstance(there, Integral) or not 0 <= there < len(lengths) or lengths[here] != lengths[there]:
             raise MethodError(
                 f"{kind.name} ablation gave pair {here} partner {there}; expected one of the same length."
             )
-    return found
+    return [int(there) for there in found]
 
 
 def _reader(model: Any, sites: Sequence[Site]) -> See:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from interp.errors import TaskError, unknown
 from interp.registries import About, Registry
 from interp.tasks import word_lists as w
+from interp.tasks.pieces import spans_of, text_of
 from interp.tasks.task import Pair
 
 SPLITS = ("test", "train", "all")
@@ -131,40 +132,11 @@ def build(name: str, tokenizer: Any, *, n: int = 100, seed: int = 0, split: str 
 
 def _pair(draft: Draft, tokenizer: Any) -> Pair | None:
     """The draft as a pair, or None if its two prompts differ in length or in where the spans lie."""
-    clean, corrupt = _text(draft.clean), _text(draft.corrupt)
-    spans = _spans(draft.clean, tokenizer)
-    if clean == corrupt or spans is None or spans != _spans(draft.corrupt, tokenizer):
+    clean, corrupt = text_of(draft.clean), text_of(draft.corrupt)
+    spans = spans_of(draft.clean, tokenizer)
+    if clean == corrupt or spans is None or spans != spans_of(draft.corrupt, tokenizer):
         return None
     return Pair(clean, corrupt, draft.answers, draft.wrong, spans)
-
-
-def _text(pieces: tuple[w.Piece, ...]) -> str:
-    return "".join(text for text, _ in pieces)
-
-
-def _spans(pieces: tuple[w.Piece, ...], tokenizer: Any) -> dict[str, tuple[int, int]] | None:
-    """Token ranges of the named pieces, and of `end` where no piece ends the prompt; None where a piece does not begin and
-    end between tokens."""
-    plain = tokenizer(_text(pieces), add_special_tokens=False)["input_ids"]
-    lead = _leading_specials(tokenizer)
-    spans: dict[str, tuple[int, int]] = {}
-    prefix, start = "", 0
-    for text, name in pieces:
-        prefix += text
-        ids = tokenizer(prefix, add_special_tokens=False)["input_ids"]
-        if ids != plain[: len(ids)]:
-            return None
-        if name is not None:
-            spans[name] = (lead + start, lead + len(ids))
-        start = len(ids)
-    last = lead + len(plain)
-    return spans if any(end == last for _, end in spans.values()) else {**spans, "end": (last - 1, last)}
-
-
-def _leading_specials(tokenizer: Any) -> int:
-    """How many special tokens the tokeniser itself puts before a text."""
-    mask = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
-    return mask.index(0) if 0 in mask else len(mask)
 
 
 @generator(

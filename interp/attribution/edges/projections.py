@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from interp.errors import LayoutError
 from interp.model import attention
 from interp.model.linear import linear
-from interp.model.probe import freeze, probe_length, unfreeze
+from interp.model.lock import frozen
+from interp.model.probe import probe_length
 from interp.model.tensors import activation_in, activation_out, with_activation, with_output
 from interp.parts.graph import Graph
 from interp.parts.nodes import Node
@@ -104,7 +105,7 @@ def _watch(model: Any, seen: Sequence[_Seen]) -> None:
         return native(q.detach(), k.detach(), v.detach())
 
     with ExitStack() as stack:
-        stack.callback(unfreeze, freeze(hf))
+        stack.enter_context(frozen(hf))
         stack.enter_context(attention.selected(hf, around))
         for found in seen:
             module = hf.get_submodule(found.attn)

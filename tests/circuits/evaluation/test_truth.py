@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuits.evaluation import truth
+from circuits.evaluation import programs as compiled
+from circuits.evaluation.programs import TruthError, load_truth, programs
 from circuits.evaluation.roc import roc
-from circuits.evaluation.truth import TruthError, judge, load_truth, programs, table
+from circuits.evaluation.truth import judge, table
 from interp.attribution.methods import METHODS
 from interp.errors import InterpError, ScoreError
 from tests.interp.model.loading.test_reference_model import PROGRAMS, SETTINGS, folder_of, random_tensors
@@ -99,7 +100,7 @@ def entry(sender: str, receiver: str, inside: bool) -> dict[str, Any]:
 def circuit_file() -> dict[str, Any]:
     counts = {"n_edges_total": N_EDGES, "n_edges_resample_circuit": 2, "n_edges_zero_circuit": 2}
     edges = [entry("pos_embed", "a0.h0<q>", True), entry("m0", "logits", True), entry("a0.h0", "m0", False)]
-    return {"edge_format": truth._FORMAT, "edges": edges, **counts}
+    return {"edge_format": compiled._FORMAT, "edges": edges, **counts}
 
 
 @pytest.fixture
@@ -204,7 +205,7 @@ def test_exact_patching_finds_every_known_circuit(assets: Path, ablation: str) -
     assert [row.program for row in rows] == list(PROGRAMS)
     for row in rows:
         assert (row.auroc, row.precision, row.recall, row.seen) == (1, 1, 1, 1), row
-        assert row.gap > truth.THRESHOLD
+        assert row.gap > compiled.THRESHOLD
     assert table(rows).count("1.000  1.000") == len(PROGRAMS)
 
 

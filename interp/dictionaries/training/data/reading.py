@@ -65,6 +65,28 @@ def open_documents(data: Any, seed: int) -> Documents:
     return found
 
 
+def check_there(data: str) -> None:
+    """What can be said of a name of data before any is read. Raises: DictionaryError for a file that is not there, or of another kind."""
+    path = Path(data)
+    if data == DEMO or path.is_dir():
+        return
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if path.suffix not in (".jsonl", ".txt", ".json"):
+        raise _other_kind(path)
+
+
+def _unreadable(path: Path, error: OSError | ValueError) -> DictionaryError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return DictionaryError(f"data {str(path)!r} cannot be read: {reason}. Expected {WANTED}.")
+
+
+def _other_kind(path: Path) -> DictionaryError:
+    return DictionaryError(f"data {str(path)!r}: expected {WANTED}.")
+
+
 def _opened(data: Any, seed: int) -> Documents:
     if isinstance(data, (str, Path)):
         return Written(seed) if str(data) == DEMO else _of_path(Path(data))
@@ -95,9 +117,8 @@ def _of_path(path: Path) -> Documents:
                 raise DictionaryError(f"{path}: holds a {type(found).__name__}; expected a list of texts.")
             return Listed(found, str(path), known)
     except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise DictionaryError(f"data {str(path)!r} cannot be read: {reason}. Expected {WANTED}.") from error
-    raise DictionaryError(f"data {str(path)!r}: expected {WANTED}.")
+        raise _unreadable(path, error) from error
+    raise _other_kind(path)
 
 
 def _of_folder(path: Path) -> Documents:

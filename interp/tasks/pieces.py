@@ -1,0 +1,37 @@
+"""Pieces of text, some of them named, as a prompt: its text, and which tokens each name means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from interp.tasks.word_lists import Piece
+
+
+def text_of(pieces: tuple[Piece, ...]) -> str:
+    """The prompt."""
+    return "".join(text for text, _ in pieces)
+
+
+def spans_of(pieces: tuple[Piece, ...], tokenizer: Any) -> dict[str, tuple[int, int]] | None:
+    """Token ranges of the named pieces, and of `end` where no piece ends the prompt; None where a piece does not begin and
+    end between tokens."""
+    plain = tokenizer(text_of(pieces), add_special_tokens=False)["input_ids"]
+    lead = _leading_specials(tokenizer)
+    spans: dict[str, tuple[int, int]] = {}
+    prefix, start = "", 0
+    for text, name in pieces:
+        prefix += text
+        ids = tokenizer(prefix, add_special_tokens=False)["input_ids"]
+        if ids != plain[: len(ids)]:
+            return None
+        if name is not None:
+            spans[name] = (lead + start, lead + len(ids))
+        start = len(ids)
+    last = lead + len(plain)
+    return spans if any(end == last for _, end in spans.values()) else {**spans, "end": (last - 1, last)}
+
+
+def _leading_specials(tokenizer: Any) -> int:
+    """How many special tokens the tokeniser itself puts before a text."""
+    mask = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+    return mask.index(0) if 0 in mask else len(mask)
