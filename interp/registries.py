@@ -78,7 +78,7 @@ def offered(group: str) -> list[Offer]:
     from importlib.metadata import entry_points
 
     return [
-        Offer(p.name, p.dist.name if p.dist else "?", p.dist.version if p.dist else "?", p)
+        Offer(p.name, (p.dist and p.dist.name) or "?", (p.dist and p.dist.version) or "?", p)
         for p in sorted(entry_points(group=group), key=lambda p: (p.name, p.value))
     ]
 
@@ -107,9 +107,12 @@ class Registry(dict[str, T]):
         Raises: the registry's error for a name that is there and somebody else's, or that another package offers.
         """
         name, owner = value.name, _registering()
-        if name in self and (over is None or self[name] is not over or self._owners.get(name, owner) != owner):
-            raise self.error(f"{self.kind} {name!r} is registered twice; give the second another name.")
         package = self._package(owner, name)
+        taken = (
+            package is not None and self._owners.get(name, owner) != owner
+        )  # a program may complete what is built in
+        if name in self and (over is None or self[name] is not over or taken):
+            raise self.error(f"{self.kind} {name!r} is registered twice; give the second another name.")
         if package is not None:
             value = _guarded_fields(value, lambda error: self._fault(name, package, error))
             self.origins[name] = str(package)
@@ -173,13 +176,13 @@ class Registry(dict[str, T]):
         before, modules = [dict(table) for table in _registries], set(sys.modules)
         try:
             yield
-        except BaseException as error:
+        except BaseException as error:  # also one that leaves the program
             for table, entries in zip(_registries, before, strict=False):
                 table._take_back(offer.module, entries)
             for module in set(sys.modules) - modules:
                 if module.partition(".")[0] == offer.module:
                     del sys.modules[module]  # so that asking again gives the same error
-            if not isinstance(error, Exception):
+            if not isinstance(error, Exception | SystemExit):
                 raise
             raise self.error(
                 f"{self.kind} {name!r} of package {offer} cannot be loaded: {_said(error)}. Repair or uninstall {offer.package}."
@@ -213,7 +216,7 @@ def _registering() -> str:
     return ""
 
 
-def _said(error: Exception) -> str:
+def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".rstrip(".")
 
 

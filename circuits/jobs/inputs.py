@@ -1,4 +1,4 @@
-"""What a job is about, by the names that a command was given: model, task, dictionaries, ranking."""
+"""What a job is about, by the names that a command was given: model, task, dictionaries."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ def stored_task(asked: PromptOptions) -> Task | None:
     """The same where no model is needed to have it: a file or one pair; None for a built-in task. Raises: TaskError."""
     from interp.tasks.find import stored
 
+    if asked.limit is not None and asked.limit < 1:
+        raise TaskError(f"limit={asked.limit}: expected one pair or more.")
     if asked.pair is None:
         if asked.answer or asked.wrong:
             raise TaskError("--answer and --wrong belong to --pair CLEAN CORRUPT.")

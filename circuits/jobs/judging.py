@@ -99,13 +99,17 @@ def _check_numbers(asked: Judgement) -> None:
     for name, value in (("random", asked.n_random), ("tests", asked.n_tests), ("batch_size", asked.batch_size)):
         if value is not None and value < 1:
             raise CircuitError(f"{name}={value}: expected 1 or more.")
+    if asked.limit is not None and asked.limit < 1:
+        raise CircuitError(f"limit={asked.limit}: expected one pair or more.")
 
 
 def check_file(out: Path | None, force: bool) -> None:
     """Raises: CircuitError where the file may not be written."""
     if out is None:
         return
-    if out.is_dir() or (out.exists() and not force):
+    if out.is_dir():
+        raise CircuitError(f"{str(out)!r} is a folder; choose a file for --out.")
+    if out.exists() and not force:
         raise CircuitError(f"{str(out)!r} exists; choose another --out, or --force to replace the file.")
     if not out.parent.is_dir():
         raise CircuitError(f"folder {str(out.parent)!r} does not exist; make it first.")
@@ -153,8 +157,6 @@ def _prompts(asked: Judgement, subject: Subject) -> PromptOptions:
         return PromptOptions(task=asked.task, limit=asked.limit, seed=asked.seed)
     if not subject.options:
         raise CircuitError(f"{str(asked.circuit)!r} does not say which prompts to use; give --task.")
-    if asked.limit is not None and asked.limit < 1:
-        raise CircuitError(f"limit={asked.limit}: expected one pair or more.")
     return PromptOptions(**{one.name: subject.options[one.name] for one in fields(PromptOptions)})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -31,6 +32,8 @@ from interp.tasks.ablations import ABLATIONS, make_ablation
 from interp.tasks.task import Task
 
 Say = Callable[[str], None]
+#: What generators of random numbers take.
+SEEDS: Final = 2**63
 
 
 def begin(say: Say, what: str) -> None:
@@ -130,6 +133,10 @@ def checked(settings: Settings) -> Settings:
     check(settings.main())
     if settings.n is not None and settings.threshold is not None:
         raise InterpError(f"n={settings.n} and threshold={settings.threshold}: give one of them.")
+    if settings.threshold is not None and not math.isfinite(settings.threshold):
+        raise InterpError(f"threshold={settings.threshold}: expected a finite number in the metric's unit.")
+    if settings.seed >= SEEDS:
+        raise InterpError(f"seed={settings.seed}: expected a number below 2**63.")
     if settings.n is not None and settings.n < 1:
         raise InterpError(f"n={settings.n}: expected 1 or more, the parts in the circuit.")
     if settings.ranking == "signed" and get_method(settings.methods[0]).unsigned:

@@ -18,6 +18,7 @@ from circuits.bench.peers import bench_peers
 from circuits.bench.training_cost import Throughput, Training, measured
 from circuits.bench.workload import GPT2_SMALL, Measurement, Size, Skipped, gpt2_small_random
 from circuits.console import printing
+from circuits.jobs.judging import check_file
 from circuits.runs import directory
 from circuits.settings.machine_options import Benchmark
 from circuits.settings.run_options import MachineOptions, listed
@@ -39,6 +40,8 @@ def run(asked: Benchmark) -> None:
     of_models = keywords(asked, MachineOptions, StepOptions) | {
         name: getattr(asked, name) for name in ("model", "parts", "methods", "level", "length")
     }
+    if asked.out is not None:
+        check_file(asked.out, force=True)
     other = any(value != getattr(Benchmark(), name) for name, value in of_models.items())
     if asked.sae:
         if asked.scale or other:
@@ -83,6 +86,10 @@ def bench(asked: Benchmark) -> None:
     for method, level, steps in attribution:
         check(Request(methods=[method], level=level, steps=steps if get_method(method).uses_steps else None))
     size = Size(asked.batch or 8, asked.length, asked.repeats)
+    if asked.model == GPT2_SMALL and (asked.dtype or asked.device):
+        raise InterpError(
+            f"--dtype and --device go with models that are loaded; {GPT2_SMALL!r} is made in float32 on the CPU."
+        )
     model = gpt2_small_random() if asked.model == GPT2_SMALL else load_model(asked.model, asked.dtype, asked.device)
     found = []
     for one in _measure(model, parts, attribution, size):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from circuits.console import printing
 from circuits.console.phases import telling
 from circuits.settings.run_options import LoadOptions
+from interp.registries import Registry, offered
 
 if TYPE_CHECKING:
     from interp.attribution.protocol.registry import Method
@@ -35,6 +36,7 @@ def tasks() -> None:
         "built-in tasks", ("--task", "what"), [(name, builtin.describe(name).description) for name in builtin.names()]
     )
     printing.out.print("or a .json, .jsonl or .csv file with clean, corrupt, answer, wrong")
+    _others(builtin.TASKS)
 
 
 def methods() -> None:
@@ -45,6 +47,14 @@ def methods() -> None:
     printing.table("methods", ("--method", "scores", "cost", "source"), rows)
     printing.sentence("F, B: one forward, one backward over the data; K: steps; L: layers; S: sites; P: positions")
     printing.lines("one in full: circuits methods NAME")
+    _others(METHODS)
+
+
+def _others(registry: Registry[Any]) -> None:
+    """Names of installed packages, which listing does not load."""
+    found = [f"{offer.name} ({offer})" for offer in offered(registry.group) if offer.name not in registry]
+    if found:
+        printing.lines(f"of other packages: {', '.join(found)}")
 
 
 def method(name: str) -> None:

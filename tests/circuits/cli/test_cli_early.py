@@ -18,6 +18,12 @@ EVALUATED = ("sae", "eval", "nowhere")
 
 EARLY = {
     "discover device": (["discover", "--device", "gpu"], "device 'gpu'"),
+    "discover threshold": (["discover", "--threshold", "nan"], "threshold=nan"),
+    "discover limit": (["discover", "--limit", "0"], "limit=0"),
+    "discover seed": (["discover", "--seed", "9" * 25], "below 2**63"),
+    "bench dtype": (["bench", "--dtype", "float64"], "--dtype and --device"),
+    "bench folder": (["bench", "--model", "demo", "--out", "t"], "is a folder"),
+    "bench out": (["bench", "--out", "nowhere/x.json"], "does not exist"),
     "discover dtype": (["discover", "--dtype", "float31"], "dtype 'float31'"),
     "compare positions": (["compare", "--positions", "al"], "Did you mean all"),
     "compare methods": (["compare", "--methods", "atp,rlep"], "Did you mean relp"),

@@ -153,7 +153,7 @@ BAD: dict[str, tuple[Callable[[Path], None], list[str], str]] = {
     "a site of another width": (nothing, ["both/a", "--site", "mlp_post.1"], "has width 128; this model has 512"),
     "an unknown site": (nothing, ["both/a", "--site", "residual.1"], "unknown site 'residual.1'"),
     "a site for several": (nothing, ["both", "--site", "resid_post.1"], "holds 2 dictionaries; --site"),
-    "no such model": (nothing, ["both/a", "--model", "nowhere"], "is no folder"),
+    "no such model": (nothing, ["both/a", "--model", "nowhere", "--data", "demo"], "is no folder"),
     "no data for another model": (broken_model, ["both/a", "--model", "nan"], "give --data"),
     "numbers that are not finite": (broken_model, ["both/a", "--model", "nan", "--data", "demo"], "are not finite"),
     "no such data": (nothing, ["both/a", "--data", "nowhere.txt"], "cannot be read"),
