@@ -114,10 +114,9 @@ def _check(asked: DictionaryJudgement) -> None:
 
 def _data(asked: DictionaryJudgement) -> str:
     """What is read. Raises: InterpError where nothing is given."""
-    data = asked.data or ("demo" if asked.model == "demo" else None)
-    if data is None:
-        raise InterpError("no data: give --data, a text file or a dataset on disk.")
-    return data
+    if data := asked.data or ("demo" if asked.model == "demo" else ""):
+        return data
+    raise InterpError("no data: give --data, a text file or a dataset on disk.")
 
 
 def _work(
@@ -148,12 +147,7 @@ def _looked_at(
     shown: tuple[Dashboard, ...] = ()
     if asked.dashboards:
         shown = make_dashboards(
-            model,
-            d,
-            text.in_order(),
-            n_features=asked.dashboards,
-            keep_bos=asked.keep_bos,
-            seed=asked.seed,
+            model, d, text.in_order(), n_features=asked.dashboards, keep_bos=asked.keep_bos, seed=asked.seed
         )
     ks = [k for k in PROBES if k <= min(d.n_features, d.d_in)]
     probes = tuple(probe(model, d, path, ks=ks, seed=asked.seed) for path in (asked.probe or ()))
