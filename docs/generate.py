@@ -261,7 +261,7 @@ _BESIDE = {
     "rooms": ("house", "rooms"),
 }
 #: File -> module and function that make the whole of it.
-_WHOLE = {"docs/house.svg": ("house_drawing", "drawing"), "circuits/terms/names.py": ("vocabulary", "module")}
+_WHOLE = {"circuits/terms/names.py": ("vocabulary", "module"), "docs/house.svg": ("house_drawing", "drawing")}
 
 
 def made(name: str) -> str:
@@ -291,7 +291,7 @@ def generated(text: str, page: str) -> str:
 
 def main(check: bool) -> int:
     stale = []
-    # Whole files first: the command line, which a page describes, takes its names from one of them.
+    # Whole files first, code before what is drawn of it: the command line, which a page describes, takes its names from one of them.
     for path in (*(DOCS.parent / name for name in _WHOLE), *sorted(DOCS.rglob("*.md"))):
         name, old = path.relative_to(DOCS.parent).as_posix(), path.read_text(encoding="utf-8") if path.exists() else ""
         new = _called(*_WHOLE[name]) if name in _WHOLE else generated(old, name)

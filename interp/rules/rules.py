@@ -116,7 +116,7 @@ OWN: Final = (
     Preset("cp-lrp", CP_LRP, "scale of norms, gates and attention patterns held", "Ali et al. 2022"),
     Preset("gim", GIM, "norms and products as attnlrp, the softmax at temperature 2", "Edin et al. 2025"),
 )
-PRESETS: Final = Registry("rule preset", "interp.rules", UnsupportedRuleError, OWN)
+PRESETS: Final = Registry("rule preset", "interp.presets", UnsupportedRuleError, OWN)
 
 
 def preset(name: str) -> Rules:

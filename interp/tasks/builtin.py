@@ -61,7 +61,7 @@ class Generator:
         return tuple(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
 
 
-TASKS: Final[Registry[Generator]] = Registry("task", "interp.tasks", TaskError)
+TASKS: Final[Registry[Generator]] = Registry("task", "interp.generators", TaskError)
 
 
 def generator(name: str, *, description: str, source: str = "") -> Callable[[Factory], Factory]:

@@ -155,8 +155,8 @@ OFFERED = {
     "interp.methods": ["x-half"],
     "interp.metrics": ["x-first"],
     "interp.ablations": ["x-mean", "x-partner", "x-pair"],
-    "interp.rules": ["x-norms"],
-    "interp.tasks": ["x-twice"],
+    "interp.presets": ["x-norms"],
+    "interp.generators": ["x-twice"],
     "interp.token_methods": ["x-token"],
     "circuits.selections": ["x-backwards"],
     "circuits.formats": ["x-lines"],
@@ -207,7 +207,7 @@ def test_a_run_without_things_of_packages_says_nothing_of_them(extras: Path, run
 def test_doctor_lists_what_packages_offer_and_fails_where_a_name_is_taken(extras: Path, run: Run) -> None:
     _, out, _ = run("doctor")
     assert "metric x-first" in out and "extras 0.3" in out and "metric logit_diff" not in out
-    install(extras, "greedy", {"interp.metrics": {"logit_diff": "greedy"}, "interp.rules": {"x-norms": "greedy"}})
+    install(extras, "greedy", {"interp.metrics": {"logit_diff": "greedy"}, "interp.presets": {"x-norms": "greedy"}})
     code, out, err = run("doctor")
     wrong = " ".join((out + err).split()).partition("not right:")[2]
     assert code == 3 and "metric logit_diff" in wrong and "rule preset x-norms" in wrong and "x-first" not in wrong

@@ -33,7 +33,7 @@ class Names:
         return f"{', '.join(self.built_in[:-1])} or {self.built_in[-1]}"
 
 
-TASKS: Final = Names(names.TASKS, "interp.tasks")
+TASKS: Final = Names(names.TASKS, "interp.generators")
 #: What the word `among` of an option stands for. Which formats of packages are read, and which written, is known when they are loaded.
 NAMES: Final[Mapping[str, Names]] = {
     "ablations": Names(names.ABLATIONS, "interp.ablations"),
@@ -52,7 +52,7 @@ NAMES: Final[Mapping[str, Names]] = {
     "methods": Names(names.METHODS, "interp.methods"),
     "metrics": Names(names.METRICS, "interp.metrics"),
     "positions": Names(names.POSITIONS),
-    "presets": Names(names.PRESETS, "interp.rules"),
+    "presets": Names(names.PRESETS, "interp.presets"),
     "quadratures": Names(names.QUADRATURES),
     "rankings": Names(names.RANKINGS),
     "trained in": Names(names.TRAINED_IN),
