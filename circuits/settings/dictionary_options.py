@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from circuits.settings.run_options import MODEL, LoadOptions, OutputOptions, PrintOptions
+from circuits.settings.run_options import MODEL, DeviceOptions, LoadOptions, OutputOptions, PrintOptions
 from interp.attribution.request_options import SeedOptions
 from interp.option import needed, option
 
@@ -24,7 +24,7 @@ class TextOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training(PrintOptions, TextOptions):
+class Training(PrintOptions, DeviceOptions, TextOptions):
     """What `circuits sae train` was given on the command line."""
 
     config: Path | None = option(
@@ -49,7 +49,6 @@ class Training(PrintOptions, TextOptions):
     hold_out: float | None = option(None, "share of the documents to measure on [default: 0.05]")
     seed: int | None = option(None, "for weights, order and what is held out [default: 0]")
     dtype: str | None = option(None, "of the training: {names} [default: float32]", among="trained in")
-    device: str | None = option(None, "cpu, cuda, cuda:1, ... [default: cpu]", among="devices")
     cache: Path | None = option(None, "folder to keep activations in, for further runs", file="any")
     out: Path | None = option(None, "folder of the run [default: a new one under runs/]", file="any")
     resume: bool = option(False, "go on with the run at --out")

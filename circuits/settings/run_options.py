@@ -34,11 +34,22 @@ DEFAULT_EDGE_METHODS: Final = "eap,relp,relp-ah,eap-ig,relp-ig"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MachineOptions:
-    """In which numbers, and where."""
+class DeviceOptions:
+    """Where."""
+
+    device: str | None = option(None, "cpu, cuda, cuda:1, ... [default: cpu]", among="devices")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DtypeOptions:
+    """In which numbers."""
 
     dtype: str | None = option(None, "{names} [default: the checkpoint's]", among="dtypes")
-    device: str | None = option(None, "cpu, cuda, cuda:1, ... [default: cpu]", among="devices")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions(DeviceOptions, DtypeOptions):
+    """In which numbers, and where."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,7 @@ def takes(options: Callable[P, Value]) -> Callable[[Callable[[Any, Any, Value], 
     """
     own = inspect.get_annotations(options)
     given = sorted(fields(options), key=lambda f: (f.default is not MISSING, f.name not in own))  # type: ignore[arg-type]
+    names = [f.name for f in given]
 
     def register(function: Callable[[Any, Any, Value], Found]) -> OnTask[P, Found]:
         written = inspect.signature(function)
@@ -57,7 +58,6 @@ def takes(options: Callable[P, Value]) -> Callable[[Callable[[Any, Any, Value], 
 
         @functools.wraps(function)
         def call(model: Any, task: Task | str | Path, *args: P.args, **kwargs: P.kwargs) -> Found:
-            names = [f.name for f in given]
             if odd := [name for name in kwargs if name not in names]:
                 raise TypeError(f"{function.__name__}(): {unknown('option', odd[0], names)}")
             try:
