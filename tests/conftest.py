@@ -6,6 +6,7 @@ import hashlib
 import os
 import signal
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 #: One case in so many of a `broad` test runs without --slow.
 SHARE: Final = 8
 ASSETS = Path(os.environ.get("INTERP_ASSETS", Path(__file__).parents[2] / "shared"))
+#: Where real pretrained models are, a folder for each; none by default, as they are large.
+REAL_MODELS = os.environ.get("INTERP_REAL_MODELS")
 
 
 def pytest_configure() -> None:
@@ -54,6 +57,35 @@ def beyond_the_sample(items: list[Any]) -> set[Any]:
         every.sort(key=lambda item: hashlib.sha256(item.nodeid.encode()).digest())
         left_out.update(every[ceil(len(every) / SHARE) :])
     return left_out
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """How many tests saw a real model, in a line that cannot be missed; or why none did."""
+    found = {name: _real(terminalreporter.stats.get(name, ())) for name in ("passed", "failed", "skipped")}
+    if ran := found["passed"] + found["failed"]:
+        terminalreporter.write_line(f"real sample: ran {len(ran)}")
+    elif found["skipped"]:
+        *_, reason = found["skipped"][0].longrepr
+        terminalreporter.write_line(f"real sample: skipped because {str(reason).removeprefix('Skipped: ')}")
+
+
+def _real(reports: Sequence[Any]) -> list[Any]:
+    """The reports of tests marked `real`."""
+    return [report for report in reports if "real" in getattr(report, "keywords", ())]
+
+
+@pytest.fixture(scope="session")
+def real_model() -> Callable[[str], Path]:
+    """The folder of a real pretrained model, by its name under INTERP_REAL_MODELS; a test is skipped where it is not there."""
+
+    def folder(name: str) -> Path:
+        if REAL_MODELS is None:
+            pytest.skip("INTERP_REAL_MODELS names no folder of real models")
+        if not (found := Path(REAL_MODELS) / name / "config.json").is_file():
+            pytest.skip(f"there is no {found}")
+        return found.parent
+
+    return folder
 
 
 @pytest.fixture(scope="session")
