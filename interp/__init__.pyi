@@ -44,6 +44,7 @@ from .parts.sites import Site as Site
 from .parts.tokens import Tokens as Tokens
 from .rules.rules import ATTNLRP as ATTNLRP
 from .rules.rules import CP_LRP as CP_LRP
+from .rules.rules import DEEPLIFT as DEEPLIFT
 from .rules.rules import GIM as GIM
 from .rules.rules import GRADIENT as GRADIENT
 from .rules.rules import RELP as RELP

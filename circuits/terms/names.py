@@ -13,6 +13,7 @@ METHODS: Final = (
     "attnlrp",
     "cp-lrp",
     "gim",
+    "deeplift",
     "atp-ig",
     "relp-ig",
     "atp-ig-sites",
@@ -51,6 +52,7 @@ PRESETS: Final = (
     "attnlrp",
     "cp-lrp",
     "gim",
+    "deeplift",
 )
 TASKS: Final = (
     "ioi",
@@ -69,6 +71,7 @@ TOKEN_METHODS: Final = (
     "attnlrp",
     "cp-lrp",
     "gim",
+    "deeplift",
 )
 ALGORITHMS: Final = (
     "top",

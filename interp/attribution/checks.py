@@ -63,9 +63,10 @@ def _check_methods(chosen: Sequence[Method], asked: Request) -> None:
             raise MethodError(f"method {m.name!r} scores {m.levels}, not level {asked.level!r}; there: {able}.")
     if not chosen or len({m.name for m in chosen}) < len(chosen):
         raise MethodError(f"methods={[m.name for m in chosen]}: expected one or more, each once.")
-    stepped = asked.steps is not None or asked.quadrature is not None
-    if stepped and not any(m.uses_steps or m.search for m in chosen):
-        raise MethodError(f"steps and quadrature belong to IG methods; given with {_names(chosen)}.")
+    if asked.quadrature is not None and not any(m.uses_steps or m.search for m in chosen):
+        raise MethodError(f"quadrature belongs to IG methods; given with {_names(chosen)}.")
+    if asked.steps is not None and not any(m.uses_steps or m.rules.secants or m.search for m in chosen):
+        raise MethodError(f"steps belongs to IG methods and deeplift; given with {_names(chosen)}.")
     points(asked.quadrature or DEFAULT_QUADRATURE, DEFAULT_STEPS if asked.steps is None else asked.steps)
     if asked.batch_size is not None and asked.batch_size < 1:
         raise MethodError(f"batch_size={asked.batch_size}: expected 1 or more.")
@@ -107,7 +108,7 @@ def _check_tau(chosen: Sequence[Method], asked: Request) -> None:
 def _check_runs(method: Method, direction: str, ablation: str) -> None:
     """Refuse runs that a method cannot look at."""
     if method.needs_run and not ABLATIONS[ablation].has_run:
-        raise MethodError(f"{method.name} takes gradients at the source run; {ablation} ablation has none.")
+        raise MethodError(f"{method.name} needs the source run; {ablation} ablation has none.")
     if method.noise and direction != "noise":
         raise MethodError(f"{method.name} cuts edges out of the clean run: give direction='noise'.")
 

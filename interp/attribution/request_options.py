@@ -69,7 +69,7 @@ class PatchOptions(SeedOptions):
 class StepOptions:
     """At how many points of a path."""
 
-    steps: int | None = option(None, "integration steps of IG methods [default: 8]")
+    steps: int | None = option(None, "integration steps of IG methods, points of deeplift's softmax [default: 8]")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -97,13 +97,14 @@ def attribute_tokens(
     | method | value of token p (x: its embedding, b: its baseline) | baseline | cost |
     | --- | --- | --- | --- |
     | `integrated-gradients` | (x - b) . mean over the path of dm/dx, Gauss-Legendre | corrupt, zero | steps (F + B) |
+    | `deeplift` | (x - b) . m, m the gradient with every operation averaged between prompt and baseline | corrupt, zero | 4F + 1B |
     | `feature-ablation` | m(prompt) - m(prompt with b in place of x) | corrupt, zero | 1F per token |
     | `gradient-x-input` | x . dm/dx | zero | 1F + 1B |
     | `relp`, `relp-ah`, `attnlrp`, `cp-lrp`, `gim` | x . rho(x), rho the relevance coefficient | zero | 1F + 1B |
 
     x is the site `embed`: token and position embedding as the first block reads them. baseline `corrupt` is that of the
     paired prompt, so that only tokens that differ can score; `zero` is the zero vector. The first listed is the default.
-    steps: for integrated gradients, 32 by default; `delta` shows whether they were enough (with `zero` they rarely are:
+    steps: points of integrated gradients (32 by default) and of each softmax of `deeplift` (8); `delta` shows whether they were enough (with `zero` they rarely are:
     a norm turns fast near the zero vector). limit: the first so many pairs.
 
     Units: those of the metric. Source: Sundararajan et al. 2017 (integrated gradients), Zeiler & Fergus 2014 (ablation),
@@ -116,7 +117,9 @@ def attribute_tokens(
     task = find_task(task, model).limit(limit)
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
     size = batch_size or default_batch_size(model, max(pair.length for pair in pairs))
-    job = Job(model, chosen, measure, baseline or chosen.baselines[0], steps or DEFAULT_STEPS, size)
+    job = Job(
+        model, chosen, measure, baseline or chosen.baselines[0], steps or chosen.rules.secants or DEFAULT_STEPS, size
+    )
     rows, clean, base = job.score(pairs, show_progress)
     delta = clean - base - np.array([row.sum() for row in rows])
     text = str if model.tokenizer is None else lambda i: str(model.tokenizer.decode([i]))
@@ -149,7 +152,7 @@ def _check(
             f"baseline {baseline!r} with {chosen.name}: expected {' or '.join(map(repr, chosen.baselines))}."
         )
     if steps is not None and not chosen.complete:
-        raise MethodError(f"steps={steps} belongs to integrated-gradients; given with {chosen.name}.")
+        raise MethodError(f"steps={steps} belongs to integrated-gradients and deeplift; given with {chosen.name}.")
     for name, value in (("steps", steps), ("limit", limit), ("batch_size", batch_size)):
         if value is not None and value < 1:
             raise MethodError(f"{name}={value}: expected 1 or more.")

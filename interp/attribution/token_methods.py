@@ -6,7 +6,7 @@ Axis words: `batch pos d_model step`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -18,7 +18,8 @@ from interp.errors import MethodError, MetricError
 from interp.model.edits import Edit
 from interp.progress import progress
 from interp.registries import About, Registry
-from interp.rules.rules import GRADIENT, OWN, Rules
+from interp.rules.rules import DEEPLIFT, GRADIENT, OWN, Rules
+from interp.rules.secants import mean_gradient
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Metric, Targets, make_targets
 from interp.tasks.task import TokenPair
@@ -163,6 +164,22 @@ def _relevance(job: Job, batch: Batch) -> Tensor:
     return _summed(run[EMBED] * rho)
 
 
+def _deeplift(job: Job, batch: Batch) -> Tensor:
+    """(x - b) . m: with the gradient in which every operation's Jacobian is averaged between prompt and baseline."""
+    ids, answers, wrong = batch.args
+    with torch.no_grad():
+        edit = Edit(EMBED, lambda _: batch.b)
+        other = job.model.run(ids, edits=[edit], logits_to_keep=1, keep_operands=True)
+    with torch.enable_grad():
+        rules = replace(job.method.rules, secants=job.steps)
+        run = job.model.run(ids, reads=[EMBED], rules=rules, toward=other, logits_to_keep=1)
+        logits = run.logits[:, -1]
+        ends = logits.detach(), other.logits[:, -1]
+        slope = mean_gradient(lambda y: job.metric(y, Targets(answers, wrong)), *ends, job.steps)
+        (multiplier,) = torch.autograd.grad(logits, [run[EMBED]], slope)
+    return _summed((batch.x - batch.b) * multiplier)
+
+
 def _summed(values: Tensor) -> Tensor:
     """[batch pos d_model] -> [batch pos], in float32 or better."""
     values = values.detach()
@@ -220,21 +237,32 @@ METHODS: Final = Registry(
         *(
             Method(own.name, _relevance, ("zero",), "x . rho(x)", "2F + 1B", own.source, own.rules)
             for own in OWN
-            if own.rules != GRADIENT
+            if own.rules != GRADIENT and not own.rules.secants
+        ),
+        Method(
+            "deeplift",
+            _deeplift,
+            ("corrupt", "zero"),
+            formula="(x - b) . m, m averaged between both runs",
+            cost="4F + 1B",
+            paper="Shrikumar et al. 2017",
+            rules=DEEPLIFT,
+            complete=True,
         ),
     ),
 )
+#: The names of captum's methods that would be wrong here.
 _REFUSED: Final = {
     "lrp": "captum's LRP has no rule for GELU, SiLU and LayerNorm and raises there; use 'relp', 'relp-ah' or 'attnlrp'",
     "deep-lift": (
         "captum's DeepLift hooks activation modules of a kind that these models do not have and then silently equals "
-        "gradient x input; use 'integrated-gradients' or 'relp'"
+        "gradient x input; use 'deeplift', which averages every operation"
     ),
 }
 
 
 def get_token_method(name: str) -> Method:
     """The method of this name. Raises: MethodError with the reason for a refused one, the near names for another."""
-    if reason := _REFUSED.get({"deeplift": "deep-lift"}.get(name, name)):
+    if reason := _REFUSED.get(name):
         raise MethodError(f"token method {name!r} is refused: {reason}.")
     return METHODS[name]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from torch import nn
 
@@ -15,6 +15,8 @@ from interp.model.probe import Call
 from interp.parts.layout import BlockLayout, Layout
 from interp.rules.rules import Activation, Norm, Rules, recognise_activation, recognise_norm
 
+#: What rules with secants do to an operation.
+AVERAGED: Final = "averaged between two runs"
 Treatment = Literal["rule", "plain gradient", "unsupported"]
 
 
@@ -103,20 +105,25 @@ def _is_linear(module: nn.Module) -> bool:
 def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:
     """The table for `rules`: norms, activations, products, attention, final transform, and everything unknown."""
     rows = [
-        *(_row(path, norm.name, rules.norm != "gradient", "scale frozen") for path, norm in operations.norms.items()),
+        *(_norm_row(path, norm, rules) for path, norm in operations.norms.items()),
         *(_activation_row(path, act, layout, rules) for path, act in operations.activations.items()),
         *(_row(path, "linear", False) for path in sorted(operations.linear)),
         *(row for block in layout.blocks for row in _block_rows(block, layout, rules)),
         *(_unknown_row(path, name, rules) for path, name in operations.unknown.items()),
     ]
     if layout.logits_softcap is not None:
-        rows.append(Row("logits", f"soft cap {layout.logits_softcap:g}", "plain gradient"))
+        rows.append(_row("logits", f"soft cap {layout.logits_softcap:g}", bool(rules.secants), AVERAGED))
     last = len(operations.order)
     return Coverage(rules, tuple(sorted(rows, key=lambda row: operations.order.get(row.path, last))))
 
 
 def _row(path: str, operation: str, has_rule: bool, rule: str = "") -> Row:
     return Row(path, operation, "rule" if has_rule else "plain gradient", rule if has_rule else "")
+
+
+def _norm_row(path: str, norm: Norm, rules: Rules) -> Row:
+    has_rule = bool(rules.secants) or rules.norm != "gradient"
+    return _row(path, norm.name, has_rule, AVERAGED if rules.secants else "scale frozen")
 
 
 def _unknown_row(path: str, name: str, rules: Rules) -> Row:
@@ -126,6 +133,8 @@ def _unknown_row(path: str, name: str, rules: Rules) -> Row:
 
 def _activation_row(path: str, act: Activation, layout: Layout, rules: Rules) -> Row:
     """A rule reaches the activations of MLPs; one elsewhere is unsupported under a rule set for activations."""
+    if rules.secants:
+        return Row(path, act.name, "rule", AVERAGED)
     block = next((b for b in layout.blocks if b.act == path), None)
     if rules.act == "gradient":
         return Row(path, act.name, "plain gradient")
@@ -134,23 +143,29 @@ def _activation_row(path: str, act: Activation, layout: Layout, rules: Rules) ->
 
 def _block_rows(block: BlockLayout, layout: Layout, rules: Rules) -> list[Row]:
     """The operations of a block that are no modules: the gate's product, the experts, attention."""
-    rows = []
-    if block.act is None:
-        touched = rules.act != "gradient" or rules.gate != 1.0
-        rows.append(
-            Row(
-                block.paths.mlp,
-                "MLP without a single activation (experts, router)",
-                "unsupported" if touched else "plain gradient",
-            )
-        )
-    elif block.gated:
-        rule = {0.5: "half rule", 0.0: "gate detached", 1.0: ""}[rules.gate]
-        rows.append(_row(block.paths.mlp, "gated product", rules.gate != 1.0, rule))
-    rows += [Row(block.paths.attn, extra, "plain gradient") for extra in layout.attention_extras]
-    attention_rule = rules.attention != Rules().attention
-    if attention_rule and not layout.attention_function:
+    rows = [_mlp_row(block, rules)] if block.act is None or block.gated else []
+    rows += [_extra_row(block, extra, rules) for extra in layout.attention_extras]
+    if rules.in_attention and not layout.attention_function:
         rows.append(Row(block.paths.attn, "attention outside AttentionInterface", "unsupported"))
     else:
-        rows.append(_row(block.paths.attn, "attention", attention_rule, str(rules.attention)))
+        rule = AVERAGED if rules.secants else str(rules.attention)
+        rows.append(_row(block.paths.attn, "attention", rules.in_attention, rule))
     return rows
+
+
+def _mlp_row(block: BlockLayout, rules: Rules) -> Row:
+    """The product of a gated MLP; or an MLP that has no single activation."""
+    if block.act is None:
+        touched = rules.act != "gradient" or rules.gate != 1.0 or rules.secants
+        operation = "MLP without a single activation (experts, router)"
+        return Row(block.paths.mlp, operation, "unsupported" if touched else "plain gradient")
+    rule = AVERAGED if rules.secants else {0.5: "half rule", 0.0: "gate detached", 1.0: ""}[rules.gate]
+    return _row(block.paths.mlp, "gated product", bool(rule), rule)
+
+
+def _extra_row(block: BlockLayout, extra: str, rules: Rules) -> Row:
+    """A function inside attention that is no module: the cap of the scores is averaged with attention, a clip is not."""
+    if not rules.secants:
+        return Row(block.paths.attn, extra, "plain gradient")
+    capped = extra.startswith("soft cap")
+    return Row(block.paths.attn, extra, "rule" if capped else "unsupported", AVERAGED if capped else "")

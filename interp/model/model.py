@@ -12,10 +12,11 @@ from torch import Tensor
 
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.splice import check_dictionaries, widths
-from interp.errors import EditError, InterpError, LoadError, SiteError, TaskError
+from interp.errors import EditError, InterpError, LoadError, SiteError, TaskError, UnsupportedRuleError
 from interp.formatting.showing import card
 from interp.model.coverage import Coverage, coverage, recognise
 from interp.model.edits import Edit
+from interp.model.operands import Operands
 from interp.model.plan import plan_run
 from interp.model.probe import read_layout
 from interp.model.run import execute
@@ -37,6 +38,7 @@ class Run(Mapping[SiteLike, Tensor]):
     tokens: Tokens
     _n_layers: int
     _rotary: bool
+    operands: Operands | None = None
 
     def __getitem__(self, site: SiteLike) -> Tensor:
         found = parse(site, self._n_layers, rotary=self._rotary)
@@ -143,6 +145,8 @@ class HookedModel:
         split_kv: bool = False,
         vocabulary: Tensor | None = None,
         dictionaries: Mapping[SiteLike, Dictionary] | None = None,
+        keep_operands: bool = False,
+        toward: Run | None = None,
     ) -> Run:
         """One forward pass. A pure function: the model is the same after it as before.
 
@@ -158,6 +162,9 @@ class HookedModel:
         dictionaries: by the site that each makes up. Their features and errors are then sites to read and edit
         (`resid_post.3.features`, `resid_post.3.error`); without edits of them the run is the same bit for bit. See
         `interp.dictionaries.splice`.
+        keep_operands: keep what norms, activations, products and attention read, so that another run can go toward this one.
+        toward: for rules with secants (`interp.DEEPLIFT`) the run, made with `keep_operands`, between which and this one every
+        operation is averaged; it has the same number of prompts, of the same length.
 
         Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`), DictionaryError, InterpError for
         ids out of range.
@@ -173,14 +180,16 @@ class HookedModel:
             )
         if rules != GRADIENT and not allow_unsupported:
             self._check_rules(rules)
+        other = _checked_other(rules, toward)
+        operands = Operands() if keep_operands else None
         given = as_tokens(tokens, self.tokenizer).to(self.device)
         spliced = check_dictionaries({} if dictionaries is None else dictionaries, self.layout, widths(self.layout))
         resolved = [(self.resolve(e.site), e) for e in edits]
-        plan = plan_run([self.resolve(r) for r in reads], resolved, rules, split_kv, spliced)
+        plan = plan_run([self.resolve(r) for r in reads], resolved, rules, split_kv, spliced, operands, other)
         columns = None if vocabulary is None else Columns.of(self, vocabulary)
         inputs = self._call_inputs(given, logits_to_keep)
         logits, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns)
-        return Run(logits, found, given, self.layout.n_layers, self.layout.rotary)
+        return Run(logits, found, given, self.layout.n_layers, self.layout.rotary, operands)
 
     def generate(self, prompt: str, *, edits: Sequence[Edit] = (), max_new_tokens: int = 20, **options: Any) -> str:
         """Continue `prompt` with the edits in force at every step; options as in `interp.model.steering.generate`."""
@@ -219,6 +228,19 @@ class HookedModel:
             raise InterpError(
                 f"token ids from {int(ids.min())} to {int(ids.max())} given; this model has ids 0 to {limit - 1}."
             )
+
+
+def _checked_other(rules: Rules, toward: Run | None) -> Operands | None:
+    """The operands of the run that secants go to. Raises: UnsupportedRuleError where rules and run do not fit."""
+    if bool(rules.secants) != (toward is not None):
+        raise UnsupportedRuleError(
+            "rules with secants stand between two runs: pass toward=, a run made with keep_operands=True."
+            if rules.secants
+            else f"toward: rules ({rules.describe()}) stand at one run; it belongs to rules with secants (interp.DEEPLIFT)."
+        )
+    if toward is not None and toward.operands is None:
+        raise UnsupportedRuleError("toward: this run did not keep its operands; make it with keep_operands=True.")
+    return None if toward is None else toward.operands
 
 
 def _check_mode(model: Any) -> None:

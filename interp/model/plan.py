@@ -9,8 +9,9 @@ from functools import cached_property
 from interp.dictionaries.splice import Dictionaries, Splice, make_splices
 from interp.errors import SiteError
 from interp.model.edits import Edit
+from interp.model.operands import Operands
 from interp.parts.sites import ATTENTION_KINDS, Site, order
-from interp.rules.rules import AttentionRule, Rules
+from interp.rules.rules import Rules
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Plan:
     """What one run does: which sites it reads, how it edits which, and under which rules.
 
     `split_kv`: every query head gets a copy of its own of the keys and values that its group shares. `dictionaries`: by the
-    site that they make up.
+    site that they make up. `keep`: where the operands of the run go; `toward`: those of the run that secants go to.
     """
 
     reads: frozenset[Site]
@@ -26,6 +27,8 @@ class Plan:
     rules: Rules
     split_kv: bool = False
     dictionaries: Dictionaries = field(default_factory=dict)
+    keep: Operands | None = None
+    toward: Operands | None = None
 
     @cached_property
     def splices(self) -> Mapping[Site, Splice]:
@@ -52,9 +55,9 @@ class Plan:
         return sorted(self.touched, key=order)
 
     def needs_attention_function(self) -> bool:
-        """Whether q, k, v or pattern are touched, or a rule acts on attention."""
+        """Whether q, k, v or pattern are touched or kept, or a rule acts on attention."""
         touched = any(s.kind in ATTENTION_KINDS for s in self.touched)
-        return self.split_kv or touched or self.rules.attention != AttentionRule()
+        return self.split_kv or touched or self.keep is not None or self.rules.in_attention
 
 
 def plan_run(
@@ -63,6 +66,8 @@ def plan_run(
     rules: Rules,
     split_kv: bool,
     dictionaries: Dictionaries,
+    keep: Operands | None = None,
+    toward: Operands | None = None,
 ) -> Plan:
     """A plan from resolved reads and edits; several edits of one site act in the order given.
 
@@ -72,7 +77,7 @@ def plan_run(
     for sites, edit in edits:
         for site in sites:
             by_site[site] = (*by_site.get(site, ()), edit)
-    found = Plan(frozenset(_flat(reads)), by_site, rules, split_kv, dictionaries)
+    found = Plan(frozenset(_flat(reads)), by_site, rules, split_kv, dictionaries, keep, toward)
     if bare := [s for s in (*found.reads, *by_site) if s.part and s.place not in dictionaries]:
         given = ", ".join(map(str, dictionaries)) or "none"
         raise SiteError(f"site '{bare[0]}': no dictionary makes up '{bare[0].place}' in this run; given: {given}.")

@@ -14,7 +14,7 @@ from interp.errors import LayoutError
 from interp.model import attention
 from interp.model.lock import frozen
 from interp.model.tensors import activation_in, activation_out, close, with_activation
-from interp.parts.layout import BlockLayout, BlockPaths, Layout, ModelPaths, model_paths
+from interp.parts.layout import BlockLayout, BlockPaths, Layout, ModelPaths, UpBranch, model_paths
 
 PROBE_LENGTH = 4
 
@@ -203,7 +203,7 @@ def _read_block(model: nn.Module, calls: dict[str, Call], paths: BlockPaths, sca
     shared = mlp_norm is not None and mlp_norm == attn_norm
     parallel = shared or _same(calls[mlp_reader].x, block.x)
     _check_step(paths, calls, (attn_reader, mlp_reader), (attn_writer, mlp_writer), parallel, scale)
-    act, gated = _activation(model, calls, paths)
+    act, up = _activation(model, calls, paths)
     return BlockLayout(
         paths=paths,
         attn_reader=None if shared else attn_reader,
@@ -216,7 +216,7 @@ def _read_block(model: nn.Module, calls: dict[str, Call], paths: BlockPaths, sca
         parallel=parallel,
         scale=scale,
         act=act,
-        gated=gated,
+        up=up,
         mlp_reused=not torch.equal(calls[mlp_writer].y.detach(), calls[mlp_writer].y_value),
     )
 
@@ -264,16 +264,16 @@ def _reader_of(inside: dict[str, Call], y: Tensor, exclude: str) -> str | None:
     )
 
 
-def _activation(model: nn.Module, calls: dict[str, Call], paths: BlockPaths) -> tuple[str | None, bool]:
-    """The MLP's activation module and whether its output is multiplied by another branch (gated).
+def _activation(model: nn.Module, calls: dict[str, Call], paths: BlockPaths) -> tuple[str | None, UpBranch | None]:
+    """The MLP's activation module, and the branch that its output is multiplied by (gated).
 
     An MLP whose down projection reads neither act(.) nor act(.) * up(.) has no activation in this sense.
     """
     if paths.mlp_down not in calls:
-        return None, False
+        return None, None
     post = calls[paths.mlp_down].x_value
     inside = {p: c for p, c in calls.items() if p.startswith(paths.mlp + ".") and not p.startswith(paths.attn + ".")}
-    ups = [half for c in inside.values() for half in _halves(c.y_value, post.shape[-1])]
+    ups = [(up, up.of(c.y_value)) for p, c in inside.items() if (up := _up_branch(p, c.y_value, post.shape[-1]))]
     for path, call in inside.items():
         module = model.get_submodule(path)
         if any(True for _ in module.children()) or isinstance(module, nn.Dropout) or call.y.shape[-1] != post.shape[-1]:
@@ -281,14 +281,13 @@ def _activation(model: nn.Module, calls: dict[str, Call], paths: BlockPaths) -> 
         if any(True for _ in module.parameters()) or _same(call.x, call.y):
             continue
         if close(call.y_value, post):
-            return path, False
-        if any(close(call.y_value * up.reshape(call.y_value.shape), post) for up in ups):
-            return path, True
-    return None, False
+            return path, None
+        for up, value in ups:
+            if close(call.y_value * value.reshape(call.y_value.shape), post):
+                return path, up
+    return None, None
 
 
-def _halves(y: Tensor, d_mlp: int) -> list[Tensor]:
-    """The candidates for the up branch in a module's output: all of it, or the second half of a fused one."""
-    if y.shape[-1] == d_mlp:
-        return [y]
-    return [y.chunk(2, dim=-1)[1]] if y.shape[-1] == 2 * d_mlp else []
+def _up_branch(path: str, y: Tensor, d_mlp: int) -> UpBranch | None:
+    """The candidate for the up branch in a module's output: all of it, or the second half of a fused one."""
+    return UpBranch(path, y.shape[-1] == 2 * d_mlp) if y.shape[-1] in (d_mlp, 2 * d_mlp) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -15,8 +16,9 @@ from interp.model import attention
 from interp.model.coverage import Operations
 from interp.model.edits import applied
 from interp.model.lock import frozen, running
+from interp.model.operands import Averaged
 from interp.model.plan import Plan
-from interp.model.tensors import activation_in, activation_out, with_activation, with_output
+from interp.model.tensors import activation_in, activation_out, replace_backward, with_activation, with_output
 from interp.model.vocabulary import Columns
 from interp.parts.layout import Layout
 from interp.parts.ports import Port, from_site, port, to_site
@@ -40,12 +42,20 @@ class _Run:
     entering: dict[Site, Tensor] = field(default_factory=dict)
     layer_of: dict[int, int] = field(default_factory=dict)
 
+    @cached_property
+    def averaged(self) -> Averaged:
+        """What keeps the operands of this run, or averages its operations toward another."""
+        return Averaged(
+            self.model, self.layout, self.operations, self.plan.rules.secants, self.plan.keep, self.plan.toward
+        )
+
     def logits(self, inputs: Mapping[str, Any], columns: Columns | None) -> Tensor:
         """The logits of the run, or those of some tokens; all are computed where somebody reads or edits them."""
         site = Site("logits")
-        if columns is not None and site not in self.plan.touched:
+        capped = self.layout.logits_softcap is not None and (self.plan.keep or self.plan.toward)
+        if columns is not None and not capped and site not in self.plan.touched:
             return columns.logits(self.model, inputs)
-        logits = self.visit(site, self.model(**inputs).logits)
+        logits = self.visit(site, self.averaged.logits(self.model(**inputs).logits))
         return logits if columns is None else columns.chosen(logits)
 
     # ------------------------------------------------------------ one site
@@ -119,7 +129,8 @@ class _Run:
             for kind, x in (("q", q), ("k", k), ("v", v))
         )
         rule = self.plan.rules.attention
-        z, pattern = attention.ruled(native, rule.qk, rule.v, rule.temperature)(q, k, v)
+        native = attention.ruled(self.averaged.attention(layer, native), rule.qk, rule.v, rule.temperature)
+        z, pattern = native(q, k, v)
         site = Site("pattern", layer)
         seen = self.visit(site, pattern)
         if self.plan.changes(site):
@@ -133,12 +144,13 @@ class _Run:
     # ------------------------------------------------------------ attaching
 
     def attach(self, stack: ExitStack) -> None:
-        """Hooks in the order in which they must fire: gate rules, sites before a module, rules, sites after it."""
+        """Hooks in the order in which they must fire: rules of gates, sites before a module, other rules, sites after it."""
         sites = self.plan.sites()
         if torch.is_grad_enabled():
             stack.enter_context(frozen(self.model))
             sites = sites if _EMBED in sites else [_EMBED, *sites]
             self._attach_gates(stack)
+        self.averaged.attach_products(stack)
         hooks = [(site, port(site, self.layout)) for site in sites]
         for site, at in hooks:
             if at.where in ("input", "input_copy"):
@@ -147,6 +159,7 @@ class _Run:
                 self._on_input(stack, at.path, self.write_input(site, at))
         if torch.is_grad_enabled():
             self._attach_rules(stack)
+        self.averaged.attach(stack)
         for site, at in hooks:
             if at.where == "output":
                 stack.callback(self._module(at.path).register_forward_hook(self.read_output(site, at)).remove)
@@ -172,13 +185,13 @@ class _Run:
         if self.plan.rules.norm == "frozen":
             for path, norm in self.operations.norms.items():
                 module = self._module(path)
-                _replace_backward(stack, module, lambda x, norm=norm, module=module: frozen_norm(norm, module, x))
+                replace_backward(stack, module, partial(frozen_norm, norm, module))
         if self.plan.rules.act == "identity":
             for block in self.layout.blocks:
                 if block.act is not None and not (block.gated and self.plan.rules.gate == 0.0):
                     act = self.operations.activations.get(block.act)
                     if act is not None:
-                        _replace_backward(stack, self._module(block.act), lambda x, act=act: identity_rule(act, x))
+                        replace_backward(stack, self._module(block.act), partial(identity_rule, act))
 
 
 def _halve_gradient(c: float) -> Any:
@@ -186,22 +199,6 @@ def _halve_gradient(c: float) -> Any:
         return with_activation(args, kwargs, scale_gradient(activation_in(args, kwargs), c))
 
     return hook
-
-
-def _replace_backward(stack: ExitStack, module: nn.Module, rule: Any) -> None:
-    """Give `module` the backward pass `rule(x)`: it runs on a detached input, so its own graph is never built."""
-    inputs: list[Tensor] = []
-
-    def before(_: nn.Module, args: Any, kwargs: Any) -> Any:
-        inputs.append(activation_in(args, kwargs))
-        return with_activation(args, kwargs, inputs[-1].detach())
-
-    def after(_: nn.Module, args: Any, output: Any) -> Any:
-        x = inputs.pop()
-        return surrogate(x, output, rule(x)) if x.requires_grad else output
-
-    stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
-    stack.callback(module.register_forward_hook(after).remove)
 
 
 def execute(

@@ -1,11 +1,16 @@
-"""Tensors inside the arguments and results of modules: find the one that carries activations, put another in its place."""
+"""Tensors inside the arguments and results of modules: find the one that carries activations, put another in its place or
+behind it another backward pass."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from interp.rules.surrogate import VJP, surrogate
 
 
 def activation_in(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
@@ -48,3 +53,19 @@ def close(a: Tensor, b: Tensor) -> bool:
     tolerance = {torch.float64: 1e-5, torch.float32: 1e-4}.get(a.dtype, 5e-2)
     a, b = a.detach().reshape(-1).double(), b.detach().reshape(-1).double()
     return bool((a - b).abs().max() <= tolerance * b.abs().max().clamp_min(1e-12))
+
+
+def replace_backward(stack: ExitStack, module: nn.Module, rule: Callable[[Tensor], VJP]) -> None:
+    """Give `module` the backward pass `rule(x)`: it runs on a detached input, so its own graph is never built."""
+    inputs: list[Tensor] = []
+
+    def before(_: nn.Module, args: Any, kwargs: Any) -> Any:
+        inputs.append(activation_in(args, kwargs))
+        return with_activation(args, kwargs, inputs[-1].detach())
+
+    def after(_: nn.Module, args: Any, output: Any) -> Any:
+        x = inputs.pop()
+        return surrogate(x, output, rule(x)) if x.requires_grad else output
+
+    stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+    stack.callback(module.register_forward_hook(after).remove)

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from torch import Tensor
+
 from interp.errors import LayoutError
 
 
@@ -39,6 +41,18 @@ class ModelPaths:
 
 
 @dataclass(frozen=True)
+class UpBranch:
+    """The branch that a gate multiplies: what the module at `path` returns, or the second half of it (`fused`)."""
+
+    path: str
+    fused: bool
+
+    def of(self, y: Tensor) -> Tensor:
+        """The branch in the module's output `y` [... d], a view of it."""
+        return y.chunk(2, dim=-1)[1] if self.fused else y
+
+
+@dataclass(frozen=True)
 class BlockLayout:
     """What one block does, read off the probe.
 
@@ -47,7 +61,7 @@ class BlockLayout:
     are those norms, shared or not; None where attention or MLP reads the stream as it is. `mlp_entry` is the module that
     reads what the norm makes. `attn_writer` and `mlp_writer` are the modules whose output, times `scale`, is added. `act` is None where the MLP has no single
     activation module with a product (gated) or nothing (ungated) behind it, as in a mixture of experts.
-    `mlp_reused`: the block adds in place into the MLP's output, so a read must not share memory with it.
+    `up`: what it is multiplied by, where gated. `mlp_reused`: the block adds in place into the MLP's output, so a read must not share memory with it.
     """
 
     paths: BlockPaths
@@ -61,8 +75,13 @@ class BlockLayout:
     parallel: bool
     scale: float
     act: str | None
-    gated: bool
+    up: UpBranch | None
     mlp_reused: bool
+
+    @property
+    def gated(self) -> bool:
+        """Whether the activation's output is multiplied by another branch."""
+        return self.up is not None
 
 
 @dataclass(frozen=True, repr=False)

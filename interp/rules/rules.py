@@ -10,6 +10,7 @@
 | | 0.5 | half of it for each factor (half rule, Arras et al. 2019) |
 | | 0.0 | the gate branch is detached; all goes through the other factor (CP-LRP, Ali et al. 2022) |
 | attention | `AttentionRule` | coefficients on q and k, on v, and the temperature of the softmax VJP |
+| secants | n > 0 | every operation's Jacobian averaged between its inputs in this run and another (`interp.rules.secants`) |
 
 Everything linear (projections, embeddings, residual additions, rotary) keeps its gradient, which is the 0-rule.
 """
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final, Literal
 
 import torch
@@ -50,6 +51,8 @@ class AttentionRule:
 class Rules:
     """A propagation rule set: a value that is applied for one run.
 
+    `secants`: 0, or the number of points at which a softmax is averaged; the other parts then keep their defaults.
+
     Raises: UnsupportedRuleError for a value that is not in the table of this module.
     """
 
@@ -57,6 +60,7 @@ class Rules:
     act: Literal["gradient", "identity"] = "gradient"
     gate: float = 1.0
     attention: AttentionRule = AttentionRule()
+    secants: int = 0
 
     def __post_init__(self) -> None:
         for name, valid in (("norm", ("gradient", "frozen")), ("act", ("gradient", "identity"))):
@@ -68,9 +72,20 @@ class Rules:
             )
         if not isinstance(self.attention, AttentionRule):
             raise UnsupportedRuleError(f"attention rule {self.attention!r}: expected an AttentionRule.")
+        if not isinstance(self.secants, int) or self.secants < 0:
+            raise UnsupportedRuleError(f"secants={self.secants!r}: expected a number of points of a softmax, or 0.")
+        if self.secants and replace(self, secants=0) != Rules():
+            raise UnsupportedRuleError("secants stand for every operation; leave the other parts as they are.")
+
+    @property
+    def in_attention(self) -> bool:
+        """Whether they change what attention means in the backward pass."""
+        return bool(self.secants) or self.attention != AttentionRule()
 
     def describe(self) -> str:
         """The parts that differ from the plain gradient, in one line."""
+        if self.secants:
+            return f"Jacobians averaged between two runs, softmax at {self.secants} points"
         parts = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name) != f.default]
         return ", ".join(parts) or "plain gradient"
 
@@ -84,6 +99,7 @@ RELP_AH: Final = Rules(norm="frozen", act="identity", gate=0.5, attention=Attent
 ATTNLRP: Final = Rules(norm="frozen", act="identity", gate=0.5, attention=AttentionRule(qk=0.25, v=0.5))
 CP_LRP: Final = Rules(norm="frozen", gate=0.0, attention=AttentionRule(qk=0.0))
 GIM: Final = Rules(norm="frozen", gate=0.5, attention=AttentionRule(qk=0.25, v=0.5, temperature=2.0))
+DEEPLIFT: Final = Rules(secants=8)
 
 
 @dataclass(frozen=True)
@@ -115,6 +131,12 @@ OWN: Final = (
     ),
     Preset("cp-lrp", CP_LRP, "scale of norms, gates and attention patterns held", "Ali et al. 2022"),
     Preset("gim", GIM, "norms and products as attnlrp, the softmax at temperature 2", "Edin et al. 2025"),
+    Preset(
+        "deeplift",
+        DEEPLIFT,
+        "the Jacobian of each operation, averaged between its inputs in this run and another",
+        "Shrikumar et al. 2017",
+    ),
 )
 PRESETS: Final = Registry("rule preset", "interp.presets", UnsupportedRuleError, OWN)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 VJP = Callable[[Tensor], Tensor]
+VJP2 = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class _Surrogate(torch.autograd.Function):
@@ -27,6 +28,24 @@ class _Surrogate(torch.autograd.Function):
 def surrogate(x: Tensor, value: Tensor, vjp: VJP) -> Tensor:
     """`value`, bit for bit, whose gradient with respect to `x` is `vjp(grad)`."""
     return _Surrogate.apply(x, value.detach(), vjp)  # type: ignore[no-any-return,no-untyped-call]
+
+
+class _Surrogate2(torch.autograd.Function):
+    """The same for a value that is made of two tensors."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, value: Tensor, vjp: VJP2) -> Tensor:
+        ctx.vjp = vjp
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor, None, None]:
+        return *ctx.vjp(grads[0]), None, None
+
+
+def surrogate2(a: Tensor, b: Tensor, value: Tensor, vjp: VJP2) -> Tensor:
+    """`value`, bit for bit, whose gradients with respect to `a` and `b` are the two of `vjp(grad)`."""
+    return _Surrogate2.apply(a, b, value.detach(), vjp)  # type: ignore[no-any-return,no-untyped-call]
 
 
 def scale_gradient(x: Tensor, c: float) -> Tensor:

@@ -81,6 +81,7 @@ def _rules(rules: Rules) -> str:
     """A rule set in words, without what is plain gradient."""
     a, plain = rules.attention, type(rules)().attention
     said = [
+        ("every operation averaged between both runs", bool(rules.secants)),
         ("norm scale held fixed", rules.norm != "gradient"),
         ("activations as f(x)/x", rules.act != "gradient"),
         (f"gates times {rules.gate:g}", rules.gate != 1),
@@ -100,6 +101,8 @@ def _notes(m: Method) -> list[tuple[bool, str]]:
         (m.noise, "direction noise only"),
         (m.needs_run, "not with mean or zero ablation"),
         (m.uses_steps, "takes --steps and --quadrature"),
+        (bool(m.rules.secants), "takes --steps: the points of each softmax"),
+        (m.complete, "complete: scores of a cut through the model add up to the whole difference"),
     ]
 
 

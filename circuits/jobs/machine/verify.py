@@ -87,11 +87,12 @@ def _presets(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
     eager = _plain(model, {"input_ids": tokens}, eager=True)
     for name, rules in ((own.name, own.rules) for own in OWN if own.rules != GRADIENT):
         try:
-            ours = model.run(tokens, rules=rules).logits.detach()
+            other = model.run(tokens.flip(-1), keep_operands=True) if rules.secants else None
+            ours = model.run(tokens, rules=rules, toward=other).logits.detach()
         except InterpError as error:
             yield Check(f"rules {name}", None, f"refused: {str(error).split('.')[0][:160]}")
             continue
-        want = eager if rules.attention != GRADIENT.attention else reference
+        want = eager if rules.in_attention else reference
         rows = model.coverage(rules).rows
         counts = {t: sum(r.treatment == t for r in rows) for t in ("rule", "plain gradient", "unsupported")}
         detail = ", ".join(f"{n} {t}" for t, n in counts.items())

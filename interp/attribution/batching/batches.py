@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from interp.model.edits import Edit
+from interp.model.model import Run
 from interp.parts.nodes import Group
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, Rules
+from interp.rules.secants import mean_gradient
 from interp.tasks.ablations import Ablation
 from interp.tasks.metrics import Direction, Metric, Targets, answer_columns, make_targets
 from interp.tasks.task import TokenPair
@@ -58,6 +60,7 @@ class Batch:
     _source: dict[Site, Tensor] | None = None
     _source_logits: Tensor | None = None
     _targets: Targets | None = field(default=None)
+    _toward: Run | None = None
 
     @classmethod
     def of(
@@ -136,7 +139,7 @@ class Batch:
         """The values to patch in, by site."""
         if self._source is None:
             if self.ablation.has_run:
-                self._source, self._source_logits = self._plain(self.source_ids)
+                _, self._source, self._source_logits = self._plain(self.source_ids)
             else:
                 self._source = {site: self.ablation.value(site, x) for site, x in self.base().items()}
         return self._source
@@ -144,7 +147,7 @@ class Batch:
     def base(self) -> dict[Site, Tensor]:
         """The values of the base run, by site."""
         if self._base is None:
-            self._base, self._base_logits = self._plain(self.base_ids)
+            _, self._base, self._base_logits = self._plain(self.base_ids)
         return self._base
 
     def take_base(self, reads: Mapping[Site, Tensor], logits: Tensor) -> None:
@@ -194,6 +197,7 @@ class Batch:
         The rules were checked by the driver. Without edits the values are also kept as the base run's, whose forward is the same bit for bit.
         """
         self.targets()
+        toward = self.toward(rules)
         sites = list(at or self.sites)
         with torch.enable_grad():
             run = self.model.run(
@@ -204,9 +208,9 @@ class Batch:
                 allow_unsupported=True,
                 logits_to_keep=self.keep,
                 vocabulary=self.columns,
+                toward=toward,
             )
-            metric = self.measure(self.at_metric(run.logits))
-            found = torch.autograd.grad(metric.sum(), [run.reads[s] for s in sites], allow_unused=True)
+            found = self.descend(self.at_metric(run.logits), [run.reads[s] for s in sites], rules)
         self.forwards += 1
         self.backwards += 1
         values = {site: run.reads[site].detach() for site in sites}
@@ -214,11 +218,26 @@ class Batch:
             self._base, self._base_logits = values, self.at_metric(run.logits).detach()
         return values, {s: torch.zeros_like(values[s]) if g is None else g for s, g in zip(sites, found, strict=True)}
 
-    def _plain(self, ids: Tensor) -> tuple[dict[Site, Tensor], Tensor]:
+    def toward(self, rules: Rules) -> Run | None:
+        """The source run with its operands, where rules average operations between both runs."""
+        if rules.secants and self._toward is None:
+            self._toward, values, logits = self._plain(self.source_ids, keep_operands=True)
+            self._source, self._source_logits = values, logits
+        return self._toward if rules.secants else None
+
+    def descend(self, logits: Tensor, places: Sequence[Tensor], rules: Rules) -> tuple[Tensor | None, ...]:
+        """d metric / d place from the logits that the metric reads; under rules with secants the metric's own gradient is
+        averaged between the logits of both runs too."""
+        if not rules.secants:
+            return torch.autograd.grad(self.measure(logits).sum(), places, allow_unused=True)
+        slope = mean_gradient(self.measure, logits.detach(), self._known(self._source_logits), rules.secants)
+        return torch.autograd.grad(logits, places, slope, allow_unused=True)
+
+    def _plain(self, ids: Tensor, **options: Any) -> tuple[Run, dict[Site, Tensor], Tensor]:
         self.forwards += 1
         with torch.no_grad():
-            run = self.model.run(ids, reads=self.sites, logits_to_keep=self.keep, vocabulary=self.columns)
-        return self.values_of(run.reads), self.at_metric(run.logits)
+            run = self.model.run(ids, reads=self.sites, logits_to_keep=self.keep, vocabulary=self.columns, **options)
+        return run, self.values_of(run.reads), self.at_metric(run.logits)
 
     @staticmethod
     def _known(logits: Tensor | None) -> Tensor:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import numpy as np
-
 from interp.errors import MethodError, unknown
+from interp.rules.secants import gauss_legendre
 
 Points = list[tuple[float, float]]
 
@@ -35,15 +34,9 @@ def _trapezoid(steps: int) -> Points:
     return [(i / (steps - 1), (0.5 if i in (0, steps - 1) else 1.0) / (steps - 1)) for i in range(steps)]
 
 
-def _gauss_legendre(steps: int) -> Points:
-    """Exact for polynomials of degree 2 steps - 1."""
-    points, weights = np.polynomial.legendre.leggauss(steps)
-    return [(float(0.5 * (x + 1)), float(0.5 * w)) for x, w in zip(points, weights, strict=True)]
-
-
 QUADRATURES: Final[dict[str, Callable[[int], Points]]] = {
     "midpoint": _midpoint,
-    "gauss-legendre": _gauss_legendre,
+    "gauss-legendre": gauss_legendre,
     "trapezoid": _trapezoid,
     "left": _left,
     "right": _right,

@@ -201,15 +201,15 @@ class EdgeBatch(Batch):
             sums.at_stream if sums else lambda *reader: found[0].add(*reader),
             self.map.workspace,
             sums.at_columns if sums else None,
+            toward=None if (toward := self.toward(rules)) is None else toward.operands,
         )
         with torch.enable_grad(), ExitStack() as stack:
             stream.attach(stack)
             stack.callback(stream.close)
             run = self._run_for_gradients(stream, rules, edits)
-            metric = self.measure(self.at_metric(run.logits))
             stream.listen(run.reads)
             begin()
-            torch.autograd.grad(metric.sum(), [run.reads[EMBED]], allow_unused=True)
+            self.descend(self.at_metric(run.logits), [run.reads[EMBED]], rules)
         self.forwards += 1
         self.backwards += 1
 
@@ -226,6 +226,7 @@ class EdgeBatch(Batch):
             logits_to_keep=self.keep,
             split_kv=mixed and self.map.graph.kv == "split",
             vocabulary=self.columns,
+            toward=self.toward(rules),
         )
         if keep_values:
             self._base, self._base_logits = self.values_of(run.reads), self.at_metric(run.logits).detach()

@@ -22,10 +22,12 @@ from interp.attribution.edges.projections import Projections
 from interp.attribution.edges.workspace import Workspace
 from interp.attribution.edges.writers import wide
 from interp.model.linear import norm_at
+from interp.model.operands import Operands
 from interp.model.tensors import activation_in, activation_out, with_activation
 from interp.parts.graph import Graph
 from interp.parts.sites import Site
 from interp.rules.rules import Norm, Rules
+from interp.rules.secants import norm_middle
 
 Fill = Callable[[Tensor], None]
 Consume = Callable[[Sequence[int], Fill], None]
@@ -37,7 +39,8 @@ class Pullback:
     """From the gradient at what a norm makes of the stream to the gradient at the stream, with the norm's own rule.
 
     Full gradient: g -> (g' - mean(g') - y' mean(g' y')) / sigma with g' = w g and y' = (x - mean(x)) / sigma; frozen scale:
-    without the last term. Without a norm the gradient is what it is; an RMSNorm subtracts no mean.
+    without the last term; averaged between two runs: `norm_middle`. Without a norm the gradient is what it is; an RMSNorm
+    subtracts no mean.
     """
 
     norm: Norm | None
@@ -46,16 +49,20 @@ class Pullback:
     normed: Tensor | None
 
     @classmethod
-    def of(cls, model: Any, path: str | None, x: Tensor, rules: Rules) -> Pullback:
-        """The pullback through the norm at `path` for the stream `x` [batch pos d_model]."""
+    def of(cls, model: Any, path: str | None, x: Tensor, rules: Rules, other: Tensor | None = None) -> Pullback:
+        """The pullback through the norm at `path` for the stream `x` [batch pos d_model]; for rules with secants also for the
+        stream of the `other` run."""
         if path is None:
             return NO_NORM
         norm, x = norm_at(model, path), wide(x.detach())
+        weight = norm.weight(model.hf.get_submodule(path))
+        if other is not None:
+            return cls(norm, weight, *norm_middle(norm, x, wide(other)))
         inverse_sigma = norm.inverse_sigma(x)
         normed = None
         if rules.norm == "gradient":
             normed = (x - x.mean(-1, keepdim=True) if norm.centred else x) * inverse_sigma
-        return cls(norm, norm.weight(model.hf.get_submodule(path)), inverse_sigma, normed)
+        return cls(norm, weight, inverse_sigma, normed)
 
     def for_readers(self, chosen: Sequence[int]) -> Pullback:
         """The way back of some of the readers: the same for all."""
@@ -106,6 +113,7 @@ class Stream:
     `consume` gets the readers of one place (their numbers in `Graph.readers`) in the order of the backward pass, and a
     function that writes their gradients to a tensor [reader batch pos d_model]. Readers that it never gets have no gradient.
     `at_columns` gets the gradients at the outputs of projections in its stead: layer, path, output, gradient, pullback.
+    `toward`: the operands of the other run, for rules with secants.
     """
 
     model: Any
@@ -116,6 +124,7 @@ class Stream:
     consume: Consume
     workspace: Workspace
     at_columns: AtColumns | None = None
+    toward: Operands | None = None
     streams: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
     returning: bool = False
@@ -196,9 +205,14 @@ class Stream:
     # ------------------------------------------------------------ the backward pass
 
     def _pullback(self, path: str | None) -> Pullback:
-        x = None if path is None else self.streams[path]
-        x = torch.empty(0) if x is None else x.reshape(self.batch, -1, x.shape[-1])
-        return Pullback.of(self.model, path, x, self.rules)
+        if path is None:
+            return NO_NORM
+        x = self.streams[path]
+        other = None if self.toward is None else self.toward.of(path, 0, x)
+        shape = self.batch, -1, x.shape[-1]
+        return Pullback.of(
+            self.model, path, x.reshape(shape), self.rules, None if other is None else other.reshape(shape)
+        )
 
     def _listen_columns(self, layer: int, projections: Projections) -> None:
         """Every column belongs to one reader: the gradient at the projections' outputs has them all apart."""

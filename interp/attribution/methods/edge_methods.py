@@ -6,6 +6,7 @@ Shapes: a method returns scores [batch label edge], edges in the order of `Graph
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -51,6 +52,15 @@ def base_point(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
     batch.contract(scores, _masks(options), rules)
     options.advance(1)
     return _edges(batch, scores)
+
+
+def between_runs(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
+    """d_u . m_v: the coefficient at reader v's own copy of the stream with every operation averaged between both runs.
+
+    The scores of the edges out of a node add up to the node's own. Units: those of the metric. Cost: 2 forwards, 1 backward.
+    Source: Shrikumar et al. 2017; `interp.rules.secants`.
+    """
+    return base_point(batch, options, replace(rules, secants=options.steps))
 
 
 def _path(batch: EdgeBatch, options: Options, rules: Rules, points: Points) -> Tensor:
@@ -142,6 +152,7 @@ edge_method(
 )(along_inputs)
 for _name in ("atp", "relp", "relp-ah", "attnlrp", "cp-lrp", "gim"):
     edge_method(_name)(base_point)
+edge_method("deeplift")(between_runs)
 for _name in ("atp-ig", "relp-ig"):
     edge_method(_name)(along_inputs)
 

@@ -6,6 +6,7 @@ Shapes: a method returns, per group, scores [batch label unit]; labels are the p
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -17,7 +18,7 @@ from interp.attribution.protocol.registry import Options, method
 from interp.model.edits import Edit
 from interp.parts.nodes import Group
 from interp.parts.sites import Site
-from interp.rules.rules import ATTNLRP, CP_LRP, GIM, GRADIENT, RELP, RELP_AH, Rules
+from interp.rules.rules import ATTNLRP, CP_LRP, DEEPLIFT, GIM, GRADIENT, RELP, RELP_AH, Rules
 
 
 def _base_point(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
@@ -33,6 +34,20 @@ def _base_point(batch: Batch, options: Options, rules: Rules) -> dict[Group, Ten
     values, gradients = batch.gradients(rules)
     options.advance(1)
     return _contracted(batch, options, values, gradients)
+
+
+def _between_runs(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
+    """Effects whose sum over any cut through the model is the effect of patching all of it.
+
+    score[u] = sum_pos (a_u(source) - a_u(base)) . m_u, with m_u the gradient in which every operation's Jacobian is averaged
+    over the line between its inputs in both runs (`interp.rules.secants`). The score in the other direction is minus this
+    one, exactly: where exact patching differs by direction, one of the two must be wrong.
+
+    Units: those of the metric. Cost: 2 forwards, 1 backward, whatever the number of nodes.
+    """
+    values, multipliers = batch.gradients(replace(rules, secants=options.steps))
+    options.advance(1)
+    return _contracted(batch, options, values, multipliers)
 
 
 def _along_path(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
@@ -104,6 +119,16 @@ for _name, _rules, _paper in (
         base_point=True,
         first_order=_rules == GRADIENT,
     )(_base_point)
+
+method(
+    "deeplift",
+    formula="d_u . m_u, m_u averaged between both runs",
+    cost="2F + 1B",
+    paper="Shrikumar et al. 2017",
+    rules=DEEPLIFT,
+    needs_run=True,
+    complete=True,
+)(_between_runs)
 
 #: The methods along a path: what their formula calls it, and their cost and kind.
 _PATHS: Final[dict[Any, tuple[str, dict[str, Any]]]] = {

@@ -55,7 +55,8 @@ class Method:
     `search`: runs other methods and patches what their scores make worth it (see `interp.attribution.auto`).
     `unsigned`: its scores are sizes of effects, which say how much a part matters and not which way; it drops layers, to
     which features of the stream do not belong, and does not score level `features`. `per_site`: its steps are made at each
-    site of the level in turn.
+    site of the level in turn. `complete`: its scores of all parts of a cut through the model, at all positions, add up to the
+    metric of the source run less that of the base run.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Method:
     search: bool = False
     unsigned: bool = False
     per_site: bool = False
+    complete: bool = False
     path: str = "points between base and source embedding"
 
     def scores(self, level: str) -> bool:
@@ -102,6 +104,8 @@ class Method:
         """Where gradients or relevance coefficients are taken, in words."""
         if self.uses_steps:
             return self.path
+        if self.rules.secants:
+            return "averaged between both runs"
         return "base run" if self.base_point else "nowhere: none are used"
 
 

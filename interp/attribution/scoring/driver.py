@@ -26,7 +26,6 @@ from interp.model import attention
 from interp.model.lock import settled
 from interp.parts.graph import Part
 from interp.progress import progress
-from interp.rules.rules import GRADIENT
 from interp.scores.scores import Provenance, Scores
 from interp.tasks.ablations import Ablation
 from interp.tasks.lengths import by_length
@@ -83,7 +82,7 @@ class Attribution:
         """Whether the runs use eager attention: where q, k, v are read, a rule acts inside attention, or attention is
         redone for some positions; at edges always."""
         redone = self.restart.machine is not None and not self.restart.machine.whole
-        ruled = any(m.rules.attention != GRADIENT.attention for m in self.methods)
+        ruled = any(m.rules.in_attention for m in self.methods)
         return redone or ruled or self.level in ("qkv", "edges")
 
     def _score(self, show_progress: bool | None) -> dict[str, Scores]:
@@ -192,7 +191,7 @@ class Attribution:
             unit=m.unit or self.metric.unit,
             importance_sign=1 if m.unit or m.unsigned else self.metric.importance_sign(self.direction),
             rules=m.rules.describe(),
-            steps=self.steps if m.uses_steps else None,
+            steps=self.steps if m.uses_steps or m.rules.secants else None,
             quadrature=self.quadrature if m.uses_steps else None,
             base_metric=float(base.mean()),
             source_metric=None if source is None else float(source.mean()),

@@ -17,7 +17,6 @@ from interp.attribution.exact.sweep import REPLAY_BYTES, patch_bytes
 from interp.attribution.protocol.registry import Method
 from interp.attribution.protocol.spaces import Footprint, Space
 from interp.errors import MethodError
-from interp.rules.rules import GRADIENT
 from interp.tasks.metrics import Metric
 from interp.tasks.task import TokenPair
 
@@ -131,13 +130,14 @@ class Work:
         """A run with gradients keeps every layer; with eager attention also its patterns, twice where they are also read
         with a gradient or capped, or computed in another dtype."""
         config, n = self.model.hf.config, int(self.model.layout.n_layers)
-        ruled = method.rules.attention != GRADIENT.attention
+        ruled = method.rules.in_attention
         level = self.level
         eager = level.eager or self.exact or ruled or config._attn_implementation == "eager"
         twice = ruled or bool(getattr(config, "attn_logit_softcapping", None)) or self.model.dtype.itemsize < 4
         star = 2 * n if method.unsigned and level.patterns else 0  # patterns are read, and their gradients kept
         patterns = (n * (1 + twice) + 4 + star) * self._pattern() if eager else 0
-        return n * self._layer() + patterns
+        kept = 1 + bool(method.rules.secants)  # of the other run, as much again
+        return kept * n * self._layer() + patterns
 
     def _replay(self) -> int:
         """The recording, 8 vectors of d_model per token and layer and the mask; a layer of it while it is made; and one

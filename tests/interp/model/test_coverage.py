@@ -47,14 +47,16 @@ def test_an_unknown_module_is_named(change: Callable[[Any], str]) -> None:
     model = tiny("llama")
     named = change(model)
     ours, expected = HookedModel(model), model(input_ids=ids(), use_cache=False).logits
+    other = ours.run(ids(seed=2), keep_operands=True)
     for rules in (own.rules for own in PRESETS.values()):
+        toward = other if rules.secants else None
         if rules == GRADIENT:
             assert torch.equal(ours.run(ids(), rules=rules).logits, expected)
             continue
         with pytest.raises(UnsupportedRuleError) as raised:
-            ours.run(ids(), rules=rules)
+            ours.run(ids(), rules=rules, toward=toward)
         assert named in str(raised.value)
-        run = ours.run(ids(), reads=["embed"], rules=rules, allow_unsupported=True)
+        run = ours.run(ids(), reads=["embed"], rules=rules, allow_unsupported=True, toward=toward)
         assert torch.equal(run.logits, expected)
         assert torch.isfinite(torch.autograd.grad(run.logits[:, -1, 7].sum(), run["embed"])[0]).all()
 

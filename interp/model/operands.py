@@ -1,0 +1,190 @@
+"""What the operations of a run read: kept in one run, so that another run can average each operation between both.
+
+Kept, in the order of the calls: the inputs of norms and activations and of the unembedding's soft cap, the two factors of a
+gated product, q, k and v of each layer. Under `Rules(secants=n)` the backward pass of each then is the mean of its Jacobian
+between its inputs in this run and in the other (`interp.rules.secants`); forward values stay bit for bit those of a plain run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from interp.errors import UnsupportedRuleError
+from interp.model.coverage import Operations
+from interp.model.tensors import activation_in, activation_out, replace_backward, with_activation
+from interp.parts.layout import Layout, UpBranch
+from interp.rules.attention_secants import QKV, Native, between
+from interp.rules.rules import Activation, Norm
+from interp.rules.secants import activation_secant, elementwise_secant, norm_secant, product_secant
+from interp.rules.surrogate import VJP, surrogate, surrogate2
+
+
+@dataclass
+class Operands:
+    """The operands of one run: tensors by the path of their module, one for each call; q, k, v by layer."""
+
+    inputs: dict[str, list[Tensor]] = field(default_factory=dict)
+    qkv: dict[int, QKV] = field(default_factory=dict)
+
+    def keep(self, path: str, x: Tensor) -> None:
+        self.inputs.setdefault(path, []).append(x.detach())
+
+    def of(self, path: str, call: int, like: Tensor) -> Tensor:
+        """What the operation at `path` read in its call number `call`. Raises: UnsupportedRuleError where it did not, or of
+        another shape."""
+        found = self.inputs.get(path, [])
+        if call >= len(found) or found[call].shape != like.shape:
+            raise UnsupportedRuleError(
+                f"{path} reads {tuple(like.shape)} in this run and not in the other: both need prompts of one length, "
+                "and the same number of them."
+            )
+        return found[call]
+
+    def attended(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> QKV:
+        """q, k, v of a layer in the shapes of those of this run, where a K/V head may be there for each query head.
+
+        Raises: UnsupportedRuleError where the other run did not come by, or with other shapes.
+        """
+        kept = self.qkv.get(layer, (q[:0], k[:0], v[:0]))
+        group = max(1, k.shape[1] // max(1, kept[1].shape[1]))
+        found = kept[0], *(x.repeat_interleave(group, dim=1) if group > 1 else x for x in kept[1:])
+        if [x.shape for x in found] != [x.shape for x in (q, k, v)]:
+            raise UnsupportedRuleError(
+                f"attention of layer {layer} reads q of {tuple(q.shape)} in this run and not in the other: both need prompts "
+                "of one length, and the same number of them."
+            )
+        return found[0], found[1], found[2]
+
+
+@dataclass(frozen=True)
+class Averaged:
+    """What one run does about operands: it keeps its own, or averages its operations between its own and others; or neither."""
+
+    model: Any
+    layout: Layout
+    operations: Operations
+    points: int
+    own: Operands | None
+    other: Operands | None
+    raw: list[Tensor] = field(default_factory=list)
+    factors: dict[str, Tensor] = field(default_factory=dict)
+
+    # ------------------------------------------------------------ hooks
+
+    def attach_products(self, stack: ExitStack) -> None:
+        """Before the sites of a run: the gated product that each down projection reads."""
+        if self.other is not None:
+            for act, up, down in self._products():
+                hook = _product(self.factors, act, up.path, self.operations.activations[act], self.other)
+                self._before(stack, down, hook)
+
+    def attach(self, stack: ExitStack) -> None:
+        """Behind the sites before a module: everything else, first the rules and then what watches what they give."""
+        if self.own is None and self.other is None:
+            return
+        if self.own is not None:
+            for path in (*self.operations.norms, *self.operations.activations):
+                self._before(stack, path, self._keep_input(path, self.own))
+        if self.other is not None:
+            self._attach_rules(stack, self.other)
+        for act, up, _ in self._products():
+            self._behind(stack, up.path, self._watch(up.path, up))
+            self._behind(stack, act, self._watch(act, None))
+        if self.layout.logits_softcap is not None:
+            self._behind(stack, self.layout.unembed, lambda m, a, y: self.raw.append(activation_out(y)))
+
+    def _products(self) -> Iterator[tuple[str, UpBranch, str]]:
+        """Of every gated MLP whose activation is known: the activation, the branch it multiplies, the module that reads both."""
+        for block in self.layout.blocks:
+            if block.act in self.operations.activations and block.act and block.up and block.paths.mlp_down:
+                yield block.act, block.up, block.paths.mlp_down
+
+    def _attach_rules(self, stack: ExitStack, other: Operands) -> None:
+        for path, norm in self.operations.norms.items():
+            module = self.model.get_submodule(path)
+            replace_backward(stack, module, _norm_rule(norm, module, path, other))
+        for path, act in self.operations.activations.items():
+            replace_backward(stack, self.model.get_submodule(path), _activation_rule(act, path, other))
+
+    def _keep_input(self, path: str, own: Operands) -> Callable[..., None]:
+        return lambda module, args, kwargs: own.keep(path, activation_in(args, kwargs))
+
+    def _watch(self, path: str, up: UpBranch | None) -> Callable[..., None]:
+        """Behind a factor of a gated product: what the product will read; of the branch `up` also an operand to keep."""
+
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            y = activation_out(output)
+            y = y if up is None else up.of(y)
+            if self.own is not None and up is not None:
+                self.own.keep(path, y)
+            if self.other is not None:
+                self.factors[path] = y
+
+        return hook
+
+    def _before(self, stack: ExitStack, path: str, hook: Callable[..., Any]) -> None:
+        stack.callback(self.model.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
+
+    def _behind(self, stack: ExitStack, path: str, hook: Callable[..., Any]) -> None:
+        stack.callback(self.model.get_submodule(path).register_forward_hook(hook).remove)
+
+    # ------------------------------------------------------------ what is no module
+
+    def attention(self, layer: int, native: Native) -> Native:
+        """The attention of a layer: as it is, with q, k, v kept, or averaged."""
+
+        def keep(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            own.qkv[layer] = q.detach(), k.detach(), v.detach()
+            return inner(q, k, v)
+
+        def average(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+            return between(native, other.attended(layer, q, k, v), self.points)(q, k, v)
+
+        own, other = self.own or Operands(), self.other or Operands()
+        inner = native if self.other is None else average
+        return inner if self.own is None else keep
+
+    def logits(self, logits: Tensor) -> Tensor:
+        """The logits, whose soft cap is kept or averaged."""
+        cap = self.layout.logits_softcap
+        if cap is None or not self.raw:
+            return logits
+        raw = self.raw.pop()
+        if self.own is not None:
+            self.own.keep(self.layout.unembed, raw)
+        if self.other is None:
+            return logits
+        slope = elementwise_secant(lambda x: cap * torch.tanh(x / cap), raw, self.other.of(self.layout.unembed, 0, raw))
+        return surrogate(raw, logits, lambda grad: (grad * slope).to(grad.dtype))
+
+
+def _norm_rule(norm: Norm, module: nn.Module, path: str, toward: Operands) -> Callable[[Tensor], VJP]:
+    calls = count()
+    return lambda x: norm_secant(norm, module, x, toward.of(path, next(calls), x))
+
+
+def _activation_rule(act: Activation, path: str, toward: Operands) -> Callable[[Tensor], VJP]:
+    calls = count()
+    return lambda x: activation_secant(act, x, toward.of(path, next(calls), x))
+
+
+def _product(factors: dict[str, Tensor], act: str, up: str, f: Activation, toward: Operands) -> Any:
+    """Before the down projection: its input as the product of act(gate) and up, with the multipliers of a product."""
+    calls = count()
+
+    def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
+        x, call = activation_in(args, kwargs), next(calls)
+        a, b = factors.pop(act), factors.pop(up)
+        other = f(toward.of(act, call, a)), toward.of(up, call, b).reshape(a.shape)
+        b = b.reshape(a.shape)
+        vjp = product_secant(a, b, *other)
+        return with_activation(args, kwargs, surrogate2(a, b, x, vjp))
+
+    return hook

@@ -1,0 +1,93 @@
+"""Rules with secants in whole models: against the slow twin, and what they refuse."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from interp.errors import UnsupportedRuleError
+from interp.model.edits import Edit
+from interp.rules.rules import DEEPLIFT, RELP, Rules
+from tests.interp.model.tiny import hooked, ids
+from tests.interp.rules.float64 import true_float64
+from tests.interp.rules.secant_twin import SecantTwin
+from tests.interp.rules.test_rules import draw
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_every_multiplier_is_that_of_the_whole_slow_twin(name: str) -> None:
+    with true_float64():
+        bias = {"attention_bias": True, "mlp_bias": True} if name == "llama" else {}
+        model = hooked(name, dtype=torch.float64, **bias)
+        here, there = ids(), ids(seed=5)
+        kinds = ["embed", "resid_pre", "q", "k", "v", "z", "attn_out", "mlp_post", "mlp_out"]
+        other = model.run(there, keep_operands=True)
+        run = model.run(here, reads=kinds, rules=Rules(secants=24), toward=other)
+        first = SecantTwin(model.hf)
+        first(there)
+        twin = SecantTwin(model.hf, other=first.seen)
+        logits = twin(here)
+        assert torch.allclose(run.logits, logits, rtol=0, atol=1e-12)
+        weights, sites = draw(*logits.shape[1:]), [str(s) for s in run.reads]
+        ours = torch.autograd.grad((run.logits * weights).sum(), [run[s] for s in sites])
+        theirs = torch.autograd.grad((logits * weights).sum(), [twin.values[s] for s in sites])
+        for site, a, b in zip(sites, ours, theirs, strict=True):
+            # transformers computes the softmax of these models in float32
+            assert torch.allclose(a, b, rtol=0, atol=2e-6 * float(b.abs().max())), site
+            assert float(b.abs().max()) > 1e-6, site
+
+
+def test_a_run_toward_itself_has_the_plain_gradient() -> None:
+    model = hooked("gemma2")
+    plain, other = model.run(ids(), reads=["resid_pre"]), model.run(ids(), keep_operands=True)
+    run = model.run(ids(), reads=["resid_pre"], rules=DEEPLIFT, toward=other)
+    for a, b in ((run, "resid_pre.0"), (run, "resid_pre.1")):
+        ours, theirs = (torch.autograd.grad(x.logits[:, -1, 7].sum(), x[b], retain_graph=True)[0] for x in (a, plain))
+        assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-5 * float(theirs.abs().max()))
+
+
+def test_keeping_operands_changes_nothing() -> None:
+    for name in ("gpt2", "gemma3_text", "phi3"):
+        model = hooked(name)
+        expected = model.hf(input_ids=ids(), use_cache=False).logits
+        with torch.no_grad():
+            kept = model.run(ids(), reads=model.sites(), keep_operands=True)
+        assert torch.equal(kept.logits, expected)
+        run = model.run(ids(), rules=DEEPLIFT, toward=model.run(ids(seed=2), keep_operands=True))
+        assert torch.equal(run.logits, expected)
+        assert model.run(ids()).operands is None
+
+
+def test_runs_that_do_not_belong_together_are_refused() -> None:
+    model = hooked("llama")
+    kept = model.run(ids(), keep_operands=True)
+    with pytest.raises(UnsupportedRuleError, match="pass toward="):
+        model.run(ids(), rules=DEEPLIFT)
+    with pytest.raises(UnsupportedRuleError, match="belongs to rules with secants"):
+        model.run(ids(), rules=RELP, toward=kept)
+    with pytest.raises(UnsupportedRuleError, match="keep_operands=True"):
+        model.run(ids(), rules=DEEPLIFT, toward=model.run(ids()))
+    for others in (ids(length=6), ids(3)):
+        with pytest.raises(UnsupportedRuleError, match="prompts of one length"):
+            model.run(others, rules=DEEPLIFT, toward=kept)
+    with pytest.raises(UnsupportedRuleError, match="leave the other parts"):
+        Rules(secants=8, norm="frozen")
+    with pytest.raises(UnsupportedRuleError, match="number of points"):
+        Rules(secants=-1)
+
+
+def test_experts_are_refused_by_name() -> None:
+    model = hooked("mixtral")
+    with pytest.raises(UnsupportedRuleError, match=r"layers\.0\.mlp \(MLP without a single activation"):
+        model.run(ids(), rules=DEEPLIFT, toward=model.run(ids(), keep_operands=True))
+
+
+def test_an_edit_of_the_other_run_is_what_multipliers_go_to() -> None:
+    """The baseline of zeros of token attribution: the embedding of the other run is another."""
+    with true_float64():
+        model = hooked("gpt2", dtype=torch.float64)
+        other = model.run(ids(), edits=[Edit("embed", torch.zeros_like)], keep_operands=True)
+        run = model.run(ids(), reads=["embed"], rules=DEEPLIFT, toward=other)
+        (m,) = torch.autograd.grad(run.logits[:, -1, 7].sum(), run["embed"])
+        change = (run.logits - other.logits)[:, -1, 7]
+        assert torch.allclose((run["embed"] * m).sum((1, 2)), change, rtol=1e-6, atol=1e-8)
