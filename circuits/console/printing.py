@@ -220,7 +220,19 @@ def agreements(found: Sequence[Agreement]) -> None:
     method has its own table."""
     from circuits.report.sections.agreements import RANKS, RANKS_MEAN
 
-    columns = ("method", "kind", "n", "Pearson [95 %]", "Spearman", "slope", "sign", "top k", "note")
+    columns = (
+        "method",
+        "kind",
+        "n",
+        "Pearson [95 %]",
+        "Spearman",
+        "top-weighted",
+        "slope",
+        "error",
+        "sign",
+        "top k",
+        "note",
+    )
     rows = [_agreement_row(row, a) for a in found for row in a.rows]
     if any("->" in row.kind for a in found for row in a.rows):
         for method in dict.fromkeys(a.method for a in found):
@@ -230,7 +242,7 @@ def agreements(found: Sequence[Agreement]) -> None:
         table("agreement with exact patching", columns, rows)
     for sampled in dict.fromkeys(a.sampled for a in found if a.sampled):
         sentence(f"exact patching of {sampled}")
-    if any(row[-1] == RANKS for row in rows):
+    if any(RANKS in str(row[-1]) for row in rows):
         sentence(f"{RANKS}: {RANKS_MEAN}")
 
 
@@ -238,11 +250,24 @@ def _agreement_row(row: Row, found: Agreement) -> tuple[object, ...]:
     from circuits.report.sections.agreements import note
 
     pearson, spearman = (f"{v:.3f}" if v is not None else "-" for v in (row.pearson, row.spearman))
-    slope = f"{row.slope:.2f}" if row.slope is not None else "-"
+    weighted, slope, error, sign = (
+        f"{v:.2f}" if v is not None else "-" for v in (row.top_weighted, row.slope, row.error, row.sign)
+    )
     bounds = f" [{row.pearson_ci[0]:.2f}, {row.pearson_ci[1]:.2f}]" if row.pearson_ci and row.headline else ""
-    sign = f"{row.sign:.2f}" if row.sign is not None else "-"
     top = f"{row.top_k * row.k:.0f}/{row.k}"
-    return (found.method, row.kind, row.n, pearson + bounds, spearman, slope, sign, top, note(row, found))
+    return (
+        found.method,
+        row.kind,
+        row.n,
+        pearson + bounds,
+        spearman,
+        weighted,
+        slope,
+        error,
+        sign,
+        top,
+        note(row, found),
+    )
 
 
 def record_json(found: Record, where: str) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def _edges_agree(own: Agreement, total: int) -> str:
         return f"there are too few edges ({n}) to quote a correlation of {own.method} with exact patching: look at the points"
     row = over[0]
     of = f" of {count(total)}" if row.n < total else ""
-    value = f"r = {number(row.pearson, 2)}{bounds(row)} over {count(row.n)}{of} edges{_ranks(row)}"
+    value = f"r = {number(row.pearson, 2)}{bounds(row)} over {count(row.n)}{of} edges{_doubts(row)}"
     if (row.pearson or 0.0) < POOR:
         return f"{own.method} agrees poorly with exact patching: {value}"
     return f"{own.method} agrees with exact patching with {value}{_poor_kinds(own)}"
@@ -192,7 +192,7 @@ def _compared(record: Record) -> str:
     if not found:
         return f"{head}; how well they agree with exact patching was not measured, or on too few {many} to quote"
     found.sort(key=lambda pair: -(pair[0].pearson or 0.0))
-    shown = ", ".join(f"{method} {number(row.pearson, 2)}{bounds(row)}{_ranks(row)}" for row, method in found)
+    shown = ", ".join(f"{method} {number(row.pearson, 2)}{bounds(row)}{_doubts(row)}" for row, method in found)
     poor = " (all of them poor)" if (found[0][0].pearson or 0.0) < POOR else ""
     return f"{head}; correlation with exact patching over {_over(found[0][0], record.scores[0])} {many}, best first: {shown}{poor}"
 
@@ -213,7 +213,7 @@ def _quotable(found: Agreement) -> list[Row]:
 def _listed(rows: list[Row], scores: Scores) -> str:
     return " and ".join(
         f"r = {number(row.pearson, 2)}{bounds(row)} over {_over(row, scores)} "
-        f"{'nodes of all kinds' if row.kind == 'all' else kind_name(row.kind)}{_ranks(row)}"
+        f"{'nodes of all kinds' if row.kind == 'all' else kind_name(row.kind)}{_doubts(row)}"
         for row in rows
     )
 
@@ -227,10 +227,14 @@ def _over(row: Row, scores: Scores) -> str:
     return f"a sample of {count(row.n)} of {count(total)}" if row.n < total else count(row.n)
 
 
-def _ranks(row: Row) -> str:
-    """A word of warning where a few large nodes make the correlation."""
-    apart = row.spearman is not None and row.spearman < POOR <= (row.pearson or 0.0)
-    return f" (rank correlation only {number(row.spearman, 2)})" if apart else ""
+def _doubts(row: Row) -> str:
+    """A word of warning where one node, or a few large ones, make the correlation."""
+    doubts = []
+    if row.carried and row.pearson_without is not None:
+        doubts.append(f"{number(row.pearson_without, 2)} without {row.largest}, which carries it")
+    if row.spearman is not None and row.spearman < POOR <= (row.pearson or 0.0):
+        doubts.append(f"rank correlation only {number(row.spearman, 2)}")
+    return f" ({'; '.join(doubts)})" if doubts else ""
 
 
 def bounds(row: Row) -> str:

@@ -92,17 +92,28 @@ def _patched(p: Provenance) -> str:
 @showing.card.register
 def agreement_card(found: Agreement) -> Markup:
     """A row for each kind; where there are too few nodes for a correlation to say much, the row says so."""
-    columns = ("kind", "n", "Pearson", "Spearman", "slope", "same sign", "top k")
+    columns = (
+        "kind",
+        "n",
+        "Pearson",
+        "without the largest",
+        "Spearman",
+        "top-weighted",
+        "slope",
+        "error",
+        "same sign",
+        "top k",
+    )
     shown = found.rows[:MOST_ROWS]
     digits = share_digits(v for row in shown for v in (row.sign, row.top_k))
     rows = [_agreement_row(row, digits) for row in shown]
     left = left_out(len(found.rows), len(rows), "kinds")
     said = joined(Markup("{} against exact patching").format(text(found.method)), several(found.n_pairs, "pair"))
-    note = "Correlations of mean scores with 95 % bootstrap intervals over pairs; slope: how many times the exact scores these are; top k: overlap of the k largest."
+    note = "Correlations of mean scores with 95 % bootstrap intervals over pairs; top-weighted: agreement of the order by size, the largest weighing most; slope: how many times the exact scores these are; error: mean difference over the mean size; top k: overlap of the k largest."
     return block(
         "Agreement",
         said,
-        table(columns, rows, numeric=(1, 4, 5, 6), left=left),
+        table(columns, rows, numeric=(1, 3, 5, 6, 7, 8, 9), left=left),
         caption(note, text(found.sampled) if found.sampled else ""),
     )
 
@@ -115,7 +126,9 @@ def _agreement_row(row: Row, digits: int) -> tuple[str | Markup, ...]:
     ]
     kind = Markup("{}{}").format(text(row.kind), few)
     shares = percent(row.sign, digits), f"{percent(row.top_k, digits)} of {row.k}"
-    return kind, count(row.n), *quoted, number(row.slope, 2), *shares
+    pearson, spearman = quoted
+    without = number(row.pearson_without, 2), number(row.top_weighted, 2), number(row.slope, 2), number(row.error, 2)
+    return kind, count(row.n), pearson, without[0], spearman, *without[1:], *shares
 
 
 # ---------------------------------------------------------------- what is read off the logits

@@ -16,6 +16,8 @@ from interp.scores.scores import Scores
 
 RESAMPLES: Final = 1000
 MIN_NODES: Final = 8
+#: How far a correlation moves without the largest node, for that node to be named.
+CARRIED: Final = 0.1
 SAME: Final = (
     "level", "positions", "direction", "ablation", "metric", "model", "task", "n_pairs", "pairs", "dictionaries",
 )  # fmt: skip
@@ -31,7 +33,10 @@ class Row:
     bootstrap intervals over prompt pairs, the same resample for both methods; None below `MIN_NODES` nodes, where a
     correlation is no headline and only the points should be shown, and for a single pair. `slope`: how many times the exact
     scores the scores are, sum(score * exact) / sum(exact^2), the line through 0 of least squares; None where no exact score
-    differs from 0, or the units differ.
+    differs from 0, or the units differ. `largest`: the node of the largest exact score in size, and `pearson_without` the
+    correlation of all others: where they are far apart, that node carries the number (`carried`). `top_weighted`: agreement of
+    the order by size, in which the top weighs most: a weighted Kendall tau, rank r counting 1 / (r + 1) (Vigna 2015). `error`:
+    mean |score - exact| / mean |exact|; None where the units differ.
     """
 
     kind: str
@@ -44,6 +49,17 @@ class Row:
     top_k: float
     k: int
     slope: float | None = None
+    largest: str = ""
+    pearson_without: float | None = None
+    top_weighted: float | None = None
+    error: float | None = None
+
+    @property
+    def carried(self) -> bool:
+        """Whether one node makes the correlation what it is: without it, it is another by more than `CARRIED`."""
+        if self.pearson is None or self.n < MIN_NODES:
+            return False
+        return self.pearson_without is None or abs(self.pearson - self.pearson_without) > CARRIED
 
     @property
     def headline(self) -> bool:
@@ -103,8 +119,9 @@ def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = ""
     shown = np.array(["->" in kind or competes(kind) for kind in kinds])
     sets = [("all", shown), *((kind, kinds == kind) for kind in dict.fromkeys(kinds))]
     unsigned, sloped = scores.provenance.unsigned, scores.provenance.unit == exact.provenance.unit
+    names = np.array([node.name for node in exact.parts])
     rows = tuple(
-        _row(str(kind), ours[:, keep], exact.per_example[:, keep], weights, unsigned, sloped)
+        _row(str(kind), names[keep], ours[:, keep], exact.per_example[:, keep], weights, unsigned, sloped)
         for kind, keep in sets
         if keep.any()
     )
@@ -125,32 +142,69 @@ def _check(scores: Scores, exact: Scores) -> None:
         raise ScoreError(f"nodes scored exactly but not by {a.method}: {', '.join(sorted(missing)[:5])}.")
 
 
-def _row(kind: str, ours: np.ndarray, exact: np.ndarray, weights: np.ndarray, unsigned: bool, sloped: bool) -> Row:
+def _row(
+    kind: str,
+    names: np.ndarray,
+    ours: np.ndarray,
+    exact: np.ndarray,
+    weights: np.ndarray,
+    unsigned: bool,
+    sloped: bool,
+) -> Row:
     """One row from per-example scores [example node] of both methods and bootstrap weights [resample example]."""
-    from scipy.stats import rankdata
-
     a, n = ours.mean(0), ours.shape[1]
     b = np.abs(exact.mean(0)) if unsigned else exact.mean(0)
     k = max(1, min(10, n // 4))
     several = n >= 3
-    interval = n >= MIN_NODES and len(ours) > 1
-    boot_a, boot_b = (weights @ ours, weights @ exact) if interval else (None, None)
-    boot_b = np.abs(boot_b) if unsigned and boot_b is not None else boot_b
-    spearman_ci = None
-    if boot_a is not None and boot_b is not None:
-        spearman_ci = _interval(_pearson(rankdata(boot_a, axis=1), rankdata(boot_b, axis=1)))
+    pearson_ci, spearman_ci = _intervals(ours, exact, weights, unsigned)
+    largest = int(np.abs(b).argmax())
+    rest = np.arange(n) != largest
     return Row(
         kind=kind,
         n=n,
         pearson=_number(_pearson(a[None], b[None])) if several else None,
-        pearson_ci=_interval(_pearson(boot_a, boot_b)) if boot_a is not None and boot_b is not None else None,
-        spearman=_number(_pearson(rankdata(a)[None], rankdata(b)[None])) if several else None,
+        pearson_ci=pearson_ci,
+        spearman=_number(_spearman(a[None], b[None])) if several else None,
         spearman_ci=spearman_ci,
         sign=None if unsigned else float((np.sign(a) == np.sign(b)).mean()),
         top_k=len(set(np.argsort(-np.abs(a), kind="stable")[:k]) & set(np.argsort(-np.abs(b), kind="stable")[:k])) / k,
         k=k,
         slope=float(a @ b / (b @ b)) if sloped and (b @ b) > 0 else None,
+        largest=str(names[largest]),
+        pearson_without=_number(_pearson(a[None, rest], b[None, rest])) if n >= 4 else None,
+        top_weighted=_top_weighted(np.abs(a), np.abs(b)) if several else None,
+        error=float(np.abs(a - b).mean() / np.abs(b).mean()) if sloped and (b != 0).any() else None,
     )
+
+
+Interval = tuple[float, float]
+
+
+def _intervals(
+    ours: np.ndarray, exact: np.ndarray, weights: np.ndarray, unsigned: bool
+) -> tuple[Interval | None, Interval | None]:
+    """Of the Pearson and of the rank correlation, over resamples of the examples; None for few nodes or one example."""
+    if ours.shape[1] < MIN_NODES or len(ours) < 2:
+        return None, None
+    a, b = weights @ ours, weights @ exact
+    b = np.abs(b) if unsigned else b
+    return _interval(_pearson(a, b)), _interval(_spearman(a, b))
+
+
+def _top_weighted(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Weighted Kendall tau of two sizes [node]; None where one does not vary."""
+    from scipy.stats import weightedtau
+
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return None
+    return float(weightedtau(a, b).statistic)
+
+
+def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Row-wise rank correlation of [row node]."""
+    from scipy.stats import rankdata
+
+    return _pearson(rankdata(a, axis=1), rankdata(b, axis=1))
 
 
 def _pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from circuits.runs.finding import POOR
 from circuits.runs.naming import of_edges
 from circuits.terms.words import kind_name
+from interp.formatting.numbers import number
 
 if TYPE_CHECKING:
     from circuits.runs.record import Record
@@ -29,7 +30,7 @@ def agreement(found: Agreement) -> dict[str, Any]:
     every = "all edges" if any("->" in kind for kind in kinds) else "all features" if features else kind_name("all")
     ordered = sorted(found.rows, key=lambda row: row.kind == "embed")
     rows = [_agreement_row(row, every, note(row, found)) for row in ordered]
-    ranks = f"{RANKS.capitalize()}: {RANKS_MEAN}." if any(row["note"] == RANKS for row in rows) else ""
+    ranks = f"{RANKS.capitalize()}: {RANKS_MEAN}." if any(RANKS in row["note"] for row in rows) else ""
     return {
         "method": found.method,
         "n_pairs": found.n_pairs,
@@ -45,7 +46,16 @@ def note(row: Row, found: Agreement) -> str:
         kinds = [other.kind for other in found.rows]
         features = any(kind.endswith(".feature") for kind in kinds)
         return f"few {'edges' if any('->' in kind for kind in kinds) else 'features' if features else 'nodes'}"
-    return RANKS if row.spearman is not None and row.spearman < POOR <= (row.pearson or 0.0) else ""
+    ranks = RANKS if row.spearman is not None and row.spearman < POOR <= (row.pearson or 0.0) else ""
+    return "; ".join(text for text in (carrier(row), ranks) if text)
+
+
+def carrier(row: Row) -> str:
+    """The node that makes the correlation what it is, and what it is without it; empty where none does."""
+    if not row.carried:
+        return ""
+    rest = "undefined" if row.pearson_without is None else number(row.pearson_without, 2)
+    return f"{row.largest} makes r, {rest} without it"
 
 
 def samples(agreements: Sequence[Agreement]) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ def _agreement(found: Agreement) -> str:
     if row.pearson is None:
         return f"Pearson r is undefined on {on}"
     said = [f"Pearson r = {number(row.pearson, 2)}{bounds(row)} on {on}"]
-    if note(row, found) == RANKS:
+    if RANKS in note(row, found):
         said.append(f"rank correlation only {number(row.spearman, 2)}")
     if row.slope is not None and not 1 / FAR <= row.slope <= FAR:
         said.append(f"there the estimates are {number(row.slope, 2)} times the exact scores")
