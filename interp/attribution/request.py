@@ -123,7 +123,7 @@ def prepare(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
     max_memory: bytes, or text such as '2GiB', that scoring may take above the model; batches are made to fit.
     n, chance, budget, ranking: of method `auto`: look for the top `n` (10) of this ranking (`absolute`), to which a part
     outside belongs with `chance` (0.01) at most, on average over draws; spend '60s', or '200F' or 200 forward equivalents
-    (100) after the presets, or the fixed cost of the calls (a few times 3) where that is more.
+    (100) after the presets, or what it costs to score one part where that is more.
     dictionaries: of level `features`, {site that one makes up: `Dictionary`}, or a folder of them. Its nodes are the features that
     are active in some run, and each site's error.
 

@@ -88,8 +88,8 @@ class SearchOptions:
 
     budget: str | float | None = option(
         None,
-        "method auto: seconds (60s) or forward equivalents (200F or 200) to spend after the presets; less than the fixed "
-        "cost of its calls spends that [default: 100F]",
+        "method auto: seconds (60s) or forward equivalents (200F or 200) to spend after the presets; less than one part "
+        "costs scores one [default: 100F]",
         kind=str,
     )
     chance: float | None = option(

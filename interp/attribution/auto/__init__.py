@@ -1,8 +1,10 @@
 """How does method `auto` find the top and prove that it did?
 
 `verified` is the method on a model; `calibration` chooses an estimate for each kind; `search` spends exact patches
-where they matter, and knows no model; `budget` counts what is spent.
+where they matter, and knows no model; `budget` counts what is spent, and asks before each call what it will cost;
+`prices` answers, from the layers that exact patching will redo.
 
-Nothing is registered here. To let `auto` try another estimate: its name in `PRESETS` of verified.py. What a search
-may claim is in `interp.scores.certificate`.
+Nothing is registered here. To let `auto` try another estimate: its name in `PRESETS` of verified.py. To give a search
+less: a smaller `budget` in its `plan`. All that it ranks is of one direction, that of its request. What a search may
+claim is in `interp.scores.certificate`.
 """

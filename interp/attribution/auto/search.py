@@ -1,10 +1,13 @@
 """The search: exact patches where they matter, then a random check of the rest with all that the budget has left.
 
-It knows no model. Estimates of all parts come as tables, exact scores from a function of names that also says its cost.
+It knows no model. Estimates of all parts come as tables, exact scores from a function of names that also says its cost, and
+a price says before each call what it will cost. No call is made that may cost more than is left, but for the first: one
+part is always scored.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
@@ -13,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from interp.attribution.auto.budget import Budget, Cost, Meter
+from interp.attribution.auto.budget import Cost, Draws, Meter, Plan, Price
 from interp.attribution.auto.calibration import PILOT, Chosen, choose, pilot, strata
 from interp.parts.graph import Part
 from interp.parts.nodes import competes
@@ -24,32 +27,14 @@ Scorer = Callable[[Sequence[str]], tuple[np.ndarray, Cost]]
 #: Further estimates, if what they are expected to cost is at most so much: (method -> table, cost), or None.
 Further = Callable[[float], tuple[dict[str, np.ndarray], Cost] | None]
 
-#: A sweep is begun only where its expected cost leaves some room, as the cost per part is not the same everywhere.
-SLACK: Final = 1.15
 SHARE: Final = 0.25
 #: The worst of a small random sample is not the worst of all.
 SAFETY: Final = 2.0
 #: A random check of fewer parts says next to nothing.
 LEAST: Final = 8
 MOST_POINTS: Final = 400
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is wanted: the top `n`, with this `chance` for a part outside, within `budget`. `sign`: +1 where a positive
-    score means important. `signed`: the top by importance, not by size."""
-
-    n: int
-    chance: float
-    budget: Budget
-    seed: int = 0
-    sign: int = 1
-    signed: bool = False
-
-    @property
-    def checks(self) -> int:
-        """The fewest random parts outside, none of which belongs, that allow `chance_each` <= `chance`."""
-        return max(1, ceil(1 / self.chance - 1e-9) - 1)
+#: Why a part is scored though the budget does not pay for it.
+LEAST_PATCH: Final = "one part, for which the budget is too small"
 
 
 @dataclass(frozen=True)
@@ -91,7 +76,7 @@ class Board:
             return
         columns, cost = self.score([self.parts[i].name for i in places])
         self.table[:, places], self.known[places] = columns, True
-        self.meter.calls.append((len(places), cost))
+        self.meter.calls.append((self.meter.price(places), cost))
         self.rounds.append(Round(why, len(places), cost.equivalents, cost.seconds))
 
     def key(self, means: np.ndarray) -> np.ndarray:
@@ -126,25 +111,38 @@ class Board:
         places = np.flatnonzero(self.free)
         return np.asarray(places[np.argsort(-self.key(means[places]), kind="stable")])
 
-    def fits_all(self, factor: float) -> bool:
-        """Whether all that is free can be scored within the budget."""
-        return bool(factor * self.free.sum() <= self.meter.affordable())
+    @property
+    def fits_all(self) -> bool:
+        """Whether all that is not known can be scored within the budget; not said of seconds before any was measured."""
+        meter, rest = self.meter, np.flatnonzero(~self.known)
+        return not len(rest) or (meter.rate is not None and meter.slack * meter.expected(rest) <= meter.left)
+
+    def draws(self) -> Draws:
+        """What random draws of what is free will cost, by draws of their own."""
+        return Draws.of(self.meter, np.flatnonzero(self.free), np.random.default_rng((self.plan.seed, 1)))
 
 
 def run_search(
-    parts: Sequence[Part], tables: Mapping[str, np.ndarray], score: Scorer, further: Further, plan: Plan, what: str
+    parts: Sequence[Part],
+    tables: Mapping[str, np.ndarray],
+    score: Scorer,
+    price: Price,
+    further: Further,
+    plan: Plan,
+    what: str,
 ) -> Found:
     """Look for the top n of the parts.
 
-    tables: method -> estimates [example part]. score: names -> exact scores [example name] and their cost. what: the
-    parts in a word, `nodes` or `edges`. Everything that is left free when the cheap steps are done is either swept, or
-    checked by a random draw (see `interp.scores.certificate`). Deterministic in the plan's seed, but for a budget in seconds.
+    tables: method -> estimates [example part]. score: names -> exact scores [example name] and their cost. price: what that
+    costs at most. what: the parts in a word, `nodes` or `edges`. Everything that is left free when the cheap steps are done
+    is either swept, or checked by a random draw (see `interp.scores.certificate`). Deterministic in the plan's seed, but
+    for a budget in seconds.
     """
-    board = Board(parts, dict(tables), score, plan, Meter(plan.budget), what, np.random.default_rng(plan.seed))
+    board = Board(parts, dict(tables), score, plan, Meter(plan.budget, price), what, np.random.default_rng(plan.seed))
     roles: dict[int, Role] = {}
-    if not board.fits_all(1.0) or board.meter.per_part is None:
+    if not board.fits_all:
         _calibrate(board, roles)
-    if board.fits_all(SLACK if roles else 1.0):
+    if board.fits_all:
         return _swept(board, roles)
     _more_estimates(board, further)
     random = np.array([roles.get(i) == "random" for i in range(len(parts))])
@@ -163,15 +161,28 @@ def _calibrate(board: Board, roles: dict[int, Role]) -> None:
     # In turns, so that a small budget cuts all rankings alike.
     turns = zip_longest(first, *ranked)
     top = np.array(list(dict.fromkeys(int(i) for row in turns for i in row if i is not None)), dtype=int)
-    top = top[: max(1, board.meter.affordable() // 2)]
-    board.patch("top of each ranking", top)
+    meter = board.meter
+    if (least := meter.expected(top[:1])) > meter.left:
+        _warn_too_small(board, top, least)
+    top = top[: max(1, meter.within(top, meter.half()))]
+    board.patch("top of each ranking" if least <= meter.left else LEAST_PATCH, top)
     roles |= dict.fromkeys(top.tolist(), "top")
-    if board.fits_all(2.0):
+    if board.fits_all:
         return
-    drawn = pilot(strata(board.parts), board.free, PILOT, board.rng)[: board.meter.affordable() // 2]
+    drawn = pilot(strata(board.parts), board.free, PILOT, board.rng)
+    drawn = drawn[: meter.within(drawn, meter.half())]
     board.patch("random sample of each kind and depth", drawn)
-    board.meter.sample = board.meter.calls[-1] if len(drawn) else None
     roles |= dict.fromkeys(drawn.tolist(), "random")
+
+
+def _warn_too_small(board: Board, top: np.ndarray, least: float) -> None:
+    """Say what is needed: to score one part, and to score the top of each ranking and check the rest."""
+    enough = 2 * (board.meter.expected(top) + board.draws().cost(LEAST))
+    warnings.warn(
+        f"budget of {board.plan.budget}: exact patches of one part cost {least:.1f}, so one part is scored and nothing is "
+        f"checked. Give about {ceil(enough)} forward equivalents to score the top of each ranking and a random check.",
+        stacklevel=5,
+    )
 
 
 def _more_estimates(board: Board, further: Further) -> None:
@@ -188,16 +199,17 @@ def _rescore(board: Board, means: np.ndarray, reach: np.ndarray, roles: Mapping[
     reach the top n; in growing rounds, with enough left for the check."""
     drawn = [i for i, role in roles.items() if role == "random"]
     radius = float(np.abs(board.exact - means)[drawn].max()) if drawn else 0.0
-    size = max(board.plan.n, 8)
-    reserve = min(board.meter.expected(board.plan.checks), 0.5 * board.meter.left)
-    least = max(0.5 * reserve, min(reserve, board.meter.expected(LEAST)))
+    size, meter, draws = max(board.plan.n, 8), board.meter, board.draws()
+    reserve = min(draws.cost(board.plan.checks), 0.5 * meter.left)
+    least = max(0.5 * reserve, min(reserve, draws.cost(LEAST)))
     while True:
         free = np.flatnonzero(board.free)
         order = free[np.argsort(-reach[free], kind="stable")]
         order = order[reach[order] + SAFETY * radius > board.threshold]
         # The exact values of what seems to be in the top come before the check of what does not.
         inside = bool((board.key(means[order]) > board.threshold).any())
-        some = order[: min(size, board.meter.affordable(least if inside else reserve, top=True))]
+        some = order[:size]
+        some = some[: meter.within(some, meter.left - (least if inside else reserve))]
         if not len(some):
             return
         board.patch("next of the rescaled ranking", some)
@@ -222,23 +234,22 @@ def _swept(board: Board, roles: dict[int, Role]) -> Found:
 def _checked(board: Board, chosen: Chosen, estimates: np.ndarray, roles: dict[int, Role]) -> Found:
     """A random draw from what is left says how much of it belongs in the top n, and how far off its estimates are."""
     rest = np.flatnonzero(board.free)
-    # All that the budget allows: every bound falls with the size, and it must not depend on what the draw finds. A search
-    # that drew again after a surprise would choose the draw that it ends with, and its bounds would not hold.
-    size = min(len(rest), board.meter.affordable())
-    drawn = board.rng.permutation(rest)[:size]
+    # All that the budget allows: every bound falls with the size, and it must not depend on what is drawn. A search that
+    # drew again after a surprise would choose the draw that it ends with, and its bounds would not hold. So the size is
+    # found on other draws, and the rare one that is too dear is not replaced: then nothing is claimed.
+    drawn = board.rng.permutation(rest)[: board.draws().size(board.meter.left)]
+    drawn = drawn if board.meter.expected(drawn) <= board.meter.left else drawn[:0]
     board.patch("random check of what was left", drawn)
     roles |= dict.fromkeys(drawn.tolist(), "check")
-    if board.fits_all(1.0):
+    if board.fits_all:
         return _swept(board, roles)
     means, outside = estimates.mean(0), board.free
     found = len(set(board.top.tolist()) & set(drawn.tolist()))
     above = int((board.key(means[outside]) > board.threshold).sum())
     radius, chance = _radius(np.abs(board.exact - means)[drawn], board.plan.chance)
-    certificate = _certificate(board, rest=len(rest), drawn=size, found=found, above=above)
+    certificate = _certificate(board, rest=len(rest), drawn=len(drawn), found=found, above=above)
     trail = _trail(board, chosen, estimates, roles, (radius, chance), certificate)
-    error = np.zeros(len(board.parts)) if not outside.any() else None
-    if radius is not None:
-        error = np.where(board.known, 0.0, radius)
+    error = None if radius is None else np.where(board.known, 0.0, radius)
     return Found(np.where(board.known, board.table, estimates), board.known, error, trail)
 
 

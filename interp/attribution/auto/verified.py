@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from interp.attribution.auto.budget import CHANCE, Cost, parse_budget, total
-from interp.attribution.auto.search import Found, Plan, run_search
+from interp.attribution.auto.budget import CHANCE, Cost, Plan, parse_budget, total
+from interp.attribution.auto.prices import price_of
+from interp.attribution.auto.search import Found, run_search
 from interp.attribution.methods import get_method
 from interp.attribution.protocol.registry import Method
 from interp.attribution.protocol.spaces import EdgeSpace
@@ -68,7 +69,8 @@ class VerifiedAttribution(Attribution):
         first = next(iter(tried.values()))
         what = "edges" if isinstance(self.space, EdgeSpace) else "nodes"
         tables = {name: scores.per_example for name, scores in tried.items()}
-        found = run_search(first.parts, tables, exact, further, self.plan, what)
+        price = price_of(self._only([get_method("exact")]))
+        found = run_search(first.parts, tables, exact, price, further, self.plan, what)
         tried |= further.found
         spent = total([cheap, *costs, *(cost_of(scores) for scores in further.found.values())])
         scores = self._result(found, tried, cheap, spent, engines[-1])

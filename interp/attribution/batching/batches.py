@@ -150,9 +150,14 @@ class Batch:
             _, self._base, self._base_logits = self._plain(self.base_ids)
         return self._base
 
+    @property
+    def recorded(self) -> bool:
+        """Whether a recording of the base run has all that the batch reads of it."""
+        return True
+
     def take_base(self, reads: Mapping[Site, Tensor], logits: Tensor) -> None:
         """Take the base run from one that was made for another purpose; logits are those that the metric reads."""
-        if self._base is None:
+        if self._base is None and self.recorded:
             self._base, self._base_logits = self.values_of(reads), logits
 
     def base_metric(self) -> Tensor:

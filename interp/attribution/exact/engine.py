@@ -38,13 +38,14 @@ class Machine:
     """What a replay needs to know of a model. `axes`: those of the arguments of each layer's attention module.
 
     `whole`: attention cannot be redone for some positions only (it does not go through transformers' AttentionInterface);
-    layers are then redone at all positions.
+    layers are then redone at all positions. `causal`: whether, when it was tried, no token looked at later ones.
     """
 
     model: Any
     modules: tuple[LayerModules, ...]
     axes: tuple[tuple[Axes | None, ...], ...]
     whole: bool
+    causal: bool
 
 
 @dataclass

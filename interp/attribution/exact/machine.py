@@ -104,7 +104,7 @@ def _machine(model: Any) -> tuple[Machine, Recording]:
     pairs = zip(seen.layers, larger.layers, strict=True)
     axes = tuple(tuple(find_axes(a.call, b.call, (small, large))) for a, b in pairs)
     whole = any(layer.native is None for layer in seen.layers)
-    return Machine(model, modules, axes, whole), seen
+    return Machine(model, modules, axes, whole, not whole and seen.causal), seen
 
 
 def _sizes(model: Any) -> tuple[Size, Size]:

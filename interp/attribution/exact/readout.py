@@ -24,14 +24,19 @@ class Readout:
         """How many logits a position has."""
         return self.model.layout.d_vocab if self.columns is None else len(self.columns.tokens)
 
+    @property
+    def computed(self) -> int:
+        """How many logits are computed for a position: all, where only some cannot be."""
+        alone = self.columns is not None and self.columns.W is not None
+        return self.n_tokens if alone else int(self.model.layout.d_vocab)
+
     def logits(self, x: Tensor, counts: Counts) -> Tensor:
         """[row pos d_model] -> [row pos token]."""
         layout, get = self.model.layout, self.model.hf.get_submodule
         normed = get(layout.ln_final)(x)
+        counts.unembedded += normed[..., 0].numel() * self.computed
         if self.columns is not None and self.columns.W is not None:
-            counts.unembedded += normed[..., 0].numel() * self.n_tokens
             return self.columns.of_input(normed)
-        counts.unembedded += normed[..., 0].numel() * layout.d_vocab
         logits: Tensor = get(layout.unembed)(normed)
         logits = logits if layout.logits_scale == 1.0 else logits * layout.logits_scale
         logits = (

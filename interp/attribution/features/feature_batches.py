@@ -39,10 +39,10 @@ class FeatureBatch(Batch):
             self._source = {EMBED: self.ablation.value(EMBED, self.base()[EMBED])}
         return super().source()
 
-    def take_base(self, reads: Mapping[Site, Tensor], logits: Tensor) -> None:
-        """Take the base run from a recording, where that has all of its sites."""
-        if all(site.kind in RECORDED for site in self.sites):
-            super().take_base(reads, logits)
+    @property
+    def recorded(self) -> bool:
+        """Whether a recording has all of its sites."""
+        return all(site.kind in RECORDED for site in self.sites)
 
     def change(self, listed: Listed) -> Change:
         """What patching changes in the features and the error of a dictionary; made once."""

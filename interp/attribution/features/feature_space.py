@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -48,6 +49,7 @@ class FeatureSpace(NodeSpace):
     listed: tuple[Listed, ...] = ()
     dictionaries: tuple[str, ...] = ()
     per_token: int = 0
+    active: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool), compare=False)
     survey: Survey = field(default_factory=lambda: Survey(0.0), compare=False)
 
     @classmethod
@@ -66,10 +68,11 @@ class FeatureSpace(NodeSpace):
         """
         both = ABLATIONS[ablation].paired
         working = [_working(model, d) for d in dictionaries.values()]
-        active, most = _survey(model, working, pairs, both, batch_size)
-        listed = tuple(Listed(d, found.nonzero()[:, 0]) for d, found in zip(working, active, strict=True))
+        seen, most = _survey(model, working, pairs, both, batch_size)
+        listed = tuple(Listed(d, torch.unique(found % d.n_features)) for d, found in zip(working, seen, strict=True))
         names = tuple(described(d) for d in dictionaries.values())
-        return cls(groups_of(listed), listed, names, (1 + both) * most * ENTRY_BYTES, Survey(1.0 + both))
+        active = np.concatenate([_table(*own, len(pairs)) for own in zip(listed, seen, strict=True)], axis=1)
+        return cls(groups_of(listed), listed, names, (1 + both) * most * ENTRY_BYTES, active, Survey(1.0 + both))
 
     def footprint(self, size: Any) -> Footprint:
         """Its memory: also the active features of every token, the weights of those listed, and those that are made at once."""
@@ -79,6 +82,12 @@ class FeatureSpace(NodeSpace):
     def spent(self) -> float:
         """The forwards that finding the nodes took, the first time that it is asked for."""
         return self.survey.taken()
+
+    def changing(self, ablation: Ablation) -> np.ndarray | None:
+        """Which nodes an ablation may change in which pair, bool [pair part]; None where all of them in every pair."""
+        if ablation.means:
+            return None
+        return self.active | self.active[list(ablation.partners)] if ablation.partners else self.active
 
     def named(self, wanted: Iterable[str]) -> frozenset[str]:
         """These names, all of nodes here. Raises: MethodError, which says of a feature whether it is only not active, or not there."""
@@ -145,28 +154,40 @@ def _working(model: Any, d: Dictionary) -> Dictionary:
 def _survey(
     model: Any, working: Sequence[Dictionary], pairs: Sequence[TokenPair], both: bool, batch_size: int
 ) -> tuple[list[Tensor], int]:
-    """For each dictionary which features are active anywhere [feature]; and the most that are at one token, all sites together."""
-    active = [torch.zeros(d.n_features, dtype=torch.bool, device=d.device) for d in working]
+    """For each dictionary which features are active in which pair, as pair * n_features + feature, each once in rising order;
+    and the most that are at one token, all sites together."""
+    seen = [torch.zeros(0, dtype=torch.long, device=d.device) for d in working]
     most = [0] * len(working)
     reads = list(dict.fromkeys(d.site for d in working))
     with settled(model.device), torch.no_grad():
-        for ids in _prompts(pairs, both, batch_size):
+        for index, ids in _prompts(pairs, both, batch_size):
             found = model.run(ids, reads=reads, logits_to_keep=1, vocabulary=torch.zeros(1, dtype=torch.long)).reads
             for i, d in enumerate(working):
-                for part in _seen(d, found[d.site]):
-                    active[i] |= part.any(0)
+                pair = torch.tensor(index, device=d.device).repeat_interleave(ids.shape[1])
+                for rows, part in _seen(d, found[d.site]):
+                    token, feature = part.nonzero(as_tuple=True)
+                    seen[i] = torch.unique(torch.cat([seen[i], pair[rows][token] * d.n_features + feature]))
                     most[i] = max(most[i], int(part.sum(-1).max()))
-    return active, sum(most)
+    return seen, sum(most)
 
 
-def _prompts(pairs: Sequence[TokenPair], both: bool, batch_size: int) -> Iterator[Tensor]:
+def _table(listed: Listed, seen: Tensor, n_pairs: int) -> np.ndarray:
+    """Which nodes of a dictionary are active in which pair, bool [pair node]: its features, and its error always."""
+    n = listed.dictionary.n_features
+    active = torch.zeros(n_pairs, len(listed.features) + 1, dtype=torch.bool, device=seen.device)
+    active[seen // n, torch.searchsorted(listed.features, seen % n)] = True
+    active[:, -1] = True
+    return active.cpu().numpy()
+
+
+def _prompts(pairs: Sequence[TokenPair], both: bool, batch_size: int) -> Iterator[tuple[list[int], Tensor]]:
     for index in by_length([pair.length for pair in pairs], batch_size):
-        yield torch.tensor([pairs[i].clean for i in index])
+        yield index, torch.tensor([pairs[i].clean for i in index])
         if both:
-            yield torch.tensor([pairs[i].corrupt for i in index])
+            yield index, torch.tensor([pairs[i].corrupt for i in index])
 
 
-def _seen(d: Dictionary, x: Tensor) -> Iterator[Tensor]:
+def _seen(d: Dictionary, x: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """Which features are active [token feature], some tokens after the others."""
     tokens = tokens_of(x, d)
     if not bool(torch.isfinite(tokens).all()):
@@ -174,4 +195,4 @@ def _seen(d: Dictionary, x: Tensor) -> Iterator[Tensor]:
             f"activations at {d.site} are not finite: expected numbers; try dtype float32 or float64."
         )
     for rows in portions(len(tokens), d):
-        yield d.encode(tokens[rows]) != 0
+        yield rows, d.encode(tokens[rows]) != 0

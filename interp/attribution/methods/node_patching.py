@@ -174,14 +174,15 @@ def _recorded(batch: Batch, machine: Machine | None) -> Replay | None:
     found = record(batch.model, machine.modules, as_tokens(batch.base_ids, None), neurons=neurons)
     replay = Replay(machine, found, batch.keep)
     with torch.no_grad():
-        logits = _readout(batch).logits(found.final[:, replay.first_read :], replay.counts)
+        logits = readout(batch).logits(found.final[:, replay.first_read :], replay.counts)
         batch.take_base({site: replay.value(site) for site in batch.sites}, batch.at_metric(logits))
     replay.counts.clear()  # it is the one forward that is counted here
     batch.forwards += 1
     return replay
 
 
-def _readout(batch: Batch) -> Readout:
+def readout(batch: Batch) -> Readout:
+    """How a batch's replays end: at the logits that its metric reads."""
     return Readout(batch.model, None if batch.columns is None else Columns.of(batch.model, batch.columns))
 
 
@@ -192,7 +193,7 @@ def _replayed(
     with reserved(batch.model.hf), torch.no_grad(), _one_attention(replay.machine):
         for key, some, metric in sweep(
             replay,
-            _readout(batch),
+            readout(batch),
             items,
             lambda logits: batch.measure(batch.at_metric(logits)),
             options.replay_bytes,

@@ -93,7 +93,7 @@ class Attribution:
             costs[self.methods[0].name][0] += self.space.spent()
         taus: dict[str, float] = {}
         metrics: Metrics = []
-        indices = list(by_length([p.length for p in self.pairs], self.memory.batch_size))
+        indices = self.indices
         work = sum(self._work(m) * (1 if m.joint else len(indices)) for m in self.methods)
         with progress("scoring", work, show_progress) as advance:
             for index in indices:
@@ -113,6 +113,11 @@ class Attribution:
             for m in self.methods
         }
         return found if self.only is None else {k: s.select_components(self.only) for k, s in found.items()}
+
+    @property
+    def indices(self) -> list[list[int]]:
+        """The pairs of each batch."""
+        return list(by_length([p.length for p in self.pairs], self.memory.batch_size))
 
     def batch(self, index: list[int]) -> Batch:
         """The batch of the pairs at `index`, of one length."""

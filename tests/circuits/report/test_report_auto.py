@@ -14,8 +14,8 @@ from circuits.report.payload import payload
 from circuits.runs.finding import finding
 from circuits.runs.record import Record
 from circuits.terms.words import kind_name
-from interp.attribution.auto.budget import Budget, Cost
-from interp.attribution.auto.search import Plan, run_search
+from interp.attribution.auto.budget import Budget, Cost, Plan
+from interp.attribution.auto.search import run_search
 from interp.formatting.numbers import number
 from interp.scores.agreement import agreement
 from interp.scores.certificate import Certificate
@@ -39,6 +39,7 @@ def searched(budget: float, text: Any = same) -> Record:
         nodes,
         {m: s.per_example for m, s in tried.items()},
         lambda names: (exact.per_example[:, [place[n] for n in names]], Cost(2 + 0.5 * len(names), 0, 0.25)),
+        lambda places: 2 + 0.5 * len(places),
         lambda most: None,
         Plan(4, 0.01, Budget(budget)),
         "nodes",

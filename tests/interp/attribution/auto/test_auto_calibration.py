@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from interp.attribution.auto.budget import Budget, Cost, Meter, parse_budget
+from interp.attribution.auto.budget import FIRST, Budget, Cost, Draws, Meter, largest, parse_budget
 from interp.attribution.auto.calibration import FLOOR, SMALL, choose, left_out_error, pilot, slope, strata
 from interp.errors import MethodError
 from interp.parts.nodes import Node
@@ -80,16 +80,45 @@ def test_budgets_are_read_as_they_are_written() -> None:
             parse_budget(odd)
 
 
-def test_a_meter_expects_what_the_largest_call_took() -> None:
-    meter = Meter(Budget(100.0))
-    assert meter.affordable() == 97
-    meter.calls.append((20, Cost(2 + 20 * 0.25, 0, 3.0)))
-    assert meter.left == 93 and meter.per_part == 0.25 and meter.affordable() == (93 - 3) * 4
-    assert meter.affordable(keep=40) == (53 - 3) * 4 and meter.expected(8) == 5.0
-    meter.calls.append((4, Cost(2 + 4 * 0.75)))
-    assert meter.per_part == 0.25 and meter.affordable(top=True) == int((meter.left - 3) / 0.75)
-    meter.sample = meter.calls[-1]
-    assert meter.per_part == 0.75
-    clock = Meter(Budget(10.0, "seconds"), [(20, Cost(7, 1, 4.0))])
-    assert clock.left == 6.0 and clock.per_part == 0.2 and clock.affordable() == 30
+def by_depth(places: np.ndarray) -> float:
+    """Parts at places 0 to 9 cost one forward each, later ones a tenth; a call two more."""
+    return 2 + float(np.where(places < 10, 1.0, 0.1).sum())
+
+
+def test_a_meter_expects_what_the_parts_themselves_cost() -> None:
+    meter, dear, cheap = Meter(Budget(10.0), by_depth), np.arange(10), np.arange(10, 60)
+    assert meter.expected(dear) == 12 and meter.expected(cheap) == pytest.approx(7)
+    assert meter.within(dear, meter.left) == 8 and meter.within(cheap, meter.left) == 50 and meter.half() == 6
+    assert meter.within(np.r_[cheap, dear], 8.5) == 51 and meter.within(dear, 2.5) == 0
+    meter.calls.append((meter.price(cheap[:20]), Cost(4)))
+    assert meter.left == 6 and meter.within(dear, meter.left) == 4
+    meter.calls.append((meter.price(dear[:1]), Cost(3, 0.75)))
+    assert meter.left == 1.5 and meter.rate == 1.5 and meter.expected(dear[:2]) == 6
+    assert Meter(Budget(10.0), by_depth, [(0.0, Cost(5, 5))]).rate == 1
+
+
+def test_seconds_are_expected_as_in_the_dearest_call() -> None:
+    clock, parts = Meter(Budget(10.0, "seconds"), by_depth), np.arange(60)
+    assert clock.rate is None and clock.within(parts, clock.left) == FIRST and clock.within(parts, 0.0) == 0
+    clock.calls += [(8.0, Cost(7, 1, 4.0)), (3.0, Cost(3, 0, 0.1))]
+    assert clock.rate == 0.5 and clock.left == 5.9 and clock.within(parts, clock.left) == 9
+
+
+def test_the_cost_of_a_draw_is_seldom_above_what_was_expected_and_not_far_below() -> None:
+    rng, meter = np.random.default_rng(0), Meter(Budget(40.0), by_depth)
+    parts = np.arange(100)
+    draws = Draws.of(meter, parts, rng)
+    size = draws.size(14.0)
+    costs = np.array([by_depth(rng.permutation(parts)[:size]) for _ in range(1000)])
+    assert (costs > 14).mean() < 0.02 and costs.mean() > 9
+    assert draws.size(2.05) == 0 and draws.size(21.5) == 100 and Draws.of(meter, parts[:0], rng).size(9.0) == 0
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 7, 64])
+def test_the_largest_that_fits(most: int) -> None:
+    for limit in range(most + 2):
+        assert largest(most, lambda size, limit=limit: size <= limit) == min(limit, most)
+
+
+def test_backwards_count_twice() -> None:
     assert Cost(3, 2).equivalents == 7

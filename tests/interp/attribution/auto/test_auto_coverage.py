@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from interp.attribution.auto.budget import Budget, Cost
-from interp.attribution.auto.search import Found, Plan, run_search
+from interp.attribution.auto.budget import Budget, Cost, Plan
+from interp.attribution.auto.search import Found, run_search
 from interp.parts.nodes import Node
 
 SEEDS = 200
@@ -24,12 +24,14 @@ TOLERANCE = float(np.sqrt(np.log(1e5) / (2 * SEEDS)))
 
 @dataclass(frozen=True)
 class Table:
-    """Exact scores [example part] and estimates of parts, and what patching one of them costs."""
+    """Exact scores [example part] and estimates of parts, and what patching one of them costs, `rates` [part] where these
+    are not the same."""
 
     parts: tuple[Node, ...]
     exact: np.ndarray
     estimates: dict[str, np.ndarray]
     rate: float = 0.25
+    rates: np.ndarray | None = None
 
     @property
     def sizes(self) -> np.ndarray:
@@ -38,11 +40,15 @@ class Table:
     def search(self, n: int, budget: float, seed: int, chance: float = 0.01) -> Found:
         place = {part.name: i for i, part in enumerate(self.parts)}
 
+        def price(places: np.ndarray) -> float:
+            return 2 + (self.rate * len(places) if self.rates is None else float(self.rates[places].sum()))
+
         def score(names: Sequence[str]) -> tuple[np.ndarray, Cost]:
-            return self.exact[:, [place[name] for name in names]], Cost(2 + self.rate * len(names))
+            places = np.array([place[name] for name in names])
+            return self.exact[:, places], Cost(price(places))
 
         plan = Plan(n, chance, Budget(budget), seed)
-        return run_search(self.parts, self.estimates, score, lambda most: None, plan, "nodes")
+        return run_search(self.parts, self.estimates, score, price, lambda most: None, plan, "nodes")
 
 
 def neurons(n: int, layers: int = 4) -> tuple[Node, ...]:
@@ -155,6 +161,16 @@ def test_an_outlier_that_was_estimated_as_nothing_is_missed_as_often_as_stated_a
     some, few = run(table, 5, 68.0), run(table, 5, 40.0)
     assert 0.02 < some.wrong.mean() <= some.stated.mean() + TOLERANCE and some.stated.mean() < 0.5
     assert few.wrong.mean() > 0.3 and few.stated.min() == 1.0
+
+
+@pytest.mark.parametrize("budget", [20.0, 21.0, 22.0])
+def test_the_check_does_not_avoid_what_is_dear(budget: float) -> None:
+    """The one that matters is estimated as nothing, and costs as much as half of the others: a draw that went on as long as it
+    could pay would end before it, and take its absence for a proof."""
+    table = outlier(np.random.default_rng(3))
+    table = replace(table, rates=np.where(table.sizes == table.sizes.max(), 8.0, 0.05))
+    _holds(run(table, 5, budget))
+    assert max(table.search(5, budget, seed).search.spent for seed in range(20)) <= budget
 
 
 @pytest.mark.broad
