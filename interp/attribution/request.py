@@ -171,7 +171,9 @@ def _methods(model: Any, asked: Request, checked: Checked) -> tuple[list[Method]
     methods: list[Method] = checked.methods
     left_out: LeftOut = ()
     if checked.search:
-        presets, left_out = usable(model, asked.level == "edges", checked.metric, asked.allow_unsupported)
+        presets, left_out = usable(
+            model, asked.level == "edges", checked.metric, asked.ablation, asked.allow_unsupported
+        )
         methods = list({m.name: m for m in (*methods, *presets) if not m.search}.values())
     for m in methods:
         if m.rules != GRADIENT and not asked.allow_unsupported:

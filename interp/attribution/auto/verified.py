@@ -19,13 +19,15 @@ from interp.errors import MethodError, UnsupportedRuleError
 from interp.parts.nodes import competes
 from interp.rules.rules import GRADIENT
 from interp.scores.scores import Provenance, Scores
+from interp.tasks.ablations import ABLATIONS
 from interp.tasks.metrics import Metric
 
 AUTO: Final = "auto"
 #: Presets that a search leaves out, each with the reason.
 LeftOut = tuple[tuple[str, str], ...]
-#: Cheap methods at the base point, and dearer ones along a path, by whether they score edges.
-PRESETS: Final = {False: ("atp", "relp", "relp-ah"), True: ("eap", "relp", "relp-ah")}
+#: Methods of one backward pass, and dearer ones along a path, by whether they score edges. The first makes the source run,
+#: and keeps of it what it alone needs.
+PRESETS: Final = {False: ("deeplift", "atp", "relp", "relp-ah"), True: ("deeplift", "eap", "relp", "relp-ah")}
 ALONG_PATHS: Final = {False: ("atp-ig", "relp-ig"), True: ("eap-ig", "relp-ig")}
 STEPS: Final = 5
 TOP: Final = 10
@@ -111,8 +113,8 @@ class VerifiedAttribution(Attribution):
         estimated = not found.exact.all()
         chosen = found.search.chosen()
         like, *others = (tried[name].provenance for name in (next(iter(tried)), *dict.fromkeys(chosen.values())))
-        # All that take steps take as many: see `verified`.
-        stepped = next((p for p in others if estimated and p.steps is not None), None)
+        # All methods along paths take as many steps: see `verified`.
+        stepped = next((p for p in others if estimated and p.quadrature is not None), None)
         return replace(
             like,
             method=AUTO,
@@ -123,7 +125,7 @@ class VerifiedAttribution(Attribution):
             backwards=spent.backwards,
             seconds=spent.seconds,
             exact=False,
-            coefficients_at="base run, or along a path by the method; exact scores use none"
+            coefficients_at="base run, between both runs, or along a path by the method; exact scores use none"
             if estimated
             else "nowhere: none are used",
         )
@@ -184,26 +186,34 @@ def cost_of(scores: Scores) -> Cost:
     return Cost(p.forwards, p.backwards, p.seconds)
 
 
-def usable(model: Any, edges: bool, metric: Metric, allow_unsupported: bool) -> tuple[list[Method], LeftOut]:
-    """The presets that fit this model and metric, to be run first, and those that do not, with the reason.
+def usable(
+    model: Any, edges: bool, metric: Metric, ablation: str, allow_unsupported: bool
+) -> tuple[list[Method], LeftOut]:
+    """The presets that fit this model, metric and ablation, to be run first, and those that do not, with the reason.
 
     Raises: MethodError where none is left.
     """
     left_out: list[tuple[str, str]] = []
-    names: tuple[str, ...] = PRESETS[edges]
-    if metric.toward == "base":
-        left_out = [(name, f"metric {metric.name} is flat at the base run") for name in names]
-        names = ALONG_PATHS[edges]
     fit: list[Method] = []
-    for name in (*names, *(n for n in ALONG_PATHS[edges] if n not in names)):
-        why = "" if allow_unsupported else _unsupported(model, get_method(name))
-        if why:
+    for name in (*PRESETS[edges], *ALONG_PATHS[edges]):
+        method = get_method(name)
+        if why := _unfit(model, method, metric, ablation, allow_unsupported):
             left_out.append((name, why))
-        elif name in names:
-            fit.append(get_method(name))
+        elif name in PRESETS[edges] or not fit:
+            fit.append(method)
     if not fit:
-        raise MethodError(f"method auto: none of {', '.join(names)} fits this model and metric; use method 'exact'.")
+        names = ", ".join((*PRESETS[edges], *ALONG_PATHS[edges]))
+        raise MethodError(f"method auto: none of {names} fits this model and metric; use method 'exact'.")
     return fit, tuple(left_out)
+
+
+def _unfit(model: Any, method: Method, metric: Metric, ablation: str, allow_unsupported: bool) -> str:
+    """Why a preset cannot serve; empty where it can."""
+    if method.base_point and metric.toward == "base":
+        return f"metric {metric.name} is flat at the base run"
+    if method.needs_run and not ABLATIONS[ablation].has_run:
+        return f"it needs the source run, which {ablation} ablation has not"
+    return "" if allow_unsupported else _unsupported(model, method)
 
 
 def may_run(first: Sequence[Method], edges: bool, left_out: LeftOut) -> list[Method]:

@@ -150,7 +150,7 @@ METHODS.add(
     Method(
         "auto",
         formula="exact for the top, s_kind * estimate elsewhere",
-        cost="4F + 3B + budget",
+        cost="5F + 4B + budget",
         paper="presets as listed; conformal bounds: Vovk et al. 2005",
         search=True,
     )
