@@ -12,6 +12,7 @@ from interp.errors import UnsupportedRuleError
 from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed
 from interp.model.probe import Call
+from interp.model.tensors import close
 from interp.parts.layout import BlockLayout, Layout
 from interp.rules.rules import Activation, Norm, Rules, recognise_activation, recognise_norm
 
@@ -75,7 +76,8 @@ class Coverage(Table):
 
 
 def recognise(model: nn.Module, calls: Mapping[str, Call]) -> Operations:
-    """Classify every leaf module that the probe called, by what it computes."""
+    """Classify every leaf module that the probe called, by what it computes alone and computed there: a second argument that
+    changes the result (the gate of a norm) is no part of a norm."""
     norms: dict[str, Norm] = {}
     activations: dict[str, Activation] = {}
     linear, odd = set(), {}
@@ -85,13 +87,21 @@ def recognise(model: nn.Module, calls: Mapping[str, Call]) -> Operations:
             continue
         if _is_linear(module):
             linear.add(path)
-        elif norm := recognise_norm(module, call.x_value):
+        elif (norm := recognise_norm(module, call.x_value)) and close(call.y_value, norm.forward(module, call.x_value)):
             norms[path] = norm
-        elif not any(True for _ in module.parameters()) and (act := recognise_activation(module, call.x_value.device)):
+        elif (act := _activation(module, call)) is not None:
             activations[path] = act
         else:
             odd[path] = type(module).__name__
     return Operations(norms, activations, frozenset(linear), odd, {path: i for i, path in enumerate(calls)})
+
+
+def _activation(module: nn.Module, call: Call) -> Activation | None:
+    """The activation that a module without parameters is, also where the model calls it."""
+    if any(True for _ in module.parameters()):
+        return None
+    found = recognise_activation(module, call.x_value.device)
+    return found if found is not None and close(call.y_value, found(call.x_value)) else None
 
 
 def _is_linear(module: nn.Module) -> bool:
