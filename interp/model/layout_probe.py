@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from interp.errors import LayoutError
+from interp.model.linear import is_linear_map
 from interp.model.probe import Call, Probe, probe, setting
 from interp.model.tensors import close
 from interp.parts.layout import BlockLayout, BlockPaths, Layout, ModelPaths, model_paths
@@ -40,14 +42,14 @@ def _layout(model: Any, paths: ModelPaths, seen: Probe) -> Layout:
     _check_end(model, paths, seen.calls)
     logits_scale, softcap = _final_transform(model, seen.calls[paths.unembed].y_value, seen.logits)
     d_head, n_heads = _head_size(model, paths, seen)
-    down = paths.blocks[0].mlp_down
+    neurons = {seen.calls[own.paths.mlp_down].x.shape[-1] for own in blocks if own.paths.mlp_down in seen.calls}
     return Layout(
         n_layers=len(blocks),
         n_heads=n_heads,
         n_kv_heads=seen.heads[0][1] if seen.heads else int(setting(model, "num_key_value_heads") or n_heads),
         d_head=d_head,
         d_model=seen.calls[paths.ln_final].x.shape[-1],
-        d_mlp=seen.calls[down].x.shape[-1] if down in seen.calls else None,
+        d_mlp=neurons.pop() if len(neurons) == 1 else None,
         d_vocab=seen.logits.shape[-1],
         blocks=blocks,
         ln_final=paths.ln_final,
@@ -123,6 +125,7 @@ def _final_transform(model: Any, unembedded: Tensor, logits: Tensor) -> tuple[fl
 
 def _read_block(model: nn.Module, calls: dict[str, Call], paths: BlockPaths, scale: float) -> BlockLayout:
     """Find the readers and writers of one block by identity of tensors, and check the sum."""
+    paths = _with_down(model, calls, paths)
     inside = {p: c for p, c in calls.items() if p.startswith(paths.block + ".")}
     block, attn = calls[paths.block], calls[paths.attn]
     attn_norm = _feeder(inside, attn.x)
@@ -152,6 +155,21 @@ def _read_block(model: nn.Module, calls: dict[str, Call], paths: BlockPaths, sca
         gated=gated,
         mlp_reused=not torch.equal(calls[mlp_writer].y.detach(), calls[mlp_writer].y_value),
     )
+
+
+def _with_down(model: nn.Module, calls: dict[str, Call], paths: BlockPaths) -> BlockPaths:
+    """The paths with the output projection of an MLP for which the adapter names none, as of the dense layers among sparse ones:
+    the linear map whose output is all that the MLP gives (nothing was written into it since), of what an activation makes."""
+    if paths.mlp == paths.block or paths.mlp_down is not None:
+        return paths
+    whole = calls[paths.mlp]
+    for path, call in calls.items():
+        if not path.startswith(paths.mlp + ".") or not is_linear_map(model.get_submodule(path)):
+            continue
+        if _same(call.y, whole.y) and torch.equal(call.y_value.flatten(), whole.y_value.flatten()):
+            found = replace(paths, mlp_down=path)
+            return found if _activation(model, calls, found)[0] else paths
+    return paths
 
 
 def _check_step(
@@ -215,7 +233,8 @@ def _activation(model: nn.Module, calls: dict[str, Call], paths: BlockPaths) -> 
             continue
         if close(call.y_value, post):
             return path, False
-        if any(close(call.y_value * up.reshape(call.y_value.shape), post) for up in ups):
+        others = [up.reshape(call.y_value.shape) for up in ups if up.numel() == call.y_value.numel()]
+        if any(close(call.y_value * up, post) for up in others):
             return path, True
     return None, False
 

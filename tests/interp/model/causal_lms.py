@@ -16,7 +16,6 @@ MODEL_TYPES: Final = tuple(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 MOST_PARAMETERS: Final = 5_000_000
 
 _NAMES: Final = {
-    60: ("vocab_size", "n_vocab", "vocab_size_per_layer_input"),
     32: ("hidden_size", "n_embd", "d_model", "dim", "word_embed_proj_dim", "embedding_size", "lru_width"),
     2: ("num_hidden_layers", "n_layer", "num_layers", "n_layers", "decoder_layers", "encoder_layers", "num_decoder_layers",
         "num_key_value_heads", "num_kv_heads", "num_experts_per_tok", "moe_k", "linear_num_key_heads"),
@@ -25,7 +24,7 @@ _NAMES: Final = {
         "linear_num_value_heads", "mamba_n_heads"),
     48: ("intermediate_size", "ffn_dim", "d_ff", "decoder_ffn_dim", "encoder_ffn_dim", "n_inner", "ffn_hidden_size",
          "shared_expert_intermediate_size"),
-    64: ("max_position_embeddings", "n_positions", "n_ctx"),
+    64: ("vocab_size", "n_vocab", "vocab_size_per_layer_input", "max_position_embeddings", "n_positions", "n_ctx"),
     8: ("head_dim", "attention_head_size", "kv_channels", "qk_nope_head_dim", "v_head_dim", "linear_key_head_dim",
         "linear_value_head_dim", "global_head_dim", "hidden_size_per_layer_input"),
     16: ("moe_intermediate_size", "q_lora_rank", "kv_lora_rank", "mamba_d_head"),
