@@ -75,7 +75,7 @@ class HookedModel:
         self.folder = folder
         self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
         self.layout, seen = read_layout(model)
-        self.operations = recognise(model, seen.calls)
+        self.operations = recognise(model, self.layout, seen)
         self._checked: set[Rules] = set()
         self.edge_maps: dict[Any, Any] = {}
         self.restart: Any = None

@@ -15,6 +15,7 @@ from interp.model import attention
 from interp.model.lock import frozen
 from interp.model.tensors import activation_in, activation_out, with_activation
 from interp.parts.layout import ModelPaths
+from interp.rules.nonlinear import Nonlinear, Operation
 
 PROBE_LENGTH = 4
 
@@ -35,13 +36,22 @@ class Call:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where an operation was: the innermost module at that moment, and whether the attention function called it."""
+
+    path: str
+    function: bool
+
+
+@dataclass(frozen=True)
 class Probe:
-    """What the probe saw: calls by module path, the logits, and per layer the query and K/V heads that reached the
-    attention function, none where attention goes another way."""
+    """What the probe saw: calls by module path, the logits, per layer the query and K/V heads that reached the attention
+    function, none where attention goes another way, and every operation that is not linear in the first block's input."""
 
     calls: dict[str, Call]
     logits: Tensor
     heads: tuple[tuple[int, int], ...]
+    operations: tuple[Operation, ...] = ()
 
 
 def probe(model: nn.Module, paths: ModelPaths) -> Probe:
@@ -51,10 +61,15 @@ def probe(model: nn.Module, paths: ModelPaths) -> Probe:
     """
     calls: dict[str, Call] = {}
     heads: list[tuple[int, int]] = []
+    inside: list[Place] = [Place("", False)]
 
     def around(module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         heads.append((q.shape[1], k.shape[1]))
-        return native(q, k, v)
+        inside.append(Place(inside[-1].path, True))
+        try:
+            return native(q, k, v)
+        finally:
+            inside.pop()
 
     with ExitStack() as stack:
         stack.enter_context(frozen(model))
@@ -63,14 +78,16 @@ def probe(model: nn.Module, paths: ModelPaths) -> Probe:
         first = model.get_submodule(paths.blocks[0].block)
         stack.callback(first.register_forward_pre_hook(_leaf, with_kwargs=True).remove)
         for path, module in model.named_modules():
-            stack.callback(module.register_forward_hook(_recorder(path, calls), with_kwargs=True).remove)
+            stack.callback(module.register_forward_pre_hook(_entering(path, inside)).remove)
+            stack.callback(module.register_forward_hook(_recorder(path, calls, inside), with_kwargs=True).remove)
+        watch = stack.enter_context(Nonlinear(lambda: inside[-1]))
         logits = _logits(model)
     layers = len(paths.blocks)
     if heads and len(heads) != layers:
         raise LayoutError(
             f"{type(model).__name__}: attention ran {len(heads)} times in {layers} layers; expected once each."
         )
-    return Probe(calls, logits.detach(), tuple(heads))
+    return Probe(calls, logits.detach(), tuple(heads), tuple(watch.found))
 
 
 def _logits(model: nn.Module) -> Tensor:
@@ -133,8 +150,17 @@ def _leaf(module: nn.Module, args: Any, kwargs: Any) -> Any:
     return with_activation(args, kwargs, activation_in(args, kwargs).detach().requires_grad_())
 
 
-def _recorder(path: str, calls: dict[str, Call]) -> Callable[..., None]:
+def _entering(path: str, inside: list[Place]) -> Callable[..., None]:
+    def enter(module: nn.Module, args: Any) -> None:
+        inside.append(Place(path, False))
+
+    return enter
+
+
+def _recorder(path: str, calls: dict[str, Call], inside: list[Place]) -> Callable[..., None]:
     def record(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        while len(inside) > 1 and inside.pop().path != path:
+            pass  # modules that raised what their caller caught
         try:
             x, y = activation_in(args, kwargs), activation_out(output)
         except TypeError:
