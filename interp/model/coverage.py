@@ -11,8 +11,10 @@ from torch import nn
 from interp.errors import UnsupportedRuleError
 from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed
-from interp.model.probe import Call
+from interp.model.probe import Call, Probe
+from interp.model.tensors import close
 from interp.parts.layout import BlockLayout, Layout
+from interp.rules.nonlinear import ELEMENTWISE, Operation, is_attention
 from interp.rules.rules import Activation, Norm, Rules, recognise_activation, recognise_norm
 
 #: What rules with secants do to an operation.
@@ -22,13 +24,19 @@ Treatment = Literal["rule", "plain gradient", "unsupported"]
 
 @dataclass(frozen=True)
 class Operations:
-    """What the modules of a model compute, by path, as recognised on the probe; and when each was first called."""
+    """What the modules of a model compute, by path, as recognised on the probe; and when each was first called.
+
+    `outside`: by the path of the module whose code they are in, what is not linear and is in no module of its own, nor a part of
+    gate, attention or final transform. `attention_gates`: the output projections that read a product of z and a gate.
+    """
 
     norms: Mapping[str, Norm]
     activations: Mapping[str, Activation]
     linear: frozenset[str]
     unknown: Mapping[str, str]
     order: Mapping[str, int]
+    outside: Mapping[str, tuple[str, ...]]
+    attention_gates: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -76,24 +84,85 @@ class Coverage(Table):
         return f"Coverage({self.rules.describe()}: {counts})"
 
 
-def recognise(model: nn.Module, calls: Mapping[str, Call]) -> Operations:
-    """Classify every leaf module that the probe called, by what it computes."""
+def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
+    """Classify every leaf module that the probe called, by what it computes alone and computed there: a second argument that
+    changes the result (the gate of a norm) is no part of a norm."""
     norms: dict[str, Norm] = {}
     activations: dict[str, Activation] = {}
     linear, odd = set(), {}
-    for path, call in calls.items():
+    acting = {operation.where.path for operation in seen.operations}
+    for path, call in seen.calls.items():
         module = model.get_submodule(path)
         if not path or any(True for _ in module.children()) or call.constant:
             continue
-        if _is_linear(module):
+        if _is_linear(module) and path not in acting:
             linear.add(path)
-        elif norm := recognise_norm(module, call.x_value):
+        elif (norm := recognise_norm(module, call.x_value)) and close(call.y_value, norm.forward(module, call.x_value)):
             norms[path] = norm
-        elif not any(True for _ in module.parameters()) and (act := recognise_activation(module, call.x_value.device)):
+        elif (act := _activation(module, call)) is not None:
             activations[path] = act
         else:
             odd[path] = type(module).__name__
-    return Operations(norms, activations, frozenset(linear), odd, {path: i for i, path in enumerate(calls)})
+    order = {path: i for i, path in enumerate(seen.calls)}
+    outside, gates = _outside(layout, seen, {*norms, *activations, *odd})
+    return Operations(norms, activations, frozenset(linear), odd, order, outside, gates)
+
+
+def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
+    """The operations that are not linear and that nothing else in the table speaks of; and the output projections that read a
+    product, which is the gate of an attention."""
+    found: dict[str, dict[str, None]] = {}
+    gates: set[str] = set()
+    left = {id(block): block.gated for block in layout.blocks}
+    for operation in seen.operations:
+        path, block = operation.where.path, _block_of(operation.where.path, layout)
+        if path in named or (block and block.act is None and _in_mlp(path, block)):
+            continue
+        if block and _within(path, block.paths.attn) and _is_result(operation, seen, block.paths.o):
+            gates.add(block.paths.o)
+        elif block and left[id(block)] and _is_result(operation, seen, block.paths.mlp_down):
+            left[id(block)] = False
+        elif not _is_attention(operation, layout, block) and not (
+            block is None and operation.name == "tanh" and layout.logits_softcap is not None
+        ):
+            found.setdefault(path, {})[operation.name] = None
+    return {path: tuple(names) for path, names in found.items()}, frozenset(gates)
+
+
+def _block_of(path: str, layout: Layout) -> BlockLayout | None:
+    return next((block for block in layout.blocks if _within(path, block.paths.block)), None)
+
+
+def _within(path: str, outer: str) -> bool:
+    return f"{path}.".startswith(f"{outer}.")
+
+
+def _in_mlp(path: str, block: BlockLayout) -> bool:
+    """Whether a module is of the MLP; where that is the block itself, only its own code may be."""
+    return path == block.paths.mlp or (block.paths.mlp != block.paths.block and _within(path, block.paths.mlp))
+
+
+def _is_result(operation: Operation, seen: Probe, reader: str | None) -> bool:
+    """Whether a product is what the module `reader` reads."""
+    return operation.value is not None and reader in seen.calls and close(operation.value, seen.calls[reader].x_value)
+
+
+def _is_attention(operation: Operation, layout: Layout, block: BlockLayout | None) -> bool:
+    """Whether an operation is a part of plain attention, or one that the configuration tells of (`Layout.attention_extras`)."""
+    if block is None or not _within(operation.where.path, block.paths.attn):
+        return False
+    told = {"tanh": "soft cap", "clamp": "clip"}.get(operation.name, "")
+    if told and any(extra.startswith(told) for extra in layout.attention_extras):
+        return True
+    return is_attention(operation.name) and operation.where.function == layout.attention_function
+
+
+def _activation(module: nn.Module, call: Call) -> Activation | None:
+    """The activation that a module without parameters is, also where the model calls it."""
+    if any(True for _ in module.parameters()):
+        return None
+    found = recognise_activation(module, call.x_value.device)
+    return found if found is not None and close(call.y_value, found(call.x_value)) else None
 
 
 def _is_linear(module: nn.Module) -> bool:
@@ -110,6 +179,8 @@ def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:
         *(_row(path, "linear", False) for path in sorted(operations.linear)),
         *(row for block in layout.blocks for row in _block_rows(block, layout, rules)),
         *(_unknown_row(path, name, rules) for path, name in operations.unknown.items()),
+        *(_attention_gate_row(block, rules) for block in layout.blocks if block.paths.o in operations.attention_gates),
+        *(_outside_row(path, names, rules) for path, names in operations.outside.items()),
     ]
     if layout.logits_softcap is not None:
         rows.append(_row("logits", f"soft cap {layout.logits_softcap:g}", bool(rules.secants), AVERAGED))
@@ -129,6 +200,20 @@ def _norm_row(path: str, norm: Norm, rules: Rules) -> Row:
 def _unknown_row(path: str, name: str, rules: Rules) -> Row:
     """A module that is neither linear, norm nor activation: fine for gradients, no rule set may pass it over."""
     return Row(path, name, "plain gradient" if rules == Rules() else "unsupported")
+
+
+def _attention_gate_row(block: BlockLayout, rules: Rules) -> Row:
+    """The product of z with a gate: each factor may get half; the gate is no module that could be detached."""
+    treatment: Treatment = (
+        "unsupported" if rules.gate == 0.0 or rules.secants else "plain gradient" if rules.gate == 1.0 else "rule"
+    )
+    return Row(block.paths.attn, "gated product of z", treatment, "half rule" if treatment == "rule" else "")
+
+
+def _outside_row(path: str, names: tuple[str, ...], rules: Rules) -> Row:
+    """What is in no module of its own: functions of each entry keep their gradient where rules leave activations theirs."""
+    plain = rules == Rules() or (rules.act == "gradient" and not rules.secants and ELEMENTWISE.issuperset(names))
+    return Row(path, f"{', '.join(names)} in no module of its own", "plain gradient" if plain else "unsupported")
 
 
 def _activation_row(path: str, act: Activation, layout: Layout, rules: Rules) -> Row:

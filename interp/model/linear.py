@@ -12,14 +12,19 @@ from interp.rules.rules import Norm
 
 def linear(model: Any, path: str) -> tuple[Tensor, Tensor | None]:
     """W [in out] and bias [out] of a linear map, whichever way round its class stores it."""
-    from transformers.pytorch_utils import Conv1D
-
     module = model.hf.get_submodule(path)
-    if not isinstance(module, (nn.Linear, Conv1D)):
+    if not is_linear_map(module):
         raise LayoutError(f"{path} is a {type(module).__name__}; expected a linear map (nn.Linear or Conv1D).")
     weight = module.weight.detach()
     bias = None if module.bias is None else module.bias.detach()
     return (weight.T if isinstance(module, nn.Linear) else weight), bias
+
+
+def is_linear_map(module: nn.Module) -> bool:
+    """Whether a module is of a class that holds the weights of a linear map."""
+    from transformers.pytorch_utils import Conv1D
+
+    return isinstance(module, (nn.Linear, Conv1D))
 
 
 def norm_at(model: Any, path: str) -> Norm:

@@ -16,9 +16,10 @@ from interp.errors import EditError, InterpError, LoadError, SiteError, TaskErro
 from interp.formatting.showing import card
 from interp.model.coverage import Coverage, coverage, recognise
 from interp.model.edits import Edit
+from interp.model.layout_probe import read_layout
 from interp.model.operands import Operands
 from interp.model.plan import plan_run
-from interp.model.probe import read_layout
+from interp.model.probe import setting, vocabulary_size
 from interp.model.run import execute
 from interp.model.vocabulary import Columns
 from interp.parts.ports import available, port
@@ -76,7 +77,7 @@ class HookedModel:
         self.folder = folder
         self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
         self.layout, seen = read_layout(model)
-        self.operations = recognise(model, seen.calls)
+        self.operations = recognise(model, self.layout, seen)
         self._checked: set[Rules] = set()
         self.edge_maps: dict[Any, Any] = {}
         self.restart: Any = None
@@ -131,6 +132,7 @@ class HookedModel:
 
     def coverage(self, rules: Rules) -> Coverage:
         """How `rules` treat every operation of this model: rule, plain gradient or unsupported."""
+        _check_value(rules)
         return coverage(self.layout, self.operations, rules)
 
     def run(
@@ -178,6 +180,7 @@ class HookedModel:
             raise EditError(
                 f"edits: given {odd[0]!r:.80}; expected edits, for example edits=[interp.zero('z.3', heads=0)]."
             )
+        _check_value(rules)
         if rules != GRADIENT and not allow_unsupported:
             self._check_rules(rules)
         other = _checked_other(rules, toward)
@@ -205,7 +208,7 @@ class HookedModel:
 
     def check_length(self, n: int) -> None:
         """Raises: TaskError for prompts longer than the model's context."""
-        limit = getattr(self.hf.config, "max_position_embeddings", None)
+        limit = setting(self.hf, "max_position_embeddings")
         if isinstance(limit, int) and n > limit:
             raise TaskError(f"a prompt of {n} tokens; this model's context is {limit} tokens. Shorten the prompts.")
 
@@ -223,7 +226,7 @@ class HookedModel:
         return inputs
 
     def _check_ids(self, ids: Tensor) -> None:
-        limit = self.hf.get_input_embeddings().num_embeddings
+        limit = vocabulary_size(self.hf)
         if int(ids.min()) < 0 or int(ids.max()) >= limit:
             raise InterpError(
                 f"token ids from {int(ids.min())} to {int(ids.max())} given; this model has ids 0 to {limit - 1}."
@@ -241,6 +244,13 @@ def _checked_other(rules: Rules, toward: Run | None) -> Operands | None:
     if toward is not None and toward.operands is None:
         raise UnsupportedRuleError("toward: this run did not keep its operands; make it with keep_operands=True.")
     return None if toward is None else toward.operands
+
+
+def _check_value(rules: object) -> None:
+    if not isinstance(rules, Rules):
+        raise UnsupportedRuleError(
+            f"rules={rules!r:.80}: expected a rule set, for example interp.RELP, or interp.Rules(norm='frozen')."
+        )
 
 
 def _check_mode(model: Any) -> None:

@@ -171,9 +171,12 @@ class _Run:
         stack.callback(self._module(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
 
     def _attach_gates(self, stack: ExitStack) -> None:
-        """Half rule: the gradient times 1/2 at the input of the down projection; detached gate: at the activation."""
+        """Half rule: the gradient times 1/2 at the input of the down projection, and of an attention's output projection that
+        reads a product; detached gate: at the activation."""
         gate = self.plan.rules.gate
         for block in self.layout.blocks:
+            if gate == 0.5 and block.paths.o in self.operations.attention_gates:
+                self._on_input(stack, block.paths.o, _halve_gradient(gate))
             if gate == 1.0 or not block.gated or block.act is None or block.paths.mlp_down is None:
                 continue
             if gate == 0.0:

@@ -130,11 +130,13 @@ def model_paths(model: Any) -> ModelPaths:
         names = {part: components[part].name for part in ("ln_final", "unembed")}
         position = getattr(components.get("pos_embed"), "name", None)
         found = ModelPaths(paths, **names, rotary="rotary_emb" in components, pos_embed=position)
-    except (KeyError, AttributeError) as error:
+    except (KeyError, AttributeError, TypeError) as error:
         raise LayoutError(
             f"{type(model).__name__}: the adapter of transformer-lens lacks {error}; expected a decoder with blocks, "
             "attention with an output projection, MLP, final norm and unembedding."
         ) from error
+    if not paths:
+        raise LayoutError(f"{type(model).__name__}: {blocks.name} is empty; expected a decoder with one block or more.")
     for path in _all_paths(found):
         try:
             model.get_submodule(path)
@@ -162,7 +164,7 @@ def _components(model: Any) -> dict[str, Any]:
                 config.architecture = cls.__name__
                 adapter = ArchitectureAdapterFactory.select_architecture_adapter(config)
                 return dict(adapter.component_mapping or {})
-            except (ValueError, KeyError, AttributeError, TypeError) as error:
+            except Exception as error:  # whatever stops an adapter of somebody else
                 reason = reason or error
     raise LayoutError(
         f"architecture {type(model).__name__} is not mapped by transformer-lens ({reason}). "

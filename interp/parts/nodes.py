@@ -167,7 +167,12 @@ def _group(kind: str, layer: int | None, layout: Layout) -> Group:
         port(site, layout)
     except SiteError as error:
         raise SiteError(f"nodes of kind {kind!r} cannot be scored: {error}") from error
-    n_units = int(getattr(layout, view.units)) if view.units else 1
+    n_units = getattr(layout, view.units) if view.units else 1
+    if n_units is None:
+        raise SiteError(
+            f"nodes of kind {kind!r} cannot be scored: the layers of this model have different numbers of them; sites such as "
+            f"'{site}' can be read and edited."
+        )
     return Group(kind, site, n_units, kind in ("k", "v") and layout.n_kv_heads < layout.n_heads)
 
 

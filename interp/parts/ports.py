@@ -81,10 +81,23 @@ _BLOCK_PORTS: dict[str, Callable[[BlockLayout], Port | str]] = {
 
 
 def available(layout: Layout) -> Iterator[tuple[str, str]]:
-    """Every kind of site with '' if this model has it, else the reason why not."""
+    """Every kind of site with '' if every layer of this model has it, else the reason why not."""
     for kind in (*GLOBAL[:1], *LAYERED, *GLOBAL[1:]):
-        found = _global(Site(kind), layout) if kind in GLOBAL else _in_block(Site(kind, 0), layout.blocks[0], layout)
-        yield kind, found if isinstance(found, str) else ""
+        if kind in GLOBAL:
+            found = _global(Site(kind), layout)
+            yield kind, found if isinstance(found, str) else ""
+        else:
+            yield kind, _missing(kind, layout)
+
+
+def _missing(kind: str, layout: Layout) -> str:
+    """Why a layered kind of site is not in every layer; where some have it, in which it is not."""
+    ports = [_in_block(Site(kind, i), block, layout) for i, block in enumerate(layout.blocks)]
+    reasons = {i: reason for i, reason in enumerate(ports) if isinstance(reason, str)}
+    if not reasons:
+        return ""
+    some = f"not in layer {', '.join(map(str, reasons))}: " if len(reasons) < len(ports) else ""
+    return some + next(iter(reasons.values()))
 
 
 def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:

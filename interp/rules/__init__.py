@@ -1,7 +1,8 @@
 """What do norm, activation, gate and attention mean in the backward pass?
 
-`surrogate` gives a forward value another backward pass; `rules` has the rule sets, what they do to each operation,
-and the presets; `secants` averages operations between two runs, `attention_secants` those of attention.
+`surrogate` gives a forward value another backward pass; `nonlinear` sees, in a forward pass, what a rule set has to account
+for; `rules` has the rule sets, what they do to each operation, and the presets; `secants` averages operations between
+two runs, `attention_secants` those of attention.
 
 To add a preset: a constant in `rules` and one line of `OWN` there; a line in the first loop of
 `interp.attribution.methods.node_methods` makes it a method. To add an activation: one entry of `ACTIVATIONS`. See

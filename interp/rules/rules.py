@@ -173,13 +173,13 @@ ACTIVATIONS: Final = (
 
 
 def _value(module: nn.Module, x: Tensor) -> Tensor | None:
-    """What `module` makes of `x` alone; None where it needs more than that or changes the shape."""
+    """What `module` makes of `x` alone; None where it needs more than that, changes the shape, or fails in any way."""
     try:
         with torch.no_grad():
-            y = module(x)
-    except (TypeError, RuntimeError, ValueError, IndexError, AttributeError):
+            y = module(x.clone())
+    except Exception:  # a module of somebody else may raise anything
         return None
-    return y if isinstance(y, Tensor) and y.shape == x.shape else None
+    return y if isinstance(y, Tensor) and y.shape == x.shape and y.is_floating_point() else None
 
 
 def recognise_activation(module: nn.Module, device: torch.device) -> Activation | None:
@@ -253,9 +253,17 @@ def recognise_norm(module: nn.Module, x: Tensor) -> Norm | None:
         for eps in (own_eps,) if own_eps is not None else _EPS_DEFAULTS:
             for offset in (0.0, 1.0) if has_weight else (None,):
                 norm = Norm(centred, eps, offset)
-                if _agrees(norm.forward(module, point), y):
+                if (expected := _formula(norm, module, point)) is not None and _agrees(expected, y):
                     return norm
     return None
+
+
+def _formula(norm: Norm, module: nn.Module, x: Tensor) -> Tensor | None:
+    """The norm by its formula; None where weight and bias of `module` are not those of a norm over the last axis."""
+    try:
+        return norm.forward(module, x)
+    except (RuntimeError, TypeError, AttributeError):
+        return None
 
 
 def _agrees(formula: Tensor, y: Tensor) -> bool:

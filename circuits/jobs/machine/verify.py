@@ -11,6 +11,7 @@ import torch
 from interp.errors import InterpError
 from interp.model import attention
 from interp.model.model import HookedModel
+from interp.model.probe import vocabulary_size
 from interp.parts.tokens import Tokens, pad
 from interp.rules.rules import GRADIENT, OWN, preset
 
@@ -40,7 +41,7 @@ def verify(model: HookedModel) -> Iterator[Check]:
 
 def _tokens(model: HookedModel) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randint(1, _n_ids(model) - 1, (2, _lengths(model)[0]), generator=generator).to(model.device)
+    return _drawn(model, (2, _lengths(model)[0]), generator).to(model.device)
 
 
 def _lengths(model: HookedModel) -> tuple[int, ...]:
@@ -49,9 +50,11 @@ def _lengths(model: HookedModel) -> tuple[int, ...]:
     return tuple(max(1, min(n, limit - i)) if isinstance(limit, int) else n for i, n in enumerate(LENGTHS))
 
 
-def _n_ids(model: HookedModel) -> int:
-    """How many token ids the prompts may have; the logits may be of another vocabulary."""
-    return int(model.hf.get_input_embeddings().num_embeddings)
+def _drawn(model: HookedModel, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """Random ids that the model has embeddings for, neither the first nor the last where it has more than two."""
+    n = vocabulary_size(model.hf)
+    first, last = (1, n - 1) if n > 2 else (0, n)
+    return torch.randint(first, last, shape, generator=generator)
 
 
 def _plain(model: HookedModel, inputs: dict[str, Any], eager: bool) -> torch.Tensor:
@@ -102,7 +105,7 @@ def _presets(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
 def _padding(model: HookedModel) -> Check:
     """Left, right and no padding give the same logits at the last token."""
     generator = torch.Generator().manual_seed(1)
-    prompts = [torch.randint(1, _n_ids(model) - 1, (n,), generator=generator).tolist() for n in _lengths(model)]
+    prompts = [_drawn(model, (n,), generator).tolist() for n in _lengths(model)]
     with torch.no_grad():
         alone = torch.cat([model.run(prompt).logits[:, -1] for prompt in prompts]).double()
         gaps = []

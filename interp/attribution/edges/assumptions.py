@@ -17,7 +17,7 @@ from interp.attribution.edges.projections import Projections
 from interp.attribution.edges.writers import EMBED, Writers, wide
 from interp.errors import LayoutError
 from interp.model import attention
-from interp.model.probe import probe_length
+from interp.model.probe import probe_length, vocabulary_size
 from interp.model.tensors import activation_in, activation_out, close
 from interp.parts.sites import Site
 
@@ -33,7 +33,7 @@ def check_model(writers: Writers, projections: Sequence[Projections]) -> None:
         for path in paths:
             module = model.hf.get_submodule(path)
             stack.callback(module.register_forward_hook(_record(calls, path), with_kwargs=True).remove)
-        ids = torch.arange(1, 1 + probe_length(model.hf))[None]
+        ids = torch.arange(1, 1 + probe_length(model.hf))[None] % vocabulary_size(model.hf)
         run = model.run(ids, reads=[*writers.sites, Site("resid_final")])
         for path, (x, y) in calls.items():
             module = model.hf.get_submodule(path)

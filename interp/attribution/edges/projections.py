@@ -19,7 +19,7 @@ from interp.errors import LayoutError
 from interp.model import attention
 from interp.model.linear import linear
 from interp.model.lock import frozen
-from interp.model.probe import probe_length
+from interp.model.probe import probe_length, vocabulary_size
 from interp.model.tensors import activation_in, activation_out, with_activation, with_output
 from interp.parts.graph import Graph
 from interp.parts.nodes import Node
@@ -115,7 +115,7 @@ def _watch(model: Any, seen: Sequence[_Seen]) -> None:
                     stack.callback(
                         part.register_forward_hook(_exchange(found, path, generator), with_kwargs=True).remove
                     )
-        ids = torch.ones(1, probe_length(hf), dtype=torch.long, device=model.device)
+        ids = torch.full((1, probe_length(hf)), min(1, vocabulary_size(hf) - 1), device=model.device)
         hf(input_ids=ids, use_cache=False)
 
 

@@ -60,7 +60,12 @@ def seen(
 
 
 def check_fits(model: Any, dictionary: Dictionary) -> None:
-    """Raises: DictionaryError or SiteError where the model has no such place, or one of another width."""
+    """Raises: DictionaryError or SiteError for what is no dictionary, or where the model has no such place, or one of another width."""
+    if not isinstance(dictionary, Dictionary):
+        raise DictionaryError(
+            f"dictionary: given {dictionary!r:.80}; expected a Dictionary that reads a place, for example one that "
+            "interp.load_dictionary or interp.train_dictionary gives."
+        )
     check_dictionaries({dictionary.target: dictionary}, model.layout, widths(model.layout))
 
 

@@ -10,10 +10,10 @@ import torch
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.damage import cross_entropy, replacing_by, scored, splicing, total_cross_entropy
+from interp.dictionaries.evaluation.dashboard_stream import check_fits
 from interp.dictionaries.evaluation.evaluated_text import Text, read_text
 from interp.dictionaries.evaluation.fidelity import Fidelity
 from interp.dictionaries.evaluation.measured import Baseline, CrossEntropies, DictionaryEvaluation
-from interp.dictionaries.splice import check_dictionaries, widths
 from interp.dictionaries.training.data.rows import Cutter
 from interp.progress import progress
 
@@ -68,7 +68,7 @@ def evaluate_on(
     if pca is not None and pca < 1:
         raise DictionaryError(f"pca={pca}: expected 1 component or more, or None.")
     for d in dictionaries:
-        check_dictionaries({d.target: d}, model.layout, widths(model.layout))
+        check_fits(model, d)
     steps = len(text.batches) * (1 + _RUNS * len(dictionaries))
     with progress("evaluating", steps, show_progress) as advance:
         sums = [Fidelity(d, pca is not None) for d in dictionaries]

@@ -18,6 +18,12 @@ def test_it_is_a_model_like_any_other(direction: str) -> None:
     assert [str(check) for check in verify(model) if check.passed is False] == []
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_a_vocabulary_may_be_of_any_size(size: int) -> None:
+    model = random_model(d_vocab=size, d_vocab_out=size)
+    assert [str(check) for check in verify(model) if check.passed is False] == []
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_compiled_programs_pass_the_checks(assets: Path, program: str) -> None:
     model = interp.load(assets / "truth" / program)

@@ -244,3 +244,9 @@ def test_too_little_to_learn_from_is_refused(tmp_path: Path) -> None:
         probe(model(), planted(17), written(tmp_path / "number.jsonl", ["3"]))
     with pytest.raises(DictionaryError, match=r"'resid_pre.0' has width 16; this model has 32"):
         probe(model(), made(SITE, 16), given, ks=(1,))
+
+
+@pytest.mark.parametrize("plain", [SITE, "embed", interp.Site("embed"), None])
+def test_a_place_without_a_dictionary_is_refused_by_name(plain: Any) -> None:
+    with pytest.raises(DictionaryError, match="expected a Dictionary that reads a place"):
+        probe(model(), plain, [])
