@@ -27,6 +27,7 @@ import numpy as np
 from circuits.circuit.circuit import Circuit
 from circuits.evaluation.roc import Roc, roc
 from interp.errors import InterpError, MethodError, unknown
+from interp.model.linear import n_embedded
 from interp.model.model import HookedModel
 from interp.parts.graph import Edge, Graph
 from interp.tasks.task import Pair, Task, TokenPair
@@ -181,7 +182,7 @@ def _positives(data: Mapping[str, Any], graph: Graph, ablation: str, root: Path)
 
 def _pair(row: Any, model: HookedModel, where: str) -> Pair:
     _keys(row, _PAIR_KEYS, {"clean_ids", "corrupt_ids"}, where)
-    n_ids, n_ctx = model.hf.get_input_embeddings().num_embeddings, model.hf.config.max_position_embeddings
+    n_ids, n_ctx = n_embedded(model.hf), model.hf.config.max_position_embeddings
     clean, corrupt = row["clean_ids"], row["corrupt_ids"]
     if not isinstance(clean, list) or not isinstance(corrupt, list):
         raise TruthError(f"{where}: clean_ids and corrupt_ids; expected two lists of token ids.")

@@ -11,6 +11,7 @@ from torch import nn
 from interp.errors import UnsupportedRuleError
 from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed
+from interp.model.linear import is_adapter
 from interp.model.probe import Call
 from interp.parts.layout import BlockLayout, Layout
 from interp.rules.rules import Activation, Norm, Rules, recognise_activation, recognise_norm
@@ -78,10 +79,11 @@ def recognise(model: nn.Module, calls: Mapping[str, Call]) -> Operations:
     """Classify every leaf module that the probe called, by what it computes."""
     norms: dict[str, Norm] = {}
     activations: dict[str, Activation] = {}
-    linear, odd = set(), {}
+    linear, odd = {path for path, call in calls.items() if is_adapter(model.get_submodule(path), call.x_value)}, {}
+    inside = tuple(f"{path}." for path in linear)
     for path, call in calls.items():
         module = model.get_submodule(path)
-        if not path or any(True for _ in module.children()) or call.constant:
+        if not path or path.startswith(inside) or any(True for _ in module.children()) or call.constant:
             continue
         if _is_linear(module):
             linear.add(path)

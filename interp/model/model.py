@@ -12,13 +12,17 @@ from torch import Tensor
 
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.splice import check_dictionaries, widths
-from interp.errors import EditError, InterpError, LoadError, SiteError, TaskError
+from interp.errors import EditError, InterpError, SiteError, TaskError
 from interp.formatting.showing import card
+from interp.model.backward import Suspects, check_gradients, suspects
 from interp.model.coverage import Coverage, coverage, recognise
 from interp.model.edits import Edit
+from interp.model.linear import embedding_device, n_embedded
+from interp.model.lock import settled
 from interp.model.plan import plan_run
 from interp.model.probe import read_layout
 from interp.model.run import execute
+from interp.model.soundness import check_mode, check_model
 from interp.model.vocabulary import Columns
 from interp.parts.ports import available, port
 from interp.parts.sites import Site, SiteLike, parse
@@ -68,17 +72,23 @@ class HookedModel:
     """
 
     def __init__(self, model: Any, tokenizer: Any = None, *, name: str = "", folder: str = "") -> None:
-        _check_mode(model)
+        check_model(model)
         self.hf = model
         self.tokenizer = tokenizer
         self.folder = folder
         self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
-        self.layout, seen = read_layout(model)
-        self.operations = recognise(model, seen.calls)
+        with settled(self.device):
+            self.layout, seen = read_layout(model)
+            self.operations = recognise(model, seen.calls)
         self._checked: set[Rules] = set()
         self.edge_maps: dict[Any, Any] = {}
         self.restart: Any = None
+        self._differentiable: Suspects | None = None
         self._inputs = set(inspect.signature(model.forward).parameters)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle has: all but what is found out again, which belongs to these very modules."""
+        return {**vars(self), "edge_maps": {}, "restart": None, "_differentiable": None}
 
     def __repr__(self) -> str:
         size = self.layout
@@ -97,7 +107,7 @@ class HookedModel:
     @property
     def device(self) -> torch.device:
         """Where token ids go: the device of the embedding."""
-        return self.hf.get_input_embeddings().weight.device  # type: ignore[no-any-return]
+        return embedding_device(self.hf)
 
     def tokenize(self, text: str | Sequence[str]) -> Tokens:
         """Token ids and mask of one or several prompts, padded on the left."""
@@ -159,10 +169,10 @@ class HookedModel:
         (`resid_post.3.features`, `resid_post.3.error`); without edits of them the run is the same bit for bit. See
         `interp.dictionaries.splice`.
 
-        Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`), DictionaryError, InterpError for
-        ids out of range.
+        Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`), MethodError for rules where no gradient
+        goes through a module, DictionaryError, InterpError for ids out of range.
         """
-        _check_mode(self.hf)
+        check_mode(self.hf)
         if isinstance(reads, (str, Site)):
             raise SiteError(f"reads={reads!r}: expected a list of sites, for example reads=[{str(reads)!r}].")
         if isinstance(edits, Edit):
@@ -173,6 +183,8 @@ class HookedModel:
             )
         if rules != GRADIENT and not allow_unsupported:
             self._check_rules(rules)
+        if rules != GRADIENT and torch.is_grad_enabled() and self._differentiable is None:
+            self.check_gradients()
         given = as_tokens(tokens, self.tokenizer).to(self.device)
         spliced = check_dictionaries({} if dictionaries is None else dictionaries, self.layout, widths(self.layout))
         resolved = [(self.resolve(e.site), e) for e in edits]
@@ -187,6 +199,14 @@ class HookedModel:
         from interp.model.steering import generate
 
         return generate(self, prompt, edits=edits, max_new_tokens=max_new_tokens, **options)
+
+    def check_gradients(self) -> None:
+        """Raises: MethodError naming modules that gradients do not go through. Those that are not known to let them are tried
+        on a few tokens, once."""
+        found = suspects(self.hf)
+        if found and found != self._differentiable:
+            check_gradients(self, found)
+        self._differentiable = found
 
     def _check_rules(self, rules: Rules) -> None:
         """The coverage check, made once per rule set."""
@@ -214,15 +234,8 @@ class HookedModel:
         return inputs
 
     def _check_ids(self, ids: Tensor) -> None:
-        limit = self.hf.get_input_embeddings().num_embeddings
+        limit = n_embedded(self.hf)
         if int(ids.min()) < 0 or int(ids.max()) >= limit:
             raise InterpError(
                 f"token ids from {int(ids.min())} to {int(ids.max())} given; this model has ids 0 to {limit - 1}."
             )
-
-
-def _check_mode(model: Any) -> None:
-    if model.training:
-        raise LoadError(
-            "the model is in training mode, where dropout makes every run different: call model.eval() first."
-        )

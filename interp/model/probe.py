@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from interp.errors import LayoutError
 from interp.model import attention
-from interp.model.lock import frozen
+from interp.model.linear import embedding_device, n_embedded
+from interp.model.lock import frozen, no_inference_tensors
 from interp.model.tensors import activation_in, activation_out, close, with_activation
 from interp.parts.layout import BlockLayout, BlockPaths, Layout, ModelPaths, model_paths
 
@@ -60,8 +61,8 @@ def probe(model: nn.Module, paths: ModelPaths) -> Probe:
         stack.callback(first.register_forward_pre_hook(_leaf, with_kwargs=True).remove)
         for path, module in model.named_modules():
             stack.callback(module.register_forward_hook(_recorder(path, calls), with_kwargs=True).remove)
-        with torch.enable_grad():
-            logits = model(input_ids=_probe_tokens(model), use_cache=False).logits
+        with torch.enable_grad(), no_inference_tensors():
+            logits = model(input_ids=probe_tokens(model), use_cache=False).logits
     layers = len(paths.blocks)
     if kv_heads and len(kv_heads) != layers:
         raise LayoutError(
@@ -82,11 +83,10 @@ def probe_length(model: Any) -> int:
     return min(PROBE_LENGTH, limit) if isinstance(limit, int) and limit > 0 else PROBE_LENGTH
 
 
-def _probe_tokens(model: Any) -> Tensor:
+def probe_tokens(model: Any) -> Tensor:
     """Distinct ids spread over the vocabulary, batch of one."""
-    embedding = model.get_input_embeddings()
-    ids = torch.linspace(1, embedding.num_embeddings - 2, probe_length(model)).long()
-    return ids[None].to(embedding.weight.device)
+    ids = torch.linspace(1, n_embedded(model) - 2, probe_length(model), dtype=torch.float32).long()
+    return ids[None].to(embedding_device(model))
 
 
 def _leaf(module: nn.Module, args: Any, kwargs: Any) -> Any:

@@ -10,6 +10,7 @@ import torch
 
 from interp.errors import InterpError
 from interp.model import attention
+from interp.model.linear import n_embedded
 from interp.model.model import HookedModel
 from interp.parts.tokens import Tokens, pad
 from interp.rules.rules import GRADIENT, OWN, preset
@@ -51,7 +52,7 @@ def _lengths(model: HookedModel) -> tuple[int, ...]:
 
 def _n_ids(model: HookedModel) -> int:
     """How many token ids the prompts may have; the logits may be of another vocabulary."""
-    return int(model.hf.get_input_embeddings().num_embeddings)
+    return n_embedded(model.hf)
 
 
 def _plain(model: HookedModel, inputs: dict[str, Any], eager: bool) -> torch.Tensor:

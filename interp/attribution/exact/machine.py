@@ -18,7 +18,7 @@ from interp.attribution.exact.recording import Recording, record
 from interp.attribution.exact.segments import Segment
 from interp.errors import InterpError, LayoutError
 from interp.model import attention
-from interp.model.linear import linear
+from interp.model.linear import linear, n_embedded
 from interp.model.lock import reserved
 from interp.model.tensors import close
 from interp.parts.tokens import Tokens
@@ -118,7 +118,7 @@ def _sizes(model: Any) -> tuple[Size, Size]:
 
 def _tokens(model: Any, batch: int, length: int) -> Tokens:
     """Different prompts, the first one token shorter and padded on the right, so that masks and position ids belong to prompts."""
-    n = model.hf.get_input_embeddings().num_embeddings
+    n = n_embedded(model.hf)
     ids = (torch.arange(batch * length).view(batch, length) * 7 + 1) % n
     mask = torch.ones(batch, length, dtype=torch.bool)
     mask[0, -1] = False

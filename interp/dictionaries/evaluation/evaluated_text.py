@@ -16,6 +16,7 @@ from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.training.data.documents import Documents
 from interp.dictionaries.training.data.reading import open_documents
 from interp.dictionaries.training.data.rows import Cutter, Rows
+from interp.model.linear import n_embedded
 from interp.parts.tokens import Tokens, pad
 
 #: Tokens of one forward, and the bytes that its logits may take in float32.
@@ -110,7 +111,7 @@ def _rows(documents: Documents, cutter: Cutter, hold_out: float, seed: int) -> I
 
 def _batches(model: Any, rows: list[list[int]], cutter: Cutter, tokens: int) -> Iterator[Batch]:
     """Rows of about one length together, each batch within the budget of one forward (or of one row)."""
-    vocabulary = int(model.hf.get_input_embeddings().num_embeddings)
+    vocabulary = n_embedded(model.hf)
     budget = min(FORWARD_TOKENS, LOGIT_BYTES // (4 * vocabulary))
     left, counted = tokens, []
     for row in rows:
