@@ -64,7 +64,8 @@ def attention_patterns(model: Any, prompt: Any, *, layers: Sequence[int] | None 
     Raises: TaskError for several prompts or none; SiteError for a layer that does not exist, or a model whose attention does not go
     through the one attention function and so has no pattern to read.
     """
-    tokens = as_tokens(prompt, model.tokenizer)
+    with settled(model.device):
+        tokens = as_tokens(prompt, model.tokenizer)
     if len(tokens.ids) != 1:
         raise TaskError(f"{len(tokens.ids)} prompts given; expected one: its text, or a list of token ids.")
     chosen = tuple(range(model.layout.n_layers)) if layers is None else tuple(dict.fromkeys(layers))

@@ -75,7 +75,8 @@ def _cut(model: Any, paths: Sequence[str]) -> list[str]:
         with torch.enable_grad(), no_inference_tensors():
             if not hf(input_ids=probe_tokens(hf), use_cache=False).logits.requires_grad:
                 cut.add("")
-    return [path for path in sorted(cut) if not any(_inside(other, path) for other in cut)]
+    inner = [path for path in cut if not any(_inside(other, path) for other in cut)]
+    return sorted(inner, key=[path for path, _ in hf.named_modules()].index)
 
 
 def _inside(path: str, outer: str) -> bool:
@@ -83,7 +84,9 @@ def _inside(path: str, outer: str) -> bool:
 
 
 def _begin(module: nn.Module, args: Any, kwargs: Any) -> Any:
-    return with_activation(args, kwargs, activation_in(args, kwargs).detach().requires_grad_())
+    """Start the graph at the first block's input, unless the block is being tried and has one already."""
+    x = activation_in(args, kwargs)
+    return None if x.requires_grad else with_activation(args, kwargs, x.detach().requires_grad_())
 
 
 def _reached(path: str, cut: set[str]) -> Callable[..., None]:

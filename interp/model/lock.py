@@ -50,15 +50,21 @@ def running(model: Any) -> Iterator[None]:
 
 @contextmanager
 def settled(device: torch.device) -> Iterator[None]:
-    """Torch as numbers need it, whatever the caller's mode: tensors that gradients can reach, no autocast, and new tensors
-    where they are made if nobody says where, on the CPU."""
-    elsewhere = torch.get_default_device().type != "cpu"
+    """Torch as numbers need it, whatever the caller's mode: tensors that gradients can reach, no autocast, and new tensors in
+    float32 on the CPU where nobody says otherwise."""
+    elsewhere, usual = torch.get_default_device().type != "cpu", torch.get_default_dtype()
     with (
         torch.inference_mode(False),
         torch.autocast(device.type, enabled=False),
         torch.device("cpu") if elsewhere else nullcontext(),
     ):
-        yield
+        if usual != torch.float32:
+            torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            if usual != torch.float32:
+                torch.set_default_dtype(usual)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interp.errors import LayoutError
+from interp.errors import LayoutError, LoadError
 from interp.model import attention
 from interp.model.linear import embedding_device, n_embedded
 from interp.model.lock import frozen, no_inference_tensors
@@ -113,6 +113,7 @@ def read_layout(model: Any) -> tuple[Layout, Probe]:
     """
     paths = model_paths(model)
     seen = probe(model, paths)
+    _check_finite(model, paths, seen.calls)
     _check_called(model, paths, seen.calls)
     scale = float(getattr(model.config, "residual_multiplier", 1.0))
     blocks = tuple(_read_block(model, seen.calls, block, scale) for block in paths.blocks)
@@ -139,6 +140,16 @@ def read_layout(model: Any) -> tuple[Layout, Probe]:
         attention_extras=_attention_extras(model.config),
     )
     return layout, seen
+
+
+def _check_finite(model: Any, paths: ModelPaths, calls: Mapping[str, Call]) -> None:
+    """Raises: LoadError naming the first block that gives no numbers; weights that are none were found before."""
+    for path in (block.block for block in paths.blocks):
+        if path in calls and not bool(torch.isfinite(calls[path].y_value).all()):
+            raise LoadError(
+                f"{path} gives numbers that are not finite on a few tokens, in {model.dtype}: too large for it? Load the model in "
+                "float32 or bfloat16 (dtype=, model.to(...))."
+            )
 
 
 def _check_called(model: Any, paths: ModelPaths, calls: Mapping[str, Call]) -> None:

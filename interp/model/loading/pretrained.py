@@ -42,7 +42,11 @@ def cause(error: BaseException) -> str:
     """The first line of an error, with the next where it only begins a sentence, and its type where that says more."""
     lines = [line.strip() for line in str(error).split("\n") if line.strip()] or [""]
     first = " ".join(lines[: 1 + lines[0].endswith(":")])
-    return first if first and isinstance(error, (OSError, ValueError, RuntimeError)) else f"{type(error).__name__}: {first}"
+    return (
+        first
+        if first and isinstance(error, (OSError, ValueError, RuntimeError))
+        else f"{type(error).__name__}: {first}"
+    )
 
 
 def read_pretrained(source: str, local: bool, dtype: str | None) -> Any:
@@ -88,7 +92,9 @@ def _check_report(source: str, model: Any, report: dict[str, Any]) -> None:
     name = type(model).__name__
     if wrong := sorted(report["mismatched_keys"]):
         said = [f"{key} is {list(found)}, by config.json {list(expected)}" for key, found, expected in wrong]
-        raise LoadError(f"model {source!r}: config.json and the files disagree about shapes ({len(wrong)}): {some(said)}.")
+        raise LoadError(
+            f"model {source!r}: config.json and the files disagree about shapes ({len(wrong)}): {some(said)}."
+        )
     if missing := sorted(report["missing_keys"]):
         raise LoadError(
             f"model {source!r}: its files lack {len(missing)} of the weights of a {name}: {some(missing)}. They would be random "
@@ -112,21 +118,24 @@ def read_tokenizer(source: str, local: bool) -> Any:
     there = [name for name in _TOKENIZER if local and (Path(source) / name).is_file()]
     try:
         with failing(f"the tokeniser of model {source!r} ({', '.join(there)}) cannot be read"):
-            return AutoTokenizer.from_pretrained(source, local_files_only=local, trust_remote_code=False)
+            found = AutoTokenizer.from_pretrained(source, local_files_only=local, trust_remote_code=False)
     except LoadError as error:
         reason = error.__cause__
         usual = isinstance(reason, (OSError, ValueError, KeyError, ImportError))
         if isinstance(reason, ImportError) or "trust_remote_code" in str(reason) or (usual and not there):
             return None
-        raise LoadError(f"{error} Mend the files, or pass tokenizer=.") from reason
+        raise LoadError(f"{str(error).rstrip(' .,;:')}. Mend the files, or pass tokenizer=.") from reason
+    return None if local and not there and len(found) <= len(found.all_special_ids) else found
 
 
 def blamed(source: str, local: bool) -> str:
-    """The file that a model cannot be read for: its configuration, where that alone cannot be read either; '' otherwise."""
-    from transformers import AutoConfig
+    """The file that a model cannot be read for, where that file alone cannot be read either; '' otherwise."""
+    from transformers import AutoConfig, GenerationConfig
 
-    try:
-        AutoConfig.from_pretrained(source, local_files_only=local, trust_remote_code=False)
-    except Exception:
-        return "config.json: " if file(source, local, "config.json") else ""
+    for name, read in (("config.json", AutoConfig), ("generation_config.json", GenerationConfig)):
+        try:
+            if file(source, local, name) is not None:
+                read.from_pretrained(source, local_files_only=local, trust_remote_code=False)
+        except Exception:
+            return f"{name}: "
     return ""

@@ -23,7 +23,7 @@ _LAYERS: Final = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 _WIDTHS: Final = ("vocab_size", "hidden_size", "n_embd", "d_model", "word_embed_proj_dim")
 _POSITIONS: Final = ("n_positions", "max_position_embeddings")
 _LEARNED: Final = re.compile(r"(^|\.)(wpe|embed_positions|position_embeddings?|pos_embed\w*)\.weight$")
-#: A longer table than the weights have is refused with both numbers; one that is longer by this, before it is made.
+#: How many times the size of the weights is far beyond it.
 _ABSURD: Final = 16
 
 
@@ -123,15 +123,17 @@ def _shapes(folder: Path, names: list[str]) -> Iterator[tuple[str, tuple[int, ..
 
 
 def _check_sizes(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises: LoadError for sizes that no weight has: a model of them would be made in memory before it is found out."""
+    """Raises: LoadError for sizes far beyond those of the weights: a model of them would be made in memory before it is found
+    out. Smaller differences are found when the weights are read."""
     longest = max((n for shape in shapes.values() for n in shape), default=0)
-    learned = [shape[0] for name, shape in shapes.items() if _LEARNED.search(name)]
+    learned = max((shape[0] for name, shape in shapes.items() if shape and _LEARNED.search(name)), default=None)
     limits = {
-        **dict.fromkeys(_LAYERS, (len(shapes), "there are {} weights")),
-        **dict.fromkeys(_WIDTHS, (longest, "no weight is longer than {}")),
-        **(dict.fromkeys(_POSITIONS, (_ABSURD * max(learned), "position embeddings end before {}")) if learned else {}),
+        **dict.fromkeys(_LAYERS, (len(shapes), f"there are {len(shapes)} weights")),
+        **dict.fromkeys(_WIDTHS, (_ABSURD * longest, f"no weight is longer than {longest}")),
     }
+    if learned is not None:
+        limits |= dict.fromkeys(_POSITIONS, (_ABSURD * learned, f"position embeddings end at {learned}"))
     for key, (limit, says) in limits.items():
         value = config.get(key)
         if isinstance(value, int) and value > limit:
-            raise LoadError(f"config.json: {key} is {value}, but {says.format(limit)}: it belongs to other weights.")
+            raise LoadError(f"config.json: {key} is {value}, but {says}: it belongs to other weights.")
