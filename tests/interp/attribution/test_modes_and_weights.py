@@ -60,6 +60,7 @@ JOBS: dict[str, Callable[[Any], np.ndarray]] = {
 }
 
 
+@pytest.mark.broad
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("job", JOBS)
 def test_the_caller_may_be_in_any_mode(job: str, mode: str) -> None:
@@ -168,7 +169,7 @@ def test_exact_patching_needs_none() -> None:
         z = model.run(torch.tensor([pair.clean]), reads=["z.1"])["z.1"]
         for head in range(4):
             edit = interp.patch("z.1", z[:, :, head : head + 1], heads=slice(head, head + 1))
-            place = [node.name for node in scores.nodes].index(f"a1.h{head}")
+            place = [node.name for node in scores.parts].index(f"a1.h{head}")
             assert scores.per_example[0, place] == pytest.approx(metric([edit]) - metric([]), abs=1e-4)
 
 
