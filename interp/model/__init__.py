@@ -1,7 +1,7 @@
 """How does one run of a live model happen, with reads, edits and rules?
 
 `model` is what users hold; `plan` says what one run does; `run` carries it out; `edits` are interventions as values;
-`attention` is the one attention function; `soundness` looks at the weights, `probe` watches a short forward, and `backward`
+`attention` is the one attention function; `probe` watches a short forward, and `backward`
 whether gradients go through; `coverage` names the rule of each module;
 `vocabulary` computes few logits only; `steering` generates under edits; `lock` lets threads take turns; `tensors` and
 `linear` find tensors and weights in modules; `architectures` lists the tested ones.

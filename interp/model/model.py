@@ -22,8 +22,8 @@ from interp.model.lock import settled
 from interp.model.plan import plan_run
 from interp.model.probe import read_layout
 from interp.model.run import execute
-from interp.model.soundness import check_mode, check_model
 from interp.model.vocabulary import Columns
+from interp.model.weights.soundness import check_mode, check_model
 from interp.parts.ports import available, port
 from interp.parts.sites import Site, SiteLike, parse
 from interp.parts.tokens import Tokens, as_tokens
