@@ -51,6 +51,17 @@ class LoadError(InterpError):
     """A model that cannot be loaded safely."""
 
 
+#: How many names of one kind a message lists.
+MOST_NAMED: Final = 4
+
+
+def some(names: Iterable[str]) -> str:
+    """The first few of some names, and how many more there are: `a, b, c, d and 12 more`."""
+    found = list(names)
+    rest = f" and {len(found) - MOST_NAMED:,} more" if len(found) > MOST_NAMED else ""
+    return ", ".join(found[:MOST_NAMED]) + rest
+
+
 #: How many valid names a message lists, and how many are searched for near ones.
 MOST_LISTED: Final = 40
 MOST_COMPARED: Final = 5000

@@ -25,6 +25,7 @@ FLOORS = (
     "interp/rules",
     "interp/parts",
     "interp/dictionaries",
+    "interp/model/weights",
     "interp/model",
     "interp/model/loading",
     "interp/tasks",

@@ -175,6 +175,8 @@ def _methods(model: Any, asked: Request, checked: Checked) -> tuple[list[Method]
             model, asked.level == "edges", checked.metric, asked.ablation, asked.allow_unsupported
         )
         methods = list({m.name: m for m in (*methods, *presets) if not m.search}.values())
+    if any(m.uses_gradients for m in methods):
+        model.check_gradients()
     for m in methods:
         if m.rules != GRADIENT and not asked.allow_unsupported:
             model.coverage(m.rules).check()

@@ -16,6 +16,7 @@ from torch import Tensor
 from interp.attribution.batching.batches import EMBED
 from interp.errors import MethodError, MetricError
 from interp.model.edits import Edit
+from interp.model.lock import settled
 from interp.progress import progress
 from interp.registries import About, Registry
 from interp.rules.rules import DEEPLIFT, GRADIENT, OWN, Rules
@@ -51,6 +52,10 @@ class Job:
 
     def score(self, pairs: Sequence[TokenPair], show: bool | None) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         """Per pair: the values of its tokens, the metric of the clean prompt and (complete methods) of the baseline."""
+        with settled(self.model.device):
+            return self._score(pairs, show)
+
+    def _score(self, pairs: Sequence[TokenPair], show: bool | None) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         rows, clean, base, corrupt = [np.empty(0)] * len(pairs), *np.zeros((3, len(pairs)))
         batches = list(by_length([pair.length for pair in pairs], self.size))
         with progress("attributing", len(batches), show) as advance:
@@ -119,6 +124,7 @@ def _integrated_gradients(job: Job, batch: Batch) -> Tensor:
     """
     from captum.attr import IntegratedGradients
 
+    job.model.check_gradients()
     found = IntegratedGradients(job.forward).attribute(
         batch.x,
         baselines=batch.b,
@@ -149,6 +155,7 @@ def _gradient_x_input(job: Job, batch: Batch) -> Tensor:
     """x . dm/dx, by captum."""
     from captum.attr import InputXGradient
 
+    job.model.check_gradients()
     return _summed(
         InputXGradient(job.forward).attribute(batch.x.clone().requires_grad_(), additional_forward_args=batch.args)
     )
@@ -157,6 +164,7 @@ def _gradient_x_input(job: Job, batch: Batch) -> Tensor:
 def _relevance(job: Job, batch: Batch) -> Tensor:
     """x . rho(x): the embedding times its coefficient under the method's propagation rules."""
     ids, answers, wrong = batch.args
+    job.model.check_gradients()
     with torch.enable_grad():
         run = job.model.run(ids, reads=[EMBED], rules=job.method.rules, logits_to_keep=1)
         metric = job.metric(run.logits[:, -1], Targets(answers, wrong))

@@ -19,6 +19,7 @@ from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed
 from interp.lenses.stream import FINAL, Stream, last_position
 from interp.model.linear import linear
+from interp.model.lock import settled
 from interp.parts.sites import Site
 from interp.parts.tokens import as_tokens, encode
 from interp.scores.per_example import PerExample
@@ -175,7 +176,7 @@ def _batch_shares(model: Any, prompts: list[_Prompt]) -> tuple[dict[str, Tensor]
     """Per node its contributions [batch], and the model's own logit [batch], of prompts of one length, in float64."""
     layers = range(model.layout.n_layers)
     sites = [Site("embed"), *(Site(kind, i) for i in layers for kind in ("z", "mlp_out")), FINAL]
-    with torch.no_grad():
+    with settled(model.device), torch.no_grad():
         run = model.run(torch.tensor([p.ids for p in prompts]), reads=sites, logits_to_keep=1)
         logits = unembedded(model, run[FINAL][:, -1])
         chosen = [(p.answers or (int(row.argmax()),), p.wrong) for p, row in zip(prompts, logits, strict=True)]

@@ -23,6 +23,7 @@ from interp.formatting.text import printed, token
 from interp.lenses.direct import contrast_of, contrasts, unembedded
 from interp.lenses.stream import FINAL, Stream, last_position
 from interp.model.linear import linear
+from interp.model.lock import settled
 from interp.parts.graph import Graph
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
@@ -126,7 +127,7 @@ def direct_effects(
     lengths = [pair.length for pair in pairs]
     table, total = np.empty((len(pairs), len(job.nodes))), np.empty(len(pairs))
     normed = torch.zeros(len(job.nodes), model.layout.d_model, dtype=torch.float64, device=model.device)
-    with torch.no_grad():
+    with settled(model.device), torch.no_grad():
         for index in by_length(lengths, batch_size or default_batch_size(model, max(lengths))):
             chosen = [(pairs[i].answers, pairs[i].wrong) for i in index]
             direction = contrasts(model, chosen)

@@ -18,6 +18,7 @@ from interp.formatting.plain import WRITTEN_AS
 from interp.formatting.showing import figure
 from interp.formatting.table import Table, along, check_sizes, lines_of, rows_of
 from interp.lenses.direct import LogitAttribution, direct_logit_attribution, unembedded
+from interp.model.lock import settled
 from interp.parts.sites import Site, SiteLike
 from interp.parts.tokens import Texts, Tokens
 
@@ -130,7 +131,7 @@ def logit_lens(model: Any, tokens: Any, *, sites: SiteLike | Sequence[SiteLike] 
         raise SiteError(f"logit lens of {odd[0]!r}: expected places of the residual stream: {', '.join(RESIDUAL)}.")
     if not found:
         raise SiteError("logit lens of no sites: expected at least one, for example sites='resid_post'.")
-    with torch.no_grad():
+    with settled(model.device), torch.no_grad():
         run = model.run(tokens, reads=list(found), logits_to_keep=1)
         logits = torch.stack([stream_logits(model, run[site]).cpu() for site in found])
     return LogitLens(found, run.tokens.to("cpu"), logits, _decoder(model.tokenizer), model.name)

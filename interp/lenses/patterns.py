@@ -14,6 +14,7 @@ import torch
 
 from interp.errors import InterpError, SiteError, TaskError, unknown
 from interp.formatting.showing import card, figure
+from interp.model.lock import settled
 from interp.parts.sites import Site
 from interp.parts.tokens import as_tokens
 
@@ -63,13 +64,14 @@ def attention_patterns(model: Any, prompt: Any, *, layers: Sequence[int] | None 
     Raises: TaskError for several prompts or none; SiteError for a layer that does not exist, or a model whose attention does not go
     through the one attention function and so has no pattern to read.
     """
-    tokens = as_tokens(prompt, model.tokenizer)
+    with settled(model.device):
+        tokens = as_tokens(prompt, model.tokenizer)
     if len(tokens.ids) != 1:
         raise TaskError(f"{len(tokens.ids)} prompts given; expected one: its text, or a list of token ids.")
     chosen = tuple(range(model.layout.n_layers)) if layers is None else tuple(dict.fromkeys(layers))
     if not chosen:
         raise SiteError("layers: none given; expected one or more, for example layers=[0].")
-    with torch.no_grad():
+    with settled(model.device), torch.no_grad():
         run = model.run(tokens, reads=[Site("pattern", layer) for layer in chosen], logits_to_keep=1)
         weights = torch.stack([run[Site("pattern", layer)][0].float().cpu() for layer in chosen]).numpy()
     texts = tuple(model.text_of(i) for i in tokens.ids[0].tolist())

@@ -11,6 +11,7 @@ from torch import nn
 from interp.errors import UnsupportedRuleError
 from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed
+from interp.model.linear import is_adapter
 from interp.model.probe import Call, Probe
 from interp.model.tensors import close
 from interp.parts.layout import BlockLayout, Layout
@@ -89,11 +90,12 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
     changes the result (the gate of a norm) is no part of a norm."""
     norms: dict[str, Norm] = {}
     activations: dict[str, Activation] = {}
-    linear, odd = set(), {}
+    linear = {path for path, call in seen.calls.items() if is_adapter(model.get_submodule(path), call.x_value)}
+    inside, odd = tuple(f"{path}." for path in linear), {}
     acting = {operation.where.path for operation in seen.operations}
     for path, call in seen.calls.items():
         module = model.get_submodule(path)
-        if not path or any(True for _ in module.children()) or call.constant:
+        if not path or path.startswith(inside) or any(True for _ in module.children()) or call.constant:
             continue
         if _is_linear(module) and path not in acting:
             linear.add(path)

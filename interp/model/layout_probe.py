@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interp.errors import LayoutError
+from interp.errors import LayoutError, LoadError
 from interp.model.linear import is_linear_map
 from interp.model.probe import Call, Probe, probe, setting
 from interp.model.tensors import close
@@ -23,6 +23,7 @@ def read_layout(model: Any) -> tuple[Layout, Probe]:
     """
     paths = model_paths(model)
     seen = probe(model, paths)
+    _check_finite(model, paths, seen.calls)
     _check_called(model, paths, seen.calls)
     try:
         return _layout(model, paths, seen), seen
@@ -61,6 +62,16 @@ def _layout(model: Any, paths: ModelPaths, seen: Probe) -> Layout:
         attention_function=bool(seen.heads),
         attention_extras=_attention_extras(model),
     )
+
+
+def _check_finite(model: Any, paths: ModelPaths, calls: Mapping[str, Call]) -> None:
+    """Raises: LoadError naming the first block that gives no numbers; weights that are none were found before."""
+    for path in (block.block for block in paths.blocks):
+        if path in calls and not bool(torch.isfinite(calls[path].y_value).all()):
+            raise LoadError(
+                f"{path} gives numbers that are not finite on a few tokens, in {model.dtype}: too large for it? Load the model in "
+                "float32 or bfloat16 (dtype=, model.to(...))."
+            )
 
 
 def _check_called(model: Any, paths: ModelPaths, calls: Mapping[str, Call]) -> None:

@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Final
+from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 
 from interp.errors import LayoutError
+from interp.model.lock import settled
+from interp.model.tensors import close
 from interp.rules.rules import Norm
+
+#: How many rows go through a map at once, and their size: large, so that a bias takes no digits from the weights.
+_ROWS: Final = 512
+_SIZE: Final = 64.0
+#: What a module raises that is called with something else than it takes, or asked for a map that it is not.
+_REFUSED: Final = (TypeError, ValueError, RuntimeError, LookupError, AttributeError)
 
 
 def linear(model: Any, path: str) -> tuple[Tensor, Tensor | None]:
-    """W [in out] and bias [out] of a linear map, whichever way round its class stores it."""
+    """W [in out] and bias [out] of a linear map, whichever way round its class stores it.
+
+    A module of another class that computes such a map (a LoRA around a projection) is asked for it: W = f(1) - f(0).
+    Raises: LayoutError for a module that computes something else.
+    """
     module = model.hf.get_submodule(path)
-    if not is_linear_map(module):
-        raise LayoutError(f"{path} is a {type(module).__name__}; expected a linear map (nn.Linear or Conv1D).")
+    if not _plain(module):
+        found = affine(module, _width(model.layout, path), model.hf)
+        if found is None:
+            raise LayoutError(
+                f"{path} is a {type(module).__name__} that is no linear map; expected a linear map (nn.Linear, Conv1D, or an "
+                "adapter around one). Of a quantised model give the one before; merge an adapter into its weights, "
+                "model.merge_and_unload()."
+            )
+        return found
     weight = module.weight.detach()
     bias = None if module.bias is None else module.bias.detach()
     return (weight.T if isinstance(module, nn.Linear) else weight), bias
@@ -25,6 +48,106 @@ def is_linear_map(module: nn.Module) -> bool:
     from transformers.pytorch_utils import Conv1D
 
     return isinstance(module, (nn.Linear, Conv1D))
+
+
+def _plain(module: nn.Module) -> bool:
+    """Whether the module computes what its class's own forward makes of its weight; accelerate's moves change nothing."""
+    from transformers.pytorch_utils import Conv1D
+
+    own = "forward" not in vars(module) or hasattr(module, "_hf_hook")
+    return own and type(module).forward in (nn.Linear.forward, Conv1D.forward)
+
+
+def _width(layout: Any, path: str) -> int:
+    """How many numbers a map of the layout reads."""
+    if any(path == block.paths.o for block in layout.blocks):
+        return int(layout.n_heads * layout.d_head)
+    return int(layout.d_mlp if any(path == block.paths.mlp_down for block in layout.blocks) else layout.d_model)
+
+
+@dataclass(frozen=True)
+class _Map:
+    """What a module was found to compute: W [in out], bias [out], and its outputs y [row out] for a few inputs x [row in]."""
+
+    W: Tensor
+    bias: Tensor | None
+    x: Tensor
+    y: Tensor
+
+
+_FLOATS: Final = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_KNOWN: WeakKeyDictionary[nn.Module, _Map] = WeakKeyDictionary()
+
+
+def affine(module: nn.Module, width: int, model: Any) -> tuple[Tensor, Tensor | None] | None:
+    """W [in out] and bias [out] of a module that reads [... `width`] and computes x W + bias; None where it does not.
+
+    Found once, and again when the module gives other numbers than then. model: whose dtype and device it has where its own
+    weights do not tell.
+    """
+    like = next((p for p in chain(module.parameters(), module.buffers()) if p.dtype in _FLOATS), None)
+    own = torch.empty(0, dtype=model.dtype, device=model.device) if like is None else like.new_empty(0)
+    with settled(own.device), torch.no_grad():
+        try:
+            known = _KNOWN.get(module)
+            if known is None or not torch.equal(_rows(module, known.x), known.y):
+                known = _find(module, width, own)
+        except _REFUSED:
+            return None
+    if known is None:
+        return None
+    _KNOWN[module] = known
+    return known.W, known.bias
+
+
+def _find(module: nn.Module, width: int, like: Tensor) -> _Map | None:
+    bias = _rows(module, like.new_zeros(1, width))[0]
+    ones = torch.eye(width, dtype=like.dtype, device=like.device) * _SIZE
+    W = torch.cat([_rows(module, ones[start : start + _ROWS]) - bias for start in range(0, width, _ROWS)]) / _SIZE
+    x = torch.randn(2, width, generator=torch.Generator().manual_seed(0), dtype=torch.float32).to(like)
+    y = _rows(module, x)
+    if not close(y, x @ W + bias):
+        return None
+    return _Map(W, bias if bool(bias.any()) else None, x, y)
+
+
+def _rows(module: nn.Module, x: Tensor) -> Tensor:
+    """What the module makes of rows [row in] -> [row out]. Raises: TypeError for anything but a tensor."""
+    y = module.forward(x[None])
+    if not isinstance(y, Tensor) or y.ndim != 3 or y.shape[1] != len(x):
+        raise TypeError("no map of rows")
+    return y[0]
+
+
+def is_adapter(module: nn.Module, x: Tensor) -> bool:
+    """Whether the module is an adapter around a layer (as peft makes them) that computes a linear map of inputs like `x`."""
+    if not isinstance(getattr(module, "base_layer", None), nn.Module):
+        return False
+    generator = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(1, x.shape[-1], generator=generator, dtype=torch.float32).to(x) for _ in range(2))
+    try:
+        with torch.no_grad():
+            zero, left, right, both = (_rows(module, some) for some in (torch.zeros_like(a), a, b, a + b))
+    except _REFUSED:
+        return False
+    return close(both - zero, (left - zero) + (right - zero))
+
+
+def vocabulary_size(hf: Any) -> int:
+    """How many token ids the embedding takes, also where an adapter is around it. Raises: LayoutError without a table of them."""
+    embedding = hf.get_input_embeddings()
+    found, weight = getattr(embedding, "num_embeddings", None), getattr(embedding, "weight", None)
+    if isinstance(found, int) and found > 0:
+        return found
+    if not isinstance(weight, Tensor) or weight.ndim != 2 or not len(weight):
+        raise LayoutError(f"{type(hf).__name__}: no table of token embeddings [token d_model] was found.")
+    return len(weight)
+
+
+def embedding_device(hf: Any) -> torch.device:
+    """Where token ids go: the device of the embedding; of one that holds its weights in another form, of the model."""
+    found = getattr(getattr(hf.get_input_embeddings(), "weight", None), "device", None)
+    return found if isinstance(found, torch.device) else hf.device  # type: ignore[no-any-return]
 
 
 def norm_at(model: Any, path: str) -> Norm:

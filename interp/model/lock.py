@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 
-from interp.errors import EditError
+from interp.errors import EditError, LoadError
 
 
 @dataclass
@@ -50,9 +50,35 @@ def running(model: Any) -> Iterator[None]:
 
 @contextmanager
 def settled(device: torch.device) -> Iterator[None]:
-    """Torch as numbers need it, whatever the caller's mode: tensors that gradients can reach, no autocast."""
-    with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
+    """Torch as numbers need it, whatever the caller's mode: tensors that gradients can reach, no autocast, and new tensors in
+    float32 on the CPU where nobody says otherwise."""
+    elsewhere, usual = torch.get_default_device().type != "cpu", torch.get_default_dtype()
+    with (
+        torch.inference_mode(False),
+        torch.autocast(device.type, enabled=False),
+        torch.device("cpu") if elsewhere else nullcontext(),
+    ):
+        if usual != torch.float32:
+            torch.set_default_dtype(torch.float32)
+        try:
+            yield
+        finally:
+            if usual != torch.float32:
+                torch.set_default_dtype(usual)
+
+
+@contextmanager
+def no_inference_tensors() -> Iterator[None]:
+    """Raises: LoadError in place of torch's own error for a tensor that was made under `torch.inference_mode`."""
+    try:
         yield
+    except RuntimeError as error:
+        if "inference tensor" not in str(error).lower():
+            raise
+        raise LoadError(
+            "a weight or another tensor of this run was made under torch.inference_mode, and no gradient can go through "
+            "it: make it outside of that mode, or give a copy that is made outside (copy.deepcopy(model), x.clone())."
+        ) from error
 
 
 @contextmanager

@@ -12,16 +12,20 @@ from torch import Tensor
 
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.splice import check_dictionaries, widths
-from interp.errors import EditError, InterpError, LoadError, SiteError, TaskError, UnsupportedRuleError
+from interp.errors import EditError, InterpError, SiteError, TaskError, UnsupportedRuleError
 from interp.formatting.showing import card
+from interp.model.backward import Suspects, check_gradients, suspects
 from interp.model.coverage import Coverage, coverage, recognise
 from interp.model.edits import Edit
 from interp.model.layout_probe import read_layout
+from interp.model.linear import embedding_device, vocabulary_size
+from interp.model.lock import settled
 from interp.model.operands import Operands
 from interp.model.plan import plan_run
-from interp.model.probe import setting, vocabulary_size
+from interp.model.probe import setting
 from interp.model.run import execute
 from interp.model.vocabulary import Columns
+from interp.model.weights.soundness import check_mode, check_model
 from interp.parts.ports import available, port
 from interp.parts.sites import Site, SiteLike, parse
 from interp.parts.tokens import Tokens, as_tokens
@@ -71,17 +75,23 @@ class HookedModel:
     """
 
     def __init__(self, model: Any, tokenizer: Any = None, *, name: str = "", folder: str = "") -> None:
-        _check_mode(model)
+        check_model(model)
         self.hf = model
         self.tokenizer = tokenizer
         self.folder = folder
         self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
-        self.layout, seen = read_layout(model)
-        self.operations = recognise(model, self.layout, seen)
+        with settled(self.device):
+            self.layout, seen = read_layout(model)
+            self.operations = recognise(model, self.layout, seen)
         self._checked: set[Rules] = set()
         self.edge_maps: dict[Any, Any] = {}
         self.restart: Any = None
+        self._differentiable: Suspects | None = None
         self._inputs = set(inspect.signature(model.forward).parameters)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle has: all but what is found out again, which belongs to these very modules."""
+        return {**vars(self), "edge_maps": {}, "restart": None, "_differentiable": None}
 
     def __repr__(self) -> str:
         size = self.layout
@@ -100,7 +110,7 @@ class HookedModel:
     @property
     def device(self) -> torch.device:
         """Where token ids go: the device of the embedding."""
-        return self.hf.get_input_embeddings().weight.device  # type: ignore[no-any-return]
+        return embedding_device(self.hf)
 
     def tokenize(self, text: str | Sequence[str]) -> Tokens:
         """Token ids and mask of one or several prompts, padded on the left."""
@@ -168,10 +178,10 @@ class HookedModel:
         toward: for rules with secants (`interp.DEEPLIFT`) the run, made with `keep_operands`, between which and this one every
         operation is averaged; it has the same number of prompts, of the same length.
 
-        Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`), DictionaryError, InterpError for
-        ids out of range.
+        Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`), MethodError for rules where no gradient
+        goes through a module, DictionaryError, InterpError for ids out of range.
         """
-        _check_mode(self.hf)
+        check_mode(self.hf)
         if isinstance(reads, (str, Site)):
             raise SiteError(f"reads={reads!r}: expected a list of sites, for example reads=[{str(reads)!r}].")
         if isinstance(edits, Edit):
@@ -183,6 +193,8 @@ class HookedModel:
         _check_value(rules)
         if rules != GRADIENT and not allow_unsupported:
             self._check_rules(rules)
+        if rules != GRADIENT and torch.is_grad_enabled() and self._differentiable is None:
+            self.check_gradients()
         other = _checked_other(rules, toward)
         operands = Operands() if keep_operands else None
         given = as_tokens(tokens, self.tokenizer).to(self.device)
@@ -199,6 +211,14 @@ class HookedModel:
         from interp.model.steering import generate
 
         return generate(self, prompt, edits=edits, max_new_tokens=max_new_tokens, **options)
+
+    def check_gradients(self) -> None:
+        """Raises: MethodError naming modules that gradients do not go through. Those that are not known to let them are tried
+        on a few tokens, once."""
+        found = suspects(self.hf)
+        if found and found != self._differentiable:
+            check_gradients(self, found)
+        self._differentiable = found
 
     def _check_rules(self, rules: Rules) -> None:
         """The coverage check, made once per rule set."""
@@ -250,11 +270,4 @@ def _check_value(rules: object) -> None:
     if not isinstance(rules, Rules):
         raise UnsupportedRuleError(
             f"rules={rules!r:.80}: expected a rule set, for example interp.RELP, or interp.Rules(norm='frozen')."
-        )
-
-
-def _check_mode(model: Any) -> None:
-    if model.training:
-        raise LoadError(
-            "the model is in training mode, where dropout makes every run different: call model.eval() first."
         )

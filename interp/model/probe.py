@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from interp.errors import InterpError, LayoutError
 from interp.model import attention
-from interp.model.lock import frozen
+from interp.model.linear import embedding_device, vocabulary_size
+from interp.model.lock import frozen, no_inference_tensors
 from interp.model.tensors import activation_in, activation_out, with_activation
 from interp.parts.layout import ModelPaths
 from interp.rules.nonlinear import Nonlinear, Operation
@@ -80,6 +81,8 @@ def probe(model: nn.Module, paths: ModelPaths) -> Probe:
         for path, module in model.named_modules():
             stack.callback(module.register_forward_pre_hook(_entering(path, inside)).remove)
             stack.callback(module.register_forward_hook(_recorder(path, calls, inside), with_kwargs=True).remove)
+        stack.enter_context(torch.enable_grad())
+        stack.enter_context(no_inference_tensors())
         watch = stack.enter_context(Nonlinear(lambda: inside[-1]))
         logits = _logits(model)
     layers = len(paths.blocks)
@@ -130,19 +133,11 @@ def probe_length(model: Any) -> int:
     return min(PROBE_LENGTH, limit) if isinstance(limit, int) and limit > 0 else PROBE_LENGTH
 
 
-def vocabulary_size(model: Any) -> int:
-    """How many token ids the module `model` has embeddings for. Raises: LayoutError without a table of them."""
-    weight = getattr(model.get_input_embeddings(), "weight", None)
-    if not isinstance(weight, Tensor) or weight.ndim != 2 or not len(weight):
-        raise LayoutError(f"{type(model).__name__}: no table of token embeddings [token d_model] was found.")
-    return len(weight)
-
-
 def probe_tokens(model: Any) -> Tensor:
     """Ids spread over the vocabulary, distinct where it is large enough: a batch of one."""
     most = vocabulary_size(model) - 1
-    ids = torch.linspace(min(1, most), max(0, most - 1), probe_length(model)).long()
-    return ids[None].to(model.get_input_embeddings().weight.device)
+    ids = torch.linspace(min(1, most), max(0, most - 1), probe_length(model), dtype=torch.float32).long()
+    return ids[None].to(embedding_device(model))
 
 
 def _leaf(module: nn.Module, args: Any, kwargs: Any) -> Any:

@@ -15,7 +15,7 @@ from interp.errors import SiteError
 from interp.model import attention
 from interp.model.coverage import Operations
 from interp.model.edits import applied
-from interp.model.lock import frozen, running
+from interp.model.lock import frozen, no_inference_tensors, running
 from interp.model.operands import Averaged
 from interp.model.plan import Plan
 from interp.model.tensors import activation_in, activation_out, replace_backward, with_activation, with_output
@@ -218,7 +218,7 @@ def execute(
     """
     state = _Run(model, layout, operations, plan, inputs["input_ids"].shape[0])
     state.layer_of = {id(model.get_submodule(b.paths.attn)): i for i, b in enumerate(layout.blocks)}
-    with running(model), ExitStack() as stack:
+    with running(model), no_inference_tensors(), ExitStack() as stack:
         state.attach(stack)
         around = state.around_attention if plan.needs_attention_function() else None
         stack.enter_context(attention.selected(model, around) if around else nullcontext())

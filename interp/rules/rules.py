@@ -162,13 +162,34 @@ class Activation:
         return self.coefficient(x) * x
 
 
+def _gelu(x: Tensor) -> Tensor:
+    return 0.5 * (1 + torch.erf(x / math.sqrt(2)))
+
+
+def _gelu_tanh(x: Tensor) -> Tensor:
+    return 0.5 * (1 + torch.tanh(_TANH_GELU * (x + 0.044715 * x**3)))
+
+
+def _quick_gelu(x: Tensor) -> Tensor:
+    return torch.sigmoid(1.702 * x)
+
+
+def _relu(x: Tensor) -> Tensor:
+    return (x > 0).to(x.dtype)
+
+
+def _relu_squared(x: Tensor) -> Tensor:
+    return x * (x > 0)
+
+
+#: Functions with names, so that a model that holds them can be pickled.
 ACTIVATIONS: Final = (
     Activation("silu", torch.sigmoid),
-    Activation("gelu", lambda x: 0.5 * (1 + torch.erf(x / math.sqrt(2)))),
-    Activation("gelu_tanh", lambda x: 0.5 * (1 + torch.tanh(_TANH_GELU * (x + 0.044715 * x**3)))),
-    Activation("quick_gelu", lambda x: torch.sigmoid(1.702 * x)),
-    Activation("relu", lambda x: (x > 0).to(x.dtype)),
-    Activation("relu_squared", lambda x: x * (x > 0)),
+    Activation("gelu", _gelu),
+    Activation("gelu_tanh", _gelu_tanh),
+    Activation("quick_gelu", _quick_gelu),
+    Activation("relu", _relu),
+    Activation("relu_squared", _relu_squared),
 )
 
 
@@ -243,7 +264,7 @@ class Norm:
 def recognise_norm(module: nn.Module, x: Tensor) -> Norm | None:
     """The norm that `module` computes at a random point shaped like its real input `x`, or None."""
     generator = torch.Generator().manual_seed(0)
-    point = (3 * torch.randn(x.shape, generator=generator) + 0.5).to(x)
+    point = (3 * torch.randn(x.shape, generator=generator, dtype=torch.float32) + 0.5).to(x)
     y = _value(module, point)
     if y is None:
         return None

@@ -201,6 +201,7 @@ class Batch:
 
         The rules were checked by the driver. Without edits the values are also kept as the base run's, whose forward is the same bit for bit.
         """
+        self.model.check_gradients()
         self.targets()
         toward = self.toward(rules)
         sites = list(at or self.sites)

@@ -143,6 +143,7 @@ class EdgeBatch(Batch):
         """Add sum over points of weight * d_u . g_v to `scores` [batch label reader writer], g from one forward and backward of
         the base run with the point's edits under `rules`. `only`: the writers to score, all by default. `advance` is told
         of each point."""
+        self.model.check_gradients()
         self.targets()
         if self.ablation.has_run:
             self.source()

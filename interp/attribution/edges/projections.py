@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from interp.errors import LayoutError
 from interp.model import attention
-from interp.model.linear import linear
+from interp.model.linear import affine, linear, vocabulary_size
 from interp.model.lock import frozen
-from interp.model.probe import probe_length, vocabulary_size
+from interp.model.probe import probe_length
 from interp.model.tensors import activation_in, activation_out, with_activation, with_output
 from interp.parts.graph import Graph
 from interp.parts.nodes import Node
@@ -110,13 +110,25 @@ def _watch(model: Any, seen: Sequence[_Seen]) -> None:
         for found in seen:
             module = hf.get_submodule(found.attn)
             stack.callback(module.register_forward_pre_hook(_entry(found), with_kwargs=True).remove)
-            for path, part in module.named_modules(prefix=found.attn):
-                if not any(True for _ in part.children()):
-                    stack.callback(
-                        part.register_forward_hook(_exchange(found, path, generator), with_kwargs=True).remove
-                    )
+            for path in _maps(model, found.attn):
+                hook = _exchange(found, path, generator)
+                stack.callback(hf.get_submodule(path).register_forward_hook(hook, with_kwargs=True).remove)
         ids = torch.full((1, probe_length(hf)), min(1, vocabulary_size(hf) - 1), device=model.device)
         hf(input_ids=ids, use_cache=False)
+
+
+def _maps(model: Any, attn: str) -> Iterator[str]:
+    """Modules inside an attention that may read its input: those without parts, and those that are one linear map with
+    their parts (a LoRA around a projection)."""
+    whole = ""
+    for path, part in model.hf.get_submodule(attn).named_modules(prefix=attn):
+        if whole and path.startswith(whole):
+            continue
+        if any(True for _ in part.children()):
+            if path == attn or affine(part, model.layout.d_model, model.hf) is None:
+                continue
+            whole = f"{path}."
+        yield path
 
 
 def _entry(found: _Seen) -> Callable[..., Any]:
@@ -139,7 +151,7 @@ def _exchange(found: _Seen, path: str, generator: torch.Generator) -> Callable[.
             return output
         if found.x is None or x.data_ptr() != found.x.data_ptr() or x.numel() != found.x.numel():
             return output
-        noise = torch.randn(y.shape, generator=generator).to(y).requires_grad_()
+        noise = torch.randn(y.shape, generator=generator, dtype=torch.float32).to(y).requires_grad_()
         found.y[path] = noise
         return with_output(output, noise)
 
@@ -172,7 +184,8 @@ def _columns(reader: Node, found: _Seen, graph: Graph) -> Tensor:
     """The columns that a reader's channel depends on."""
     x = found.qkv[reader.kind]
     part = x[:, entry(reader, graph)]
-    weights = torch.randn(part.shape, generator=torch.Generator().manual_seed(1)).to(part)
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(part.shape, generator=generator, dtype=torch.float32).to(part)
     leaves = list(found.y.values())
     grads = torch.autograd.grad((part * weights).sum(), leaves, retain_graph=True, allow_unused=True)
     seen = [torch.zeros_like(y) if g is None else g for y, g in zip(leaves, grads, strict=True)]

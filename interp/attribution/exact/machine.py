@@ -18,9 +18,8 @@ from interp.attribution.exact.recording import Recording, record
 from interp.attribution.exact.segments import Segment
 from interp.errors import InterpError, LayoutError
 from interp.model import attention
-from interp.model.linear import linear
+from interp.model.linear import linear, vocabulary_size
 from interp.model.lock import reserved
-from interp.model.probe import vocabulary_size
 from interp.model.tensors import close
 from interp.parts.tokens import Tokens
 

@@ -108,6 +108,7 @@ class _Graph:
     @classmethod
     def of(cls, batch: Batch, patterns: Sequence[Site]) -> _Graph:
         """The run, with the tensors that nodes and patterns are read from. Its forward is the base run's, bit for bit."""
+        batch.model.check_gradients()
         batch.targets()
         n_layers = batch.model.layout.n_layers
         added = {Site(kind, layer): layer for layer in range(n_layers) for kind in ("attn_out", "mlp_out")}

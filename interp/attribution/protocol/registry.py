@@ -100,6 +100,11 @@ class Method:
         return "nodes"
 
     @property
+    def uses_gradients(self) -> bool:
+        """Whether it takes gradients or relevance coefficients somewhere."""
+        return self.uses_steps or self.base_point
+
+    @property
     def coefficients_at(self) -> str:
         """Where gradients or relevance coefficients are taken, in words."""
         if self.uses_steps:

@@ -11,7 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from interp.errors import LoadError
+from interp.model.loading.pretrained import blamed, cause, failing, read_pretrained, read_tokenizer
+from interp.model.lock import settled
 from interp.model.model import HookedModel
 
 HUB: Final = "hf:"
@@ -73,6 +77,11 @@ def _from_memory(x: Any, tokenizer: Any, dtype: str | None, device: str | None) 
             f"a {type(x).__name__} of transformer-lens holds replaced modules or converted weights, so its numbers are "
             "not those of the Hugging Face model: pass that model itself (AutoModelForCausalLM.from_pretrained(...))."
         )
+    if type(x).__module__.split(".")[0] == "peft":
+        raise LoadError(
+            f"a {type(x).__name__} of peft is a model inside adapters: merge them, model.merge_and_unload(), or give the model "
+            "that is inside with its adapters on, model.get_base_model()."
+        )
     from transformers import PreTrainedModel
 
     if not isinstance(x, PreTrainedModel):
@@ -94,29 +103,25 @@ def _from_name(name: str, tokenizer: Any, dtype: str | None, device: str | None)
         source, local = name.removeprefix(HUB), False
     else:
         source, local = str(_folder(name)), True
-    from safetensors import SafetensorError
-
     _check_device(device)
-    try:
-        model = _read(source, local, dtype)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise LoadError(f"model {name!r} cannot be loaded: {_first_line(error)}") from error
-    try:
-        model = model.to(device) if device else model
-    except (RuntimeError, AssertionError) as error:
-        raise LoadError(f"device {device!r} cannot be used: {_first_line(error)}") from error
-    folder = source if local else ""
-    return HookedModel(model.eval(), tokenizer or _tokenizer(source, local), name=_short(name), folder=folder)
+    with settled(torch.device("cpu")):
+        with failing(f"model {name!r} cannot be loaded", lambda: blamed(source, local)):
+            model = _read(source, local, dtype)
+        try:
+            model = model.to(device) if device else model
+        except (RuntimeError, AssertionError) as error:
+            raise LoadError(f"device {device!r} cannot be used: {cause(error)}") from error
+        tokenizer = tokenizer or read_tokenizer(source, local)
+    with failing(f"model {name!r} cannot be run", lambda: blamed(source, local)):
+        return HookedModel(model.eval(), tokenizer, name=_short(name), folder=source if local else "")
 
 
 def _check_device(device: str | None) -> None:
     """Raises: LoadError for a device that this machine does not have, before anything is read."""
-    import torch
-
     try:
-        torch.empty(0, device=device)
+        torch.empty(0, device=device or "cpu")
     except (RuntimeError, AssertionError) as error:
-        raise LoadError(f"device {device!r} cannot be used: {_first_line(error)}") from error
+        raise LoadError(f"device {device!r} cannot be used: {cause(error)}") from error
 
 
 def _read(source: str, local: bool, dtype: str | None) -> Any:
@@ -125,15 +130,7 @@ def _read(source: str, local: bool, dtype: str | None) -> Any:
         from interp.model.loading.transformer_lens_files import load_reference
 
         return load_reference(source, dtype)
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(
-        source,
-        dtype=dtype or "auto",
-        local_files_only=local,
-        use_safetensors=True,
-        trust_remote_code=False,
-    )
+    return read_pretrained(source, local, dtype)
 
 
 def _transformer_lens_layout(folder: Path) -> bool:
@@ -159,19 +156,5 @@ def _folder(name: str) -> Path:
     return folder
 
 
-def _tokenizer(source: str, local: bool) -> Any:
-    """The tokeniser beside the model; None where there is none."""
-    from transformers import AutoTokenizer
-
-    try:
-        return AutoTokenizer.from_pretrained(source, local_files_only=local, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, ImportError):
-        return None
-
-
 def _short(name: str) -> str:
     return name if name == "demo" or name.startswith(HUB) else Path(os.path.abspath(name)).name
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]

@@ -1,0 +1,179 @@
+"""Whether gradients go through every module: one that detaches what it reads, or has no backward pass, scores all before it 0.
+
+Modules of torch and of transformers' architectures are known. Every other one, and one that somebody's hook or another
+forward acts on, is run on a few tokens and its gradient compared with differences of its own outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, nullcontext
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from interp.errors import MethodError, some
+from interp.model import attention
+from interp.model.lock import frozen, no_inference_tensors, reserved, settled
+from interp.model.probe import probe_tokens
+from interp.model.tensors import activation_in, activation_out, with_activation
+
+_KNOWN: Final = ("torch.nn.modules.", "transformers.models.", "transformers.pytorch_utils", "transformers.activations")
+_OURS: Final = "interp."
+_HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+#: Sizes of the step beside the input's own. A small one serves curved modules, a large one those that round.
+_STEPS: Final = (0.01, 0.1, 1.0)
+_TOLERANCE: Final = 0.05
+
+Suspects = tuple[tuple[str, int], ...]
+
+
+def suspects(hf: nn.Module) -> Suspects:
+    """Path and identity of every module that is not known to let gradients through."""
+    return tuple((path, id(module)) for path, module in hf.named_modules() if not _is_known(module))
+
+
+def _is_known(module: nn.Module) -> bool:
+    """Whether the module is of a known class, with its own forward, nobody's hooks, and weights that are plain numbers."""
+    if not type(module).__module__.startswith((*_KNOWN, _OURS)) or "forward" in vars(module):
+        return False
+    if any(getattr(module, hooks) for hooks in _HOOKS):
+        return False
+    return all(p is None or (type(p) is nn.Parameter and p.element_size() > 1) for p in module._parameters.values())
+
+
+def check_gradients(model: Any, found: Suspects) -> None:
+    """Run the modules `found`. Raises: MethodError naming those that no gradient, or a part of it only, goes through."""
+    cut = _cut(model, [path for path, _ in found])
+    if cut:
+        named = [f"{path or 'the model'} ({type(model.hf.get_submodule(path)).__name__})" for path in cut]
+        raise MethodError(
+            f"no gradient, or not all of it, goes through {some(named)}: a quantised module without a backward pass, or one "
+            "that detaches what it reads. Methods of gradients would score too little, or 0, before it. Use method 'exact', "
+            "or give the model before it was quantised."
+        )
+
+
+def _cut(model: Any, paths: Sequence[str]) -> list[str]:
+    """Of the modules at `paths` and the blocks, the innermost that gradients do not go through."""
+    hf, layout, cut = model.hf, model.layout, set[str]()
+    blocks = [block.paths.block for block in layout.blocks]
+    with ExitStack() as stack:
+        stack.enter_context(reserved(hf))
+        stack.enter_context(settled(model.device))
+        stack.enter_context(frozen(hf))
+        stack.enter_context(attention.selected(hf, None) if layout.attention_function else nullcontext())
+        first = hf.get_submodule(blocks[0])
+        stack.callback(first.register_forward_pre_hook(_begin, with_kwargs=True).remove)
+        for path in paths:
+            hook = _tried(path, cut)
+            stack.callback(hf.get_submodule(path).register_forward_hook(hook, with_kwargs=True).remove)
+        for path in blocks[1:]:
+            hook = _reached(path, cut)
+            stack.callback(hf.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
+        with torch.enable_grad(), no_inference_tensors():
+            if not hf(input_ids=probe_tokens(hf), use_cache=False).logits.requires_grad:
+                cut.add("")
+    inner = [path for path in cut if not any(_inside(other, path) for other in cut)]
+    return sorted(inner, key=[path for path, _ in hf.named_modules()].index)
+
+
+def _inside(path: str, outer: str) -> bool:
+    return path != outer and (not outer or path.startswith(f"{outer}."))
+
+
+def _begin(module: nn.Module, args: Any, kwargs: Any) -> Any:
+    """Start the graph at the first block's input, unless the block is being tried and has one already."""
+    x = activation_in(args, kwargs)
+    return None if x.requires_grad else with_activation(args, kwargs, x.detach().requires_grad_())
+
+
+def _reached(path: str, cut: set[str]) -> Callable[..., None]:
+    """A block whose input has lost its gradient on the way: the model between the blocks detaches it."""
+
+    def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+        if not activation_in(args, kwargs).requires_grad:
+            cut.add(path)
+
+    return hook
+
+
+def _tried(path: str, cut: set[str]) -> Callable[..., None]:
+    """Behind a module's call: try its gradient, once, on what it was called with."""
+    seen: list[bool] = []
+
+    def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        if seen:
+            return
+        seen.append(True)
+        leaves = [x for x in _tensors((args, kwargs)) if x.is_floating_point() and x.requires_grad]
+        if leaves and not _passes(module, args, kwargs, leaves):
+            cut.add(path)
+
+    return hook
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """Every tensor in the arguments of a call, each once."""
+    found: dict[int, Tensor] = {}
+
+    def look(value: Any) -> None:
+        if isinstance(value, Tensor):
+            found.setdefault(id(value), value)
+        elif isinstance(value, (tuple, list, dict)):
+            for part in value.values() if isinstance(value, dict) else value:
+                look(part)
+
+    look(value)
+    yield from found.values()
+
+
+def _passes(module: nn.Module, args: Any, kwargs: Any, inputs: Sequence[Tensor]) -> bool:
+    """Whether the gradient at `inputs` is that of the differences, for a step of some size. A module whose output depends on
+    none of them passes: there is nothing that a gradient could say."""
+    values = [x.detach() for x in inputs]
+    generator = torch.Generator().manual_seed(0)
+    ways = [torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x) * _size(x) for x in values]
+
+    def called(step: float) -> tuple[Tensor, list[Tensor]]:
+        leaves = [(x + step * way).requires_grad_() for x, way in zip(values, ways, strict=True)]
+        new = {id(old): leaf for old, leaf in zip(inputs, leaves, strict=True)}
+        y = activation_out(module(*_with(args, new), **_with(kwargs, new)))
+        return y, leaves
+
+    return any(_agrees(called, ways, step) for step in _STEPS)
+
+
+def _agrees(called: Callable[[float], tuple[Tensor, list[Tensor]]], ways: Sequence[Tensor], step: float) -> bool:
+    """<u, J way> by the backward pass against |u|^2, where u = J way by central differences."""
+    with torch.no_grad():
+        ahead, behind = (called(sign * step)[0].double() for sign in (1, -1))
+    u = (ahead - behind) / (2 * step)
+    if not bool(u.any()):
+        return True
+    y, leaves = called(0.0)
+    if not y.requires_grad:
+        return False
+    try:
+        found = torch.autograd.grad(y, leaves, u.to(y), allow_unused=True)
+    except (RuntimeError, NotImplementedError):
+        return False
+    parts = [(g.double() * way.double()).sum() for g, way in zip(found, ways, strict=True) if g is not None]
+    whole = u.square().sum()
+    return bool(abs(sum(parts) - whole) <= _TOLERANCE * whole)
+
+
+def _size(x: Tensor) -> Tensor:
+    return x.float().square().mean().sqrt().to(x)
+
+
+def _with(value: Any, new: dict[int, Tensor]) -> Any:
+    """The same arguments with tensors replaced, by identity."""
+    if isinstance(value, Tensor):
+        return new.get(id(value), value)
+    if isinstance(value, dict):
+        return {key: _with(part, new) for key, part in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(_with(part, new) for part in value)
+    return value

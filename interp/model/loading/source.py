@@ -1,0 +1,139 @@
+"""What a model's files are, before transformers opens any: no pickles, no adapter in a model's place, sizes that can be.
+
+Of a folder the files themselves are read; of a hub id those that decide which others are.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from interp.errors import LoadError, some
+
+WEIGHTS: Final = "model.safetensors"
+INDEX: Final = f"{WEIGHTS}.index.json"
+ADAPTER: Final = "adapter_config.json"
+_SAFE: Final = (".safetensors", ".safetensors.index.json")
+_PICKLES: Final = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+#: Keys of a configuration: how many blocks there are, widths that are axes of some weight, and positions.
+_LAYERS: Final = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
+_WIDTHS: Final = ("vocab_size", "hidden_size", "n_embd", "d_model", "word_embed_proj_dim")
+_POSITIONS: Final = ("n_positions", "max_position_embeddings")
+_LEARNED: Final = re.compile(r"(^|\.)(wpe|embed_positions|position_embeddings?|pos_embed\w*)\.weight$")
+#: How many times the size of the weights is far beyond it.
+_ABSURD: Final = 16
+
+
+def check_source(source: str, local: bool) -> None:
+    """Raises: LoadError for a folder or hub id whose weights are pickles or no whole model, or of impossible sizes."""
+    if file(source, local, ADAPTER) is not None:
+        raise LoadError(
+            f"model {source!r} holds an adapter ({ADAPTER}), which is no model by itself and would be left out here: load it "
+            "with peft, merge it (model.merge_and_unload()), save that, and load the folder."
+        )
+    config = _object(source, local, "config.json")
+    named = config.get("transformers_weights", WEIGHTS)
+    if not isinstance(named, str) or not named.endswith(_SAFE):
+        raise LoadError(
+            f"config.json of model {source!r}: transformers_weights is {named!r}; expected a safetensors file. Other files may "
+            "be pickles, which can run code when they are read."
+        )
+    shards = _shards(source, local, named)
+    if local:
+        _check_there(Path(source), named, shards)
+        _check_sizes(config, dict(_shapes(Path(source), shards or [named])))
+
+
+def file(source: str, local: bool, name: str) -> Path | None:
+    """The file of this name in a folder, or of a hub id (which may fetch it); None where there is none."""
+    if local:
+        found = Path(source) / name
+        return found if found.is_file() else None
+    from transformers.utils import cached_file
+
+    path = cached_file(
+        source,
+        name,
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if path is None else Path(path)
+
+
+def _object(source: str, local: bool, name: str) -> Mapping[str, Any]:
+    """A JSON file with keys; empty where there is none. Raises: LoadError for one that cannot be read."""
+    path = file(source, local, name)
+    if path is None:
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise LoadError(f"{name} of model {source!r} cannot be read: {error}.") from error
+    if not isinstance(found, dict):
+        raise LoadError(f"{name} of model {source!r} holds a {type(found).__name__}; expected an object with keys.")
+    return found
+
+
+def _shards(source: str, local: bool, named: str) -> list[str]:
+    """The files that an index names; none where there is a single file. Raises: LoadError for another kind of file."""
+    if named == WEIGHTS and (not local or not (Path(source) / WEIGHTS).is_file()):
+        named = INDEX
+    if not named.endswith(".index.json"):
+        return []
+    found = _object(source, local, named).get("weight_map", {})
+    if not isinstance(found, dict) or not all(isinstance(shard, str) for shard in found.values()):
+        raise LoadError(f"{named} of model {source!r}: weight_map is no object from the name of a weight to a file.")
+    shards = sorted(set(found.values()))
+    if odd := [shard for shard in shards if not shard.endswith(".safetensors")]:
+        raise LoadError(
+            f"{named} of model {source!r} names {some(odd)}; expected safetensors files only. Others may be pickles, which can "
+            "run code when they are read: convert the model with save_pretrained where you trust it."
+        )
+    return shards
+
+
+def _check_there(folder: Path, named: str, shards: list[str]) -> None:
+    """Raises: LoadError where the weights are not there, with what is there in their place."""
+    absent = [name for name in shards or [named] if not (folder / name).is_file()]
+    if not absent:
+        return
+    pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
+    there = (
+        f"it has pickles ({some(pickles)}), which can run code when they are read: convert the model with save_pretrained where you trust it"
+        if pickles
+        else "copy the whole model into it"
+    )
+    raise LoadError(f"model {str(folder)!r} lacks its weights, {some(absent)}; {there}.")
+
+
+def _shapes(folder: Path, names: list[str]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Name and shape of every weight, from the headers of the files. Raises: LoadError for a damaged one."""
+    from safetensors import SafetensorError, safe_open
+
+    for name in names:
+        try:
+            with safe_open(folder / name, framework="pt") as opened:
+                yield from ((key, tuple(opened.get_slice(key).get_shape())) for key in opened.keys())  # noqa: SIM118
+        except (OSError, ValueError, SafetensorError) as error:
+            raise LoadError(f"{name} of model {str(folder)!r} cannot be read: {error}.") from error
+
+
+def _check_sizes(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises: LoadError for sizes far beyond those of the weights: a model of them would be made in memory before it is found
+    out. Smaller differences are found when the weights are read."""
+    longest = max((n for shape in shapes.values() for n in shape), default=0)
+    learned = max((shape[0] for name, shape in shapes.items() if shape and _LEARNED.search(name)), default=None)
+    limits = {
+        **dict.fromkeys(_LAYERS, (len(shapes), f"there are {len(shapes)} weights")),
+        **dict.fromkeys(_WIDTHS, (_ABSURD * longest, f"no weight is longer than {longest}")),
+    }
+    if learned is not None:
+        limits |= dict.fromkeys(_POSITIONS, (_ABSURD * learned, f"position embeddings end at {learned}"))
+    for key, (limit, says) in limits.items():
+        value = config.get(key)
+        if isinstance(value, int) and value > limit:
+            raise LoadError(f"config.json: {key} is {value}, but {says}: it belongs to other weights.")
