@@ -20,7 +20,8 @@ from interp.formatting.text import printed
 from interp.lenses.stream import FINAL, Stream, last_position
 from interp.model.linear import linear
 from interp.parts.sites import Site
-from interp.parts.tokens import as_tokens, encode
+from interp.parts.texts import encode
+from interp.parts.tokens import as_tokens
 from interp.scores.per_example import PerExample
 from interp.tasks.lengths import by_length
 from interp.tasks.task import Task

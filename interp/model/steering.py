@@ -12,7 +12,7 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError, TaskError
 from interp.model.edits import Edit
 from interp.parts.sites import SiteLike
-from interp.parts.tokens import encode
+from interp.parts.texts import encode
 
 
 def generate(
