@@ -113,6 +113,8 @@ class HookedModel:
         if "\ufffd" in text or not has_token(self.tokenizer, i):
             return f"<{i}>"
         spaced = str(self.tokenizer.convert_ids_to_tokens(i)).startswith(("\u2581", "\u0120"))
+        if not text and not spaced:
+            return f"<{i}>"
         return " " + text if spaced and not text.startswith(" ") else text
 
     def sites(self) -> list[str]:

@@ -55,7 +55,7 @@ class Reading:
         """
         if not isinstance(text, str):
             raise TaskError(f"{row}: {what} {text!r:.80}; expected text. Token ids go into answer_ids and wrong_ids.")
-        found = [self._found(prompt, text) for prompt in dict.fromkeys(prompts)]
+        found = [self.behind(prompt, text) for prompt in dict.fromkeys(prompts)]
         for one in found:
             if one.id is None:
                 raise TaskError(f"{row}: {what} {text!r} {one.said}")
@@ -80,7 +80,8 @@ class Reading:
 
     # ------------------------------------------------------------ one answer behind one prompt
 
-    def _found(self, prompt: str, answer: str) -> Found:
+    def behind(self, prompt: str, answer: str) -> Found:
+        """The token of an answer behind one prompt, or why there is none."""
         end = self._end(prompt)
         if (end, answer) not in self._behind:
             self._behind[end, answer] = self._read(end, answer)

@@ -91,7 +91,7 @@ _NO_CORRUPT = " Where no other run is needed, as for zero and mean ablation, giv
 
 def _ids(given: Any, what: str) -> tuple[int, ...]:
     """Token ids as ints, from a sequence, an array or a tensor of them, or from one. Raises: TaskError for other values."""
-    if is_whole(given) and not getattr(given, "ndim", 0):
+    if is_whole(given):
         given = (given,)
     values = given.tolist() if hasattr(given, "tolist") else given
     if not isinstance(values, (list, tuple)):
@@ -147,20 +147,20 @@ class Task:
         if len(self.pairs) < 2:
             raise TaskError(f"task {self.name!r} has one pair; two or more are needed to hold some out for evaluation.")
         order = list(range(len(self.pairs)))
-        random.Random(seed).shuffle(order)
+        random.Random(whole(seed, "seed")).shuffle(order)
         cut = min(max(1, round(fraction * len(order))), len(order) - 1)
         first, second = sorted(order[:cut]), sorted(order[cut:])
-        named = [replace(pair, where=self._where(i)) for i, pair in enumerate(self.pairs)]
+        named = [replace(pair, where=self.where(i)) for i, pair in enumerate(self.pairs)]
         return (replace(self, pairs=tuple(named[i] for i in half)) for half in (first, second))  # type: ignore[return-value]
 
-    def _where(self, i: int) -> str:
+    def where(self, i: int) -> str:
         """How messages name the pair at index `i`."""
         return self.pairs[i].where or f"{self.name} pair {i + 1} of {len(self.pairs)}"
 
     def tokenize(self, tokenizer: Any, d_vocab: int) -> list[TokenPair]:
         """Every pair as checked token ids. Raises: TaskError naming the line of its file, or its place in the task."""
         reading = Reading(tokenizer)
-        found = [_token_pair(pair, reading, d_vocab, self._where(i)) for i, pair in enumerate(self.pairs)]
+        found = [_token_pair(pair, reading, d_vocab, self.where(i)) for i, pair in enumerate(self.pairs)]
         reading.warn()
         return found
 
