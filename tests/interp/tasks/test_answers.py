@@ -11,6 +11,7 @@ import torch
 
 from interp.errors import TaskError
 from interp.parts.texts import TokenWarning, encode
+from interp.tasks.builtin import build
 from interp.tasks.task import Pair, Task, TokenPair
 from tests.interp.parts.tokenisers import SPACE, merged, pieces, words
 
@@ -202,6 +203,11 @@ def test_answers_that_are_the_same_token_are_refused() -> None:
         read(words(lower=True), "Mary gave to", "John gave to", "Tom", "tom")
     with pytest.raises(TaskError, match="'answer' names a token twice"):
         read(words(lower=True), "Mary gave to", "John gave to", ("Tom", "tom"), "anna")
+
+
+def test_built_in_tasks_are_not_written_of_words_that_the_vocabulary_lacks() -> None:
+    with pytest.raises(TaskError, match=r"task 'ioi': 0 of \d+ places are one token each"):
+        build("ioi", words())
 
 
 # ---------------------------------------------------------------- pairs as users write them
