@@ -10,6 +10,7 @@ from string import Formatter
 from typing import Any, TypeVar
 
 from interp.errors import TaskError
+from interp.parts.texts import unknown_id
 
 T = TypeVar("T")
 #: Text and, where it is a named span, the span's name.
@@ -130,6 +131,7 @@ class Lexicon:
 
     def __init__(self, tokenizer: Any | None, task: str) -> None:
         self.tokenizer = tokenizer
+        self._unknown = unknown_id(tokenizer)
         self.task = task
 
     def ids(self, text: str) -> tuple[int, ...]:
@@ -139,12 +141,13 @@ class Lexicon:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def whole(self, *pieces: str) -> bool:
-        """True if every piece is exactly one token, also when the pieces stand one after another."""
+        """True if every piece is exactly one token of the vocabulary, also when the pieces stand one after another."""
         if self.tokenizer is None:
             return True
         apart = [self.ids(piece) for piece in pieces]
         joined = tuple(number for ids in apart for number in ids)
-        return all(len(ids) == 1 for ids in apart) and (len(pieces) == 1 or self.ids("".join(pieces)) == joined)
+        known = all(len(ids) == 1 and ids[0] != self._unknown for ids in apart)
+        return known and (len(pieces) == 1 or self.ids("".join(pieces)) == joined)
 
     def keep(self, what: str, entries: Iterable[T], least: int, pieces: Callable[[T], Iterable[str]]) -> tuple[T, ...]:
         """The entries all of whose pieces are one token each; TaskError if fewer than `least` remain."""
