@@ -15,6 +15,7 @@ from circuits.evaluation.faithfulness import counted
 from circuits.jobs.inputs import dictionaries_of, load_model, note_models, stored_task, task_of
 from circuits.runs import directory
 from circuits.runs.record import Record
+from circuits.settings.held_out import Halves, repeated_in_words
 from circuits.settings.judging_options import Judgement, KnownCircuits, Resampling
 from circuits.settings.prepared import check_ranking
 from circuits.settings.run_options import PromptOptions
@@ -166,16 +167,20 @@ def _task(asked: Judgement, subject: Subject, prompts: PromptOptions, model: Hoo
     if asked.task is not None:
         return task
     if subject.manifest["task"]["held_out"]:
-        _, task = task.split(subject.options["seed"])
+        tokens = task.tokenize(model.tokenizer, model.layout.d_vocab)
+        task = Halves.of(task, tokens, subject.options["seed"], wanted=True).evaluation
     return task.limit(asked.limit)
 
 
 def _held_out(asked: Judgement, circuit: Circuit, task: Task, model: HookedModel, say: Telling) -> Task:
     """The pairs that the circuit was not chosen by, where it says which they were, some are others, and no one asked for all."""
+    tokens = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    if repeats := task.repeats(tokens):
+        say(f"WARNING: {repeated_in_words(repeats, len(task))}")
     if not circuit.scored_pairs:
         say("NOTE: the circuit does not say which pairs it was chosen by; they may be among those that it is judged on")
         return task
-    hashes = digest(task.tokenize(model.tokenizer, model.layout.d_vocab))
+    hashes = digest(tokens)
     used = sum(h in circuit.scored_pairs for h in hashes)
     if not used:
         return task
@@ -215,6 +220,8 @@ def stability(asked: Resampling) -> None:
     record = directory.load_record(asked.source) if asked.source.is_dir() else None
     scores = record.scores[0] if record is not None else Scores.load(asked.source)
     size = _size(asked.n, record, asked.source)
+    if again := len(pairs := scores.provenance.pairs) - len(set(pairs)):
+        printing.say(f"WARNING: {again} of {several(len(pairs), 'pair')} repeat others; intervals are then too narrow")
     found = selection_frequency(scores, size, ranking=asked.ranking, resamples=asked.resamples, seed=asked.seed)
     if asked.json:
         printing.as_json(found.to_dict())
