@@ -61,7 +61,7 @@ def test_all_rows_the_same_hold_nothing_out(run: Run) -> None:
 
 def test_the_limit_counts_before_the_split(run: Run) -> None:
     rows = _rows()
-    out, err = _discover(run, [rows[0], rows[0], *rows], "--limit", "2")
+    _, err = _discover(run, [rows[0], rows[0], *rows], "--limit", "2")
     assert _told() == (False, False) and "1 of 2 pairs is a duplicate" in err and "none can be held out" in err
 
 
