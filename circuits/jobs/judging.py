@@ -119,7 +119,7 @@ def check_file(out: Path | None, force: bool) -> None:
 def _subject(asked: Judgement) -> Subject:
     """The circuit, its scores and its run. Raises: InterpError where something is missing."""
     own = Scores.load(asked.scores) if asked.scores is not None else None
-    if not asked.circuit.is_dir():
+    if not directory.is_run(asked.circuit):
         return Subject(Circuit.load(asked.circuit), own, {})
     record = directory.load_record(asked.circuit)
     if record.circuit is None:
@@ -217,7 +217,7 @@ def stability(asked: Resampling) -> None:
     """How often each part is in the top `n` over resamples of the examples, as a table."""
     from circuits.evaluation.stability import selection_frequency
 
-    record = directory.load_record(asked.source) if asked.source.is_dir() else None
+    record = directory.load_record(asked.source) if directory.is_run(asked.source) else None
     scores = record.scores[0] if record is not None else Scores.load(asked.source)
     size = _size(asked.n, record, asked.source)
     if again := len(pairs := scores.provenance.pairs) - len(set(pairs)):

@@ -13,9 +13,8 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +27,7 @@ from circuits.evaluation.evaluation import Evaluation
 from circuits.runs.record import Record
 from interp.errors import InterpError
 from interp.files import write_text
+from interp.folders import State, recover, replacing_folder, set_aside
 from interp.registries import loaded
 from interp.scores.agreement import Agreement
 from interp.scores.scores import Scores
@@ -42,13 +42,30 @@ class RunError(InterpError):
 def free_name(stem: str, parent: str | Path = "runs") -> Path:
     """`parent/stem`, or with the first free number behind it."""
     path, number = Path(parent) / stem, 2
-    while path.exists():
+    while path.exists() or set_aside(path).exists():
         path, number = Path(parent) / f"{stem}-{number}", number + 1
     return path
 
 
+def is_run(path: Path) -> bool:
+    """Whether `path` is a folder, after an older run that a killed process set aside is back in its place."""
+    with suppress(OSError):  # where nothing may be written, what is there is read as it is
+        recover(path, _state)
+    return path.is_dir()
+
+
+def folders_in(runs: Path) -> list[Path]:
+    """The folders among which runs are, none of them set aside."""
+    if not runs.is_dir():
+        return []
+    for path in list(runs.glob(".*.replaced")):
+        is_run(path.with_name(path.name.removeprefix(".").removesuffix(".replaced")))
+    return [path for path in runs.iterdir() if path.is_dir() and not path.name.startswith(".")]
+
+
 def check_target(path: Path, force: bool) -> None:
     """Raises: RunError where `path` exists and may not be replaced. `force` replaces run directories and nothing else."""
+    _recovered(path)
     if not path.exists():
         return
     if path.is_dir() and not any(path.iterdir()):
@@ -59,39 +76,55 @@ def check_target(path: Path, force: bool) -> None:
         raise RunError(f"{str(path)!r} is not a run directory (no manifest.json), so --force does not replace it.")
 
 
+def _recovered(path: Path) -> None:
+    """Raises: RunError where an older run that was set aside cannot be put back, or is not to be yet."""
+    try:
+        settled = recover(path, _state)
+    except OSError as error:
+        raise RunError(f"cannot write to {str(path)!r}: {error.strerror or error}.") from error
+    if not settled:
+        raise RunError(
+            f"{str(set_aside(path))!r} holds an older run that was set aside: either another process replaces it now, which "
+            f"will end, or {str(path)!r} is no run; then move one of the two first."
+        )
+
+
+def _state(path: Path) -> State:
+    """What a run directory is found to be; one whose manifest was not yet written holds nothing but that."""
+    if not (path / "manifest.json").exists():
+        names = [found.name for found in path.iterdir()] if path.is_dir() else ["a file"]
+        return "begun" if all(name.startswith(".manifest.json.") for name in names) else "foreign"
+    try:
+        return "whole" if read_manifest(path).get("status") == "complete" else "begun"
+    except RunError:
+        return "foreign"
+
+
 @contextmanager
 def open_run(path: Path, manifest: Mapping[str, Any], *, force: bool = False) -> Iterator[Path]:
     """A new run directory: its manifest says running, then complete, failed with the reason, or interrupted.
 
     With `force`, an older run at `path` is set aside first, deleted when the new one is complete and put back when it
-    fails. Raises: RunError where the directory may not be written.
+    fails, or by the next command where this one is killed. Raises: RunError where the directory may not be written.
     """
     check_target(path, force)
-    aside = path.with_name(f".{path.name}.replaced") if path.exists() else None
-    if aside is not None and aside.exists():
-        raise RunError(
-            f"{str(aside)!r} holds an older run that was set aside and never put back; move or delete it first."
-        )
-    try:
-        if aside is not None:
-            path.rename(aside)
-        path.mkdir(parents=True)
-        _write_manifest(path, {**manifest, "status": "running"})
-    except OSError as error:
-        raise RunError(f"cannot write to {str(path)!r}: {error.strerror or error}.") from error
-    try:
-        yield path
-    except BaseException as error:
-        if aside is not None:
-            shutil.rmtree(path)
-            aside.rename(path)
-        else:
-            status = "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
-            reason = f"{type(error).__name__}: {error}"
-            _write_manifest(path, {**read_manifest(path), "status": status, "error": reason})
-        raise
-    if aside is not None:
-        shutil.rmtree(aside)
+    with ExitStack() as stack:
+        replaced = path.exists()
+        try:
+            if replaced:
+                stack.enter_context(replacing_folder(path, _state))
+            path.mkdir(parents=True)
+            _write_manifest(path, {**manifest, "status": "running"})
+        except OSError as error:
+            raise RunError(f"cannot write to {str(path)!r}: {error.strerror or error}.") from error
+        try:
+            yield path
+        except BaseException as error:
+            if not replaced:
+                status = "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
+                reason = f"{type(error).__name__}: {error}"
+                _write_manifest(path, {**read_manifest(path), "status": status, "error": reason})
+            raise
 
 
 def finished(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,6 +191,7 @@ def load_record(path: Path) -> Record:
     """Read a complete run back. Raises: RunError for an incomplete one or a missing or damaged file."""
     from circuits.anatomy.feature_study import FeatureStudy
 
+    is_run(path)
     manifest = read_manifest(path)
     if manifest.get("status") != "complete":
         raise RunError(f"{str(path)!r} is not complete: its status is {manifest.get('status')!r}.")
