@@ -220,8 +220,8 @@ def stability(asked: Resampling) -> None:
     record = directory.load_record(asked.source) if directory.is_run(asked.source) else None
     scores = record.scores[0] if record is not None else Scores.load(asked.source)
     size = _size(asked.n, record, asked.source)
-    if again := len(pairs := scores.provenance.pairs) - len(set(pairs)):
-        printing.say(f"WARNING: {again} of {several(len(pairs), 'pair')} repeat others; intervals are then too narrow")
+    if repeated := len(pairs := scores.provenance.pairs) - len(set(pairs)):
+        printing.say(f"WARNING: {repeated} of {several(len(pairs), 'pair')} repeat others; intervals are then too narrow")
     found = selection_frequency(scores, size, ranking=asked.ranking, resamples=asked.resamples, seed=asked.seed)
     if asked.json:
         printing.as_json(found.to_dict())
