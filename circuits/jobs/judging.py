@@ -221,7 +221,9 @@ def stability(asked: Resampling) -> None:
     scores = record.scores[0] if record is not None else Scores.load(asked.source)
     size = _size(asked.n, record, asked.source)
     if repeated := len(pairs := scores.provenance.pairs) - len(set(pairs)):
-        printing.say(f"WARNING: {repeated} of {several(len(pairs), 'pair')} repeat others; intervals are then too narrow")
+        printing.say(
+            f"WARNING: {repeated} of {several(len(pairs), 'pair')} repeat others; intervals are then too narrow"
+        )
     found = selection_frequency(scores, size, ranking=asked.ranking, resamples=asked.resamples, seed=asked.seed)
     if asked.json:
         printing.as_json(found.to_dict())
