@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +28,8 @@ from circuits.runs.record import Record
 from interp.errors import InterpError
 from interp.files import write_text
 from interp.folders import State, recover, replacing_folder, set_aside
+from interp.formatting.plain import rebuilt
+from interp.formatting.reading import read_json, reading
 from interp.registries import loaded
 from interp.scores.agreement import Agreement
 from interp.scores.scores import Scores
@@ -148,13 +150,25 @@ def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a run directory. Raises: RunError for another folder or format."""
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{str(path)!r} is not a run directory: manifest.json cannot be read ({error}).") from error
+    with reading(f"{str(path)!r} is not a run directory: manifest.json", RunError):
+        manifest = read_json(path / "manifest.json")
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise RunError(f"{str(path)!r}: its manifest is not of format {FORMAT}.")
+    with reading(f"{str(path / 'manifest.json')!r}", RunError):
+        for name, kind in _KINDS.items():
+            if name in manifest:
+                rebuilt(kind, manifest[name])
     return manifest
+
+
+#: What is read of a manifest, where it is there; its other keys are shown as they are.
+_KINDS: Final[Mapping[str, Any]] = {
+    "status": str,
+    "job": str,
+    "options": dict,
+    "model": dict,
+    "task": dict,
+}
 
 
 # ---------------------------------------------------------------- records
@@ -195,40 +209,56 @@ def load_record(path: Path) -> Record:
     manifest = read_manifest(path)
     if manifest.get("status") != "complete":
         raise RunError(f"{str(path)!r} is not complete: its status is {manifest.get('status')!r}.")
-    try:
-        shown = json.loads((path / "prompts.json").read_text(encoding="utf-8"))
-        agreements = json.loads((path / "agreement.json").read_text(encoding="utf-8"))
-        return Record(
+    with reading(f"run {str(path)!r} is damaged: {'prompts.json'!r}", RunError):
+        shown = rebuilt(_Shown, read_json(path / "prompts.json"))
+    with reading(f"run {str(path)!r} is damaged: {'agreement.json'!r}", RunError):
+        agreements = rebuilt(tuple[Agreement, ...], read_json(path / "agreement.json"))
+    with reading(f"run {str(path)!r} is damaged and", RunError):
+        found = Record(
             manifest=manifest,
-            scores=(
-                Scores.load(path / "scores.parquet"),
-                *(Scores.load(path / f"scores-{method}.parquet") for method in shown["methods"][1:]),
-            ),
+            scores=_all_scores(path, shown.methods),
             exact=_optional(Scores.load, path / "exact.parquet"),
-            agreements=tuple(Agreement.from_dict(a) for a in agreements),
+            agreements=agreements,
             circuit=_optional(Circuit.load, path / "circuit.json"),
             evaluation=_optional(Evaluation.load, path / "evaluation.json"),
             position_map=_optional(Scores.load, path / "position_map.parquet"),
-            position_labels=tuple(shown["position_labels"]),
-            prompts=tuple(_prompt(p) for p in shown["prompts"]),
-            accuracy=shown["accuracy"],
+            position_labels=shown.position_labels,
+            prompts=shown.prompts,
+            accuracy=shown.accuracy,
             features=_optional(FeatureStudy.load, path / "features.json"),
             feature_edges=_optional(Scores.load, path / "feature_edges.parquet"),
             anatomy=_optional(Anatomy.load, path / "anatomy.json"),
             node_edges=_optional(Scores.load, path / "node_edges.parquet"),
         )
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise RunError(f"run {str(path)!r} is damaged: {error}.") from error
+    if manifest.get("job") == "discover" and (found.circuit is None) != (found.evaluation is None):
+        lost = "circuit.json" if found.circuit is None else "evaluation.json"
+        raise RunError(f"run {str(path)!r} is damaged: it has no {lost}.")
+    return found
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What prompts.json holds."""
+
+    methods: tuple[str, ...]
+    accuracy: Mapping[str, float]
+    position_labels: tuple[str, ...]
+    prompts: tuple[Prompt, ...]
+
+
+def _all_scores(path: Path, methods: Sequence[str]) -> tuple[Scores, ...]:
+    """The scores of every method. Raises: ScoreError; RunError where the files are not those of the methods."""
+    names = {f"scores-{method}.parquet" for method in methods[1:]}
+    if strange := names ^ {file.name for file in path.glob("scores-*.parquet")}:
+        raise RunError(f"it names the methods {', '.join(methods)}, and {min(strange)} is missing or one too many")
+    found = (Scores.load(path / "scores.parquet"), *(Scores.load(path / f"scores-{m}.parquet") for m in methods[1:]))
+    if tuple(scores.provenance.method for scores in found) != tuple(methods):
+        raise RunError(f"it names the methods {', '.join(methods)}, and its scores are of others")
+    return found
 
 
 def _optional(load: Any, path: Path) -> Any:
-    return load(path) if path.is_file() else None
-
-
-def _prompt(data: dict[str, Any]) -> Prompt:
-    lists = {k: tuple(data[k]) for k in ("clean_tokens", "corrupt_tokens", "answers", "wrong")}
-    attributions = {k: tuple(v) for k, v in data["attributions"].items()}
-    return replace(Prompt(**{**data, **lists}), attributions=attributions)
+    return load(path) if path.exists() else None
 
 
 # ---------------------------------------------------------------- what a manifest says
