@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast, get_type_hints
 
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.console import printing
@@ -21,6 +21,8 @@ from circuits.settings.prepared import check_ranking
 from circuits.settings.run_options import PromptOptions
 from interp.files import write_text
 from interp.formatting.numbers import several
+from interp.formatting.plain import rebuilt
+from interp.formatting.reading import reading
 from interp.model.model import HookedModel
 from interp.scores.scores import Scores
 from interp.tasks.ablations import check_direction
@@ -126,7 +128,30 @@ def _subject(asked: Judgement) -> Subject:
         raise CircuitError(
             f"run {str(asked.circuit)!r} has no circuit (it is a {record.manifest.get('job')}); expected a run of discover."
         )
+    _check_manifest(record.manifest, asked.circuit)
     return Subject(record.circuit, own or record.scores[0], record.manifest)
+
+
+#: The options of a run that `evaluate` goes on with, and what else it asks of a manifest.
+_OPTIONS: Final[Mapping[str, Any]] = {
+    **get_type_hints(PromptOptions),
+    **dict.fromkeys(("model", "ablation", "metric", "ranking"), str),
+    **dict.fromkeys(("dtype", "device", "dictionaries"), str | None),
+    "batch_size": int | None,
+}
+_NEEDED: Final = (*(one.name for one in fields(PromptOptions)), "model")
+
+
+def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
+    """Raises: RunError where a manifest does not say how its circuit was judged; one without options says nothing of it."""
+    if "options" not in manifest:
+        return
+    with reading(f"{str(folder / 'manifest.json')!r}", directory.RunError):
+        given = manifest["options"]
+        for name in (*_NEEDED, *(name for name in _OPTIONS if name in given)):
+            rebuilt(_OPTIONS[name], given[name])
+        rebuilt(bool, manifest["task"]["held_out"])
+        rebuilt(Mapping[str, str], manifest["model"]["files"])
 
 
 def _named(asked: Judgement, subject: Subject) -> str:
