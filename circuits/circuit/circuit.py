@@ -151,7 +151,8 @@ class Circuit:
             data = read_json(path)
             if data.get("format") != FORMAT:
                 raise CircuitError(f"format {data.get('format')!r}; expected {FORMAT}.")
-            hints = kinds(cls)
+            owner: Any = cls
+            hints = kinds(owner)
             given = {k: v for k, v in data.items() if k not in ("format", "names", "nodes", "edges")}
             return cls(parts=_parts(data), **{name: rebuilt(hints[name], value) for name, value in given.items()})
 
