@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from interp.errors import InterpError
 from interp.files import write_text
+from interp.formatting.guarded import read_json, reading
 from interp.formatting.plain import kinds, rebuilt
-from interp.formatting.reading import read_json, reading
 from interp.formatting.showing import card, figure
 from interp.formatting.text import visible
 from interp.parts.graph import KEY_VALUE, Edge, KeyValue, Part, parse_edge

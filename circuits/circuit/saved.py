@@ -9,8 +9,8 @@ from typing import Any, Final, Self
 
 from circuits.circuit.circuit import CircuitError
 from interp.files import write_text
+from interp.formatting.guarded import read_json, reading
 from interp.formatting.plain import rebuilt
-from interp.formatting.reading import read_json, reading
 
 FORMAT: Final = 1
 

@@ -20,9 +20,9 @@ from circuits.settings.judging_options import Judgement, KnownCircuits, Resampli
 from circuits.settings.prepared import check_ranking
 from circuits.settings.run_options import PromptOptions
 from interp.files import write_text
+from interp.formatting.guarded import reading
 from interp.formatting.numbers import several
 from interp.formatting.plain import rebuilt
-from interp.formatting.reading import reading
 from interp.model.model import HookedModel
 from interp.scores.scores import Scores
 from interp.tasks.ablations import check_direction

@@ -28,8 +28,8 @@ from circuits.runs.record import Record
 from interp.errors import InterpError
 from interp.files import write_text
 from interp.folders import State, recover, replacing_folder, set_aside
+from interp.formatting.guarded import read_json, reading
 from interp.formatting.plain import rebuilt
-from interp.formatting.reading import read_json, reading
 from interp.registries import loaded
 from interp.scores.agreement import Agreement
 from interp.scores.scores import Scores

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 
 from interp.errors import InterpError, ScoreError, unknown
+from interp.formatting.guarded import reading
 from interp.formatting.parquet import header_of, read_columns, with_header, write_columns
 from interp.formatting.plain import kinds, rebuilt
-from interp.formatting.reading import reading
 from interp.formatting.showing import figure
 from interp.formatting.table import Table
 from interp.formatting.text import printed, visible
