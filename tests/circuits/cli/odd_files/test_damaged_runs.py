@@ -11,7 +11,7 @@ import pytest
 
 from circuits.jobs.starting import prompts_text
 from tests.circuits.cli.called import Run, run
-from tests.circuits.cli.damage import Damage, in_json, of_files, of_parquet
+from tests.circuits.cli.odd_files.damage import Damage, in_json, of_files, of_parquet
 
 __all__ = ["run"]
 
