@@ -16,7 +16,7 @@ from tests.house import FACADES, FLOORS, PACKAGES, ROOT, arrows, files, room_of
 
 #: What the two facades hold besides public names; every other room says so itself.
 OWN = {
-    "interp": "What does everyone need: errors, whole files, progress?",
+    "interp": "What does everyone need: errors, whole files and folders, progress?",
     "circuits": "What does `python -m circuits` start?",
 }
 

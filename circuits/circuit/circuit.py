@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from interp.errors import InterpError, MethodError
+from interp.errors import InterpError
 from interp.files import write_text
+from interp.formatting.guarded import read_json, reading
+from interp.formatting.plain import kinds, rebuilt
 from interp.formatting.showing import card, figure
 from interp.formatting.text import visible
 from interp.parts.graph import KEY_VALUE, Edge, KeyValue, Part, parse_edge
@@ -145,17 +147,14 @@ class Circuit:
     @classmethod
     def load(cls, path: str | Path) -> Circuit:
         """Read what `save` wrote. Raises: CircuitError for another format or unknown keys."""
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        with reading(f"circuit file {str(path)!r}", CircuitError):
+            data = read_json(path)
             if data.get("format") != FORMAT:
-                raise CircuitError(f"{path}: format {data.get('format')!r}; expected {FORMAT}.")
-            fields = {k: v for k, v in data.items() if k not in ("format", "names", "nodes", "edges")}
-            fields |= {k: tuple(fields.get(k, ())) for k in ("scored_pairs", "dictionaries")}
-            return cls(parts=_parts(data, path), **fields)
-        except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise CircuitError(f"circuit file {str(path)!r} cannot be read: {error}.") from error
-        except (TypeError, KeyError, AttributeError, MethodError) as error:
-            raise CircuitError(f"circuit file {str(path)!r} is not one of ours: {error}.") from error
+                raise CircuitError(f"format {data.get('format')!r}; expected {FORMAT}.")
+            owner: Any = cls
+            hints = kinds(owner)
+            given = {k: v for k, v in data.items() if k not in ("format", "names", "nodes", "edges")}
+            return cls(parts=_parts(data), **{name: rebuilt(hints[name], value) for name, value in given.items()})
 
 
 @dataclass(frozen=True)
@@ -203,9 +202,9 @@ def component(node: Node) -> Node:
     return Node("head", node.layer, node.unit) if own else node
 
 
-def _parts(data: dict[str, Any], path: str | Path) -> tuple[Part, ...]:
+def _parts(data: dict[str, Any]) -> tuple[Part, ...]:
     if data.get("level") == "edges":
         return tuple(parse_edge(name) for name in data["edges"])
     if odd := [k for n in data["nodes"] for k in n if k not in _NODE_KEYS]:
-        raise CircuitError(f"{path}: unknown key {odd[0]!r} of a node.")
-    return tuple(Node(**n) for n in data["nodes"])
+        raise CircuitError(f"unknown key {odd[0]!r} of a node.")
+    return rebuilt(tuple[Node, ...], data["nodes"])  # type: ignore[no-any-return]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from circuits.circuit.circuit import CircuitError
-from interp.errors import InterpError
 from interp.files import write_text
+from interp.formatting.guarded import read_json, reading
 from interp.formatting.plain import rebuilt
 
 FORMAT: Final = 1
@@ -30,10 +30,8 @@ class Saved:
     def load(cls, path: str | Path) -> Self:
         """Read what `save` wrote. Raises: CircuitError for another file, format, key or type."""
         what = cls.__name__.lower()
-        try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        with reading(f"{what} file {str(path)!r}", CircuitError):
+            data = read_json(path)
             if data.pop("format", None) != FORMAT:
                 raise CircuitError(f"{path}: no {what} file of format {FORMAT}; expected what save() wrote.")
             return rebuilt(cls, data)  # type: ignore[no-any-return]
-        except (OSError, ValueError, TypeError, KeyError, AttributeError, InterpError) as error:
-            raise CircuitError(f"{what} file {str(path)!r} cannot be read: {error}.") from error

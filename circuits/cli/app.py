@@ -21,6 +21,7 @@ from circuits.cli.commands import (
     starting_commands,
 )
 from circuits.cli.options.help_sections import Grouped, Sectioned
+from circuits.console.streams import Readable
 from interp.errors import InterpError
 
 app = typer.Typer(
@@ -81,11 +82,14 @@ def main() -> None:
     """Entry point: every error of the input is one line on standard error and exit code 2."""
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    streams = Readable()
     before = signal.signal(signal.SIGTERM, _terminate)
     try:
         code = _guarded(lambda: app(standalone_mode=False))
     finally:
         signal.signal(signal.SIGTERM, before)
+    if told := streams.told():
+        sys.stderr.write(f"{told}\n")
     sys.exit(code)
 
 

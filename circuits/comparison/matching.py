@@ -12,7 +12,7 @@ from circuits.circuit.algebra import compare, grouped
 from circuits.circuit.circuit import Circuit, CircuitError, listable
 from circuits.comparison.sides import Fact, Placed, Quantity, Side, SideBySide, common
 from circuits.evaluation.evaluation import Evaluation
-from circuits.runs.directory import load_record
+from circuits.runs.directory import is_run, load_record
 from circuits.runs.finding import finding
 from circuits.runs.record import Record
 from circuits.terms.words import pairs_in_words
@@ -73,9 +73,10 @@ def side_by_side(
 def _side(given: Record | Circuit | str | Path, name: str) -> Side:
     if isinstance(given, str | Path):
         path = Path(given)
+        folder = is_run(path)
         if not path.exists():
             raise CircuitError(f"{str(path)!r} does not exist; expected a run directory or a circuit file.")
-        given = load_record(path) if path.is_dir() else Circuit.load(path)
+        given = load_record(path) if folder else Circuit.load(path)
     if isinstance(given, Circuit):
         return Side(name, finding(Record({}, (), circuit=given)), given)
     scores = given.scores[0] if given.scores else None

@@ -4,7 +4,8 @@
  "nodes": {"input" | "a0.h0" | "m0" | "logits": {in_graph, score?, neurons?, neurons_scores?}},
  "edges": {"input->a0.h0<q>": {score?, in_graph}, ...}}
 
-They call the embedding `input`. K/V readers are one per query head. Scores are importances: large means important. They may
+Files of its first version, and of projects built on that, say true or false of a node, and no d_model; `score` may be null
+where there is none. They call the embedding `input`. K/V readers are one per query head. Scores are importances: large means important. They may
 be NaN. Source: Hanna et al. 2024, arXiv 2403.17806; Mueller et al. 2025 (MIB).
 """
 
@@ -29,7 +30,8 @@ THEIR_INPUT: Final = "input"
 
 @dataclass(frozen=True)
 class Shape:
-    """What their files say of a model. `parallel`: MLPs read beside attention, in every layer.
+    """What their files say of a model. `parallel`: MLPs read beside attention, in every layer. `d_model`: None where a file does
+    not say it.
 
     Raises: InterchangeError for sizes below 1.
     """
@@ -37,11 +39,12 @@ class Shape:
     n_layers: int
     n_heads: int
     parallel: bool
-    d_model: int
+    d_model: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("n_layers", "n_heads", "d_model"):
-            count(f"cfg: {name}", getattr(self, name))
+            if name != "d_model" or self.d_model is not None:
+                count(f"cfg: {name}", getattr(self, name))
         flag("cfg: parallel_attn_mlp", self.parallel)
 
     @classmethod
@@ -91,7 +94,8 @@ class Shape:
 
     def __str__(self) -> str:
         how = "parallel" if self.parallel else "sequential"
-        return f"{self.n_layers} layers, {self.n_heads} heads, {how} attention and MLP, d_model {self.d_model}"
+        width = "" if self.d_model is None else f", d_model {self.d_model}"
+        return f"{self.n_layers} layers, {self.n_heads} heads, {how} attention and MLP{width}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,7 +163,7 @@ def to_json(graph: EapGraph) -> str:
         "n_layers": shape.n_layers,
         "n_heads": shape.n_heads,
         "parallel_attn_mlp": shape.parallel,
-        "d_model": shape.d_model,
+        **({} if shape.d_model is None else {"d_model": shape.d_model}),
     }
     nodes = {name: _entry(node) for name, node in zip(node_names(shape), graph.nodes, strict=True)}
     scores = [{}] * len(graph.in_graph) if graph.scores is None else [{"score": s} for s in graph.scores.tolist()]
@@ -186,14 +190,15 @@ def load(path: str | Path) -> EapGraph:
     """Read a file, all of it or nothing. Raises: InterchangeError that names what is wrong and where."""
     where = str(path)
     data = members(f"{where!r}", read_json(path), ("cfg", "nodes", "edges"))
-    cfg = members(f"{where!r}: cfg", data["cfg"], ("n_layers", "n_heads", "parallel_attn_mlp", "d_model"))
-    try:
-        shape = Shape(cfg["n_layers"], cfg["n_heads"], cfg["parallel_attn_mlp"], cfg["d_model"])
-    except InterchangeError as error:
-        raise InterchangeError(f"{where!r}: {error}") from error
+    cfg = members(f"{where!r}: cfg", data["cfg"], ("n_layers", "n_heads", "parallel_attn_mlp"), ("d_model",))
     edges, nodes = data["edges"], data["nodes"]
     if not isinstance(edges, dict) or not isinstance(nodes, dict):
         raise InterchangeError(f"{where!r}: 'nodes' and 'edges' must be objects with an entry per name.")
+    width = _width(nodes) if cfg.get("d_model") is None else cfg["d_model"]
+    try:
+        shape = Shape(cfg["n_layers"], cfg["n_heads"], cfg["parallel_attn_mlp"], width)
+    except InterchangeError as error:
+        raise InterchangeError(f"{where!r}: {error}") from error
     # Compared before the graph is made, so that a false size costs nothing.
     if max(shape.n_layers, shape.n_heads) > len(edges) or shape.n_edges != len(edges):
         raise InterchangeError(
@@ -201,6 +206,15 @@ def load(path: str | Path) -> EapGraph:
         )
     in_graph, scores = _edges(where, edges, shape)
     return EapGraph(shape, _nodes(where, nodes, shape), in_graph, scores)
+
+
+def _width(nodes: dict[str, Any]) -> int | None:
+    """How many neurons the first node that lists any has, for a file that does not say it; the others must have as many."""
+    entries = [entry for entry in nodes.values() if isinstance(entry, dict)]
+    for rows in (entry.get(key) for entry in entries for key in ("neurons", "neurons_scores")):
+        if isinstance(rows, list) and rows:
+            return len(rows[0]) if isinstance(rows[0], list) and rows[0] else len(rows)
+    return None
 
 
 def _nodes(where: str, nodes: dict[str, Any], shape: Shape) -> tuple[NodeEntry, ...]:
@@ -214,16 +228,19 @@ def _nodes(where: str, nodes: dict[str, Any], shape: Shape) -> tuple[NodeEntry, 
 
 
 def _node(what: str, given: Any, name: str, shape: Shape) -> NodeEntry:
+    if isinstance(given, bool):
+        return NodeEntry(given)
     entry = members(what, given, ("in_graph",), ("score", "neurons", "neurons_scores"))
-    score = number(f"{what}: score", entry["score"]) if "score" in entry else None
-    shapes = [(shape.d_model,), (shape.n_heads, shape.d_model)][: 1 + name.startswith("a")]
+    score = number(f"{what}: score", entry["score"]) if entry.get("score") is not None else None
+    width = shape.d_model or 0
+    shapes: list[tuple[int, ...]] = [(width,), (shape.n_heads, width)][: 1 + name.startswith("a")]
     neurons, their_scores = (_array(what, entry, key, shapes) for key in ("neurons", "neurons_scores"))
     return NodeEntry(flag(f"{what}: in_graph", entry["in_graph"]), score, neurons, their_scores)
 
 
 def _array(what: str, entry: dict[str, Any], key: str, shapes: list[tuple[int, ...]]) -> np.ndarray | None:
     """A list, or at a head possibly a list of lists."""
-    if key not in entry:
+    if entry.get(key) is None:
         return None
     rows, where = entry[key], f"{what}: {key}"
     read = flag if key == "neurons" else number
@@ -244,11 +261,9 @@ def _edges(where: str, edges: dict[str, Any], shape: Shape) -> tuple[np.ndarray,
         )
     entries = [members(f"{where!r}: edge {n}", edges[n], ("in_graph",), ("score",)) for n in names]
     in_graph = [flag(f"{where!r}: edge {n}: in_graph", e["in_graph"]) for n, e in zip(names, entries, strict=True)]
-    scored = [n for n, e in zip(names, entries, strict=True) if "score" in e]
-    if not scored:
+    if all(entry.get("score") is None for entry in entries):
         return np.array(in_graph, dtype=bool), None
-    if len(scored) < len(names):
-        bare = next(n for n in names if "score" not in edges[n])
+    if bare := next((n for n in names if "score" not in edges[n]), None):
         raise InterchangeError(f"{where!r}: edge {bare} has no score and others have one; expected all or none.")
     scores = [number(f"{where!r}: edge {n}: score", edges[n]["score"]) for n in names]
     return np.array(in_graph, dtype=bool), np.array(scores, dtype=np.float64)

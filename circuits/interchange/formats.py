@@ -147,6 +147,7 @@ def writer_for(path: str | Path, format: str, force: bool = False) -> Writer:
     Raises: InterchangeError for an unknown format, or a path that exists without `force` or cannot be one of it.
     """
     path, found = Path(path), format_of(format)
+    mib.settle(path)
     if found.writer is None:
         raise InterchangeError(f"format {format!r} is only read.")
     for target in (path, *([sidecar.path_beside(path)] if found.needs_shape else [])):
@@ -165,6 +166,7 @@ def read_all(path: str | Path, format: str | None = None) -> dict[str, Contents]
     Raises: InterchangeError for an unknown format, one that is only written, or a file that is not of it.
     """
     path = Path(path)
+    mib.settle(path)
     if not path.exists():
         raise InterchangeError(f"{str(path)!r} does not exist; expected a file or folder to read.")
     found = format_of(format) if format is not None else told_by(path)

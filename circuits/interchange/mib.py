@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
@@ -23,6 +24,7 @@ from circuits.interchange.eap_ig import EapGraph, Shape, load, to_json
 from circuits.interchange.strict import InterchangeError
 from interp.errors import unknown
 from interp.files import write_text
+from interp.folders import State, recover, replacing_folder
 from interp.parts.graph import KeyValue
 from interp.scores.scores import Ranking
 
@@ -77,9 +79,8 @@ def write_submission(
             write_text(new / name, text)
         beside = sidecar.path_beside(path)
         sidecar.save(beside, texts, held)
-        if path.exists():
-            path.rename(Path(folder) / "old")
-        new.rename(path)
+        with replacing_folder(path, _state) if path.exists() else nullcontext():
+            new.rename(path)
     return [*(path / name for name in texts), beside]
 
 
@@ -128,6 +129,21 @@ def _circuits(contents: Contents, shape: Shape, ranking: Ranking) -> dict[str, t
 def _check_pair(name: str) -> None:
     if _PAIR.fullmatch(name) is None:
         raise InterchangeError(f"folder {name!r}: expected TASK_MODEL, for example ioi_gpt2.")
+
+
+def settle(path: Path) -> None:
+    """Put back a submission that a killed process set aside while it replaced it."""
+    with suppress(OSError):  # where nothing may be written, what is there is read as it is
+        recover(path, _state)
+
+
+def _state(path: Path) -> State:
+    """A new submission comes to its place as a whole."""
+    try:
+        read_submission(path)
+    except InterchangeError:
+        return "foreign"
+    return "whole"
 
 
 def _check_target(path: Path, force: bool) -> None:

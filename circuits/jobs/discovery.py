@@ -76,7 +76,10 @@ def _prepare(asked: ScoringRun, settings: Settings, known: Task | None, say: Say
     task = known or task_of(asked, model)
     note_models(model, (settings.dictionaries or {}).values(), say)
     with said_doubts(say):
-        return prepare_run(model, task, settings)
+        job = prepare_run(model, task, settings)
+    for note in job.halves.notes():
+        say(note)
+    return job
 
 
 def _settings(asked: ScoringRun) -> Settings:
@@ -141,6 +144,7 @@ def _manifest(asked: ScoringRun, job: Prepared) -> dict[str, Any]:
             "scored": len(job.scoring),
             "evaluated": len(job.evaluation),
             "held_out": job.held_out,
+            **({"repeated": len(job.halves.repeats)} if job.halves.repeats else {}),
         },
         "seeds": {"seed": job.settings.seed},
         "versions": directory.versions(),

@@ -30,9 +30,9 @@ def export(source: Path, to: str | None, out: Path, force: bool = False, *, mode
 
 def _source(source: Path) -> tuple[Contents, str]:
     """What our file holds, and the model it names."""
-    if source.is_dir():
-        from circuits.runs.directory import load_record
+    from circuits.runs.directory import is_run, load_record
 
+    if is_run(source):
         record = load_record(source)
         named = record.manifest.get("options", {}).get("model")
         edges = record.node_edges if record.node_edges is not None else record.feature_edges

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from json import dumps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast, get_type_hints
 
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.console import printing
@@ -15,11 +15,14 @@ from circuits.evaluation.faithfulness import counted
 from circuits.jobs.inputs import dictionaries_of, load_model, note_models, said_doubts, stored_task, task_of
 from circuits.runs import directory
 from circuits.runs.record import Record
+from circuits.settings.held_out import Halves, repeated_in_words
 from circuits.settings.judging_options import Judgement, KnownCircuits, Resampling
 from circuits.settings.prepared import check_ranking
 from circuits.settings.run_options import PromptOptions
 from interp.files import write_text
+from interp.formatting.guarded import reading
 from interp.formatting.numbers import several
+from interp.formatting.plain import rebuilt
 from interp.model.model import HookedModel
 from interp.scores.scores import Scores
 from interp.tasks.ablations import check_direction
@@ -118,14 +121,37 @@ def check_file(out: Path | None, force: bool) -> None:
 def _subject(asked: Judgement) -> Subject:
     """The circuit, its scores and its run. Raises: InterpError where something is missing."""
     own = Scores.load(asked.scores) if asked.scores is not None else None
-    if not asked.circuit.is_dir():
+    if not directory.is_run(asked.circuit):
         return Subject(Circuit.load(asked.circuit), own, {})
     record = directory.load_record(asked.circuit)
     if record.circuit is None:
         raise CircuitError(
             f"run {str(asked.circuit)!r} has no circuit (it is a {record.manifest.get('job')}); expected a run of discover."
         )
+    _check_manifest(record.manifest, asked.circuit)
     return Subject(record.circuit, own or record.scores[0], record.manifest)
+
+
+#: The options of a run that `evaluate` goes on with, and what else it asks of a manifest.
+_OPTIONS: Final[Mapping[str, Any]] = {
+    **get_type_hints(PromptOptions),
+    **dict.fromkeys(("model", "ablation", "metric", "ranking"), str),
+    **dict.fromkeys(("dtype", "device", "dictionaries"), str | None),
+    "batch_size": int | None,
+}
+_NEEDED: Final = (*(one.name for one in fields(PromptOptions)), "model")
+
+
+def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
+    """Raises: RunError where a manifest does not say how its circuit was judged; one without options says nothing of it."""
+    if "options" not in manifest:
+        return
+    with reading(f"{str(folder / 'manifest.json')!r}", directory.RunError):
+        given = manifest["options"]
+        for name in (*_NEEDED, *(name for name in _OPTIONS if name in given)):
+            rebuilt(_OPTIONS[name], given[name])
+        rebuilt(bool, manifest["task"]["held_out"])
+        rebuilt(Mapping[str, str], manifest["model"]["files"])
 
 
 def _named(asked: Judgement, subject: Subject) -> str:
@@ -166,17 +192,21 @@ def _task(asked: Judgement, subject: Subject, prompts: PromptOptions, model: Hoo
     if asked.task is not None:
         return task
     if subject.manifest["task"]["held_out"]:
-        _, task = task.split(subject.options["seed"])
+        tokens = task.tokenize(model.tokenizer, model.layout.d_vocab)
+        task = Halves.of(task, tokens, subject.options["seed"], wanted=True).evaluation
     return task.limit(asked.limit)
 
 
 def _held_out(asked: Judgement, circuit: Circuit, task: Task, model: HookedModel, say: Telling) -> Task:
     """The pairs that the circuit was not chosen by, where it says which they were, some are others, and no one asked for all."""
     with said_doubts(say):
-        hashes = digest(task.tokenize(model.tokenizer, model.layout.d_vocab))
+        tokens = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    if repeats := task.repeats(tokens):
+        say(f"WARNING: {repeated_in_words(repeats, len(task))}")
     if not circuit.scored_pairs:
         say("NOTE: the circuit does not say which pairs it was chosen by; they may be among those that it is judged on")
         return task
+    hashes = digest(tokens)
     used = sum(h in circuit.scored_pairs for h in hashes)
     if not used:
         return task
@@ -213,9 +243,13 @@ def stability(asked: Resampling) -> None:
     """How often each part is in the top `n` over resamples of the examples, as a table."""
     from circuits.evaluation.stability import selection_frequency
 
-    record = directory.load_record(asked.source) if asked.source.is_dir() else None
+    record = directory.load_record(asked.source) if directory.is_run(asked.source) else None
     scores = record.scores[0] if record is not None else Scores.load(asked.source)
     size = _size(asked.n, record, asked.source)
+    if repeated := len(pairs := scores.provenance.pairs) - len(set(pairs)):
+        printing.say(
+            f"WARNING: {repeated} of {several(len(pairs), 'pair')} repeat others; intervals are then too narrow"
+        )
     found = selection_frequency(scores, size, ranking=asked.ranking, resamples=asked.resamples, seed=asked.seed)
     if asked.json:
         printing.as_json(found.to_dict())

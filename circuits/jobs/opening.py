@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from circuits.console import printing
-from circuits.runs.directory import RunError, read_manifest
+from circuits.runs.directory import RunError, folders_in, is_run, read_manifest
 
 RUNS: Final = Path("runs")
 REPORT: Final = "report.html"
@@ -28,15 +28,14 @@ def open_report(folder: Path | None) -> None:
 
 def newest(runs: Path) -> Path:
     """The run directory that was completed last. Raises: RunError where there is none."""
-    folders = [path for path in runs.iterdir() if path.is_dir()] if runs.is_dir() else []
-    complete = [path for path in folders if _status(path) == "complete" and (path / REPORT).is_file()]
+    complete = [path for path in folders_in(runs) if _status(path) == "complete" and (path / REPORT).is_file()]
     if not complete:
         raise RunError(f"no complete run in {str(runs)!r}: give its directory, or make one with: circuits discover.")
     return max(complete, key=lambda path: ((path / REPORT).stat().st_mtime_ns, path.name))
 
 
 def _check(folder: Path) -> None:
-    if not folder.is_dir():
+    if not is_run(folder):
         raise RunError(f"{str(folder)!r} is no directory; expected that of a run.")
     status = _status(folder)
     if status is None:

@@ -57,6 +57,7 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
             circuit,
             scores=scores[0],
             n_random=job.settings.n_random,
+            held_out=job.held_out,
             **job.settings.judging,
         )
         if job.settings.level == FEATURES:

@@ -13,10 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +27,9 @@ from circuits.evaluation.evaluation import Evaluation
 from circuits.runs.record import Record
 from interp.errors import InterpError
 from interp.files import write_text
+from interp.folders import State, recover, replacing_folder, set_aside
+from interp.formatting.guarded import read_json, reading
+from interp.formatting.plain import rebuilt
 from interp.registries import loaded
 from interp.scores.agreement import Agreement
 from interp.scores.scores import Scores
@@ -42,13 +44,30 @@ class RunError(InterpError):
 def free_name(stem: str, parent: str | Path = "runs") -> Path:
     """`parent/stem`, or with the first free number behind it."""
     path, number = Path(parent) / stem, 2
-    while path.exists():
+    while path.exists() or set_aside(path).exists():
         path, number = Path(parent) / f"{stem}-{number}", number + 1
     return path
 
 
+def is_run(path: Path) -> bool:
+    """Whether `path` is a folder, after an older run that a killed process set aside is back in its place."""
+    with suppress(OSError):  # where nothing may be written, what is there is read as it is
+        recover(path, _state)
+    return path.is_dir()
+
+
+def folders_in(runs: Path) -> list[Path]:
+    """The folders among which runs are, none of them set aside."""
+    if not runs.is_dir():
+        return []
+    for path in list(runs.glob(".*.replaced")):
+        is_run(path.with_name(path.name.removeprefix(".").removesuffix(".replaced")))
+    return [path for path in runs.iterdir() if path.is_dir() and not path.name.startswith(".")]
+
+
 def check_target(path: Path, force: bool) -> None:
     """Raises: RunError where `path` exists and may not be replaced. `force` replaces run directories and nothing else."""
+    _recovered(path)
     if not path.exists():
         return
     if path.is_dir() and not any(path.iterdir()):
@@ -59,39 +78,55 @@ def check_target(path: Path, force: bool) -> None:
         raise RunError(f"{str(path)!r} is not a run directory (no manifest.json), so --force does not replace it.")
 
 
+def _recovered(path: Path) -> None:
+    """Raises: RunError where an older run that was set aside cannot be put back, or is not to be yet."""
+    try:
+        settled = recover(path, _state)
+    except OSError as error:
+        raise RunError(f"cannot write to {str(path)!r}: {error.strerror or error}.") from error
+    if not settled:
+        raise RunError(
+            f"{str(set_aside(path))!r} holds an older run that was set aside: either another process replaces it now, which "
+            f"will end, or {str(path)!r} is no run; then move one of the two first."
+        )
+
+
+def _state(path: Path) -> State:
+    """What a run directory is found to be; one whose manifest was not yet written holds nothing but that."""
+    if not (path / "manifest.json").exists():
+        names = [found.name for found in path.iterdir()] if path.is_dir() else ["a file"]
+        return "begun" if all(name.startswith(".manifest.json.") for name in names) else "foreign"
+    try:
+        return "whole" if read_manifest(path).get("status") == "complete" else "begun"
+    except RunError:
+        return "foreign"
+
+
 @contextmanager
 def open_run(path: Path, manifest: Mapping[str, Any], *, force: bool = False) -> Iterator[Path]:
     """A new run directory: its manifest says running, then complete, failed with the reason, or interrupted.
 
     With `force`, an older run at `path` is set aside first, deleted when the new one is complete and put back when it
-    fails. Raises: RunError where the directory may not be written.
+    fails, or by the next command where this one is killed. Raises: RunError where the directory may not be written.
     """
     check_target(path, force)
-    aside = path.with_name(f".{path.name}.replaced") if path.exists() else None
-    if aside is not None and aside.exists():
-        raise RunError(
-            f"{str(aside)!r} holds an older run that was set aside and never put back; move or delete it first."
-        )
-    try:
-        if aside is not None:
-            path.rename(aside)
-        path.mkdir(parents=True)
-        _write_manifest(path, {**manifest, "status": "running"})
-    except OSError as error:
-        raise RunError(f"cannot write to {str(path)!r}: {error.strerror or error}.") from error
-    try:
-        yield path
-    except BaseException as error:
-        if aside is not None:
-            shutil.rmtree(path)
-            aside.rename(path)
-        else:
-            status = "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
-            reason = f"{type(error).__name__}: {error}"
-            _write_manifest(path, {**read_manifest(path), "status": status, "error": reason})
-        raise
-    if aside is not None:
-        shutil.rmtree(aside)
+    with ExitStack() as stack:
+        replaced = path.exists()
+        try:
+            if replaced:
+                stack.enter_context(replacing_folder(path, _state))
+            path.mkdir(parents=True)
+            _write_manifest(path, {**manifest, "status": "running"})
+        except OSError as error:
+            raise RunError(f"cannot write to {str(path)!r}: {error.strerror or error}.") from error
+        try:
+            yield path
+        except BaseException as error:
+            if not replaced:
+                status = "interrupted" if isinstance(error, (KeyboardInterrupt, SystemExit)) else "failed"
+                reason = f"{type(error).__name__}: {error}"
+                _write_manifest(path, {**read_manifest(path), "status": status, "error": reason})
+            raise
 
 
 def finished(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -115,13 +150,25 @@ def _write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
 
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a run directory. Raises: RunError for another folder or format."""
-    try:
-        manifest = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise RunError(f"{str(path)!r} is not a run directory: manifest.json cannot be read ({error}).") from error
+    with reading(f"{str(path)!r} is not a run directory: manifest.json", RunError):
+        manifest = read_json(path / "manifest.json")
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise RunError(f"{str(path)!r}: its manifest is not of format {FORMAT}.")
+    with reading(f"{str(path / 'manifest.json')!r}", RunError):
+        for name, kind in _KINDS.items():
+            if name in manifest:
+                rebuilt(kind, manifest[name])
     return manifest
+
+
+#: What is read of a manifest, where it is there; its other keys are shown as they are.
+_KINDS: Final[Mapping[str, Any]] = {
+    "status": str,
+    "job": str,
+    "options": dict,
+    "model": dict,
+    "task": dict,
+}
 
 
 # ---------------------------------------------------------------- records
@@ -158,43 +205,60 @@ def load_record(path: Path) -> Record:
     """Read a complete run back. Raises: RunError for an incomplete one or a missing or damaged file."""
     from circuits.anatomy.feature_study import FeatureStudy
 
+    is_run(path)
     manifest = read_manifest(path)
     if manifest.get("status") != "complete":
         raise RunError(f"{str(path)!r} is not complete: its status is {manifest.get('status')!r}.")
-    try:
-        shown = json.loads((path / "prompts.json").read_text(encoding="utf-8"))
-        agreements = json.loads((path / "agreement.json").read_text(encoding="utf-8"))
-        return Record(
+    with reading(f"run {str(path)!r} is damaged: {'prompts.json'!r}", RunError):
+        shown = rebuilt(_Shown, read_json(path / "prompts.json"))
+    with reading(f"run {str(path)!r} is damaged: {'agreement.json'!r}", RunError):
+        agreements = rebuilt(tuple[Agreement, ...], read_json(path / "agreement.json"))
+    with reading(f"run {str(path)!r} is damaged and", RunError):
+        found = Record(
             manifest=manifest,
-            scores=(
-                Scores.load(path / "scores.parquet"),
-                *(Scores.load(path / f"scores-{method}.parquet") for method in shown["methods"][1:]),
-            ),
+            scores=_all_scores(path, shown.methods),
             exact=_optional(Scores.load, path / "exact.parquet"),
-            agreements=tuple(Agreement.from_dict(a) for a in agreements),
+            agreements=agreements,
             circuit=_optional(Circuit.load, path / "circuit.json"),
             evaluation=_optional(Evaluation.load, path / "evaluation.json"),
             position_map=_optional(Scores.load, path / "position_map.parquet"),
-            position_labels=tuple(shown["position_labels"]),
-            prompts=tuple(_prompt(p) for p in shown["prompts"]),
-            accuracy=shown["accuracy"],
+            position_labels=shown.position_labels,
+            prompts=shown.prompts,
+            accuracy=shown.accuracy,
             features=_optional(FeatureStudy.load, path / "features.json"),
             feature_edges=_optional(Scores.load, path / "feature_edges.parquet"),
             anatomy=_optional(Anatomy.load, path / "anatomy.json"),
             node_edges=_optional(Scores.load, path / "node_edges.parquet"),
         )
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise RunError(f"run {str(path)!r} is damaged: {error}.") from error
+    if manifest.get("job") == "discover" and (found.circuit is None) != (found.evaluation is None):
+        lost = "circuit.json" if found.circuit is None else "evaluation.json"
+        raise RunError(f"run {str(path)!r} is damaged: it has no {lost}.")
+    return found
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What prompts.json holds."""
+
+    methods: tuple[str, ...]
+    accuracy: Mapping[str, float]
+    position_labels: tuple[str, ...]
+    prompts: tuple[Prompt, ...]
+
+
+def _all_scores(path: Path, methods: Sequence[str]) -> tuple[Scores, ...]:
+    """The scores of every method. Raises: ScoreError; RunError where the files are not those of the methods."""
+    names = {f"scores-{method}.parquet" for method in methods[1:]}
+    if strange := names ^ {file.name for file in path.glob("scores-*.parquet")}:
+        raise RunError(f"it names the methods {', '.join(methods)}, and {min(strange)} is missing or one too many")
+    found = (Scores.load(path / "scores.parquet"), *(Scores.load(path / f"scores-{m}.parquet") for m in methods[1:]))
+    if tuple(scores.provenance.method for scores in found) != tuple(methods):
+        raise RunError(f"it names the methods {', '.join(methods)}, and its scores are of others")
+    return found
 
 
 def _optional(load: Any, path: Path) -> Any:
-    return load(path) if path.is_file() else None
-
-
-def _prompt(data: dict[str, Any]) -> Prompt:
-    lists = {k: tuple(data[k]) for k in ("clean_tokens", "corrupt_tokens", "answers", "wrong")}
-    attributions = {k: tuple(v) for k, v in data["attributions"].items()}
-    return replace(Prompt(**{**data, **lists}), attributions=attributions)
+    return load(path) if path.exists() else None
 
 
 # ---------------------------------------------------------------- what a manifest says

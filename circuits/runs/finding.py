@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from circuits.runs.naming import of_edges, of_features, words
 from circuits.terms.words import GIVEN, edges_of_kind, kind_name, metric_name, task_name
@@ -33,7 +34,7 @@ def finding(record: Record) -> str:
     if not record.scores and record.circuit is None:
         return "Nothing was measured in this run."
     parts = [_circuit(record), _compared(record) if record.circuit is None else _agreement(record)]
-    text = "; ".join(part for part in parts if part)
+    text = "; ".join(part for part in (*parts, _repeated(record)) if part)
     return visible(text[0].upper() + text[1:] + ".")
 
 
@@ -56,9 +57,23 @@ def _circuit(record: Record) -> str:
             "nothing is left out, so there is no smaller circuit to speak of"
         )
     errors = _errors(record, found)
-    return (
-        f"{subject} {_carry(circuit, found)}{errors} on {_pairs(circuit, found)} ({_random(found)}{_by_errors(found)})"
-    )
+    return f"{subject} {_carry(circuit, found)}{errors} on {_pairs(record, circuit, found)} ({_random(found)}{_by_errors(found)})"
+
+
+def _repeated(record: Record) -> str:
+    """How many pairs of the task have the prompts of another: they count as often as they stand there."""
+    task = _task(record)
+    repeated, pairs = task.get("repeated"), task.get("pairs")
+    if not isinstance(repeated, int) or not isinstance(pairs, int) or not repeated:
+        return ""
+    be = "is a duplicate" if repeated == 1 else "are duplicates"
+    return f"{count(repeated)} of the {count(pairs)} pairs {be}, so intervals are too narrow"
+
+
+def _task(record: Record) -> Mapping[str, Any]:
+    """What the manifest says of the pairs; nothing in a record without one."""
+    found = record.manifest.get("task")
+    return found if isinstance(found, Mapping) else {}
 
 
 def _errors(record: Record, found: Evaluation) -> str:
@@ -94,12 +109,15 @@ def _carry(circuit: Circuit, found: Evaluation) -> str:
     return f"{verb} {only}{share} of the {metric_name(found.metric)}{against}{nothing}{more}"
 
 
-def _pairs(circuit: Circuit, found: Evaluation) -> str:
+def _pairs(record: Record, circuit: Circuit, found: Evaluation) -> str:
     """The pairs that it was measured on, and whether they also chose it."""
     one, task = found.n_pairs == 1, task_name(circuit.task)
     if found.held_out:
         return f"{count(found.n_pairs)} held-out {'pair' if one else 'pairs'} of {task}"
     them = "it" if found.size == 1 else "them"
+    if _task(record).get("held_out") is True:
+        # Of a version that put the same pair into both halves.
+        return f"{count(found.n_pairs)} {'pair' if one else 'pairs'} of {task}, of which some also chose {them}"
     if circuit.task == GIVEN:
         return f"{task}, also used to choose {them}"
     return f"the {'pair' if one else f'{count(found.n_pairs)} pairs'} also used to choose {them} of {task}"

@@ -2,7 +2,8 @@
 
 `run_options` has the options of discover and compare, and those that several commands share; `judging_options`,
 `dictionary_options`, `machine_options` and `exchange_options` those of the others. Each is a field of a frozen value, which
-the command line fills and the job takes. `prepared` has them checked, and the job that is ready to run.
+the command line fills and the job takes. `held_out` says which pairs are scored and which evaluated;
+`prepared` has the options checked, and the job that is ready to run.
 
 To add an option: a field `option(default, help, ...)` of the value of its commands here, or in
 `interp.attribution.request_options` where a request for scores has it too; a check of it in prepared.py. The command line, files

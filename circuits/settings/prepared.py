@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from circuits.circuit.circuit import listable
 from circuits.circuit.selection import get_selection
+from circuits.settings.held_out import Halves
 from circuits.settings.run_options import CircuitOptions
 from interp.attribution.auto.verified import AUTO, VerifiedAttribution
 from interp.attribution.checks import check
@@ -94,11 +95,28 @@ class Prepared:
 
     model: Any
     settings: Settings
-    task: Task
-    scoring: Task
-    evaluation: Task
-    held_out: bool
+    halves: Halves
     request: Attribution
+
+    @property
+    def task(self) -> Task:
+        """All pairs."""
+        return self.halves.task
+
+    @property
+    def scoring(self) -> Task:
+        """The pairs that are scored."""
+        return self.halves.scoring
+
+    @property
+    def evaluation(self) -> Task:
+        """The pairs that the circuit is judged on."""
+        return self.halves.evaluation
+
+    @property
+    def held_out(self) -> bool:
+        """Whether none of these is among the scored ones."""
+        return self.halves.held_out
 
     @property
     def leading(self) -> str:
@@ -113,17 +131,17 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     """Split the pairs and check every option against model and task. Raises: InterpError."""
     checked(settings)
     # All pairs before the halves, so that the first wrong one is named whichever half it falls into.
-    model.check_length(max(pair.length for pair in task.tokenize(model.tokenizer, model.layout.d_vocab)))
-    held_out = settings.hold_out and len(task) > 1
-    scoring, held = task.split(settings.seed) if held_out else (task, task)
-    request = plan(model, scoring, settings.main())
-    pairs = held.tokenize(model.tokenizer, model.layout.d_vocab)
+    tokens = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    model.check_length(max(pair.length for pair in tokens))
+    halves = Halves.of(task, tokens, settings.seed, settings.hold_out)
+    request = plan(model, halves.scoring, settings.main())
+    pairs = halves.evaluation.tokenize(model.tokenizer, model.layout.d_vocab)
     if ABLATIONS[settings.ablation].partners is not None:
         make_ablation(settings.ablation, model, pairs, [], settings.seed, 1)
     size = sum(map(listable, request.space.parts([None])))
     if settings.n is not None and settings.n > size:
         raise InterpError(f"n={settings.n}: expected 1 to {size}, the parts of level {settings.level!r}.")
-    return Prepared(model, settings, task, scoring, held, held_out, request)
+    return Prepared(model, settings, halves, request)
 
 
 def checked(settings: Settings) -> Settings:

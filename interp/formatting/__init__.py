@@ -2,7 +2,7 @@
 
 `text` makes what comes from outside safe to show; `numbers` writes numbers, shares and plurals; `html` makes small
 tables and bars; `showing` has the generic functions that show any value; `plain` turns values into plain data and back;
-`parquet` writes it into the header of a file; `table` is the base of values that are tables.
+`parquet` writes it into the header of a file; `guarded` is the guard around every file that is read; `table` is the base of values that are tables.
 
 To add a way of writing: one function in the file of its kind, with its law in the tests of this room. To show a
 class, register it in a display room (`@showing.card.register`), never here. To make a value a table: `table.Table` as its base.

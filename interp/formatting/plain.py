@@ -27,6 +27,8 @@ NUMBERS: Final[dict[str, tuple[type, ...]]] = {
     "bool": (bool,),
 }
 _SHOWN: Final = 80
+#: Whole numbers of a file are smaller than this.
+LARGEST: Final = 2**63
 #: In the metadata of a field: the dataclass that it is written and read as, where its annotation is none.
 WRITTEN_AS: Final = "written as"
 
@@ -63,6 +65,8 @@ def rebuilt(kind: Any, data: Any) -> Any:
         return _either(get_args(kind), data)
     if get_origin(kind) is tuple:
         return _tuple(get_args(kind), data)
+    if get_origin(kind) is Mapping:
+        return _mapping(get_args(kind), data)
     if get_origin(kind) is Literal:
         if data not in get_args(kind):
             raise TypeError(f"expected one of {', '.join(map(str, get_args(kind)))}, got {data!r:.{_SHOWN}}")
@@ -73,6 +77,8 @@ def rebuilt(kind: Any, data: Any) -> Any:
         return float(data)
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
         raise TypeError(f"expected {kind.__name__}, got {data!r:.{_SHOWN}}")
+    if kind is int and abs(data) >= LARGEST:
+        raise TypeError(f"a whole number of {data.bit_length()} bits; expected one of 63 at most")
     return data
 
 
@@ -106,6 +112,12 @@ def _either(options: tuple[Any, ...], data: Any) -> Any:
         except TypeError:
             continue
     return rebuilt(known[-1], data)
+
+
+def _mapping(kinds: tuple[Any, ...], data: Any) -> dict[Any, Any]:
+    if not isinstance(data, dict):
+        raise TypeError(f"expected an object, got {str(data)[:_SHOWN]}")
+    return {rebuilt(kinds[0], name): rebuilt(kinds[1], value) for name, value in data.items()}
 
 
 def _tuple(kinds: tuple[Any, ...], data: Any) -> tuple[Any, ...]:

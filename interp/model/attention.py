@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from interp.errors import LayoutError
 from interp.model.lock import reserved
+from interp.model.undo import Change
 from interp.rules.surrogate import scale_gradient, surrogate
 
 NAME: Final = "interp_attention"
@@ -73,14 +74,31 @@ def selected(model: Any, around: Around | None) -> Iterator[None]:
     """
     _register()
     with reserved(model):
-        old = model.config._attn_implementation
-        token = _around.set(around)
+        change = Change(model, _back(model))
         try:
+            _around.set(around)
             model.set_attn_implementation(NAME)
             yield
         finally:
-            _around.reset(token)
-            model.set_attn_implementation(old)
+            change.end()
+
+
+def _back(model: Any) -> Callable[[], None]:
+    """What puts every configuration of the model, and the run around attention, back to what they are now."""
+    found = {id(c): c for m in model.modules() if (c := vars(m).get("config")) is not None}
+    for config in (*found.values(), model.config):
+        for name in getattr(config, "sub_configs", ()):
+            found |= {id(own): own for own in [getattr(config, name, None)] if own is not None}
+    were = [(c, c._attn_implementation) for c in found.values() if hasattr(c, "_attn_implementation")]
+    before = _around.get()
+
+    def back() -> None:
+        _around.set(before)
+        for config, name in were:
+            if config._attn_implementation != name:
+                config._attn_implementation_internal = name
+
+    return back
 
 
 def _register() -> None:
@@ -102,8 +120,12 @@ def ruled(native: Native, qk: float, v: float, temperature: float) -> Native:
         query, key, value = scale_gradient(query, qk), scale_gradient(key, qk), scale_gradient(value, v)
         if temperature == 1.0 or qk == 0.0:
             return native(query, key, value)
-        with _SoftmaxAtTemperature(temperature) as mode:
-            out = native(query, key, value)
+        mode = _SoftmaxAtTemperature(temperature)
+        try:
+            with mode:
+                out = native(query, key, value)
+        finally:
+            mode.over = True
         if not mode.seen:
             raise LayoutError(
                 "the softmax of this architecture's attention could not be found, so `gim` has no meaning."
@@ -138,10 +160,12 @@ class _SoftmaxAtTemperature(TorchFunctionMode):
         super().__init__()
         self.temperature = temperature
         self.seen = False
+        # An interrupt may leave it among torch's modes.
+        self.over = False
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func not in self._SOFTMAX:
+        if self.over or func not in self._SOFTMAX:
             return func(*args, **kwargs)
         self.seen = True
         scores, temperature = args[0], self.temperature
@@ -158,11 +182,12 @@ class _SoftmaxAtTemperature(TorchFunctionMode):
 @contextmanager
 def diverted(around: Around) -> Iterator[None]:
     """Inside a run: let `around` have the calls of the attention function for a while."""
-    token = _around.set(around)
+    before = _around.get()
     try:
+        _around.set(around)
         yield
     finally:
-        _around.reset(token)
+        _around.set(before)
 
 
 def active() -> bool:

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from interp.errors import EditError, LoadError
+from interp.model.undo import Change, remove_hooks, undo_stale
 
 
 @dataclass
@@ -21,6 +22,10 @@ class _Turn:
     lock: Any = field(default_factory=RLock)
     running: bool = False
 
+    def over(self) -> None:
+        """No run is under way any more."""
+        self.running = False
+
 
 _TURNS: WeakKeyDictionary[Any, _Turn] = WeakKeyDictionary()
 
@@ -29,23 +34,29 @@ _TURNS: WeakKeyDictionary[Any, _Turn] = WeakKeyDictionary()
 def reserved(model: Any) -> Iterator[None]:
     """Keep other threads off `model` for several runs, or for hooks put on it before a run."""
     with _TURNS.setdefault(model, _Turn()).lock:
-        yield
+        undo_stale(model)
+        try:
+            yield
+        except (KeyboardInterrupt, SystemExit):
+            remove_hooks(model)
+            raise
 
 
 @contextmanager
 def running(model: Any) -> Iterator[None]:
     """One run. Other threads' runs come first. Raises: EditError for a run inside a run of the same thread."""
     turn = _TURNS.setdefault(model, _Turn())
-    with turn.lock:
+    with reserved(model):
         if turn.running:
             raise EditError(
                 "model.run was called inside an edit of the same model; run it before, and use the result in the edit."
             )
-        turn.running = True
+        change = Change(model, turn.over)
         try:
+            turn.running = True
             yield
         finally:
-            turn.running = False
+            change.end()
 
 
 @contextmanager
@@ -53,18 +64,22 @@ def settled(device: torch.device) -> Iterator[None]:
     """Torch as numbers need it, whatever the caller's mode: tensors that gradients can reach, no autocast, and new tensors in
     float32 on the CPU where nobody says otherwise."""
     elsewhere, usual = torch.get_default_device().type != "cpu", torch.get_default_dtype()
-    with (
-        torch.inference_mode(False),
-        torch.autocast(device.type, enabled=False),
-        torch.device("cpu") if elsewhere else nullcontext(),
-    ):
-        if usual != torch.float32:
-            torch.set_default_dtype(torch.float32)
-        try:
-            yield
-        finally:
+    gradients = torch.is_grad_enabled()
+    try:
+        with (
+            torch.inference_mode(False),
+            torch.autocast(device.type, enabled=False),
+            torch.device("cpu") if elsewhere else nullcontext(),
+        ):
             if usual != torch.float32:
-                torch.set_default_dtype(usual)
+                torch.set_default_dtype(torch.float32)
+            yield
+    except (KeyboardInterrupt, SystemExit):
+        torch.set_grad_enabled(gradients)
+        raise
+    finally:
+        if usual != torch.float32:
+            torch.set_default_dtype(usual)
 
 
 @contextmanager
@@ -85,10 +100,15 @@ def no_inference_tensors() -> Iterator[None]:
 def frozen(model: Any) -> Iterator[None]:
     """Meanwhile no gradients go to the parameters of the module `model`; those that had them get them again."""
     learning = [p for p in model.parameters() if p.requires_grad]
-    for p in learning:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
+
+    def thaw() -> None:
         for p in learning:
             p.requires_grad_(True)
+
+    change = Change(model, thaw)
+    try:
+        for p in learning:
+            p.requires_grad_(False)
+        yield
+    finally:
+        change.end()

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 import numpy as np
 
 from interp.errors import InterpError, ScoreError
+from interp.formatting.plain import rebuilt
 from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed, visible
 from interp.parts.nodes import competes
@@ -88,10 +89,7 @@ class Agreement(Table):
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Agreement:
         """The inverse of `dataclasses.asdict`."""
-        rows: list[dict[str, Any]] = [
-            {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()} for row in data["rows"]
-        ]
-        return cls(data["method"], tuple(Row(**row) for row in rows), data["n_pairs"], data["sampled"])
+        return rebuilt(cls, data)  # type: ignore[no-any-return]
 
     def to_pandas(self) -> Any:
         """One line per kind."""

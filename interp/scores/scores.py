@@ -10,7 +10,9 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 
 from interp.errors import InterpError, ScoreError, unknown
-from interp.formatting.parquet import header_of, read_columns, told, with_header, write_columns
+from interp.formatting.guarded import reading
+from interp.formatting.parquet import header_of, read_columns, with_header, write_columns
+from interp.formatting.plain import kinds, rebuilt
 from interp.formatting.showing import figure
 from interp.formatting.table import Table
 from interp.formatting.text import printed, visible
@@ -237,23 +239,36 @@ class Scores(PerExample, Table):
         told_of = header.get("provenance")
         if not isinstance(told_of, dict) or not needed <= set(told_of) <= known:
             raise ScoreError(f"scores file {str(path)!r}: its provenance has other keys than this version's.")
-        try:
+        with reading(f"{what}: what it says of its search", ScoreError):
             search = Search.from_dict(header["search"]) if "search" in header else None
-        except (TypeError, KeyError, ValueError) as damage:
-            raise ScoreError(
-                f"scores file {str(path)!r}: what it says of its search cannot be read ({damage})."
-            ) from damage
-        try:
+        with reading(what, ScoreError):
             per_example = np.array(table["per_example"].to_pylist(), dtype=np.float64).T
-            exact, radius = (_column(table, name) for name in ("exact", "error"))
-            return cls(_parts(header), per_example, Provenance(**told_of), exact, radius, search)
-        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError, InterpError) as damage:
-            raise ScoreError(f"scores file {str(path)!r} cannot be read: {told(damage)}.") from damage
+            exact = _column(table, "exact", "b", search)
+            radius = _column(table, "error", "f", search)
+            return cls(_parts(header), per_example, _provenance(told_of), exact, radius, search)
 
 
-def _column(table: Any, name: str) -> np.ndarray | None:
-    """A column that not every file has."""
-    return np.array(table[name].to_pylist()) if name in table.column_names else None
+def _column(table: Any, name: str, kind: str, search: Search | None) -> np.ndarray | None:
+    """A column that not every file has, but each that tells of a search. Raises: ScoreError where it is missing or of another kind."""
+    if name not in table.column_names:
+        if search is not None:
+            raise ScoreError(f"it has no column {name!r}, which scores of a search have")
+        return None
+    found = np.array(table[name].to_pylist())
+    if found.dtype.kind != kind:
+        raise ScoreError(f"its column {name!r} holds {found.dtype}")
+    return found
+
+
+def _provenance(data: Mapping[str, Any]) -> Provenance:
+    """A provenance of plain data, as it was written. Raises: TypeError for a value of another kind."""
+    hints = kinds(Provenance)
+    for name, value in data.items():
+        if value is not None or name not in ("pairs", "dictionaries"):
+            rebuilt(hints[name], value)
+    if data["importance_sign"] not in (1, -1):
+        raise TypeError(f"importance_sign is {data['importance_sign']}; expected 1 or -1")
+    return Provenance(**data)
 
 
 def _described(parts: tuple[Part, ...]) -> dict[str, Any]:
@@ -267,4 +282,4 @@ def _parts(header: Mapping[str, Any]) -> tuple[Part, ...]:
     """The inverse of `_described`."""
     if "edges" in header:
         return tuple(parse_edge(name) for name in header["edges"])
-    return tuple(Node(**node) for node in header["nodes"])
+    return rebuilt(tuple[Node, ...], header["nodes"])  # type: ignore[no-any-return]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from interp.formatting.plain import rebuilt
 from interp.scores.certificate import Certificate
 
 Role = Literal["top", "random", "check", "all"]
@@ -83,10 +84,7 @@ class Search:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Search:
         """The inverse of `to_dict`, also after JSON. Raises: TypeError, KeyError for other data."""
-        rows = {"fits": Fit, "rounds": Round, "points": Point}
-        told = {name: tuple(row(**found) for found in data[name]) for name, row in rows.items()}
-        told |= {"tried": tuple(data["tried"]), "left_out": tuple((m, why) for m, why in data["left_out"])}
-        return cls(**{**data, **told, "certificate": Certificate(**data["certificate"])})
+        return rebuilt(cls, data)  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
         lines = [str(self.certificate)]

@@ -7,7 +7,6 @@ different pairs of one task may differ in length.
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +15,7 @@ from interp.errors import TaskError
 from interp.formatting.showing import card
 from interp.parts.texts import encode, token_text
 from interp.tasks.answers import Reading
+from interp.tasks.halves import halved, same_pairs
 from interp.whole_numbers import is_whole, whole
 
 Spans = Mapping[str, tuple[int, int]]
@@ -139,19 +139,40 @@ class Task:
             )
         return self if n is None else replace(self, pairs=self.pairs[:n])
 
-    def split(self, seed: int = 0, fraction: float = 0.5) -> tuple[Task, Task]:
+    def split(
+        self, seed: int = 0, fraction: float = 0.5, *, tokens: Sequence[TokenPair] | None = None
+    ) -> tuple[Task, Task]:
         """Two disjoint halves, shuffled with `seed`: one to score on, one to evaluate on. Messages name pairs as before.
 
-        Raises: TaskError for fewer than two pairs.
+        Pairs of the same prompts are in the same half. `tokens`: the pairs as `tokenize` gives them; prompts of the same
+        token ids are then the same, however they are written. Raises: TaskError for fewer than two different pairs.
         """
+        first, second = self.split_places(seed, fraction, tokens=tokens)
+        return self.at(first), self.at(second)
+
+    def split_places(
+        self, seed: int = 0, fraction: float = 0.5, *, tokens: Sequence[TokenPair] | None = None
+    ) -> tuple[list[int], list[int]]:
+        """The indices of the pairs in either half of `split`."""
+        keys = _prompts(self.pairs if tokens is None else tokens)
         if len(self.pairs) < 2:
             raise TaskError(f"task {self.name!r} has one pair; two or more are needed to hold some out for evaluation.")
-        order = list(range(len(self.pairs)))
-        random.Random(whole(seed, "seed")).shuffle(order)
-        cut = min(max(1, round(fraction * len(order))), len(order) - 1)
-        first, second = sorted(order[:cut]), sorted(order[cut:])
-        named = [replace(pair, where=self.where(i)) for i, pair in enumerate(self.pairs)]
-        return (replace(self, pairs=tuple(named[i] for i in half)) for half in (first, second))  # type: ignore[return-value]
+        if len(set(keys)) < 2:
+            raise TaskError(
+                f"task {self.name!r} has {len(keys)} pairs of the same prompts; two different ones or more are needed to hold "
+                "some out for evaluation."
+            )
+        return halved(keys, whole(seed, "seed"), fraction)
+
+    def at(self, places: Sequence[int]) -> Task:
+        """The pairs at these indices, which messages name as before."""
+        return replace(self, pairs=tuple(replace(self.pairs[i], where=self.where(i)) for i in places))
+
+    def repeats(self, tokens: Sequence[TokenPair] | None = None) -> list[tuple[str, str]]:
+        """For every pair that has the prompts of an earlier one, how messages name it and the first such. `tokens`: as in `split`."""
+        groups = same_pairs(_prompts(self.pairs if tokens is None else tokens))
+        found = sorted((later, group[0]) for group in groups for later in group[1:])
+        return [(self.where(later), self.where(first)) for later, first in found]
 
     def where(self, i: int) -> str:
         """How messages name the pair at index `i`."""
@@ -163,6 +184,12 @@ class Task:
         found = [_token_pair(pair, reading, d_vocab, self.where(i)) for i, pair in enumerate(self.pairs)]
         reading.warn()
         return found
+
+
+def _prompts(pairs: Sequence[Pair] | Sequence[TokenPair]) -> list[tuple[Any, Any]]:
+    """What each pair asks, without its answers: the prompts as token ids where they are known, else as text."""
+    known = (pair.ids or pair if isinstance(pair, Pair) else pair for pair in pairs)
+    return [(pair.clean, pair.corrupt) for pair in known]
 
 
 def _token_pair(pair: Pair, reading: Reading, d_vocab: int, row: str) -> TokenPair:

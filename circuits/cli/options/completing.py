@@ -104,7 +104,7 @@ def _files(*endings: str) -> list[str]:
 
 def run_directories(incomplete: str) -> list[str]:
     """Run directories below runs/."""
-    return among(sorted(str(path.parent) for path in Path("runs").glob("*/manifest.json"))[:MOST])(incomplete)
+    return among(sorted(str(path.parent) for path in Path("runs").glob("[!.]*/manifest.json"))[:MOST])(incomplete)
 
 
 # ---------------------------------------------------------------- the names of an option

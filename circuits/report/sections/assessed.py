@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.sections.area_curves import areas_measured
 from circuits.report.sections.faithfulness_section import faithfulness
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from circuits.circuit.circuit import Circuit
     from circuits.evaluation.assessment import Assessment
 
+#: Of pairs that are not held out. Which they were is known of the circuit, and not kept with the evaluation.
+SOME: Final = "some or all of them gave the scores"
+UNKNOWN: Final = "whether they gave the scores is not known"
+
 
 def payload(found: Assessment, circuit: Circuit) -> dict[str, Any]:
     """Everything that the page shows, section by section."""
@@ -20,7 +24,7 @@ def payload(found: Assessment, circuit: Circuit) -> dict[str, Any]:
     return {
         "title": f"{circuit.task} on {circuit.model}",
         "circuit": str(circuit),
-        "faithfulness": faithfulness(found.evaluation),
+        "faithfulness": faithfulness(found.evaluation, SOME if circuit.scored_pairs else UNKNOWN),
         "curve_order": "the parts of the circuit in their own order, then the rest of the ranking",
         "areas": areas_measured(found.areas) if found.areas else None,
         "tests": [str(found.sufficient), str(found.necessary)],

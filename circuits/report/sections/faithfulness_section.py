@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 # The curve is cut off here where a few circuits lie far outside; the table still has them.
 WIDE_CURVE: Final = (-0.5, 1.6)
+SAME: Final = "the same that gave the scores"
 
 
-def faithfulness(found: Evaluation | None) -> dict[str, Any] | None:
+def faithfulness(found: Evaluation | None, also: str = SAME) -> dict[str, Any] | None:
+    """also: what is said of pairs that are not held out."""
     if found is None:
         return None
     points = [_point(p.size, p.faithfulness, p.random) for p in sorted(found.curve, key=lambda p: p.size)]
@@ -27,7 +29,7 @@ def faithfulness(found: Evaluation | None) -> dict[str, Any] | None:
     low, high = max(low, WIDE_CURVE[0]), min(high, WIDE_CURVE[1])
     margin = 0.04 * (high - low)
     return {
-        "facts": _evaluation_facts(found),
+        "facts": _evaluation_facts(found, also),
         "points": points,
         "drawn": any(p["faithfulness"] is not None for p in points) and len(points) > 1,
         "range": [low - margin, high + margin],
@@ -39,7 +41,7 @@ def faithfulness(found: Evaluation | None) -> dict[str, Any] | None:
     }
 
 
-def _evaluation_facts(found: Evaluation) -> list[dict[str, str]]:
+def _evaluation_facts(found: Evaluation, also: str) -> list[dict[str, str]]:
     f, c = found.faithfulness, found.completeness
     undefined = f"undefined: {found.reason}" if found.reason else "undefined"
     facts = {
@@ -53,7 +55,7 @@ def _evaluation_facts(found: Evaluation) -> list[dict[str, str]]:
         f"{metric_name(found.metric)}, circuit alone": f"{number(found.circuit)} {found.unit}",
         f"{metric_name(found.metric)}, empty circuit": f"{number(found.empty)} {found.unit}",
         "what is outside is replaced by": f"{found.ablation} ablation",
-        "pairs": f"{count(found.n_pairs)}, {'held out: none was used for the scores' if found.held_out else 'the same that gave the scores'}",
+        "pairs": f"{count(found.n_pairs)}, {'held out: none was used for the scores' if found.held_out else also}",
         "seed": str(found.seed),
     }
     if found.errors:

@@ -39,7 +39,7 @@ def read_record(out: str | Path) -> dict[str, Any] | None:
                 f"{path}: format {found['format']!r}; this version reads format {FORMAT}. Train again."
             )
         return {**found, "identity": dict(found["identity"]), "status": str(found["status"])}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DictionaryError(f"{path} cannot be read ({type(error).__name__}: {error}).") from error
 
 
