@@ -29,7 +29,6 @@ from .lenses.lens import direct_logit_attribution as direct_logit_attribution
 from .lenses.lens import logit_lens as logit_lens
 from .lenses.patterns import AttentionPatterns as AttentionPatterns
 from .lenses.patterns import attention_patterns as attention_patterns
-from .model.coverage import Coverage as Coverage
 from .model.edits import Edit as Edit
 from .model.edits import add as add
 from .model.edits import patch as patch
@@ -37,6 +36,7 @@ from .model.edits import zero as zero
 from .model.loading.load import load as load
 from .model.model import HookedModel as HookedModel
 from .model.model import Run as Run
+from .model.probing.coverage import Coverage as Coverage
 from .parts.graph import Edge as Edge
 from .parts.graph import Graph as Graph
 from .parts.nodes import Node as Node

@@ -27,8 +27,8 @@ import numpy as np
 from circuits.circuit.circuit import Circuit
 from circuits.evaluation.roc import Roc, roc
 from interp.errors import InterpError, MethodError, unknown
-from interp.model.linear import vocabulary_size
 from interp.model.model import HookedModel
+from interp.model.modules.linear import vocabulary_size
 from interp.parts.graph import Edge, Graph
 from interp.tasks.task import Pair, Task, TokenPair
 

@@ -34,7 +34,7 @@ from interp.dictionaries.activation import Relu
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
 from interp.model.edits import Edit
-from interp.model.lock import settled
+from interp.model.modules.lock import settled
 from interp.parts.graph import Edge
 from interp.parts.nodes import FEATURE_EDGES, FEATURES, Node
 from interp.parts.sites import Site, order

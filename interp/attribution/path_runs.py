@@ -24,9 +24,9 @@ from interp.attribution.path_effects import Ends, PathEffect
 from interp.attribution.protocol.spaces import EdgeSpace
 from interp.attribution.scoring.driver import Attribution
 from interp.errors import MetricError
-from interp.model import attention
 from interp.model.edits import add, patch
-from interp.model.lock import settled
+from interp.model.modules import attention
+from interp.model.modules.lock import settled
 from interp.parts.graph import EMBEDDINGS, Graph
 from interp.parts.sites import Site
 from interp.progress import progress

@@ -16,7 +16,7 @@ from torch import Tensor
 from interp.attribution.batching.batches import EMBED
 from interp.errors import MethodError, MetricError
 from interp.model.edits import Edit
-from interp.model.lock import settled
+from interp.model.modules.lock import settled
 from interp.progress import progress
 from interp.registries import About, Registry
 from interp.rules.rules import DEEPLIFT, GRADIENT, OWN, Rules

@@ -13,7 +13,7 @@ from interp.dictionaries.evaluation.probing import DIMENSIONS, FEATURES, ProbeRe
 from interp.display.plots import COLOURS, DOTTED, GREY, MOST_BARS, NEGATIVE, POSITIVE, SYMBOLS, shown, shown_token
 from interp.formatting import showing
 from interp.lenses.direct_effects import DirectEffects
-from interp.model.coverage import Coverage
+from interp.model.probing.coverage import Coverage
 from interp.scores.agreement import Agreement, Row
 
 _TREATED: Final = {"rule": COLOURS[0], "plain gradient": GREY, "unsupported": COLOURS[1]}

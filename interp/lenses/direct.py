@@ -18,8 +18,8 @@ from interp.errors import InterpError, TaskError, unknown
 from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed
 from interp.lenses.stream import FINAL, Stream, last_position
-from interp.model.linear import linear
-from interp.model.lock import settled
+from interp.model.modules.linear import linear
+from interp.model.modules.lock import settled
 from interp.parts.sites import Site
 from interp.parts.texts import encode
 from interp.parts.tokens import as_tokens

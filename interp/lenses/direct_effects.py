@@ -22,8 +22,8 @@ from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed, token
 from interp.lenses.direct import contrast_of, contrasts, unembedded
 from interp.lenses.stream import FINAL, Stream, last_position
-from interp.model.linear import linear
-from interp.model.lock import settled
+from interp.model.modules.linear import linear
+from interp.model.modules.lock import settled
 from interp.parts.graph import Graph
 from interp.parts.nodes import Node
 from interp.parts.sites import Site

@@ -18,7 +18,7 @@ from interp.formatting.plain import WRITTEN_AS
 from interp.formatting.showing import figure
 from interp.formatting.table import Table, along, check_sizes, lines_of, rows_of
 from interp.lenses.direct import LogitAttribution, direct_logit_attribution, unembedded
-from interp.model.lock import settled
+from interp.model.modules.lock import settled
 from interp.parts.sites import Site, SiteLike
 from interp.parts.texts import token_text
 from interp.parts.tokens import Texts, Tokens

@@ -14,7 +14,7 @@ import torch
 
 from interp.errors import InterpError, SiteError, TaskError, unknown
 from interp.formatting.showing import card, figure
-from interp.model.lock import settled
+from interp.model.modules.lock import settled
 from interp.parts.sites import Site
 from interp.parts.tokens import as_tokens
 

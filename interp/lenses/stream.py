@@ -18,8 +18,8 @@ from torch import Tensor
 
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import LayoutError
-from interp.model.linear import linear, norm_at
-from interp.model.tensors import close
+from interp.model.modules.linear import linear, norm_at
+from interp.model.modules.tensors import close
 from interp.parts.sites import Site
 
 FINAL = Site("resid_final")

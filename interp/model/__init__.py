@@ -1,11 +1,8 @@
 """How does one run of a live model happen, with reads, edits and rules?
 
 `model` is what users hold; `plan` says what one run does; `run` carries it out; `edits` are interventions as values;
-`attention` is the one attention function; `operands` keeps what a run reads, so that another can be averaged toward it;
-`probe` watches a short forward, `layout_probe` reads the layout off it, `coverage` the rule of each operation, and
-`backward` whether gradients go through; `vocabulary` computes few logits only; `steering` generates under edits; `lock` lets
-threads take turns, and `undo` takes changes back; `tensors` and
-`linear` find tensors and weights in modules; `architectures` lists the tested ones.
+`operands` keeps what a run reads, so that another can be averaged toward it; `vocabulary` computes few logits only;
+`steering` generates under edits; `architectures` lists the tested ones.
 
 To add an edit: one function in edits.py that returns an `Edit`. To list an architecture as tested: its name in
 `TESTED` of architectures.py and a tiny configuration in the tests. See docs/extending/architecture.md.

@@ -14,18 +14,18 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.splice import check_dictionaries, widths
 from interp.errors import EditError, InterpError, SiteError, TaskError, UnsupportedRuleError
 from interp.formatting.showing import card
-from interp.model.backward import Suspects, check_gradients, suspects
-from interp.model.coverage import Coverage, coverage, recognise
 from interp.model.edits import Edit
-from interp.model.layout_probe import read_layout
-from interp.model.linear import embedding_device, vocabulary_size
-from interp.model.lock import settled
+from interp.model.modules.linear import embedding_device, vocabulary_size
+from interp.model.modules.lock import settled
+from interp.model.modules.soundness import check_mode, check_model
 from interp.model.operands import Operands
 from interp.model.plan import plan_run
-from interp.model.probe import setting
+from interp.model.probing.backward import Suspects, check_gradients, suspects
+from interp.model.probing.coverage import Coverage, coverage, recognise
+from interp.model.probing.layout_probe import read_layout
+from interp.model.probing.probe import setting
 from interp.model.run import execute
 from interp.model.vocabulary import Columns
-from interp.model.weights.soundness import check_mode, check_model
 from interp.parts.ports import available, port
 from interp.parts.sites import Site, SiteLike, parse
 from interp.parts.texts import has_token, token_text

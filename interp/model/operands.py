@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import UnsupportedRuleError
-from interp.model.coverage import Operations
-from interp.model.tensors import activation_in, activation_out, replace_backward, with_activation
+from interp.model.modules.tensors import activation_in, activation_out, replace_backward, with_activation
+from interp.model.probing.coverage import Operations
 from interp.parts.layout import Layout, UpBranch
 from interp.rules.attention_secants import QKV, Native, between
 from interp.rules.rules import Activation, Norm

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import SiteError
-from interp.model import attention
-from interp.model.coverage import Operations
 from interp.model.edits import applied
-from interp.model.lock import frozen, no_inference_tensors, running
+from interp.model.modules import attention
+from interp.model.modules.lock import frozen, no_inference_tensors, running
+from interp.model.modules.tensors import activation_in, activation_out, replace_backward, with_activation, with_output
 from interp.model.operands import Averaged
 from interp.model.plan import Plan
-from interp.model.tensors import activation_in, activation_out, replace_backward, with_activation, with_output
+from interp.model.probing.coverage import Operations
 from interp.model.vocabulary import Columns
 from interp.parts.layout import Layout
 from interp.parts.ports import Port, from_site, port, to_site

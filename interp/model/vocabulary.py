@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import InterpError, LayoutError
-from interp.model.linear import linear
-from interp.model.tensors import activation_in
+from interp.model.modules.linear import linear
+from interp.model.modules.tensors import activation_in
 
 #: Hooks that act behind a module; a forward pass that ends early would skip them.
 _BEHIND: Final = ("_forward_hooks", "_backward_hooks", "_backward_pre_hooks")

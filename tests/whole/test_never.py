@@ -62,5 +62,5 @@ def test_there_are_no_circular_layers() -> None:
     found = {str(path.relative_to(ROOT)): set(imported(tree(path))) for path in FILES}
     assert not any(name.split(".")[0] in ("torch", "transformers") for name in found["interp/parts/sites.py"])
     for quiet in ("interp/tasks/metrics.py", "interp/tasks/task.py"):
-        assert not found[quiet] & {"interp.model.model", "interp.model.run", "interp.model.probe"}
+        assert not found[quiet] & {"interp.model.model", "interp.model.run", "interp.model.probing.probe"}
     assert "interp.parts.nodes" not in found["interp/model/model.py"]

@@ -20,8 +20,8 @@ from interp.attribution.edges.edge_batches import EdgeBatch
 from interp.attribution.exact.machine import Restart, find_restart
 from interp.attribution.exact.recording import record
 from interp.attribution.request import prepare
-from interp.model.lock import reserved
 from interp.model.model import HookedModel
+from interp.model.modules.lock import reserved
 from interp.parts.tokens import as_tokens
 from interp.tasks.metrics import Metric
 from tests.house import ROOT

@@ -12,8 +12,8 @@ from circuits.circuit.circuit import CircuitError
 from interp.attribution.batching.batches import default_batch_size
 from interp.attribution.edges.edge_batches import EdgeMap
 from interp.attribution.protocol.spaces import EdgeSpace
-from interp.model import attention
-from interp.model.lock import settled
+from interp.model.modules import attention
+from interp.model.modules.lock import settled
 from interp.parts.graph import Graph, KeyValue, Part
 from interp.progress import progress
 from interp.tasks.lengths import by_length

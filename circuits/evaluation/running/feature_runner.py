@@ -27,7 +27,7 @@ from interp.attribution.features.listed import Listed
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import unknown
 from interp.model.edits import Edit
-from interp.model.lock import settled
+from interp.model.modules.lock import settled
 from interp.parts.graph import Part
 from interp.parts.nodes import Node
 from interp.parts.sites import Site

@@ -13,7 +13,7 @@ from circuits.circuit.circuit import ALWAYS, CircuitError
 from circuits.evaluation.running.runner import NONE, PartSet
 from interp.attribution.batching.batches import Batch, default_batch_size
 from interp.model.edits import Edit
-from interp.model.lock import settled
+from interp.model.modules.lock import settled
 from interp.parts.graph import Part
 from interp.parts.nodes import Group, groups, nodes_of
 from interp.progress import progress

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from interp.errors import InterpError
-from interp.model import attention
-from interp.model.linear import vocabulary_size
 from interp.model.model import HookedModel
+from interp.model.modules import attention
+from interp.model.modules.linear import vocabulary_size
 from interp.parts.tokens import Tokens, pad
 from interp.rules.rules import GRADIENT, OWN, preset
 

@@ -16,10 +16,10 @@ from torch import Tensor
 from interp.attribution.edges.projections import Projections
 from interp.attribution.edges.writers import EMBED, Writers, wide
 from interp.errors import LayoutError
-from interp.model import attention
-from interp.model.linear import vocabulary_size
-from interp.model.probe import probe_length
-from interp.model.tensors import activation_in, activation_out, close
+from interp.model.modules import attention
+from interp.model.modules.linear import vocabulary_size
+from interp.model.modules.tensors import activation_in, activation_out, close
+from interp.model.probing.probe import probe_length
 from interp.parts.sites import Site
 
 

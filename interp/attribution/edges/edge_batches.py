@@ -22,8 +22,8 @@ from interp.attribution.edges.sums import Sums
 from interp.attribution.edges.workspace import Workspace
 from interp.attribution.edges.writers import EMBED, Values, Writers
 from interp.model.edits import Edit
-from interp.model.linear import norm_at
-from interp.model.lock import settled
+from interp.model.modules.linear import norm_at
+from interp.model.modules.lock import settled
 from interp.parts.graph import Graph
 from interp.parts.sites import Site
 from interp.rules.rules import Rules

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from interp.attribution.edges.projections import Projections, entry
 from interp.attribution.edges.writers import EMBED, Values, Writers, wide
-from interp.model import attention
 from interp.model.edits import Edit
-from interp.model.linear import linear
-from interp.model.tensors import activation_in, activation_out, with_activation, with_output
+from interp.model.modules import attention
+from interp.model.modules.linear import linear
+from interp.model.modules.tensors import activation_in, activation_out, with_activation, with_output
 from interp.parts.sites import Site
 
 

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import LayoutError
-from interp.model import attention
-from interp.model.linear import affine, linear, vocabulary_size
-from interp.model.lock import frozen
-from interp.model.probe import probe_length
-from interp.model.tensors import activation_in, activation_out, with_activation, with_output
+from interp.model.modules import attention
+from interp.model.modules.linear import affine, linear, vocabulary_size
+from interp.model.modules.lock import frozen
+from interp.model.modules.tensors import activation_in, activation_out, with_activation, with_output
+from interp.model.probing.probe import probe_length
 from interp.parts.graph import Graph
 from interp.parts.nodes import Node
 

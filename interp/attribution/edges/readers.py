@@ -21,9 +21,9 @@ from torch import Tensor
 from interp.attribution.edges.projections import Projections
 from interp.attribution.edges.workspace import Workspace
 from interp.attribution.edges.writers import wide
-from interp.model.linear import norm_at
+from interp.model.modules.linear import norm_at
+from interp.model.modules.tensors import activation_in, activation_out, with_activation
 from interp.model.operands import Operands
-from interp.model.tensors import activation_in, activation_out, with_activation
 from interp.parts.graph import Graph
 from interp.parts.sites import Site
 from interp.rules.rules import Norm, Rules

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from interp.errors import LayoutError
-from interp.model.linear import linear, norm_at
-from interp.model.tensors import close
+from interp.model.modules.linear import linear, norm_at
+from interp.model.modules.tensors import close
 from interp.parts.graph import Graph
 from interp.parts.sites import Site
 

@@ -24,8 +24,8 @@ from interp.attribution.exact.counts import Counts
 from interp.attribution.exact.modules import LayerModules
 from interp.attribution.exact.recording import Recording
 from interp.attribution.exact.segments import Segment, rows_of, spliced, split
-from interp.model import attention
-from interp.model.tensors import activation_out, with_activation
+from interp.model.modules import attention
+from interp.model.modules.tensors import activation_out, with_activation
 from interp.parts.sites import Site
 
 

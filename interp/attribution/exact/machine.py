@@ -17,10 +17,10 @@ from interp.attribution.exact.readout import Readout
 from interp.attribution.exact.recording import Recording, record
 from interp.attribution.exact.segments import Segment
 from interp.errors import InterpError, LayoutError
-from interp.model import attention
-from interp.model.linear import linear, vocabulary_size
-from interp.model.lock import reserved
-from interp.model.tensors import close
+from interp.model.modules import attention
+from interp.model.modules.linear import linear, vocabulary_size
+from interp.model.modules.lock import reserved
+from interp.model.modules.tensors import close
 from interp.parts.tokens import Tokens
 
 _LONGEST: Final = 7

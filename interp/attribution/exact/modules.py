@@ -14,7 +14,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from interp.model.tensors import activation_out
+from interp.model.modules.tensors import activation_out
 
 MLP_ROWS: Final = 512
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from interp.attribution.edges.writers import wide
 from interp.attribution.exact.engine import Replay
 from interp.attribution.exact.segments import Segment
-from interp.model.linear import linear
+from interp.model.modules.linear import linear
 
 Some = Callable[[slice], Tensor]
 

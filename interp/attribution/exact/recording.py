@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from interp.attribution.exact.modules import LayerModules
-from interp.model import attention
-from interp.model.lock import reserved, running
-from interp.model.tensors import activation_in, activation_out
+from interp.model.modules import attention
+from interp.model.modules.lock import reserved, running
+from interp.model.modules.tensors import activation_in, activation_out
 from interp.parts.tokens import Tokens
 
 

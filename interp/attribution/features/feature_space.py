@@ -20,7 +20,7 @@ from interp.attribution.protocol.spaces import Footprint, NodeSpace
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
-from interp.model.lock import settled
+from interp.model.modules.lock import settled
 from interp.parts.sites import Site
 from interp.tasks.ablations import ABLATIONS, Ablation, make_ablation
 from interp.tasks.lengths import by_length

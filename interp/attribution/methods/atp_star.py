@@ -21,7 +21,7 @@ from interp.attribution.batching.batches import Batch
 from interp.attribution.edges.writers import wide
 from interp.attribution.protocol.registry import Options, method
 from interp.errors import MethodError
-from interp.model import attention
+from interp.model.modules import attention
 from interp.parts.nodes import Group
 from interp.parts.sites import Site
 from interp.rules.rules import Rules

@@ -23,9 +23,9 @@ from interp.attribution.exact.sweep import sweep
 from interp.attribution.features.changes import Apart
 from interp.attribution.features.feature_batches import FeatureBatch
 from interp.attribution.protocol.registry import Options, edge_method, method
-from interp.model import attention
 from interp.model.edits import Edit
-from interp.model.lock import reserved
+from interp.model.modules import attention
+from interp.model.modules.lock import reserved
 from interp.model.vocabulary import Columns
 from interp.parts.nodes import Group
 from interp.parts.tokens import as_tokens

@@ -15,8 +15,8 @@ from interp.attribution.edges.edge_batches import SETS_BYTES, EdgeBatch, EdgeMap
 from interp.attribution.exact.edge_patches import WRITER_SHARE
 from interp.attribution.protocol.registry import Method, Options
 from interp.errors import MethodError, unknown
-from interp.model import attention
-from interp.model.lock import settled
+from interp.model.modules import attention
+from interp.model.modules.lock import settled
 from interp.parts.graph import Graph, KeyValue, Part
 from interp.parts.nodes import Group, groups, nodes_of
 from interp.tasks.ablations import Ablation, make_ablation

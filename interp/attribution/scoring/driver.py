@@ -22,8 +22,8 @@ from interp.attribution.protocol.registry import Method, Options
 from interp.attribution.protocol.spaces import EdgeSpace, NodeSpace, Space
 from interp.attribution.scoring.memory import Memory
 from interp.errors import MetricError
-from interp.model import attention
-from interp.model.lock import settled
+from interp.model.modules import attention
+from interp.model.modules.lock import settled
 from interp.parts.graph import Part
 from interp.progress import progress
 from interp.scores.scores import Provenance, Scores

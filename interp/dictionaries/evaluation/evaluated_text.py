@@ -16,7 +16,7 @@ from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.training.data.documents import Documents
 from interp.dictionaries.training.data.reading import open_documents
 from interp.dictionaries.training.data.rows import Cutter, Rows
-from interp.model.linear import vocabulary_size
+from interp.model.modules.linear import vocabulary_size
 from interp.parts.tokens import Tokens, pad
 
 #: Tokens of one forward, and the bytes that its logits may take in float32.

@@ -15,7 +15,7 @@ from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.dashboard_stream import Seen
 from interp.dictionaries.evaluation.dashboard_values import LogitEffects, Neighbour, TokenEffect
-from interp.model.linear import linear, norm_at
+from interp.model.modules.linear import linear, norm_at
 
 #: The targets whose value is (part of) the residual stream.
 WRITES: Final = ("embed", "resid_pre", "resid_mid", "resid_post", "resid_final", "attn_out", "mlp_out")

@@ -15,8 +15,8 @@ import torch
 
 from interp.errors import LoadError
 from interp.model.loading.pretrained import blamed, cause, failing, read_pretrained, read_tokenizer
-from interp.model.lock import settled
 from interp.model.model import HookedModel
+from interp.model.modules.lock import settled
 
 HUB: Final = "hf:"
 #: The embedded model, found by its path: what trained it stands above the loading of models.

@@ -15,7 +15,7 @@ from circuits.evaluation.evaluation import Evaluation, Search
 from circuits.runs.record import Record
 from interp.lenses.direct import LogitAttribution
 from interp.lenses.patterns import AttentionPatterns
-from interp.model.coverage import Coverage, Row
+from interp.model.probing.coverage import Coverage, Row
 from interp.parts.nodes import Node
 from interp.rules.rules import RELP
 from interp.scores.agreement import Agreement

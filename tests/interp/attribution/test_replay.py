@@ -21,10 +21,10 @@ from interp.attribution.exact.recording import record
 from interp.attribution.exact.sweep import sweep
 from interp.attribution.request import prepare
 from interp.attribution.scoring.driver import Attribution
-from interp.model import attention
 from interp.model.edits import Edit
 from interp.model.loading.transformer_lens_model import ReferenceConfig, ReferenceTransformer
 from interp.model.model import HookedModel
+from interp.model.modules import attention
 from interp.parts.nodes import LEVELS, Group, groups
 from interp.parts.tokens import Tokens, pad
 from interp.tasks.task import Task

@@ -10,7 +10,7 @@ import torch
 
 from interp.attribution.request import attribute_all
 from interp.lenses.lens import logit_lens
-from interp.model.coverage import Coverage, Row
+from interp.model.probing.coverage import Coverage, Row
 from interp.parts.tokens import as_tokens
 from interp.rules.rules import GIM, GRADIENT, PRESETS, RELP, Rules, preset
 from interp.tasks.task import Pair, Task, TokenPair

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from interp.model import attention
+from interp.model.modules import attention
 from interp.parts.tokens import Tokens, pad
 from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, ids
 

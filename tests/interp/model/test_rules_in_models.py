@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import UnsupportedRuleError
-from interp.model.attention import ruled
 from interp.model.model import HookedModel, Run
+from interp.model.modules.attention import ruled
 from interp.rules.rules import (
     GRADIENT,
     PRESETS,

@@ -24,7 +24,7 @@ from interp.formatting.table import HEADER, Table
 from interp.lenses.direct import LogitAttribution
 from interp.lenses.direct_effects import DirectEffects
 from interp.lenses.lens import LogitLens
-from interp.model.coverage import Coverage
+from interp.model.probing.coverage import Coverage
 from interp.scores.agreement import Agreement
 from tests.circuits.display.displayed_runs import MAKERS as SHOWN
 from tests.circuits.display.displayed_runs import agreement_of, comparison_of

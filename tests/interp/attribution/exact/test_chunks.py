@@ -9,7 +9,7 @@ from interp.attribution.exact.machine import find_restart
 from interp.attribution.exact.node_patches import node_patches
 from interp.attribution.exact.recording import record
 from interp.attribution.exact.sweep import _together, bytes_of_patch
-from interp.model import attention
+from interp.model.modules import attention
 from interp.parts.nodes import groups
 from interp.parts.tokens import as_tokens
 from tests.interp.model.tiny import hooked, ids

@@ -20,8 +20,8 @@ from interp.attribution.exact.node_patches import node_patches
 from interp.attribution.exact.readout import Readout
 from interp.attribution.exact.recording import record
 from interp.attribution.exact.sweep import sweep
-from interp.model import attention
 from interp.model.model import HookedModel
+from interp.model.modules import attention
 from interp.model.vocabulary import Columns
 from interp.parts.nodes import Group
 from interp.parts.sites import Site

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import InterpError, LayoutError
-from interp.model import attention
-from interp.model.linear import embedding_device, vocabulary_size
-from interp.model.lock import frozen, no_inference_tensors
-from interp.model.tensors import activation_in, activation_out, with_activation
+from interp.model.modules import attention
+from interp.model.modules.linear import embedding_device, vocabulary_size
+from interp.model.modules.lock import frozen, no_inference_tensors
+from interp.model.modules.tensors import activation_in, activation_out, with_activation
 from interp.parts.layout import ModelPaths
 from interp.rules.nonlinear import Nonlinear, Operation
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import LayoutError, LoadError
-from interp.model.linear import is_linear_map
-from interp.model.probe import Call, Probe, probe, setting
-from interp.model.tensors import close
+from interp.model.modules.linear import is_linear_map
+from interp.model.modules.tensors import close
+from interp.model.probing.probe import Call, Probe, probe, setting
 from interp.parts.layout import BlockLayout, BlockPaths, Layout, ModelPaths, UpBranch, model_paths
 
 

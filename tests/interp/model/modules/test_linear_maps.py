@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from interp.errors import LayoutError
-from interp.model.linear import linear
 from interp.model.model import HookedModel
+from interp.model.modules.linear import linear
 from interp.rules.rules import RELP
 from tests.interp.model import adapters
 from tests.interp.model.tiny import ids, tiny

@@ -15,10 +15,10 @@ import torch
 
 import interp.model
 from interp.errors import EditError
-from interp.model import attention
 from interp.model.edits import Edit
-from interp.model.lock import reserved
 from interp.model.model import HookedModel
+from interp.model.modules import attention
+from interp.model.modules.lock import reserved
 from interp.rules.rules import preset
 from tests.interp.model.plain import state, unpadded
 from tests.interp.model.tiny import hooked, tiny

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import LayoutError
-from interp.model.lock import settled
-from interp.model.tensors import close
+from interp.model.modules.lock import settled
+from interp.model.modules.tensors import close
 from interp.rules.rules import Norm
 
 #: How many rows go through a map at once, and their size: large, so that a bias takes no digits from the weights.

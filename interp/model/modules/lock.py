@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import torch
 
 from interp.errors import EditError, LoadError
-from interp.model.undo import Change, remove_hooks, undo_stale
+from interp.model.modules.undo import Change, remove_hooks, undo_stale
 
 
 @dataclass

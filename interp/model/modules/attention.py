@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from interp.errors import LayoutError
-from interp.model.lock import reserved
-from interp.model.undo import Change
+from interp.model.modules.lock import reserved
+from interp.model.modules.undo import Change
 from interp.rules.surrogate import scale_gradient, surrogate
 
 NAME: Final = "interp_attention"

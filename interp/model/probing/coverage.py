@@ -11,9 +11,9 @@ from torch import nn
 from interp.errors import UnsupportedRuleError
 from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed
-from interp.model.linear import is_adapter
-from interp.model.probe import Call, Probe
-from interp.model.tensors import close
+from interp.model.modules.linear import is_adapter
+from interp.model.modules.tensors import close
+from interp.model.probing.probe import Call, Probe
 from interp.parts.layout import BlockLayout, Layout
 from interp.rules.nonlinear import ELEMENTWISE, Operation, is_attention
 from interp.rules.rules import Activation, Norm, Rules, recognise_activation, recognise_norm

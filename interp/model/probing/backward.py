@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import MethodError, some
-from interp.model import attention
-from interp.model.lock import frozen, no_inference_tensors, reserved, settled
-from interp.model.probe import probe_tokens
-from interp.model.tensors import activation_in, activation_out, with_activation
+from interp.model.modules import attention
+from interp.model.modules.lock import frozen, no_inference_tensors, reserved, settled
+from interp.model.modules.tensors import activation_in, activation_out, with_activation
+from interp.model.probing.probe import probe_tokens
 
 _KNOWN: Final = ("torch.nn.modules.", "transformers.models.", "transformers.pytorch_utils", "transformers.activations")
 _OURS: Final = "interp."
