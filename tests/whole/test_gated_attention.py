@@ -13,7 +13,7 @@ from torch import Tensor
 from interp.attribution.request import prepare
 from interp.errors import LayoutError, UnsupportedRuleError
 from interp.model.model import HookedModel
-from tests.interp.model.probing.test_operations import GatedTwin, gated
+from tests.interp.model.probes.test_operations import GatedTwin, gated
 from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import pairs_of, toy_task
 

@@ -13,7 +13,7 @@ from interp.model.model import HookedModel
 from interp.model.modules.linear import vocabulary_size
 from interp.model.probing.probe import probe_tokens
 from interp.rules.rules import PRESETS, RELP, recognise_activation, recognise_norm
-from tests.interp.model.probing.causal_lms import MODEL_TYPES, causal_lm
+from tests.interp.model.probes.causal_lms import MODEL_TYPES, causal_lm
 from tests.interp.model.tiny import hooked, tiny
 
 

@@ -12,7 +12,7 @@ from interp.errors import SiteError, UnsupportedRuleError
 from interp.model.model import HookedModel
 from interp.parts.nodes import groups
 from interp.rules.rules import GRADIENT, PRESETS, RELP, RELP_AH
-from tests.interp.model.probing.causal_lms import causal_lm
+from tests.interp.model.probes.causal_lms import causal_lm
 from tests.interp.model.tiny import ids, tiny
 from tests.interp.rules.float64 import true_float64
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from interp.errors import UnsupportedRuleError
 from interp.model.model import HookedModel
 from interp.rules.rules import CP_LRP, GIM, GRADIENT, PRESETS, RELP, RELP_AH, Rules
-from tests.interp.model.probing.causal_lms import causal_lm
+from tests.interp.model.probes.causal_lms import causal_lm
 from tests.interp.model.tiny import ARCHITECTURES, VARIANTS, hooked, ids, tiny
 from tests.interp.rules.float64 import true_float64
 from tests.interp.rules.twin import HeldRules, rotate
