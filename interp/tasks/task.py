@@ -120,8 +120,12 @@ class Task:
         random.Random(seed).shuffle(order)
         cut = min(max(1, round(fraction * len(order))), len(order) - 1)
         first, second = sorted(order[:cut]), sorted(order[cut:])
-        named = [replace(pair, where=self._where(i)) for i, pair in enumerate(self.pairs)]
+        named = self.named().pairs
         return (replace(self, pairs=tuple(named[i] for i in half)) for half in (first, second))  # type: ignore[return-value]
+
+    def named(self) -> Task:
+        """The same pairs, each with the name that messages have for it now: for a task of some of them."""
+        return replace(self, pairs=tuple(replace(p, where=self._where(i)) for i, p in enumerate(self.pairs)))
 
     def _where(self, i: int) -> str:
         """How messages name the pair at index `i`."""
