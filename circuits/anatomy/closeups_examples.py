@@ -22,7 +22,7 @@ from interp.lenses.patterns import attention_patterns
 from interp.parts.layout import Layout
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
-from interp.tasks.metrics import make_targets
+from interp.tasks.targets import make_targets
 from interp.tasks.task import Task, TokenPair
 
 EXAMPLES: Final = 3

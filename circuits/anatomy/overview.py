@@ -16,7 +16,8 @@ from interp.attribution.scoring.driver import LOW_ACCURACY
 from interp.attribution.token_methods import METHODS as TOKEN_METHODS
 from interp.scores.scores import Scores
 from interp.tasks.lengths import by_length
-from interp.tasks.metrics import METRICS, Metric, get_metric, make_targets
+from interp.tasks.metrics import METRICS, Metric, get_metric
+from interp.tasks.targets import make_targets
 from interp.tasks.task import Task, TokenPair
 
 SHOWN_PROMPTS: Final = 4

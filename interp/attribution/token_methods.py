@@ -20,7 +20,8 @@ from interp.progress import progress
 from interp.registries import About, Registry
 from interp.rules.rules import GRADIENT, OWN, Rules
 from interp.tasks.lengths import by_length
-from interp.tasks.metrics import Metric, Targets, make_targets
+from interp.tasks.metrics import Metric
+from interp.tasks.targets import Targets, make_targets
 from interp.tasks.task import TokenPair
 
 Baseline = Literal["corrupt", "zero"]

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, Literal
 
 import torch
@@ -22,31 +21,11 @@ from torch import Tensor
 
 from interp.errors import MetricError, unknown
 from interp.registries import About, Registry
-from interp.tasks.task import TokenPair
+from interp.tasks.targets import Targets
 
 Direction = Literal["denoise", "noise"]
 POSITIONS: Final = ("last", "all")
 VOCABULARIES: Final = ("answers", "all")
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What a batch is measured against.
-
-    `answers`, `wrong` [batch d_vocab]: 1 / size on the tokens of the set, 0 elsewhere. `source`, `base`: logits of
-    the two runs where the metric reads them, [batch d_vocab] or [batch pos d_vocab], without gradient. For a metric that
-    reads the answers only, d_vocab may be some tokens, in the same order everywhere.
-    """
-
-    answers: Tensor
-    wrong: Tensor
-    source: Tensor | None = None
-    base: Tensor | None = None
-
-    @cached_property
-    def answered(self) -> Tensor:
-        """The columns that are an answer of any example [column]: a sum over these few is much cheaper than over all."""
-        return self.answers.any(0).nonzero().squeeze(1)
 
 
 @dataclass(frozen=True)
@@ -116,10 +95,20 @@ def _logit_diff(logits: Tensor, t: Targets) -> Tensor:
     return (logits * (t.answers - t.wrong).to(logits.dtype)).sum(-1)
 
 
+def _together(values: Tensor, among: Tensor) -> Tensor:
+    """logsumexp over the columns where `among` is not 0 -> [batch]."""
+    return torch.logsumexp(values.masked_fill(among == 0, -torch.inf), dim=-1)
+
+
 def _log_prob(logits: Tensor, t: Targets) -> Tensor:
     own = t.answered
     log_probs = torch.log_softmax(logits, dim=-1)[:, own]
-    return torch.logsumexp(log_probs.masked_fill(t.answers[:, own] == 0, -torch.inf), dim=-1)
+    return _together(log_probs, t.answers[:, own])
+
+
+def _prob_diff(logits: Tensor, t: Targets) -> Tensor:
+    signs = (t.answers > 0).to(logits.dtype) - (t.wrong > 0).to(logits.dtype)
+    return (torch.softmax(logits, dim=-1) * signs).sum(-1)
 
 
 def _reference(logits: Tensor | None, which: str) -> Tensor:
@@ -235,6 +224,20 @@ METRICS: Final = Registry(
             positions="all",
             from_base=True,
         ),
+        Metric(
+            "logsumexp",
+            lambda x, t: _together(x, t.answers) - _together(x, t.wrong),
+            "logits",
+            "logsumexp of the answers' logits minus logsumexp of the wrong ones': the log-odds of the two sets",
+            vocabulary="answers",
+        ),
+        Metric(
+            "prob_diff",
+            _prob_diff,
+            "probability",
+            "probability of the answers together minus that of the wrong ones",
+            source="Hanna et al. 2023",
+        ),
     ),
 )
 
@@ -249,20 +252,3 @@ def get_metric(metric: str | Metric | None) -> Metric:
             "metric: given a function; wrap it with its unit: interp.Metric(name, function, unit, description)."
         )
     return METRICS[name]
-
-
-def answer_columns(pairs: list[TokenPair], device: torch.device) -> Tensor:
-    """The token ids of all answers and wrong tokens of a batch [column], in order and each once."""
-    ids = {token for pair in pairs for token in (*pair.answers, *pair.wrong)}
-    return torch.tensor(sorted(ids), device=device)
-
-
-def make_targets(pairs: list[TokenPair], d_vocab: int, device: torch.device, columns: Tensor | None = None) -> Targets:
-    """The answer sets of a batch, without the runs: [batch d_vocab], or [batch column] for these token ids only."""
-    ids = range(d_vocab) if columns is None else columns.tolist()
-    place = {token: i for i, token in enumerate(ids)}
-    answers, wrong = torch.zeros(2, len(pairs), len(ids), device=device, dtype=torch.float64)
-    for i, pair in enumerate(pairs):
-        answers[i, [place[token] for token in pair.answers]] = 1 / len(pair.answers)
-        wrong[i, [place[token] for token in pair.wrong]] = 1 / len(pair.wrong)
-    return Targets(answers, wrong)

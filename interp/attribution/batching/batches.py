@@ -15,7 +15,8 @@ from interp.parts.nodes import Group
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, Rules
 from interp.tasks.ablations import Ablation
-from interp.tasks.metrics import Direction, Metric, Targets, answer_columns, make_targets
+from interp.tasks.metrics import Direction, Metric
+from interp.tasks.targets import Targets, answer_columns, make_targets
 from interp.tasks.task import TokenPair
 
 EMBED = Site("embed")
