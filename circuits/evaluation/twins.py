@@ -10,6 +10,7 @@ from itertools import combinations, product
 
 from circuits.evaluation.running.runner import PartSet
 from interp.parts.graph import Part
+from interp.whole_numbers import whole
 
 
 class Twins:
@@ -20,7 +21,7 @@ class Twins:
         for part in parts:
             by_kind[part.kind].append(part)
         self._members = [(kind, members, frozenset(members)) for kind, members in by_kind.items()]
-        self._rng = random.Random(seed)
+        self._rng = random.Random(whole(seed, "seed"))
 
     def of(self, circuit: PartSet, n: int) -> list[PartSet]:
         """`n` random circuits with as many parts of each kind as `circuit` (edges: `head->q` is a kind).

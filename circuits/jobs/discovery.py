@@ -12,7 +12,7 @@ from typing import Any
 
 from circuits.console import printing
 from circuits.console.phases import telling
-from circuits.jobs.inputs import dictionaries_of, load_model, note_models, stored_task, task_for
+from circuits.jobs.inputs import dictionaries_of, load_model, note_models, said_doubts, stored_task, task_for
 from circuits.jobs.pipeline import phases, run_comparison, run_discovery
 from circuits.report.pages import render
 from circuits.runs import directory
@@ -76,7 +76,8 @@ def _prepare(asked: ScoringRun, settings: Settings, say: Say) -> Prepared:
     model = load_model(asked.model, asked.dtype, asked.device)
     task = task_for(check(settings.main()).positions, asked, model, say)
     note_models(model, (settings.dictionaries or {}).values(), say)
-    return prepare_run(model, task, settings)
+    with said_doubts(say):
+        return prepare_run(model, task, settings)
 
 
 def _settings(asked: ScoringRun) -> Settings:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from circuits.settings.prepared import Say
@@ -13,13 +15,12 @@ from interp.errors import InterpError, TaskError
 from interp.model.model import HookedModel
 from interp.parts.nodes import FEATURES
 from interp.parts.sites import Site
+from interp.parts.texts import TokenWarning
 from interp.tasks.task import Pair, Task
 
 
 def load_model(name: str, dtype: str | None, device: str | None) -> HookedModel:
     """A model for the command line: quiet, and by name only."""
-    import warnings
-
     warnings.filterwarnings("ignore")
     from interp.model.loading.load import load
 
@@ -68,6 +69,18 @@ def stored_task(asked: PromptOptions) -> Task | None:
     clean, corrupt = asked.pair
     pair = Pair(clean, corrupt, (asked.answer,), (asked.wrong,), where="--pair")
     return Task(GIVEN, (pair,), "one pair from the command line")
+
+
+@contextmanager
+def said_doubts(say: Say) -> Iterator[None]:
+    """Say what the reading of prompts and answers as tokens had doubts about, each once: other warnings stay quiet here."""
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always", TokenWarning)
+        yield
+    for message in dict.fromkeys(
+        str(warning.message) for warning in seen if issubclass(warning.category, TokenWarning)
+    ):
+        say(f"WARNING: {message}")
 
 
 def dictionaries_of(level: str, folder: object) -> dict[Site, Dictionary] | None:

@@ -12,7 +12,7 @@ from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.console import printing
 from circuits.console.phases import Telling, telling
 from circuits.evaluation.faithfulness import counted
-from circuits.jobs.inputs import dictionaries_of, load_model, note_models, stored_task, task_of
+from circuits.jobs.inputs import dictionaries_of, load_model, note_models, said_doubts, stored_task, task_of
 from circuits.runs import directory
 from circuits.runs.record import Record
 from circuits.settings.judging_options import Judgement, KnownCircuits, Resampling
@@ -176,10 +176,11 @@ def _task(asked: Judgement, subject: Subject, prompts: PromptOptions, model: Hoo
 
 def _held_out(asked: Judgement, circuit: Circuit, task: Task, model: HookedModel, say: Telling) -> Task:
     """The pairs that the circuit was not chosen by, where it says which they were, some are others, and no one asked for all."""
+    with said_doubts(say):
+        hashes = digest(task.tokenize(model.tokenizer, model.layout.d_vocab))
     if not circuit.scored_pairs:
         say("NOTE: the circuit does not say which pairs it was chosen by; they may be among those that it is judged on")
         return task
-    hashes = digest(task.tokenize(model.tokenizer, model.layout.d_vocab))
     used = sum(h in circuit.scored_pairs for h in hashes)
     if not used:
         return task

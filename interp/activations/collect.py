@@ -15,7 +15,8 @@ from interp.activations.collection import Collected, Writer, load_collected, pre
 from interp.attribution.batching.batches import default_batch_size
 from interp.errors import InterpError, SiteError, TaskError
 from interp.parts.sites import Site, SiteLike
-from interp.parts.tokens import encode, pad, pad_id
+from interp.parts.texts import encode, pad_id
+from interp.parts.tokens import pad
 from interp.progress import progress
 from interp.tasks.task import Task
 

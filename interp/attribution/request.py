@@ -22,15 +22,17 @@ from interp.attribution.request_options import Request, ShownRequest, ShownReque
 from interp.attribution.scoring.driver import Attribution
 from interp.attribution.scoring.memory import Work, plan_memory, survey_batch
 from interp.dictionaries.dictionary import Dictionary
-from interp.errors import unknown
+from interp.errors import TaskError, unknown
 from interp.option import taken
 from interp.parts.nodes import FEATURES
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT
 from interp.scores.scores import Scores
+from interp.tasks.ablations import ABLATIONS
 from interp.tasks.find import alike
 from interp.tasks.find import task as find_task
 from interp.tasks.task import Task, TokenPair
+from interp.whole_numbers import is_whole, whole
 
 P = ParamSpec("P")
 Value = TypeVar("Value")
@@ -66,7 +68,10 @@ def takes(options: Callable[P, Value]) -> Callable[[Callable[[Any, Any, Value], 
                 signature.bind(model, task, *args, **kwargs)
             except TypeError as error:
                 raise TypeError(f"{function.__name__}(): {error}.") from None
-            return function(model, task, options(*args, **kwargs))
+            whole_ones: dict[str, Any] = {
+                name: whole(value, name) if is_whole(value) else value for name, value in kwargs.items()
+            }
+            return function(model, task, options(*args, **whole_ones))
 
         call.__signature__ = signature  # type: ignore[attr-defined]
         call.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
@@ -140,7 +145,7 @@ def plan(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
     task = _task(model, task, checked.positions)
     given = resolved(model, asked.level, asked.dictionaries)
     methods, left_out = _methods(model, asked, checked)
-    pairs = _pairs(model, task)
+    pairs = _pairs(model, task, asked.ablation)
     aligned = align(checked.positions, pairs)
     space = _space(model, asked, given, pairs)
     may = may_run(methods, asked.level == "edges", left_out) if checked.search else methods
@@ -191,9 +196,18 @@ def _methods(model: Any, asked: Request, checked: Checked) -> tuple[list[Method]
     return methods, left_out
 
 
-def _pairs(model: Any, task: Task) -> list[TokenPair]:
-    """The pairs of the task as tokens, none longer than the model's context."""
+def _pairs(model: Any, task: Task, ablation: str) -> list[TokenPair]:
+    """The pairs of the task as tokens, none longer than the model's context. Raises: TaskError also where patching from the paired
+    prompt would change nothing."""
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    alike = [pair.clean == pair.corrupt for pair in pairs]
+    texts = [bool(pair.clean) and pair.clean == pair.corrupt for pair in task.pairs]
+    if ABLATIONS[ablation].paired and (all(alike) or any(texts)):
+        at = texts.index(True) if any(texts) else 0
+        raise TaskError(
+            f"{task.where(at)}: 'clean' and 'corrupt' are the same; there is nothing to patch. Give another corrupt prompt, or an "
+            "ablation that needs none, such as zero or mean."
+        )
     model.check_length(max(pair.length for pair in pairs))
     return pairs
 

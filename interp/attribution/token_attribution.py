@@ -18,6 +18,7 @@ from interp.errors import MethodError, MetricError
 from interp.formatting.showing import figure
 from interp.formatting.table import Table, check_sizes, lines_of
 from interp.formatting.text import token, visible
+from interp.parts.texts import token_text
 from interp.tasks.find import task as find_task
 from interp.tasks.metrics import Metric, get_metric
 from interp.tasks.task import Task
@@ -119,9 +120,8 @@ def attribute_tokens(
     job = Job(model, chosen, measure, baseline or chosen.baselines[0], steps or DEFAULT_STEPS, size)
     rows, clean, base = job.score(pairs, show_progress)
     delta = clean - base - np.array([row.sum() for row in rows])
-    text = str if model.tokenizer is None else lambda i: str(model.tokenizer.decode([i]))
     return TokenAttribution(
-        tokens=tuple(tuple(text(i) for i in pair.clean) for pair in pairs),
+        tokens=tuple(tuple(token_text(model.tokenizer, i) for i in pair.clean) for pair in pairs),
         values=tuple(tuple(row.tolist()) for row in rows),
         clean_metric=tuple(clean.tolist()),
         delta=tuple(delta.tolist()) if chosen.complete else None,

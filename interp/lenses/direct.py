@@ -20,10 +20,13 @@ from interp.formatting.text import printed
 from interp.lenses.stream import FINAL, Stream, last_position
 from interp.model.linear import linear
 from interp.parts.sites import Site
-from interp.parts.tokens import as_tokens, encode
+from interp.parts.texts import encode
+from interp.parts.tokens import as_tokens
 from interp.scores.per_example import PerExample
+from interp.tasks.answers import Reading
 from interp.tasks.lengths import by_length
 from interp.tasks.task import Task
+from interp.whole_numbers import is_whole
 
 TokenLike = int | str
 
@@ -137,28 +140,47 @@ def _from_tokens(model: Any, given: Any, answers: Any, wrong: Any) -> list[_Prom
         raise TaskError("wrong tokens given without answers: give answers too, for the difference answers - wrong.")
     tokens = as_tokens(given, model.tokenizer)
     rows = [tuple(ids[mask].tolist()) for ids, mask in zip(tokens.ids, tokens.mask, strict=True)]
-    right, other = (_per_prompt(model, x, len(rows), what) for x, what in ((answers, "answers"), (wrong, "wrong")))
+    texts = _texts(given, len(rows))
+    right, other = (_per_prompt(model, x, texts, what) for x, what in ((answers, "answers"), (wrong, "wrong")))
     return [_Prompt(ids, a, w) for ids, a, w in zip(rows, right, other, strict=True)]
 
 
-def _per_prompt(model: Any, given: Any, n: int, what: str) -> list[tuple[int, ...]]:
-    """One token for each of `n` prompts, from one for all or a list; empty where none is given."""
+def _texts(given: Any, n: int) -> list[str]:
+    """The prompts where they are given as text, empty texts where as ids."""
+    texts = [given] if isinstance(given, str) else list(given) if isinstance(given, (list, tuple)) else []
+    return texts if texts and all(isinstance(text, str) for text in texts) else [""] * n
+
+
+def _per_prompt(model: Any, given: Any, prompts: list[str], what: str) -> list[tuple[int, ...]]:
+    """One token for each of the prompts, from one for all or a list; empty where none is given."""
     if given is None:
-        return [()] * n
-    each = [given] * n if isinstance(given, (int, str)) else list(given)
-    if len(each) != n:
-        raise TaskError(f"{what}: {len(each)} tokens for {n} prompts; give one for all, or one per prompt.")
-    return [(_token(model, token, what),) for token in each]
+        return [()] * len(prompts)
+    each = (
+        [given] * len(prompts) if isinstance(given, str) or is_whole(given) or isinstance(given, bool) else list(given)
+    )
+    if len(each) != len(prompts):
+        raise TaskError(f"{what}: {len(each)} tokens for {len(prompts)} prompts; give one for all, or one per prompt.")
+    reading = Reading(model.tokenizer)
+    found: list[tuple[int, ...]] = [
+        (_token(model, reading, prompt, token, what),) for prompt, token in zip(prompts, each, strict=True)
+    ]
+    reading.warn()
+    return found
 
 
-def _token(model: Any, token: Any, what: str) -> int:
-    ids = encode(model.tokenizer, token, special=False) if isinstance(token, str) else [token]
-    if len(ids) != 1 or not isinstance(ids[0], int) or not 0 <= ids[0] < model.layout.d_vocab:
+def _token(model: Any, reading: Reading, prompt: str, token: Any, what: str) -> int:
+    """The id of a token: of a text as it follows the prompt."""
+    ids = [token]
+    if isinstance(token, str):
+        alone = encode(model.tokenizer, token, special=False)
+        one = len(alone) == 1 or reading.behind(prompt, token).id is not None
+        ids = [reading.answer([prompt], token, what, "token")] if one else alone
+    if len(ids) != 1 or not is_whole(ids[0]) or not 0 <= ids[0] < model.layout.d_vocab:
         raise TaskError(
             f"{what}: {token!r} is {ids}; expected one token of the vocabulary (0 to {model.layout.d_vocab - 1}), "
             "as text with its leading space or as an id."
         )
-    return ids[0]
+    return int(ids[0])
 
 
 # ---------------------------------------------------------------- the sum

@@ -19,6 +19,7 @@ from interp.formatting.showing import figure
 from interp.formatting.table import Table, along, check_sizes, lines_of, rows_of
 from interp.lenses.direct import LogitAttribution, direct_logit_attribution, unembedded
 from interp.parts.sites import Site, SiteLike
+from interp.parts.texts import token_text
 from interp.parts.tokens import Texts, Tokens
 
 __all__ = ["LogitAttribution", "LogitLens", "direct_logit_attribution", "logit_lens"]
@@ -145,4 +146,4 @@ def stream_logits(model: Any, x: Tensor) -> Tensor:
 
 def _decoder(tokenizer: Any) -> Callable[[int], str]:
     """The text of one token id; the id itself without a tokeniser."""
-    return str if tokenizer is None else lambda token: str(tokenizer.decode([token]))
+    return lambda token: token_text(tokenizer, token)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 import torch
 from torch import Tensor
@@ -22,8 +22,10 @@ from interp.model.run import execute
 from interp.model.vocabulary import Columns
 from interp.parts.ports import available, port
 from interp.parts.sites import Site, SiteLike, parse
+from interp.parts.texts import has_token, token_text
 from interp.parts.tokens import Tokens, as_tokens
 from interp.rules.rules import GRADIENT, Rules
+from interp.whole_numbers import whole
 
 TokensLike = str | Sequence[str] | Sequence[int] | Tensor | Tokens
 
@@ -103,13 +105,16 @@ class HookedModel:
         """Token ids and mask of one or several prompts, padded on the left."""
         return as_tokens(text, self.tokenizer)
 
-    def text_of(self, token: int) -> str:
-        """The text of one token id, to be shown, with its leading space; the id itself where there is no tokeniser or the token is
-        only a part of a character, which would look like any other such part."""
-        text = "\ufffd" if self.tokenizer is None else str(self.tokenizer.decode([token]))
-        if "\ufffd" in text:
-            return f"<{token}>"
-        spaced = str(self.tokenizer.convert_ids_to_tokens(token)).startswith(("\u2581", "\u0120"))
+    def text_of(self, token: SupportsIndex) -> str:
+        """The text of one token id, to be shown, with its leading space; the id itself where there is no tokeniser, or no token of
+        that id, or the token is only a part of a character, which would look like any other such part."""
+        i = whole(token, "token id", TaskError)
+        text = "\ufffd" if self.tokenizer is None else token_text(self.tokenizer, i)
+        if "\ufffd" in text or not has_token(self.tokenizer, i):
+            return f"<{i}>"
+        spaced = str(self.tokenizer.convert_ids_to_tokens(i)).startswith(("\u2581", "\u0120"))
+        if not text and not spaced:
+            return f"<{i}>"
         return " " + text if spaced and not text.startswith(" ") else text
 
     def sites(self) -> list[str]:

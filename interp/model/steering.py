@@ -12,7 +12,8 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError, TaskError
 from interp.model.edits import Edit
 from interp.parts.sites import SiteLike
-from interp.parts.tokens import encode
+from interp.parts.texts import encode
+from interp.whole_numbers import whole
 
 
 def generate(
@@ -45,7 +46,7 @@ def generate(
     ids = encode(model.tokenizer, prompt)
     _check(model, len(ids), max_new_tokens, temperature)
     ends, start = _end_ids(model), len(ids)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(whole(seed, "seed"))
     for _ in range(max_new_tokens):
         logits = _next_logits(model, ids, edits, dictionaries)
         new = _sample(logits / temperature, generator) if do_sample else int(logits.argmax())

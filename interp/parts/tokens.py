@@ -1,7 +1,9 @@
-"""Token ids with their mask, and how text becomes them."""
+"""Token ids with their mask, and how what users have becomes them."""
 
 from __future__ import annotations
 
+import operator
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +13,8 @@ import torch
 from torch import Tensor
 
 from interp.errors import TaskError
+from interp.parts.texts import TokenWarning, encode, n_unknown, pad_id
+from interp.whole_numbers import is_whole
 
 
 @dataclass(frozen=True)
@@ -85,33 +89,51 @@ def as_tokens(given: str | Sequence[str] | Sequence[int] | Tensor | Tokens, toke
         return given
     if isinstance(given, Mapping):
         return _from_mapping(given)
-    if _is_rows(given):
-        return pad(given)  # type: ignore[arg-type]
     if hasattr(given, "__array__") and not isinstance(given, Tensor):
         given = torch.as_tensor(given)
     if isinstance(given, Tensor):
-        ids = given if given.ndim == 2 else given[None]
-        if ids.ndim != 2 or ids.is_floating_point() or ids.numel() == 0:
-            raise TaskError(
-                f"tokens: given a tensor {tuple(given.shape)} {given.dtype}; expected integer ids [batch, pos]."
-            )
-        return Tokens(ids, torch.ones_like(ids, dtype=torch.bool))
-    if not isinstance(given, str) and given and isinstance(given[0], int):
-        return as_tokens(torch.tensor(given), tokenizer)
+        return _from_tensor(given)
+    if rows := _rows(given):
+        return pad(rows)
     texts = [given] if isinstance(given, str) else list(given)
     if not texts or not all(isinstance(text, str) for text in texts):
         raise TaskError(f"tokens: given {given!r}; expected text, a list of texts, token ids or Tokens.")
-    return pad([encode(tokenizer, text) for text in texts], pad_id(tokenizer))  # type: ignore[arg-type]
+    return _from_texts(texts, tokenizer)  # type: ignore[arg-type]
 
 
-def _is_rows(given: Any) -> bool:
-    """Several prompts as lists of ids."""
-    rows = (
-        isinstance(given, (list, tuple))
-        and bool(given)
-        and all(isinstance(row, (list, tuple)) and row for row in given)
-    )
-    return rows and all(isinstance(i, int) for row in given for i in row)
+def _rows(given: Any) -> list[list[int]]:
+    """One prompt as a list of ids, or several as lists, arrays or tensors of them; none where it is neither. Numbers of numpy and
+    torch are whole numbers too."""
+    if not isinstance(given, (list, tuple)):
+        return []
+    found: list[Any] = [given] if all(map(is_whole, given)) else list(given)
+    found = [row.tolist() if getattr(row, "ndim", 0) == 1 else row for row in found]
+    whole = all(isinstance(row, (list, tuple)) and row and all(map(is_whole, row)) for row in found)
+    return [list(map(operator.index, row)) for row in found] if whole else []
+
+
+def _from_tensor(given: Tensor) -> Tokens:
+    """Ids [pos] or [batch pos]. Raises: TaskError for anything else."""
+    ids = given if given.ndim == 2 else given[None]
+    odd = ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool
+    if ids.ndim != 2 or odd or ids.numel() == 0:
+        raise TaskError(
+            f"tokens: given a tensor {tuple(given.shape)} {given.dtype}; expected integer ids [batch, pos]."
+        )
+    ids = ids if ids.dtype in (torch.int64, torch.int32) else ids.long()
+    return Tokens(ids, torch.ones_like(ids, dtype=torch.bool))
+
+
+def _from_texts(texts: Sequence[str], tokenizer: Any) -> Tokens:
+    """Prompts, with a warning where the vocabulary lacks words of theirs."""
+    found = [encode(tokenizer, text) for text in texts]
+    if lacking := [text for text, ids in zip(texts, found, strict=True) if n_unknown(tokenizer, text, ids)]:
+        warnings.warn(
+            f"text {lacking[0]!r:.80} has words that the tokeniser's vocabulary lacks: the model sees its unknown token there.",
+            TokenWarning,
+            stacklevel=4,
+        )
+    return pad(found, pad_id(tokenizer))
 
 
 def _from_mapping(given: Mapping[str, Any]) -> Tokens:
@@ -120,24 +142,21 @@ def _from_mapping(given: Mapping[str, Any]) -> Tokens:
         raise TaskError(f"tokens: given a mapping with {', '.join(map(str, given))}; expected 'input_ids'.")
     tokens = as_tokens(given["input_ids"], None)
     mask = given.get("attention_mask")
-    return tokens if mask is None else Tokens(tokens.ids, as_tokens(mask, None).ids.bool())
+    return tokens if mask is None else Tokens(tokens.ids, _mask(mask, tokens.ids))
 
 
-def encode(tokenizer: Any, text: str, *, special: bool = True) -> list[int]:
-    """Token ids of one text, with the special tokens that the tokeniser itself puts around a prompt."""
-    if tokenizer is None:
+def _mask(given: Any, ids: Tensor) -> Tensor:
+    """True where a token is real [batch pos]. Raises: TaskError for another shape than that of the ids, or a prompt without any."""
+    try:
+        several = isinstance(given, (list, tuple)) and isinstance(given[0], (list, tuple))
+        found = (pad(given).ids if several else torch.as_tensor(given)).bool()
+    except (TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise TaskError(f"attention_mask {given!r:.80}; expected one number for each token.") from error
+    found = found if found.ndim == 2 else found[None]
+    if found.shape != ids.shape:
         raise TaskError(
-            f"text {text!r} given, but the model has no tokeniser: pass tokenizer=... to interp.load, or token ids."
+            f"attention_mask has shape {list(found.shape)} and input_ids {list(ids.shape)}; expected the same."
         )
-    ids = tokenizer.encode(text, add_special_tokens=special)
-    if not ids:
-        raise TaskError(f"text {text!r} has no tokens.")
-    return [int(i) for i in ids]
-
-
-def pad_id(tokenizer: Any) -> int:
-    """An id to pad with; its value never matters, because padding is masked."""
-    for name in ("pad_token_id", "eos_token_id"):
-        if (found := getattr(tokenizer, name, None)) is not None:
-            return int(found)
-    return 0
+    if not bool(found.any(-1).all()):
+        raise TaskError("attention_mask: a prompt has no real token; expected at least one in each.")
+    return found

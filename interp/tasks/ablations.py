@@ -22,6 +22,7 @@ from interp.registries import About, Registry
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Direction
 from interp.tasks.task import TokenPair
+from interp.whole_numbers import whole
 
 See = Callable[[Tensor], Mapping[Any, Tensor]]
 Partners = Callable[[Sequence[int], int], Sequence[int]]
@@ -236,7 +237,7 @@ def _derange(lengths: Sequence[int], seed: int) -> list[int]:
         raise TaskError(
             f"resample ablation needs two prompts of every length; only one has {alone[0]} tokens. Use another ablation."
         )
-    rng, partners = random.Random(seed), [0] * len(lengths)
+    rng, partners = random.Random(whole(seed, "seed")), [0] * len(lengths)
     for members in buckets.values():
         rng.shuffle(members)
         for here, there in zip(members, members[1:] + members[:1], strict=True):

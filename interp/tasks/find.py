@@ -26,6 +26,7 @@ def task(
 
     Raises: TaskError for an unknown name, listing the built-in ones, an unusable file, or a length that no prompt has.
     """
+    length = check_length(length)
     found = stored(x, n, length)
     if found is not None:
         if options:

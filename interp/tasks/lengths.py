@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 
 from interp.errors import TaskError, unknown
-from interp.parts.tokens import encode
+from interp.parts.texts import encode
 from interp.tasks.task import Pair, Task
+from interp.whole_numbers import whole
 
 COMMONEST: Final = "commonest"
 #: A number of tokens, or that of most prompts; None where prompts may have any.
@@ -30,9 +31,11 @@ def check_length(length: Length) -> Length:
     """The length, where it is one. Raises: TaskError for no length that a prompt can have."""
     if isinstance(length, str) and length != COMMONEST:
         raise TaskError(unknown("length", length, (COMMONEST,)) + " Or give a number of tokens.")
-    if isinstance(length, int) and length < 1:
+    if length is None or isinstance(length, str):
+        return length
+    if (tokens := whole(length, "length", TaskError)) < 1:
         raise TaskError(f"length={length}: expected the number of tokens of a prompt, 1 or more.")
-    return length
+    return tokens
 
 
 def length_of(pair: Pair, tokenizer: Any) -> int:
@@ -51,7 +54,8 @@ def of_length(task: Task, tokenizer: Any, length: Length) -> Task:
 
     Raises: TaskError where none has.
     """
-    if check_length(length) is None:
+    length = check_length(length)
+    if length is None:
         return task
     lengths = [length_of(pair, tokenizer) for pair in task.pairs]
     wanted = length if isinstance(length, int) else commonest(lengths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from interp.parts.texts import leading_specials
 from interp.tasks.task import Pair
 from interp.tasks.word_lists import Piece
 
@@ -31,7 +32,7 @@ def spans_of(pieces: tuple[Piece, ...], tokenizer: Any) -> dict[str, tuple[int, 
     """Token ranges of the named pieces, and of `end` where no piece ends the prompt; None where a piece does not begin and
     end between tokens."""
     plain = tokenizer(text_of(pieces), add_special_tokens=False)["input_ids"]
-    lead = _leading_specials(tokenizer)
+    lead = leading_specials(tokenizer)
     spans: dict[str, tuple[int, int]] = {}
     prefix, start = "", 0
     for text, name in pieces:
@@ -44,9 +45,3 @@ def spans_of(pieces: tuple[Piece, ...], tokenizer: Any) -> dict[str, tuple[int, 
         start = len(ids)
     last = lead + len(plain)
     return spans if any(end == last for _, end in spans.values()) else {**spans, "end": (last - 1, last)}
-
-
-def _leading_specials(tokenizer: Any) -> int:
-    """How many special tokens the tokeniser itself puts before a text."""
-    mask = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
-    return mask.index(0) if 0 in mask else len(mask)

@@ -14,7 +14,9 @@ from typing import Any
 
 from interp.errors import TaskError
 from interp.formatting.showing import card
-from interp.parts.tokens import encode
+from interp.parts.texts import encode, token_text
+from interp.tasks.answers import Reading
+from interp.whole_numbers import is_whole, whole
 
 Spans = Mapping[str, tuple[int, int]]
 
@@ -32,6 +34,10 @@ class TokenPair:
     answers: tuple[int, ...]
     wrong: tuple[int, ...]
     spans: Spans = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        for name in ("clean", "corrupt", "answers", "wrong"):
+            object.__setattr__(self, name, _ids(getattr(self, name), f"token ids {name}"))
 
     @property
     def length(self) -> int:
@@ -64,9 +70,33 @@ class Pair:
     wrong_ids: tuple[int, ...] = ()
     where: str = field(default="", compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        for name in ("clean", "corrupt"):
+            if not isinstance(text := getattr(self, name), str):
+                raise TaskError(f"Pair: {name} is {text!r:.80}; expected text." + _NO_CORRUPT * (text is None))
+        for name in ("answers", "wrong"):
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+        for name in ("answer_ids", "wrong_ids"):
+            object.__setattr__(self, name, _ids(getattr(self, name), f"Pair: {name}"))
+
     def __repr__(self) -> str:
         right, wrong = _few(self.answers or self.answer_ids), _few(self.wrong or self.wrong_ids)
         return f"Pair({self.clean!r} -> {right} / {self.corrupt!r} -> {wrong})"
+
+
+#: What to do without a corrupt prompt.
+_NO_CORRUPT = " Where no other run is needed, as for zero and mean ablation, give the clean prompt again."
+
+
+def _ids(given: Any, what: str) -> tuple[int, ...]:
+    """Token ids as ints, from a sequence, an array or a tensor of them, or from one. Raises: TaskError for other values."""
+    if is_whole(given):
+        given = (given,)
+    values = given.tolist() if hasattr(given, "tolist") else given
+    if not isinstance(values, (list, tuple)):
+        raise TaskError(f"{what}: {given!r:.80}; expected whole numbers.")
+    return tuple(i if type(i) is int else whole(i, what, TaskError) for i in values)
 
 
 def _few(values: Sequence[Any], most: int = 3) -> str:
@@ -117,7 +147,7 @@ class Task:
         if len(self.pairs) < 2:
             raise TaskError(f"task {self.name!r} has one pair; two or more are needed to hold some out for evaluation.")
         order = list(range(len(self.pairs)))
-        random.Random(seed).shuffle(order)
+        random.Random(whole(seed, "seed")).shuffle(order)
         cut = min(max(1, round(fraction * len(order))), len(order) - 1)
         first, second = sorted(order[:cut]), sorted(order[cut:])
         named = self.named().pairs
@@ -125,31 +155,25 @@ class Task:
 
     def named(self) -> Task:
         """The same pairs, each with the name that messages have for it now: for a task of some of them."""
-        return replace(self, pairs=tuple(replace(p, where=self._where(i)) for i, p in enumerate(self.pairs)))
+        return replace(self, pairs=tuple(replace(p, where=self.where(i)) for i, p in enumerate(self.pairs)))
 
-    def _where(self, i: int) -> str:
+    def where(self, i: int) -> str:
         """How messages name the pair at index `i`."""
         return self.pairs[i].where or f"{self.name} pair {i + 1} of {len(self.pairs)}"
 
     def tokenize(self, tokenizer: Any, d_vocab: int) -> list[TokenPair]:
         """Every pair as checked token ids. Raises: TaskError naming the line of its file, or its place in the task."""
-        return [token_pair(pair, tokenizer, d_vocab, self._where(i)) for i, pair in enumerate(self.pairs)]
+        reading = Reading(tokenizer)
+        found = [_token_pair(pair, reading, d_vocab, self.where(i)) for i, pair in enumerate(self.pairs)]
+        reading.warn()
+        return found
 
 
-def token_pair(pair: Pair, tokenizer: Any, d_vocab: int, row: str) -> TokenPair:
+def _token_pair(pair: Pair, reading: Reading, d_vocab: int, row: str) -> TokenPair:
     """The token ids of one pair. Raises: TaskError, with `row` in it, where a rule of `TokenPair` is broken."""
-    ids = pair.ids or TokenPair(
-        tuple(encode(tokenizer, pair.clean)),
-        tuple(encode(tokenizer, pair.corrupt)),
-        pair.answer_ids or tuple(_one_token(answer, tokenizer, row, "answer") for answer in pair.answers),
-        pair.wrong_ids or tuple(_one_token(answer, tokenizer, row, "wrong") for answer in pair.wrong),
-        pair.spans,
-    )
-    if len(ids.clean) != len(ids.corrupt):
-        raise TaskError(
-            f"{row}: clean has {len(ids.clean)} tokens and corrupt {len(ids.corrupt)}; patching needs equal lengths. "
-            f"clean: {show(ids.clean, tokenizer)} corrupt: {show(ids.corrupt, tokenizer)}"
-        )
+    ids = pair.ids or _read(pair, reading, row)
+    tokenizer = reading.tokenizer
+    _check_prompts(pair, ids, tokenizer, row)
     for name, found in (("clean", ids.clean), ("corrupt", ids.corrupt), ("answer", ids.answers), ("wrong", ids.wrong)):
         if not found:
             raise TaskError(f"{row}: {name!r} is empty; expected at least one token.")
@@ -169,6 +193,32 @@ def token_pair(pair: Pair, tokenizer: Any, d_vocab: int, row: str) -> TokenPair:
     return ids
 
 
+def _read(pair: Pair, reading: Reading, row: str) -> TokenPair:
+    """The ids of a pair of texts, as they are tokenised together."""
+    prompts = (pair.clean, pair.corrupt)
+    return TokenPair(
+        reading.prompt(pair.clean, row, "clean"),
+        reading.prompt(pair.corrupt, row, "corrupt"),
+        pair.answer_ids or tuple(reading.answer(prompts, answer, row, "answer") for answer in pair.answers),
+        pair.wrong_ids or tuple(reading.answer(prompts, answer, row, "wrong") for answer in pair.wrong),
+        pair.spans,
+    )
+
+
+def _check_prompts(pair: Pair, ids: TokenPair, tokenizer: Any, row: str) -> None:
+    """Two prompts of as many tokens, which are others where their texts are."""
+    if len(ids.clean) != len(ids.corrupt):
+        raise TaskError(
+            f"{row}: clean has {len(ids.clean)} tokens and corrupt {len(ids.corrupt)}; patching needs equal lengths. "
+            f"clean: {show(ids.clean, tokenizer)} corrupt: {show(ids.corrupt, tokenizer)}"
+        )
+    if ids.clean == ids.corrupt and pair.clean != pair.corrupt:
+        raise TaskError(
+            f"{row}: 'clean' and 'corrupt' are other texts and the same tokens {show(ids.clean, tokenizer)}: to this tokeniser "
+            "they do not differ; there is nothing to patch."
+        )
+
+
 def _check_tokeniser(pair: Pair, ids: TokenPair, tokenizer: Any, row: str) -> None:
     """Ids that come with their text must be this tokeniser's, give or take the special tokens at the start."""
     for name, text, found in (("clean", pair.clean, ids.clean), ("corrupt", pair.corrupt, ids.corrupt)):
@@ -182,15 +232,6 @@ def _check_tokeniser(pair: Pair, ids: TokenPair, tokenizer: Any, row: str) -> No
             )
 
 
-def _one_token(answer: str, tokenizer: Any, row: str, what: str) -> int:
-    ids = encode(tokenizer, answer, special=False)
-    if len(ids) != 1:
-        raise TaskError(
-            f"{row}: {what} {answer!r} is {len(ids)} tokens {show(ids, tokenizer)}; expected one (mind the leading space)."
-        )
-    return ids[0]
-
-
 def digest(pairs: Sequence[TokenPair]) -> tuple[str, ...]:
     """A short hash of the token ids of every pair, by which scores know which pairs they come from."""
     rows = (repr((p.clean, p.corrupt, p.answers, p.wrong)).encode() for p in pairs)
@@ -201,4 +242,4 @@ def show(ids: Sequence[int], tokenizer: Any) -> str:
     """Token ids with their text, for messages."""
     if tokenizer is None:
         return str(list(ids))
-    return str([tokenizer.decode([i]) for i in ids])
+    return str([token_text(tokenizer, i) for i in ids])

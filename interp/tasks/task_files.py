@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
@@ -24,9 +25,15 @@ _COLUMNS: Final = {
 }
 
 
+_SEPARATORS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+#: The columns by which a header is known.
+_NEEDED: Final = (_COLUMNS["clean"], _COLUMNS["corrupt"])
+
+
 def load_task(path: str | Path) -> Task:
     """The task in a file: `.json` (an object with `pairs`, or a list), `.jsonl` (one pair a line) or `.csv`.
 
+    A table has commas between its cells, or semicolons, tabs or bars. Files are UTF-8, or UTF-16 with its mark.
     A pair has `clean`, `corrupt`, `answer`, `wrong` (each answer one or several), and may have `spans` and token ids
     (`clean_ids`, `corrupt_ids`, `answer_id`, `wrong_id`). SVA files of feature-circuits and CSV tables of EAP-IG
     (also greater-than's `label`) are read by their own column names.
@@ -39,7 +46,7 @@ def load_task(path: str | Path) -> Task:
             f"task file {str(path)!r} does not exist. A task is a built-in name or a .json, .jsonl or .csv file."
         )
     try:
-        head, rows = _READERS[path.suffix](path.read_text(encoding="utf-8-sig"))
+        head, rows = _READERS[path.suffix](_text_of(path.read_bytes()))
     except KeyError:
         raise TaskError(f"task file {str(path)!r}: expected .json, .jsonl or .csv.") from None
     except TaskError as error:
@@ -58,6 +65,28 @@ def load_task(path: str | Path) -> Task:
 
 
 Rows = list[tuple[str, Any]]
+
+
+def _text_of(data: bytes) -> str:
+    """UTF-8, or the UTF-16 that a file says it is in by its first bytes. Raises: TaskError for other encodings, whose letters
+    cannot be told from the bytes."""
+    if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise TaskError(
+                f"cannot be read: it begins as UTF-16 and is none ({error.reason}). Save it as UTF-8."
+            ) from error
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TaskError(
+            f"cannot be read: byte {data[error.start]:#04x} at {error.start} is not UTF-8; another encoding, such as Windows' cp1252 "
+            "or UTF-16, is not guessed. Save it as UTF-8 (in a spreadsheet: CSV UTF-8)."
+        ) from error
+    if "\0" in text:
+        raise TaskError("cannot be read: it holds zero bytes, as UTF-16 without its mark does. Save it as UTF-8.")
+    return text
 
 
 def _read_json(text: str) -> tuple[Mapping[str, Any], Rows]:
@@ -83,20 +112,37 @@ def _read_jsonl(text: str) -> tuple[Mapping[str, Any], Rows]:
 
 def _read_csv(text: str) -> tuple[Mapping[str, Any], Rows]:
     """Rows by the line that they begin on: cells in quotes may hold line breaks."""
-    reader, rows = csv.reader(io.StringIO(text, newline=""), strict=True), list[tuple[str, Any]]()
-    header, line = next(reader, []), reader.line_num + 1
+    separator, skipped = _separator(text)
+    lines = io.StringIO(text, newline="")
+    for _ in range(skipped):
+        lines.readline()
+    reader, rows = csv.reader(lines, delimiter=separator, strict=True), list[tuple[str, Any]]()
+    header, line = next(reader, []), reader.line_num + skipped + 1
     try:
         for cells in reader:
             if len(cells) > len(header):
                 raise TaskError(
-                    f"line {line} has more cells than the header; put prompts that contain commas in quotes."
+                    f"line {line} has more cells than the header; put prompts that contain {_SEPARATORS[separator]}s in quotes."
                 )
             row = dict.fromkeys(header) | dict(zip(header, cells, strict=False))
             rows += [(f"line {line}", {name: _cell(name, value) for name, value in row.items()})] if cells else []
-            line = reader.line_num + 1
+            line = reader.line_num + skipped + 1
     except csv.Error as error:
         raise TaskError(f"line {line} cannot be read as csv: {error}.") from error
     return {}, rows
+
+
+def _separator(text: str) -> tuple[str, int]:
+    """What stands between cells, and how many lines stand before the header: the comma, or what makes the header one of a task, as
+    spreadsheets write it in languages with a decimal comma. A first line `sep=;` says it itself."""
+    first, _, rest = text.partition("\n")
+    said = first.strip().strip('"').lower()
+    if (said.startswith("sep=") and said[4:] in (";", ",", "|")) or said == "sep=":
+        return said[4:] or "\t", 1
+    header = first if first.strip() else rest.partition("\n")[0]
+    found = {mark: {name.strip(' "\r') for name in header.split(mark)} for mark in _SEPARATORS}
+    known = {mark: sum(not names.isdisjoint(ours) for ours in _NEEDED) for mark, names in found.items()}
+    return max(known, key=lambda mark: known[mark]), 0
 
 
 def _cell(name: str, value: Any) -> Any:
@@ -146,6 +192,8 @@ def _with_ids(pair: Pair, row: Mapping[str, Any], found: Mapping[str, Any], wher
     if not has_prompt:
         return replace(pair, answer_ids=answers, wrong_ids=wrong)
     clean, corrupt = _ids(row["clean_ids"], where), _ids(row["corrupt_ids"], where)
+    if clean == corrupt and clean:
+        raise TaskError(f"{where}: 'clean_ids' and 'corrupt_ids' are the same; there is nothing to patch.")
     return replace(pair, ids=TokenPair(clean, corrupt, answers, wrong, pair.spans))
 
 

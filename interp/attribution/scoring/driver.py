@@ -32,6 +32,7 @@ from interp.tasks.ablations import Ablation
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Direction, Metric
 from interp.tasks.task import TokenPair, digest
+from interp.whole_numbers import whole
 
 LOW_ACCURACY: Final = 0.75
 Metrics = list[tuple[list[int], np.ndarray, np.ndarray | None]]
@@ -121,7 +122,7 @@ class Attribution:
 
     def _options(self, index: list[int], advance: Callable[[int], None]) -> Options:
         masks = self.positions.masks(index).to(self.model.device)
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(whole(self.seed, "seed"))
         return Options(
             masks,
             self.steps,

@@ -26,6 +26,7 @@ from interp.dictionaries.evaluation.dashboard_values import (
 from interp.dictionaries.evaluation.feature_directions import Unembedding, head_shares, nearest, writes_logits
 from interp.parts.tokens import Tokens, as_tokens
 from interp.progress import progress
+from interp.whole_numbers import whole
 
 __all__ = ["Dashboard", "choose_features", "load_dashboards", "make_dashboards", "save_dashboards"]
 
@@ -148,7 +149,7 @@ def choose_features(
     written: Tensor = total * dictionary.W_dec.detach().cpu().double().norm(dim=1)
     order = [int(i) for i in written.argsort(descending=True, stable=True) if active[i] > 0]
     most, rest = order[: n - n // 2], order[n - n // 2 :]
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(whole(seed, "seed"))
     drawn = [rest[i] for i in torch.randperm(len(rest), generator=generator)[: n // 2].tolist()]
     return dict.fromkeys(most, MOST) | dict.fromkeys(sorted(drawn), DRAWN)
 

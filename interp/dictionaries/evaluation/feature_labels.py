@@ -16,7 +16,7 @@ import numpy as np
 
 from interp.dictionaries.activation import DictionaryError
 from interp.errors import unknown
-from interp.parts.tokens import encode
+from interp.parts.texts import encode
 
 KEYS: Final = ("text", "tokens", "label", "position")
 POOLS: Final = ("last", "mean")

@@ -16,7 +16,7 @@ from interp.demo.tokenizer import task_pieces
 from interp.errors import TaskError
 from interp.tasks import builtin
 from interp.tasks import word_lists as w
-from interp.tasks.task import Pair
+from interp.tasks.task import Pair, Task
 
 UNKNOWN_NAMES = {" Mary", " John"}
 WHOLE_YEARS = {" 1500", " 1732"}
@@ -202,6 +202,9 @@ def test_a_tokeniser_of_digits_is_asked_for_the_first_digit_of_the_ending(kind: 
             before = tokenizer(pair.clean)["input_ids"]
             assert tokenizer(pair.clean + digit)["input_ids"][: len(before)] == before
             assert len(tokenizer(pair.clean + digit)["input_ids"]) == len(before) + 1
+    for pair, ids in zip(pairs, Task("years", tuple(pairs)).tokenize(tokenizer, len(tokenizer)), strict=True):
+        assert [tokenizer.decode([i]) for i in (*ids.answers, *ids.wrong)] == [*pair.answers, *pair.wrong]
+        assert tokenizer(pair.clean + pair.answers[0])["input_ids"] == [*ids.clean, ids.answers[0]]
 
 
 def test_the_form_of_greater_than_is_said_and_whole_endings_come_first(embedded: Any) -> None:

@@ -16,7 +16,7 @@ import torch
 
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.training.data.documents import Document, Documents
-from interp.parts.tokens import encode
+from interp.parts.texts import encode_document
 
 #: A longer context than this is used only where it is asked for: attention grows with its square.
 LONGEST: Final = 512
@@ -63,7 +63,7 @@ class Cutter:
     def _ids(self, document: Document) -> list[int]:
         if not isinstance(document, str):
             return document
-        return encode(self.tokenizer, document) if document.strip() else []
+        return encode_document(self.tokenizer, document) if document.strip() else []
 
     def counts(self, token: int) -> bool:
         """Whether the activations at a token are trained on."""

@@ -1,0 +1,173 @@
+"""Where the texts of a pair become token ids: prompts, and the one token that each answer is behind them.
+
+An answer is what follows the prompt: prompt and answer are tokenised together, and the token behind the prompt's own is the
+answer's. Many tokenisers make another token of the answer alone, with a space before it that the prompt does not have.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from interp.errors import TaskError
+from interp.parts.texts import TokenWarning, encode, ids_of, n_unknown, token_text, unknown_id
+
+#: So many characters of a prompt's end, and the word they stand in, decide which token an answer is behind it.
+_END: Final = 12
+
+
+@dataclass(frozen=True)
+class Found:
+    """The token of an answer behind a prompt, or `id=None` and why there is none; `doubt`: another reading, by its kind."""
+
+    id: int | None
+    said: str = ""
+    doubt: str = ""
+
+
+class Reading:
+    """One reading of a task's texts with a tokeniser. What is read twice is read once; doubts are kept to be said together."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self._alone: dict[str, list[int]] = {}
+        self._behind: dict[tuple[str, str], Found] = {}
+        self._doubts: dict[str, list[str]] = {}
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        return unknown_id(self.tokenizer)
+
+    def prompt(self, text: str, row: str, what: str) -> tuple[int, ...]:
+        """The ids of a prompt. Words that the vocabulary lacks are a doubt."""
+        ids = encode(self.tokenizer, text)
+        if n := n_unknown(self.tokenizer, text, ids):
+            self._doubt("unknown", row, f"{n} of {len(ids)} tokens of {what!r} stand for what the vocabulary lacks.")
+        return tuple(ids)
+
+    def answer(self, prompts: Sequence[str], text: str, row: str, what: str) -> int:
+        """The token that an answer is behind each of the prompts. what: `answer` or `wrong`, for messages.
+
+        Raises: TaskError where it is not one token, is unknown to the vocabulary, or is not the same behind all prompts.
+        """
+        if not isinstance(text, str):
+            raise TaskError(f"{row}: {what} {text!r:.80}; expected text. Token ids go into answer_ids and wrong_ids.")
+        found = [self.behind(prompt, text) for prompt in dict.fromkeys(prompts)]
+        for one in found:
+            if one.id is None:
+                raise TaskError(f"{row}: {what} {text!r} {one.said}")
+            if one.doubt:
+                self._doubt(one.doubt, row, f"{what} {text!r} {one.said}")
+        if len({one.id for one in found}) > 1:
+            raise TaskError(
+                f"{row}: {what} {text!r} is the token {self._names([found[0].id])} behind the clean prompt and "
+                f"{self._names([found[1].id])} behind the corrupt one; expected the same behind both. Let both prompts end alike, "
+                "or give its id."
+            )
+        return int(found[0].id or 0)
+
+    def warn(self) -> None:
+        """Say every kind of doubt once: the first pair with it, and how many more there are."""
+        for said in self._doubts.values():
+            more = f" So it is {len(said) - 1:,} times more." if len(said) > 1 else ""
+            warnings.warn(said[0] + more, TokenWarning, stacklevel=3)
+
+    def _doubt(self, kind: str, row: str, said: str) -> None:
+        self._doubts.setdefault(kind, []).append(f"{row}: {said}")
+
+    # ------------------------------------------------------------ one answer behind one prompt
+
+    def behind(self, prompt: str, answer: str) -> Found:
+        """The token of an answer behind one prompt, or why there is none."""
+        end = self._end(prompt)
+        if (end, answer) not in self._behind:
+            self._behind[end, answer] = self._read(end, answer)
+        return self._behind[end, answer]
+
+    def _end(self, prompt: str) -> str:
+        """The end of a prompt from the space before its last words, where it is cut into tokens as within the prompt."""
+        at = prompt.rfind(" ", 0, max(0, len(prompt) - _END))
+        end = prompt[max(at, 0) :]
+        ids = self._plain(end)
+        return end if len(ids) > 2 and ids[-2:] == self._plain(prompt)[-2:] else prompt
+
+    def _read(self, prompt: str, answer: str) -> Found:
+        """The token of an answer: the one behind the prompt, or the one that it is alone where the two say the same."""
+        before, both, alone = self._plain(prompt), self._plain(prompt + answer), self._plain(answer)
+        behind = both[len(before) :] if both[: len(before)] == before else None
+        single, follows = self._one(alone, answer), self._one(behind, answer)
+        if single is None and follows is None:
+            return Found(None, self._why_none(alone, answer))
+        if single is None or single == follows:
+            return Found(follows)
+        if self._unknown is not None and both.count(self._unknown) > before.count(self._unknown):
+            return Found(single)  # the vocabulary has no word of the two together
+        same = self._text([*before, single]) == self._text(both)
+        numbers = prompt[-1:].isdigit() and answer[:1].isdigit()
+        if same and (numbers or behind is None):
+            # The ends of a number are asked for in two halves on purpose.
+            return Found(single) if numbers else Found(single, self._joined(before, both, single), "joined")
+        if not same and not numbers and prompt[-1:].isalnum() and answer[:1].isalnum():
+            return Found(single, self._as_a_word(before, both, single), "word")
+        return self._as_it_follows(follows, before, both, single)
+
+    def _as_it_follows(self, follows: int | None, before: list[int], both: list[int], single: int) -> Found:
+        if follows is None:
+            return Found(
+                None,
+                f"is no one token behind the prompt: {self._names(before[-1:])} with it is {self._names(self._end_of(before, both))}. "
+                f"Alone it is {self._names([single])}, which does not follow there (mind spaces and quotes), or give its id.",
+            )
+        said = f"is the token {self._names([follows])} behind the prompt, which is taken; alone it is {self._names([single])}."
+        return Found(follows, said, "behind")
+
+    def _joined(self, before: list[int], both: list[int], single: int) -> str:
+        return (
+            f"would join the end of the prompt: {self._names(before[-1:])} with it is {self._names(self._end_of(before, both))}. The "
+            f"token {self._names([single])} is taken, which seldom follows there; a space at the end of a prompt belongs to the answer."
+        )
+
+    def _as_a_word(self, before: list[int], both: list[int], single: int) -> str:
+        return (
+            f"is taken as a word of its own, {self._names([single])}; written right behind the prompt, {self._names(before[-1:])} "
+            f"with it is {self._names(self._end_of(before, both))}. Write it with its leading space, or give its id for another token."
+        )
+
+    def _why_none(self, alone: list[int], answer: str) -> str:
+        if not alone:
+            return "has no tokens; expected one."
+        if alone == [self._unknown]:
+            unknown = token_text(self.tokenizer, alone[0])
+            return f"is not in the tokeniser's vocabulary: it becomes the unknown token {unknown!r}. Expected a token of the model."
+        texts = [token_text(self.tokenizer, i) for i in alone]
+        return f"is {len(alone)} tokens {texts}; expected one (mind the leading space)."
+
+    # ------------------------------------------------------------ ids and their names
+
+    def _plain(self, text: str) -> list[int]:
+        if text not in self._alone:
+            self._alone[text] = ids_of(self.tokenizer, text, special=False) if text else []
+        return self._alone[text]
+
+    def _one(self, ids: list[int] | None, answer: str) -> int | None:
+        """The token where there is just one, and it is not the unknown one."""
+        if ids is None or len(ids) != 1 or (ids[0] == self._unknown and n_unknown(self.tokenizer, answer, ids)):
+            return None
+        return ids[0]
+
+    def _text(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids))
+
+    def _end_of(self, before: list[int], both: list[int]) -> list[int]:
+        """What stands in `both` from the last token that `before` has too."""
+        same = next((i for i, (a, b) in enumerate(zip(before, both, strict=False)) if a != b), len(before))
+        return both[max(0, min(same, len(before) - 1)) :]
+
+    def _names(self, ids: Sequence[int | None]) -> str:
+        """Tokens as the vocabulary writes them, with the mark of a space before a word."""
+        named = getattr(self.tokenizer, "convert_ids_to_tokens", None)
+        names = [token_text(self.tokenizer, i) if named is None else str(named(i)) for i in ids]
+        return " ".join(map(repr, names))
