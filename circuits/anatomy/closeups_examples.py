@@ -128,7 +128,7 @@ def _lens(job: Prepared, pair: TokenPair) -> tuple[LensRow, ...]:
 
 def _row(job: Prepared, site: Site, logits: Tensor, pair: TokenPair) -> LensRow:
     """logits: [1 d_vocab]."""
-    metric, probabilities = shown_metric(job.settings.metric), torch.softmax(logits[0].double(), dim=-1)
+    metric, probabilities = shown_metric(job.settings.metric, job.task), torch.softmax(logits[0].double(), dim=-1)
     targets = make_targets([pair], logits.shape[-1], logits.device)
     best = probabilities.topk(min(LENS_TOKENS, len(probabilities)))
     answer, wrong = (_best(probabilities, tokens) for tokens in (pair.answers, pair.wrong))
@@ -145,6 +145,8 @@ def _row(job: Prepared, site: Site, logits: Tensor, pair: TokenPair) -> LensRow:
 
 
 def _best(probabilities: Tensor, tokens: Sequence[int]) -> tuple[int, float]:
-    """The rank, from 1, and the probability of the most probable of some tokens."""
+    """The rank, from 1, and the probability of the most probable of some tokens; 0 and 0 of none."""
+    if not tokens:
+        return 0, 0.0
     highest = probabilities[list(tokens)].max()
     return int((probabilities > highest).sum()) + 1, float(highest)

@@ -23,6 +23,7 @@ from interp.attribution.checks import check
 from interp.errors import InterpError
 from interp.files import write_text
 from interp.option import options_of, plain, taken
+from interp.tasks.metrics import check_wrong, get_metric
 
 
 class RunFailed(InterpError):
@@ -36,8 +37,9 @@ def run(asked: ScoringRun) -> None:
     started, created = time.perf_counter(), directory.now()
     if asked.out is not None:
         directory.check_target(asked.out, asked.force)
-    settings = _settings(asked)
-    stored_task(asked)
+    settings, known = _settings(asked), stored_task(asked)
+    if known is not None:
+        check_wrong(get_metric(settings.metric), known)
     with telling(phases(asked.command, settings), asked.quiet) as say:
         job = _prepare(asked, settings, say)
         path = Path(asked.out or directory.free_name(_stem(asked, job)))

@@ -62,12 +62,13 @@ def stored_task(asked: PromptOptions) -> Task | None:
             raise TaskError(f"--{name} belongs to a task; --pair is one pair.")
     if asked.pair[0] == asked.pair[1]:
         raise TaskError("--pair: CLEAN and CORRUPT are the same text; there is nothing to patch.")
-    if not asked.answer or not asked.wrong:
+    if not asked.answer:
         raise TaskError(
-            "--pair needs --answer and --wrong: the token right after the clean prompt, and after the corrupt one."
+            "--pair needs --answer and --wrong: the token right after the clean prompt, and after the corrupt one (--wrong where the "
+            "metric reads it)."
         )
     clean, corrupt = asked.pair
-    pair = Pair(clean, corrupt, (asked.answer,), (asked.wrong,), where="--pair")
+    pair = Pair(clean, corrupt, (asked.answer,), (asked.wrong,) if asked.wrong else (), where="--pair")
     return Task(GIVEN, (pair,), "one pair from the command line")
 
 

@@ -24,7 +24,7 @@ from interp.model.model import HookedModel
 from interp.scores.scores import Scores
 from interp.tasks.ablations import check_direction
 from interp.tasks.lengths import check_length, of_length
-from interp.tasks.metrics import get_metric
+from interp.tasks.metrics import check_wrong, get_metric
 from interp.tasks.task import Task, digest
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def evaluate(asked: Judgement) -> None:
     subject = _subject(asked)
     given = _given(asked, subject)
     named, prompts = _named(asked, subject), _prompts(asked, subject)
-    stored_task(prompts)
+    if (known := stored_task(prompts)) is not None:
+        check_wrong(get_metric(given["metric"]), known)
     dictionaries = dictionaries_of(subject.circuit.level, asked.dictionaries or subject.options.get("dictionaries"))
     with telling(PHASES, asked.quiet) as say:
         model = _model(named, asked, subject, say)

@@ -87,7 +87,9 @@ class PromptOptions(LimitOptions, SeedOptions):
     )
     pair: tuple[str, str] | None = option(None, "one pair instead of a task: CLEAN CORRUPT")
     answer: str | None = option(None, "with --pair: the token right after the clean prompt, with its space")
-    wrong: str | None = option(None, "with --pair: the token right after the corrupt prompt")
+    wrong: str | None = option(
+        None, "with --pair: the token right after the corrupt prompt; not for metrics of the answer alone"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

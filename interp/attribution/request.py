@@ -31,6 +31,7 @@ from interp.scores.scores import Scores
 from interp.tasks.ablations import ABLATIONS
 from interp.tasks.find import alike
 from interp.tasks.find import task as find_task
+from interp.tasks.metrics import check_wrong
 from interp.tasks.task import Task, TokenPair
 from interp.whole_numbers import is_whole, whole
 
@@ -143,6 +144,7 @@ def plan(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
     """`prepare`, of options that are a value already."""
     checked = check(asked)
     task = _task(model, task, checked.positions)
+    check_wrong(checked.metric, task)
     given = resolved(model, asked.level, asked.dictionaries)
     methods, left_out = _methods(model, asked, checked)
     pairs = _pairs(model, task, asked.ablation)

@@ -22,6 +22,7 @@ from torch import Tensor
 from interp.errors import MetricError, unknown
 from interp.registries import About, Registry
 from interp.tasks.targets import Targets
+from interp.tasks.task import Task
 
 Direction = Literal["denoise", "noise"]
 POSITIONS: Final = ("last", "all")
@@ -36,7 +37,8 @@ class Metric:
     [batch pos d_vocab]. `normalised`: scores are divided by mean(clean) - mean(corrupt), so that 0 is the corrupt run and
     1 the clean one. `from_base`: a metric toward the source run that is measured from the base run, so its targets hold
     both. `vocabulary`: the function reads the logits of `all` tokens, or of the `answers` and wrong tokens only; then it may
-    be given the columns of these alone, in logits and targets alike. `source`: a paper, where it is from one.
+    be given the columns of these alone, in logits and targets alike. `source`: a paper, where it is from one. `needs_wrong`: it
+    reads the wrong tokens, so that pairs without any are refused; None: where it measures nearness to the clean answer.
     """
 
     name: str
@@ -50,8 +52,11 @@ class Metric:
     from_base: bool = False
     vocabulary: Literal["answers", "all"] = "all"
     source: str = ""
+    needs_wrong: bool | None = None
 
     def __post_init__(self) -> None:
+        if self.needs_wrong is None:
+            object.__setattr__(self, "needs_wrong", self.toward == "clean")
         if self.positions not in POSITIONS:
             raise MetricError(unknown(f"positions of metric {self.name!r}", self.positions, POSITIONS))
         if self.vocabulary not in VOCABULARIES:
@@ -60,8 +65,11 @@ class Metric:
     def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
         """The value per example, in float32 or better.
 
-        Raises: MetricError where it is not finite or misshapen, or where the logits are those of other positions.
+        Raises: MetricError where it is not finite or misshapen, where the logits are those of other positions, or where there are
+        no wrong tokens and it needs them.
         """
+        if self.needs_wrong and not targets.all_wrong:
+            raise MetricError(lacks_wrong(self.name, "a pair"))
         expected = 2 if self.positions == "last" else 3
         if logits.ndim != expected:
             raise MetricError(
@@ -166,13 +174,14 @@ METRICS: Final = Registry(
             normalised=True,
             vocabulary="answers",
         ),
-        Metric("log_prob", _log_prob, "nats", "log-probability of the answers together"),
+        Metric("log_prob", _log_prob, "nats", "log-probability of the answers together", needs_wrong=False),
         Metric(
             "cross_entropy",
             lambda x, t: -_log_prob(x, t),
             "nats",
             "minus the log-probability of the answers",
             higher_is_better=False,
+            needs_wrong=False,
         ),
         Metric(
             "kl_source",
@@ -252,3 +261,18 @@ def get_metric(metric: str | Metric | None) -> Metric:
             "metric: given a function; wrap it with its unit: interp.Metric(name, function, unit, description)."
         )
     return METRICS[name]
+
+
+def check_wrong(metric: Metric, task: Task) -> None:
+    """Raises: MetricError where the metric reads wrong tokens and a pair of the task has none, naming the pair."""
+    lacking = next((i for i, pair in enumerate(task.pairs) if not pair.has_wrong), None)
+    if metric.needs_wrong and lacking is not None:
+        raise MetricError(lacks_wrong(metric.name, task.where(lacking)))
+
+
+def lacks_wrong(name: str, where: str) -> str:
+    """What to say of a metric that needs wrong tokens, and of a pair without any."""
+    return (
+        f"metric {name!r} compares the answers with wrong ones, and {where} has no 'wrong'; give it, or choose a metric of the "
+        "answers alone: 'log_prob' or 'cross_entropy'."
+    )

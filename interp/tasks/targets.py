@@ -17,13 +17,15 @@ class Targets:
 
     `answers`, `wrong` [batch d_vocab]: 1 / size on the tokens of the set, 0 elsewhere. `source`, `base`: logits of
     the two runs where the metric reads them, [batch d_vocab] or [batch pos d_vocab], without gradient. For a metric that
-    reads the answers only, d_vocab may be some tokens, in the same order everywhere.
+    reads the answers only, d_vocab may be some tokens, in the same order everywhere. `all_wrong`: every example has wrong tokens;
+    the row of one without is 0.
     """
 
     answers: Tensor
     wrong: Tensor
     source: Tensor | None = None
     base: Tensor | None = None
+    all_wrong: bool = True
 
     @cached_property
     def answered(self) -> Tensor:
@@ -44,5 +46,6 @@ def make_targets(pairs: list[TokenPair], d_vocab: int, device: torch.device, col
     answers, wrong = torch.zeros(2, len(pairs), len(ids), device=device, dtype=torch.float64)
     for i, pair in enumerate(pairs):
         answers[i, [place[token] for token in pair.answers]] = 1 / len(pair.answers)
-        wrong[i, [place[token] for token in pair.wrong]] = 1 / len(pair.wrong)
-    return Targets(answers, wrong)
+        if pair.wrong:
+            wrong[i, [place[token] for token in pair.wrong]] = 1 / len(pair.wrong)
+    return Targets(answers, wrong, all_wrong=all(pair.wrong for pair in pairs))
