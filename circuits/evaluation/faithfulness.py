@@ -24,6 +24,7 @@ from interp.parts.nodes import FEATURES
 from interp.scores.scores import Ranking, Scores
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
+from interp.whole_numbers import whole
 
 EVERY_SIZE = 64
 
@@ -176,7 +177,7 @@ def _judge(
         n_nodes=len(runner.parts),
         curve=tuple(curve),
         random_above=_as_near_one(found.value(plan.circuit), twins),
-        n_random=n_random,
+        n_random=whole(n_random, "n_random"),
         errors=getattr(runner, "errors", ""),
         **conditions(runner, found, counted(circuit.level), held_out, seed),
     )

@@ -9,6 +9,7 @@ import numpy as np
 
 from circuits.evaluation.evaluation import Counts, Estimate
 from circuits.evaluation.running.runner import PartSet, Runner
+from interp.whole_numbers import whole
 
 RESAMPLES: Final = 1000
 EMPTY: Final[PartSet] = frozenset()
@@ -44,7 +45,7 @@ def conditions(runner: Runner, found: Measured, counts: Counts, held_out: bool, 
         "ablation": runner.ablation.kind,
         "n_pairs": len(runner.pairs),
         "held_out": held_out,
-        "seed": seed,
+        "seed": whole(seed, "seed"),
         "reason": found.reason,
     }
 

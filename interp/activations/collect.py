@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from interp.parts.texts import encode, pad_id
 from interp.parts.tokens import pad
 from interp.progress import progress
 from interp.tasks.task import Task
+from interp.whole_numbers import is_whole
 
 __all__ = ["Collected", "collect", "load_collected"]
 
@@ -94,7 +94,7 @@ def _is_ids(data: Any) -> bool:
     """One prompt as ids: a sequence of integers, or a tensor or array of them with one axis."""
     if getattr(data, "ndim", None) == 1:
         data = data.tolist()
-    return isinstance(data, Sequence) and len(data) > 0 and all(isinstance(i, Integral) for i in data)
+    return isinstance(data, Sequence) and len(data) > 0 and all(is_whole(i) for i in data)
 
 
 def _batches(prompts: Iterable[list[int]], model: Any, size: int | None) -> Iterator[list[list[int]]]:

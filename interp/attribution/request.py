@@ -202,13 +202,11 @@ def _pairs(model: Any, task: Task, ablation: str) -> list[TokenPair]:
     """The pairs of the task as tokens, none longer than the model's context. Raises: TaskError also where patching from the paired
     prompt would change nothing."""
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
-    alike = [pair.clean == pair.corrupt for pair in pairs]
-    texts = [bool(pair.clean) and pair.clean == pair.corrupt for pair in task.pairs]
-    if ABLATIONS[ablation].paired and (all(alike) or any(texts)):
-        at = texts.index(True) if any(texts) else 0
+    same = next((i for i, pair in enumerate(task.pairs) if pair.clean and pair.clean == pair.corrupt), None)
+    if same is not None and ABLATIONS[ablation].paired:
         raise TaskError(
-            f"{task.where(at)}: 'clean' and 'corrupt' are the same; there is nothing to patch. Give another corrupt prompt, or an "
-            "ablation that needs none, such as zero or mean."
+            f"{task.where(same)}: 'clean' and 'corrupt' are the same text; there is nothing to patch. Give another corrupt prompt, "
+            "or an ablation that needs none, such as zero or mean."
         )
     model.check_length(max(pair.length for pair in pairs))
     return pairs

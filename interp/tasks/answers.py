@@ -59,8 +59,8 @@ class Reading:
         for one in found:
             if one.id is None:
                 raise TaskError(f"{row}: {what} {text!r} {one.said}")
-            if one.doubt:
-                self._doubt(one.doubt, row, f"{what} {text!r} {one.said}")
+        if doubted := next((one for one in found if one.doubt), None):
+            self._doubt(doubted.doubt, row, f"{what} {text!r} {doubted.said}")
         if len({one.id for one in found}) > 1:
             raise TaskError(
                 f"{row}: {what} {text!r} is the token {self._names([found[0].id])} behind the clean prompt and "
@@ -72,7 +72,7 @@ class Reading:
     def warn(self) -> None:
         """Say every kind of doubt once: the first pair with it, and how many more there are."""
         for said in self._doubts.values():
-            more = f" So it is {len(said) - 1:,} times more." if len(said) > 1 else ""
+            more = f" The same holds {len(said) - 1:,} times more." if len(said) > 1 else ""
             warnings.warn(said[0] + more, TokenWarning, stacklevel=3)
 
     def _doubt(self, kind: str, row: str, said: str) -> None:

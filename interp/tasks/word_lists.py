@@ -11,6 +11,7 @@ from string import Formatter
 from typing import Any, TypeVar
 
 from interp.errors import TaskError
+from interp.parts.texts import unknown_id
 
 T = TypeVar("T")
 #: Text and, where it is a named span, the span's name.
@@ -134,6 +135,7 @@ class Lexicon:
 
     def __init__(self, tokenizer: Any | None, task: str) -> None:
         self.tokenizer = tokenizer
+        self._unknown = unknown_id(tokenizer)
         self.task = task
 
     def ids(self, text: str) -> tuple[int, ...]:
@@ -156,10 +158,12 @@ class Lexicon:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def whole(self, *pieces: str) -> bool:
-        """True if every piece is exactly one token, also when the pieces stand one after another."""
+        """True if every piece is exactly one token of the vocabulary, also when the pieces stand one after another."""
         if self.tokenizer is None:
             return True
-        return all(len(self.ids(piece)) == 1 for piece in pieces) and (len(pieces) == 1 or self.apart(*pieces))
+        apart = [self.ids(piece) for piece in pieces]
+        known = all(len(ids) == 1 and ids[0] != self._unknown for ids in apart)
+        return known and (len(pieces) == 1 or self.apart(*pieces))
 
     def apart(self, *pieces: str) -> bool:
         """True if the pieces keep their tokens when they stand one after another."""

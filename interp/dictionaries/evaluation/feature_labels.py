@@ -17,6 +17,7 @@ import numpy as np
 from interp.dictionaries.activation import DictionaryError
 from interp.errors import unknown
 from interp.parts.texts import encode
+from interp.whole_numbers import is_whole
 
 KEYS: Final = ("text", "tokens", "label", "position")
 POOLS: Final = ("last", "mean")
@@ -87,9 +88,10 @@ def _one(model: Any, given: Mapping[str, Any], position: int | str, where: str) 
     at = given.get("position", position)
     if isinstance(at, str) and at not in POOLS:
         raise DictionaryError(f"{where}: {unknown('position', at, POOLS)} A number is the index of a token.")
-    if isinstance(at, bool) or not isinstance(at, (int, str)):
+    if not isinstance(at, str) and not is_whole(at):
         raise DictionaryError(f"{where}: position {at!r}; expected the index of a token, 'last' or 'mean'.")
-    if isinstance(at, int):
+    if not isinstance(at, str):
+        at = int(at)
         if not -len(ids) <= at < len(ids):
             raise DictionaryError(
                 f"{where}: position {at} of {len(ids)} tokens; expected {-len(ids)} to {len(ids) - 1}."
@@ -104,9 +106,9 @@ def _ids(model: Any, given: Mapping[str, Any], where: str) -> tuple[int, ...]:
             raise DictionaryError(f"{where}: text {given['text']!r}; expected text.")
         return tuple(encode(model.tokenizer, given["text"]))
     ids = given["tokens"]
-    if not isinstance(ids, Sequence) or not ids or not all(isinstance(i, int) and not isinstance(i, bool) for i in ids):
+    if not isinstance(ids, Sequence) or not ids or not all(map(is_whole, ids)):
         raise DictionaryError(f"{where}: tokens {str(ids)[:60]}; expected a list of token ids.")
-    return tuple(ids)
+    return tuple(map(int, ids))
 
 
 def halves(found: Sequence[Labelled], seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -16,10 +16,12 @@ from torch import Tensor
 import interp
 from interp.attribution.request import attribute, attribute_all
 from interp.errors import MethodError, MetricError, SiteError, TaskError
-from interp.tasks.task import Task
+from interp.model.model import HookedModel
+from interp.tasks.task import Pair, Task
 from interp.tasks.task_files import load_task
 from tests.interp.attribution.test_attribution import APPROXIMATE, by_name, seen
 from tests.interp.model.tiny import hooked
+from tests.interp.parts.tokenisers import words
 from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.test_task_files import ROW, write
 from tests.interp.tasks.toy import measured, pairs_of, toy_task
@@ -183,6 +185,45 @@ def test_text_without_a_tokeniser(tmp_path: Path) -> None:
     task = load_task(write(tmp_path, "t.json", [ROW]))
     with pytest.raises(TaskError, match="no tokeniser"):
         interp.attribute(hooked("gpt2"), task, method="atp", level="heads")
+
+
+def test_equal_prompts_are_for_ablations_that_need_no_other_run() -> None:
+    """Patched from the paired prompt they would all score 0, and nothing would say why."""
+    model = HookedModel(hooked("llama").hf, words())
+    task = Task("t", (Pair("Mary gave to", "Mary gave to", ("Tom",), ("Anna",)),))
+    with pytest.raises(TaskError, match=r"t pair 1 of 1: 'clean' and 'corrupt' are the same text; .* zero or mean"):
+        attribute(model, task, method="exact", level="heads", show_progress=False)
+    assert (
+        np.abs(
+            attribute(model, task, method="exact", level="heads", ablation="zero", show_progress=False).per_example
+        ).max()
+        > 0
+    )
+
+
+def test_the_metric_is_read_behind_the_last_word_and_not_behind_the_end() -> None:
+    hf = hooked("llama").hf
+    task = Task("t", (Pair("Mary gave the book to", "John gave the book to", ("Tom",), ("Anna",)),))
+    found = attribute(
+        HookedModel(hf, words(behind="</s>")),
+        task,
+        method="exact",
+        level="heads",
+        direction="noise",
+        show_progress=False,
+    )
+    ids = words().encode("Mary gave the book to")
+    logits = hf(torch.tensor([ids])).logits[0, -1]
+    right, wrong = words(bos=False).encode("Tom Anna")
+    assert found.provenance.base_metric == pytest.approx(float(logits[right] - logits[wrong]), abs=1e-5)
+
+
+def test_whole_numbers_of_numpy_are_options() -> None:
+    """An option of another kind would fail late, or not be written to the file of the scores."""
+    how: dict[str, Any] = {"method": "exact", "level": "heads", "ablation": "resample", "show_progress": False}
+    found = [attribute(hooked("llama"), toy_task(4), seed=seed, batch_size=seed, **how) for seed in (np.int64(3), 3)]
+    assert np.array_equal(found[0].per_example, found[1].per_example)
+    assert type(found[0].provenance.seed) is int
 
 
 @pytest.fixture(scope="module")

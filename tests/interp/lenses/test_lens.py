@@ -13,8 +13,11 @@ from torch import Tensor
 import interp
 from interp.errors import InterpError, SiteError, TaskError
 from interp.lenses.lens import direct_logit_attribution, logit_lens
+from interp.model.model import HookedModel
+from interp.parts.texts import TokenWarning
 from interp.parts.tokens import pad
 from tests.interp.model.tiny import ARCHITECTURES, VARIANTS, hooked, ids, parts
+from tests.interp.parts.tokenisers import pieces, words
 from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
@@ -187,3 +190,27 @@ def test_wrong_inputs_are_named(stories: Any) -> None:
         direct_logit_attribution(stories, "Once upon a time", answers=" extraordinary")
     with pytest.raises(InterpError, match="unknown node"):
         direct_logit_attribution(model, ids(3))["a9.h9"]
+
+
+def test_texts_of_answers_are_the_tokens_that_follow_the_prompt() -> None:
+    tokenizer = pieces(['_"', '"', "_Mary", "Mary", "_John", "John", "_said"])
+    model = HookedModel(hooked("llama").hf, tokenizer)
+    with pytest.warns(TokenWarning, match="the token 'Mary' behind the prompt"):
+        found = direct_logit_attribution(model, ['Mary said "', "Mary said"], answers=["Mary", " Mary"], wrong=" John")
+    known = [tokenizer.convert_tokens_to_ids(name) for name in ("Mary", "\u2581Mary", "\u2581John")]
+    expected = direct_logit_attribution(model, ['Mary said "', "Mary said"], answers=known[:2], wrong=known[2])
+    assert np.array_equal(found.per_example, expected.per_example)
+    with pytest.raises(TaskError, match=r"'Zoe' is not in the tokeniser's vocabulary|expected one token"):
+        direct_logit_attribution(model, "Mary said", answers="Zoe")
+
+
+@pytest.mark.parametrize("one", [np.int64(5), np.array([5]), [np.int64(5)], torch.tensor(5), torch.tensor([5])])
+def test_answers_are_ids_of_every_kind_of_whole_number(one: Any) -> None:
+    model, prompt = hooked("llama"), ids(1)
+    expected = direct_logit_attribution(model, prompt, answers=5)
+    assert np.array_equal(direct_logit_attribution(model, prompt, answers=one).per_example, expected.per_example)
+
+
+def test_a_lens_shows_ids_without_a_token_by_their_number() -> None:
+    lens = logit_lens(HookedModel(hooked("llama").hf, words()), "Mary gave")
+    assert [lens.decode(i) for i in (10, 30, 45)] == ["Mary", "<30>", "<45>"]

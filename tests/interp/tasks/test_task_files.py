@@ -120,6 +120,40 @@ def test_public_files_are_read(assets: Path) -> None:
     assert len(load_task(data / "greater_than" / "eapig_greater_than.csv")) > 100
 
 
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+@pytest.mark.parametrize("said", [False, True])
+def test_tables_with_other_separators(tmp_path: Path, mark: str, said: bool) -> None:
+    """Excel writes semicolons where the comma is decimal, and names the separator in a first line where it is asked to."""
+    rows = ["clean,corrupt,answer,wrong", "the dog,the dogs, is, are"]
+    table = "".join(row.replace(",", mark) + "\r\n" for row in rows)
+    table = (f"sep={mark}\r\n" if said else "") + table.replace("the dogs", '"the dogs, all"')
+    pair = only(tmp_path, "t.csv", table)
+    assert (pair.clean, pair.corrupt, pair.answers, pair.wrong) == ("the dog", "the dogs, all", (" is",), (" are",))
+    assert pair.where == f"t.csv line {3 if said else 2}"
+
+
+def test_commas_between_cells_stay_commas(tmp_path: Path) -> None:
+    assert only(tmp_path, "t.csv", "clean,corrupt,answer,wrong\na;b;c,d;e|f, x, y\n").clean == "a;b;c"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "csv"])
+def test_files_of_unicode_are_read(tmp_path: Path, encoding: str, suffix: str) -> None:
+    text = "clean;corrupt;answer;wrong\nZoë;Zoé; a; b\n"
+    row = {"clean": "Zoë", "corrupt": "Zoé", "answer": " a", "wrong": " b"}
+    path = tmp_path / f"t.{suffix}"
+    path.write_bytes((text if suffix == "csv" else json.dumps(row if suffix == "jsonl" else [row])).encode(encoding))
+    assert [(p.clean, p.corrupt) for p in load_task(path).pairs] == [("Zoë", "Zoé")]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le", "utf-16-be", "mac-roman"])
+def test_other_encodings_are_named_not_guessed(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("clean,corrupt,answer,wrong\nZoë,Zoé, a, b\n".encode(encoding))
+    with pytest.raises(TaskError, match=r"t\.csv': cannot be read: .*Save it as UTF-8"):
+        load_task(path)
+
+
 # ---------------------------------------------------------------- tokens
 
 
@@ -220,6 +254,12 @@ def test_pairs_without_a_file_are_counted_before_the_split() -> None:
             [{**ROW, "clean_ids": [1], "corrupt_ids": [1]}],
             r"pair 1 of 1: 'clean_ids' given; expected 'answer_id'",
         ),
+        (
+            "t.json",
+            [{**ROW, **IDS, "corrupt_ids": [1, 2, 3]}],
+            "pair 1 of 1: 'clean_ids' and 'corrupt_ids' are the same",
+        ),
+        ("t.csv", "clean;corrupt;answer;wrong\na; b;c;d;e\n", r"line 2 has more cells.*contain semicolons in quotes"),
         (
             "t.json",
             [{**ROW, "spans": {"s": [1, 2, 3]}}],

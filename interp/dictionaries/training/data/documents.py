@@ -11,11 +11,11 @@ import json
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
-from numbers import Integral
 from typing import Any, Final, Protocol
 
 from interp.dictionaries.activation import DictionaryError
 from interp.parts.tokens import Tokens, as_tokens
+from interp.whole_numbers import is_whole
 
 Document = str | list[int]
 DEMO: Final = "demo"
@@ -154,7 +154,7 @@ def checked(entry: Any, what: str) -> Document:
         return entry
     if getattr(entry, "ndim", None) == 1:
         entry = entry.tolist()
-    if isinstance(entry, (list, tuple)) and all(isinstance(i, Integral) for i in entry):
+    if isinstance(entry, (list, tuple)) and all(map(is_whole, entry)):
         return [int(i) for i in entry]
     raise DictionaryError(f"{what} is {entry!r:.80}; expected text or a row of token ids.")
 
@@ -177,7 +177,7 @@ def flat(documents: Iterator[Any]) -> Iterator[Any]:
             yield from (ids[mask].tolist() for ids, mask in zip(entry.ids, entry.mask, strict=True))
         elif getattr(entry, "ndim", 0) == 2:
             yield from entry.tolist()
-        elif isinstance(entry, (list, tuple)) and entry and not isinstance(entry[0], Integral):
+        elif isinstance(entry, (list, tuple)) and entry and not is_whole(entry[0]):
             yield from flat(iter(entry))
         else:
             yield entry
