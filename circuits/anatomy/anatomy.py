@@ -33,7 +33,8 @@ class LensRow:
     """What the output head makes of the residual stream at one site, at the position that the metric reads.
 
     `tokens`, `probabilities`: the most probable, largest first. `metric`: the metric there, in its unit. `answer_rank`,
-    `wrong_rank`: the place of the best of the answers and of the wrong tokens among all, from 1, and their probabilities.
+    `wrong_rank`: the place of the best of the answers and of the wrong tokens among all, from 1, and their probabilities; 0 where none
+    is wrong.
     """
 
     site: str

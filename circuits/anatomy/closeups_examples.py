@@ -22,7 +22,7 @@ from interp.lenses.patterns import attention_patterns
 from interp.parts.layout import Layout
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
-from interp.tasks.metrics import make_targets
+from interp.tasks.targets import make_targets
 from interp.tasks.task import Task, TokenPair
 
 EXAMPLES: Final = 3
@@ -128,7 +128,7 @@ def _lens(job: Prepared, pair: TokenPair) -> tuple[LensRow, ...]:
 
 def _row(job: Prepared, site: Site, logits: Tensor, pair: TokenPair) -> LensRow:
     """logits: [1 d_vocab]."""
-    metric, probabilities = shown_metric(job.settings.metric), torch.softmax(logits[0].double(), dim=-1)
+    metric, probabilities = shown_metric(job.settings.metric, job.task), torch.softmax(logits[0].double(), dim=-1)
     targets = make_targets([pair], logits.shape[-1], logits.device)
     best = probabilities.topk(min(LENS_TOKENS, len(probabilities)))
     answer, wrong = (_best(probabilities, tokens) for tokens in (pair.answers, pair.wrong))
@@ -145,6 +145,8 @@ def _row(job: Prepared, site: Site, logits: Tensor, pair: TokenPair) -> LensRow:
 
 
 def _best(probabilities: Tensor, tokens: Sequence[int]) -> tuple[int, float]:
-    """The rank, from 1, and the probability of the most probable of some tokens."""
+    """The rank, from 1, and the probability of the most probable of some tokens; 0 and 0 of none."""
+    if not tokens:
+        return 0, 0.0
     highest = probabilities[list(tokens)].max()
     return int((probabilities > highest).sum()) + 1, float(highest)

@@ -16,19 +16,37 @@ from interp.attribution.scoring.driver import LOW_ACCURACY
 from interp.attribution.token_methods import METHODS as TOKEN_METHODS
 from interp.scores.scores import Scores
 from interp.tasks.lengths import by_length
-from interp.tasks.metrics import METRICS, Metric, get_metric, make_targets
+from interp.tasks.metrics import METRICS, Metric, get_metric
+from interp.tasks.targets import make_targets
 from interp.tasks.task import Task, TokenPair
 
 SHOWN_PROMPTS: Final = 4
+#: 1 where the most probable token is an answer.
+_FIRST: Final = Metric(
+    "first",
+    lambda logits, t: (t.answers.gather(1, logits.argmax(-1, keepdim=True)) > 0).squeeze(1).double(),
+    "share of prompts",
+    "whether the most probable token is an answer",
+    needs_wrong=False,
+)
 
 
 def measure_accuracy(model: Any, task: Task, say: Say) -> dict[str, float]:
-    """Share of pairs whose logit difference has the right sign: on clean prompts, and reversed on corrupt ones."""
+    """Share of pairs whose logit difference has the right sign: on clean prompts, and reversed on corrupt ones.
+
+    Where pairs have no wrong tokens: the share of clean prompts whose most probable next token is an answer, and `say` says so.
+    """
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
-    right = {
-        "clean": float((measure(model, pairs, "clean", METRICS["logit_diff"]) > 0).double().mean()),
-        "corrupt": float((measure(model, pairs, "corrupt", METRICS["logit_diff"]) < 0).double().mean()),
-    }
+    if not all(pair.wrong for pair in pairs):
+        say(
+            f"NOTE: task {task.name!r} names no wrong answers: right is a clean prompt whose most probable next token is an answer"
+        )
+        right = {"clean": float(measure(model, pairs, "clean", _FIRST).mean())}
+    else:
+        right = {
+            "clean": float((measure(model, pairs, "clean", METRICS["logit_diff"]) > 0).double().mean()),
+            "corrupt": float((measure(model, pairs, "corrupt", METRICS["logit_diff"]) < 0).double().mean()),
+        }
     if right["clean"] < LOW_ACCURACY:
         say(
             f"WARNING: the model answers only {right['clean']:.0%} of the clean prompts of {task.name!r} right "
@@ -81,7 +99,7 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
     """The first few pairs as text, with the attribution of the metric to their tokens."""
     from interp.attribution.token_attribution import attribute_tokens
 
-    task, metric = job.task.limit(min(SHOWN_PROMPTS, len(job.task))), shown_metric(job.settings.metric)
+    task, metric = job.task.limit(min(SHOWN_PROMPTS, len(job.task))), shown_metric(job.settings.metric, job.task)
     begin(say, "attributing to the tokens of a few prompts")
     pairs = task.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
     values = {which: measure(job.model, pairs, which, metric) for which in ("clean", "corrupt")}
@@ -104,7 +122,9 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
     )
 
 
-def shown_metric(name: str) -> Metric:
-    """The run's metric where it is one of a single prompt, else the logit difference."""
+def shown_metric(name: str, task: Task) -> Metric:
+    """The run's metric where it is one of a single prompt, else the logit difference; without wrong tokens the log-probability."""
     metric = get_metric(name)
-    return metric if metric.toward == "clean" and not metric.normalised else METRICS["logit_diff"]
+    if metric.toward == "clean" and not metric.normalised:
+        return metric
+    return METRICS["logit_diff" if all(pair.has_wrong for pair in task.pairs) else "log_prob"]

@@ -12,17 +12,18 @@ from typing import Any
 
 from circuits.console import printing
 from circuits.console.phases import telling
-from circuits.jobs.inputs import dictionaries_of, load_model, note_models, said_doubts, stored_task, task_of
+from circuits.jobs.inputs import dictionaries_of, load_model, note_models, said_doubts, stored_task, task_for
 from circuits.jobs.pipeline import phases, run_comparison, run_discovery
 from circuits.report.pages import render
 from circuits.runs import directory
 from circuits.runs.record import Record
 from circuits.settings.prepared import Prepared, Say, Settings, begin, checked, prepare_run
 from circuits.settings.run_options import OutputOptions, ScoringRun
+from interp.attribution.checks import check
 from interp.errors import InterpError
 from interp.files import write_text
 from interp.option import options_of, plain, taken
-from interp.tasks.task import Task
+from interp.tasks.metrics import check_wrong, get_metric
 
 
 class RunFailed(InterpError):
@@ -37,8 +38,10 @@ def run(asked: ScoringRun) -> None:
     if asked.out is not None:
         directory.check_target(asked.out, asked.force)
     settings, known = _settings(asked), stored_task(asked)
+    if known is not None:
+        check_wrong(get_metric(settings.metric), known)
     with telling(phases(asked.command, settings), asked.quiet) as say:
-        job = _prepare(asked, settings, known, say)
+        job = _prepare(asked, settings, say)
         path = Path(asked.out or directory.free_name(_stem(asked, job)))
         manifest = _manifest(asked, job) | {"created": created}
         with directory.open_run(path, manifest, force=asked.force) as folder:
@@ -69,11 +72,11 @@ def _write(folder: Path, found: Record, manifest: dict[str, Any]) -> None:
     directory.complete(folder, found.manifest)
 
 
-def _prepare(asked: ScoringRun, settings: Settings, known: Task | None, say: Say) -> Prepared:
+def _prepare(asked: ScoringRun, settings: Settings, say: Say) -> Prepared:
     """Model and task, and the options against both: the rest has been checked without them."""
     begin(say, f"loading {asked.model}")
     model = load_model(asked.model, asked.dtype, asked.device)
-    task = known or task_of(asked, model)
+    task = task_for(check(settings.main()).positions, asked, model, say)
     note_models(model, (settings.dictionaries or {}).values(), say)
     with said_doubts(say):
         job = prepare_run(model, task, settings)

@@ -31,7 +31,20 @@ def task_of(asked: PromptOptions, model: HookedModel) -> Task:
     """The task that the options name, or their one pair. Raises: TaskError."""
     from interp.tasks.find import task
 
-    return stored_task(asked) or task(asked.task, model, n=asked.limit, seed=asked.seed)
+    return task(stored_task(asked) or asked.task, model, n=asked.limit, seed=asked.seed, length=asked.length)
+
+
+def task_for(positions: str, asked: PromptOptions, model: HookedModel, say: Say) -> Task:
+    """The same for scores at these positions: `each` takes prompts of one length, and says so. Raises: TaskError."""
+    from interp.tasks.find import alike
+
+    if positions != "each" or asked.length is not None:
+        return task_of(asked, model)
+    known = stored_task(asked)
+    found, said = alike(known or asked.task, model, n=asked.limit, seed=asked.seed)
+    if said:
+        say(f"{'NOTE' if known is None else 'WARNING'}: {said}")
+    return found
 
 
 def stored_task(asked: PromptOptions) -> Task | None:
@@ -43,17 +56,19 @@ def stored_task(asked: PromptOptions) -> Task | None:
     if asked.pair is None:
         if asked.answer or asked.wrong:
             raise TaskError("--answer and --wrong belong to --pair CLEAN CORRUPT.")
-        return stored(asked.task, asked.limit)
-    if asked.limit is not None:
-        raise TaskError("--limit belongs to a task; --pair is one pair.")
+        return stored(asked.task, asked.limit, asked.length)
+    for name in ("limit", "length"):
+        if getattr(asked, name) is not None:
+            raise TaskError(f"--{name} belongs to a task; --pair is one pair.")
     if asked.pair[0] == asked.pair[1]:
         raise TaskError("--pair: CLEAN and CORRUPT are the same text; there is nothing to patch.")
-    if not asked.answer or not asked.wrong:
+    if not asked.answer:
         raise TaskError(
-            "--pair needs --answer and --wrong: the token right after the clean prompt, and after the corrupt one."
+            "--pair needs --answer and --wrong: the token right after the clean prompt, and after the corrupt one (--wrong where the "
+            "metric reads it)."
         )
     clean, corrupt = asked.pair
-    pair = Pair(clean, corrupt, (asked.answer,), (asked.wrong,), where="--pair")
+    pair = Pair(clean, corrupt, (asked.answer,), (asked.wrong,) if asked.wrong else (), where="--pair")
     return Task(GIVEN, (pair,), "one pair from the command line")
 
 

@@ -26,7 +26,8 @@ from interp.formatting.plain import rebuilt
 from interp.model.model import HookedModel
 from interp.scores.scores import Scores
 from interp.tasks.ablations import check_direction
-from interp.tasks.metrics import get_metric
+from interp.tasks.lengths import check_length, of_length
+from interp.tasks.metrics import check_wrong, get_metric
 from interp.tasks.task import Task, digest
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def evaluate(asked: Judgement) -> None:
     subject = _subject(asked)
     given = _given(asked, subject)
     named, prompts = _named(asked, subject), _prompts(asked, subject)
-    stored_task(prompts)
+    if (known := stored_task(prompts)) is not None:
+        check_wrong(get_metric(given["metric"]), known)
     dictionaries = dictionaries_of(subject.circuit.level, asked.dictionaries or subject.options.get("dictionaries"))
     with telling(PHASES, asked.quiet) as say:
         model = _model(named, asked, subject, say)
@@ -104,6 +106,7 @@ def _check_numbers(asked: Judgement) -> None:
             raise CircuitError(f"{name}={value}: expected 1 or more.")
     if asked.limit is not None and asked.limit < 1:
         raise CircuitError(f"limit={asked.limit}: expected one pair or more.")
+    check_length(asked.length)
 
 
 def check_file(out: Path | None, force: bool) -> None:
@@ -180,10 +183,12 @@ def _model(name: str, asked: Judgement, subject: Subject, say: Telling) -> Hooke
 def _prompts(asked: Judgement, subject: Subject) -> PromptOptions:
     """Which prompts: as given, else those of the run. Raises: CircuitError where nothing says it."""
     if asked.task is not None:
-        return PromptOptions(task=asked.task, limit=asked.limit, seed=asked.seed)
+        return PromptOptions(task=asked.task, limit=asked.limit, length=asked.length, seed=asked.seed)
     if not subject.options:
         raise CircuitError(f"{str(asked.circuit)!r} does not say which prompts to use; give --task.")
-    return PromptOptions(**{one.name: subject.options[one.name] for one in fields(PromptOptions)})
+    return PromptOptions(
+        **{one.name: subject.options[one.name] for one in fields(PromptOptions) if one.name in subject.options}
+    )
 
 
 def _task(asked: Judgement, subject: Subject, prompts: PromptOptions, model: HookedModel) -> Task:
@@ -194,7 +199,7 @@ def _task(asked: Judgement, subject: Subject, prompts: PromptOptions, model: Hoo
     if subject.manifest["task"]["held_out"]:
         tokens = task.tokenize(model.tokenizer, model.layout.d_vocab)
         task = Halves.of(task, tokens, subject.options["seed"], wanted=True).evaluation
-    return task.limit(asked.limit)
+    return of_length(task, model.tokenizer, asked.length).limit(asked.limit)
 
 
 def _held_out(asked: Judgement, circuit: Circuit, task: Task, model: HookedModel, say: Telling) -> Task:

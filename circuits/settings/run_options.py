@@ -66,11 +66,15 @@ class LoadOptions(MachineOptions, ModelOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions:
-    """How many pairs."""
+    """How many pairs, and of which length."""
 
     limit: int | None = option(
         None,
         "so many pairs: the first of a file, or of a built-in task [default: all of a file, 100 of a built-in task]",
+    )
+    length: int | None = option(
+        None,
+        "only prompts of so many tokens, special ones too [default: any; where each position is scored the commonest]",
     )
 
 
@@ -83,7 +87,9 @@ class PromptOptions(LimitOptions, SeedOptions):
     )
     pair: tuple[str, str] | None = option(None, "one pair instead of a task: CLEAN CORRUPT")
     answer: str | None = option(None, "with --pair: the token right after the clean prompt, with its space")
-    wrong: str | None = option(None, "with --pair: the token right after the corrupt prompt")
+    wrong: str | None = option(
+        None, "with --pair: the token right after the corrupt prompt; not for metrics of the answer alone"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,6 +38,8 @@ METRICS: Final = (
     "l2_base",
     "largest_change",
     "projection",
+    "logsumexp",
+    "prob_diff",
 )
 ABLATIONS: Final = (
     "counterfactual",

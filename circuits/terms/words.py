@@ -15,6 +15,8 @@ _METRICS: Final = {
     "normalized_logit_diff": "normalised logit difference",
     "log_prob": "log-probability of the answer",
     "cross_entropy": "cross-entropy of the answer",
+    "logsumexp": "log-odds of the answers",
+    "prob_diff": "probability difference",
 }
 #: Metrics that are better when the answer is likelier.
 _ANSWER: Final = tuple(_METRICS)

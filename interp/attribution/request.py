@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields
 from pathlib import Path
@@ -28,7 +29,9 @@ from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT
 from interp.scores.scores import Scores
 from interp.tasks.ablations import ABLATIONS
+from interp.tasks.find import alike
 from interp.tasks.find import task as find_task
+from interp.tasks.metrics import check_wrong
 from interp.tasks.task import Task, TokenPair
 from interp.whole_numbers import is_whole, whole
 
@@ -140,7 +143,8 @@ def prepare(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
 def plan(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
     """`prepare`, of options that are a value already."""
     checked = check(asked)
-    task = find_task(task, model)
+    task = _task(model, task, checked.positions)
+    check_wrong(checked.metric, task)
     given = resolved(model, asked.level, asked.dictionaries)
     methods, left_out = _methods(model, asked, checked)
     pairs = _pairs(model, task, asked.ablation)
@@ -169,6 +173,16 @@ def plan(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
         tau=asked.tau,
     )
     return _searching(request, asked, left_out) if checked.search else request
+
+
+def _task(model: Any, task: Task | str | Path, positions: str) -> Task:
+    """The task; of a name or a file with prompts of one length where every position is scored, and a warning that says so."""
+    if isinstance(task, Task) or positions != "each":
+        return find_task(task, model)
+    found, said = alike(task, model)
+    if said:
+        warnings.warn(said, stacklevel=5)
+    return found
 
 
 def _methods(model: Any, asked: Request, checked: Checked) -> tuple[list[Method], LeftOut]:

@@ -20,7 +20,7 @@ from interp.formatting.table import Table, check_sizes, lines_of
 from interp.formatting.text import token, visible
 from interp.parts.texts import token_text
 from interp.tasks.find import task as find_task
-from interp.tasks.metrics import Metric, get_metric
+from interp.tasks.metrics import Metric, check_wrong, get_metric
 from interp.tasks.task import Task
 
 DEFAULT_STEPS: Final = 32
@@ -116,6 +116,7 @@ def attribute_tokens(
     chosen, measure = get_token_method(method), get_metric(metric)
     _check(chosen, measure, baseline, steps, limit, batch_size)
     task = find_task(task, model).limit(limit)
+    check_wrong(measure, task)
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
     size = batch_size or default_batch_size(model, max(pair.length for pair in pairs))
     job = Job(

@@ -22,7 +22,8 @@ from interp.registries import About, Registry
 from interp.rules.rules import DEEPLIFT, GRADIENT, OWN, Rules
 from interp.rules.secants import mean_gradient
 from interp.tasks.lengths import by_length
-from interp.tasks.metrics import Metric, Targets, make_targets
+from interp.tasks.metrics import Metric
+from interp.tasks.targets import Targets, make_targets
 from interp.tasks.task import TokenPair
 
 Baseline = Literal["corrupt", "zero"]

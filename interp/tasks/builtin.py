@@ -11,13 +11,16 @@ import inspect
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from interp.errors import TaskError, unknown
 from interp.registries import About, Registry
 from interp.tasks import word_lists as w
-from interp.tasks.pieces import spans_of, text_of
+from interp.tasks.lengths import length_of
+from interp.tasks.pieces import pair_of
 from interp.tasks.task import Pair
+from interp.tasks.years import EARLIEST, form, years
 
 SPLITS = ("test", "train", "all")
 #: Draws in a row that may bring nothing new before the supply counts as used up.
@@ -43,12 +46,16 @@ Factory = Callable[..., Draw]
 
 @dataclass(frozen=True)
 class Generator:
-    """A registered task: how to start drawing, one line on what it asks, and where it is from."""
+    """A registered task: how to start drawing, one line on what it asks, and where it is from.
+
+    `form`: what else there is to say of it with the words of a tokeniser, where it depends on these; else nothing.
+    """
 
     name: str
     description: str
     start: Factory
     source: str = ""
+    form: Callable[[w.Lexicon], str] | None = None
 
     @property
     def about(self) -> About:
@@ -64,11 +71,13 @@ class Generator:
 TASKS: Final[Registry[Generator]] = Registry("task", "interp.generators", TaskError)
 
 
-def generator(name: str, *, description: str, source: str = "") -> Callable[[Factory], Factory]:
-    """Register a function `(lexicon, *, options...) -> draw` as a task."""
+def generator(
+    name: str, *, description: str, source: str = "", form: Callable[[w.Lexicon], str] | None = None
+) -> Callable[[Factory], Factory]:
+    """Register a function `(lexicon, *, options...) -> draw` as a task; `form`: see `Generator`."""
 
     def register(start: Factory) -> Factory:
-        TASKS.add(Generator(name, description, start, source))
+        TASKS.add(Generator(name, description, start, source, form))
         return start
 
     return register
@@ -84,6 +93,12 @@ def describe(name: str) -> Generator:
     if not TASKS.has(name):
         raise TaskError(unknown("built-in task", name, TASKS.names()))
     return TASKS[name]
+
+
+def form_of(name: str, tokenizer: Any) -> str:
+    """What to say of the form that a task takes with this tokeniser, empty where there is nothing to say."""
+    task = describe(name)
+    return task.form(w.Lexicon(tokenizer, name)) if task.form else ""
 
 
 def held_out(task: str, combination: Combination) -> bool:
@@ -108,35 +123,44 @@ def drafts(name: str, tokenizer: Any | None, *, seed: int, split: str, **options
         yield draft if split == "all" or sides == {split == "test"} else None
 
 
-def build(name: str, tokenizer: Any, *, n: int = 100, seed: int = 0, split: str = "test", **options: Any) -> list[Pair]:
-    """`n` distinct pairs of a task; the same seed gives the same pairs."""
+def build(
+    name: str,
+    tokenizer: Any,
+    *,
+    n: int = 100,
+    seed: int = 0,
+    split: str = "test",
+    tokens: int | None = None,
+    **options: Any,
+) -> list[Pair]:
+    """`n` distinct pairs of a task; the same seed gives the same pairs. tokens: those of so many tokens only."""
     if n < 1:
         raise TaskError(f"task {name!r}: n is {n}; at least 1 pair must be asked for")
-    pairs: dict[tuple[str, str], Pair] = {}
+    pairs = list(islice(distinct(name, tokenizer, seed=seed, split=split, tokens=tokens, **options), n))
+    if len(pairs) < n:
+        of_them = "" if tokens is None else f" of {tokens} tokens"
+        raise TaskError(
+            f"task {name!r}: {n} pairs{of_them} asked for, only {len(pairs)} distinct ones found in split {split!r} "
+            f"with this tokenizer; ask for fewer, {'' if tokens is None else 'or for another length, '}or use split='all'"
+        )
+    return pairs
+
+
+def distinct(
+    name: str, tokenizer: Any, *, seed: int, split: str = "test", tokens: int | None = None, **options: Any
+) -> Iterator[Pair]:
+    """Pairs of a task, each once, until the draws bring nothing new."""
+    seen: set[tuple[str, str]] = set()
     idle = 0
     for draft in drafts(name, tokenizer, seed=seed, split=split, **options):
-        pair = None if draft is None else _pair(draft, tokenizer)
-        fresh = pair is not None and (pair.clean, pair.corrupt) not in pairs
-        if pair is not None and fresh:
-            pairs[pair.clean, pair.corrupt] = pair
-        idle = 0 if fresh else idle + 1
-        if len(pairs) == n:
-            break
-        if idle > PATIENCE:
-            raise TaskError(
-                f"task {name!r}: {n} pairs asked for, only {len(pairs)} distinct ones found in split {split!r} "
-                "with this tokenizer; ask for fewer, or use split='all'"
-            )
-    return list(pairs.values())
-
-
-def _pair(draft: Draft, tokenizer: Any) -> Pair | None:
-    """The draft as a pair, or None if its two prompts differ in length or in where the spans lie."""
-    clean, corrupt = text_of(draft.clean), text_of(draft.corrupt)
-    spans = spans_of(draft.clean, tokenizer)
-    if clean == corrupt or spans is None or spans != spans_of(draft.corrupt, tokenizer):
-        return None
-    return Pair(clean, corrupt, draft.answers, draft.wrong, spans)
+        pair = None if draft is None else pair_of(draft.clean, draft.corrupt, draft.answers, draft.wrong, tokenizer)
+        wanted = pair is not None and tokens in (None, length_of(pair, tokenizer))
+        if pair is not None and wanted and (pair.clean, pair.corrupt) not in seen:
+            seen.add((pair.clean, pair.corrupt))
+            idle = 0
+            yield pair
+        elif (idle := idle + 1) > PATIENCE:
+            return
 
 
 @generator(
@@ -165,28 +189,25 @@ def ioi(lexicon: w.Lexicon, *, corrupt: str = "swap") -> Draw:
     return draw
 
 
-@generator("greater-than", description="an event ends later in the century than it started", source="Hanna et al. 2023")
+@generator(
+    "greater-than",
+    description="an event ends later in the century than it started",
+    source="Hanna et al. 2023",
+    form=form,
+)
 def greater_than(lexicon: w.Lexicon) -> Draw:
-    """Corrupt: the start year ends in 01, so that every later ending is right."""
-    endings = lexicon.keep("two-digit endings", w.ENDINGS, 20, lambda ending: (ending,))
+    """Corrupt: the start year ends in 01, so that every later ending is right. By endings or first digits, see `years`."""
+    known = years(lexicon)
     events = lexicon.words("events", w.EVENTS, 1)
-    years = [(c, e) for c in w.CENTURIES for e in endings if lexicon.whole(w.spaced(c), e)]
-    early = {c for c, ending in years if ending == "01"}
-    years = [(c, ending) for c, ending in years if c in early and "02" <= ending < max(endings)]
-    if len(years) < 20:
-        raise TaskError(
-            f"task 'greater-than': {len(years)} years are two tokens, ' 17' and '32', with this tokenizer, at least "
-            "20 are needed; use a tokenizer that splits years in two such as GPT-2's, or choose another task"
-        )
 
     def draw(rng: random.Random) -> Draft:
         template, event = rng.choice(w.YEAR_TEMPLATES), rng.choice(events)
-        century, start = rng.choice(years)
+        century, start = rng.choice(known.starts)
         values = {"event": event, "century": century, "last": century}
         marks = ("event", "start", "last")
-        clean, corrupt = (w.fill(template, {**values, "start": ending}, marks) for ending in (start, "01"))
-        later, rest = (tuple(e for e in endings if (e > start) is side) for side in (True, False))
-        return Draft(clean, corrupt, later, rest, ((event, century, start), (event, century, "01")))
+        clean, corrupt = (w.fill(template, {**values, "start": ending}, marks) for ending in (start, EARLIEST))
+        combinations = ((event, century, start), (event, century, EARLIEST))
+        return Draft(clean, corrupt, known.later(start), known.rest(start), combinations)
 
     return draw
 

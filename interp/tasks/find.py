@@ -1,55 +1,107 @@
-"""A task by what the user has: a built-in name, a file, pairs."""
+"""A task by what the user has: a built-in name, a file, pairs; with prompts of one length where that is asked for."""
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from interp.errors import TaskError, unknown
-from interp.tasks.task import Task
+from interp.tasks.lengths import COMMONEST, Length, check_length, commonest, length_of, of_length
+from interp.tasks.task import Pair, Task
 from interp.tasks.task_files import load_task
 
 MOST_PAIRS: Final = 10_000
+PAIRS: Final = 100
 
 
-def task(x: str | Path | Task, model: Any, *, n: int | None = None, seed: int = 0, **options: Any) -> Task:
+def task(
+    x: str | Path | Task, model: Any, *, n: int | None = None, seed: int = 0, length: Length = None, **options: Any
+) -> Task:
     """The task `x`: a built-in name (`ioi`, `greater-than`, ...), generated for the model's tokeniser, or a task file.
 
     n: number of pairs (built-in: default 100; file: the first n, default all). seed, options: for built-in tasks.
+    length: only prompts of so many tokens, special ones too, or of the `commonest` number; `source` then says so. A number for a
+    task with an option of this name (`induction`) is that option.
 
-    Raises: TaskError for an unknown name, listing the built-in ones, or an unusable file.
+    Raises: TaskError for an unknown name, listing the built-in ones, an unusable file, or a length that no prompt has.
     """
-    from interp.tasks import builtin
-
-    found = stored(x, n)
+    length = check_length(length)
+    found = stored(x, n, length)
     if found is not None:
         if options:
             raise TaskError(f"options {sorted(options)} belong to built-in tasks; {str(x)!r} is none.")
-        return found
+        kept = of_length(found, model.tokenizer, length)
+        return kept.limit(n) if isinstance(length, int) else kept
     if model.tokenizer is None:
         raise TaskError(
             f"built-in task {str(x)!r} needs a tokeniser to write prompts for: pass tokenizer=... to interp.load."
         )
-    pairs = builtin.build(str(x), model.tokenizer, n=n or 100, seed=seed, **options)
-    origin = builtin.TASKS.origins.get(str(x), "built-in")
-    return Task(str(x), tuple(pairs), builtin.describe(str(x)).description, f"{origin}, seed {seed}")
+    return _generated(str(x), model.tokenizer, n or PAIRS, seed, length, options)
 
 
-def stored(x: str | Path | Task, n: int | None = None) -> Task | None:
+def _generated(name: str, tokenizer: Any, n: int, seed: int, length: Length, options: dict[str, Any]) -> Task:
+    """A built-in task, its source with what was done for this tokeniser and this length."""
+    from interp.tasks import builtin
+
+    known = builtin.describe(name)
+    if isinstance(length, int) and "length" in known.options:
+        options, length = options | {"length": length}, None
+    pairs = builtin.build(name, tokenizer, n=n, seed=seed, tokens=None if length == COMMONEST else length, **options)
+    said = f", {length} tokens each" if isinstance(length, int) else ""
+    if length == COMMONEST:
+        pairs, said = _commonest(pairs, name, tokenizer, seed, options)
+    form = builtin.form_of(name, tokenizer)
+    source = f"{builtin.TASKS.origins.get(name, 'built-in')}, seed {seed}{', ' * bool(form)}{form}{said}"
+    return Task(name, tuple(pairs), f"{known.description}{'; ' * bool(form)}{form}", source)
+
+
+def _commonest(
+    pairs: list[Pair], name: str, tokenizer: Any, seed: int, options: dict[str, Any]
+) -> tuple[list[Pair], str]:
+    """As many pairs of the commonest length of these, or all that there are; and what to say of it where lengths differ."""
+    from interp.tasks import builtin
+
+    lengths = [length_of(pair, tokenizer) for pair in pairs]
+    if len(set(lengths)) == 1:
+        return pairs, ""
+    most = commonest(lengths)
+    more = builtin.distinct(name, tokenizer, seed=seed, tokens=most, **options)
+    return list(islice(more, len(pairs))), f", {most} tokens each, its commonest length"
+
+
+def alike(x: str | Path | Task, model: Any, *, n: int | None = None, seed: int = 0) -> tuple[Task, str]:
+    """The task with prompts of one length, the commonest, for positions that are scored each; and what to say of that,
+    nothing where all have one length anyway. Of a built-in task so many pairs are made; of others the pairs are kept that have it."""
+    found, kept = (task(x, model, n=n, seed=seed, length=length) for length in (None, COMMONEST))
+    if kept.pairs == found.pairs:
+        return found, ""
+    tokens = length_of(kept.pairs[0], model.tokenizer)
+    made = stored(x, n) is None
+    said = f"{len(kept)} {'are made' if made else f'of {len(found)} are taken, the others left out'}"
+    return kept, (
+        f"positions 'each' need prompts of one length; the commonest of task {found.name!r} is {tokens} tokens: "
+        f"{said} (length asks for another)"
+    )
+
+
+def stored(x: str | Path | Task, n: int | None = None, length: Length = None) -> Task | None:
     """The task `x` where it is had without a model, its first `n` pairs; None for the name of a built-in one.
 
+    Where a number of tokens is asked for, all pairs: which of them have it is known with a model only.
     Raises: TaskError for an unknown name, an unusable file, or an `n` that the task cannot give.
     """
     from interp.tasks import builtin
 
     if n is not None and n < 1:
         raise TaskError(f"n={n}: expected one pair or more.")
+    first = None if isinstance(check_length(length), int) else n
     if isinstance(x, Task):
-        return x.limit(n)
+        return x.limit(first)
     if builtin.TASKS.has(str(x)):
         if n is not None and n > MOST_PAIRS:
             raise TaskError(f"n={n}: a built-in task gives at most {MOST_PAIRS} pairs.")
         return None
     if Path(x).suffix:
-        return load_task(x).limit(n)
+        return load_task(x).limit(first)
     raise TaskError(unknown("task", str(x), builtin.TASKS.names()) + " Or give a .json, .jsonl or .csv file.")

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Final, Literal
 
 import torch
@@ -22,31 +21,12 @@ from torch import Tensor
 
 from interp.errors import MetricError, unknown
 from interp.registries import About, Registry
-from interp.tasks.task import TokenPair
+from interp.tasks.targets import Targets
+from interp.tasks.task import Task
 
 Direction = Literal["denoise", "noise"]
 POSITIONS: Final = ("last", "all")
 VOCABULARIES: Final = ("answers", "all")
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What a batch is measured against.
-
-    `answers`, `wrong` [batch d_vocab]: 1 / size on the tokens of the set, 0 elsewhere. `source`, `base`: logits of
-    the two runs where the metric reads them, [batch d_vocab] or [batch pos d_vocab], without gradient. For a metric that
-    reads the answers only, d_vocab may be some tokens, in the same order everywhere.
-    """
-
-    answers: Tensor
-    wrong: Tensor
-    source: Tensor | None = None
-    base: Tensor | None = None
-
-    @cached_property
-    def answered(self) -> Tensor:
-        """The columns that are an answer of any example [column]: a sum over these few is much cheaper than over all."""
-        return self.answers.any(0).nonzero().squeeze(1)
 
 
 @dataclass(frozen=True)
@@ -57,7 +37,8 @@ class Metric:
     [batch pos d_vocab]. `normalised`: scores are divided by mean(clean) - mean(corrupt), so that 0 is the corrupt run and
     1 the clean one. `from_base`: a metric toward the source run that is measured from the base run, so its targets hold
     both. `vocabulary`: the function reads the logits of `all` tokens, or of the `answers` and wrong tokens only; then it may
-    be given the columns of these alone, in logits and targets alike. `source`: a paper, where it is from one.
+    be given the columns of these alone, in logits and targets alike. `source`: a paper, where it is from one. `needs_wrong`: it
+    reads the wrong tokens, so that pairs without any are refused; None: where it measures nearness to the clean answer.
     """
 
     name: str
@@ -71,8 +52,11 @@ class Metric:
     from_base: bool = False
     vocabulary: Literal["answers", "all"] = "all"
     source: str = ""
+    needs_wrong: bool | None = None
 
     def __post_init__(self) -> None:
+        if self.needs_wrong is None:
+            object.__setattr__(self, "needs_wrong", self.toward == "clean")
         if self.positions not in POSITIONS:
             raise MetricError(unknown(f"positions of metric {self.name!r}", self.positions, POSITIONS))
         if self.vocabulary not in VOCABULARIES:
@@ -81,8 +65,11 @@ class Metric:
     def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
         """The value per example, in float32 or better.
 
-        Raises: MetricError where it is not finite or misshapen, or where the logits are those of other positions.
+        Raises: MetricError where it is not finite or misshapen, where the logits are those of other positions, or where there are
+        no wrong tokens and it needs them.
         """
+        if self.needs_wrong and not targets.all_wrong:
+            raise MetricError(lacks_wrong(self.name, "a pair"))
         expected = 2 if self.positions == "last" else 3
         if logits.ndim != expected:
             raise MetricError(
@@ -116,10 +103,20 @@ def _logit_diff(logits: Tensor, t: Targets) -> Tensor:
     return (logits * (t.answers - t.wrong).to(logits.dtype)).sum(-1)
 
 
+def _together(values: Tensor, among: Tensor) -> Tensor:
+    """logsumexp over the columns where `among` is not 0 -> [batch]."""
+    return torch.logsumexp(values.masked_fill(among == 0, -torch.inf), dim=-1)
+
+
 def _log_prob(logits: Tensor, t: Targets) -> Tensor:
     own = t.answered
     log_probs = torch.log_softmax(logits, dim=-1)[:, own]
-    return torch.logsumexp(log_probs.masked_fill(t.answers[:, own] == 0, -torch.inf), dim=-1)
+    return _together(log_probs, t.answers[:, own])
+
+
+def _prob_diff(logits: Tensor, t: Targets) -> Tensor:
+    signs = (t.answers > 0).to(logits.dtype) - (t.wrong > 0).to(logits.dtype)
+    return (torch.softmax(logits, dim=-1) * signs).sum(-1)
 
 
 def _reference(logits: Tensor | None, which: str) -> Tensor:
@@ -177,13 +174,14 @@ METRICS: Final = Registry(
             normalised=True,
             vocabulary="answers",
         ),
-        Metric("log_prob", _log_prob, "nats", "log-probability of the answers together"),
+        Metric("log_prob", _log_prob, "nats", "log-probability of the answers together", needs_wrong=False),
         Metric(
             "cross_entropy",
             lambda x, t: -_log_prob(x, t),
             "nats",
             "minus the log-probability of the answers",
             higher_is_better=False,
+            needs_wrong=False,
         ),
         Metric(
             "kl_source",
@@ -235,6 +233,20 @@ METRICS: Final = Registry(
             positions="all",
             from_base=True,
         ),
+        Metric(
+            "logsumexp",
+            lambda x, t: _together(x, t.answers) - _together(x, t.wrong),
+            "logits",
+            "logsumexp of the answers' logits minus logsumexp of the wrong ones': the log-odds of the two sets",
+            vocabulary="answers",
+        ),
+        Metric(
+            "prob_diff",
+            _prob_diff,
+            "probability",
+            "probability of the answers together minus that of the wrong ones",
+            source="Hanna et al. 2023",
+        ),
     ),
 )
 
@@ -251,18 +263,16 @@ def get_metric(metric: str | Metric | None) -> Metric:
     return METRICS[name]
 
 
-def answer_columns(pairs: list[TokenPair], device: torch.device) -> Tensor:
-    """The token ids of all answers and wrong tokens of a batch [column], in order and each once."""
-    ids = {token for pair in pairs for token in (*pair.answers, *pair.wrong)}
-    return torch.tensor(sorted(ids), device=device)
+def check_wrong(metric: Metric, task: Task) -> None:
+    """Raises: MetricError where the metric reads wrong tokens and a pair of the task has none, naming the pair."""
+    lacking = next((i for i, pair in enumerate(task.pairs) if not pair.has_wrong), None)
+    if metric.needs_wrong and lacking is not None:
+        raise MetricError(lacks_wrong(metric.name, task.where(lacking)))
 
 
-def make_targets(pairs: list[TokenPair], d_vocab: int, device: torch.device, columns: Tensor | None = None) -> Targets:
-    """The answer sets of a batch, without the runs: [batch d_vocab], or [batch column] for these token ids only."""
-    ids = range(d_vocab) if columns is None else columns.tolist()
-    place = {token: i for i, token in enumerate(ids)}
-    answers, wrong = torch.zeros(2, len(pairs), len(ids), device=device, dtype=torch.float64)
-    for i, pair in enumerate(pairs):
-        answers[i, [place[token] for token in pair.answers]] = 1 / len(pair.answers)
-        wrong[i, [place[token] for token in pair.wrong]] = 1 / len(pair.wrong)
-    return Targets(answers, wrong)
+def lacks_wrong(name: str, where: str) -> str:
+    """What to say of a metric that needs wrong tokens, and of a pair without any."""
+    return (
+        f"metric {name!r} compares the answers with wrong ones, and {where} has no 'wrong'; give it, or choose a metric of the "
+        "answers alone: 'log_prob' or 'cross_entropy'."
+    )

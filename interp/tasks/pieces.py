@@ -1,11 +1,26 @@
-"""Pieces of text, some of them named, as a prompt: its text, and which tokens each name means."""
+"""Pieces of text, some of them named, as a prompt: its text, and which tokens each name means; two of them as a pair."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from interp.parts.texts import leading_specials
+from interp.tasks.task import Pair
 from interp.tasks.word_lists import Piece
+
+
+def pair_of(
+    clean: tuple[Piece, ...],
+    corrupt: tuple[Piece, ...],
+    answers: tuple[str, ...],
+    wrong: tuple[str, ...],
+    tokenizer: Any,
+) -> Pair | None:
+    """The pair, or None if its two prompts are the same, or differ in length or in where the spans lie."""
+    texts, spans = (text_of(clean), text_of(corrupt)), spans_of(clean, tokenizer)
+    if texts[0] == texts[1] or spans is None or spans != spans_of(corrupt, tokenizer):
+        return None
+    return Pair(*texts, answers, wrong, spans)
 
 
 def text_of(pieces: tuple[Piece, ...]) -> str:

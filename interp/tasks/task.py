@@ -32,7 +32,7 @@ class TokenPair:
     clean: tuple[int, ...]
     corrupt: tuple[int, ...]
     answers: tuple[int, ...]
-    wrong: tuple[int, ...]
+    wrong: tuple[int, ...] = ()
     spans: Spans = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -57,13 +57,13 @@ class Pair:
     `answers` are right after `clean` and `wrong` are right after `corrupt`; each must be one token of the model's
     tokeniser, written with its leading space where the token has one. `ids`: the same as token ids, where the source
     gives them; they are then what is run, and the text is for reading. `answer_ids`, `wrong_ids`: answers as ids where
-    the prompts are text only. `where`: how messages name it, for example `gifts.jsonl line 2`.
+    the prompts are text only. Without `wrong` only metrics of the answers alone can be taken. `where`: how messages name it, for example `gifts.jsonl line 2`.
     """
 
     clean: str
     corrupt: str
     answers: tuple[str, ...]
-    wrong: tuple[str, ...]
+    wrong: tuple[str, ...] = ()
     spans: Spans = field(default_factory=dict, hash=False)
     ids: TokenPair | None = None
     answer_ids: tuple[int, ...] = ()
@@ -79,6 +79,11 @@ class Pair:
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
         for name in ("answer_ids", "wrong_ids"):
             object.__setattr__(self, name, _ids(getattr(self, name), f"Pair: {name}"))
+
+    @property
+    def has_wrong(self) -> bool:
+        """Whether it says what is wrong."""
+        return bool(self.ids.wrong if self.ids else self.wrong or self.wrong_ids)
 
     def __repr__(self) -> str:
         right, wrong = _few(self.answers or self.answer_ids), _few(self.wrong or self.wrong_ids)
@@ -174,6 +179,10 @@ class Task:
         found = sorted((later, group[0]) for group in groups for later in group[1:])
         return [(self.where(later), self.where(first)) for later, first in found]
 
+    def named(self) -> Task:
+        """The same pairs, each with the name that messages have for it now: for a task of some of them."""
+        return replace(self, pairs=tuple(replace(p, where=self.where(i)) for i, p in enumerate(self.pairs)))
+
     def where(self, i: int) -> str:
         """How messages name the pair at index `i`."""
         return self.pairs[i].where or f"{self.name} pair {i + 1} of {len(self.pairs)}"
@@ -198,7 +207,7 @@ def _token_pair(pair: Pair, reading: Reading, d_vocab: int, row: str) -> TokenPa
     tokenizer = reading.tokenizer
     _check_prompts(pair, ids, tokenizer, row)
     for name, found in (("clean", ids.clean), ("corrupt", ids.corrupt), ("answer", ids.answers), ("wrong", ids.wrong)):
-        if not found:
+        if not found and name != "wrong":
             raise TaskError(f"{row}: {name!r} is empty; expected at least one token.")
         if outside := [i for i in found if not 0 <= i < d_vocab]:
             raise TaskError(

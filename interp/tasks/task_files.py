@@ -34,7 +34,7 @@ def load_task(path: str | Path) -> Task:
     """The task in a file: `.json` (an object with `pairs`, or a list), `.jsonl` (one pair a line) or `.csv`.
 
     A table has commas between its cells, or semicolons, tabs or bars. Files are UTF-8, or UTF-16 with its mark.
-    A pair has `clean`, `corrupt`, `answer`, `wrong` (each answer one or several), and may have `spans` and token ids
+    A pair has `clean`, `corrupt`, `answer`, `wrong` (each answer one or several; `wrong` only for metrics that read it), and may have `spans` and token ids
     (`clean_ids`, `corrupt_ids`, `answer_id`, `wrong_id`). SVA files of feature-circuits and CSV tables of EAP-IG
     (also greater-than's `label`) are read by their own column names.
 
@@ -164,7 +164,9 @@ def _pair(row: Mapping[str, Any], where: str) -> Pair:
     if "label" in row and "answer" not in found:
         found |= _greater_than(str(row["label"]), where)
     missing = [name for name in ("clean", "corrupt") if name not in found]
-    missing += [name for name in ("answer", "wrong") if name not in found and f"{name}_id" not in found]
+    missing += [
+        n for n in ("answer", "wrong") if not {n, f"{n}_id"} & {*found} and (n == "answer" or _is_named(n, row))
+    ]
     if missing:
         raise TaskError(f"{where}: {', '.join(map(repr, missing))} missing; given columns: {', '.join(map(str, row))}.")
     texts = {name: _texts(found.get(name, ()), f"{where}: {name!r}") for name in ("answer", "wrong")}
@@ -180,21 +182,25 @@ def _pair(row: Mapping[str, Any], where: str) -> Pair:
     return _with_ids(pair, row, found, where)
 
 
+def _is_named(name: str, row: Mapping[str, Any]) -> bool:
+    """Whether a row has a column of this kind, be it empty: a pair without wrong answers has none."""
+    return any(column in row for column in (*_COLUMNS[name], *_COLUMNS[f"{name}_id"]))
+
+
 def _with_ids(pair: Pair, row: Mapping[str, Any], found: Mapping[str, Any], where: str) -> Pair:
-    """Token ids go with the pair: of prompts and answers, or of the answers alone beside prompts as text."""
-    has_prompt = "clean_ids" in row and "corrupt_ids" in row
-    has_answer = "answer_id" in found and "wrong_id" in found
-    if not has_prompt and not has_answer:
-        return pair
-    if not has_answer:
-        raise TaskError(f"{where}: 'clean_ids' given; expected 'answer_id' and 'wrong_id' with them.")
-    answers, wrong = _ids(found["answer_id"], where), _ids(found["wrong_id"], where)
-    if not has_prompt:
+    """Token ids go with the pair: of prompts and answers, or of answers beside prompts as text, where both have them or a text is missing."""
+    ids = {name: _ids(found[f"{name}_id"], where) for name in ("answer", "wrong") if f"{name}_id" in found}
+    if not ("clean_ids" in row and "corrupt_ids" in row):
+        both = len(ids) == 2
+        texts = (("answer", pair.answers), ("wrong", pair.wrong))
+        answers, wrong = (ids.get(name, ()) if both or not text else () for name, text in texts)
         return replace(pair, answer_ids=answers, wrong_ids=wrong)
+    if "answer" not in ids or (pair.wrong and "wrong" not in ids):
+        raise TaskError(f"{where}: 'clean_ids' given; expected 'answer_id' and 'wrong_id' with them.")
     clean, corrupt = _ids(row["clean_ids"], where), _ids(row["corrupt_ids"], where)
     if clean == corrupt and clean:
         raise TaskError(f"{where}: 'clean_ids' and 'corrupt_ids' are the same; there is nothing to patch.")
-    return replace(pair, ids=TokenPair(clean, corrupt, answers, wrong, pair.spans))
+    return replace(pair, ids=TokenPair(clean, corrupt, ids["answer"], ids.get("wrong", ()), pair.spans))
 
 
 def _greater_than(label: str, where: str) -> dict[str, list[str]]:

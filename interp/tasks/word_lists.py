@@ -6,6 +6,7 @@ Templates name their slots in braces; a slot's word takes the space before it, s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from string import Formatter
 from typing import Any, TypeVar
 
@@ -15,6 +16,8 @@ from interp.parts.texts import unknown_id
 T = TypeVar("T")
 #: Text and, where it is a named span, the span's name.
 Piece = tuple[str, str | None]
+#: A text that words stand behind as they do inside a sentence.
+BREAK = "\n"
 
 
 def listed(text: str) -> tuple[str, ...]:
@@ -59,6 +62,7 @@ CAPITALS = (
 
 CENTURIES = tuple(str(century) for century in range(11, 19))
 ENDINGS = tuple(f"{ending:02d}" for ending in range(100))
+DIGITS = tuple("0123456789")
 
 #: A verb's plural form first, then its singular one.
 VERBS = {"be": ("are", "is"), "past": ("were", "was"), "have": ("have", "has"), "do": ("do", "does")}
@@ -135,7 +139,20 @@ class Lexicon:
         self.task = task
 
     def ids(self, text: str) -> tuple[int, ...]:
-        """Token ids of the text without special tokens."""
+        """Token ids of the text as it stands inside a sentence, without special tokens."""
+        lead, count = self._lead
+        return self._alone(lead + text)[count:]
+
+    @cached_property
+    def _lead(self) -> tuple[str, int]:
+        """What must stand before a text, and its tokens: nothing, but where the tokeniser puts a space before every text
+        (as Llama 2's does), so that `4` behind `17` is another token than `4` alone."""
+        before, alone = self._alone(BREAK), self._alone("a")
+        behind, count = self._alone(BREAK + "a"), len(before)
+        return (BREAK, count) if behind[:count] == before and behind[count:] != alone else ("", 0)
+
+    def _alone(self, text: str) -> tuple[int, ...]:
+        """Token ids of the text as a whole text."""
         if self.tokenizer is None:
             return ()
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -145,9 +162,12 @@ class Lexicon:
         if self.tokenizer is None:
             return True
         apart = [self.ids(piece) for piece in pieces]
-        joined = tuple(number for ids in apart for number in ids)
         known = all(len(ids) == 1 and ids[0] != self._unknown for ids in apart)
-        return known and (len(pieces) == 1 or self.ids("".join(pieces)) == joined)
+        return known and (len(pieces) == 1 or self.apart(*pieces))
+
+    def apart(self, *pieces: str) -> bool:
+        """True if the pieces keep their tokens when they stand one after another."""
+        return self.ids("".join(pieces)) == tuple(number for piece in pieces for number in self.ids(piece))
 
     def keep(self, what: str, entries: Iterable[T], least: int, pieces: Callable[[T], Iterable[str]]) -> tuple[T, ...]:
         """The entries all of whose pieces are one token each; TaskError if fewer than `least` remain."""

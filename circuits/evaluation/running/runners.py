@@ -18,7 +18,7 @@ from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES
 from interp.scores.scores import Scores
 from interp.tasks.ablations import check_direction
 from interp.tasks.find import task as find_task
-from interp.tasks.metrics import METRICS, Metric, get_metric
+from interp.tasks.metrics import METRICS, Metric, check_wrong, get_metric
 from interp.tasks.task import Task
 
 
@@ -47,6 +47,7 @@ def make_runner(
         raise CircuitError(unknown("level of circuits", level, CIRCUIT_LEVELS))
     check_direction(ablation, "noise")
     found, measured = find_task(task, model), get_metric(metric)
+    check_wrong(measured, found)
     given = resolved(model, level, dictionaries)
     if measured.normalised:
         measured = METRICS["logit_diff"]

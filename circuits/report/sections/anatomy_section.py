@@ -98,7 +98,7 @@ def _lens(example: Example) -> list[dict[str, Any]]:
                 for t, p in zip(row.tokens, row.probabilities, strict=True)
             ],
             "answer": {"rank": row.answer_rank, "p": row.answer_probability},
-            "wrong": {"rank": row.wrong_rank, "p": row.wrong_probability},
+            "wrong": {"rank": row.wrong_rank, "p": row.wrong_probability} if row.wrong_rank else None,
             "metric": row.metric,
             "limit": limit,
             "digits": digits,

@@ -17,7 +17,8 @@ from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, Rules
 from interp.rules.secants import mean_gradient
 from interp.tasks.ablations import Ablation
-from interp.tasks.metrics import Direction, Metric, Targets, answer_columns, make_targets
+from interp.tasks.metrics import Direction, Metric
+from interp.tasks.targets import Targets, answer_columns, make_targets
 from interp.tasks.task import TokenPair
 
 EMBED = Site("embed")

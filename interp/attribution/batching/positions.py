@@ -43,7 +43,8 @@ def align(mode: str, pairs: Sequence[TokenPair]) -> Positions:
         if len(lengths) > 1:
             raise MethodError(
                 f"positions='each' needs prompts of one length; these have {', '.join(map(str, lengths))} tokens. "
-                "Use positions='end' (counted from the last token), positions='spans' (named in the task file) or 'all'."
+                "Use positions='end' (counted from the last token), positions='spans' (named in the task file) or 'all'; or "
+                "prompts of one length: interp.task(..., length='commonest')."
             )
         return Positions(mode, tuple(range(lengths[0])), tuple(tuple(range(lengths[0])) for _ in pairs))
     if mode == "end":

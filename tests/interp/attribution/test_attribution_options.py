@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,3 +224,37 @@ def test_whole_numbers_of_numpy_are_options() -> None:
     found = [attribute(hooked("llama"), toy_task(4), seed=seed, batch_size=seed, **how) for seed in (np.int64(3), 3)]
     assert np.array_equal(found[0].per_example, found[1].per_example)
     assert type(found[0].provenance.seed) is int
+
+
+@pytest.fixture(scope="module")
+def demo() -> Any:
+    return interp.load("demo")
+
+
+@pytest.mark.parametrize("options", [{"level": "heads", "positions": "each"}, {"level": "resid"}])
+def test_of_a_named_task_as_many_pairs_are_made_with_the_commonest_length(demo: Any, options: Any) -> None:
+    with pytest.warns(UserWarning, match="100 are made"):
+        scores = interp.attribute(demo, "ioi", method="relp", **options)
+    task = interp.task("ioi", demo, length="commonest")
+    assert scores.positions() == list(range(task.tokenize(demo.tokenizer, demo.layout.d_vocab)[0].length))
+    assert scores.provenance.n_pairs == 100
+    again = interp.attribute(demo, task, method="relp", **options)
+    assert (scores.per_example == again.per_example).all()
+
+
+def test_of_a_file_it_says_how_many_are_left_out_and_pairs_of_the_user_are_refused(demo: Any, tmp_path: Path) -> None:
+    rows = [
+        {"clean": p.clean, "corrupt": p.corrupt, "answer": p.answers[0], "wrong": p.wrong[0]}
+        for p in interp.task("ioi", demo, n=30).pairs
+    ]
+    mixed = tmp_path / "mixed.json"
+    mixed.write_text(json.dumps(rows))
+    kept = interp.task(mixed, demo, length="commonest")
+    asked: Any = {"method": "relp", "level": "heads", "positions": "each"}
+    with pytest.warns(UserWarning, match=f"{len(kept)} of 30 are taken, the others left out"):
+        interp.attribute(demo, mixed, **asked)
+    with pytest.raises(MethodError, match="length='commonest'"):
+        interp.attribute(demo, interp.task(mixed, demo), **asked)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        interp.attribute(demo, kept, **asked)

@@ -32,7 +32,7 @@ from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, VARIANTS, arch
 from tests.interp.tasks.toy import toy_task
 
 ALL = (*ARCHITECTURES, *VARIANTS)
-METRICS = ("logit_diff", "log_prob", "kl_source", "l2_source", "projection")
+METRICS = ("logit_diff", "log_prob", "logsumexp", "prob_diff", "kl_source", "l2_source", "projection")
 WAYS = (
     {"direction": "denoise"},
     {"direction": "noise"},
@@ -106,7 +106,7 @@ def drawn(data: st.DataObject, name: str) -> dict[str, Any]:
     modes = ["all", "each", "end", "spans"]
     modes = [m for m in modes if not (m == "all" and level == "resid") and not (m == "each" and len(lengths) > 1)]
     way = data.draw(st.sampled_from(WAYS), label="way")
-    usable = [m for m in METRICS if way.get("ablation") not in ("zero", "mean") or m in METRICS[:2]]
+    usable = [m for m in METRICS if way.get("ablation") not in ("zero", "mean") or m in METRICS[:4]]
     return {
         "level": level,
         "positions": data.draw(st.sampled_from(modes), label="positions"),

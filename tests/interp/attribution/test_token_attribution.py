@@ -17,7 +17,8 @@ from interp.attribution.token_attribution import attribute_tokens
 from interp.attribution.token_methods import METHODS
 from interp.errors import MethodError, MetricError, UnsupportedRuleError
 from interp.rules.rules import PRESETS, preset
-from interp.tasks.metrics import get_metric, make_targets
+from interp.tasks.metrics import get_metric
+from interp.tasks.targets import make_targets
 from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import toy_task
 

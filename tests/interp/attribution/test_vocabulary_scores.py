@@ -15,6 +15,7 @@ from interp.attribution.request import attribute
 from interp.errors import MetricError
 from interp.model.model import HookedModel
 from interp.tasks.metrics import METRICS, Metric
+from interp.tasks.task import Task
 from tests.interp.model.tiny import hooked
 from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
@@ -31,7 +32,7 @@ def _everything(name: str) -> Metric:
 
 
 @pytest.mark.broad
-@pytest.mark.parametrize("metric", ["logit_diff", "normalized_logit_diff"])
+@pytest.mark.parametrize("metric", ["logit_diff", "normalized_logit_diff", "logsumexp"])
 @pytest.mark.parametrize(
     ("method", "level"),
     [
@@ -57,6 +58,58 @@ def test_scores_are_those_of_all_logits(name: str, method: str, level: str, metr
     assert METRICS[metric].vocabulary == "answers"
     np.testing.assert_allclose(found.per_example, expected.per_example, rtol=1e-9, atol=1e-11)
     assert found.provenance.base_metric == pytest.approx(expected.provenance.base_metric, rel=1e-11)
+
+
+def several(task: Task, answers: int, wrong: int) -> Task:
+    """The task with so many answers and wrong tokens, others in each pair."""
+    tokens = range(3, 3 + answers + wrong)
+    pairs = []
+    for i, pair in enumerate(task.pairs):
+        own = [3 + (token - 3 + 5 * i) % 60 for token in tokens]
+        assert pair.ids is not None
+        pairs.append(replace(pair, ids=replace(pair.ids, answers=tuple(own[:answers]), wrong=tuple(own[answers:]))))
+    return replace(task, pairs=tuple(pairs))
+
+
+def slow(name: str) -> Metric:
+    """The metrics of answer sets from their formulas, token by token and without any trick."""
+
+    def odds(row: Tensor, right: list[int], wrong: list[int]) -> Tensor:
+        return row[right].exp().sum().log() - row[wrong].exp().sum().log()
+
+    def difference(row: Tensor, right: list[int], wrong: list[int]) -> Tensor:
+        shares = row.exp() / row.exp().sum()
+        return sum((shares[i] for i in right), row.new_zeros(())) - sum((shares[i] for i in wrong), row.new_zeros(()))
+
+    one = {"logsumexp": odds, "prob_diff": difference}[name]
+
+    def measure(logits: Tensor, t: Any) -> Tensor:
+        sets = [[row.nonzero().flatten().tolist() for row in side] for side in (t.answers, t.wrong)]
+        return torch.stack([one(*row) for row in zip(logits, *sets, strict=True)])
+
+    return Metric(name, measure, METRICS[name].unit, "slowly")
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+@pytest.mark.parametrize("metric", ["logsumexp", "prob_diff"])
+@pytest.mark.parametrize(
+    ("method", "level"),
+    [("exact", "heads"), ("exact", "edges"), ("relp", "neurons"), ("atp-ig", "blocks"), ("eap-ig", "edges")],
+)
+def test_metrics_of_answer_sets_are_their_formulas_on_every_engine(
+    method: str, level: str, metric: str, direction: str
+) -> None:
+    with true_float64():
+        model, task = hooked("llama", dtype=torch.float64), several(toy_task(3, lengths=(6, 5)), 3, 4)
+        some = {"parts": ["a1.h0->logits", "embed->m0"]} if (method, level) == ("exact", "edges") else {}
+        found, expected = (
+            attribute(model, task, method=method, level=level, metric=chosen, direction=direction, **some)
+            for chosen in (metric, slow(metric))
+        )
+    np.testing.assert_allclose(found.per_example, expected.per_example, rtol=1e-9, atol=1e-12)
+    assert found.provenance.base_metric == pytest.approx(expected.provenance.base_metric, rel=1e-11)
+    assert found.provenance.importance_sign == (1 if direction == "denoise" else -1)
+    assert np.abs(found.per_example).max() > 0
 
 
 def test_path_patching_is_that_of_all_logits() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers.pre_tokenizers import Split
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from interp import demo
@@ -13,16 +16,19 @@ from interp.demo.tokenizer import task_pieces
 from interp.errors import TaskError
 from interp.tasks import builtin
 from interp.tasks import word_lists as w
-from interp.tasks.task import Pair
+from interp.tasks.task import Pair, Task
 
 UNKNOWN_NAMES = {" Mary", " John"}
 WHOLE_YEARS = {" 1500", " 1732"}
 
 
-def byte_level(pieces: list[str]) -> Any:
-    """A tokeniser like GPT-2's, without special tokens around a text, that has these pieces as single tokens."""
+def byte_level(pieces: list[str], before: Sequence[Any] = ()) -> Any:
+    """A tokeniser like GPT-2's, without special tokens around a text, that has these pieces as single tokens.
+
+    before: what splits a text before it does.
+    """
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*before, pre_tokenizers.ByteLevel(add_prefix_space=False)])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=50_000,
@@ -163,10 +169,69 @@ def test_too_few_words_is_a_task_error(name: str) -> None:
         builtin.build(name, byte_level([]), n=5)
 
 
-def test_single_digit_tokeniser_is_refused_for_years() -> None:
+def digitwise() -> Any:
+    """A tokeniser that writes every digit apart, as those of Llama 2, Qwen and Gemma do."""
+    return byte_level([piece for piece in task_pieces() if not piece.strip().isdigit()])
+
+
+def llama_like(pieces: list[str]) -> Any:
+    """A tokeniser that puts a space before every text, as Llama 2's does: `4` alone is not the `4` of `174`."""
+    words = sorted({"\u2581" + piece.strip() for piece in pieces if piece.strip().isalpha()})
+    known = ["<unk>", "<s>", "\u2581", *words, *map(chr, range(33, 127)), "\n"]
+    tokenizer = Tokenizer(models.Unigram([(piece, -1.0) for piece in dict.fromkeys(known)], unk_id=0))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")])
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.Fuse()])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", unk_token="<unk>")
+
+
+@pytest.mark.parametrize("kind", ["digitwise", "llama_like"])
+def test_a_tokeniser_of_digits_is_asked_for_the_first_digit_of_the_ending(kind: str) -> None:
+    tokenizer = digitwise() if kind == "digitwise" else llama_like(task_pieces())
+    pairs = builtin.build("greater-than", tokenizer, n=200, seed=1)
+    assert {len(pair.answers) for pair in pairs} == set(range(1, 9))
+    for pair in pairs:
+        start = span_text(tokenizer, pair, "start")
+        year = re.search(r"year (\d\d)(\d)(\d) ", pair.clean)
+        assert year and start == year[2] + year[3] and pair.clean.endswith(" " + year[1])
+        assert pair.answers == tuple("0123456789"[int(year[2]) + 1 :])
+        assert pair.wrong == tuple(
+            "0123456789"[: int(year[2])]
+        )  # the digit itself may go on to a later or an earlier year
+        assert pair.corrupt == pair.clean.replace(year[0], f"year {year[1]}01 ")
+        for digit in (*pair.answers, *pair.wrong):
+            before = tokenizer(pair.clean)["input_ids"]
+            assert tokenizer(pair.clean + digit)["input_ids"][: len(before)] == before
+            assert len(tokenizer(pair.clean + digit)["input_ids"]) == len(before) + 1
+    for pair, ids in zip(pairs, Task("years", tuple(pairs)).tokenize(tokenizer, len(tokenizer)), strict=True):
+        assert [tokenizer.decode([i]) for i in (*ids.answers, *ids.wrong)] == [*pair.answers, *pair.wrong]
+        assert tokenizer(pair.clean + pair.answers[0])["input_ids"] == [*ids.clean, ids.answers[0]]
+
+
+def test_the_form_of_greater_than_is_said_and_whole_endings_come_first(embedded: Any) -> None:
+    assert "first digit" in builtin.form_of("greater-than", digitwise())
+    assert builtin.form_of("greater-than", embedded) == ""
+    # With whole endings for most years, those that are split into digits are left out, whatever digits are.
+    centuries = {f" {century}" for century in w.CENTURIES}
+    mixed = byte_level([p for p in task_pieces() if not p.isdigit() or p == "01" or p > "40"] + sorted(centuries))
+    assert builtin.form_of("greater-than", mixed) == ""
+    assert all(len(start) == 2 for pair in builtin.build("greater-than", mixed, n=50) for start in pair.answers)
+
+
+def test_a_mixed_tokeniser_with_few_endings_is_asked_by_digits_where_these_are_apart() -> None:
     pieces = [piece for piece in task_pieces() if not piece.strip().isdigit()]
-    with pytest.raises(TaskError, match="two-digit endings"):
-        builtin.build("greater-than", byte_level(pieces), n=5)
+    some = byte_level([*pieces, " 17", "42", "43"])
+    assert "first digit" in builtin.form_of("greater-than", some)
+    starts = [pair.clean for pair in builtin.build("greater-than", some, n=400)]
+    assert not any(re.search(r"\d\d4[23] ", clean) for clean in starts)
+    assert any(re.search(r"174[0-9] ", clean) for clean in starts)
+
+
+def test_a_tokeniser_of_three_digits_is_refused_for_years_with_both_counts() -> None:
+    pieces = [piece for piece in task_pieces() if not piece.strip().isdigit()]
+    threes = [f"{century}{first}" for century in w.CENTURIES for first in range(10)]
+    tokenizer = byte_level([*pieces, *w.ENDINGS, *threes], [Split(Regex(r"\d{1,3}"), "isolated")])
+    with pytest.raises(TaskError, match=r"0 years are two tokens.* and 0 are written digit by digit"):
+        builtin.build("greater-than", tokenizer, n=5)
 
 
 def test_wrong_names_options_and_counts_are_task_errors(embedded: Any) -> None:

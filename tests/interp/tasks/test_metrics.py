@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
 from interp.errors import MetricError
-from interp.tasks.metrics import METRICS, Metric, Targets
+from interp.tasks.metrics import METRICS, Metric
+from interp.tasks.targets import Targets
 
 NONE = torch.zeros(0)
 
@@ -53,3 +56,42 @@ def test_metrics_refuse_the_logits_of_other_positions_and_wrong_use() -> None:
         METRICS["projection"](whole, Targets(last, last, None, whole))
     with pytest.raises(MetricError, match="Valid: all, last"):
         Metric("m", lambda x, t: x.sum((1, 2)), "", "", positions="some")  # type: ignore[arg-type]
+
+
+def sets(d_vocab: int = 7) -> Targets:
+    """Two examples: answers 1, 2 or 0; wrong ones 5 or 3, 4, 6."""
+    answers, wrong = torch.zeros(2, 2, d_vocab, dtype=torch.float64)
+    answers[0, [1, 2]], answers[1, 0] = 1 / 2, 1
+    wrong[0, 5], wrong[1, [3, 4, 6]] = 1, 1 / 3
+    return Targets(answers, wrong)
+
+
+def test_logsumexp_and_prob_diff_in_closed_form() -> None:
+    weights = torch.tensor([[1.0, 2, 3, 4, 5, 6, 4], [8, 1, 1, 2, 2, 1, 5]], dtype=torch.float64)
+    logits = weights.log() + torch.tensor([[900.0], [-40.0]])
+    odds = [math.log((2 + 3) / 6), math.log(8 / (2 + 2 + 5))]
+    assert METRICS["logsumexp"](logits, sets()).tolist() == pytest.approx(odds, rel=1e-12)
+    difference = [(2 + 3 - 6) / 25, (8 - (2 + 2 + 5)) / 20]
+    assert METRICS["prob_diff"](logits, sets()).tolist() == pytest.approx(difference, rel=1e-12)
+    assert (METRICS["logsumexp"].unit, METRICS["prob_diff"].unit) == ("logits", "probability")
+
+
+def test_of_one_answer_each_logsumexp_is_the_logit_difference() -> None:
+    logits = torch.randn(1, 7, dtype=torch.float64)
+    answers, wrong = torch.eye(7, dtype=torch.float64)[[2]], torch.eye(7, dtype=torch.float64)[[6]]
+    both = [METRICS[name](logits, Targets(answers, wrong)).item() for name in ("logsumexp", "logit_diff")]
+    assert both[0] == pytest.approx(both[1], rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["logsumexp", "prob_diff"])
+def test_slopes_of_metrics_of_answer_sets_are_those_of_finite_differences(name: str) -> None:
+    torch.manual_seed(0)
+    leaf = torch.randn(2, 7, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(METRICS[name](leaf, sets()).sum(), [leaf])
+    step, x = 1e-6, leaf.detach()
+    for i in range(2):
+        for j in range(7):
+            apart = torch.zeros_like(x)
+            apart[i, j] = step
+            change = METRICS[name](x + apart, sets()) - METRICS[name](x - apart, sets())
+            assert slope[i, j].item() == pytest.approx(change[i].item() / (2 * step), rel=1e-6, abs=1e-9)
