@@ -78,7 +78,7 @@ def _kind(m: Any) -> str:
     if m.uses_steps:
         return "averaged over a path; takes `steps` and `quadrature`"
     if m.needs_run:
-        return "gradient at both runs"
+        return "complete: averaged between both runs; takes `steps`" if m.complete else "gradient at both runs"
     if m.base_point:
         return "gradient" if m.first_order else "relevance"
     return "baseline"

@@ -248,7 +248,7 @@ def _over(row: Row, scores: Scores) -> str:
 def _doubts(row: Row) -> str:
     """A word of warning where one node, or a few large ones, make the correlation."""
     doubts = []
-    if row.carried and row.pearson_without is not None:
+    if row.carried:
         doubts.append(f"{number(row.pearson_without, 2)} without {row.largest}, which carries it")
     if row.spearman is not None and row.spearman < POOR <= (row.pearson or 0.0):
         doubts.append(f"rank correlation only {number(row.spearman, 2)}")

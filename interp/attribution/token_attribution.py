@@ -98,7 +98,7 @@ def attribute_tokens(
     | method | value of token p (x: its embedding, b: its baseline) | baseline | cost |
     | --- | --- | --- | --- |
     | `integrated-gradients` | (x - b) . mean over the path of dm/dx, Gauss-Legendre | corrupt, zero | steps (F + B) |
-    | `deeplift` | (x - b) . m, m the gradient with every operation averaged between prompt and baseline | corrupt, zero | 4F + 1B |
+    | `deeplift` | (x - b) . m, m the gradient with every operation averaged between prompt and baseline | corrupt, zero | 5F + 1B |
     | `feature-ablation` | m(prompt) - m(prompt with b in place of x) | corrupt, zero | 1F per token |
     | `gradient-x-input` | x . dm/dx | zero | 1F + 1B |
     | `relp`, `relp-ah`, `attnlrp`, `cp-lrp`, `gim` | x . rho(x), rho the relevance coefficient | zero | 1F + 1B |

@@ -253,7 +253,7 @@ METHODS: Final = Registry(
             _deeplift,
             ("corrupt", "zero"),
             formula="(x - b) . m, m averaged between both runs",
-            cost="4F + 1B",
+            cost="5F + 1B",
             paper="Shrikumar et al. 2017",
             rules=DEEPLIFT,
             complete=True,

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
-from interp.errors import SiteError
+from interp.errors import SiteError, UnsupportedRuleError
 from interp.parts.layout import Layout
 from interp.parts.sites import LAYERED, Site, SiteLike, order, parse
 from interp.rules.rules import Rules
@@ -108,6 +108,11 @@ def make_splices(
     found = {}
     for target, dictionary in dictionaries.items():
         read, edited = (frozenset(s.part for s in some if s.part and s.place == target) for some in (reads, edits))
+        if edited and rules.secants:
+            raise UnsupportedRuleError(
+                f"edits of '{target}.{min(edited)}' under rules with secants: what an encoder does (TopK, JumpReLU) has no average "
+                "between two runs. Read the features instead, or choose other rules."
+            )
         if read | edited:
             found[target] = Splice(dictionary, read, edited, rules)
     return found

@@ -58,9 +58,9 @@ class Row:
     @property
     def carried(self) -> bool:
         """Whether one node makes the correlation what it is: without it, it is another by more than `CARRIED`."""
-        if self.pearson is None or self.n < MIN_NODES:
+        if self.pearson is None or self.pearson_without is None or self.n < MIN_NODES:
             return False
-        return self.pearson_without is None or abs(self.pearson - self.pearson_without) > CARRIED
+        return abs(self.pearson - self.pearson_without) > CARRIED
 
     @property
     def headline(self) -> bool:

@@ -52,10 +52,7 @@ def note(row: Row, found: Agreement) -> str:
 
 def carrier(row: Row) -> str:
     """The node that makes the correlation what it is, and what it is without it; empty where none does."""
-    if not row.carried:
-        return ""
-    rest = "undefined" if row.pearson_without is None else number(row.pearson_without, 2)
-    return f"{row.largest} makes r, {rest} without it"
+    return f"{row.largest} makes r, {number(row.pearson_without, 2)} without it" if row.carried else ""
 
 
 def samples(agreements: Sequence[Agreement]) -> list[dict[str, Any]]:

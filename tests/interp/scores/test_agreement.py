@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from interp.scores.agreement import agreement
+from interp.scores.agreement import Agreement, agreement
 from interp.scores.scores import Scores
 from tests.interp.scores.random_scores import head_nodes, some_scores
 
@@ -36,3 +36,74 @@ def test_without_a_common_unit_or_an_effect_there_is_no_slope() -> None:
     assert agreement(ours, exact)["head"].slope is None
     ours, exact = pair()
     assert agreement(ours, replace(exact, per_example=0 * exact.per_example))["head"].slope is None
+
+
+def means(ours: Scores, exact: Scores) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    keep = [i for i, part in enumerate(exact.parts) if part.kind == "head"]
+    return ours.mean[keep], exact.mean[keep], [exact.parts[i].name for i in keep]
+
+
+def test_the_error_is_the_mean_difference_over_the_mean_size() -> None:
+    ours, exact = pair()
+    a, b, _ = means(ours, exact)
+    assert agreement(ours, exact)["head"].error == pytest.approx(np.abs(a - b).sum() / np.abs(b).sum())
+    assert agreement(replace(ours, per_example=exact.per_example), exact)["head"].error == 0
+
+
+def test_one_node_that_makes_the_correlation_is_named() -> None:
+    ours, exact = pair()
+    noise = np.random.default_rng(3).normal(size=ours.per_example.shape)
+    ours = replace(ours, per_example=noise)
+    place = next(i for i, part in enumerate(exact.parts) if part.kind == "head")
+    tables = [x.per_example.copy() for x in (ours, exact)]
+    for table in tables:
+        table[:, place] = 1000.0
+    carried = agreement(replace(ours, per_example=tables[0]), replace(exact, per_example=tables[1]))["head"]
+    assert carried.largest == exact.parts[place].name and carried.carried
+    assert carried.pearson is not None and carried.pearson > 0.999
+    a, b, names = means(ours, exact)
+    rest = [i for i, name in enumerate(names) if name != carried.largest]
+    assert carried.pearson_without == pytest.approx(np.corrcoef(a[rest], b[rest])[0, 1])
+    assert not agreement(replace(ours, per_example=exact.per_example), exact)["head"].carried
+
+
+def test_the_order_of_the_top_weighs_most() -> None:
+    """Against the definition of weighted tau, written out over pairs of nodes; and a swap at the top costs more than one below."""
+    ours, exact = pair()
+    a, b, names = (np.abs(x) if isinstance(x, np.ndarray) else x for x in means(ours, exact))
+
+    def by_hand(x: np.ndarray, y: np.ndarray) -> float:
+        def one_way(first: np.ndarray, second: np.ndarray) -> float:
+            rank = np.empty(len(first))
+            rank[np.lexsort((second, first))[::-1]] = np.arange(len(first))
+            weight = 1 / (rank + 1)
+            total = agree = 0.0
+            for i in range(len(x)):
+                for j in range(i):
+                    w = weight[i] + weight[j]
+                    total += w
+                    agree += w * np.sign(x[i] - x[j]) * np.sign(y[i] - y[j])
+            return agree / total
+
+        return (one_way(x, y) + one_way(y, x)) / 2
+
+    assert agreement(ours, exact)["head"].top_weighted == pytest.approx(by_hand(a, b))
+    order = np.argsort(-b)
+    column = {part.name: i for i, part in enumerate(exact.parts)}
+
+    def swapped(one: int, other: int) -> float:
+        table = exact.per_example.copy()
+        i, j = column[names[order[one]]], column[names[order[other]]]
+        table[:, [i, j]] = table[:, [j, i]]
+        found = agreement(replace(ours, per_example=table), exact)["head"].top_weighted
+        assert found is not None
+        return found
+
+    assert swapped(0, 1) < swapped(len(b) - 2, len(b) - 1) < 1
+
+
+def test_agreements_of_older_files_have_no_such_numbers() -> None:
+    row = {"kind": "head", "n": 9, "pearson": 0.9, "pearson_ci": [0.8, 1.0], "spearman": 0.9, "spearman_ci": None}
+    row |= {"sign": 1.0, "top_k": 1.0, "k": 2}
+    found = Agreement.from_dict({"method": "relp", "rows": [row], "n_pairs": 3, "sampled": ""})["head"]
+    assert found.top_weighted is None and found.error is None and not found.carried
