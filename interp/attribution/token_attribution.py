@@ -134,7 +134,7 @@ def attribute_tokens(
         unit=measure.unit,
         baseline=job.baseline,
         steps=job.steps if chosen.complete else None,
-        rules=chosen.rules.describe(),
+        rules=chosen.rules.at_points(job.steps).describe(),
         model=model.name,
         task=task.name,
     )

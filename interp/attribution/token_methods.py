@@ -6,7 +6,7 @@ Axis words: `batch pos d_model step`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -180,7 +180,7 @@ def _deeplift(job: Job, batch: Batch) -> Tensor:
         edit = Edit(EMBED, lambda _: batch.b)
         other = job.model.run(ids, edits=[edit], logits_to_keep=1, keep_operands=True)
     with torch.enable_grad():
-        rules = replace(job.method.rules, secants=job.steps)
+        rules = job.method.rules.at_points(job.steps)
         run = job.model.run(ids, reads=[EMBED], rules=rules, toward=other, logits_to_keep=1)
         logits = run.logits[:, -1]
         ends = logits.detach(), other.logits[:, -1]

@@ -181,7 +181,7 @@ class HookedModel:
         `interp.dictionaries.splice`.
         keep_operands: keep what norms, activations, products and attention read, so that another run can go toward this one.
         toward: for rules with secants (`interp.DEEPLIFT`) the run, made with `keep_operands`, between which and this one every
-        operation is averaged; it has the same number of prompts, of the same length.
+        operation is averaged; it is of this model, with the same number of prompts, of the same lengths.
 
         Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`), MethodError for rules where no gradient
         goes through a module, DictionaryError, InterpError for ids out of range.
@@ -200,9 +200,9 @@ class HookedModel:
             self._check_rules(rules)
         if rules != GRADIENT and torch.is_grad_enabled() and self._differentiable is None:
             self.check_gradients()
-        other = _checked_other(rules, toward)
         operands = Operands() if keep_operands else None
         given = as_tokens(tokens, self.tokenizer).to(self.device)
+        other = _checked_other(rules, toward, given)
         spliced = check_dictionaries({} if dictionaries is None else dictionaries, self.layout, widths(self.layout))
         resolved = [(self.resolve(e.site), e) for e in edits]
         plan = plan_run([self.resolve(r) for r in reads], resolved, rules, split_kv, spliced, operands, other)
@@ -258,7 +258,7 @@ class HookedModel:
             )
 
 
-def _checked_other(rules: Rules, toward: Run | None) -> Operands | None:
+def _checked_other(rules: Rules, toward: Run | None, given: Tokens) -> Operands | None:
     """The operands of the run that secants go to. Raises: UnsupportedRuleError where rules and run do not fit."""
     if bool(rules.secants) != (toward is not None):
         raise UnsupportedRuleError(
@@ -268,7 +268,15 @@ def _checked_other(rules: Rules, toward: Run | None) -> Operands | None:
         )
     if toward is not None and toward.operands is None:
         raise UnsupportedRuleError("toward: this run did not keep its operands; make it with keep_operands=True.")
-    return None if toward is None else toward.operands
+    if toward is None:
+        return None
+    theirs = toward.tokens.mask.to(given.mask.device)
+    if theirs.shape == given.mask.shape and not torch.equal(theirs, given.mask):
+        raise UnsupportedRuleError(
+            f"toward: prompts of {given.mask.sum(1).tolist()} tokens in this run and of {theirs.sum(1).tolist()} in the other, "
+            "padded otherwise: both need prompts of one length, pair by pair."
+        )
+    return toward.operands
 
 
 def _check_value(rules: object) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from interp.errors import UnsupportedRuleError
 from interp.model.modules.tensors import activation_in, activation_out, replace_backward, with_activation
-from interp.model.probing.coverage import Operations
+from interp.model.probing.coverage import Operations, in_experts
 from interp.parts.layout import Layout, UpBranch
 from interp.rules.attention_secants import QKV, Native, between
 from interp.rules.rules import Activation, Norm
@@ -34,7 +34,7 @@ class Operands:
     qkv: dict[int, QKV] = field(default_factory=dict)
 
     def keep(self, path: str, x: Tensor) -> None:
-        self.inputs.setdefault(path, []).append(x.detach())
+        self.inputs.setdefault(path, []).append(x.detach().clone())  # a model may write into it later
 
     def of(self, path: str, call: int, like: Tensor) -> Tensor:
         """What the operation at `path` read in its call number `call`. Raises: UnsupportedRuleError where it did not, or of
@@ -90,7 +90,7 @@ class Averaged:
         if self.own is None and self.other is None:
             return
         if self.own is not None:
-            for path in (*self.operations.norms, *self.operations.activations):
+            for path in (*self.operations.norms, *self._activations()):
                 self._before(stack, path, self._keep_input(path, self.own))
         if self.other is not None:
             self._attach_rules(stack, self.other)
@@ -99,6 +99,11 @@ class Averaged:
             self._behind(stack, act, self._watch(act, None))
         if self.layout.logits_softcap is not None:
             self._behind(stack, self.layout.unembed, lambda m, a, y: self.raw.append(activation_out(y)))
+
+    def _activations(self) -> dict[str, Activation]:
+        """The activations but for those of experts, which each run calls on tokens of its own."""
+        found = self.operations.activations
+        return {path: act for path, act in found.items() if not in_experts(path, self.layout)}
 
     def _products(self) -> Iterator[tuple[str, UpBranch, str]]:
         """Of every gated MLP whose activation is known: the activation, the branch it multiplies, the module that reads both."""
@@ -110,7 +115,7 @@ class Averaged:
         for path, norm in self.operations.norms.items():
             module = self.model.get_submodule(path)
             replace_backward(stack, module, _norm_rule(norm, module, path, other))
-        for path, act in self.operations.activations.items():
+        for path, act in self._activations().items():
             replace_backward(stack, self.model.get_submodule(path), _activation_rule(act, path, other))
 
     def _keep_input(self, path: str, own: Operands) -> Callable[..., None]:
@@ -125,7 +130,7 @@ class Averaged:
             if self.own is not None and up is not None:
                 self.own.keep(path, y)
             if self.other is not None:
-                self.factors[path] = y
+                self.factors[path] = y if up is None else y.clone()  # the product may be written into it
 
         return hook
 

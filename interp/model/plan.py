@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from interp.dictionaries.splice import Dictionaries, Splice, make_splices
-from interp.errors import SiteError
+from interp.errors import SiteError, UnsupportedRuleError
 from interp.model.edits import Edit
 from interp.model.operands import Operands
 from interp.parts.sites import ATTENTION_KINDS, Site, order
@@ -71,13 +71,19 @@ def plan_run(
 ) -> Plan:
     """A plan from resolved reads and edits; several edits of one site act in the order given.
 
-    Raises: SiteError for features or an error where no dictionary is.
+    Raises: SiteError for features or an error where no dictionary is; UnsupportedRuleError for edits of a pattern between two
+    runs.
     """
     by_site: dict[Site, tuple[Edit, ...]] = {}
     for sites, edit in edits:
         for site in sites:
             by_site[site] = (*by_site.get(site, ()), edit)
     found = Plan(frozenset(_flat(reads)), by_site, rules, split_kv, dictionaries, keep, toward)
+    if (keep is not None or rules.secants) and (odd := [site for site in by_site if site.kind == "pattern"]):
+        raise UnsupportedRuleError(
+            f"edits of '{odd[0]}' in a run whose operands are kept, or that goes toward another: what follows an edited pattern "
+            "has no average between two runs. Edit z instead."
+        )
     if bare := [s for s in (*found.reads, *by_site) if s.part and s.place not in dictionaries]:
         given = ", ".join(map(str, dictionaries)) or "none"
         raise SiteError(f"site '{bare[0]}': no dictionary makes up '{bare[0].place}' in this run; given: {given}.")

@@ -82,6 +82,10 @@ class Rules:
         """Whether they change what attention means in the backward pass."""
         return bool(self.secants) or self.attention != AttentionRule()
 
+    def at_points(self, n: int) -> Rules:
+        """The same with `n` points of a softmax, where they are averages between two runs."""
+        return replace(self, secants=n) if self.secants else self
+
     def describe(self) -> str:
         """The parts that differ from the plain gradient, in one line."""
         if self.secants:

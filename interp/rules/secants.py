@@ -38,6 +38,13 @@ def _wide(x: Tensor) -> Tensor:
     return x.float() if x.element_size() < 4 else x
 
 
+def _finite(scores: Tensor) -> Tensor:
+    """Scores in float32 or better. Masks of half precision add its least number, and a sum may pass that: to -inf in one run,
+    which no line leads to from the other."""
+    wide = _wide(scores)
+    return wide if wide is scores else wide.clamp_min(torch.finfo(scores.dtype).min)
+
+
 def norm_middle(norm: Norm, x: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Where the VJP of a norm is the average of its Jacobian between `x` and `other` [..., d]: 1 / sigma and the normed point.
 
@@ -104,7 +111,7 @@ def softmax_secant(scores: Tensor, other: Tensor, points: int) -> VJP:
     Where scores move far the points are too few for rounding. The mean J is then corrected along the step d alone, as in
     Broyden's update, so that J d is the change of the softmax: J + (delta p - J d) d^T / (d . d).
     """
-    here, there = _wide(scores.detach()), _wide(other)
+    here, there = _finite(scores.detach()), _finite(other)
     step = torch.where(here == there, 0.0, there - here)
 
     def vjp(grad: Tensor) -> Tensor:
@@ -128,17 +135,18 @@ def softmax_secant(scores: Tensor, other: Tensor, points: int) -> VJP:
 
 def mean_gradient(f: Callable[[Tensor], Tensor], x: Tensor, other: Tensor, points: int) -> Tensor:
     """The gradient of f [batch] averaged over the line between `x` and `other` [batch ...], corrected as a softmax is."""
-    step, found = other - x, torch.zeros_like(x)
+    here, there = _wide(x), _wide(other)
+    step, found = there - here, torch.zeros_like(here)
     for alpha, weight in gauss_legendre(points):
         with torch.enable_grad():
-            point = (x + alpha * step).requires_grad_()
+            point = (here + alpha * step).requires_grad_()
             (gradient,) = torch.autograd.grad(f(point).sum(), point)
         found.add_(gradient, alpha=weight)
     dims = tuple(range(1, x.ndim))
-    missing = f(other) - f(x) - (found * step).sum(dims)
+    missing = f(there) - f(here) - (found * step).sum(dims)
     far = step.abs().amax(dims) > FAR
     along = torch.where(far, missing / step.square().sum(dims).clamp_min(FAR**2), 0.0)
-    return found + step * along.view(-1, *(1 for _ in dims))
+    return (found + step * along.view(-1, *(1 for _ in dims))).to(x.dtype)
 
 
 def _centred(step: Tensor, reached: Tensor) -> Tensor:

@@ -203,8 +203,8 @@ class Batch:
         The rules were checked by the driver. Without edits the values are also kept as the base run's, whose forward is the same bit for bit.
         """
         self.model.check_gradients()
+        toward = self.toward(rules)  # first: it is the source run, which the metric may ask for too
         self.targets()
-        toward = self.toward(rules)
         sites = list(at or self.sites)
         with torch.enable_grad():
             run = self.model.run(

@@ -144,6 +144,7 @@ class EdgeBatch(Batch):
         the base run with the point's edits under `rules`. `only`: the writers to score, all by default. `advance` is told
         of each point."""
         self.model.check_gradients()
+        self.toward(rules)  # first: it is the source run
         self.targets()
         if self.ablation.has_run:
             self.source()

@@ -6,7 +6,6 @@ Shapes: a method returns scores [batch label edge], edges in the order of `Graph
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import torch
@@ -60,7 +59,7 @@ def between_runs(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
     The scores of the edges out of a node add up to the node's own. Units: those of the metric. Cost: 2 forwards, 1 backward.
     Source: Shrikumar et al. 2017; `interp.rules.secants`.
     """
-    return base_point(batch, options, replace(rules, secants=options.steps))
+    return base_point(batch, options, rules.at_points(options.steps))
 
 
 def _path(batch: EdgeBatch, options: Options, rules: Rules, points: Points) -> Tensor:

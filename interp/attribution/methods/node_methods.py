@@ -6,7 +6,6 @@ Shapes: a method returns, per group, scores [batch label unit]; labels are the p
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 import torch
@@ -45,7 +44,7 @@ def _between_runs(batch: Batch, options: Options, rules: Rules) -> dict[Group, T
 
     Units: those of the metric. Cost: 2 forwards, 1 backward, whatever the number of nodes.
     """
-    values, multipliers = batch.gradients(replace(rules, secants=options.steps))
+    values, multipliers = batch.gradients(rules.at_points(options.steps))
     options.advance(1)
     return _contracted(batch, options, values, multipliers)
 

@@ -196,7 +196,7 @@ class Attribution:
             method=m.name,
             unit=m.unit or self.metric.unit,
             importance_sign=1 if m.unit or m.unsigned else self.metric.importance_sign(self.direction),
-            rules=m.rules.describe(),
+            rules=m.rules.at_points(self.steps).describe(),
             steps=self.steps if m.uses_steps or m.rules.secants else None,
             quadrature=self.quadrature if m.uses_steps else None,
             base_metric=float(base.mean()),

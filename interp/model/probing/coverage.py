@@ -118,7 +118,7 @@ def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tu
     left = {id(block): block.gated for block in layout.blocks}
     for operation in seen.operations:
         path, block = operation.where.path, _block_of(operation.where.path, layout)
-        if path in named or (block and block.act is None and _in_mlp(path, block)):
+        if path in named or in_experts(path, layout):
             continue
         if block and _within(path, block.paths.attn) and _is_result(operation, seen, block.paths.o):
             gates.add(block.paths.o)
@@ -142,6 +142,12 @@ def _within(path: str, outer: str) -> bool:
 def _in_mlp(path: str, block: BlockLayout) -> bool:
     """Whether a module is of the MLP; where that is the block itself, only its own code may be."""
     return path == block.paths.mlp or (block.paths.mlp != block.paths.block and _within(path, block.paths.mlp))
+
+
+def in_experts(path: str, layout: Layout) -> bool:
+    """Whether a module is of an MLP that has no single activation: other calls may be made there in another run."""
+    block = _block_of(path, layout)
+    return block is not None and block.act is None and _in_mlp(path, block)
 
 
 def _is_result(operation: Operation, seen: Probe, reader: str | None) -> bool:
@@ -221,7 +227,8 @@ def _outside_row(path: str, names: tuple[str, ...], rules: Rules) -> Row:
 def _activation_row(path: str, act: Activation, layout: Layout, rules: Rules) -> Row:
     """A rule reaches the activations of MLPs; one elsewhere is unsupported under a rule set for activations."""
     if rules.secants:
-        return Row(path, act.name, "rule", AVERAGED)
+        alone = in_experts(path, layout)
+        return Row(path, act.name, "unsupported" if alone else "rule", "" if alone else AVERAGED)
     block = next((b for b in layout.blocks if b.act == path), None)
     if rules.act == "gradient":
         return Row(path, act.name, "plain gradient")

@@ -188,6 +188,11 @@ def _check_step(
 ) -> None:  # fmt: skip
     """Attention and MLP, in this order in `readers` and `writers`, read the stream, and the block adds what they write to it."""
     block, (attn_read, mlp_read) = calls[paths.block], (calls[reader].x_value for reader in readers)
+    if written := [reader for reader in readers if not torch.equal(calls[reader].x, calls[reader].x_value)]:
+        raise LayoutError(
+            f"{paths.block}: the residual stream is written to in place after {written[0]} has read it, so what was there is lost. "
+            "Add in a new tensor: x = x + y, not x += y."
+        )
     attn_written, mlp_written = (calls[writer].y_value for writer in writers)
     middle = block.x_value + scale * attn_written
     after = middle + scale * mlp_written.reshape(middle.shape)

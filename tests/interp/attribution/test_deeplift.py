@@ -152,7 +152,10 @@ def test_its_cost_is_that_of_two_forwards_and_a_backward() -> None:
     assert found.provenance.steps == 8 and "averaged" in found.provenance.coefficients_at
     assert METHODS["deeplift"].complete and METHODS["deeplift"].scores("edges")
     more = attribute(hooked("gpt2"), toy_task(4, lengths=(5, 7)), method="deeplift", level="heads", steps=3)
-    assert more.provenance.steps == 3
+    assert more.provenance.steps == 3 and more.provenance.rules.endswith("at 3 points")
+    for level, metric in (("edges", "logit_diff"), ("heads", "kl_source"), ("edges", "kl_source")):
+        found = attribute(hooked("gpt2"), toy_task(4), method="deeplift", level=level, metric=metric)
+        assert (found.provenance.forwards, found.provenance.backwards) == (2, 1)
 
 
 # ---------------------------------------------------------------- tokens

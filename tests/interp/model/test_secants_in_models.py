@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from interp.errors import UnsupportedRuleError
-from interp.model.edits import Edit
+from interp.model.edits import Edit, zero
+from interp.parts.tokens import Tokens
 from interp.rules.rules import DEEPLIFT, RELP, Rules
 from tests.interp.model.tiny import hooked, ids
 from tests.interp.rules.float64 import true_float64
@@ -70,6 +71,18 @@ def test_runs_that_do_not_belong_together_are_refused() -> None:
     for others in (ids(length=6), ids(3)):
         with pytest.raises(UnsupportedRuleError, match="prompts of one length"):
             model.run(others, rules=DEEPLIFT, toward=kept)
+    alike, other = torch.ones(2, 7, dtype=torch.bool), torch.ones(2, 7, dtype=torch.bool)
+    other[1, :3] = False
+    short = model.run(Tokens(ids(seed=5), other), keep_operands=True)
+    with pytest.raises(
+        UnsupportedRuleError, match=r"prompts of \[7, 7\] tokens in this run and of \[7, 4\] in the other"
+    ):
+        model.run(Tokens(ids(), alike), rules=DEEPLIFT, toward=short)
+    assert model.run(Tokens(ids(), other), rules=DEEPLIFT, toward=short).logits.isfinite().all()
+    with pytest.raises(UnsupportedRuleError, match=r"edits of 'pattern\.0'"):
+        model.run(ids(), edits=[zero("pattern.0")], rules=DEEPLIFT, toward=kept)
+    with pytest.raises(UnsupportedRuleError, match=r"edits of 'pattern\.1'"):
+        model.run(ids(), edits=[zero("pattern.1")], keep_operands=True)
     with pytest.raises(UnsupportedRuleError, match="leave the other parts"):
         Rules(secants=8, norm="frozen")
     with pytest.raises(UnsupportedRuleError, match="number of points"):
@@ -80,6 +93,21 @@ def test_experts_are_refused_by_name() -> None:
     model = hooked("mixtral")
     with pytest.raises(UnsupportedRuleError, match=r"layers\.0\.mlp \(MLP without a single activation"):
         model.run(ids(), rules=DEEPLIFT, toward=model.run(ids(), keep_operands=True))
+
+
+def test_experts_that_are_allowed_have_the_plain_gradient() -> None:
+    """Each run calls them on tokens of its own: what they read has no counterpart. Toward itself nothing else is averaged."""
+    model = hooked("mixtral")
+    rows = {row.path: row for row in model.coverage(DEEPLIFT).rows}
+    assert rows["model.layers.0.mlp.experts.act_fn"].treatment == "unsupported"
+    for seed in range(5, 9):
+        other = model.run(ids(seed=seed), keep_operands=True)
+        run = model.run(ids(), reads=["embed"], rules=DEEPLIFT, toward=other, allow_unsupported=True)
+        assert torch.autograd.grad(run.logits[:, -1, 7].sum(), run["embed"])[0].isfinite().all()
+    plain, other = model.run(ids(), reads=["embed"]), model.run(ids(), keep_operands=True)
+    run = model.run(ids(), reads=["embed"], rules=DEEPLIFT, toward=other, allow_unsupported=True)
+    ours, theirs = (torch.autograd.grad(x.logits[:, -1, 7].sum(), x["embed"])[0] for x in (run, plain))
+    assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-5 * float(theirs.abs().max()))
 
 
 def test_an_edit_of_the_other_run_is_what_multipliers_go_to() -> None:

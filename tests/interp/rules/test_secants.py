@@ -169,3 +169,29 @@ def test_attention_that_does_something_else_is_refused(native: object, why: str)
     x, y = [t.requires_grad_() for t in _qkv(0)], _qkv(7)
     with pytest.raises(UnsupportedRuleError, match=why):
         between(native, (y[0], y[1], y[2]), 8)(*x)  # type: ignore[arg-type]
+
+
+def test_masked_scores_of_half_precision_may_be_infinite_in_one_run() -> None:
+    """-65504 + score is -inf below -65520: a mask's, not a score's."""
+    g, mask = draw(1, 3), torch.finfo(torch.float16).min
+    one, other = (
+        torch.tensor([[*row, low]], dtype=torch.float16) for row, low in (((2, 1), -torch.inf), ((1, 2), mask))
+    )
+    expected = softmax_secant(torch.tensor([[2.0, 1.0]]), torch.tensor([[1.0, 2.0]]), 8)(g[:, :2])
+    for here, there in ((one, other), (other, one)):
+        found = softmax_secant(here, there, 8)(g.half())
+        assert torch.allclose(found[:, :2].to(expected), expected, rtol=0, atol=1e-3)
+        assert found[0, 2] == 0
+
+
+def test_the_metric_of_a_large_vocabulary_adds_up_in_half_precision() -> None:
+    """The squares of its step add up to more than float16 holds."""
+    x, y = (20 * draw(2, 20_000, seed=seed).half() for seed in range(2))
+
+    def measure(logits: Tensor) -> Tensor:
+        return torch.log_softmax(logits.float(), -1)[:, 5]
+
+    slope = mean_gradient(measure, x, y, 8)
+    assert slope.dtype is torch.float16
+    change = measure(y) - measure(x)
+    assert torch.allclose((slope.float() * (y - x).float()).sum(-1), change, rtol=5e-3, atol=0)
