@@ -202,7 +202,7 @@ def _written(job: Prepared, circuit: Circuit, found: Anatomy) -> Anatomy:
 def _effects(job: Prepared, circuit: Circuit, task: Task, nodes: Sequence[Node]) -> DirectEffects:
     """What nodes write on the clean prompts of a task."""
     settings = job.settings
-    longest = max(pair.length for pair in task.tokenize(job.model.tokenizer, job.model.layout.d_vocab))
+    longest = max(pair.length for pair in job.tokens(task))
     return direct_effects(
         job.model,
         task,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from circuits.anatomy.anatomy import Anatomy, Example, LensRow, Pattern
-from circuits.anatomy.overview import shown_metric
+from circuits.anatomy.overview import answers_in_words, shown_metric
 from circuits.circuit.circuit import Circuit
 from circuits.settings.prepared import Prepared
 from interp.lenses.lens import stream_logits
@@ -22,7 +22,7 @@ from interp.lenses.patterns import attention_patterns
 from interp.parts.layout import Layout
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
-from interp.tasks.targets import make_targets
+from interp.tasks.targets import at_answers, make_targets, positions_read
 from interp.tasks.task import Task, TokenPair
 
 EXAMPLES: Final = 3
@@ -35,14 +35,14 @@ PATTERN_BYTES: Final = 64 << 20
 
 def tasks_of(job: Prepared) -> list[Task]:
     """The first pairs of the evaluation whose clean prompts differ, each as a task of its own."""
-    pairs = job.evaluation.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
-    first = {pair.clean: i for i, pair in reversed(list(enumerate(pairs)))}
+    pairs = job.tokens(job.evaluation)
+    first = {pair.prompts[0]: i for i, pair in reversed(list(enumerate(pairs)))}
     return [replace(job.evaluation, pairs=(job.evaluation.pairs[i],)) for i in sorted(first.values())[:EXAMPLES]]
 
 
 def pairs_of(job: Prepared) -> list[TokenPair]:
     """The same as token ids."""
-    return [task.tokenize(job.model.tokenizer, job.model.layout.d_vocab)[0] for task in tasks_of(job)]
+    return [job.tokens(task)[0] for task in tasks_of(job)]
 
 
 def examples_of(job: Prepared) -> tuple[Example, ...]:
@@ -51,7 +51,7 @@ def examples_of(job: Prepared) -> tuple[Example, ...]:
     return tuple(
         Example(
             tokens=tuple(map(text, pair.clean[-LONGEST:])),
-            answers=tuple(map(text, pair.answers)),
+            answers=answers_in_words(pair, text),
             wrong=tuple(map(text, pair.wrong)),
             skipped=max(0, pair.length - LONGEST),
             patterns=(),
@@ -122,13 +122,13 @@ def _lens(job: Prepared, pair: TokenPair) -> tuple[LensRow, ...]:
     model = job.model
     sites = [Site("embed"), *(Site("resid_post", layer) for layer in range(model.layout.n_layers))]
     with torch.no_grad():
-        run = model.run(torch.tensor([pair.clean]), reads=sites, logits_to_keep=1)
-        return tuple(_row(job, site, stream_logits(model, run[site][:, -1]), pair) for site in sites)
+        run, n = model.run(torch.tensor([pair.clean]), reads=sites, logits_to_keep=1), positions_read([pair])
+        return tuple(_row(job, site, stream_logits(model, run[site][:, -n:]), pair) for site in sites)
 
 
 def _row(job: Prepared, site: Site, logits: Tensor, pair: TokenPair) -> LensRow:
-    """logits: [1 d_vocab]."""
-    metric, probabilities = shown_metric(job.settings.metric, job.task), torch.softmax(logits[0].double(), dim=-1)
+    """logits: [1 pos d_vocab], of the positions that give the answer."""
+    metric, probabilities = shown_metric(job.settings.metric, job.task), torch.softmax(logits[0, -1].double(), dim=-1)
     targets = make_targets([pair], logits.shape[-1], logits.device)
     best = probabilities.topk(min(LENS_TOKENS, len(probabilities)))
     answer, wrong = (_best(probabilities, tokens) for tokens in (pair.answers, pair.wrong))
@@ -136,7 +136,7 @@ def _row(job: Prepared, site: Site, logits: Tensor, pair: TokenPair) -> LensRow:
         site=str(site),
         tokens=tuple(job.model.text_of(i) for i in best.indices.tolist()),
         probabilities=tuple(best.values.tolist()),
-        metric=float(metric(logits, targets)[0]),
+        metric=float(metric(at_answers(logits, [pair]), targets)[0]),
         answer_rank=answer[0],
         wrong_rank=wrong[0],
         answer_probability=answer[1],

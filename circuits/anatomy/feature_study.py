@@ -159,7 +159,7 @@ def _edges(job: Prepared, names: Sequence[str]) -> tuple[Scores | None, str, str
 
 def _prompts(job: Prepared) -> list[Tensor]:
     """The first prompts of the task, each once, clean and corrupt, in batches of one length."""
-    pairs = job.task.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
+    pairs = job.tokens(job.task)
     rows = list(dict.fromkeys(tuple(ids) for pair in pairs for ids in (pair.clean, pair.corrupt)))[:PROMPTS]
     size = default_batch_size(job.model, max(map(len, rows)))
     return [torch.tensor([rows[i] for i in index]) for index in by_length([len(row) for row in rows], size)]

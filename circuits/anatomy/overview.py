@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
+from torch import Tensor
 
 from circuits.anatomy.prompts import Prompt
 from circuits.settings.prepared import Prepared, Say, begin
@@ -17,30 +18,34 @@ from interp.attribution.token_methods import METHODS as TOKEN_METHODS
 from interp.scores.scores import Scores
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import METRICS, Metric, get_metric
-from interp.tasks.targets import make_targets
+from interp.tasks.targets import Targets, at_answers, make_targets, positions_read
 from interp.tasks.task import Task, TokenPair
 
 SHOWN_PROMPTS: Final = 4
-#: 1 where the most probable token is an answer.
+
+
+def _first(logits: Tensor, t: Targets) -> Tensor:
+    best = logits.argmax(-1)
+    last = best if t.forced is None else best[:, -1]
+    right = t.answers.gather(1, last[:, None]).squeeze(1) > 0
+    return (right if t.forced is None else right & ((t.forced < 0) | (best[:, :-1] == t.forced)).all(1)).double()
+
+
+#: 1 where the most probable token is an answer; of an answer of several tokens where each of them is, behind those before it.
 _FIRST: Final = Metric(
-    "first",
-    lambda logits, t: (t.answers.gather(1, logits.argmax(-1, keepdim=True)) > 0).squeeze(1).double(),
-    "share of prompts",
-    "whether the most probable token is an answer",
-    needs_wrong=False,
+    "first", _first, "share of prompts", "whether the most probable token is an answer", needs_wrong=False, several=True
 )
 
 
-def measure_accuracy(model: Any, task: Task, say: Say) -> dict[str, float]:
+def measure_accuracy(model: Any, task: Task, say: Say, *, several: bool = False) -> dict[str, float]:
     """Share of pairs whose logit difference has the right sign: on clean prompts, and reversed on corrupt ones.
 
     Where pairs have no wrong tokens: the share of clean prompts whose most probable next token is an answer, and `say` says so.
+    several: as in `Task.tokenize`.
     """
-    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=several)
     if not all(pair.wrong for pair in pairs):
-        say(
-            f"NOTE: task {task.name!r} names no wrong answers: right is a clean prompt whose most probable next token is an answer"
-        )
+        say(_without_wrong(task, pairs))
         right = {"clean": float(measure(model, pairs, "clean", _FIRST).mean())}
     else:
         right = {
@@ -55,14 +60,25 @@ def measure_accuracy(model: Any, task: Task, say: Say) -> dict[str, float]:
     return right
 
 
+def _without_wrong(task: Task, pairs: Sequence[TokenPair]) -> str:
+    """What right means where a pair has no wrong tokens."""
+    if any(pair.forced for pair in pairs):
+        return (
+            f"NOTE: answers of task {task.name!r} are several tokens: right is a clean prompt behind which each of them is the "
+            "most probable"
+        )
+    return f"NOTE: task {task.name!r} names no wrong answers: right is a clean prompt whose most probable next token is an answer"
+
+
 def measure(model: Any, pairs: Sequence[TokenPair], which: str, metric: Metric) -> torch.Tensor:
-    """A metric at the last position of the `clean` or `corrupt` prompts [example]."""
+    """A metric where the `clean` or `corrupt` prompts give the answer [example]."""
     found = torch.empty(len(pairs), dtype=torch.float64)
     size = default_batch_size(model, max(p.length for p in pairs))
     for index in by_length([p.length for p in pairs], size):
         batch = [pairs[i] for i in index]
         with torch.no_grad():
-            logits = model.run(torch.tensor([getattr(p, which) for p in batch]), logits_to_keep=1).logits[:, -1]
+            ids = torch.tensor([getattr(p, which) for p in batch])
+            logits = at_answers(model.run(ids, logits_to_keep=positions_read(batch)).logits, batch)
         targets = make_targets(batch, model.layout.d_vocab, logits.device)
         found[index] = metric(logits, targets).double().cpu()
     return found
@@ -74,14 +90,14 @@ def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
     Prompts of several lengths are aligned at their end.
     """
     settings, pairs, method = job.settings, job.request.pairs, _mapping(job)
-    mode = "each" if len({p.length for p in pairs}) == 1 else "end"
+    mode = "each" if len({len(p.prompts[0]) for p in pairs}) == 1 else "end"
     begin(say, f"mapping layers and positions with {method}")
     path = settings.path if get_method(method).uses_steps else {}
     request = settings.elsewhere(method, "resid", positions=mode, **path)
     scores = plan(job.model, job.scoring, request).score()[method]
     labels = scores.positions()
-    shortest = min(pairs, key=lambda p: p.length)
-    texts = [job.model.text_of(i) for i in shortest.clean]
+    shortest = min((p.prompts[0] for p in pairs), key=len)
+    texts = [job.model.text_of(i) for i in shortest]
     return scores, tuple(texts[label] if isinstance(label, int) else "…" for label in labels)
 
 
@@ -101,7 +117,7 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
 
     task, metric = job.task.limit(min(SHOWN_PROMPTS, len(job.task))), shown_metric(job.settings.metric, job.task)
     begin(say, "attributing to the tokens of a few prompts")
-    pairs = task.tokenize(job.model.tokenizer, job.model.layout.d_vocab)
+    pairs = job.tokens(task)
     values = {which: measure(job.model, pairs, which, metric) for which in ("clean", "corrupt")}
     own = next((m for m in (job.leading, *job.settings.methods) if m in TOKEN_METHODS), "gradient-x-input")
     by_method = {m: attribute_tokens(job.model, task, method=m, metric=metric) for m in ("integrated-gradients", own)}
@@ -110,7 +126,7 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
         Prompt(
             clean_tokens=tuple(map(text, pair.clean)),
             corrupt_tokens=tuple(map(text, pair.corrupt)),
-            answers=tuple(map(text, pair.answers)),
+            answers=answers_in_words(pair, text),
             wrong=tuple(map(text, pair.wrong)),
             clean_metric=float(values["clean"][i]),
             corrupt_metric=float(values["corrupt"][i]),
@@ -120,6 +136,11 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
         )
         for i, pair in enumerate(pairs)
     )
+
+
+def answers_in_words(pair: TokenPair, text: Callable[[int], str]) -> tuple[str, ...]:
+    """The answers as text: of one of several tokens all of it, also what is run behind the prompt."""
+    return ("".join(map(text, pair.continuation)),) if pair.forced else tuple(map(text, pair.answers))
 
 
 def shown_metric(name: str, task: Task) -> Metric:

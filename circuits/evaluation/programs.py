@@ -56,7 +56,7 @@ class ProgramTask(Task):
     place, and a metric of answers is 0 here. Metrics that read the outputs at every position are those to use.
     """
 
-    def tokenize(self, tokenizer: Any, d_vocab: int) -> list[TokenPair]:
+    def tokenize(self, tokenizer: Any, d_vocab: int, *, several: bool = False) -> list[TokenPair]:
         """The pairs as they are; their ids were checked against the vocabulary of the prompts, which outputs do not share."""
         return [pair.ids for pair in self.pairs if pair.ids is not None]
 

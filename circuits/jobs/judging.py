@@ -70,7 +70,8 @@ def evaluate(asked: Judgement) -> None:
     dictionaries = dictionaries_of(subject.circuit.level, asked.dictionaries or subject.options.get("dictionaries"))
     with telling(PHASES, asked.quiet) as say:
         model = _model(named, asked, subject, say)
-        task = _held_out(asked, subject.circuit, _task(asked, subject, prompts, model), model, say)
+        read = get_metric(given["metric"]).several
+        task = _held_out(asked, subject.circuit, _task(asked, subject, prompts, model, read), model, say, read)
         if model.name != subject.circuit.model:
             say(f"NOTE: the circuit was found on model {subject.circuit.model!r}; it is run on {model.name!r}")
         note_models(model, (dictionaries or {}).values(), say)
@@ -191,21 +192,21 @@ def _prompts(asked: Judgement, subject: Subject) -> PromptOptions:
     )
 
 
-def _task(asked: Judgement, subject: Subject, prompts: PromptOptions, model: HookedModel) -> Task:
-    """The task by name; of a run the pairs that its evaluation used. Raises: TaskError."""
+def _task(asked: Judgement, subject: Subject, prompts: PromptOptions, model: HookedModel, read: bool) -> Task:
+    """The task by name; of a run the pairs that its evaluation used. read: answers may be several tokens. Raises: TaskError."""
     task = task_of(prompts, model)
     if asked.task is not None:
         return task
     if subject.manifest["task"]["held_out"]:
-        tokens = task.tokenize(model.tokenizer, model.layout.d_vocab)
+        tokens = task.tokenize(model.tokenizer, model.layout.d_vocab, several=read)
         task = Halves.of(task, tokens, subject.options["seed"], wanted=True).evaluation
     return of_length(task, model.tokenizer, asked.length).limit(asked.limit)
 
 
-def _held_out(asked: Judgement, circuit: Circuit, task: Task, model: HookedModel, say: Telling) -> Task:
+def _held_out(asked: Judgement, circuit: Circuit, task: Task, model: HookedModel, say: Telling, read: bool) -> Task:
     """The pairs that the circuit was not chosen by, where it says which they were, some are others, and no one asked for all."""
     with said_doubts(say):
-        tokens = task.tokenize(model.tokenizer, model.layout.d_vocab)
+        tokens = task.tokenize(model.tokenizer, model.layout.d_vocab, several=read)
     if repeats := task.repeats(tokens):
         say(f"WARNING: {repeated_in_words(repeats, len(task))}")
     if not circuit.scored_pairs:

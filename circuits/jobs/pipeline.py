@@ -23,6 +23,7 @@ from interp.attribution.methods import get_method
 from interp.formatting.numbers import several
 from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES
 from interp.scores.scores import Scores
+from interp.tasks.metrics import get_metric
 
 DEFAULT_SIZE: Final = 10
 TARGET: Final = 0.9
@@ -83,7 +84,7 @@ def run_comparison(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
 
 def _accuracy(job: Prepared, say: Say) -> dict[str, float]:
     begin(say, f"running the model on {several(len(job.task), 'pair')} of {job.task.name}")
-    return measure_accuracy(job.model, job.task, say)
+    return measure_accuracy(job.model, job.task, say, several=get_metric(job.settings.metric).several)
 
 
 def _score(job: Prepared, say: Say) -> tuple[Scores, ...]:

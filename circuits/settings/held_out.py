@@ -31,8 +31,8 @@ class Halves:
         if not wanted or len(repeats) == len(task) - 1:
             return cls(task, task, task, False, repeats, wanted, 0)
         first, second = task.split_places(seed, tokens=tokens)
-        scored = {tokens[i].clean for i in first}
-        shared = sum(tokens[i].clean in scored for i in second)
+        scored = {tokens[i].prompts[0] for i in first}
+        shared = sum(tokens[i].prompts[0] in scored for i in second)
         return cls(task, task.at(first), task.at(second), True, repeats, wanted, shared)
 
     def notes(self) -> Iterator[str]:

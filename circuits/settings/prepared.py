@@ -30,7 +30,8 @@ from interp.errors import InterpError
 from interp.option import taken
 from interp.parts.sites import Site
 from interp.tasks.ablations import ABLATIONS, make_ablation
-from interp.tasks.task import Task
+from interp.tasks.metrics import get_metric
+from interp.tasks.task import Task, TokenPair
 
 Say = Callable[[str], None]
 #: What generators of random numbers take.
@@ -118,6 +119,11 @@ class Prepared:
         """Whether none of these is among the scored ones."""
         return self.halves.held_out
 
+    def tokens(self, task: Task) -> list[TokenPair]:
+        """Some of its pairs as token ids, read as the metric of the run takes them."""
+        several = get_metric(self.settings.metric).several
+        return task.tokenize(self.model.tokenizer, self.model.layout.d_vocab, several=several)
+
     @property
     def leading(self) -> str:
         """The method of the pictures beside the scores: the first of the run; for `auto` the first preset that fits."""
@@ -131,11 +137,12 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     """Split the pairs and check every option against model and task. Raises: InterpError."""
     checked(settings)
     # All pairs before the halves, so that the first wrong one is named whichever half it falls into.
-    tokens = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    several = get_metric(settings.metric).several
+    tokens = task.tokenize(model.tokenizer, model.layout.d_vocab, several=several)
     model.check_length(max(pair.length for pair in tokens))
     halves = Halves.of(task, tokens, settings.seed, settings.hold_out)
     request = plan(model, halves.scoring, settings.main())
-    pairs = halves.evaluation.tokenize(model.tokenizer, model.layout.d_vocab)
+    pairs = halves.evaluation.tokenize(model.tokenizer, model.layout.d_vocab, several=several)
     if ABLATIONS[settings.ablation].partners is not None:
         make_ablation(settings.ablation, model, pairs, [], settings.seed, 1)
     size = sum(map(listable, request.space.parts([None])))

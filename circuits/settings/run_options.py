@@ -86,7 +86,10 @@ class PromptOptions(LimitOptions, SeedOptions):
         "ioi", "a built-in task (see: circuits tasks) or a .json, .jsonl or .csv file", among="tasks", file="task"
     )
     pair: tuple[str, str] | None = option(None, "one pair instead of a task: CLEAN CORRUPT")
-    answer: str | None = option(None, "with --pair: the token right after the clean prompt, with its space")
+    answer: str | None = option(
+        None,
+        "with --pair: the token right after the clean prompt, with its space; with --metric log_prob also several tokens",
+    )
     wrong: str | None = option(
         None, "with --pair: the token right after the corrupt prompt; not for metrics of the answer alone"
     )

@@ -31,7 +31,7 @@ from interp.scores.scores import Scores
 from interp.tasks.ablations import ABLATIONS
 from interp.tasks.find import alike
 from interp.tasks.find import task as find_task
-from interp.tasks.metrics import check_wrong
+from interp.tasks.metrics import Metric, check_wrong
 from interp.tasks.task import Task, TokenPair
 from interp.whole_numbers import is_whole, whole
 
@@ -147,7 +147,7 @@ def plan(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
     check_wrong(checked.metric, task)
     given = resolved(model, asked.level, asked.dictionaries)
     methods, left_out = _methods(model, asked, checked)
-    pairs = _pairs(model, task, asked.ablation)
+    pairs = _pairs(model, task, asked.ablation, checked.metric)
     aligned = align(checked.positions, pairs)
     space = _space(model, asked, given, pairs)
     may = may_run(methods, asked.level == "edges", left_out) if checked.search else methods
@@ -202,10 +202,10 @@ def _methods(model: Any, asked: Request, checked: Checked) -> tuple[list[Method]
     return methods, left_out
 
 
-def _pairs(model: Any, task: Task, ablation: str) -> list[TokenPair]:
+def _pairs(model: Any, task: Task, ablation: str, metric: Metric) -> list[TokenPair]:
     """The pairs of the task as tokens, none longer than the model's context. Raises: TaskError also where patching from the paired
     prompt would change nothing."""
-    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=metric.several)
     same = next((i for i, pair in enumerate(task.pairs) if pair.clean and pair.clean == pair.corrupt), None)
     if same is not None and ABLATIONS[ablation].paired:
         raise TaskError(

@@ -93,7 +93,7 @@ def attribute_tokens(
     batch_size: int | None = None,
     show_progress: bool | None = None,
 ) -> TokenAttribution:
-    """What each token of the clean prompts contributes to the metric at the last position.
+    """What each token of the clean prompts contributes to the metric at the last position, or where the answer is given.
 
     | method | value of token p (x: its embedding, b: its baseline) | baseline | cost |
     | --- | --- | --- | --- |
@@ -117,7 +117,7 @@ def attribute_tokens(
     _check(chosen, measure, baseline, steps, limit, batch_size)
     task = find_task(task, model).limit(limit)
     check_wrong(measure, task)
-    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=measure.several)
     size = batch_size or default_batch_size(model, max(pair.length for pair in pairs))
     job = Job(
         model, chosen, measure, baseline or chosen.baselines[0], steps or chosen.rules.secants or DEFAULT_STEPS, size

@@ -23,7 +23,7 @@ from interp.rules.rules import DEEPLIFT, GRADIENT, OWN, Rules
 from interp.rules.secants import mean_gradient
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Metric
-from interp.tasks.targets import Targets, make_targets
+from interp.tasks.targets import Targets, last_of, make_targets
 from interp.tasks.task import TokenPair
 
 Baseline = Literal["corrupt", "zero"]
@@ -31,13 +31,18 @@ Baseline = Literal["corrupt", "zero"]
 
 @dataclass(frozen=True)
 class Batch:
-    """Prompts of one length. x, b: embeddings of prompt and baseline [batch pos d_model]; args: ids and answer sets;
-    clean: the metric of the prompts [batch]."""
+    """Prompts of one length. x, b: embeddings of prompt and baseline [batch pos d_model]; args: ids, answer sets, and tokens of
+    answers of several (`Targets.forced`) where there are; clean: the metric of the prompts [batch]."""
 
     x: Tensor
     b: Tensor
-    args: tuple[Tensor, Tensor, Tensor]
+    args: tuple[Tensor, ...]
     clean: Tensor
+
+    @property
+    def targets(self) -> Targets:
+        """What the metric measures against."""
+        return _targets(*self.args[1:])
 
 
 @dataclass(frozen=True)
@@ -79,28 +84,39 @@ class Job:
         b = self.run(pairs, "corrupt")[0] if self.baseline == "corrupt" else torch.zeros_like(x)
         return Batch(x, b, self.args(pairs, "clean"), clean)
 
-    def args(self, pairs: list[TokenPair], which: str) -> tuple[Tensor, Tensor, Tensor]:
+    def args(self, pairs: list[TokenPair], which: str) -> tuple[Tensor, ...]:
         """Token ids [batch pos] and the answer sets [batch d_vocab]: what captum hands through to `forward`."""
         ids = torch.tensor([getattr(pair, which) for pair in pairs], device=self.model.device)
         targets = make_targets(pairs, self.model.layout.d_vocab, self.model.device)
-        return ids, targets.answers, targets.wrong
+        more = () if targets.forced is None else (targets.forced,)
+        return ids, targets.answers, targets.wrong, *more
 
     def run(self, pairs: list[TokenPair], which: str) -> tuple[Tensor, Tensor]:
         """The embeddings [batch pos d_model] and the metric [batch] of the clean or corrupt prompts."""
-        ids, answers, wrong = self.args(pairs, which)
+        ids, *sets = self.args(pairs, which)
+        targets = _targets(*sets)
         with torch.no_grad():
-            run = self.model.run(ids, reads=[EMBED], logits_to_keep=1)
-        return run[EMBED], self.metric(run.logits[:, -1], Targets(answers, wrong))
+            run = self.model.run(ids, reads=[EMBED], logits_to_keep=targets.n_read)
+        return run[EMBED], self.measure(run.logits, targets)
 
-    def measured(self, x: Tensor, args: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def measure(self, logits: Tensor, targets: Targets) -> Tensor:
+        """The metric [batch] of logits [batch pos d_vocab]."""
+        return self.metric(last_of(logits, targets.n_read), targets)
+
+    def measured(self, x: Tensor, args: tuple[Tensor, ...]) -> Tensor:
         """`forward` without gradient."""
         with torch.no_grad():
             return self.forward(x, *args)
 
-    def forward(self, x: Tensor, ids: Tensor, answers: Tensor, wrong: Tensor) -> Tensor:
+    def forward(self, x: Tensor, ids: Tensor, *sets: Tensor) -> Tensor:
         """The metric [batch] of the model run on embeddings `x` [batch pos d_model]: the function that captum sees."""
-        run = self.model.run(ids, edits=[Edit(EMBED, lambda _: x)], logits_to_keep=1)
-        return self.metric(run.logits[:, -1], Targets(answers, wrong))
+        targets = _targets(*sets)
+        run = self.model.run(ids, edits=[Edit(EMBED, lambda _: x)], logits_to_keep=targets.n_read)
+        return self.measure(run.logits, targets)
+
+
+def _targets(answers: Tensor, wrong: Tensor, forced: Tensor | None = None) -> Targets:
+    return Targets(answers, wrong, forced=forced)
 
 
 def _numpy(x: Tensor) -> np.ndarray:
@@ -164,27 +180,27 @@ def _gradient_x_input(job: Job, batch: Batch) -> Tensor:
 
 def _relevance(job: Job, batch: Batch) -> Tensor:
     """x . rho(x): the embedding times its coefficient under the method's propagation rules."""
-    ids, answers, wrong = batch.args
+    ids, targets = batch.args[0], batch.targets
     job.model.check_gradients()
     with torch.enable_grad():
-        run = job.model.run(ids, reads=[EMBED], rules=job.method.rules, logits_to_keep=1)
-        metric = job.metric(run.logits[:, -1], Targets(answers, wrong))
+        run = job.model.run(ids, reads=[EMBED], rules=job.method.rules, logits_to_keep=targets.n_read)
+        metric = job.measure(run.logits, targets)
         (rho,) = torch.autograd.grad(metric.sum(), [run[EMBED]])
     return _summed(run[EMBED] * rho)
 
 
 def _deeplift(job: Job, batch: Batch) -> Tensor:
     """(x - b) . m: with the gradient in which every operation's Jacobian is averaged between prompt and baseline."""
-    ids, answers, wrong = batch.args
+    ids, targets = batch.args[0], batch.targets
     with torch.no_grad():
         edit = Edit(EMBED, lambda _: batch.b)
-        other = job.model.run(ids, edits=[edit], logits_to_keep=1, keep_operands=True)
+        other = job.model.run(ids, edits=[edit], logits_to_keep=targets.n_read, keep_operands=True)
     with torch.enable_grad():
         rules = job.method.rules.at_points(job.steps)
-        run = job.model.run(ids, reads=[EMBED], rules=rules, toward=other, logits_to_keep=1)
-        logits = run.logits[:, -1]
-        ends = logits.detach(), other.logits[:, -1]
-        slope = mean_gradient(lambda y: job.metric(y, Targets(answers, wrong)), *ends, job.steps)
+        run = job.model.run(ids, reads=[EMBED], rules=rules, toward=other, logits_to_keep=targets.n_read)
+        logits = last_of(run.logits, targets.n_read)
+        ends = logits.detach(), last_of(other.logits, targets.n_read)
+        slope = mean_gradient(lambda y: job.metric(y, targets), *ends, job.steps)
         (multiplier,) = torch.autograd.grad(logits, [run[EMBED]], slope)
     return _summed((batch.x - batch.b) * multiplier)
 

@@ -1,4 +1,4 @@
-"""Where the texts of a pair become token ids: prompts, and the one token that each answer is behind them.
+"""Where the texts of a pair become token ids: prompts, and the one token that each answer is behind them, or its several.
 
 An answer is what follows the prompt: prompt and answer are tokenised together, and the token behind the prompt's own is the
 answer's. Many tokenisers make another token of the answer alone, with a space before it that the prompt does not have.
@@ -17,15 +17,24 @@ from interp.parts.texts import TokenWarning, encode, ids_of, n_unknown, token_te
 
 #: So many characters of a prompt's end, and the word they stand in, decide which token an answer is behind it.
 _END: Final = 12
+#: What to do with an answer of several tokens.
+SEVERAL: Final = "Only scores and evaluations by metric 'log_prob' or 'cross_entropy' take one answer of several tokens, and no wrong ones."
 
 
 @dataclass(frozen=True)
 class Found:
-    """The token of an answer behind a prompt, or `id=None` and why there is none; `doubt`: another reading, by its kind."""
+    """The token of an answer behind a prompt, or `id=None` and why there is none; `doubt`: another reading, by its kind.
+    `ids`: of an answer of several tokens all of them."""
 
     id: int | None
     said: str = ""
     doubt: str = ""
+    ids: tuple[int, ...] = ()
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The one token or the several; nothing where there is none."""
+        return self.ids if self.id is None else (self.id,)
 
 
 class Reading:
@@ -35,6 +44,7 @@ class Reading:
         self.tokenizer = tokenizer
         self._alone: dict[str, list[int]] = {}
         self._behind: dict[tuple[str, str], Found] = {}
+        self._several: dict[tuple[str, str], Found] = {}
         self._doubts: dict[str, list[str]] = {}
 
     @cached_property
@@ -58,16 +68,28 @@ class Reading:
         found = [self.behind(prompt, text) for prompt in dict.fromkeys(prompts)]
         for one in found:
             if one.id is None:
-                raise TaskError(f"{row}: {what} {text!r} {one.said}")
+                able = what in ("answer", "wrong") and all(self.continued(prompt, text).ids for prompt in prompts)
+                raise TaskError(f"{row}: {what} {text!r} {one.said}{' ' * able}{SEVERAL * able}")
+        return self._same(found, text, row, what)[0]
+
+    def tokens(self, prompts: Sequence[str], text: str, row: str, what: str) -> tuple[int, ...]:
+        """The token or the tokens that an answer is behind each of the prompts. Raises: as `answer`, but not for several."""
+        found = [self.continued(prompt, text) for prompt in dict.fromkeys(prompts)] if isinstance(text, str) else []
+        if found and all(one.tokens for one in found):
+            return self._same(found, text, row, what)
+        return (self.answer(prompts, text, row, what),)
+
+    def _same(self, found: Sequence[Found], text: str, row: str, what: str) -> tuple[int, ...]:
+        """The tokens of an answer that are found behind all prompts. Raises: TaskError where they are not the same."""
         if doubted := next((one for one in found if one.doubt), None):
             self._doubt(doubted.doubt, row, f"{what} {text!r} {doubted.said}")
-        if len({one.id for one in found}) > 1:
+        if len({one.tokens for one in found}) > 1:
             raise TaskError(
-                f"{row}: {what} {text!r} is the token {self._names([found[0].id])} behind the clean prompt and "
-                f"{self._names([found[1].id])} behind the corrupt one; expected the same behind both. Let both prompts end alike, "
+                f"{row}: {what} {text!r} is the token {self._names(found[0].tokens)} behind the clean prompt and "
+                f"{self._names(found[1].tokens)} behind the corrupt one; expected the same behind both. Let both prompts end alike, "
                 "or give its id."
             )
-        return int(found[0].id or 0)
+        return found[0].tokens
 
     def warn(self) -> None:
         """Say every kind of doubt once: the first pair with it, and how many more there are."""
@@ -109,10 +131,34 @@ class Reading:
         numbers = prompt[-1:].isdigit() and answer[:1].isdigit()
         if same and (numbers or behind is None):
             # The ends of a number are asked for in two halves on purpose.
-            return Found(single) if numbers else Found(single, self._joined(before, both, single), "joined")
+            return Found(single) if numbers else Found(single, self._joined(before, both, [single]), "joined")
         if not same and not numbers and prompt[-1:].isalnum() and answer[:1].isalnum():
-            return Found(single, self._as_a_word(before, both, single), "word")
+            return Found(single, self._as_a_word(before, both, [single]), "word")
         return self._as_it_follows(follows, before, both, single)
+
+    def continued(self, prompt: str, answer: str) -> Found:
+        """The tokens of an answer of several behind one prompt; no `ids` where it is one token there, or cannot be read."""
+        end = self._end(prompt)
+        if (end, answer) not in self._several:
+            one = self.behind(prompt, answer)
+            self._several[end, answer] = self._read_several(end, answer) if one.id is None else one
+        return self._several[end, answer]
+
+    def _read_several(self, prompt: str, answer: str) -> Found:
+        """Several tokens are read as one is: those behind the prompt, or those alone where the two say the same."""
+        before, both, alone = self._plain(prompt), self._plain(prompt + answer), self._plain(answer)
+        behind = both[len(before) :] if both[: len(before)] == before else []
+        same, known = self._text([*before, *alone]) == self._text(both), self._known(alone, answer)
+        numbers = prompt[-1:].isdigit() and answer[:1].isdigit()
+        if known and not same and not numbers and prompt[-1:].isalnum() and answer[:1].isalnum():
+            return Found(None, self._as_a_word(before, both, alone), "word", tuple(alone))
+        if self._known(behind, answer):
+            return Found(None, ids=tuple(behind))
+        return Found(None, self._joined(before, both, alone), "joined", tuple(alone)) if known and same else Found(None)
+
+    def _known(self, ids: Sequence[int], answer: str) -> bool:
+        """Whether these are several tokens, and none of them is the unknown one."""
+        return len(ids) > 1 and not (self._unknown in ids and n_unknown(self.tokenizer, answer, ids))
 
     def _as_it_follows(self, follows: int | None, before: list[int], both: list[int], single: int) -> Found:
         if follows is None:
@@ -124,15 +170,15 @@ class Reading:
         said = f"is the token {self._names([follows])} behind the prompt, which is taken; alone it is {self._names([single])}."
         return Found(follows, said, "behind")
 
-    def _joined(self, before: list[int], both: list[int], single: int) -> str:
+    def _joined(self, before: list[int], both: list[int], taken: list[int]) -> str:
         return (
             f"would join the end of the prompt: {self._names(before[-1:])} with it is {self._names(self._end_of(before, both))}. The "
-            f"token {self._names([single])} is taken, which seldom follows there; a space at the end of a prompt belongs to the answer."
+            f"token {self._names(taken)} is taken, which seldom follows there; a space at the end of a prompt belongs to the answer."
         )
 
-    def _as_a_word(self, before: list[int], both: list[int], single: int) -> str:
+    def _as_a_word(self, before: list[int], both: list[int], taken: list[int]) -> str:
         return (
-            f"is taken as a word of its own, {self._names([single])}; written right behind the prompt, {self._names(before[-1:])} "
+            f"is taken as a word of its own, {self._names(taken)}; written right behind the prompt, {self._names(before[-1:])} "
             f"with it is {self._names(self._end_of(before, both))}. Write it with its leading space, or give its id for another token."
         )
 

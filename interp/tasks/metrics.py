@@ -1,7 +1,7 @@
 """From logits to one number per example, with its unit and direction.
 
 A metric reads the logits at the last real token of the prompt, [batch d_vocab], or at every position,
-[batch pos d_vocab]. `toward` says what a metric measures the nearness of, and so which sign means important
+[batch pos d_vocab]; of an answer of several tokens those at all positions that give them. `toward` says what a metric measures the nearness of, and so which sign means important
 (`importance_sign`):
 
 * `clean`: how well the clean answer is given; patching an important node with the clean value raises it.
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from interp.errors import MetricError, unknown
 from interp.registries import About, Registry
+from interp.tasks.answers import SEVERAL
 from interp.tasks.targets import Targets
 from interp.tasks.task import Task
 
@@ -39,6 +40,8 @@ class Metric:
     both. `vocabulary`: the function reads the logits of `all` tokens, or of the `answers` and wrong tokens only; then it may
     be given the columns of these alone, in logits and targets alike. `source`: a paper, where it is from one. `needs_wrong`: it
     reads the wrong tokens, so that pairs without any are refused; None: where it measures nearness to the clean answer.
+    `several`: it takes an answer of several tokens; of a batch with one it gets the logits of all positions that give them,
+    [batch pos d_vocab], and `targets.forced`.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Metric:
     vocabulary: Literal["answers", "all"] = "all"
     source: str = ""
     needs_wrong: bool | None = None
+    several: bool = False
 
     def __post_init__(self) -> None:
         if self.needs_wrong is None:
@@ -61,6 +65,8 @@ class Metric:
             raise MetricError(unknown(f"positions of metric {self.name!r}", self.positions, POSITIONS))
         if self.vocabulary not in VOCABULARIES:
             raise MetricError(unknown(f"vocabulary of metric {self.name!r}", self.vocabulary, VOCABULARIES))
+        if self.several and (self.positions, self.vocabulary) != ("last", "all"):
+            raise MetricError(f"metric {self.name!r}: several=True goes with positions='last' and vocabulary='all'.")
 
     def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
         """The value per example, in float32 or better.
@@ -70,7 +76,9 @@ class Metric:
         """
         if self.needs_wrong and not targets.all_wrong:
             raise MetricError(lacks_wrong(self.name, "a pair"))
-        expected = 2 if self.positions == "last" else 3
+        if targets.forced is not None and not self.several:
+            raise MetricError(f"metric {self.name!r} reads an answer of one token; a pair has several. {SEVERAL}")
+        expected = 2 if self.positions == "last" and targets.forced is None else 3
         if logits.ndim != expected:
             raise MetricError(
                 f"metric {self.name!r} was given logits of shape {tuple(logits.shape)}; it reads the "
@@ -109,9 +117,14 @@ def _together(values: Tensor, among: Tensor) -> Tensor:
 
 
 def _log_prob(logits: Tensor, t: Targets) -> Tensor:
+    """Of an answer of several tokens the sum over them, each behind those before it: positions are [batch pos d_vocab] then."""
     own = t.answered
-    log_probs = torch.log_softmax(logits, dim=-1)[:, own]
-    return _together(log_probs, t.answers[:, own])
+    log_probs = torch.log_softmax(logits, dim=-1)
+    if t.forced is None:
+        return _together(log_probs[:, own], t.answers[:, own])
+    before = log_probs[:, :-1].gather(2, t.forced.clamp(min=0)[:, :, None]).squeeze(2)
+    last = _together(log_probs[:, -1, own], t.answers[:, own])
+    return last + torch.where(t.forced >= 0, before, 0.0).sum(-1)
 
 
 def _prob_diff(logits: Tensor, t: Targets) -> Tensor:
@@ -174,7 +187,9 @@ METRICS: Final = Registry(
             normalised=True,
             vocabulary="answers",
         ),
-        Metric("log_prob", _log_prob, "nats", "log-probability of the answers together", needs_wrong=False),
+        Metric(
+            "log_prob", _log_prob, "nats", "log-probability of the answers together", needs_wrong=False, several=True
+        ),
         Metric(
             "cross_entropy",
             lambda x, t: -_log_prob(x, t),
@@ -182,6 +197,7 @@ METRICS: Final = Registry(
             "minus the log-probability of the answers",
             higher_is_better=False,
             needs_wrong=False,
+            several=True,
         ),
         Metric(
             "kl_source",

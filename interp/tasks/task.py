@@ -14,7 +14,7 @@ from typing import Any
 from interp.errors import TaskError
 from interp.formatting.showing import card
 from interp.parts.texts import encode, token_text
-from interp.tasks.answers import Reading
+from interp.tasks.answers import SEVERAL, Reading
 from interp.tasks.halves import halved, same_pairs
 from interp.whole_numbers import is_whole, whole
 
@@ -26,7 +26,8 @@ class TokenPair:
     """A pair as token ids, checked: equal lengths, answers of one token each, no answer both right and wrong.
 
     `spans` names token ranges `(start, end)` that mean the same in every pair (for example `subject`), counted with
-    the BOS token.
+    the BOS token. `forced`: of an answer of several tokens, how many stand at the end of both prompts as what is run, all
+    but the last, which is in `answers`; such a pair has no wrong tokens.
     """
 
     clean: tuple[int, ...]
@@ -34,15 +35,36 @@ class TokenPair:
     answers: tuple[int, ...]
     wrong: tuple[int, ...] = ()
     spans: Spans = field(default_factory=dict, hash=False)
+    forced: int = 0
 
     def __post_init__(self) -> None:
         for name in ("clean", "corrupt", "answers", "wrong"):
             object.__setattr__(self, name, _ids(getattr(self, name), f"token ids {name}"))
+        if self.forced:
+            self._check_forced()
+
+    def _check_forced(self) -> None:
+        """Raises: TaskError where the prompts do not end with one beginning of one answer."""
+        n = whole(self.forced, "forced", TaskError)
+        if not 0 < n < min(len(self.clean), len(self.corrupt)) or self.clean[-n:] != self.corrupt[-n:]:
+            raise TaskError(f"forced={n}: expected both prompts to end with the same {n} tokens, behind others.")
+        if len(self.answers) != 1 or self.wrong:
+            raise TaskError(f"forced={n}: expected one answer, its last token, and no wrong ones.")
 
     @property
     def length(self) -> int:
-        """Number of tokens of either prompt."""
+        """Number of tokens that are run of either prompt."""
         return len(self.clean)
+
+    @property
+    def prompts(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Clean and corrupt without what they have of the answer."""
+        return self.clean[: len(self.clean) - self.forced], self.corrupt[: len(self.corrupt) - self.forced]
+
+    @property
+    def continuation(self) -> tuple[int, ...]:
+        """All tokens of an answer of several; nothing where answers are one token each."""
+        return (*self.clean[-self.forced :], *self.answers) if self.forced else ()
 
     def __repr__(self) -> str:
         n = min(self.length, len(self.corrupt))
@@ -55,7 +77,7 @@ class Pair:
     """Two prompts and their answers, as text.
 
     `answers` are right after `clean` and `wrong` are right after `corrupt`; each must be one token of the model's
-    tokeniser, written with its leading space where the token has one. `ids`: the same as token ids, where the source
+    tokeniser, written with its leading space where the token has one, or one answer of several for metrics that take it. `ids`: the same as token ids, where the source
     gives them; they are then what is run, and the text is for reading. `answer_ids`, `wrong_ids`: answers as ids where
     the prompts are text only. Without `wrong` only metrics of the answers alone can be taken. `where`: how messages name it, for example `gifts.jsonl line 2`.
     """
@@ -187,10 +209,11 @@ class Task:
         """How messages name the pair at index `i`."""
         return self.pairs[i].where or f"{self.name} pair {i + 1} of {len(self.pairs)}"
 
-    def tokenize(self, tokenizer: Any, d_vocab: int) -> list[TokenPair]:
-        """Every pair as checked token ids. Raises: TaskError naming the line of its file, or its place in the task."""
+    def tokenize(self, tokenizer: Any, d_vocab: int, *, several: bool = False) -> list[TokenPair]:
+        """Every pair as checked token ids. `several`: an answer may be several tokens, whose beginning is then put behind both
+        prompts (`TokenPair.forced`). Raises: TaskError naming the line of its file, or its place in the task."""
         reading = Reading(tokenizer)
-        found = [_token_pair(pair, reading, d_vocab, self.where(i)) for i, pair in enumerate(self.pairs)]
+        found = [_token_pair(pair, reading, d_vocab, self.where(i), several) for i, pair in enumerate(self.pairs)]
         reading.warn()
         return found
 
@@ -198,12 +221,14 @@ class Task:
 def _prompts(pairs: Sequence[Pair] | Sequence[TokenPair]) -> list[tuple[Any, Any]]:
     """What each pair asks, without its answers: the prompts as token ids where they are known, else as text."""
     known = (pair.ids or pair if isinstance(pair, Pair) else pair for pair in pairs)
-    return [(pair.clean, pair.corrupt) for pair in known]
+    return [pair.prompts if isinstance(pair, TokenPair) else (pair.clean, pair.corrupt) for pair in known]
 
 
-def _token_pair(pair: Pair, reading: Reading, d_vocab: int, row: str) -> TokenPair:
+def _token_pair(pair: Pair, reading: Reading, d_vocab: int, row: str, several: bool) -> TokenPair:
     """The token ids of one pair. Raises: TaskError, with `row` in it, where a rule of `TokenPair` is broken."""
-    ids = pair.ids or _read(pair, reading, row)
+    ids = pair.ids or _read(pair, reading, row, several)
+    if ids.forced and not several:
+        raise TaskError(f"{row}: the answer is {ids.forced + 1} tokens; expected one. {SEVERAL}")
     tokenizer = reading.tokenizer
     _check_prompts(pair, ids, tokenizer, row)
     for name, found in (("clean", ids.clean), ("corrupt", ids.corrupt), ("answer", ids.answers), ("wrong", ids.wrong)):
@@ -219,30 +244,55 @@ def _token_pair(pair: Pair, reading: Reading, d_vocab: int, row: str) -> TokenPa
     if both := set(ids.answers) & set(ids.wrong):
         raise TaskError(f"{row}: token {show(sorted(both), tokenizer)} is both an answer and wrong.")
     for name, (start, end) in ids.spans.items():
-        if not 0 <= start < end <= ids.length:
-            raise TaskError(f"{row}: span {name!r} is [{start}, {end}), outside the prompt of {ids.length} tokens.")
+        if not 0 <= start < end <= ids.length - ids.forced:
+            length = ids.length - ids.forced
+            raise TaskError(f"{row}: span {name!r} is [{start}, {end}), outside the prompt of {length} tokens.")
     _check_tokeniser(pair, ids, tokenizer, row)
     return ids
 
 
-def _read(pair: Pair, reading: Reading, row: str) -> TokenPair:
+def _read(pair: Pair, reading: Reading, row: str, several: bool) -> TokenPair:
     """The ids of a pair of texts, as they are tokenised together."""
     prompts = (pair.clean, pair.corrupt)
+    clean, corrupt = reading.prompt(pair.clean, row, "clean"), reading.prompt(pair.corrupt, row, "corrupt")
+    if several:
+        answers = [] if pair.answer_ids else [reading.tokens(prompts, text, row, "answer") for text in pair.answers]
+        if any(len(tokens) > 1 for tokens in answers):
+            return _continued(pair, TokenPair(clean, corrupt, (), (), pair.spans), answers, row)
+        wrong = [] if pair.wrong_ids else [reading.tokens(prompts, text, row, "wrong") for text in pair.wrong]
+        if any(len(tokens) > 1 for tokens in wrong):  # what takes several tokens reads no wrong ones
+            return TokenPair(clean, corrupt, pair.answer_ids or tuple(t for (t,) in answers), (), pair.spans)
     return TokenPair(
-        reading.prompt(pair.clean, row, "clean"),
-        reading.prompt(pair.corrupt, row, "corrupt"),
+        clean,
+        corrupt,
         pair.answer_ids or tuple(reading.answer(prompts, answer, row, "answer") for answer in pair.answers),
         pair.wrong_ids or tuple(reading.answer(prompts, answer, row, "wrong") for answer in pair.wrong),
         pair.spans,
     )
 
 
+def _continued(pair: Pair, prompts: TokenPair, answers: Sequence[tuple[int, ...]], row: str) -> TokenPair:
+    """The pair with all tokens of its answer but the last behind both prompts. Raises: TaskError for more than one answer."""
+    if len(answers) > 1:
+        n = next(len(tokens) for tokens in answers if len(tokens) > 1)
+        raise TaskError(
+            f"{row}: 'answer' has {len(answers)} answers, one of them of {n} tokens; expected one answer where it is several tokens, "
+            "for those of a set would each need a run of their own."
+        )
+    if both := set(pair.answers) & set(pair.wrong):
+        raise TaskError(f"{row}: {both.pop()!r} is both an answer and wrong.")
+    *forced, last = answers[0]
+    clean, corrupt = (*prompts.clean, *forced), (*prompts.corrupt, *forced)
+    return TokenPair(clean, corrupt, (last,), (), pair.spans, len(forced))
+
+
 def _check_prompts(pair: Pair, ids: TokenPair, tokenizer: Any, row: str) -> None:
     """Two prompts of as many tokens, which are others where their texts are."""
-    if len(ids.clean) != len(ids.corrupt):
+    clean, corrupt = ids.prompts
+    if len(clean) != len(corrupt):
         raise TaskError(
-            f"{row}: clean has {len(ids.clean)} tokens and corrupt {len(ids.corrupt)}; patching needs equal lengths. "
-            f"clean: {show(ids.clean, tokenizer)} corrupt: {show(ids.corrupt, tokenizer)}"
+            f"{row}: clean has {len(clean)} tokens and corrupt {len(corrupt)}; patching needs equal lengths. "
+            f"clean: {show(clean, tokenizer)} corrupt: {show(corrupt, tokenizer)}"
         )
     if ids.clean == ids.corrupt and pair.clean != pair.corrupt:
         raise TaskError(
@@ -253,7 +303,8 @@ def _check_prompts(pair: Pair, ids: TokenPair, tokenizer: Any, row: str) -> None
 
 def _check_tokeniser(pair: Pair, ids: TokenPair, tokenizer: Any, row: str) -> None:
     """Ids that come with their text must be this tokeniser's, give or take the special tokens at the start."""
-    for name, text, found in (("clean", pair.clean, ids.clean), ("corrupt", pair.corrupt, ids.corrupt)):
+    clean, corrupt = ids.prompts
+    for name, text, found in (("clean", pair.clean, clean), ("corrupt", pair.corrupt, corrupt)):
         if pair.ids is None or tokenizer is None or not text:
             continue
         plain = encode(tokenizer, text, special=False)
@@ -266,7 +317,7 @@ def _check_tokeniser(pair: Pair, ids: TokenPair, tokenizer: Any, row: str) -> No
 
 def digest(pairs: Sequence[TokenPair]) -> tuple[str, ...]:
     """A short hash of the token ids of every pair, by which scores know which pairs they come from."""
-    rows = (repr((p.clean, p.corrupt, p.answers, p.wrong)).encode() for p in pairs)
+    rows = (repr((p.clean, p.corrupt, p.answers, p.wrong, *([p.forced] * (p.forced > 0)))).encode() for p in pairs)
     return tuple(hashlib.sha256(row).hexdigest()[:16] for row in rows)
 
 

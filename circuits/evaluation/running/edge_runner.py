@@ -46,7 +46,7 @@ class EdgeRunner:
         self.parts: tuple[Part, ...] = self.graph.edges
         self.full: EdgeSet = frozenset(self.parts)
         self.held: EdgeSet = frozenset()
-        self.pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
+        self.pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=metric.several)
         self.batch_size = batch_size or default_batch_size(model, max(p.length for p in self.pairs))
         self.ablation = self.space.ablation(ablation, model, self.pairs, seed, self.batch_size)
 

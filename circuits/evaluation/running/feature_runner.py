@@ -68,7 +68,7 @@ class FeatureRunner:
         if errors not in ERRORS:
             raise CircuitError(unknown("errors", errors, ERRORS))
         self.model, self.metric, self.errors = model, metric, cast(Errors, errors)
-        self.pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
+        self.pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=metric.several)
         longest = max(p.length for p in self.pairs)
         self.batch_size = batch_size or _batch_size(model, longest, dictionaries)
         space = FeatureSpace.of(model, dictionaries, self.pairs, ablation, self.batch_size)

@@ -18,7 +18,7 @@ from interp.rules.rules import GRADIENT, Rules
 from interp.rules.secants import mean_gradient
 from interp.tasks.ablations import Ablation
 from interp.tasks.metrics import Direction, Metric
-from interp.tasks.targets import Targets, answer_columns, make_targets
+from interp.tasks.targets import Targets, answer_columns, at_answers, make_targets, positions_read
 from interp.tasks.task import TokenPair
 
 EMBED = Site("embed")
@@ -91,8 +91,8 @@ class Batch:
 
     @property
     def keep(self) -> int:
-        """How many positions' logits the metric needs: the last, or (0) all."""
-        return 1 if self.metric.positions == "last" else 0
+        """How many positions' logits the metric needs: those that give the answers, most often the last, or (0) all."""
+        return positions_read(self.pairs) if self.metric.positions == "last" else 0
 
     @cached_property
     def columns(self) -> Tensor | None:
@@ -104,8 +104,8 @@ class Batch:
 
     def at_metric(self, logits: Tensor) -> Tensor:
         """The logits that the metric reads, of `columns` or all tokens: [batch d_vocab] at the last position, or all
-        positions [batch pos d_vocab]."""
-        return logits[:, -1] if self.metric.positions == "last" else logits
+        positions, or those that give answers of several tokens [batch pos d_vocab]."""
+        return at_answers(logits, self.pairs) if self.metric.positions == "last" else logits
 
     def values_of(self, reads: Mapping[Site, Tensor]) -> dict[Site, Tensor]:
         """The values of a run by site, without gradient."""

@@ -33,10 +33,11 @@ class Positions:
 def align(mode: str, pairs: Sequence[TokenPair]) -> Positions:
     """`all`: one label. `each`: one per position, for pairs of one length. `end`: counted from the last token (-1), with
     `rest` for what only longer prompts have. `spans`: the spans that the task names, with `rest` for other tokens.
+    Positions are those of the prompts; tokens of the answer that stand behind them are in `all`, and else in `rest`.
 
     Raises: MethodError, listing the lengths, where `each` has no meaning; or for spans that are missing or overlap.
     """
-    lengths = sorted({pair.length for pair in pairs})
+    lengths = sorted({len(pair.prompts[0]) for pair in pairs})
     if mode == "all":
         return Positions(mode, (None,), tuple((0,) * pair.length for pair in pairs))
     if mode == "each":
@@ -46,7 +47,9 @@ def align(mode: str, pairs: Sequence[TokenPair]) -> Positions:
                 "Use positions='end' (counted from the last token), positions='spans' (named in the task file) or 'all'; or "
                 "prompts of one length: interp.task(..., length='commonest')."
             )
-        return Positions(mode, tuple(range(lengths[0])), tuple(tuple(range(lengths[0])) for _ in pairs))
+        n = lengths[0]
+        rest = (REST,) if any(pair.forced for pair in pairs) else ()
+        return Positions(mode, (*range(n), *rest), tuple((*range(n), *[n] * pair.forced) for pair in pairs))
     if mode == "end":
         return _from_end(pairs, lengths)
     if mode == "spans":
@@ -56,9 +59,12 @@ def align(mode: str, pairs: Sequence[TokenPair]) -> Positions:
 
 def _from_end(pairs: Sequence[TokenPair], lengths: Sequence[int]) -> Positions:
     shortest = lengths[0]
-    rest = (REST,) if len(lengths) > 1 else ()
+    rest = (REST,) if len(lengths) > 1 or any(pair.forced for pair in pairs) else ()
     labels = (*rest, *range(-shortest, 0))
-    rows = [tuple(max(0, i - (pair.length - shortest) + len(rest)) for i in range(pair.length)) for pair in pairs]
+    rows = []
+    for pair in pairs:
+        n = len(pair.prompts[0])
+        rows.append((*(max(0, i - (n - shortest) + len(rest)) for i in range(n)), *[0] * pair.forced))
     return Positions("end", labels, tuple(rows))
 
 

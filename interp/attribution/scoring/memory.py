@@ -18,6 +18,7 @@ from interp.attribution.protocol.registry import Method
 from interp.attribution.protocol.spaces import Footprint, Space
 from interp.errors import MethodError
 from interp.tasks.metrics import Metric
+from interp.tasks.targets import positions_read
 from interp.tasks.task import TokenPair
 
 LARGEST_BATCH: Final = 256
@@ -63,6 +64,7 @@ class Work:
     length: int
     columns: int
     examples: int
+    read: int = 1
 
     @classmethod
     def of(
@@ -76,7 +78,8 @@ class Work:
     ) -> Work:
         """The work of scoring these pairs, with so many labels of positions."""
         longest = max(pair.length for pair in pairs)
-        return cls(model, space, methods, metric, longest, space.n_parts * labels, len(pairs))
+        read = longest if metric.positions == "all" else positions_read(pairs)
+        return cls(model, space, methods, metric, longest, space.n_parts * labels, len(pairs), read)
 
     @property
     def table(self) -> int:
@@ -98,8 +101,7 @@ class Work:
         """Bytes of one prompt of a batch: the largest of what the methods need in turn, and what they share."""
         need = max(self._gradients(m) if _uses_gradients(m) else 0 for m in self.methods)
         need = max(need, self._replay() if self.exact else 0, self._forward())
-        read = self.length if self.metric.positions == "all" else 1
-        shared = self._values() + self._readers() + 4 * self._width * read * self.model.layout.d_vocab
+        shared = self._values() + self._readers() + 4 * self._width * self.read * self.model.layout.d_vocab
         return int(SLACK * (need + shared)) + 16 * self.columns
 
     @property
