@@ -112,9 +112,9 @@ def softmax_secant(scores: Tensor, other: Tensor, points: int) -> VJP:
     Broyden's update, so that J d is the change of the softmax: J + (delta p - J d) d^T / (d . d).
     """
     here, there = _finite(scores.detach()), _finite(other)
-    step = torch.where(here == there, 0.0, there - here)
 
     def vjp(grad: Tensor) -> Tensor:
+        step = torch.where(here == there, 0.0, there - here)
         g, found = grad.to(here.dtype), torch.zeros_like(here)
         moved = torch.zeros_like(here)
         p0, p1 = torch.softmax(here, -1), torch.softmax(there, -1)

@@ -92,6 +92,7 @@ def test_more_of_everything_needs_more() -> None:
     ("method", "level"),
     [
         ("relp", "heads"),
+        pytest.param("deeplift", "heads", marks=pytest.mark.slow),
         pytest.param("atp-ig", "heads", marks=pytest.mark.slow),
         pytest.param("relp", "edges", marks=pytest.mark.slow),
         pytest.param("exact", "heads", marks=pytest.mark.slow),

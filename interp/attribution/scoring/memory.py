@@ -138,6 +138,10 @@ class Work:
         twice = ruled or bool(getattr(config, "attn_logit_softcapping", None)) or self.model.dtype.itemsize < 4
         star = 2 * n if method.unsigned and level.patterns else 0  # patterns are read, and their gradients kept
         patterns = (n * (1 + twice) + 4 + star) * self._pattern() if eager else 0
+        if (
+            method.rules.secants
+        ):  # scores and patterns of both runs and their means, and a dozen for the points of one layer
+            patterns = (n * (5 + 2 * bool(getattr(config, "attn_logit_softcapping", None))) + 14) * self._pattern()
         kept = 1 + bool(method.rules.secants)  # of the other run, as much again
         return kept * n * self._layer() + patterns
 
