@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BASE = "InterpError"
 DEFAULT_EXIT_CODE = 2
 #: An error that a function or registry is handed, by the name that it has there: its messages stand under the one that most are.
-HANDED = {"fault": "TableError", "error": "InterpError"}
+HANDED = {"fault": "TableError", "error": "InterpError", "unread": "TaskError"}
 #: What stands for a value that is filled in.
 GAP = "…"
 _TO_DO = re.compile(

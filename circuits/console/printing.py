@@ -220,19 +220,7 @@ def agreements(found: Sequence[Agreement]) -> None:
     method has its own table."""
     from circuits.report.sections.agreements import RANKS, RANKS_MEAN
 
-    columns = (
-        "method",
-        "kind",
-        "n",
-        "Pearson [95 %]",
-        "Spearman",
-        "top-weighted",
-        "slope",
-        "error",
-        "sign",
-        "top k",
-        "note",
-    )
+    columns = ("method", "kind", "n", "Pearson [95 %]", "rank", "top τ", "slope", "error", "top k", "note")
     rows = [_agreement_row(row, a) for a in found for row in a.rows]
     if any("->" in row.kind for a in found for row in a.rows):
         for method in dict.fromkeys(a.method for a in found):
@@ -249,25 +237,13 @@ def agreements(found: Sequence[Agreement]) -> None:
 def _agreement_row(row: Row, found: Agreement) -> tuple[object, ...]:
     from circuits.report.sections.agreements import note
 
-    pearson, spearman = (f"{v:.3f}" if v is not None else "-" for v in (row.pearson, row.spearman))
-    weighted, slope, error, sign = (
-        f"{v:.2f}" if v is not None else "-" for v in (row.top_weighted, row.slope, row.error, row.sign)
+    pearson = f"{row.pearson:.3f}" if row.pearson is not None else "-"
+    rank, weighted, slope, error = (
+        f"{v:.2f}" if v is not None else "-" for v in (row.spearman, row.top_weighted, row.slope, row.error)
     )
     bounds = f" [{row.pearson_ci[0]:.2f}, {row.pearson_ci[1]:.2f}]" if row.pearson_ci and row.headline else ""
     top = f"{row.top_k * row.k:.0f}/{row.k}"
-    return (
-        found.method,
-        row.kind,
-        row.n,
-        pearson + bounds,
-        spearman,
-        weighted,
-        slope,
-        error,
-        sign,
-        top,
-        note(row, found),
-    )
+    return (found.method, row.kind, row.n, pearson + bounds, rank, weighted, slope, error, top, note(row, found))
 
 
 def record_json(found: Record, where: str) -> dict[str, Any]:

@@ -37,6 +37,11 @@ class Found:
         return self.ids if self.id is None else (self.id,)
 
 
+def unread(why: str) -> Found:
+    """No token, and why: the end of a sentence about the answer."""
+    return Found(None, why)
+
+
 class Reading:
     """One reading of a task's texts with a tokeniser. What is read twice is read once; doubts are kept to be said together."""
 
@@ -122,7 +127,7 @@ class Reading:
         behind = both[len(before) :] if both[: len(before)] == before else None
         single, follows = self._one(alone, answer), self._one(behind, answer)
         if single is None and follows is None:
-            return Found(None, self._why_none(alone, answer))
+            return self._none(alone)
         if single is None or single == follows:
             return Found(follows)
         if self._unknown is not None and both.count(self._unknown) > before.count(self._unknown):
@@ -162,10 +167,9 @@ class Reading:
 
     def _as_it_follows(self, follows: int | None, before: list[int], both: list[int], single: int) -> Found:
         if follows is None:
-            return Found(
-                None,
+            return unread(
                 f"is no one token behind the prompt: {self._names(before[-1:])} with it is {self._names(self._end_of(before, both))}. "
-                f"Alone it is {self._names([single])}, which does not follow there (mind spaces and quotes), or give its id.",
+                f"Alone it is {self._names([single])}, which does not follow there (mind spaces and quotes), or give its id."
             )
         said = f"is the token {self._names([follows])} behind the prompt, which is taken; alone it is {self._names([single])}."
         return Found(follows, said, "behind")
@@ -182,14 +186,16 @@ class Reading:
             f"with it is {self._names(self._end_of(before, both))}. Write it with its leading space, or give its id for another token."
         )
 
-    def _why_none(self, alone: list[int], answer: str) -> str:
+    def _none(self, alone: list[int]) -> Found:
         if not alone:
-            return "has no tokens; expected one."
+            return unread("has no tokens; expected one.")
         if alone == [self._unknown]:
             unknown = token_text(self.tokenizer, alone[0])
-            return f"is not in the tokeniser's vocabulary: it becomes the unknown token {unknown!r}. Expected a token of the model."
+            return unread(
+                f"is not in the tokeniser's vocabulary: it becomes the unknown token {unknown!r}. Expected a token of the model."
+            )
         texts = [token_text(self.tokenizer, i) for i in alone]
-        return f"is {len(alone)} tokens {texts}; expected one (mind the leading space)."
+        return unread(f"is {len(alone)} tokens {texts}; expected one (mind the leading space).")
 
     # ------------------------------------------------------------ ids and their names
 

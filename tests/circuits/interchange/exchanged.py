@@ -42,6 +42,8 @@ def provenance(**changes: Any) -> Provenance:
         "unsigned": False,
         "model": "tiny",
         "task": "t",
+        "tau": None,
+        "dictionaries": (),
     }
     return Provenance(**{**values, **changes})
 

@@ -122,18 +122,23 @@ def test_agreement_table_holds_the_rows(page: str) -> None:
     for shown, row in zip(rows, found, strict=True):
         bounds = [f" [{number(c[0], 3)}, {number(c[1], 3)}]" if c else "" for c in (row.pearson_ci, row.spearman_ci)]
         assert shown[2:5] == [str(row.n), number(row.pearson, 3) + bounds[0], number(row.spearman, 3) + bounds[1]]
-        assert shown[5:8] == [number(row.slope, 2), percent(row.sign), f"{percent(row.top_k)} of top {row.k}"]
+        assert shown[5:8] == [number(row.top_weighted, 2), number(row.slope, 2), number(row.error, 2)]
+        assert shown[8:10] == [percent(row.sign), f"{percent(row.top_k)} of top {row.k}"]
+        carried = f"{row.largest} makes r, {number(row.pearson_without, 2)} without it" if row.carried else ""
         apart = row.headline and row.pearson is not None and row.pearson >= 0.7 > (row.spearman or 0.0)
-        assert shown[8] == ("few nodes: look at the points" if not row.headline else "ranks differ" if apart else "")
+        doubts = "; ".join(text for text in (carried, "ranks differ" if apart else "") if text)
+        assert shown[10] == ("few nodes: look at the points" if not row.headline else doubts)
 
 
 def test_terminal_and_page_doubt_the_same_rows() -> None:
-    rows = [Row("head", 40, 0.99, (0.95, 1.0), 0.4, (0.2, 0.6), 0.9, 0.8, 10), one_row(0.9), one_row(0.9, 5, "mlp")]
+    apart = Row("head", 40, 0.99, (0.95, 1.0), 0.4, (0.2, 0.6), 0.9, 0.8, 10, largest="m<1>", pearson_without=0.2)
+    rows = [apart, one_row(0.9), one_row(0.9, 5, "mlp")]
     found = with_rows(*rows)
     page = render(found)
-    notes = [row[8] for row in Tags(page).rows["agreement-table"][1:]]
-    assert notes == ["ranks differ", "", "few nodes: look at the points"]
-    assert [note(row, found.agreements[0]) for row in rows] == ["ranks differ", "", "few nodes"]
+    notes = [row[10] for row in Tags(page).rows["agreement-table"][1:]]
+    carried = "m<1> makes r, 0.20 without it; ranks differ"
+    assert notes == [carried, "", "few nodes: look at the points"]
+    assert [note(row, found.agreements[0]) for row in rows] == [carried, "", "few nodes"]
     assert page.count("Ranks differ: a few large scores make the correlation") == 1
     assert "Ranks differ" not in render(with_rows(one_row(0.9)))
 
