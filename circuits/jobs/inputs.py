@@ -31,7 +31,8 @@ def task_of(asked: PromptOptions, model: HookedModel) -> Task:
     """The task that the options name, or their one pair. Raises: TaskError."""
     from interp.tasks.find import task
 
-    return task(stored_task(asked) or asked.task, model, n=asked.limit, seed=asked.seed, length=asked.length)
+    known = stored_task(asked) or asked.task
+    return task(known, model, n=asked.limit, seed=asked.seed, length=asked.length, chat=asked.chat)
 
 
 def task_for(positions: str, asked: PromptOptions, model: HookedModel, say: Say) -> Task:
@@ -41,7 +42,7 @@ def task_for(positions: str, asked: PromptOptions, model: HookedModel, say: Say)
     if positions != "each" or asked.length is not None:
         return task_of(asked, model)
     known = stored_task(asked)
-    found, said = alike(known or asked.task, model, n=asked.limit, seed=asked.seed)
+    found, said = alike(known or asked.task, model, n=asked.limit, seed=asked.seed, chat=asked.chat)
     if said:
         say(f"{'NOTE' if known is None else 'WARNING'}: {said}")
     return found

@@ -143,7 +143,8 @@ _OPTIONS: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("dtype", "device", "dictionaries"), str | None),
     "batch_size": int | None,
 }
-_NEEDED: Final = (*(one.name for one in fields(PromptOptions)), "model")
+#: Options that runs had from the beginning; a run that says nothing of `chat` had none.
+_NEEDED: Final = (*(one.name for one in fields(PromptOptions) if one.name != "chat"), "model")
 
 
 def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
@@ -184,7 +185,9 @@ def _model(name: str, asked: Judgement, subject: Subject, say: Telling) -> Hooke
 def _prompts(asked: Judgement, subject: Subject) -> PromptOptions:
     """Which prompts: as given, else those of the run. Raises: CircuitError where nothing says it."""
     if asked.task is not None:
-        return PromptOptions(task=asked.task, limit=asked.limit, length=asked.length, seed=asked.seed)
+        return PromptOptions(task=asked.task, limit=asked.limit, length=asked.length, seed=asked.seed, chat=asked.chat)
+    if asked.chat and not subject.options.get("chat"):
+        raise CircuitError("--chat belongs to --task; without it the prompts are those of the run, which are no chats.")
     if not subject.options:
         raise CircuitError(f"{str(asked.circuit)!r} does not say which prompts to use; give --task.")
     return PromptOptions(

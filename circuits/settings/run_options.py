@@ -66,7 +66,7 @@ class LoadOptions(MachineOptions, ModelOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class LimitOptions:
-    """How many pairs, and of which length."""
+    """How many pairs, of which length, and whether their prompts are asked as chats."""
 
     limit: int | None = option(
         None,
@@ -75,6 +75,9 @@ class LimitOptions:
     length: int | None = option(
         None,
         "only prompts of so many tokens, special ones too [default: any; where each position is scored the commonest]",
+    )
+    chat: bool = option(
+        False, "ask each prompt as one user message, by the tokenizer's chat template; answers lose their leading space"
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal
 
 from interp.errors import TaskError, unknown
 from interp.parts.texts import encode
-from interp.tasks.task import Pair, Task
+from interp.tasks.task import Pair, Task, as_text
 from interp.whole_numbers import whole
 
 COMMONEST: Final = "commonest"
@@ -40,7 +40,9 @@ def check_length(length: Length) -> Length:
 
 def length_of(pair: Pair, tokenizer: Any) -> int:
     """Tokens of the clean prompt, special ones too. Raises: TaskError for text without a tokeniser."""
-    return len(pair.ids.clean) if pair.ids else len(encode(tokenizer, pair.clean))
+    if pair.ids:
+        return len(pair.ids.prompts[0])
+    return len(encode(tokenizer, as_text(pair, tokenizer, pair.where or "a pair").clean))
 
 
 def commonest(lengths: Sequence[int]) -> int:

@@ -15,6 +15,7 @@ from interp.errors import TaskError
 from interp.formatting.showing import card
 from interp.parts.texts import encode, token_text
 from interp.tasks.answers import SEVERAL, Reading
+from interp.tasks.chats import Messages, rendered
 from interp.tasks.halves import halved, same_pairs
 from interp.whole_numbers import is_whole, whole
 
@@ -79,7 +80,8 @@ class Pair:
     `answers` are right after `clean` and `wrong` are right after `corrupt`; each must be one token of the model's
     tokeniser, written with its leading space where the token has one, or one answer of several for metrics that take it. `ids`: the same as token ids, where the source
     gives them; they are then what is run, and the text is for reading. `answer_ids`, `wrong_ids`: answers as ids where
-    the prompts are text only. Without `wrong` only metrics of the answers alone can be taken. `where`: how messages name it, for example `gifts.jsonl line 2`.
+    the prompts are text only. `messages`: clean and corrupt as chats, which are run as the tokeniser's template writes them; the
+    texts are then for reading. Without `wrong` only metrics of the answers alone can be taken. `where`: how messages name it, for example `gifts.jsonl line 2`.
     """
 
     clean: str
@@ -91,6 +93,7 @@ class Pair:
     answer_ids: tuple[int, ...] = ()
     wrong_ids: tuple[int, ...] = ()
     where: str = field(default="", compare=False, repr=False)
+    messages: tuple[Messages, ...] | None = None
 
     def __post_init__(self) -> None:
         for name in ("clean", "corrupt"):
@@ -110,6 +113,14 @@ class Pair:
     def __repr__(self) -> str:
         right, wrong = _few(self.answers or self.answer_ids), _few(self.wrong or self.wrong_ids)
         return f"Pair({self.clean!r} -> {right} / {self.corrupt!r} -> {wrong})"
+
+
+def as_text(pair: Pair, tokenizer: Any, where: str) -> Pair:
+    """A pair of chats with the template's text in place of its messages; others as they are. Raises: TaskError."""
+    if pair.messages is None:
+        return pair
+    clean, corrupt = (rendered(tokenizer, messages, where) for messages in pair.messages)
+    return replace(pair, clean=clean, corrupt=corrupt, messages=None)
 
 
 #: What to do without a corrupt prompt.
@@ -226,7 +237,7 @@ def _prompts(pairs: Sequence[Pair] | Sequence[TokenPair]) -> list[tuple[Any, Any
 
 def _token_pair(pair: Pair, reading: Reading, d_vocab: int, row: str, several: bool) -> TokenPair:
     """The token ids of one pair. Raises: TaskError, with `row` in it, where a rule of `TokenPair` is broken."""
-    ids = pair.ids or _read(pair, reading, row, several)
+    ids = pair.ids or _read(as_text(pair, reading.tokenizer, row), reading, row, several)
     if ids.forced and not several:
         raise TaskError(f"{row}: the answer is {ids.forced + 1} tokens; expected one. {SEVERAL}")
     tokenizer = reading.tokenizer

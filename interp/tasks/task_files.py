@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from interp.errors import TaskError
+from interp.tasks.chats import Messages, in_words, messages_of
 from interp.tasks.task import Pair, Task, TokenPair
 
 _PROMPTS: Final = ("clean", "clean_prefix", "corrupt", "corrupted", "corrupted_hard", "patch_prefix")
 _COLUMNS: Final = {
-    "clean": ("clean", "clean_prefix"),
-    "corrupt": ("corrupt", "corrupted", "patch_prefix"),
+    "clean": ("clean", "clean_prefix", "clean_messages"),
+    "corrupt": ("corrupt", "corrupted", "patch_prefix", "corrupt_messages"),
     "answer": ("answer", "answers", "clean_answer"),
     "wrong": ("wrong", "patch_answer"),
     "answer_id": ("answer_id", "answer_ids", "correct_idx"),
@@ -35,7 +36,8 @@ def load_task(path: str | Path) -> Task:
 
     A table has commas between its cells, or semicolons, tabs or bars. Files are UTF-8, or UTF-16 with its mark.
     A pair has `clean`, `corrupt`, `answer`, `wrong` (each answer one or several; `wrong` only for metrics that read it), and may have `spans` and token ids
-    (`clean_ids`, `corrupt_ids`, `answer_id`, `wrong_id`). SVA files of feature-circuits and CSV tables of EAP-IG
+    (`clean_ids`, `corrupt_ids`, `answer_id`, `wrong_id`). Chats are lists of messages, `{"role": ..., "content": ...}`, in
+    place of both texts, or in `clean_messages` and `corrupt_messages`. SVA files of feature-circuits and CSV tables of EAP-IG
     (also greater-than's `label`) are read by their own column names.
 
     Raises: TaskError naming the file, and the line of a pair, counted from 1; in JSON its place, as in `pair 3 of 8`.
@@ -170,16 +172,33 @@ def _pair(row: Mapping[str, Any], where: str) -> Pair:
     if missing:
         raise TaskError(f"{where}: {', '.join(map(repr, missing))} missing; given columns: {', '.join(map(str, row))}.")
     texts = {name: _texts(found.get(name, ()), f"{where}: {name!r}") for name in ("answer", "wrong")}
+    messages = _messages(found, where)
+    clean, corrupt = (
+        in_words(messages[name]) if messages else _text(found[name], f"{where}: {name!r}")
+        for name in ("clean", "corrupt")
+    )
     pair = Pair(
-        _text(found["clean"], f"{where}: 'clean'"),
-        _text(found["corrupt"], f"{where}: 'corrupt'"),
+        clean,
+        corrupt,
         texts["answer"],
         texts["wrong"],
         _spans(row.get("spans") or {}, where),
+        messages=tuple(messages.values()) if messages else None,
     )
     if pair.clean == pair.corrupt and pair.clean:
         raise TaskError(f"{where}: 'clean' and 'corrupt' are the same text; there is nothing to patch.")
     return _with_ids(pair, row, found, where)
+
+
+def _messages(found: Mapping[str, Any], where: str) -> dict[str, Messages] | None:
+    """Both prompts as chats; None where they are texts. Raises: TaskError where one is a chat and the other is not."""
+    given = {name: found[name] for name in ("clean", "corrupt")}
+    chats = [isinstance(prompt, list) and all(isinstance(m, Mapping) for m in prompt) for prompt in given.values()]
+    if not any(chats):
+        return None
+    if not all(chats):
+        raise TaskError(f"{where}: one of 'clean' and 'corrupt' is a list of messages; expected both, or two texts.")
+    return {name: messages_of(prompt, f"{where}: {name!r}") for name, prompt in given.items()}
 
 
 def _is_named(name: str, row: Mapping[str, Any]) -> bool:

@@ -20,7 +20,7 @@ _PROMPTS: Final = "Model and prompts"
 _SCORES: Final = "What is scored, and how"
 _SPECIAL: Final = "For some methods or levels only"
 _RUN: Final = "The run"
-_OF_PROMPTS: Final = ("model", "task", "limit", "length", "dtype", "device", "pair", "answer", "wrong")
+_OF_PROMPTS: Final = ("model", "task", "limit", "length", "chat", "dtype", "device", "pair", "answer", "wrong")
 _OF_METHODS: Final = ("tau", "budget", "chance", "steps", "quadrature")
 _OF_EDGES: Final = ("kv", "split_positions")
 _OF_A_RUN: Final = ("batch_size", "max_memory", "seed", "out", "force", "json", "quiet", "help")
@@ -41,7 +41,18 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         _RUN: _OF_A_RUN,
     },
     "evaluate": {
-        "What is judged": ("model", "task", "hold_out", "scores", "limit", "length", "dictionaries", "dtype", "device"),
+        "What is judged": (
+            "model",
+            "task",
+            "hold_out",
+            "scores",
+            "limit",
+            "length",
+            "chat",
+            "dictionaries",
+            "dtype",
+            "device",
+        ),
         "How": ("ablation", "metric", "ranking", "random", "tests"),
         _RUN: ("seed", "batch_size", "out", "force", "json", "quiet", "help"),
     },
