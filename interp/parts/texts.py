@@ -45,6 +45,8 @@ def ids_of(tokenizer: Any, text: str, special: bool) -> list[int]:
         raise TaskError(
             f"text {text!r} given, but the model has no tokeniser: pass tokenizer=... to interp.load, or token ids."
         )
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise TaskError(f"text {text!r:.80} has half of a surrogate pair, which is no letter; write the whole one.")
     ids = tokenizer.encode(text, add_special_tokens=special)
     if hasattr(ids, "ids"):
         raise TaskError(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from interp.errors import TaskError
+from interp.formatting.plain import KeyTwice, strict_json
 from interp.tasks.chats import Messages, in_words, messages_of
 from interp.tasks.task import Pair, Task, TokenPair
 
@@ -27,6 +28,8 @@ _COLUMNS: Final = {
 
 
 _SEPARATORS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+#: Every column that is read.
+_READ: Final = (*(name for names in _COLUMNS.values() for name in names), "clean_ids", "corrupt_ids", "label", "spans")
 #: The columns by which a header is known.
 _NEEDED: Final = (_COLUMNS["clean"], _COLUMNS["corrupt"])
 
@@ -72,6 +75,8 @@ Rows = list[tuple[str, Any]]
 def _text_of(data: bytes) -> str:
     """UTF-8, or the UTF-16 that a file says it is in by its first bytes. Raises: TaskError for other encodings, whose letters
     cannot be told from the bytes."""
+    if data[:4] in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+        raise TaskError("cannot be read: it is UTF-32. Save it as UTF-8.")
     if data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         try:
             return data.decode("utf-16")
@@ -92,7 +97,7 @@ def _text_of(data: bytes) -> str:
 
 
 def _read_json(text: str) -> tuple[Mapping[str, Any], Rows]:
-    data = json.loads(text)
+    data = _loaded(text)
     if isinstance(data, list):
         head, pairs = {}, data
     elif isinstance(data, dict) and isinstance(data.get("pairs"), list):
@@ -106,10 +111,25 @@ def _read_jsonl(text: str) -> tuple[Mapping[str, Any], Rows]:
     rows: Rows = []
     for i, line in enumerate(text.split("\n"), 1):
         try:
-            rows += [(f"line {i}", json.loads(line))] if line.strip() else []
+            rows += [(f"line {i}", _loaded(line))] if line.strip() else []
         except json.JSONDecodeError as error:
             raise TaskError(f"line {i} cannot be read as jsonl: {error.msg} at column {error.colno}.") from error
+        except TaskError as error:
+            raise TaskError(f"line {i}: {error}") from error
     return {}, rows
+
+
+def _loaded(text: str) -> Any:
+    """The value of JSON. Raises: TaskError where a key is given twice, so that one of two values would be lost, and for numbers
+    that no number holds; JSONDecodeError for other text."""
+    try:
+        return strict_json(text, infinite=True)
+    except json.JSONDecodeError:
+        raise
+    except KeyTwice as error:
+        raise TaskError(f"the key {error.key!r} is given twice; expected once.") from error
+    except ValueError as error:
+        raise TaskError(f"cannot be read: {error}.") from error
 
 
 def _read_csv(text: str) -> tuple[Mapping[str, Any], Rows]:
@@ -120,6 +140,8 @@ def _read_csv(text: str) -> tuple[Mapping[str, Any], Rows]:
         lines.readline()
     reader, rows = csv.reader(lines, delimiter=separator, strict=True), list[tuple[str, Any]]()
     header, line = next(reader, []), reader.line_num + skipped + 1
+    if twice := [name for name in _READ if header.count(name) > 1]:
+        raise TaskError(f"the header names {twice[0]!r} more than once; expected every column once.")
     try:
         for cells in reader:
             if len(cells) > len(header):

@@ -87,6 +87,11 @@ def test_nothing_is_cut_or_padded_whatever_the_file_of_the_tokeniser_says(tmp_pa
     assert ids(tokenizer, "Mary gave the book") == ids(words(), "Mary gave the book")
 
 
+def test_half_of_a_surrogate_pair_is_no_text() -> None:
+    with pytest.raises(TaskError, match="surrogate pair"):
+        encode(words(), "the \ud83d dog")
+
+
 def test_a_tokeniser_of_the_library_tokenizers_is_told_apart() -> None:
     with pytest.raises(TaskError, match=r"a Tokenizer of the library tokenizers; expected .* wrap it"):
         ids(words().backend_tokenizer, "Mary")

@@ -266,12 +266,27 @@ def test_pairs_without_a_file_are_counted_before_the_split() -> None:
             r"pair 1 of 1: span 's' is \[1, 2, 3\]; expected \[start, end\]",
         ),
         ("t.json", [{**ROW, "spans": {"s": "1"}}], "pair 1 of 1: span 's'"),
+        ("t.csv", "clean,corrupt,answer,wrong,answer\na, b,c,d,e\n", r"t\.csv.*header names 'answer' more than once"),
+        ("t.jsonl", json.dumps(ROW)[:-1] + ', "answer": " x"}', r"t\.jsonl.*: line 1: the key 'answer' is given twice"),
+        ("t.json", f'[{json.dumps(ROW)[:-1]}, "answer": " x"}}]', r"t\.json.*: the key 'answer' is given twice"),
+        ("t.jsonl", json.dumps(ROW)[:-1] + ', "n": 1e999}', r"t\.jsonl.*: line 1: .* not finite"),
+        ("t.json", f"[{'9' * 5000}]", r"t\.json.*: cannot be read: .*digits"),
         ("t.txt", "a", r"t\.txt.*expected \.json, \.jsonl or \.csv"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, name: str, content: Any, message: str) -> None:
     with pytest.raises(TaskError, match=message):
         load_task(write(tmp_path, name, content))
+
+
+def test_columns_that_are_not_read_may_have_one_name(tmp_path: Path) -> None:
+    assert len(load_task(write(tmp_path, "t.csv", "clean,corrupt,answer,wrong,,,n,n\na,b,c,d,,,1,2\n"))) == 1
+
+
+def test_utf_32_is_named(tmp_path: Path) -> None:
+    (tmp_path / "wide.csv").write_bytes("clean,corrupt,answer,wrong\na,b,c,d\n".encode("utf-32"))
+    with pytest.raises(TaskError, match="UTF-32"):
+        load_task(tmp_path / "wide.csv")
 
 
 def test_a_file_that_is_not_there_and_one_that_is_not_text(tmp_path: Path) -> None:

@@ -51,6 +51,21 @@ class Rounded(Around):
         return self.base((x / step).round() * step)
 
 
+class Signs(Around):
+    """One bit of what it reads: a small step changes nothing."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.base(x.sign())
+
+
+class Coarse(Around):
+    """Two bits of what it reads."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        step = x.detach().abs().max()
+        return self.base((x / step).round() * step)
+
+
 class StraightThrough(Around):
     """The same with a gradient as if nothing was rounded, which is right on average."""
 
@@ -73,7 +88,7 @@ def with_(kind: type[Around], path: str, name: str = "llama", **options: Any) ->
 PATHS = ["model.layers.0.self_attn.q_proj", "model.layers.1.mlp.down_proj", "model.layers.1.mlp.up_proj", "model.norm"]
 
 
-@pytest.mark.parametrize("kind", [Detached, WithoutGrad, OneBranch, Rounded])
+@pytest.mark.parametrize("kind", [Detached, WithoutGrad, OneBranch, Rounded, Signs, Coarse])
 @pytest.mark.parametrize("path", PATHS)
 def test_a_cut_is_named(kind: type[Around], path: str) -> None:
     model = with_(kind, path)
