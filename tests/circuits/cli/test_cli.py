@@ -63,7 +63,11 @@ BAD = {
     "limit 0": (_nothing, ["discover", "--limit", "0"], "expected one pair"),
     "no such folder": (_nothing, ["discover", "--model", "nowhere/gpt2"], "hf:ORG/NAME"),
     "folder without config": (_folder, ["discover", "--model", "empty"], "config.json"),
-    "truncated weights": (_truncated_model, ["discover", "--model", "broken"], "cannot be loaded"),
+    "truncated weights": (
+        _truncated_model,
+        ["discover", "--model", "broken"],
+        "model.safetensors of model 'broken' cannot be read",
+    ),
     "bad dtype": (_nothing, ["discover", "--dtype", "float8"], "float32"),
     "bad device": (_nothing, ["discover", "--device", "tpu9"], "tpu9"),
     "no such task": (_nothing, ["discover", "--task", "ioy"], "Did you mean ioi"),

@@ -132,14 +132,15 @@ def test_any_convention_goes_with_it(options: dict[str, Any]) -> None:
 # ---------------------------------------------------------------- presets that do not fit
 
 
-def test_a_metric_that_is_flat_at_the_base_leaves_the_methods_along_paths(demo: HookedModel, gender: Task) -> None:
+def test_a_metric_that_is_flat_at_the_base_leaves_the_methods_between_the_runs(demo: HookedModel, gender: Task) -> None:
     auto = attribute(demo, gender, method="auto", metric="kl_base", level="blocks", show_progress=False)
-    assert auto.search is not None and auto.search.tried == ("atp-ig", "relp-ig")
+    assert auto.search is not None and set(auto.search.tried) <= {"deeplift", "atp-ig", "relp-ig"}
+    assert auto.search.tried[0] == "deeplift"
     assert {name for name, _ in auto.search.left_out} == {"atp", "relp", "relp-ah"}
     assert all("flat" in why for _, why in auto.search.left_out)
 
 
-@pytest.mark.parametrize("methods,metric", [(["auto", "eap-ig"], None), (["auto"], "kl_base")])
+@pytest.mark.parametrize("methods,metric", [(["auto", "eap-ig"], None), (["auto", "eap-ig"], "kl_base")])
 def test_the_steps_that_are_recorded_are_those_that_were_run(
     demo: HookedModel, gender: Task, methods: list[str], metric: str | None
 ) -> None:
@@ -177,7 +178,7 @@ def test_presets_without_rules_are_left_out_by_name(monkeypatch: pytest.MonkeyPa
         HookedModel, "coverage", lambda self, rules: Refused() if "frozen" in rules.describe() else plain(rules)
     )
     auto = attribute(model, toy_task(), method="auto", level="heads", show_progress=False)
-    assert auto.search is not None and auto.search.tried == ("atp",)
+    assert auto.search is not None and auto.search.tried == ("deeplift", "atp")
     assert dict(auto.search.left_out) == dict.fromkeys(("relp", "relp-ah", "relp-ig"), "h.0.mlp has no rule.")
 
 

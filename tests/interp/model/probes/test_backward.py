@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from interp.errors import MethodError
+from interp.errors import MethodError, UnsupportedRuleError
 from interp.model.model import HookedModel
 from interp.rules.rules import RELP
 from tests.interp.model import adapters
@@ -174,7 +174,7 @@ def test_quantised_by_torch() -> None:
         model.check_gradients()
     with pytest.raises(MethodError, match="quantised"):
         model.run(ids(), rules=RELP, allow_unsupported=True)
-    with torch.no_grad():
+    with torch.no_grad(), pytest.raises(UnsupportedRuleError, match="linear_dynamic"):
         model.run(ids(), rules=RELP)
 
 
