@@ -200,9 +200,9 @@ class HookedModel:
             self._check_rules(rules)
         if rules != GRADIENT and torch.is_grad_enabled() and self._differentiable is None:
             self.check_gradients()
-        operands = Operands() if keep_operands else None
+        operands = Operands(id(self.hf)) if keep_operands else None
         given = as_tokens(tokens, self.tokenizer).to(self.device)
-        other = _checked_other(rules, toward, given)
+        other = _checked_other(rules, toward, given, id(self.hf))
         spliced = check_dictionaries({} if dictionaries is None else dictionaries, self.layout, widths(self.layout))
         resolved = [(self.resolve(e.site), e) for e in edits]
         plan = plan_run([self.resolve(r) for r in reads], resolved, rules, split_kv, spliced, operands, other)
@@ -258,7 +258,7 @@ class HookedModel:
             )
 
 
-def _checked_other(rules: Rules, toward: Run | None, given: Tokens) -> Operands | None:
+def _checked_other(rules: Rules, toward: Run | None, given: Tokens, owner: int) -> Operands | None:
     """The operands of the run that secants go to. Raises: UnsupportedRuleError where rules and run do not fit."""
     if bool(rules.secants) != (toward is not None):
         raise UnsupportedRuleError(
@@ -268,8 +268,10 @@ def _checked_other(rules: Rules, toward: Run | None, given: Tokens) -> Operands 
         )
     if toward is not None and toward.operands is None:
         raise UnsupportedRuleError("toward: this run did not keep its operands; make it with keep_operands=True.")
-    if toward is None:
+    if toward is None or toward.operands is None:
         return None
+    if toward.operands.owner != owner:
+        raise UnsupportedRuleError("toward: this run is of another model; both runs must be made by the same one.")
     theirs = toward.tokens.mask.to(given.mask.device)
     if theirs.shape == given.mask.shape and not torch.equal(theirs, given.mask):
         raise UnsupportedRuleError(

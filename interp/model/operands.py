@@ -28,8 +28,10 @@ from interp.rules.surrogate import VJP, surrogate, surrogate2
 
 @dataclass
 class Operands:
-    """The operands of one run: tensors by the path of their module, one for each call; q, k, v by layer."""
+    """The operands of one run: tensors by the path of their module, one for each call; q, k, v by layer. `owner`: the identity
+    of the module that ran."""
 
+    owner: int = 0
     inputs: dict[str, list[Tensor]] = field(default_factory=dict)
     qkv: dict[int, QKV] = field(default_factory=dict)
 

@@ -7,7 +7,7 @@ linear is refused by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -87,6 +87,7 @@ class _Watched(TorchFunctionMode):
         super().__init__()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        _check_positional(func, args, 2 if func in _MATMUL else 1 if func in _SOFTMAX | _TANH else 0)
         if func in _MATMUL:
             self.operands.append((args[0], args[1]))
         elif func in _SOFTMAX or func in _TANH:
@@ -107,6 +108,7 @@ class _Averaged(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        _check_positional(func, args, 2 if func in _MATMUL else 1 if func in _SOFTMAX | _TANH else 0)
         if func in _MATMUL:
             a, b = args
             return surrogate2(a, b, self._value(func, args, kwargs), matmul_secant(a, b, *self._next()))
@@ -117,7 +119,7 @@ class _Averaged(TorchFunctionMode):
         if func in _TANH:
             slope = elementwise_secant(torch.tanh, args[0], *self._next())
             return surrogate(args[0], self._value(func, args, kwargs), lambda grad: grad * slope)
-        _check_linear(func, args)
+        _check_linear(func, args, kwargs)
         return func(*args, **kwargs)
 
     def _value(self, func: Any, args: Any, kwargs: Any) -> Tensor:
@@ -146,12 +148,33 @@ def _check_last(args: Any, kwargs: Any) -> None:
         )
 
 
-def _check_linear(func: Any, args: Any) -> None:
+def _check_linear(func: Any, args: Any, kwargs: Any) -> None:
     """Raises: UnsupportedRuleError for a function that is not known to be linear in what depends on q, k, v."""
-    name = (resolve_name(func) or getattr(func, "__name__", "?")).rsplit(".", 1)[-1].strip("_")
-    active = [a for a in args if isinstance(a, Tensor) and a.requires_grad]
+    name = _name(func)
+    active = [x for x in _tensors((*args, *kwargs.values())) if x.requires_grad]
     if active and (name not in _LINEAR or (name in _SCALED and len(active) > 1)):
         raise UnsupportedRuleError(
             f"attention calls {name} on what depends on q, k or v; its average between two runs is not known. "
             "Choose other rules, such as 'relp'."
         )
+
+
+def _check_positional(func: Any, args: Any, n: int) -> None:
+    """Raises: UnsupportedRuleError for operands that are not the first arguments."""
+    if len(args) < n:
+        raise UnsupportedRuleError(
+            f"attention calls {_name(func)} with keywords; expected its operands in their places. Choose other rules, such as 'relp'."
+        )
+
+
+def _name(func: Any) -> str:
+    return str(resolve_name(func) or getattr(func, "__name__", "?")).rsplit(".", 1)[-1].strip("_")
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    """Every tensor among arguments, also inside lists."""
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _tensors(value)

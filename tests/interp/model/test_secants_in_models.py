@@ -68,6 +68,8 @@ def test_runs_that_do_not_belong_together_are_refused() -> None:
         model.run(ids(), rules=RELP, toward=kept)
     with pytest.raises(UnsupportedRuleError, match="keep_operands=True"):
         model.run(ids(), rules=DEEPLIFT, toward=model.run(ids()))
+    with pytest.raises(UnsupportedRuleError, match="of another model"):
+        hooked("llama", seed=1).run(ids(), rules=DEEPLIFT, toward=kept)
     for others in (ids(length=6), ids(3)):
         with pytest.raises(UnsupportedRuleError, match="prompts of one length"):
             model.run(others, rules=DEEPLIFT, toward=kept)

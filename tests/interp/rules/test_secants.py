@@ -141,6 +141,16 @@ def _gated(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     return z, p
 
 
+def _summed_up(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    p = nn.functional.softmax(torch.einsum("bhqd,bhkd->bhqk", [q, k]), dim=-1)
+    return p @ v, p
+
+
+def _by_keyword(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    p = torch.softmax(input=q @ k.mT, dim=-1)
+    return p @ v, p
+
+
 def _qkv(seed: int) -> list[Tensor]:
     return [2 * draw(2, 3, 5, 8, seed=seed + i) for i in range(3)]
 
@@ -163,6 +173,8 @@ def test_attention_is_complete_from_its_inputs() -> None:
         (_gated, "calls sigmoid on what depends"),
         (_sideways, "softmax over axis 2 of 4"),
         (_linear, "expected a product, a softmax and a product"),
+        (_summed_up, "calls einsum on what depends"),
+        (_by_keyword, "calls softmax with keywords"),
     ],
 )
 def test_attention_that_does_something_else_is_refused(native: object, why: str) -> None:
