@@ -120,10 +120,10 @@ def test_agreement_table_holds_the_rows(page: str) -> None:
     found = sorted(a_record().agreements[0].rows, key=lambda row: row.kind == "embed")
     assert len(rows) == len(found)
     for shown, row in zip(rows, found, strict=True):
-        bounds = [f" [{number(c[0], 3)}, {number(c[1], 3)}]" if c else "" for c in (row.pearson_ci, row.spearman_ci)]
-        assert shown[2:5] == [str(row.n), number(row.pearson, 3) + bounds[0], number(row.spearman, 3) + bounds[1]]
+        bounds = f" [{number(row.pearson_ci[0], 3)}, {number(row.pearson_ci[1], 3)}]" if row.pearson_ci else ""
+        assert shown[2:5] == [str(row.n), number(row.pearson, 3) + bounds, number(row.spearman, 3)]
         assert shown[5:8] == [number(row.top_weighted, 2), number(row.slope, 2), number(row.error, 2)]
-        assert shown[8:10] == [percent(row.sign), f"{percent(row.top_k)} of top {row.k}"]
+        assert shown[8:10] == [percent(row.sign), f"{round(row.top_k * row.k)} of {row.k}"]
         carried = f"{row.largest} makes r, {number(row.pearson_without, 2)} without it" if row.carried else ""
         apart = row.headline and row.pearson is not None and row.pearson >= 0.7 > (row.spearman or 0.0)
         doubts = "; ".join(text for text in (carried, "ranks differ" if apart else "") if text)
