@@ -81,8 +81,6 @@ def probe(model: nn.Module, paths: ModelPaths) -> Probe:
         for path, module in model.named_modules():
             stack.callback(module.register_forward_pre_hook(_entering(path, inside)).remove)
             stack.callback(module.register_forward_hook(_recorder(path, calls, inside), with_kwargs=True).remove)
-        stack.enter_context(torch.enable_grad())
-        stack.enter_context(no_inference_tensors())
         watch = stack.enter_context(Nonlinear(lambda: inside[-1]))
         logits = _logits(model)
     layers = len(paths.blocks)
@@ -97,7 +95,7 @@ def _logits(model: nn.Module) -> Tensor:
     """The logits of the probe's tokens, with their graph. Raises: LayoutError where the model gives none, whatever its reason."""
     ids, name = probe_tokens(model), type(model).__name__
     try:
-        with torch.enable_grad():
+        with torch.enable_grad(), no_inference_tensors():
             logits = getattr(model(input_ids=ids, use_cache=False), "logits", None)
     except (InterpError, torch.OutOfMemoryError):
         raise

@@ -30,7 +30,9 @@ def test_a_model_of_dense_layers_only_is_the_dense_model(rules: interp.Rules) ->
     dense.hf.load_state_dict(experts.hf.state_dict())
     assert not experts.missing_sites() and experts.layout.d_mlp == 48
     kinds = ["embed", "z", "mlp_pre", "mlp_post", "mlp_out"]
-    runs = [model.run(ids(), reads=kinds, rules=rules) for model in (experts, dense)]
+    both = experts, dense
+    others = [model.run(ids(seed=2), keep_operands=True) if rules.secants else None for model in both]
+    runs = [model.run(ids(), reads=kinds, rules=rules, toward=o) for model, o in zip(both, others, strict=True)]
     assert torch.equal(runs[0].logits, runs[1].logits)
     found = [
         torch.autograd.grad(run.logits.square().sum(), list(run.reads.values()), allow_unused=True) for run in runs
