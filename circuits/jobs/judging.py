@@ -143,8 +143,9 @@ _OPTIONS: Final[Mapping[str, Any]] = {
     **dict.fromkeys(("dtype", "device", "dictionaries"), str | None),
     "batch_size": int | None,
 }
-#: Options that runs had from the beginning; a run that says nothing of `chat` had none.
-_NEEDED: Final = (*(one.name for one in fields(PromptOptions) if one.name != "chat"), "model")
+#: Options that came later: a run that says nothing of one was made without it.
+_LATER: Final = ("chat", "length")
+_NEEDED: Final = (*(one.name for one in fields(PromptOptions) if one.name not in _LATER), "model")
 
 
 def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:

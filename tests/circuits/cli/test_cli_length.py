@@ -64,3 +64,19 @@ def test_evaluate_takes_the_length_of_the_run_or_another(run: Run) -> None:
     assert run("evaluate", "r", "--length", "15", *few)[1] == out
     code, _, err = run("evaluate", "r", "--length", "16", *few)
     assert code == 2 and "there are pairs of 15" in err
+
+
+def test_a_run_that_is_older_than_some_options_is_judged_as_it_was(run: Run) -> None:
+    few = ("--random", "1", "--json", "--quiet")
+    code, _, err = run(
+        "discover", "--level", "blocks", "--method", "relp", "--limit", "8", "--random", "1", "--out", "r", "--quiet"
+    )
+    assert code == 0, err
+    code, now, err = run("evaluate", "r", *few)
+    assert code == 0, err
+    manifest = json.loads(Path("r/manifest.json").read_text())
+    manifest["options"] = {k: v for k, v in manifest["options"].items() if k not in ("chat", "length")}
+    Path("r/manifest.json").write_text(json.dumps(manifest))
+    code, older, err = run("evaluate", "r", *few)
+    assert code == 0, err
+    assert json.loads(older) == json.loads(now)
