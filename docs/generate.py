@@ -52,18 +52,13 @@ def methods() -> str:
             m.levels,
             f"`{m.about.sentence}`",
             m.about.cost,
-            code([preset[m.rules]] if _takes_rules(m) else []),
+            code([preset[m.rules]] if m.uses_gradients else []),
             _kind(m),
             _source(m),
         )
         for m in METHODS.values()
     ]
     return markdown(("method", "scores", "score of node u, or of edge u->v", "cost", "rules", "kind", "source"), rows)
-
-
-def _takes_rules(m: Any) -> bool:
-    """Whether it looks at gradients or relevance coefficients at all."""
-    return bool(m.base_point or m.uses_steps or m.needs_run)
 
 
 def _kind(m: Any) -> str:
@@ -92,7 +87,7 @@ def rules() -> str:
     rows = []
     for preset in PRESETS.values():
         found = preset.rules
-        used = [m.name for m in METHODS.values() if m.rules == found and _takes_rules(m)]
+        used = [m.name for m in METHODS.values() if m.rules == found and m.uses_gradients]
         a = found.attention
         numbers = found.norm, found.act, found.gate, a.qk, a.v, a.temperature
         rows.append((f"`{preset.name}`", preset.about.sentence, *numbers, code(used), _source(preset)))

@@ -65,10 +65,8 @@ def look_closely(job: Prepared, scores: Scores, circuit: Circuit, say: Say) -> t
     no_neurons: tuple[TopNeurons, ...] = ()
     neurons = views.measured(NEURONS, views.neurons, no_neurons)
     edges, arrows = views.linked()
-    metric, cost = (
-        shown_metric(job.settings.metric, job.task),
-        [number(n, 0 if n.is_integer() else 1) for n in views.cost],
-    )
+    metric = shown_metric(job.settings.metric, job.task)
+    cost = [number(n, 0 if n.is_integer() else 1) for n in views.cost]
     say(
         f"looked at the parts of the circuit with {cost[0]} forwards and {cost[1]} backwards over the pairs, and {OVER} forwards over {several(len(found.examples), 'prompt')}"
     )

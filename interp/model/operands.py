@@ -146,17 +146,8 @@ class Averaged:
 
     def attention(self, layer: int, native: Native) -> Native:
         """The attention of a layer: as it is, with q, k, v kept, or averaged."""
-
-        def keep(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            own.qkv[layer] = q.detach(), k.detach(), v.detach()
-            return inner(q, k, v)
-
-        def average(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            return between(native, other.attended(layer, q, k, v), self.points)(q, k, v)
-
-        own, other = self.own or Operands(), self.other or Operands()
-        inner = native if self.other is None else average
-        return inner if self.own is None else keep
+        native = native if self.other is None else _averaged(native, layer, self.other, self.points)
+        return native if self.own is None else _kept(native, layer, self.own)
 
     def logits(self, logits: Tensor) -> Tensor:
         """The logits, whose soft cap is kept or averaged."""
@@ -170,6 +161,21 @@ class Averaged:
             return logits
         slope = elementwise_secant(lambda x: cap * torch.tanh(x / cap), raw, self.other.of(self.layout.unembed, 0, raw))
         return surrogate(raw, logits, lambda grad: (grad * slope).to(grad.dtype))
+
+
+def _kept(native: Native, layer: int, own: Operands) -> Native:
+    def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        own.qkv[layer] = q.detach(), k.detach(), v.detach()
+        return native(q, k, v)
+
+    return run
+
+
+def _averaged(native: Native, layer: int, other: Operands, points: int) -> Native:
+    def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return between(native, other.attended(layer, q, k, v), points)(q, k, v)
+
+    return run
 
 
 def _norm_rule(norm: Norm, module: nn.Module, path: str, toward: Operands) -> Callable[[Tensor], VJP]:

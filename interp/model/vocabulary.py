@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import InterpError, LayoutError
-from interp.model.modules.linear import linear
+from interp.model.modules.linear import is_plain_map, linear
 from interp.model.modules.tensors import activation_in
 
 #: Hooks that act behind a module; a forward pass that ends early would skip them.
@@ -94,14 +94,12 @@ class Columns:
 
 def _alone(hf: Any, path: str) -> bool:
     """Whether the module at `path` is a plain linear map, and nobody's hook or patched forward acts on it or behind it."""
-    from transformers.pytorch_utils import Conv1D
-
     names, module = path.split("."), hf.get_submodule(path)
     modules = [module, *(hf.get_submodule(".".join(names[:i])) for i in range(len(names)))]
     hooked = any(getattr(m, hooks) for m in modules for hooks in _BEHIND) or bool(module._forward_pre_hooks)
     everywhere = any(getattr(nn.modules.module, hooks) for hooks in _GLOBAL)
-    own = type(module).forward in (nn.Linear.forward, Conv1D.forward)
-    return own and not hooked and not everywhere and not any("forward" in vars(m) for m in modules)
+    replaced = any("forward" in vars(m) for m in modules)
+    return is_plain_map(module) and not hooked and not everywhere and not replaced
 
 
 def _check(tokens: Tensor, d_vocab: int) -> None:

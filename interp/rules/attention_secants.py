@@ -7,7 +7,7 @@ linear is refused by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode, resolve_name
 
 from interp.errors import UnsupportedRuleError
+from interp.rules.nonlinear import tensors_in
 from interp.rules.secants import elementwise_secant, matmul_secant, softmax_secant
 from interp.rules.surrogate import surrogate, surrogate2
 
@@ -87,11 +88,8 @@ class _Watched(TorchFunctionMode):
         super().__init__()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        _check_positional(func, args, 2 if func in _MATMUL else 1 if func in _SOFTMAX | _TANH else 0)
-        if func in _MATMUL:
-            self.operands.append((args[0], args[1]))
-        elif func in _SOFTMAX or func in _TANH:
-            self.operands.append((args[0],))
+        if found := _operands(func, args):
+            self.operands.append(found)
         return func(*args, **(kwargs or {}))
 
 
@@ -107,20 +105,18 @@ class _Averaged(TorchFunctionMode):
         super().__init__()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        _check_positional(func, args, 2 if func in _MATMUL else 1 if func in _SOFTMAX | _TANH else 0)
+        kwargs, own = kwargs or {}, _operands(func, args)
+        if not own:
+            _check_linear(func, args, kwargs)
+            return func(*args, **kwargs)
+        value, other = self._value(func, args, kwargs), self._next()
         if func in _MATMUL:
-            a, b = args
-            return surrogate2(a, b, self._value(func, args, kwargs), matmul_secant(a, b, *self._next()))
+            return surrogate2(own[0], own[1], value, matmul_secant(own[0], own[1], other[0], other[1]))
         if func in _SOFTMAX:
             _check_last(args, kwargs)
-            (other,) = self._next()
-            return surrogate(args[0], self._value(func, args, kwargs), softmax_secant(args[0], other, self.points))
-        if func in _TANH:
-            slope = elementwise_secant(torch.tanh, args[0], *self._next())
-            return surrogate(args[0], self._value(func, args, kwargs), lambda grad: grad * slope)
-        _check_linear(func, args, kwargs)
-        return func(*args, **kwargs)
+            return surrogate(own[0], value, softmax_secant(own[0], other[0], self.points))
+        slope = elementwise_secant(torch.tanh, own[0], other[0])
+        return surrogate(own[0], value, lambda grad: grad * slope)
 
     def _value(self, func: Any, args: Any, kwargs: Any) -> Tensor:
         with torch.no_grad():
@@ -151,7 +147,7 @@ def _check_last(args: Any, kwargs: Any) -> None:
 def _check_linear(func: Any, args: Any, kwargs: Any) -> None:
     """Raises: UnsupportedRuleError for a function that is not known to be linear in what depends on q, k, v."""
     name = _name(func)
-    active = [x for x in _tensors((*args, *kwargs.values())) if x.requires_grad]
+    active = [x for x in tensors_in((*args, *kwargs.values())) if x.requires_grad]
     if active and (name not in _LINEAR or (name in _SCALED and len(active) > 1)):
         raise UnsupportedRuleError(
             f"attention calls {name} on what depends on q, k or v; its average between two runs is not known. "
@@ -159,22 +155,16 @@ def _check_linear(func: Any, args: Any, kwargs: Any) -> None:
         )
 
 
-def _check_positional(func: Any, args: Any, n: int) -> None:
-    """Raises: UnsupportedRuleError for operands that are not the first arguments."""
+def _operands(func: Any, args: Any) -> tuple[Tensor, ...]:
+    """The operands of a product, a softmax or a cap; none of any other function. Raises: UnsupportedRuleError for operands that
+    are not the first arguments."""
+    n = 2 if func in _MATMUL else int(func in _SOFTMAX or func in _TANH)
     if len(args) < n:
         raise UnsupportedRuleError(
             f"attention calls {_name(func)} with keywords; expected its operands in their places. Choose other rules, such as 'relp'."
         )
+    return tuple(args[:n])
 
 
 def _name(func: Any) -> str:
     return str(resolve_name(func) or getattr(func, "__name__", "?")).rsplit(".", 1)[-1].strip("_")
-
-
-def _tensors(values: Any) -> Iterator[Tensor]:
-    """Every tensor among arguments, also inside lists."""
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from _tensors(value)

@@ -6,7 +6,7 @@ linear in them by its definition is listed here; everything else, also what nobo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
@@ -107,7 +107,7 @@ def not_linear(func: Any, args: Any, kwargs: Any) -> str:
     name = _name(func)
     if name in _CONSTANT or (name in _LINEAR and torch.is_grad_enabled()):
         return ""
-    if not any(x.requires_grad for x in _tensors((*args, *kwargs.values()))):
+    if not any(x.requires_grad for x in tensors_in((*args, *kwargs.values()))):
         return ""
     if not torch.is_grad_enabled():
         return "" if name in _FREE else f"{name} without its gradient"
@@ -125,13 +125,13 @@ def _name(func: Any) -> str:
 
 
 def _live(args: Any, place: int) -> bool:
-    return place < len(args) and any(x.requires_grad for x in _tensors((args[place],)))
+    return place < len(args) and any(x.requires_grad for x in tensors_in((args[place],)))
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
-    """Every tensor among arguments, also inside lists."""
+def tensors_in(values: Iterable[Any]) -> Iterator[Tensor]:
+    """Every tensor among arguments, also inside lists and mappings."""
     for value in values:
         if isinstance(value, Tensor):
             yield value
-        elif isinstance(value, (list, tuple)):
-            yield from _tensors(value)
+        elif isinstance(value, (list, tuple, dict)):
+            yield from tensors_in(value.values() if isinstance(value, dict) else value)

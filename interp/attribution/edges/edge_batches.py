@@ -194,6 +194,7 @@ class EdgeBatch(Batch):
         """One forward and backward, `begin` between them; what readers get goes to `sums`, else to the contraction."""
         if sums:
             sums.begin(weight)
+        toward = self.toward(rules)
         stream = Stream(
             self.model,
             self.map.graph,
@@ -203,7 +204,7 @@ class EdgeBatch(Batch):
             sums.at_stream if sums else lambda *reader: found[0].add(*reader),
             self.map.workspace,
             sums.at_columns if sums else None,
-            toward=None if (toward := self.toward(rules)) is None else toward.operands,
+            toward=None if toward is None else toward.operands,
         )
         with torch.enable_grad(), ExitStack() as stack:
             stream.attach(stack)

@@ -101,8 +101,9 @@ class Method:
 
     @property
     def uses_gradients(self) -> bool:
-        """Whether it takes gradients or relevance coefficients somewhere."""
-        return self.uses_steps or self.base_point
+        """Whether it takes gradients or relevance coefficients somewhere: at the base run, along a path, at or between both runs,
+        or with layers left out."""
+        return self.base_point or self.uses_steps or self.needs_run or self.unsigned
 
     @property
     def coefficients_at(self) -> str:

@@ -179,8 +179,8 @@ class Work:
 
 
 def _uses_gradients(method: Method) -> bool:
-    """Whether a method runs backward passes; exact patching and drawing lots do not."""
-    return method.base_point or method.uses_steps or not (method.exact or method.joint or method.name == "random")
+    """Whether a method may run backward passes; exact patching and drawing lots do not."""
+    return method.uses_gradients or not (method.exact or method.joint or method.name == "random")
 
 
 def plan_memory(work: Work, *, batch_size: int | None, limit: int | str | None) -> Memory:

@@ -29,7 +29,7 @@ def linear(model: Any, path: str) -> tuple[Tensor, Tensor | None]:
     Raises: LayoutError for a module that computes something else.
     """
     module = model.hf.get_submodule(path)
-    if not _plain(module):
+    if not is_plain_map(module):
         found = affine(module, _width(model.layout, path), model.hf)
         if found is None:
             raise LayoutError(
@@ -50,7 +50,7 @@ def is_linear_map(module: nn.Module) -> bool:
     return isinstance(module, (nn.Linear, Conv1D))
 
 
-def _plain(module: nn.Module) -> bool:
+def is_plain_map(module: nn.Module) -> bool:
     """Whether the module computes what its class's own forward makes of its weight; accelerate's moves change nothing."""
     from transformers.pytorch_utils import Conv1D
 

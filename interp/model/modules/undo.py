@@ -33,8 +33,8 @@ class Change:
     """A change that is about to be made to `model`; `end` undoes it, and every later one of the same model first."""
 
     def __init__(self, model: Any, undo: Callable[[], None]) -> None:
-        self.notes = _NOTED.setdefault(model, [])
         self.note = _Note(undo, _entry())
+        self.notes = _NOTED.setdefault(model, [])
         self.notes.append(self.note)
 
     def end(self) -> None:
@@ -46,7 +46,9 @@ class Change:
             raise
 
     def __del__(self) -> None:
-        _undo_from(self.notes, self.note)
+        # One that Ctrl-C met before it was noted has nothing to undo.
+        if "notes" in vars(self):
+            _undo_from(self.notes, self.note)
 
 
 def _undo_from(notes: list[_Note], first: _Note) -> None:

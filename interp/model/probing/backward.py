@@ -6,7 +6,7 @@ forward acts on, is run on a few tokens and its gradient compared with differenc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from interp.model.modules import attention
 from interp.model.modules.lock import frozen, no_inference_tensors, reserved, settled
 from interp.model.modules.tensors import activation_in, activation_out, with_activation
 from interp.model.probing.probe import probe_tokens
+from interp.rules.nonlinear import tensors_in
 
 _KNOWN: Final = ("torch.nn.modules.", "transformers.models.", "transformers.pytorch_utils", "transformers.activations")
 _OURS: Final = "interp."
@@ -107,26 +108,12 @@ def _tried(path: str, cut: set[str]) -> Callable[..., None]:
         if seen:
             return
         seen.append(True)
-        leaves = [x for x in _tensors((args, kwargs)) if x.is_floating_point() and x.requires_grad]
+        each_once = {id(x): x for x in tensors_in((args, kwargs))}.values()
+        leaves = [x for x in each_once if x.is_floating_point() and x.requires_grad]
         if leaves and not _passes(module, args, kwargs, leaves):
             cut.add(path)
 
     return hook
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    """Every tensor in the arguments of a call, each once."""
-    found: dict[int, Tensor] = {}
-
-    def look(value: Any) -> None:
-        if isinstance(value, Tensor):
-            found.setdefault(id(value), value)
-        elif isinstance(value, (tuple, list, dict)):
-            for part in value.values() if isinstance(value, dict) else value:
-                look(part)
-
-    look(value)
-    yield from found.values()
 
 
 def _passes(module: nn.Module, args: Any, kwargs: Any, inputs: Sequence[Tensor]) -> bool:

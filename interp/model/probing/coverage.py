@@ -11,7 +11,7 @@ from torch import nn
 from interp.errors import UnsupportedRuleError
 from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed
-from interp.model.modules.linear import is_adapter
+from interp.model.modules.linear import is_adapter, is_linear_map
 from interp.model.modules.tensors import close
 from interp.model.probing.probe import Call, Probe
 from interp.parts.layout import BlockLayout, Layout
@@ -174,9 +174,7 @@ def _activation(module: nn.Module, call: Call) -> Activation | None:
 
 
 def _is_linear(module: nn.Module) -> bool:
-    from transformers.pytorch_utils import Conv1D
-
-    return isinstance(module, (nn.Linear, Conv1D, nn.Embedding, nn.Dropout, nn.Identity))
+    return is_linear_map(module) or isinstance(module, (nn.Embedding, nn.Dropout, nn.Identity))
 
 
 def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:
