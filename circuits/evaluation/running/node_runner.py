@@ -1,8 +1,12 @@
-"""Runs sets of nodes on a task: every unit outside a set carries its ablated value. One set per forward."""
+"""Runs sets of nodes on a task: every unit outside a set carries its ablated value.
+
+Where the model can be restarted in the middle, sets share what they have in common (see `shared_runs`); else each is a
+whole forward.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -11,9 +15,13 @@ import torch
 
 from circuits.circuit.circuit import ALWAYS, CircuitError
 from circuits.evaluation.running.runner import NONE, PartSet
+from circuits.evaluation.running.shared_runs import SHARED, SharedRuns
 from interp.attribution.batching.batches import Batch, default_batch_size
+from interp.attribution.exact.engine import Machine
+from interp.attribution.exact.machine import find_restart
+from interp.attribution.methods.node_patching import one_attention, readout, recorded
 from interp.model.edits import Edit
-from interp.model.modules.lock import settled
+from interp.model.modules.lock import reserved, settled
 from interp.parts.graph import Part
 from interp.parts.nodes import Group, groups, nodes_of
 from interp.progress import progress
@@ -21,6 +29,9 @@ from interp.tasks.ablations import Ablation, make_ablation
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
+
+#: Which of the sets, and their metric [set batch].
+Found = Iterator[tuple[list[int], torch.Tensor]]
 
 
 class NodeRunner:
@@ -43,21 +54,48 @@ class NodeRunner:
         return make_ablation(self.kind, self.model, self.pairs, sites, self.seed, self.batch_size)
 
     def metrics(self, sets: Sequence[PartSet], show_progress: bool | None) -> dict[PartSet, np.ndarray]:
-        """The metric of every set on every pair [example]. Cost: one forward per set."""
+        """The metric of every set on every pair [example]. Cost: at most one forward per set."""
         table = np.empty((len(sets), len(self.pairs)))
         batches = list(by_length([p.length for p in self.pairs], self.batch_size))
         with (
             settled(self.model.device),
             progress("evaluating circuits", len(sets) * len(batches), show_progress) as advance,
         ):
+            machine = self._machine()
             for index in batches:
                 batch = Batch.of(self.model, self.groups, self.pairs, index, self.metric, "noise", self.ablation)
-                for row, nodes in enumerate(sets):
-                    table[row, index] = batch.patched(self._edits(batch, nodes)).double().cpu().numpy()
-                    advance(1)
+                found = self._whole(batch, sets) if machine is None else self._shared(batch, machine, sets)
+                for some, metric in found:
+                    table[np.ix_(some, index)] = metric.double().cpu().numpy()
+                    advance(len(some))
         if not np.isfinite(table).all():
             raise CircuitError(f"metric {self.metric.name!r} is not finite on an ablated run; try another metric.")
         return dict(zip(sets, table, strict=True))
+
+    def _machine(self) -> Machine | None:
+        """What sets that share their runs need of the model; None where each must be a whole forward."""
+        if any(group.kind not in SHARED for group in self.groups):
+            return None
+        found = find_restart(self.model).machine
+        return None if found is None or found.whole else found
+
+    def _shared(self, batch: Batch, machine: Machine, sets: Sequence[PartSet]) -> Found:
+        """The metric of all sets [set batch], several at a time; the whole model's is that of the recorded run."""
+        replay = recorded(batch, machine)
+        batch.source()
+        ablated = [row for row, nodes in enumerate(sets) if nodes != self.full]
+        yield [row for row, nodes in enumerate(sets) if nodes == self.full], batch.base_metric()[None]
+        runs = SharedRuns(replay, readout(batch), batch)
+        size = runs.at_once()
+        with reserved(self.model.hf), torch.no_grad(), one_attention(machine):
+            for start in range(0, len(ablated), size):
+                some = ablated[start : start + size]
+                yield some, runs.metrics([sets[row] for row in some])
+
+    def _whole(self, batch: Batch, sets: Sequence[PartSet]) -> Found:
+        """The metric of each set [1 batch]."""
+        for row, nodes in enumerate(sets):
+            yield [row], batch.patched(self._edits(batch, nodes))[None]
 
     def _edits(self, batch: Batch, nodes: PartSet) -> list[Edit]:
         """Ablate every unit that is not in `nodes`."""

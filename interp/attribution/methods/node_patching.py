@@ -45,7 +45,7 @@ def activation_patching(batch: Batch, options: Options, rules: Rules) -> dict[Gr
     Units: those of the metric. Cost: 2 forwards, and for each node the layers behind it, at the positions behind the
     first one that differs (see `interp.attribution.exact`); a whole forward where the model cannot be restarted.
     """
-    replay = _recorded(batch, options.machine)
+    replay = None if options.machine is None else recorded(batch, options.machine)
     batch.source()
     base = batch.base_metric()
     size = len(base), len(options.positions)
@@ -166,10 +166,8 @@ def _entry(group: Group) -> int:
 # ---------------------------------------------------------------- replays
 
 
-def _recorded(batch: Batch, machine: Machine | None) -> Replay | None:
-    """A replay of the base run, which also gives the batch its base values; None where the model cannot be restarted."""
-    if machine is None:
-        return None
+def recorded(batch: Batch, machine: Machine) -> Replay:
+    """A replay of the base run, which also gives the batch its base values."""
     neurons = any(site.kind == "mlp_post" for site in batch.sites)
     found = record(batch.model, machine.modules, as_tokens(batch.base_ids, None), neurons=neurons)
     replay = Replay(machine, found, batch.keep)
@@ -190,7 +188,7 @@ def _replayed(
     batch: Batch, options: Options, replay: Replay, items: Iterator[tuple[Any, Patches]]
 ) -> Iterator[tuple[Any, slice, Tensor]]:
     """What `sweep` finds, with the cost in forwards of the whole model."""
-    with reserved(batch.model.hf), torch.no_grad(), _one_attention(replay.machine):
+    with reserved(batch.model.hf), torch.no_grad(), one_attention(replay.machine):
         for key, some, metric in sweep(
             replay,
             readout(batch),
@@ -204,7 +202,7 @@ def _replayed(
     batch.forwards += prices.spent(replay.counts) / prices.forward(replay.batch, replay.length)
 
 
-def _one_attention(machine: Machine) -> AbstractContextManager[None]:
+def one_attention(machine: Machine) -> AbstractContextManager[None]:
     """Our attention function throughout, so that no run has to select it."""
     return nullcontext() if machine.whole else attention.selected(machine.model.hf, None)
 
@@ -219,7 +217,7 @@ def edge_patching(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
     Units: those of the metric. Cost: 2 forwards, and for each edge the layers behind its reader; several edges go through as
     one batch.
     """
-    replay = _recorded(batch, options.machine)
+    replay = None if options.machine is None else recorded(batch, options.machine)
     graph, base = batch.map.graph, batch.base_metric()
     ends = torch.from_numpy(graph.visible).nonzero().tolist()
     wanted = {(r, w): i for i, (r, w) in enumerate(ends) if options.only is None or graph.edges[i].name in options.only}
