@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
 
+#: Bytes of recorded runs that are kept for the next call.
+KEPT_BYTES: Final = 512 << 20
 #: Which of the sets, and their metric [set batch].
 Found = Iterator[tuple[list[int], torch.Tensor]]
 
@@ -46,6 +48,7 @@ class NodeRunner:
         self.full, self.held = frozenset(self.parts), NONE
         self.pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=metric.several)
         self.batch_size = batch_size or default_batch_size(model, max(p.length for p in self.pairs))
+        self._kept: dict[tuple[int, ...], SharedRuns] = {}
 
     @cached_property
     def ablation(self) -> Ablation:
@@ -63,8 +66,7 @@ class NodeRunner:
         ):
             machine = self._machine()
             for index in batches:
-                batch = Batch.of(self.model, self.groups, self.pairs, index, self.metric, "noise", self.ablation)
-                found = self._whole(batch, sets) if machine is None else self._shared(batch, machine, sets)
+                found = self._whole(index, sets) if machine is None else self._shared(index, machine, sets)
                 for some, metric in found:
                     table[np.ix_(some, index)] = metric.double().cpu().numpy()
                     advance(len(some))
@@ -79,21 +81,36 @@ class NodeRunner:
         found = find_restart(self.model).machine
         return None if found is None or found.whole else found
 
-    def _shared(self, batch: Batch, machine: Machine, sets: Sequence[PartSet]) -> Found:
+    def _batch(self, index: Sequence[int]) -> Batch:
+        return Batch.of(self.model, self.groups, self.pairs, index, self.metric, "noise", self.ablation)
+
+    def _shared(self, index: Sequence[int], machine: Machine, sets: Sequence[PartSet]) -> Found:
         """The metric of all sets [set batch], several at a time; the whole model's is that of the recorded run."""
-        replay = recorded(batch, machine)
-        batch.source()
+        runs = self._recorded(tuple(index), machine)
         ablated = [row for row, nodes in enumerate(sets) if nodes != self.full]
-        yield [row for row, nodes in enumerate(sets) if nodes == self.full], batch.base_metric()[None]
-        runs = SharedRuns(replay, readout(batch), batch)
+        yield [row for row, nodes in enumerate(sets) if nodes == self.full], runs.batch.base_metric()[None]
         size = runs.at_once()
         with reserved(self.model.hf), torch.no_grad(), one_attention(machine):
             for start in range(0, len(ablated), size):
                 some = ablated[start : start + size]
                 yield some, runs.metrics([sets[row] for row in some])
+                runs.replay.counts.spent(self.model.prices)
 
-    def _whole(self, batch: Batch, sets: Sequence[PartSet]) -> Found:
+    def _recorded(self, index: tuple[int, ...], machine: Machine) -> SharedRuns:
+        """The recorded runs of some pairs: kept for the next call where they are small, as a search makes many."""
+        if index in self._kept and self._kept[index].replay.machine is machine:
+            return self._kept[index]
+        batch = self._batch(index)
+        replay = recorded(batch, machine)
+        batch.source()
+        found = SharedRuns(replay, readout(batch), batch)
+        if sum(runs.replay.recording.bytes for runs in (*self._kept.values(), found)) <= KEPT_BYTES:
+            self._kept[index] = found
+        return found
+
+    def _whole(self, index: Sequence[int], sets: Sequence[PartSet]) -> Found:
         """The metric of each set [1 batch]."""
+        batch = self._batch(index)
         for row, nodes in enumerate(sets):
             yield [row], batch.patched(self._edits(batch, nodes))[None]
 

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from interp.attribution.batching.batches import Batch
 from interp.attribution.edges.edge_batches import EdgeBatch
-from interp.attribution.exact.counts import Prices
 from interp.attribution.exact.edge_patches import EdgePatches
 from interp.attribution.exact.engine import Machine, Replay
 from interp.attribution.exact.node_patches import added_patches, node_patches, plus, span
@@ -23,6 +22,7 @@ from interp.attribution.exact.sweep import sweep
 from interp.attribution.features.changes import Apart
 from interp.attribution.features.feature_batches import FeatureBatch
 from interp.attribution.protocol.registry import Options, edge_method, method
+from interp.ledger import spend
 from interp.model.edits import Edit
 from interp.model.modules import attention
 from interp.model.modules.lock import reserved
@@ -175,6 +175,7 @@ def recorded(batch: Batch, machine: Machine) -> Replay:
         logits = readout(batch).logits(found.final[:, replay.first_read :], replay.counts)
         batch.take_base({site: replay.value(site) for site in batch.sites}, batch.at_metric(logits))
     replay.counts.clear()  # it is the one forward that is counted here
+    spend(batch.model.prices.run(replay.batch, replay.length, (batch.keep or replay.length) * readout(batch).computed))
     batch.forwards += 1
     return replay
 
@@ -198,8 +199,8 @@ def _replayed(
         ):
             options.advance(int(some.stop - some.start))
             yield key, some, metric
-    prices = Prices.of(batch.model)
-    batch.forwards += prices.spent(replay.counts) / prices.forward(replay.batch, replay.length)
+    prices = batch.model.prices
+    batch.forwards += replay.counts.spent(prices) / prices.forward(replay.batch, replay.length)
 
 
 def one_attention(machine: Machine) -> AbstractContextManager[None]:

@@ -14,7 +14,6 @@ from circuits.evaluation.running import shared_runs
 from circuits.evaluation.running.node_runner import NodeRunner
 from circuits.evaluation.running.runner import NONE, PartSet
 from circuits.evaluation.running.runners import make_runner
-from interp.attribution.exact.engine import Replay
 from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, hooked
 from tests.interp.tasks.toy import toy_task
 
@@ -83,17 +82,19 @@ def test_one_set_at_a_time_is_all_together(monkeypatch: pytest.MonkeyPatch) -> N
 
 def _computed(runner: NodeRunner, sets: list[PartSet], monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, int]]:
     """The rows that go through each part of each layer."""
-    seen: list[Replay] = []
+    seen: Counter[tuple[str, int]] = Counter()
     made = shared_runs.SharedRuns.metrics
 
     def watched(self: shared_runs.SharedRuns, sets: list[PartSet]) -> torch.Tensor:
-        seen.append(self.replay)
-        return made(self, sets)
+        self.replay.counts.clear()
+        found = made(self, sets)
+        seen.update(self.replay.counts.rows)
+        return found
 
     with monkeypatch.context() as patched:
         patched.setattr(shared_runs.SharedRuns, "metrics", watched)
         runner.metrics(sets, False)
-    return sum((replay.counts.rows for replay in seen), Counter())
+    return seen
 
 
 def test_what_no_set_has_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
