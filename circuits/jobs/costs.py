@@ -7,10 +7,12 @@ in; where a circuit shares its runs with others it costs less. What features cos
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import ceil, log2
 from typing import Any, Final
 
 import numpy as np
+import torch
 
 from circuits.anatomy.closeups_edges import MOST_CHECKED
 from circuits.anatomy.closeups_examples import EXAMPLES
@@ -22,6 +24,8 @@ from circuits.settings.prepared import Prepared
 from interp.attribution.auto.budget import Budget
 from interp.attribution.auto.prices import price_of
 from interp.attribution.auto.verified import VerifiedAttribution
+from interp.attribution.exact.forecast import starts_at
+from interp.attribution.exact.machine import find_restart
 from interp.attribution.methods import get_method
 from interp.attribution.protocol.registry import Method
 from interp.attribution.protocol.spaces import NodeSpace
@@ -31,6 +35,8 @@ from interp.errors import InterpError
 from interp.formatting.numbers import number, several
 from interp.ledger import BACKWARD, Ledger, ledger
 from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES
+from interp.tasks.ablations import ABLATIONS
+from interp.tasks.lengths import by_length
 
 #: What one pass forward and back counts.
 _PASS: Final = 1 + BACKWARD
@@ -107,21 +113,23 @@ def within(job: Prepared, command: str, most: float | None) -> tuple[Prepared, B
     if most is None or found.total <= most:
         return job, found
     if isinstance(job.request, VerifiedAttribution):
-        plan = job.request.plan
-        if plan.budget.unit == "seconds":
+        if job.request.plan.budget.unit == "seconds":
             raise InterpError(
-                f"max-forwards={most:g} and a budget of {plan.budget}: give the budget in forwards, such as 50F."
+                f"max-forwards={most:g} and a budget of {job.request.plan.budget}: give the budget in forwards, such as 50F."
             )
-        left = plan.budget.limit - (found.total - most)
-        if left >= 1:
-            request = replace(job.request, plan=replace(plan, budget=Budget(left)))
-            job = replace(job, request=request)
+        found = bounds(_with_budget(job, job.request, 1), command)
+        if found.total <= most:
+            job = _with_budget(job, job.request, 1 + most - found.total)
             return job, bounds(job, command)
-        found = replace(found, phases=found.phases | {"scoring": found.phases["scoring"] - plan.budget.limit + 1})
     raise InterpError(
         f"max-forwards={most:g}: this run may need {number(found.total, 0)} ({found}). Fewer random circuits (--random) or a given "
         "size (--n) cost less."
     )
+
+
+def _with_budget(job: Prepared, request: VerifiedAttribution, forwards: float) -> Prepared:
+    """The run with so much for method `auto` to spend."""
+    return replace(job, request=replace(request, plan=replace(request.plan, budget=Budget(forwards))))
 
 
 @dataclass(frozen=True)
@@ -173,7 +181,7 @@ class _Costs:
 
     def anatomy(self) -> float:
         """What is written, neurons, edges and the strongest of these exactly; and three prompts, several times."""
-        return 1 + 2 * (1 + _PASS) + 2 + 2 * MOST_CHECKED + 3 * self.share(EXAMPLES)
+        return 1 + 2 * (1 + _PASS) + 4 + MOST_CHECKED + 3 * self.share(EXAMPLES)
 
     def prompts(self) -> float:
         """Token attribution of a few prompts, along a path and by the method of the run."""
@@ -184,18 +192,28 @@ class _Costs:
         return self.job.request.space.n_parts
 
     def _circuit(self, size: int) -> float:
-        """A circuit of so many parts."""
-        space = self.job.request.space
-        if not isinstance(space, NodeSpace):
+        """A circuit of so many parts, in forwards of the same pairs."""
+        if not isinstance(self.job.request.space, NodeSpace):
             return _EDGES
-        if self.job.settings.level == "neurons":
+        prices = self.job.model.prices
+        layers = range(len(prices.rows) // 3)
+        halves = [prices.rows["mlp", i] for i in layers] + [prices.rows["qkv", i] + prices.rows["o", i] for i in layers]
+        found = sum(halves) if self.job.settings.level == "neurons" else sum(sorted(halves)[-size:])
+        return float(self._changed * min(1.0, found / sum(halves)))
+
+    @cached_property
+    def _changed(self) -> float:
+        """The share of positions from the first one on where the runs of a batch can differ; 1 where circuits share nothing."""
+        machine = find_restart(self.job.model).machine
+        if machine is None or machine.whole:
             return 1.0
-        rows = self.job.model.prices.rows
-        layers = range(len(rows) // 3)
-        halves = sorted(
-            [rows["mlp", i] for i in layers] + [rows["qkv", i] + rows["o", i] for i in layers], reverse=True
-        )
-        return float(min(1.0, sum(halves[:size]) / sum(halves)))
+        paired, pairs = ABLATIONS[self.job.settings.ablation].paired, self.job.tokens(self.job.task)
+        redone = 0
+        for index in by_length([pair.length for pair in pairs], len(pairs)):
+            clean, corrupt = (torch.tensor([getattr(pairs[i], side) for i in index]) for side in ("clean", "corrupt"))
+            first = min(starts_at(clean, corrupt if paired else None, machine), clean.shape[1] - 1)
+            redone += len(index) * (clean.shape[1] - first)
+        return redone / sum(pair.length for pair in pairs)
 
 
 def _of_method(request: Attribution, m: Method) -> float:
