@@ -62,6 +62,7 @@ def options() -> dict[str, Iterable[str]]:
     from circuits.interchange.formats import FORMATS
     from circuits.jobs.machine.bench import PARTS
     from circuits.report.picture import KINDS
+    from circuits.reproduction.papers import PAPERS
     from interp.attribution.batching.positions import POSITIONS
     from interp.attribution.batching.quadrature import QUADRATURES
     from interp.dictionaries.training.steps.learner import DTYPES as TRAINED_IN
@@ -87,4 +88,5 @@ def options() -> dict[str, Iterable[str]]:
         "TRAINED_IN": [str(dtype).removeprefix("torch.") for dtype in TRAINED_IN],
         "KNOWN_ABLATIONS": GROUND_TRUTH,
         "BENCH_PARTS": PARTS,
+        "PAPERS": PAPERS,
     }

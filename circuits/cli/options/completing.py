@@ -51,6 +51,7 @@ NAMES: Final[Mapping[str, Names]] = {
     "levels of discover": Names(names.LEVELS),
     "methods": Names(names.METHODS, "interp.methods"),
     "metrics": Names(names.METRICS, "interp.metrics"),
+    "papers": Names(names.PAPERS),
     "positions": Names(names.POSITIONS),
     "presets": Names(names.PRESETS, "interp.presets"),
     "quadratures": Names(names.QUADRATURES),
