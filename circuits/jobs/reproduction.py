@@ -21,8 +21,8 @@ from circuits.report.pages import render_reproduction
 from circuits.reproduction.measuring import Ready, check_wanted, measure, prepare
 from circuits.reproduction.paper import Paper, Wanted
 from circuits.reproduction.papers import get_paper
-from circuits.reproduction.reading import facts, verdicts
 from circuits.reproduction.reproduced import Failed, ModelTable, Reproduced, agreement_lines, basis_lines, markdown
+from circuits.reproduction.verdicts import facts, verdicts
 from circuits.runs import directory
 from circuits.runs.model_facts import model_facts
 from circuits.settings.prepared import begin, check_seed

@@ -13,7 +13,7 @@ from interp.option import needed, option
 class PaperOptions(OutputOptions, MemoryOptions, SeedOptions, StepOptions, MachineOptions):
     """What `circuits reproduce` was given."""
 
-    paper: str = field(metadata=needed("whose table: {names:9}", argument=True, among="papers"))
+    paper: str = field(metadata=needed("whose table: {names}", argument=True, among="papers"))
     models: list[str] | None = option(
         None, f"{MODEL}; again for each further model [default: demo]", typed="model", among="models", file="model"
     )

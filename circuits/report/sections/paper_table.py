@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from circuits.reproduction.reading import facts, verdicts
 from circuits.reproduction.reproduced import agreement_lines, basis_lines
+from circuits.reproduction.verdicts import facts, verdicts
 
 if TYPE_CHECKING:
     from circuits.reproduction.paper import Paper

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from circuits.reproduction.reading import facts, verdicts
 from circuits.reproduction.relp import RELP
 from circuits.reproduction.reproduced import Cell, ModelTable, markdown
+from circuits.reproduction.verdicts import facts, verdicts
 from interp.scores.agreement import Row
 
 
