@@ -108,7 +108,8 @@ def _measured(
         try:
             ready = first.pop() if first else _ready(name, *of, asked, say)
             seen.append({"given": name, **model_facts(ready.model)})
-            table, scores = measure(ready, say)
+            weights = {file: sha for file, sha in seen[-1]["files"].items() if file.endswith(".safetensors")}
+            table, scores = measure(ready, say, weights)
         except (InterpError, RuntimeError, MemoryError) as error:
             failed.append(Failed(name, f"{type(error).__name__}: {error}"))
             say(f"WARNING: model {name!r} failed: {error}")

@@ -79,8 +79,11 @@ def _request(paper: Paper, level: str, wanted: Wanted) -> Request:
     return taken(Request, wanted, methods=(EXACT, *wanted.methods), level=level, **convention)
 
 
-def measure(ready: Ready, say: Say) -> tuple[ModelTable, dict[str, dict[str, Scores]]]:
-    """The table of a model, and the scores that it is made of: level -> method -> scores. Raises: ScoreError."""
+def measure(
+    ready: Ready, say: Say, weights: Mapping[str, str] | None = None
+) -> tuple[ModelTable, dict[str, dict[str, Scores]]]:
+    """The table of a model, and the scores that it is made of: level -> method -> scores. `weights`: what the table says of them,
+    file -> SHA-256. Raises: ScoreError."""
     name, n = ready.model.name, several(len(ready.task), "pair")
     begin(say, f"running {name} on {n} of {ready.task.name}")
     right = measure_accuracy(ready.model, ready.task, say)
@@ -91,7 +94,7 @@ def measure(ready: Ready, say: Say) -> tuple[ModelTable, dict[str, dict[str, Sco
         methods = ", ".join(m.name for m in request.methods)
         begin(say, f"scoring {what} of {name} with {methods} on {n} ({request.memory})")
         found[level] = request.score()
-    return _table(ready, right, found), found
+    return replace(_table(ready, right, found), weights=weights or {}), found
 
 
 def _nodes(request: Attribution) -> int:

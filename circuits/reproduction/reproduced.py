@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from interp.formatting.numbers import MISSING, interval, number
@@ -29,7 +29,7 @@ class ModelTable:
 
     name: of the model, given: what the user typed. n_pairs prompts of `tokens` tokens each, `task` saying which; right: the share of
     pairs on which the model is right, of clean and of corrupt prompts. passes: method -> (forwards, backwards) over all pairs, the two
-    runs that methods share counted with `exact`. printed: which of the paper's models it is, empty for none.
+    runs that methods share counted with `exact`. printed: which of the paper's models it is, empty for none. weights: file -> SHA-256.
     """
 
     name: str
@@ -42,6 +42,7 @@ class ModelTable:
     passes: Mapping[str, tuple[float, float]]
     printed: str
     cells: tuple[Cell, ...]
+    weights: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -142,7 +143,7 @@ def basis_lines(table: ModelTable) -> tuple[list[str], list[list[str]]]:
             shown = (number(v, 2) for v in (row.spearman, row.top_weighted, row.slope, row.error))
             of = f"{COLUMNS.get(kind, kind)}, {row.largest}"
             lines.append([of, method, number(row.pearson_without, 3) + star, *shown])
-    return ["of, and its largest node", "method", "r without it", "rank ρ", "top τ", "slope", "error"], lines
+    return ["of, and its largest node", "method", "r without", "rank ρ", "top τ", "slope", "error"], lines
 
 
 def _pearson(row: Row) -> str:

@@ -24,11 +24,14 @@ def facts(table: ModelTable, paper: Paper) -> list[str]:
     nodes = sum(table.cell(kind, table.methods[0]).row.n for kind in table.kinds)
     right = " and ".join(f"{percent(share)} of the {which} prompts" for which, share in table.right.items())
     spent = ", ".join(f"{m} {number(f, 0)} + {number(b, 0)}" for m, (f, b) in table.passes.items())
+    weights = [f"Weights: {file}, SHA-256 {sha}." for file, sha in table.weights.items()]
     beside = f"what the paper has of {table.printed}, for which this model is taken by its name and its shape"
     return [
         f"{several(table.n_pairs, 'pair')} of {table.tokens} tokens ({table.task}), {paper.direction}, {paper.metric}, "
         f"{table.dtype}; the model is right on {right}.",
-        f"Passes over all pairs for {several(nodes, 'node')}, forwards + backwards: {spent}.",
+        *weights,
+        f"Passes over all pairs for {several(nodes, 'node')}, {len(paper.levels)} levels together, forwards + backwards: {spent}. The "
+        "runs of both prompts, which all methods share, are counted once, with exact.",
         f"Printed: {beside if table.printed else 'nothing, no figure of the paper for this model is known here'}.",
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -55,7 +56,8 @@ def test_the_table_is_printed_written_and_made_of_the_scores_beside_it(run: Run,
     assert "nothing, no figure of the paper" in " ".join(out.split()) and "NOTE: positions 'each'" in err
     manifest = json.loads(Path("r/manifest.json").read_text())
     assert manifest["status"] == "complete" and manifest["job"] == "reproduce"
-    assert set(manifest["models"][0]["files"]) >= {"config.json", "model.safetensors"}
+    weights = hashlib.sha256((DEMO / "model.safetensors").read_bytes()).hexdigest()
+    assert manifest["models"][0]["files"]["model.safetensors"] == weights and weights in "".join(out.split())
     found = json.loads(Path("r/table.json").read_text())
     rows = list(csv.DictReader(Path("r/table.csv").read_text().splitlines()))
     cells = {(c["kind"], c["method"]): c["row"] for c in found["tables"][0]["cells"]}
@@ -88,10 +90,10 @@ def test_one_model_that_fails_is_named_and_the_others_are_there(run: Run, monkey
         shutil.copytree(DEMO, folder)
     own = reproduction.measure
 
-    def failing(ready: Any, say: Any) -> Any:
+    def failing(ready: Any, say: Any, weights: Any) -> Any:
         if ready.given == "a":
             raise ScoreError("method 'relp': a score is not finite")
-        return own(ready, say)
+        return own(ready, say, weights)
 
     monkeypatch.setattr(reproduction, "measure", failing)
     code, out, err = run(*FEW, "--model", "a", "--model", name, "--out", "r")
