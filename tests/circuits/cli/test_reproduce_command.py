@@ -72,6 +72,11 @@ def test_the_table_is_printed_written_and_made_of_the_scores_beside_it(run: Run,
     assert "residual stream" in Path("r/report.html").read_text()
 
 
+def test_help_says_whose_tables_there_are(run: Run) -> None:
+    code, out, _ = run("reproduce", "--help")
+    assert code == 0 and "whose table: relp" in " ".join(out.split())
+
+
 def test_other_commands_say_that_it_is_no_run_of_theirs(run: Run) -> None:
     code, out, err = run(*FEW[:3], "2", "--methods", "atp", "--out", "r", "--json", "--quiet")
     assert code == 0 and err == "" and json.loads(out)["directory"] == "r"
