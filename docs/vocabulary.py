@@ -25,7 +25,9 @@ def module() -> str:
 
 
 def _tuple(names: Iterable[str]) -> str:
-    return "(\n" + "".join(f"    {json.dumps(name)},\n" for name in names) + ")"
+    """As the formatter has it, which puts a tuple of one on one line."""
+    lines = [f"{json.dumps(name)}," for name in names]
+    return f"({lines[0]})" if len(lines) == 1 else "(\n" + "".join(f"    {line}\n" for line in lines) + ")"
 
 
 def _registries() -> Mapping[str, Any]:
