@@ -21,7 +21,15 @@ from circuits.report.pages import render_reproduction
 from circuits.reproduction.measuring import Ready, check_wanted, measure, prepare
 from circuits.reproduction.paper import Paper, Wanted
 from circuits.reproduction.papers import get_paper
-from circuits.reproduction.reproduced import Failed, ModelTable, Reproduced, agreement_lines, basis_lines, markdown
+from circuits.reproduction.reproduced import (
+    STAR,
+    Failed,
+    ModelTable,
+    Reproduced,
+    agreement_lines,
+    basis_lines,
+    markdown,
+)
 from circuits.reproduction.verdicts import facts, verdicts
 from circuits.runs import directory
 from circuits.runs.model_facts import model_facts
@@ -34,7 +42,6 @@ from interp.option import options_of, plain, taken
 from interp.scores.scores import Scores
 
 BASIS: Final = "what these numbers rest on"
-STAR: Final = "* without its largest node the correlation is another by more than 0.1"
 
 
 def run(asked: PaperOptions) -> None:
@@ -46,7 +53,7 @@ def run(asked: PaperOptions) -> None:
     started, created = time.perf_counter(), directory.now()
     paper, wanted, models = _checked(asked)
     path = Path(asked.out or directory.free_name(f"reproduce-{paper.name}"))
-    with telling(_phases(len(models)), asked.quiet) as say:
+    with telling(_phases(paper, len(models)), asked.quiet) as say:
         first = [_ready(name, paper, wanted, asked, say) for name in models[:1]]
         for name in models[1:]:
             _ready(name, paper, wanted, asked, say)
@@ -79,9 +86,9 @@ def _checked(asked: PaperOptions) -> tuple[Paper, Wanted, list[str]]:
     return paper, wanted, models
 
 
-def _phases(n: int) -> int:
-    """Each model is loaded and checked, later ones loaded again when their turn comes; run and scored at two levels; the end."""
-    return 5 * n
+def _phases(paper: Paper, n: int) -> int:
+    """Each model is loaded and checked, later ones loaded again when their turn comes; run, and scored at each level; the end."""
+    return 2 * n + n * (1 + len(paper.levels))
 
 
 def _ready(name: str, paper: Paper, wanted: Wanted, asked: PaperOptions, say: Telling) -> Ready:
@@ -106,10 +113,7 @@ def _measured(
     tables, failed, seen = list[ModelTable](), list[Failed](), list[dict[str, Any]]()
     for name in models:
         try:
-            ready = first.pop() if first else _ready(name, *of, asked, say)
-            seen.append({"given": name, **model_facts(ready.model)})
-            weights = {file: sha for file, sha in seen[-1]["files"].items() if file.endswith(".safetensors")}
-            table, scores = measure(ready, say, weights)
+            table, scores = _one(first.pop() if first else _ready(name, *of, asked, say), seen, say)
         except (InterpError, RuntimeError, MemoryError) as error:
             failed.append(Failed(name, f"{type(error).__name__}: {error}"))
             say(f"WARNING: model {name!r} failed: {error}")
@@ -120,6 +124,13 @@ def _measured(
         raise RunFailed(_failures(failed))
     paper, _ = of
     return Reproduced(paper.name, paper.title, paper.source, tuple(tables), tuple(failed)), seen
+
+
+def _one(ready: Ready, seen: list[dict[str, Any]], say: Telling) -> tuple[ModelTable, dict[str, dict[str, Scores]]]:
+    """The table of one model, which is then let go of; `seen` gets what the manifest says of it."""
+    seen.append({"given": ready.given, **model_facts(ready.model)})
+    weights = {file: sha for file, sha in seen[-1]["files"].items() if file.endswith(".safetensors")}
+    return measure(ready, say, weights)
 
 
 def _stem(name: str) -> str:

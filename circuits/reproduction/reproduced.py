@@ -7,10 +7,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from interp.formatting.numbers import MISSING, interval, number
-from interp.scores.agreement import Row
+from interp.scores.agreement import CARRIED, Row
 
 #: What the kinds of nodes are called in the columns.
 COLUMNS: Final = {"resid_pre": "residual stream", "attn_out": "attention outputs", "mlp": "MLP outputs"}
+#: What a star behind a correlation without the largest node says.
+STAR: Final = f"* without its largest node the correlation is another by more than {CARRIED}"
 
 
 @dataclass(frozen=True)

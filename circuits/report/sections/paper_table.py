@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from circuits.reproduction.reproduced import agreement_lines, basis_lines
+from circuits.reproduction.reproduced import STAR, agreement_lines, basis_lines
 from circuits.reproduction.verdicts import facts, verdicts
 
 if TYPE_CHECKING:
@@ -29,6 +29,6 @@ def _of_model(table: ModelTable, paper: Paper) -> dict[str, Any]:
         "name": table.name,
         "facts": facts(table, paper),
         "verdicts": verdicts(table, paper),
-        "carried": table.carried,
+        "star": f"{STAR}." if table.carried else "",
         **{name: {"columns": columns, "lines": lines} for name, (columns, lines) in shown.items()},
     }
