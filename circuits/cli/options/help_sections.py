@@ -23,7 +23,7 @@ _RUN: Final = "The run"
 _OF_PROMPTS: Final = ("model", "task", "limit", "length", "chat", "dtype", "device", "pair", "answer", "wrong")
 _OF_METHODS: Final = ("tau", "budget", "chance", "steps", "quadrature")
 _OF_EDGES: Final = ("kv", "split_positions")
-_OF_A_RUN: Final = ("batch_size", "max_memory", "seed", "out", "force", "json", "quiet", "help")
+_OF_A_RUN: Final = ("batch_size", "max_memory", "max_forwards", "seed", "out", "force", "json", "quiet", "help")
 
 #: Titles and options of the commands that have many, in the order in which --help shows them.
 OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
