@@ -60,7 +60,7 @@ def run(asked: PaperOptions) -> None:
         manifest = _manifest(asked, paper, wanted, models) | {"created": created}
         with directory.open_run(path, manifest, force=asked.force) as folder:
             found, seen = _measured(asked, (paper, wanted), models, first, folder, say)
-            begin(say, "writing the table")
+            begin(say, "writing", "writing the table")
             _write(folder, found, paper)
             seconds = round(time.perf_counter() - started, 2)
             directory.complete(folder, directory.finished(manifest | {"models": seen, "seconds": seconds}))
@@ -93,7 +93,7 @@ def _phases(paper: Paper, n: int) -> int:
 
 def _ready(name: str, paper: Paper, wanted: Wanted, asked: PaperOptions, say: Telling) -> Ready:
     """A model that has been checked. Raises: InterpError naming it."""
-    begin(say, f"loading {name}")
+    begin(say, "loading", f"loading {name}")
     try:
         with said_doubts(say):
             return prepare(name, paper, wanted, load_model(name, asked.dtype, asked.device), say)

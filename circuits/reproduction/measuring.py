@@ -85,14 +85,14 @@ def measure(
     """The table of a model, and the scores that it is made of: level -> method -> scores. `weights`: what the table says of them,
     file -> SHA-256. Raises: ScoreError."""
     name, n = ready.model.name, several(len(ready.task), "pair")
-    begin(say, f"running {name} on {n} of {ready.task.name}")
+    begin(say, "accuracy", f"running {name} on {n} of {ready.task.name}")
     right = measure_accuracy(ready.model, ready.task, say)
     found = {}
     for level, request in ready.requests.items():
         words = ", ".join(COLUMNS.get(kind, kind) for kind in ready.paper.levels[level])
         what = f"{several(_nodes(request), 'node')} ({words})"
         methods = ", ".join(m.name for m in request.methods)
-        begin(say, f"scoring {what} of {name} with {methods} on {n} ({request.memory})")
+        begin(say, "scoring", f"scoring {what} of {name} with {methods} on {n} ({request.memory})")
         found[level] = request.score()
     return replace(_table(ready, right, found), weights=weights or {}), found
 

@@ -58,7 +58,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
     "reproduce": {
         "What is measured": ("model", "methods", "steps", "limit", "length", "dtype", "device"),
-        _RUN: _OF_A_RUN,
+        _RUN: ("batch_size", "max_memory", "seed", "out", "force", "json", "quiet", "help"),
     },
     "stability": {_PLAIN: ("n", "ranking", "resamples", "seed", "json", "help")},
     "sites": {_PLAIN: ("model", "rules", "help")},
