@@ -46,6 +46,7 @@ def evaluate(
     held_out: bool | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    max_memory: int | str | None = None,
     show_progress: bool | None = None,
     dictionaries: Dictionaries | None = None,
     errors: str = "kept",
@@ -64,7 +65,7 @@ def evaluate(
     """
     runner = runner_for(
         model, task, circuit, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
-        dictionaries=dictionaries, errors=errors,
+        max_memory=max_memory, dictionaries=dictionaries, errors=errors,
     )  # fmt: skip
     return evaluate_on(
         runner,
@@ -215,6 +216,7 @@ def find_smallest(
     metric: str | Metric | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    max_memory: int | str | None = None,
     show_progress: bool | None = None,
     dictionaries: Dictionaries | None = None,
     errors: str = "kept",
@@ -230,7 +232,7 @@ def find_smallest(
     """
     runner = runner_for(
         model, task, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
-        dictionaries=dictionaries, errors=errors,
+        max_memory=max_memory, dictionaries=dictionaries, errors=errors,
     )  # fmt: skip
     return find_smallest_on(
         runner, scores, target=target, at_most=at_most, largest=largest, every=every, ranking=ranking, seed=seed,

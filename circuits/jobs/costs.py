@@ -16,6 +16,7 @@ from circuits.anatomy.closeups_edges import MOST_CHECKED
 from circuits.anatomy.closeups_examples import EXAMPLES
 from circuits.anatomy.exact_check import EXACT_LIMIT
 from circuits.anatomy.overview import SHOWN_PROMPTS
+from circuits.console.phases import LONG, rounded
 from circuits.evaluation.faithfulness import CURVE_RANDOM, spread
 from circuits.settings.prepared import Prepared
 from interp.attribution.auto.budget import Budget
@@ -28,7 +29,7 @@ from interp.attribution.scoring.driver import Attribution
 from interp.attribution.token_attribution import DEFAULT_STEPS
 from interp.errors import InterpError
 from interp.formatting.numbers import number, several
-from interp.ledger import BACKWARD, Ledger
+from interp.ledger import BACKWARD, Ledger, ledger
 from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES
 
 #: What one pass forward and back counts.
@@ -80,6 +81,15 @@ def bounds(job: Prepared, command: str) -> Bounds:
             phases |= {"searching": own.searching(), "evaluating": own.evaluating(), "anatomy": own.anatomy()}
         phases |= {"mapping": 2 + _PASS * (job.request.steps if own.along_path else 1), "prompts": own.prompts()}
     return Bounds(phases, len(job.request.pairs))
+
+
+def pace(job: Prepared, command: str, seconds: float) -> str:
+    """How long the run may take by its first forwards, which took so many seconds; empty where that is short or not known."""
+    counts = ledger()
+    if counts is None or job.settings.level == FEATURES or not counts.total:
+        return ""
+    whole = bounds(job, command).total * one_forward(job) / counts.total * seconds
+    return f"at the pace of these forwards the plan takes {rounded(whole)} at most" if whole >= LONG else ""
 
 
 def within(job: Prepared, command: str, most: float | None) -> tuple[Prepared, Bounds | None]:

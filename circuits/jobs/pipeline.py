@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -16,6 +17,7 @@ from circuits.circuit.circuit import Circuit
 from circuits.circuit.selection import discover, get_selection
 from circuits.evaluation.evaluation import Search
 from circuits.evaluation.faithfulness import evaluate, find_smallest
+from circuits.jobs.costs import pace
 from circuits.runs.record import Record
 from circuits.settings.prepared import Prepared, Say, Settings, begin
 from circuits.terms.words import kinds_in_words, pairs_in_words
@@ -46,7 +48,7 @@ def phases(command: str, settings: Settings) -> int:
 
 def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     """Everything that `circuits discover` finds."""
-    accuracy = _accuracy(job, say)
+    accuracy = _accuracy(job, "discover", say)
     scores = _score(job, say)
     exact, agreements = checked_by_search(job, scores) or check_exactly(job, scores, say)
     circuit = search = evaluation = features = edges = anatomy = node_edges = None
@@ -77,15 +79,18 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
 
 def run_comparison(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     """Everything that `circuits compare` finds: several methods against exact patching, on all pairs."""
-    accuracy = _accuracy(job, say)
+    accuracy = _accuracy(job, "compare", say)
     scores = _score(job, say)
     exact, agreements = check_exactly(job, scores, say)
     return Record(manifest, scores, exact, agreements, accuracy=accuracy)
 
 
-def _accuracy(job: Prepared, say: Say) -> dict[str, float]:
+def _accuracy(job: Prepared, command: str, say: Say) -> dict[str, float]:
     begin(say, "accuracy", f"running the model on {several(len(job.task), 'pair')} of {job.task.name}")
-    return measure_accuracy(job.model, job.task, say, several=get_metric(job.settings.metric).several)
+    started = time.perf_counter()
+    found = measure_accuracy(job.model, job.task, say, several=get_metric(job.settings.metric).several)
+    say(pace(job, command, time.perf_counter() - started))
+    return found
 
 
 def _score(job: Prepared, say: Say) -> tuple[Scores, ...]:

@@ -14,14 +14,14 @@ from circuits.settings.run_options import (
     RankingOptions,
     listed,
 )
-from interp.attribution.request_options import BatchOptions, DictionaryOptions, SeedOptions
+from interp.attribution.request_options import DictionaryOptions, MemoryOptions, SeedOptions
 from interp.option import needed, option
 
 OF_RUN = "[default: that of the run]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement(PrintOptions, MachineOptions, BatchOptions, DictionaryOptions, LimitOptions, SeedOptions):
+class Judgement(PrintOptions, MachineOptions, MemoryOptions, DictionaryOptions, LimitOptions, SeedOptions):
     """What `circuits evaluate` was given."""
 
     circuit: Path = field(metadata=needed("a circuit.json, or a run directory", argument=True, among="runs"))

@@ -88,7 +88,7 @@ class Settings(CircuitOptions, MemoryOptions, SearchOptions, MethodOptions, Patc
     @property
     def judging(self) -> dict[str, Any]:
         """The options of every run that judges circuits."""
-        names = ("ablation", "metric", "ranking", "seed", "batch_size", "dictionaries")
+        names = ("ablation", "metric", "ranking", "seed", "batch_size", "max_memory", "dictionaries")
         return {name: getattr(self, name) for name in names}
 
 

@@ -15,7 +15,7 @@ import torch
 
 from circuits.circuit.circuit import ALWAYS, CircuitError
 from circuits.evaluation.running.runner import NONE, PartSet
-from circuits.evaluation.running.shared_runs import SHARED, SharedRuns
+from circuits.evaluation.running.shared_runs import SHARED, SHARED_BYTES, SharedRuns
 from interp.attribution.batching.batches import Batch, default_batch_size
 from interp.attribution.exact.engine import Machine
 from interp.attribution.exact.machine import find_restart
@@ -40,14 +40,24 @@ class NodeRunner:
     """Sets of nodes: a unit outside the set gets its ablated value, a group that is all inside is left alone."""
 
     def __init__(
-        self, model: Any, task: Task, level: str, ablation: str, metric: Metric, seed: int, batch_size: int | None
+        self,
+        model: Any,
+        task: Task,
+        level: str,
+        ablation: str,
+        metric: Metric,
+        seed: int,
+        batch_size: int | None,
+        most_bytes: int | None = None,
     ) -> None:
+        """most_bytes: what circuits that run together may take, and as much what is kept of a batch; None for the usual."""
         self.model, self.metric, self.kind, self.seed = model, metric, ablation, seed
         self.groups = [g for g in groups(level, model.layout) if g.kind not in ALWAYS]
         self.parts: tuple[Part, ...] = tuple(nodes_of(self.groups, [None]))
         self.full, self.held = frozenset(self.parts), NONE
         self.pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=metric.several)
         self.batch_size = batch_size or default_batch_size(model, max(p.length for p in self.pairs))
+        self.most_bytes = most_bytes
         self._kept: dict[tuple[int, ...], SharedRuns] = {}
 
     @cached_property
@@ -89,7 +99,7 @@ class NodeRunner:
         runs = self._recorded(tuple(index), machine)
         ablated = [row for row, nodes in enumerate(sets) if nodes != self.full]
         yield [row for row, nodes in enumerate(sets) if nodes == self.full], runs.batch.base_metric()[None]
-        size = runs.at_once()
+        size = runs.at_once(min(SHARED_BYTES, self.most_bytes or SHARED_BYTES))
         with reserved(self.model.hf), torch.no_grad(), one_attention(machine):
             for start in range(0, len(ablated), size):
                 some = ablated[start : start + size]
@@ -104,7 +114,9 @@ class NodeRunner:
         replay = recorded(batch, machine)
         batch.source()
         found = SharedRuns(replay, readout(batch), batch)
-        if sum(runs.replay.recording.bytes for runs in (*self._kept.values(), found)) <= KEPT_BYTES:
+        if sum(runs.replay.recording.bytes for runs in (*self._kept.values(), found)) <= min(
+            KEPT_BYTES, self.most_bytes or KEPT_BYTES
+        ):
             self._kept[index] = found
         return found
 

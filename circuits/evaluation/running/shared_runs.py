@@ -52,8 +52,8 @@ class SharedRuns:
         halves = {kind: half for half, kinds in ((AttentionHalf, IN_ATTENTION), (MlpHalf, IN_MLP)) for kind in kinds}
         return {(halves[group.kind], group.site.layer or 0): group for group in self.batch.groups}
 
-    def at_once(self, limit: int = SHARED_BYTES) -> int:
-        """How many sets one call of `metrics` takes."""
+    def at_once(self, limit: int) -> int:
+        """How many sets one call of `metrics` takes within so many bytes."""
         size, positions = self.batch.model.layout, self.replay.length - self.start
         neurons = 3 * size.d_mlp if any(group.kind == "neuron" for group in self.batch.groups) else 0
         row = 6 * size.d_model + 5 * size.n_heads * size.d_head + neurons + 2 * size.n_heads * self.replay.length
