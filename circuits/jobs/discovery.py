@@ -17,6 +17,7 @@ from circuits.jobs.inputs import dictionaries_of, load_model, note_models, said_
 from circuits.jobs.pipeline import phases, run_comparison, run_discovery
 from circuits.report.pages import render
 from circuits.runs import directory
+from circuits.runs.model_facts import model_facts
 from circuits.runs.record import Record
 from circuits.settings.prepared import Prepared, Say, Settings, begin, checked, prepare_run
 from circuits.settings.run_options import OutputOptions, ScoringRun
@@ -131,21 +132,11 @@ def _options(asked: ScoringRun) -> dict[str, Any]:
 
 
 def _manifest(asked: ScoringRun, job: Prepared) -> dict[str, Any]:
-    model = job.model
-    folder = Path(model.folder) if model.folder else None
     return {
         "command": shlex.join(["circuits", *sys.argv[1:]]),
         "job": asked.command,
         "options": _options(asked),
-        "model": {
-            "name": model.name,
-            "architecture": type(model.hf).__name__,
-            "dtype": str(model.dtype),
-            "device": str(model.device),
-            "attention": str(model.hf.config._attn_implementation),
-            "commit": getattr(model.hf.config, "_commit_hash", None),
-            "files": directory.file_hashes(folder) if folder else {},
-        },
+        "model": model_facts(job.model),
         "task": {
             "name": job.task.name,
             "source": job.task.source,

@@ -35,6 +35,8 @@ from interp.scores.agreement import Agreement
 from interp.scores.scores import Scores
 
 FORMAT: Final = 1
+#: The job of a run that is the table of a paper: no record of scores and a circuit.
+REPRODUCE: Final = "reproduce"
 
 
 class RunError(InterpError):
@@ -211,6 +213,10 @@ def load_record(path: Path) -> Record:
     manifest = read_manifest(path)
     if manifest.get("status") != "complete":
         raise RunError(f"{str(path)!r} is not complete: its status is {manifest.get('status')!r}.")
+    if manifest.get("job") == REPRODUCE:
+        raise RunError(
+            f"{str(path)!r} is of circuits reproduce, which has several models and no circuit; see its table.json."
+        )
     with reading(f"run {str(path)!r} is damaged: {'prompts.json'!r}", RunError):
         shown = rebuilt(_Shown, read_json(path / "prompts.json"))
     with reading(f"run {str(path)!r} is damaged: {'agreement.json'!r}", RunError):

@@ -168,8 +168,7 @@ def checked(settings: Settings) -> Settings:
         raise InterpError(f"n={settings.n} and threshold={settings.threshold}: give one of them.")
     if settings.threshold is not None and not math.isfinite(settings.threshold):
         raise InterpError(f"threshold={settings.threshold}: expected a finite number in the metric's unit.")
-    if settings.seed >= SEEDS:
-        raise InterpError(f"seed={settings.seed}: expected a number below 2**63.")
+    check_seed(settings.seed)
     if settings.n is not None and settings.n < 1:
         raise InterpError(f"n={settings.n}: expected 1 or more, the parts in the circuit.")
     if settings.ranking == "signed" and get_method(settings.methods[0]).unsigned:
@@ -177,6 +176,12 @@ def checked(settings: Settings) -> Settings:
     if settings.n_random < 1:
         raise InterpError(f"random={settings.n_random}: expected 1 random circuit or more.")
     return settings
+
+
+def check_seed(seed: int) -> None:
+    """Raises: InterpError for a number that no generator of random numbers takes."""
+    if seed >= SEEDS:
+        raise InterpError(f"seed={seed}: expected a number below 2**63.")
 
 
 def check_ranking(name: str) -> None:

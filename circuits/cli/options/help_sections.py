@@ -9,7 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "Find a circuit": ("discover", "init", "open"),
-    "Judge it": ("evaluate", "compare", "stability", "truth"),
+    "Judge it": ("evaluate", "compare", "stability", "truth", "reproduce"),
     "Keep, compare and exchange": ("report", "diff", "export", "import"),
     "Dictionaries of features": ("sae",),
     "What there is": ("models", "tasks", "methods", "sites"),
@@ -55,6 +55,10 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         ),
         "How": ("ablation", "metric", "ranking", "random", "tests"),
         _RUN: ("seed", "batch_size", "out", "force", "json", "quiet", "help"),
+    },
+    "reproduce": {
+        "What is measured": ("model", "methods", "steps", "limit", "length", "dtype", "device"),
+        _RUN: ("batch_size", "max_memory", "seed", "out", "force", "json", "quiet", "help"),
     },
     "stability": {_PLAIN: ("n", "ranking", "resamples", "seed", "json", "help")},
     "sites": {_PLAIN: ("model", "rules", "help")},
