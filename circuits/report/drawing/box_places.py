@@ -15,7 +15,7 @@ from circuits.report.drawing.feature_boxes import feature_boxes, height
 from circuits.report.drawing.feature_boxes import place as site_of
 from circuits.report.drawing.layered import box_name, layered
 from circuits.report.drawing.routes import Rows, Wire, routes
-from circuits.report.drawing.row_heights import HIGH, Heights, Strip, heights
+from circuits.report.drawing.row_heights import HIGH, Heights, Strip, heights, reach
 
 if TYPE_CHECKING:
     from interp.parts.graph import Edge
@@ -25,18 +25,21 @@ DOT: Final = 11.0
 _PITCH: Final = 15.0
 _LETTER: Final = 7.0
 _LEAST: Final = 48.0
+#: Between boxes of a row, and the least where the frame is too narrow for that; arrows pass between.
 _APART: Final = 26.0
+_CLOSE: Final = 20.0
 #: So high is a row that holds more dots than fit into few columns.
 _TALL: Final = 98.0
 _COLUMNS: Final = 8
 #: The frame on a page, and the least scale at which names are read: then they are 11 pixels high.
-FRAME: Final = (720.0, 760.0)
+FRAME: Final = (730.0, 760.0)
 READABLE: Final = 0.9
 #: How far rows and columns are stretched towards the shape of the frame.
 _STRETCH: Final = {"rows": 3.2, "columns": 2.4}
-#: Room for the names of rows, and around all.
-NAMES: Final = 110.0
+#: Room beside the names of rows, and around all.
+_BESIDE: Final = 30.0
 _AROUND: Final = 20.0
+_MOST_WIDE, _MOST_HIGH = (side / READABLE - _AROUND for side in FRAME)
 #: Where arrows leave and enter, as a share of the width of a box, at most so far from its middle.
 _LEAN: Final = 0.3
 #: How far up a curve is held upright, as a share of the height between its ends.
@@ -67,16 +70,19 @@ class Placed:
     strips: tuple[Strip, ...]
     curves: Mapping[Key, Bend]
 
+    @property
+    def names(self) -> float:
+        """How wide the names of rows are; what folded ones say runs on behind the arrows."""
+        return _names([strip.label for strip in self.strips if not strip.folded])
+
     def fits(self, shown: Collection[str]) -> bool:
         """Whether some of its nodes can be read in the frame of a page, all at once."""
         there = [self.nodes[name] for name in shown if name in self.nodes]
         if not there:
             return True
-        wide = max(n.x + n.width / 2 for n in there) - min(n.x - n.width / 2 for n in there) + NAMES
-        top, low = min(n.y for n in there), max(n.y for n in there)
-        edges = [(s.y - s.high / 2, s.y + s.high / 2) for s in self.strips if top - HIGH < s.y < low + HIGH]
-        tall = max([low + HIGH, *(b for _, b in edges)]) - min([top - HIGH, *(a for a, _ in edges)])
-        return wide + _AROUND <= FRAME[0] / READABLE and tall + _AROUND <= FRAME[1] / READABLE
+        wide = max(n.x + n.width / 2 for n in there) - min(n.x - n.width / 2 for n in there) + self.names
+        top, low = reach([node.y for node in there], self.strips)
+        return wide <= _MOST_WIDE and low - top <= _MOST_HIGH
 
 
 def places(
@@ -144,21 +150,30 @@ def _spaced(
 ) -> tuple[float, Heights]:
     """The distance of columns and the heights of rows that give what is shown about the shape of the frame; never less than given."""
     lines: dict[str, set[float]] = {row: set() for row in rows}
-    low, top = set[float](), set[float]()
+    below, above = set[float](), set[float]()
     for kind, _, _, y, row in made.values():
-        (lines[row] if row else top if kind == "logits" else low).add(y)
+        (lines[row] if row else above if kind == "logits" else below).add(y)
     per_row = Counter(row_of(node) for node in dots)
     tall = {row: min(_TALL, 10 + _PITCH * math.ceil(n / _COLUMNS)) for row, n in per_row.items()}
-    known = {row: sorted(own) for row, own in lines.items()}, (sorted(low), sorted(top)), tall
+    known = {row: sorted(own) for row, own in lines.items()}, (sorted(below), sorted(above)), tall
     plain = heights(*known)
     if not shown:
         return step, plain
     left, right = (end(x for _, _, x, _, _ in shown) for end in (min, max))
-    high, deep = (end(plain.y[y] for _, _, _, y, _ in shown) for end in (min, max))
-    wide, much, shape = (right - left + 1) * step, deep - high + 2 * HIGH, FRAME[0] / FRAME[1]
-    if wide + NAMES > shape * much:
-        return step, heights(*known, min(_STRETCH["rows"], (wide + NAMES) / (shape * much)))
-    return round(step * min(_STRETCH["columns"], max(1.0, (shape * much - NAMES) / wide)), 1), plain
+    top, low = reach([plain.y[y] for _, _, _, y, _ in shown], plain.strips)
+    columns, high, shape = right - left + 1, low - top, FRAME[0] / FRAME[1]
+    names = _names([strip.label for strip in plain.strips if not strip.folded])
+    step = max(step - _APART + _CLOSE, min(step, (_MOST_WIDE - names) / columns))
+    wide = columns * step + names
+    # What is too large for the frame is not made larger still.
+    if wide > shape * high:
+        return step, heights(*known, max(1.0, min(_STRETCH["rows"], wide / (shape * high), _MOST_HIGH / high)))
+    stretched = min(_STRETCH["columns"], (min(shape * high, _MOST_WIDE) - names) / (columns * step))
+    return round(step * max(1.0, stretched), 1), plain
+
+
+def _names(labels: Sequence[str]) -> float:
+    return _LETTER * max((len(label) for label in labels), default=0) + _BESIDE
 
 
 def _width(label: str) -> float:

@@ -4,7 +4,7 @@ what is in it, and a thin one for neighbours that hold nothing. The order is alw
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Final
@@ -48,6 +48,14 @@ class Heights:
     y: Mapping[float, float]
     strips: tuple[Strip, ...]
     high: float
+
+
+def reach(ys: Collection[float], strips: Sequence[Strip]) -> tuple[float, float]:
+    """The upper and the lower end of a drawing whose boxes have these middles, with the strips that they stand in or between."""
+    top, low = min(ys) - HIGH, max(ys) + HIGH
+    between = [strip for strip in strips if top < strip.y < low]
+    tops, lows = [s.y - s.high / 2 for s in between], [s.y + s.high / 2 for s in between]
+    return min([top, *tops]), max([low, *lows])
 
 
 def heights(

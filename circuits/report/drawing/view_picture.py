@@ -141,7 +141,7 @@ def _strip(row: dict[str, Any], frame: _Frame) -> Markup:
     place: dict[str, str | float] = {"x": 0.0, "y": y - row["high"] / 2, "width": frame.width, "height": row["high"]}
     kind = "folded" if row["folded"] else "band" if row["even"] else ""
     strip = [element("rect", {**place, "class": kind})] if kind else []
-    return element("g", {}, *strip, label(8, y + 4, row["label"], "soft" if row["folded"] else "name"))
+    return element("g", {}, *strip, label(8, y + 4, row["label"], "" if row["folded"] else "name"))
 
 
 def curve_of(edge: dict[str, Any], places: dict[str, dict[str, Any]]) -> Bend:

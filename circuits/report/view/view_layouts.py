@@ -116,11 +116,23 @@ def always(parts: Parts) -> list[Node]:
 
 
 def _stage(parts: Parts, facts: Facts, size: int, routed: bool = True) -> Placed:
-    """The first parts and the edges that are drawn of them, and nothing else."""
-    edges = _first_edges(parts, facts, size)
+    """The first parts and the edges that are drawn of them, with the strongest edges of each that may be asked for, and nothing else."""
+    first = _first_edges(parts, facts, size)
     nodes = [] if parts.of_edges else [*always(parts), *parts.nodes[:size]]
-    shown = {box_name(node) for node in [*nodes, *ends(edges)]}
-    return places(edges, edges, nodes, [], parts.rows, shared=_among(parts, shown), shown=shown, routed=routed)
+    shown = {box_name(node) for node in [*nodes, *ends(first)]}
+    edges = list(dict.fromkeys([*first, *([] if parts.of_edges else _ways(parts.edges, shown))]))
+    return places(edges, first, nodes, [], parts.rows, shared=_among(parts, shown), shown=shown, routed=routed)
+
+
+def _ways(edges: Sequence[Edge], shown: set[str]) -> list[Edge]:
+    """The strongest edge into and out of each box, to and from others of these. `edges`: strongest first."""
+    found: dict[tuple[str, str], Edge] = {}
+    for edge in edges:
+        sender, receiver = box_name(edge.sender), box_name(edge.receiver)
+        if sender in shown and receiver in shown:
+            found.setdefault((sender, "out"), edge)
+            found.setdefault((receiver, "in"), edge)
+    return list(found.values())
 
 
 def _among(parts: Parts, shown: set[str]) -> dict[str, str]:
@@ -170,6 +182,7 @@ def as_data(
     curves = {key: _curve(placed, key) for key in placed.curves}
     return {
         "size": found.size,
+        "names": placed.names,
         "rows": [
             {
                 "label": visible(strip.label), "even": i % 2 == 0, "y": round(strip.y, 1), "high": round(strip.high, 1), "folded": strip.folded,

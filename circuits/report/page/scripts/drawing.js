@@ -2,8 +2,8 @@
 (() => {
   "use strict";
   const report = globalThis.circuitReport;
-  // READABLE: the least scale at which names are read, 11 pixels high. NAMES: room for those of rows.
-  const [HIGH, CLOSEST, READABLE, ROOM, NAMES] = [26, 1.5, 0.9, 10, 90];
+  // READABLE: the least scale at which names are read, 11 pixels high.
+  const [HIGH, CLOSEST, READABLE, ROOM] = [26, 1.5, 0.9, 10];
   const DASHES = { q: [8, 4], k: [2, 3] };
 
   function nodes(view) {
@@ -99,7 +99,7 @@
     const ys = shown.nodes().map((node) => node.position("y"));
     const [top, bottom] = [Math.min(...ys) - HIGH, Math.max(...ys) + HIGH];
     const { x1, x2 } = shown.boundingBox({ includeLabels: false });
-    const [left, right] = [x1 - NAMES - 20, x2 + 20];
+    const [left, right] = [x1 - layout.names, x2 + 12];
     layout.rows.forEach((row, i) => {
       const [strip, name] = [cy.$id(`s${i}`), cy.$id(`r${i}`)];
       strip.data("wide", right - left).position("x", (left + right) / 2);
@@ -115,7 +115,7 @@
     const extent = cy.extent(), box = cy.elements().not(".hidden, .row-name").boundingBox({ includeLabels: false });
     cy.batch(() => cy.$(".row-name").positions((name) => ({ x: Math.max(left, extent.x1) + 6, y: name.position("y") })).toggleClass("pinned", extent.x1 > left));
     const more = { up: box.y1 < extent.y1 - 1, down: box.y2 > extent.y2 + 1, left: box.x1 < extent.x1 - 1, right: box.x2 > extent.x2 + 1 };
-    for (const [side, is] of Object.entries(more)) container.parentElement.classList.toggle(`more-${side}`, is);
+    for (const [side, is] of Object.entries(more)) container.classList.toggle(`more-${side}`, is);
     return Object.values(more).some(Boolean);
   }
 
@@ -159,7 +159,6 @@
       fade: (kept) => cy.batch(() => {
         cy.elements("[sign]").forEach((e) => void e.toggleClass("faded", kept !== null && !kept.has(e.id())));
       }),
-      where: (id) => layout.places[id],
     };
   }
 })();

@@ -136,13 +136,22 @@
       return [...this.byId.values()].filter((part) => !this.shown.ids.has(part.id) && at(part) <= most).sort((a, b) => at(a) - at(b));
     }
 
-    // Draws as much of a circuit as holds a part.
+    // Draws as much of a circuit as holds a part; of a node also the strongest edge into and out of it, however weak.
     bring(id) {
       const size = this.needed.get(id);
       if (!this.isNode(id)) this.asked.add(id);
+      else this.ask(id, size);
       if (size > this.stop.size) this.slider.reach(size);
       if (size > this.cut.at()) this.cut.wish(size);
       else this.draw();
+    }
+
+    ask(id, size) {
+      const layout = this.view.layouts.find((one) => one.size >= size);
+      for (const end of ["source", "target"]) {
+        const edge = this.view.edges.find((one) => one[end] === id && layout?.curves[one.id] && this.needed.get(one.id) <= size);
+        if (edge) this.asked.add(edge.id);
+      }
     }
 
     tapped(event) {
