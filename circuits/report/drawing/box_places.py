@@ -34,7 +34,8 @@ _COLUMNS: Final = 8
 #: The frame on a page, and the least scale at which names are read: then they are 11 pixels high.
 FRAME: Final = (730.0, 760.0)
 READABLE: Final = 0.9
-#: How far rows and columns are stretched towards the shape of the frame.
+#: Width over height that drawings are stretched towards, and how far.
+_SHAPE: Final = 720 / 650
 _STRETCH: Final = {"rows": 3.2, "columns": 2.4}
 #: Room beside the names of rows, and around all.
 _BESIDE: Final = 30.0
@@ -161,14 +162,14 @@ def _spaced(
         return step, plain
     left, right = (end(x for _, _, x, _, _ in shown) for end in (min, max))
     top, low = reach([plain.y[y] for _, _, _, y, _ in shown], plain.strips)
-    columns, high, shape = right - left + 1, low - top, FRAME[0] / FRAME[1]
+    columns, high = right - left + 1, low - top
     names = _names([strip.label for strip in plain.strips if not strip.folded])
     step = max(step - _APART + _CLOSE, min(step, (_MOST_WIDE - names) / columns))
     wide = columns * step + names
     # What is too large for the frame is not made larger still.
-    if wide > shape * high:
-        return step, heights(*known, max(1.0, min(_STRETCH["rows"], wide / (shape * high), _MOST_HIGH / high)))
-    stretched = min(_STRETCH["columns"], (min(shape * high, _MOST_WIDE) - names) / (columns * step))
+    if wide > _SHAPE * high:
+        return step, heights(*known, max(1.0, min(_STRETCH["rows"], wide / (_SHAPE * high), _MOST_HIGH / high)))
+    stretched = min(_STRETCH["columns"], (min(_SHAPE * high, _MOST_WIDE) - names) / (columns * step))
     return round(step * max(1.0, stretched), 1), plain
 
 

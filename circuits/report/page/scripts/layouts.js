@@ -18,13 +18,14 @@
   // "a", "b" -> the point of a box where an edge ends, from its middle.
   const point = ([x, y]) => `${x}px ${y}px`;
 
-  // Everything of a layout to its place; what it does not hold is not shown.
+  // Everything of a layout to its place, where the keys find it too; what it does not hold is not shown.
   report.toPlaces = (cy, view, layout) => {
     cy.batch(() => {
       for (const node of view.nodes) {
         const place = layout.places[node.id];
         if (!place) continue;
         const [x, y, width, dot] = place;
+        Object.assign(node, { x, y });
         cy.$id(node.id).data({ wide: width, text: dot ? "" : node.label }).position({ x, y }).toggleClass("dot", Boolean(dot));
       }
       for (const edge of view.edges) {
