@@ -119,7 +119,8 @@ def _between(linked: Scores | None, nodes: Sequence[Node]) -> list[Edge]:
     if linked is None:
         return []
     known = {box_name(node) for node in nodes}
-    found = [linked.edges[i] for i in linked.rank().tolist()]
+    edges = linked.edges
+    found = [edges[i] for i in linked.rank().tolist()]
     return [e for e in found if all(box_name(n) in known or is_end(n) for n in (e.sender, e.receiver))]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.drawing.shared_groups import sharing
@@ -132,14 +133,14 @@ class Parts:
         """Whether the circuit is one of edges."""
         return self.circuit.level == "edges"
 
-    @property
+    @cached_property
     def shared(self) -> dict[str, str]:
         """Head -> the keys and values that it shares with others, where the model is of that kind."""
         if self.linked is None or self.circuit.level == "features":
             return {}
         return sharing(self.linked.edges, self.scores.parts if self.scores else ())
 
-    @property
+    @cached_property
     def rows(self) -> list[str]:
         """The rows of the drawing, the lowest first: all layers that are known of, or the sites of features."""
         if self.sites:
