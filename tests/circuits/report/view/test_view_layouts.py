@@ -148,15 +148,13 @@ def test_a_fold_counts_the_nodes_of_the_circuit_that_it_hides(found: dict[str, A
             assert set(row["hides"]) == (hidden if row["folded"] else set()), [names[i] for i in row["hides"]]
 
 
-def test_labels_of_folds_tell_how_many_weaker_nodes_wait() -> None:
-    record = deep_record()
-    found = view(record)
-    assert found is not None and record.circuit is not None
-    drawing = str(picture(found))
-    drawn = {part.name for part in record.circuit.parts[: found["first"]]}
+def test_labels_of_folds_tell_how_many_weaker_nodes_wait(found: dict[str, Any]) -> None:
+    size, drawing = found["stops"][found["start"]]["size"], str(picture(found))
+    ends = {end for e in found["edges"] if e["at"] <= size for end in (e["source"], e["target"])}
+    inside = [n for n in found["nodes"] if (n["id"] in ends if found["level"] == "edges" else n["chosen"])]
     for row in found["layouts"][0]["rows"]:
         if row["folded"]:
-            n = sum(part.layer in layers_of(row["label"]) for part in record.circuit.nodes if part.name not in drawn)
+            n = sum(node["layer"] in layers_of(row["label"]) for node in inside)
             said = f"{n} weaker {'node' if n == 1 else 'nodes'}" if n else "none"
             assert f">{row['label']}: {said}<" in drawing
 
