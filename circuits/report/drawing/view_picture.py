@@ -21,16 +21,16 @@ _ROOM: Final = 16.0
 _STEP: Final = 20.0
 
 
-def picture(view: dict[str, Any]) -> Markup:
-    """The nodes and the edges of the chosen circuit that the interactive view draws first, where it has them."""
-    nodes, edges = chosen(view)
+def picture(view: dict[str, Any], whole: bool = False) -> Markup:
+    """The nodes and the edges of the chosen circuit that the interactive view draws first, where it has them; or all its nodes."""
+    nodes, edges = chosen(view, whole)
     places = {node["id"]: node for node in nodes}
     curves = [curve_of(edge, places) for edge in edges]
     reached = [(x, _ROOM / 2) for curve in curves for x, _ in curve.points(_STEP)]
     low_x, high_x = _range([*((n["x"], n["width"] / 2) for n in nodes), *reached])
     low_y, high_y = _range([(n["y"], HIGH) for n in nodes])
     shown = {node["id"] for node in nodes}
-    rows = strips(view, shown)
+    rows = strips(view, shown, whole)
     left = _LEFT + max([0.0, *(svg.width_of([row["label"]]) - _LEFT for row in rows if not row["folded"])])
     top, bottom = (
         min([low_y, *(r["y"] - r["high"] / 2 for r in rows)]),
@@ -64,15 +64,22 @@ def at_layout(view: dict[str, Any], place: int) -> tuple[list[dict[str, Any]], l
     return nodes, edges
 
 
-def size_first(view: dict[str, Any]) -> int:
+def size_first(view: dict[str, Any], whole: bool = False) -> int:
     """The size of the chosen circuit, or as much of it as is drawn first."""
-    return int(min(view["stops"][view["start"]]["size"], view["first"]))
+    own = int(view["stops"][view["start"]]["size"])
+    return own if whole else min(own, view["first"])
 
 
-def chosen(view: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The nodes and edges of the chosen circuit that are drawn at first, with where they stand."""
-    all_nodes, all_edges = at_layout(view, 0)
-    size = size_first(view)
+def _place(view: dict[str, Any], whole: bool) -> int:
+    """Which layout holds what is drawn."""
+    sizes = [layout["size"] for layout in view["layouts"]]
+    return next((i for i, size in enumerate(sizes) if size >= size_first(view, whole)), len(sizes) - 1)
+
+
+def chosen(view: dict[str, Any], whole: bool = False) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The nodes and edges of the chosen circuit that are drawn at first, with where they stand; or all its nodes, and the strongest edges."""
+    all_nodes, all_edges = at_layout(view, _place(view, whole))
+    size = size_first(view, whole)
     inside = _within(view, all_edges, size)
     most = min(view["drawn"], view["perNode"] * max(view["fewest"], size)) if view["perNode"] else view["drawn"]
     edges = [e for e in inside if e["share"] >= view["least"]][:most]
@@ -87,9 +94,9 @@ def _within(view: dict[str, Any], edges: Sequence[dict[str, Any]], size: int) ->
     return [e for e in edges if max(e["at"], at[e["source"]], at[e["target"]]) <= size]
 
 
-def strips(view: dict[str, Any], shown: set[str]) -> list[dict[str, Any]]:
-    """The rows of the first view from the lowest to the highest; those that are folded say how many nodes of the chosen circuit they hide."""
-    size, layout = view["stops"][view["start"]]["size"], view["layouts"][0]
+def strips(view: dict[str, Any], shown: set[str], whole: bool = False) -> list[dict[str, Any]]:
+    """The rows of a picture from the lowest to the highest; those that are folded say how many nodes of the chosen circuit they hide."""
+    size, layout = view["stops"][view["start"]]["size"], view["layouts"][_place(view, whole)]
     loose = {end for e in _within(view, view["edges"], size) for end in (e["source"], e["target"])}
     inside = {n["id"] for n in view["nodes"] if (n["id"] in loose if n["loose"] else n["at"] <= size)}
     used = [layout["places"][i][1] for i in shown]

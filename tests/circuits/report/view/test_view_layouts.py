@@ -114,6 +114,13 @@ def test_the_picture_shows_the_first_view_and_says_what_it_leaves_out(found: dic
     assert all(x >= 0 and x + 5 * len(text) <= wide for text, x in texts if ":" in text)
 
 
+def test_a_picture_in_a_file_holds_the_whole_circuit(found: dict[str, Any]) -> None:
+    drawing = ElementTree.fromstring(str(picture(found, whole=True)))
+    texts = {text.text for text in drawing.iter("text")}
+    assert {n["label"] for n in found["nodes"] if n["chosen"]} <= texts
+    assert len(chosen(found, whole=True)[0]) > len(chosen(found)[0])
+
+
 # ---------------------------------------------------------------- folds
 
 
