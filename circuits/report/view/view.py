@@ -17,6 +17,7 @@ from circuits.report.view.view_layouts import (
     FEWEST,
     LEAST,
     PER_NODE,
+    Layout,
     always,
     as_data,
     entering_at,
@@ -48,7 +49,7 @@ def view(record: Record) -> dict[str, Any] | None:
         return None
     parts = held(record, record.circuit)
     facts, linked = Facts(parts.scores), Facts(parts.scores if record.circuit.level == "edges" else parts.linked)
-    found, own = layouts(parts, linked), min(len(parts.circuit), parts.n_held)
+    found = layouts(parts, linked)
     slider = stops(parts.circuit, parts.scores, record.evaluation, notes(parts, record.evaluation))
     nodes = _nodes(record, parts, found[-1].placed, Facts(None) if parts.of_edges else facts)
     ids = {name: node["id"] for name, node in nodes.items()}
@@ -59,16 +60,11 @@ def view(record: Record) -> dict[str, Any] | None:
         "nodes": list(nodes.values()),
         "edges": edges,
         "layouts": [as_data(layout, ids, arrows_of, rows) for layout in found],
-        "first": first_size(found, own),
-        "order": "strongest" if _falls(parts.order[:own], facts) else "first",
+        **_first_view(parts, found, facts),
         "joins": joins(parts.shared, nodes),
         "arrows": arrows(parts, record.anatomy),
         "stops": slider,
         "start": chosen_stop(slider),
-        "drawn": min(most_edges(parts, len(parts.circuit)), len(parts.edges)),
-        "perNode": PER_NODE if len(found) > 1 and parts.circuit.level != "features" and not parts.of_edges else 0,
-        "fewest": FEWEST,
-        "least": 0.0 if parts.of_edges else LEAST,
         "left": left_out(parts),
         **_signs(list(nodes.values()), edges),
         "goal": goal(metric_of(parts)),
@@ -77,6 +73,19 @@ def view(record: Record) -> dict[str, Any] | None:
         "examples": examples(record.anatomy),
         "reasons": reasons(record.anatomy),
         "table": table(parts.circuit, facts),
+    }
+
+
+def _first_view(parts: Parts, found: Sequence[Layout], facts: Facts) -> dict[str, Any]:
+    """How much is drawn before one asks for more: parts, in which order, and edges."""
+    own, staged = min(len(parts.circuit), parts.n_held), len(found) > 1
+    return {
+        "first": first_size(found, own),
+        "order": "strongest" if _falls(parts.order[:own], facts) else "first",
+        "drawn": min(most_edges(parts, len(parts.circuit)), len(parts.edges)),
+        "perNode": PER_NODE if staged and parts.circuit.level != "features" and not parts.of_edges else 0,
+        "fewest": FEWEST,
+        "least": 0.0 if parts.of_edges else LEAST,
     }
 
 
