@@ -36,7 +36,9 @@ FRAME: Final = (730.0, 760.0)
 READABLE: Final = 0.9
 #: Width over height that drawings are stretched towards, and how far.
 _SHAPE: Final = 720 / 650
-_STRETCH: Final = {"rows": 3.2, "columns": 2.4}
+_STRETCH: Final = {"rows": 3.2, "columns": 2.4, "room": 1.4}
+#: What is lower than this first gets more room between its rows.
+_SMALL: Final = 560.0
 #: Room beside the names of rows, and around all.
 _BESIDE: Final = 30.0
 _AROUND: Final = 20.0
@@ -162,15 +164,16 @@ def _spaced(
         return step, plain
     left, right = (end(x for _, _, x, _, _ in shown) for end in (min, max))
     top, low = reach([plain.y[y] for _, _, _, y, _ in shown], plain.strips)
-    columns, high = right - left + 1, low - top
+    room = max(1.0, min(_STRETCH["room"], _SMALL / (low - top)))
+    columns, high = right - left + 1, room * (low - top)
     names = _names([strip.label for strip in plain.strips if not strip.folded])
     step = max(step - _APART + _CLOSE, min(step, (_MOST_WIDE - names) / columns))
     wide = columns * step + names
     # What is too large for the frame is not made larger still.
     if wide > _SHAPE * high:
-        return step, heights(*known, max(1.0, min(_STRETCH["rows"], wide / (_SHAPE * high), _MOST_HIGH / high)))
+        return step, heights(*known, room * max(1.0, min(_STRETCH["rows"], wide / (_SHAPE * high), _MOST_HIGH / high)))
     stretched = min(_STRETCH["columns"], (min(_SHAPE * high, _MOST_WIDE) - names) / (columns * step))
-    return round(step * max(1.0, stretched), 1), plain
+    return round(step * max(1.0, stretched), 1), heights(*known, room)
 
 
 def _names(labels: Sequence[str]) -> float:

@@ -69,7 +69,8 @@ def heights(
     """
     found: dict[float, float] = {}
     strips: list[Strip] = []
-    at = _stack(found, ends[0], 0.0, stretch)
+    # Where there is room the arrows of the embedding get more of it, as they are many.
+    at = _stack(found, ends[0], 0.0, stretch) - (stretch - 1) * LINE
     for empty, group in groupby(lines, lambda row: not lines[row] and row not in tall):
         names = tuple(group)
         if empty:
