@@ -166,7 +166,8 @@ def _spaced(
     top, low = reach([plain.y[y] for _, _, _, y, _ in shown], plain.strips)
     room = max(1.0, min(_STRETCH["room"], _SMALL / (low - top)))
     columns, high = right - left + 1, room * (low - top)
-    names = _names([strip.label for strip in plain.strips if not strip.folded])
+    # The dots stand beside the boxes.
+    names = _names([strip.label for strip in plain.strips if not strip.folded]) + _beside(per_row, tall)
     step = max(step - _APART + _CLOSE, min(step, (_MOST_WIDE - names) / columns))
     wide = columns * step + names
     # What is too large for the frame is not made larger still.
@@ -174,6 +175,12 @@ def _spaced(
         return step, heights(*known, room * max(1.0, min(_STRETCH["rows"], wide / (_SHAPE * high), _MOST_HIGH / high)))
     stretched = min(_STRETCH["columns"], (min(_SHAPE * high, _MOST_WIDE) - names) / (columns * step))
     return round(step * max(1.0, stretched), 1), heights(*known, room)
+
+
+def _beside(per_row: Mapping[str, int], tall: Mapping[str, float]) -> float:
+    """How wide the widest block of dots is at the least height of its row, with room before it."""
+    columns = [math.ceil(n / max(1, math.floor((tall[row] - 10) / _PITCH))) for row, n in per_row.items()]
+    return _PITCH * max(columns) + _APART if columns else 0.0
 
 
 def _names(labels: Sequence[str]) -> float:

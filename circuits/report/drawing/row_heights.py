@@ -78,7 +78,7 @@ def heights(
             at -= FOLD
         for name in () if empty else names:
             high = _high(lines[name], stretch)
-            room = max(0.0, tall.get(name, 0.0) - high)
+            room = max(0.0, stretch * tall.get(name, 0.0) - high)
             top = _stack(found, lines[name], at - room / 2, stretch) - room / 2
             strips.append(Strip((name,), (at + top) / 2, at - top))
             at = top

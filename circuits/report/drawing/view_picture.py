@@ -119,8 +119,9 @@ def left_out(view: dict[str, Any]) -> str:
     size, first = view["stops"][view["start"]]["size"], size_first(view)
     drawn, said = len(chosen(view)[1]), []
     if first < size:
-        what = "edges" if view["level"] == "edges" else "nodes"
-        said.append(f"Drawn are its {first} {view['order']} of {count(size)} {what}: as many as can be read at once.")
+        said.append(
+            f"Drawn are its {first} {view['order']} of {count(size)} {view['parts']}: as many as can be read at once."
+        )
     if view["level"] != "edges" and drawn < (edges := len(_within(view, view["edges"], first))):
         said.append(f"Drawn are the strongest {count(drawn)} of {count(edges)} edges between them.")
     if size > (held := sum(n["at"] > 0 for n in view["nodes"])) and view["level"] != "edges":

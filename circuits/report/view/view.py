@@ -78,9 +78,12 @@ def view(record: Record) -> dict[str, Any] | None:
 
 def _first_view(parts: Parts, found: Sequence[Layout], facts: Facts) -> dict[str, Any]:
     """How much is drawn before one asks for more: parts, in which order, and edges."""
+    from circuits.evaluation.faithfulness import counted
+
     own, staged = min(len(parts.circuit), parts.n_held), len(found) > 1
     return {
         "first": first_size(found, own),
+        "parts": counted(parts.circuit.level),
         "order": "strongest" if _falls(parts.order[:own], facts) else "first",
         "drawn": min(most_edges(parts, len(parts.circuit)), len(parts.edges)),
         "perNode": PER_NODE if staged and parts.circuit.level != "features" and not parts.of_edges else 0,

@@ -48,13 +48,12 @@
   // How many of the circuit's parts are drawn, where not all can be read at once: at first as many as can.
   report.cut = (view, onCut) => {
     const [part, input, words] = ["view-drawn", "view-cut", "view-cut-words"].map(report.byId);
-    const what = view.level === "edges" ? "edge" : "node";
     let wished = null, size = 1;
     part.hidden = view.layouts.length === 1;
     const at = () => (part.hidden ? size : Math.min(size, wished ?? view.first));
     const show = () => {
       const n = at().toLocaleString("en"), of = size.toLocaleString("en");
-      words.textContent = at() < size ? `the ${n} ${view.order} of ${of} ${what}s` : size === 1 ? `the one ${what}` : `all ${of} ${what}s`;
+      words.textContent = at() < size ? `the ${n} ${view.order} of ${of} ${view.parts}` : `all ${of} ${view.parts}`;
       [input.min, input.max, input.value] = [1, size, at()];
       input.disabled = size < 2;
       input.setAttribute("aria-valuetext", words.textContent);
