@@ -17,8 +17,10 @@ from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.evaluation.evaluation import Evaluation
 from circuits.report.drawing.box_places import Place, Placed, key_of
 from circuits.report.drawing.curves import Point
+from circuits.report.drawing.row_heights import Strip
 from circuits.report.sections.edges_section import by_edge, most_important
-from circuits.report.view.view import PER_NODE, held, placed_parts
+from circuits.report.view.view import held
+from circuits.report.view.view_layouts import FEWEST, PER_NODE, placed_parts
 from circuits.report.view.view_parts import Parts
 from circuits.runs.record import Record
 from circuits.terms.words import kind_name, pairs_in_words
@@ -37,6 +39,8 @@ WIDTHS: Final = 4
 NARROW: Final = 0.4
 #: How far apart the points of a curve are.
 STEP: Final = 12.0
+#: A figure of a deep model is as high as its boxes need, up to so many pixels.
+TALLEST: Final = 4000.0
 #: What is known of a part: its score and its importance.
 Effects = Mapping[str, tuple[float, float]]
 
@@ -58,7 +62,7 @@ def plot_circuit(circuit: Circuit, scores: Scores | None = None, *, edges: Score
     effects = by_edge(linked) if linked is not None else {}
     drawn = most_important(own.edges, effects)
     if circuit.level != "edges":
-        drawn = drawn[: PER_NODE * max(6, len(own.nodes))]
+        drawn = drawn[: PER_NODE * max(FEWEST, len(own.nodes))]
     parts = replace(own, edges=drawn)
     placed, figure = placed_parts(parts), go.Figure()
     unit = linked.provenance.unit if linked is not None else ""
@@ -176,15 +180,19 @@ def _boxed(figure: Any, placed: Placed, parts: Parts) -> Any:
         if not node.dot:
             figure.add_annotation(**_box(node, effects))
     axis: dict[str, Any] = {"showgrid": False, "zeroline": False}
-    rows = {"tickvals": [round(-y, 1) for _, y in placed.rows], "ticktext": [shown(name) for name, _ in placed.rows]}
+    rows = {"tickvals": [round(-s.y, 1) for s in placed.strips], "ticktext": [_named(s) for s in placed.strips]}
     heights = [-node.y for node in placed.nodes.values()] or [0.0]
     low, high = min(heights) - 40, max(heights) + 40
     return figure.update_layout(
-        height=160 + min(1400.0, high - low),
+        height=160 + min(TALLEST, high - low),
         plot_bgcolor="#FFFFFF",
         xaxis={**axis, "showticklabels": False},
         yaxis={**axis, **rows, "range": [low, high]},
     )
+
+
+def _named(strip: Strip) -> str:
+    return shown(f"{strip.label}: none" if strip.folded else strip.label)
 
 
 def _box(node: Place, effects: Effects) -> dict[str, Any]:

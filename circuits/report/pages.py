@@ -31,7 +31,19 @@ VIEW: Final = (
     "vendor/cytoscape-3.34.4.min.js",
     *(
         f"scripts/{name}.js"
-        for name in ("base", "colours", "paths", "drawing", "pointer", "pattern", "panel", "slider", "search", "view")
+        for name in (
+            "base",
+            "colours",
+            "paths",
+            "layouts",
+            "drawing",
+            "pointer",
+            "pattern",
+            "panel",
+            "slider",
+            "search",
+            "view",
+        )
     ),
 )
 

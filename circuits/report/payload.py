@@ -177,6 +177,7 @@ def _ranking(record: Record) -> dict[str, Any] | None:
         "rows": rows,
         "left": len(first.parts) - len(rows),
         "has_exact": record.exact is not None,
+        "exact_apart": any(row["exact"] is not None and row["exact"] != row["score"] for row in rows),
         "has_known": any(row["known"] is not None for row in rows),
     }
 

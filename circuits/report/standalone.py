@@ -103,7 +103,7 @@ def agreement_picture(found: Scores, exact: Scores) -> Picture:
 
 
 def circuit_picture(found: Circuit, scores: Scores | None = None, edges: Scores | None = None) -> Picture:
-    """The circuit as a graph, as the report draws it."""
+    """The circuit as a graph, as the report draws it, but whole: a file has no frame."""
     of_features = found.level == FEATURES
     record = Record(
         {},
@@ -123,7 +123,7 @@ def circuit_picture(found: Circuit, scores: Scores | None = None, edges: Scores 
         said.append("dashes: a head's query; dots: its key; a full line: its value, an MLP or the logits")
     if seen is not None and seen["arrows"]:
         said.append(seen["arrows"])
-    drawn = [] if seen is None else [("", picture(seen))]
+    drawn = [] if seen is None else [("", picture(seen, whole=True))]
     return _page(f"{found.task} on {found.model}: the circuit", said, drawn)
 
 

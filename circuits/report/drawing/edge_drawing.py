@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from markupsafe import Markup
@@ -18,7 +19,7 @@ from circuits.report.drawing.svg import element, label
 from interp.formatting.numbers import count, score
 
 HIGH: Final = 20.0
-#: Between boxes of one row: as much as spreads a few columns over the page, within bounds.
+#: Between boxes of one row: as much as spreads a few columns over the page (`page` of the data, where it has one), within bounds.
 _GAP: Final = (14.0, 60.0, 640.0)
 #: Row heights: as much as fits a tall screen, but never so low that the boxes of two half rows meet.
 _ROW: Final = (56.0, 88.0, 1200.0)
@@ -29,7 +30,7 @@ _THINNEST: Final = 0.8
 #: Width and opacity of an edge that both of two circuits have.
 _OF_BOTH: Final = (1.0, 0.7)
 _CHANNELS: Final = ("q", "k", "v")
-_PADDING: Final = {"top": 24.0, "bottom": 24.0, "left": 96.0, "right": 30.0}
+_PADDING: Final = {"top": 24.0, "bottom": 24.0, "left": 72.0, "right": 30.0}
 #: How far up a curve is held upright, as a share of the height between its ends.
 _REACH: Final = 0.45
 
@@ -85,7 +86,7 @@ class _Frame:
         if any(box["kind"] == "kv" for box in data["boxes"]):
             self.row = max(self.row, _ROW_OF_GROUPS)
         self.box = max(46.0, svg.width_of(shown(box) for box in data["boxes"]) + 10)
-        least, most, page = _GAP
+        least, most, page = *_GAP[:2], data.get("page", _GAP[2])
         self.step = max(self.box + least, min(self.box + most, page / (data["width"] + 1)))
         boxes = {box["name"]: box for box in data["boxes"]}
         #: How many columns each link swings aside.
@@ -155,6 +156,18 @@ def _bands(data: dict[str, Any], frame: _Frame) -> list[Markup]:
             parts.append(element("rect", {**strip, "class": "band"}))
         name = layer if isinstance(layer, str) else f"layer {layer}"
         parts.append(label(8, frame.y(row + 0.25) + 4, name, "name"))
+    return [*parts, *_skipped(data, frame)]
+
+
+def _skipped(data: dict[str, Any], frame: _Frame) -> list[Markup]:
+    """A line with a name between two layers, where those between them have no box."""
+    parts = []
+    for (low, row), (high, _) in pairwise(data["layers"]):
+        if isinstance(low, str) or high - low < 2:
+            continue
+        y, only = frame.y(row + 0.75), high - low == 2
+        text = f"{f'layer {low + 1}' if only else f'layers {low + 1}–{high - 1}'}: none drawn"
+        parts += [svg.line(0, y, frame.width, y, "skipped"), label(8, y - 3, text)]
     return parts
 
 

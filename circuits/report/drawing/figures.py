@@ -67,7 +67,9 @@ def _cell(data: dict[str, Any], i: int, j: int, box: tuple[float, float, float, 
     title = element("title", {}, f"{data['names'][i][j]}: {write(value, data['digits'])} {data['unit']}{where}")
     parts = [element("rect", {**inside, "fill-opacity": opacity}, title)]
     if data["numbers"]:
-        parts.append(label(x + w / 2, y + h / 2 + 4, write(value, data["digits"]), "middle on-cell value"))
+        # A map of many layers is mostly zeros, between which the others would be sought.
+        written = write(value, data["digits"]) if round(value, data["digits"]) else ""
+        parts.append(label(x + w / 2, y + h / 2 + 4, written, "middle on-cell value"))
     elif signed:
         # The sign is not told by colour alone: strong cells carry it.
         parts.append(
@@ -156,7 +158,7 @@ def curve(data: dict[str, Any]) -> Markup:
     if data["size"] is not None and x.holds(data["size"]):
         parts += [
             line(x(data["size"]), y.start, x(data["size"]), y.end, "chosen"),
-            label(x(data["size"]) + 5, y.end + 10, "chosen circuit"),
+            label(x(data["size"]) + 5, y.end - 6, "chosen circuit"),
         ]
     parts += _band(points, "random_low", "random_high", x, y, "random-band")
     parts += _band(points, "low", "high", x, y, "interval-band")

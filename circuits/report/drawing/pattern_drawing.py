@@ -16,9 +16,8 @@ SAID_FROM: Final = 100
 #: Pixels for all cells of a row, within limits for one.
 WIDE: Final = 190.0
 LARGEST: Final = 14.0
-SMALLEST: Final = 8.0
-#: From here labels have their usual size.
-FIT: Final = 11.0
+#: As high as the names beside them; a long prompt makes a drawing that is scrolled.
+SMALLEST: Final = 11.0
 
 
 def pattern(data: dict[str, Any]) -> Markup:
@@ -26,13 +25,13 @@ def pattern(data: dict[str, Any]) -> Markup:
     rows, labels = data["rows"], data["labels"]
     n = len(rows)
     cell = max(SMALLEST, min(LARGEST, WIDE / max(n, 1)))
-    margin = 10 + (6.8 if cell >= FIT else 5.2) * max((len(text) for text in labels), default=0)
-    size, tick = n * cell, "tick" if cell >= FIT else "tick tight"
+    margin = 10 + 6.8 * max((len(text) for text in labels), default=0)
+    size = n * cell
     parts = [element("rect", {"x": margin, "y": margin, "width": size, "height": size, "class": "frame"})]
     for i, text in enumerate(labels):
         at = margin + (i + 0.5) * cell + 3.5
-        parts.append(label(margin - 5, at, text, f"end {tick}"))
-        parts.append(label(at, margin - 5, text, tick, turn=-90))
+        parts.append(label(margin - 5, at, text, "end tick"))
+        parts.append(label(at, margin - 5, text, "tick", turn=-90))
     parts += _faint(rows, margin, cell)
     parts += [_cell(data, i, j, margin, cell) for i in range(n) for j in range(n) if rows[i][j] >= SAID_FROM]
     return svg.drawing(margin + size + 6, margin + size + 4, f"Attention pattern of {data['head']}", *parts)

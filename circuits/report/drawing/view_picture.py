@@ -8,10 +8,10 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from circuits.report.drawing import svg
-from circuits.report.drawing.box_places import HIGH
 from circuits.report.drawing.curves import Bend, unweighted
 from circuits.report.drawing.edge_drawing import join as join_line
 from circuits.report.drawing.edge_drawing import marked, opacity_of_edge, tip_of, width_of_edge
+from circuits.report.drawing.row_heights import HIGH
 from circuits.report.drawing.svg import element, label
 from interp.formatting.numbers import count
 
@@ -21,20 +21,24 @@ _ROOM: Final = 16.0
 _STEP: Final = 20.0
 
 
-def picture(view: dict[str, Any]) -> Markup:
-    """The nodes and the first edges of the chosen circuit, where the interactive view has them."""
-    nodes, edges = chosen(view)
+def picture(view: dict[str, Any], whole: bool = False) -> Markup:
+    """The nodes and the edges of the chosen circuit that the interactive view draws first, where it has them; or all its nodes."""
+    nodes, edges = chosen(view, whole)
     places = {node["id"]: node for node in nodes}
     curves = [curve_of(edge, places) for edge in edges]
     reached = [(x, _ROOM / 2) for curve in curves for x, _ in curve.points(_STEP)]
     low_x, high_x = _range([*((n["x"], n["width"] / 2) for n in nodes), *reached])
     low_y, high_y = _range([(n["y"], HIGH) for n in nodes])
-    rows = [row for row in view["rows"] if low_y - view["row"] < row["y"] < high_y + view["row"]]
-    tops = [row["y"] - view["row"] / 2 for row in rows]
-    top, bottom = min([low_y, *tops]), max([high_y, *(y + view["row"] for y in tops)])
-    frame = _Frame(low_x - _LEFT, top - _ROOM, high_x - low_x + _LEFT + _ROOM, bottom - top + 2 * _ROOM)
-    parts = [_strip(view, row, frame) for row in rows]
     shown = {node["id"] for node in nodes}
+    rows = strips(view, shown, whole)
+    left = _LEFT + max([0.0, *(svg.width_of([row["label"]]) - _LEFT for row in rows if not row["folded"])])
+    top, bottom = (
+        min([low_y, *(r["y"] - r["high"] / 2 for r in rows)]),
+        max([high_y, *(r["y"] + r["high"] / 2 for r in rows)]),
+    )
+    widest = max([high_x - low_x, *(svg.width_of([row["label"]]) - left for row in rows)])
+    frame = _Frame(low_x - left, top - _ROOM, widest + left + _ROOM, bottom - top + 2 * _ROOM)
+    parts = [_strip(row, frame) for row in rows]
     parts += [_join(j, places, frame) for j in view["joins"] if {j["source"], j["target"]} <= shown]
     parts += [_edge(edge, curve, frame) for edge, curve in zip(reversed(edges), reversed(curves), strict=True)]
     parts += [_node(node, frame) for node in nodes]
@@ -43,26 +47,85 @@ def picture(view: dict[str, Any]) -> Markup:
     return svg.drawing(frame.width, frame.height, "The circuit as a picture", *described, *parts)
 
 
-def chosen(view: dict[str, Any]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The nodes and edges of the chosen circuit that are drawn at first."""
-    size = view["stops"][view["start"]]["size"]
-    at = {node["id"]: node["at"] for node in view["nodes"]}
-    inside = [e for e in view["edges"] if max(e["at"], at[e["source"]], at[e["target"]]) <= size]
-    edges = [e for e in inside if e["share"] >= view["least"]][: view["drawn"]]
-    ends = {edge[key] for edge in edges for key in ("source", "target")}
-    nodes = [n for n in view["nodes"] if (n["id"] in ends if n["loose"] else n["at"] <= size)]
+def at_layout(view: dict[str, Any], place: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """All nodes and edges of a layout, with where they stand."""
+    layout = view["layouts"][place]
+    places, curves = layout["places"], layout["curves"]
+    nodes = [
+        {**n, **dict(zip(("x", "y", "width", "dot"), places[n["id"]], strict=True))}
+        for n in view["nodes"]
+        if n["id"] in places
+    ]
+    edges = [
+        {**e, **dict(zip(("start", "end", "along", "off"), curves[e["id"]], strict=True))}
+        for e in view["edges"]
+        if e["id"] in curves
+    ]
     return nodes, edges
+
+
+def size_first(view: dict[str, Any], whole: bool = False) -> int:
+    """The size of the chosen circuit, or as much of it as is drawn first."""
+    own = int(view["stops"][view["start"]]["size"])
+    return own if whole else min(own, view["first"])
+
+
+def _place(view: dict[str, Any], whole: bool) -> int:
+    """Which layout holds what is drawn."""
+    sizes = [layout["size"] for layout in view["layouts"]]
+    return next((i for i, size in enumerate(sizes) if size >= size_first(view, whole)), len(sizes) - 1)
+
+
+def chosen(view: dict[str, Any], whole: bool = False) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The nodes and edges of the chosen circuit that are drawn at first, with where they stand; or all its nodes, and the strongest edges."""
+    all_nodes, all_edges = at_layout(view, _place(view, whole))
+    size = size_first(view, whole)
+    inside = _within(view, all_edges, size)
+    most = min(view["drawn"], view["perNode"] * max(view["fewest"], size)) if view["perNode"] else view["drawn"]
+    edges = [e for e in inside if e["share"] >= view["least"]][:most]
+    ends = {edge[key] for edge in edges for key in ("source", "target")}
+    nodes = [n for n in all_nodes if (n["id"] in ends if n["loose"] else n["at"] <= size)]
+    return nodes, edges
+
+
+def _within(view: dict[str, Any], edges: Sequence[dict[str, Any]], size: int) -> list[dict[str, Any]]:
+    """The edges that are in a circuit of some size."""
+    at = {node["id"]: node["at"] for node in view["nodes"]}
+    return [e for e in edges if max(e["at"], at[e["source"]], at[e["target"]]) <= size]
+
+
+def strips(view: dict[str, Any], shown: set[str], whole: bool = False) -> list[dict[str, Any]]:
+    """The rows of a picture from the lowest to the highest; those that are folded say how many nodes of the chosen circuit they hide."""
+    size, layout = view["stops"][view["start"]]["size"], view["layouts"][_place(view, whole)]
+    loose = {end for e in _within(view, view["edges"], size) for end in (e["source"], e["target"])}
+    inside = {n["id"] for n in view["nodes"] if (n["id"] in loose if n["loose"] else n["at"] <= size)}
+    used = [layout["places"][i][1] for i in shown]
+    low, high = _range([(y, HIGH / 2) for y in used])
+    rows = layout["rows"]
+    if len(view["layouts"]) == 1:
+        rows = [r for r in rows if r["y"] + r["high"] / 2 > low and r["y"] - r["high"] / 2 < high]
+    return [
+        {**row, "label": f"{row['label']}: {_hidden(row, inside)}" if row["folded"] else row["label"]} for row in rows
+    ]
+
+
+def _hidden(row: dict[str, Any], inside: set[str]) -> str:
+    n = len(inside.intersection(row["hides"]))
+    return "none" if not n else f"{count(n)} weaker {'node' if n == 1 else 'nodes'}"
 
 
 def left_out(view: dict[str, Any]) -> str:
     """What of the chosen circuit the picture leaves out, in words."""
-    size = view["stops"][view["start"]]["size"]
-    at = {node["id"]: node["at"] for node in view["nodes"]}
-    edges = sum(max(e["at"], at[e["source"]], at[e["target"]]) <= size for e in view["edges"])
-    drawn = len(chosen(view)[1])
-    said = [f"Drawn are the strongest {count(drawn)} of {count(edges)} edges between them."] if drawn < edges else []
+    size, first = view["stops"][view["start"]]["size"], size_first(view)
+    drawn, said = len(chosen(view)[1]), []
+    if first < size:
+        said.append(
+            f"Drawn are its {first} {view['order']} of {count(size)} {view['parts']}: as many as can be read at once."
+        )
+    if view["level"] != "edges" and drawn < (edges := len(_within(view, view["edges"], first))):
+        said.append(f"Drawn are the strongest {count(drawn)} of {count(edges)} edges between them.")
     if size > (held := sum(n["at"] > 0 for n in view["nodes"])) and view["level"] != "edges":
-        said.append(f"Only its first {count(held)} parts are drawn.")
+        said.append(f"The page holds only its first {count(held)} parts.")
     return " ".join(said)
 
 
@@ -81,12 +144,12 @@ class _Frame:
         return x - self.left, y - self.top
 
 
-def _strip(view: dict[str, Any], row: dict[str, Any], frame: _Frame) -> Markup:
+def _strip(row: dict[str, Any], frame: _Frame) -> Markup:
     _, y = frame(0, row["y"])
-    place: dict[str, str | float] = {"x": 0.0, "y": y - view["row"] / 2, "width": frame.width, "height": view["row"]}
-    even = view["rows"].index(row) % 2 == 0
-    strip = [element("rect", {**place, "class": "band"})] if even else []
-    return element("g", {}, *strip, label(8, y + 4, row["label"], "name"))
+    place: dict[str, str | float] = {"x": 0.0, "y": y - row["high"] / 2, "width": frame.width, "height": row["high"]}
+    kind = "folded" if row["folded"] else "band" if row["even"] else ""
+    strip = [element("rect", {**place, "class": kind})] if kind else []
+    return element("g", {}, *strip, label(8, y + 4, row["label"], "" if row["folded"] else "name"))
 
 
 def curve_of(edge: dict[str, Any], places: dict[str, dict[str, Any]]) -> Bend:

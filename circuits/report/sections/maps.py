@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MOST_ROWS: Final = 64
 MOST_COLUMNS: Final = 160
-MOST_NUMBERED: Final = 18
+MOST_NUMBERED: Final = 20
 MOST_BARS: Final = 30
 _COLUMNS: Final = {
     "attn_out": "attention",

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from interp.scores.scores import Scores
 
 MOST_EDGES: Final = 150
-MOST_NODES: Final = 60
+#: As many nodes of each circuit as can be read in half a page, and so many among them that only it holds, where it holds more.
+MOST_NODES: Final = 20
+MOST_ONLY: Final = 8
+#: Width of the columns in half a page.
+HALF: Final = 380.0
 #: Edges drawn of a circuit of nodes, each.
 MOST_BETWEEN: Final = 30
 _CHANNELS: Final = ("q", "k", "v")
@@ -33,8 +37,9 @@ def graphs(found: SideBySide) -> dict[str, Any] | None:
     if found.comparison is None or not found.rows:
         return None
     sides = (found.a, found.b)
-    held = [_held(side) for side in sides]
-    nodes = list(dict.fromkeys(n for side in sides for n in _nodes(side)))
+    shown = [_nodes(*sides), _nodes(*sides[::-1])]
+    held = [_held(side, nodes) for side, nodes in zip(sides, shown, strict=True)]
+    nodes = list(dict.fromkeys(node for own in shown for node in own))
     union = list(dict.fromkeys(edge for side, own in zip(sides, held, strict=True) for edge in _first(side, *own)))
     if not nodes and not union:
         return None
@@ -46,7 +51,7 @@ def graphs(found: SideBySide) -> dict[str, Any] | None:
         "pictures": _pictures(found, frame, union, drawn),
         "links": bool(union),
         "of_edges": found.comparison.level == "edges",
-        "left": [_left(side, edges) for side, (edges, _) in zip(sides, drawn, strict=True)],
+        "left": [_left(side, own, edges) for side, own, (edges, _) in zip(sides, shown, drawn, strict=True)],
         "shared_scale": _one_scale(found),
         "groups": found.comparison.level != "features" and any(box["kind"] == "kv" for box in frame["boxes"]),
         "known": _known(sides, [edges for edges, _ in drawn]),
@@ -111,8 +116,8 @@ def _first(side: Side, edges: Sequence[Edge], effects: Effects) -> list[Edge]:
     return most_important(edges, effects)[: MOST_EDGES if of_edges else MOST_BETWEEN]
 
 
-def _held(side: Side) -> tuple[list[Edge], Effects]:
-    """The edges of a side, and their effects: those of its circuit, or all that were scored between the nodes of its circuit."""
+def _held(side: Side, nodes: Sequence[Node]) -> tuple[list[Edge], Effects]:
+    """The edges of a side, and their effects: those of its circuit, or all that were scored between some nodes of its circuit."""
     circuit = side.circuit
     if circuit is None:
         return [], {}
@@ -120,7 +125,7 @@ def _held(side: Side) -> tuple[list[Edge], Effects]:
         return list(circuit.edges), by_edge(side.scores) if side.scores else {}
     if side.links is None:
         return [], {}
-    inside, effects = {node.name for node in _nodes(side)}, by_edge(side.links)
+    inside, effects = {node.name for node in nodes}, by_edge(side.links)
     between = [
         e for e in side.links.edges if all(_everywhere(n) or box_name(n) in inside for n in (e.sender, e.receiver))
     ]
@@ -132,10 +137,14 @@ def _everywhere(node: Node) -> bool:
     return node.layer is None or node.grouped
 
 
-def _nodes(side: Side) -> list[Node]:
-    """The boxes of a circuit of nodes."""
-    circuit = side.circuit
-    return [] if circuit is None or circuit.level == "edges" else list(circuit.nodes[:MOST_NODES])
+def _nodes(side: Side, other: Side) -> list[Node]:
+    """The boxes of a circuit of nodes, in its order: the first, and the first that the other circuit lacks."""
+    if side.circuit is None or side.circuit.level == "edges":
+        return []
+    own, there = side.circuit.nodes, frozenset(other.circuit.nodes if other.circuit else ())
+    only = [node for node in own if node not in there][:MOST_ONLY]
+    kept = frozenset([*only, *[node for node in own if node not in only][: MOST_NODES - len(only)]])
+    return [node for node in own if node in kept]
 
 
 def _boxes(side: Side, edges: Sequence[Edge]) -> set[str]:
@@ -145,10 +154,10 @@ def _boxes(side: Side, edges: Sequence[Edge]) -> set[str]:
     return {box_name(node) for node in (*ends, *circuit)}
 
 
-def _left(side: Side, edges: Sequence[Edge]) -> int:
+def _left(side: Side, nodes: Sequence[Node], edges: Sequence[Edge]) -> int:
     if side.circuit is None:
         return 0
-    return len(side.circuit) - (len(edges) if side.circuit.level == "edges" else len(_nodes(side)))
+    return len(side.circuit) - (len(edges) if side.circuit.level == "edges" else len(nodes))
 
 
 def _limit(edges: Sequence[Edge], effects: Effects) -> float:
@@ -200,6 +209,7 @@ def _picture(
         "boxes": marked,
         "layers": frame["layers"],
         "width": frame["width"],
+        "page": HALF,
         "rows_shown": frame["rows_shown"],
         "rows_of": frame["rows_of"],
         "links": links,

@@ -34,7 +34,7 @@ def examples(anatomy: Anatomy | None) -> list[dict[str, Any]]:
             "wrong": ", ".join(map(token, e.wrong)),
             "skipped": e.skipped,
             "patterns": {visible(p.head): [list(row) for row in p.rows] for p in e.patterns},
-            "writes": {visible(w.node): _writes(w) for w in e.writes},
+            "writes": {visible(w.node): _writes(w, direct_digits(e.writes)) for w in e.writes},
         }
         for e in anatomy.examples
     ]
@@ -67,7 +67,7 @@ def about(record: Record) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     if record.anatomy is not None:
         for writes in record.anatomy.writes:
-            found.setdefault(writes.node, {})["writes"] = _writes(writes)
+            found.setdefault(writes.node, {})["writes"] = _writes(writes, direct_digits(record.anatomy.writes))
         for top in record.anatomy.neurons:
             unit = record.scores[0].provenance.unit if record.scores else ""
             found.setdefault(top.mlp, {})["neurons"] = _neurons(top, record.anatomy.method, unit)
@@ -76,8 +76,13 @@ def about(record: Record) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _writes(writes: Writes) -> dict[str, Any]:
-    return {"direct": f"{score(writes.direct)} logits", **_tokens(writes.up, writes.down)}
+def direct_digits(writes: Sequence[Writes]) -> int:
+    """Digits of direct effects, the same for all nodes."""
+    return decimals([w.direct for w in writes], 3)
+
+
+def _writes(writes: Writes, digits: int) -> dict[str, Any]:
+    return {"direct": f"{score(writes.direct, digits)} logits", **_tokens(writes.up, writes.down)}
 
 
 def _tokens(up: Sequence[Effect], down: Sequence[Effect]) -> dict[str, Any]:

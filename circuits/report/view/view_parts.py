@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.drawing.shared_groups import sharing
@@ -132,14 +133,35 @@ class Parts:
         """Whether the circuit is one of edges."""
         return self.circuit.level == "edges"
 
-    @property
+    @cached_property
     def shared(self) -> dict[str, str]:
         """Head -> the keys and values that it shares with others, where the model is of that kind."""
         if self.linked is None or self.circuit.level == "features":
             return {}
         return sharing(self.linked.edges, self.scores.parts if self.scores else ())
 
+    @cached_property
+    def rows(self) -> list[str]:
+        """The rows of the drawing, the lowest first: all layers that are known of, or the sites of features."""
+        if self.sites:
+            return self.sites
+        parts = [*self.order, *(self.scores.parts if self.scores else ())]
+        layers = [node.layer for part in parts for node in _ends(part) if node.layer is not None]
+        return [f"layer {layer}" for layer in range(max(layers, default=-1) + 1)]
+
     @property
     def n_held(self) -> int:
         """How many parts of the order the page holds."""
         return len(self.edges if self.of_edges else self.nodes)
+
+
+def _ends(part: Part) -> tuple[Node, ...]:
+    """The nodes that a part is or joins."""
+    from interp.parts.nodes import Node
+
+    return (part,) if isinstance(part, Node) else (part.sender, part.receiver)
+
+
+def is_end(node: Node) -> bool:
+    """Whether a node is in every circuit, so that none lists it: the embedding, the logits, errors, shared K/V readers."""
+    return node.layer is None or node.kind.endswith(".error") or node.grouped

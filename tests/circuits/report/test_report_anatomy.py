@@ -75,7 +75,7 @@ def test_every_view_is_there_as_text() -> None:
     assert "m0 −0.50 none none none none" in words
     assert "embedding ·x 75 % ·the 25 % place 7, 12 % place 10, 6 % −1.50" in words
     assert "after layer 0 ·Eric 75 % right ·the 25 % place 1, 12 % place 4, 6 % −1.50" in words
-    assert "m0 512 m0.n3 +0.500 m0.n9 −0.250" in words and "by relp on the scored pairs" in words
+    assert "m0 512 n3 +0.500 n9 −0.250" in words and "by relp on the scored pairs" in words
 
 
 def test_headings_and_navigation() -> None:

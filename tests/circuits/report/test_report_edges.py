@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from circuits.circuit.circuit import Circuit
+from circuits.report.drawing.edge_drawing import drawing
 from circuits.report.pages import render
 from circuits.report.payload import payload
 from circuits.report.sections.edges_section import MOST_DRAWN, STRONGEST, by_edge, graph
+from circuits.report.view.view import view
 from circuits.runs.finding import finding
 from circuits.runs.record import Record
 from circuits.terms.words import kind_name
@@ -199,7 +201,7 @@ def test_channels_enter_a_head_left_middle_and_right() -> None:
 @pytest.fixture(scope="module", params=[5, 50, MOST_DRAWN])
 def large(request: pytest.FixtureRequest) -> ElementTree.Element:
     """The drawing of some edges of a large model."""
-    picture = drawn(render(large_record(request.param)))
+    picture = ElementTree.fromstring(str(drawing(graph(large_record(request.param)) or {})))
     assert len(curves(picture)) == request.param
     return picture
 
@@ -379,7 +381,9 @@ def test_the_page_of_a_large_model_is_small() -> None:
     record = replace(record, scores=(record.scores[0], *scores[2:]), exact=scores[0])
     page = render(record)
     assert len(page.encode()) < 4e6
-    assert len(curves(drawn(page))) == MOST_DRAWN
+    found = view(record)
+    assert found is not None and 5 < found["first"] < MOST_DRAWN
+    assert len(curves(drawn(page))) == found["first"] and f"its {found['first']} strongest of 3,000 edges" in page
 
 
 def hostile(text: Text) -> Record:

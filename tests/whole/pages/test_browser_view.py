@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from circuits.report.view.view_anatomy import direct_digits
 from circuits.runs.directory import load_record
 from circuits.runs.record import Record
 from interp.formatting.numbers import number, percent_interval, score
@@ -81,8 +82,8 @@ def shown(tab: Tab, selector: str = "") -> set[str]:
 
 def first_node(tab: Tab) -> str:
     """The most important node that is drawn with a box and is not where the circuit begins or ends."""
-    nodes = [n for n in data_of(tab.page)["view"]["nodes"] if n["name"] in shown(tab, "node") and not n["dot"]]
-    inner = [n for n in nodes if n["name"] not in ("embed", "logits")]
+    boxes = shown(tab, "node") - shown(tab, "node.dot") - {"embed", "logits"}
+    inner = [n for n in data_of(tab.page)["view"]["nodes"] if n["name"] in boxes]
     return str(min(inner, key=lambda n: (not n["chosen"], n["at"]))["name"])
 
 
@@ -157,7 +158,9 @@ def test_a_click_opens_a_node_with_what_the_run_knows_of_it(tab: Tab, record: Re
         for place, effects in enumerate((own[0].up, own[0].down)):
             raised = average.nth(place).locator(".tok").all_text_contents()
             assert raised == [token(e.token) for e in effects][: len(raised)] and len(raised) >= 2
-        assert score(own[0].direct) in str(tab.page.locator("#view-panel").text_content())
+        assert score(own[0].direct, direct_digits(record.anatomy.writes)) in str(
+            tab.page.locator("#view-panel").text_content()
+        )
 
 
 def _float(text: str) -> float:
@@ -355,7 +358,8 @@ def test_dark_mode_and_no_motion(tab: Tab, kind: str) -> None:
 def test_the_view_fits_a_narrow_screen_with_a_node_open(chrome: Chrome, reports: Reports, kind: str) -> None:
     """Opened on the narrowest, and on a screen that grows."""
     with chrome.open(reports(kind) / "report.html", viewport={"width": 320, "height": 800}) as tab:
-        tab.page.mouse.click(*spot(tab, first_node(tab)))
+        tab.page.locator("#view-find").fill(first_node(tab))
+        tab.page.keyboard.press("Enter")
         assert tab.page.locator("#view-panel h3").text_content() != "Look closer"
         for width in (320, 400, 700):
             tab.page.set_viewport_size({"width": width, "height": 800})

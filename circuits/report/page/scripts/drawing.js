@@ -2,41 +2,27 @@
 (() => {
   "use strict";
   const report = globalThis.circuitReport;
-  const [HIGH, CLOSEST, ROOM, NAMES] = [26, 1.5, 22, 90];
+  // READABLE: the least scale at which names are read, 11 pixels high.
+  const [HIGH, CLOSEST, READABLE, ROOM] = [26, 1.5, 0.9, 10];
   const DASHES = { q: [8, 4], k: [2, 3] };
 
-  // "a", "b" -> the point of a box where an edge ends, from its middle.
-  const point = ([x, y]) => `${x}px ${y}px`;
-
   function nodes(view) {
-    return view.nodes.map((node) => ({
-      group: "nodes", data: node, position: { x: node.x, y: node.y }, classes: node.dot ? "dot" : node.kind,
-    }));
+    return view.nodes.map((node) => ({ group: "nodes", data: { ...node, text: node.label, wide: 1 }, position: { x: 0, y: 0 }, classes: `hidden ${node.kind}` }));
   }
 
   function edges(view) {
-    return view.edges.map((edge) => ({
-      group: "edges", data: { ...edge, from: point(edge.start), to: point(edge.end) }, classes: edge.sign,
-    }));
+    return view.edges.map((edge) => ({ group: "edges", data: { ...edge, from: "0px 0px", to: "0px 0px", along: [0.5], off: [0] }, classes: `hidden ${edge.sign}` }));
   }
 
   // From the keys and values that heads share to these heads: not an edge of the circuit.
   function joins(view) {
-    return view.joins.map((join) => ({ group: "edges", data: { ...join, sign: "plain" }, classes: "join" }));
-  }
-
-  // Strips behind the layers with their names; they take no part in anything, and stretch with what is shown.
-  function strips(view) {
-    return view.rows.flatMap((row, i) => [
-      { group: "nodes", classes: i % 2 ? "strip" : "strip even", data: { id: `s${i}`, label: "", width: 1, high: view.row }, position: { x: 0, y: row.y } },
-      { group: "nodes", classes: "row-name", data: { id: `r${i}`, label: row.label, width: NAMES }, position: { x: 0, y: row.y } },
-    ]);
+    return view.joins.map((join) => ({ group: "edges", data: { ...join, sign: "plain" }, classes: "join hidden" }));
   }
 
   function nodeStyle(c) {
     return [
       { selector: "node", style: {
-        shape: "round-rectangle", width: "data(width)", height: HIGH, label: "data(label)", "font-size": 12.5,
+        shape: "round-rectangle", width: "data(wide)", height: HIGH, label: "data(text)", "font-size": 12.5,
         "font-family": "system-ui, -apple-system, Segoe UI, Roboto, Noto Sans, DejaVu Sans, sans-serif",
         "text-valign": "center", color: (e) => (e.data("sign") === "plain" ? c.text : c.onCell),
         "background-color": (e) => c.fill(e.data("sign") ?? "plain", 0.12 + 0.88 * (e.data("share") ?? 0)),
@@ -45,12 +31,14 @@
       { selector: ".mlp", style: { "corner-radius": 13 } },
       { selector: ".embed, .logits", style: { shape: "rectangle" } },
       { selector: ".kv", style: { "border-style": "dashed" } },
-      { selector: ".dot", style: { shape: "ellipse", height: "data(width)", "border-width": 1 } },
-      { selector: ".strip", style: { shape: "rectangle", height: "data(high)", "background-color": c.back, "border-width": 0,
+      { selector: ".dot", style: { shape: "ellipse", height: "data(wide)", "border-width": 1 } },
+      { selector: ".strip", style: { shape: "rectangle", height: "data(high)", label: "", "background-color": c.back, "border-width": 0,
         events: "no", "z-compound-depth": "bottom" } },
       { selector: ".even", style: { "background-color": c.panel } },
-      { selector: ".row-name", style: { "background-opacity": 0, "border-width": 0, events: "no", color: c.soft, "z-compound-depth": "bottom",
+      { selector: ".folded", style: { "background-color": c.line, "background-opacity": 0.55 } },
+      { selector: ".row-name", style: { width: 1, height: 1, "background-opacity": 0, "border-width": 0, events: "no", color: c.soft, "text-halign": "right",
         "z-index": 11 } },
+      { selector: ".pinned", style: { "text-background-color": c.back, "text-background-opacity": 0.85, "text-background-padding": 2 } },
     ];
   }
 
@@ -84,22 +72,20 @@
 
   const style = (c) => [...nodeStyle(c), ...edgeStyle(c), ...stateStyle(c)];
 
-  // As tall as the drawing asks for at this width, within what one screen shows.
-  function size(container, view) {
-    const first = view.nodes.filter((node) => node.at <= view.stops[view.start].size);
-    const ys = first.map((node) => node.y), xs = first.map((node) => node.x);
-    const [wide, high] = [Math.max(...xs) - Math.min(...xs) + 220, Math.max(...ys) - Math.min(...ys) + 90];
-    const wanted = Math.min(container.clientWidth / wide, 1.15) * high + 2 * ROOM;
+  // As tall as the drawing asks for at this width, within what one screen shows, but not so low that it cannot be read.
+  function size(container, box) {
+    const scale = Math.max(READABLE, Math.min(container.clientWidth / box.w, 1.15));
+    const wanted = scale * box.h + 2 * ROOM;
     // A page of its own, as in the frame of a notebook, has the drawing whole with its count below it.
     const left = innerHeight - container.getBoundingClientRect().top - scrollY - 70;
-    const most = container.hasAttribute("data-alone") ? left : 0.8 * Math.max(innerHeight, 500);
-    container.style.height = `${Math.round(Math.max(470, Math.min(wanted, 680, most)))}px`;
+    const screen = Math.max(0.8 * Math.max(innerHeight, 500), READABLE * box.h + 2 * ROOM);
+    const most = container.hasAttribute("data-alone") ? left : screen;
+    container.style.height = `${Math.round(Math.max(470, Math.min(wanted, 760, most)))}px`;
   }
 
   report.drawing = (container, view) => {
-    size(container, view);
     const cy = cytoscape({
-      container, elements: [...strips(view), ...nodes(view), ...joins(view), ...edges(view)], layout: { name: "preset" },
+      container, elements: [...nodes(view), ...joins(view), ...edges(view)], layout: { name: "preset" },
       style: style(report.colours()), autoungrabify: true, autounselectify: true, boxSelectionEnabled: false,
       userZoomingEnabled: false, minZoom: 0.1, maxZoom: 4,
     });
@@ -107,45 +93,72 @@
     return wrapped(cy, container, view);
   };
 
-  // Rows are shown from the lowest to the highest that has something in it, as wide as what is shown.
-  function showRows(cy, view) {
+  // The strips of a layout, as wide as what is shown; where one layout serves every size, from the lowest to the highest that holds something.
+  function showRows(cy, view, layout, inside) {
     const shown = cy.elements("[sign]").not(".hidden");
     const ys = shown.nodes().map((node) => node.position("y"));
-    const [top, bottom] = [Math.min(...ys) - view.row / 2, Math.max(...ys) + view.row / 2];
+    const [top, bottom] = [Math.min(...ys) - HIGH, Math.max(...ys) + HIGH];
     const { x1, x2 } = shown.boundingBox({ includeLabels: false });
-    const [left, right] = [x1 - NAMES - 20, x2 + 20];
-    view.rows.forEach((row, i) => {
+    const [left, right] = [x1 - layout.names, x2 + 12];
+    layout.rows.forEach((row, i) => {
       const [strip, name] = [cy.$id(`s${i}`), cy.$id(`r${i}`)];
-      strip.data("width", right - left).position("x", (left + right) / 2);
-      name.position("x", left + NAMES / 2 + 6);
-      strip.union(name).toggleClass("hidden", !shown.length || row.y + view.row / 2 < top || row.y - view.row / 2 > bottom);
+      strip.data("wide", right - left).position("x", (left + right) / 2);
+      name.data("text", report.rowLabel(row, inside)).position("x", left + 6);
+      const outside = view.layouts.length === 1 && (row.y + row.high / 2 < top || row.y - row.high / 2 > bottom);
+      strip.union(name).toggleClass("hidden", !shown.length || outside);
     });
+    return left;
+  }
+
+  // Names of rows stay at the left when the drawing is moved; where there is more to see, its frame is shaded.
+  function follow(cy, container, left) {
+    const extent = cy.extent(), box = cy.elements().not(".hidden, .row-name").boundingBox({ includeLabels: false });
+    cy.batch(() => cy.$(".row-name").positions((name) => ({ x: Math.max(left, extent.x1) + 6, y: name.position("y") })).toggleClass("pinned", extent.x1 > left));
+    const more = { up: box.y1 < extent.y1 - 1, down: box.y2 > extent.y2 + 1, left: box.x1 < extent.x1 - 1, right: box.x2 > extent.x2 + 1 };
+    for (const [side, is] of Object.entries(more)) container.classList.toggle(`more-${side}`, is);
+    return Object.values(more).some(Boolean);
   }
 
   function wrapped(cy, container, view) {
+    let [layout, left] = [null, 0];
+    const all = () => cy.elements().not(".hidden");
     const fit = () => {
       cy.resize();
-      cy.fit(cy.elements().not(".hidden"), 10);
+      cy.fit(all().not(".row-name"), ROOM);
       if (cy.zoom() > CLOSEST) cy.zoom(CLOSEST);
-      cy.center(cy.elements().not(".hidden"));
+      cy.center(all().not(".row-name"));
+    };
+    // All of it where it can be read whole, else its top at a size that is read; the upper end is where the answer is.
+    const readable = (id) => {
+      const box = all().not(".row-name").boundingBox({ includeLabels: false });
+      size(container, box);
+      fit();
+      if (cy.zoom() >= READABLE) return;
+      cy.zoom(READABLE);
+      const room = (span, frame) => (span * READABLE > frame - 2 * ROOM ? ROOM : (frame - span * READABLE) / 2);
+      cy.pan({ x: room(box.w, cy.width()) - box.x1 * READABLE, y: room(box.h, cy.height()) - box.y1 * READABLE });
+      if (id) reveal(id);
+    };
+    const reveal = (id) => {
+      const box = cy.$id(id).renderedBoundingBox();
+      const inside = box.x1 >= 0 && box.y1 >= 0 && box.x2 <= cy.width() && box.y2 <= cy.height();
+      if (!inside) cy.center(cy.$id(id));
     };
     const mark = (name, ids) => cy.batch(() => cy.elements().forEach((e) => void e.toggleClass(name, ids.has(e.id()))));
+    cy.on("viewport", () => follow(cy, container, left));
     return {
-      cy, fit, mark,
+      cy, fit, mark, readable, reveal, larger: () => follow(cy, container, left),
       zoom: (by) => cy.zoom({ level: cy.zoom() * by, renderedPosition: { x: cy.width() / 2, y: cy.height() / 2 } }),
-      show: (ids) => {
-        cy.batch(() => cy.elements("[sign]").forEach((e) => void e.toggleClass("hidden", !ids.has(e.id()))));
-        cy.batch(() => showRows(cy, view));
+      show: (shown) => {
+        const wanted = report.layoutOf(view, shown);
+        if (wanted !== layout) report.toPlaces(cy, view, wanted);
+        layout = wanted;
+        cy.batch(() => cy.elements("[sign]").forEach((e) => void e.toggleClass("hidden", !shown.ids.has(e.id()))));
+        cy.batch(() => { left = showRows(cy, view, layout, shown.inside); });
       },
       fade: (kept) => cy.batch(() => {
         cy.elements("[sign]").forEach((e) => void e.toggleClass("faded", kept !== null && !kept.has(e.id())));
       }),
-      reveal: (id) => {
-        const box = cy.$id(id).renderedBoundingBox();
-        const inside = box.x1 >= 0 && box.y1 >= 0 && box.x2 <= cy.width() && box.y2 <= cy.height();
-        if (!inside) cy.center(cy.$id(id));
-      },
-      again: () => { size(container, view); fit(); },
     };
   }
 })();

@@ -2,7 +2,7 @@
 (() => {
   "use strict";
   const report = globalThis.circuitReport;
-  const [LARGEST, SMALLEST, ROOM, LETTER] = [16, 9, 300, 6.4];
+  const [LARGEST, SMALLEST, ROOM, LETTER] = [16, 12, 300, 6.4];
 
   const percent = (thousandths) => `${(thousandths / 10).toFixed(1)} %`;
   const short = (text) => (text.length > 12 ? `${[...text].slice(0, 11).join("")}…` : text);

@@ -41,6 +41,27 @@
     input.addEventListener("input", () => go(Number(input.value)));
     report.byId("view-chosen").addEventListener("click", () => go(start));
     go(start);
-    return { go, reset: () => go(start) };
+    const reach = (size) => go(Math.max(Number(input.value), stops.findIndex((stop) => stop.size >= size)));
+    return { go, reach, reset: () => go(start) };
+  };
+
+  // How many of the circuit's parts are drawn, where not all can be read at once: at first as many as can.
+  report.cut = (view, onCut) => {
+    const [part, input, words] = ["view-drawn", "view-cut", "view-cut-words"].map(report.byId);
+    let wished = null, size = 1;
+    part.hidden = view.layouts.length === 1;
+    const at = () => (part.hidden ? size : Math.min(size, wished ?? view.first));
+    const show = () => {
+      const n = at().toLocaleString("en"), of = size.toLocaleString("en");
+      words.textContent = at() < size ? `the ${n} ${view.order} of ${of} ${view.parts}` : `all ${of} ${view.parts}`;
+      [input.min, input.max, input.value] = [1, size, at()];
+      input.disabled = size < 2;
+      input.setAttribute("aria-valuetext", words.textContent);
+      report.byId("view-first").disabled = at() === Math.min(size, view.first);
+    };
+    const wish = (n) => { wished = n; show(); onCut(); };
+    input.addEventListener("input", () => wish(Number(input.value)));
+    report.byId("view-first").addEventListener("click", () => wish(null));
+    return { at, wish, of: (n) => { size = n; show(); }, forget: () => { wished = null; show(); } };
   };
 })();

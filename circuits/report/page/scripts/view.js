@@ -3,19 +3,40 @@
   "use strict";
   const report = globalThis.circuitReport;
 
-  // What is drawn at a stop: edges, strongest first, up to a number; nodes that are in, or that such an edge ends at.
-  function shownAt(view, stop, most) {
+  // What a circuit of some size holds: edges whose ends are in, nodes that are in or that such an edge ends at.
+  function circuitOf(view, size) {
     const at = new Map(view.nodes.map((node) => [node.id, node.at]));
-    const inside = (item) => item.at <= stop.size;
-    const fits = (edge) => inside(edge) && at.get(edge.source) <= stop.size && at.get(edge.target) <= stop.size;
-    const all = view.edges.filter(fits);
-    const edges = all.filter((edge) => most > view.drawn || edge.share >= view.least).slice(0, most);
-    const ends = new Set(edges.flatMap((edge) => [edge.source, edge.target]));
-    const nodes = view.nodes.filter((node) => (node.loose ? ends.has(node.id) : inside(node)));
+    const edges = view.edges.filter((edge) => Math.max(edge.at, at.get(edge.source), at.get(edge.target)) <= size);
+    return { edges, nodes: (drawn) => {
+      const ends = new Set(drawn.flatMap((edge) => [edge.source, edge.target]));
+      return view.nodes.filter((node) => (node.loose ? ends.has(node.id) : node.at <= size));
+    } };
+  }
+
+  // What is drawn of the first `cut` parts of a circuit of some size: edges, strongest first, up to a number, and those that were asked for.
+  function shownAt(view, size, cut, most, asked) {
+    const [whole, first] = [circuitOf(view, size), circuitOf(view, cut)];
+    const limit = most === Infinity || !view.perNode ? most : Math.min(most, view.perNode * Math.max(view.fewest, cut));
+    const top = new Set(first.edges.filter((edge) => most === Infinity || edge.share >= view.least).slice(0, limit));
+    const edges = first.edges.filter((edge) => top.has(edge) || asked.has(edge.id));
+    const nodes = first.nodes(edges);
     const there = new Set(nodes.map((node) => node.id));
     const joins = view.joins.filter((join) => there.has(join.source) && there.has(join.target));
-    const left = all.length - edges.length, faint = left && all.filter((edge) => edge.share < view.least).length;
-    return { nodes, edges, joins, left, faint, ids: new Set([...nodes, ...edges, ...joins].map((item) => item.id)) };
+    const left = first.edges.length - edges.length, faint = left && first.edges.filter((edge) => edge.share < view.least).length;
+    const inside = new Set(whole.nodes(whole.edges).map((node) => node.id));
+    return { nodes, edges, joins, left, faint, inside, part: cut < size, ids: new Set([...nodes, ...edges, ...joins].map((item) => item.id)) };
+  }
+
+  // The size of circuit that each part comes in with, by id; a node that edges bring comes with the first of them.
+  function needed(view) {
+    const at = new Map(view.nodes.map((node) => [node.id, node.loose ? Infinity : node.at]));
+    const own = new Map(view.nodes.map((node) => [node.id, node.at]));
+    for (const edge of view.edges) {
+      const size = Math.max(edge.at, own.get(edge.source), own.get(edge.target));
+      at.set(edge.id, size);
+      for (const end of [edge.source, edge.target]) at.set(end, Math.min(at.get(end), size));
+    }
+    return at;
   }
 
   const many = (n, word, words = `${word}s`) => `${n.toLocaleString("en")} ${n === 1 ? word : words}`;
@@ -33,7 +54,7 @@
 
   function countLine(view, shown) {
     const faint = shown.faint ? `, ${shown.faint === shown.left ? "all" : `${shown.faint.toLocaleString("en")} of them`} below ${100 * view.least} % of the strongest` : "";
-    const left = shown.left ? `; ${many(shown.left, "weaker edge")} of this circuit not drawn${faint}` : "";
+    const left = shown.left ? `; ${many(shown.left, "weaker edge")} ${shown.part ? "between them" : "of this circuit"} not drawn${faint}` : "";
     return `Drawn: ${nodesLine(shown.nodes)}, ${shown.left ? "the strongest " : ""}${many(shown.edges.length, "edge")}${left}.${view.left ? ` ${view.left}.` : ""}`;
   }
 
@@ -41,6 +62,8 @@
     constructor(view) {
       this.view = view;
       this.most = view.drawn;
+      this.asked = new Set();
+      this.needed = needed(view);
       this.byId = new Map([...view.nodes, ...view.edges].map((item) => [item.id, item]));
       this.selected = this.anchor = this.opener = null;
       this.container = report.byId("view-drawing");
@@ -48,10 +71,12 @@
       this.tools = {
         byId: this.byId, examples: view.examples, reasons: view.reasons, shownNodes: () => this.shown.nodes, shownEdges: () => this.shown.edges, joins: () => this.shown.joins,
         select: (id, move) => this.select(id, move), close: () => this.close(), mark: this.drawing.mark,
+        hidden: () => this.hidden(),
         say: (text) => { report.byId("view-says").textContent = text; },
       };
       this.panel = report.panel(report.byId("view-panel"), this.tools);
       this.search = report.search(this.tools);
+      this.cut = report.cut(view, () => this.draw());
       this.slider = report.slider(view.stops, view.start, (stop) => this.go(stop));
     }
 
@@ -76,20 +101,57 @@
       new ResizeObserver(() => {
         if (this.container.clientWidth === width) return;
         width = this.container.clientWidth;
-        this.drawing.again();
+        this.place();
       }).observe(this.container);
     }
 
     go(stop) {
       this.stop = stop;
-      this.shown = shownAt(this.view, stop, this.most);
-      this.drawing.show(this.shown.ids);
+      this.cut.of(stop.size);
+      this.draw();
+    }
+
+    draw() {
+      this.shown = shownAt(this.view, this.stop.size, this.cut.at(), this.most, this.asked);
+      this.drawing.show(this.shown);
       report.byId("view-count").textContent = countLine(this.view, this.shown);
-      report.byId("view-all").hidden = !this.shown.left;
+      const all = report.byId("view-all");
+      all.hidden = !this.shown.left;
+      all.textContent = this.shown.part ? "Draw all edges between them" : "Draw all edges of this circuit that the page holds";
       if (this.selected && !this.shown.ids.has(this.selected)) this.close();
       else this.highlight();
       this.search.refresh();
-      this.drawing.fit();
+      this.place();
+    }
+
+    // As large as can be read, and what must then be said.
+    place() {
+      this.drawing.readable(this.selected);
+      report.byId("view-larger").textContent = this.drawing.larger() ? "The drawing is larger than its frame: drag it to see the rest." : "";
+    }
+
+    // Parts that some size of the slider brings in and that are not drawn, the first of them first.
+    hidden() {
+      const most = this.view.stops[this.view.stops.length - 1].size, at = (part) => this.needed.get(part.id);
+      return [...this.byId.values()].filter((part) => !this.shown.ids.has(part.id) && at(part) <= most).sort((a, b) => at(a) - at(b));
+    }
+
+    // Draws as much of a circuit as holds a part; of a node also the strongest edge into and out of it, however weak.
+    bring(id) {
+      const size = this.needed.get(id);
+      if (!this.isNode(id)) this.asked.add(id);
+      else this.ask(id, size);
+      if (size > this.stop.size) this.slider.reach(size);
+      if (size > this.cut.at()) this.cut.wish(size);
+      else this.draw();
+    }
+
+    ask(id, size) {
+      const layout = this.view.layouts.find((one) => one.size >= size);
+      for (const end of ["source", "target"]) {
+        const edge = this.view.edges.find((one) => one[end] === id && layout?.curves[one.id] && this.needed.get(one.id) <= size);
+        if (edge) this.asked.add(edge.id);
+      }
     }
 
     tapped(event) {
@@ -99,6 +161,7 @@
 
     // `move`: the keyboard was used, so that the focus goes to what opened. `joined`: show the paths from the last node.
     select(id, move, joined) {
+      if (!this.shown.ids.has(id)) this.bring(id);
       if (joined && this.selected && this.isNode(this.selected)) this.anchor = this.selected;
       if (this.anchor === id || !this.isNode(id)) this.anchor = null;
       if (!report.byId("view-panel").contains(document.activeElement)) this.opener = document.activeElement;
@@ -151,12 +214,14 @@
     drawAll() {
       this.most = Infinity;
       this.close();
-      this.go(this.stop);
+      this.draw();
       this.container.focus();
     }
 
     reset() {
       this.most = this.view.drawn;
+      this.asked.clear();
+      this.cut.forget();
       this.search.clear();
       this.close();
       this.slider.reset();

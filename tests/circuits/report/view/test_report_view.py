@@ -13,8 +13,9 @@ from circuits.anatomy.anatomy import Anatomy
 from circuits.anatomy.closeups_edges import with_exact
 from circuits.circuit.circuit import Circuit
 from circuits.report.drawing.shared_groups import sharing
-from circuits.report.drawing.view_picture import chosen
-from circuits.report.view.view import DRAWN, MOST_EDGES, MOST_NODES, view
+from circuits.report.drawing.view_picture import at_layout, chosen
+from circuits.report.view.view import MOST_EDGES, MOST_NODES, view
+from circuits.report.view.view_layouts import DRAWN
 from circuits.runs.record import Record
 from interp.formatting.numbers import percent_interval, percent_range
 from interp.parts.graph import Edge, parse_edge
@@ -158,21 +159,25 @@ RECORDS = {
 def test_no_two_nodes_touch_and_edges_go_up(kind: str) -> None:
     found = seen(RECORDS[kind]())
     assert 0 < len(found["nodes"]) <= MOST_NODES + 2
-    places = [
-        (n["x"], n["y"], n["width"], n["width"] if n["dot"] else 26.0, n["name"])
-        for n in sorted(found["nodes"], key=lambda n: n["y"])
-    ]
+    for place in range(len(found["layouts"])):
+        nodes, edges = at_layout(found, place)
+        assert_apart(nodes)
+        height = {n["id"]: n["y"] for n in nodes}
+        assert all(height[e["source"]] > height[e["target"]] for e in edges)
+
+
+def assert_apart(nodes: list[dict[str, Any]]) -> None:
+    """No two boxes or dots touch."""
+    places = [(n["x"], n["y"], n["width"], n["width"] if n["dot"] else 26.0, n["name"]) for n in nodes]
     for a, b in itertools.combinations(places, 2):
         apart = abs(a[0] - b[0]) >= (a[2] + b[2]) / 2 or abs(a[1] - b[1]) >= (a[3] + b[3]) / 2
         assert apart, (a, b)
-    height = {n["id"]: n["y"] for n in found["nodes"]}
-    assert all(height[e["source"]] > height[e["target"]] for e in found["edges"])
 
 
 def test_query_key_and_value_enter_left_middle_and_right() -> None:
     edges = tuple(parse_edge(f"a0.h{i}->a1.h0<{c}>") for c in "vkq" for i in range(3))
     found = seen(Record({}, (), circuit=Circuit(edges, "edges", "m", "t", "by hand", "by hand")))
-    ends = {c: {e["end"][0] for e in found["edges"] if e["channel"] == c} for c in "qkv"}
+    ends = {c: {e["end"][0] for e in at_layout(found, -1)[1] if e["channel"] == c} for c in "qkv"}
     assert max(ends["q"]) < min(ends["k"]) == 0 == max(ends["k"]) < min(ends["v"])
 
 
