@@ -12,11 +12,20 @@ from typing import Any
 
 from circuits.console import printing
 from circuits.console.phases import telling
-from circuits.jobs.inputs import dictionaries_of, load_model, note_models, said_doubts, stored_task, task_for
+from circuits.jobs.inputs import (
+    dictionaries_of,
+    load_model,
+    note_models,
+    note_weights,
+    said_doubts,
+    stored_task,
+    task_for,
+)
 from circuits.jobs.pipeline import phases, run_comparison, run_discovery
 from circuits.report.pages import render
 from circuits.runs import directory
 from circuits.runs.record import Record
+from circuits.runs.weights import described
 from circuits.settings.prepared import Prepared, Say, Settings, begin, checked, prepare_run
 from circuits.settings.run_options import OutputOptions, ScoringRun
 from interp.attribution.checks import check
@@ -44,6 +53,7 @@ def run(asked: ScoringRun) -> None:
         job = _prepare(asked, settings, say)
         path = Path(asked.out or directory.free_name(_stem(asked, job)))
         manifest = _manifest(asked, job) | {"created": created}
+        note_weights(manifest["model"], say)
         with directory.open_run(path, manifest, force=asked.force) as folder:
             write_text(folder / "config.toml", directory.to_toml(configuration(asked)))
             found = _work(asked.command, job, manifest, say)
@@ -75,7 +85,7 @@ def _write(folder: Path, found: Record, manifest: dict[str, Any]) -> None:
 def _prepare(asked: ScoringRun, settings: Settings, say: Say) -> Prepared:
     """Model and task, and the options against both: the rest has been checked without them."""
     begin(say, f"loading {asked.model}")
-    model = load_model(asked.model, asked.dtype, asked.device)
+    model = load_model(asked.model, asked.dtype, asked.device, asked.adapter)
     task = task_for(check(settings.main()).positions, asked, model, say)
     note_models(model, (settings.dictionaries or {}).values(), say)
     with said_doubts(say):
@@ -126,20 +136,11 @@ def _options(asked: ScoringRun) -> dict[str, Any]:
 
 def _manifest(asked: ScoringRun, job: Prepared) -> dict[str, Any]:
     model = job.model
-    folder = Path(model.folder) if model.folder else None
     return {
         "command": shlex.join(["circuits", *sys.argv[1:]]),
         "job": asked.command,
         "options": _options(asked),
-        "model": {
-            "name": model.name,
-            "architecture": type(model.hf).__name__,
-            "dtype": str(model.dtype),
-            "device": str(model.device),
-            "attention": str(model.hf.config._attn_implementation),
-            "commit": getattr(model.hf.config, "_commit_hash", None),
-            "files": directory.file_hashes(folder) if folder else {},
-        },
+        "model": described(model),
         "task": {
             "name": job.task.name,
             "source": job.task.source,

@@ -66,7 +66,7 @@ class GgufHeader:
         from gguf import LlamaFileType
 
         known = {int(kind): kind.name.removeprefix("MOSTLY_") for kind in LlamaFileType}
-        return known.get(self.keys.get("general.file_type", -1), "")
+        return str(known.get(self.keys.get("general.file_type", -1), ""))
 
     @property
     def dtype(self) -> str:
