@@ -9,7 +9,7 @@ from torch import Tensor
 
 from interp.errors import LoadError, some
 from interp.model.loading.gguf_header import GgufHeader
-from interp.model.loading.gguf_keys import check_config, read_keys
+from interp.model.loading.gguf_keys import ROTATION, check_config, read_keys
 from interp.model.loading.pretrained import check_report, failing, no_report
 from interp.model.origin import Dequantised
 
@@ -67,7 +67,7 @@ def _tensors(header: GgufHeader, model: Any, dtype: torch.dtype) -> dict[str, Te
     from transformers.modeling_gguf_pytorch_utils import TENSOR_PROCESSORS, TensorProcessor
 
     places = _places(header, model)
-    if left := sorted(header.tensors.keys() - places.keys()):
+    if left := sorted(header.tensors.keys() - places.keys() - {ROTATION}):
         raise LoadError(
             f"model {str(header.path)!r} has tensors ({len(left)}) that a {type(model).__name__} has no place for: {some(left)}. Without "
             "them it computes something else: give the Hugging Face folder that the file was made of."
@@ -75,7 +75,7 @@ def _tensors(header: GgufHeader, model: Any, dtype: torch.dtype) -> dict[str, Te
     order = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)(config=model.config.to_dict())
     blob = np.memmap(header.path, mode="r", dtype=np.uint8)
     found: dict[str, Tensor] = {}
-    for name, tensor in header.tensors.items():
+    for name, tensor in ((name, t) for name, t in header.tensors.items() if name in places):
         packed = blob[tensor.start : tensor.end].reshape(*tensor.shape[:-1], -1)
         numbers = dequantize(packed, GGMLQuantizationType[tensor.kind])
         # llama.cpp keeps rows in another order, norms with 1 added, or maps the other way round.

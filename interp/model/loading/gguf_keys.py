@@ -23,6 +23,26 @@ _SILENT: Final = (
     "rope.scaling.finetuned",
     "rope.scaling.original_context_length",
 )
+#: Keys that transformers' table of an architecture may lack, and what they are in its configuration.
+_ALSO: Final = {
+    "rope.freq_base": "rope_theta",
+    "attention.key_length": "head_dim",
+    "attention.sliding_window": "sliding_window",
+    "attn_logit_softcapping": "attn_logit_softcapping",
+    "final_logit_softcapping": "final_logit_softcapping",
+}
+#: What llama.cpp knows of architectures and files do not say: these divide scores by the root of the width of a head, the models
+#: of so many layers (27B) by that of the stream's width for each head.
+_SCALED: Final = ("gemma2", "gemma3")
+_LARGE: Final = (46, 62)
+#: What each frequency of the rotation is divided by; and what Llama 3.1 to 3.3 make it of.
+ROTATION: Final = "rope_freqs.weight"
+_LLAMA3: Final = {
+    "rope_type": "llama3",
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 8192,
+}
 _NONE: Final = "none"
 #: Where transformers has another name for an architecture: of a model of text and images the part that is text.
 _TYPES: Final = {"gemma3": "gemma3_text"}
@@ -38,12 +58,51 @@ def read_keys(header: GgufHeader) -> dict[str, Any]:
     found |= {ours: header.keys[f"tokenizer.{key}"] for key, ours in special if f"tokenizer.{key}" in header.keys}
     if "vocab_size" not in found and "token_embd.weight" in header.tensors:
         found["vocab_size"] = header.tensors["token_embd.weight"].shape[0]
+    found |= {ours: own[key] for key, ours in _ALSO.items() if key in own and ours not in found}
+    if header.architecture in _SCALED:
+        large = own.get("block_count") in _LARGE
+        width = "attention.key_length" if not large else "embedding_length"
+        found["query_pre_attn_scalar"] = own[width] // (own["attention.head_count"] if large else 1)
+    if ROTATION in header.tensors:
+        found["rope_parameters"] = _stretched(header)
     tied = "output.weight" not in header.tensors
     return {**found, "model_type": _TYPES.get(header.architecture, header.architecture), "tie_word_embeddings": tied}
 
 
+def _stretched(header: GgufHeader) -> dict[str, Any]:
+    """The rotation of Llama 3.1 and later, of which a file has the outcome alone: what each frequency is divided by."""
+    factor = float(_divisors(header).max())
+    return {**_LLAMA3, "rope_theta": header.own.get("rope.freq_base", 10000.0), "factor": factor}
+
+
+def _divisors(header: GgufHeader) -> Any:
+    """[d_head / 2]"""
+    import numpy as np
+
+    tensor = header.tensors[ROTATION]
+    if tensor.kind != "F32":
+        raise LoadError(f"model {str(header.path)!r} has {ROTATION} in {tensor.kind}; expected F32.")
+    return np.fromfile(header.path, dtype="<f4", count=(tensor.end - tensor.start) // 4, offset=tensor.start)
+
+
+def _check_rotation(header: GgufHeader, config: Any) -> None:
+    """Raises: LoadError where the frequencies that the configuration makes are not the file's."""
+    import numpy as np
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    used, said = ROPE_INIT_FUNCTIONS["llama3"](config, device="cpu")[0].double().numpy(), _divisors(header)
+    plain = config.rope_parameters["rope_theta"] ** -(np.arange(len(used)) / len(used))
+    if said.shape != used.shape or not np.allclose(plain / used, said, rtol=1e-4):
+        raise LoadError(
+            f"model {str(header.path)!r} has frequencies of its rotation ({ROTATION}) that are not those of Llama 3: give the Hugging Face "
+            "folder that the file was made of."
+        )
+
+
 def check_config(header: GgufHeader, config: Any) -> None:
     """Raises: LoadError naming the keys of the architecture that the configuration does not follow, or that are not known here."""
+    if ROTATION in header.tensors:
+        _check_rotation(header, config)
     wrong = []
     for key, said in header.own.items():
         if key in _SILENT or (key.startswith("rope.scaling.") and header.own.get("rope.scaling.type", _NONE) == _NONE):
@@ -51,9 +110,6 @@ def check_config(header: GgufHeader, config: Any) -> None:
         used = _USED[key](config) if key in _USED else None
         if not _same(said, used):
             wrong.append(f"{key} = {_shown(said)}" + (f" (converted: {_shown(used)})" if key in _USED else ""))
-    scalar = getattr(config, "query_pre_attn_scalar", None)
-    if scalar is not None and not _same(scalar, _head(config)):
-        wrong.append(f"heads of {_head(config)}, where the conversion scales queries by those of {_shown(scalar)}")
     if wrong:
         raise LoadError(
             f"model {str(header.path)!r} says what its conversion by transformers leaves out: {', '.join(wrong)}. Without it the model "
@@ -101,7 +157,7 @@ def _rotated(config: Any) -> int:
 
 def _scaling(config: Any) -> str:
     kind = str(_rope(config).get("rope_type", "default"))
-    return _NONE if kind == "default" else kind
+    return _NONE if kind in ("default", "llama3") else kind
 
 
 #: What the model uses, by the key that says it.

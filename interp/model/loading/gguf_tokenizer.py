@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -41,7 +42,7 @@ def gguf_tokenizer(header: GgufHeader) -> Any:
         backend, more = convert_gguf_tokenizer(architecture, parts)
         if kind == "gpt2" and split in _DIGITS_APART:
             _set_digits_apart(backend)
-        found = PreTrainedTokenizerFast(tokenizer_object=backend, **settings, **more)
+        found = PreTrainedTokenizerFast(tokenizer_object=_own(backend, len(parts["tokens"])), **settings, **more)
         doubts = list(_doubts(header, found))
     if doubts:
         raise LoadError(
@@ -55,6 +56,17 @@ def _splits() -> tuple[str, ...]:
     from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
     return (*_LIKE_GPT2, *_DIGITS_APART, *GGUF_PRE_TOKENIZER_SPLITS)
+
+
+def _own(backend: Any, n: int) -> Any:
+    """Without the tokens that a class of transformers has added behind the file's `n`: they have no row in the embedding."""
+    from tokenizers import Tokenizer
+
+    if backend.get_vocab_size() <= n:
+        return backend
+    state = json.loads(backend.to_str())
+    state["added_tokens"] = [token for token in state["added_tokens"] if token["id"] < n]
+    return Tokenizer.from_str(json.dumps(state))
 
 
 def _set_digits_apart(backend: Any) -> None:
