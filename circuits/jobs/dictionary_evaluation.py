@@ -67,7 +67,7 @@ def evaluate(asked: DictionaryJudgement) -> None:
         found = _work(asked, model, list(dictionaries.values()), say)
         say.phase("writing the report")
         manifest = _manifest(asked, model, dictionaries) | {"created": created}
-        note_weights(manifest["model"], say)
+        note_weights(manifest, say)
         with directory.open_run(path, manifest, force=asked.force) as folder:
             write_text(folder / "config.toml", directory.to_toml(_config(asked)))
             for name, one in zip(dictionaries, found, strict=True):

@@ -53,7 +53,7 @@ def run(asked: ScoringRun) -> None:
         job = _prepare(asked, settings, say)
         path = Path(asked.out or directory.free_name(_stem(asked, job)))
         manifest = _manifest(asked, job) | {"created": created}
-        note_weights(manifest["model"], say)
+        note_weights(manifest, say)
         with directory.open_run(path, manifest, force=asked.force) as folder:
             write_text(folder / "config.toml", directory.to_toml(configuration(asked)))
             found = _work(asked.command, job, manifest, say)

@@ -102,10 +102,10 @@ def dictionaries_of(level: str, folder: object) -> dict[Site, Dictionary] | None
     return load_dictionaries(str(folder))
 
 
-def note_weights(described: Mapping[str, Any], say: Say) -> None:
-    """Say what was done to the weights on the way from their files, of a model as a manifest describes it."""
-    if line := weights_line(described):
-        say(f"NOTE: the weights are {line}")
+def note_weights(manifest: Mapping[str, Any], say: Say) -> None:
+    """Say what was done to the weights on the way from their files."""
+    if line := weights_line(manifest):
+        say(f"NOTE: weights {line}")
 
 
 def note_models(model: HookedModel, dictionaries: Iterable[Dictionary], say: Say) -> None:

@@ -187,7 +187,7 @@ def _model(name: str, asked: Judgement, subject: Subject, say: Telling) -> Hooke
         name, asked.dtype or options.get("dtype"), asked.device or options.get("device"), _adapter(asked, options)
     )
     found, known = described(model), subject.manifest.get("model", {}).get("files")
-    note_weights(found, say)
+    note_weights({"model": found}, say)
     if asked.model is None and known and found["files"] != known:
         raise CircuitError(
             f"the files of model {name!r} are not those of the run any more; give --model {name} to evaluate on it all the same."

@@ -81,7 +81,7 @@ def _facts(record: Record) -> list[dict[str, str]]:
     facts: dict[str, str] = {}
     if source := first or circuit:
         facts |= {"model": source.model, "task": source.task}
-    if line := weights_line(record.manifest.get("model", {})):
+    if line := weights_line(record.manifest):
         facts["weights"] = line
     if first:
         methods = ", ".join(s.provenance.method for s in record.scores)

@@ -1,19 +1,20 @@
-"""What is said of a model's weights wherever its numbers are: the files that they are from, what was unpacked, what was merged."""
+"""What a manifest says of a model's weights: the files that they are from, what was unpacked, what was merged into them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from circuits.runs.directory import file_hashes
-from interp.errors import some
 from interp.formatting.numbers import count
+from interp.model.loading.adapters import WEIGHTS
 from interp.model.model import HookedModel
+from interp.model.origin import Dequantised, Merged
 
 #: In front of the names of an adapter's files, among those of the model.
-_ADAPTER = "adapter/"
+_ADAPTER: Final = "adapter/"
 
 
 def _files(model: HookedModel) -> dict[str, str]:
@@ -26,7 +27,8 @@ def _files(model: HookedModel) -> dict[str, str]:
 
 
 def described(model: HookedModel) -> dict[str, Any]:
-    """A model under the key of a manifest: `dequantised` and `merged` only where that was done."""
+    """A model under the key of a manifest. Where its weights are not those of its files, `weights` says so in one line, and
+    `dequantised` and `merged` say what was done."""
     origin, files = model.origin, _files(model)
     found: dict[str, Any] = {
         "name": model.name,
@@ -37,30 +39,30 @@ def described(model: HookedModel) -> dict[str, Any]:
         "commit": getattr(model.hf.config, "_commit_hash", None),
         "files": files,
     }
-    if origin.dequantised:
-        found["dequantised"] = {**asdict(origin.dequantised), "sha256": files[origin.dequantised.file]}
+    said = []
+    if gguf := origin.dequantised:
+        found["dequantised"] = {**asdict(gguf), "sha256": files[gguf.file]}
+        said.append(_unpacked(gguf, files[gguf.file]))
     if origin.merged:
         found["merged"] = asdict(origin.merged)
-    return found
+        said.append(_merged(origin.merged, files))
+    return found | ({"weights": "; ".join(said)} if said else {})
 
 
-def weights_line(found: Mapping[str, Any]) -> str:
-    """What was done to the weights of a model as a manifest describes it, in one line; '' where they are those of its folder."""
-    said = []
-    if gguf := found.get("dequantised"):
-        kinds = ", ".join(f"{count(n)} tensors {kind}" for kind, n in gguf["tensors"].items())
-        what = "dequantised" if gguf["packed"] else "read"
-        kind = f" ({gguf['file_type']})" if gguf["file_type"] else ""
-        also = ": not the published weights" if gguf["packed"] else ""
-        said.append(f"{what} from the GGUF file {gguf['file']}{kind}, {kinds}; sha256 {gguf['sha256']}{also}")
-    if merged := found.get("merged"):
-        base = f", trained on {merged['base']}" if merged["base"] else ""
-        digests = [
-            f"{name.removeprefix(_ADAPTER)} {sha}"
-            for name, sha in found["files"].items()
-            if name.endswith(".safetensors") and name.startswith(_ADAPTER)
-        ]
-        said.append(
-            f"adapters merged into them: {merged['kind']} of {Path(merged['folder']).name}{base}; sha256 of {some(digests)}"
-        )
-    return "; ".join(said)
+def weights_line(manifest: Mapping[str, Any]) -> str:
+    """What a manifest says was done to the weights; '' where they are those of the model's files."""
+    found = manifest.get("model")
+    line = found.get("weights") if isinstance(found, Mapping) else None
+    return line if isinstance(line, str) else ""
+
+
+def _unpacked(gguf: Dequantised, sha256: str) -> str:
+    kinds = ", ".join(f"{count(n)} {kind}" for kind, n in gguf.tensors.items())
+    what, also = ("dequantised", ", so they are not the published ones") if gguf.packed else ("read", "")
+    kind = f"{gguf.file_type}, " if gguf.file_type else ""
+    return f"{what} from the GGUF file {gguf.file} ({kind}tensors: {kinds}; sha256 {sha256}){also}"
+
+
+def _merged(merged: Merged, files: Mapping[str, str]) -> str:
+    base = f", trained on {merged.base}" if merged.base else ""
+    return f"with adapters merged into them ({merged.kind} of {Path(merged.folder).name}{base}; sha256 {files[f'{_ADAPTER}{WEIGHTS}']})"

@@ -16,7 +16,6 @@ from interp.model.origin import Dequantised
 #: The architectures whose conversion the tests go through both ways, by their name in the file. Of others that transformers converts
 #: some come out wrong without a word: rows in another order, a rotary base that is left out.
 CHECKED: Final = ("gemma2", "gemma3", "gpt2", "llama", "phi3", "qwen2", "qwen3", "starcoder2")
-_PLAIN: Final = ("F64", "F32", "F16", "BF16")
 
 
 def read_gguf(header: GgufHeader, dtype: str | None) -> Any:
@@ -56,8 +55,7 @@ def read_gguf(header: GgufHeader, dtype: str | None) -> Any:
 
 def dequantised(header: GgufHeader) -> Dequantised:
     """What is said of the file wherever numbers of its model are shown."""
-    packed = sum(n for kind, n in header.kinds.items() if kind not in _PLAIN)
-    return Dequantised(header.path.name, header.file_type, header.kinds, packed)
+    return Dequantised(header.path.name, header.file_type, header.kinds, header.packed)
 
 
 def _tensors(header: GgufHeader, model: Any, dtype: torch.dtype) -> dict[str, Tensor]:

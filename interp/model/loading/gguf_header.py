@@ -61,6 +61,11 @@ class GgufHeader:
         return dict(Counter(tensor.kind for tensor in self.tensors.values()).most_common())
 
     @property
+    def packed(self) -> int:
+        """How many tensors are packed into blocks."""
+        return sum(n for kind, n in self.kinds.items() if kind not in _PLAIN)
+
+    @property
     def file_type(self) -> str:
         """What the file calls itself, such as Q4_K_M; '' where it does not."""
         from gguf import LlamaFileType

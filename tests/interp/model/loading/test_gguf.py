@@ -139,7 +139,7 @@ def test_an_architecture_that_is_not_converted(tmp_path: Path) -> None:
     write(tmp_path / "m.gguf", "llama", tiny("llama"))
     data = (tmp_path / "m.gguf").read_bytes().replace(b"llama", b"deci9")
     (tmp_path / "m.gguf").write_bytes(data)
-    with pytest.raises(LoadError, match="architecture 'deci9'.*gemma2, gemma3"):
+    with pytest.raises(LoadError, match=r"architecture 'deci9'.*gemma2, gemma3"):
         interp.load(tmp_path / "m.gguf")
 
 
