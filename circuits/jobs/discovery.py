@@ -128,8 +128,9 @@ def _plain(asked: ScoringRun) -> dict[str, Any]:
 def _options(asked: ScoringRun) -> dict[str, Any]:
     """The options as the manifest has them: of either command with a list of methods."""
     found = _plain(asked)
-    if asked.dictionaries is not None:
-        found["dictionaries"] = str(Path(str(asked.dictionaries)).resolve())
+    for name in ("dictionaries", "adapter"):
+        if found[name] is not None:
+            found[name] = str(Path(str(found[name])).resolve())
     found.pop("method", None)
     return found | {"methods": list(asked.names)}
 

@@ -59,6 +59,8 @@ def read_keys(header: GgufHeader) -> dict[str, Any]:
     if "vocab_size" not in found and "token_embd.weight" in header.tensors:
         found["vocab_size"] = header.tensors["token_embd.weight"].shape[0]
     found |= {ours: own[key] for key, ours in _ALSO.items() if key in own and ours not in found}
+    if header.architecture == "gpt2" and "context_length" in own:
+        found["n_positions"] = own["context_length"]  # transformers' table gives it a name that its GPT-2 does not read
     if header.architecture in _SCALED:
         large = own.get("block_count") in _LARGE
         width = "attention.key_length" if not large else "embedding_length"

@@ -23,7 +23,7 @@ _ROPE = {"rope_type": "llama3", "rope_theta": 5e5, "factor": 32.0, "low_freq_fac
 CHANGES: dict[str, dict[str, Any]] = {
     "gemma2": {"query_pre_attn_scalar": 8},
     "gemma3": {"query_pre_attn_scalar": 8, "num_hidden_layers": 6, "layer_types": None, "tie_word_embeddings": True},
-    "gpt2": {"n_positions": 1024, "tie_word_embeddings": False},
+    "gpt2": {"tie_word_embeddings": False},
     "llama": {"tie_word_embeddings": True},
 }
 
