@@ -21,7 +21,7 @@ from circuits.console import printing
 from circuits.console.phases import Telling, telling
 from circuits.jobs.inputs import load_model, note_models, note_weights
 from circuits.runs import directory
-from circuits.runs.weights import described
+from circuits.runs.model_files import described
 from circuits.settings.dictionary_options import DictionaryJudgement
 from circuits.settings.run_options import OutputOptions
 from interp.errors import InterpError
@@ -184,7 +184,8 @@ def _save_densities(evaluation: DictionaryEvaluation, path: Path) -> None:
 def _config(asked: DictionaryJudgement) -> dict[str, Any]:
     """The options that make the numbers, as plain data."""
     found = {name: value for name, value in plain(asked).items() if name not in options_of(OutputOptions)}
-    return {**found, "probe": [str(path) for path in asked.probe or ()]}
+    adapter = None if asked.adapter is None else str(asked.adapter.resolve())
+    return {**found, "adapter": adapter, "probe": [str(path) for path in asked.probe or ()]}
 
 
 def _stem(asked: DictionaryJudgement) -> str:

@@ -24,8 +24,8 @@ from circuits.jobs.inputs import (
 from circuits.jobs.pipeline import phases, run_comparison, run_discovery
 from circuits.report.pages import render
 from circuits.runs import directory
+from circuits.runs.model_files import described
 from circuits.runs.record import Record
-from circuits.runs.weights import described
 from circuits.settings.prepared import Prepared, Say, Settings, begin, checked, prepare_run
 from circuits.settings.run_options import OutputOptions, ScoringRun
 from interp.attribution.checks import check

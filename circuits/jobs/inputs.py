@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from circuits.runs.weights import weights_line
+from circuits.runs.model_files import weights_line
 from circuits.settings.prepared import Say
 from circuits.settings.run_options import PromptOptions
 from circuits.terms.words import GIVEN

@@ -22,8 +22,8 @@ from circuits.jobs.inputs import (
     task_of,
 )
 from circuits.runs import directory
+from circuits.runs.model_files import described
 from circuits.runs.record import Record
-from circuits.runs.weights import described
 from circuits.settings.held_out import Halves, repeated_in_words
 from circuits.settings.judging_options import Judgement, KnownCircuits, Resampling
 from circuits.settings.prepared import check_ranking

@@ -15,8 +15,8 @@ from circuits.report.sections.maps import score_maps, share_limit
 from circuits.report.sections.search_section import how_known, search, search_of
 from circuits.report.view.view import view
 from circuits.runs.finding import finding
+from circuits.runs.model_files import weights_line
 from circuits.runs.naming import counted, of_edges, words
-from circuits.runs.weights import weights_line
 from circuits.terms.words import kind_name, metric_name
 from interp.formatting.numbers import count, decimals, percent
 

@@ -14,6 +14,8 @@ from interp.model.loading.pretrained import failing
 #: takes GPT-2's without a word, which these have, or these have after each digit was set apart.
 _LIKE_GPT2: Final = ("gpt-2", "phi-2")
 _DIGITS_APART: Final = ("smollm", "starcoder", "refact")
+#: Those whose models compose characters first (NFC), as their own classes in transformers do; no key says it.
+_COMPOSED: Final = ("qwen2", "qwen35")
 #: Types of tokens: one that stands for something else than its text, and one that is never cut.
 _CONTROL: Final = 3
 _WHOLE: Final = 4
@@ -40,8 +42,8 @@ def gguf_tokenizer(header: GgufHeader) -> Any:
     with failing(f"{where} cannot be built"):
         architecture, parts, settings = get_gguf_tokenizer(str(header.path))
         backend, more = convert_gguf_tokenizer(architecture, parts)
-        if kind == "gpt2" and split in _DIGITS_APART:
-            _set_digits_apart(backend)
+        if kind == "gpt2":
+            _as_published(backend, split)
         found = PreTrainedTokenizerFast(tokenizer_object=_own(backend, len(parts["tokens"])), **settings, **more)
         doubts = list(_doubts(header, found))
     if doubts:
@@ -69,11 +71,15 @@ def _own(backend: Any, n: int) -> Any:
     return Tokenizer.from_str(json.dumps(state))
 
 
-def _set_digits_apart(backend: Any) -> None:
-    from tokenizers import pre_tokenizers
+def _as_published(backend: Any, split: str) -> None:
+    """Set what the way to cut text stands for, and transformers leaves out."""
+    from tokenizers import normalizers, pre_tokenizers
 
-    digits = pre_tokenizers.Digits(individual_digits=True)
-    backend.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    if split in _COMPOSED:
+        backend.normalizer = normalizers.NFC()
+    if split in _DIGITS_APART:
+        digits = pre_tokenizers.Digits(individual_digits=True)
+        backend.pre_tokenizer = pre_tokenizers.Sequence([digits, pre_tokenizers.ByteLevel(add_prefix_space=False)])
 
 
 def _doubts(header: GgufHeader, tokenizer: Any) -> Iterator[str]:

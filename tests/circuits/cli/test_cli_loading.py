@@ -13,7 +13,21 @@ from interp.model.loading.load import DEMO
 from tests.circuits.cli.called import Run, run  # noqa: F401
 from tests.interp.model.loading.gguf_writing import write
 
-DISCOVER = ("discover", "--task", "gender", "--limit", "6", "--method", "relp", "--n", "3", "--random", "1", "--out", "r")
+DISCOVER = (
+    "discover",
+    "--task",
+    "gender",
+    "--limit",
+    "6",
+    "--method",
+    "relp",
+    "--n",
+    "3",
+    "--random",
+    "1",
+    "--out",
+    "r",
+)
 
 
 def gguf_of_demo(path: Path, packed: str) -> Path:
@@ -33,7 +47,14 @@ def gguf_of_demo(path: Path, packed: str) -> Path:
         "add_bos_token": True,
     }
     model = interp.load("demo").hf
-    write(path, "gpt2", model, packed, **{f"tokenizer__ggml__{key}": value for key, value in keys.items()}, general__file_type=7)
+    write(
+        path,
+        "gpt2",
+        model,
+        packed,
+        **{f"tokenizer__ggml__{key}": value for key, value in keys.items()},
+        general__file_type=7,
+    )
     return path
 
 
@@ -69,7 +90,10 @@ def test_adapters_from_discover_to_evaluate(run: Run, tmp_path: Path) -> None:
     assert manifest["model"]["name"] == "demo+a"
     assert manifest["model"]["merged"]["kind"] == "LORA" and manifest["options"]["adapter"] == str(tmp_path / "a")
     digest = manifest["model"]["files"]["adapter/adapter_model.safetensors"]
-    assert manifest["model"]["weights"] == f"with adapters merged into them (LORA of a, trained on org/<base>; sha256 {digest})"
+    assert (
+        manifest["model"]["weights"]
+        == f"with adapters merged into them (LORA of a, trained on org/<base>; sha256 {digest})"
+    )
     page = (tmp_path / "r" / "report.html").read_text()
     assert digest in page and "org/&lt;base&gt;" in page and "on org/<base>" not in page
     assert run("evaluate", "r", "--tests", "1", "--random", "1", "--quiet")[0] == 0
@@ -84,7 +108,10 @@ def test_adapters_from_discover_to_evaluate(run: Run, tmp_path: Path) -> None:
 def test_bad_sources_are_one_line(command: tuple[str, ...], run: Run, tmp_path: Path) -> None:
     (tmp_path / "odd.gguf").write_bytes(b"nothing")
     (tmp_path / "a").mkdir()
-    for given, said in ((("--model", "odd.gguf"), "no GGUF file"), (("--adapter", "a"), "no folder with adapter_config.json")):
+    for given, said in (
+        (("--model", "odd.gguf"), "no GGUF file"),
+        (("--adapter", "a"), "no folder with adapter_config.json"),
+    ):
         code, out, err = run(*command, *given)
         assert code == 2 and out == "" and err.splitlines()[-1].startswith("circuits: ") and said in err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "odd.gguf"]

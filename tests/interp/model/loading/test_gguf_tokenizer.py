@@ -57,6 +57,12 @@ def test_ids_are_those_of_the_tokeniser_put_in(pre: str, tmp_path: Path) -> None
     assert (found.bos_token_id, found.eos_token_id) == (1, 0)
 
 
+def test_characters_are_composed_where_the_published_one_does(tmp_path: Path) -> None:
+    apart = "e\u0301"
+    assert interp.load(file(tmp_path, pre="qwen2")).tokenizer(apart)["input_ids"] == [TOKENS.index("Ã©")]
+    assert len(interp.load(file(tmp_path, pre="gpt-2")).tokenizer(apart)["input_ids"]) == 3
+
+
 def test_bos_where_the_file_says_so(tmp_path: Path) -> None:
     model = interp.load(file(tmp_path, add_bos_token=True))
     assert model.tokenize("hello").ids[0].tolist() == [1, TOKENS.index("hello")]
