@@ -71,7 +71,7 @@ def _own(backend: Any, n: int) -> Any:
     return Tokenizer.from_str(json.dumps(state))
 
 
-def _as_published(backend: Any, split: str) -> None:
+def _as_published(backend: Any, split: Any) -> None:
     """Set what the way to cut text stands for, and transformers leaves out."""
     from tokenizers import normalizers, pre_tokenizers
 

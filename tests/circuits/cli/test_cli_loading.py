@@ -10,8 +10,10 @@ import pytest
 
 import interp
 from interp.model.loading.load import DEMO
-from tests.circuits.cli.called import Run, run  # noqa: F401
+from tests.circuits.cli.called import Run, run
 from tests.interp.model.loading.gguf_writing import write
+
+__all__ = ["run"]
 
 DISCOVER = (
     "discover",
@@ -61,7 +63,7 @@ def gguf_of_demo(path: Path, packed: str) -> Path:
 def test_a_gguf_file_is_named_with_every_number(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("gguf", reason="the package gguf is not installed")
     path = gguf_of_demo(tmp_path / "m.gguf", "Q8_0")
-    code, out, err = run(*DISCOVER, "--model", "m.gguf")
+    code, _, err = run(*DISCOVER, "--model", "m.gguf")
     assert code == 0, err
     manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
     found = manifest["model"]
