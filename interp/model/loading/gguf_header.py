@@ -70,8 +70,9 @@ class GgufHeader:
         """What the file calls itself, such as Q4_K_M; '' where it does not."""
         from gguf import LlamaFileType
 
-        known = {int(kind): kind.name.removeprefix("MOSTLY_") for kind in LlamaFileType}
-        return str(known.get(self.keys.get("general.file_type", -1), ""))
+        known: dict[int, str] = {int(kind): kind.name.removeprefix("MOSTLY_") for kind in LlamaFileType}
+        said = self.keys.get("general.file_type")
+        return known.get(said, "") if isinstance(said, int) else ""
 
     @property
     def dtype(self) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 import transformers
 
 import interp
-from interp.errors import LoadError
+from interp.errors import LayoutError, LoadError
 from interp.model.loading.gguf_files import CHECKED
 from interp.model.loading.gguf_header import read_header
 from tests.interp.model.loading.gguf_writing import write
@@ -153,6 +155,18 @@ def test_a_file_cut_off_anywhere(tmp_path: Path) -> None:
         (tmp_path / "cut.gguf").write_bytes(data[:length])
         with pytest.raises(LoadError, match="cut off"):
             read_header(tmp_path / "cut.gguf")
+
+
+def test_damaged_headers_load_or_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "m.gguf", "llama", tiny("llama"), general__file_type=[1, 2])
+    data, draw = (tmp_path / "m.gguf").read_bytes(), random.Random(0)
+    for _ in range(60):
+        damaged = bytearray(data)
+        for _ in range(draw.choice([1, 1, 4])):
+            damaged[draw.randrange(1800)] = draw.choice([0, 1, 8, 9, 255, draw.randrange(256)])
+        (tmp_path / "d.gguf").write_bytes(damaged)
+        with suppress(LoadError, LayoutError):
+            interp.load(tmp_path / "d.gguf")
 
 
 def test_headers_that_promise_too_much(tmp_path: Path) -> None:
