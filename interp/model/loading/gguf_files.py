@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import torch
@@ -11,6 +12,7 @@ from interp.errors import LoadError, some
 from interp.model.loading.gguf_header import GgufHeader
 from interp.model.loading.gguf_keys import ROTATION, check_config, read_keys
 from interp.model.loading.pretrained import check_report, failing, no_report
+from interp.model.loading.source import check_sizes
 from interp.model.origin import Dequantised
 
 #: The architectures whose conversion the tests go through both ways, by their name in the file. Of others that transformers converts
@@ -34,12 +36,15 @@ def read_gguf(header: GgufHeader, dtype: str | None) -> Any:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     with failing(f"model {str(header.path)!r} cannot be converted"):
-        config = AutoConfig.for_model(**read_keys(header))
+        keys = read_keys(header)
+        check_sizes(f"model {str(header.path)!r}", keys, {name: t.shape for name, t in header.tensors.items()})
+        config = AutoConfig.for_model(**keys)
         check_config(header, config)
         with torch.device("meta"):
             empty = AutoModelForCausalLM.from_config(config)
         kind = getattr(torch, dtype or header.dtype)
         tensors = _tensors(header, empty, kind)
+        check_report(str(header.path), empty, _shapes_apart(empty, tensors))  # before memory is taken for them
         with no_report():
             model, report = type(empty).from_pretrained(
                 None,
@@ -56,6 +61,13 @@ def read_gguf(header: GgufHeader, dtype: str | None) -> Any:
 def dequantised(header: GgufHeader) -> Dequantised:
     """What is said of the file wherever numbers of its model are shown."""
     return Dequantised(header.path.name, header.file_type, header.kinds, header.packed)
+
+
+def _shapes_apart(model: Any, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The weights whose shapes are not those of the model, as transformers reports them."""
+    wanted = model.state_dict()
+    apart = [(name, t.shape, wanted[name].shape) for name, t in tensors.items() if t.shape != wanted[name].shape]
+    return {"mismatched_keys": apart, "missing_keys": (), "unexpected_keys": ()}
 
 
 def _tensors(header: GgufHeader, model: Any, dtype: torch.dtype) -> dict[str, Tensor]:

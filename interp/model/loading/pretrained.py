@@ -91,9 +91,9 @@ def check_report(source: str, model: Any, report: dict[str, Any]) -> None:
     files hold weights that the model has no place for."""
     name = type(model).__name__
     if wrong := sorted(report["mismatched_keys"]):
-        said = [f"{key} is {list(found)}, by config.json {list(expected)}" for key, found, expected in wrong]
+        said = [f"{key} is {list(found)}, by the configuration {list(expected)}" for key, found, expected in wrong]
         raise LoadError(
-            f"model {source!r}: config.json and the files disagree about shapes ({len(wrong)}): {some(said)}."
+            f"model {source!r}: its configuration and its weights disagree about shapes ({len(wrong)}): {some(said)}."
         )
     if missing := sorted(report["missing_keys"]):
         raise LoadError(

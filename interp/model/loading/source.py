@@ -45,7 +45,7 @@ def check_source(source: str, local: bool) -> None:
         _check_there(Path(source), named, shards)
         found = list(_headers(Path(source), shards or [named]))
         check_types(source, {name: kind for name, kind, _ in found})
-        _check_sizes(config, {name: shape for name, _, shape in found})
+        check_sizes("config.json", config, {name: shape for name, _, shape in found})
 
 
 def refuse_adapter(source: str, settings: Mapping[str, Any]) -> NoReturn:
@@ -135,7 +135,7 @@ def _headers(folder: Path, names: list[str]) -> Iterator[tuple[str, str, tuple[i
             raise LoadError(f"{name} of model {str(folder)!r} cannot be read: {error}.") from error
 
 
-def _check_sizes(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def check_sizes(where: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raises: LoadError for sizes far beyond those of the weights: a model of them would be made in memory before it is found
     out. Smaller differences are found when the weights are read."""
     longest = max((n for shape in shapes.values() for n in shape), default=0)
@@ -149,4 +149,4 @@ def _check_sizes(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
     for key, (limit, says) in limits.items():
         value = config.get(key)
         if isinstance(value, int) and value > limit:
-            raise LoadError(f"config.json: {key} is {value}, but {says}: it belongs to other weights.")
+            raise LoadError(f"{where}: {key} is {value}, but {says}: it belongs to other weights.")
