@@ -274,6 +274,9 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
+    for name in ("gguf", "peft"):  # which read and merge weights where they are asked to
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
     return found
 
 
