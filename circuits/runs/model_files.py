@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from circuits.runs.directory import file_hashes
 from interp.formatting.numbers import count
-from interp.model.loading.adapters import WEIGHTS
-from interp.model.model import HookedModel
-from interp.model.origin import Dequantised, Merged
+
+if TYPE_CHECKING:
+    from interp.model.model import HookedModel
+    from interp.model.origin import Dequantised, Merged
 
 #: In front of the names of an adapter's files, among those of the model.
 _ADAPTER: Final = "adapter/"
@@ -64,5 +65,7 @@ def _unpacked(gguf: Dequantised, sha256: str) -> str:
 
 
 def _merged(merged: Merged, files: Mapping[str, str]) -> str:
+    from interp.model.loading.adapters import WEIGHTS
+
     base = f", trained on {merged.base}" if merged.base else ""
     return f"with adapters merged into them ({merged.kind} of {Path(merged.folder).name}{base}; sha256 {files[f'{_ADAPTER}{WEIGHTS}']})"
