@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from circuits.runs.directory import file_hashes
 from interp.formatting.numbers import count
 
 if TYPE_CHECKING:
@@ -20,6 +19,8 @@ _ADAPTER: Final = "adapter/"
 
 def _files(model: HookedModel) -> dict[str, str]:
     """SHA-256 of every file that the weights were made of, by name; none for a model of the hub or in memory."""
+    from circuits.runs.directory import file_hashes  # needs torch, which a report does without
+
     origin = model.origin
     files = file_hashes(Path(origin.path)) if origin.path else {}
     if origin.merged:
