@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from circuits.console import printing
 from circuits.console.phases import Telling, telling
-from circuits.jobs.inputs import load_model, note_models
+from circuits.jobs.inputs import load_model, note_models, note_weights
 from circuits.runs import directory
+from circuits.runs.model_files import described
 from circuits.settings.dictionary_options import DictionaryJudgement
 from circuits.settings.run_options import OutputOptions
 from interp.errors import InterpError
@@ -60,12 +61,13 @@ def evaluate(asked: DictionaryJudgement) -> None:
     dictionaries = _dictionaries(asked)
     with telling(PHASES, asked.quiet) as say:
         say.phase(f"loading {asked.model}")
-        model = load_model(asked.model, asked.dtype, asked.device)
+        model = load_model(asked.model, asked.dtype, asked.device, asked.adapter)
         note_models(model, dictionaries.values(), say)
         dictionaries = {name: d.to(device=model.device) for name, d in dictionaries.items()}
         found = _work(asked, model, list(dictionaries.values()), say)
         say.phase("writing the report")
         manifest = _manifest(asked, model, dictionaries) | {"created": created}
+        note_weights(manifest, say)
         with directory.open_run(path, manifest, force=asked.force) as folder:
             write_text(folder / "config.toml", directory.to_toml(_config(asked)))
             for name, one in zip(dictionaries, found, strict=True):
@@ -182,7 +184,8 @@ def _save_densities(evaluation: DictionaryEvaluation, path: Path) -> None:
 def _config(asked: DictionaryJudgement) -> dict[str, Any]:
     """The options that make the numbers, as plain data."""
     found = {name: value for name, value in plain(asked).items() if name not in options_of(OutputOptions)}
-    return {**found, "probe": [str(path) for path in asked.probe or ()]}
+    adapter = None if asked.adapter is None else str(asked.adapter.resolve())
+    return {**found, "adapter": adapter, "probe": [str(path) for path in asked.probe or ()]}
 
 
 def _stem(asked: DictionaryJudgement) -> str:
@@ -194,20 +197,12 @@ def _plain(name: str) -> str:
 
 
 def _manifest(asked: DictionaryJudgement, model: HookedModel, dictionaries: Mapping[str, Dictionary]) -> dict[str, Any]:
-
-    folder = Path(model.folder) if model.folder else None
     source = Path(asked.dictionary)
     return {
         "command": shlex.join(["circuits", *sys.argv[1:]]),
         "job": "sae eval",
         "options": _config(asked),
-        "model": {
-            "name": model.name,
-            "architecture": type(model.hf).__name__,
-            "dtype": str(model.dtype),
-            "device": str(model.device),
-            "files": directory.file_hashes(folder) if folder else {},
-        },
+        "model": described(model),
         "dictionaries": {name: repr(d) for name, d in dictionaries.items()},
         "dictionary_files": _hashes(source) if source.is_dir() else {},
         "seeds": {"seed": asked.seed},

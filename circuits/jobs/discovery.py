@@ -13,11 +13,19 @@ from typing import Any
 from circuits.console import printing
 from circuits.console.phases import telling
 from circuits.jobs.costs import one_forward, spent, within
-from circuits.jobs.inputs import dictionaries_of, load_model, note_models, said_doubts, stored_task, task_for
+from circuits.jobs.inputs import (
+    dictionaries_of,
+    load_model,
+    note_models,
+    note_weights,
+    said_doubts,
+    stored_task,
+    task_for,
+)
 from circuits.jobs.pipeline import phases, run_comparison, run_discovery
 from circuits.report.pages import render
 from circuits.runs import directory
-from circuits.runs.model_facts import model_facts
+from circuits.runs.model_files import described
 from circuits.runs.record import Record
 from circuits.settings.prepared import Prepared, Say, Settings, begin, checked, prepare_run
 from circuits.settings.run_options import OutputOptions, ScoringRun
@@ -47,6 +55,7 @@ def run(asked: ScoringRun) -> None:
         job = _prepare(asked, settings, say)
         path = Path(asked.out or directory.free_name(_stem(asked, job)))
         manifest = _manifest(asked, job) | {"created": created}
+        note_weights(manifest, say)
         ledger.most = None if asked.max_forwards is None else asked.max_forwards * one_forward(job)
         with directory.open_run(path, manifest, force=asked.force) as folder:
             write_text(folder / "config.toml", directory.to_toml(configuration(asked)))
@@ -80,7 +89,7 @@ def _write(folder: Path, found: Record, manifest: dict[str, Any]) -> None:
 def _prepare(asked: ScoringRun, settings: Settings, say: Say) -> Prepared:
     """Model and task, and the options against both: the rest has been checked without them."""
     begin(say, "loading", f"loading {asked.model}")
-    model = load_model(asked.model, asked.dtype, asked.device)
+    model = load_model(asked.model, asked.dtype, asked.device, asked.adapter)
     task = task_for(check(settings.main()).positions, asked, model, say)
     note_models(model, (settings.dictionaries or {}).values(), say)
     with said_doubts(say):
@@ -125,8 +134,9 @@ def _plain(asked: ScoringRun) -> dict[str, Any]:
 def _options(asked: ScoringRun) -> dict[str, Any]:
     """The options as the manifest has them: of either command with a list of methods."""
     found = _plain(asked)
-    if asked.dictionaries is not None:
-        found["dictionaries"] = str(Path(str(asked.dictionaries)).resolve())
+    for name in ("dictionaries", "adapter"):
+        if found[name] is not None:
+            found[name] = str(Path(str(found[name])).resolve())
     found.pop("method", None)
     return found | {"methods": list(asked.names)}
 
@@ -136,7 +146,7 @@ def _manifest(asked: ScoringRun, job: Prepared) -> dict[str, Any]:
         "command": shlex.join(["circuits", *sys.argv[1:]]),
         "job": asked.command,
         "options": _options(asked),
-        "model": model_facts(job.model),
+        "model": described(job.model),
         "task": {
             "name": job.task.name,
             "source": job.task.source,

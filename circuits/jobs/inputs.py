@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+from circuits.runs.model_files import weights_line
 from circuits.settings.prepared import Say
 from circuits.settings.run_options import PromptOptions
 from circuits.terms.words import GIVEN
@@ -19,12 +21,12 @@ from interp.parts.texts import TokenWarning
 from interp.tasks.task import Pair, Task
 
 
-def load_model(name: str, dtype: str | None, device: str | None) -> HookedModel:
+def load_model(name: str, dtype: str | None, device: str | None, adapter: str | Path | None = None) -> HookedModel:
     """A model for the command line: quiet, and by name only."""
     warnings.filterwarnings("ignore")
     from interp.model.loading.load import load
 
-    return load(name, dtype=dtype, device=device)
+    return load(name, dtype=dtype, device=device, adapter=adapter)
 
 
 def task_of(asked: PromptOptions, model: HookedModel) -> Task:
@@ -98,6 +100,12 @@ def dictionaries_of(level: str, folder: object) -> dict[Site, Dictionary] | None
     from interp.dictionaries.storage import load_dictionaries
 
     return load_dictionaries(str(folder))
+
+
+def note_weights(manifest: Mapping[str, Any], say: Say) -> None:
+    """Say what was done to the weights on the way from their files."""
+    if line := weights_line(manifest):
+        say(f"NOTE: weights {line}")
 
 
 def note_models(model: HookedModel, dictionaries: Iterable[Dictionary], say: Say) -> None:

@@ -12,8 +12,17 @@ from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.console import printing
 from circuits.console.phases import Telling, telling
 from circuits.evaluation.faithfulness import counted
-from circuits.jobs.inputs import dictionaries_of, load_model, note_models, said_doubts, stored_task, task_of
+from circuits.jobs.inputs import (
+    dictionaries_of,
+    load_model,
+    note_models,
+    note_weights,
+    said_doubts,
+    stored_task,
+    task_of,
+)
 from circuits.runs import directory
+from circuits.runs.model_files import described
 from circuits.runs.record import Record
 from circuits.settings.held_out import Halves, repeated_in_words
 from circuits.settings.judging_options import Judgement, KnownCircuits, Resampling
@@ -141,7 +150,7 @@ def _subject(asked: Judgement) -> Subject:
 _OPTIONS: Final[Mapping[str, Any]] = {
     **get_type_hints(PromptOptions),
     **dict.fromkeys(("model", "ablation", "metric", "ranking"), str),
-    **dict.fromkeys(("dtype", "device", "dictionaries"), str | None),
+    **dict.fromkeys(("dtype", "device", "dictionaries", "adapter"), str | None),
     "batch_size": int | None,
 }
 #: Options that came later: a run that says nothing of one was made without it.
@@ -175,13 +184,21 @@ def _model(name: str, asked: Judgement, subject: Subject, say: Telling) -> Hooke
     """The model; that of a run must still have the weights of the run. Raises: CircuitError, LoadError."""
     options = subject.options
     say.phase(f"loading {name}")
-    model = load_model(name, asked.dtype or options.get("dtype"), asked.device or options.get("device"))
-    known = subject.manifest.get("model", {}).get("files")
-    if asked.model is None and known and directory.file_hashes(Path(model.folder or "")) != known:
+    model = load_model(
+        name, asked.dtype or options.get("dtype"), asked.device or options.get("device"), _adapter(asked, options)
+    )
+    found, known = described(model), subject.manifest.get("model", {}).get("files")
+    note_weights({"model": found}, say)
+    if asked.model is None and known and found["files"] != known:
         raise CircuitError(
             f"the files of model {name!r} are not those of the run any more; give --model {name} to evaluate on it all the same."
         )
     return model
+
+
+def _adapter(asked: Judgement, options: Mapping[str, Any]) -> str | Path | None:
+    """The folder of adapters: as given, else that of the run, unless another model is asked for."""
+    return asked.adapter or (options.get("adapter") if asked.model is None else None)
 
 
 def _prompts(asked: Judgement, subject: Subject) -> PromptOptions:

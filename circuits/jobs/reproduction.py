@@ -32,7 +32,7 @@ from circuits.reproduction.reproduced import (
 )
 from circuits.reproduction.verdicts import facts, verdicts
 from circuits.runs import directory
-from circuits.runs.model_facts import model_facts
+from circuits.runs.model_files import described
 from circuits.settings.prepared import begin, check_seed
 from circuits.settings.reproduction_options import PaperOptions
 from circuits.settings.run_options import OutputOptions, listed
@@ -128,7 +128,7 @@ def _measured(
 
 def _one(ready: Ready, seen: list[dict[str, Any]], say: Telling) -> tuple[ModelTable, dict[str, dict[str, Scores]]]:
     """The table of one model, which is then let go of; `seen` gets what the manifest says of it."""
-    seen.append({"given": ready.given, **model_facts(ready.model)})
+    seen.append({"given": ready.given, **described(ready.model)})
     weights = {file: sha for file, sha in seen[-1]["files"].items() if file.endswith(".safetensors")}
     return measure(ready, say, weights)
 

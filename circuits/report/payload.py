@@ -15,6 +15,7 @@ from circuits.report.sections.maps import score_maps, share_limit
 from circuits.report.sections.search_section import how_known, search, search_of
 from circuits.report.view.view import view
 from circuits.runs.finding import finding
+from circuits.runs.model_files import weights_line
 from circuits.runs.naming import counted, of_edges, words
 from circuits.terms.words import kind_name, metric_name
 from interp.formatting.numbers import count, decimals, percent
@@ -80,6 +81,8 @@ def _facts(record: Record) -> list[dict[str, str]]:
     facts: dict[str, str] = {}
     if source := first or circuit:
         facts |= {"model": source.model, "task": source.task}
+    if line := weights_line(record.manifest):
+        facts["weights"] = line
     if first:
         methods = ", ".join(s.provenance.method for s in record.scores)
         facts |= {"methods" if len(record.scores) > 1 else "method": methods, "direction": first.direction}

@@ -283,6 +283,9 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
+    for name in ("gguf", "peft"):  # which read and merge weights where they are asked to
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
     return found
 
 
@@ -292,10 +295,10 @@ def packages() -> dict[str, dict[str, str]]:
     return {"packages": found} if found else {}
 
 
-def file_hashes(folder: Path) -> dict[str, str]:
-    """SHA-256 of every file of a model folder, by name."""
+def file_hashes(place: Path) -> dict[str, str]:
+    """SHA-256 of every file of a folder, or of the one file, by name."""
     hashes = {}
-    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+    for path in [place] if place.is_file() else sorted(p for p in place.iterdir() if p.is_file()):
         with path.open("rb") as file:
             hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return hashes

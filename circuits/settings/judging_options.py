@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from circuits.settings.run_options import (
+    ADAPTER,
     MODEL,
     JsonOptions,
     LimitOptions,
@@ -26,6 +27,7 @@ class Judgement(PrintOptions, MachineOptions, MemoryOptions, DictionaryOptions, 
 
     circuit: Path = field(metadata=needed("a circuit.json, or a run directory", argument=True, among="runs"))
     model: str | None = option(None, f"{MODEL} {OF_RUN}", among="models", file="model")
+    adapter: Path | None = option(None, f"{ADAPTER} {OF_RUN}", file="any")
     task: str | None = option(
         None,
         "a built-in task or a file of pairs [default: the held-out pairs of the run]",

@@ -24,7 +24,7 @@ class Benchmark(JsonOptions, MachineOptions, StepOptions):
 
     model: str = option(
         "gpt2-small-random",
-        "'gpt2-small-random', 'demo', a Hugging Face folder, or a hub id written hf:ORG/NAME",
+        "'gpt2-small-random', 'demo', a Hugging Face folder, a GGUF file, or a hub id written hf:ORG/NAME",
         among="measured models",
     )
     parts: str | None = option(

@@ -24,7 +24,8 @@ from interp.option import option
 if TYPE_CHECKING:
     from interp.scores.scores import Ranking
 
-MODEL: Final = "'demo', a Hugging Face folder, or a hub id written hf:ORG/NAME"
+MODEL: Final = "'demo', a Hugging Face folder, a GGUF file, or a hub id written hf:ORG/NAME"
+ADAPTER: Final = "a folder of adapters that peft saved, merged into the model's weights"
 #: What `compare` compares unless it is told.
 DEFAULT_METHODS: Final = "atp,relp,relp-ah,atp-ig,relp-ig"
 DEFAULT_EDGE_METHODS: Final = "eap,relp,relp-ah,eap-ig,relp-ig"
@@ -57,6 +58,7 @@ class ModelOptions:
     """Which model."""
 
     model: str = option("demo", MODEL, among="models", file="model")
+    adapter: Path | None = option(None, ADAPTER, file="any")
 
 
 @dataclass(frozen=True, kw_only=True)

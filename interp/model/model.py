@@ -22,6 +22,7 @@ from interp.model.modules.lock import settled
 from interp.model.modules.soundness import check_mode, check_model
 from interp.model.multiply_adds import Prices
 from interp.model.operands import Operands
+from interp.model.origin import Origin
 from interp.model.plan import plan_run
 from interp.model.probing.backward import Suspects, check_gradients, suspects
 from interp.model.probing.coverage import Coverage, coverage, recognise
@@ -76,14 +77,14 @@ class HookedModel:
     """A `PreTrainedModel`, held as it is: no weight is converted and no module replaced.
 
     `run` follows torch's grad mode. Under it gradients reach the reads and edits, never the parameters. `edge_maps`: what
-    level `edges` has found out about the model, by graph. `restart`: what exact patching has.
+    level `edges` has found out about the model, by graph. `restart`: what exact patching has. `origin`: the files that it was made of.
     """
 
-    def __init__(self, model: Any, tokenizer: Any = None, *, name: str = "", folder: str = "") -> None:
+    def __init__(self, model: Any, tokenizer: Any = None, *, name: str = "", origin: Origin | None = None) -> None:
         check_model(model)
         self.hf = model
         self.tokenizer = tokenizer
-        self.folder = folder
+        self.origin = origin or Origin()
         self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
         with settled(self.device):
             self.layout, seen = read_layout(model)

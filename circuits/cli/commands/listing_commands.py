@@ -50,7 +50,7 @@ def sites(asked: SitesOptions) -> None:
     """The sites that a model has, and those it lacks. With --rules, what each module does in the backward pass."""
     from circuits.jobs.machine import listings
 
-    listings.sites(asked.model, asked.rules)
+    listings.sites(asked.model, asked.rules, asked.adapter)
 
 
 def doctor() -> None:

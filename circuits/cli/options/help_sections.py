@@ -20,7 +20,19 @@ _PROMPTS: Final = "Model and prompts"
 _SCORES: Final = "What is scored, and how"
 _SPECIAL: Final = "For some methods or levels only"
 _RUN: Final = "The run"
-_OF_PROMPTS: Final = ("model", "task", "limit", "length", "chat", "dtype", "device", "pair", "answer", "wrong")
+_OF_PROMPTS: Final = (
+    "model",
+    "adapter",
+    "task",
+    "limit",
+    "length",
+    "chat",
+    "dtype",
+    "device",
+    "pair",
+    "answer",
+    "wrong",
+)
 _OF_METHODS: Final = ("tau", "budget", "chance", "steps", "quadrature")
 _OF_EDGES: Final = ("kv", "split_positions")
 _OF_A_RUN: Final = ("batch_size", "max_memory", "max_forwards", "seed", "out", "force", "json", "quiet", "help")
@@ -43,6 +55,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "evaluate": {
         "What is judged": (
             "model",
+            "adapter",
             "task",
             "hold_out",
             "scores",
@@ -61,7 +74,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         _RUN: ("batch_size", "max_memory", "seed", "out", "force", "json", "quiet", "help"),
     },
     "stability": {_PLAIN: ("n", "ranking", "resamples", "seed", "json", "help")},
-    "sites": {_PLAIN: ("model", "rules", "help")},
+    "sites": {_PLAIN: ("model", "adapter", "rules", "help")},
     "bench": {
         "What is measured": ("model", "parts", "methods", "level", "steps", "scale", "sae"),
         "Sizes": ("batch", "length", "repeats", "dtype", "device"),
@@ -75,7 +88,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         _RUN: ("cache", "out", "resume", "checkpoint_every", "keep_checkpoint", "json", "quiet", "help"),
     },
     "eval": {
-        "Model and text": ("model", "data", "tokens", "context", "keep_bos", "hold_out", "dtype", "device"),
+        "Model and text": ("model", "adapter", "data", "tokens", "context", "keep_bos", "hold_out", "dtype", "device"),
         "The dictionary": ("site", "target", "scaling_factor"),
         "What is measured": ("pca", "probe", "dashboards"),
         _RUN: ("seed", "out", "force", "json", "quiet", "help"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from circuits.console import printing
@@ -20,7 +21,11 @@ def models() -> None:
 
     rows = [
         ("demo", "the embedded model: small, trained on generated text, for trying everything out"),
-        ("FOLDER", "a local Hugging Face folder with config.json and safetensors"),
+        (
+            "FOLDER",
+            "a local Hugging Face folder with config.json and safetensors; with --adapter FOLDER peft's merged into it",
+        ),
+        ("FILE.gguf", "a GGUF file, dequantised; needs the package gguf: pip install 'relevance-circuits[gguf]'"),
         ("hf:ORG/NAME", "a hub id; the only form that may touch the network"),
     ]
     printing.table("models", ("--model", "what"), rows)
@@ -106,13 +111,13 @@ def _notes(m: Method) -> list[tuple[bool, str]]:
     ]
 
 
-def sites(name: str, rules: str | None) -> None:
+def sites(name: str, rules: str | None, adapter: Path | None = None) -> None:
     """Sites of a model and, for a preset, the treatment of every module."""
     from circuits.jobs.inputs import load_model
     from interp.rules.rules import preset
 
     chosen = preset(rules) if rules else None
-    model = load_model(name, None, None)
+    model = load_model(name, None, None, adapter)
     have = [(site, "yes", "") for site in model.sites()]
     lack = [(site, "no", why) for site, why in model.missing_sites().items()]
     printing.table(repr(model), ("site", "available", "why not"), [*have, *lack])
@@ -142,7 +147,7 @@ def verify(asked: LoadOptions) -> bool:
 
     with telling(2, quiet=False) as say:
         say.phase(f"loading {asked.model}")
-        model = load_model(asked.model, asked.dtype, asked.device)
+        model = load_model(asked.model, asked.dtype, asked.device, asked.adapter)
         say.phase("checking parity, rules, padding and cleanliness")
         found = list(checks(model))
     verdict = {True: "pass", False: "FAIL", None: "info"}

@@ -13,10 +13,13 @@ from typing import Any, Final
 
 import torch
 
-from interp.errors import LoadError
+from interp.errors import LoadError, some
+from interp.model.loading.adapters import adapter_settings, merge, read_adapter
 from interp.model.loading.pretrained import blamed, cause, failing, read_pretrained, read_tokenizer
+from interp.model.loading.source import ADAPTER, refuse_adapter
 from interp.model.model import HookedModel
 from interp.model.modules.lock import settled
+from interp.model.origin import Dequantised, Origin
 
 HUB: Final = "hf:"
 #: The embedded model, found by its path: what trained it stands above the loading of models.
@@ -24,23 +27,36 @@ DEMO: Final = Path(__file__).parents[2] / "demo" / "model"
 DTYPES: Final = ("float32", "float64", "bfloat16", "float16")
 
 
-def load(x: Any, *, tokenizer: Any = None, dtype: str | None = None, device: str | None = None) -> HookedModel:
+def load(
+    x: Any,
+    *,
+    tokenizer: Any = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    adapter: str | Path | None = None,
+) -> HookedModel:
     """A `HookedModel` of `x`.
 
     x: `"demo"` (the embedded model), a local Hugging Face folder, a folder in TransformerLens layout (see
-    `interp.model.loading.transformer_lens_files`), a hub id written `hf:ORG/NAME` (the only case that may touch the network), a `PreTrainedModel` in
+    `interp.model.loading.transformer_lens_files`), a GGUF file (its tensors are unpacked, its tokeniser is built; `model.origin` says
+    what was), a hub id written `hf:ORG/NAME` (the only case that may touch the network), a `PreTrainedModel` in
     memory, or a `HookedModel`. A `TransformerBridge` or
     `HookedTransformer` of transformer-lens is refused: the first has replaced modules of its model, the second has
     converted the weights, so neither gives the numbers of the Hugging Face model.
     dtype, device: by name, for models loaded here; default the checkpoint's dtype and the CPU.
+    adapter: a folder that peft saved, whose adapters are merged into the weights: in float32 or wider, then rounded to the dtype.
 
     Raises: LoadError where the model cannot be loaded safely; LayoutError where its architecture is not mapped.
     """
+    if adapter is not None and not isinstance(x, (str, Path)):
+        raise LoadError(
+            "adapter belongs to models loaded by name; merge one into a model in memory with peft (merge_and_unload)."
+        )
     if isinstance(x, HookedModel):
         return x
     with _quiet():
         if isinstance(x, (str, Path)):
-            return _from_name(str(x), tokenizer, dtype, device)
+            return _from_name(str(x), tokenizer, dtype, device, None if adapter is None else Path(adapter))
         return _from_memory(x, tokenizer, dtype, device)
 
 
@@ -86,7 +102,7 @@ def _from_memory(x: Any, tokenizer: Any, dtype: str | None, device: str | None) 
 
     if not isinstance(x, PreTrainedModel):
         raise LoadError(
-            f"{type(x).__name__} given; expected 'demo', a folder, 'hf:ORG/NAME' or a Hugging Face PreTrainedModel."
+            f"{type(x).__name__} given; expected 'demo', a folder, a GGUF file, 'hf:ORG/NAME' or a Hugging Face PreTrainedModel."
         )
     if dtype is not None or device is not None:
         raise LoadError(
@@ -95,25 +111,42 @@ def _from_memory(x: Any, tokenizer: Any, dtype: str | None, device: str | None) 
     return HookedModel(x, tokenizer)
 
 
-def _from_name(name: str, tokenizer: Any, dtype: str | None, device: str | None) -> HookedModel:
+def _from_name(name: str, tokenizer: Any, dtype: str | None, device: str | None, folder: Path | None) -> HookedModel:
     dtype = None if dtype is None else str(dtype).removeprefix("torch.")
     if dtype is not None and dtype not in DTYPES:
         raise LoadError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}.")
-    if name.startswith(HUB):
-        source, local = name.removeprefix(HUB), False
-    else:
-        source, local = str(_folder(name)), True
+    local = not name.startswith(HUB)
+    source = str(_place(name)) if local else name.removeprefix(HUB)
     _check_device(device)
+    adapter = None if folder is None else read_adapter(folder)
     with settled(torch.device("cpu")):
-        with failing(f"model {name!r} cannot be loaded", lambda: blamed(source, local)):
-            model = _read(source, local, dtype)
+        if local and Path(source).is_file():
+            model, tokenizer, found = _of_gguf(Path(source), tokenizer, dtype)
+        else:
+            with failing(f"model {name!r} cannot be loaded", lambda: blamed(source, local)):
+                model, found = _read(source, local, dtype), None
+            tokenizer = tokenizer or read_tokenizer(source, local)
+        if adapter is not None:
+            own = model.dtype
+            model = merge(model.to(torch.promote_types(own, torch.float32)), adapter, name).to(own)
         try:
             model = model.to(device) if device else model
         except (RuntimeError, AssertionError) as error:
             raise LoadError(f"device {device!r} cannot be used: {cause(error)}") from error
-        tokenizer = tokenizer or read_tokenizer(source, local)
-    with failing(f"model {name!r} cannot be run", lambda: blamed(source, local)):
-        return HookedModel(model.eval(), tokenizer, name=_short(name), folder=source if local else "")
+    origin = Origin(source if local else "", found, None if adapter is None else adapter.origin)
+    with failing(f"model {name!r} cannot be run", lambda: "" if found else blamed(source, local)):
+        return HookedModel(model.eval(), tokenizer, name=_short(name, folder), origin=origin)
+
+
+def _of_gguf(path: Path, tokenizer: Any, dtype: str | None) -> tuple[Any, Any, Dequantised]:
+    """The model and tokeniser of a GGUF file, and what was unpacked."""
+    from interp.model.loading.gguf_files import dequantised, read_gguf
+    from interp.model.loading.gguf_header import read_header
+    from interp.model.loading.gguf_tokenizer import gguf_tokenizer
+
+    header = read_header(path)
+    tokenizer = tokenizer or gguf_tokenizer(header)  # before the weights, which take longer
+    return read_gguf(header, dtype), tokenizer, dequantised(header)
 
 
 def _check_device(device: str | None) -> None:
@@ -142,19 +175,34 @@ def _transformer_lens_layout(folder: Path) -> bool:
     return "d_vocab" in keys and not keys & {"model_type", "architectures"}
 
 
-def _folder(name: str) -> Path:
-    """The folder of a local model; a name that is none is an error here, not a look-up on the network."""
+def _place(name: str) -> Path:
+    """The folder or GGUF file of a local model; a name that is none is an error here, not a look-up on the network."""
     if name == "demo":
         return DEMO
-    folder = Path(name)
-    if not folder.is_dir():
+    path = Path(name)
+    if path.is_file():
+        return path
+    if not path.is_dir():
         raise LoadError(
-            f"model {name!r} is no folder. Expected 'demo', a Hugging Face folder, or a hub id written 'hf:ORG/NAME'."
+            f"model {name!r} is no folder and no file. Expected 'demo', a Hugging Face folder, a GGUF file, or a hub id written "
+            "'hf:ORG/NAME'."
         )
-    if not (folder / "config.json").is_file():
+    if not (path / "config.json").is_file():
+        _check_other(path)
         raise LoadError(f"folder {name!r} has no config.json; expected a Hugging Face model folder.")
-    return folder
+    return path
 
 
-def _short(name: str) -> str:
-    return name if name == "demo" or name.startswith(HUB) else Path(os.path.abspath(name)).name
+def _check_other(folder: Path) -> None:
+    """Raises: LoadError for a folder that is no model and holds something that makes one, saying how."""
+    if (folder / ADAPTER).is_file():
+        refuse_adapter(str(folder), adapter_settings(folder))
+    if files := sorted(path.name for path in folder.glob("*.gguf")):
+        raise LoadError(
+            f"folder {str(folder)!r} has no config.json, and GGUF files: {some(files)}. Give one file: {str(folder / files[0])!r}."
+        )
+
+
+def _short(name: str, adapter: Path | None) -> str:
+    own = name if name == "demo" or name.startswith(HUB) else Path(os.path.abspath(name)).name
+    return own if adapter is None else f"{own}+{Path(os.path.abspath(adapter)).name}"

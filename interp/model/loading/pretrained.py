@@ -57,7 +57,7 @@ def read_pretrained(source: str, local: bool, dtype: str | None) -> Any:
     check_source(source, local)
     from transformers import AutoModelForCausalLM
 
-    with _no_report():
+    with no_report():
         model, report = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=dtype or "auto",
@@ -67,12 +67,12 @@ def read_pretrained(source: str, local: bool, dtype: str | None) -> Any:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    _check_report(source, model, report)
+    check_report(source, model, report)
     return model
 
 
 @contextmanager
-def _no_report() -> Iterator[None]:
+def no_report() -> Iterator[None]:
     """Without transformers' table of what did not fit: it is refused here, in a sentence."""
     logger = logging.getLogger("transformers.modeling_utils")
 
@@ -86,14 +86,14 @@ def _no_report() -> Iterator[None]:
         logger.removeFilter(other)
 
 
-def _check_report(source: str, model: Any, report: dict[str, Any]) -> None:
+def check_report(source: str, model: Any, report: dict[str, Any]) -> None:
     """Raises: LoadError where a weight was drawn at random because the files lack it or hold another shape, or where the
     files hold weights that the model has no place for."""
     name = type(model).__name__
     if wrong := sorted(report["mismatched_keys"]):
-        said = [f"{key} is {list(found)}, by config.json {list(expected)}" for key, found, expected in wrong]
+        said = [f"{key} is {list(found)}, by the configuration {list(expected)}" for key, found, expected in wrong]
         raise LoadError(
-            f"model {source!r}: config.json and the files disagree about shapes ({len(wrong)}): {some(said)}."
+            f"model {source!r}: its configuration and its weights disagree about shapes ({len(wrong)}): {some(said)}."
         )
     if missing := sorted(report["missing_keys"]):
         raise LoadError(

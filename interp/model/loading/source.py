@@ -9,9 +9,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from interp.errors import LoadError, some
+from interp.model.loading.quantised import SETTINGS, check_settings, check_types
 
 WEIGHTS: Final = "model.safetensors"
 INDEX: Final = f"{WEIGHTS}.index.json"
@@ -30,11 +31,9 @@ _ABSURD: Final = 16
 def check_source(source: str, local: bool) -> None:
     """Raises: LoadError for a folder or hub id whose weights are pickles or no whole model, or of impossible sizes."""
     if file(source, local, ADAPTER) is not None:
-        raise LoadError(
-            f"model {source!r} holds an adapter ({ADAPTER}), which is no model by itself and would be left out here: load it "
-            "with peft, merge it (model.merge_and_unload()), save that, and load the folder."
-        )
+        refuse_adapter(source, _object(source, local, ADAPTER))
     config = _object(source, local, "config.json")
+    check_settings(source, config, [name for name in SETTINGS if local and (Path(source) / name).is_file()])
     named = config.get("transformers_weights", WEIGHTS)
     if not isinstance(named, str) or not named.endswith(_SAFE):
         raise LoadError(
@@ -44,7 +43,19 @@ def check_source(source: str, local: bool) -> None:
     shards = _shards(source, local, named)
     if local:
         _check_there(Path(source), named, shards)
-        _check_sizes(config, dict(_shapes(Path(source), shards or [named])))
+        found = list(_headers(Path(source), shards or [named]))
+        check_types(source, {name: kind for name, kind, _ in found})
+        check_sizes("config.json", config, {name: shape for name, _, shape in found})
+
+
+def refuse_adapter(source: str, settings: Mapping[str, Any]) -> NoReturn:
+    """Raises: LoadError for adapters in a model's place, saying how to merge them."""
+    base = settings.get("base_model_name_or_path")
+    trained = f", trained on {base!r}" if isinstance(base, str) and base else ""
+    raise LoadError(
+        f"model {source!r} holds an adapter ({ADAPTER}{trained}), which is no model by itself and would be left out here: give the model "
+        f"that it was trained on, with adapter={source!r} (--adapter on the command line), which merges it."
+    )
 
 
 def file(source: str, local: bool, name: str) -> Path | None:
@@ -110,19 +121,21 @@ def _check_there(folder: Path, named: str, shards: list[str]) -> None:
     raise LoadError(f"model {str(folder)!r} lacks its weights, {some(absent)}; {there}.")
 
 
-def _shapes(folder: Path, names: list[str]) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Name and shape of every weight, from the headers of the files. Raises: LoadError for a damaged one."""
+def _headers(folder: Path, names: list[str]) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Name, type and shape of every weight, from the headers of the files. Raises: LoadError for a damaged one."""
     from safetensors import SafetensorError, safe_open
 
     for name in names:
         try:
             with safe_open(folder / name, framework="pt") as opened:
-                yield from ((key, tuple(opened.get_slice(key).get_shape())) for key in opened.keys())  # noqa: SIM118
+                for key in opened.keys():  # noqa: SIM118
+                    found = opened.get_slice(key)
+                    yield key, found.get_dtype(), tuple(found.get_shape())
         except (OSError, ValueError, SafetensorError) as error:
             raise LoadError(f"{name} of model {str(folder)!r} cannot be read: {error}.") from error
 
 
-def _check_sizes(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
+def check_sizes(where: str, config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> None:
     """Raises: LoadError for sizes far beyond those of the weights: a model of them would be made in memory before it is found
     out. Smaller differences are found when the weights are read."""
     longest = max((n for shape in shapes.values() for n in shape), default=0)
@@ -136,4 +149,4 @@ def _check_sizes(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]
     for key, (limit, says) in limits.items():
         value = config.get(key)
         if isinstance(value, int) and value > limit:
-            raise LoadError(f"config.json: {key} is {value}, but {says}: it belongs to other weights.")
+            raise LoadError(f"{where}: {key} is {value}, but {says}: it belongs to other weights.")

@@ -56,7 +56,7 @@ def test_tied_weights_absent_on_both_sides(tmp_path: Path) -> None:
 def test_other_shapes_are_named(key: str, value: int, tmp_path: Path) -> None:
     folder = saved(tmp_path / "m")
     set_key(folder, "config.json", key, value)
-    with pytest.raises(LoadError, match=r"disagree about shapes \(\d+\).*weight is \[.*\], by config\.json \["):
+    with pytest.raises(LoadError, match=r"disagree about shapes \(\d+\).*weight is \[.*\], by the configuration \["):
         interp.load(folder)
 
 

@@ -80,7 +80,7 @@ PICKLES: dict[str, tuple[Callable[[Path], None], str]] = {
     "named": (_named("pytorch_model.bin"), "transformers_weights"),
     "named as an adapter's": (_named("adapter_model.bin"), "transformers_weights"),
     "named index": (_named_index, r"pytorch_model\.bin.*safetensors"),
-    "adapter": (_adapter, r"adapter.*merge_and_unload"),
+    "adapter": (_adapter, r"adapter.*--adapter"),
     "disguised": (_disguised, r"model\.safetensors"),
 }
 
