@@ -1,0 +1,218 @@
+"""Measures how methods agree with exact patching on models, tasks, levels and both directions, and what each cost.
+
+    python docs/measure_agreement.py --out FOLDER
+    python docs/measure_agreement.py --out FOLDER --models A,B --tasks ioi,sva --levels heads,blocks --pairs 8
+
+Every case is what `circuits compare` measures, and is kept in FOLDER as one JSON file, with the sha256 of the weights: a second
+call takes it from there, so a long list may be stopped and gone on with. The result is Markdown tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tables import markdown, say
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+METHODS = "atp,relp,relp-ah,atp-ig,deeplift"
+#: What a case is, in the order of its rows.
+CASE = ("model", "task", "level", "direction")
+#: What is measured of one row of agreement, with the digits that it is shown with.
+NUMBERS = {"pearson": 2, "spearman": 2, "top_weighted": 2, "error": 2, "slope": 2, "pearson_without": 2}
+
+
+def options() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description="Agreement of methods with exact patching, and their costs.")
+    parser.add_argument("--out", required=True, type=Path, help="of the cases: a new folder, or that of a call before")
+    parser.add_argument("--models", default="demo", help="'demo', folders, or hf:ORG/NAME, commas between them")
+    parser.add_argument("--tasks", default="ioi,sva,greater-than,gender,capital", help="commas between them")
+    parser.add_argument("--levels", default="heads", help="commas between them")
+    parser.add_argument("--directions", default="denoise,noise", help="one or both")
+    parser.add_argument("--methods", default=METHODS, help="commas between them")
+    parser.add_argument("--pairs", type=int, default=8, help="the first so many")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+def main(given: argparse.Namespace) -> int:
+    given.out.mkdir(parents=True, exist_ok=True)
+    found = [case for model in given.models.split(",") for case in cases_of(model, given)]
+    say_weights(found)
+    for level in given.levels.split(","):
+        say_level([case for case in found if case["level"] == level], given.methods.split(","))
+    return 0
+
+
+# ---------------------------------------------------------------- what is measured
+
+
+def cases_of(name: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Every case of one model: from its file, or measured and kept. The model is loaded when the first must be measured."""
+    import interp
+
+    loaded: list[Any] = []
+    short = Path(name).name
+    for level in given.levels.split(","):
+        for task in given.tasks.split(","):
+            for direction in given.directions.split(","):
+                path = given.out / f"{'-'.join((short, Path(task).stem, level, direction))}.json"
+                if not path.exists():
+                    loaded = loaded or [interp.load(name)]
+                    case = measured(loaded[0], task, level, direction, given)
+                    path.write_text(json.dumps(case, indent=1) + "\n")
+                case = json.loads(path.read_text())
+                if (case["pairs"], list(case["agreement"]), case["seed"]) != asked(given):
+                    sys.exit(f"{path} was measured with other --pairs, --methods or --seed; choose another --out.")
+                yield case
+
+
+def asked(given: argparse.Namespace) -> tuple[int, list[str], int]:
+    return given.pairs, given.methods.split(","), given.seed
+
+
+def measured(model: Any, task: str, level: str, direction: str, given: argparse.Namespace) -> dict[str, Any]:
+    """What `circuits compare` finds, as plain data."""
+    from circuits.console.printing import record_json
+    from circuits.jobs.pipeline import run_comparison
+    from circuits.runs import directory
+    from circuits.settings.prepared import Settings, prepare_run
+
+    import interp
+
+    start, methods = time.perf_counter(), tuple(given.methods.split(","))
+    settings = Settings(methods=methods, level=level, direction=direction, seed=given.seed, hold_out=False)
+    job = prepare_run(model, interp.task(task, model, n=given.pairs, seed=given.seed), settings)
+    found = run_comparison(job, {}, lambda line: print(line, file=sys.stderr))
+    passes = {s.provenance.method: (s.provenance.forwards, s.provenance.backwards) for s in (*found.scores, found.exact)}
+    return {
+        "model": model.name,
+        "task": job.task.name,
+        "level": level,
+        "direction": direction,
+        "pairs": given.pairs,
+        "seed": given.seed,
+        "parts": len(found.scores[0].parts),
+        "passes": passes,
+        "seconds": round(time.perf_counter() - start, 1),
+        "weights": weights(model, directory.file_hashes),
+        "machine": directory.machine() | {"cores": os.cpu_count()},
+        **{key: value for key, value in record_json(found, "").items() if key in ("finding", "accuracy", "agreement")},
+    }
+
+
+def weights(model: Any, hashes: Callable[[Path], Mapping[str, str]]) -> dict[str, str]:
+    """The sha256 of every file of weights of a folder, and what the README beside them says first."""
+    if model.folder is None:
+        return {}
+    folder = Path(model.folder)
+    found = {name: value for name, value in hashes(folder).items() if name.endswith((".safetensors", ".gguf"))}
+    readme = folder / "README.md"
+    head = readme.read_text().strip().splitlines()[0].lstrip("# ") if readme.exists() else "no README"
+    return {**found, "README.md": head}
+
+
+# ---------------------------------------------------------------- tables
+
+
+def say_weights(found: Sequence[Mapping[str, Any]]) -> None:
+    """Which weights, and on what machine."""
+    for model in dict.fromkeys(case["model"] for case in found):
+        own = [case for case in found if case["model"] == model]
+        head = own[0]["weights"].get("README.md", "embedded")
+        files = [f"`{name}` sha256 `{value}`" for name, value in own[0]["weights"].items() if name != "README.md"]
+        say(f"* {head}. {'; '.join(files)}. {own[0]['machine']['cores']} cores, {own[0]['machine']['threads']} threads.")
+
+
+def say_level(found: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> None:
+    """The tables of one level: a row for each case, a column for each method."""
+    if not found:
+        return
+    kinds = [k for k in found[0]["agreement"][methods[0]] if k not in ("exact", "n_pairs", "embed")]
+    kinds = [k for k in kinds if "->" not in k][: 1 if len(kinds) == 2 else None]
+    over = " / ".join(kinds)
+    say(f"\nLevel {found[0]['level']}. Exact patching of: {'; '.join(dict.fromkeys(sample_of(case) for case in found))}.")
+    say(f"\nPearson over {over} (the interval is of all):\n")
+    table(found, methods, lambda a: " / ".join([number(a["all"], "pearson") + interval(a["all"]), *each(a, kinds[1:], "pearson")]))
+    say("\nOver all: Spearman / top-weighted / relative error:\n")
+    table(found, methods, lambda a: " / ".join(number(a["all"], name) for name in ("spearman", "top_weighted", "error")))
+    say(f"\nPearson without the largest node of {over}:\n")
+    largest = [" / ".join(row["largest"] for row in rows(case["agreement"][methods[0]], kinds)) for case in found]
+    table(found, methods, lambda a: " / ".join(each(a, kinds, "pearson_without")), ("largest", largest))
+    say(f"\nSlope, the method's sizes over the exact ones, of {over}:\n")
+    table(found, methods, lambda a: " / ".join(each(a, kinds, "slope")))
+    say("\nCost in forwards, a backward counted twice; the run on the source counts with the first that needs it:\n")
+    say_costs(found, methods)
+
+
+def sample_of(case: Mapping[str, Any]) -> str:
+    """How many parts exact patching scored, of how many."""
+    first = next(iter(case["agreement"].values()))
+    return f"{case['model']}, {first['all']['n']} of {case['parts']}"
+
+
+def table(
+    found: Sequence[Mapping[str, Any]],
+    methods: Sequence[str],
+    cell: Callable[[Mapping[str, Any]], str],
+    more: tuple[str, Sequence[str]] | None = None,
+) -> None:
+    """A row for each case; `more`: a further column, its name and cells."""
+    name, own = more or ("right, clean / corrupt", [right(case) for case in found])
+    lines = [
+        (f"{case['model']}, {case['task']}, {case['direction']}", extra, *(cell(case["agreement"][m]) for m in methods))
+        for case, extra in zip(found, own, strict=True)
+    ]
+    say(markdown(("case", name, *(f"`{m}`" for m in methods)), lines))
+
+
+def say_costs(found: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> None:
+    """What each method took, by model and direction: the range over tasks."""
+    lines = []
+    for model in dict.fromkeys(case["model"] for case in found):
+        own = [case["passes"] for case in found if case["model"] == model]
+        spent = {m: [passes[m][0] + 2 * passes[m][1] for passes in own] for m in ("exact", *methods)}
+        seconds = [case["seconds"] for case in found if case["model"] == model]
+        lines.append((model, *map(spread, spent.values()), spread(seconds)))
+    say(markdown(("model", "exact", *(f"`{m}`" for m in methods), "seconds of a case"), lines))
+
+
+def spread(values: Sequence[float]) -> str:
+    low, high = f"{min(values):.0f}", f"{max(values):.0f}"
+    return low if low == high else f"{low} to {high}"
+
+
+def right(case: Mapping[str, Any]) -> str:
+    """On how many pairs the model prefers the answer, and on the corrupt prompt the wrong one."""
+    return " / ".join(f"{case['accuracy'][side]:.0%}" for side in ("clean", "corrupt"))
+
+
+def rows(found: Mapping[str, Any], kinds: Sequence[str]) -> list[Mapping[str, Any]]:
+    return [found[kind] for kind in kinds]
+
+
+def each(found: Mapping[str, Any], kinds: Sequence[str], name: str) -> list[str]:
+    return [number(row, name) for row in rows(found, kinds)]
+
+
+def number(row: Mapping[str, Any], name: str) -> str:
+    """A number of a row; a dash where it has none."""
+    return "-" if row[name] is None else f"{row[name]:.{NUMBERS[name]}f}"
+
+
+def interval(row: Mapping[str, Any]) -> str:
+    return f" [{row['pearson_ci'][0]:.2f}, {row['pearson_ci'][1]:.2f}]" if row["pearson_ci"] else ""
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    sys.exit(main(options()))
