@@ -82,18 +82,20 @@ def asked(given: argparse.Namespace) -> tuple[int, list[str], int]:
 
 def measured(model: Any, task: str, level: str, direction: str, given: argparse.Namespace) -> dict[str, Any]:
     """What `circuits compare` finds, as plain data."""
+    import interp
     from circuits.console.printing import record_json
+    from circuits.console.printing import say as say_aside
     from circuits.jobs.pipeline import run_comparison
     from circuits.runs import directory
     from circuits.settings.prepared import Settings, prepare_run
 
-    import interp
-
     start, methods = time.perf_counter(), tuple(given.methods.split(","))
     settings = Settings(methods=methods, level=level, direction=direction, seed=given.seed, hold_out=False)
     job = prepare_run(model, interp.task(task, model, n=given.pairs, seed=given.seed), settings)
-    found = run_comparison(job, {}, lambda line: print(line, file=sys.stderr))
-    passes = {s.provenance.method: (s.provenance.forwards, s.provenance.backwards) for s in (*found.scores, found.exact)}
+    found = run_comparison(job, {}, say_aside)
+    passes = {
+        s.provenance.method: (s.provenance.forwards, s.provenance.backwards) for s in (*found.scores, found.exact)
+    }
     return {
         "model": model.name,
         "task": job.task.name,
@@ -130,7 +132,9 @@ def say_weights(found: Sequence[Mapping[str, Any]]) -> None:
         own = [case for case in found if case["model"] == model]
         head = own[0]["weights"].get("README.md", "embedded")
         files = [f"`{name}` sha256 `{value}`" for name, value in own[0]["weights"].items() if name != "README.md"]
-        say(f"* {head}. {'; '.join(files)}. {own[0]['machine']['cores']} cores, {own[0]['machine']['threads']} threads.")
+        say(
+            f"* {head}. {'; '.join(files)}. {own[0]['machine']['cores']} cores, {own[0]['machine']['threads']} threads."
+        )
 
 
 def say_level(found: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> None:
@@ -140,11 +144,19 @@ def say_level(found: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> Non
     kinds = [k for k in found[0]["agreement"][methods[0]] if k not in ("exact", "n_pairs", "embed")]
     kinds = [k for k in kinds if "->" not in k][: 1 if len(kinds) == 2 else None]
     over = " / ".join(kinds)
-    say(f"\nLevel {found[0]['level']}. Exact patching of: {'; '.join(dict.fromkeys(sample_of(case) for case in found))}.")
+    say(
+        f"\nLevel {found[0]['level']}. Exact patching of: {'; '.join(dict.fromkeys(sample_of(case) for case in found))}."
+    )
     say(f"\nPearson over {over} (the interval is of all):\n")
-    table(found, methods, lambda a: " / ".join([number(a["all"], "pearson") + interval(a["all"]), *each(a, kinds[1:], "pearson")]))
+    table(
+        found,
+        methods,
+        lambda a: " / ".join([number(a["all"], "pearson") + interval(a["all"]), *each(a, kinds[1:], "pearson")]),
+    )
     say("\nOver all: Spearman / top-weighted / relative error:\n")
-    table(found, methods, lambda a: " / ".join(number(a["all"], name) for name in ("spearman", "top_weighted", "error")))
+    table(
+        found, methods, lambda a: " / ".join(number(a["all"], name) for name in ("spearman", "top_weighted", "error"))
+    )
     say(f"\nPearson without the largest node of {over}:\n")
     largest = [" / ".join(row["largest"] for row in rows(case["agreement"][methods[0]], kinds)) for case in found]
     table(found, methods, lambda a: " / ".join(each(a, kinds, "pearson_without")), ("largest", largest))
