@@ -24,10 +24,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 METHODS = "atp,relp,relp-ah,atp-ig,deeplift"
-#: What a case is, in the order of its rows.
-CASE = ("model", "task", "level", "direction")
-#: What is measured of one row of agreement, with the digits that it is shown with.
-NUMBERS = {"pearson": 2, "spearman": 2, "top_weighted": 2, "error": 2, "slope": 2, "pearson_without": 2}
 
 
 def options() -> argparse.Namespace:
@@ -82,34 +78,47 @@ def asked(given: argparse.Namespace) -> tuple[int, list[str], int]:
 
 def measured(model: Any, task: str, level: str, direction: str, given: argparse.Namespace) -> dict[str, Any]:
     """What `circuits compare` finds, as plain data."""
-    import interp
     from circuits.console.printing import record_json
-    from circuits.console.printing import say as say_aside
-    from circuits.jobs.pipeline import run_comparison
     from circuits.runs import directory
-    from circuits.settings.prepared import Settings, prepare_run
 
-    start, methods = time.perf_counter(), tuple(given.methods.split(","))
-    settings = Settings(methods=methods, level=level, direction=direction, seed=given.seed, hold_out=False)
-    job = prepare_run(model, interp.task(task, model, n=given.pairs, seed=given.seed), settings)
-    found = run_comparison(job, {}, say_aside)
-    passes = {
-        s.provenance.method: (s.provenance.forwards, s.provenance.backwards) for s in (*found.scores, found.exact)
-    }
+    start = time.perf_counter()
+    found = compared(model, task, level, direction, given)
+    every = [scores.provenance for scores in (*found.scores, found.exact)]
     return {
         "model": model.name,
-        "task": job.task.name,
+        "task": every[0].task,
         "level": level,
         "direction": direction,
         "pairs": given.pairs,
         "seed": given.seed,
         "parts": len(found.scores[0].parts),
-        "passes": passes,
+        "passes": {p.method: (p.forwards, p.backwards) for p in every},
         "seconds": round(time.perf_counter() - start, 1),
         "weights": weights(model, directory.file_hashes),
         "machine": directory.machine() | {"cores": os.cpu_count()},
         **{key: value for key, value in record_json(found, "").items() if key in ("finding", "accuracy", "agreement")},
     }
+
+
+def compared(model: Any, task: str, level: str, direction: str, given: argparse.Namespace) -> Any:
+    """The record of the comparison. The stream is scored at each position, and so on prompts of one length."""
+    import interp
+    from circuits.console.printing import say as say_aside
+    from circuits.jobs.pipeline import run_comparison
+    from circuits.settings.prepared import Settings, prepare_run
+    from interp.tasks.lengths import COMMONEST
+
+    stream = level == "resid"
+    settings = Settings(
+        methods=tuple(given.methods.split(",")),
+        level=level,
+        direction=direction,
+        positions="each" if stream else "all",
+        seed=given.seed,
+        hold_out=False,
+    )
+    pairs = interp.task(task, model, n=given.pairs, seed=given.seed, length=COMMONEST if stream else None)
+    return run_comparison(prepare_run(model, pairs, settings), {}, say_aside)
 
 
 def weights(model: Any, hashes: Callable[[Path], Mapping[str, str]]) -> dict[str, str]:
@@ -141,8 +150,8 @@ def say_level(found: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> Non
     """The tables of one level: a row for each case, a column for each method."""
     if not found:
         return
-    kinds = [k for k in found[0]["agreement"][methods[0]] if k not in ("exact", "n_pairs", "embed")]
-    kinds = [k for k in kinds if "->" not in k][: 1 if len(kinds) == 2 else None]
+    kinds = [k for k in found[0]["agreement"][methods[0]] if k not in ("exact", "n_pairs", "embed") and "->" not in k]
+    kinds = kinds if len(kinds) > 2 else kinds[:1]  # one kind is all
     over = " / ".join(kinds)
     say(
         f"\nLevel {found[0]['level']}. Exact patching of: {'; '.join(dict.fromkeys(sample_of(case) for case in found))}."
@@ -152,6 +161,7 @@ def say_level(found: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> Non
         found,
         methods,
         lambda a: " / ".join([number(a["all"], "pearson") + interval(a["all"]), *each(a, kinds[1:], "pearson")]),
+        right=[right(case) for case in found],
     )
     say("\nOver all: Spearman / top-weighted / relative error:\n")
     table(
@@ -159,7 +169,7 @@ def say_level(found: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> Non
     )
     say(f"\nPearson without the largest node of {over}:\n")
     largest = [" / ".join(row["largest"] for row in rows(case["agreement"][methods[0]], kinds)) for case in found]
-    table(found, methods, lambda a: " / ".join(each(a, kinds, "pearson_without")), ("largest", largest))
+    table(found, methods, lambda a: " / ".join(each(a, kinds, "pearson_without")), largest=largest)
     say(f"\nSlope, the method's sizes over the exact ones, of {over}:\n")
     table(found, methods, lambda a: " / ".join(each(a, kinds, "slope")))
     say("\nCost in forwards, a backward counted twice; the run on the source counts with the first that needs it:\n")
@@ -176,26 +186,24 @@ def table(
     found: Sequence[Mapping[str, Any]],
     methods: Sequence[str],
     cell: Callable[[Mapping[str, Any]], str],
-    more: tuple[str, Sequence[str]] | None = None,
+    **more: Sequence[str],
 ) -> None:
-    """A row for each case; `more`: a further column, its name and cells."""
-    name, own = more or ("right, clean / corrupt", [right(case) for case in found])
+    """A row for each case; `more`: further columns, their names and cells."""
     lines = [
-        (f"{case['model']}, {case['task']}, {case['direction']}", extra, *(cell(case["agreement"][m]) for m in methods))
-        for case, extra in zip(found, own, strict=True)
+        (case["model"], case["task"], case["direction"], *own, *(cell(case["agreement"][m]) for m in methods))
+        for case, *own in zip(found, *more.values(), strict=True)
     ]
-    say(markdown(("case", name, *(f"`{m}`" for m in methods)), lines))
+    say(markdown(("model", "task", "direction", *more, *(f"`{m}`" for m in methods)), lines))
 
 
 def say_costs(found: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> None:
-    """What each method took, by model and direction: the range over tasks."""
+    """What each method took: the range over the cases of a model."""
     lines = []
     for model in dict.fromkeys(case["model"] for case in found):
         own = [case["passes"] for case in found if case["model"] == model]
         spent = {m: [passes[m][0] + 2 * passes[m][1] for passes in own] for m in ("exact", *methods)}
-        seconds = [case["seconds"] for case in found if case["model"] == model]
-        lines.append((model, *map(spread, spent.values()), spread(seconds)))
-    say(markdown(("model", "exact", *(f"`{m}`" for m in methods), "seconds of a case"), lines))
+        lines.append((model, *map(spread, spent.values())))
+    say(markdown(("model", "exact", *(f"`{m}`" for m in methods)), lines))
 
 
 def spread(values: Sequence[float]) -> str:
@@ -218,7 +226,7 @@ def each(found: Mapping[str, Any], kinds: Sequence[str], name: str) -> list[str]
 
 def number(row: Mapping[str, Any], name: str) -> str:
     """A number of a row; a dash where it has none."""
-    return "-" if row[name] is None else f"{row[name]:.{NUMBERS[name]}f}"
+    return "-" if row[name] is None else f"{row[name]:.2f}"
 
 
 def interval(row: Mapping[str, Any]) -> str:
