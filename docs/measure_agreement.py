@@ -128,8 +128,7 @@ def weights(model: Any, hashes: Callable[[Path], Mapping[str, str]]) -> dict[str
     folder = Path(model.folder)
     found = {name: value for name, value in hashes(folder).items() if name.endswith((".safetensors", ".gguf"))}
     readme = folder / "README.md"
-    head = readme.read_text().strip().splitlines()[0].lstrip("# ") if readme.exists() else "no README"
-    return {**found, "README.md": head}
+    return {**found, "said": readme.read_text().strip().splitlines()[0].lstrip("# ") if readme.exists() else model.name}
 
 
 # ---------------------------------------------------------------- tables
@@ -139,11 +138,9 @@ def say_weights(found: Sequence[Mapping[str, Any]]) -> None:
     """Which weights, and on what machine."""
     for model in dict.fromkeys(case["model"] for case in found):
         own = [case for case in found if case["model"] == model]
-        head = own[0]["weights"].get("README.md", "embedded")
-        files = [f"`{name}` sha256 `{value}`" for name, value in own[0]["weights"].items() if name != "README.md"]
-        say(
-            f"* {head}. {'; '.join(files)}. {own[0]['machine']['cores']} cores, {own[0]['machine']['threads']} threads."
-        )
+        files = [f"`{name}` sha256 `{value}`" for name, value in own[0]["weights"].items() if name != "said"]
+        machine = f"{own[0]['machine']['cores']} cores, {own[0]['machine']['threads']} threads"
+        say(f"* {own[0]['weights'].get('said', model)}; {', '.join([*files, machine])}.")
 
 
 def say_level(found: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> None:
