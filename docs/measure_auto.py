@@ -76,7 +76,7 @@ def row(model: Any, task: Any, level: str, given: argparse.Namespace) -> list[st
     import interp
 
     asked = {"level": level, "seed": given.seed, "show_progress": False}
-    auto = interp.attribute(model, task, method="auto", budget=given.budget, **asked)
+    auto: Any = interp.attribute(model, task, method="auto", budget=given.budget, **asked)
     presets = interp.attribute_all(model, task, methods=PRESETS[level == "edges"], **asked)
     counted = [part.name for part in auto.parts if part.kind != "embed"]
     chosen = counted if len(counted) <= given.sweep else sample(counted, (auto, *presets.values()), given.seed)
