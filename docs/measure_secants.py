@@ -3,7 +3,8 @@
     python docs/measure_secants.py
     python docs/measure_secants.py --models A,B --task ioi --pairs 8
 
-The first table compares slopes over ever smaller steps, between ends of float32, with the quotient in float64. The second has what the contributions at each place of the stream add up to, against what is measured. The result is Markdown tables.
+The first table compares slopes over ever smaller steps, between ends of float32, with the quotient in float64. The second has
+what the contributions at each place of the stream add up to, against what is measured. The result is Markdown tables.
 """
 
 from __future__ import annotations
