@@ -21,6 +21,8 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 METHODS = "exact,eap,relp,relp-ah,eap-ig,relp-ig,random"
 LIMITS = {"target": 0.9, "at_most": 1.1}
+#: Up to so many edges every size is tried.
+EVERY = 64
 RANKINGS: tuple[Literal["absolute", "signed"], ...] = ("absolute", "signed")
 
 
@@ -87,7 +89,9 @@ def smallest(model: Any, task: Any, scores: Any, ranking: Any, given: argparse.N
 
     largest = int(given.share * len(scores.parts))
     wanted = {"ranking": ranking, "seed": given.seed, **LIMITS}
-    found = find_smallest(model, task, scores, largest=largest, **wanted)
+    found = find_smallest(model, task, scores, largest=min(largest, EVERY), every=True, **wanted)
+    if found.size is None and largest > EVERY:
+        found = find_smallest(model, task, scores, largest=largest, **wanted)
     if found.reason:
         return "undefined"
     if found.size is not None:

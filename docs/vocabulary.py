@@ -25,7 +25,9 @@ def module() -> str:
 
 
 def _tuple(names: Iterable[str]) -> str:
-    return "(\n" + "".join(f"    {json.dumps(name)},\n" for name in names) + ")"
+    """As the formatter has it, which puts a tuple of one on one line."""
+    lines = [f"{json.dumps(name)}," for name in names]
+    return f"({lines[0]})" if len(lines) == 1 else "(\n" + "".join(f"    {line}\n" for line in lines) + ")"
 
 
 def _registries() -> Mapping[str, Any]:
@@ -62,6 +64,7 @@ def options() -> dict[str, Iterable[str]]:
     from circuits.interchange.formats import FORMATS
     from circuits.jobs.machine.bench import PARTS
     from circuits.report.picture import KINDS
+    from circuits.reproduction.papers import PAPERS
     from interp.attribution.batching.positions import POSITIONS
     from interp.attribution.batching.quadrature import QUADRATURES
     from interp.dictionaries.training.steps.learner import DTYPES as TRAINED_IN
@@ -87,4 +90,5 @@ def options() -> dict[str, Iterable[str]]:
         "TRAINED_IN": [str(dtype).removeprefix("torch.") for dtype in TRAINED_IN],
         "KNOWN_ABLATIONS": GROUND_TRUTH,
         "BENCH_PARTS": PARTS,
+        "PAPERS": PAPERS,
     }

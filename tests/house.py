@@ -56,6 +56,7 @@ FLOORS = (
     "circuits/evaluation/running",
     "circuits/evaluation",
     "circuits/anatomy",
+    "circuits/reproduction",
     "circuits/runs",
     "circuits/comparison",
     "circuits/report/drawing",

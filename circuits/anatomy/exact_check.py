@@ -51,7 +51,7 @@ def exact_scores(job: Prepared, scores: Sequence[Scores], say: Say) -> tuple[Sco
     parts, sampled = None, "all of them"
     if len(scores[0].parts) > EXACT_LIMIT:
         parts, sampled = _sample(scores, job.settings)
-    begin(say, f"checking against exact patching ({sampled})")
+    begin(say, "checking", f"checking against exact patching ({sampled})")
     exact = plan(job.model, job.scoring, job.settings.also("exact", parts=parts)).score()["exact"]
     return exact, sampled
 

@@ -129,7 +129,7 @@ def _beside(job: Prepared, level: str, sizes: Sequence[int], say: Say) -> Beside
         return Beside(level, method, 0, 0.0, 0.0, (), str(error))
     runner = make_runner(
         job.model, job.evaluation, level, ablation=settings.ablation, metric=settings.metric, seed=settings.seed,
-        batch_size=settings.batch_size,
+        batch_size=settings.batch_size, max_memory=settings.max_memory,
     )  # fmt: skip
     nodes = [scores.parts[i] for i in ranked(scores, settings.ranking)]
     tops = {size: frozenset(nodes[:size]) for size in sizes if size <= len(nodes)}

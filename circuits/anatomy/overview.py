@@ -91,7 +91,7 @@ def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
     """
     settings, pairs, method = job.settings, job.request.pairs, _mapping(job)
     mode = "each" if len({len(p.prompts[0]) for p in pairs}) == 1 else "end"
-    begin(say, f"mapping layers and positions with {method}")
+    begin(say, "mapping", f"mapping layers and positions with {method}")
     path = settings.path if get_method(method).uses_steps else {}
     request = settings.elsewhere(method, "resid", positions=mode, **path)
     scores = plan(job.model, job.scoring, request).score()[method]
@@ -116,7 +116,7 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
     from interp.attribution.token_attribution import attribute_tokens
 
     task, metric = job.task.limit(min(SHOWN_PROMPTS, len(job.task))), shown_metric(job.settings.metric, job.task)
-    begin(say, "attributing to the tokens of a few prompts")
+    begin(say, "prompts", "attributing to the tokens of a few prompts")
     pairs = job.tokens(task)
     values = {which: measure(job.model, pairs, which, metric) for which in ("clean", "corrupt")}
     own = next((m for m in (job.leading, *job.settings.methods) if m in TOKEN_METHODS), "gradient-x-input")

@@ -10,10 +10,10 @@ import torch
 
 from circuits.bench.attribution_cost import UNABLE
 from circuits.bench.workload import Measurement, Size, Skipped, random_task, seconds_of
-from interp.attribution.exact.counts import Prices
 from interp.attribution.request import prepare
 from interp.attribution.scoring.driver import Attribution
 from interp.model.model import HookedModel
+from interp.model.multiply_adds import Prices
 from interp.parts.nodes import Node
 from interp.tasks.task import Task
 
@@ -98,7 +98,7 @@ def _request(
 
 def needed_forwards(model: HookedModel, request: Attribution, size: Size) -> float:
     """The multiply-adds that the patches of a request need at least, in forwards: by formula, not by what the engine did."""
-    prices = Prices.of(model)
+    prices = model.prices
     nodes = [
         part for part in request.space.parts([None]) if isinstance(part, Node) and part.name in (request.only or ())
     ]

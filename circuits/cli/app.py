@@ -17,6 +17,7 @@ from circuits.cli.commands import (
     exchange_commands,
     judging_commands,
     listing_commands,
+    reproduce_command,
     sae_train_command,
     starting_commands,
 )
@@ -59,6 +60,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": judging_commands.evaluate,
     "stability": judging_commands.stability,
     "truth": judging_commands.truth,
+    "reproduce": reproduce_command.reproduce,
     "export": exchange_commands.export,
     "import": exchange_commands.import_,
     "models": listing_commands.models,

@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 #: Seconds between two lines about one loop, where nothing moves.
 EVERY: Final = 30.0
-#: After so many seconds a loop says what all of it will take, where that is at least `LONG` seconds.
+#: After so many seconds, and such a part of it, a loop says what all of it will take, where that is at least `LONG` seconds:
+#: the first steps of a loop say little of the others.
 MEASURED: Final = 1.0
+PART: Final = 0.05
 LONG: Final = 10.0
 #: Below this width the bar leaves its place to the words.
 NARROW: Final = 60
@@ -135,7 +137,7 @@ class _Lines:
         def advance(steps: int) -> None:
             nonlocal done, last, told
             done, now = done + steps, time.monotonic()
-            if not 0 < done < total or now - started < MEASURED:
+            if not PART * total <= done < total or now - started < MEASURED:
                 return
             whole = (now - started) / done * total
             if not told and whole >= LONG:

@@ -78,6 +78,7 @@ def assess(
     held_out: bool | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    max_memory: int | str | None = None,
     show_progress: bool | None = None,
     dictionaries: Dictionaries | None = None,
 ) -> Assessment:
@@ -89,7 +90,7 @@ def assess(
     """
     runner = runner_for(
         model, task, circuit, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
-        dictionaries=dictionaries,
+        max_memory=max_memory, dictionaries=dictionaries,
     )  # fmt: skip
     common: Any = {"held_out": held_out, "seed": seed, "show_progress": show_progress}
     curve: Any = {"scores": scores, "sizes": sizes, "n_random": n_random, "ranking": ranking, **common}

@@ -47,7 +47,7 @@ class Evaluation(Saved):
     `n_nodes`: how many parts there are at this level; `counts` says what they are, nodes or edges.
     `errors`: of a circuit of features, whether what the dictionaries do not make up was `kept` or `removed`.
     `random_above`: the fraction of random circuits of the circuit's size whose faithfulness is at least as near 1.
-    `n_random`: how many of them were wanted at each size; a point has fewer where fewer others exist.
+    `n_random`: how many of them were wanted at its size; a point has fewer where fewer others exist, or at another size.
     """
 
     faithfulness: Estimate
@@ -99,7 +99,7 @@ class Evaluation(Saved):
 
 @dataclass(frozen=True)
 class Search(Saved):
-    """The smallest top of a ranking whose faithfulness is at least `target`, and at most `at_most` where given.
+    """The smallest top of a ranking that was found with faithfulness at least `target`, and at most `at_most` where given.
 
     `size` None: none of up to `largest` parts of `n_parts`; `best`, of `best_size` parts, is then the nearest that was
     seen to those limits. `tried`: every size that was run, with its faithfulness. `reason`: why none is defined.
@@ -122,11 +122,22 @@ class Search(Saved):
         if self.reason:
             return visible(f"{limits}: undefined ({self.reason})")
         if self.size is not None:
-            return f"{limits}: {self.size} of {self.n_parts} {self.counts}, f {self.faithfulness}"
+            return f"{limits}: {self.size} of {self.n_parts} {self.counts}, f {self.faithfulness} ({self.how()})"
         share = self.largest / self.n_parts
         return f"{limits}: none up to {self.largest} of {self.n_parts} {self.counts} ({share:.1%}); best f {self.best} at {self.best_size}"
 
     __repr__ = __str__
+
+    def how(self) -> str:
+        """How sure it is that none is smaller, in words."""
+        if self.size is None:
+            return f"of sizes {self._sizes()}, none"
+        if len([point for point in self.tried if point.size <= self.size]) == self.size:
+            return "the smallest: every smaller size was tried"
+        return f"the smallest found; sizes tried: {self._sizes()}; smaller ones not ruled out"
+
+    def _sizes(self) -> str:
+        return ", ".join(str(point.size) for point in self.tried)
 
     def _repr_html_(self) -> str:
         return str(card(self))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -26,7 +26,10 @@ from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
 from interp.whole_numbers import whole
 
-EVERY_SIZE = 64
+#: Of so few parts every size is tried.
+FEW: Final = 8
+#: Random circuits at sizes other than the circuit's own: enough for the middle of the curve of chance.
+CURVE_RANDOM: Final = 5
 
 
 def evaluate(
@@ -43,6 +46,7 @@ def evaluate(
     held_out: bool | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    max_memory: int | str | None = None,
     show_progress: bool | None = None,
     dictionaries: Dictionaries | None = None,
     errors: str = "kept",
@@ -51,17 +55,17 @@ def evaluate(
 
     f(C) = (m(C) - m(empty)) / (m(full) - m(empty)) on clean prompts, everything outside C ablated: nodes, of which the
     embedding stays clean, or edges, of which none does. The curve follows the circuit's own order, and with `scores`
-    their `ranking` up to all parts. `n_random` other circuits per size, each once, match the number of parts of each
-    kind; where fewer exist all are run, and at the size of the whole model there is none. `held_out`:
-    none of the pairs was used to choose the circuit; found out by default, and refused where it is claimed and not so.
+    their `ranking` up to all parts. `n_random` other circuits of the circuit's size, each once, match the number of parts of
+    each kind, and at the other sizes of the curve at most `CURVE_RANDOM`; where fewer exist all are run, and at the size of
+    the whole model there is none. `held_out`: none of the pairs was used to choose the circuit; found out by default, and refused where it is claimed and not so.
     `dictionaries`: those of a circuit of features; `errors`: what they do not make up is `kept` in every circuit but the
     empty one, or `removed` from every one but the whole model.
 
-    Source: Wang et al. 2023; Marks et al. 2024. Cost: one forward per circuit. Raises: CircuitError, TaskError.
+    Source: Wang et al. 2023; Marks et al. 2024. Cost: at most one forward per circuit. Raises: CircuitError, TaskError.
     """
     runner = runner_for(
         model, task, circuit, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
-        dictionaries=dictionaries, errors=errors,
+        max_memory=max_memory, dictionaries=dictionaries, errors=errors,
     )  # fmt: skip
     return evaluate_on(
         runner,
@@ -97,7 +101,8 @@ def evaluate_on(
     unseen = is_held_out(circuit.scored_pairs, runner.pairs, held_out)
     twins = Twins(runner.parts, seed)
     prefixes = {size: frozenset(order[:size]) for size in wanted}
-    curve = {size: (prefix, twins.others(prefix, n_random)) for size, prefix in prefixes.items()}
+    most = {size: n_random if size == len(circuit) else min(n_random, CURVE_RANDOM) for size in wanted}
+    curve = {size: (prefix, twins.others(prefix, most[size])) for size, prefix in prefixes.items()}
     plan = _Plan(frozenset(circuit.parts), frozenset(runner.parts) - frozenset(circuit.parts), curve)
     found = measure(runner, plan.all(), seed=seed, show_progress=show_progress)
     return _judge(circuit, plan, found, runner, unseen, n_random, seed)
@@ -129,7 +134,7 @@ def _order(circuit: Circuit, scores: Scores | None, ranking: Ranking) -> list[Pa
 def _sizes(sizes: Sequence[int] | None, own: int, n: int) -> list[int]:
     """The sizes of the curve, ascending, each once, with the circuit's own. Raises: CircuitError for other numbers."""
     try:
-        wanted = sorted({*(map(index, sizes) if sizes is not None else _spread(n)), own})
+        wanted = sorted({*(map(index, sizes) if sizes is not None else spread(n)), own})
     except TypeError as error:
         raise CircuitError(f"sizes={sizes!r}: expected whole numbers of parts.") from error
     if wanted[0] < 0 or wanted[-1] > n:
@@ -137,7 +142,7 @@ def _sizes(sizes: Sequence[int] | None, own: int, n: int) -> list[int]:
     return wanted
 
 
-def _spread(n: int, count: int = 10) -> list[int]:
+def spread(n: int, count: int = 10) -> list[int]:
     """About `count` whole sizes from 1 to n, evenly spaced on a log axis."""
     return sorted({round(size) for size in np.geomspace(1, n, num=count)}) if n else []
 
@@ -193,7 +198,7 @@ def _as_near_one(value: float | None, twins: Sequence[float | None]) -> float | 
 
 
 def smallest_faithful(model: Any, task: Task | str | Path, scores: Scores, **options: Any) -> int | None:
-    """The size of the smallest faithful top of the ranking, None where there is none; `options` as in `find_smallest`."""
+    """The size of the smallest faithful top of the ranking found, None where there is none; `options` as in `find_smallest`."""
     return find_smallest(model, task, scores, **options).size
 
 
@@ -205,29 +210,32 @@ def find_smallest(
     target: float = 0.9,
     at_most: float | None = None,
     largest: int | None = None,
+    every: bool = False,
     ranking: Ranking = "absolute",
     ablation: str = "counterfactual",
     metric: str | Metric | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    max_memory: int | str | None = None,
     show_progress: bool | None = None,
     dictionaries: Dictionaries | None = None,
     errors: str = "kept",
 ) -> Search:
-    """The smallest top of the ranking with target <= f (<= at_most), of `largest` parts at most.
+    """The smallest top of the ranking with target <= f (<= at_most) that is found, of `largest` parts at most.
 
-    Up to `EVERY_SIZE` parts every size is tried; beyond, about ten sizes on a log axis and then halving between the
-    last size outside the limits and the first inside or beyond them, which finds the smallest where f grows with size
-    there. The pairs may be those of the scores (the circuit is then judged on others) or others.
+    Sizes are tried in steps on a log axis until f enters the limits or jumps over them, then halved between that size and
+    the one before, which finds the smallest where f grows with size there: about a dozen runs. Smaller ones are not ruled
+    out, as `tried` and the text say; with `every` all sizes are tried, and they are. The pairs may be those of the scores
+    (the circuit is then judged on others) or others.
 
-    Cost: one forward per size tried. Raises: CircuitError for limits that leave nothing.
+    Cost: at most one forward per size tried. Raises: CircuitError for limits that leave nothing.
     """
     runner = runner_for(
         model, task, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
-        dictionaries=dictionaries, errors=errors,
+        max_memory=max_memory, dictionaries=dictionaries, errors=errors,
     )  # fmt: skip
     return find_smallest_on(
-        runner, scores, target=target, at_most=at_most, largest=largest, ranking=ranking, seed=seed,
+        runner, scores, target=target, at_most=at_most, largest=largest, every=every, ranking=ranking, seed=seed,
         show_progress=show_progress,
     )  # fmt: skip
 
@@ -239,6 +247,7 @@ def find_smallest_on(
     target: float = 0.9,
     at_most: float | None = None,
     largest: int | None = None,
+    every: bool = False,
     ranking: Ranking = "absolute",
     seed: int = 0,
     show_progress: bool | None = None,
@@ -251,8 +260,8 @@ def find_smallest_on(
     if largest is not None and largest < 1:
         raise CircuitError(f"largest={largest}: expected 1 part or more.")
     limit = min(len(order), largest or len(order))
-    sizes = sorted({*range(1, min(limit, EVERY_SIZE) + 1), *_spread(limit)})
-    tops = {size: frozenset(order[:size]) for size in sizes}
+    sizes = list(range(1, limit + 1)) if every or limit <= FEW else spread(limit)
+    tops = {size: frozenset(order[:size]) for size in (sizes if every else ())}
     found = measure(runner, tops.values(), seed=seed, show_progress=show_progress)
 
     def distance(size: int) -> float:
@@ -273,7 +282,7 @@ def find_smallest_on(
 
 
 def _first_within(distance: Callable[[int], float], sizes: Sequence[int]) -> int | None:
-    """The first size within the limits, looked for between sizes where f enters or jumps over them."""
+    """The first size within the limits, looked for between sizes where f enters or jumps over them; the rest is not asked for."""
     low = 0
     for high in sizes:
         if np.sign(distance(high)) != (np.sign(distance(low)) if low else -1):

@@ -9,6 +9,7 @@ import numpy as np
 
 from circuits.evaluation.evaluation import Counts, Estimate
 from circuits.evaluation.running.runner import PartSet, Runner
+from interp.ledger import spend
 from interp.whole_numbers import whole
 
 RESAMPLES: Final = 1000
@@ -32,8 +33,9 @@ def measure(runner: Runner, sets: Iterable[PartSet], *, seed: int = 0, show_prog
 
     A set is run with what the runner holds in every circuit; the empty model has none of that.
     """
-    runs = (parts | runner.held for parts in sets)
-    table = runner.metrics(list(dict.fromkeys((runner.full, EMPTY, *runs))), show_progress)
+    runs = list(dict.fromkeys((runner.full, EMPTY, *(parts | runner.held for parts in sets))))
+    spend(0, circuits=len(runs))
+    table = runner.metrics(runs, show_progress)
     return Measured(table, runner.full, resample_weights(len(runner.pairs), seed), runner.held)
 
 
@@ -80,6 +82,7 @@ class Measured:
     def add(self, runner: Runner, parts: PartSet, show_progress: bool | None = None) -> None:
         """Run one more set, where it is new."""
         if parts | self.held not in self.table:
+            spend(0, circuits=1)
             self.table |= runner.metrics([parts | self.held], show_progress)
 
     def mean(self, parts: PartSet) -> float:

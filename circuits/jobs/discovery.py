@@ -12,16 +12,19 @@ from typing import Any
 
 from circuits.console import printing
 from circuits.console.phases import telling
+from circuits.jobs.costs import one_forward, spent, within
 from circuits.jobs.inputs import dictionaries_of, load_model, note_models, said_doubts, stored_task, task_for
 from circuits.jobs.pipeline import phases, run_comparison, run_discovery
 from circuits.report.pages import render
 from circuits.runs import directory
+from circuits.runs.model_facts import model_facts
 from circuits.runs.record import Record
 from circuits.settings.prepared import Prepared, Say, Settings, begin, checked, prepare_run
 from circuits.settings.run_options import OutputOptions, ScoringRun
 from interp.attribution.checks import check
 from interp.errors import InterpError
 from interp.files import write_text
+from interp.ledger import counting
 from interp.option import options_of, plain, taken
 from interp.tasks.metrics import check_wrong, get_metric
 
@@ -40,15 +43,17 @@ def run(asked: ScoringRun) -> None:
     settings, known = _settings(asked), stored_task(asked)
     if known is not None:
         check_wrong(get_metric(settings.metric), known)
-    with telling(phases(asked.command, settings), asked.quiet) as say:
+    with telling(phases(asked.command, settings), asked.quiet) as say, counting() as ledger:
         job = _prepare(asked, settings, say)
         path = Path(asked.out or directory.free_name(_stem(asked, job)))
         manifest = _manifest(asked, job) | {"created": created}
+        ledger.most = None if asked.max_forwards is None else asked.max_forwards * one_forward(job)
         with directory.open_run(path, manifest, force=asked.force) as folder:
             write_text(folder / "config.toml", directory.to_toml(configuration(asked)))
             found = _work(asked.command, job, manifest, say)
-            begin(say, "writing the report")
-            _write(folder, found, manifest | {"seconds": round(time.perf_counter() - started, 2)})
+            begin(say, "writing", "writing the report")
+            took = {"seconds": round(time.perf_counter() - started, 2), **spent(job, ledger)}
+            _write(folder, found, manifest | took)
     if asked.json:
         printing.as_json(printing.record_json(found, str(path)))
     else:
@@ -74,7 +79,7 @@ def _write(folder: Path, found: Record, manifest: dict[str, Any]) -> None:
 
 def _prepare(asked: ScoringRun, settings: Settings, say: Say) -> Prepared:
     """Model and task, and the options against both: the rest has been checked without them."""
-    begin(say, f"loading {asked.model}")
+    begin(say, "loading", f"loading {asked.model}")
     model = load_model(asked.model, asked.dtype, asked.device)
     task = task_for(check(settings.main()).positions, asked, model, say)
     note_models(model, (settings.dictionaries or {}).values(), say)
@@ -82,6 +87,8 @@ def _prepare(asked: ScoringRun, settings: Settings, say: Say) -> Prepared:
         job = prepare_run(model, task, settings)
     for note in job.halves.notes():
         say(note)
+    job, planned = within(job, asked.command, asked.max_forwards)
+    say("" if planned is None else f"plan: {planned}")
     return job
 
 
@@ -125,21 +132,11 @@ def _options(asked: ScoringRun) -> dict[str, Any]:
 
 
 def _manifest(asked: ScoringRun, job: Prepared) -> dict[str, Any]:
-    model = job.model
-    folder = Path(model.folder) if model.folder else None
     return {
         "command": shlex.join(["circuits", *sys.argv[1:]]),
         "job": asked.command,
         "options": _options(asked),
-        "model": {
-            "name": model.name,
-            "architecture": type(model.hf).__name__,
-            "dtype": str(model.dtype),
-            "device": str(model.device),
-            "attention": str(model.hf.config._attn_implementation),
-            "commit": getattr(model.hf.config, "_commit_hash", None),
-            "files": directory.file_hashes(folder) if folder else {},
-        },
+        "model": model_facts(job.model),
         "task": {
             "name": job.task.name,
             "source": job.task.source,

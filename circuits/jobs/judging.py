@@ -85,6 +85,7 @@ def evaluate(asked: Judgement) -> None:
             n_tests=asked.n_tests,
             seed=asked.seed,
             batch_size=asked.batch_size or subject.options.get("batch_size"),
+            max_memory=asked.max_memory or subject.options.get("max_memory"),
             dictionaries=dictionaries,
             **given,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -14,7 +15,9 @@ from circuits.anatomy.feature_study import study_features
 from circuits.anatomy.overview import measure_accuracy, score_positions, show_prompts
 from circuits.circuit.circuit import Circuit
 from circuits.circuit.selection import discover, get_selection
-from circuits.evaluation.faithfulness import evaluate, smallest_faithful
+from circuits.evaluation.evaluation import Search
+from circuits.evaluation.faithfulness import evaluate, find_smallest
+from circuits.jobs.costs import pace
 from circuits.runs.record import Record
 from circuits.settings.prepared import Prepared, Say, Settings, begin
 from circuits.terms.words import kinds_in_words, pairs_in_words
@@ -45,13 +48,13 @@ def phases(command: str, settings: Settings) -> int:
 
 def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     """Everything that `circuits discover` finds."""
-    accuracy = _accuracy(job, say)
+    accuracy = _accuracy(job, "discover", say)
     scores = _score(job, say)
     exact, agreements = checked_by_search(job, scores) or check_exactly(job, scores, say)
-    circuit = evaluation = features = edges = anatomy = node_edges = None
+    circuit = search = evaluation = features = edges = anatomy = node_edges = None
     if job.settings.level in CIRCUIT_LEVELS:
-        circuit = choose_circuit(job, scores[0], say)
-        begin(say, f"evaluating the circuit on {pairs_in_words(len(job.evaluation), job.held_out)}")
+        circuit, search = choose_circuit(job, scores[0], say)
+        begin(say, "evaluating", f"evaluating the circuit on {pairs_in_words(len(job.evaluation), job.held_out)}")
         evaluation = evaluate(
             job.model,
             job.evaluation,
@@ -62,34 +65,41 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
             **job.settings.judging,
         )
         if job.settings.level == FEATURES:
-            begin(say, "comparing with circuits of other nodes, and looking at features")
+            begin(say, "features", "comparing with circuits of other nodes, and looking at features")
             features, edges = study_features(job, scores[0], circuit, evaluation, say)
-        begin(say, "looking closely at the circuit")
+        begin(say, "anatomy", "looking closely at the circuit")
         anatomy, node_edges = look_closely(job, scores[0], circuit, say)
     position_map, labels = score_positions(job, say)
     prompts = show_prompts(job, say)
     shown = (position_map, labels, prompts, accuracy)
     return Record(
-        manifest, scores, exact, agreements, circuit, evaluation, *shown, features, edges, anatomy, node_edges
+        manifest, scores, exact, agreements, circuit, evaluation, *shown, features, edges, anatomy, node_edges, search
     )
 
 
 def run_comparison(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     """Everything that `circuits compare` finds: several methods against exact patching, on all pairs."""
-    accuracy = _accuracy(job, say)
+    accuracy = _accuracy(job, "compare", say)
     scores = _score(job, say)
     exact, agreements = check_exactly(job, scores, say)
     return Record(manifest, scores, exact, agreements, accuracy=accuracy)
 
 
-def _accuracy(job: Prepared, say: Say) -> dict[str, float]:
-    begin(say, f"running the model on {several(len(job.task), 'pair')} of {job.task.name}")
-    return measure_accuracy(job.model, job.task, say, several=get_metric(job.settings.metric).several)
+def _accuracy(job: Prepared, command: str, say: Say) -> dict[str, float]:
+    begin(say, "accuracy", f"running the model on {several(len(job.task), 'pair')} of {job.task.name}")
+    started = time.perf_counter()
+    found = measure_accuracy(job.model, job.task, say, several=get_metric(job.settings.metric).several)
+    say(pace(job, command, time.perf_counter() - started))
+    return found
 
 
 def _score(job: Prepared, say: Say) -> tuple[Scores, ...]:
     what, n = kinds_in_words(part.kind for part in job.request.space.parts([None])), len(job.scoring)
-    begin(say, f"scoring {what} with {', '.join(job.settings.methods)} on {several(n, 'pair')} ({job.request.memory})")
+    begin(
+        say,
+        "scoring",
+        f"scoring {what} with {', '.join(job.settings.methods)} on {several(n, 'pair')} ({job.request.memory})",
+    )
     if not isinstance(job.request, VerifiedAttribution) or len(job.settings.methods) > 1:
         return tuple(job.request.score().values())
     found = tuple(job.request.score_tried().values())
@@ -100,23 +110,28 @@ def _score(job: Prepared, say: Say) -> tuple[Scores, ...]:
 # ---------------------------------------------------------------- the circuit
 
 
-def choose_circuit(job: Prepared, scores: Scores, say: Say) -> Circuit:
-    """The first `n` parts that the algorithm takes, or those that reach the threshold; without both the fewest that are faithful on the pairs that were scored.
+def choose_circuit(job: Prepared, scores: Scores, say: Say) -> tuple[Circuit, Search | None]:
+    """The first `n` parts that the algorithm takes, or those that reach the threshold; without both the fewest found that are
+    faithful on the pairs that were scored, and how they were looked for.
 
     After ACDC and with no `n`, the circuit that it leaves: every edge whose score is at least the threshold it used.
     """
     settings, n = job.settings, job.settings.n
     chosen: dict[str, Any] = {k: getattr(settings, k) for k in ("ranking", "algorithm", "prune")}
     if n is not None or settings.threshold is not None:
-        return discover(scores, n=n, threshold=settings.threshold, **chosen)
+        return discover(scores, n=n, threshold=settings.threshold, **chosen), None
     if scores.provenance.tau is not None:
-        return discover(scores, threshold=scores.provenance.tau, **chosen)
-    begin(say, f"looking for the smallest circuit with faithfulness {TARGET:.0%} on the scored pairs")
+        return discover(scores, threshold=scores.provenance.tau, **chosen), None
+    begin(say, "searching", f"looking for the smallest circuit with faithfulness {TARGET:.0%} on the scored pairs")
     ordered = _in_order(scores, get_selection(settings.algorithm).function(scores, settings.ranking))
-    n = smallest_faithful(job.model, job.scoring, ordered, target=TARGET, **settings.judging)
-    how = f", the smallest with faithfulness {TARGET:.0%} on the scored pairs" if n else ", as no size was faithful"
-    circuit = discover(scores, n=n or min(DEFAULT_SIZE, len(ordered.parts)), **chosen)
-    return replace(circuit, selection=circuit.selection + how)
+    search = find_smallest(job.model, job.scoring, ordered, target=TARGET, **settings.judging)
+    how = (
+        f"the smallest found with faithfulness {TARGET:.0%} on the scored pairs"
+        if search.size
+        else "as no size was faithful"
+    )
+    circuit = discover(scores, n=search.size or min(DEFAULT_SIZE, len(ordered.parts)), **chosen)
+    return replace(circuit, selection=f"{circuit.selection}, {how}"), search
 
 
 def _in_order(scores: Scores, order: Sequence[int]) -> Scores:

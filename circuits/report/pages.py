@@ -1,5 +1,5 @@
-"""Every page as one HTML file that can be read offline: a run, a circuit alone, an assessment, two side by side, a dictionary, a
-training."""
+"""Every page as one HTML file that can be read offline: a run, a circuit alone, an assessment, two side by side, the table of a
+paper, a dictionary, a training."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from circuits.report.dictionary import dashboard_page, training_page
 from circuits.report.page.page import TABLES, html
 from circuits.report.payload import payload
-from circuits.report.sections import assessed
+from circuits.report.sections import assessed, paper_table
 from circuits.report.side import side
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from circuits.comparison.sides import SideBySide
     from circuits.evaluation.assessment import Assessment
     from circuits.evaluation.evaluation import Evaluation
+    from circuits.reproduction.paper import Paper
+    from circuits.reproduction.reproduced import Reproduced
     from circuits.runs.record import Record
     from interp.dictionaries.evaluation.dashboard_values import Dashboard
     from interp.dictionaries.evaluation.measured import DictionaryEvaluation
@@ -83,6 +85,11 @@ def render_assessment(found: Assessment, circuit: Circuit) -> str:
 def render_side_by_side(found: SideBySide) -> str:
     """The page of two runs side by side. The same values give the same bytes."""
     return html(side.payload(found), "side.html.j2", styles=("page.css", "side.css"))
+
+
+def render_reproduction(found: Reproduced, paper: Paper) -> str:
+    """The page of a paper's table as it was measured here. The same values give the same bytes."""
+    return html(paper_table.payload(found, paper), "paper.html.j2", styles=("page.css", "tables.css"), scripts=TABLES)
 
 
 def render_dictionary(

@@ -23,7 +23,7 @@ from typing import Any, Final
 from circuits.anatomy.anatomy import Anatomy
 from circuits.anatomy.prompts import Prompt
 from circuits.circuit.circuit import Circuit
-from circuits.evaluation.evaluation import Evaluation
+from circuits.evaluation.evaluation import Evaluation, Search
 from circuits.runs.record import Record
 from interp.errors import InterpError
 from interp.files import write_text
@@ -35,6 +35,8 @@ from interp.scores.agreement import Agreement
 from interp.scores.scores import Scores
 
 FORMAT: Final = 1
+#: The job of a run that is the table of a paper: no record of scores and a circuit.
+REPRODUCE: Final = "reproduce"
 
 
 class RunError(InterpError):
@@ -187,6 +189,8 @@ def save_record(path: Path, record: Record) -> None:
         record.circuit.save(path / "circuit.json")
     if record.evaluation is not None:
         record.evaluation.save(path / "evaluation.json")
+    if record.size_search is not None:
+        record.size_search.save(path / "size_search.json")
     if record.features is not None:
         record.features.save(path / "features.json")
     if record.anatomy is not None:
@@ -209,6 +213,10 @@ def load_record(path: Path) -> Record:
     manifest = read_manifest(path)
     if manifest.get("status") != "complete":
         raise RunError(f"{str(path)!r} is not complete: its status is {manifest.get('status')!r}.")
+    if manifest.get("job") == REPRODUCE:
+        raise RunError(
+            f"{str(path)!r} is of circuits reproduce, which has several models and no circuit; see its table.json."
+        )
     with reading(f"run {str(path)!r} is damaged: {'prompts.json'!r}", RunError):
         shown = rebuilt(_Shown, read_json(path / "prompts.json"))
     with reading(f"run {str(path)!r} is damaged: {'agreement.json'!r}", RunError):
@@ -229,6 +237,7 @@ def load_record(path: Path) -> Record:
             feature_edges=_optional(Scores.load, path / "feature_edges.parquet"),
             anatomy=_optional(Anatomy.load, path / "anatomy.json"),
             node_edges=_optional(Scores.load, path / "node_edges.parquet"),
+            size_search=_optional(Search.load, path / "size_search.json"),
         )
     if manifest.get("job") == "discover" and (found.circuit is None) != (found.evaluation is None):
         lost = "circuit.json" if found.circuit is None else "evaluation.json"

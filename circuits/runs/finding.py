@@ -35,7 +35,7 @@ def finding(record: Record) -> str:
     if not record.scores and record.circuit is None:
         return "Nothing was measured in this run."
     parts = [_circuit(record), _compared(record) if record.circuit is None else _agreement(record)]
-    text = "; ".join(part for part in (*parts, hardly_worth(record), _repeated(record)) if part)
+    text = "; ".join(part for part in (*parts, _smallest(record), hardly_worth(record), _repeated(record)) if part)
     return visible(text[0].upper() + text[1:] + ".")
 
 
@@ -59,6 +59,14 @@ def _circuit(record: Record) -> str:
         )
     errors = _errors(record, found)
     return f"{subject} {_carry(circuit, found)}{errors} on {_pairs(record, circuit, found)} ({_random(found)}{_by_errors(found)})"
+
+
+def _smallest(record: Record) -> str:
+    """How the size was found."""
+    found, circuit = record.size_search, record.circuit
+    if found is None or circuit is None or found.size != len(circuit):
+        return ""
+    return f"the size is {found.how()}"
 
 
 def _repeated(record: Record) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from circuits.anatomy.anatomy import Anatomy
 from circuits.anatomy.prompts import Prompt
 from circuits.circuit.circuit import Circuit
-from circuits.evaluation.evaluation import Evaluation
+from circuits.evaluation.evaluation import Evaluation, Search
 from interp.scores.agreement import Agreement
 from interp.scores.scores import Scores
 
@@ -25,7 +25,7 @@ class Record:
     share of pairs where the right answer wins on the clean prompt, and the wrong one on the corrupt prompt. `manifest`: see `circuits.runs.directory`.
     `features`: what else is known of a circuit of features; `feature_edges`: edges between the first of them, and into the metric.
     `anatomy`: what the parts of the circuit do on a few prompts. `node_edges`: scores of the edges between the nodes of a node circuit, the
-    strongest of them exact."""
+    strongest of them exact. `size_search`: how the size of the circuit was found, where it was looked for."""
 
     manifest: Mapping[str, Any]
     scores: tuple[Scores, ...]
@@ -41,3 +41,4 @@ class Record:
     feature_edges: Scores | None = None
     anatomy: Anatomy | None = None
     node_edges: Scores | None = None
+    size_search: Search | None = None

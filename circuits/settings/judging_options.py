@@ -14,14 +14,14 @@ from circuits.settings.run_options import (
     RankingOptions,
     listed,
 )
-from interp.attribution.request_options import BatchOptions, DictionaryOptions, SeedOptions
+from interp.attribution.request_options import DictionaryOptions, MemoryOptions, SeedOptions
 from interp.option import needed, option
 
 OF_RUN = "[default: that of the run]"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement(PrintOptions, MachineOptions, BatchOptions, DictionaryOptions, LimitOptions, SeedOptions):
+class Judgement(PrintOptions, MachineOptions, MemoryOptions, DictionaryOptions, LimitOptions, SeedOptions):
     """What `circuits evaluate` was given."""
 
     circuit: Path = field(metadata=needed("a circuit.json, or a run directory", argument=True, among="runs"))
@@ -37,7 +37,9 @@ class Judgement(PrintOptions, MachineOptions, BatchOptions, DictionaryOptions, L
     ablation: str | None = option(None, f"{{names}} {OF_RUN}", among="ablations")
     metric: str | None = option(None, f"{{names:5}} {OF_RUN}", among="metrics")
     ranking: str | None = option(None, f"absolute or signed {OF_RUN}", among="rankings")
-    n_random: int = option(20, "random circuits per size of the curve", typed="random")
+    n_random: int = option(
+        20, "random circuits of the circuit's size, and at most 5 of each other size of the curve", typed="random"
+    )
     n_tests: int = option(100, "random circuits for each of the tests of sufficient and necessary", typed="tests")
     out: Path | None = option(
         None, "also write the result to this file: a page where it ends in .html, else JSON", file="any"

@@ -27,6 +27,7 @@ from interp.attribution.request_options import (
 from interp.attribution.scoring.driver import Attribution
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError
+from interp.ledger import ledger
 from interp.option import taken
 from interp.parts.sites import Site
 from interp.tasks.ablations import ABLATIONS, make_ablation
@@ -38,8 +39,15 @@ Say = Callable[[str], None]
 SEEDS: Final = 2**63
 
 
-def begin(say: Say, what: str) -> None:
-    """The next phase of a run, for who counts them (see `circuits.console.phases`); for others a line like any other."""
+def begin(say: Say, phase: str, what: str) -> None:
+    """The next phase of a run, for who counts them (see `circuits.console.phases`); for others a line like any other. What is
+    spent from here on is of this `phase` (see `interp.ledger`)."""
+    if (counts := ledger()) is not None:
+        if counts.most is not None and counts.total > counts.most and phase != "writing":
+            raise InterpError(
+                f"max-forwards: {counts.total / counts.most:.0%} of it is spent before the phase {phase}; the plan was too low."
+            )
+        counts.phase = phase
     getattr(say, "phase", say)(what)
 
 
@@ -80,7 +88,7 @@ class Settings(CircuitOptions, MemoryOptions, SearchOptions, MethodOptions, Patc
     @property
     def judging(self) -> dict[str, Any]:
         """The options of every run that judges circuits."""
-        names = ("ablation", "metric", "ranking", "seed", "batch_size", "dictionaries")
+        names = ("ablation", "metric", "ranking", "seed", "batch_size", "max_memory", "dictionaries")
         return {name: getattr(self, name) for name in names}
 
 
@@ -160,8 +168,7 @@ def checked(settings: Settings) -> Settings:
         raise InterpError(f"n={settings.n} and threshold={settings.threshold}: give one of them.")
     if settings.threshold is not None and not math.isfinite(settings.threshold):
         raise InterpError(f"threshold={settings.threshold}: expected a finite number in the metric's unit.")
-    if settings.seed >= SEEDS:
-        raise InterpError(f"seed={settings.seed}: expected a number below 2**63.")
+    check_seed(settings.seed)
     if settings.n is not None and settings.n < 1:
         raise InterpError(f"n={settings.n}: expected 1 or more, the parts in the circuit.")
     if settings.ranking == "signed" and get_method(settings.methods[0]).unsigned:
@@ -169,6 +176,12 @@ def checked(settings: Settings) -> Settings:
     if settings.n_random < 1:
         raise InterpError(f"random={settings.n_random}: expected 1 random circuit or more.")
     return settings
+
+
+def check_seed(seed: int) -> None:
+    """Raises: InterpError for a number that no generator of random numbers takes."""
+    if seed >= SEEDS:
+        raise InterpError(f"seed={seed}: expected a number below 2**63.")
 
 
 def check_ranking(name: str) -> None:

@@ -140,7 +140,9 @@ class CircuitOptions(RankingOptions, TopOptions):
     )
     algorithm: str = option("top", "order to take them in: top, or at level edges greedy", among="algorithms")
     prune: bool = option(False, "level edges: drop what is on no path from embedding to logits")
-    n_random: int = option(20, "random circuits to compare with, per size", typed="random")
+    n_random: int = option(
+        20, "random circuits to compare with, of the circuit's size; at most 5 of each other", typed="random"
+    )
     hold_out: bool = option(True, "evaluate on pairs that were not scored")
 
 
@@ -161,6 +163,10 @@ class ScoringRun(
     """What discover and compare share. `command`: which of them it is."""
 
     command: ClassVar[str] = ""
+    max_forwards: float | None = option(
+        None,
+        "the most that the whole run may cost, in plain forwards of the scored pairs; method auto gets what the rest leaves",
+    )
     level: str = option("heads", "resid, blocks, heads, qkv, neurons, edges or features", among="levels")
     metric: str = option("logit_diff", "{names:5}", among="metrics")
 

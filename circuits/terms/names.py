@@ -172,6 +172,7 @@ BENCH_PARTS: Final = (
     "exact",
     "peers",
 )
+PAPERS: Final = ("relp",)
 #: Group of entry points -> what one is called, and the names that are built in.
 GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "interp.methods": ("method", METHODS),

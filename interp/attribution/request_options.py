@@ -115,11 +115,11 @@ class BatchOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryOptions(BatchOptions):
-    """What scoring may take."""
+    """What the work may take."""
 
     max_memory: int | str | None = option(
         None,
-        "what scoring may take above the model, such as 2GiB; batches are made to fit [default: 1GiB per batch]",
+        "what scoring and circuits may take above the model, such as 2GiB; batches are made to fit [default: 1GiB per batch]",
         kind=str,
     )
 

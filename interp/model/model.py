@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, SupportsIndex
 
 import torch
@@ -14,10 +15,12 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.splice import check_dictionaries, widths
 from interp.errors import EditError, InterpError, SiteError, TaskError, UnsupportedRuleError
 from interp.formatting.showing import card
+from interp.ledger import BACKWARD, ledger, spend
 from interp.model.edits import Edit
 from interp.model.modules.linear import embedding_device, vocabulary_size
 from interp.model.modules.lock import settled
 from interp.model.modules.soundness import check_mode, check_model
+from interp.model.multiply_adds import Prices
 from interp.model.operands import Operands
 from interp.model.plan import plan_run
 from interp.model.probing.backward import Suspects, check_gradients, suspects
@@ -145,6 +148,11 @@ class HookedModel:
             port(one, self.layout)
         return found
 
+    @cached_property
+    def prices(self) -> Prices:
+        """What the parts of a run cost, in multiply-adds."""
+        return Prices.of(self)
+
     def coverage(self, rules: Rules) -> Coverage:
         """How `rules` treat every operation of this model: rule, plain gradient or unsupported."""
         _check_value(rules)
@@ -209,6 +217,8 @@ class HookedModel:
         columns = None if vocabulary is None else Columns.of(self, vocabulary)
         inputs = self._call_inputs(given, logits_to_keep)
         logits, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns)
+        if ledger() is not None:
+            self._account(given, logits_to_keep, columns, logits)
         return Run(logits, found, given, self.layout.n_layers, self.layout.rotary, operands)
 
     def generate(self, prompt: str, *, edits: Sequence[Edit] = (), max_new_tokens: int = 20, **options: Any) -> str:
@@ -249,6 +259,15 @@ class HookedModel:
         if logits_to_keep:
             inputs["logits_to_keep"] = logits_to_keep
         return inputs
+
+    def _account(self, given: Tokens, kept: int, columns: Columns | None, logits: Tensor) -> None:
+        """Tell what a run costs, and each backward from its logits when it comes."""
+        batch, length = given.ids.shape
+        tokens = self.layout.d_vocab if columns is None or columns.W is None else len(columns.tokens)
+        cost = self.prices.run(batch, length, (min(kept, length) or length) * tokens)
+        spend(cost)
+        if logits.requires_grad:
+            logits.register_hook(lambda grad: spend(BACKWARD * cost))  # type: ignore[no-untyped-call]
 
     def _check_ids(self, ids: Tensor) -> None:
         limit = vocabulary_size(self.hf)

@@ -115,15 +115,10 @@ def test_held_out_is_found_out_and_not_claimed(model: HookedModel) -> None:
         circuits.evaluate(model, here, circuit, held_out=True)
 
 
-def test_the_smallest_faithful_size_is_found_between_the_sizes_tried(
-    model: HookedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_smallest_faithful_size_is_found_between_the_sizes_tried(model: HookedModel) -> None:
     """The halving must end where trying every size ends, on a model whose neurons matter equally little."""
-    from circuits.evaluation import faithfulness
-
     scores = interp.attribute(model, toy_task(), method="exact", level="neurons")
-    every = smallest_faithful(model, toy_task(), scores, target=0.9)
-    monkeypatch.setattr(faithfulness, "EVERY_SIZE", 2)
+    every = smallest_faithful(model, toy_task(), scores, target=0.9, every=True)
     halved = smallest_faithful(model, toy_task(), scores, target=0.9)
     assert every is not None and halved is not None
     order = [scores.parts[i] for i in scores.rank()]

@@ -30,7 +30,8 @@ class Names:
         """The built-in names as --help says them, "a, b or c"; or the first so many."""
         if most:
             return ", ".join([*self.built_in[: int(most)], "..."])
-        return f"{', '.join(self.built_in[:-1])} or {self.built_in[-1]}"
+        before = ", ".join(self.built_in[:-1])
+        return f"{before} or {self.built_in[-1]}" if before else self.built_in[-1]
 
 
 TASKS: Final = Names(names.TASKS, "interp.generators")
@@ -51,6 +52,7 @@ NAMES: Final[Mapping[str, Names]] = {
     "levels of discover": Names(names.LEVELS),
     "methods": Names(names.METHODS, "interp.methods"),
     "metrics": Names(names.METRICS, "interp.metrics"),
+    "papers": Names(names.PAPERS),
     "positions": Names(names.POSITIONS),
     "presets": Names(names.PRESETS, "interp.presets"),
     "quadratures": Names(names.QUADRATURES),

@@ -9,7 +9,7 @@ from typer.core import TyperCommand, TyperGroup
 
 COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "Find a circuit": ("discover", "init", "open"),
-    "Judge it": ("evaluate", "compare", "stability", "truth"),
+    "Judge it": ("evaluate", "compare", "stability", "truth", "reproduce"),
     "Keep, compare and exchange": ("report", "diff", "export", "import"),
     "Dictionaries of features": ("sae",),
     "What there is": ("models", "tasks", "methods", "sites"),
@@ -23,7 +23,7 @@ _RUN: Final = "The run"
 _OF_PROMPTS: Final = ("model", "task", "limit", "length", "chat", "dtype", "device", "pair", "answer", "wrong")
 _OF_METHODS: Final = ("tau", "budget", "chance", "steps", "quadrature")
 _OF_EDGES: Final = ("kv", "split_positions")
-_OF_A_RUN: Final = ("batch_size", "max_memory", "seed", "out", "force", "json", "quiet", "help")
+_OF_A_RUN: Final = ("batch_size", "max_memory", "max_forwards", "seed", "out", "force", "json", "quiet", "help")
 
 #: Titles and options of the commands that have many, in the order in which --help shows them.
 OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
@@ -55,6 +55,10 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         ),
         "How": ("ablation", "metric", "ranking", "random", "tests"),
         _RUN: ("seed", "batch_size", "out", "force", "json", "quiet", "help"),
+    },
+    "reproduce": {
+        "What is measured": ("model", "methods", "steps", "limit", "length", "dtype", "device"),
+        _RUN: ("batch_size", "max_memory", "seed", "out", "force", "json", "quiet", "help"),
     },
     "stability": {_PLAIN: ("n", "ranking", "resamples", "seed", "json", "help")},
     "sites": {_PLAIN: ("model", "rules", "help")},

@@ -62,6 +62,7 @@ class FeatureRunner:
         metric: Metric,
         seed: int,
         batch_size: int | None,
+        most_bytes: int | None = None,
         errors: str = "kept",
         listed: Sequence[Part] = (),
     ) -> None:
@@ -71,6 +72,8 @@ class FeatureRunner:
         self.pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=metric.several)
         longest = max(p.length for p in self.pairs)
         self.batch_size = batch_size or _batch_size(model, longest, dictionaries)
+        if most_bytes is not None:
+            self.batch_size = min(self.batch_size, _batch_size(model, longest, dictionaries, most_bytes))
         space = FeatureSpace.of(model, dictionaries, self.pairs, ablation, self.batch_size)
         self.dictionaries = space.dictionaries
         self.ablation: Ablation = space.ablation(ablation, model, self.pairs, seed, self.batch_size)
@@ -204,7 +207,9 @@ def _check_listed(parts: PartSet, places: Sequence[_Place]) -> None:
             raise CircuitError(f"{part.name} is not a feature of these dictionaries, which are {has}.")
 
 
-def _batch_size(model: Any, length: int, dictionaries: Mapping[Site, Dictionary]) -> int:
-    """Prompts per batch so that the features of all dictionaries stay near `FEATURE_BYTES`."""
+def _batch_size(
+    model: Any, length: int, dictionaries: Mapping[Site, Dictionary], most_bytes: int = FEATURE_BYTES
+) -> int:
+    """Prompts per batch so that the features of all dictionaries stay near `most_bytes`."""
     per_prompt = 4 * length * sum(d.n_features for d in dictionaries.values())
-    return max(1, min(default_batch_size(model, length), FEATURE_BYTES // max(1, per_prompt)))
+    return max(1, min(default_batch_size(model, length), most_bytes // max(1, per_prompt)))

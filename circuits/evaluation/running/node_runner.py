@@ -1,19 +1,27 @@
-"""Runs sets of nodes on a task: every unit outside a set carries its ablated value. One set per forward."""
+"""Runs sets of nodes on a task: every unit outside a set carries its ablated value.
+
+Where the model can be restarted in the middle, sets share what they have in common (see `shared_runs`); else each is a
+whole forward.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 
 from circuits.circuit.circuit import ALWAYS, CircuitError
 from circuits.evaluation.running.runner import NONE, PartSet
+from circuits.evaluation.running.shared_runs import SHARED, SHARED_BYTES, SharedRuns
 from interp.attribution.batching.batches import Batch, default_batch_size
+from interp.attribution.exact.engine import Machine
+from interp.attribution.exact.machine import find_restart
+from interp.attribution.methods.node_patching import one_attention, readout, recorded
 from interp.model.edits import Edit
-from interp.model.modules.lock import settled
+from interp.model.modules.lock import reserved, settled
 from interp.parts.graph import Part
 from interp.parts.nodes import Group, groups, nodes_of
 from interp.progress import progress
@@ -22,19 +30,35 @@ from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
 
+#: Bytes of recorded runs that are kept for the next call.
+KEPT_BYTES: Final = 512 << 20
+#: Which of the sets, and their metric [set batch].
+Found = Iterator[tuple[list[int], torch.Tensor]]
+
 
 class NodeRunner:
     """Sets of nodes: a unit outside the set gets its ablated value, a group that is all inside is left alone."""
 
     def __init__(
-        self, model: Any, task: Task, level: str, ablation: str, metric: Metric, seed: int, batch_size: int | None
+        self,
+        model: Any,
+        task: Task,
+        level: str,
+        ablation: str,
+        metric: Metric,
+        seed: int,
+        batch_size: int | None,
+        most_bytes: int | None = None,
     ) -> None:
+        """most_bytes: what circuits that run together may take, and as much what is kept of a batch; None for the usual."""
         self.model, self.metric, self.kind, self.seed = model, metric, ablation, seed
         self.groups = [g for g in groups(level, model.layout) if g.kind not in ALWAYS]
         self.parts: tuple[Part, ...] = tuple(nodes_of(self.groups, [None]))
         self.full, self.held = frozenset(self.parts), NONE
         self.pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=metric.several)
         self.batch_size = batch_size or default_batch_size(model, max(p.length for p in self.pairs))
+        self.most_bytes = most_bytes
+        self._kept: dict[tuple[int, ...], SharedRuns] = {}
 
     @cached_property
     def ablation(self) -> Ablation:
@@ -43,21 +67,64 @@ class NodeRunner:
         return make_ablation(self.kind, self.model, self.pairs, sites, self.seed, self.batch_size)
 
     def metrics(self, sets: Sequence[PartSet], show_progress: bool | None) -> dict[PartSet, np.ndarray]:
-        """The metric of every set on every pair [example]. Cost: one forward per set."""
+        """The metric of every set on every pair [example]. Cost: at most one forward per set."""
         table = np.empty((len(sets), len(self.pairs)))
         batches = list(by_length([p.length for p in self.pairs], self.batch_size))
         with (
             settled(self.model.device),
             progress("evaluating circuits", len(sets) * len(batches), show_progress) as advance,
         ):
+            machine = self._machine()
             for index in batches:
-                batch = Batch.of(self.model, self.groups, self.pairs, index, self.metric, "noise", self.ablation)
-                for row, nodes in enumerate(sets):
-                    table[row, index] = batch.patched(self._edits(batch, nodes)).double().cpu().numpy()
-                    advance(1)
+                found = self._whole(index, sets) if machine is None else self._shared(index, machine, sets)
+                for some, metric in found:
+                    table[np.ix_(some, index)] = metric.double().cpu().numpy()
+                    advance(len(some))
         if not np.isfinite(table).all():
             raise CircuitError(f"metric {self.metric.name!r} is not finite on an ablated run; try another metric.")
         return dict(zip(sets, table, strict=True))
+
+    def _machine(self) -> Machine | None:
+        """What sets that share their runs need of the model; None where each must be a whole forward."""
+        if any(group.kind not in SHARED for group in self.groups):
+            return None
+        found = find_restart(self.model).machine
+        return None if found is None or found.whole else found
+
+    def _batch(self, index: Sequence[int]) -> Batch:
+        return Batch.of(self.model, self.groups, self.pairs, index, self.metric, "noise", self.ablation)
+
+    def _shared(self, index: Sequence[int], machine: Machine, sets: Sequence[PartSet]) -> Found:
+        """The metric of all sets [set batch], several at a time; the whole model's is that of the recorded run."""
+        runs = self._recorded(tuple(index), machine)
+        ablated = [row for row, nodes in enumerate(sets) if nodes != self.full]
+        yield [row for row, nodes in enumerate(sets) if nodes == self.full], runs.batch.base_metric()[None]
+        size = runs.at_once(min(SHARED_BYTES, self.most_bytes or SHARED_BYTES))
+        with reserved(self.model.hf), torch.no_grad(), one_attention(machine):
+            for start in range(0, len(ablated), size):
+                some = ablated[start : start + size]
+                yield some, runs.metrics([sets[row] for row in some])
+                runs.replay.counts.spent(self.model.prices)
+
+    def _recorded(self, index: tuple[int, ...], machine: Machine) -> SharedRuns:
+        """The recorded runs of some pairs: kept for the next call where they are small, as a search makes many."""
+        if index in self._kept and self._kept[index].replay.machine is machine:
+            return self._kept[index]
+        batch = self._batch(index)
+        replay = recorded(batch, machine)
+        batch.source()
+        found = SharedRuns(replay, readout(batch), batch)
+        if sum(runs.replay.recording.bytes for runs in (*self._kept.values(), found)) <= min(
+            KEPT_BYTES, self.most_bytes or KEPT_BYTES
+        ):
+            self._kept[index] = found
+        return found
+
+    def _whole(self, index: Sequence[int], sets: Sequence[PartSet]) -> Found:
+        """The metric of each set [1 batch]."""
+        batch = self._batch(index)
+        for row, nodes in enumerate(sets):
+            yield [row], batch.patched(self._edits(batch, nodes))[None]
 
     def _edits(self, batch: Batch, nodes: PartSet) -> list[Edit]:
         """Ablate every unit that is not in `nodes`."""

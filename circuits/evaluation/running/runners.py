@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.evaluation.running.edge_runner import EdgeRunner
@@ -12,6 +12,7 @@ from circuits.evaluation.running.feature_runner import FeatureRunner
 from circuits.evaluation.running.node_runner import NodeRunner
 from circuits.evaluation.running.runner import Runner, check_dictionaries
 from interp.attribution.features.hosts import Dictionaries, resolved
+from interp.attribution.scoring.memory import parse_bytes, survey_batch
 from interp.errors import unknown
 from interp.parts.graph import KeyValue, Part
 from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES
@@ -20,6 +21,10 @@ from interp.tasks.ablations import check_direction
 from interp.tasks.find import task as find_task
 from interp.tasks.metrics import METRICS, Metric, check_wrong, get_metric
 from interp.tasks.task import Task
+
+#: The share of the memory allowed that circuits which run together may take, and what is kept of their batches; a quarter
+#: goes to the prompts of a batch, and the rest is room for what allocators hold on to.
+SHARE: Final = 1 / 6
 
 
 def make_runner(
@@ -31,6 +36,7 @@ def make_runner(
     metric: str | Metric | None = None,
     seed: int = 0,
     batch_size: int | None = None,
+    max_memory: int | str | None = None,
     kv: KeyValue = "shared",
     split_positions: bool = False,
     dictionaries: Dictionaries | None = None,
@@ -39,7 +45,7 @@ def make_runner(
 ) -> Runner:
     """The runner of a level; `kv` and `split_positions` say which graph the edges of level `edges` belong to.
 
-    dictionaries: of level `features`, as `interp.attribution.request.prepare` takes them. errors: there `kept` in every circuit, or `removed`.
+    max_memory: what the runs may take above the model. dictionaries: of level `features`, as `interp.attribution.request.prepare` takes them. errors: there `kept` in every circuit, or `removed`.
     listed: features that are parts there, beside those that are active on these pairs.
     Raises: CircuitError for a level without circuits; MethodError for an ablation that does not exist.
     """
@@ -49,15 +55,19 @@ def make_runner(
     found, measured = find_task(task, model), get_metric(metric)
     check_wrong(measured, found)
     given = resolved(model, level, dictionaries)
+    if max_memory is not None:
+        longest = max(p.length for p in found.tokenize(model.tokenizer, model.layout.d_vocab, several=measured.several))
+        batch_size = survey_batch(model, longest, batch_size, max_memory)
+    share = None if max_memory is None else int(parse_bytes(max_memory) * SHARE)
     if measured.normalised:
         measured = METRICS["logit_diff"]
     if level == FEATURES:
         return FeatureRunner(
             model, found, given, ablation=ablation, metric=measured, seed=seed, batch_size=batch_size,
-            errors=errors, listed=listed,
+            most_bytes=share, errors=errors, listed=listed,
         )  # fmt: skip
     if level != "edges":
-        return NodeRunner(model, found, level, ablation, measured, seed, batch_size)
+        return NodeRunner(model, found, level, ablation, measured, seed, batch_size, share)
     return EdgeRunner(
         model,
         found,

@@ -11,6 +11,7 @@ from typing import Final, Literal
 import numpy as np
 
 from interp.errors import MethodError
+from interp.ledger import BACKWARD
 
 #: Places among the parts -> what one call for them costs at most, in forwards.
 Price = Callable[[np.ndarray], float]
@@ -18,8 +19,6 @@ Unit = Literal["forwards", "seconds"]
 DEFAULT_BUDGET: Final = 100.0
 #: The chance allowed that a part outside belongs in the top, unless it is told.
 CHANCE: Final = 0.01
-#: What a backward costs in forwards, by the usual count of multiply-adds.
-BACKWARD: Final = 2.0
 #: Parts that a first call may score to find out how long one takes.
 FIRST: Final = 16
 #: A sweep within a budget of seconds is begun only where some room is left.

@@ -13,7 +13,6 @@ import numpy as np
 
 from interp.attribution.auto.budget import Price
 from interp.attribution.batching.batches import Batch
-from interp.attribution.exact.counts import Prices
 from interp.attribution.exact.edge_patches import WRITER_SHARE
 from interp.attribution.exact.engine import Machine
 from interp.attribution.exact.forecast import Forecast, starts_at
@@ -22,6 +21,7 @@ from interp.attribution.features.feature_space import FeatureSpace
 from interp.attribution.methods.node_patching import readout
 from interp.attribution.protocol.spaces import EdgeSpace, NodeSpace
 from interp.attribution.scoring.driver import Attribution
+from interp.model.multiply_adds import Prices
 
 _CHANNELS = ("q", "k", "v")
 
@@ -33,7 +33,7 @@ def price_of(request: Attribution) -> Price:
     forecasts: Sequence[Forecast | None] = [None] * len(batches)
     if machine is not None:
         runs += not batches[0].recorded
-        prices = Prices.of(request.model)
+        prices = request.model.prices
         forecasts = [_forecast(batch, machine, prices) for batch in batches]
     shares = np.array([len(index) for index in request.indices]) / len(request.pairs)
     if isinstance(request.space, EdgeSpace):

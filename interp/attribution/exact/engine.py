@@ -120,7 +120,7 @@ class Replay:
         if self.machine.whole:
             raw = self._whole_attention(layer, parts, segments, after)
         else:
-            raw = self.projected(layer, self._attended(layer, x, segments, after))
+            raw = self.projected(layer, self.attended(layer, x, segments, after))
         added = own.attn_added(raw)
         middle = whole + added
         out = middle + own.mlp_added(self.mlp_raw(layer, whole if own.parallel else middle))
@@ -155,7 +155,7 @@ class Replay:
         q, k, v = found
         return q, k, v
 
-    def _attended(self, layer: int, x: Tensor, segments: list[Segment], after: list[Segment]) -> Tensor:
+    def attended(self, layer: int, x: Tensor, segments: list[Segment], after: list[Segment]) -> Tensor:
         """z [row head * d_head] at the positions `after`, for rows x that enter the layer at `segments`."""
         record = self.recording.layers[layer]
         q, k, v = (split(y, segments, self.batch, dim=1) for y in self.channels(layer, x, segments))

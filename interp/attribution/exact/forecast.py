@@ -12,8 +12,9 @@ from typing import Final
 
 from torch import Tensor
 
-from interp.attribution.exact.counts import Counts, Prices
+from interp.attribution.exact.counts import Counts
 from interp.attribution.exact.engine import Machine
+from interp.model.multiply_adds import Prices
 from interp.parts.sites import Site
 
 _STREAM: Final = ("embed", "resid_pre", "resid_post")
@@ -122,4 +123,4 @@ class Forecast:
         return after
 
     def _priced(self, counts: Counts) -> float:
-        return self.prices.spent(counts) / self.prices.forward(1, self.length)
+        return counts.multiply_adds(self.prices) / self.prices.forward(1, self.length)

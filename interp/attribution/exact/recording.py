@@ -60,6 +60,12 @@ class Recording:
         return self.final.shape[1]
 
     @property
+    def bytes(self) -> int:
+        """What its tensors take."""
+        kept = (x for layer in self.layers for x in vars(layer).values() if isinstance(x, Tensor))
+        return sum(x.numel() * x.element_size() for x in kept)
+
+    @property
     def causal(self) -> bool:
         """Whether no layer lets a token look at later ones."""
         return all(_is_causal(layer.native) for layer in self.layers)

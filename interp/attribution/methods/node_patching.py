@@ -12,7 +12,6 @@ from torch import Tensor
 
 from interp.attribution.batching.batches import Batch
 from interp.attribution.edges.edge_batches import EdgeBatch
-from interp.attribution.exact.counts import Prices
 from interp.attribution.exact.edge_patches import EdgePatches
 from interp.attribution.exact.engine import Machine, Replay
 from interp.attribution.exact.node_patches import added_patches, node_patches, plus, span
@@ -23,6 +22,7 @@ from interp.attribution.exact.sweep import sweep
 from interp.attribution.features.changes import Apart
 from interp.attribution.features.feature_batches import FeatureBatch
 from interp.attribution.protocol.registry import Options, edge_method, method
+from interp.ledger import spend
 from interp.model.edits import Edit
 from interp.model.modules import attention
 from interp.model.modules.lock import reserved
@@ -45,7 +45,7 @@ def activation_patching(batch: Batch, options: Options, rules: Rules) -> dict[Gr
     Units: those of the metric. Cost: 2 forwards, and for each node the layers behind it, at the positions behind the
     first one that differs (see `interp.attribution.exact`); a whole forward where the model cannot be restarted.
     """
-    replay = _recorded(batch, options.machine)
+    replay = None if options.machine is None else recorded(batch, options.machine)
     batch.source()
     base = batch.base_metric()
     size = len(base), len(options.positions)
@@ -166,10 +166,8 @@ def _entry(group: Group) -> int:
 # ---------------------------------------------------------------- replays
 
 
-def _recorded(batch: Batch, machine: Machine | None) -> Replay | None:
-    """A replay of the base run, which also gives the batch its base values; None where the model cannot be restarted."""
-    if machine is None:
-        return None
+def recorded(batch: Batch, machine: Machine) -> Replay:
+    """A replay of the base run, which also gives the batch its base values."""
     neurons = any(site.kind == "mlp_post" for site in batch.sites)
     found = record(batch.model, machine.modules, as_tokens(batch.base_ids, None), neurons=neurons)
     replay = Replay(machine, found, batch.keep)
@@ -177,6 +175,7 @@ def _recorded(batch: Batch, machine: Machine | None) -> Replay | None:
         logits = readout(batch).logits(found.final[:, replay.first_read :], replay.counts)
         batch.take_base({site: replay.value(site) for site in batch.sites}, batch.at_metric(logits))
     replay.counts.clear()  # it is the one forward that is counted here
+    spend(batch.model.prices.run(replay.batch, replay.length, (batch.keep or replay.length) * readout(batch).computed))
     batch.forwards += 1
     return replay
 
@@ -190,7 +189,7 @@ def _replayed(
     batch: Batch, options: Options, replay: Replay, items: Iterator[tuple[Any, Patches]]
 ) -> Iterator[tuple[Any, slice, Tensor]]:
     """What `sweep` finds, with the cost in forwards of the whole model."""
-    with reserved(batch.model.hf), torch.no_grad(), _one_attention(replay.machine):
+    with reserved(batch.model.hf), torch.no_grad(), one_attention(replay.machine):
         for key, some, metric in sweep(
             replay,
             readout(batch),
@@ -200,11 +199,11 @@ def _replayed(
         ):
             options.advance(int(some.stop - some.start))
             yield key, some, metric
-    prices = Prices.of(batch.model)
-    batch.forwards += prices.spent(replay.counts) / prices.forward(replay.batch, replay.length)
+    prices = batch.model.prices
+    batch.forwards += replay.counts.spent(prices) / prices.forward(replay.batch, replay.length)
 
 
-def _one_attention(machine: Machine) -> AbstractContextManager[None]:
+def one_attention(machine: Machine) -> AbstractContextManager[None]:
     """Our attention function throughout, so that no run has to select it."""
     return nullcontext() if machine.whole else attention.selected(machine.model.hf, None)
 
@@ -219,7 +218,7 @@ def edge_patching(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
     Units: those of the metric. Cost: 2 forwards, and for each edge the layers behind its reader; several edges go through as
     one batch.
     """
-    replay = _recorded(batch, options.machine)
+    replay = None if options.machine is None else recorded(batch, options.machine)
     graph, base = batch.map.graph, batch.base_metric()
     ends = torch.from_numpy(graph.visible).nonzero().tolist()
     wanted = {(r, w): i for i, (r, w) in enumerate(ends) if options.only is None or graph.edges[i].name in options.only}

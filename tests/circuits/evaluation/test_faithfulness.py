@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -189,20 +190,21 @@ def _first(f: Sequence[float], target: float, at_most: float, largest: int) -> i
 def test_the_smallest_circuit_is_the_one_found_by_trying_all(
     values: list[int], target: float, room: float, largest: int
 ) -> None:
-    """f grows with size here, so halving must find it; two sizes are tried one by one instead of 64."""
+    """f grows with size here, so halving must find it, and finds what trying every size does."""
     weights = weighted([float(v) for v in sorted(values, reverse=True)])
     f = np.cumsum([0.0, *weights.values()]) / sum(weights.values())
     # Sums in another order differ in the last digits, which must not decide.
     if min(abs(np.subtract.outer(f, [target, target + room])).ravel()) < 1e-9:
         return
+    limits: Any = {"target": target, "at_most": target + room, "largest": largest}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(faithfulness, "EVERY_SIZE", 2)
+        patch.setattr(faithfulness, "FEW", 1)
         scores = scored(list(weights.values()))
-        found = find_smallest_on(
-            Hand(additive(weights)), scores, target=target, at_most=target + room, largest=largest
-        )  # fmt: skip
+        found = find_smallest_on(Hand(additive(weights)), scores, **limits)
+    every = find_smallest_on(Hand(additive(weights)), scores, every=True, **limits)
     want = _first(f, target, target + room, largest)
-    assert found.size == want
+    assert found.size == every.size == want
+    assert [point.size for point in every.tried] == list(range(1, largest + 1))
     if want is not None:
         assert found.faithfulness.value == pytest.approx(f[want]) and found.best_size == want
 
@@ -230,3 +232,16 @@ def test_the_search_measures_against_the_whole_model_also_with_scores_of_some_pa
 def test_the_search_refuses(wrong: dict[str, Any]) -> None:
     with pytest.raises(CircuitError):
         find_smallest_on(Hand(len), scored([1.0] * N), **wrong)
+
+
+def test_the_search_takes_about_a_dozen_runs_of_three_hundred_parts() -> None:
+    """Steps on a log axis up to the first faithful size, then halving; larger sizes are never run."""
+    edges = Graph(4, 4, 4, (False,) * 4).edges[:300]
+    weights = {edge: float(i < 60) for i, edge in enumerate(edges)}
+    scores = replace(scored([1.0]), parts=edges, per_example=np.array([np.arange(300.0, 0.0, -1.0)]))
+    hand = Hand(additive(weights), parts=edges)
+    found = find_smallest_on(hand, scores, target=0.9)
+    assert found.size == 54 and len(found.tried) <= 14
+    assert max(map(len, set(hand.runs) - {hand.full})) < 2 * 54
+    assert "smaller ones not ruled out" in str(found)
+    assert "every smaller size was tried" in str(find_smallest_on(hand, scores, target=0.9, every=True))

@@ -97,7 +97,7 @@ def test_the_default_circuit_is_the_smallest_faithful_one(demo: HookedModel, gen
 
     job = prepare_run(demo, gender, Settings(methods=("relp",)))
     scores = job.request.score()["relp"]
-    chosen = pipeline.choose_circuit(job, scores, _quiet)
+    chosen, _ = pipeline.choose_circuit(job, scores, _quiet)
     sizes = [size for size in (len(chosen) - 1, len(chosen)) if size > 0]
     curve = evaluate(demo, job.scoring, discover(scores, n=len(chosen)), sizes=sizes, n_random=1).curve
     values = [point.faithfulness.value for point in curve]
@@ -113,7 +113,7 @@ def test_the_default_circuit_of_greedy_is_its_shortest_faithful_beginning(demo: 
 
     job = prepare_run(demo, gender, Settings(methods=("relp",), level="edges", algorithm="greedy"))
     scores = job.request.score()["relp"]
-    chosen = pipeline.choose_circuit(job, scores, _quiet)
+    chosen, _ = pipeline.choose_circuit(job, scores, _quiet)
     assert chosen.edges == tuple(scores.edges[i] for i in greedy(scores)[: len(chosen)]) and len(chosen) > 1
     values = [
         evaluate(demo, job.scoring, circuit, n_random=1, sizes=[]).faithfulness.value
