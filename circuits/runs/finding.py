@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.runs.naming import of_edges, of_features, words
-from circuits.terms.words import GIVEN, edges_of_kind, kind_name, metric_name, task_name
+from circuits.runs.worth import hardly_worth
+from circuits.terms.words import GIVEN, edges_of_kind, enumerated, kind_name, metric_name, task_name
 from interp.formatting.numbers import count, count_word, number, percent_interval, percent_range
 from interp.formatting.text import visible
 
@@ -34,7 +35,7 @@ def finding(record: Record) -> str:
     if not record.scores and record.circuit is None:
         return "Nothing was measured in this run."
     parts = [_circuit(record), _compared(record) if record.circuit is None else _agreement(record)]
-    text = "; ".join(part for part in (*parts, _smallest(record), _repeated(record)) if part)
+    text = "; ".join(part for part in (*parts, _smallest(record), hardly_worth(record), _repeated(record)) if part)
     return visible(text[0].upper() + text[1:] + ".")
 
 
@@ -204,7 +205,7 @@ def _poor_kinds(own: Agreement) -> str:
     ]
     rest = [f"{count(len(poor) - MOST_POOR)} more of {count(len(quotable))} kinds"] if len(poor) > MOST_POOR else []
     listed = [*shown, *rest]
-    return f", but poorly for {' and '.join([', '.join(listed[:-1]), listed[-1]] if len(listed) > 1 else listed)}"
+    return f", but poorly for {enumerated(listed)}"
 
 
 def _compared(record: Record) -> str:

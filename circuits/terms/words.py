@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from interp.formatting.numbers import several
@@ -90,7 +90,12 @@ def kinds_in_words(kinds: Iterable[str]) -> str:
         return f"{found.total():,} edges"
     shown = [_with_article(k) if k in _SINGLE and n == 1 else f"{n:,} {kind_name(k, n == 1)}" for k, n in found.items()]
     shown.sort(key=lambda text: text.startswith("the "))
-    return " and ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
+    return enumerated(shown)
+
+
+def enumerated(parts: Sequence[str]) -> str:
+    """Things named one after the other in a sentence: `a, b and c`."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
 
 
 def edges_of_kind(kind: str) -> str:

@@ -14,11 +14,12 @@ LAYERS, HEADS, POSITIONS, PAIRS = 5, 8, 17, 50
 
 
 def provenance(method: str, **changes: Any) -> Provenance:
+    exact = method == "exact"
     made = Provenance(
         method=method, level="heads", positions="all", direction="denoise", ablation="counterfactual", metric="logit_diff",
         unit="logits", importance_sign=1, rules="norm=frozen", steps=None, quadrature=None, seed=3, model="stories260K",
         task="they_plural", n_pairs=PAIRS, dtype="float32", attention="eager", base_metric=-1.25, source_metric=3.5,
-        forwards=2.0, backwards=1.0, seconds=0.75, exact=method == "exact",
+        forwards=25.0 if exact else 2.0, backwards=0.0 if exact else 1.0, seconds=0.75, exact=exact,
     )  # fmt: skip
     return replace(made, **changes)
 

@@ -1,0 +1,43 @@
+"""Whether an approximation was worth its error: what it cost, beside exact patching of every part."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from circuits.runs.naming import words
+from circuits.terms.words import enumerated
+from interp.formatting.numbers import count, number
+
+if TYPE_CHECKING:
+    from circuits.runs.record import Record
+    from interp.scores.scores import Scores
+
+#: An approximation is for many parts at a small price. Where exact patching of all costs at most so many times as much, it has none.
+DEAR: Final = 2.0
+
+
+def hardly_worth(record: Record) -> str:
+    """The clause that names the approximations which saved next to nothing; empty where there are none, or where exact
+    patching was of a sample, whose cost says nothing of all.
+
+    A run that chose a circuit is asked about the method that it chose by, one that compares about every method.
+    """
+    exact = record.exact
+    judged = record.scores if record.circuit is None else record.scores[:1]
+    if exact is None or not judged or len(exact.parts) < len(judged[0].parts):
+        return ""
+    price = equivalents(exact)
+    few = [s for s in judged if not s.provenance.exact and s.search is None and price <= DEAR * equivalents(s)]
+    if not few:
+        return ""
+    named = enumerated([f"{s.provenance.method} ({number(equivalents(s), 0)})" for s in few])
+    many, be, its = words(record)["many"], *(("is", "its") if len(few) == 1 else ("are", "their"))
+    return (
+        f"exact patching of all {count(len(exact.parts))} {many} cost {number(price, 0)} forward equivalents over the pairs, "
+        f"so {named} {be} hardly worth {its} error here"
+    )
+
+
+def equivalents(scores: Scores) -> float:
+    """What scores took in forwards over the pairs, a backward counted twice."""
+    return scores.provenance.forwards + 2 * scores.provenance.backwards
