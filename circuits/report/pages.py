@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from circuits.report.dictionary import dashboard_page, training_page
 from circuits.report.page.page import TABLES, html
 from circuits.report.payload import payload
-from circuits.report.sections import assessed, paper_table
+from circuits.report.sections import assessed
 from circuits.report.side import side
 
 if TYPE_CHECKING:
@@ -101,6 +101,9 @@ def render_side_by_side(found: SideBySide) -> str:
 
 def render_reproduction(found: Reproduced, paper: Paper) -> str:
     """The page of a paper's table as it was measured here. The same values give the same bytes."""
+    # Late, so that this package imports no torch.
+    from circuits.report.sections import paper_table
+
     return html(paper_table.payload(found, paper), "paper.html.j2", styles=("page.css", "tables.css"), scripts=TABLES)
 
 
