@@ -94,7 +94,7 @@ def measured(model: Any, task: str, level: str, direction: str, given: argparse.
         "parts": len(found.scores[0].parts),
         "passes": {p.method: (p.forwards, p.backwards) for p in every},
         "seconds": round(time.perf_counter() - start, 1),
-        "weights": weights(model, directory.file_hashes),
+        "weights": weights(model),
         "machine": directory.machine() | {"cores": os.cpu_count()},
         **{key: value for key, value in record_json(found, "").items() if key in ("finding", "accuracy", "agreement")},
     }
@@ -121,13 +121,13 @@ def compared(model: Any, task: str, level: str, direction: str, given: argparse.
     return run_comparison(prepare_run(model, pairs, settings), {}, say_aside)
 
 
-def weights(model: Any, hashes: Callable[[Path], Mapping[str, str]]) -> dict[str, str]:
-    """The sha256 of every file of weights of a folder, and what the README beside them says first."""
-    if model.folder is None:
-        return {}
-    folder = Path(model.folder)
-    found = {name: value for name, value in hashes(folder).items() if name.endswith((".safetensors", ".gguf"))}
-    readme = folder / "README.md"
+def weights(model: Any) -> dict[str, str]:
+    """The sha256 of every file of weights, and what the README beside them says first."""
+    from circuits.runs.model_files import described
+
+    files = described(model)["files"]
+    found = {name: value for name, value in files.items() if name.endswith((".safetensors", ".gguf"))}
+    readme = Path(model.origin.path) / "README.md"
     return {**found, "said": readme.read_text().strip().splitlines()[0].lstrip("# ") if readme.exists() else model.name}
 
 

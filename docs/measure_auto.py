@@ -64,9 +64,10 @@ def main(given: argparse.Namespace) -> int:
 
 def header(model: Any) -> str:
     """The model, the sha256 of its weights, and the machine."""
-    from circuits.runs.directory import file_hashes, machine
+    from circuits.runs.directory import machine
+    from circuits.runs.model_files import described
 
-    files = file_hashes(Path(model.folder)) if model.folder else {}
+    files = described(model)["files"]
     own = [f"`{name}` sha256 `{value}`" for name, value in files.items() if name.endswith((".safetensors", ".gguf"))]
     return f"{', '.join([model.name, *own])}; {os.cpu_count()} cores, {machine()['threads']} threads.\n"
 

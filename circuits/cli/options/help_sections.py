@@ -67,7 +67,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             "device",
         ),
         "How": ("ablation", "metric", "ranking", "random", "tests"),
-        _RUN: ("seed", "batch_size", "out", "force", "json", "quiet", "help"),
+        _RUN: ("batch_size", "max_memory", "seed", "out", "force", "json", "quiet", "help"),
     },
     "reproduce": {
         "What is measured": ("model", "methods", "steps", "limit", "length", "dtype", "device"),
