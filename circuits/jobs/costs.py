@@ -17,7 +17,7 @@ import torch
 from circuits.anatomy.closeups_edges import MOST_CHECKED
 from circuits.anatomy.closeups_examples import EXAMPLES
 from circuits.anatomy.exact_check import EXACT_LIMIT
-from circuits.anatomy.overview import SHOWN_PROMPTS
+from circuits.anatomy.overview import SHOWN_PROMPTS, mapping_method
 from circuits.console.phases import LONG, rounded
 from circuits.evaluation.faithfulness import CURVE_RANDOM, spread
 from circuits.settings.prepared import Prepared
@@ -34,7 +34,7 @@ from interp.attribution.token_attribution import DEFAULT_STEPS
 from interp.errors import InterpError
 from interp.formatting.numbers import number, several
 from interp.ledger import BACKWARD, Ledger, ledger
-from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES
+from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES, groups
 from interp.tasks.ablations import ABLATIONS
 from interp.tasks.lengths import by_length
 
@@ -81,11 +81,11 @@ class Bounds:
 def bounds(job: Prepared, command: str) -> Bounds:
     """What a run may cost at most."""
     own = _Costs(job)
-    phases = {"accuracy": 2 * own.share(len(job.task)), "scoring": own.scoring(), "checking": own.checking()}
+    phases = {"accuracy": 2 * own.share(len(job.task)), "scoring": own.scoring(), "checking": own.checking(command)}
     if command == "discover":
         if job.settings.level in CIRCUIT_LEVELS:
             phases |= {"searching": own.searching(), "evaluating": own.evaluating(), "anatomy": own.anatomy()}
-        phases |= {"mapping": 2 + _PASS * (job.request.steps if own.along_path else 1), "prompts": own.prompts()}
+        phases |= {"mapping": own.mapping(), "prompts": own.prompts()}
     return Bounds(phases, len(job.request.pairs))
 
 
@@ -142,10 +142,6 @@ class _Costs:
         """A forward of so many pairs, in forwards of those that are scored."""
         return pairs / len(self.job.request.pairs)
 
-    @property
-    def along_path(self) -> bool:
-        return any(m.uses_steps for m in self.job.request.methods)
-
     def scoring(self) -> float:
         """Both runs, which all methods share, and each of them."""
         request = self.job.request
@@ -156,10 +152,12 @@ class _Costs:
         budget, every = request.plan.budget, _every(request)
         return total + (every if budget.unit == "seconds" else min(budget.limit, every))
 
-    def checking(self) -> float:
-        """Exact patching of all parts where they are few, else of a sample, each at most a forward."""
+    def checking(self, command: str) -> float:
+        """Exact patching of all parts where they are few, else of a sample, each at most a forward. A circuit that `auto` found
+        is checked by what it patched."""
         request = self.job.request
-        if isinstance(request, VerifiedAttribution) or any(m.exact for m in request.methods):
+        searched = command == "discover" and isinstance(request, VerifiedAttribution)
+        if searched or any(m.exact for m in request.methods):
             return 0.0
         n = request.space.n_parts * len(request.positions.labels)
         return 2.0 + (_every(request) if n <= EXACT_LIMIT else min(n, EXACT_LIMIT))
@@ -182,6 +180,12 @@ class _Costs:
     def anatomy(self) -> float:
         """What is written, neurons, edges and the strongest of these exactly; and three prompts, several times."""
         return 1 + 2 * (1 + _PASS) + 4 + MOST_CHECKED + 3 * self.share(EXAMPLES)
+
+    def mapping(self) -> float:
+        """Both runs, and the method of the map at every layer of the stream."""
+        request, layout = self.job.request, self.job.model.layout
+        stream = NodeSpace(tuple(groups("resid", layout)))
+        return 2 + _passes(get_method(mapping_method(self.job)), request.steps, stream.n_sites, layout.n_layers)
 
     def prompts(self) -> float:
         """Token attribution of a few prompts, along a path and by the method of the run."""
@@ -222,11 +226,13 @@ def _of_method(request: Attribution, m: Method) -> float:
         return _every(request)
     if m.joint is not None:
         return 2.0 * request.space.n_parts
-    passes = request.steps if m.uses_steps else 1
-    sites = request.space.n_sites if m.per_site and isinstance(request.space, NodeSpace) else 1
-    if m.unsigned:
-        passes *= 2 * request.model.layout.n_layers
-    return float(_PASS * passes * sites)
+    return _passes(m, request.steps, request.space.n_sites, request.model.layout.n_layers)
+
+
+def _passes(m: Method, steps: int, sites: int, layers: int) -> float:
+    """The passes forward and back of a method without search, in forwards: by step and site, or for each layer left out."""
+    found = steps if m.uses_steps else 1
+    return float(_PASS * found * (sites if m.per_site else 1) * (2 * layers if m.unsigned else 1))
 
 
 def _every(request: Attribution) -> float:
