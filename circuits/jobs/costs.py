@@ -188,8 +188,8 @@ class _Costs:
         return 2 + _passes(get_method(mapping_method(self.job)), request.steps, stream.n_sites, layout.n_layers)
 
     def prompts(self) -> float:
-        """Token attribution of a few prompts, along a path and by the method of the run."""
-        return self.share(SHOWN_PROMPTS) * (2 + (DEFAULT_STEPS + 2) * _PASS + 1 + _PASS)
+        """Token attribution of a few prompts, along a path and by the method of the run, of which `deeplift` is the dearest."""
+        return self.share(SHOWN_PROMPTS) * (2 + (DEFAULT_STEPS + 2) * _PASS + 5 + BACKWARD)
 
     @property
     def _parts(self) -> int:
@@ -231,7 +231,7 @@ def _of_method(request: Attribution, m: Method) -> float:
 
 def _passes(m: Method, steps: int, sites: int, layers: int) -> float:
     """The passes forward and back of a method without search, in forwards: by step and site, or for each layer left out."""
-    found = steps if m.uses_steps else 1
+    found = steps if m.uses_steps else m.passes
     return float(_PASS * found * (sites if m.per_site else 1) * (2 * layers if m.unsigned else 1))
 
 

@@ -86,6 +86,7 @@ def along_inputs(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
     cost="2F + 2B",
     paper="Hanna et al. 2024",
     needs_run=True,
+    passes=2,
 )
 def clean_corrupted(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
     """The mean of the gradients of both runs: the two ends of the path of integrated gradients.
