@@ -28,7 +28,7 @@ from interp.attribution.exact.forecast import starts_at
 from interp.attribution.exact.machine import find_restart
 from interp.attribution.methods import get_method
 from interp.attribution.protocol.registry import Method
-from interp.attribution.protocol.spaces import NodeSpace
+from interp.attribution.protocol.spaces import EdgeSpace, NodeSpace
 from interp.attribution.scoring.driver import Attribution
 from interp.attribution.token_attribution import DEFAULT_STEPS
 from interp.errors import InterpError
@@ -38,10 +38,13 @@ from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES, groups
 from interp.tasks.ablations import ABLATIONS
 from interp.tasks.lengths import by_length
 
+#: What makes a run cost less.
+_LESS: Final = {
+    "discover": "Fewer random circuits (--random) or a given size (--n) cost less.",
+    "compare": "Fewer methods (--methods) cost less.",
+}
 #: What one pass forward and back counts.
 _PASS: Final = 1 + BACKWARD
-#: The bound of a circuit of edges: every reader of attention has a stream of its own.
-_EDGES: Final = 4.0
 
 
 def one_forward(job: Prepared) -> int:
@@ -121,10 +124,7 @@ def within(job: Prepared, command: str, most: float | None) -> tuple[Prepared, B
         if found.total <= most:
             job = _with_budget(job, job.request, 1 + most - found.total)
             return job, bounds(job, command)
-    raise InterpError(
-        f"max-forwards={most:g}: this run may need {number(found.total, 0)} ({found}). Fewer random circuits (--random) or a given "
-        "size (--n) cost less."
-    )
+    raise InterpError(f"max-forwards={most:g}: this run may need {number(found.total, 0)} ({found}). {_LESS[command]}")
 
 
 def _with_budget(job: Prepared, request: VerifiedAttribution, forwards: float) -> Prepared:
@@ -198,7 +198,7 @@ class _Costs:
     def _circuit(self, size: int) -> float:
         """A circuit of so many parts, in forwards of the same pairs."""
         if not isinstance(self.job.request.space, NodeSpace):
-            return _EDGES
+            return _of_edges(self.job.request)
         prices = self.job.model.prices
         layers = range(len(prices.rows) // 3)
         halves = [prices.rows["mlp", i] for i in layers] + [prices.rows["qkv", i] + prices.rows["o", i] for i in layers]
@@ -225,7 +225,7 @@ def _of_method(request: Attribution, m: Method) -> float:
     if m.exact:
         return _every(request)
     if m.joint is not None:
-        return 2.0 * request.space.n_parts
+        return _of_edges(request) * (1 + request.space.n_parts)
     return _passes(m, request.steps, request.space.n_sites, request.model.layout.n_layers)
 
 
@@ -233,6 +233,19 @@ def _passes(m: Method, steps: int, sites: int, layers: int) -> float:
     """The passes forward and back of a method without search, in forwards: by step and site, or for each layer left out."""
     found = steps if m.uses_steps else m.passes
     return float(_PASS * found * (sites if m.per_site else 1) * (2 * layers if m.unsigned else 1))
+
+
+def _of_edges(request: Attribution) -> float:
+    """A circuit of edges, in forwards: beside one a copy of the stream for each reader, what each head writes in both runs (twice
+    more behind a post-norm), and q, k and v again, once more for each set of readers that share columns."""
+    if not isinstance(request.space, EdgeSpace):
+        return 1.0
+    graph, prices = request.space.graph, request.model.prices
+    again = [1 if own.one_pass else 1 + len(own.passes) for own in request.space.map.projections]
+    read = sum(n * prices.rows["qkv", layer] for layer, n in enumerate(again))
+    written = 4 * sum(prices.rows["o", layer] for layer in range(graph.n_layers))
+    copies = len(graph.readers) * len(graph.writers) * request.model.layout.d_model
+    return float(1 + (copies + written + read) / sum(prices.rows.values()))
 
 
 def _every(request: Attribution) -> float:

@@ -49,7 +49,10 @@ def _ran(job: Prepared, command: str) -> Ledger:
         ("compare", Settings(methods=("auto", "relp"), level="neurons", budget="10F", hold_out=False)),
         ("discover", Settings(methods=("relp-ig-sites",), level="blocks", n=3, n_random=1, steps=3)),
         ("discover", Settings(methods=("atp-star",), n=3, n_random=1)),
-        ("compare", Settings(methods=("eap-ig-activations", "clean-corrupted"), level="edges", hold_out=False, steps=3)),
+        (
+            "compare",
+            Settings(methods=("eap-ig-activations", "clean-corrupted"), level="edges", hold_out=False, steps=3),
+        ),
     ],
     ids=lambda x: x if isinstance(x, str) else f"{'-'.join(x.methods)} {x.level}",
 )

@@ -140,7 +140,9 @@ def test_what_a_rotation_is_where_a_file_does_not_say_it(tmp_path: Path) -> None
         used = interp.load(tmp_path / f"{name}.gguf").hf.config.rope_parameters
         assert used["rope_theta"] == 10000 and used["rope_type"] == "default"
     write(tmp_path / "gemma.gguf", "gemma3", tiny("gemma3_text"), gemma3__rope__freq_base=None)
-    with pytest.raises(LoadError, match=r"rope.freq_base = 10000 \(converted: 1e\+06|rope.freq_base = 10000 \(converted: 1000000"):
+    with pytest.raises(
+        LoadError, match=r"rope.freq_base = 10000 \(converted: 1e\+06|rope.freq_base = 10000 \(converted: 1000000"
+    ):
         interp.load(tmp_path / "gemma.gguf")
 
 
