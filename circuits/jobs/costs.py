@@ -142,6 +142,10 @@ class _Costs:
         """A forward of so many pairs, in forwards of those that are scored."""
         return pairs / len(self.job.request.pairs)
 
+    def shown(self, most: int) -> float:
+        """A forward of the first few pairs of the task."""
+        return self.share(min(most, len(self.job.task)))
+
     def scoring(self) -> float:
         """Both runs, which all methods share, and each of them."""
         request = self.job.request
@@ -179,7 +183,7 @@ class _Costs:
 
     def anatomy(self) -> float:
         """What is written, neurons, edges and the strongest of these exactly; and three prompts, several times."""
-        return 1 + 2 * (1 + _PASS) + 4 + MOST_CHECKED + 3 * self.share(EXAMPLES)
+        return 1 + 2 * (1 + _PASS) + 4 + MOST_CHECKED + 3 * self.shown(EXAMPLES)
 
     def mapping(self) -> float:
         """Both runs, and the method of the map at every layer of the stream."""
@@ -189,7 +193,7 @@ class _Costs:
 
     def prompts(self) -> float:
         """Token attribution of a few prompts, along a path and by the method of the run, of which `deeplift` is the dearest."""
-        return self.share(SHOWN_PROMPTS) * (2 + (DEFAULT_STEPS + 2) * _PASS + 5 + BACKWARD)
+        return self.shown(SHOWN_PROMPTS) * (2 + (DEFAULT_STEPS + 2) * _PASS + 5 + BACKWARD)
 
     @property
     def _parts(self) -> int:

@@ -116,11 +116,9 @@ class NodeRunner:
             return self._kept[index]
         batch = self._batch(index)
         replay = recorded(batch, machine)
-        batch.source()
         found = SharedRuns(replay, readout(batch), batch)
-        if sum(runs.replay.recording.bytes for runs in (*self._kept.values(), found)) <= min(
-            KEPT_BYTES, self.most_bytes or KEPT_BYTES
-        ):
+        kept = sum(runs.bytes for runs in (*self._kept.values(), found))
+        if kept <= min(KEPT_BYTES, self.most_bytes or KEPT_BYTES):
             self._kept[index] = found
         return found
 
