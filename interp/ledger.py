@@ -1,7 +1,7 @@
 """What work costs, in multiply-adds: every forward, backward and replay tells it, and whoever wants to know counts.
 
-One multiply-add is one product that is added to a sum in a weight matrix, between a query and a key or a value, or in the
-unembedding. A backward counts as two forwards, the usual way. The few tokens on which a model is looked at while it is
+One multiply-add is one product that is added to a sum in a weight matrix, between a query and a key or a value, in the
+unembedding, or where a reader of level `edges` gets a copy of the stream of its own. A backward counts as two forwards, the usual way. The few tokens on which a model is looked at while it is
 loaded are not counted.
 """
 

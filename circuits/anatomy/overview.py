@@ -89,7 +89,7 @@ def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
 
     Prompts of several lengths are aligned at their end.
     """
-    settings, pairs, method = job.settings, job.request.pairs, _mapping(job)
+    settings, pairs, method = job.settings, job.request.pairs, mapping_method(job)
     mode = "each" if len({len(p.prompts[0]) for p in pairs}) == 1 else "end"
     begin(say, "mapping", f"mapping layers and positions with {method}")
     path = settings.path if get_method(method).uses_steps else {}
@@ -101,7 +101,7 @@ def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
     return scores, tuple(texts[label] if isinstance(label, int) else "…" for label in labels)
 
 
-def _mapping(job: Prepared) -> str:
+def mapping_method(job: Prepared) -> str:
     """The method of the map: the leading one of the run where it scores nodes, else gradients, integrated if it integrates them or if
     the metric is flat at the base run. Exact patching of every position is long, so `exact` shows gradients too.
     """

@@ -84,9 +84,9 @@ def assess(
 ) -> Assessment:
     """Evaluate a circuit in every way that there is; areas need `scores`, the ranking that the circuit comes from.
 
-    `n_random`: random circuits per size of the curve; `n_tests`: those of each test. Minimality is left out, and said
-    to be, for circuits of more than `minimality_limit` parts. Cost: about 10 n_random + 2 n_tests + size forwards, and
-    with scores 140 for the areas. Raises: CircuitError, TaskError.
+    `n_random`: random circuits of its size, of which other sizes of the curve have at most 5; `n_tests`: those of each test.
+    Minimality is left out, and said to be, for circuits of more than `minimality_limit` parts. Cost: at most about n_random + 60
+    + 2 n_tests + size forwards, and with scores 140 for the areas. Raises: CircuitError, TaskError.
     """
     runner = runner_for(
         model, task, circuit, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,

@@ -17,7 +17,7 @@ import torch
 from circuits.anatomy.closeups_edges import MOST_CHECKED
 from circuits.anatomy.closeups_examples import EXAMPLES
 from circuits.anatomy.exact_check import EXACT_LIMIT
-from circuits.anatomy.overview import SHOWN_PROMPTS
+from circuits.anatomy.overview import SHOWN_PROMPTS, mapping_method
 from circuits.console.phases import LONG, rounded
 from circuits.evaluation.faithfulness import CURVE_RANDOM, spread
 from circuits.settings.prepared import Prepared
@@ -28,20 +28,23 @@ from interp.attribution.exact.forecast import starts_at
 from interp.attribution.exact.machine import find_restart
 from interp.attribution.methods import get_method
 from interp.attribution.protocol.registry import Method
-from interp.attribution.protocol.spaces import NodeSpace
+from interp.attribution.protocol.spaces import EdgeSpace, NodeSpace
 from interp.attribution.scoring.driver import Attribution
 from interp.attribution.token_attribution import DEFAULT_STEPS
 from interp.errors import InterpError
 from interp.formatting.numbers import number, several
 from interp.ledger import BACKWARD, Ledger, ledger
-from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES
+from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES, groups
 from interp.tasks.ablations import ABLATIONS
 from interp.tasks.lengths import by_length
 
+#: What makes a run cost less.
+_LESS: Final = {
+    "discover": "Fewer random circuits (--random) or a given size (--n) cost less.",
+    "compare": "Fewer methods (--methods) cost less.",
+}
 #: What one pass forward and back counts.
 _PASS: Final = 1 + BACKWARD
-#: The bound of a circuit of edges: every reader of attention has a stream of its own.
-_EDGES: Final = 4.0
 
 
 def one_forward(job: Prepared) -> int:
@@ -81,11 +84,11 @@ class Bounds:
 def bounds(job: Prepared, command: str) -> Bounds:
     """What a run may cost at most."""
     own = _Costs(job)
-    phases = {"accuracy": 2 * own.share(len(job.task)), "scoring": own.scoring(), "checking": own.checking()}
+    phases = {"accuracy": 2 * own.share(len(job.task)), "scoring": own.scoring(), "checking": own.checking(command)}
     if command == "discover":
         if job.settings.level in CIRCUIT_LEVELS:
             phases |= {"searching": own.searching(), "evaluating": own.evaluating(), "anatomy": own.anatomy()}
-        phases |= {"mapping": 2 + _PASS * (job.request.steps if own.along_path else 1), "prompts": own.prompts()}
+        phases |= {"mapping": own.mapping(), "prompts": own.prompts()}
     return Bounds(phases, len(job.request.pairs))
 
 
@@ -121,10 +124,7 @@ def within(job: Prepared, command: str, most: float | None) -> tuple[Prepared, B
         if found.total <= most:
             job = _with_budget(job, job.request, 1 + most - found.total)
             return job, bounds(job, command)
-    raise InterpError(
-        f"max-forwards={most:g}: this run may need {number(found.total, 0)} ({found}). Fewer random circuits (--random) or a given "
-        "size (--n) cost less."
-    )
+    raise InterpError(f"max-forwards={most:g}: this run may need {number(found.total, 0)} ({found}). {_LESS[command]}")
 
 
 def _with_budget(job: Prepared, request: VerifiedAttribution, forwards: float) -> Prepared:
@@ -142,9 +142,9 @@ class _Costs:
         """A forward of so many pairs, in forwards of those that are scored."""
         return pairs / len(self.job.request.pairs)
 
-    @property
-    def along_path(self) -> bool:
-        return any(m.uses_steps for m in self.job.request.methods)
+    def shown(self, most: int) -> float:
+        """A forward of the first few pairs of the task."""
+        return self.share(min(most, len(self.job.task)))
 
     def scoring(self) -> float:
         """Both runs, which all methods share, and each of them."""
@@ -156,10 +156,12 @@ class _Costs:
         budget, every = request.plan.budget, _every(request)
         return total + (every if budget.unit == "seconds" else min(budget.limit, every))
 
-    def checking(self) -> float:
-        """Exact patching of all parts where they are few, else of a sample, each at most a forward."""
+    def checking(self, command: str) -> float:
+        """Exact patching of all parts where they are few, else of a sample, each at most a forward. A circuit that `auto` found
+        is checked by what it patched."""
         request = self.job.request
-        if isinstance(request, VerifiedAttribution) or any(m.exact for m in request.methods):
+        searched = command == "discover" and isinstance(request, VerifiedAttribution)
+        if searched or any(m.exact for m in request.methods):
             return 0.0
         n = request.space.n_parts * len(request.positions.labels)
         return 2.0 + (_every(request) if n <= EXACT_LIMIT else min(n, EXACT_LIMIT))
@@ -181,11 +183,17 @@ class _Costs:
 
     def anatomy(self) -> float:
         """What is written, neurons, edges and the strongest of these exactly; and three prompts, several times."""
-        return 1 + 2 * (1 + _PASS) + 4 + MOST_CHECKED + 3 * self.share(EXAMPLES)
+        return 1 + 2 * (1 + _PASS) + 4 + MOST_CHECKED + 3 * self.shown(EXAMPLES)
+
+    def mapping(self) -> float:
+        """Both runs, and the method of the map at every layer of the stream."""
+        request, layout = self.job.request, self.job.model.layout
+        stream = NodeSpace(tuple(groups("resid", layout)))
+        return 2 + _passes(get_method(mapping_method(self.job)), request.steps, stream.n_sites, layout.n_layers)
 
     def prompts(self) -> float:
-        """Token attribution of a few prompts, along a path and by the method of the run."""
-        return self.share(SHOWN_PROMPTS) * (2 + (DEFAULT_STEPS + 2) * _PASS + 1 + _PASS)
+        """Token attribution of a few prompts, along a path and by the method of the run, of which `deeplift` is the dearest."""
+        return self.shown(SHOWN_PROMPTS) * (2 + (DEFAULT_STEPS + 2) * _PASS + 5 + BACKWARD)
 
     @property
     def _parts(self) -> int:
@@ -194,7 +202,7 @@ class _Costs:
     def _circuit(self, size: int) -> float:
         """A circuit of so many parts, in forwards of the same pairs."""
         if not isinstance(self.job.request.space, NodeSpace):
-            return _EDGES
+            return _of_edges(self.job.request)
         prices = self.job.model.prices
         layers = range(len(prices.rows) // 3)
         halves = [prices.rows["mlp", i] for i in layers] + [prices.rows["qkv", i] + prices.rows["o", i] for i in layers]
@@ -221,12 +229,27 @@ def _of_method(request: Attribution, m: Method) -> float:
     if m.exact:
         return _every(request)
     if m.joint is not None:
-        return 2.0 * request.space.n_parts
-    passes = request.steps if m.uses_steps else 1
-    sites = request.space.n_sites if m.per_site and isinstance(request.space, NodeSpace) else 1
-    if m.unsigned:
-        passes *= 2 * request.model.layout.n_layers
-    return float(_PASS * passes * sites)
+        return _of_edges(request) * (1 + request.space.n_parts)
+    return _passes(m, request.steps, request.space.n_sites, request.model.layout.n_layers)
+
+
+def _passes(m: Method, steps: int, sites: int, layers: int) -> float:
+    """The passes forward and back of a method without search, in forwards: by step and site, or for each layer left out."""
+    found = steps if m.uses_steps else m.passes
+    return float(_PASS * found * (sites if m.per_site else 1) * (2 * layers if m.unsigned else 1))
+
+
+def _of_edges(request: Attribution) -> float:
+    """A circuit of edges, in forwards: beside one a copy of the stream for each reader, what each head writes in both runs (twice
+    more behind a post-norm), and q, k and v again, once more for each set of readers that share columns."""
+    if not isinstance(request.space, EdgeSpace):
+        return 1.0
+    graph, prices = request.space.graph, request.model.prices
+    again = [1 if own.one_pass else 1 + len(own.passes) for own in request.space.map.projections]
+    read = sum(n * prices.rows["qkv", layer] for layer, n in enumerate(again))
+    written = 4 * sum(prices.rows["o", layer] for layer in range(graph.n_layers))
+    copies = len(graph.readers) * len(graph.writers) * request.model.layout.d_model
+    return float(1 + (copies + written + read) / sum(prices.rows.values()))
 
 
 def _every(request: Attribution) -> float:

@@ -38,6 +38,7 @@ from circuits.settings.reproduction_options import PaperOptions
 from circuits.settings.run_options import OutputOptions, listed
 from interp.errors import InterpError
 from interp.files import write_text
+from interp.formatting.numbers import several
 from interp.option import options_of, plain, taken
 from interp.scores.scores import Scores
 
@@ -169,7 +170,7 @@ def _pieces(found: Reproduced, paper: Paper) -> Iterator[str]:
 
 
 def _title(table: ModelTable) -> str:
-    return f"{table.name}: Pearson with exact patching [95 %], {table.n_pairs} pairs"
+    return f"{table.name}: Pearson with exact patching [95 %], {several(table.n_pairs, 'pair')}"
 
 
 def _show(found: Reproduced, paper: Paper, path: Path) -> None:

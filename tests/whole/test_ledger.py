@@ -61,6 +61,16 @@ def test_replays_and_circuits_cost_what_torch_counts(name: str) -> None:
         assert 0.95 * counted < found < 1.05 * counted
 
 
+@pytest.mark.parametrize("name", ["llama", "gemma2", "olmo2"])
+def test_circuits_of_edges_cost_what_torch_counts(name: str) -> None:
+    """What readers and heads cost beside the forward, too; where a norm mixes the columns of heads (OLMo 2) once for each."""
+    model = _eager(name)
+    task = answered(model, toy_task())
+    circuit = circuits.discover(interp.attribute(model, task, method="relp", level="edges"), n=60)
+    found, counted = _both(lambda: circuits.evaluate(model, task, circuit, n_random=1, sizes=[]))
+    assert 0.95 * counted < found < 1.05 * counted
+
+
 def test_a_backward_is_two_forwards() -> None:
     model = _eager("llama")
     task = toy_task()

@@ -59,6 +59,7 @@ class NodeRunner:
         self.batch_size = batch_size or default_batch_size(model, max(p.length for p in self.pairs))
         self.most_bytes = most_bytes
         self._kept: dict[tuple[int, ...], SharedRuns] = {}
+        self._kept_of: tuple[Any, ...] = ()
 
     @cached_property
     def ablation(self) -> Ablation:
@@ -107,16 +108,17 @@ class NodeRunner:
                 runs.replay.counts.spent(self.model.prices)
 
     def _recorded(self, index: tuple[int, ...], machine: Machine) -> SharedRuns:
-        """The recorded runs of some pairs: kept for the next call where they are small, as a search makes many."""
-        if index in self._kept and self._kept[index].replay.machine is machine:
+        """The recorded runs of some pairs: kept for the next call where they are small, as a search makes many, and the model
+        is the same then."""
+        if (of := _as_it_is(self.model.hf, machine)) != self._kept_of:
+            self._kept, self._kept_of = {}, of
+        if index in self._kept:
             return self._kept[index]
         batch = self._batch(index)
         replay = recorded(batch, machine)
-        batch.source()
         found = SharedRuns(replay, readout(batch), batch)
-        if sum(runs.replay.recording.bytes for runs in (*self._kept.values(), found)) <= min(
-            KEPT_BYTES, self.most_bytes or KEPT_BYTES
-        ):
+        kept = sum(runs.bytes for runs in (*self._kept.values(), found))
+        if kept <= min(KEPT_BYTES, self.most_bytes or KEPT_BYTES):
             self._kept[index] = found
         return found
 
@@ -136,6 +138,14 @@ class NodeRunner:
             if bool(outside.any()):
                 edits.append(_ablate(group, source[group.site], outside, everywhere))
         return edits
+
+
+def _as_it_is(hf: Any, machine: Machine) -> tuple[Any, ...]:
+    """What recorded runs belong to: how the model is restarted, its weights as torch counts changes of them, and the hooks on
+    the embedding, which are the only ones there can be."""
+    first = hf.get_input_embeddings()
+    hooks = *first._forward_hooks.values(), *first._forward_pre_hooks.values()
+    return (id(machine), hooks, *((p.data_ptr(), p._version) for p in hf.parameters()))
 
 
 def _ablate(group: Group, value: torch.Tensor, outside: torch.Tensor, everywhere: torch.Tensor) -> Edit:

@@ -52,6 +52,11 @@ class SharedRuns:
         halves = {kind: half for half, kinds in ((AttentionHalf, IN_ATTENTION), (MlpHalf, IN_MLP)) for kind in kinds}
         return {(halves[group.kind], group.site.layer or 0): group for group in self.batch.groups}
 
+    @property
+    def bytes(self) -> int:
+        """What is kept of both runs."""
+        return self.replay.recording.bytes + sum(x.numel() * x.element_size() for x in self.batch.source().values())
+
     def at_once(self, limit: int) -> int:
         """How many sets one call of `metrics` takes within so many bytes."""
         size, positions = self.batch.model.layout, self.replay.length - self.start

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from interp.attribution.edges.projections import Projections, entry
 from interp.attribution.edges.writers import EMBED, Values, Writers, wide
+from interp.ledger import spend
 from interp.model.edits import Edit
 from interp.model.modules import attention
 from interp.model.modules.linear import linear
@@ -136,8 +137,10 @@ class PatchedRun:
         for head in range(self.graph.n_heads):
             if start + head in self.place:
                 self._wrote(start + head, source[:, :, head] @ W_O[head], now[:, :, head] @ W_O[head])
+                spend((source[:, :, head].numel() + now[:, :, head].numel()) * W_O.shape[-1])
         if start + self.graph.n_heads <= self.turned:
             total = self.sources[start] + source.flatten(2) @ W_O.flatten(0, 1)
+            spend(source.numel() * W_O.shape[-1])
             rest = self.writers.rest(layer, z)
             if rest is not None:
                 total = total + (rest.view(-1, *source.shape[:2], rest.shape[-1]) if rest.ndim == 3 else rest)
@@ -155,6 +158,7 @@ class PatchedRun:
         """Each reader's copy [set reader batch pos d_model] of the stream x [row pos d_model], in the dtype of `x`."""
         weights = self.weights[:, readers][:, :, self.writers_cut]
         shift = torch.bmm(weights, self.deltas.flatten(2)).view(*weights.shape[:2], *self.deltas.shape[2:])
+        spend(weights.numel() * self.deltas[0, :1].numel())
         if self.masks is not None:
             shift = shift * self.masks.to(shift)[:, None, :, :, None]
         stream = wide(x).reshape(len(self.cuts), 1, *self.deltas.shape[2:])
@@ -250,6 +254,7 @@ class PatchedRun:
                 W, bias = linear(self.model, path)
                 rows = x.flatten(0, 2)
                 y = rows @ W[:, own] if bias is None else torch.addmm(bias[own], rows, W[:, own])
+                spend(rows.numel() * len(own))
                 found.append((path, own, y.view(-1, x.shape[2], len(own))))
         return found
 
@@ -281,6 +286,7 @@ class PatchedRun:
 
         with attention.diverted(around), suppress(_Grabbed):
             module.forward(*args, **kwargs)
+        spend(self.model.prices.rows["qkv", layer] * found["q"].shape[0] * found["q"].shape[2])
         for i in chosen:
             reader = self.projections[layer].readers[i]
             value = found[reader.kind][:, entry(reader, self.graph)]

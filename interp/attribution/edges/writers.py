@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from interp.errors import LayoutError
+from interp.ledger import spend
 from interp.model.modules.linear import linear, norm_at
 from interp.model.modules.tensors import close
 from interp.parts.graph import Graph
@@ -60,6 +61,7 @@ class Writers:
             return z
         W, bias = linear(self.model, block.paths.o)
         written = z.flatten(2).to(W.dtype) @ W + (0 if bias is None else bias)
+        spend(W.shape[1] * z.numel())
         inverse_sigma = norm_at(self.model, block.attn_writer).inverse_sigma(written)
         return z * inverse_sigma[..., None].to(z.dtype)
 
@@ -76,6 +78,7 @@ class Writers:
         if bias is None:
             return rest
         inverse_sigma = norm.inverse_sigma(z.flatten(2).to(W.dtype) @ W + bias)
+        spend(W.shape[1] * z.numel())
         centred = wide(bias) - wide(bias).mean() if norm.centred else wide(bias)
         shift: Tensor = centred * norm.weight(module) * inverse_sigma * block.scale
         return shift if rest is None else shift + rest

@@ -86,6 +86,7 @@ def along_inputs(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
     cost="2F + 2B",
     paper="Hanna et al. 2024",
     needs_run=True,
+    passes=2,
 )
 def clean_corrupted(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
     """The mean of the gradients of both runs: the two ends of the path of integrated gradients.
@@ -101,6 +102,7 @@ def clean_corrupted(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
     cost="2F + (2L + 1) K (F + B)",
     paper="Hanna et al. 2024",
     uses_steps=True,
+    per_site=True,
     path="points between base and source value of the sender",
 )
 def along_activations(batch: EdgeBatch, options: Options, rules: Rules) -> Tensor:
@@ -124,8 +126,7 @@ def along_activations(batch: EdgeBatch, options: Options, rules: Rules) -> Tenso
             ([Edit(site, lambda x, alpha=alpha, step=step: x + (alpha * step).to(x))], weight)  # type: ignore[misc]
             for alpha, weight in quadrature(options.quadrature, options.steps)
         ]
-        batch.contract(scores, _masks(options), rules, points=points, only=only)
-        options.advance(1)
+        batch.contract(scores, _masks(options), rules, points=points, only=only, advance=options.advance)
     return _edges(batch, scores)
 
 

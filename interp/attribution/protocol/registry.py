@@ -55,7 +55,7 @@ class Method:
     `search`: runs other methods and patches what their scores make worth it (see `interp.attribution.auto`).
     `unsigned`: its scores are sizes of effects, which say how much a part matters and not which way; it drops layers, to
     which features of the stream do not belong, and does not score level `features`. `per_site`: its steps are made at each
-    site of the level in turn. `complete`: its scores of all parts of a cut through the model, at all positions, add up to the
+    site of the level in turn. `passes`: how many passes forward and back it makes, of one that has no steps. `complete`: its scores of all parts of a cut through the model, at all positions, add up to the
     metric of the source run less that of the base run.
     """
 
@@ -77,6 +77,7 @@ class Method:
     search: bool = False
     unsigned: bool = False
     per_site: bool = False
+    passes: int = 1
     complete: bool = False
     path: str = "points between base and source embedding"
 

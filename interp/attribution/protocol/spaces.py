@@ -108,6 +108,11 @@ class EdgeSpace:
         return self.map.graph
 
     @property
+    def n_sites(self) -> int:
+        """How many sites have senders that are moved together: the embedding, each attention and each MLP."""
+        return 1 + 2 * self.graph.n_layers
+
+    @property
     def n_parts(self) -> int:
         return len(self.graph.edges)
 

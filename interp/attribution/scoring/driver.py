@@ -144,8 +144,7 @@ class Attribution:
         parts = (len(self.only) if self.only else self.space.n_parts) * len(self.positions.labels)
         if m.exact or m.joint:
             return parts
-        sites = self.space.n_sites if m.per_site and isinstance(self.space, NodeSpace) else 1
-        return self.steps * sites if m.uses_steps else 1
+        return self.steps * (self.space.n_sites if m.per_site else 1) if m.uses_steps else 1
 
     def _run(self, m: Method, batch: Batch, options: Options) -> tuple[np.ndarray, np.ndarray]:
         """Scores [batch part] of one method on one batch, and (forwards, backwards, seconds) that it took."""

@@ -44,6 +44,8 @@ _LLAMA3: Final = {
     "original_max_position_embeddings": 8192,
 }
 _NONE: Final = "none"
+#: The base of the rotation of a file that does not say it, as llama.cpp has it: transformers has its own, by architecture.
+_FREQ_BASE: Final = 10000.0
 #: Where transformers has another name for an architecture: of a model of text and images the part that is text.
 _TYPES: Final = {"gemma3": "gemma3_text"}
 
@@ -74,7 +76,7 @@ def read_keys(header: GgufHeader) -> dict[str, Any]:
 def _stretched(header: GgufHeader) -> dict[str, Any]:
     """The rotation of Llama 3.1 and later, of which a file has the outcome alone: what each frequency is divided by."""
     factor = float(_divisors(header).max())
-    return {**_LLAMA3, "rope_theta": header.own.get("rope.freq_base", 10000.0), "factor": factor}
+    return {**_LLAMA3, "rope_theta": header.own.get("rope.freq_base", _FREQ_BASE), "factor": factor}
 
 
 def _divisors(header: GgufHeader) -> Any:
@@ -106,8 +108,10 @@ def check_config(header: GgufHeader, config: Any) -> None:
     if ROTATION in header.tensors:
         _check_rotation(header, config)
     wrong = []
-    for key, said in header.own.items():
-        if key in _SILENT or (key.startswith("rope.scaling.") and header.own.get("rope.scaling.type", _NONE) == _NONE):
+    unsaid = {"rope.freq_base": _FREQ_BASE} if _rope(config) else {}
+    for key, said in (unsaid | header.own).items():
+        # A file that says how much and not how is scaled all the same: llama.cpp takes "linear" then.
+        if key in _SILENT or (key.startswith("rope.scaling.") and header.own.get("rope.scaling.type") == _NONE):
             continue
         used = _USED[key](config) if key in _USED else None
         if not _same(said, used):
@@ -181,5 +185,5 @@ _USED: Final[Mapping[str, Callable[[Any], Any]]] = {
     "rope.freq_base": lambda config: _rope(config).get("rope_theta"),
     "rope.freq_base_swa": lambda config: _rope(config, "sliding_attention").get("rope_theta"),
     "rope.scaling.type": _scaling,
-    "rope.scaling.factor": lambda config: _rope(config).get("factor"),
+    "rope.scaling.factor": lambda config: _rope(config).get("factor", 1.0),
 }

@@ -81,6 +81,45 @@ def test_one_set_at_a_time_is_all_together() -> None:
         np.testing.assert_allclose(found, together[one], atol=1e-5)
 
 
+@pytest.mark.parametrize("level", ["heads", "neurons"])
+def test_what_is_kept_of_both_runs_is_within_the_bound(level: str) -> None:
+    """The ablated values too, which are as large as what is ablated: at neurons about half of it."""
+    runner = _runner("llama", level)
+    runner.metrics(_sets(runner), False)
+    (runs,) = runner._kept.values()
+    records = [vars(layer) for layer in runs.replay.recording.layers]
+    held = [x for record in records for x in record.values() if isinstance(x, torch.Tensor)]
+    both = sum(x.untyped_storage().nbytes() for x in (*held, *runs.batch.source().values()))
+    assert runs.bytes >= 0.8 * both
+    for most, kept in ((runs.bytes, 1), (runs.bytes - 1, 0)):
+        small = _runner("llama", level)
+        small.most_bytes = most
+        small.metrics(_sets(small), False)
+        assert len(small._kept) == kept
+
+
+@pytest.mark.parametrize("ablation", ["counterfactual", "zero"])
+def test_a_runner_follows_a_model_that_changes_between_its_calls(
+    ablation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = _runner("llama", "heads", ablation)
+    embedding = runner.model.hf.get_input_embeddings()
+    sets = _sets(runner)
+    before = runner.metrics(sets, False)
+
+    with torch.no_grad():
+        runner.model.hf.get_submodule(runner.model.layout.blocks[0].paths.o).weight.mul_(1.5)
+    _agree(runner, monkeypatch)
+    weighted = runner.metrics(sets, False)
+    assert abs(weighted[runner.full] - before[runner.full]).max() > 1e-2
+
+    handle = embedding.register_forward_hook(lambda module, args, output: 2 * output)
+    _agree(runner, monkeypatch)
+    handle.remove()
+    for one, found in runner.metrics(sets, False).items():
+        np.testing.assert_allclose(found, weighted[one], atol=1e-6)
+
+
 def _computed(runner: NodeRunner, sets: list[PartSet], monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, int]]:
     """The rows that go through each part of each layer."""
     seen: Counter[tuple[str, int]] = Counter()

@@ -110,6 +110,7 @@ def test_the_rotation_of_llama_3(tmp_path: Path) -> None:
     ("changed", "said"),
     [
         ({"llama__rope__scaling__type": "yarn"}, "rope.scaling.type = 'yarn'"),
+        ({"llama__rope__scaling__factor": 8.0}, r"rope.scaling.factor = 8 \(converted: 1"),
         ({"llama__attention__key_length": 16}, r"attention.key_length = 16 \(converted: 8\)"),
         ({"llama__attention__value_length": 16}, r"attention.value_length = 16 \(converted: 8\)"),
         ({"llama__rope__dimension_count": 4}, "rope.dimension_count = 4|shapes"),
@@ -126,6 +127,23 @@ def test_keys_that_are_left_out(changed: dict[str, Any], said: str, tmp_path: Pa
     write(tmp_path / "m.gguf", "llama", tiny("llama"), **changed)
     with pytest.raises(LoadError, match=said):
         interp.load(tmp_path / "m.gguf")
+
+
+def test_what_a_rotation_is_where_a_file_does_not_say_it(tmp_path: Path) -> None:
+    """By llama.cpp: of base 10000, and scaled by any factor that is there unless the type is none."""
+    for name, changed in (
+        ("base", {"llama__rope__freq_base": None}),
+        ("one", {"llama__rope__scaling__factor": 1.0}),
+        ("none", {"llama__rope__scaling__type": "none", "llama__rope__scaling__factor": 8.0}),
+    ):
+        write(tmp_path / f"{name}.gguf", "llama", tiny("llama"), **changed)
+        used = interp.load(tmp_path / f"{name}.gguf").hf.config.rope_parameters
+        assert used["rope_theta"] == 10000 and used["rope_type"] == "default"
+    write(tmp_path / "gemma.gguf", "gemma3", tiny("gemma3_text"), gemma3__rope__freq_base=None)
+    with pytest.raises(
+        LoadError, match=r"rope.freq_base = 10000 \(converted: 1e\+06|rope.freq_base = 10000 \(converted: 1000000"
+    ):
+        interp.load(tmp_path / "gemma.gguf")
 
 
 def test_tensors_too_few_and_too_many(tmp_path: Path) -> None:
