@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 import sys
@@ -106,6 +107,10 @@ def _settings(asked: ScoringRun) -> Settings:
     if asked.command == "discover" and asked.level == "resid":
         raise InterpError(
             "level 'resid' is a map by position; it is part of every report. Choose blocks, heads, neurons, edges, features or qkv."
+        )
+    if asked.max_forwards is not None and not 0 < asked.max_forwards < math.inf:
+        raise InterpError(
+            f"max-forwards={asked.max_forwards:g}: expected a number above 0, of forwards of the scored pairs."
         )
     own: dict[str, Any] = {"hold_out": False} if asked.command == "compare" else {}
     given = dictionaries_of(asked.level, asked.dictionaries)

@@ -19,6 +19,8 @@ EVALUATED = ("sae", "eval", "nowhere")
 EARLY = {
     "discover device": (["discover", "--device", "gpu"], "device 'gpu'"),
     "discover threshold": (["discover", "--threshold", "nan"], "threshold=nan"),
+    "discover forwards": (["discover", "--max-forwards", "nan"], "max-forwards=nan"),
+    "compare forwards": (["compare", "--max-forwards", "0"], "max-forwards=0"),
     "discover limit": (["discover", "--limit", "0"], "limit=0"),
     "discover length": (["discover", "--length", "0"], "length=0"),
     "discover pair": (["discover", "--pair", "a", "b", "--length", "3"], "--length belongs to a task"),
