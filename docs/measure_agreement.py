@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tables import markdown, say
+from tables import hashes, markdown, say, weights_of
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -94,7 +94,7 @@ def measured(model: Any, task: str, level: str, direction: str, given: argparse.
         "parts": len(found.scores[0].parts),
         "passes": {p.method: (p.forwards, p.backwards) for p in every},
         "seconds": round(time.perf_counter() - start, 1),
-        "weights": weights(model, directory.file_hashes),
+        "weights": weights(model),
         "machine": directory.machine() | {"cores": os.cpu_count()},
         **{key: value for key, value in record_json(found, "").items() if key in ("finding", "accuracy", "agreement")},
     }
@@ -121,14 +121,15 @@ def compared(model: Any, task: str, level: str, direction: str, given: argparse.
     return run_comparison(prepare_run(model, pairs, settings), {}, say_aside)
 
 
-def weights(model: Any, hashes: Callable[[Path], Mapping[str, str]]) -> dict[str, str]:
-    """The sha256 of every file of weights of a folder, and what the README beside them says first."""
-    if model.folder is None:
-        return {}
-    folder = Path(model.folder)
-    found = {name: value for name, value in hashes(folder).items() if name.endswith((".safetensors", ".gguf"))}
-    readme = folder / "README.md"
-    return {**found, "said": readme.read_text().strip().splitlines()[0].lstrip("# ") if readme.exists() else model.name}
+def weights(model: Any) -> dict[str, str]:
+    """The sha256 of every file of weights of a model, and what the README beside them says first."""
+    from circuits.runs.model_files import described
+
+    readme = Path(model.origin.path) / "README.md"
+    own = weights_of(described(model)["files"])
+    if not own or not model.origin.path or not readme.exists():
+        return own
+    return {**own, "said": readme.read_text().strip().splitlines()[0].lstrip("# ")}
 
 
 # ---------------------------------------------------------------- tables
@@ -138,7 +139,7 @@ def say_weights(found: Sequence[Mapping[str, Any]]) -> None:
     """Which weights, and on what machine."""
     for model in dict.fromkeys(case["model"] for case in found):
         own = [case for case in found if case["model"] == model]
-        files = [f"`{name}` sha256 `{value}`" for name, value in own[0]["weights"].items() if name != "said"]
+        files = hashes(weights_of(own[0]["weights"]))
         machine = f"{own[0]['machine']['cores']} cores, {own[0]['machine']['threads']} threads"
         say(f"* {own[0]['weights'].get('said', model)}; {', '.join([*files, machine])}.")
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tables import code, markdown, say
+from tables import code, hashes, markdown, say, weights_of
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -64,10 +64,10 @@ def main(given: argparse.Namespace) -> int:
 
 def header(model: Any) -> str:
     """The model, the sha256 of its weights, and the machine."""
-    from circuits.runs.directory import file_hashes, machine
+    from circuits.runs.directory import machine
+    from circuits.runs.model_files import described
 
-    files = file_hashes(Path(model.folder)) if model.folder else {}
-    own = [f"`{name}` sha256 `{value}`" for name, value in files.items() if name.endswith((".safetensors", ".gguf"))]
+    own = hashes(weights_of(described(model)["files"]))
     return f"{', '.join([model.name, *own])}; {os.cpu_count()} cores, {machine()['threads']} threads.\n"
 
 
