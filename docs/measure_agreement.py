@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tables import markdown, say
+from tables import hashes, markdown, say, weights_of
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -122,13 +122,14 @@ def compared(model: Any, task: str, level: str, direction: str, given: argparse.
 
 
 def weights(model: Any) -> dict[str, str]:
-    """The sha256 of every file of weights, and what the README beside them says first."""
+    """The sha256 of every file of weights of a model, and what the README beside them says first."""
     from circuits.runs.model_files import described
 
-    files = described(model)["files"]
-    found = {name: value for name, value in files.items() if name.endswith((".safetensors", ".gguf"))}
     readme = Path(model.origin.path) / "README.md"
-    return {**found, "said": readme.read_text().strip().splitlines()[0].lstrip("# ") if readme.exists() else model.name}
+    own = weights_of(described(model)["files"])
+    if not own or not model.origin.path or not readme.exists():
+        return own
+    return {**own, "said": readme.read_text().strip().splitlines()[0].lstrip("# ")}
 
 
 # ---------------------------------------------------------------- tables
@@ -138,7 +139,7 @@ def say_weights(found: Sequence[Mapping[str, Any]]) -> None:
     """Which weights, and on what machine."""
     for model in dict.fromkeys(case["model"] for case in found):
         own = [case for case in found if case["model"] == model]
-        files = [f"`{name}` sha256 `{value}`" for name, value in own[0]["weights"].items() if name != "said"]
+        files = hashes(weights_of(own[0]["weights"]))
         machine = f"{own[0]['machine']['cores']} cores, {own[0]['machine']['threads']} threads"
         say(f"* {own[0]['weights'].get('said', model)}; {', '.join([*files, machine])}.")
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tables import code, markdown, say
+from tables import code, hashes, markdown, say, weights_of
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -67,8 +67,7 @@ def header(model: Any) -> str:
     from circuits.runs.directory import machine
     from circuits.runs.model_files import described
 
-    files = described(model)["files"]
-    own = [f"`{name}` sha256 `{value}`" for name, value in files.items() if name.endswith((".safetensors", ".gguf"))]
+    own = hashes(weights_of(described(model)["files"]))
     return f"{', '.join([model.name, *own])}; {os.cpu_count()} cores, {machine()['threads']} threads.\n"
 
 

@@ -1,9 +1,9 @@
-"""How tables are written, into pages and to the terminal: pipe tables, names in code type, lines that are seen at once."""
+"""How tables are written, into pages and to the terminal: pipe tables, names in code type, weights, lines that are seen at once."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -15,6 +15,16 @@ def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 def code(names: Iterable[object]) -> str:
     """Names in code type, joined by commas; a dash for none."""
     return ", ".join(f"`{name}`" for name in names) or "-"
+
+
+def weights_of(files: Mapping[str, str]) -> dict[str, str]:
+    """Of the sha256 of a model's files by name, as a manifest has them, those of its weights."""
+    return {name: value for name, value in files.items() if name.endswith((".safetensors", ".gguf"))}
+
+
+def hashes(files: Mapping[str, str]) -> list[str]:
+    """The sha256 of files, a piece of text for each."""
+    return [f"`{name}` sha256 `{value}`" for name, value in files.items()]
 
 
 def say(line: str) -> None:
