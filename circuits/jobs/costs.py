@@ -18,6 +18,7 @@ from circuits.anatomy.closeups_edges import MOST_CHECKED
 from circuits.anatomy.closeups_examples import EXAMPLES
 from circuits.anatomy.exact_check import EXACT_LIMIT
 from circuits.anatomy.overview import SHOWN_PROMPTS, mapping_method
+from circuits.bench.workload import resident_peak
 from circuits.console.phases import LONG, rounded
 from circuits.evaluation.faithfulness import CURVE_RANDOM, spread
 from circuits.settings.prepared import Prepared
@@ -60,6 +61,12 @@ def spent(job: Prepared, ledger: Ledger) -> dict[str, Any]:
         "forwards_by_phase": {phase: round(n / forward, 2) for phase, n in ledger.spent.items() if n},
         "circuits_run": ledger.circuits,
     }
+
+
+def memory(loaded: int) -> dict[str, Any]:
+    """The highest memory of the process, and how far it is above `loaded` bytes, the highest when the model was there [MiB]."""
+    highest = resident_peak()
+    return {"memory_mib": {"highest": highest >> 20, "above": (highest - loaded) >> 20}}
 
 
 # ---------------------------------------------------------------- before the run

@@ -11,9 +11,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from circuits.bench.workload import resident_peak
 from circuits.console import printing
 from circuits.console.phases import telling
-from circuits.jobs.costs import one_forward, spent, within
+from circuits.jobs.costs import memory, one_forward, spent, within
 from circuits.jobs.inputs import (
     dictionaries_of,
     load_model,
@@ -53,7 +54,7 @@ def run(asked: ScoringRun) -> None:
     if known is not None:
         check_wrong(get_metric(settings.metric), known)
     with telling(phases(asked.command, settings), asked.quiet) as say, counting() as ledger:
-        job = _prepare(asked, settings, say)
+        job, loaded = _prepare(asked, settings, say), resident_peak()
         path = Path(asked.out or directory.free_name(_stem(asked, job)))
         manifest = _manifest(asked, job) | {"created": created}
         note_weights(manifest, say)
@@ -62,7 +63,8 @@ def run(asked: ScoringRun) -> None:
             write_text(folder / "config.toml", directory.to_toml(configuration(asked)))
             found = _work(asked.command, job, manifest, say)
             begin(say, "writing", "writing the report")
-            took = {"seconds": round(time.perf_counter() - started, 2), **spent(job, ledger)}
+            took = {"seconds": round(time.perf_counter() - started, 2), **spent(job, ledger), **memory(loaded)}
+            say(f"the work took {took['memory_mib']['above']:,} MiB above what loading took")
             _write(folder, found, manifest | took)
     if asked.json:
         printing.as_json(printing.record_json(found, str(path)))

@@ -168,6 +168,9 @@ def test_discover_writes_a_complete_run_and_report_renders_it_again(run: Run, tm
     assert manifest["status"] == "complete"
     assert set(manifest["model"]["files"]) >= {"config.json", "model.safetensors"}
     assert manifest["task"]["scored"] + manifest["task"]["evaluated"] == 12
+    phases = manifest["forwards_by_phase"]
+    assert manifest["forwards_total"] == pytest.approx(sum(phases.values()), abs=0.1) and min(phases.values()) > 0
+    assert manifest["circuits_run"] > 0 and 0 <= manifest["memory_mib"]["above"] < manifest["memory_mib"]["highest"]
     for name in ("config.toml", "scores.parquet", "circuit.json", "evaluation.json", "report.html"):
         assert (tmp_path / "r" / name).stat().st_size > 0
     first = (tmp_path / "r" / "report.html").read_bytes()
