@@ -6,7 +6,8 @@ whole forward.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from functools import cached_property
 from typing import Any, Final
 
@@ -33,7 +34,7 @@ from interp.tasks.task import Task
 #: Bytes of recorded runs that are kept for the next call.
 KEPT_BYTES: Final = 512 << 20
 #: Which of the sets, and their metric [set batch].
-Found = Iterator[tuple[list[int], torch.Tensor]]
+Found = Generator[tuple[list[int], torch.Tensor], None, None]
 
 
 class NodeRunner:
@@ -78,9 +79,12 @@ class NodeRunner:
             machine = self._machine()
             for index in batches:
                 found = self._whole(index, sets) if machine is None else self._shared(index, machine, sets)
-                for some, metric in found:
-                    table[np.ix_(some, index)] = metric.double().cpu().numpy()
-                    advance(len(some))
+                with closing(
+                    found
+                ):  # a call that ends early must not hold the model for as long as its traceback lives
+                    for some, metric in found:
+                        table[np.ix_(some, index)] = metric.double().cpu().numpy()
+                        advance(len(some))
         if not np.isfinite(table).all():
             raise CircuitError(f"metric {self.metric.name!r} is not finite on an ablated run; try another metric.")
         return dict(zip(sets, table, strict=True))
