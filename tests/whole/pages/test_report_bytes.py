@@ -26,9 +26,9 @@ for path in sys.argv[1:]:
     print(hashlib.sha256(render(load_record(Path(path))).encode()).hexdigest())
 """
 
-#: What two runs with the same seed may differ in: how long each step took, when it was, and where the run was written.
+#: What two runs with the same seed may differ in: how long each step took, when it was, its memory, and where the run was written.
 TIMES = re.compile(
-    r"<dt><bdi>(time|seconds|created|finished)</bdi></dt>"
+    r"<dt><bdi>(time|seconds|created|finished|highest|above)</bdi></dt>"
     r"|<pre><code><bdi>circuits discover .* --out "
     r'|<tr><th scope="row"><bdi>[\w ,]+</bdi></th>(<td class="n">[\d,.–]+</td>){3}</tr>'
 )
