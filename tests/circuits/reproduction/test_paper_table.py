@@ -23,7 +23,7 @@ from circuits.reproduction.reproduced import ModelTable, agreement_lines, basis_
 from interp.model.edits import Edit
 from interp.model.model import HookedModel
 from interp.tasks.task import Task
-from tests.interp.model.tiny import hooked
+from tests.interp.model.tiny import hooked, linear_model
 from tests.interp.tasks.toy import toy_task
 
 ALL = (*RELP.methods, *RELP.others)
@@ -84,18 +84,6 @@ def test_its_numbers_are_those_of_scores_and_of_runs_made_apart() -> None:
             assert row.spearman == pytest.approx(spearmanr(ours, exact).statistic, abs=0.02)
             assert row.error == pytest.approx(np.abs(ours - exact).mean() / np.abs(exact).mean(), rel=1e-3)
             assert f"{divmod(int(largest), 6)[0]}@{divmod(int(largest), 6)[1]}" in row.largest
-
-
-def linear_model() -> HookedModel:
-    """Attention looks everywhere alike, MLPs write nothing, and an eps that dwarfs what norms read holds their scale."""
-    model = hooked("llama", dtype=torch.float64).hf
-    for block in model.model.layers:
-        for weight in (block.self_attn.q_proj.weight, block.mlp.down_proj.weight):
-            weight.data.zero_()
-    for norm in (*(block.input_layernorm for block in model.model.layers), model.model.norm):
-        norm.variance_epsilon = 1e12
-        norm.weight.data *= 1e6
-    return HookedModel(model)
 
 
 def test_where_nothing_bends_every_method_is_exact() -> None:

@@ -14,11 +14,10 @@ from interp.attribution.methods import METHODS
 from interp.attribution.request import attribute, attribute_all
 from interp.attribution.token_attribution import attribute_tokens
 from interp.errors import MethodError, UnsupportedRuleError
-from interp.model.model import HookedModel
 from interp.rules.rules import DEEPLIFT
 from interp.scores.scores import Scores
 from tests.interp.model.test_rules_in_models import ALL, POST_NORM, supported
-from tests.interp.model.tiny import hooked
+from tests.interp.model.tiny import hooked, linear_model
 from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
@@ -110,19 +109,6 @@ def test_in_half_precision_it_is_near_what_it_is_in_full(name: str) -> None:
     )
     assert np.isfinite(half).all()
     assert np.abs(full - half).max() < 0.1 * np.abs(full).max()
-
-
-def linear_model() -> HookedModel:
-    """Llama with attention that looks everywhere alike, MLPs that write nothing, and norms whose scale an eps holds that dwarfs
-    what they read."""
-    model = hooked("llama", dtype=torch.float64).hf
-    for block in model.model.layers:
-        for weight in (block.self_attn.q_proj.weight, block.mlp.down_proj.weight):
-            weight.data.zero_()
-    for norm in (*(block.input_layernorm for block in model.model.layers), model.model.norm):
-        norm.variance_epsilon = 1e12
-        norm.weight.data *= 1e6
-    return HookedModel(model)
 
 
 def test_where_nothing_bends_it_is_the_gradient() -> None:

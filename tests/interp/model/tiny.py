@@ -147,3 +147,16 @@ def hooked(name: str, **options: Any) -> HookedModel:
 def ids(batch: int = 2, length: int = 7, seed: int = 1) -> Tensor:
     """Random token ids [batch pos], no special ones."""
     return torch.randint(3, VOCAB, (batch, length), generator=torch.Generator().manual_seed(seed))
+
+
+def linear_model() -> HookedModel:
+    """Llama with attention that looks everywhere alike, MLPs that write nothing, and norms whose scale an eps holds that dwarfs
+    what they read."""
+    model = hooked("llama", dtype=torch.float64).hf
+    for block in model.model.layers:
+        for weight in (block.self_attn.q_proj.weight, block.mlp.down_proj.weight):
+            weight.data.zero_()
+    for norm in (*(block.input_layernorm for block in model.model.layers), model.model.norm):
+        norm.variance_epsilon = 1e12
+        norm.weight.data *= 1e6
+    return HookedModel(model)
