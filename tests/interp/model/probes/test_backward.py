@@ -195,7 +195,9 @@ def scale_held(self: Any, x: Tensor) -> Tensor:
     return self.weight * x * torch.rsqrt(x.detach().square().mean(-1, keepdim=True) + self.variance_epsilon)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("path", ["model.layers.0.input_layernorm", "model.layers.1.post_attention_layernorm", "model.norm"])
+@pytest.mark.parametrize(
+    "path", ["model.layers.0.input_layernorm", "model.layers.1.post_attention_layernorm", "model.norm"]
+)
 def test_a_norm_that_holds_its_scale(path: str) -> None:
     """It is off along its input only, one direction of many."""
     model = tiny("llama")
