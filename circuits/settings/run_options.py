@@ -79,7 +79,8 @@ class LimitOptions:
         "only prompts of so many tokens, special ones too [default: any; where each position is scored the commonest]",
     )
     chat: bool = option(
-        False, "ask each prompt as one user message, by the tokenizer's chat template; answers lose their leading space"
+        False,
+        "ask each prompt as one user message, by the tokenizer's chat template; answers get the leading space of the template, or none",
     )
 
 

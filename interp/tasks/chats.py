@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from interp.errors import TaskError
 
 #: (role, content) of each message of a chat, in order.
 Messages = tuple[tuple[str, str], ...]
+#: Stands for an answer, to see what a template writes before one.
+_ANSWER: Final = "answer"
 
 
 def messages_of(given: Any, what: str) -> Messages:
@@ -29,6 +31,17 @@ def messages_of(given: Any, what: str) -> Messages:
 def in_words(messages: Messages) -> str:
     """Messages as text where there is no template yet."""
     return "\n".join(f"{role}: {content}" for role, content in messages)
+
+
+def answer_space(tokenizer: Any, messages: Messages, asked: str) -> str:
+    """The space that the template itself writes between a chat that was `rendered` and the model's answer, as Llama 2's does;
+    nothing where it writes none, or where it does not say."""
+    listed = [{"role": role, "content": content} for role, content in (*messages, ("assistant", _ANSWER))]
+    try:
+        whole = str(tokenizer.apply_chat_template(listed, tokenize=False))
+    except Exception:  # a template may refuse what it did not ask for
+        return ""
+    return " " if whole.startswith(f"{asked} {_ANSWER}") else ""
 
 
 def rendered(tokenizer: Any, messages: Messages, where: str) -> str:

@@ -34,7 +34,7 @@ def task(
     n: number of pairs (built-in: default 100; file: the first n, default all). seed, options: for built-in tasks.
     length: only prompts of so many tokens, special ones too, or of the `commonest` number; `source` then says so. A number for a
     task with an option of this name (`induction`) is that option. chat: every prompt of text becomes one message of a user, by
-    the tokeniser's chat template, and answers lose the space before them, as the template ends where the model begins.
+    the tokeniser's chat template; answers have the space before them that the template writes there, most often none.
 
     Raises: TaskError for an unknown name, listing the built-in ones, an unusable file, a length that no prompt has, or chats for
     a tokeniser without a template.

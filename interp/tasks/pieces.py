@@ -8,11 +8,14 @@ from typing import Any, Final
 
 from interp.errors import TaskError
 from interp.parts.texts import encode, leading_specials
+from interp.tasks.chats import answer_space
 from interp.tasks.task import Pair, as_text
 from interp.tasks.word_lists import Piece
 
 #: What the source of a task says of prompts that were wrapped.
-WRAPPED: Final = "as chats: each prompt one message of the user, answers without their leading space"
+WRAPPED: Final = (
+    "as chats: each prompt one message of the user, answers with the leading space of the template, if it has one"
+)
 
 
 def pair_of(
@@ -57,7 +60,8 @@ def spans_of(pieces: tuple[Piece, ...], tokenizer: Any) -> dict[str, tuple[int, 
 
 
 def wrapped(pair: Pair, tokenizer: Any, where: str) -> Pair:
-    """A pair of texts as chats of one message of the user, their answers without leading spaces; chats by the template alone.
+    """A pair of texts as chats of one message of the user, their answers with no leading space but the template's; chats by the
+    template alone.
 
     Spans are moved to where their tokens are in the chat, and left out where the template cuts or joins these.
     Raises: TaskError for token ids, and as `rendered`.
@@ -71,7 +75,11 @@ def wrapped(pair: Pair, tokenizer: Any, where: str) -> Pair:
     moves = {_moved(tokenizer, *texts) for texts in ((pair.clean, found.clean), (pair.corrupt, found.corrupt))}
     by = moves.pop() if len(moves) == 1 else None
     spans = {} if by is None else {name: (start + by, end + by) for name, (start, end) in pair.spans.items()}
-    right, wrong = (tuple(answer.lstrip(" ") or answer for answer in texts) for texts in (pair.answers, pair.wrong))
+    space = answer_space(tokenizer, asked[0], found.clean)
+    right, wrong = (
+        tuple(space + text if (text := answer.lstrip(" ")) else answer for answer in texts)
+        for texts in (pair.answers, pair.wrong)
+    )
     return replace(found, answers=right, wrong=wrong, spans=spans)
 
 

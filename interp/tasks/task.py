@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from interp.errors import TaskError
 from interp.formatting.showing import card
 from interp.parts.texts import encode, token_text
 from interp.tasks.answers import SEVERAL, Reading
-from interp.tasks.chats import Messages, rendered
+from interp.tasks.chats import Messages, messages_of, rendered
 from interp.tasks.halves import halved, same_pairs
 from interp.whole_numbers import is_whole, whole
 
@@ -104,6 +104,8 @@ class Pair:
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
         for name in ("answer_ids", "wrong_ids"):
             object.__setattr__(self, name, _ids(getattr(self, name), f"Pair: {name}"))
+        if self.messages is not None:
+            object.__setattr__(self, "messages", _both(self.messages))
 
     @property
     def has_wrong(self) -> bool:
@@ -123,6 +125,14 @@ def as_text(pair: Pair, tokenizer: Any, where: str) -> Pair:
     return replace(pair, clean=clean, corrupt=corrupt, messages=None)
 
 
+def _both(given: Any) -> tuple[Messages, ...]:
+    """Clean and corrupt as chats. Raises: TaskError for anything else."""
+    if not isinstance(given, (list, tuple)) or len(given) != 2:
+        raise TaskError(f"Pair: messages is {given!r:.80}; expected two chats, the clean and the corrupt one.")
+    return tuple(messages_of(chat, f"Pair: {name} of messages") for chat, name in zip(given, _PROMPTS, strict=True))
+
+
+_PROMPTS: Final = ("clean", "corrupt")
 #: What to do without a corrupt prompt.
 _NO_CORRUPT = " Where no other run is needed, as for zero and mean ablation, give the clean prompt again."
 

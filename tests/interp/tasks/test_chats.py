@@ -139,3 +139,27 @@ def test_length_counts_the_tokens_of_the_chat() -> None:
     longer = Pair("the cat and the book gave", "the dog and the book gave", " Mary", " John")
     found = task(Task("t", (PAIR, longer)), model, chat=True, length=6)
     assert len(found) == 1 and found.pairs[0].answers == ("Mary",)
+
+
+@pytest.mark.parametrize(("between", "space"), [(" ", True), ("", False), ("\n", False)])
+def test_answers_have_the_space_that_the_template_writes_before_them(between: str, space: bool) -> None:
+    """As Llama 2 and Vicuna write it: no space where the model begins, and one before what it says."""
+    template = (
+        "{{ bos_token }} {% for m in messages %}{% if m['role'] == 'user' %}user {{ m['content'] }} assistant"
+        "{% else %}" + between + "{{ m['content'] }}{% endif %}{% endfor %}"
+    )
+    found = task(Task("t", (PAIR, Pair("the cat gave", "the dog gave", "Mary", "John"))), asked(template), chat=True)
+    assert [(p.answers, p.wrong) for p in found.pairs] == [
+        ((" Mary",), (" John",)) if space else (("Mary",), ("John",))
+    ] * 2
+
+
+def test_a_pair_in_memory_takes_messages_as_files_have_them() -> None:
+    chats = [[{"role": "user", "content": text}] for text in ("the cat gave", "the dog gave")]
+    pair = Pair("", "", "Mary", "John", messages=chats)  # type: ignore[arg-type]
+    assert pair.messages == ((("user", "the cat gave"),), (("user", "the dog gave"),))
+    for given in (chats[:1], "x", {"user": "x"}, 3):
+        with pytest.raises(TaskError, match=r"messages is .* expected two chats"):
+            Pair("", "", "Mary", "John", messages=given)  # type: ignore[arg-type]
+    with pytest.raises(TaskError, match=r"clean of messages is .* expected a list of messages"):
+        Pair("", "", "Mary", "John", messages=("the cat", "the dog"))  # type: ignore[arg-type]
