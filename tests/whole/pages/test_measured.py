@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import circuits
 import interp
 from tests.house import ROOT
 
@@ -49,3 +50,23 @@ def test_cases_of_other_settings_are_not_shown_as_these(script: Any, tmp_path: P
     (tmp_path / "demo-ioi-blocks-noise.json").write_text('{"pairs": 8, "agreement": {"atp": {}}, "seed": 0}')
     with pytest.raises(SystemExit, match="choose another --out"):
         script.main(asked(tmp_path))
+
+
+def test_the_smallest_circuits_are_those_of_the_search(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    script = importlib.import_module("measure_circuits")
+    given = {"models": "demo", "tasks": "ioi", "level": "heads", "direction": "noise", "methods": "relp", "pairs": 6}
+    assert script.main(Namespace(out=tmp_path, seed=0, **given)) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| ioi | signed |"))
+    model = interp.load("demo")
+    scoring, judged = interp.task("ioi", model, n=6).split(seed=0)
+    scores = interp.attribute(model, scoring, method="relp", level="heads", direction="noise")
+    for n in range(1, len(scores.parts)):
+        circuit = circuits.discover(scores, n=n, ranking="signed")
+        f = circuits.evaluate(model, scoring, circuit, sizes=[n], n_random=1).faithfulness
+        if f.value is not None and 0.9 <= f.value <= 1.1:
+            break
+    held = circuits.evaluate(model, judged, circuit, sizes=[n], n_random=1).faithfulness
+    assert row.startswith(f"| ioi | signed | **{n}** ({n / 20:.0%}), f {held}")
