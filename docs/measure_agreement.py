@@ -137,10 +137,12 @@ def weights(model: Any) -> dict[str, str]:
 
 def say_weights(found: Sequence[Mapping[str, Any]]) -> None:
     """Which weights, and on what machine."""
+    from interp.formatting.numbers import several
+
     for model in dict.fromkeys(case["model"] for case in found):
         own = [case for case in found if case["model"] == model]
         files = hashes(weights_of(own[0]["weights"]))
-        machine = f"{own[0]['machine']['cores']} cores, {own[0]['machine']['threads']} threads"
+        machine = ", ".join(several(own[0]["machine"][f"{what}s"], what) for what in ("core", "thread"))
         say(f"* {own[0]['weights'].get('said', model)}; {', '.join([*files, machine])}.")
 
 
