@@ -18,7 +18,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from interp.attribution.edges.writers import Values, Writers, wide
+from interp.attribution.edges.writers import Values, Writers
 from interp.attribution.exact.counts import Counts
 from interp.attribution.exact.engine import Replay
 from interp.attribution.exact.node_patches import z_change
@@ -28,6 +28,7 @@ from interp.attribution.exact.sweep import REPLAY_BYTES, bytes_of_patch
 from interp.parts.graph import Graph
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
+from interp.precision import wide
 
 #: How much more memory than the rows of a replay the copies that readers see may take: few large products are fast.
 WRITER_SHARE: Final = 2

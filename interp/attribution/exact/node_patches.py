@@ -8,12 +8,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from interp.attribution.edges.writers import wide
 from interp.attribution.exact.engine import Replay
 from interp.attribution.exact.patches import Inside, Patches, Some
 from interp.attribution.exact.segments import Segment
 from interp.parts.nodes import Group
 from interp.parts.sites import Site
+from interp.precision import wide
 
 _STREAM: Final = ("embed", "resid_pre", "resid_post")
 
