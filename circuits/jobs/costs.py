@@ -165,9 +165,9 @@ class _Costs:
 
     def checking(self, command: str) -> float:
         """Exact patching of all parts where they are few, else of a sample, each at most a forward. A circuit that `auto` found
-        is checked by what it patched."""
+        is checked by what it patched, and so is all where it patches all."""
         request = self.job.request
-        searched = command == "discover" and isinstance(request, VerifiedAttribution)
+        searched = isinstance(request, VerifiedAttribution) and (command == "discover" or _sweeps(request))
         if searched or any(m.exact for m in request.methods):
             return 0.0
         n = request.space.n_parts * len(request.positions.labels)
@@ -257,6 +257,12 @@ def _of_edges(request: Attribution) -> float:
     written = 4 * sum(prices.rows["o", layer] for layer in range(graph.n_layers))
     copies = len(graph.readers) * len(graph.writers) * request.model.layout.d_model
     return float(1 + (copies + written + read) / sum(prices.rows.values()))
+
+
+def _sweeps(request: VerifiedAttribution) -> bool:
+    """Whether method `auto` is sure to patch every part: all at once, where the budget is as much as that costs at most."""
+    budget = request.plan.budget
+    return budget.unit == "forwards" and _every(request) <= budget.limit
 
 
 def _every(request: Attribution) -> float:

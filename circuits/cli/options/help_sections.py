@@ -82,7 +82,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         _RUN: ("out", "json", "help"),
     },
     "train": {
-        "Model and text": ("model", "data", "site", "target", "context", "keep_bos", "hold_out"),
+        "Model and text": ("model", "adapter", "data", "site", "target", "context", "keep_bos", "hold_out"),
         "The dictionary": ("architecture", "d_sae", "k", "set"),
         "Training": ("lr", "tokens", "batch_tokens", "buffer", "seed", "dtype", "device"),
         _RUN: ("cache", "out", "resume", "checkpoint_every", "keep_checkpoint", "json", "quiet", "help"),

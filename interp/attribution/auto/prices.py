@@ -6,6 +6,7 @@ The runs on clean and corrupt prompts, which every call makes again, are in it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -81,7 +82,9 @@ def _node_price(
     request: Attribution, space: NodeSpace, runs: float, shares: np.ndarray, forecasts: Sequence[Forecast | None]
 ) -> NodePrice:
     sites = [group.site for group in space.groups]
-    each = np.array([[1.0 if f is None else f.node(at) for at in sites] for f in forecasts])
+    # What is added at all heads goes through all of the output projection.
+    units = [1 if isinstance(space, FeatureSpace) else group.n_units for group in space.groups]
+    each = np.array([[1.0 if f is None else f.node(*at) for at in zip(sites, units, strict=True)] for f in forecasts])
     shared = np.array([[0.0 if f is None else f.shared(at) for at in sites] for f in forecasts])
     group = np.repeat(np.arange(len(sites)), [group.n_units for group in space.groups])
     active = space.changing(request.ablation) if isinstance(space, FeatureSpace) else None
@@ -110,7 +113,8 @@ def _node_price(
 class EdgePrice:
     """Patches of edges: each [reader], and what those into one layer's attention share, copies and attention [layer].
 
-    reader, writer [edge]; layer, channel [reader], -1 for what is no attention. `at_once`: writers whose copies go together.
+    reader, writer [edge]; layer, channel [reader], -1 for what is no attention; writes [writer]: what heads write, once for
+    each copy that is made. `at_once`: writers whose copies go together.
     """
 
     runs: float
@@ -121,6 +125,7 @@ class EdgePrice:
     writer: np.ndarray
     layer: np.ndarray
     channel: np.ndarray
+    writes: np.ndarray
     at_once: int
 
     def __call__(self, places: np.ndarray) -> float:
@@ -133,19 +138,22 @@ class EdgePrice:
         there[layer, channel] = True
         writers = seen.sum(1)
         redone = there.sum(1) * (writers + np.ceil(writers / self.at_once))
-        return float(self.runs + self.each[reader].sum() + writers @ self.copies + redone @ self.attention)
+        written = seen.sum(0) @ self.writes[: seen.shape[1]] + self.writes[writer[~inside]].sum()
+        return float(self.runs + self.each[reader].sum() + writers @ self.copies + redone @ self.attention + written)
 
 
 def _edge_price(
     request: Attribution, space: EdgeSpace, runs: float, shares: np.ndarray, forecasts: Sequence[Forecast | None]
 ) -> EdgePrice:
     graph, layers = space.graph, range(space.graph.n_layers)
-    ends = [(node.layer, node.kind) for node in graph.readers]
+    units = Counter((node.layer, node.kind) for node in graph.readers)
+    ends = [(layer, kind, units[layer, kind]) for layer, kind in ((node.layer, node.kind) for node in graph.readers)]
     each = np.array([[1.0 if f is None else f.edge(*end) for end in ends] for f in forecasts])
     copies, attention = (
         np.array([[0.0 if f is None else ask(f, layer) for layer in layers] for f in forecasts])
         for ask in (Forecast.copies, Forecast.attention)
     )
+    written = np.array([[0.0 if f is None else f.written(layer, graph.n_heads) for layer in layers] for f in forecasts])
     reader, writer = graph.visible.nonzero()
     return EdgePrice(
         runs=runs,
@@ -154,8 +162,9 @@ def _edge_price(
         attention=shares @ attention,
         reader=reader,
         writer=writer,
-        layer=np.array([-1 if layer is None else layer for layer, _ in ends]),
-        channel=np.array([_CHANNELS.index(kind) if kind in _CHANNELS else -1 for _, kind in ends]),
+        layer=np.array([-1 if layer is None else layer for layer, *_ in ends]),
+        channel=np.array([_CHANNELS.index(kind) if kind in _CHANNELS else -1 for _, kind, _ in ends]),
+        writes=np.array([0.0 if own.kind != "head" else shares @ written[:, own.layer] for own in graph.writers]),
         at_once=_at_once(request),
     )
 

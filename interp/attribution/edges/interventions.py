@@ -21,13 +21,14 @@ import torch
 from torch import Tensor
 
 from interp.attribution.edges.projections import Projections, entry
-from interp.attribution.edges.writers import EMBED, Values, Writers, wide
+from interp.attribution.edges.writers import EMBED, Values, Writers
 from interp.ledger import spend
 from interp.model.edits import Edit
 from interp.model.modules import attention
 from interp.model.modules.linear import linear
 from interp.model.modules.tensors import activation_in, activation_out, with_activation, with_output
 from interp.parts.sites import Site
+from interp.precision import wide
 
 
 class _Grabbed(Exception):

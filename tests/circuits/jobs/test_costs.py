@@ -45,6 +45,7 @@ def _ran(job: Prepared, command: str) -> Ledger:
         ("discover", Settings(methods=("atp-ig",), level="blocks", n=3, n_random=2)),
         ("compare", Settings(methods=("atp", "relp-ig", "deeplift"), hold_out=False)),
         ("compare", Settings(methods=("atp-ig-sites", "atp-star"), level="qkv", hold_out=False)),
+        ("compare", Settings(methods=("auto", "relp"), hold_out=False)),
         # Checked exactly though `auto` patched much; a map along a path at every site; a path at every sender.
         ("compare", Settings(methods=("auto", "relp"), level="neurons", budget="10F", hold_out=False)),
         ("discover", Settings(methods=("relp-ig-sites",), level="blocks", n=3, n_random=1, steps=3)),

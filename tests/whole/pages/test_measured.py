@@ -1,8 +1,10 @@
-"""The script behind the tables on real models: it prints what the functions find, keeps it, and mixes no settings."""
+"""The scripts behind the tables of the documentation: each runs, on the embedded model at its smallest; that of the tables on real
+models prints what the functions find, keeps it, and mixes no settings."""
 
 from __future__ import annotations
 
 import importlib
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,50 @@ import pytest
 
 import circuits
 import interp
+from tests.circuits.cli.called import calling
 from tests.house import ROOT
+
+#: The smallest settings of every script; RUN is a run of discover, OUT a new folder.
+SMALLEST = {
+    "measure": "--pairs 4 --methods exact,relp --share 0.02",
+    "measure_agreement": "--out OUT --tasks ioi --levels blocks --directions noise --pairs 2 --methods relp",
+    "measure_auto": "--tasks ioi --levels heads --pairs 2",
+    "measure_features": (
+        "--folder OUT --features 8 --k 2 --tokens 4096 --pairs 4 --methods relp --steps 2 --sample 2 --picture OUT.svg"
+    ),
+    "measure_heads": "--run RUN",
+    "measure_runs": "RUN",
+    "measure_secants": "--pairs 2",
+}
+
+
+def loaded(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    return importlib.import_module(name)
+
+
+def test_every_script_has_its_smallest_settings() -> None:
+    assert {path.stem for path in (ROOT / "docs").glob("measure*.py")} == set(SMALLEST)
+
+
+def test_every_script_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run, circuits = tmp_path / "run", calling(monkeypatch, capsys)
+    code, *_ = circuits("discover", "--task", "ioi", "--limit", "8", "--n", "3", "--random", "1", "--out", str(run))
+    assert code == 0
+    for name, given in SMALLEST.items():
+        script = loaded(name, monkeypatch)
+        words = given.replace("RUN", str(run)).replace("OUT", str(tmp_path / name))
+        monkeypatch.setattr(sys, "argv", [name, *words.split()])
+        assert script.main(script.options()) == 0, name
+        tables = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+        rows = [line for i, line in enumerate(tables) if i > 1 and "| --- |" not in line]
+        assert rows and not any(cell.strip() == "nan" for line in tables for cell in line.split("|")), name
+    assert (tmp_path / "measure_features.svg").read_text().startswith("<svg")
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    return importlib.import_module("measure_agreement")
+    return loaded("measure_agreement", monkeypatch)
 
 
 def asked(folder: Path, **other: Any) -> Namespace:
