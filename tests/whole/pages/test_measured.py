@@ -21,6 +21,7 @@ SMALLEST = {
     "measure": "--pairs 4 --methods exact,relp --share 0.02",
     "measure_agreement": "--out OUT --tasks ioi --levels blocks --directions noise --pairs 2 --methods relp",
     "measure_auto": "--tasks ioi --levels heads --pairs 2",
+    "measure_circuits": "--out OUT --tasks ioi --pairs 4 --methods relp",
     "measure_features": (
         "--folder OUT --features 8 --k 2 --tokens 4096 --pairs 4 --methods relp --steps 2 --sample 2 --picture OUT.svg"
     ),
@@ -94,8 +95,7 @@ def test_cases_of_other_settings_are_not_shown_as_these(script: Any, tmp_path: P
 def test_the_smallest_circuits_are_those_of_the_search(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    script = importlib.import_module("measure_circuits")
+    script = loaded("measure_circuits", monkeypatch)
     given = {"models": "demo", "tasks": "ioi", "level": "heads", "direction": "noise", "methods": "relp", "pairs": 6}
     assert script.main(Namespace(out=tmp_path, seed=0, **given)) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| ioi | signed |"))
