@@ -18,6 +18,14 @@ def whole(value: Any, what: str, error: type[InterpError] = InterpError) -> int:
     return operator.index(value)
 
 
+def count(value: Any, what: str, error: type[InterpError] = InterpError, *, expected: str = "1 or more") -> int:
+    """A whole number from 1 on, as an int. Raises: `error` naming `what` for anything else."""
+    found = whole(value, what, error)
+    if found < 1:
+        raise error(f"{what}={found}: expected {expected}.")
+    return found
+
+
 def is_whole(value: Any) -> bool:
     """Whether a value is one whole number; truth values and floats are none."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or getattr(value, "ndim", False):

@@ -26,6 +26,7 @@ from interp.parts.nodes import FEATURES
 from interp.scores.scores import Ranking, Scores
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
+from interp.whole_numbers import count
 
 FRACTIONS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 RANKINGS: Final[tuple[Ranking, ...]] = ("signed", "absolute")
@@ -169,8 +170,7 @@ def ranking_areas_on(
 ) -> Areas:
     """`ranking_areas` with a runner that is already made."""
     p, n = scores.provenance, len(runner.parts)
-    if n_random < 1:
-        raise CircuitError(f"n_random={n_random}: expected at least 1; 5 is the default.")
+    count(n_random, "n_random", CircuitError, expected="at least 1; 5 is the default")
     if p.level == FEATURES:
         scores = with_silent(scores, runner.parts)
     _check_complete(runner, scores)

@@ -24,7 +24,7 @@ from interp.parts.nodes import FEATURES
 from interp.scores.scores import Ranking, Scores
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
-from interp.whole_numbers import whole
+from interp.whole_numbers import count, whole
 
 #: Of so few parts every size is tried.
 FEW: Final = 8
@@ -93,8 +93,7 @@ def evaluate_on(
     show_progress: bool | None = None,
 ) -> Evaluation:
     """`evaluate` with a runner that is already made."""
-    if n_random < 1:
-        raise CircuitError(f"n_random={n_random}: expected at least 1; 20 is the default.")
+    count(n_random, "n_random", CircuitError, expected="at least 1; 20 is the default")
     order = _order(circuit, scores, ranking)
     check_parts(runner, order, circuit.level)
     wanted = _sizes(sizes, len(circuit), len(order))
@@ -257,8 +256,8 @@ def find_smallest_on(
     check_parts(runner, order, scores.provenance.level)
     if target <= 0 or (at_most is not None and at_most < target):
         raise CircuitError(f"target={target}, at_most={at_most}: expected 0 < target <= at_most.")
-    if largest is not None and largest < 1:
-        raise CircuitError(f"largest={largest}: expected 1 part or more.")
+    if largest is not None:
+        count(largest, "largest", CircuitError, expected="1 part or more")
     limit = min(len(order), largest or len(order))
     sizes = list(range(1, limit + 1)) if every or limit <= FEW else spread(limit)
     tops = {size: frozenset(order[:size]) for size in (sizes if every else ())}

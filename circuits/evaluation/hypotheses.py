@@ -19,6 +19,7 @@ from circuits.evaluation.running.runners import runner_for
 from circuits.evaluation.twins import Twins
 from interp.errors import unknown
 from interp.tasks.task import Task
+from interp.whole_numbers import whole
 
 Claim = Literal["sufficient", "necessary"]
 CLAIMS: Final[tuple[Claim, ...]] = ("sufficient", "necessary")
@@ -170,7 +171,7 @@ def _check(claim: str, n_random: int, alpha: float) -> None:
     """Raises: CircuitError for a claim that does not exist, and numbers out of range."""
     if claim not in CLAIMS:
         raise CircuitError(unknown("claim", claim, CLAIMS))
-    if n_random < 1 or not 0 < alpha < 1:
+    if whole(n_random, "n_random", CircuitError) < 1 or not 0 < alpha < 1:
         raise CircuitError(f"n_random={n_random}, alpha={alpha}: expected 1 or more, and between 0 and 1.")
 
 

@@ -17,6 +17,7 @@ from circuits.evaluation.evaluation import Counts, Estimate
 from circuits.evaluation.faithfulness import counted
 from circuits.evaluation.ratio import RESAMPLES, interval, resample_weights
 from interp.scores.scores import Ranking, Scores
+from interp.whole_numbers import count
 
 CHUNK: Final = 1 << 22
 
@@ -92,8 +93,7 @@ def selection_frequency(
     Cost: `resamples` rankings, no run of a model. Raises: CircuitError for scores that are a map or n out of range.
     """
     own, n = _listed(scores, ranking, n)
-    if resamples < 1:
-        raise CircuitError(f"resamples={resamples}: expected at least 1; {RESAMPLES} is the default.")
+    count(resamples, "resamples", CircuitError, expected=f"at least 1; {RESAMPLES} is the default")
     weights = resample_weights(len(own.per_example), seed, resamples)
     chosen = np.zeros(len(own.parts))
     shared: list[int] = []

@@ -15,6 +15,7 @@ import numpy as np
 
 from circuits.evaluation.programs import THRESHOLD, Truth, TruthError, check_ablation, load_truth, programs
 from interp.parts.graph import Edge
+from interp.whole_numbers import count
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,8 @@ def _check_methods(methods: Sequence[str], ablation: str, limit: int | None) -> 
             f"{', '.join(blind)}: judged by the projection on the source run, which zero ablation does not have. "
             "Give exact methods only, or ablation 'counterfactual'."
         )
-    if limit is not None and limit < 1:
-        raise TruthError(f"limit={limit}: expected one pair or more.")
+    if limit is not None:
+        count(limit, "limit", TruthError, expected="one pair or more")
     for metric, some in by_metric.items():
         check(Request(methods=some, level="edges", metric=metric, ablation=ablation, direction="noise"))
 

@@ -19,6 +19,7 @@ from interp.parts.nodes import FEATURES
 from interp.parts.sites import Site
 from interp.parts.texts import TokenWarning
 from interp.tasks.task import Pair, Task
+from interp.whole_numbers import count
 
 
 def load_model(name: str, dtype: str | None, device: str | None, adapter: str | Path | None = None) -> HookedModel:
@@ -54,8 +55,8 @@ def stored_task(asked: PromptOptions) -> Task | None:
     """The same where no model is needed to have it: a file or one pair; None for a built-in task. Raises: TaskError."""
     from interp.tasks.find import stored
 
-    if asked.limit is not None and asked.limit < 1:
-        raise TaskError(f"limit={asked.limit}: expected one pair or more.")
+    if asked.limit is not None:
+        count(asked.limit, "limit", TaskError, expected="one pair or more")
     if asked.pair is None:
         if asked.answer or asked.wrong:
             raise TaskError("--answer and --wrong belong to --pair CLEAN CORRUPT.")

@@ -38,6 +38,7 @@ from interp.tasks.ablations import check_direction
 from interp.tasks.lengths import check_length, of_length
 from interp.tasks.metrics import check_wrong, get_metric
 from interp.tasks.task import Task, digest
+from interp.whole_numbers import count
 
 if TYPE_CHECKING:
     from circuits.evaluation.assessment import Assessment
@@ -113,10 +114,10 @@ def _given(asked: Judgement, subject: Subject) -> dict[str, Any]:
 def _check_numbers(asked: Judgement) -> None:
     """Raises: CircuitError for a number that is no number of circuits or prompts."""
     for name, value in (("random", asked.n_random), ("tests", asked.n_tests), ("batch_size", asked.batch_size)):
-        if value is not None and value < 1:
-            raise CircuitError(f"{name}={value}: expected 1 or more.")
-    if asked.limit is not None and asked.limit < 1:
-        raise CircuitError(f"limit={asked.limit}: expected one pair or more.")
+        if value is not None:
+            count(value, name, CircuitError)
+    if asked.limit is not None:
+        count(asked.limit, "limit", CircuitError, expected="one pair or more")
     check_length(asked.length)
 
 

@@ -33,6 +33,7 @@ from interp.parts.sites import Site
 from interp.tasks.ablations import ABLATIONS, make_ablation
 from interp.tasks.metrics import get_metric
 from interp.tasks.task import Task, TokenPair
+from interp.whole_numbers import count, whole
 
 Say = Callable[[str], None]
 #: What generators of random numbers take.
@@ -169,18 +170,17 @@ def checked(settings: Settings) -> Settings:
     if settings.threshold is not None and not math.isfinite(settings.threshold):
         raise InterpError(f"threshold={settings.threshold}: expected a finite number in the metric's unit.")
     check_seed(settings.seed)
-    if settings.n is not None and settings.n < 1:
-        raise InterpError(f"n={settings.n}: expected 1 or more, the parts in the circuit.")
+    if settings.n is not None:
+        count(settings.n, "n", expected="1 or more, the parts in the circuit")
     if settings.ranking == "signed" and get_method(settings.methods[0]).unsigned:
         raise InterpError(f"ranking 'signed': scores of {settings.methods[0]} have no sign; use --ranking absolute.")
-    if settings.n_random < 1:
-        raise InterpError(f"random={settings.n_random}: expected 1 random circuit or more.")
+    count(settings.n_random, "random", expected="1 random circuit or more")
     return settings
 
 
 def check_seed(seed: int) -> None:
     """Raises: InterpError for a number that no generator of random numbers takes."""
-    if seed >= SEEDS:
+    if whole(seed, "seed") >= SEEDS:
         raise InterpError(f"seed={seed}: expected a number below 2**63.")
 
 

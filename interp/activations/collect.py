@@ -12,13 +12,13 @@ from torch import Tensor
 
 from interp.activations.collection import Collected, Writer, load_collected, prepared
 from interp.attribution.batching.batches import default_batch_size
-from interp.errors import InterpError, SiteError, TaskError
+from interp.errors import SiteError, TaskError
 from interp.parts.sites import Site, SiteLike
 from interp.parts.texts import encode, pad_id
 from interp.parts.tokens import pad
 from interp.progress import progress
 from interp.tasks.task import Task
-from interp.whole_numbers import is_whole
+from interp.whole_numbers import count, is_whole
 
 __all__ = ["Collected", "collect", "load_collected"]
 
@@ -46,8 +46,8 @@ def collect(
     Raises: InterpError for a folder that is not empty (without force); TaskError for unusable data; SiteError.
     """
     for name, value in (("batch_size", batch_size), ("shard_size", shard_size)):
-        if value is not None and value < 1:
-            raise InterpError(f"{name}={value}: expected 1 or more.")
+        if value is not None:
+            count(value, name)
     found = _resolved(model, sites)
     prompts = _prompts(data, model, "data")
     first = next(prompts)

@@ -20,6 +20,7 @@ from interp.parts.graph import KEY_VALUE
 from interp.parts.nodes import FEATURES, LEVELS
 from interp.tasks.ablations import ABLATIONS, check_direction
 from interp.tasks.metrics import Direction, Metric, get_metric
+from interp.whole_numbers import count
 
 
 class Checked(NamedTuple):
@@ -68,8 +69,8 @@ def _check_methods(chosen: Sequence[Method], asked: Request) -> None:
     if asked.steps is not None and not any(m.uses_steps or m.rules.secants or m.search for m in chosen):
         raise MethodError(f"steps belongs to IG methods and deeplift; given with {_names(chosen)}.")
     points(asked.quadrature or DEFAULT_QUADRATURE, DEFAULT_STEPS if asked.steps is None else asked.steps)
-    if asked.batch_size is not None and asked.batch_size < 1:
-        raise MethodError(f"batch_size={asked.batch_size}: expected 1 or more.")
+    if asked.batch_size is not None:
+        count(asked.batch_size, "batch_size", MethodError)
 
 
 def _names(chosen: Sequence[Method]) -> str:
@@ -101,7 +102,7 @@ def _check_edges(asked: Request) -> None:
 def _check_tau(chosen: Sequence[Method], asked: Request) -> None:
     if asked.tau is not None and not any(m.joint for m in chosen):
         raise MethodError(f"tau belongs to method acdc; given with {_names(chosen)}.")
-    if asked.tau is not None and asked.tau < 0:
+    if asked.tau is not None and not (isinstance(asked.tau, int | float | np.number) and asked.tau >= 0):
         raise MethodError(f"tau={asked.tau}: expected 0 or more.")
 
 

@@ -206,10 +206,10 @@ def _pairs(model: Any, task: Task, ablation: str, metric: Metric) -> list[TokenP
     """The pairs of the task as tokens, none longer than the model's context. Raises: TaskError also where patching from the paired
     prompt would change nothing."""
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=metric.several)
-    same = next((i for i, pair in enumerate(task.pairs) if pair.clean and pair.clean == pair.corrupt), None)
+    same = next((i for i, pair in enumerate(pairs) if pair.clean == pair.corrupt), None)
     if same is not None and ABLATIONS[ablation].paired:
         raise TaskError(
-            f"{task.where(same)}: 'clean' and 'corrupt' are the same text; there is nothing to patch. Give another corrupt prompt, "
+            f"{task.where(same)}: 'clean' and 'corrupt' are the same; there is nothing to patch. Give another corrupt prompt, "
             "or an ablation that needs none, such as zero or mean."
         )
     model.check_length(max(pair.length for pair in pairs))

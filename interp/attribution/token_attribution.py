@@ -22,6 +22,7 @@ from interp.parts.texts import token_text
 from interp.tasks.find import task as find_task
 from interp.tasks.metrics import Metric, check_wrong, get_metric
 from interp.tasks.task import Task
+from interp.whole_numbers import count
 
 DEFAULT_STEPS: Final = 32
 
@@ -120,7 +121,12 @@ def attribute_tokens(
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=measure.several)
     size = batch_size or default_batch_size(model, max(pair.length for pair in pairs))
     job = Job(
-        model, chosen, measure, baseline or chosen.baselines[0], steps or chosen.rules.secants or DEFAULT_STEPS, size
+        model,
+        chosen,
+        measure,
+        baseline or chosen.baselines[0],
+        int(steps or chosen.rules.secants or DEFAULT_STEPS),
+        size,
     )
     rows, clean, base = job.score(pairs, show_progress)
     delta = clean - base - np.array([row.sum() for row in rows])
@@ -155,5 +161,5 @@ def _check(
     if steps is not None and not chosen.complete:
         raise MethodError(f"steps={steps} belongs to integrated-gradients and deeplift; given with {chosen.name}.")
     for name, value in (("steps", steps), ("limit", limit), ("batch_size", batch_size)):
-        if value is not None and value < 1:
-            raise MethodError(f"{name}={value}: expected 1 or more.")
+        if value is not None:
+            count(value, name, MethodError)

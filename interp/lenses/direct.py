@@ -27,7 +27,7 @@ from interp.scores.per_example import PerExample
 from interp.tasks.answers import Reading
 from interp.tasks.lengths import by_length
 from interp.tasks.task import Task
-from interp.whole_numbers import is_whole
+from interp.whole_numbers import count, is_whole
 
 TokenLike = int | str
 
@@ -107,8 +107,8 @@ def direct_logit_attribution(
     Raises: TaskError for unusable prompts or answers; LayoutError where the final norm or a post-norm is not
     recognised, or an output projection is not a linear map.
     """
-    if batch_size is not None and batch_size < 1:
-        raise InterpError(f"batch_size={batch_size}: expected 1 or more.")
+    if batch_size is not None:
+        count(batch_size, "batch_size")
     if isinstance(given, Task):
         wanted = _from_task(model, given, prompts, answers, wrong)
     else:

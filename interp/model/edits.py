@@ -138,7 +138,7 @@ def _chosen(
 ) -> Tensor:
     """The part of [batch pos head ...], or of [batch head pos ...]. Raises: EditError for indices out of range."""
     try:
-        return x[part]
+        return x[tuple(map(_no_truth, part))]
     except (IndexError, TypeError):
         has = [f"positions 0 to {x.shape[2 if pattern else 1] - 1}"] if positions is not None else []
         has += [f"heads 0 to {x.shape[1 if pattern else 2] - 1}"] if heads is not None else []
@@ -147,13 +147,20 @@ def _chosen(
         raise EditError(f"{said} at {site}: this run has {' and '.join(has)} there, as whole numbers.") from None
 
 
+def _no_truth(index: Index) -> Index:
+    """An index, as it is. Raises: TypeError for one truth value, which torch takes for all of an axis or nothing of it."""
+    if isinstance(index, bool) or (getattr(index, "ndim", 1) == 0 and "bool" in str(getattr(index, "dtype", ""))):
+        raise TypeError(f"{index!r} is no whole number")
+    return index
+
+
 def _on_features(features: Index, f: Callable[[Tensor], Tensor], site: SiteLike) -> Callable[[Tensor], Tensor]:
     """Apply `f` to some features [... feature]. Raises: EditError for one that does not exist."""
 
     def apply(x: Tensor) -> Tensor:
         new = x.clone()
         try:
-            chosen = x[..., features]
+            chosen = x[..., _no_truth(features)]
         except (IndexError, TypeError):
             raise EditError(
                 f"features={features!r} at {site}: this dictionary has features 0 to {x.shape[-1] - 1}."

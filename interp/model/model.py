@@ -19,7 +19,7 @@ from interp.ledger import BACKWARD, ledger, spend
 from interp.model.edits import Edit
 from interp.model.modules.linear import embedding_device, vocabulary_size
 from interp.model.modules.lock import settled
-from interp.model.modules.soundness import check_mode, check_model
+from interp.model.modules.soundness import check_model, check_state
 from interp.model.multiply_adds import Prices
 from interp.model.operands import Operands
 from interp.model.origin import Origin
@@ -195,7 +195,7 @@ class HookedModel:
         Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`), MethodError for rules where no gradient
         goes through a module, DictionaryError, InterpError for ids out of range.
         """
-        check_mode(self.hf)
+        check_state(self.hf)
         if isinstance(reads, (str, Site)):
             raise SiteError(f"reads={reads!r}: expected a list of sites, for example reads=[{str(reads)!r}].")
         if isinstance(edits, Edit):
@@ -211,15 +211,18 @@ class HookedModel:
             self.check_gradients()
         operands = Operands(id(self.hf)) if keep_operands else None
         given = as_tokens(tokens, self.tokenizer).to(self.device)
+        kept = whole(logits_to_keep, "logits_to_keep")
+        if kept < 0:
+            raise InterpError(f"logits_to_keep={kept}: expected a number of positions, or 0 for all.")
         other = _checked_other(rules, toward, given, id(self.hf))
         spliced = check_dictionaries({} if dictionaries is None else dictionaries, self.layout, widths(self.layout))
         resolved = [(self.resolve(e.site), e) for e in edits]
         plan = plan_run([self.resolve(r) for r in reads], resolved, rules, split_kv, spliced, operands, other)
         columns = None if vocabulary is None else Columns.of(self, vocabulary)
-        inputs = self._call_inputs(given, logits_to_keep)
+        inputs = self._call_inputs(given, kept)
         logits, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns)
         if ledger() is not None:
-            self._account(given, logits_to_keep, columns, logits)
+            self._account(given, kept, columns, logits)
         return Run(logits, found, given, self.layout.n_layers, self.layout.rotary, operands)
 
     def generate(self, prompt: str, *, edits: Sequence[Edit] = (), max_new_tokens: int = 20, **options: Any) -> str:

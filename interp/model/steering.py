@@ -14,7 +14,7 @@ from interp.model.edits import Edit
 from interp.parts.sites import SiteLike
 from interp.parts.texts import encode
 from interp.precision import wide
-from interp.whole_numbers import whole
+from interp.whole_numbers import count, whole
 
 
 def generate(
@@ -58,8 +58,7 @@ def generate(
 
 
 def _check(model: Any, length: int, max_new_tokens: int, temperature: float) -> None:
-    if max_new_tokens < 1:
-        raise InterpError(f"max_new_tokens={max_new_tokens}: expected 1 or more.")
+    count(max_new_tokens, "max_new_tokens")
     if not temperature > 0:
         raise InterpError(f"temperature={temperature}: expected above 0 (greedy is do_sample=False).")
     limit = getattr(model.hf.config, "max_position_embeddings", None)

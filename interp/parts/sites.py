@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from interp.errors import SiteError, unknown
+from interp.whole_numbers import whole
 
 LAYERED: Final = (
     "resid_pre", "attn_in", "q", "k", "v", "pattern", "z", "attn_out",
@@ -80,6 +81,8 @@ class Site:
         if (self.kind in LAYERED) != (self.layer is not None):
             what = "needs a layer" if self.kind in LAYERED else "has no layer"
             raise SiteError(f"site {self.kind!r} {what}; given layer {self.layer!r}.")
+        if self.layer is not None and type(self.layer) is not int:
+            object.__setattr__(self, "layer", whole(self.layer, f"layer of site {self.kind!r}", SiteError))
         if self.part not in ("", *PARTS):
             raise SiteError(unknown("part of a site", self.part, PARTS))
 

@@ -47,7 +47,12 @@ def ids_of(tokenizer: Any, text: str, special: bool) -> list[int]:
         )
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise TaskError(f"text {text!r:.80} has half of a surrogate pair, which is no letter; write the whole one.")
-    ids = tokenizer.encode(text, add_special_tokens=special)
+    try:
+        ids = tokenizer.encode(text, add_special_tokens=special)
+    except Exception as error:  # of a library below, such as one without a token for what its vocabulary lacks
+        raise TaskError(
+            f"text {text!r:.80}: the tokeniser fails: {str(error) or type(error).__name__:.200}."
+        ) from error
     if hasattr(ids, "ids"):
         raise TaskError(
             f"the tokeniser is a {type(tokenizer).__name__} of the library tokenizers; expected one of transformers: wrap it, "
@@ -116,7 +121,10 @@ def unknown_id(tokenizer: Any) -> int | None:
     found = getattr(tokenizer, "unk_token_id", None)
     if found is not None or tokenizer is None:
         return None if found is None else int(found)
-    ids = ids_of(tokenizer, _NEVER_SEEN, False)
+    try:
+        ids = ids_of(tokenizer, _NEVER_SEEN, False)
+    except TaskError:  # one that refuses what it does not know needs no token for it
+        return None
     return None if not ids or _NEVER_SEEN in str(tokenizer.decode(ids)) else ids[-1]
 
 

@@ -95,7 +95,7 @@ def as_tokens(given: str | Sequence[str] | Sequence[int] | Tensor | Tokens, toke
         return _from_tensor(given)
     if rows := _rows(given):
         return pad(rows)
-    texts = [given] if isinstance(given, str) else list(given)
+    texts = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else []
     if not texts or not all(isinstance(text, str) for text in texts):
         raise TaskError(f"tokens: given {given!r}; expected text, a list of texts, token ids or Tokens.")
     return _from_texts(texts, tokenizer)  # type: ignore[arg-type]

@@ -30,6 +30,7 @@ from interp.formatting.showing import card
 from interp.precision import wide
 from interp.registries import About, Registry
 from interp.rules.surrogate import VJP
+from interp.whole_numbers import is_whole
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,9 @@ class Rules:
             )
         if not isinstance(self.attention, AttentionRule):
             raise UnsupportedRuleError(f"attention rule {self.attention!r}: expected an AttentionRule.")
-        if not isinstance(self.secants, int) or self.secants < 0:
+        if not is_whole(self.secants) or self.secants < 0:
             raise UnsupportedRuleError(f"secants={self.secants!r}: expected a number of points of a softmax, or 0.")
+        object.__setattr__(self, "secants", int(self.secants))
         if self.secants and replace(self, secants=0) != Rules():
             raise UnsupportedRuleError("secants stand for every operation; leave the other parts as they are.")
 

@@ -20,6 +20,7 @@ from interp.parts.graph import Edge, Part, parse_edge
 from interp.parts.nodes import FEATURES, Node
 from interp.scores.per_example import PerExample
 from interp.scores.trail import Search
+from interp.whole_numbers import count
 
 Ranking = Literal["signed", "absolute"]
 FORMAT = 1
@@ -142,7 +143,8 @@ class Scores(PerExample, Table):
 
     def top(self, n: int = 10, ranking: Ranking = "absolute") -> list[tuple[str, float]]:
         """The names and scores of the first `n` parts of the ranking."""
-        return [(self.parts[i].name, float(self.mean[i])) for i in self.rank(ranking)[:n]]
+        first = self.rank(ranking)[: count(n, "n", ScoreError)]
+        return [(self.parts[i].name, float(self.mean[i])) for i in first]
 
     def positions(self) -> list[int | str | None]:
         """The position labels, in order."""

@@ -17,6 +17,9 @@ from interp.parts.texts import TokenWarning, encode, ids_of, n_unknown, token_te
 
 #: So many characters of a prompt's end, and the word they stand in, decide which token an answer is behind it.
 _END: Final = 12
+#: The doubt about the end of a number that would be written otherwise. It is asked for in two halves on purpose, so nothing is
+#: said where other numbers of the task are written in these halves.
+_NUMBERS: Final = "numbers"
 #: What to do with an answer of several tokens.
 SEVERAL: Final = "Only scores and evaluations by metric 'log_prob' or 'cross_entropy' take one answer of several tokens, and no wrong ones."
 
@@ -51,6 +54,7 @@ class Reading:
         self._behind: dict[tuple[str, str], Found] = {}
         self._several: dict[tuple[str, str], Found] = {}
         self._doubts: dict[str, list[str]] = {}
+        self._numbers_go_on = False
 
     @cached_property
     def _unknown(self) -> int | None:
@@ -98,7 +102,9 @@ class Reading:
 
     def warn(self) -> None:
         """Say every kind of doubt once: the first pair with it, and how many more there are."""
-        for said in self._doubts.values():
+        for kind, said in self._doubts.items():
+            if kind == _NUMBERS and self._numbers_go_on:
+                continue
             more = f" The same holds {len(said) - 1:,} times more." if len(said) > 1 else ""
             warnings.warn(said[0] + more, TokenWarning, stacklevel=3)
 
@@ -128,15 +134,15 @@ class Reading:
         single, follows = self._one(alone, answer), self._one(behind, answer)
         if single is None and follows is None:
             return self._none(alone)
+        numbers = prompt[-1:].isdigit() and answer[:1].isdigit()
         if single is None or single == follows:
+            self._numbers_go_on |= numbers
             return Found(follows)
         if self._unknown is not None and both.count(self._unknown) > before.count(self._unknown):
             return Found(single)  # the vocabulary has no word of the two together
         same = self._text([*before, single]) == self._text(both)
-        numbers = prompt[-1:].isdigit() and answer[:1].isdigit()
         if same and (numbers or behind is None):
-            # The ends of a number are asked for in two halves on purpose.
-            return Found(single) if numbers else Found(single, self._joined(before, both, [single]), "joined")
+            return Found(single, self._joined(before, both, [single]), _NUMBERS if numbers else "joined")
         if not same and not numbers and prompt[-1:].isalnum() and answer[:1].isalnum():
             return Found(single, self._as_a_word(before, both, [single]), "word")
         return self._as_it_follows(follows, before, both, single)
@@ -193,6 +199,11 @@ class Reading:
             unknown = token_text(self.tokenizer, alone[0])
             return unread(
                 f"is not in the tokeniser's vocabulary: it becomes the unknown token {unknown!r}. Expected a token of the model."
+            )
+        if self._unknown in alone:
+            return unread(
+                f"is not in the tokeniser's vocabulary as a whole: it becomes {self._names(alone)}, with the unknown token. Expected "
+                "a token of the model."
             )
         texts = [token_text(self.tokenizer, i) for i in alone]
         return unread(f"is {len(alone)} tokens {texts}; expected one (mind the leading space).")

@@ -21,6 +21,7 @@ from interp.tasks.lengths import length_of
 from interp.tasks.pieces import pair_of
 from interp.tasks.task import Pair
 from interp.tasks.years import EARLIEST, form, years
+from interp.whole_numbers import whole
 
 SPLITS = ("test", "train", "all")
 #: Draws in a row that may bring nothing new before the supply counts as used up.
@@ -116,7 +117,7 @@ def drafts(name: str, tokenizer: Any | None, *, seed: int, split: str, **options
         if option not in task.options:
             raise TaskError(unknown(f"option of task {name!r}", option, task.options or ("none",)))
     draw = task.start(w.Lexicon(tokenizer, name), **options)
-    rng = random.Random(f"{name}:{seed}")
+    rng = random.Random(f"{name}:{whole(seed, 'seed', TaskError)}")
     while True:
         draft = draw(rng)
         sides = {held_out(name, combination) for combination in draft.combinations}

@@ -13,6 +13,7 @@ from interp.tasks.lengths import COMMONEST, Length, check_length, commonest, len
 from interp.tasks.pieces import WRAPPED, wrapped
 from interp.tasks.task import Pair, Task, as_text
 from interp.tasks.task_files import load_task
+from interp.whole_numbers import count
 
 MOST_PAIRS: Final = 10_000
 PAIRS: Final = 100
@@ -143,8 +144,8 @@ def stored(x: str | Path | Task, n: int | None = None, length: Length = None) ->
     """
     from interp.tasks import builtin
 
-    if n is not None and n < 1:
-        raise TaskError(f"n={n}: expected one pair or more.")
+    if n is not None:
+        count(n, "n", TaskError, expected="one pair or more")
     first = None if isinstance(check_length(length), int) else n
     if isinstance(x, Task):
         return x.limit(first)

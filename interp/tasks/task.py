@@ -170,7 +170,7 @@ class Task:
 
     def limit(self, n: int | None) -> Task:
         """The first `n` pairs. Raises: TaskError where there are fewer."""
-        if n is not None and not 1 <= n <= len(self.pairs):
+        if n is not None and not 1 <= whole(n, "limit", TaskError) <= len(self.pairs):
             raise TaskError(
                 f"limit={n}: task {self.name!r} has {len(self.pairs)} pairs; expected 1 to {len(self.pairs)}. "
                 "Of a built-in task ask for as many as you want: interp.task(name, model, n=...)."
@@ -254,7 +254,10 @@ def _token_pair(pair: Pair, reading: Reading, d_vocab: int, row: str, several: b
             raise TaskError(f"{row}: {name!r} names a token twice: {show(found, tokenizer)}.")
     if both := set(ids.answers) & set(ids.wrong):
         raise TaskError(f"{row}: token {show(sorted(both), tokenizer)} is both an answer and wrong.")
-    for name, (start, end) in ids.spans.items():
+    for name, span in ids.spans.items():
+        if not (isinstance(span, (tuple, list)) and len(span) == 2 and all(map(is_whole, span))):
+            raise TaskError(f"{row}: span {name!r} is {span!r:.80}; expected (start, end), two whole numbers.")
+        start, end = span
         if not 0 <= start < end <= ids.length - ids.forced:
             length = ids.length - ids.forced
             raise TaskError(f"{row}: span {name!r} is [{start}, {end}), outside the prompt of {length} tokens.")

@@ -7,6 +7,7 @@ from typing import Final
 
 from interp.errors import MethodError, unknown
 from interp.rules.secants import gauss_legendre
+from interp.whole_numbers import count
 
 Points = list[tuple[float, float]]
 
@@ -47,6 +48,4 @@ def quadrature(name: str, steps: int) -> Points:
     """(point, weight) for each step. Raises: MethodError for an unknown name or fewer than one step."""
     if name not in QUADRATURES:
         raise MethodError(unknown("quadrature", name, QUADRATURES))
-    if steps < 1:
-        raise MethodError(f"steps={steps}: expected 1 or more.")
-    return QUADRATURES[name](steps)
+    return QUADRATURES[name](count(steps, "steps", MethodError))

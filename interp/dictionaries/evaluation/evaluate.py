@@ -16,6 +16,7 @@ from interp.dictionaries.evaluation.fidelity import Fidelity
 from interp.dictionaries.evaluation.measured import Baseline, CrossEntropies, DictionaryEvaluation
 from interp.dictionaries.training.data.rows import Cutter
 from interp.progress import progress
+from interp.whole_numbers import count
 
 #: Runs of the model per dictionary and batch beside the common one: spliced, zero, mean.
 _RUNS = 3
@@ -65,8 +66,8 @@ def evaluate_on(
     show_progress: bool | None = None,
 ) -> list[DictionaryEvaluation]:
     """Evaluations of several dictionaries on the same text, in order; see `evaluate_dictionary`."""
-    if pca is not None and pca < 1:
-        raise DictionaryError(f"pca={pca}: expected 1 component or more, or None.")
+    if pca is not None:
+        count(pca, "pca", DictionaryError, expected="1 component or more, or None")
     for d in dictionaries:
         check_fits(model, d)
     steps = len(text.batches) * (1 + _RUNS * len(dictionaries))

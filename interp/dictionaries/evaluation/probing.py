@@ -30,6 +30,7 @@ from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed, visible
 from interp.progress import progress
 from interp.tasks.lengths import by_length
+from interp.whole_numbers import count
 
 __all__ = ["Interval", "ProbeResult", "ProbeRow", "Quality", "probe", "read_labels"]
 
@@ -184,8 +185,8 @@ def _read(
     model: Any, dictionary: Dictionary, examples: list[Labelled], batch_size: int | None, show_progress: bool | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Features [example feature] and what was encoded [example d_in], at the position of each example or their mean."""
-    if batch_size is not None and batch_size < 1:
-        raise DictionaryError(f"batch_size={batch_size}: expected 1 or more.")
+    if batch_size is not None:
+        count(batch_size, "batch_size", DictionaryError)
     lengths = [len(one.ids) for one in examples]
     order = list(by_length(lengths, batch_size or default_batch_size(model, max(lengths))))
     features = np.zeros((len(examples), dictionary.n_features), dtype=np.float32)

@@ -14,7 +14,8 @@ SETTINGS: Final = ("quantize_config.json", "quant_config.json", "hf_quant_config
 #: What says in how many bits.
 _BITS: Final = ("bits", "w_bit", "num_bits", "load_in_4bit", "load_in_8bit", "quant_algo", "fmt")
 #: Types of tensors, as safetensors names them, that weights in plain numbers have; and others that buffers have.
-_PLAIN: Final = ("F64", "F32", "F16", "BF16", "I64", "BOOL")
+_PLAIN: Final = ("F64", "F32", "F16", "BF16")
+_OF_BUFFERS: Final = ("I64", "BOOL")
 #: Buffers of older checkpoints: what may be seen, as bytes.
 _MASKS: Final = ("attn.bias", "attention.bias", "self_attn.bias")
 
@@ -32,9 +33,14 @@ def check_settings(source: str, config: Mapping[str, Any], files: Sequence[str])
 
 def check_types(source: str, kinds: Mapping[str, str]) -> None:
     """Raises: LoadError for weights that are stored as whole numbers or in 8 bits. kinds: the type of each, as safetensors says it."""
-    odd = sorted(name for name, kind in kinds.items() if kind not in _PLAIN and not name.endswith(_MASKS))
+    odd = sorted(name for name, kind in kinds.items() if kind not in _PLAIN and not _is_buffer(name, kind))
     if odd:
         _refuse(source, f"{some(f'{name} ({kinds[name]})' for name in odd)} hold no plain numbers")
+
+
+def _is_buffer(name: str, kind: str) -> bool:
+    """Whether it may be a mask or a table of positions: no weight is called so, or is of such a type."""
+    return name.endswith(_MASKS) or (kind in _OF_BUFFERS and not name.endswith(".weight"))
 
 
 def _said(config: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

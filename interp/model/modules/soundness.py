@@ -21,6 +21,15 @@ def check_model(model: Any) -> None:
     _check_finite(model)
 
 
+def check_state(model: Any) -> None:
+    """What may have changed since a model was loaded. Raises: LoadError for training mode, and for weights that were put in since
+    and that no run can use."""
+    check_mode(model)
+    if any(p.is_meta or p.is_inference() for p in model.parameters()):
+        _check_present(model)
+        _check_inference(model)
+
+
 def check_mode(model: Any) -> None:
     """Raises: LoadError for a model in training mode."""
     if model.training:

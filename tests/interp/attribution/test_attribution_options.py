@@ -17,7 +17,7 @@ import interp
 from interp.attribution.request import attribute, attribute_all
 from interp.errors import MethodError, MetricError, SiteError, TaskError
 from interp.model.model import HookedModel
-from interp.tasks.task import Pair, Task
+from interp.tasks.task import Pair, Task, TokenPair
 from interp.tasks.task_files import load_task
 from tests.interp.attribution.test_attribution import APPROXIMATE, by_name, seen
 from tests.interp.model.tiny import hooked
@@ -191,8 +191,11 @@ def test_equal_prompts_are_for_ablations_that_need_no_other_run() -> None:
     """Patched from the paired prompt they would all score 0, and nothing would say why."""
     model = HookedModel(hooked("llama").hf, words())
     task = Task("t", (Pair("Mary gave to", "Mary gave to", ("Tom",), ("Anna",)),))
-    with pytest.raises(TaskError, match=r"t pair 1 of 1: 'clean' and 'corrupt' are the same text; .* zero or mean"):
+    with pytest.raises(TaskError, match=r"t pair 1 of 1: 'clean' and 'corrupt' are the same; .* zero or mean"):
         attribute(model, task, method="exact", level="heads", show_progress=False)
+    same = Task("t", (Pair("", "", (), (), ids=TokenPair((5, 6, 7), (5, 6, 7), (8,), (9,))),))
+    with pytest.raises(TaskError, match=r"t pair 1 of 1: 'clean' and 'corrupt' are the same; .* zero or mean"):
+        attribute(model, same, method="exact", level="heads", show_progress=False)
     assert (
         np.abs(
             attribute(model, task, method="exact", level="heads", ablation="zero", show_progress=False).per_example

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from interp.errors import TaskError
 from interp.parts.texts import (
@@ -105,6 +106,16 @@ def test_the_unknown_token_is_found_also_where_it_has_no_name(tokenizer: Any) ->
     text = "He Zebediah"
     assert encode(tokenizer, text, special=False)[-1] == unknown_id(tokenizer)
     assert n_unknown(tokenizer, text, ids(tokenizer, text)) >= 1
+
+
+def test_a_tokeniser_that_refuses_unknown_words_is_heard() -> None:
+    """One without an unknown token, as the library makes it, ends in an error of its own that names no text."""
+    inner = Tokenizer(models.WordLevel({"Mary": 0, "gave": 1}))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner)
+    assert encode(tokenizer, "Mary gave") == [0, 1] and unknown_id(tokenizer) is None
+    with pytest.raises(TaskError, match=r"text 'Mary took': the tokeniser fails: .*UNK"):
+        encode(tokenizer, "Mary took")
 
 
 def test_a_vocabulary_of_letters_has_no_unknown_token_and_one_written_out_is_known() -> None:

@@ -134,6 +134,14 @@ def test_the_halves_of_a_number_are_asked_for_on_purpose() -> None:
     assert (names(tokenizer, found), said) == (("00", "32"), [])
 
 
+def test_where_no_number_is_written_in_these_halves_it_is_said() -> None:
+    """Groups of three digits: behind `17` there is never a token `32`, as 1732 is `173` and `2`."""
+    tokenizer = merged(["1|7", "17|3", "17|0", "3|2", "0|0"])
+    found, said = read(tokenizer, "in 17", "on 17", "00", "32")
+    assert names(tokenizer, found) == ("00", "32") and len(said) == 1
+    assert "would join the end of the prompt: '17' with it is '170' '0'" in said[0] and "1 times more" in said[0]
+
+
 @pytest.mark.parametrize("end", ['"', "", " (", " 17"])
 @pytest.mark.parametrize("answer", [" Mary", "Mary", "32"])
 def test_the_end_of_a_long_prompt_decides_as_the_whole_does(end: str, answer: str) -> None:

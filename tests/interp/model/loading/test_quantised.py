@@ -52,12 +52,14 @@ def test_by_a_file_beside_it(name: str, tmp_path: Path) -> None:
         interp.load(folder)
 
 
-@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.int32, torch.float8_e4m3fn, torch.float8_e5m2])
+@pytest.mark.parametrize(
+    "dtype", [torch.int8, torch.uint8, torch.int32, torch.int64, torch.bool, torch.float8_e4m3fn, torch.float8_e5m2]
+)
 def test_by_their_type_though_nothing_says_so(dtype: torch.dtype, tmp_path: Path) -> None:
     folder, name = saved(tmp_path / "m"), "model.layers.1.mlp.up_proj.weight"
     weight = load_file(folder / "model.safetensors")[name]
     change_weights(folder, **{name: weight.to(dtype)})
-    with pytest.raises(LoadError, match=r"quantised weights \(model\.layers\.1\.mlp\.up_proj\.weight \((I|U|F)\d"):
+    with pytest.raises(LoadError, match=r"quantised weights \(model\.layers\.1\.mlp\.up_proj\.weight \((I|U|F|BOOL)"):
         interp.load(folder)
 
 

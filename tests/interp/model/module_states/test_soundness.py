@@ -140,3 +140,18 @@ def test_a_part_left_in_training_mode_is_refused_where_it_drops() -> None:
     model.model.layers[0].self_attn.train()
     with pytest.raises(LoadError, match=r"self_attn.*eval"):
         HookedModel(model)
+
+
+def test_weights_put_in_after_loading_are_refused_by_their_names_and_nothing_is_left() -> None:
+    model = HookedModel(tiny("llama"))
+    own = model.hf.lm_head.weight
+    with torch.inference_mode():
+        model.hf.lm_head.weight = nn.Parameter(own.clone())
+    with pytest.raises(LoadError, match=r"inference_mode.*: lm_head\.weight"):
+        model.run(ids())
+    model.hf.lm_head.weight = nn.Parameter(own.detach().to("meta"))
+    with pytest.raises(LoadError, match=r"'meta' device.*: lm_head\.weight"):
+        model.run(ids(), vocabulary=torch.tensor([3]))
+    model.hf.lm_head.weight = own
+    assert torch.equal(model.run(ids()).logits, HookedModel(tiny("llama")).run(ids()).logits)
+    assert own.requires_grad

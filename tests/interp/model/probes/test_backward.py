@@ -180,13 +180,39 @@ def test_quantised_by_torch() -> None:
 
 def test_known_classes_are_not_run() -> None:
     model, calls = HookedModel(tiny("llama")), []
-    forward = type(model.hf).forward
-    type(model.hf).forward = lambda *a, **k: calls.append(1) or forward(*a, **k)  # type: ignore[func-returns-value]
+    counter = nn.modules.module.register_module_forward_pre_hook(lambda *a: calls.append(1))
     try:
         model.check_gradients()
         assert not calls
+        model.run(ids())
+        assert calls
     finally:
-        type(model.hf).forward = forward
+        counter.remove()
+
+
+def scale_held(self: Any, x: Tensor) -> Tensor:
+    """An RMSNorm whose gradient leaves out that its scale depends on what it reads."""
+    return self.weight * x * torch.rsqrt(x.detach().square().mean(-1, keepdim=True) + self.variance_epsilon)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    "path", ["model.layers.0.input_layernorm", "model.layers.1.post_attention_layernorm", "model.norm"]
+)
+def test_a_norm_that_holds_its_scale(path: str) -> None:
+    """It is off along its input only, one direction of many."""
+    model = tiny("llama")
+    norm = model.get_submodule(path)
+    norm.__class__ = type("Held", (type(norm),), {"forward": scale_held})
+    with pytest.raises(MethodError, match=rf"{path} \(Held\)"):
+        HookedModel(model).check_gradients()
+
+
+def test_a_library_that_patches_a_known_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = HookedModel(tiny("llama"))
+    model.check_gradients()
+    monkeypatch.setattr(type(model.hf.model.norm), "forward", scale_held)
+    with pytest.raises(MethodError, match=r"input_layernorm \(LlamaRMSNorm\)"):
+        model.check_gradients()
 
 
 def test_others_are_run_once() -> None:
