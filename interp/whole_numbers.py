@@ -18,11 +18,11 @@ def whole(value: Any, what: str, error: type[InterpError] = InterpError) -> int:
     return operator.index(value)
 
 
-def count(value: Any, what: str, error: type[InterpError] = InterpError, *, expected: str = "1 or more") -> int:
-    """A whole number from 1 on, as an int. Raises: `error` naming `what` for anything else."""
+def count(value: Any, what: str, error: type[InterpError] = InterpError, *, least: int = 1, expected: str = "") -> int:
+    """A whole number from `least` on, as an int. Raises: `error` naming `what`, and what was `expected`, for anything else."""
     found = whole(value, what, error)
-    if found < 1:
-        raise error(f"{what}={found}: expected {expected}.")
+    if found < least:
+        raise error(f"{what}={found}: expected {expected or f'{least} or more'}.")
     return found
 
 

@@ -11,7 +11,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
-from numbers import Integral
 from typing import Any, Final, cast
 
 import numpy as np
@@ -22,6 +21,7 @@ from interp.parts.graph import KeyValue, Part
 from interp.parts.nodes import CIRCUIT_LEVELS, Node
 from interp.registries import About, Registry
 from interp.scores.scores import Ranking, Scores
+from interp.whole_numbers import is_whole
 
 Function = Callable[[Scores, Ranking], list[int]]
 
@@ -153,6 +153,8 @@ def discover(
         raise CircuitError(f"give one of n, fraction and threshold; given {given or 'none'}.")
     order = chosen.function(scores, ranking)
     if threshold is not None:
+        if not isinstance(threshold, int | float | np.number):
+            raise CircuitError(f"threshold={threshold!r:.80}: expected a number.")
         keep = _reaching(scores, order, ranking, threshold)
     else:
         keep = order[: _count(n, fraction, available, len(order), level)]
@@ -162,7 +164,7 @@ def discover(
 
 def _count(n: int | None, fraction: float | None, available: int, reached: int, level: str) -> int:
     """How many parts are asked for. Raises: CircuitError where that is no number of parts."""
-    if n is not None and not isinstance(n, Integral):
+    if n is not None and not is_whole(n):
         raise CircuitError(f"n={n!r}: expected a whole number; use fraction=... for a share of all.")
     if fraction is not None and not 0 < fraction <= 1:
         raise CircuitError(f"fraction={fraction}: expected more than 0 and at most 1.")

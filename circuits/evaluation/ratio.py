@@ -10,7 +10,7 @@ import numpy as np
 from circuits.evaluation.evaluation import Counts, Estimate
 from circuits.evaluation.running.runner import PartSet, Runner
 from interp.ledger import spend
-from interp.whole_numbers import whole
+from interp.whole_numbers import count, whole
 
 RESAMPLES: Final = 1000
 EMPTY: Final[PartSet] = frozenset()
@@ -54,7 +54,7 @@ def conditions(runner: Runner, found: Measured, counts: Counts, held_out: bool, 
 
 def resample_weights(n: int, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
     """Bootstrap weights over examples [resample example]; each row sums to 1."""
-    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples) / n
+    return np.random.default_rng(count(seed, "seed", least=0)).multinomial(n, np.full(n, 1 / n), size=resamples) / n
 
 
 class Measured:

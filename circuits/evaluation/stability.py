@@ -17,7 +17,7 @@ from circuits.evaluation.evaluation import Counts, Estimate
 from circuits.evaluation.faithfulness import counted
 from circuits.evaluation.ratio import RESAMPLES, interval, resample_weights
 from interp.scores.scores import Ranking, Scores
-from interp.whole_numbers import count
+from interp.whole_numbers import count, whole
 
 CHUNK: Final = 1 << 22
 
@@ -145,10 +145,7 @@ def consensus(several: Sequence[Scores], n: int, *, ranking: Ranking = "absolute
 def _listed(scores: Scores, ranking: Ranking, n: int) -> tuple[Scores, int]:
     """The scores of the parts that a circuit may list, and n as a whole number. Raises: CircuitError."""
     keep = sorted(ranked(scores, ranking))
-    try:
-        size = index(n)
-    except TypeError as error:
-        raise CircuitError(f"n={n!r}: expected a whole number of parts.") from error
+    size = whole(n, "n", CircuitError)
     if not 1 <= size <= len(keep):
         raise CircuitError(f"n={n}: expected 1 to {len(keep)}, the parts of level {scores.provenance.level!r}.")
     return scores.select(keep), size

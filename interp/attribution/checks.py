@@ -20,7 +20,7 @@ from interp.parts.graph import KEY_VALUE
 from interp.parts.nodes import FEATURES, LEVELS
 from interp.tasks.ablations import ABLATIONS, check_direction
 from interp.tasks.metrics import Direction, Metric, get_metric
-from interp.whole_numbers import count
+from interp.whole_numbers import count, whole
 
 
 class Checked(NamedTuple):
@@ -71,6 +71,9 @@ def _check_methods(chosen: Sequence[Method], asked: Request) -> None:
     points(asked.quadrature or DEFAULT_QUADRATURE, DEFAULT_STEPS if asked.steps is None else asked.steps)
     if asked.batch_size is not None:
         count(asked.batch_size, "batch_size", MethodError)
+    if any(m.search for m in chosen):
+        count(asked.seed, "seed", MethodError, least=0)
+    whole(asked.seed, "seed", MethodError)
 
 
 def _names(chosen: Sequence[Method]) -> str:

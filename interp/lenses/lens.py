@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from interp.errors import SiteError
+from interp.errors import InterpError, SiteError
 from interp.formatting.plain import WRITTEN_AS
 from interp.formatting.showing import figure
 from interp.formatting.table import Table, along, check_sizes, lines_of, rows_of
@@ -23,6 +23,7 @@ from interp.parts.sites import Site, SiteLike
 from interp.parts.texts import token_text
 from interp.parts.tokens import Texts, Tokens
 from interp.precision import wide
+from interp.whole_numbers import count
 
 __all__ = ["LogitAttribution", "LogitLens", "direct_logit_attribution", "logit_lens"]
 
@@ -57,7 +58,10 @@ class LogitLens(Table):
 
     def top(self, k: int = 5) -> tuple[Tensor, Tensor]:
         """The `k` most probable tokens at each place: probabilities and ids, each [site batch pos k]."""
-        values, ids = self.probabilities.topk(k, dim=-1)
+        most = self.probabilities.shape[-1]
+        if (tokens := count(k, "k")) > most:
+            raise InterpError(f"k={k}: expected 1 to {most}, the tokens of the model.")
+        values, ids = self.probabilities.topk(tokens, dim=-1)
         return values, ids
 
     def to_pandas(self, k: int = 1) -> Any:

@@ -14,6 +14,7 @@ from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed, visible
 from interp.parts.nodes import competes
 from interp.scores.scores import Scores
+from interp.whole_numbers import count
 
 RESAMPLES: Final = 1000
 MIN_NODES: Final = 8
@@ -112,7 +113,7 @@ def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = ""
     column = {node.name: i for i, node in enumerate(scores.parts)}
     ours = scores.per_example[:, [column[node.name] for node in exact.parts]]
     kinds = np.array([node.kind for node in exact.parts])
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(count(seed, "seed", least=0))
     weights = rng.multinomial(len(ours), np.full(len(ours), 1 / len(ours)), size=RESAMPLES) / len(ours)
     shown = np.array(["->" in kind or competes(kind) for kind in kinds])
     sets = [("all", shown), *((kind, kinds == kind) for kind in dict.fromkeys(kinds))]

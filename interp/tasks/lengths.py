@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 from interp.errors import TaskError, unknown
 from interp.parts.texts import encode
 from interp.tasks.task import Pair, Task, as_text
-from interp.whole_numbers import whole
+from interp.whole_numbers import count, whole
 
 COMMONEST: Final = "commonest"
 #: A number of tokens, or that of most prompts; None where prompts may have any.
@@ -18,13 +18,14 @@ Length = int | Literal["commonest"] | None
 
 
 def by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Indices in batches of equal length, shorter prompts first."""
+    """Indices in batches of equal length, shorter prompts first. Raises: InterpError for a batch of no size."""
+    size = count(batch_size, "batch_size")
     buckets: dict[int, list[int]] = defaultdict(list)
     for i, length in enumerate(lengths):
         buckets[length].append(i)
     for _, members in sorted(buckets.items()):
-        for start in range(0, len(members), batch_size):
-            yield members[start : start + batch_size]
+        for start in range(0, len(members), size):
+            yield members[start : start + size]
 
 
 def check_length(length: Length) -> Length:

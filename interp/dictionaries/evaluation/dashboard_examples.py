@@ -17,6 +17,7 @@ from torch import Tensor
 
 from interp.dictionaries.evaluation.dashboard_stream import Seen
 from interp.dictionaries.evaluation.dashboard_values import Band, Example, Histogram
+from interp.whole_numbers import count
 
 BINS: Final = 64
 #: Into how many ranges the activations of a feature are cut; the top examples stand for the highest.
@@ -142,7 +143,7 @@ class Memory:
     def __init__(self, n_features: int, n_examples: int, n_drawn: int, window: int, seed: int) -> None:
         self.features = [FeatureMemory(n_examples, n_drawn) for _ in range(n_features)]
         self.window, self.n_tokens, self.n_documents = window, 0, 0
-        self.rng = np.random.default_rng(seed)
+        self.rng = np.random.default_rng(count(seed, "seed", least=0))
 
     def add(self, batch: Seen, found: Tensor) -> None:
         """found: what the features are at the kept tokens [token feature]."""

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from interp.dictionaries.activation import DictionaryError
+from interp.whole_numbers import count
 
 RESAMPLES: Final = 1000
 
@@ -86,7 +87,7 @@ def quality(scores: np.ndarray, y: np.ndarray, seed: int) -> Quality:
 
     The bootstrap resamples the examples of each label apart, so that both are in every resample.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(count(seed, "seed", least=0))
     n = [int((y == label).sum()) for label in (0, 1)]
     weights = np.ones((RESAMPLES + 1, len(y)))
     for label in (0, 1):

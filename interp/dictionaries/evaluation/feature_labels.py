@@ -17,7 +17,7 @@ import numpy as np
 from interp.dictionaries.activation import DictionaryError
 from interp.errors import unknown
 from interp.parts.texts import encode
-from interp.whole_numbers import is_whole
+from interp.whole_numbers import count, is_whole
 
 KEYS: Final = ("text", "tokens", "label", "position")
 POOLS: Final = ("last", "mean")
@@ -114,7 +114,7 @@ def _ids(model: Any, given: Mapping[str, Any], where: str) -> tuple[int, ...]:
 def halves(found: Sequence[Labelled], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices of the half to fit on and of the half to test on, each with half of the different texts of each label; what is
     there twice goes to one side."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(count(seed, "seed", least=0))
     fitted: set[Any] = set()
     for label in (0, 1):
         keys = list(dict.fromkeys((one.ids, one.position) for one in found if one.label == label))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import circuits
 import interp
 from interp.errors import InterpError
 from interp.tasks.task import Pair, Task
@@ -19,11 +20,17 @@ from tests.interp.tasks.toy import toy_task
 WHOLE = [2, np.int64(2), np.uint8(2), np.array(2), torch.tensor(2)]
 NONE = [True, np.bool_(True), torch.tensor(True), 2.0, np.float32(2.0), torch.tensor(2.0), "2", torch.tensor([2])]
 MODEL, TASK = hooked("llama"), toy_task(4)
+SCORES = interp.attribute(MODEL, TASK, method="relp", level="blocks", show_progress=False)
+CIRCUIT = circuits.discover(SCORES, n=2)
 
 
 def scores(**options: Any) -> Any:
     options = {"method": "relp", "level": "blocks", **options}
     return interp.attribute(MODEL, TASK, show_progress=False, **options).mean
+
+
+def evaluation(**options: Any) -> Any:
+    return circuits.evaluate(MODEL, TASK, CIRCUIT, show_progress=False, **{"n_random": 2, **options})
 
 
 def spans(end: Any) -> Any:
@@ -47,7 +54,15 @@ TAKES: dict[str, Callable[[Any], Any]] = {
     "heads": lambda v: MODEL.run(ids(), edits=[interp.zero("z.0", heads=v)]).logits.tolist(),
     "positions": lambda v: MODEL.run(ids(), edits=[interp.zero("z.0", positions=v)]).logits.tolist(),
     "secants": lambda v: interp.Rules(secants=v),
-    "n ": lambda v: interp.attribute(MODEL, TASK, method="relp", level="blocks", show_progress=False).top(v),
+    "n ": lambda v: SCORES.top(v),
+    "n  ": lambda v: [node.name for node in circuits.discover(SCORES, n=v).nodes],
+    "n   ": lambda v: circuits.selection_frequency(SCORES, v),
+    "resamples": lambda v: circuits.selection_frequency(SCORES, 2, resamples=v),
+    "seed  ": lambda v: circuits.selection_frequency(SCORES, 2, seed=v),
+    "seed   ": lambda v: evaluation(seed=v),
+    "n_random": lambda v: evaluation(n_random=v),
+    "batch_size ": lambda v: evaluation(batch_size=v),
+    "k": lambda v: interp.logit_lens(MODEL, ids()).top(v)[1].tolist(),
     "steps  ": lambda v: interp.attribute_tokens(MODEL, TASK, steps=v, show_progress=False).values,
     "limit ": lambda v: interp.attribute_tokens(MODEL, TASK, steps=2, limit=v, show_progress=False).values,
 }
@@ -87,3 +102,14 @@ def test_built_in_tasks() -> None:
             interp.task("ioi", demo, n=value)
         with pytest.raises(InterpError, match="max_new_tokens"):
             demo.generate("the", max_new_tokens=value)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_batch_of_no_size_and_a_seed_that_no_generator_takes() -> None:
+    """A batch of -2 prompts would run none, and measure nothing."""
+    with pytest.raises(InterpError, match="batch_size=-2: expected 1 or more"):
+        evaluation(batch_size=-2)
+    with pytest.raises(InterpError, match="seed=-1: expected 0 or more"):
+        evaluation(seed=-1)
+    with pytest.raises(InterpError, match="seed=-1: expected 0 or more"):
+        scores(method="auto", budget="3F", seed=-1)
