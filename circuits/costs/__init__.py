@@ -2,7 +2,7 @@
 
 `bounds` is what every plan is: forwards by phase, and what was spent of them. `circuit_runs` bounds runs of circuits, as the
 runners of `circuits.evaluation.running` make them; `scoring` the methods of a request. Of these `run_bounds` makes the plan of discover
-and compare, `assessment_bounds` that of evaluate.
+and compare, `assessment_bounds` that of evaluate, `table_bounds` that of reproduce.
 
 To add the plan of a command: a file with a function that gives `Bounds`; its job says them before the work, refuses by `within`
 what cannot be kept, and counts by `interp.ledger`. A bound holds for any input: a test compares it with what the ledger says.

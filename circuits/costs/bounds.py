@@ -24,7 +24,7 @@ def one_forward(model: Any, pairs: Sequence[TokenPair]) -> int:
 
 @dataclass(frozen=True)
 class Bounds:
-    """At most so many forwards, by phase of the work. pairs: how many a forward is of; of: which, in a word."""
+    """At most so many forwards, by phase of the work. pairs: how many a forward is of; of: which, in a word, or nothing."""
 
     phases: Mapping[str, float]
     pairs: int
@@ -36,7 +36,7 @@ class Bounds:
 
     def __str__(self) -> str:
         each = ", ".join(f"{phase} {number(n, 0)}" for phase, n in self.phases.items() if n >= 0.5)
-        return f"at most {number(ceil(self.total), 0)} forwards of the {several(self.pairs, f'{self.of} pair')}: {each}"
+        return f"at most {number(ceil(self.total), 0)} forwards of the {several(self.pairs, f'{self.of} pair'.strip())}: {each}"
 
     def check(self, most: float | None, what: str, less: str) -> None:
         """Raises: InterpError where `what` may cost more than `most` forwards; `less`: what makes it cost less."""
