@@ -157,7 +157,7 @@ def _edges(job: Prepared, names: Sequence[str]) -> tuple[Scores | None, str, str
 # ---------------------------------------------------------------- what they are
 
 
-def _prompts(job: Prepared) -> list[Tensor]:
+def prompts_of(job: Prepared) -> list[Tensor]:
     """The first prompts of the task, each once, clean and corrupt, in batches of one length."""
     pairs = job.tokens(job.task)
     rows = list(dict.fromkeys(tuple(ids) for pair in pairs for ids in (pair.clean, pair.corrupt)))[:PROMPTS]
@@ -177,7 +177,7 @@ def _facts(job: Prepared, scores: Scores) -> Iterable[DictionaryFacts]:
         fit, where = Fidelity(d, whole=False), f"{d.site} -> {d.target}" if d.transcoder else str(d.site)
         kind = f"{d.target.kind}.feature"
         own = [part for part in scores.parts if (part.kind, part.layer) == (kind, d.target.layer)]
-        for ids in _prompts(job):
+        for ids in prompts_of(job):
             for batch in seen(job.model, d, [ids]):
                 with torch.no_grad():
                     made = job.model.run(ids, reads=[d.target], logits_to_keep=1)[d.target].flatten(2)
@@ -199,7 +199,7 @@ def _explained(fit: Fidelity) -> float | None:
 def _looks(job: Prepared, nodes: Sequence[Node]) -> list[Look]:
     """A dashboard of each node, in their order."""
     found: dict[str, Look] = {}
-    prompts = _prompts(job)
+    prompts = prompts_of(job)
     for d in _working(job):
         own = [n for n in nodes if n.kind == f"{d.target.kind}.feature" and n.layer == d.target.layer]
         if own:

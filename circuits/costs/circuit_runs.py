@@ -250,9 +250,7 @@ class EdgeRuns(CircuitRuns):
 
     @cached_property
     def _normed(self) -> int:
-        """What is written by the heads, computed once more for a row: where a post-norm stands behind them."""
-        prices, blocks = self.asked.model.prices, self.asked.model.layout.blocks
-        return sum(prices.rows["o", i] for i, block in enumerate(blocks) if block.attn_writer != block.paths.o)
+        return written_again(self.asked.model)
 
     @cached_property
     def _row(self) -> int:
@@ -295,6 +293,13 @@ class EdgeRuns(CircuitRuns):
             self.asked.model, self.asked.pairs, shape.index, metric, "noise", Ablation(self.asked.ablation)
         )
         return batch.sets_at_once()
+
+
+def written_again(model: Any) -> int:
+    """What the heads of layers with a post-norm behind them write, for a row: level edges computes it once more in each run that it
+    reads, for the scale of the norm."""
+    blocks = model.layout.blocks
+    return sum(model.prices.rows["o", i] for i, block in enumerate(blocks) if block.attn_writer != block.paths.o)
 
 
 # ---------------------------------------------------------------- features

@@ -22,13 +22,16 @@ PASS: Final = 1 + BACKWARD
 
 
 def of_request(request: Attribution) -> float:
-    """Both runs, which all methods share, and each of them."""
+    """Both runs, which all methods share, and each of them; of a search what it may spend."""
     total = 2 + sum(_of_method(request, m) for m in request.methods)
-    if not isinstance(request, VerifiedAttribution):
-        return total
-    # Where all parts fit into the budget they are patched in one sweep; seconds bound no forwards.
+    return total + (of_search(request) if isinstance(request, VerifiedAttribution) else 0.0)
+
+
+def of_search(request: VerifiedAttribution) -> float:
+    """What method `auto` spends at most beside its presets: its budget, though one part is always patched; where all parts fit into
+    it they are patched in one sweep, and seconds bound no forwards."""
     budget, every = request.plan.budget, exactly(request)
-    return total + (every if budget.unit == "seconds" else min(budget.limit, every))
+    return every if budget.unit == "seconds" else min(max(budget.limit, exactly(request, 1)), every)
 
 
 def _of_method(request: Attribution, m: Method) -> float:

@@ -14,7 +14,7 @@ from circuits.bench.workload import resident_peak
 from circuits.console import printing
 from circuits.console.phases import telling
 from circuits.costs.bounds import check_most, memory, one_forward, spent
-from circuits.costs.run_bounds import within
+from circuits.costs.run_bounds import before, within
 from circuits.jobs.inputs import (
     dictionaries_of,
     load_model,
@@ -97,11 +97,12 @@ def _prepare(asked: ScoringRun, settings: Settings, say: Say) -> Prepared:
     task = task_for(check(settings.main()).positions, asked, model, say)
     note_models(model, (settings.dictionaries or {}).values(), say)
     with said_doubts(say):
+        before(model, task, settings, asked.max_forwards)
         job = prepare_run(model, task, settings)
     for note in job.halves.notes():
         say(note)
     job, planned = within(job, asked.command, asked.max_forwards)
-    say("" if planned is None else f"plan: {planned}")
+    say(f"plan: {planned}")
     return job
 
 

@@ -10,6 +10,7 @@ from circuits.costs.assessment_bounds import asked_of, bounds
 from circuits.costs.bounds import Bounds, one_forward, spent
 from interp.errors import InterpError
 from interp.ledger import counting
+from tests.interp.attribution.features.given_dictionaries import given, stub
 from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import answered, toy_task
 
@@ -43,6 +44,24 @@ def test_no_phase_costs_more_than_was_said(name: str, level: str, ablation: str,
     assert set(found) == set(planned.phases) == {"curve", "tests", "minimality", "areas"}
     assert {phase: n for phase, n in found.items() if n > planned.phases[phase] + 0.005} == {}
     assert planned.total < 12 * cost["forwards_total"]
+
+
+@pytest.mark.parametrize("ablation", ["counterfactual", "mean", "zero", "resample"])
+def test_it_does_not_at_level_features(ablation: str) -> None:
+    """Errors kept and removed, by dictionaries of every architecture, a transcoder among them."""
+    model, _ = stub()
+    task = answered(model, toy_task(6, (6, 7)))
+    options = {"ablation": ablation, "dictionaries": given(model)}
+    scores = interp.attribute(model, task, method="atp", level="features", direction="noise", **options)
+    circuit = circuits.discover(scores, n=4)
+    found = {d.target: d for d in given(model).values()}
+    asked = asked_of(model, task, circuit, ablation, "logit_diff", dictionaries=found)
+    planned = bounds(asked, circuit, scores, n_random=2, n_tests=3)
+    with counting() as ledger:
+        circuits.assess(model, task, circuit, scores, n_random=2, n_tests=3, **options)
+    phases = spent(ledger, one_forward(model, asked.pairs))["forwards_by_phase"]
+    assert {phase: n for phase, n in phases.items() if n > planned.phases[phase] + 0.005} == {}
+    assert planned.total < 2 * sum(phases.values())
 
 
 def test_what_is_not_measured_is_not_in_the_plan() -> None:
