@@ -19,11 +19,11 @@ from circuits.evaluation.faithfulness import evaluate
 from circuits.evaluation.ratio import measure
 from circuits.evaluation.running.runners import make_runner
 from circuits.settings.prepared import Prepared, Say
-from interp.attribution.batching.batches import default_batch_size
 from interp.attribution.feature_edges import feature_edges
 from interp.attribution.methods import get_method
 from interp.attribution.request import plan
 from interp.attribution.request_options import MemoryOptions, PatchOptions
+from interp.attribution.scoring.memory import survey_batch
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.dashboard_stream import seen
@@ -161,7 +161,8 @@ def prompts_of(job: Prepared) -> list[Tensor]:
     """The first prompts of the task, each once, clean and corrupt, in batches of one length."""
     pairs = job.tokens(job.task)
     rows = list(dict.fromkeys(tuple(ids) for pair in pairs for ids in (pair.clean, pair.corrupt)))[:PROMPTS]
-    size = default_batch_size(job.model, max(map(len, rows)))
+    settings, longest = job.settings, max(map(len, rows))
+    size = survey_batch(job.model, longest, settings.batch_size, settings.max_memory)
     return [torch.tensor([rows[i] for i in index]) for index in by_length([len(row) for row in rows], size)]
 
 
