@@ -69,6 +69,11 @@ def _of_search(scores: Sequence[Scores], parts: Sequence[str] | None) -> Scores 
     return None
 
 
+def sample_size(methods: int, kinds: int | None) -> int:
+    """The most parts that a sample has, by so many methods: of nodes of so many kinds, or (None) of edges."""
+    return methods * SAMPLE + (EDGE_SAMPLE if kinds is None else kinds * SAMPLE)
+
+
 def _sample(scores: Sequence[Scores], settings: Settings) -> tuple[list[str], str]:
     """The top of every ranking and random parts, and the same in words."""
     parts = [replace(part, position=None) for part in scores[0].parts]

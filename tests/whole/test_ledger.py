@@ -16,8 +16,12 @@ from torch.utils.flop_counter import flop_registry
 import circuits
 import interp
 from circuits.evaluation.faithfulness import find_smallest
+from interp.dictionaries.dictionary import Dictionary
 from interp.ledger import counting
-from interp.model.model import HookedModel
+from interp.model.edits import Edit
+from interp.model.model import HookedModel, Run
+from tests.interp.attribution.features.given_dictionaries import given
+from tests.interp.dictionaries.random_dictionaries import made
 from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import answered, toy_task
 
@@ -148,3 +152,65 @@ def test_phases_add_up_to_the_whole_and_circuits_are_counted() -> None:
     assert first == len(found.tried) + 1 == found.n_parts + 1
     # The whole model and none, the circuit and its complement, and a random one.
     assert ledger.circuits - first == 5
+
+
+# ---------------------------------------------------------------- dictionaries
+
+DICTIONARIES: dict[str, Callable[[], Dictionary]] = {
+    "relu": lambda: made("resid_post.0", 32, kind="relu"),
+    "jumprelu, of all heads": lambda: made("z.1", 32, kind="jumprelu"),
+    "topk, normalised": lambda: made("resid_post.0", 32, kind="topk", normalize="layer_norm"),
+    "gated": lambda: made("mlp_out.1", 32, kind="gated"),
+    "transcoder": lambda: made("mlp_normed.1", 32, target="mlp_out.1", kind="topk"),
+    "transcoder that skips": lambda: made("mlp_normed.1", 32, target="mlp_out.1", W_skip=torch.randn(32, 32)),
+}
+
+
+@pytest.mark.parametrize("name", DICTIONARIES)
+@pytest.mark.parametrize("how", ["read", "edited"])
+def test_a_dictionary_in_a_run_costs_what_torch_counts(name: str, how: str) -> None:
+    """Forward exactly, and what it adds to a backward: nothing where it is read, but for what reaches the features."""
+    model, d = _eager("llama"), DICTIONARIES[name]()
+    ids = torch.tensor([[3, 4, 5, 6], [7, 8, 9, 10]])
+    parts = [f"{d.target}.features", f"{d.target}.error"]
+    options = {"reads": parts} if how == "read" else {"edits": [Edit(part, lambda x: 0.5 * x) for part in parts]}
+
+    def run() -> Run:
+        return model.run(ids, dictionaries={str(d.target): d}, **options)
+
+    with torch.no_grad():
+        found, counted = _both(run)
+        plain, _ = _both(lambda: model.run(ids))
+    assert found == counted == plain + ids.numel() * (d.encoding + (1 + (how == "edited")) * d.decoding + d.skipping)
+
+    def descend(made: Run) -> None:
+        leaves = [made[part] for part in parts] if how == "read" else [made["embed"]]
+        torch.autograd.grad(made.logits.sum(), leaves, allow_unused=True)
+
+    options["reads"] = [*options.get("reads", []), "embed"]
+    with torch.enable_grad():
+        mine, theirs = _both(lambda: descend(run()))
+        same, others = _both(lambda: descend(model.run(ids, reads=["embed", d.target])) if how == "edited" else None)
+    if how == "edited":
+        assert mine - same == theirs - others > found - plain
+    else:
+        assert mine == 3 * plain + found - plain + ids.numel() * d.decoding
+
+
+def test_features_cost_what_torch_counts() -> None:
+    """Scores, exact patches and circuits of features: up to sums over active features, which torch does not see as products, and
+    what carries a patch to the stream."""
+    model = hooked("gpt2", dtype=torch.float64)
+    model.hf.set_attn_implementation("eager")
+    task, dictionaries = answered(model, toy_task()), given(model)
+    options = {"level": "features", "dictionaries": dictionaries, "direction": "noise"}
+    scores = interp.attribute(model, task, method="exact", **options)
+    circuit = circuits.discover(scores, n=5)
+    for work in (
+        lambda: interp.attribute(model, task, method="exact", **options),
+        lambda: interp.attribute(model, task, method="random", **options),
+        lambda: circuits.evaluate(model, task, circuit, dictionaries=dictionaries, n_random=3),
+        lambda: circuits.evaluate(model, task, circuit, dictionaries=dictionaries, n_random=3, errors="removed"),
+    ):
+        found, counted = _both(work)
+        assert 0.95 * counted < found < 1.05 * counted

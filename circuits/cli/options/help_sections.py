@@ -67,11 +67,11 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             "device",
         ),
         "How": ("ablation", "metric", "ranking", "random", "tests"),
-        _RUN: ("batch_size", "max_memory", "seed", "out", "force", "json", "quiet", "help"),
+        _RUN: _OF_A_RUN,
     },
     "reproduce": {
         "What is measured": ("model", "methods", "steps", "limit", "length", "dtype", "device"),
-        _RUN: ("batch_size", "max_memory", "seed", "out", "force", "json", "quiet", "help"),
+        _RUN: _OF_A_RUN,
     },
     "stability": {_PLAIN: ("n", "ranking", "resamples", "seed", "json", "help")},
     "sites": {_PLAIN: ("model", "adapter", "rules", "help")},

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
-from interp.attribution.auto.budget import Price
 from interp.attribution.batching.batches import Batch
 from interp.attribution.exact.edge_patches import WRITER_SHARE
 from interp.attribution.exact.engine import Machine
@@ -27,31 +27,37 @@ from interp.model.multiply_adds import Prices
 _CHANNELS = ("q", "k", "v")
 
 
-def price_of(request: Attribution) -> Price:
-    """The price of a request for exact scores, all positions together."""
+def price_of(request: Attribution, label: int | None = None) -> NodePrice | EdgePrice:
+    """The price of a request for exact scores: at all positions together, or at those of one of its labels, by its number."""
     batches = [request.batch(index) for index in request.indices]
     machine, runs = request.restart.machine, 1.0 + request.ablation.has_run
     forecasts: Sequence[Forecast | None] = [None] * len(batches)
     if machine is not None:
         runs += not batches[0].recorded
-        prices = request.model.prices
-        forecasts = [_forecast(batch, machine, prices) for batch in batches]
+        masks = [None if label is None else request.positions.masks(index)[label] for index in request.indices]
+        pairs = zip(batches, masks, strict=True)
+        forecasts = [_forecast(batch, machine, request.model.prices, mask) for batch, mask in pairs]
     shares = np.array([len(index) for index in request.indices]) / len(request.pairs)
     if isinstance(request.space, EdgeSpace):
         return _edge_price(request, request.space, runs, shares, forecasts)
     return _node_price(request, request.space, runs, shares, forecasts)
 
 
-def _forecast(batch: Batch, machine: Machine, prices: Prices) -> Forecast:
+def _forecast(batch: Batch, machine: Machine, prices: Prices, mask: Tensor | None) -> Forecast:
+    """mask: bool [batch pos], where patches are made; None for everywhere."""
     base = batch.base_ids
     source = batch.source_ids if batch.ablation.has_run else None
+    start = starts_at(base, source, machine)
+    if mask is not None:
+        at = mask.any(0).nonzero().flatten().tolist()
+        start = max(start, at[0]) if at and at[-1] >= start else base.shape[1]
     return Forecast(
         prices,
         tuple(own.parallel for own in machine.modules),
         machine.whole,
         machine.causal,
         length=base.shape[1],
-        start=starts_at(base, source, machine),
+        start=start,
         keep=batch.keep,
         tokens=readout(batch).computed,
     )
@@ -68,6 +74,7 @@ class NodePrice:
     """
 
     runs: float
+    group: np.ndarray
     shares: np.ndarray
     each: np.ndarray
     shared: np.ndarray
@@ -76,6 +83,11 @@ class NodePrice:
     def __call__(self, places: np.ndarray) -> float:
         n = self.patches(places)
         return self.runs + float((self.shares[:, None] * (n * self.each + (n > 0) * self.shared)).sum())
+
+    def dearest(self, places: np.ndarray, n: int) -> float:
+        """What any `n` of some parts cost at most: as if each were patched alone."""
+        alone = (self.shares[:, None] * (self.each + self.shared)).sum(0)[self.group[places]]
+        return min(self(places), self.runs + float(np.sort(alone)[len(alone) - min(n, len(alone)) :].sum()))
 
 
 def _node_price(
@@ -102,8 +114,8 @@ def _node_price(
         return found
 
     if active is not None:
-        return NodePrice(runs, shares, each, shared, packed)
-    return NodePrice(runs, np.ones(1), shares[None] @ each, shares[None] @ shared, together)
+        return NodePrice(runs, group, shares, each, shared, packed)
+    return NodePrice(runs, group, np.ones(1), shares[None] @ each, shares[None] @ shared, together)
 
 
 # ---------------------------------------------------------------- edges
@@ -140,6 +152,19 @@ class EdgePrice:
         redone = there.sum(1) * (writers + np.ceil(writers / self.at_once))
         written = seen.sum(0) @ self.writes[: seen.shape[1]] + self.writes[writer[~inside]].sum()
         return float(self.runs + self.each[reader].sum() + writers @ self.copies + redone @ self.attention + written)
+
+    def dearest(self, places: np.ndarray, n: int) -> float:
+        """What any `n` of some edges cost at most: as if no two had a copy in common, and attention were redone for all channels,
+        once with each copy and once more."""
+        reader = self.reader[places]
+        layer = self.layer[reader]
+        inside = self.copies + 2 * len(_CHANNELS) * self.attention
+        alone = (
+            self.each[reader]
+            + np.where(self.channel[reader] >= 0, inside[layer], 0.0)
+            + self.writes[self.writer[places]]
+        )
+        return min(self(places), self.runs + float(np.sort(alone)[len(alone) - min(n, len(alone)) :].sum()))
 
 
 def _edge_price(

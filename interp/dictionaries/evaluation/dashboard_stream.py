@@ -21,7 +21,7 @@ from interp.parts.tokens import Tokens, as_tokens
 from interp.precision import wide
 
 #: Bytes of encoder outputs that are held at once.
-ENCODE_BYTES: Final = 64 * 2**20
+ENCODE_BYTES: Final = 16 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
