@@ -110,12 +110,13 @@ def test_circuits_cost_what_torch_counts(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["llama", "gemma2", "olmo2"])
 def test_circuits_of_edges_cost_what_torch_counts(name: str) -> None:
-    """What readers and heads cost beside the forward, too; where a norm mixes the columns of heads (OLMo 2) once for each."""
+    """What readers and heads cost beside the forward, too; where a norm mixes the columns of heads (OLMo 2) once for each. The few
+    tokens on which it is found out how a model is made are torch's alone."""
     model = _eager(name)
     task = answered(model, toy_task())
     circuit = circuits.discover(interp.attribute(model, task, method="relp", level="edges"), n=60)
     found, counted = _both(lambda: circuits.evaluate(model, task, circuit, n_random=1, sizes=[]))
-    assert 0.98 * counted < found <= counted
+    assert 0.95 * counted < found <= counted
 
 
 def test_a_backward_is_two_forwards() -> None:
