@@ -137,10 +137,12 @@ def weights(model: Any) -> dict[str, str]:
 
 def say_weights(found: Sequence[Mapping[str, Any]]) -> None:
     """Which weights, and on what machine."""
+    from interp.formatting.numbers import several
+
     for model in dict.fromkeys(case["model"] for case in found):
         own = [case for case in found if case["model"] == model]
         files = hashes(weights_of(own[0]["weights"]))
-        machine = f"{own[0]['machine']['cores']} cores, {own[0]['machine']['threads']} threads"
+        machine = ", ".join(several(own[0]["machine"][f"{what}s"], what) for what in ("core", "thread"))
         say(f"* {own[0]['weights'].get('said', model)}; {', '.join([*files, machine])}.")
 
 
@@ -151,9 +153,7 @@ def say_level(found: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> Non
     kinds = [k for k in found[0]["agreement"][methods[0]] if k not in ("exact", "n_pairs", "embed") and "->" not in k]
     kinds = kinds if len(kinds) > 2 else kinds[:1]  # one kind is all
     over = " / ".join(kinds)
-    say(
-        f"\nLevel {found[0]['level']}. Exact patching of: {'; '.join(dict.fromkeys(sample_of(case) for case in found))}."
-    )
+    say(f"\nLevel {found[0]['level']}. Exact patching of: {'; '.join(samples(found))}.")
     say(f"\nPearson over {over} (the interval is of all):\n")
     table(
         found,
@@ -174,10 +174,12 @@ def say_level(found: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> Non
     say_costs(found, methods)
 
 
-def sample_of(case: Mapping[str, Any]) -> str:
-    """How many parts exact patching scored, of how many."""
-    first = next(iter(case["agreement"].values()))
-    return f"{case['model']}, {first['all']['n']} of {case['parts']}"
+def samples(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Of each model, how many parts exact patching scored, of how many."""
+    for model in dict.fromkeys(case["model"] for case in found):
+        own = [case for case in found if case["model"] == model]
+        sizes = [next(iter(case["agreement"].values()))["all"]["n"] for case in own]
+        yield f"{model}, {spread(sizes)} of {spread([case['parts'] for case in own])}"
 
 
 def table(

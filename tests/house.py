@@ -70,6 +70,7 @@ FLOORS = (
     "circuits/interchange",
     "circuits/bench",
     "circuits/display",
+    "circuits/costs",
     "circuits/jobs",
     "circuits/jobs/machine",
     "circuits/cli/options",

@@ -19,11 +19,11 @@ from circuits.evaluation.faithfulness import evaluate
 from circuits.evaluation.ratio import measure
 from circuits.evaluation.running.runners import make_runner
 from circuits.settings.prepared import Prepared, Say
-from interp.attribution.batching.batches import default_batch_size
 from interp.attribution.feature_edges import feature_edges
 from interp.attribution.methods import get_method
 from interp.attribution.request import plan
 from interp.attribution.request_options import MemoryOptions, PatchOptions
+from interp.attribution.scoring.memory import survey_batch
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.dashboard_stream import seen
@@ -157,11 +157,12 @@ def _edges(job: Prepared, names: Sequence[str]) -> tuple[Scores | None, str, str
 # ---------------------------------------------------------------- what they are
 
 
-def _prompts(job: Prepared) -> list[Tensor]:
+def prompts_of(job: Prepared) -> list[Tensor]:
     """The first prompts of the task, each once, clean and corrupt, in batches of one length."""
     pairs = job.tokens(job.task)
     rows = list(dict.fromkeys(tuple(ids) for pair in pairs for ids in (pair.clean, pair.corrupt)))[:PROMPTS]
-    size = default_batch_size(job.model, max(map(len, rows)))
+    settings, longest = job.settings, max(map(len, rows))
+    size = survey_batch(job.model, longest, settings.batch_size, settings.max_memory)
     return [torch.tensor([rows[i] for i in index]) for index in by_length([len(row) for row in rows], size)]
 
 
@@ -177,7 +178,7 @@ def _facts(job: Prepared, scores: Scores) -> Iterable[DictionaryFacts]:
         fit, where = Fidelity(d, whole=False), f"{d.site} -> {d.target}" if d.transcoder else str(d.site)
         kind = f"{d.target.kind}.feature"
         own = [part for part in scores.parts if (part.kind, part.layer) == (kind, d.target.layer)]
-        for ids in _prompts(job):
+        for ids in prompts_of(job):
             for batch in seen(job.model, d, [ids]):
                 with torch.no_grad():
                     made = job.model.run(ids, reads=[d.target], logits_to_keep=1)[d.target].flatten(2)
@@ -199,7 +200,7 @@ def _explained(fit: Fidelity) -> float | None:
 def _looks(job: Prepared, nodes: Sequence[Node]) -> list[Look]:
     """A dashboard of each node, in their order."""
     found: dict[str, Look] = {}
-    prompts = _prompts(job)
+    prompts = prompts_of(job)
     for d in _working(job):
         own = [n for n in nodes if n.kind == f"{d.target.kind}.feature" and n.layer == d.target.layer]
         if own:

@@ -31,6 +31,8 @@ from interp.whole_numbers import count
 FRACTIONS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 RANKINGS: Final[tuple[Ranking, ...]] = ("signed", "absolute")
 TOLERANCE: Final = 1e-9
+#: Random circuits of each size.
+N_RANDOM: Final = 5
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def ranking_areas(
     fractions: Sequence[float] = FRACTIONS,
     ablation: str = "counterfactual",
     metric: str | Metric | None = None,
-    n_random: int = 5,
+    n_random: int = N_RANDOM,
     held_out: bool | None = None,
     seed: int = 0,
     batch_size: int | None = None,
@@ -163,14 +165,14 @@ def ranking_areas_on(
     scores: Scores,
     *,
     fractions: Sequence[float] = FRACTIONS,
-    n_random: int = 5,
+    n_random: int = N_RANDOM,
     held_out: bool | None = None,
     seed: int = 0,
     show_progress: bool | None = None,
 ) -> Areas:
     """`ranking_areas` with a runner that is already made."""
     p, n = scores.provenance, len(runner.parts)
-    count(n_random, "n_random", CircuitError, expected="at least 1; 5 is the default")
+    count(n_random, "n_random", CircuitError, expected=f"at least 1; {N_RANDOM} is the default")
     if p.level == FEATURES:
         scores = with_silent(scores, runner.parts)
     _check_complete(runner, scores)

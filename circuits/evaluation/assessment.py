@@ -10,7 +10,7 @@ from typing import Any, Final
 from circuits.circuit.circuit import Circuit
 from circuits.circuit.saved import Saved
 from circuits.evaluation.areas import Areas, ranking_areas_on
-from circuits.evaluation.evaluation import Evaluation
+from circuits.evaluation.evaluation import AREAS, CURVE, MINIMALITY, TESTS, Evaluation, Spent
 from circuits.evaluation.faithfulness import evaluate_on
 from circuits.evaluation.hypotheses import HypothesisTest, hypothesis_on
 from circuits.evaluation.minimality import Minimality, leave_one_out_on
@@ -19,6 +19,7 @@ from circuits.evaluation.running.runners import runner_for
 from interp.attribution.features.hosts import Dictionaries
 from interp.formatting.showing import card
 from interp.formatting.text import printed
+from interp.ledger import enter
 from interp.scores.scores import Ranking, Scores
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
@@ -31,7 +32,7 @@ class Assessment(Saved):
     """The evaluation of a circuit, the tests of sufficient and necessary, minimality, and the areas of its scores.
 
     `left_out`: what was not measured and why, a sentence each. `without_errors`: of a circuit of features the evaluation
-    with the errors removed; everything else keeps them.
+    with the errors removed; everything else keeps them. `spent`: what it took, where that was counted, as `circuits evaluate` does.
     """
 
     evaluation: Evaluation
@@ -41,6 +42,7 @@ class Assessment(Saved):
     areas: Areas | None
     left_out: tuple[str, ...] = ()
     without_errors: Evaluation | None = None
+    spent: Spent | None = None
 
     def __str__(self) -> str:
         return printed("\n".join(self._lines()))
@@ -59,6 +61,8 @@ class Assessment(Saved):
         yield from (str(self.sufficient), str(self.necessary))
         yield from (str(found) for found in (self.minimality, self.areas) if found is not None)
         yield from (f"not measured: {reason}" for reason in self.left_out)
+        if self.spent is not None:
+            yield str(self.spent)
 
 
 def assess(
@@ -88,6 +92,7 @@ def assess(
     Minimality is left out, and said to be, for circuits of more than `minimality_limit` parts. Cost: at most about n_random + 60
     + 2 n_tests + size forwards, and with scores 140 for the areas. Raises: CircuitError, TaskError.
     """
+    enter(CURVE)
     runner = runner_for(
         model, task, circuit, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
         max_memory=max_memory, dictionaries=dictionaries,
@@ -97,20 +102,29 @@ def assess(
     evaluation, without_errors = evaluate_on(runner, circuit, **curve), None
     if isinstance(runner, FeatureRunner):
         without_errors = evaluate_on(runner.with_errors("removed"), circuit, **curve)
+    enter(TESTS)
     sufficient = hypothesis_on(runner, circuit, "sufficient", n_random=n_tests, alpha=alpha, **common)
     necessary = hypothesis_on(runner, circuit, "necessary", n_random=n_tests, alpha=alpha, **common)
-    left_out, minimality = [], None
+    left_out, minimality, areas = [], None, None
     if 1 <= len(circuit) <= minimality_limit:
+        enter(MINIMALITY)
         minimality = leave_one_out_on(runner, circuit, **common)
     else:
         left_out.append(
             f"minimality, as the circuit has {len(circuit)} parts and the limits are 1 and {minimality_limit}"
         )
-    areas = None
-    if scores is None:
-        left_out.append("areas (CPR, CMD), as no scores were given")
-    elif scores.provenance.unsigned:
-        left_out.append(f"areas (CPR, CMD), as scores of {scores.provenance.method} have no sign and CPR ranks by it")
+    why = why_no_areas(scores)
+    if scores is None or why:
+        left_out.append(f"areas (CPR, CMD), as {why}")
     else:
+        enter(AREAS)
         areas = ranking_areas_on(runner, scores, **common)
     return Assessment(evaluation, sufficient, necessary, minimality, areas, tuple(left_out), without_errors)
+
+
+def why_no_areas(scores: Scores | None) -> str:
+    """Why areas cannot be measured; empty where they can."""
+    if scores is None:
+        return "no scores were given"
+    unsigned = scores.provenance.unsigned
+    return f"scores of {scores.provenance.method} have no sign and CPR ranks by it" if unsigned else ""

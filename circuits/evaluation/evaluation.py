@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from circuits.circuit.saved import Saved
 from circuits.terms.words import pairs_in_words
+from interp.formatting.numbers import several
 from interp.formatting.showing import card, figure
 from interp.formatting.text import visible
 
 Counts = Literal["nodes", "edges", "features"]
+#: What an assessment is made of, in order: the names of its phases for who counts what it costs.
+CURVE, TESTS, MINIMALITY, AREAS = ("curve", "tests", "minimality", "areas")
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,20 @@ class Evaluation(Saved):
     def plot(self) -> Any:
         """A plotly figure of faithfulness over size: see `circuits.plot_evaluation`."""
         return figure(self)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What some work took, in plain forwards of the pairs that it was done on: in all and by phase; and how many circuits were run."""
+
+    forwards_total: float
+    forwards_by_phase: Mapping[str, float]
+    circuits_run: int
+
+    def __str__(self) -> str:
+        each = ", ".join(f"{phase} {n:.4g}" for phase, n in self.forwards_by_phase.items())
+        runs = several(self.circuits_run, "run")
+        return f"cost: {self.forwards_total:.4g} forwards of the pairs ({each}), {runs} of circuits"
 
 
 @dataclass(frozen=True)

@@ -146,6 +146,11 @@ def spread(n: int, count: int = 10) -> list[int]:
     return sorted({round(size) for size in np.geomspace(1, n, num=count)}) if n else []
 
 
+def steps_of(n: int) -> list[int]:
+    """The sizes that a search for the smallest circuit tries before it halves: all where there are few parts."""
+    return list(range(1, n + 1)) if n <= FEW else spread(n)
+
+
 @dataclass(frozen=True)
 class _Plan:
     """The sets to run: the circuit, its complement, and per size a prefix of the ranking with its random twins."""
@@ -259,7 +264,7 @@ def find_smallest_on(
     if largest is not None:
         count(largest, "largest", CircuitError, expected="1 part or more")
     limit = min(len(order), largest or len(order))
-    sizes = list(range(1, limit + 1)) if every or limit <= FEW else spread(limit)
+    sizes = list(range(1, limit + 1)) if every else steps_of(limit)
     tops = {size: frozenset(order[:size]) for size in (sizes if every else ())}
     found = measure(runner, tops.values(), seed=seed, show_progress=show_progress)
 

@@ -12,8 +12,9 @@ from typing import Any, Final
 
 from circuits.console import printing
 from circuits.console.phases import Telling, telling
-from circuits.jobs.inputs import load_model
+from circuits.jobs.inputs import load_model, note_weights
 from circuits.runs import directory
+from circuits.runs.model_files import described
 from circuits.settings.dictionary_options import Training
 from interp.errors import InterpError
 from interp.files import write_text
@@ -21,10 +22,12 @@ from interp.option import options_of
 
 #: Options of the run, beside those of a dictionary: keys of the TOML file.
 RUN: Final = (
-    "model", "data", "device", "tokens", "batch_tokens", "buffer", "context", "keep_bos", "hold_out", "held_out_tokens",
+    "model", "adapter", "data", "device", "tokens", "batch_tokens", "buffer", "context", "keep_bos", "hold_out", "held_out_tokens",
     "seed", "dtype", "cache", "checkpoint_every", "keep_checkpoint",
 )  # fmt: skip
 SEVERAL: Final = "dictionaries"
+#: What says which model runs, on which text.
+_LOADED: Final = ("model", "adapter", "data", "device")
 #: Loading, training, writing.
 PHASES: Final = 3
 #: Active features on held-out text are far from k where they are so many times more or fewer.
@@ -53,7 +56,7 @@ def train(call: Training, asked: Mapping[str, Any]) -> None:
         raise InterpError("--resume goes on with the run at --out: give its folder.")
     before = check_out(place, call.resume, "--resume")
     check_there(str(run["data"]))
-    check_training(specs, **{key: value for key, value in run.items() if key not in ("model", "data", "device")})
+    check_training(specs, **{key: value for key, value in run.items() if key not in _LOADED})
     finished = before is not None and before["status"] == COMPLETE
     with telling(PHASES, call.quiet) as say:
         _run(run, specs, place, call.resume, say)
@@ -73,8 +76,9 @@ def _run(run: Mapping[str, Any], specs: Sequence[Mapping[str, Any]], place: Path
     from interp.dictionaries.training.train_dictionaries import ResumeWarning, train_dictionaries
 
     say.phase(f"loading {run['model']}")
-    model = load_model(run["model"], None, run.get("device"))
-    options = {key: value for key, value in run.items() if key not in ("model", "device", "data")}
+    model = load_model(run["model"], None, run.get("device"), run.get("adapter"))
+    note_weights({"model": described(model)}, say)
+    options = {key: value for key, value in run.items() if key not in _LOADED}
     options |= {"show_progress": say.moves, "say": say}
     say.phase(f"training {len(specs)} {'dictionary' if len(specs) == 1 else 'dictionaries'}", alone=True)
     try:
@@ -150,7 +154,8 @@ def split(asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]
 
 
 def _stem(run: Mapping[str, Any], specs: Sequence[Mapping[str, Any]]) -> str:
-    parts = ("sae", run["model"], specs[0].get("site", "site"), specs[0].get("architecture", "topk"))
+    own = [run["model"], *([Path(run["adapter"]).name] if "adapter" in run else [])]
+    parts = ("sae", *own, specs[0].get("site", "site"), specs[0].get("architecture", "topk"))
     return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", str(part))[-40:].strip("_.") or "x" for part in parts)
 
 

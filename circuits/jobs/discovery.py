@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
 import sys
@@ -14,7 +13,8 @@ from typing import Any
 from circuits.bench.workload import resident_peak
 from circuits.console import printing
 from circuits.console.phases import telling
-from circuits.jobs.costs import memory, one_forward, spent, within
+from circuits.costs.bounds import check_most, memory, one_forward, spent
+from circuits.costs.run_bounds import before, within
 from circuits.jobs.inputs import (
     dictionaries_of,
     load_model,
@@ -58,12 +58,13 @@ def run(asked: ScoringRun) -> None:
         path = Path(asked.out or directory.free_name(_stem(asked, job)))
         manifest = _manifest(asked, job) | {"created": created}
         note_weights(manifest, say)
-        ledger.most = None if asked.max_forwards is None else asked.max_forwards * one_forward(job)
+        forward = one_forward(job.model, job.request.pairs)
+        ledger.most = None if asked.max_forwards is None else asked.max_forwards * forward
         with directory.open_run(path, manifest, force=asked.force) as folder:
             write_text(folder / "config.toml", directory.to_toml(configuration(asked)))
             found = _work(asked.command, job, manifest, say)
             begin(say, "writing", "writing the report")
-            took = {"seconds": round(time.perf_counter() - started, 2), **spent(job, ledger), **memory(loaded)}
+            took = {"seconds": round(time.perf_counter() - started, 2), **spent(ledger, forward), **memory(loaded)}
             say(f"the work took {took['memory_mib']['above']:,} MiB above what loading took")
             _write(folder, found, manifest | took)
     if asked.json:
@@ -96,11 +97,12 @@ def _prepare(asked: ScoringRun, settings: Settings, say: Say) -> Prepared:
     task = task_for(check(settings.main()).positions, asked, model, say)
     note_models(model, (settings.dictionaries or {}).values(), say)
     with said_doubts(say):
+        before(model, task, settings, asked.max_forwards)
         job = prepare_run(model, task, settings)
     for note in job.halves.notes():
         say(note)
     job, planned = within(job, asked.command, asked.max_forwards)
-    say("" if planned is None else f"plan: {planned}")
+    say(f"plan: {planned}")
     return job
 
 
@@ -110,10 +112,7 @@ def _settings(asked: ScoringRun) -> Settings:
         raise InterpError(
             "level 'resid' is a map by position; it is part of every report. Choose blocks, heads, neurons, edges, features or qkv."
         )
-    if asked.max_forwards is not None and not 0 < asked.max_forwards < math.inf:
-        raise InterpError(
-            f"max-forwards={asked.max_forwards:g}: expected a number above 0, of forwards of the scored pairs."
-        )
+    check_most(asked.max_forwards)
     own: dict[str, Any] = {"hold_out": False} if asked.command == "compare" else {}
     given = dictionaries_of(asked.level, asked.dictionaries)
     return checked(taken(Settings, asked, methods=asked.names, dictionaries=given, **own))

@@ -15,9 +15,9 @@ from circuits.anatomy.feature_study import study_features
 from circuits.anatomy.overview import measure_accuracy, score_positions, show_prompts
 from circuits.circuit.circuit import Circuit
 from circuits.circuit.selection import discover, get_selection
+from circuits.costs.run_bounds import pace
 from circuits.evaluation.evaluation import Search
 from circuits.evaluation.faithfulness import evaluate, find_smallest
-from circuits.jobs.costs import pace
 from circuits.runs.record import Record
 from circuits.settings.prepared import Prepared, Say, Settings, begin
 from circuits.terms.words import kinds_in_words, pairs_in_words

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 from circuits.console import printing
 from circuits.console.phases import Telling, telling
+from circuits.costs.bounds import check_most, one_forward, spent
+from circuits.costs.table_bounds import bounds
 from circuits.jobs.discovery import RunFailed
 from circuits.jobs.inputs import load_model, said_doubts
 from circuits.report.pages import render_reproduction
@@ -39,9 +41,12 @@ from circuits.settings.run_options import OutputOptions, listed
 from interp.errors import InterpError
 from interp.files import write_text
 from interp.formatting.numbers import several
+from interp.ledger import counting
 from interp.option import options_of, plain, taken
 from interp.scores.scores import Scores
 
+#: What makes a table cost less.
+LESS: Final = "Fewer methods (--methods) or shorter prompts (--length) cost less."
 BASIS: Final = "what these numbers rest on"
 
 
@@ -81,6 +86,7 @@ def _checked(asked: PaperOptions) -> tuple[Paper, Wanted, list[str]]:
     if asked.out is not None:
         directory.check_target(asked.out, asked.force)
     check_seed(asked.seed)
+    check_most(asked.max_forwards, "model's")
     methods = (*paper.methods, *paper.others) if asked.methods is None else tuple(listed(asked.methods))
     wanted = taken(Wanted, asked, methods=methods)
     check_wanted(paper, wanted)
@@ -97,9 +103,13 @@ def _ready(name: str, paper: Paper, wanted: Wanted, asked: PaperOptions, say: Te
     begin(say, "loading", f"loading {name}")
     try:
         with said_doubts(say):
-            return prepare(name, paper, wanted, load_model(name, asked.dtype, asked.device), say)
+            found = prepare(name, paper, wanted, load_model(name, asked.dtype, asked.device), say)
+        planned = bounds(found)
+        planned.check(asked.max_forwards, "its table", LESS)
     except InterpError as error:
         raise InterpError(f"model {name!r}: {error}") from error
+    say(f"plan of {name}: {planned}")
+    return found
 
 
 def _measured(
@@ -114,7 +124,8 @@ def _measured(
     tables, failed, seen = list[ModelTable](), list[Failed](), list[dict[str, Any]]()
     for name in models:
         try:
-            table, scores = _one(first.pop() if first else _ready(name, *of, asked, say), seen, say)
+            ready = first.pop() if first else _ready(name, *of, asked, say)
+            table, scores = _one(ready, asked.max_forwards, seen, say)
         except (InterpError, RuntimeError, MemoryError) as error:
             failed.append(Failed(name, f"{type(error).__name__}: {error}"))
             say(f"WARNING: model {name!r} failed: {error}")
@@ -127,11 +138,19 @@ def _measured(
     return Reproduced(paper.name, paper.title, paper.source, tuple(tables), tuple(failed)), seen
 
 
-def _one(ready: Ready, seen: list[dict[str, Any]], say: Telling) -> tuple[ModelTable, dict[str, dict[str, Scores]]]:
-    """The table of one model, which is then let go of; `seen` gets what the manifest says of it."""
+def _one(
+    ready: Ready, most: float | None, seen: list[dict[str, Any]], say: Telling
+) -> tuple[ModelTable, dict[str, dict[str, Scores]]]:
+    """The table of one model, which is then let go of; `seen` gets what the manifest says of it, with what was spent. most: the
+    most forwards of its pairs."""
     seen.append({"given": ready.given, **described(ready.model)})
     weights = {file: sha for file, sha in seen[-1]["files"].items() if file.endswith(".safetensors")}
-    return measure(ready, say, weights)
+    forward = one_forward(ready.model, next(iter(ready.requests.values())).pairs)
+    with counting() as ledger:
+        ledger.most = None if most is None else most * forward
+        found = measure(ready, say, weights)
+    seen[-1] |= spent(ledger, forward)
+    return found
 
 
 def _stem(name: str) -> str:

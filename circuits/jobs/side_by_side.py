@@ -6,7 +6,7 @@ from circuits.circuit.circuit import CircuitError
 from circuits.comparison.matching import side_by_side
 from circuits.comparison.sides import SideBySide
 from circuits.console import printing
-from circuits.jobs.judging import check_file
+from circuits.jobs.assessing import check_file
 from circuits.report.pages import render_side_by_side
 from circuits.settings.exchange_options import SideBySideOptions
 from circuits.terms.words import kind_name

@@ -25,6 +25,8 @@ from interp.tasks.find import task as find_task
 from interp.tasks.task import Task
 
 EXACT = "exact"
+#: The phase of a model's own answers, for who counts what is spent.
+ACCURACY = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,11 @@ class Ready:
     task: Task
     requests: Mapping[str, Attribution]
     printed: Printed | None
+
+
+def phase_of(level: str) -> str:
+    """The phase of the scores of a level."""
+    return f"scoring {level}"
 
 
 def check_wanted(paper: Paper, wanted: Wanted) -> None:
@@ -85,14 +92,14 @@ def measure(
     """The table of a model, and the scores that it is made of: level -> method -> scores. `weights`: what the table says of them,
     file -> SHA-256. Raises: ScoreError."""
     name, n = ready.model.name, several(len(ready.task), "pair")
-    begin(say, "accuracy", f"running {name} on {n} of {ready.task.name}")
+    begin(say, ACCURACY, f"running {name} on {n} of {ready.task.name}")
     right = measure_accuracy(ready.model, ready.task, say)
     found = {}
     for level, request in ready.requests.items():
         words = ", ".join(COLUMNS.get(kind, kind) for kind in ready.paper.levels[level])
         what = f"{several(_nodes(request), 'node')} ({words})"
         methods = ", ".join(m.name for m in request.methods)
-        begin(say, "scoring", f"scoring {what} of {name} with {methods} on {n} ({request.memory})")
+        begin(say, phase_of(level), f"scoring {what} of {name} with {methods} on {n} ({request.memory})")
         found[level] = request.score()
     return replace(_table(ready, right, found), weights=weights or {}), found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from circuits.settings.run_options import MODEL, DeviceOptions, LoadOptions, OutputOptions, PrintOptions
+from circuits.settings.run_options import ADAPTER, MODEL, DeviceOptions, LoadOptions, OutputOptions, PrintOptions
 from interp.attribution.request_options import SeedOptions
 from interp.option import needed, option
 
@@ -31,6 +31,7 @@ class Training(PrintOptions, DeviceOptions, TextOptions):
         None, "a TOML file with these options (batch_tokens = 4096, ...) and [[dictionaries]]", argument=True
     )
     model: str | None = option(None, f"{MODEL} [default: demo]", among="models", file="model")
+    adapter: Path | None = option(None, ADAPTER, file="any")
     site: str | None = option(None, "such as resid_post.1, z.0, mlp_out.2; mlp_normed.2 for a transcoder")
     target: str | None = option(None, "what a transcoder makes up [default: mlp_out of mlp_normed]")
     architecture: str | None = option(None, "{names:7} [default: topk]", among="architectures")

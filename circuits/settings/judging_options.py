@@ -43,6 +43,7 @@ class Judgement(PrintOptions, MachineOptions, MemoryOptions, DictionaryOptions, 
         20, "random circuits of the circuit's size, and at most 5 of each other size of the curve", typed="random"
     )
     n_tests: int = option(100, "random circuits for each of the tests of sufficient and necessary", typed="tests")
+    max_forwards: float | None = option(None, "the most that it may cost, in plain forwards of the judged pairs")
     out: Path | None = option(
         None, "also write the result to this file: a page where it ends in .html, else JSON", file="any"
     )

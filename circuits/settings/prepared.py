@@ -27,7 +27,7 @@ from interp.attribution.request_options import (
 from interp.attribution.scoring.driver import Attribution
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError
-from interp.ledger import ledger
+from interp.ledger import enter
 from interp.option import taken
 from interp.parts.sites import Site
 from interp.tasks.ablations import ABLATIONS, make_ablation
@@ -43,12 +43,7 @@ SEEDS: Final = 2**63
 def begin(say: Say, phase: str, what: str) -> None:
     """The next phase of a run, for who counts them (see `circuits.console.phases`); for others a line like any other. What is
     spent from here on is of this `phase` (see `interp.ledger`)."""
-    if (counts := ledger()) is not None:
-        if counts.most is not None and counts.total > counts.most and phase != "writing":
-            raise InterpError(
-                f"max-forwards: {counts.total / counts.most:.0%} of it is spent before the phase {phase}; the plan was too low."
-            )
-        counts.phase = phase
+    enter(phase, last=phase == "writing")
     getattr(say, "phase", say)(what)
 
 

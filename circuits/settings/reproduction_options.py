@@ -20,6 +20,7 @@ class PaperOptions(OutputOptions, MemoryOptions, SeedOptions, StepOptions, Machi
     methods: str | None = option(
         None, "comma-separated methods [default: the paper's, and some beside them]", among="methods", several=True
     )
+    max_forwards: float | None = option(None, "the most that each model may cost, in plain forwards of its pairs")
     limit: int = option(20, "pairs of prompts")
     length: int | None = option(
         None, "prompts of so many tokens, special ones too [default: the commonest of the task's]"

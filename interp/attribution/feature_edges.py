@@ -33,6 +33,7 @@ from interp.attribution.scoring.driver import Attribution
 from interp.dictionaries.activation import Relu
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
+from interp.ledger import BACKWARD, spend, spend_product
 from interp.model.edits import Edit
 from interp.model.modules.lock import settled
 from interp.parts.graph import Edge
@@ -181,6 +182,7 @@ def _pulled(batch: FeatureBatch, places: Sequence[Place], rules: Rules) -> Itera
     leaves = run.leaves
     for place in places:
         for outputs, seeds in _seeds(place, run, rho[place.target], rules):
+            spend(BACKWARD * batch.plain_cost)  # as a whole one: see `feature_edges`
             yield (
                 place.target,
                 _pull(outputs, seeds, {s: x for s, x in leaves.items() if order(s) < order(place.target)}),
@@ -242,7 +244,10 @@ def _seeds(place: Place, run: _Severed, rho: Tensor, rules: Rules) -> Iterator[t
     with torch.no_grad():
         x = entering.to(own.dtype)
         slope = own.activation.slope(listed.encode_all(x))
-        each = (rho.to(own.dtype).flatten(2) * own.scale(x)) @ own.W_dec.T * slope
+        scaled = rho.to(own.dtype).flatten(2) * own.scale(x)
+        pulled = scaled @ own.W_dec.T
+        spend_product(scaled, pulled)
+        each = pulled * slope
     if place.features is not None and len(place.units):
         with torch.enable_grad():
             u = _columns(own, place.units).encoder_output(entering, rules)

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from interp.attribution.edges.edge_batches import EdgeBatch
 from interp.attribution.edges.interventions import PatchedRun
-from interp.attribution.edges.writers import EMBED, Values, wide
+from interp.attribution.edges.writers import EMBED, Values
 from interp.attribution.path_effects import Ends, PathEffect
 from interp.attribution.protocol.spaces import EdgeSpace
 from interp.attribution.scoring.driver import Attribution
@@ -29,6 +29,7 @@ from interp.model.modules import attention
 from interp.model.modules.lock import settled
 from interp.parts.graph import EMBEDDINGS, Graph
 from interp.parts.sites import Site
+from interp.precision import wide
 from interp.progress import progress
 from interp.tasks.lengths import by_length
 

@@ -17,6 +17,7 @@ from interp.attribution.batching.batches import EMBED
 from interp.errors import MethodError, MetricError
 from interp.model.edits import Edit
 from interp.model.modules.lock import settled
+from interp.precision import wide
 from interp.progress import progress
 from interp.registries import About, Registry
 from interp.rules.rules import DEEPLIFT, GRADIENT, OWN, Rules
@@ -207,8 +208,7 @@ def _deeplift(job: Job, batch: Batch) -> Tensor:
 
 def _summed(values: Tensor) -> Tensor:
     """[batch pos d_model] -> [batch pos], in float32 or better."""
-    values = values.detach()
-    return (values.float() if values.element_size() < 4 else values).sum(-1)
+    return wide(values.detach()).sum(-1)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from torch import Tensor
 from interp.dictionaries.activation import Activation, DictionaryError
 from interp.formatting.showing import card
 from interp.formatting.text import visible
+from interp.ledger import spend_product
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, Rules
 
@@ -102,6 +103,21 @@ class Dictionary:
         return int(self.W_enc.shape[1])
 
     @property
+    def encoding(self) -> int:
+        """The multiply-adds of encoding one token."""
+        return self.d_in * self.n_features
+
+    @property
+    def decoding(self) -> int:
+        """Those of decoding one, without what is skipped."""
+        return self.n_features * self.d_out
+
+    @property
+    def skipping(self) -> int:
+        """Those of what is skipped."""
+        return 0 if self.W_skip is None else self.d_in * self.d_out
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.W_enc.dtype
 
@@ -138,6 +154,7 @@ class Dictionary:
             seen = x.detach() if rules.norm == "frozen" else x
             x = (x - self._centre(x)) / (self._spread(seen) + (EPS if self.normalize == "layer_norm" else 0))
         u: Tensor = (x if self.b_in is None else x - self.b_in) @ self.W_enc + self.b_enc
+        spend_product(x, u)
         return u
 
     def decode(self, features: Tensor, x: Tensor | None = None) -> Tensor:
@@ -146,6 +163,7 @@ class Dictionary:
         Raises: DictionaryError where it is needed and not given.
         """
         found: Tensor = features @ self.W_dec + self.b_dec
+        spend_product(features, found)
         if self.normalize == "none" and self.W_skip is None:
             return found
         if x is None:
@@ -153,7 +171,11 @@ class Dictionary:
         x = x.to(self.dtype)
         if self.normalize != "none":
             found = found * self._spread(x) + self._centre(x)
-        return found if self.W_skip is None else found + x @ self.W_skip
+        if self.W_skip is None:
+            return found
+        skipped = x @ self.W_skip
+        spend_product(x, skipped)
+        return found + skipped
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """x-hat [... d_out] of x [... d_in]."""
@@ -161,8 +183,9 @@ class Dictionary:
 
     def write(self, change: Tensor, x: Tensor) -> Tensor:
         """What a change of features [... feature] adds to x-hat [... d_out]; x [... d_in]: what was encoded."""
-        added: Tensor = (change @ self.W_dec) * self.scale(x)
-        return added
+        added: Tensor = change @ self.W_dec
+        spend_product(change, added)
+        return added * self.scale(x)
 
     def scale(self, x: Tensor) -> Tensor | float:
         """By what a token's decoded features are multiplied: 1, or [... 1]."""

@@ -35,7 +35,7 @@ from interp.tasks.task import Task
 EMBED: Final = Site("embed")
 _STREAM: Final = {"embed": "embed", "mlp": "mlp_out", "attn_out": "attn_out"}
 #: Nodes whose vectors are made at once, and nodes and tokens whose logits are.
-_PARTS: Final = 64
+PARTS_AT_ONCE: Final = 64
 _TOKENS: Final = 1 << 14
 
 
@@ -206,8 +206,8 @@ class _Seen:
         for i, node in enumerate(self.job.nodes):
             places.setdefault((node.kind, node.layer), []).append(i)
         for members in places.values():
-            for start in range(0, len(members), _PARTS):
-                at = members[start : start + _PARTS]
+            for start in range(0, len(members), PARTS_AT_ONCE):
+                at = members[start : start + PARTS_AT_ONCE]
                 yield at, self.stream.normed(self._added([self.job.nodes[i] for i in at]))
 
     def _added(self, nodes: Sequence[Node]) -> Tensor:
@@ -237,8 +237,8 @@ def _extremes(model: Any, normed: Tensor, k: int) -> tuple[np.ndarray, ...]:
     W_U, _ = linear(model, model.layout.unembed)
     k = min(k, W_U.shape[1])
     found: list[list[np.ndarray]] = [[], [], [], []]
-    for start in range(0, len(normed), _PARTS):
-        some = normed[start : start + _PARTS].float()
+    for start in range(0, len(normed), PARTS_AT_ONCE):
+        some = normed[start : start + PARTS_AT_ONCE].float()
         parts = [some @ W_U[:, at : at + _TOKENS].float() for at in range(0, W_U.shape[1], _TOKENS)]
         logits = model.layout.logits_scale * torch.cat(parts, dim=1)
         for i, largest in enumerate((True, False)):

@@ -22,6 +22,7 @@ from interp.model.modules.lock import settled
 from interp.parts.sites import Site, SiteLike
 from interp.parts.texts import token_text
 from interp.parts.tokens import Texts, Tokens
+from interp.precision import wide
 from interp.whole_numbers import count
 
 __all__ = ["LogitAttribution", "LogitLens", "direct_logit_attribution", "logit_lens"]
@@ -145,8 +146,7 @@ def logit_lens(model: Any, tokens: Any, *, sites: SiteLike | Sequence[SiteLike] 
 def stream_logits(model: Any, x: Tensor) -> Tensor:
     """Logits [... d_vocab] of the residual stream [... d_model] by the model's output head, in float32 or better."""
     logits, cap = unembedded(model, x), model.layout.logits_softcap
-    logits = logits if cap is None else torch.tanh(logits / cap) * cap
-    return logits.float() if logits.element_size() < 4 else logits
+    return wide(logits if cap is None else torch.tanh(logits / cap) * cap)
 
 
 def _decoder(tokenizer: Any) -> Callable[[int], str]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import LayoutError
+from interp.ledger import spend
 from interp.model.modules.linear import linear, norm_at
 from interp.model.modules.tensors import close
 from interp.parts.sites import Site
@@ -97,6 +98,7 @@ class Stream:
         """What features of a dictionary add [batch part d_model]: activation times decoder row. units: [part]."""
         entering = self.values[dictionary.site].flatten(1).to(dictionary.dtype)
         found = dictionary.encode(entering)[:, units, None] * dictionary.W_dec[units]
+        spend(found.numel())
         scale = dictionary.scale(entering)
         parts = (found * (scale if isinstance(scale, float) else scale[:, None])).double()
         target = dictionary.target

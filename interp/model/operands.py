@@ -132,7 +132,7 @@ class Averaged:
             if self.own is not None and up is not None:
                 self.own.keep(path, y)
             if self.other is not None:
-                self.factors[path] = y if up is None else y.clone()  # the product may be written into it
+                self.factors[path] = y.clone()  # the product may be written into it
 
         return hook
 

@@ -13,6 +13,7 @@ from interp.errors import InterpError, TaskError
 from interp.model.edits import Edit
 from interp.parts.sites import SiteLike
 from interp.parts.texts import encode
+from interp.precision import wide
 from interp.whole_numbers import count, whole
 
 
@@ -72,8 +73,7 @@ def _next_logits(model: Any, ids: list[int], edits: Sequence[Edit], dictionaries
     """Logits of the next token [d_vocab], on the CPU in float32 or better."""
     with torch.no_grad():
         run = model.run(torch.tensor([ids]), edits=edits, logits_to_keep=1, dictionaries=dictionaries)
-        logits = run.logits[0, -1].cpu()
-    return logits.float() if logits.element_size() < 4 else logits  # type: ignore[no-any-return]
+        return wide(run.logits[0, -1].cpu())
 
 
 def _sample(logits: Tensor, generator: torch.Generator) -> int:

@@ -12,6 +12,7 @@ from interp.errors import MethodError, SiteError, unknown
 from interp.parts.layout import Layout
 from interp.parts.ports import port
 from interp.parts.sites import Site
+from interp.precision import wide
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,8 @@ class Group:
 
     def contract(self, difference: Tensor, gradient: Tensor) -> Tensor:
         """difference . gradient within each node: site-shaped tensors -> [batch pos unit], in float32 or better."""
-        wide = difference.float() if difference.element_size() < 4 else difference
-        product = wide * gradient.to(wide.dtype)
+        change = wide(difference)
+        product = change * gradient.to(change.dtype)
         if not self.view.vector:
             return product
         return product.sum(-1) if self.view.units else product.sum(-1, keepdim=True)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from interp.errors import UnsupportedRuleError, unknown
 from interp.formatting.showing import card
+from interp.precision import wide
 from interp.registries import About, Registry
 from interp.rules.surrogate import VJP
 from interp.whole_numbers import is_whole
@@ -253,17 +254,16 @@ class Norm:
 
     def inverse_sigma(self, x: Tensor) -> Tensor:
         """1 / sigma, shape of `x` with a last axis of one, in float32 or better."""
-        x = x.detach()
-        x = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+        x = wide(x.detach())
         centred = x - x.mean(-1, keepdim=True) if self.centred else x
         return torch.rsqrt(centred.square().mean(-1, keepdim=True) + self.eps)
 
     def forward(self, module: nn.Module, x: Tensor) -> Tensor:
         """The norm by its formula, to compare with what the module computes."""
-        wide = x.double()
-        centred = wide - wide.mean(-1, keepdim=True) if self.centred else wide
+        x = x.double()
+        centred = x - x.mean(-1, keepdim=True) if self.centred else x
         bias = getattr(module, "bias", None)
-        y = centred * self.inverse_sigma(wide) * self.weight(module)
+        y = centred * self.inverse_sigma(x) * self.weight(module)
         return y if bias is None else y + bias.detach()
 
 

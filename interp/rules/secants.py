@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from interp.precision import wide
 from interp.rules.rules import Activation, Norm
 from interp.rules.surrogate import VJP, VJP2
 
@@ -34,15 +35,11 @@ NEAR: Final = 1e-6
 FAR: Final = 1.0
 
 
-def _wide(x: Tensor) -> Tensor:
-    return x.float() if x.element_size() < 4 else x
-
-
 def _finite(scores: Tensor) -> Tensor:
     """Scores in float32 or better. Masks of half precision add its least number, and a sum may pass that: to -inf in one run,
     which no line leads to from the other."""
-    wide = _wide(scores)
-    return wide if wide is scores else wide.clamp_min(torch.finfo(scores.dtype).min)
+    found = wide(scores)
+    return found if found is scores else found.clamp_min(torch.finfo(scores.dtype).min)
 
 
 def norm_middle(norm: Norm, x: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
@@ -80,7 +77,7 @@ def elementwise_secant(f: Callable[[Tensor], Tensor], x: Tensor, other: Tensor) 
             middle = ((a + b) / 2)[near].requires_grad_()
             (slope,) = torch.autograd.grad(f(middle).sum(), middle)
         found[near] = slope
-    return found.to(_wide(x).dtype)
+    return found.to(wide(x).dtype)
 
 
 def activation_secant(activation: Activation, x: Tensor, other: Tensor) -> VJP:
@@ -135,7 +132,7 @@ def softmax_secant(scores: Tensor, other: Tensor, points: int) -> VJP:
 
 def mean_gradient(f: Callable[[Tensor], Tensor], x: Tensor, other: Tensor, points: int) -> Tensor:
     """The gradient of f [batch] averaged over the line between `x` and `other` [batch ...], corrected as a softmax is."""
-    here, there = _wide(x), _wide(other)
+    here, there = wide(x), wide(other)
     step, found = there - here, torch.zeros_like(here)
     for alpha, weight in gauss_legendre(points):
         with torch.enable_grad():

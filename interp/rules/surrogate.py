@@ -1,4 +1,7 @@
-"""A forward value with another backward pass: the one mechanism behind every propagation rule."""
+"""A forward value with another backward pass: the one mechanism behind every propagation rule.
+
+The value comes back as a tensor of its own and not as a view, so that a model may write into it in place.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ class _Surrogate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, value: Tensor, vjp: VJP) -> Tensor:
         ctx.vjp = vjp
-        return value.view_as(value)
+        return value.detach()
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None, None]:
@@ -36,7 +39,7 @@ class _Surrogate2(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, value: Tensor, vjp: VJP2) -> Tensor:
         ctx.vjp = vjp
-        return value.view_as(value)
+        return value.detach()
 
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, Tensor, None, None]:

@@ -169,12 +169,19 @@ class Scores(PerExample, Table):
         return Scores(parts, self.per_example[:, keep], self.provenance, exact, error, self.search)
 
     def known(self) -> Scores:
-        """The parts whose scores are exact, as scores of method `exact`. Raises: ScoreError where there are none."""
+        """The parts whose scores are exact, as scores of method `exact`; of a search at the price of all that it patched.
+
+        Raises: ScoreError where there are none.
+        """
         if self.exact is None or not self.exact.any():
             raise ScoreError(f"no score of {self.provenance.method} is exact; run method 'exact' or 'auto'.")
         found = self.select(np.flatnonzero(self.exact))
         nowhere = "nowhere: none are used"
         provenance = replace(found.provenance, method="exact", exact=True, rules="", coefficients_at=nowhere)
+        if self.search is not None:
+            patched = [r for r in self.search.rounds if r.parts]
+            forwards, seconds = sum(r.cost for r in patched), sum(r.seconds for r in patched)
+            provenance = replace(provenance, forwards=forwards, backwards=0.0, seconds=seconds)
         return Scores(found.parts, found.per_example, provenance)
 
     def to_pandas(self) -> Any:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from interp.errors import MethodError, TaskError, unknown
 from interp.parts.sites import Site
+from interp.precision import wide
 from interp.registries import About, Registry
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Direction
@@ -48,7 +49,7 @@ class Prompts:
         for ids in self._batches():
             count += ids.numel()
             for key, value in self.see(ids).items():
-                totals[key] = totals.get(key, 0) + _wide(value).sum((0, 1), keepdim=True)
+                totals[key] = totals.get(key, 0) + wide(value).sum((0, 1), keepdim=True)
         return {key: total / count for key, total in totals.items()}
 
     def tokens(self) -> dict[Any, Tensor]:
@@ -56,7 +57,7 @@ class Prompts:
         found: dict[Any, list[Tensor]] = defaultdict(list)
         for ids in self._batches():
             for key, value in self.every(ids).items():
-                found[key].append(_wide(value).flatten(0, 1))
+                found[key].append(wide(value).flatten(0, 1))
         return {key: torch.cat(values) for key, values in found.items()}
 
     def _batches(self) -> list[Tensor]:
@@ -243,11 +244,6 @@ def _derange(lengths: Sequence[int], seed: int) -> list[int]:
         for here, there in zip(members, members[1:] + members[:1], strict=True):
             partners[here] = there
     return partners
-
-
-def _wide(value: Tensor) -> Tensor:
-    """In float32 or better."""
-    return value.float() if value.element_size() < 4 else value
 
 
 ABLATIONS.add(

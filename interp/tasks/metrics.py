@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from interp.errors import MetricError, unknown
+from interp.precision import wide
 from interp.registries import About, Registry
 from interp.tasks.answers import SEVERAL
 from interp.tasks.targets import Targets
@@ -84,7 +85,7 @@ class Metric:
                 f"metric {self.name!r} was given logits of shape {tuple(logits.shape)}; it reads the "
                 f"{self.positions} position{'s' if expected == 3 else ''}: expected [batch{', pos' * (expected == 3)}, d_vocab]."
             )
-        value = self.function(logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits, targets)
+        value = self.function(wide(logits), targets)
         if value.shape != logits.shape[:1]:
             raise MetricError(
                 f"metric {self.name!r} gave shape {tuple(value.shape)}; expected one number per example ({logits.shape[0]},)."

@@ -34,14 +34,39 @@ print((resident_peak() - before) / 2**20)
 """
 
 
-def _peak(limit: str) -> float:
+#: The same of features, whose values of all tokens are what is large.
+OF_FEATURES = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import circuits
+from circuits.bench.workload import resident_peak
+from circuits.circuit.circuit import Circuit
+from interp.attribution.features.listed import described
+from interp.parts.nodes import Node
+from tests.interp.dictionaries.random_dictionaries import made
+from tests.interp.model.tiny import hooked
+from tests.interp.tasks.toy import toy_task
+model = hooked("gpt2", n_embd=128, n_inner=512)
+given = {site: made(site, 128, n=4096, kind=kind) for site, kind in (("resid_post.0", "topk"), ("mlp_out.1", "relu"))}
+named = tuple(map(described, given.values()))
+circuit = Circuit((Node("resid_post.feature", 0, 3),), "features", "m", "t", "exact", "", dictionaries=named)
+options = {"dictionaries": given, "n_random": 1, "sizes": [], "errors": "removed"}
+circuits.evaluate(model, toy_task(2, (6,)), circuit, **options)
+before = resident_peak()
+circuits.evaluate(model, toy_task(48, (48,)), circuit, max_memory=None if sys.argv[1] == "none" else sys.argv[1], **options)
+print((resident_peak() - before) / 2**20)
+"""
+
+
+def _peak(limit: str, script: str) -> float:
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", PEAK, limit], env=env, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", script, limit], env=env, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
 
-def test_evaluation_keeps_to_the_memory_that_it_is_given() -> None:
-    assert _peak("128MiB") < 128 < _peak("none")
+@pytest.mark.parametrize("script", [PEAK, OF_FEATURES], ids=["nodes", "features"])
+def test_evaluation_keeps_to_the_memory_that_it_is_given(script: str) -> None:
+    assert _peak("128MiB", script) < 128 < _peak("none", script)
 
 
 def test_the_numbers_do_not_depend_on_the_memory() -> None:

@@ -14,8 +14,8 @@ def evaluate(asked: Judgement) -> None:
     from circuits.console.phases import waiting
 
     with waiting(asked.quiet):
-        from circuits.jobs import judging
-    judging.evaluate(asked)
+        from circuits.jobs import assessing
+    assessing.evaluate(asked)
 
 
 @command(Resampling)

@@ -67,11 +67,11 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             "device",
         ),
         "How": ("ablation", "metric", "ranking", "random", "tests"),
-        _RUN: ("batch_size", "max_memory", "seed", "out", "force", "json", "quiet", "help"),
+        _RUN: _OF_A_RUN,
     },
     "reproduce": {
         "What is measured": ("model", "methods", "steps", "limit", "length", "dtype", "device"),
-        _RUN: ("batch_size", "max_memory", "seed", "out", "force", "json", "quiet", "help"),
+        _RUN: _OF_A_RUN,
     },
     "stability": {_PLAIN: ("n", "ranking", "resamples", "seed", "json", "help")},
     "sites": {_PLAIN: ("model", "adapter", "rules", "help")},
@@ -82,7 +82,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         _RUN: ("out", "json", "help"),
     },
     "train": {
-        "Model and text": ("model", "data", "site", "target", "context", "keep_bos", "hold_out"),
+        "Model and text": ("model", "adapter", "data", "site", "target", "context", "keep_bos", "hold_out"),
         "The dictionary": ("architecture", "d_sae", "k", "set"),
         "Training": ("lr", "tokens", "batch_tokens", "buffer", "seed", "dtype", "device"),
         _RUN: ("cache", "out", "resume", "checkpoint_every", "keep_checkpoint", "json", "quiet", "help"),

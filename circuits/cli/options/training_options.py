@@ -13,7 +13,7 @@ from circuits.settings.dictionary_options import Training
 from interp.errors import InterpError, unknown
 from interp.option import keys_of, plain
 
-_TEXTS: Final = ("model", "data", "device", "cache", "architecture")
+_TEXTS: Final = ("model", "adapter", "data", "device", "cache", "architecture")
 
 
 #: What is said of the run itself, on the command line only.

@@ -40,8 +40,11 @@ from interp.tasks.task import Task
 
 Errors = Literal["kept", "removed"]
 ERRORS: Final = ("kept", "removed")
-#: Bytes that the features of a batch may take, of all dictionaries together.
-FEATURE_BYTES: Final = 1 << 28
+#: Bytes that the features of a batch may take.
+FEATURE_BYTES: Final = 1 << 29
+#: Tensors of all features of a place that are there at once while it is edited: what is encoded on the way to its features, what
+#: they become, and the change.
+AT_A_PLACE: Final = 8
 Values = Mapping[Site, Tensor]
 
 
@@ -210,6 +213,7 @@ def _check_listed(parts: PartSet, places: Sequence[_Place]) -> None:
 def _batch_size(
     model: Any, length: int, dictionaries: Mapping[Site, Dictionary], most_bytes: int = FEATURE_BYTES
 ) -> int:
-    """Prompts per batch so that the features of all dictionaries stay near `most_bytes`."""
-    per_prompt = 4 * length * sum(d.n_features for d in dictionaries.values())
+    """Prompts per batch so that features stay near `most_bytes`: the ablated ones of all dictionaries, and those of one that is edited."""
+    sizes = [d.n_features * max(4, d.dtype.itemsize) for d in dictionaries.values()]
+    per_prompt = length * (sum(sizes) + AT_A_PLACE * max(sizes, default=0))
     return max(1, min(default_batch_size(model, length), most_bytes // max(1, per_prompt)))

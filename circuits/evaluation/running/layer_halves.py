@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from interp.attribution.edges.writers import wide
 from interp.attribution.exact.engine import Replay
 from interp.attribution.exact.segments import Segment
 from interp.model.modules.linear import linear
 from interp.model.modules.tensors import activation_in
 from interp.parts.nodes import Group
+from interp.precision import wide
 
 #: Kinds of node that are ablated in a half of a layer.
 IN_ATTENTION: Final = ("head", "attn_out")

@@ -25,6 +25,8 @@ from interp.tasks.task import Task
 #: The share of the memory allowed that circuits which run together may take, and what is kept of their batches; a quarter
 #: goes to the prompts of a batch, and the rest is room for what allocators hold on to.
 SHARE: Final = 1 / 6
+#: The same of the features of a batch, of which nothing is kept.
+FEATURE_SHARE: Final = 1 / 3
 
 
 def make_runner(
@@ -58,7 +60,9 @@ def make_runner(
     if max_memory is not None:
         longest = max(p.length for p in found.tokenize(model.tokenizer, model.layout.d_vocab, several=measured.several))
         batch_size = survey_batch(model, longest, batch_size, max_memory)
-    share = None if max_memory is None else int(parse_bytes(max_memory) * SHARE)
+    share = (
+        None if max_memory is None else int(parse_bytes(max_memory) * (FEATURE_SHARE if level == FEATURES else SHARE))
+    )
     if measured.normalised:
         measured = METRICS["logit_diff"]
     if level == FEATURES:

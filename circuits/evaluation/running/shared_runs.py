@@ -23,6 +23,7 @@ from interp.attribution.batching.batches import Batch
 from interp.attribution.exact.engine import Replay
 from interp.attribution.exact.forecast import starts_at
 from interp.attribution.exact.readout import Readout
+from interp.parts.layout import Layout
 from interp.parts.nodes import Group
 
 #: Bytes that what one call holds may take.
@@ -59,10 +60,9 @@ class SharedRuns:
 
     def at_once(self, limit: int) -> int:
         """How many sets one call of `metrics` takes within so many bytes."""
-        size, positions = self.batch.model.layout, self.replay.length - self.start
-        neurons = 3 * size.d_mlp if any(group.kind == "neuron" for group in self.batch.groups) else 0
-        row = 6 * size.d_model + 5 * size.n_heads * size.d_head + neurons + 2 * size.n_heads * self.replay.length
-        return int(max(1, limit // (4 * self.replay.batch * positions * row)))
+        neurons = any(group.kind == "neuron" for group in self.batch.groups)
+        replay = self.replay
+        return sets_at_once(limit, self.batch.model.layout, replay.batch, replay.length, self.start, neurons=neurons)
 
     def metrics(self, sets: Sequence[PartSet]) -> Tensor:
         """The metric of every set [set batch]."""
@@ -106,6 +106,13 @@ class SharedRuns:
         ways, of = _different(state, of)
         found = half(self.replay, layer, self.start, first, group, source).added(x, [(at, kept[i]) for at, i in ways])
         return found, ways, of
+
+
+def sets_at_once(limit: int, size: Layout, batch: int, length: int, start: int, *, neurons: bool) -> int:
+    """How many sets go through together within so many bytes, on prompts that differ from position `start` on."""
+    inside = 3 * (size.d_mlp or 0) if neurons else 0
+    row = 6 * size.d_model + 5 * size.n_heads * size.d_head + inside + 2 * size.n_heads * length
+    return int(max(1, limit // (4 * batch * (length - start) * row)))
 
 
 def _chosen(group: Group | None, sets: Sequence[PartSet]) -> tuple[list[np.ndarray | None], np.ndarray]:

@@ -18,7 +18,7 @@ from circuits.bench.peers import bench_peers
 from circuits.bench.training_cost import Throughput, Training, measured
 from circuits.bench.workload import GPT2_SMALL, Measurement, Size, Skipped, gpt2_small_random
 from circuits.console import printing
-from circuits.jobs.judging import check_file
+from circuits.jobs.assessing import check_file
 from circuits.runs import directory
 from circuits.settings.machine_options import Benchmark
 from circuits.settings.run_options import MachineOptions, listed

@@ -36,4 +36,5 @@ def payload(found: Assessment, circuit: Circuit) -> dict[str, Any]:
         "harmless": list(small.harmless) if small else [],
         "unclear": list(small.unclear) if small else [],
         "left_out": list(found.left_out),
+        "spent": str(found.spent) if found.spent else None,
     }  # fmt: skip

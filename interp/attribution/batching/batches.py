@@ -12,6 +12,7 @@ from torch import Tensor
 
 from interp.model.edits import Edit
 from interp.model.model import Run
+from interp.model.vocabulary import Columns
 from interp.parts.nodes import Group
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, Rules
@@ -239,6 +240,14 @@ class Batch:
             return torch.autograd.grad(self.measure(logits).sum(), places, allow_unused=True)
         slope = mean_gradient(self.measure, logits.detach(), self._known(self._source_logits), rules.secants)
         return torch.autograd.grad(logits, places, slope, allow_unused=True)
+
+    @property
+    def plain_cost(self) -> int:
+        """The multiply-adds of a run that has the logits that the metric reads."""
+        n, length = self.base_ids.shape
+        known = None if self.columns is None else Columns.of(self.model, self.columns)
+        tokens = self.model.layout.d_vocab if known is None or known.W is None else len(known.tokens)
+        return int(self.model.prices.run(n, length, (self.keep or length) * tokens))
 
     def _plain(self, ids: Tensor, **options: Any) -> tuple[Run, dict[Site, Tensor], Tensor]:
         self.forwards += 1

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from interp.attribution.edges.projections import Projections
-from interp.attribution.edges.writers import EMBED, Writers, wide
+from interp.attribution.edges.writers import EMBED, Writers
 from interp.errors import LayoutError
 from interp.model.modules import attention
 from interp.model.modules.linear import vocabulary_size
 from interp.model.modules.tensors import activation_in, activation_out, close
 from interp.model.probing.probe import probe_length
 from interp.parts.sites import Site
+from interp.precision import wide
 
 
 def check_model(writers: Writers, projections: Sequence[Projections]) -> None:

@@ -21,6 +21,7 @@ from interp.attribution.edges.readers import Stream
 from interp.attribution.edges.sums import Sums
 from interp.attribution.edges.workspace import Workspace
 from interp.attribution.edges.writers import EMBED, Values, Writers
+from interp.ledger import uncounted
 from interp.model.edits import Edit
 from interp.model.modules.linear import norm_at
 from interp.model.modules.lock import settled
@@ -51,7 +52,7 @@ class EdgeMap:
 
         Raises: LayoutError where a norm, an output projection or attention is not understood, or does something else now.
         """
-        with settled(model.device):
+        with settled(model.device), uncounted():
             known: EdgeMap = model.edge_maps.get(graph) or cls._find(model, graph)
             check_model(known.writers, known.projections)
         model.edge_maps[graph] = known

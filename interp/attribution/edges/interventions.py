@@ -11,6 +11,7 @@ Axis words: `set reader writer batch pos d_model`; `row` is (set, batch) flatten
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -21,13 +22,14 @@ import torch
 from torch import Tensor
 
 from interp.attribution.edges.projections import Projections, entry
-from interp.attribution.edges.writers import EMBED, Values, Writers, wide
+from interp.attribution.edges.writers import EMBED, Values, Writers
 from interp.ledger import spend
 from interp.model.edits import Edit
 from interp.model.modules import attention
 from interp.model.modules.linear import linear
 from interp.model.modules.tensors import activation_in, activation_out, with_activation, with_output
 from interp.parts.sites import Site
+from interp.precision import wide
 
 
 class _Grabbed(Exception):
@@ -155,9 +157,12 @@ class PatchedRun:
     # ------------------------------------------------------------ what is read
 
     def _shifted(self, x: Tensor, readers: Sequence[int]) -> Tensor:
-        """Each reader's copy [set reader batch pos d_model] of the stream x [row pos d_model], in the dtype of `x`."""
-        weights = self.weights[:, readers][:, :, self.writers_cut]
-        shift = torch.bmm(weights, self.deltas.flatten(2)).view(*weights.shape[:2], *self.deltas.shape[2:])
+        """Each reader's copy [set reader batch pos d_model] of the stream x [row pos d_model], in the dtype of `x`; all of them
+        see the same writers."""
+        before = bisect_left(self.writers_cut, self.graph.n_upstream[readers[0]])
+        weights = self.weights[:, readers][:, :, self.writers_cut[:before]]
+        deltas = self.deltas[:, :before].flatten(2)
+        shift = torch.bmm(weights, deltas).view(*weights.shape[:2], *self.deltas.shape[2:])
         spend(weights.numel() * self.deltas[0, :1].numel())
         if self.masks is not None:
             shift = shift * self.masks.to(shift)[:, None, :, :, None]

@@ -20,12 +20,12 @@ from torch import Tensor
 
 from interp.attribution.edges.projections import Projections
 from interp.attribution.edges.workspace import Workspace
-from interp.attribution.edges.writers import wide
 from interp.model.modules.linear import norm_at
 from interp.model.modules.tensors import activation_in, activation_out, with_activation
 from interp.model.operands import Operands
 from interp.parts.graph import Graph
 from interp.parts.sites import Site
+from interp.precision import wide
 from interp.rules.rules import Norm, Rules
 from interp.rules.secants import norm_middle
 

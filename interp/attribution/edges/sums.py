@@ -21,9 +21,9 @@ from torch import Tensor
 from interp.attribution.edges.projections import Projections
 from interp.attribution.edges.readers import NO_NORM, Consume, Fill, Pullback, hand_on
 from interp.attribution.edges.workspace import Workspace
-from interp.attribution.edges.writers import wide
 from interp.model.modules.linear import linear
 from interp.parts.graph import Graph
+from interp.precision import wide
 
 Term = tuple[Tensor, Tensor]
 

@@ -23,14 +23,10 @@ from interp.model.modules.linear import linear, norm_at
 from interp.model.modules.tensors import close
 from interp.parts.graph import Graph
 from interp.parts.sites import Site
+from interp.precision import wide
 
 EMBED = Site("embed")
 Values = dict[Site, Tensor]
-
-
-def wide(x: Tensor) -> Tensor:
-    """`x` in float32 or better."""
-    return x.float() if x.element_size() < 4 else x
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from interp.attribution.edges.writers import Values, Writers, wide
+from interp.attribution.edges.writers import Values, Writers
+from interp.attribution.exact.counts import Counts
 from interp.attribution.exact.engine import Replay
 from interp.attribution.exact.node_patches import z_change
 from interp.attribution.exact.patches import Inside, Patches
@@ -27,6 +28,7 @@ from interp.attribution.exact.sweep import REPLAY_BYTES, bytes_of_patch
 from interp.parts.graph import Graph
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
+from interp.precision import wide
 
 #: How much more memory than the rows of a replay the copies that readers see may take: few large products are fast.
 WRITER_SHARE: Final = 2
@@ -69,6 +71,7 @@ class EdgePatches:
                 if node.layer not in W_O:
                     W_O[node.layer] = self.writers.W_O(node.layer).to(z.dtype)
                 found.append(z @ W_O[node.layer][node.unit or 0])
+                self.replay.counts.written += found[-1].numel() * z.shape[-1]
         device = self.embeds.device  # layers may be on several
         return torch.stack([one.to(device) for one in found]) * self.mask.to(self.embeds)[..., None]
 
@@ -105,7 +108,10 @@ class EdgePatches:
                 change = z_change(self.replay, inside, {channel: new})
                 change = change.view(len(some), -1, *change.shape[1:])
                 picked = [(place[w], self._heads(self.graph.readers[r])) for r, w in chosen]
-                yield chosen, inside.heads(len(chosen), partial(_projected, change, inside.W_O(), picked))
+                yield (
+                    chosen,
+                    inside.heads(len(chosen), partial(_projected, self.replay.counts, change, inside.W_O(), picked)),
+                )
 
     def _inside(self, layer: int, channel: str) -> Inside | None:
         """The positions of z that other queries, keys or values change."""
@@ -155,7 +161,9 @@ class EdgePatches:
             yield [(reader, w) for w in own], Patches(self.graph.n_layers, len(own), start, stop, partial(rows, own))
 
 
-def _projected(change: Tensor, W_O: Tensor, picked: Sequence[tuple[int, list[int]]], some: slice) -> Tensor:
+def _projected(
+    counts: Counts, change: Tensor, W_O: Tensor, picked: Sequence[tuple[int, list[int]]], some: slice
+) -> Tensor:
     """What some edges change in the output projection's output [patch batch pos d_model].
 
     change [writer batch pos head d_head]; picked: for each edge its writer's place and the heads that read it.
@@ -167,4 +175,5 @@ def _projected(change: Tensor, W_O: Tensor, picked: Sequence[tuple[int, list[int
     patch, member, batch, pos, size = z.shape
     flat = z.permute(0, 2, 3, 1, 4).reshape(patch, batch * pos, member * size)
     found: Tensor = torch.bmm(flat, W.flatten(1, 2)).view(patch, batch, pos, -1)
+    counts.written += flat.numel() * W.shape[-1]
     return found

@@ -54,23 +54,29 @@ class Forecast:
     keep: int
     tokens: int
 
-    def node(self, site: Site) -> float:
-        """One patch at a site, beside what `shared` says."""
+    def node(self, site: Site, units: int) -> float:
+        """One patch at a site, beside what `shared` says; of heads, how many units share their layer's output projection."""
         layer = site.layer or 0
         if site.kind in _STREAM:
             return self._priced(self._stream(layer + (site.kind == "resid_post"), self.start))
         read = site.kind not in _INSIDE_MLP and not self.parallel[layer]
-        return self._leaving(layer, read)
+        return self._leaving(layer, read, units if site.kind in ("z", *_CHANNELS) else None)
 
     def shared(self, site: Site) -> float:
         """What all patches at a site cost together: attention, as it was and with another channel."""
         return 2 * self.attention(site.layer or 0) if site.kind in _CHANNELS else 0.0
 
-    def edge(self, layer: int | None, channel: str) -> float:
-        """One edge into a reader, beside the copies that its layer's attention reads; `layer` None for the logits."""
+    def edge(self, layer: int | None, channel: str, units: int) -> float:
+        """One edge into a reader, beside the copies that its layer's attention reads and what its writer writes; `layer` None for
+        the logits, `units` readers of the channel in a layer."""
         if layer is None:
             return self._priced(self._stream(len(self.parallel), self.start))
-        return self._leaving(layer, channel == "mlp" or not self.parallel[layer])
+        read = channel == "mlp" or not self.parallel[layer]
+        return self._leaving(layer, read, units if channel in _CHANNELS else None)
+
+    def written(self, layer: int, heads: int) -> float:
+        """What one of so many heads of a layer writes, at all positions."""
+        return self._priced(Counts(written=self.length * self.prices.rows["o", layer] // heads))
 
     def copies(self, layer: int) -> float:
         """The queries, keys and values of a copy of the stream that a layer's attention reads."""
@@ -94,11 +100,14 @@ class Forecast:
         """The first position where a change of the stream that enters `entry` matters."""
         return max(start, self._first_read) if entry == len(self.parallel) else start
 
-    def _leaving(self, layer: int, read: bool) -> float:
-        """A patch inside a layer; `read`: whether the layer's MLP reads what it changes."""
-        counts = self._stream(layer + 1, self.start)
+    def _leaving(self, layer: int, read: bool, units: int | None = None) -> float:
+        """A patch inside a layer; `read`: whether the layer's MLP reads what it changes; `units`: how many share the output
+        projection that it goes through, None where it goes through none."""
+        counts, rows = self._stream(layer + 1, self.start), self.length - self._reach(layer + 1, self.start)
         if read:
-            counts.add("mlp", layer, self.length - self._reach(layer + 1, self.start))
+            counts.add("mlp", layer, rows)
+        if units is not None:
+            counts.written += rows * self.prices.rows["o", layer] // units
         return self._priced(counts)
 
     def _stream(self, entry: int, start: int) -> Counts:

@@ -8,12 +8,12 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from interp.attribution.edges.writers import wide
 from interp.attribution.exact.engine import Replay
 from interp.attribution.exact.patches import Inside, Patches, Some
 from interp.attribution.exact.segments import Segment
 from interp.parts.nodes import Group
 from interp.parts.sites import Site
+from interp.precision import wide
 
 _STREAM: Final = ("embed", "resid_pre", "resid_post")
 
@@ -82,6 +82,7 @@ def added_patches(replay: Replay, site: Site, moved: Tensor, n: int, added: Some
 
         def projected(some: slice) -> Tensor:
             change = inside.cut(added(some), 2)
+            replay.counts.written += change.numel() * W_O.shape[-1]
             return change @ W_O.to(change)
 
         return inside.heads(n, projected)
@@ -119,6 +120,7 @@ def _heads(inside: Inside, change: Tensor, sets: Sequence[Sequence[int]]) -> Pat
         heads = torch.tensor([head for own in chosen for head in own], device=W_O.device)
         z = change.index_select(2, heads).permute(2, 0, 1, 3).flatten(1, 2)
         each = torch.bmm(z, W_O.index_select(0, heads).to(z.dtype))
+        inside.replay.counts.written += z.numel() * W_O.shape[-1]
         return each.view(len(chosen), -1, *change.shape[:2], each.shape[-1]).sum(1)
 
     return inside.heads(len(sets), projected)

@@ -20,10 +20,10 @@ from typing import Any
 
 from torch import Tensor
 
-from interp.attribution.edges.writers import wide
 from interp.attribution.exact.engine import Replay
 from interp.attribution.exact.segments import Segment
 from interp.model.modules.linear import linear
+from interp.precision import wide
 
 Some = Callable[[slice], Tensor]
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from interp.attribution.features.listed import Listed, tokens_of
+from interp.ledger import spend, spend_product
 from interp.parts.sites import Site
 
 #: Bytes of the rows of W_dec that are gathered at once.
@@ -68,12 +69,15 @@ class Change:
         if self.constant is None:
             return found
         total = torch.einsum("lbp,bpd->bld", masks.to(scaled), scaled.view(rho.shape))
-        return found + (total @ self.W_dec.T) * self.constant
+        each = total @ self.W_dec.T
+        spend_product(total, each)
+        return found + each * self.constant
 
     def _products(self, rho: Tensor) -> Iterator[Tensor]:
         """value * (W_dec[u] . rho_t), some entries after the others."""
         for some in self._portions():
             rows = self.W_dec[self.unit[some]]
+            spend(rows.numel())
             yield (rows * rho[self.token[some]]).sum(-1) * self.value[some]
 
     def _portions(self) -> Iterator[slice]:
@@ -93,9 +97,11 @@ class Change:
         total = torch.zeros_like(self.error).flatten(0, 1)
         for some in self._portions():
             rows = self.W_dec[self.unit[some]]
+            spend(rows.numel())
             total.index_add_(0, self.token[some], rows * self.value[some, None])
         if self.constant is not None:
             total = total + self.constant @ self.W_dec
+            spend(self.W_dec.numel())
         return (total * self.scale).view_as(self.error) + self.error
 
     def apart(self, units: Tensor, positions: Tensor) -> Apart:
@@ -122,9 +128,12 @@ class Change:
             first, last = torch.searchsorted(patch, torch.tensor([some.start, some.stop], device=patch.device)).tolist()
             own = slice(first, last)
             total = self.W_dec.new_zeros(some.stop - some.start, n_examples * n_pos, self.W_dec.shape[1])
-            total[patch[own] - some.start, token[own]] = value[own, None] * self.W_dec[unit[own]]
+            rows = value[own, None] * self.W_dec[unit[own]]
+            spend(rows.numel())
+            total[patch[own] - some.start, token[own]] = rows
             if self.constant is not None:
                 each = self.constant[units[some], None] * self.W_dec[units[some]]
+                spend(each.numel())
                 total += each[:, None] * positions.view(1, -1, 1)
             return (total * self.scale).view(-1, n_examples, n_pos, total.shape[-1])
 

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from interp.attribution.batching.batches import Batch
-from interp.attribution.edges.writers import wide
 from interp.attribution.protocol.registry import Options, method
 from interp.errors import MethodError
 from interp.model.modules import attention
 from interp.parts.nodes import Group
 from interp.parts.sites import Site
+from interp.precision import wide
 from interp.rules.rules import Rules
 
 FIXED: Final = ("q", "k")

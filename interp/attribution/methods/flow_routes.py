@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from interp.attribution.edges.edge_batches import EdgeBatch
-from interp.attribution.edges.writers import wide
 from interp.attribution.protocol.registry import Options, edge_method
 from interp.parts.sites import Site
+from interp.precision import wide
 from interp.rules.rules import Rules
 
 

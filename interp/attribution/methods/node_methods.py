@@ -17,6 +17,7 @@ from interp.attribution.protocol.registry import Options, method
 from interp.model.edits import Edit
 from interp.parts.nodes import Group
 from interp.parts.sites import Site
+from interp.precision import wide
 from interp.rules.rules import ATTNLRP, CP_LRP, DEEPLIFT, GIM, GRADIENT, RELP, RELP_AH, Rules
 
 
@@ -90,8 +91,8 @@ def _along_sites(batch: Batch, options: Options, rules: Rules) -> dict[Group, Te
 def _add(total: dict[Site, Tensor], gradients: Mapping[Site, Tensor], weight: float) -> None:
     """Add weight * gradient at each site, in float32 or better."""
     for site, gradient in gradients.items():
-        wide = gradient.float() if gradient.element_size() < 4 else gradient
-        total[site] = total[site] + weight * wide if site in total else weight * wide
+        added = weight * wide(gradient)
+        total[site] = total[site] + added if site in total else added
 
 
 def _contracted(

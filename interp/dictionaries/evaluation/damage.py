@@ -16,6 +16,7 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.dashboard_stream import encoded
 from interp.dictionaries.evaluation.evaluated_text import Batch
 from interp.model.edits import Edit
+from interp.precision import wide
 
 Make = Callable[[Tensor], Tensor]
 
@@ -28,8 +29,7 @@ def scored(batch: Batch, bos: int | None) -> Tensor:
 
 def cross_entropy(logits: Tensor, ids: Tensor, where: Tensor) -> float:
     """Sum over `where` [batch pos-1] of -log p(next token), from logits [batch pos d_vocab]. Units: nats."""
-    chosen = logits[:, :-1][where.to(logits.device)]
-    chosen = chosen.float() if chosen.element_size() < 4 else chosen
+    chosen = wide(logits[:, :-1][where.to(logits.device)])
     targets = ids[:, 1:][where].to(logits.device)
     return float(torch.nn.functional.cross_entropy(chosen, targets, reduction="none").double().sum())
 

@@ -18,9 +18,10 @@ from interp.dictionaries.splice import check_dictionaries, widths
 from interp.dictionaries.training.data.rows import Cutter
 from interp.parts.sites import Site
 from interp.parts.tokens import Tokens, as_tokens
+from interp.precision import wide
 
 #: Bytes of encoder outputs that are held at once.
-ENCODE_BYTES: Final = 64 * 2**20
+ENCODE_BYTES: Final = 16 * 2**20
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,5 +83,4 @@ def gathered(dictionary: Dictionary, x: Tensor, features: Sequence[int]) -> Tens
     """Some features [token feature] of x [token d_in], in float32 or better, on the CPU; all are encoded."""
     chosen = torch.tensor(list(features), device=dictionary.device)
     parts = [f[:, chosen].cpu() for _, f in encoded(dictionary, x)]
-    found = torch.cat(parts) if parts else torch.zeros(0, len(chosen))
-    return found.float() if found.element_size() < 4 else found
+    return wide(torch.cat(parts) if parts else torch.zeros(0, len(chosen)))

@@ -16,6 +16,7 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.dashboard_stream import Seen
 from interp.dictionaries.evaluation.dashboard_values import LogitEffects, Neighbour, TokenEffect
 from interp.model.modules.linear import linear, norm_at
+from interp.precision import wide
 
 #: The targets whose value is (part of) the residual stream.
 WRITES: Final = ("embed", "resid_pre", "resid_mid", "resid_post", "resid_final", "attn_out", "mlp_out")
@@ -38,8 +39,7 @@ class Unembedding:
         self.model, self.dictionary, self.total, self.n = model, dictionary, 0.0, 0
         layout, target = model.layout, dictionary.target
         self.final = norm_at(model, layout.ln_final)
-        W_U = linear(model, layout.unembed)[0]
-        self.W_U = W_U.float() if W_U.element_size() < 4 else W_U
+        self.W_U = wide(linear(model, layout.unembed)[0])
         self.block = layout.blocks[target.layer] if target.kind == "z" else None
         self.post = (
             None if self.block is None or self.block.attn_writer == self.block.paths.o else self.block.attn_writer

@@ -10,14 +10,16 @@ from torch import Tensor
 
 from interp.errors import LoadError, some
 from interp.model.loading.gguf_header import GgufHeader
-from interp.model.loading.gguf_keys import ROTATION, check_config, read_keys
+from interp.model.loading.gguf_keys import LIKE, ROTATION, check_config, read_keys
 from interp.model.loading.pretrained import check_report, failing, no_report
 from interp.model.loading.source import check_sizes
 from interp.model.origin import Dequantised
 
 #: The architectures whose conversion the tests go through both ways, by their name in the file. Of others that transformers converts
 #: some come out wrong without a word: rows in another order, a rotary base that is left out.
-CHECKED: Final = ("gemma2", "gemma3", "gpt2", "llama", "phi3", "qwen2", "qwen3", "starcoder2")
+CHECKED: Final = (
+    "gemma", "gemma2", "gemma3", "gpt2", "llama", "olmo2", "phi3", "qwen2", "qwen3", "smollm3", "starcoder2",
+)  # fmt: skip
 
 
 def read_gguf(header: GgufHeader, dtype: str | None) -> Any:
@@ -82,7 +84,8 @@ def _tensors(header: GgufHeader, model: Any, dtype: torch.dtype) -> dict[str, Te
             f"model {str(header.path)!r} has tensors ({len(left)}) that a {type(model).__name__} has no place for: {some(left)}. Without "
             "them it computes something else: give the Hugging Face folder that the file was made of."
         )
-    order = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)(config=model.config.to_dict())
+    like = LIKE.get(header.architecture, header.architecture)
+    order = TENSOR_PROCESSORS.get(like, TensorProcessor)(config=model.config.to_dict())
     blob = np.memmap(header.path, mode="r", dtype=np.uint8)
     found: dict[str, Tensor] = {}
     for name, tensor in ((name, t) for name, t in header.tensors.items() if name in places):

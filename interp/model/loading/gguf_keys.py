@@ -27,10 +27,15 @@ _SILENT: Final = (
 _ALSO: Final = {
     "rope.freq_base": "rope_theta",
     "attention.key_length": "head_dim",
+}
+#: The same of what only some architectures have in transformers: others would keep the number and do nothing with it.
+_OF_SOME: Final = {
     "attention.sliding_window": "sliding_window",
     "attn_logit_softcapping": "attn_logit_softcapping",
     "final_logit_softcapping": "final_logit_softcapping",
 }
+#: Architectures that transformers has no table for: whose names their keys have, and whose order of rows and norms their tensors.
+LIKE: Final = {"gemma": "gemma2", "smollm3": "llama", "olmo2": "mistral"}
 #: What llama.cpp knows of architectures and files do not say: these divide scores by the root of the width of a head, the models
 #: of so many layers (27B) by that of the stream's width for each head.
 _SCALED: Final = ("gemma2", "gemma3")
@@ -52,15 +57,19 @@ _TYPES: Final = {"gemma3": "gemma3_text"}
 
 def read_keys(header: GgufHeader) -> dict[str, Any]:
     """The keys of a configuration, `model_type` among them, by transformers' table of names."""
+    from transformers import CONFIG_MAPPING
     from transformers.integrations import GGUF_CONFIG_MAPPING
 
-    names, own = GGUF_CONFIG_MAPPING[header.architecture], header.own
+    names, own = GGUF_CONFIG_MAPPING[LIKE.get(header.architecture, header.architecture)], header.own
+    kind = _TYPES.get(header.architecture, header.architecture)
+    known = CONFIG_MAPPING[kind]()
     found = {ours: own[key] for key, ours in names.items() if ours is not None and key in own}
     special = GGUF_CONFIG_MAPPING["tokenizer"].items()
     found |= {ours: header.keys[f"tokenizer.{key}"] for key, ours in special if f"tokenizer.{key}" in header.keys}
     if "vocab_size" not in found and "token_embd.weight" in header.tensors:
         found["vocab_size"] = header.tensors["token_embd.weight"].shape[0]
-    found |= {ours: own[key] for key, ours in _ALSO.items() if key in own and ours not in found}
+    also = _ALSO | {key: ours for key, ours in _OF_SOME.items() if hasattr(known, ours)}
+    found |= {ours: own[key] for key, ours in also.items() if key in own and ours not in found}
     if header.architecture == "gpt2" and "context_length" in own:
         found["n_positions"] = own["context_length"]  # transformers' table gives it a name that its GPT-2 does not read
     if header.architecture in _SCALED:
@@ -70,7 +79,7 @@ def read_keys(header: GgufHeader) -> dict[str, Any]:
     if ROTATION in header.tensors:
         found["rope_parameters"] = _stretched(header)
     tied = "output.weight" not in header.tensors
-    return {**found, "model_type": _TYPES.get(header.architecture, header.architecture), "tie_word_embeddings": tied}
+    return {**found, "model_type": kind, "tie_word_embeddings": tied}
 
 
 def _stretched(header: GgufHeader) -> dict[str, Any]:

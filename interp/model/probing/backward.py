@@ -53,7 +53,7 @@ def check_gradients(model: Any, found: Suspects) -> None:
         named = [f"{path or 'the model'} ({type(model.hf.get_submodule(path)).__name__})" for path in cut]
         raise MethodError(
             f"no gradient, or not all of it, goes through {some(named)}: a quantised module without a backward pass, or one "
-            "that detaches what it reads. Methods of gradients would score too little, or 0, before it. Use method 'exact', "
+            "that detaches what it reads, or writes in place over what its gradient needs. Methods of gradients would score too little, or 0, before it. Use method 'exact', "
             "or give the model before it was quantised."
         )
 
@@ -128,7 +128,8 @@ def _passes(module: nn.Module, args: Any, kwargs: Any, inputs: Sequence[Tensor])
 
     def called(step: float) -> tuple[Tensor, list[Tensor]]:
         leaves = [(x + step * way).requires_grad_() for x, way in zip(values, ways, strict=True)]
-        new = {id(old): leaf for old, leaf in zip(inputs, leaves, strict=True)}
+        given = [leaf.clone() for leaf in leaves] if torch.is_grad_enabled() else leaves  # it may write into them
+        new = {id(old): x for old, x in zip(inputs, given, strict=True)}
         y = activation_out(module(*_with(args, new), **_with(kwargs, new)))
         return y, leaves
 

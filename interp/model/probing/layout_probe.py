@@ -40,6 +40,7 @@ def read_layout(model: Any) -> tuple[Layout, Probe]:
 def _layout(model: Any, paths: ModelPaths, seen: Probe) -> Layout:
     scale = float(setting(model, "residual_multiplier", 1.0))
     blocks = tuple(_read_block(model, seen.calls, block, scale) for block in paths.blocks)
+    _check_kept(seen.calls, (paths.ln_final, paths.unembed))
     _check_end(model, paths, seen.calls)
     logits_scale, softcap = _final_transform(model, seen.calls[paths.unembed].y_value, seen.logits)
     d_head, n_heads = _head_size(model, paths, seen)
@@ -139,16 +140,17 @@ def _read_block(model: nn.Module, calls: dict[str, Call], paths: BlockPaths, sca
     paths = _with_down(model, calls, paths)
     inside = {p: c for p, c in calls.items() if p.startswith(paths.block + ".")}
     block, attn = calls[paths.block], calls[paths.attn]
-    attn_norm = _feeder(inside, attn.x)
+    attn_norm = _feeder(inside, attn)
     attn_reader = attn_norm or paths.attn
     attn_writer = _reader_of(inside, calls[paths.o].y, exclude=paths.attn) or paths.o
     mlp_module = paths.mlp_down if paths.mlp_down in calls else paths.mlp
     mlp_entry = paths.mlp_up if paths.mlp == paths.block and paths.mlp_up else paths.mlp
-    mlp_norm = _feeder(inside, calls[mlp_entry].x)
+    mlp_norm = _feeder(inside, calls[mlp_entry])
     mlp_reader = mlp_norm or mlp_entry
     mlp_writer = _reader_of(inside, calls[mlp_module].y, exclude=paths.mlp) or mlp_module
     shared = mlp_norm is not None and mlp_norm == attn_norm
     parallel = shared or _same(calls[mlp_reader].x, block.x)
+    _check_kept(calls, (mlp_module, paths.o, mlp_entry, mlp_reader, attn_reader, paths.attn, paths.block))
     _check_step(paths, calls, (attn_reader, mlp_reader), (attn_writer, mlp_writer), parallel, scale)
     act, up = _activation(model, calls, paths)
     return BlockLayout(
@@ -183,16 +185,22 @@ def _with_down(model: nn.Module, calls: dict[str, Call], paths: BlockPaths) -> B
     return paths
 
 
+def _check_kept(calls: dict[str, Call], readers: tuple[str, ...]) -> None:
+    """What the modules read, where sites are read and patched, stays what it was; those inside others come first."""
+    for path in readers:
+        call = calls[path]
+        if call.written or not torch.equal(call.x, call.x_value):
+            raise LayoutError(
+                f"{path}: what it has read is written to in place{', by itself' if call.written else ''}, so what was there is "
+                "lost. Make a new tensor: x = x + y, not x += y."
+            )
+
+
 def _check_step(
     paths: BlockPaths, calls: dict[str, Call], readers: tuple[str, str], writers: tuple[str, str], parallel: bool, scale: float
 ) -> None:  # fmt: skip
     """Attention and MLP, in this order in `readers` and `writers`, read the stream, and the block adds what they write to it."""
     block, (attn_read, mlp_read) = calls[paths.block], (calls[reader].x_value for reader in readers)
-    if written := [reader for reader in readers if not torch.equal(calls[reader].x, calls[reader].x_value)]:
-        raise LayoutError(
-            f"{paths.block}: the residual stream is written to in place after {written[0]} has read it, so what was there is lost. "
-            "Add in a new tensor: x = x + y, not x += y."
-        )
     attn_written, mlp_written = (calls[writer].y_value for writer in writers)
     middle = block.x_value + scale * attn_written
     after = middle + scale * mlp_written.reshape(middle.shape)
@@ -214,9 +222,17 @@ def _same_step(after: Tensor, block: Call) -> bool:
     return bool((after.double() - y).abs().max() <= 1e-3 * step + rounding)
 
 
-def _feeder(inside: dict[str, Call], x: Tensor) -> str | None:
-    """The module of the block whose output is `x`: the norm in front of attention or MLP."""
-    return next((path for path, call in inside.items() if _same(call.y, x) and not _same(call.x, x)), None)
+def _feeder(inside: dict[str, Call], reader: Call) -> str | None:
+    """The module of the block whose output, as it was made, is what the reader reads: the norm in front of attention or MLP."""
+    x, value = reader.x, reader.x_value.flatten()
+    return next(
+        (
+            path
+            for path, call in inside.items()
+            if _same(call.y, x) and not _same(call.x, x) and torch.equal(call.y_value.flatten(), value)
+        ),
+        None,
+    )
 
 
 def _reader_of(inside: dict[str, Call], y: Tensor, exclude: str) -> str | None:

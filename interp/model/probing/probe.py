@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,7 @@ class Call:
     """The first call of a module during the probe.
 
     `x`, `y` are the live tensors (identity tells what feeds what); `x_value`, `y_value` their values at that moment.
-    `constant`: the result does not depend on the embedding (rotary tables, masks).
+    `constant`: the result does not depend on the embedding (rotary tables, masks). `written`: it wrote into `x` meanwhile.
     """
 
     x: Tensor
@@ -34,6 +34,7 @@ class Call:
     x_value: Tensor
     y_value: Tensor
     constant: bool
+    written: bool
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def probe(model: nn.Module, paths: ModelPaths) -> Probe:
     calls: dict[str, Call] = {}
     heads: list[tuple[int, int]] = []
     inside: list[Place] = [Place("", False)]
+    versions: dict[str, int] = {}
 
     def around(module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         heads.append((q.shape[1], k.shape[1]))
@@ -79,8 +81,9 @@ def probe(model: nn.Module, paths: ModelPaths) -> Probe:
         first = model.get_submodule(paths.blocks[0].block)
         stack.callback(first.register_forward_pre_hook(_leaf, with_kwargs=True).remove)
         for path, module in model.named_modules():
-            stack.callback(module.register_forward_pre_hook(_entering(path, inside)).remove)
-            stack.callback(module.register_forward_hook(_recorder(path, calls, inside), with_kwargs=True).remove)
+            before, behind = _entering(path, inside, versions), _recorder(path, calls, inside, versions)
+            stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(behind, with_kwargs=True).remove)
         watch = stack.enter_context(Nonlinear(lambda: inside[-1]))
         logits = _logits(model)
     layers = len(paths.blocks)
@@ -139,18 +142,20 @@ def probe_tokens(model: Any) -> Tensor:
 
 
 def _leaf(module: nn.Module, args: Any, kwargs: Any) -> Any:
-    """Start the graph at the first block's input."""
-    return with_activation(args, kwargs, activation_in(args, kwargs).detach().requires_grad_())
+    """Start the graph at the first block's input, which the block may write into."""
+    return with_activation(args, kwargs, activation_in(args, kwargs).detach().requires_grad_().clone())
 
 
-def _entering(path: str, inside: list[Place]) -> Callable[..., None]:
-    def enter(module: nn.Module, args: Any) -> None:
+def _entering(path: str, inside: list[Place], versions: dict[str, int]) -> Callable[..., None]:
+    def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
         inside.append(Place(path, False))
+        with suppress(TypeError):
+            versions[path] = activation_in(args, kwargs)._version
 
     return enter
 
 
-def _recorder(path: str, calls: dict[str, Call], inside: list[Place]) -> Callable[..., None]:
+def _recorder(path: str, calls: dict[str, Call], inside: list[Place], versions: dict[str, int]) -> Callable[..., None]:
     def record(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         while len(inside) > 1 and inside.pop().path != path:
             pass  # modules that raised what their caller caught
@@ -159,6 +164,7 @@ def _recorder(path: str, calls: dict[str, Call], inside: list[Place]) -> Callabl
         except TypeError:
             return
         if path not in calls:
-            calls[path] = Call(x, y, x.detach().clone(), y.detach().clone(), not y.requires_grad)
+            written = x._version != versions[path]
+            calls[path] = Call(x, y, x.detach().clone(), y.detach().clone(), not y.requires_grad, written)
 
     return record

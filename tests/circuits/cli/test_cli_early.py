@@ -20,6 +20,7 @@ EARLY = {
     "discover device": (["discover", "--device", "gpu"], "device 'gpu'"),
     "discover threshold": (["discover", "--threshold", "nan"], "threshold=nan"),
     "discover forwards": (["discover", "--max-forwards", "nan"], "max-forwards=nan"),
+    "evaluate forwards": ([*JUDGED, "--max-forwards", "-1"], "max-forwards=-1"),
     "compare forwards": (["compare", "--max-forwards", "0"], "max-forwards=0"),
     "discover limit": (["discover", "--limit", "0"], "limit=0"),
     "discover length": (["discover", "--length", "0"], "length=0"),

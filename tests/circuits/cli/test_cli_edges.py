@@ -186,8 +186,8 @@ def test_evaluate_warns_of_pairs_that_the_circuit_was_chosen_by(
 ) -> None:
     """Where all of them were used, or all were asked for; and says so where the file does not tell."""
     judged: list[int] = []
-    monkeypatch.setattr("circuits.evaluation.assessment.assess", lambda model, task, *_, **__: judged.append(len(task)))
-    monkeypatch.setattr("circuits.jobs.judging._tell", lambda *_: None)
+    monkeypatch.setattr("circuits.jobs.assessing._judged", lambda *given: judged.append(len(given[3])))
+    monkeypatch.setattr("circuits.jobs.assessing._tell", lambda *_: None)
     data = json.loads((finished / "circuit.json").read_text())
     if not said:
         del data["scored_pairs"]
@@ -197,6 +197,25 @@ def test_evaluate_warns_of_pairs_that_the_circuit_was_chosen_by(
     assert code == 0 and judged == [6]
     assert (re.search(r"WARNING: the circuit was chosen by [1-5] of the 6 pairs", err) is not None) is said
     assert ("does not say which pairs" in err) is not said
+
+
+def test_evaluate_says_what_it_may_cost_and_what_it_did(finished: Path, run: Run, tmp_path: Path) -> None:
+    """The plan before the work is what --max-forwards is held against; what was spent stands in JSON, in the text and on the page."""
+    asked = ("evaluate", str(finished), "--random", "2", "--tests", "3", "--limit", "2")
+    code, out, err = run(*asked, "--out", "found.html")
+    planned = re.search(r"plan: at most (\d+) forwards of the 2 judged pairs: curve \d+, tests \d+", err)
+    assert code == 0 and planned
+    said = re.search(r"cost: ([\d.]+) forwards of the pairs \(curve .*\), \d+ runs of circuits", out)
+    assert said and float(said[1]) <= int(planned[1]) + 0.5 and said[0] in (tmp_path / "found.html").read_text()
+    code, out, _ = run(*asked, "--json", "--quiet", "--max-forwards", planned[1])
+    spent = json.loads(out)["spent"]
+    assert (
+        code == 0 and spent["forwards_total"] == pytest.approx(float(said[1]), rel=1e-3) and spent["circuits_run"] > 30
+    )
+    assert sum(spent["forwards_by_phase"].values()) == pytest.approx(spent["forwards_total"], abs=0.05)
+    code, out, err = run(*asked, "--quiet", "--max-forwards", str(int(planned[1]) - 1), "--out", "refused.json")
+    assert code == 2 and out == "" and len(err.splitlines()) == 1 and not (tmp_path / "refused.json").exists()
+    assert f"this evaluation may need {planned[1]}" in err and "--tests" in err
 
 
 def test_evaluate_refuses_a_model_that_changed_since_the_run(finished: Path, run: Run, tmp_path: Path) -> None:

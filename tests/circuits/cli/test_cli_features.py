@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -65,6 +66,24 @@ def test_discover_writes_a_run_that_is_read_and_evaluated_again(run: Run, tmp_pa
     shutil.copytree(tmp_path / "moved" / "mlp_out.1", tmp_path / "others" / "b")
     code, _, err = run("evaluate", "run", "--dictionaries", "others", "--quiet")
     assert code == 2 and "other dictionaries: given resid_post.0" in err and len(err.splitlines()) == 1
+
+
+def test_a_bound_is_kept_or_refused(run: Run, tmp_path: Path) -> None:
+    """Too little for finding the active features, too little for the rest, and enough; nothing is written by what is refused."""
+    asked = ("discover", *SMALL[:-1], *GIVEN, "--method", "relp", "--n", "3", "--out", "run")
+    for most, said in (
+        ("1", "finding the active features alone may need 2"),
+        ("30", "max-forwards=30: this run may need"),
+    ):
+        code, out, err = run(*asked, "--max-forwards", most, "--quiet")
+        assert (
+            code == 2 and out == "" and said in err and len(err.splitlines()) == 1 and not (tmp_path / "run").exists()
+        )
+    code, _, err = run(*asked, "--max-forwards", "600")
+    planned = re.search(r"plan: at most (\d+) forwards of the 4 scored pairs: loading 2, accuracy .* features \d+", err)
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert code == 0 and planned and manifest["forwards_total"] <= int(planned[1])
+    assert set(manifest["forwards_by_phase"]) >= {"loading", "features", "anatomy"}
 
 
 def test_discover_by_threshold_and_alone_on_the_terminal(run: Run, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+import torch
 
 import interp
 from interp.model.loading.load import DEMO
@@ -30,6 +31,7 @@ DISCOVER = (
     "--out",
     "r",
 )
+TRAIN = ("sae", "train", "--data", "demo", "--site", "resid_post.1", "--d-sae", "64")
 
 
 def gguf_of_demo(path: Path, packed: str) -> Path:
@@ -80,12 +82,17 @@ def test_a_gguf_file_is_named_with_every_number(run: Run, tmp_path: Path) -> Non
     assert code == 2 and "not those of the run any more" in err
 
 
-def test_adapters_from_discover_to_evaluate(run: Run, tmp_path: Path) -> None:
+def adapters_of_demo(folder: Path) -> None:
+    """Adapters for the embedded model, of random weights."""
     peft = pytest.importorskip("peft", reason="peft is not installed")
     config = peft.LoraConfig(target_modules=["c_attn"], fan_in_fan_out=True, init_lora_weights=False, r=2)
     live = peft.get_peft_model(interp.load("demo").hf, config)
     live.peft_config["default"].base_model_name_or_path = "org/<base>"
-    live.save_pretrained(tmp_path / "a")
+    live.save_pretrained(folder)
+
+
+def test_adapters_from_discover_to_evaluate(run: Run, tmp_path: Path) -> None:
+    adapters_of_demo(tmp_path / "a")
     code, _, err = run(*DISCOVER, "--adapter", "a")
     assert code == 0, err
     manifest = json.loads((tmp_path / "r" / "manifest.json").read_text())
@@ -106,7 +113,35 @@ def test_adapters_from_discover_to_evaluate(run: Run, tmp_path: Path) -> None:
     assert code == 2 and "not those of the run any more" in err
 
 
-@pytest.mark.parametrize("command", [("sites",), ("verify",), DISCOVER])
+def test_dictionaries_are_trained_on_the_merged_model(run: Run, tmp_path: Path) -> None:
+    """On the activations of that model, in the folder and in memory; a run goes on with the same adapters only."""
+    adapters_of_demo(tmp_path / "a")
+    small = ["--site", "resid_post.1", "--d-sae", "16", "--k", "2", "--tokens", "600", "--batch-tokens", "200"]
+    train = ("sae", "train", *small, "--seed", "3", "--out")
+    assert run(*train, "plain", "--quiet")[0] == 0
+    code, _, err = run(*train, "merged", "--adapter", "a")
+    assert code == 0 and "NOTE: weights with adapters merged into them (LORA of a" in " ".join(err.split())
+    records = [json.loads((tmp_path / name / "training.json").read_text()) for name in ("plain", "merged")]
+    plain, merged = (record["identity"]["model"] for record in records)
+    assert (plain["name"], merged["name"]) == ("demo", "demo+a") and plain["sha256"] != merged["sha256"]
+    assert f'adapter = "{tmp_path / "a"}"' in (tmp_path / "merged" / "config.toml").read_text()
+    [expected] = interp.train_dictionaries(
+        interp.load("demo", adapter=tmp_path / "a"),
+        "demo",
+        [{"site": "resid_post.1", "d_sae": 16, "k": 2}],
+        tokens=600,
+        batch_tokens=200,
+        seed=3,
+    )
+    found, other = (interp.load_dictionary(tmp_path / name) for name in ("merged", "plain"))
+    assert torch.equal(found.W_dec, expected.W_dec) and not torch.equal(found.W_dec, other.W_dec)
+    code, _, err = run("sae", "train", "merged/config.toml", "--out", "again", "--json", "--quiet")
+    assert code == 0 and torch.equal(interp.load_dictionary(tmp_path / "again").W_dec, found.W_dec)
+    code, _, err = run(*train, "merged", "--resume")
+    assert code == 2 and "model" in err
+
+
+@pytest.mark.parametrize("command", [("sites",), ("verify",), DISCOVER, TRAIN])
 def test_bad_sources_are_one_line(command: tuple[str, ...], run: Run, tmp_path: Path) -> None:
     (tmp_path / "odd.gguf").write_bytes(b"nothing")
     (tmp_path / "a").mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,9 @@ from circuits.jobs import pipeline
 from circuits.jobs.pipeline import run_comparison, run_discovery
 from circuits.runs.directory import complete, finished, load_record, open_run, save_record
 from circuits.settings.prepared import Settings, prepare_run
+from interp.attribution.request import attribute
 from interp.errors import EditError
+from interp.ledger import counting
 from interp.model.edits import patch
 from interp.model.loading.load import load
 from interp.model.model import HookedModel
@@ -74,6 +77,46 @@ def test_comparing_a_search_judges_it_by_exact_patching_of_its_own(demo: HookedM
     assert found.exact is not None and len(found.exact.parts) == len(found.scores[0].parts)
     relp, auto = found.agreements
     assert auto.method == "auto" and (auto["all"].pearson or 0) >= (relp["all"].pearson or 0) - 1e-9
+
+
+@pytest.mark.parametrize("level", ["heads", "edges"])
+def test_what_a_search_patched_is_not_patched_again(demo: HookedModel, gender: Task, level: str) -> None:
+    with counting() as ledger:
+        found = run_comparison(
+            prepare_run(demo, gender, Settings(methods=("relp", "auto"), level=level, hold_out=False)), {}, _quiet
+        )
+    plain = Settings(methods=("relp", "exact"), level=level, hold_out=False)
+    expected = run_comparison(prepare_run(demo, gender, plain), {}, _quiet)
+    assert "checking" not in ledger.spent and ledger.spent["scoring"] > 0
+    assert found.exact is not None and expected.exact is not None
+    same = expected.exact.select_components({part.name for part in found.exact.parts})
+    assert found.exact.parts == same.parts and np.array_equal(found.exact.per_example, same.per_example)
+    relp, auto = found.agreements
+    assert auto["all"].pearson == pytest.approx(1.0)
+    if level == "edges":  # so many that the check is of a sample
+        assert (
+            len(same.parts) < len(expected.exact.parts) and "of 479 edges: the top 40 of each ranking" in relp.sampled
+        )
+    else:
+        assert len(same.parts) == len(expected.exact.parts) and relp.rows == expected.agreements[0].rows
+
+
+def test_what_is_found_exactly_costs_what_patching_cost(demo: HookedModel, gender: Task) -> None:
+    """Not what the estimates cost that a search also made."""
+    found = attribute(demo, gender, method="auto", level="heads")
+    exact = attribute(demo, gender, method="exact", level="heads")
+    known = found.known().provenance
+    assert (known.forwards, known.backwards) == (pytest.approx(exact.provenance.forwards), 0)
+    assert found.provenance.forwards > known.forwards and found.provenance.backwards > 0
+
+
+def test_a_search_that_left_parts_is_checked_by_patching_them(demo: HookedModel, gender: Task) -> None:
+    settings = Settings(methods=("relp", "auto"), level="neurons", budget="6F", hold_out=False)
+    with counting() as ledger:
+        found = run_comparison(prepare_run(demo, gender, settings), {}, _quiet)
+    auto = next(s for s in found.scores if s.search)
+    assert auto.exact is not None and not auto.exact.all() and found.exact is not None
+    assert ledger.spent["checking"] > 0 and len(found.exact.parts) > auto.exact.sum()
 
 
 def test_exact_is_a_stated_sample_where_nodes_are_many(

@@ -1,22 +1,63 @@
-"""The script behind the tables on real models: it prints what the functions find, keeps it, and mixes no settings."""
+"""The scripts behind the tables of the documentation: each runs, on the embedded model at its smallest; that of the tables on real
+models prints what the functions find, keeps it, and mixes no settings."""
 
 from __future__ import annotations
 
 import importlib
+import sys
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import circuits
 import interp
+from tests.circuits.cli.called import calling
 from tests.house import ROOT
+
+#: The smallest settings of every script; RUN is a run of discover, OUT a new folder.
+SMALLEST = {
+    "measure": "--pairs 4 --methods exact,relp --share 0.02",
+    "measure_agreement": "--out OUT --tasks ioi --levels blocks --directions noise --pairs 2 --methods relp",
+    "measure_auto": "--tasks ioi --levels heads --pairs 2",
+    "measure_circuits": "--out OUT --tasks ioi --pairs 4 --methods relp",
+    "measure_features": (
+        "--folder OUT --features 8 --k 2 --tokens 4096 --pairs 4 --methods relp --steps 2 --sample 2 --picture OUT.svg"
+    ),
+    "measure_heads": "--run RUN",
+    "measure_runs": "RUN",
+    "measure_secants": "--pairs 2",
+}
+
+
+def loaded(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    return importlib.import_module(name)
+
+
+def test_every_script_has_its_smallest_settings() -> None:
+    assert {path.stem for path in (ROOT / "docs").glob("measure*.py")} == set(SMALLEST)
+
+
+def test_every_script_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    run, circuits = tmp_path / "run", calling(monkeypatch, capsys)
+    code, *_ = circuits("discover", "--task", "ioi", "--limit", "8", "--n", "3", "--random", "1", "--out", str(run))
+    assert code == 0
+    for name, given in SMALLEST.items():
+        script = loaded(name, monkeypatch)
+        words = given.replace("RUN", str(run)).replace("OUT", str(tmp_path / name))
+        monkeypatch.setattr(sys, "argv", [name, *words.split()])
+        assert script.main(script.options()) == 0, name
+        tables = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+        rows = [line for i, line in enumerate(tables) if i > 1 and "| --- |" not in line]
+        assert rows and not any(cell.strip() == "nan" for line in tables for cell in line.split("|")), name
+    assert (tmp_path / "measure_features.svg").read_text().startswith("<svg")
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(ROOT / "docs"))
-    return importlib.import_module("measure_agreement")
+    return loaded("measure_agreement", monkeypatch)
 
 
 def asked(folder: Path, **other: Any) -> Namespace:
@@ -49,3 +90,22 @@ def test_cases_of_other_settings_are_not_shown_as_these(script: Any, tmp_path: P
     (tmp_path / "demo-ioi-blocks-noise.json").write_text('{"pairs": 8, "agreement": {"atp": {}}, "seed": 0}')
     with pytest.raises(SystemExit, match="choose another --out"):
         script.main(asked(tmp_path))
+
+
+def test_the_smallest_circuits_are_those_of_the_search(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = loaded("measure_circuits", monkeypatch)
+    given = {"models": "demo", "tasks": "ioi", "level": "heads", "direction": "noise", "methods": "relp", "pairs": 6}
+    assert script.main(Namespace(out=tmp_path, seed=0, **given)) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| ioi | signed |"))
+    model = interp.load("demo")
+    scoring, judged = interp.task("ioi", model, n=6).split(seed=0)
+    scores = interp.attribute(model, scoring, method="relp", level="heads", direction="noise")
+    for n in range(1, len(scores.parts)):
+        circuit = circuits.discover(scores, n=n, ranking="signed")
+        f = circuits.evaluate(model, scoring, circuit, sizes=[n], n_random=1).faithfulness
+        if f.value is not None and 0.9 <= f.value <= 1.1:
+            break
+    held = circuits.evaluate(model, judged, circuit, sizes=[n], n_random=1).faithfulness
+    assert row.startswith(f"| ioi | signed | **{n}** ({n / 20:.0%}), f {held}")

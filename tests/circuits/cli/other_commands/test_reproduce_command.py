@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ FEW = ("reproduce", "relp", "--limit", "3", "--methods", "atp,relp")
         ((*FEW, "--seed", "9" * 25), "below 2**63"),
         ((*FEW, "--steps", "3"), "steps belongs to"),
         ((*FEW, "--dtype", "float31"), "dtype 'float31'"),
+        ((*FEW, "--max-forwards", "0"), "max-forwards=0"),
+        ((*FEW, "--max-forwards", "9"), "max-forwards=9: its table may need"),
         (("reproduce",), "paper"),
     ],
 )
@@ -51,6 +54,9 @@ def test_the_table_is_printed_written_and_made_of_the_scores_beside_it(run: Run,
     monkeypatch.setattr("circuits.console.printing.out.width", 80, raising=False)
     code, out, err = run(*FEW, "--out", "r")
     assert code == 0, err
+    planned = re.search(
+        r"plan of demo: at most (\d+) forwards of the 3 pairs: accuracy 2, scoring resid (\d+), scoring blocks", err
+    )
     tables, _, _ = out.partition("table: r/table.json")
     assert "residual stream" in tables and all(len(line) <= 80 for line in tables.splitlines())
     assert "nothing, no figure of the paper" in " ".join(out.split()) and "NOTE: positions 'each'" in err
@@ -58,6 +64,9 @@ def test_the_table_is_printed_written_and_made_of_the_scores_beside_it(run: Run,
     assert manifest["status"] == "complete" and manifest["job"] == "reproduce"
     weights = hashlib.sha256((DEMO / "model.safetensors").read_bytes()).hexdigest()
     assert manifest["models"][0]["files"]["model.safetensors"] == weights and weights in "".join(out.split())
+    spent = manifest["models"][0]
+    assert planned and spent["forwards_total"] <= int(planned[1])
+    assert spent["forwards_by_phase"]["scoring resid"] <= int(planned[2]) + 0.5
     found = json.loads(Path("r/table.json").read_text())
     rows = list(csv.DictReader(Path("r/table.csv").read_text().splitlines()))
     cells = {(c["kind"], c["method"]): c["row"] for c in found["tables"][0]["cells"]}

@@ -23,6 +23,12 @@ GEMMA = {
 PARTS: dict[str, dict[str, str]] = {
     "llama": LLAMA,
     "qwen2": LLAMA,
+    "gemma": LLAMA,
+    "smollm3": LLAMA,
+    "olmo2": {
+        **LLAMA, "post_attention_layernorm": "post_attention_norm", "post_feedforward_layernorm": "post_ffw_norm",
+        "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm",
+    },
     "qwen3": {**LLAMA, "self_attn.q_norm": "attn_q_norm", "self_attn.k_norm": "attn_k_norm"},
     "gemma2": GEMMA,
     "gemma3": GEMMA,
@@ -56,9 +62,11 @@ def keys(kind: str, config: Any) -> dict[str, Any]:
         "attention.head_count_kv": config.num_key_value_heads, "rope.freq_base": rope.get("full_attention", rope)["rope_theta"],
         eps: float(getattr(config, "rms_norm_eps", 0) or config.norm_epsilon),
     }  # fmt: skip
-    if kind in ("gemma2", "gemma3", "qwen3"):
+    if kind == "gemma":
+        del found["rope.freq_base"]
+    if kind in ("gemma", "gemma2", "gemma3", "qwen3"):
         found |= {"attention.key_length": head, "attention.value_length": head}
-    else:
+    elif kind != "olmo2":
         found["rope.dimension_count"] = head
     if kind == "gemma2":
         found |= {f"{x}_logit_softcapping": getattr(config, f"{x}_logit_softcapping") for x in ("attn", "final")}
@@ -69,11 +77,11 @@ def keys(kind: str, config: Any) -> dict[str, Any]:
 
 def as_llama_cpp(kind: str, name: str, weight: Tensor, config: Any) -> Tensor:
     """A weight as the converter of llama.cpp leaves it."""
-    if kind == "llama" and ("q_proj" in name or "k_proj" in name):
+    if kind in ("llama", "smollm3") and ("q_proj" in name or "k_proj" in name):
         heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
         halves = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
         return halves.transpose(1, 2).reshape(weight.shape)
-    if kind in ("gemma2", "gemma3") and "norm" in name:
+    if kind in ("gemma", "gemma2", "gemma3") and "norm" in name:
         return weight + 1
     if kind == "gpt2" and (".c_" in name) and weight.ndim == 2:
         return weight.T
@@ -133,7 +141,7 @@ def write(
 
 def _back(kind: str, name: str, weight: Tensor, config: Any) -> Tensor:
     """The inverse of `as_llama_cpp`, found by moving numbered rows."""
-    if kind in ("gemma2", "gemma3") and "norm" in name:
+    if kind in ("gemma", "gemma2", "gemma3") and "norm" in name:
         return weight - 1
     if kind == "gpt2" and (".c_" in name) and weight.ndim == 2:
         return weight.T

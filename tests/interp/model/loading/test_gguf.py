@@ -27,6 +27,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "gemma3": {"query_pre_attn_scalar": 8, "num_hidden_layers": 6, "layer_types": None, "tie_word_embeddings": True},
     "gpt2": {"tie_word_embeddings": False},
     "llama": {"tie_word_embeddings": True},
+    "smollm3": {"num_hidden_layers": 5, "tie_word_embeddings": True, "no_rope_layers": None, "layer_types": None},
 }
 
 
@@ -116,6 +117,9 @@ def test_the_rotation_of_llama_3(tmp_path: Path) -> None:
         ({"llama__rope__dimension_count": 4}, "rope.dimension_count = 4|shapes"),
         ({"llama__attention__clamp_kqv": 8.0}, "attention.clamp_kqv = 8"),
         ({"llama__logit_scale": 0.5}, "logit_scale = 0.5"),
+        ({"llama__attention__sliding_window": 4}, r"attention.sliding_window = 4 \(converted: None\)"),
+        ({"llama__attn_logit_softcapping": 30.0}, r"attn_logit_softcapping = 30 \(converted: None\)"),
+        ({"llama__final_logit_softcapping": 30.0}, r"final_logit_softcapping = 30 \(converted: None\)"),
         ({"llama__block_count": 3}, r"lack 9 of the weights.*layers\.2\."),
         ({"llama__block_count": 1}, r"tensors \(9\).*no place.*blk\.1\."),
         ({"llama__attention__head_count_kv": 4}, "shapes"),
@@ -127,6 +131,24 @@ def test_keys_that_are_left_out(changed: dict[str, Any], said: str, tmp_path: Pa
     write(tmp_path / "m.gguf", "llama", tiny("llama"), **changed)
     with pytest.raises(LoadError, match=said):
         interp.load(tmp_path / "m.gguf")
+
+
+@pytest.mark.parametrize("changed", [{}, {"olmo2__attention__sliding_window_pattern": [True, False]}])
+def test_olmo_3_which_has_the_name_of_olmo_2(changed: dict[str, Any], tmp_path: Path) -> None:
+    write(tmp_path / "m.gguf", "olmo2", tiny("olmo2"), olmo2__attention__sliding_window=4, **changed)
+    with pytest.raises(LoadError, match=r"attention.sliding_window = 4 \(converted: None\)"):
+        interp.load(tmp_path / "m.gguf")
+
+
+def test_layers_without_rotation_that_no_key_says(tmp_path: Path) -> None:
+    """Every fourth of SmolLM3, by llama.cpp; another model is not what its file is taken for."""
+    for rotated, same in ((None, True), ([1, 1, 0, 1, 1], False)):
+        hf = tiny("smollm3", **{**CHANGES["smollm3"], "no_rope_layers": rotated})
+        write(tmp_path / "m.gguf", "smollm3", hf, tokenizer__ggml__padding_token_id=0)
+        model = interp.load(tmp_path / "m.gguf")
+        assert model.hf.config.no_rope_layers == [1, 1, 1, 0, 1]
+        with torch.no_grad():
+            assert torch.allclose(model.hf(ids()).logits, hf(ids()).logits, rtol=1e-4, atol=1e-4) == same
 
 
 def test_what_a_rotation_is_where_a_file_does_not_say_it(tmp_path: Path) -> None:

@@ -1,0 +1,171 @@
+"""Measures the smallest faithful circuits by the rankings of several methods, at a level of nodes, on models and tasks.
+
+    python docs/measure_circuits.py --out FOLDER
+    python docs/measure_circuits.py --out FOLDER --models A,B --tasks ioi,sva --pairs 20
+
+Parts are scored on one half of the pairs, and every size is tried there; what stands behind each size is measured on the other half.
+Each case is kept in FOLDER as one JSON file, with the sha256 of the weights, and a second call takes it from there. The result is
+Markdown tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from measure_agreement import say_weights, weights
+from tables import markdown, say
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+METHODS = "exact,atp,relp,relp-ah,atp-ig,deeplift,random"
+RANKINGS = ("absolute", "signed")
+LIMITS = {"target": 0.9, "at_most": 1.1}
+#: Sizes of the curve, as shares of all parts.
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.5)
+
+
+def options() -> argparse.Namespace:
+    """What the command line says."""
+    parser = argparse.ArgumentParser(description="Smallest faithful circuits by the rankings of methods.")
+    parser.add_argument("--out", required=True, type=Path, help="of the cases: a new folder, or that of a call before")
+    parser.add_argument("--models", default="demo", help="'demo', folders, or hf:ORG/NAME, commas between them")
+    parser.add_argument("--tasks", default="ioi,sva,greater-than,gender,capital", help="commas between them")
+    parser.add_argument("--level", default="heads", help="a level whose parts make circuits")
+    parser.add_argument("--direction", default="noise", choices=("noise", "denoise"), help="how parts are scored")
+    parser.add_argument("--methods", default=METHODS, help="commas between them")
+    parser.add_argument("--pairs", type=int, default=20, help="the first so many; half scores, half judges")
+    parser.add_argument("--seed", type=int, default=0, help="of the halves, and of random scores")
+    return parser.parse_args()
+
+
+def main(given: argparse.Namespace) -> int:
+    given.out.mkdir(parents=True, exist_ok=True)
+    found = [case for model in given.models.split(",") for case in cases_of(model, given)]
+    say_weights(found)
+    for model in dict.fromkeys(case["model"] for case in found):
+        say_model([case for case in found if case["model"] == model])
+    return 0
+
+
+# ---------------------------------------------------------------- what is measured
+
+
+def cases_of(name: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Every case of one model: from its file, or measured and kept. The model is loaded when the first must be measured."""
+    import interp
+
+    loaded: list[Any] = []
+    for task in given.tasks.split(","):
+        path = given.out / f"circuits-{Path(name).name}-{Path(task).stem}.json"
+        if not path.exists():
+            loaded = loaded or [interp.load(name)]
+            path.write_text(json.dumps(measured(loaded[0], task, given), indent=1) + "\n")
+        case = json.loads(path.read_text())
+        if case["asked"] != asked(given):
+            sys.exit(f"{path} was measured with other options; choose another --out.")
+        yield case
+
+
+def asked(given: argparse.Namespace) -> dict[str, Any]:
+    return {name: getattr(given, name) for name in ("level", "direction", "methods", "pairs", "seed")}
+
+
+def measured(model: Any, name: str, given: argparse.Namespace) -> dict[str, Any]:
+    """The circuits of one model on one task, as plain data."""
+    import interp
+    from circuits.runs import directory
+
+    start = time.perf_counter()
+    scoring, held_out = interp.task(name, model, n=given.pairs, seed=given.seed).split(seed=given.seed)
+    scores = interp.attribute_all(
+        model,
+        scoring,
+        methods=given.methods.split(","),
+        level=given.level,
+        direction=given.direction,
+        seed=given.seed,
+    )
+    first = next(iter(scores.values()))
+    return {
+        "model": model.name,
+        "task": first.provenance.task,
+        "asked": asked(given),
+        "pairs": (len(scoring), len(held_out)),
+        "rows": list(circuits(model, (scoring, held_out), scores, given.seed)),
+        "weights": weights(model),
+        "machine": directory.machine() | {"cores": os.cpu_count()},
+        "seconds": round(time.perf_counter() - start, 1),
+    }
+
+
+def circuits(model: Any, halves: tuple[Any, Any], scores: Mapping[str, Any], seed: int) -> Iterator[dict[str, Any]]:
+    """Of each method: the smallest circuit of each ranking on the first half, and on the second its f and the curve's."""
+    from circuits.circuit.selection import ranked
+    from circuits.evaluation.faithfulness import find_smallest_on
+    from circuits.evaluation.ratio import measure
+    from circuits.evaluation.running.runners import runner_for
+
+    choosing, judging = (runner_for(model, half, next(iter(scores.values()))) for half in halves)
+    for method, ranking in ((method, ranking) for method in scores for ranking in RANKINGS):
+        of = scores[method]
+        order = [of.parts[i] for i in ranked(of, ranking)]
+        found = find_smallest_on(choosing, of, every=True, ranking=ranking, seed=seed, **LIMITS)
+        shown = {f"{share:.0%}": max(1, round(share * len(order))) for share in SHARES}
+        tops = {size: frozenset(order[:size]) for size in (*shown.values(), *filter(None, [found.size]))}
+        seen = measure(judging, tops.values(), seed=seed)
+        f = {size: str(seen.estimate(top)) for size, top in tops.items()}
+        yield {
+            "method": method,
+            "ranking": ranking,
+            "size": found.size,
+            "of": len(order),
+            "reason": found.reason or seen.reason,
+            "f": None if found.size is None else f[found.size],
+            "curve": {share: f[size] for share, size in shown.items()},
+        }
+
+
+# ---------------------------------------------------------------- tables
+
+
+def say_model(found: Sequence[Mapping[str, Any]]) -> None:
+    """The two tables of a model."""
+    first = found[0]
+    scored, judged = first["pairs"]
+    say(f"\n{first['model']}: {scored} pairs to score and choose, {judged} others to judge.\n")
+    say("The smallest circuit in the limits on the first half, and its f on the second:\n")
+    names = tuple(dict.fromkeys(f"`{row['method']}`" for row in first["rows"]))
+    lines = [
+        (case["task"], ranking, *(smallest(row) for row in case["rows"] if row["ranking"] == ranking))
+        for case in found
+        for ranking in RANKINGS
+    ]
+    say(markdown(("task", "ranking", *names), lines))
+    say(f"\nf on the second half of the first {' / '.join(first['rows'][0]['curve'])} of the signed ranking:\n")
+    lines = [(case["task"], *(curve(row) for row in case["rows"] if row["ranking"] == "signed")) for case in found]
+    say(markdown(("task", *names), lines))
+
+
+def smallest(row: Mapping[str, Any]) -> str:
+    if row["reason"]:
+        return "undefined"
+    if row["size"] is None:
+        return f"none of {row['of']}"
+    return f"**{row['size']}** ({row['size'] / row['of']:.0%}), f {row['f']}"
+
+
+def curve(row: Mapping[str, Any]) -> str:
+    return " / ".join("undefined" if row["reason"] else f"{float(f.split()[0]):.2f}" for f in row["curve"].values())
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    sys.exit(main(options()))
