@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
-from typing import Any, Final
+from typing import Any
 
 from circuits.circuit.circuit import ALWAYS
 from circuits.evaluation.running.node_runner import KEPT_BYTES
@@ -35,9 +35,6 @@ from interp.tasks.ablations import ABLATIONS, Ablation
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import METRICS, get_metric
 from interp.tasks.task import TokenPair
-
-#: Runs that a batch may need beside its circuits: of the base, and of the source.
-_ENDS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -116,6 +113,17 @@ class Asked:
             _computed(readout(batch)),
         )
 
+    @property
+    def paired(self) -> bool:
+        """Whether ablated values come from another run, not from the base run."""
+        return ABLATIONS[self.ablation].has_run
+
+    @property
+    def based(self) -> bool:
+        """Whether the metric needs the base run beside that."""
+        metric = get_metric(self.metric)
+        return self.paired and (metric.toward == "base" or metric.from_base)
+
     def plain(self, shape: Shape) -> int:
         """A run of a batch that ends at the logits that are read."""
         return int(self.model.prices.run(shape.batch, shape.length, shape.read * shape.tokens))
@@ -193,18 +201,22 @@ class NodeRuns(CircuitRuns):
 
     @property
     def made(self) -> int:
-        kept = sum(_ENDS * self.asked.plain(shape) for shape in self.asked.shapes) if self.shared and self._kept else 0
+        kept = sum(self._recorded(shape) for shape in self.asked.shapes) if self.shared and self._kept else 0
         return super().made + kept
 
     def batch(self, shape: Shape, sizes: Sequence[int], ends: bool) -> int:
         plain = self.asked.plain(shape)
         if not self.shared:
-            return plain * (_ENDS + len(sizes) + 2 * ends)
+            return plain * (1 + self.asked.based + len(sizes) + 2 * ends)
         sizes = [*sizes, *([0] if ends else [])]
         calls = ceil(len(sizes) / self._at_once(shape))
         o = sum(n for (part, _), n in self.asked.model.prices.rows.items() if part == "o")
         each = sum(self._circuit(shape, size) for size in sizes)
-        return int((0 if self._kept else _ENDS * plain) + each + calls * o * shape.redone)
+        return int((0 if self._kept else self._recorded(shape)) + each + calls * o * shape.redone)
+
+    def _recorded(self, shape: Shape) -> int:
+        """The base run, and the other one where there is one."""
+        return self.asked.plain(shape) * (1 + self.asked.paired)
 
     def _circuit(self, shape: Shape, size: int) -> int:
         """The halves of layers that so many parts can be in, and the logits. Neurons leave all attention in place."""
@@ -269,17 +281,22 @@ class EdgeRuns(CircuitRuns):
         """What all heads write, for a row."""
         return sum(n for (part, _), n in self.asked.model.prices.rows.items() if part == "o")
 
+    @property
+    def _ends(self) -> int:
+        """The runs that a call makes beside its circuits: a position embedding is read off the base run."""
+        return 1 + (self.asked.based or (self.graph.split_positions and self.asked.paired))
+
     def one_by_one(self, n: int) -> int:
         """Some sets, each in a call of its own on the same batches."""
         each = self._row + 2 * self._written
         return sum(
-            (_ENDS + n) * self.asked.plain(shape) + shape.rows * (_ENDS * self._normed + n * each)
+            (self._ends + n) * self.asked.plain(shape) + shape.rows * (self._ends * self._normed + n * each)
             for shape in self.asked.shapes
         )
 
     def batch(self, shape: Shape, sizes: Sequence[int], ends: bool) -> int:
         sets, plain = len(sizes) + 2 * ends, self.asked.plain(shape)
-        first = _ENDS * (plain + shape.rows * self._normed)
+        first = self._ends * (plain + shape.rows * self._normed)
         return (
             first
             + sets * (plain + shape.rows * self._row)
