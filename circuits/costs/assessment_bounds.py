@@ -6,7 +6,8 @@ from typing import Any
 
 from circuits.circuit.circuit import Circuit, listable
 from circuits.costs.bounds import Bounds, one_forward
-from circuits.costs.circuit_runs import Asked, FeatureRuns, runs_of
+from circuits.costs.circuit_batches import Asked
+from circuits.costs.circuit_runs import FeatureRuns, runs_of
 from circuits.costs.run_costs import curve_sizes
 from circuits.evaluation.areas import N_RANDOM, area_sizes
 from circuits.evaluation.assessment import MINIMALITY_LIMIT, why_no_areas

@@ -16,125 +16,17 @@ from math import ceil
 from typing import Any
 
 from circuits.circuit.circuit import ALWAYS
+from circuits.costs.circuit_batches import Asked, Shape
 from circuits.evaluation.running.node_runner import KEPT_BYTES
-from circuits.evaluation.running.runners import SHARE
 from circuits.evaluation.running.shared_runs import SHARED, SHARED_BYTES, sets_at_once
-from interp.attribution.batching.batches import Batch, default_batch_size
 from interp.attribution.edges.edge_batches import EdgeMap
-from interp.attribution.exact.forecast import starts_at
 from interp.attribution.exact.machine import find_restart
-from interp.attribution.exact.readout import Readout
-from interp.attribution.methods.node_patching import readout
 from interp.attribution.protocol.spaces import EdgeSpace
-from interp.attribution.scoring.memory import parse_bytes, survey_batch
 from interp.dictionaries.dictionary import Dictionary
 from interp.parts.graph import Graph
 from interp.parts.nodes import FEATURES, groups
-from interp.parts.sites import Site
 from interp.tasks.ablations import ABLATIONS, Ablation
-from interp.tasks.lengths import by_length
-from interp.tasks.metrics import METRICS, get_metric
-from interp.tasks.task import TokenPair
-
-
-@dataclass(frozen=True)
-class Shape:
-    """`batch` prompts of `length` tokens whose values can differ from position `start` on; of `read` positions of each the logits
-    are read, each as dear as `tokens` logits. index: which of the pairs."""
-
-    index: tuple[int, ...]
-    length: int
-    start: int
-    read: int
-    tokens: int
-
-    @property
-    def batch(self) -> int:
-        return len(self.index)
-
-    @property
-    def rows(self) -> int:
-        """Positions of all its prompts."""
-        return self.batch * self.length
-
-    @property
-    def redone(self) -> int:
-        """Those that can differ."""
-        return self.batch * (self.length - self.start)
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the runs of circuits are of: pairs of a model, and how circuits are judged on them."""
-
-    model: Any
-    pairs: Sequence[TokenPair]
-    level: str
-    ablation: str
-    metric: str
-    batch_size: int | None = None
-    max_memory: int | str | None = None
-    dictionaries: Mapping[Site, Dictionary] | None = None
-
-    @cached_property
-    def longest(self) -> int:
-        return max(pair.length for pair in self.pairs)
-
-    @property
-    def at_once(self) -> int:
-        """Prompts of a batch."""
-        if self.max_memory is not None:
-            return survey_batch(self.model, self.longest, self.batch_size, self.max_memory)
-        return self.batch_size or default_batch_size(self.model, self.longest)
-
-    @property
-    def share(self) -> int | None:
-        """Bytes that circuits which run together may take, None for the usual."""
-        return None if self.max_memory is None else int(parse_bytes(self.max_memory) * SHARE)
-
-    @cached_property
-    def shapes(self) -> list[Shape]:
-        """The batches of a runner."""
-        return [self._shape(index) for index in by_length([pair.length for pair in self.pairs], self.at_once)]
-
-    def _shape(self, index: Sequence[int]) -> Shape:
-        metric = get_metric(self.metric)
-        metric = METRICS["logit_diff"] if metric.normalised else metric
-        batch = Batch.of(self.model, (), self.pairs, index, metric, "noise", Ablation(self.ablation))
-        length, machine = self.pairs[index[0]].length, find_restart(self.model).machine
-        paired = ABLATIONS[self.ablation].paired
-        start = 0 if machine is None else starts_at(batch.base_ids, batch.source_ids if paired else None, machine)
-        read = batch.keep or length
-        return Shape(
-            tuple(index),
-            length,
-            min(start, length - batch.keep if batch.keep else length - 1),
-            read,
-            _computed(readout(batch)),
-        )
-
-    @property
-    def paired(self) -> bool:
-        """Whether ablated values come from another run, not from the base run."""
-        return ABLATIONS[self.ablation].has_run
-
-    @property
-    def based(self) -> bool:
-        """Whether the metric needs the base run beside that."""
-        metric = get_metric(self.metric)
-        return self.paired and (metric.toward == "base" or metric.from_base)
-
-    def plain(self, shape: Shape) -> int:
-        """A run of a batch that ends at the logits that are read."""
-        return int(self.model.prices.run(shape.batch, shape.length, shape.read * shape.tokens))
-
-    def short(self, shape: Shape) -> int:
-        """A run that is made for what it reads: all logits of the last position."""
-        return int(self.model.prices.run(shape.batch, shape.length, self.model.layout.d_vocab))
-
-
-def _computed(found: Readout) -> int:
-    return found.computed
+from interp.tasks.metrics import METRICS
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from functools import cached_property
 
 from circuits.anatomy.closeups import MOST_WRITES
 from circuits.anatomy.feature_study import BESIDE, LOOKED_AT, prompts_of
-from circuits.costs.circuit_runs import Asked, FeatureRuns, runs_of
+from circuits.costs.circuit_batches import Asked
+from circuits.costs.circuit_runs import FeatureRuns, runs_of
 from circuits.costs.run_costs import RunCosts, curve_sizes
 from circuits.costs.scoring import PASS, of_request
 from circuits.evaluation.faithfulness import spread

@@ -11,7 +11,8 @@ from typing import Final
 
 from circuits.console.phases import LONG, rounded
 from circuits.costs.bounds import Bounds, one_forward
-from circuits.costs.circuit_runs import Asked, FeatureRuns
+from circuits.costs.circuit_batches import Asked
+from circuits.costs.circuit_runs import FeatureRuns
 from circuits.costs.feature_costs import FeatureCosts
 from circuits.costs.run_costs import RunCosts
 from circuits.costs.scoring import of_search

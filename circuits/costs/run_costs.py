@@ -12,7 +12,8 @@ from circuits.anatomy.closeups_examples import EXAMPLES, PATTERN_BYTES
 from circuits.anatomy.exact_check import EXACT_LIMIT, sample_size
 from circuits.anatomy.overview import SHOWN_PROMPTS, mapping_method
 from circuits.costs.bounds import one_forward
-from circuits.costs.circuit_runs import Asked, CircuitRuns, runs_of, written_again
+from circuits.costs.circuit_batches import Asked
+from circuits.costs.circuit_runs import CircuitRuns, runs_of, written_again
 from circuits.costs.scoring import PASS, exactly, of_request, of_search, passes, sweeps
 from circuits.evaluation.faithfulness import CURVE_RANDOM, spread, steps_of
 from circuits.settings.prepared import Prepared

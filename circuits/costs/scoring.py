@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 
 from circuits.costs.bounds import one_forward
-from circuits.costs.circuit_runs import Asked, EdgeRuns
+from circuits.costs.circuit_batches import Asked
+from circuits.costs.circuit_runs import EdgeRuns
 from interp.attribution.auto.prices import price_of
 from interp.attribution.auto.verified import VerifiedAttribution
 from interp.attribution.methods import get_method
