@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,8 @@ from circuits.evaluation.running.edge_runner import EdgeRunner
 from interp.attribution.request import attribute
 from interp.errors import LayoutError
 from interp.tasks.metrics import METRICS
-from interp.tasks.task import Task
 from tests.interp.model.tiny import ARCHITECTURES, OWN_ATTENTION, hooked, ids
-from tests.interp.tasks.toy import toy_task
+from tests.interp.tasks.toy import toy_task, with_twins
 
 ROUTED = [name for name in ARCHITECTURES if name not in OWN_ATTENTION]
 MODES: dict[str, Callable[[], Any]] = {
@@ -26,12 +24,6 @@ MODES: dict[str, Callable[[], Any]] = {
     "grad off": lambda: torch.set_grad_enabled(False),
     "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
 }
-
-
-def unchanged(task: Task) -> Task:
-    """The same pairs with the clean prompt on both sides."""
-    pairs = [(pair, pair.ids) for pair in task.pairs]
-    return replace(task, pairs=tuple(replace(p, ids=replace(i, corrupt=i.clean)) for p, i in pairs if i is not None))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -53,7 +45,8 @@ def test_the_callers_mode_changes_nothing(mode: str, ablation: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", ROUTED)
 def test_patching_what_is_the_same_changes_no_bit(name: str, dtype: torch.dtype) -> None:
-    model, task = hooked(name, dtype=dtype), unchanged(toy_task(2))
+    model = hooked(name, dtype=dtype)
+    task = with_twins(model, toy_task(2))
     assert np.abs(attribute(model, task, method="exact", level="edges").per_example).max() == 0
 
 

@@ -18,7 +18,7 @@ from interp.scores.scores import Scores
 from tests.interp.attribution.test_atp_star import last_attention
 from tests.interp.model.tiny import hooked
 from tests.interp.rules.float64 import true_float64
-from tests.interp.tasks.toy import toy_task
+from tests.interp.tasks.toy import toy_task, with_twins
 
 # ---------------------------------------------------------------- scores without a sign
 
@@ -73,7 +73,8 @@ def test_a_negative_span_does_not_turn_sizes() -> None:
 @pytest.mark.broad
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "granite", "opt"])
 def test_a_value_patched_by_itself_scores_nothing(name: str) -> None:
-    ours, task = hooked(name), toy_task(3, changed=0)
+    ours = hooked(name)
+    task = with_twins(ours, toy_task(3))
     for level in ("resid", "blocks", "heads", "qkv", "neurons"):
         assert not attribute(ours, task, method="atp-star", level=level).per_example.any()
 

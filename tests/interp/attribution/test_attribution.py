@@ -23,7 +23,7 @@ from tests.interp.attribution.slopes import first_order
 from tests.interp.model.test_rules_in_models import ALL, POST_NORM, supported
 from tests.interp.model.tiny import OWN_ATTENTION, hooked, parts, tiny
 from tests.interp.rules.float64 import true_float64
-from tests.interp.tasks.toy import measured, pairs_of, toy_task
+from tests.interp.tasks.toy import measured, pairs_of, toy_task, with_twins
 
 APPROXIMATE = ("atp", "relp", "relp-ah", "attnlrp", "cp-lrp", "gim", "atp-ig", "relp-ig")
 NAMES = ("gpt2", "llama", "gemma2", "phi", "opt", "granite", "bloom", "falcon")
@@ -98,7 +98,8 @@ def test_exact_is_brute_force_patching(name: str, direction: str) -> None:
 @pytest.mark.broad
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "granite", "opt"])
 def test_patching_a_value_by_itself_scores_nothing(name: str) -> None:
-    model, task = hooked(name), toy_task(3, changed=0)
+    model = hooked(name)
+    task = with_twins(model, toy_task(3))
     for level in ("resid", "blocks", "heads", "qkv", "neurons"):
         methods = ["exact", *APPROXIMATE] if level != "neurons" else list(APPROXIMATE)
         for method, scores in attribute_all(model, task, methods=methods, level=level).items():

@@ -43,6 +43,16 @@ def answered(model: Any, task: Task) -> Task:
     return Task(task.name, tuple(pairs))
 
 
+def with_twins(model: Any, task: Task) -> Task:
+    """The task with corrupt prompts of other tokens that are the same to the model: from now on it embeds tokens 2i and 2i + 1 alike."""
+    weight = model.hf.get_input_embeddings().weight
+    with torch.no_grad():
+        weight[1::2] = weight[::2]
+    pairs = [(pair, pair.ids) for pair in task.pairs]
+    twins = [(p, dataclasses.replace(i, corrupt=tuple(t ^ 1 for t in i.clean))) for p, i in pairs if i is not None]
+    return dataclasses.replace(task, pairs=tuple(dataclasses.replace(p, ids=i) for p, i in twins))
+
+
 def pairs_of(task: Task) -> list[TokenPair]:
     """The pairs of token ids."""
     return task.tokenize(None, VOCAB)

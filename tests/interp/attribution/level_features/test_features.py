@@ -27,7 +27,7 @@ from tests.interp.dictionaries.random_dictionaries import made
 from tests.interp.model.tiny import hooked, tiny
 from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.micro import A, B, _mlp, micro, one_pair
-from tests.interp.tasks.toy import toy_task
+from tests.interp.tasks.toy import toy_task, with_twins
 
 OF_FEATURES = [name for name, m in METHODS.items() if m.scores("features") and not m.search]
 SMALL = torch.float32
@@ -90,8 +90,9 @@ def test_features_of_the_embedding_are_nodes() -> None:
 @pytest.mark.parametrize("name", ["gpt2", "gemma2", "granite", "opt"])
 def test_patching_a_value_by_itself_scores_nothing(name: str) -> None:
     methods = [m for m in OF_FEATURES if m != "random"]
+    model = hooked(name)
     found = attribute_all(
-        hooked(name), toy_task(3, changed=0), methods=methods, level="features", steps=2,
+        model, with_twins(model, toy_task(3)), methods=methods, level="features", steps=2,
         dictionaries=dictionaries(name, dtype=SMALL), allow_unsupported=True,
     )  # fmt: skip
     for method, scores in found.items():
