@@ -10,15 +10,16 @@ call takes it from there, so a long list may be stopped and gone on with. The re
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from tables import hashes, markdown, say, weights_of
+from tables import hashes, kept, markdown, say, weights_of
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -56,20 +57,13 @@ def cases_of(name: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Every case of one model: from its file, or measured and kept. The model is loaded when the first must be measured."""
     import interp
 
-    loaded: list[Any] = []
-    short = Path(name).name
-    for level in given.levels.split(","):
-        for task in given.tasks.split(","):
-            for direction in given.directions.split(","):
-                path = given.out / f"{'-'.join((short, Path(task).stem, level, direction))}.json"
-                if not path.exists():
-                    loaded = loaded or [interp.load(name)]
-                    case = measured(loaded[0], task, level, direction, given)
-                    path.write_text(json.dumps(case, indent=1) + "\n")
-                case = json.loads(path.read_text())
-                if (case["pairs"], list(case["agreement"]), case["seed"]) != asked(given):
-                    sys.exit(f"{path} was measured with other --pairs, --methods or --seed; choose another --out.")
-                yield case
+    model, short = cache(partial(interp.load, name)), Path(name).name
+    for level, task, direction in product(*(g.split(",") for g in (given.levels, given.tasks, given.directions))):
+        path = given.out / f"{'-'.join((short, Path(task).stem, level, direction))}.json"
+        case = kept(path, lambda of=(task, level, direction): measured(model(), *of, given))  # type: ignore[misc]
+        if (case["pairs"], list(case["agreement"]), case["seed"]) != asked(given):
+            sys.exit(f"{path} was measured with other --pairs, --methods or --seed; choose another --out.")
+        yield case
 
 
 def asked(given: argparse.Namespace) -> tuple[int, list[str], int]:

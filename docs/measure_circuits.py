@@ -11,16 +11,16 @@ Markdown tables.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from measure_agreement import say_weights, weights
-from tables import markdown, say
+from tables import kept, markdown, say
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
@@ -62,13 +62,10 @@ def cases_of(name: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Every case of one model: from its file, or measured and kept. The model is loaded when the first must be measured."""
     import interp
 
-    loaded: list[Any] = []
+    model = cache(partial(interp.load, name))
     for task in given.tasks.split(","):
         path = given.out / f"circuits-{Path(name).name}-{Path(task).stem}.json"
-        if not path.exists():
-            loaded = loaded or [interp.load(name)]
-            path.write_text(json.dumps(measured(loaded[0], task, given), indent=1) + "\n")
-        case = json.loads(path.read_text())
+        case = kept(path, lambda task=task: measured(model(), task, given))  # type: ignore[misc]
         if case["asked"] != asked(given):
             sys.exit(f"{path} was measured with other options; choose another --out.")
         yield case
@@ -114,23 +111,33 @@ def circuits(model: Any, halves: tuple[Any, Any], scores: Mapping[str, Any], see
     from circuits.evaluation.running.runners import runner_for
 
     choosing, judging = (runner_for(model, half, next(iter(scores.values()))) for half in halves)
-    for method, ranking in ((method, ranking) for method in scores for ranking in RANKINGS):
-        of = scores[method]
-        order = [of.parts[i] for i in ranked(of, ranking)]
-        found = find_smallest_on(choosing, of, every=True, ranking=ranking, seed=seed, **LIMITS)
-        shown = {f"{share:.0%}": max(1, round(share * len(order))) for share in SHARES}
-        tops = {size: frozenset(order[:size]) for size in (*shown.values(), *filter(None, [found.size]))}
-        seen = measure(judging, tops.values(), seed=seed)
-        f = {size: str(seen.estimate(top)) for size, top in tops.items()}
+    found = [
+        (method, ranking, find_smallest_on(choosing, of, every=True, ranking=ranking, seed=seed, **LIMITS), top)
+        for method, of in scores.items()
+        for ranking, top in ((r, tops(of, ranked(of, r))) for r in RANKINGS)
+    ]
+    wanted = [top(size) for _, _, search, top in found for size in (*shares(search).values(), search.size) if size]
+    seen = measure(judging, wanted, seed=seed)
+    for method, ranking, search, top in found:
         yield {
             "method": method,
             "ranking": ranking,
-            "size": found.size,
-            "of": len(order),
-            "reason": found.reason or seen.reason,
-            "f": None if found.size is None else f[found.size],
-            "curve": {share: f[size] for share, size in shown.items()},
+            "size": search.size,
+            "of": search.n_parts,
+            "reason": search.reason or seen.reason,
+            "f": None if search.size is None else str(seen.estimate(top(search.size))),
+            "curve": {share: str(seen.estimate(top(size))) for share, size in shares(search).items()},
         }
+
+
+def tops(scores: Any, order: Sequence[int]) -> Callable[[int], frozenset[Any]]:
+    """The first so many parts of a ranking."""
+    return lambda size: frozenset(scores.parts[i] for i in order[:size])
+
+
+def shares(search: Any) -> dict[str, int]:
+    """The sizes of the curve, by the share of all parts that each is."""
+    return {f"{share:.0%}": max(1, round(share * search.n_parts)) for share in SHARES}
 
 
 # ---------------------------------------------------------------- tables

@@ -1,9 +1,13 @@
-"""How tables are written, into pages and to the terminal: pipe tables, names in code type, weights, lines that are seen at once."""
+"""How tables are written, into pages and to the terminal: pipe tables, names in code type, weights, lines that are seen at once; and how
+what they are made of is kept."""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -25,6 +29,14 @@ def weights_of(files: Mapping[str, str]) -> dict[str, str]:
 def hashes(files: Mapping[str, str]) -> list[str]:
     """The sha256 of files, a piece of text for each."""
     return [f"`{name}` sha256 `{value}`" for name, value in files.items()]
+
+
+def kept(path: Path, measured: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What was measured: as the file has it, or now, and written there."""
+    if not path.exists():
+        path.write_text(json.dumps(measured(), indent=1) + "\n")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
 
 
 def say(line: str) -> None:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from circuits.evaluation.running.runners import SHARE
+from circuits.evaluation.running.runners import share_of
 from interp.attribution.batching.batches import Batch, default_batch_size
 from interp.attribution.exact.forecast import starts_at
 from interp.attribution.exact.machine import find_restart
 from interp.attribution.methods.node_patching import readout
-from interp.attribution.scoring.memory import parse_bytes, survey_batch
+from interp.attribution.scoring.memory import survey_batch
 from interp.dictionaries.dictionary import Dictionary
 from interp.parts.sites import Site
 from interp.tasks.ablations import ABLATIONS, Ablation
@@ -74,7 +74,7 @@ class Asked:
     @property
     def share(self) -> int | None:
         """Bytes that circuits which run together may take, None for the usual."""
-        return None if self.max_memory is None else int(parse_bytes(self.max_memory) * SHARE)
+        return share_of(self.max_memory, self.level)
 
     @cached_property
     def shapes(self) -> list[Shape]:

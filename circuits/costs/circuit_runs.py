@@ -102,9 +102,10 @@ class NodeRuns(CircuitRuns):
             return plain * (1 + self.asked.based + len(sizes) + 2 * ends)
         sizes = [*sizes, *([0] if ends else [])]
         calls = ceil(len(sizes) / self._at_once(shape))
-        o = sum(n for (part, _), n in self.asked.model.prices.rows.items() if part == "o")
         each = sum(self._circuit(shape, size) for size in sizes)
-        return int((0 if self._kept else self._recorded(shape)) + each + calls * o * shape.redone)
+        return int(
+            (0 if self._kept else self._recorded(shape)) + each + calls * heads_write(self.asked.model) * shape.redone
+        )
 
     def _recorded(self, shape: Shape) -> int:
         """The base run, and the other one where there is one."""
@@ -170,8 +171,7 @@ class EdgeRuns(CircuitRuns):
 
     @cached_property
     def _written(self) -> int:
-        """What all heads write, for a row."""
-        return sum(n for (part, _), n in self.asked.model.prices.rows.items() if part == "o")
+        return heads_write(self.asked.model)
 
     @property
     def _ends(self) -> int:
@@ -202,6 +202,11 @@ class EdgeRuns(CircuitRuns):
             self.asked.model, self.asked.pairs, shape.index, metric, "noise", Ablation(self.asked.ablation)
         )
         return batch.sets_at_once()
+
+
+def heads_write(model: Any) -> int:
+    """What all heads write, for a row."""
+    return sum(n for (part, _), n in model.prices.rows.items() if part == "o")
 
 
 def written_again(model: Any) -> int:
@@ -247,7 +252,7 @@ class FeatureRuns(CircuitRuns):
 
     def batch(self, shape: Shape, sizes: Sequence[int], ends: bool) -> int:
         plain = self.asked.plain(shape)
-        source = self.asked.short(shape) + shape.rows * self._coded if ABLATIONS[self.asked.ablation].has_run else 0
+        source = self.asked.short(shape) + shape.rows * self._coded if self.asked.paired else 0
         changed = sum(d.encoding + d.decoding for d in self._given)
         whole = changed + sum(d.decoding + d.skipping for d in self._given)
         each = len(sizes) * (plain + shape.rows * (whole if self.errors == "removed" else changed))

@@ -7,14 +7,13 @@ change, so that decoding a change costs as many rows of a decoder.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from circuits.anatomy.closeups import MOST_WRITES
 from circuits.anatomy.feature_study import BESIDE, LOOKED_AT, prompts_of
-from circuits.costs.circuit_batches import Asked
 from circuits.costs.circuit_runs import FeatureRuns, runs_of
-from circuits.costs.run_costs import RunCosts, curve_sizes
+from circuits.costs.run_costs import RunCosts, asked_by, curve_sizes
 from circuits.costs.scoring import PASS, of_request
 from circuits.evaluation.faithfulness import spread
 from interp.attribution.auto.verified import ALONG_PATHS
@@ -107,8 +106,8 @@ class FeatureCosts(RunCosts):
             scored = self.fixed + of_request(self.request(settings.beside(level)))
         except InterpError:
             return 0.0  # the study will say why there are none
-        how = settings.ablation, settings.metric, settings.batch_size, settings.max_memory
-        runs = runs_of(Asked(self.job.model, self.pairs(self.job.evaluation), level, *how))
+        other = replace(settings, level=level, dictionaries=None)
+        runs = runs_of(asked_by(self.job.model, self.pairs(self.job.evaluation), other))
         own = self.ranked if settings.n is None else settings.n
         sizes = [size for size in {*spread(self.ranked), own} if settings.n is None or size <= runs.n]
         return scored + (runs.made + runs.call([min(size, runs.n) for size in sizes])) / self.forward

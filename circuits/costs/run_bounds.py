@@ -11,10 +11,9 @@ from typing import Final
 
 from circuits.console.phases import LONG, rounded
 from circuits.costs.bounds import Bounds, one_forward
-from circuits.costs.circuit_batches import Asked
 from circuits.costs.circuit_runs import FeatureRuns
 from circuits.costs.feature_costs import FeatureCosts
-from circuits.costs.run_costs import RunCosts
+from circuits.costs.run_costs import RunCosts, asked_by
 from circuits.costs.scoring import of_search
 from circuits.settings.held_out import Halves
 from circuits.settings.prepared import Prepared, Settings
@@ -69,8 +68,7 @@ def before(model: HookedModel, task: Task, settings: Settings, most: float | Non
     tokens = task.tokenize(model.tokenizer, model.layout.d_vocab, several=several)
     scored = Halves.of(task, tokens, settings.seed, settings.hold_out).scoring
     pairs = scored.tokenize(model.tokenizer, model.layout.d_vocab, several=several)
-    how = settings.batch_size, settings.max_memory, settings.dictionaries
-    made = FeatureRuns(Asked(model, pairs, FEATURES, settings.ablation, settings.metric, *how)).made
+    made = FeatureRuns(asked_by(model, pairs, settings)).made
     found = Bounds({"loading": made / one_forward(model, pairs)}, len(pairs))
     found.check(most, "finding the active features alone", "Fewer dictionaries (--dictionaries) cost less.")
 

@@ -16,7 +16,7 @@ from circuits.costs.circuit_batches import Asked
 from circuits.costs.circuit_runs import CircuitRuns, runs_of, written_again
 from circuits.costs.scoring import PASS, exactly, of_request, of_search, passes, sweeps
 from circuits.evaluation.faithfulness import CURVE_RANDOM, spread, steps_of
-from circuits.settings.prepared import Prepared
+from circuits.settings.prepared import Prepared, Settings
 from interp.attribution.auto.verified import ALONG_PATHS, VerifiedAttribution
 from interp.attribution.methods import get_method
 from interp.attribution.protocol.spaces import NodeSpace
@@ -26,6 +26,7 @@ from interp.attribution.scoring.driver import Attribution
 from interp.attribution.token_attribution import DEFAULT_STEPS
 from interp.errors import InterpError, LayoutError
 from interp.ledger import BACKWARD
+from interp.model.model import HookedModel
 from interp.parts.nodes import groups
 from interp.tasks.ablations import ABLATIONS
 from interp.tasks.task import Task, TokenPair
@@ -169,17 +170,17 @@ class RunCosts:
     def runs(self, pairs: Sequence[TokenPair]) -> CircuitRuns:
         """Runs of circuits on some pairs."""
         settings = self.job.settings
-        asked = Asked(
-            self.job.model,
-            pairs,
-            settings.level,
-            settings.ablation,
-            settings.metric,
-            settings.batch_size,
-            settings.max_memory,
-            settings.dictionaries,
+        return runs_of(
+            asked_by(self.job.model, pairs, settings),
+            kv=settings.kv or "shared",
+            split_positions=settings.split_positions,
         )
-        return runs_of(asked, kv=settings.kv or "shared", split_positions=settings.split_positions)
+
+
+def asked_by(model: HookedModel, pairs: Sequence[TokenPair], settings: Settings) -> Asked:
+    """What the runs of circuits of a run by these settings are of."""
+    s = settings
+    return Asked(model, pairs, s.level, s.ablation, s.metric, s.batch_size, s.max_memory, s.dictionaries)
 
 
 def curve_sizes(ranked: int, own: int | None, n_random: int, n: int) -> list[int]:

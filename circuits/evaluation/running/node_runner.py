@@ -79,9 +79,8 @@ class NodeRunner:
             machine = self._machine()
             for index in batches:
                 found = self._whole(index, sets) if machine is None else self._shared(index, machine, sets)
-                with closing(
-                    found
-                ):  # a call that ends early must not hold the model for as long as its traceback lives
+                # A call that ends early must not hold the model for as long as its traceback lives.
+                with closing(found):
                     for some, metric in found:
                         table[np.ix_(some, index)] = metric.double().cpu().numpy()
                         advance(len(some))

@@ -60,9 +60,7 @@ def make_runner(
     if max_memory is not None:
         longest = max(p.length for p in found.tokenize(model.tokenizer, model.layout.d_vocab, several=measured.several))
         batch_size = survey_batch(model, longest, batch_size, max_memory)
-    share = (
-        None if max_memory is None else int(parse_bytes(max_memory) * (FEATURE_SHARE if level == FEATURES else SHARE))
-    )
+    share = share_of(max_memory, level)
     if measured.normalised:
         measured = METRICS["logit_diff"]
     if level == FEATURES:
@@ -81,6 +79,13 @@ def make_runner(
         batch_size=batch_size,
         kv=kv,
         split_positions=split_positions,
+    )
+
+
+def share_of(max_memory: int | str | None, level: str) -> int | None:
+    """Bytes of the memory allowed that circuits which run together may take, or the features of a batch; None for the usual."""
+    return (
+        None if max_memory is None else int(parse_bytes(max_memory) * (FEATURE_SHARE if level == FEATURES else SHARE))
     )
 
 

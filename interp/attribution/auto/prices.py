@@ -63,6 +63,11 @@ def _forecast(batch: Batch, machine: Machine, prices: Prices, mask: Tensor | Non
     )
 
 
+def _largest(alone: np.ndarray, n: int) -> float:
+    """The sum of the `n` largest, or of all where there are fewer."""
+    return float(np.sort(alone)[len(alone) - min(n, len(alone)) :].sum())
+
+
 # ---------------------------------------------------------------- nodes
 
 
@@ -87,7 +92,7 @@ class NodePrice:
     def dearest(self, places: np.ndarray, n: int) -> float:
         """What any `n` of some parts cost at most: as if each were patched alone."""
         alone = (self.shares[:, None] * (self.each + self.shared)).sum(0)[self.group[places]]
-        return min(self(places), self.runs + float(np.sort(alone)[len(alone) - min(n, len(alone)) :].sum()))
+        return min(self(places), self.runs + _largest(alone, n))
 
 
 def _node_price(
@@ -164,7 +169,7 @@ class EdgePrice:
             + np.where(self.channel[reader] >= 0, inside[layer], 0.0)
             + self.writes[self.writer[places]]
         )
-        return min(self(places), self.runs + float(np.sort(alone)[len(alone) - min(n, len(alone)) :].sum()))
+        return min(self(places), self.runs + _largest(alone, n))
 
 
 def _edge_price(
