@@ -82,15 +82,16 @@ def enter(phase: str, *, last: bool = False) -> None:
     found.phase = phase
 
 
-def spend_product(x: Tensor, y: Tensor) -> None:
-    """Tell of a product of rows x [... a] with a matrix that gave y [... b], and of the one of its backward when that comes: none is made
-    for the matrix."""
-    if _open.get() is None:
-        return
-    cost = x.numel() * y.shape[-1]
-    spend(cost)
-    if y.requires_grad:
-        y.register_hook(lambda grad: spend(cost))  # type: ignore[no-untyped-call]
+def product(x: Tensor, W: Tensor) -> Tensor:
+    """x [... a] times a matrix [a b], told to whoever counts, and the product of its backward when that comes: none is made for the
+    matrix."""
+    y = x @ W
+    if _open.get() is not None:
+        cost = x.numel() * y.shape[-1]
+        spend(cost)
+        if y.requires_grad:
+            y.register_hook(lambda grad: spend(cost))  # type: ignore[no-untyped-call]
+    return y
 
 
 def spend(multiply_adds: int, circuits: int = 0) -> None:

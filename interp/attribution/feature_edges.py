@@ -33,7 +33,7 @@ from interp.attribution.scoring.driver import Attribution
 from interp.dictionaries.activation import Relu
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
-from interp.ledger import BACKWARD, spend, spend_product
+from interp.ledger import BACKWARD, product, spend
 from interp.model.edits import Edit
 from interp.model.modules.lock import settled
 from interp.parts.graph import Edge
@@ -244,10 +244,7 @@ def _seeds(place: Place, run: _Severed, rho: Tensor, rules: Rules) -> Iterator[t
     with torch.no_grad():
         x = entering.to(own.dtype)
         slope = own.activation.slope(listed.encode_all(x))
-        scaled = rho.to(own.dtype).flatten(2) * own.scale(x)
-        pulled = scaled @ own.W_dec.T
-        spend_product(scaled, pulled)
-        each = pulled * slope
+        each = product(rho.to(own.dtype).flatten(2) * own.scale(x), own.W_dec.T) * slope
     if place.features is not None and len(place.units):
         with torch.enable_grad():
             u = _columns(own, place.units).encoder_output(entering, rules)

@@ -21,7 +21,7 @@ from torch import Tensor
 from interp.dictionaries.activation import Activation, DictionaryError
 from interp.formatting.showing import card
 from interp.formatting.text import visible
-from interp.ledger import spend_product
+from interp.ledger import product
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, Rules
 
@@ -153,17 +153,14 @@ class Dictionary:
         if self.normalize != "none":
             seen = x.detach() if rules.norm == "frozen" else x
             x = (x - self._centre(x)) / (self._spread(seen) + (EPS if self.normalize == "layer_norm" else 0))
-        u: Tensor = (x if self.b_in is None else x - self.b_in) @ self.W_enc + self.b_enc
-        spend_product(x, u)
-        return u
+        return product(x if self.b_in is None else x - self.b_in, self.W_enc) + self.b_enc
 
     def decode(self, features: Tensor, x: Tensor | None = None) -> Tensor:
         """x-hat [... d_out] of features [... feature]. x: what was encoded, needed where the dictionary normalises or skips.
 
         Raises: DictionaryError where it is needed and not given.
         """
-        found: Tensor = features @ self.W_dec + self.b_dec
-        spend_product(features, found)
+        found = product(features, self.W_dec) + self.b_dec
         if self.normalize == "none" and self.W_skip is None:
             return found
         if x is None:
@@ -171,11 +168,7 @@ class Dictionary:
         x = x.to(self.dtype)
         if self.normalize != "none":
             found = found * self._spread(x) + self._centre(x)
-        if self.W_skip is None:
-            return found
-        skipped = x @ self.W_skip
-        spend_product(x, skipped)
-        return found + skipped
+        return found if self.W_skip is None else found + product(x, self.W_skip)
 
     def reconstruct(self, x: Tensor) -> Tensor:
         """x-hat [... d_out] of x [... d_in]."""
@@ -183,9 +176,7 @@ class Dictionary:
 
     def write(self, change: Tensor, x: Tensor) -> Tensor:
         """What a change of features [... feature] adds to x-hat [... d_out]; x [... d_in]: what was encoded."""
-        added: Tensor = change @ self.W_dec
-        spend_product(change, added)
-        return added * self.scale(x)
+        return product(change, self.W_dec) * self.scale(x)
 
     def scale(self, x: Tensor) -> Tensor | float:
         """By what a token's decoded features are multiplied: 1, or [... 1]."""

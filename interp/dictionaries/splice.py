@@ -25,7 +25,7 @@ from torch import Tensor
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import SiteError, UnsupportedRuleError
-from interp.ledger import spend_product
+from interp.ledger import product
 from interp.parts.layout import Layout
 from interp.parts.sites import LAYERED, Site, SiteLike, order, parse
 from interp.rules.rules import Rules
@@ -47,9 +47,7 @@ class _Spliced(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor | None, ...]:
         wide = grads[0].to(ctx.W_dec.dtype).flatten(2)
-        features = (wide * ctx.scale) @ ctx.W_dec.T if ctx.needs_input_grad[1] else None
-        if features is not None:
-            spend_product(wide, features)
+        features = product(wide * ctx.scale, ctx.W_dec.T) if ctx.needs_input_grad[1] else None
         return grads[0], features, wide if ctx.needs_input_grad[2] else None, None, None
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from interp.attribution.features.listed import Listed, tokens_of
-from interp.ledger import spend, spend_product
+from interp.ledger import product, spend
 from interp.parts.sites import Site
 
 #: Bytes of the rows of W_dec that are gathered at once.
@@ -69,9 +69,7 @@ class Change:
         if self.constant is None:
             return found
         total = torch.einsum("lbp,bpd->bld", masks.to(scaled), scaled.view(rho.shape))
-        each = total @ self.W_dec.T
-        spend_product(total, each)
-        return found + each * self.constant
+        return found + product(total, self.W_dec.T) * self.constant
 
     def _products(self, rho: Tensor) -> Iterator[Tensor]:
         """value * (W_dec[u] . rho_t), some entries after the others."""
