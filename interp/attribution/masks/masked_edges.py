@@ -330,19 +330,13 @@ class MaskedEdges:
             if not self.chosen:
                 return output
             projections = self.map.projections[self.layer]
-            start, end = next((start, end) for name, start, end in projections.starts() if name == path)
-            own = {i: self._inside(projections.columns[i], start, end) for i in self.chosen}
-            own = {i: columns for i, columns in own.items() if len(columns)}
+            own = {i: columns for i, columns in projections.of_map[path].items() if i in self.chosen}
             y = activation_out(output)
             value = y.detach() if self.seen.values is None else self._columns(path, y, own)
             take = partial(self._columns_back, self.layer, path, list(own), list(own.values()), self.seen.back)
             return with_output(output, self._reading(value, take))
 
         return hook
-
-    @staticmethod
-    def _inside(columns: Tensor, start: int, end: int) -> Tensor:
-        return columns[(columns >= start) & (columns < end)] - start
 
     def _columns(self, path: str, y: Tensor, own: dict[int, Tensor]) -> Tensor:
         """The projection's output with the columns of each reader from its own copy."""
