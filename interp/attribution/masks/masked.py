@@ -23,7 +23,7 @@ from interp.rules.rules import GRADIENT, Rules
 class Masked:
     """The parts of a level on batches of pairs. A mask [part] has a share from 0 to 1 for each, in the order of the level's parts.
 
-    What is in every circuit (the embedding, at levels of nodes) keeps its value whatever its share is.
+    Examples come batch by batch. advance: told of each run.
     """
 
     batches: Sequence[Batch]
@@ -79,7 +79,7 @@ class Masked:
 
     def _run(self, batch: Batch, mask: Tensor, rules: Rules) -> MaskedEdges | MaskedNodes:
         dtype = torch.float64 if batch.model.dtype is torch.float64 else torch.float32
-        mask = torch.where(self.competing, mask.detach().to(dtype), torch.ones(1, dtype=dtype)).to(batch.model.device)
+        mask = mask.detach().to(batch.model.device, dtype)
         if isinstance(batch, EdgeBatch):
             square = mask.new_zeros(self._visible.shape)
             square[self._visible] = mask

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from interp.attribution.batching.batches import Batch
 from interp.attribution.features.feature_batches import FeatureBatch, parts_of
-from interp.attribution.features.groups import FeatureGroup
-from interp.attribution.features.listed import Listed
+from interp.attribution.features.groups import ErrorGroup, PartGroup
 from interp.dictionaries.dictionary import Dictionary
 from interp.parts.nodes import Group
 from interp.parts.sites import Site
@@ -40,16 +39,16 @@ class Place:
 
 def dictionaries_of(batch: Batch) -> dict[Site, Dictionary]:
     """The dictionaries whose features a batch has, by the site that they make up."""
-    found = [group.listed for group in batch.groups if isinstance(group, FeatureGroup)]
+    found = [group.listed for group in batch.groups if isinstance(group, PartGroup)]
     return {own.target: own.dictionary for own in found}
 
 
 def places_of(batch: Batch) -> dict[Group, Place]:
-    """By group, the place of its nodes; errors of dictionaries have none, they are kept."""
+    """By group, the place of its nodes."""
     if not isinstance(batch, FeatureBatch):
         return {group: _place_of_units(batch, group) for group in batch.groups}
-    groups = [group for group in batch.groups if isinstance(group, FeatureGroup)]
-    sites = [replace(group.listed.target, part="features") for group in groups]
+    groups = [group for group in batch.groups if isinstance(group, PartGroup)]
+    sites = [parts_of(group.listed)[isinstance(group, ErrorGroup)] for group in groups]
     sources: dict[Site, Tensor] = {}
     if batch.ablation.has_run:
         with torch.no_grad():
@@ -59,8 +58,7 @@ def places_of(batch: Batch) -> dict[Group, Place]:
         batch.forwards += 1
         sources = dict(run.reads)
     return {
-        group: _place_of_features(batch, group.listed, site, sources.get(site))
-        for group, site in zip(groups, sites, strict=True)
+        group: _place_of_part(batch, group, site, sources.get(site)) for group, site in zip(groups, sites, strict=True)
     }
 
 
@@ -74,21 +72,22 @@ def _place_of_units(batch: Batch, group: Group) -> Place:
     )
 
 
-def _place_of_features(batch: FeatureBatch, listed: Listed, site: Site, source: Tensor | None) -> Place:
-    """A feature that is in no list is active in neither run of any pair: where anything is left out it has the source's value."""
-    own = listed.dictionary
+def _place_of_part(batch: FeatureBatch, group: PartGroup, site: Site, source: Tensor | None) -> Place:
+    """The features of a dictionary, or its error. A feature that is in no list is active in neither run of any pair: where anything
+    is left out it has the source's value."""
+    own, listed = group.listed.dictionary, group.listed.features
+    whole = isinstance(group, ErrorGroup)
     if source is None:
-        source = torch.zeros(own.n_features, dtype=own.dtype, device=own.device)
-        mean = batch.ablation.fixed(parts_of(listed)[0])
+        source = torch.zeros(own.d_out if whole else own.n_features, dtype=own.dtype, device=own.device)
+        mean = batch.ablation.fixed(site)
         if mean is not None:
-            source[listed.features] = mean.to(source).flatten()
+            source[slice(None) if whole else listed] = mean.to(source).flatten()
 
     def spread(shares: Tensor) -> Tensor:
-        found = shares.new_zeros(own.n_features)
-        found[listed.features] = shares
-        return found
+        return shares if whole else shares.new_zeros(own.n_features).index_copy(0, listed, shares)
 
     def slopes(change: Tensor, g: Tensor) -> Tensor:
-        return (wide(change) * g).sum(1)[:, listed.features]
+        found = (wide(change) * g).sum(1)
+        return found.sum(1, keepdim=True) if whole else found[:, listed]
 
     return Place(site, source, spread, slopes)
