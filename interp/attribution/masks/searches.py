@@ -37,7 +37,7 @@ class Search:
     def ends(self) -> tuple[float, float]:
         """m(0) and m(1). Raises: MethodError where they are the same."""
         ones = torch.ones(self.masked.n_parts)
-        empty, full = (float(self.metric(share * ones)) for share in (0.0, 1.0))
+        empty, full = (float(self.masked.metric(self._whole(share * ones)).mean()) for share in (0.0, 1.0))
         if not abs(full - empty) > 1e-9:
             raise MethodError(
                 f"the metric is {full:.4g} for the whole model and with all parts replaced: no circuit can be looked for. "
@@ -54,9 +54,11 @@ class Search:
         """The mask with all of what is in every circuit."""
         return mask.where(self.masked.competing, torch.ones(1, dtype=mask.dtype))
 
-    def metric(self, mask: Tensor) -> float:
-        """The mean metric at a mask [part]."""
-        return float(self.masked.metric(self._whole(mask)).mean())
+    def faithfulness(self, masks: Sequence[Tensor]) -> list[float]:
+        """f at masks of 0 and 1, several at a time."""
+        empty, full = self.ends
+        found = self.masked.metrics(torch.stack([self._whole(mask) for mask in masks]) > 0)
+        return [(float(metric.mean()) - empty) / (full - empty) for metric in found]
 
     def slopes(self, mask: Tensor, rules: Rules) -> tuple[float, Tensor]:
         """f at a mask [part], and d f / d share [part]."""
