@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -57,20 +56,6 @@ class Masked:
             found.append(run.metric().double().cpu())
             self.advance(1)
         return torch.cat(found)
-
-    def metrics(self, kept: Tensor) -> Tensor:
-        """The metric [set example] of sets of parts, bool [set part]: those of edges several at a time."""
-        if not isinstance(self._first, EdgeBatch):
-            return torch.stack([self.metric(one.double()) for one in kept])
-        cuts = torch.zeros(len(kept), *self._visible.shape, dtype=torch.bool)
-        cuts[:, self._visible] = ~kept
-        found = []
-        for batch in self.batches:
-            size = batch.sets_at_once()  # type: ignore[attr-defined]
-            cuts = cuts.to(batch.model.device)
-            rows = [batch.patched_edges(cuts[i : i + size]) for i in range(0, len(cuts), size)]  # type: ignore[attr-defined]
-            found.append(torch.cat(rows).double().cpu())
-        return torch.cat(found, dim=1)
 
     def slopes(self, mask: Tensor, rules: Rules = GRADIENT) -> tuple[Tensor, Tensor]:
         """The metric [example], and d metric / d share [example part], the coefficients of the rules in the place of gradients."""

@@ -54,12 +54,6 @@ class Search:
         """The mask with all of what is in every circuit."""
         return mask.where(self.masked.competing, torch.ones(1, dtype=mask.dtype))
 
-    def faithfulness(self, masks: Sequence[Tensor]) -> list[float]:
-        """f at masks of 0 and 1, several at a time."""
-        empty, full = self.ends
-        found = self.masked.metrics(torch.stack([self._whole(mask) for mask in masks]) > 0)
-        return [(float(metric.mean()) - empty) / (full - empty) for metric in found]
-
     def slopes(self, mask: Tensor, rules: Rules) -> tuple[float, Tensor]:
         """f at a mask [part], and d f / d share [part]."""
         empty, full = self.ends
@@ -116,7 +110,9 @@ class Search:
 
     def _beginning(self, start: Tensor, seed: int) -> Tensor:
         rank = torch.empty(len(start), dtype=torch.float64)
-        rank[torch.argsort(start, descending=True, stable=True)] = torch.arange(1.0, len(start) + 1, dtype=torch.float64)
+        rank[torch.argsort(start, descending=True, stable=True)] = torch.arange(
+            1.0, len(start) + 1, dtype=torch.float64
+        )
         theta = WIDEST - 2 * WIDEST * torch.log(rank) / max(log(len(start)), 1e-9)
         if seed:
             noise = torch.randn(len(start), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
