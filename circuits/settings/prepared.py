@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
 from circuits.circuit.circuit import listable
@@ -139,7 +139,7 @@ class Prepared:
 
 def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     """Split the pairs and check every option against model and task. Raises: InterpError."""
-    checked(settings)
+    settings = _directed(checked(settings))
     # All pairs before the halves, so that the first wrong one is named whichever half it falls into.
     several = get_metric(settings.metric).several
     tokens = task.tokenize(model.tokenizer, model.layout.d_vocab, several=several)
@@ -153,6 +153,13 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     if settings.n is not None and settings.n > size:
         raise InterpError(f"n={settings.n}: expected 1 to {size}, the parts of level {settings.level!r}.")
     return Prepared(model, settings, halves, request)
+
+
+def _directed(settings: Settings) -> Settings:
+    """The settings with the direction of methods that have only one, so that everything beside them has it too."""
+    if settings.direction is None and any(get_method(name).noise for name in settings.methods):
+        return replace(settings, direction="noise")
+    return settings
 
 
 def checked(settings: Settings) -> Settings:

@@ -53,7 +53,7 @@ def check(asked: Request) -> Checked:
     masks = _mask_options(chosen, asked)
     for method in chosen:
         _check_runs(method, direction, asked.ablation)
-        if method.together:
+        if method.together or method.of_masks:
             _check_joint(method, metric, asked)
     positions, search = _positions_mode(asked), any(m.search for m in chosen)
     _check_search(chosen, asked, positions)
@@ -124,7 +124,7 @@ def _check_runs(method: Method, direction: str, ablation: str) -> None:
 
 def _check_joint(method: Method, metric: Metric, asked: Request) -> None:
     """Refuse what has no meaning for a method that decides on all parts together."""
-    if asked.parts is not None:
+    if asked.parts is not None and method.together:
         raise MethodError(f"{method.name} decides on all parts together; parts has no meaning for it.")
     if asked.tau is not None and metric.normalised:
         raise MethodError(f"tau and the normalised metric {metric.name!r}: give tau in logits, with 'logit_diff'.")

@@ -18,7 +18,7 @@ from interp.attribution.edges.edge_batches import EdgeMap
 from interp.attribution.edges.projections import entry
 from interp.attribution.edges.readers import NO_NORM, Pullback, gathered, hand_on
 from interp.attribution.masks.copies import some
-from interp.attribution.masks.reading import Reading, Seen
+from interp.attribution.masks.stream_reads import Reading, Seen
 from interp.ledger import spend
 from interp.model.edits import Edit
 from interp.model.modules import attention

@@ -13,7 +13,7 @@ from interp.attribution.batching.batches import Batch
 from interp.attribution.edges.edge_batches import EdgeBatch
 from interp.attribution.masks.masked_edges import MaskedEdges
 from interp.attribution.masks.masked_nodes import MaskedNodes
-from interp.attribution.masks.places import Place, places_of
+from interp.attribution.masks.node_places import Place, places_of
 from interp.parts.nodes import Group, competes
 from interp.rules.rules import GRADIENT, Rules
 

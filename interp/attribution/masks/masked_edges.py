@@ -17,8 +17,8 @@ from torch import Tensor
 from interp.attribution.edges.edge_batches import EdgeBatch
 from interp.attribution.masks.attention_reads import AttentionReads
 from interp.attribution.masks.mixture import Mixture
-from interp.attribution.masks.reading import Reading
-from interp.attribution.masks.writing import Writing
+from interp.attribution.masks.stream_reads import Reading
+from interp.attribution.masks.stream_writes import Writing
 from interp.model.edits import Edit
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, Rules

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from interp.attribution.batching.batches import Batch
-from interp.attribution.masks.places import Place, dictionaries_of
+from interp.attribution.masks.node_places import Place, dictionaries_of
 from interp.errors import UnsupportedRuleError
 from interp.model.edits import Edit
 from interp.model.model import Run

@@ -102,6 +102,8 @@ class Method:
 
     def scores(self, level: str) -> bool:
         """Whether it scores the parts of this level."""
+        if self.of_masks and level == "resid":
+            return False  # its nodes are scored apart by position
         if self.search or self.masked:
             return True
         if level == "edges":

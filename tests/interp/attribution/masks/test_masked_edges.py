@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import gc
 import weakref
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from interp.attribution.edges.edge_batches import EdgeBatch, EdgeMap
 from interp.attribution.masks.masked_edges import MaskedEdges
-from interp.attribution.protocol.spaces import EdgeSpace
-from interp.attribution.request import attribute
-from interp.parts.graph import Graph
 from interp.rules.rules import preset
-from interp.tasks.metrics import get_metric
-from tests.interp.attribution.edges.edge_checks import BOTH, EACH, RULES, ready
+from tests.interp.attribution.edges.edge_checks import BOTH, EACH, ready
 from tests.interp.attribution.edges.edge_twin import Prompts
+from tests.interp.attribution.masks.edge_masks import edge_batch, random_mask
 from tests.interp.model.tiny import hooked
 from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
@@ -27,32 +21,14 @@ from tests.interp.tasks.toy import toy_task
 PRESETS = ("gradient", "relp", "relp-ah", "attnlrp", "cp-lrp", "gim")
 
 
-def batch_of(
-    model: Any, kv: str = "shared", split: bool = False, ablation: str = "counterfactual", n: int = 3
-) -> EdgeBatch:
-    """The first pairs of the toy task as a batch of edges, clean prompts its base."""
-    space = EdgeSpace(EdgeMap.of(model, Graph.of(model.layout, kv=kv, split_positions=split)))
-    metric = get_metric("logit_diff")
-    pairs = toy_task(n).tokenize(model.tokenizer, model.layout.d_vocab, several=False)
-    replaced = space.ablation(ablation, model, pairs, 0, n)
-    return space.batch(model, pairs, list(range(n)), metric, "noise", replaced)
-
-
-def random_mask(batch: EdgeBatch, seed: int = 0) -> Tensor:
-    """Between 0 and 1 for each edge [reader writer], some of them exactly 0 or 1."""
-    generator = torch.Generator().manual_seed(seed)
-    graph = batch.map.graph
-    found = torch.rand(len(graph.readers), len(graph.writers), generator=generator, dtype=torch.float64)
-    return (1.4 * found - 0.2).clamp(0, 1).to(batch.model.dtype)
-
-
+@pytest.mark.broad
 @EACH
 @BOTH
 @pytest.mark.parametrize("rules", PRESETS)
 def test_metric_and_slope_at_any_mask_are_those_of_the_twin(name: str, kv: str, rules: str) -> None:
     with true_float64():
         model, weights = ready(name)
-        batch = batch_of(model, kv)
+        batch = edge_batch(model, kv)
         graph, mask = batch.map.graph, random_mask(batch)
         prompts = Prompts.of(weights, toy_task(3), "noise", kv=kv)
         sources = prompts.values(prompts.source)
@@ -77,7 +53,7 @@ def test_metric_and_slope_at_any_mask_are_those_of_the_twin(name: str, kv: str, 
 def test_a_mask_of_ones_is_the_plain_run_and_of_zeros_the_ablated_run_bit_for_bit(name: str, kv: str) -> None:
     for dtype in (torch.float32, torch.bfloat16):
         model = hooked(name, dtype=dtype)
-        batch = batch_of(model, kv)
+        batch = edge_batch(model, kv)
         ones = torch.ones_like(random_mask(batch), dtype=torch.float32)
         for rules in ("gradient", "relp"):
             plain, _ = MaskedEdges(batch, ones, preset(rules)).derivative()
@@ -94,7 +70,7 @@ def test_a_mask_of_ones_is_the_plain_run_and_of_zeros_the_ablated_run_bit_for_bi
 def test_masks_of_0_and_1_are_patched_runs_of_sets(name: str, ablation: str) -> None:
     with true_float64():
         model, _ = ready(name)
-        batch = batch_of(model, ablation=ablation)
+        batch = edge_batch(model, ablation=ablation)
         visible = torch.from_numpy(batch.map.graph.visible)
         for seed, share in enumerate((0.05, 0.5, 0.95)):
             kept = torch.rand(visible.shape, generator=torch.Generator().manual_seed(seed)) < share
@@ -107,7 +83,7 @@ def test_masks_know_the_position_embedding_as_a_writer() -> None:
     with true_float64():
         model, _ = ready("gpt2")
         for ablation in ("counterfactual", "zero"):
-            batch = batch_of(model, split=True, ablation=ablation)
+            batch = edge_batch(model, split=True, ablation=ablation)
             visible = torch.from_numpy(batch.map.graph.visible)
             kept = random_mask(batch) > 0.5
             expected = batch.patched_edges((visible & ~kept)[None])[0]
@@ -119,7 +95,7 @@ def test_masks_know_the_position_embedding_as_a_writer() -> None:
 def test_slopes_are_finite_differences(name: str, ablation: str) -> None:
     with true_float64():
         model, _ = ready(name)
-        batch, step = batch_of(model, ablation=ablation), 1e-5
+        batch, step = edge_batch(model, ablation=ablation), 1e-5
         mask = 0.2 + 0.6 * random_mask(batch)
         _, slopes = MaskedEdges(batch, mask).derivative()
         visible = np.argwhere(batch.map.graph.visible)
@@ -133,24 +109,12 @@ def test_slopes_are_finite_differences(name: str, ablation: str) -> None:
             assert torch.allclose(slopes[:, reader, writer], expected, rtol=1e-4, atol=1e-6 * float(slopes.abs().max()))
 
 
-@EACH
-def test_slopes_at_a_mask_of_ones_are_scores_at_the_base_point(name: str) -> None:
-    with true_float64():
-        model, _ = ready(name)
-        batch = batch_of(model)
-        visible = torch.from_numpy(batch.map.graph.visible)
-        for method in ("eap", "relp"):
-            scores = attribute(model, toy_task(3), method=method, level="edges", direction="noise")
-            _, slopes = MaskedEdges(batch, torch.ones_like(random_mask(batch)), preset(RULES[method])).derivative()
-            assert np.allclose(-slopes[:, visible].numpy(), scores.per_example, rtol=0, atol=1e-10)
-
-
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neox"])
 def test_averages_between_the_masked_and_the_ablated_run_add_up(name: str) -> None:
     """sum over edges out of the embedding of M times the averaged slope = m(M) - m(0): what deeplift is complete for."""
     with true_float64():
         model, _ = ready(name)
-        batch = batch_of(model)
+        batch = edge_batch(model)
         mask = random_mask(batch)
         metric, slopes = MaskedEdges(batch, mask, preset("deeplift")).derivative()
         total = (mask * slopes)[:, :, 0].sum(1)
@@ -159,7 +123,7 @@ def test_averages_between_the_masked_and_the_ablated_run_add_up(name: str) -> No
 
 def test_what_the_run_takes_is_let_go() -> None:
     model = hooked("llama")
-    batch = batch_of(model)
+    batch = edge_batch(model)
     run = MaskedEdges(batch, random_mask(batch).float())
     run.derivative()
     alive = weakref.ref(run)

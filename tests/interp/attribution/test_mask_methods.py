@@ -1,0 +1,92 @@
+"""Methods on masks: what their scores are, and the circuits that searches find where a ranking of single effects finds none."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from interp.attribution.masks.masked_edges import MaskedEdges
+from interp.attribution.request import attribute
+from interp.errors import InterpError, MethodError
+from interp.rules.rules import preset
+from tests.interp.attribution.edges.edge_checks import EACH, RULES, ready
+from tests.interp.attribution.masks.edge_masks import edge_batch, random_mask
+from tests.interp.model.tiny import hooked
+from tests.interp.rules.float64 import true_float64
+from tests.interp.tasks.toy import answered, toy_task, with_twins
+
+
+@EACH
+def test_slopes_at_a_mask_of_ones_are_scores_at_the_base_point(name: str) -> None:
+    with true_float64():
+        model, _ = ready(name)
+        batch = edge_batch(model)
+        visible = torch.from_numpy(batch.map.graph.visible)
+        for method in ("eap", "relp"):
+            scores = attribute(model, toy_task(3), method=method, level="edges", direction="noise")
+            _, slopes = MaskedEdges(batch, torch.ones_like(random_mask(batch)), preset(RULES[method])).derivative()
+            assert np.allclose(-slopes[:, visible].numpy(), scores.per_example, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("level", ["edges", "heads", "neurons", "qkv"])
+def test_the_mean_over_even_masks_adds_up_to_the_whole_effect(level: str) -> None:
+    """sum of scores = m(all replaced) - m(none): at edges and heads the source run; checked by many points."""
+    with true_float64():
+        model, _ = ready("gpt2")
+        scores = attribute(model, toy_task(3), method="mask-ig", level=level, steps=64)
+        source = scores.provenance.source_metric
+        total = scores.per_example.sum(1).mean()
+        if level in ("edges", "heads"):
+            assert source is not None
+            assert abs(total - (source - scores.provenance.base_metric)) < 1e-3 * abs(total)
+        coarse = attribute(model, toy_task(3), method="mask-ig", level=level, steps=32).per_example.sum(1).mean()
+        assert abs(total - coarse) < 1e-2 * abs(total)
+
+
+def test_options_of_searches_are_checked_before_any_work() -> None:
+    model, task = hooked("llama"), toy_task(2)
+    for options, said in (
+        ({"method": "relp", "rounds": 3}, "rounds belongs to searches on masks"),
+        ({"method": "iterated", "penalty": 1.0}, "penalty belongs to method learned"),
+        ({"method": "iterated", "start": "relp"}, "start belongs to method learned"),
+        ({"method": "learned", "start": "auto"}, "no method that gives an order"),
+        ({"method": "learned", "start": "acdc"}, "no method that gives an order"),
+        ({"method": "learned", "start": "rlep"}, "rlep"),
+        ({"method": "learned", "backward": "deeplift"}, "a preset at one run"),
+        ({"method": "learned", "backward": "nothing"}, "nothing"),
+        ({"method": "learned", "penalty": -1.0}, "penalty=-1.0"),
+        ({"method": "learned", "rounds": 0}, "rounds"),
+        ({"method": "learned", "direction": "denoise"}, "direction='noise'"),
+        ({"method": "learned", "positions": "each"}, "positions='each'"),
+        ({"method": "mask-ig", "positions": "each"}, "positions='each'"),
+        ({"method": "iterated", "level": "resid"}, "not level 'resid'"),
+        ({"method": "learned", "parts": ["m0"]}, "parts has no meaning"),
+    ):
+        with pytest.raises(InterpError, match=re.escape(said)):
+            attribute(model, task, **{"level": "heads", **options})
+
+
+def test_nothing_to_look_for_is_an_error() -> None:
+    """At level blocks with a task whose prompts of a pair do not differ where it matters, f has no meaning."""
+    model = hooked("llama")
+    with pytest.raises(MethodError, match="no circuit can be looked for"):
+        attribute(model, with_twins(model, toy_task(2)), method="iterated", level="heads")
+
+
+@pytest.mark.parametrize("level", ["edges", "heads"])
+@pytest.mark.parametrize("method", ["iterated", "learned"])
+def test_searches_say_what_they_are(level: str, method: str) -> None:
+    model = hooked("llama")
+    scores = attribute(model, answered(model, toy_task(3)), method=method, level=level, rounds=3)
+    p = scores.provenance
+    assert p.direction == "noise" and p.importance_sign == 1 and p.unit in ("rounds kept", "share")
+    assert p.backwards == 3 + (method == "learned")
+    table = scores.per_example
+    assert (table >= 0).all() and (table == table[0]).all() and np.isfinite(table).all()
+    again = attribute(model, answered(model, toy_task(3)), method=method, level=level, rounds=3)
+    assert np.array_equal(again.per_example, table)
+    other = attribute(model, answered(model, toy_task(3)), method=method, level=level, rounds=3, batch_size=1)
+    assert np.allclose(other.per_example, table, rtol=0, atol=1e-3)
