@@ -38,7 +38,7 @@ from interp.ledger import Ledger, counting
 from interp.model.model import HookedModel
 from interp.parts.sites import Site
 from interp.scores.scores import Scores
-from interp.tasks.ablations import check_direction
+from interp.tasks.ablations import ablations_beside, check_direction
 from interp.tasks.lengths import check_length, of_length
 from interp.tasks.metrics import check_wrong, get_metric
 from interp.tasks.task import Task, digest
@@ -110,14 +110,14 @@ def _judged(
     circuit, scores = subject.circuit, subject.scores
     how = {name: getattr(asked, name) or subject.options.get(name) for name in ("batch_size", "max_memory")}
     runs = asked_of(model, task, circuit, given["ablation"], given["metric"], dictionaries=dictionaries, **how)
-    planned = bounds(runs, circuit, scores, n_random=asked.n_random, n_tests=asked.n_tests)
+    numbers = {name: getattr(asked, name) for name in ("n_random", "n_tests", "other_ablation")}
+    planned = bounds(runs, circuit, scores, **numbers)
     planned.check(asked.max_forwards, "this evaluation", LESS)
     forward = one_forward(model, runs.pairs)
     ledger.most = None if asked.max_forwards is None else asked.max_forwards * forward
     say(f"plan: {planned}")
     say.phase(f"evaluating {len(circuit)} {counted(circuit.level)} on {several(len(task), 'pair')}")
-    numbers = {name: getattr(asked, name) for name in ("n_random", "n_tests", "seed")}
-    options: Any = {**numbers, **how, **given}
+    options: Any = {**numbers, "seed": asked.seed, **how, **given}
     found = assess(model, task, circuit, scores, dictionaries=dictionaries, **options)
     return replace(found, spent=Spent(**spent(ledger, forward)))
 
@@ -128,6 +128,7 @@ def _given(asked: Judgement, subject: Subject) -> dict[str, Any]:
     get_metric(given["metric"])
     check_direction(given["ablation"], "noise")
     check_ranking(given["ranking"])
+    ablations_beside(given["ablation"], asked.other_ablation)
     return given
 
 

@@ -62,6 +62,7 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
             scores=scores[0],
             n_random=job.settings.n_random,
             held_out=job.held_out,
+            other_ablation=job.settings.other_ablation,
             **job.settings.judging,
         )
         if job.settings.level == FEATURES:

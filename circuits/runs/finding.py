@@ -58,7 +58,18 @@ def _circuit(record: Record) -> str:
             "nothing is left out, so there is no smaller circuit to speak of"
         )
     errors = _errors(record, found)
-    return f"{subject} {_carry(circuit, found)}{errors} on {_pairs(record, circuit, found)} ({_random(found)}{_by_errors(found)})"
+    return f"{subject} {_carry(circuit, found)}{errors} on {_pairs(record, circuit, found)} ({_random(found)}{_by_errors(found)}){_elsewhere(found)}"
+
+
+def _elsewhere(found: Evaluation) -> str:
+    """That a circuit is made for its ablation, where it falls short under another."""
+    if found.other is None or not found.other.falls_short:
+        return ""
+    own, there = found.faithfulness, found.other.faithfulness
+    return (
+        f", but made for that ablation: f = {percent_interval(own.value, own.low, own.high)} under {found.ablation}, "
+        f"{percent_interval(there.value, there.low, there.high)} under {found.other.ablation} ablation"
+    )
 
 
 def _smallest(record: Record) -> str:
@@ -267,6 +278,19 @@ def _doubts(row: Row) -> str:
 def bounds(row: Row) -> str:
     """The interval of Pearson r as it stands behind the number; empty where there is none."""
     return f" [{number(row.pearson_ci[0], 2)}, {number(row.pearson_ci[1], 2)}]" if row.pearson_ci else ""
+
+
+def other_words(found: Evaluation) -> str:
+    """What the circuit and random ones carry under another ablation, as a fact of its own; empty where that was left out."""
+    other = found.other
+    if other is None:
+        return ""
+    if other.faithfulness.value is None:
+        return f"undefined: {other.reason}"
+    f, random = other.faithfulness, [value for value in other.random if value is not None]
+    beside = f"; random circuits {percent_range(min(random), max(random))}, n = {len(random)}" if random else ""
+    short = " (the circuit is made for its own ablation)" if other.falls_short else ""
+    return f"{percent_interval(f.value, f.low, f.high)}{short}{beside}"
 
 
 def random_words(found: Evaluation) -> str:

@@ -42,7 +42,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "discover": {
         _PROMPTS: _OF_PROMPTS,
         _SCORES: ("method", "level", "direction", "ablation", "metric", "dictionaries"),
-        "The circuit": ("n", "threshold", "ranking", "random", "hold_out"),
+        "The circuit": ("n", "threshold", "ranking", "random", "hold_out", "other_ablation"),
         _SPECIAL: ("algorithm", "prune", *_OF_EDGES, *_OF_METHODS),
         _RUN: _OF_A_RUN,
     },
@@ -66,7 +66,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             "dtype",
             "device",
         ),
-        "How": ("ablation", "metric", "ranking", "random", "tests"),
+        "How": ("ablation", "other_ablation", "metric", "ranking", "random", "tests"),
         _RUN: _OF_A_RUN,
     },
     "reproduce": {
