@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from circuits.circuit.circuit import Circuit
 from circuits.circuit.saved import Saved
-from circuits.evaluation.areas import Areas, ranking_areas_on
+from circuits.evaluation.area_values import Areas
+from circuits.evaluation.areas import ranking_areas_on
 from circuits.evaluation.evaluation import AREAS, CURVE, MINIMALITY, TESTS, Evaluation, Spent
 from circuits.evaluation.faithfulness import evaluate_on
 from circuits.evaluation.hypotheses import HypothesisTest, hypothesis_on
