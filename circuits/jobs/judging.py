@@ -42,7 +42,7 @@ def stability(asked: Resampling) -> None:
     ]
     printing.table(
         f"top {found.n} of {len(found.parts)} {found.counts} over {found.resamples} resamples of {found.n_pairs} pairs: "
-        f"mean Jaccard index {found.overlap:.3f}",
+        f"mean Jaccard index {found.overlap:.3f}{f', {found.chance}' if found.chance else ''}",
         (found.counts[:-1], f"score and 95 % interval ({found.unit})", "in the top", "selected in"),
         rows,
     )

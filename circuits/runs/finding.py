@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.runs.naming import of_edges, of_features, words
-from circuits.runs.worth import hardly_worth
+from circuits.runs.worth import cost_of_finding, hardly_worth
 from circuits.terms.words import GIVEN, edges_of_kind, enumerated, kind_name, metric_name, task_name
 from interp.formatting.numbers import count, count_word, number, percent_interval, percent_range
 from interp.formatting.text import visible
@@ -34,7 +34,11 @@ def finding(record: Record) -> str:
     """What was found and how sure it is, in one or two plain sentences that are safe to show anywhere."""
     if not record.scores and record.circuit is None:
         return "Nothing was measured in this run."
-    parts = [_circuit(record), _compared(record) if record.circuit is None else _agreement(record)]
+    parts = [
+        _circuit(record),
+        cost_of_finding(record),
+        _compared(record) if record.circuit is None else _agreement(record),
+    ]
     text = "; ".join(part for part in (*parts, _smallest(record), hardly_worth(record), _repeated(record)) if part)
     return visible(text[0].upper() + text[1:] + ".")
 
@@ -278,27 +282,3 @@ def _doubts(row: Row) -> str:
 def bounds(row: Row) -> str:
     """The interval of Pearson r as it stands behind the number; empty where there is none."""
     return f" [{number(row.pearson_ci[0], 2)}, {number(row.pearson_ci[1], 2)}]" if row.pearson_ci else ""
-
-
-def other_words(found: Evaluation) -> str:
-    """What the circuit and random ones carry under another ablation, as a fact of its own; empty where that was left out."""
-    other = found.other
-    if other is None:
-        return ""
-    if other.faithfulness.value is None:
-        return f"undefined: {other.reason}"
-    f, random = other.faithfulness, [value for value in other.random if value is not None]
-    beside = f"; random circuits {percent_range(min(random), max(random))}, n = {len(random)}" if random else ""
-    short = " (the circuit is made for its own ablation)" if other.falls_short else ""
-    return f"{percent_interval(f.value, f.low, f.high)}{short}{beside}"
-
-
-def random_words(found: Evaluation) -> str:
-    """The random baseline at the circuit's size, as a fact of its own."""
-    n = found.n_twins
-    if not n:
-        return "none: no other circuit of this size and kinds exists"
-    if found.random_above is None:
-        return "not measured in this run"
-    of = f"the {count(n)} that exist" if n < found.n_random else count(n)
-    return f"{count(round(found.random_above * n))} of {of} at least as near to 100 %"

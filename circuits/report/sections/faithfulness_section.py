@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-from circuits.runs.finding import other_words, random_words
+from circuits.runs.judged import other_words, random_words
 from circuits.terms.words import metric_name
 from interp.formatting.numbers import count, number, percent_interval
 

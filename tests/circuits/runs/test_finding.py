@@ -9,7 +9,8 @@ import pytest
 
 from circuits.evaluation.evaluation import Estimate, OtherAblation, Point
 from circuits.evaluation.faithfulness import evaluate_on
-from circuits.runs.finding import finding, random_words
+from circuits.runs.finding import finding
+from circuits.runs.judged import random_words
 from circuits.runs.record import Record
 from interp.scores.agreement import Agreement, Row
 from tests.circuits.evaluation.running.hand import EDGES, Hand, N, additive, circuit, scored, weighted
