@@ -164,7 +164,7 @@ def _subject(asked: Judgement) -> Subject:
         raise CircuitError(
             f"run {str(asked.circuit)!r} has no circuit (it is a {record.manifest.get('job')}); expected a run of discover."
         )
-    _check_manifest(record.manifest, asked.circuit)
+    check_manifest(record.manifest, asked.circuit)
     return Subject(record.circuit, own or record.scores[0], record.manifest)
 
 
@@ -180,7 +180,7 @@ _LATER: Final = ("chat", "length")
 _NEEDED: Final = (*(one.name for one in fields(PromptOptions) if one.name not in _LATER), "model")
 
 
-def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
+def check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
     """Raises: RunError where a manifest does not say how its circuit was judged; one without options says nothing of it."""
     if "options" not in manifest:
         return
@@ -209,13 +209,17 @@ def _model(name: str, asked: Judgement, subject: Subject, say: Telling) -> Hooke
     model = load_model(
         name, asked.dtype or options.get("dtype"), asked.device or options.get("device"), _adapter(asked, options)
     )
-    found, known = described(model), subject.manifest.get("model", {}).get("files")
-    note_weights({"model": found}, say)
-    if asked.model is None and known and found["files"] != known:
-        raise CircuitError(
-            f"the files of model {name!r} are not those of the run any more; give --model {name} to evaluate on it all the same."
-        )
+    note_weights({"model": described(model)}, say)
+    if asked.model is None:
+        check_weights(model, name, subject.manifest, f"give --model {name} to evaluate on it all the same")
     return model
+
+
+def check_weights(model: HookedModel, name: str, manifest: Mapping[str, Any], instead: str) -> None:
+    """Raises: CircuitError where a run had other weights; `instead`: what to do then."""
+    known = manifest.get("model", {}).get("files")
+    if known and described(model)["files"] != known:
+        raise CircuitError(f"the files of model {name!r} are not those of the run any more; {instead}.")
 
 
 def _adapter(asked: Judgement, options: Mapping[str, Any]) -> str | Path | None:

@@ -50,7 +50,7 @@ def run(asked: ScoringRun) -> None:
     started, created = time.perf_counter(), directory.now()
     if asked.out is not None:
         directory.check_target(asked.out, asked.force)
-    settings, known = _settings(asked), stored_task(asked)
+    settings, known = settings_of(asked), stored_task(asked)
     if known is not None:
         check_wrong(get_metric(settings.metric), known)
     with telling(phases(asked.command, settings), asked.quiet) as say, counting() as ledger:
@@ -107,7 +107,7 @@ def _prepare(asked: ScoringRun, settings: Settings, say: Say) -> Prepared:
     return job
 
 
-def _settings(asked: ScoringRun) -> Settings:
+def settings_of(asked: ScoringRun) -> Settings:
     """The options as settings, checked as far as they can be without model and task. Raises: InterpError."""
     if asked.command == "discover" and asked.level == "resid":
         raise InterpError(

@@ -25,6 +25,13 @@ def stability(asked: Resampling) -> None:
     from circuits.evaluation.stability import selection_frequency
 
     record = directory.load_record(asked.source) if directory.is_run(asked.source) else None
+    if asked.splits is not None:
+        from circuits.jobs.resplitting import stability_on_splits
+
+        if record is None:
+            raise CircuitError(f"--splits needs a run directory; {str(asked.source)!r} holds scores alone.")
+        stability_on_splits(asked, asked.source, record)
+        return
     scores = record.scores[0] if record is not None else Scores.load(asked.source)
     size = _size(asked.n, record, asked.source)
     if repeated := len(pairs := scores.provenance.pairs) - len(set(pairs)):

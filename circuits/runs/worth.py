@@ -45,14 +45,22 @@ FINDING: Final = ("loading", "scoring", "searching")
 
 def cost_of_finding(record: Record) -> str:
     """What it took to find the circuit, in plain forwards of the pairs that it was found on; empty where that is not known."""
-    phases = record.manifest.get("forwards_by_phase")
-    if record.circuit is None or not isinstance(phases, Mapping):
-        return ""
-    spent = {name: phases[name] for name in FINDING if isinstance(phases.get(name), int | float)}
-    if not spent:
+    if record.circuit is None or not (spent := _spent(record)):
         return ""
     each = ", ".join(f"{name} {number(cost, 1)}" for name, cost in spent.items())
     return f"finding it cost {number(sum(spent.values()), 1)} forwards of the scored pairs ({each})"
+
+
+def forwards_of_finding(record: Record) -> float | None:
+    """The same as a number; None where it is not known."""
+    return sum(found.values()) if (found := _spent(record)) else None
+
+
+def _spent(record: Record) -> dict[str, float]:
+    phases = record.manifest.get("forwards_by_phase")
+    if not isinstance(phases, Mapping):
+        return {}
+    return {name: phases[name] for name in FINDING if isinstance(phases.get(name), int | float)}
 
 
 def equivalents(scores: Scores) -> float:

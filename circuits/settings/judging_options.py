@@ -61,6 +61,10 @@ class Resampling(JsonOptions, SeedOptions, RankingOptions):
     source: Path = field(metadata=needed("a run directory, or a scores.parquet", argument=True, among="runs"))
     n: int | None = option(None, "size of the top [default: that of the run's circuit]")
     resamples: int = option(1000, "how often the examples are drawn again")
+    splits: int | None = option(
+        None,
+        "instead of that, find the run's circuit again on so many other splits of its pairs, and compare; runs the model",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

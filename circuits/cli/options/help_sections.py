@@ -73,7 +73,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "What is measured": ("model", "methods", "steps", "limit", "length", "dtype", "device"),
         _RUN: _OF_A_RUN,
     },
-    "stability": {_PLAIN: ("n", "ranking", "resamples", "seed", "json", "help")},
+    "stability": {_PLAIN: ("n", "ranking", "resamples", "splits", "seed", "json", "help")},
     "sites": {_PLAIN: ("model", "adapter", "rules", "help")},
     "bench": {
         "What is measured": ("model", "parts", "methods", "level", "steps", "scale", "sae"),
