@@ -75,11 +75,13 @@ def areas_of_run(record: Record) -> dict[str, Any] | None:
         missing.append(
             f"CPR: scores of {record.scores[0].provenance.method} have no sign, so there is no signed ranking."
         )
-    return {"charts": charts, "missing": missing, "measured": False, "own": []}
+    return {"charts": charts, "missing": missing, "measured": False, "own": [], "axes": named}
 
 
 def areas_measured(found: Areas) -> dict[str, Any] | None:
     """The areas that an assessment measured, with their intervals; None where they are undefined."""
+    from circuits.evaluation.area_values import axis_in_words
+
     if found.reason:
         return None
     charts, others, named = [], [], _axes(found.counts, "fixed shares of all")
@@ -93,8 +95,10 @@ def areas_measured(found: Areas) -> dict[str, Any] | None:
             charts.append(
                 _chart(measure, ranking, axis, shares, f, random) | {"interval": bounds, "named": named[axis]}
             )
-        others += [_own_row(measure, ranking, area, found.counts) for area in curve.areas if area.axis == "own"]
-    return {"charts": charts, "missing": [], "measured": True, "own": others}
+        others += [_own_row(measure, ranking, area) for area in curve.areas if area.axis == "own"]
+    if others:
+        named |= {"own": axis_in_words("own", found.counts)}
+    return {"charts": charts, "missing": [], "measured": True, "own": others, "axes": named}
 
 
 def _axes(counts: str, what: str) -> dict[str, str]:
@@ -102,16 +106,14 @@ def _axes(counts: str, what: str) -> dict[str, str]:
     return {"linear": f"{what} {counts}", "log": f"log10 of {what} {counts}"}
 
 
-def _own_row(measure: str, ranking: str, area: Area, counts: str) -> dict[str, Any]:
-    """The areas over the ranking's own sizes, as a row of the table without a chart."""
-    from circuits.evaluation.area_values import axis_in_words
-
+def _own_row(measure: str, ranking: str, area: Area) -> dict[str, Any]:
+    """The areas over the ranking's own sizes, as a row of the tables without a chart."""
     own, random = (area.cpr, area.random_cpr) if measure == "CPR" else (area.cmd, area.random_cmd)
     value, width = own.value, area.width
     return {
         "measure": measure,
         "ranking": ranking,
-        "named": axis_in_words(area.axis, counts),
+        "axis": area.axis,
         "area": value,
         "interval": None if own.low is None or own.high is None else [own.low, own.high],
         "random": random,

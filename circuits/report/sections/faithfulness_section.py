@@ -51,6 +51,7 @@ def _evaluation_facts(found: Evaluation, also: str) -> list[dict[str, str]]:
         else undefined,
         f"{found.counts} in the circuit": f"{count(found.size)} of {count(found.n_nodes)}",
         "random circuits of that size": random_words(found),
+        **_elsewhere(found),
         f"{metric_name(found.metric)}, whole model": f"{number(found.full)} {found.unit}",
         f"{metric_name(found.metric)}, circuit alone": f"{number(found.circuit)} {found.unit}",
         f"{metric_name(found.metric)}, empty circuit": f"{number(found.empty)} {found.unit}",
@@ -58,7 +59,6 @@ def _evaluation_facts(found: Evaluation, also: str) -> list[dict[str, str]]:
         "pairs": f"{count(found.n_pairs)}, {'held out: none was used for the scores' if found.held_out else also}",
         "seed": str(found.seed),
     }
-    facts |= _elsewhere(found)
     if found.errors:
         facts["what the dictionaries do not make up (errors)"] = f"{found.errors} in every circuit"
     return [{"name": name, "value": value} for name, value in facts.items()]

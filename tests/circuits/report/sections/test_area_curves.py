@@ -108,7 +108,7 @@ def test_the_same_as_the_evaluation_measures() -> None:
             assert "sizes of the curve" in chart["named"] and "fixed shares of all edges" in theirs[key]["named"]
         assert [row["measure"] for row in shown["own"]] == ["CPR", "CMD"]
         own = measured.signed.own
-        assert own is not None and shown["own"][0]["area"] == own.cpr.value and "own sizes" in shown["own"][0]["named"]
+        assert own is not None and shown["own"][0]["area"] == own.cpr.value and "own sizes" in shown["axes"]["own"]
         assert theirs["CPR", "linear"]["area"] == pytest.approx(measured.cpr.value)
         assert theirs["CMD", "linear"]["area"] == pytest.approx(measured.cmd.value)
         assert theirs["CMD", "log"]["random"] == pytest.approx(measured.absolute.log.random_cmd)
