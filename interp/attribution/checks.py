@@ -165,7 +165,9 @@ def _check_start(start: Method, asked: Request) -> None:
             name for name, m in METHODS.items()
             if m.scores(asked.level) and not m.search and not m.joint and name != "learned"
         )  # fmt: skip
-        raise MethodError(f"start={start.name!r}: no method that gives an order of {asked.level} to begin with; expected one of: {able}.")
+        raise MethodError(
+            f"start={start.name!r}: no method that gives an order of {asked.level} to begin with; expected one of: {able}."
+        )
     _check_runs(start, "noise", asked.ablation)
 
 

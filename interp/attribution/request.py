@@ -200,7 +200,11 @@ def _methods(model: Any, asked: Request, checked: Checked) -> tuple[list[Method]
     if any(m.uses_gradients for m in methods):
         model.check_gradients()
     backward = [preset(asked.backward)] if asked.backward is not None else []
-    start = [get_method(checked.masks.get("start", MaskSettings.start))] if any(m.name == "learned" for m in methods) else []
+    start = (
+        [get_method(checked.masks.get("start", MaskSettings.start))]
+        if any(m.name == "learned" for m in methods)
+        else []
+    )
     for rules in (*(m.rules for m in (*methods, *start)), *backward):
         if rules != GRADIENT and not asked.allow_unsupported:
             model.coverage(rules).check()

@@ -83,9 +83,13 @@ class MethodOptions(StepOptions):
     rounds: int | None = option(
         None, "searches on masks: masked runs forward and back [default: what the method takes]", least=1
     )
-    start: str | None = option(None, "method learned: the method whose order it begins with [default: relp]", among="methods")
+    start: str | None = option(
+        None, "method learned: the method whose order it begins with [default: relp]", among="methods"
+    )
     backward: str | None = option(
-        None, "searches on masks: the rule preset in the place of the gradient [default: the method's own]", among="presets"
+        None,
+        "searches on masks: the rule preset in the place of the gradient [default: the method's own]",
+        among="presets",
     )
     penalty: float | None = option(None, "method learned: what a mean share of 1 costs, beside (1 - f)^2 [default: 3]")
 

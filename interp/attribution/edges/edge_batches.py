@@ -142,7 +142,9 @@ class EdgeBatch(Batch):
         graph, sites = self.map.graph, dict[int, Site]()
         for reader, n in zip(graph.readers, graph.n_upstream, strict=True):
             mid = reader.kind == "mlp" and not graph.parallel[reader.layer or 0]
-            sites[n] = Site("resid_final") if reader.layer is None else Site("resid_mid" if mid else "resid_pre", reader.layer)
+            sites[n] = (
+                Site("resid_final") if reader.layer is None else Site("resid_mid" if mid else "resid_pre", reader.layer)
+            )
         with torch.no_grad():
             run = self.model.run(
                 self.source_ids, reads=[*self.sites, *sites.values()], logits_to_keep=self.keep, vocabulary=self.columns
@@ -156,7 +158,7 @@ class EdgeBatch(Batch):
         source, writers = self.source(), self.map.writers
         total = self.source_embeds().sum(1)
         found = {writers.first: total}
-        for layer, start, end in writers.layers():
+        for layer, _, end in writers.layers():
             total = total + writers.heads(layer, source).sum(0)
             rest = writers.rest(layer, source[Site("z", layer)])
             total = found[end - 1] = total if rest is None else total + rest

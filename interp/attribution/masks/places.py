@@ -52,9 +52,7 @@ def places_of(batch: Batch) -> dict[Group, Place]:
     sources: dict[Site, Tensor] = {}
     if batch.ablation.has_run:
         with torch.no_grad():
-            run = batch.model.run(
-                batch.source_ids, reads=sites, dictionaries=dictionaries_of(batch), logits_to_keep=1
-            )
+            run = batch.model.run(batch.source_ids, reads=sites, dictionaries=dictionaries_of(batch), logits_to_keep=1)
         batch.forwards += 1
         sources = dict(run.reads)
     return {

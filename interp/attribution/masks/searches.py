@@ -37,7 +37,7 @@ class Search:
     def ends(self) -> tuple[float, float]:
         """m(0) and m(1). Raises: MethodError where they are the same."""
         ones = torch.ones(self.masked.n_parts)
-        empty, full = (float(self.metric(share * ones)) for share in (0.0, 1.0))
+        empty, full = (float(self.masked.metric(self._whole(share * ones)).mean()) for share in (0.0, 1.0))
         if not abs(full - empty) > 1e-9:
             raise MethodError(
                 f"the metric is {full:.4g} for the whole model and with all parts replaced: no circuit can be looked for. "
@@ -53,10 +53,6 @@ class Search:
     def _whole(self, mask: Tensor) -> Tensor:
         """The mask with all of what is in every circuit."""
         return mask.where(self.masked.competing, torch.ones(1, dtype=mask.dtype))
-
-    def metric(self, mask: Tensor) -> float:
-        """The mean metric at a mask [part]."""
-        return float(self.masked.metric(self._whole(mask)).mean())
 
     def slopes(self, mask: Tensor, rules: Rules) -> tuple[float, Tensor]:
         """f at a mask [part], and d f / d share [part]."""
@@ -114,7 +110,9 @@ class Search:
 
     def _beginning(self, start: Tensor, seed: int) -> Tensor:
         rank = torch.empty(len(start), dtype=torch.float64)
-        rank[torch.argsort(start, descending=True, stable=True)] = torch.arange(1.0, len(start) + 1, dtype=torch.float64)
+        rank[torch.argsort(start, descending=True, stable=True)] = torch.arange(
+            1.0, len(start) + 1, dtype=torch.float64
+        )
         theta = WIDEST - 2 * WIDEST * torch.log(rank) / max(log(len(start)), 1e-9)
         if seed:
             noise = torch.randn(len(start), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

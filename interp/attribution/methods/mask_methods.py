@@ -6,7 +6,7 @@ Scores are larger where a part belongs in a circuit more, and have no sign; thos
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -19,7 +19,9 @@ from interp.attribution.protocol.registry import Method, Options, edge_method, g
 from interp.attribution.protocol.spaces import part_scores
 from interp.errors import MethodError
 from interp.parts.nodes import Group
-from interp.rules.rules import GRADIENT, RELP, Rules, preset
+from interp.rules.rules import RELP, Rules, preset
+
+LEARNED: Final = "learned"
 
 
 def _slopes_along_path(batch: Batch, options: Options, rules: Rules) -> Tensor:
@@ -39,6 +41,7 @@ def _slopes_along_path(batch: Batch, options: Options, rules: Rules) -> Tensor:
     paper="Sundararajan et al. 2017, along masks",
     uses_steps=True,
     path="points between all parts replaced and none",
+    of_masks=True,
 )
 def along_masks(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
     """The effect of a part, averaged over runs in which all parts are replaced to the same degree.
@@ -79,7 +82,7 @@ def iterated(masked: Masked, options: Sequence[Options], rules: Rules) -> Tensor
 
 
 @masked_method(
-    "learned",
+    LEARNED,
     formula="sigma(theta_u) that goes down (1 - f)^2 + penalty * mean sigma(theta)",
     cost="2F + K (F + B) + the start",
     paper="Cao et al. 2021; Bhaskar et al. 2024, by plain sigmoids from a warm start",
@@ -93,7 +96,7 @@ def learned(masked: Masked, options: Sequence[Options], rules: Rules) -> Tensor:
     """
     told, search = options[0].masks, Search(masked)
     start = order_of(get_method(told.start), masked, options, search)
-    rounds = told.rounds or get_method("learned").passes
+    rounds = told.rounds or get_method(LEARNED).passes
     return search.learned(start, rounds, _backward(options, rules), told.penalty, told.seed)
 
 

@@ -71,7 +71,7 @@ class Method:
     `unsigned`: its scores are sizes of effects, which say how much a part matters and not which way; it drops layers, to
     which features of the stream do not belong, and does not score level `features`. `per_site`: its steps are made at each
     site of the level in turn. `passes`: how many passes forward and back it makes, of one that has no steps. `complete`: its scores of all parts of a cut through the model, at all positions, add up to the
-    metric of the source run less that of the base run.
+    metric of the source run less that of the base run. `of_masks`: its runs carry masks over the parts.
     """
 
     name: str
@@ -95,6 +95,7 @@ class Method:
     per_site: bool = False
     passes: int = 1
     complete: bool = False
+    of_masks: bool = False
     path: str = "points between base and source embedding"
 
     def scores(self, level: str) -> bool:
@@ -176,11 +177,13 @@ def joint_method(
     return register
 
 
-def masked_method(name: str, *, formula: str, cost: str, paper: str, **kind: Any) -> Callable[[MaskFunction], MaskFunction]:
+def masked_method(
+    name: str, *, formula: str, cost: str, paper: str, **kind: Any
+) -> Callable[[MaskFunction], MaskFunction]:
     """Register a search on runs with masks over the parts as the method `name` of nodes and edges; see `Method.masked`."""
 
     def register(function: MaskFunction) -> MaskFunction:
-        METHODS.add(Method(name, formula, cost, paper, masked=function, noise=True, **kind))
+        METHODS.add(Method(name, formula, cost, paper, masked=function, noise=True, of_masks=True, **kind))
         return function
 
     return register

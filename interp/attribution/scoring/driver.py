@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from interp.attribution.batching.batches import Batch
 from interp.attribution.batching.positions import Positions
