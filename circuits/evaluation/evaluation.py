@@ -50,7 +50,7 @@ class OtherAblation:
 
     `further`: |1 - f| here less |1 - f| under its own ablation, both on the same resamples of the pairs. `random`: f here of
     the first random circuits of its size. `reason`: why f is undefined here; the metrics are None where they are not finite.
-    `passed_over`: the ablations that were tried before, each with why f is undefined under it.
+    `passed_over`: the ablations that were tried before, each with why f says nothing under it.
     """
 
     ablation: str

@@ -63,7 +63,7 @@ def evaluate(
     the whole model there is none. `held_out`: none of the pairs was used to choose the circuit; found out by default, and refused where it is claimed and not so.
     `dictionaries`: those of a circuit of features; `errors`: what they do not make up is `kept` in every circuit but the
     empty one, or `removed` from every one but the whole model. `other_ablation`: the circuit and the first of its random ones
-    are judged under it too; by default `mean`, or `zero` where f is undefined then; not at all with `none`.
+    are judged under it too; by default `mean`, or `zero` where the mean holds the answer; not at all with `none`.
 
     Source: Wang et al. 2023; Marks et al. 2024. Cost: at most one forward per circuit. Raises: CircuitError, TaskError.
     """

@@ -38,7 +38,8 @@ def judge_otherwise(
     seed: int = 0,
     show_progress: bool | None = None,
 ) -> OtherAblation | None:
-    """What a circuit and random ones like it give under the first ablation that leaves f defined; under the last where none does.
+    """What a circuit and random ones like it give under the first ablation that tells the whole model from the empty one as its
+    own does; under the last where none does.
 
     own: measured under its own, on the same pairs with the same seed, so that both are resampled alike. None without runners.
     Cost: one forward per set, and two, for each ablation that is tried.
@@ -46,10 +47,21 @@ def judge_otherwise(
     found, passed_over = None, list[str]()
     for runner in runners:
         found = replace(_judged(runner, own, circuit, twins, seed, show_progress), passed_over=tuple(passed_over))
-        if not found.reason:
+        if not (why := _says_nothing(found, own)):
             break
-        passed_over.append(f"{found.ablation}: {found.reason}")
+        passed_over.append(f"{found.ablation}: {why}")
     return found
+
+
+def _says_nothing(found: OtherAblation, own: Measured) -> str:
+    """Why f under another ablation says nothing of a circuit; empty where it does. Where the empty model does better than the whole
+    one, as with means of prompts that have one answer, f = 1 is no aim."""
+    if found.reason or found.full is None or found.empty is None:
+        return found.reason
+    full, empty = own.ends
+    if (found.full - found.empty) * (full - empty) > 0:
+        return ""
+    return f"the empty model ({found.empty:.3g}) is beyond the whole one ({found.full:.3g}), not short of it as under its own ablation"
 
 
 def _judged(

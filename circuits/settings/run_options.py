@@ -29,7 +29,7 @@ ADAPTER: Final = "a folder of adapters that peft saved, merged into the model's 
 #: What `compare` compares unless it is told.
 DEFAULT_METHODS: Final = "atp,relp,relp-ah,atp-ig,relp-ig"
 DEFAULT_EDGE_METHODS: Final = "eap,relp,relp-ah,eap-ig,relp-ig"
-OTHER: Final = "[default: mean, or zero where that leaves faithfulness undefined]"
+OTHER: Final = "[default: mean, or zero where the mean holds the answer]"
 
 
 # ---------------------------------------------------------------- what several commands share

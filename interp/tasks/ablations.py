@@ -177,7 +177,7 @@ def ablations_beside(kind: str, asked: str | None = None) -> tuple[str, ...]:
     """The ablations that what was found under `kind` may be judged under too, in the order in which they are tried.
 
     As asked, none of them for `none`. By default `mean`, which keeps a model near what it knows; then `zero`, as the mean over
-    prompts with one answer holds the answer. What was found under one of these is judged under `counterfactual` first, which every
+    prompts with one answer holds the answer, and its empty model then does as well as the whole one. What was found under one of these is judged under `counterfactual` first, which every
     pair has. Raises: MethodError for an unknown kind, or the same.
     """
     if asked == NONE:

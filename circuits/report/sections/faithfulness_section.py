@@ -75,7 +75,7 @@ def _elsewhere(found: Evaluation) -> dict[str, str]:
             f"{metric_name(found.metric)} under {other.ablation} ablation: whole model, circuit alone, empty circuit"
         ] = ends
     if other.passed_over:
-        facts["tried before, where faithfulness is undefined"] = "; ".join(other.passed_over)
+        facts["tried before, where it says nothing"] = "; ".join(other.passed_over)
     return facts
 
 

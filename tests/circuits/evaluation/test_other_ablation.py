@@ -108,6 +108,18 @@ def test_an_evaluation_of_before_loads_and_one_of_now_reads_back(tmp_path: Path)
     assert Evaluation.load(tmp_path / "before.json") == replace(found, other=None)
 
 
+def test_where_the_empty_model_does_better_the_next_is_taken() -> None:
+    """Its span has the other sign: f is a number, and 1 no aim. Asked for alone it is given all the same."""
+    turned, own, last = (
+        hand(kind, [weight] * 2) for kind, weight in (("mean", -1.0), ("zero", 1.0), ("resample", 2.0))
+    )
+    judged = other(evaluate_on(own, circuit(EDGES[0]), others=[turned, last], sizes=[1], n_random=1))
+    assert judged.ablation == "resample" and judged.faithfulness.value == pytest.approx(0.5)
+    assert judged.passed_over[0].startswith("mean: the empty model (1.75) is beyond the whole one (-0.75)")
+    judged = other(evaluate_on(own, circuit(EDGES[0]), others=[turned], sizes=[1], n_random=1))
+    assert judged.ablation == "mean" and judged.faithfulness.value == pytest.approx(0.5) and not judged.passed_over
+
+
 @pytest.mark.parametrize(("level", "n"), [("heads", 3), ("edges", 20)])
 def test_it_is_what_an_evaluation_under_that_ablation_gives(level: str, n: int) -> None:
     model = hooked("llama")

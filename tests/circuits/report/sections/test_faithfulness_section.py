@@ -20,6 +20,6 @@ def test_it_is_on_the_page_with_its_random_circuits() -> None:
         facts["logit difference under zero ablation: whole model, circuit alone, empty circuit"]
         == "3.000, 1.200, 0.5000 logits"
     )
-    assert facts["tried before, where faithfulness is undefined"] == "mean: <b>"
+    assert facts["tried before, where it says nothing"] == "mean: <b>"
     without = faithfulness(an_evaluation()) or {}
     assert len(without["facts"]) == len(facts) - 3
