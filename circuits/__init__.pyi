@@ -13,6 +13,7 @@ from .circuit.connect import prune as prune
 from .circuit.selection import discover as discover
 from .circuit.selection import selections as selections
 from .comparison.matching import side_by_side as side_by_side
+from .comparison.resplits import Resplit as Resplit
 from .comparison.sides import SideBySide as SideBySide
 from .display.circuit_plots import plot_circuit as plot_circuit
 from .display.circuit_plots import plot_evaluation as plot_evaluation
@@ -35,6 +36,7 @@ from .interchange import from_networkx as from_networkx
 from .interchange import to_networkx as to_networkx
 from .jobs.exchange import export as export
 from .jobs.exchange import import_file as import_file
+from .jobs.resplitting import resplit as resplit
 from .report.pages import render as render
 from .report.picture import save_picture as save_picture
 from .runs.record import Record as Record

@@ -156,8 +156,9 @@ def curve(model: Any, task: Any, scores: Any, given: argparse.Namespace, **more:
     n = sum(part.kind != "embed" and not part.kind.endswith(".error") for part in scores.parts)
     sizes = [size for size in SIZES if size <= n]
     found = evaluate(
-        model, task, circuit, scores=scores, sizes=sizes, n_random=1, held_out=True, ablation=given.ablation, **more
-    )
+        model, task, circuit, scores=scores, sizes=sizes, n_random=1, held_out=True, ablation=given.ablation,
+        other_ablation="none", **more,
+    )  # fmt: skip
     return {point.size: point.faithfulness for point in found.curve}
 
 

@@ -210,7 +210,9 @@ def say_faithful(model: Any, held_out: Any, record: Any, named: Sequence[str]) -
     for what, names in (("named", set(named)), ("of the circuit", inside)):
         heads = [part for part in record.exact.parts if part.kind == "head" and part.name in names]
         circuit = replace(record.circuit, parts=(*heads, *mlps), selection=what)
-        found = circuits.evaluate(model, held_out, circuit, sizes=[len(circuit)], n_random=5, held_out=True)
+        found = circuits.evaluate(
+            model, held_out, circuit, sizes=[len(circuit)], n_random=5, held_out=True, other_ablation="none"
+        )
         others = ", ".join(f"{value:.2f}" for value in found.curve[-1].random)
         lines.append((f"{len(heads)} {what}", found.faithfulness, others))
     say(f"With all {len(mlps)} MLPs, on {len(held_out)} held-out pairs:\n")

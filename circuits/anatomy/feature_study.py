@@ -35,6 +35,7 @@ from interp.option import keywords
 from interp.parts.nodes import Node
 from interp.parts.sites import order
 from interp.scores.scores import Scores
+from interp.tasks.ablations import NONE
 from interp.tasks.lengths import by_length
 
 #: The first features of the circuit, whose edges are scored and whose reactions are shown.
@@ -103,7 +104,7 @@ def study_features(
     """Everything that is shown of a circuit of features, and the edges between the first of them."""
     without = evaluate(
         job.model, job.evaluation, circuit, scores=scores, n_random=job.settings.n_random, errors="removed",
-        held_out=job.held_out, **job.settings.judging,
+        held_out=job.held_out, other_ablation=NONE, **job.settings.judging,
     )  # fmt: skip
     sizes = [point.size for point in evaluation.curve]
     beside = tuple(_beside(job, level, sizes, say) for level in BESIDE)

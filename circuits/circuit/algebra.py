@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final
 
+from circuits.circuit.chance import Chance, shared_by_chance
 from circuits.circuit.circuit import Circuit, CircuitError, component
 from circuits.circuit.connect import check_graph, universe
 from interp.errors import InterpError
@@ -108,7 +109,7 @@ class Comparison(Table):
     """What two circuits have in common: over all parts, per kind of part, and per node that a part touches.
 
     `size_a`, `size_b`: parts. `nodes_a`, `nodes_b`: the nodes that each holds; of a circuit of edges those that its edges
-    touch, embedding and logits too. plot(): bars of the parts of each kind, those of one and those of both.
+    touch, embedding and logits too. `chance`: what random circuits like them share, where it is known what they were chosen from. plot(): bars of the parts of each kind, those of one and those of both.
     """
 
     fault: ClassVar[type[InterpError]] = CircuitError
@@ -121,6 +122,7 @@ class Comparison(Table):
     by_node: tuple[Overlap, ...]
     nodes_a: tuple[Node, ...]
     nodes_b: tuple[Node, ...]
+    chance: Chance | None = None
 
     @property
     def jaccard(self) -> float:
@@ -153,8 +155,9 @@ class Comparison(Table):
 
     def __str__(self) -> str:
         what = "edges" if self.level == "edges" else "nodes"
+        by_chance = f", {self.chance}" if self.chance is not None else ""
         lines = [
-            f"{self.size_a} and {self.size_b} {what}, {self.parts.both} in both: Jaccard {self.jaccard:.3f}",
+            f"{self.size_a} and {self.size_b} {what}, {self.parts.both} in both: Jaccard {self.jaccard:.3f}{by_chance}",
             f"  {'kind':<14}{'only a':>8}{'only b':>8}{'both':>8}{'Jaccard':>9}",
         ]
         lines += [f"  {visible(o.name):<14}{o.only_a:>8}{o.only_b:>8}{o.both:>8}{o.jaccard:>9.3f}" for o in self.kinds]
@@ -162,8 +165,9 @@ class Comparison(Table):
         return printed("\n".join(lines + [f"  {name}: {_listing(nodes)}" for name, nodes in sides]))
 
 
-def compare(a: Circuit, b: Circuit) -> Comparison:
-    """How much two circuits have in common. Raises: CircuitError if they do not fit."""
+def compare(a: Circuit, b: Circuit, parts: Iterable[Part] | None = None) -> Comparison:
+    """How much two circuits have in common. `parts`: all that they were chosen from, such as those of their scores or the edges of a
+    graph, for what random circuits with as many parts of each kind share. Raises: CircuitError if they do not fit."""
     _check_same(a, b)
     first, second = frozenset(a.parts), frozenset(b.parts)
     return Comparison(
@@ -175,6 +179,7 @@ def compare(a: Circuit, b: Circuit) -> Comparison:
         _overlaps(a, b, _touched),
         a.nodes,
         b.nodes,
+        shared_by_chance(a.parts, b.parts, parts) if parts is not None else None,
     )
 
 

@@ -6,7 +6,7 @@ A path runs from an embedding to the logits. It passes through a head from any o
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -65,6 +65,19 @@ def on_paths(edges: Iterable[Edge], group: int) -> tuple[Edge, ...]:
     Raises: CircuitError where there is no such path.
     """
     listed = tuple(edges)
+    if not (kept := _on_paths(listed, group)):
+        raise CircuitError(
+            f"no path from the embedding to the logits is left in these {len(listed)} edges; take more of them."
+        )
+    return kept
+
+
+def connected(edges: Iterable[Edge], group: int) -> int:
+    """How many of the edges lie on a path from an embedding to the logits."""
+    return len(_on_paths(tuple(edges), group))
+
+
+def _on_paths(listed: Sequence[Edge], group: int) -> tuple[Edge, ...]:
     after: dict[Node, set[Node]] = defaultdict(set)
     before: dict[Node, set[Node]] = defaultdict(set)
     for edge in listed:
@@ -73,12 +86,7 @@ def on_paths(edges: Iterable[Edge], group: int) -> tuple[Edge, ...]:
             before[owner].add(edge.sender)
     fed = _reached([Node(kind) for kind in EMBEDDINGS], after)
     heard = _reached([LOGITS], before)
-    kept = tuple(e for e in listed if e.sender in fed and not heard.isdisjoint(owners(e.receiver, group)))
-    if not kept:
-        raise CircuitError(
-            f"no path from the embedding to the logits is left in these {len(listed)} edges; take more of them."
-        )
-    return kept
+    return tuple(e for e in listed if e.sender in fed and not heard.isdisjoint(owners(e.receiver, group)))
 
 
 def _reached(start: Iterable[Node], steps: Mapping[Node, set[Node]]) -> set[Node]:

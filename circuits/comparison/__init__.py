@@ -1,6 +1,7 @@
 """How do two runs or circuits compare?
 
-`matching` puts two side by side and says what may be compared; `sides` is the value.
+`matching` puts two side by side and says what may be compared; `sides` is the value. `resplits` is what circuits of one way to
+find them share over splits of a task.
 
 To compare something more: a field of `SideBySide` in sides.py, filled in matching.py, with a reason where it is not
 compared.

@@ -16,6 +16,7 @@ from circuits.runs.directory import is_run, load_record
 from circuits.runs.finding import finding
 from circuits.runs.record import Record
 from circuits.terms.words import pairs_in_words
+from interp.parts.graph import Part
 from interp.scores.scores import Scores
 
 #: Facts that must be the same for a part's name to mean the same part.
@@ -61,7 +62,9 @@ def side_by_side(
         facts,
         tuple(f"different {n} ({fact.a}; {fact.b}): {_MEANS[n]}." for n, fact in different.items() if n in _MEANS),
         () if unmatched else _rows(first, second),
-        compare(first.circuit, second.circuit) if fit and first.circuit and second.circuit else None,
+        compare(first.circuit, second.circuit, _chosen_from(first, second))
+        if fit and first.circuit and second.circuit
+        else None,
         quantity,
         len(pairs),
         *_correlations(pairs),
@@ -166,6 +169,13 @@ def _correlations(common: tuple[tuple[str, float, float], ...]) -> tuple[float |
     if np.ptp(both, axis=1).min() == 0:
         return None, None
     return float(np.corrcoef(both)[0, 1]), float(np.corrcoef(rankdata(both, axis=1))[0, 1])
+
+
+def _chosen_from(a: Side, b: Side) -> frozenset[Part] | None:
+    """All parts that either circuit was chosen from, where both sides have their scores."""
+    if a.scores is None or b.scores is None or a.circuit is None or b.circuit is None:
+        return None
+    return frozenset(p for p in (*a.scores.parts, *b.scores.parts, *a.circuit.parts, *b.circuit.parts) if listable(p))
 
 
 def _rows(a: Side, b: Side) -> tuple[Placed, ...]:

@@ -7,7 +7,7 @@ have one unit. Why something is not compared is said, never left out.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -132,7 +132,8 @@ class SideBySide:
             "b": {"name": self.b.name, "finding": self.b.finding},
             "differs": {f.name: [f.a, f.b] for f in self.facts if f.differs},
             "warnings": list(self.warnings),
-            "parts": {"unmatched": self.unmatched, "in": circuits, "jaccard": self.comparison and self.comparison.jaccard},
+            "parts": {"unmatched": self.unmatched, "in": circuits, "jaccard": self.comparison and self.comparison.jaccard,
+                      "by_chance": asdict(self.comparison.chance) if self.comparison and self.comparison.chance else None},
             "scores": {
                 "unmixed": self.unmixed, "compared": self.quantity, "unit": self.unit, "n_common": self.n_common,
                 "pearson": self.pearson, "spearman": self.spearman,
@@ -184,4 +185,13 @@ def _faithfulness(found: Evaluation | None) -> dict[str, Any] | None:
         return None
     f = found.faithfulness
     curve = [[p.size, p.faithfulness.value] for p in found.curve]
-    return {"value": f.value, "low": f.low, "high": f.high, "size": found.size, "of": found.n_nodes, "curve": curve}
+    other = found.other and asdict(found.other)
+    return {
+        "value": f.value,
+        "low": f.low,
+        "high": f.high,
+        "size": found.size,
+        "of": found.n_nodes,
+        "curve": curve,
+        "other": other,
+    }

@@ -133,11 +133,21 @@ def record(found: Record, folder: str | Path) -> None:
     ranking(found)
     if found.circuit is not None and found.circuit.level == "edges":
         edge_circuit(found.circuit, found.evaluation)
+    elif found.evaluation is not None:
+        elsewhere(found.evaluation)
     if found.features is not None and found.evaluation is not None:
         beside(found.evaluation, found.features)
     if found.agreements:
         agreements(found.agreements)
     lines(f"report: {Path(folder) / 'report.html'}\nopen it: {called('open', str(folder))}")
+
+
+def elsewhere(found: Evaluation) -> None:
+    """What the circuit carries under another ablation, where it was judged under one."""
+    from circuits.runs.judged import other_words
+
+    if found.other is not None:
+        sentence(f"under {found.other.ablation} ablation: {other_words(found)}")
 
 
 def called(*words: str) -> str:
@@ -177,7 +187,7 @@ def ranking(found: Record) -> None:
 
 def edge_circuit(circuit: Circuit, found: Evaluation | None) -> None:
     """The size of a circuit of edges, how many edges of each kind it has, and what was measured of it."""
-    from circuits.runs.finding import random_words
+    from circuits.runs.judged import other_words, random_words
     from circuits.terms.words import kind_name
 
     kinds = Counter(edge.kind for edge in circuit.edges)
@@ -189,6 +199,8 @@ def edge_circuit(circuit: Circuit, found: Evaluation | None) -> None:
         for name, e in (("faithfulness", found.faithfulness), ("completeness", found.completeness)):
             rows.append((name, percent_interval(e.value, e.low, e.high) if e.value is not None else undefined))
         rows.append(("random circuits of that size", random_words(found)))
+        if found.other is not None:
+            rows.append((f"faithfulness under {found.other.ablation} ablation", other_words(found)))
     table("circuit", ("of the circuit", "value"), rows)
 
 
@@ -263,6 +275,7 @@ def record_json(found: Record, where: str) -> dict[str, Any]:
         "scores": {s.provenance.method: dict(s.top(25)) for s in found.scores},
         "conventions": {k: v for k, v in asdict(found.scores[0].provenance).items() if k != "pairs"},
         "circuit": [n.name for n in found.circuit.parts] if found.circuit else None,
+        "cost": {name: found.manifest.get(name) for name in ("forwards_total", "forwards_by_phase", "circuits_run")},
         "evaluation": found.evaluation.to_dict() if found.evaluation else None,
         **({"features": found.features.to_dict()} if found.features else {}),
     }

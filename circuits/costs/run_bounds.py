@@ -6,6 +6,8 @@ still before anything is written.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -45,6 +47,21 @@ def bounds(job: Prepared, command: str) -> Bounds:
             phases["features"] = own.features()
         phases |= {"mapping": own.mapping(), "prompts": own.prompts()}
     return Bounds(phases, len(job.request.pairs))
+
+
+def bounds_of_finding(jobs: Sequence[Prepared]) -> Bounds:
+    """What it may cost at most to find a circuit and to judge it, on each of some splits; a forward is of the pairs of its split."""
+    phases: Counter[str] = Counter()
+    for own in map(_costs, jobs):
+        phases += Counter(
+            {
+                "loading": own.loading(),
+                "scoring": own.scoring(),
+                "searching": own.searching(),
+                "evaluating": own.evaluating(),
+            }
+        )
+    return Bounds(phases, len(jobs[0].request.pairs))
 
 
 def pace(job: Prepared, command: str, seconds: float) -> str:

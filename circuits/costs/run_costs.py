@@ -28,7 +28,7 @@ from interp.errors import InterpError, LayoutError
 from interp.ledger import BACKWARD
 from interp.model.model import HookedModel
 from interp.parts.nodes import groups
-from interp.tasks.ablations import ABLATIONS
+from interp.tasks.ablations import ABLATIONS, ablations_beside
 from interp.tasks.task import Task, TokenPair
 
 
@@ -126,10 +126,15 @@ class RunCosts:
         return (runs.made + runs.call([]) + steps) / self.forward
 
     def evaluating(self) -> float:
-        """The circuit, its complement and the curve, with random circuits."""
-        settings, runs = self.job.settings, self.runs(self.pairs(self.job.evaluation))
-        sets = curve_sizes(self.ranked, settings.n, settings.n_random, runs.n)
-        return (runs.made + runs.call(sets)) / self.forward
+        """The circuit, its complement and the curve, with random circuits; and some of these under other ablations."""
+        settings, pairs = self.job.settings, self.pairs(self.job.evaluation)
+        runs = self.runs(pairs)
+        found = runs.made + runs.call(curve_sizes(self.ranked, settings.n, settings.n_random, runs.n))
+        own = runs.n if settings.n is None else settings.n
+        for ablation in ablations_beside(settings.ablation, settings.other_ablation):
+            other = self.runs(pairs, ablation)
+            found += other.made + other.call(other_sizes(own, settings.n_random))
+        return found / self.forward
 
     def anatomy(self) -> float:
         """What is written, neurons, edges and the strongest of these exactly; and three prompts, several times."""
@@ -167,9 +172,9 @@ class RunCosts:
         shown = self.pairs(self.job.task)[:SHOWN_PROMPTS]
         return self.share(shown) * (2 + (DEFAULT_STEPS + 2) * PASS + 5 + BACKWARD)
 
-    def runs(self, pairs: Sequence[TokenPair]) -> CircuitRuns:
-        """Runs of circuits on some pairs."""
-        settings = self.job.settings
+    def runs(self, pairs: Sequence[TokenPair], ablation: str | None = None) -> CircuitRuns:
+        """Runs of circuits on some pairs, under the ablation of the run or another."""
+        settings = replace(self.job.settings, ablation=ablation or self.job.settings.ablation)
         return runs_of(
             asked_by(self.job.model, pairs, settings),
             kv=settings.kv or "shared",
@@ -181,6 +186,11 @@ def asked_by(model: HookedModel, pairs: Sequence[TokenPair], settings: Settings)
     """What the runs of circuits of a run by these settings are of."""
     s = settings
     return Asked(model, pairs, s.level, s.ablation, s.metric, s.batch_size, s.max_memory, s.dictionaries)
+
+
+def other_sizes(own: int, n_random: int) -> list[int]:
+    """The sizes of the circuits that are run under another ablation: one of size `own`, and random ones like it."""
+    return [own] * (1 + min(n_random, CURVE_RANDOM))
 
 
 def curve_sizes(ranked: int, own: int | None, n_random: int, n: int) -> list[int]:

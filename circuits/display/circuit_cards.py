@@ -12,7 +12,7 @@ from circuits.evaluation.assessment import Assessment
 from circuits.evaluation.evaluation import Estimate, Evaluation, Point, Search
 from circuits.report.drawing import svg
 from circuits.report.drawing.svg import Scale
-from circuits.runs.finding import random_words
+from circuits.runs.judged import other_words, random_words
 from circuits.terms.words import pairs_in_words
 from interp.formatting import showing
 from interp.formatting.html import MOST_ROWS, NEGATIVE, block, caption, element, facts, joined, left_out, table, text
@@ -102,6 +102,7 @@ def _measured(found: Evaluation) -> Markup:
                 random_words(found),
             ),
             (found.metric, means),
+            *([(f"under {found.other.ablation} ablation", other_words(found))] if found.other is not None else []),
         ]
     )
 

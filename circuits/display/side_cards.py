@@ -46,7 +46,11 @@ def _kinds(found: Comparison) -> Markup:
 def comparison_card(found: Comparison) -> str:
     """How many parts of each kind two circuits share, and the nodes that they hold."""
     what = "edges" if found.level == "edges" else f"nodes of level {found.level}"
-    said = joined(f"{count(found.size_a)} and {count(found.size_b)} {what}", f"Jaccard {found.jaccard:.2f}")
+    said = joined(
+        f"{count(found.size_a)} and {count(found.size_b)} {what}",
+        f"Jaccard {found.jaccard:.2f}",
+        str(found.chance or ""),
+    )
     sides = (("nodes in both", found.both), ("nodes in A only", found.only_a), ("nodes in B only", found.only_b))
     nodes = facts((name, _named(held)) for name, held in sides)
     return str(block("Comparison", said, _kinds(found), nodes))

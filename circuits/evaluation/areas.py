@@ -1,9 +1,9 @@
-"""How good a ranking is over all circuit sizes at once: CPR and CMD (Mueller 2025, MIB), and the curve behind them."""
+"""How good a ranking is over all circuit sizes at once: CPR and CMD (Mueller 2025, MIB), Compactness, and the curve behind them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,17 +11,26 @@ from typing import Any, Final
 import numpy as np
 
 from circuits.circuit.circuit import CircuitError
-from circuits.circuit.saved import Saved
+from circuits.circuit.connect import connected, group_size
 from circuits.circuit.selection import ranked
-from circuits.evaluation.evaluation import Counts, Estimate
+from circuits.evaluation.area_values import (
+    UNDEFINED,
+    Area,
+    AreaPoint,
+    Areas,
+    RankingCurve,
+    trapezoid_weights,
+    under,
+)
+from circuits.evaluation.evaluation import Estimate
 from circuits.evaluation.faithfulness import counted
 from circuits.evaluation.ratio import Measured, conditions, interval, measure
 from circuits.evaluation.running.feature_runner import with_silent
 from circuits.evaluation.running.runner import PartSet, Runner, check_parts, is_held_out
 from circuits.evaluation.running.runners import runner_for
 from circuits.evaluation.twins import Twins
-from circuits.terms.words import pairs_in_words
 from interp.attribution.features.hosts import Dictionaries
+from interp.parts.graph import Edge, Part
 from interp.parts.nodes import FEATURES
 from interp.scores.scores import Ranking, Scores
 from interp.tasks.metrics import Metric
@@ -30,101 +39,8 @@ from interp.whole_numbers import count
 
 FRACTIONS: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 RANKINGS: Final[tuple[Ranking, ...]] = ("signed", "absolute")
-TOLERANCE: Final = 1e-9
 #: Random circuits of each size.
 N_RANDOM: Final = 5
-
-
-@dataclass(frozen=True)
-class AreaPoint:
-    """The first `size` parts of a ranking: f of them, f of the others (`completeness`) and f of random circuits."""
-
-    size: int
-    faithfulness: Estimate
-    completeness: Estimate
-    random: tuple[float | None, ...]
-
-
-@dataclass(frozen=True)
-class Area:
-    """Both areas of one curve on one axis, whose `width` is that from the smallest circuit to the whole model.
-
-    `cpr`: under f; `cmd`: under |1 - f|; `random_cpr`, `random_cmd`: the same of random circuits of the same sizes and
-    kinds, mean over them. Divide by the width to compare axes. Raises: CircuitError where cpr + cmd < width, which no
-    curve can give.
-    """
-
-    axis: str
-    width: float
-    cpr: Estimate
-    cmd: Estimate
-    random_cpr: float | None
-    random_cmd: float | None
-
-    def __post_init__(self) -> None:
-        if self.cpr.value is not None and self.cmd.value is not None:
-            excess = self.cpr.value + self.cmd.value - self.width
-            if excess < -TOLERANCE * (1 + abs(self.cpr.value) + self.cmd.value):
-                raise CircuitError(
-                    f"areas on the {self.axis} axis: CPR {self.cpr.value:.6g} + CMD {self.cmd.value:.6g} is less than the "
-                    f"width {self.width:.6g}; expected at least that, so one of them is wrong."
-                )
-
-
-@dataclass(frozen=True)
-class RankingCurve:
-    """The curve of one ranking, and its areas on the `linear` axis (size / all) and the `log` one (log10 of that)."""
-
-    ranking: Ranking
-    points: tuple[AreaPoint, ...]
-    linear: Area
-    log: Area
-
-
-@dataclass(frozen=True)
-class Areas(Saved):
-    """CPR and CMD of scores. The axis counts parts of the level: `counts` of `n_parts`. `reason`: why undefined."""
-
-    signed: RankingCurve
-    absolute: RankingCurve
-    level: str
-    counts: Counts
-    n_parts: int
-    method: str
-    metric: str
-    unit: str
-    ablation: str
-    n_pairs: int
-    held_out: bool
-    n_random: int
-    seed: int
-    reason: str = ""
-
-    @property
-    def cpr(self) -> Estimate:
-        """The headline CPR: signed ranking, linear axis. Large is good."""
-        return self.signed.linear.cpr
-
-    @property
-    def cmd(self) -> Estimate:
-        """The headline CMD: absolute ranking, linear axis. Near 0 is good."""
-        return self.absolute.linear.cmd
-
-    def __str__(self) -> str:
-        p = self.absolute.points
-        sizes = f"share of {self.n_parts} {self.counts}, {p[0].size} to {p[-1].size}"
-        head = f"Areas over circuit size ({sizes}) on {pairs_in_words(self.n_pairs, self.held_out)}"
-        if self.reason:
-            return f"{head}: undefined ({self.reason})"
-        return "\n".join([head, *self._lines()])
-
-    def _lines(self) -> Iterator[str]:
-        for curve in (self.signed, self.absolute):
-            for a in (curve.linear, curve.log):
-                yield (
-                    f"  {curve.ranking:<8} {a.axis:<6} CPR {a.cpr} (random {_number(a.random_cpr)}), "
-                    f"CMD {a.cmd} (random {_number(a.random_cmd)}), width {a.width:.3f}"
-                )
 
 
 def ranking_areas(
@@ -146,8 +62,11 @@ def ranking_areas(
     """CPR and CMD of the signed and the absolute ranking, and the faithfulness and completeness curves.
 
     CPR = area under f(C_k), CMD = area under |1 - f(C_k)|, C_k the first k parts of the ranking, by the trapezoid rule
-    over k / n at the `fractions` (k rounded up to whole parts, each k once). The headline CPR takes the signed ranking,
-    the headline CMD the absolute one. Intervals resample examples and take the area again.
+    over k / n at the `fractions` (k rounded up to whole parts, each k once): the axis of fixed shares. Both are given over its
+    logarithm and over the ranking's own sizes too: at level edges those on a path, as a share of the largest circuit's. The headline
+    CPR takes the signed ranking, the headline CMD the absolute one. As f above 1 is no merit, the area under min(f, 1) stands
+    beside, and Compactness = mean over the axis of max(0, 1 - |1 - f|): 1 where the smallest circuit is the model, and f = 2 counts
+    as much as f = 0. Intervals resample examples and take the area again.
 
     Source: Mueller 2025, MIB. Cost: 2 (2 + n_random) forwards per fraction. Raises: CircuitError.
     """
@@ -219,19 +138,30 @@ def _check_complete(runner: Runner, scores: Scores) -> None:
 
 @dataclass(frozen=True)
 class _Row:
-    """The sets of one size: the top of the ranking, the rest, and random circuits like the top."""
+    """The sets of one size: the top of the ranking, the rest, and random circuits like the top; `own`: how many of the top can matter."""
 
     top: PartSet
     rest: PartSet
     twins: list[PartSet]
+    own: int
 
 
 def _rows(
     runner: Runner, scores: Scores, ranking: Ranking, sizes: Sequence[int], twins: Twins, n_random: int
 ) -> list[_Row]:
     order, full = [scores.parts[i] for i in ranked(scores, ranking)], frozenset(runner.parts)
+    own = _own_sizes(order, sizes, runner.parts)
     tops = [frozenset(order[:size]) for size in sizes]
-    return [_Row(top, full - top, twins.of(top, n_random)) for top in tops]
+    return [_Row(top, full - top, twins.of(top, n_random), size) for top, size in zip(tops, own, strict=True)]
+
+
+def _own_sizes(order: Sequence[Part], sizes: Sequence[int], parts: Sequence[Part]) -> list[int]:
+    """How many of the first parts can matter: edges on a path from the embedding to the logits, of other parts all."""
+    edges = [part for part in order if isinstance(part, Edge)]
+    if len(edges) < len(order):
+        return list(sizes)
+    group = group_size(part for part in parts if isinstance(part, Edge))
+    return [connected(edges[:size], group) for size in sizes]
 
 
 def _curve(ranking: Ranking, rows: Sequence[_Row], found: Measured) -> RankingCurve:
@@ -241,39 +171,28 @@ def _curve(ranking: Ranking, rows: Sequence[_Row], found: Measured) -> RankingCu
             found.estimate(row.top),
             found.estimate(row.rest),
             tuple(found.value(twin) for twin in row.twins),
+            row.own,
         )
         for row in rows
     )
     shares = np.array([len(row.top) / (len(row.top) + len(row.rest)) for row in rows])
-    return RankingCurve(
-        ranking, points, _area("linear", shares, rows, found), _area("log", np.log10(shares), rows, found)
-    )
+    own = np.array([row.own for row in rows]) / max(1, rows[-1].own)
+    places = {"linear": shares, "log": np.log10(shares), "own": own}
+    return RankingCurve(ranking, points, *(_area(axis, x, rows, found) for axis, x in places.items()))
 
 
 def _area(axis: str, x: np.ndarray, rows: Sequence[_Row], found: Measured) -> Area:
     width, weights = float(x[-1] - x[0]), trapezoid_weights(x)
-    if found.reason:
-        undefined = Estimate(None, None, None)
-        return Area(axis, width, undefined, undefined, None, None)
+    if found.reason or not width:
+        return Area(axis, width, UNDEFINED, UNDEFINED, None, None, UNDEFINED, None, UNDEFINED, None)
     f = np.array([found.value(row.top) for row in rows], dtype=np.float64)
     resampled = np.stack([found.resampled(row.top) for row in rows])
     random = np.array([[found.value(twin) for twin in row.twins] for row in rows], dtype=np.float64)
-    n = len(found.span)
-    return Area(
-        axis,
-        width,
-        interval(float(weights @ f), weights @ resampled, n),
-        interval(float(weights @ abs(1 - f)), weights @ abs(1 - resampled), n),
-        float((weights @ random).mean()),
-        float((weights @ abs(1 - random)).mean()),
-    )
 
+    def both(measure: str) -> tuple[Estimate, float]:
+        own = weights / width if measure == "compactness" else weights
+        value, other = float(own @ under(f, measure)), float((own @ under(random, measure)).mean())
+        return interval(value, own @ under(resampled, measure), len(found.span)), other
 
-def trapezoid_weights(x: np.ndarray) -> np.ndarray:
-    """Weights w with w . y = the area under straight lines through (x, y), x ascending [point]; they sum to the width."""
-    steps = np.diff(x)
-    return np.asarray((np.append(steps, 0.0) + np.append(0.0, steps)) / 2)
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f}"
+    (cpr, random_cpr), (cmd, random_cmd) = both("cpr"), both("cmd")
+    return Area(axis, width, cpr, cmd, random_cpr, random_cmd, *both("capped"), *both("compactness"))

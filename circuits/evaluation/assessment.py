@@ -9,11 +9,13 @@ from typing import Any, Final
 
 from circuits.circuit.circuit import Circuit
 from circuits.circuit.saved import Saved
-from circuits.evaluation.areas import Areas, ranking_areas_on
+from circuits.evaluation.area_values import Areas
+from circuits.evaluation.areas import ranking_areas_on
 from circuits.evaluation.evaluation import AREAS, CURVE, MINIMALITY, TESTS, Evaluation, Spent
 from circuits.evaluation.faithfulness import evaluate_on
 from circuits.evaluation.hypotheses import HypothesisTest, hypothesis_on
 from circuits.evaluation.minimality import Minimality, leave_one_out_on
+from circuits.evaluation.other_ablation import other_runners
 from circuits.evaluation.running.feature_runner import FeatureRunner
 from circuits.evaluation.running.runners import runner_for
 from interp.attribution.features.hosts import Dictionaries
@@ -21,6 +23,7 @@ from interp.formatting.showing import card
 from interp.formatting.text import printed
 from interp.ledger import enter
 from interp.scores.scores import Ranking, Scores
+from interp.tasks.ablations import ablations_beside
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
 
@@ -57,7 +60,9 @@ class Assessment(Saved):
         yield str(e)
         if self.without_errors is not None:
             yield str(self.without_errors)
-        yield f"{e.metric} ({e.unit}), {e.ablation} ablation: whole model {e.full:.4g}, circuit {e.circuit:.4g}, empty {e.empty:.4g}"
+        for under in (e, e.other):
+            if under is not None and None not in (under.full, under.circuit, under.empty):
+                yield f"{e.metric} ({e.unit}), {under.ablation} ablation: whole model {under.full:.4g}, circuit {under.circuit:.4g}, empty {under.empty:.4g}"
         yield from (str(self.sufficient), str(self.necessary))
         yield from (str(found) for found in (self.minimality, self.areas) if found is not None)
         yield from (f"not measured: {reason}" for reason in self.left_out)
@@ -85,21 +90,24 @@ def assess(
     max_memory: int | str | None = None,
     show_progress: bool | None = None,
     dictionaries: Dictionaries | None = None,
+    other_ablation: str | None = None,
 ) -> Assessment:
     """Evaluate a circuit in every way that there is; areas need `scores`, the ranking that the circuit comes from.
 
     `n_random`: random circuits of its size, of which other sizes of the curve have at most 5; `n_tests`: those of each test.
-    Minimality is left out, and said to be, for circuits of more than `minimality_limit` parts. Cost: at most about n_random + 60
-    + 2 n_tests + size forwards, and with scores 140 for the areas. Raises: CircuitError, TaskError.
+    Minimality is left out, and said to be, for circuits of more than `minimality_limit` parts. `other_ablation`: as in `evaluate`.
+    Cost: at most about n_random + 70 + 2 n_tests + size forwards, and with scores 140 for the areas. Raises: CircuitError, TaskError.
     """
     enter(CURVE)
-    runner = runner_for(
-        model, task, circuit, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
-        max_memory=max_memory, dictionaries=dictionaries,
-    )  # fmt: skip
+    beside = ablations_beside(ablation, other_ablation)
+    how: Any = {
+        "metric": metric, "seed": seed, "batch_size": batch_size, "max_memory": max_memory, "dictionaries": dictionaries,
+    }  # fmt: skip
+    runner = runner_for(model, task, circuit, scores, ablation=ablation, **how)
+    others = other_runners(runner, model, task, circuit, beside, **how)
     common: Any = {"held_out": held_out, "seed": seed, "show_progress": show_progress}
     curve: Any = {"scores": scores, "sizes": sizes, "n_random": n_random, "ranking": ranking, **common}
-    evaluation, without_errors = evaluate_on(runner, circuit, **curve), None
+    evaluation, without_errors = evaluate_on(runner, circuit, others=others, **curve), None
     if isinstance(runner, FeatureRunner):
         without_errors = evaluate_on(runner.with_errors("removed"), circuit, **curve)
     enter(TESTS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from circuits.circuit.saved import Saved
 from circuits.terms.words import pairs_in_words
@@ -15,6 +15,8 @@ from interp.formatting.text import visible
 Counts = Literal["nodes", "edges", "features"]
 #: What an assessment is made of, in order: the names of its phases for who counts what it costs.
 CURVE, TESTS, MINIMALITY, AREAS = ("curve", "tests", "minimality", "areas")
+#: So much further from f = 1 under another ablation, a circuit is said to be made for its own.
+SHORT: Final = 0.1
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,39 @@ class Point:
 
 
 @dataclass(frozen=True)
+class OtherAblation:
+    """A circuit judged once more, on the same pairs, with everything outside replaced by another `ablation`.
+
+    `further`: |1 - f| here less |1 - f| under its own ablation, both on the same resamples of the pairs. `random`: f here of
+    the first random circuits of its size. `reason`: why f is undefined here; the metrics are None where they are not finite.
+    `passed_over`: the ablations that were tried before, each with why f says nothing under it.
+    """
+
+    ablation: str
+    faithfulness: Estimate
+    further: Estimate
+    full: float | None
+    empty: float | None
+    circuit: float | None
+    random: tuple[float | None, ...]
+    reason: str = ""
+    passed_over: tuple[str, ...] = ()
+
+    @property
+    def falls_short(self) -> bool:
+        """Whether the circuit is made for its own ablation: by `SHORT` further from 1 here, and not by chance."""
+        further = self.further
+        return further.value is not None and further.value >= SHORT and (further.low is None or further.low > 0)
+
+    def __str__(self) -> str:
+        if self.faithfulness.value is None:
+            return visible(f"under {self.ablation} ablation: faithfulness undefined ({self.reason})")
+        random = [r for r in self.random if r is not None]
+        beside = f", random circuits {min(random):.3f} to {max(random):.3f}" if random else ""
+        return visible(f"under {self.ablation} ablation: faithfulness {self.faithfulness}{beside}")
+
+
+@dataclass(frozen=True)
 class Evaluation(Saved):
     """Measured on `n_pairs` pairs (`held_out`: none of them was used for the scores).
 
@@ -52,6 +87,7 @@ class Evaluation(Saved):
     `errors`: of a circuit of features, whether what the dictionaries do not make up was `kept` or `removed`.
     `random_above`: the fraction of random circuits of the circuit's size whose faithfulness is at least as near 1.
     `n_random`: how many of them were wanted at its size; a point has fewer where fewer others exist, or at another size.
+    `other`: the circuit under another ablation; None where that was left out.
     """
 
     faithfulness: Estimate
@@ -73,13 +109,15 @@ class Evaluation(Saved):
     reason: str = ""
     counts: Counts = "nodes"
     errors: Literal["", "kept", "removed"] = ""
+    other: OtherAblation | None = None
 
     def __str__(self) -> str:
         errors, pairs = f", errors {self.errors}," if self.errors else "", pairs_in_words(self.n_pairs, self.held_out)
         head = f"Evaluation of {self.size} of {self.n_nodes} {self.counts}{errors} on {pairs}"
         if self.faithfulness.value is None:
             return visible(f"{head}: faithfulness undefined ({self.reason})")
-        return f"{head}: faithfulness {self.faithfulness}, completeness of the complement {self.completeness}, random circuits as good: {self._random()}"
+        other = f"; {self.other}" if self.other is not None else ""
+        return f"{head}: faithfulness {self.faithfulness}, completeness of the complement {self.completeness}, random circuits as good: {self._random()}{other}"
 
     __repr__ = __str__
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import index
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +14,7 @@ from circuits.circuit.algebra import grouped
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.circuit.selection import ranked
 from circuits.evaluation.evaluation import Counts, Estimate, Evaluation, Point, Search
+from circuits.evaluation.other_ablation import judge_otherwise, other_runners
 from circuits.evaluation.ratio import Measured, conditions, measure
 from circuits.evaluation.running.runner import PartSet, Runner, check_dictionaries, check_parts, is_held_out
 from circuits.evaluation.running.runners import runner_for
@@ -22,6 +23,7 @@ from interp.attribution.features.hosts import Dictionaries
 from interp.parts.graph import Part
 from interp.parts.nodes import FEATURES
 from interp.scores.scores import Ranking, Scores
+from interp.tasks.ablations import ablations_beside
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
 from interp.whole_numbers import count, whole
@@ -50,6 +52,7 @@ def evaluate(
     show_progress: bool | None = None,
     dictionaries: Dictionaries | None = None,
     errors: str = "kept",
+    other_ablation: str | None = None,
 ) -> Evaluation:
     """Faithfulness of `circuit`, completeness of its complement, the curve over sizes and random circuits.
 
@@ -59,17 +62,21 @@ def evaluate(
     each kind, and at the other sizes of the curve at most `CURVE_RANDOM`; where fewer exist all are run, and at the size of
     the whole model there is none. `held_out`: none of the pairs was used to choose the circuit; found out by default, and refused where it is claimed and not so.
     `dictionaries`: those of a circuit of features; `errors`: what they do not make up is `kept` in every circuit but the
-    empty one, or `removed` from every one but the whole model.
+    empty one, or `removed` from every one but the whole model. `other_ablation`: the circuit and the first of its random ones
+    are judged under it too; by default `mean`, or `zero` where the mean holds the answer; not at all with `none`.
 
     Source: Wang et al. 2023; Marks et al. 2024. Cost: at most one forward per circuit. Raises: CircuitError, TaskError.
     """
-    runner = runner_for(
-        model, task, circuit, scores, ablation=ablation, metric=metric, seed=seed, batch_size=batch_size,
-        max_memory=max_memory, dictionaries=dictionaries, errors=errors,
-    )  # fmt: skip
+    beside = ablations_beside(ablation, other_ablation)
+    how: Any = {
+        "metric": metric, "seed": seed, "batch_size": batch_size, "max_memory": max_memory, "dictionaries": dictionaries,
+        "errors": errors,
+    }  # fmt: skip
+    runner = runner_for(model, task, circuit, scores, ablation=ablation, **how)
     return evaluate_on(
         runner,
         circuit,
+        others=other_runners(runner, model, task, circuit, beside, **how),
         scores=scores,
         sizes=sizes,
         n_random=n_random,
@@ -84,6 +91,7 @@ def evaluate_on(
     runner: Runner,
     circuit: Circuit,
     *,
+    others: Sequence[Runner] = (),
     scores: Scores | None = None,
     sizes: Sequence[int] | None = None,
     n_random: int = 20,
@@ -92,7 +100,7 @@ def evaluate_on(
     seed: int = 0,
     show_progress: bool | None = None,
 ) -> Evaluation:
-    """`evaluate` with a runner that is already made."""
+    """`evaluate` with a runner that is already made, and those of the same parts and pairs under other ablations, to be tried in turn."""
     count(n_random, "n_random", CircuitError, expected="at least 1; 20 is the default")
     order = _order(circuit, scores, ranking)
     check_parts(runner, order, circuit.level)
@@ -104,7 +112,10 @@ def evaluate_on(
     curve = {size: (prefix, twins.others(prefix, most[size])) for size, prefix in prefixes.items()}
     plan = _Plan(frozenset(circuit.parts), frozenset(runner.parts) - frozenset(circuit.parts), curve)
     found = measure(runner, plan.all(), seed=seed, show_progress=show_progress)
-    return _judge(circuit, plan, found, runner, unseen, n_random, seed)
+    judged = _judge(circuit, plan, found, runner, unseen, n_random, seed)
+    like = curve[len(circuit)][1][:CURVE_RANDOM]
+    other = judge_otherwise(others, found, plan.circuit, like, seed=seed, show_progress=show_progress)
+    return replace(judged, other=other)
 
 
 def counted(level: str) -> Counts:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from circuits.circuit.chance import Chance, shared_by_chance
 from circuits.circuit.circuit import CircuitError
 from circuits.circuit.saved import Saved
 from circuits.circuit.selection import ranked
@@ -37,7 +38,7 @@ class PartStability:
 class Stability(Saved):
     """The parts in the order of the ranking, the first `n` of which are selected; over `resamples` of the examples.
 
-    `overlap`: mean Jaccard index of the top n with that of a resample.
+    `overlap`: mean Jaccard index of the top n with that of a resample; `chance`: of two random tops with as many parts of each kind.
     """
 
     parts: tuple[PartStability, ...]
@@ -49,13 +50,14 @@ class Stability(Saved):
     n_pairs: int
     unit: str
     seed: int
+    chance: Chance | None = None
 
     def to_pandas(self) -> Any:
         """A table: part, kind, score, low, high, selected, frequency."""
         return _table(self.parts)
 
     def __str__(self) -> str:
-        head = f"Stability of the top {self.n} of {len(self.parts)} {self.counts} over {self.resamples} resamples of {self.n_pairs} pairs: mean Jaccard {self.overlap:.3f}"
+        head = f"Stability of the top {self.n} of {len(self.parts)} {self.counts} over {self.resamples} resamples of {self.n_pairs} pairs: mean Jaccard {self.overlap:.3f}{_by_chance(self.chance.jaccard if self.chance else None)}"
         return "\n".join([head, *_lines(self.parts)])
 
 
@@ -65,6 +67,7 @@ class Consensus(Saved):
 
     `jaccard`: mean over pairs of scores; `pairwise`: each of them, first with second, first with third, and so on.
     `parts`: by mean score over the scores, with its range as low and high; `frequency` is the share that select it.
+    `chance`: for each of `pairwise` what random tops with as many parts of each kind share.
     """
 
     parts: tuple[PartStability, ...]
@@ -75,13 +78,19 @@ class Consensus(Saved):
     jaccard: float
     pairwise: tuple[float, ...]
     unit: str
+    chance: tuple[Chance, ...] = ()
+
+    @property
+    def jaccard_by_chance(self) -> float | None:
+        """The mean Jaccard index of random tops."""
+        return float(np.mean([one.jaccard for one in self.chance])) if self.chance else None
 
     def to_pandas(self) -> Any:
         """A table: part, kind, score, low, high, selected, frequency."""
         return _table(self.parts)
 
     def __str__(self) -> str:
-        head = f"Overlap of the top {self.n} of {len(self.parts)} {self.counts} in {self.n_scores} scores: mean Jaccard {self.jaccard:.3f}"
+        head = f"Overlap of the top {self.n} of {len(self.parts)} {self.counts} in {self.n_scores} scores: mean Jaccard {self.jaccard:.3f}{_by_chance(self.jaccard_by_chance)}"
         return "\n".join([head, *_lines(self.parts)])
 
 
@@ -109,10 +118,11 @@ def selection_frequency(
         PartStability(own.parts[i].name, own.parts[i].kind, found[i], place < n, float(chosen[i] / resamples))
         for place, i in enumerate(own.rank(ranking))
     )
-    overlap = float(np.mean([s / (2 * n - s) for s in shared]))
+    overlap, first = float(np.mean([s / (2 * n - s) for s in shared])), [own.parts[i] for i in top]
     p = own.provenance
     return Stability(
-        parts, n, ranking, counted(p.level), overlap, resamples, len(own.per_example), p.unit, seed
+        parts, n, ranking, counted(p.level), overlap, resamples, len(own.per_example), p.unit, seed,
+        shared_by_chance(first, first, own.parts),
     )  # fmt: skip
 
 
@@ -139,7 +149,8 @@ def consensus(several: Sequence[Scores], n: int, *, ranking: Ranking = "absolute
         for place, i in enumerate(together.rank(ranking))
     )
     p, mean = first.provenance, float(np.mean(pairwise))
-    return Consensus(parts, n, len(listed), ranking, counted(p.level), mean, pairwise, p.unit)
+    chance = tuple(shared_by_chance(a, b, first.parts) for a, b in combinations(tops, 2))
+    return Consensus(parts, n, len(listed), ranking, counted(p.level), mean, pairwise, p.unit, chance)
 
 
 def _listed(scores: Scores, ranking: Ranking, n: int) -> tuple[Scores, int]:
@@ -181,6 +192,10 @@ def _intervals(scores: Scores, weights: np.ndarray) -> list[Estimate]:
         means = scores.mean[start : start + step]
         found += [interval(float(m), r, len(scores.per_example)) for m, r in zip(means, resampled.T, strict=True)]
     return found
+
+
+def _by_chance(jaccard: float | None) -> str:
+    return "" if jaccard is None else f" (by chance {jaccard:.3f})"
 
 
 def _lines(parts: Sequence[PartStability]) -> list[str]:

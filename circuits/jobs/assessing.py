@@ -38,7 +38,7 @@ from interp.ledger import Ledger, counting
 from interp.model.model import HookedModel
 from interp.parts.sites import Site
 from interp.scores.scores import Scores
-from interp.tasks.ablations import check_direction
+from interp.tasks.ablations import ablations_beside, check_direction
 from interp.tasks.lengths import check_length, of_length
 from interp.tasks.metrics import check_wrong, get_metric
 from interp.tasks.task import Task, digest
@@ -110,14 +110,14 @@ def _judged(
     circuit, scores = subject.circuit, subject.scores
     how = {name: getattr(asked, name) or subject.options.get(name) for name in ("batch_size", "max_memory")}
     runs = asked_of(model, task, circuit, given["ablation"], given["metric"], dictionaries=dictionaries, **how)
-    planned = bounds(runs, circuit, scores, n_random=asked.n_random, n_tests=asked.n_tests)
+    numbers = {name: getattr(asked, name) for name in ("n_random", "n_tests", "other_ablation")}
+    planned = bounds(runs, circuit, scores, **numbers)
     planned.check(asked.max_forwards, "this evaluation", LESS)
     forward = one_forward(model, runs.pairs)
     ledger.most = None if asked.max_forwards is None else asked.max_forwards * forward
     say(f"plan: {planned}")
     say.phase(f"evaluating {len(circuit)} {counted(circuit.level)} on {several(len(task), 'pair')}")
-    numbers = {name: getattr(asked, name) for name in ("n_random", "n_tests", "seed")}
-    options: Any = {**numbers, **how, **given}
+    options: Any = {**numbers, "seed": asked.seed, **how, **given}
     found = assess(model, task, circuit, scores, dictionaries=dictionaries, **options)
     return replace(found, spent=Spent(**spent(ledger, forward)))
 
@@ -128,6 +128,7 @@ def _given(asked: Judgement, subject: Subject) -> dict[str, Any]:
     get_metric(given["metric"])
     check_direction(given["ablation"], "noise")
     check_ranking(given["ranking"])
+    ablations_beside(given["ablation"], asked.other_ablation)
     return given
 
 
@@ -163,7 +164,7 @@ def _subject(asked: Judgement) -> Subject:
         raise CircuitError(
             f"run {str(asked.circuit)!r} has no circuit (it is a {record.manifest.get('job')}); expected a run of discover."
         )
-    _check_manifest(record.manifest, asked.circuit)
+    check_manifest(record.manifest, asked.circuit)
     return Subject(record.circuit, own or record.scores[0], record.manifest)
 
 
@@ -179,7 +180,7 @@ _LATER: Final = ("chat", "length")
 _NEEDED: Final = (*(one.name for one in fields(PromptOptions) if one.name not in _LATER), "model")
 
 
-def _check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
+def check_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
     """Raises: RunError where a manifest does not say how its circuit was judged; one without options says nothing of it."""
     if "options" not in manifest:
         return
@@ -208,13 +209,17 @@ def _model(name: str, asked: Judgement, subject: Subject, say: Telling) -> Hooke
     model = load_model(
         name, asked.dtype or options.get("dtype"), asked.device or options.get("device"), _adapter(asked, options)
     )
-    found, known = described(model), subject.manifest.get("model", {}).get("files")
-    note_weights({"model": found}, say)
-    if asked.model is None and known and found["files"] != known:
-        raise CircuitError(
-            f"the files of model {name!r} are not those of the run any more; give --model {name} to evaluate on it all the same."
-        )
+    note_weights({"model": described(model)}, say)
+    if asked.model is None:
+        check_weights(model, name, subject.manifest, f"give --model {name} to evaluate on it all the same")
     return model
+
+
+def check_weights(model: HookedModel, name: str, manifest: Mapping[str, Any], instead: str) -> None:
+    """Raises: CircuitError where a run had other weights; `instead`: what to do then."""
+    known = manifest.get("model", {}).get("files")
+    if known and described(model)["files"] != known:
+        raise CircuitError(f"the files of model {name!r} are not those of the run any more; {instead}.")
 
 
 def _adapter(asked: Judgement, options: Mapping[str, Any]) -> str | Path | None:

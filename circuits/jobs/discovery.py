@@ -50,7 +50,7 @@ def run(asked: ScoringRun) -> None:
     started, created = time.perf_counter(), directory.now()
     if asked.out is not None:
         directory.check_target(asked.out, asked.force)
-    settings, known = _settings(asked), stored_task(asked)
+    settings, known = settings_of(asked), stored_task(asked)
     if known is not None:
         check_wrong(get_metric(settings.metric), known)
     with telling(phases(asked.command, settings), asked.quiet) as say, counting() as ledger:
@@ -66,7 +66,7 @@ def run(asked: ScoringRun) -> None:
             begin(say, "writing", "writing the report")
             took = {"seconds": round(time.perf_counter() - started, 2), **spent(ledger, forward), **memory(loaded)}
             say(f"the work took {took['memory_mib']['above']:,} MiB above what loading took")
-            _write(folder, found, manifest | took)
+            found = _write(folder, found, manifest | took)
     if asked.json:
         printing.as_json(printing.record_json(found, str(path)))
     else:
@@ -81,13 +81,14 @@ def _work(command: str, job: Prepared, manifest: dict[str, Any], say: Say) -> Re
         raise RunFailed(str(error)) from error
 
 
-def _write(folder: Path, found: Record, manifest: dict[str, Any]) -> None:
-    """Every value of a run, its report, and last the manifest that says it is complete."""
+def _write(folder: Path, found: Record, manifest: dict[str, Any]) -> Record:
+    """Every value of a run, its report, and last the manifest that says it is complete; and the run with that manifest."""
     conventions = {k: v for k, v in asdict(found.scores[0].provenance).items() if k != "pairs"}
     found = replace(found, manifest=directory.finished(manifest | {"conventions": conventions}))
     directory.save_record(folder, found)
     write_text(folder / "report.html", render(found))
     directory.complete(folder, found.manifest)
+    return found
 
 
 def _prepare(asked: ScoringRun, settings: Settings, say: Say) -> Prepared:
@@ -106,7 +107,7 @@ def _prepare(asked: ScoringRun, settings: Settings, say: Say) -> Prepared:
     return job
 
 
-def _settings(asked: ScoringRun) -> Settings:
+def settings_of(asked: ScoringRun) -> Settings:
     """The options as settings, checked as far as they can be without model and task. Raises: InterpError."""
     if asked.command == "discover" and asked.level == "resid":
         raise InterpError(

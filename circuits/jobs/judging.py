@@ -25,6 +25,13 @@ def stability(asked: Resampling) -> None:
     from circuits.evaluation.stability import selection_frequency
 
     record = directory.load_record(asked.source) if directory.is_run(asked.source) else None
+    if asked.splits is not None:
+        from circuits.jobs.resplitting import stability_on_splits
+
+        if record is None:
+            raise CircuitError(f"--splits needs a run directory; {str(asked.source)!r} holds scores alone.")
+        stability_on_splits(asked, asked.source, record)
+        return
     scores = record.scores[0] if record is not None else Scores.load(asked.source)
     size = _size(asked.n, record, asked.source)
     if repeated := len(pairs := scores.provenance.pairs) - len(set(pairs)):
@@ -42,7 +49,7 @@ def stability(asked: Resampling) -> None:
     ]
     printing.table(
         f"top {found.n} of {len(found.parts)} {found.counts} over {found.resamples} resamples of {found.n_pairs} pairs: "
-        f"mean Jaccard index {found.overlap:.3f}",
+        f"mean Jaccard index {found.overlap:.3f}{f', {found.chance}' if found.chance else ''}",
         (found.counts[:-1], f"score and 95 % interval ({found.unit})", "in the top", "selected in"),
         rows,
     )

@@ -16,7 +16,7 @@ from circuits.anatomy.overview import measure_accuracy, score_positions, show_pr
 from circuits.circuit.circuit import Circuit
 from circuits.circuit.selection import discover, get_selection
 from circuits.costs.run_bounds import pace
-from circuits.evaluation.evaluation import Search
+from circuits.evaluation.evaluation import Evaluation, Search
 from circuits.evaluation.faithfulness import evaluate, find_smallest
 from circuits.runs.record import Record
 from circuits.settings.prepared import Prepared, Say, Settings, begin
@@ -49,21 +49,12 @@ def phases(command: str, settings: Settings) -> int:
 def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     """Everything that `circuits discover` finds."""
     accuracy = _accuracy(job, "discover", say)
-    scores = _score(job, say)
+    scores = score(job, say)
     exact, agreements = checked_by_search(job, scores) or check_exactly(job, scores, say)
     circuit = search = evaluation = features = edges = anatomy = node_edges = None
     if job.settings.level in CIRCUIT_LEVELS:
         circuit, search = choose_circuit(job, scores[0], say)
-        begin(say, "evaluating", f"evaluating the circuit on {pairs_in_words(len(job.evaluation), job.held_out)}")
-        evaluation = evaluate(
-            job.model,
-            job.evaluation,
-            circuit,
-            scores=scores[0],
-            n_random=job.settings.n_random,
-            held_out=job.held_out,
-            **job.settings.judging,
-        )
+        evaluation = judge(job, circuit, scores[0], say)
         if job.settings.level == FEATURES:
             begin(say, "features", "comparing with circuits of other nodes, and looking at features")
             features, edges = study_features(job, scores[0], circuit, evaluation, say)
@@ -80,7 +71,7 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
 def run_comparison(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
     """Everything that `circuits compare` finds: several methods against exact patching, on all pairs."""
     accuracy = _accuracy(job, "compare", say)
-    scores = _score(job, say)
+    scores = score(job, say)
     exact, agreements = check_exactly(job, scores, say)
     return Record(manifest, scores, exact, agreements, accuracy=accuracy)
 
@@ -93,7 +84,8 @@ def _accuracy(job: Prepared, command: str, say: Say) -> dict[str, float]:
     return found
 
 
-def _score(job: Prepared, say: Say) -> tuple[Scores, ...]:
+def score(job: Prepared, say: Say) -> tuple[Scores, ...]:
+    """Scores by the methods of the run, the one that the circuit is chosen by first."""
     what, n = kinds_in_words(part.kind for part in job.request.space.parts([None])), len(job.scoring)
     begin(
         say,
@@ -108,6 +100,22 @@ def _score(job: Prepared, say: Say) -> tuple[Scores, ...]:
 
 
 # ---------------------------------------------------------------- the circuit
+
+
+def judge(job: Prepared, circuit: Circuit, scores: Scores, say: Say, sizes: Sequence[int] | None = None) -> Evaluation:
+    """What the circuit is worth on the pairs for that, by default with the curve over all sizes."""
+    begin(say, "evaluating", f"evaluating the circuit on {pairs_in_words(len(job.evaluation), job.held_out)}")
+    return evaluate(
+        job.model,
+        job.evaluation,
+        circuit,
+        scores=scores,
+        sizes=sizes,
+        n_random=job.settings.n_random,
+        held_out=job.held_out,
+        other_ablation=job.settings.other_ablation,
+        **job.settings.judging,
+    )
 
 
 def choose_circuit(job: Prepared, scores: Scores, say: Say) -> tuple[Circuit, Search | None]:

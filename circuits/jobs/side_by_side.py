@@ -47,7 +47,8 @@ def _show(found: SideBySide) -> None:
             (kind_name(o.name) if o.name != "all" else "all", o.both, o.only_a, o.only_b, f"{o.jaccard:.3f}")
             for o in rows
         ]
-        printing.table("parts of the circuits", ("kind", "both", "only A", "only B", "Jaccard"), counts)
+        chance = f"; Jaccard {found.comparison.chance}" if found.comparison.chance else ""
+        printing.table(f"parts of the circuits{chance}", ("kind", "both", "only A", "only B", "Jaccard"), counts)
     printing.lines(found.correlation)
     _ranking(found)
     _curves(found)

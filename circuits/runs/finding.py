@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.runs.naming import of_edges, of_features, words
-from circuits.runs.worth import hardly_worth
+from circuits.runs.worth import cost_of_finding, hardly_worth
 from circuits.terms.words import GIVEN, edges_of_kind, enumerated, kind_name, metric_name, task_name
 from interp.formatting.numbers import count, count_word, number, percent_interval, percent_range
 from interp.formatting.text import visible
@@ -34,7 +34,11 @@ def finding(record: Record) -> str:
     """What was found and how sure it is, in one or two plain sentences that are safe to show anywhere."""
     if not record.scores and record.circuit is None:
         return "Nothing was measured in this run."
-    parts = [_circuit(record), _compared(record) if record.circuit is None else _agreement(record)]
+    parts = [
+        _circuit(record),
+        cost_of_finding(record),
+        _compared(record) if record.circuit is None else _agreement(record),
+    ]
     text = "; ".join(part for part in (*parts, _smallest(record), hardly_worth(record), _repeated(record)) if part)
     return visible(text[0].upper() + text[1:] + ".")
 
@@ -58,7 +62,18 @@ def _circuit(record: Record) -> str:
             "nothing is left out, so there is no smaller circuit to speak of"
         )
     errors = _errors(record, found)
-    return f"{subject} {_carry(circuit, found)}{errors} on {_pairs(record, circuit, found)} ({_random(found)}{_by_errors(found)})"
+    return f"{subject} {_carry(circuit, found)}{errors} on {_pairs(record, circuit, found)} ({_random(found)}{_by_errors(found)}){_elsewhere(found)}"
+
+
+def _elsewhere(found: Evaluation) -> str:
+    """That a circuit is made for its ablation, where it falls short under another."""
+    if found.other is None or not found.other.falls_short:
+        return ""
+    own, there = found.faithfulness, found.other.faithfulness
+    return (
+        f", but made for that ablation: f = {percent_interval(own.value, own.low, own.high)} under {found.ablation}, "
+        f"{percent_interval(there.value, there.low, there.high)} under {found.other.ablation} ablation"
+    )
 
 
 def _smallest(record: Record) -> str:
@@ -267,14 +282,3 @@ def _doubts(row: Row) -> str:
 def bounds(row: Row) -> str:
     """The interval of Pearson r as it stands behind the number; empty where there is none."""
     return f" [{number(row.pearson_ci[0], 2)}, {number(row.pearson_ci[1], 2)}]" if row.pearson_ci else ""
-
-
-def random_words(found: Evaluation) -> str:
-    """The random baseline at the circuit's size, as a fact of its own."""
-    n = found.n_twins
-    if not n:
-        return "none: no other circuit of this size and kinds exists"
-    if found.random_above is None:
-        return "not measured in this run"
-    of = f"the {count(n)} that exist" if n < found.n_random else count(n)
-    return f"{count(round(found.random_above * n))} of {of} at least as near to 100 %"

@@ -1,7 +1,8 @@
-"""Whether an approximation was worth its error: what it cost, beside exact patching of every part."""
+"""What a circuit cost to find, and whether an approximation was worth its error beside exact patching of every part."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from circuits.runs.naming import words
@@ -36,6 +37,30 @@ def hardly_worth(record: Record) -> str:
         f"exact patching of all {count(len(exact.parts))} {many} cost {number(price, 0)} forward equivalents over the pairs, "
         f"so {named} {be} hardly worth {its} error here"
     )
+
+
+#: The phases of a run in which a circuit is found: what is run before the plan, scores, and the search for its size.
+FINDING: Final = ("loading", "scoring", "searching")
+
+
+def cost_of_finding(record: Record) -> str:
+    """What it took to find the circuit, in plain forwards of the pairs that it was found on; empty where that is not known."""
+    if record.circuit is None or not (spent := _spent(record)):
+        return ""
+    each = ", ".join(f"{name} {number(cost, 1)}" for name, cost in spent.items())
+    return f"finding it cost {number(sum(spent.values()), 1)} forwards of the scored pairs ({each})"
+
+
+def forwards_of_finding(record: Record) -> float | None:
+    """The same as a number; None where it is not known."""
+    return sum(found.values()) if (found := _spent(record)) else None
+
+
+def _spent(record: Record) -> dict[str, float]:
+    phases = record.manifest.get("forwards_by_phase")
+    if not isinstance(phases, Mapping):
+        return {}
+    return {name: phases[name] for name in FINDING if isinstance(phases.get(name), int | float)}
 
 
 def equivalents(scores: Scores) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from circuits.settings.run_options import (
     ADAPTER,
     MODEL,
+    OTHER,
     JsonOptions,
     LimitOptions,
     MachineOptions,
@@ -37,6 +38,9 @@ class Judgement(PrintOptions, MachineOptions, MemoryOptions, DictionaryOptions, 
     hold_out: bool = option(True, "leave out the pairs that the circuit was chosen by")
     scores: Path | None = option(None, f"the scores.parquet that ranks all parts {OF_RUN}", file="any")
     ablation: str | None = option(None, f"{{names}} {OF_RUN}", among="ablations")
+    other_ablation: str | None = option(
+        None, f"judge the circuit under this ablation too: {{names}} {OTHER}", among="other ablations"
+    )
     metric: str | None = option(None, f"{{names:5}} {OF_RUN}", among="metrics")
     ranking: str | None = option(None, f"absolute or signed {OF_RUN}", among="rankings")
     n_random: int = option(
@@ -57,6 +61,10 @@ class Resampling(JsonOptions, SeedOptions, RankingOptions):
     source: Path = field(metadata=needed("a run directory, or a scores.parquet", argument=True, among="runs"))
     n: int | None = option(None, "size of the top [default: that of the run's circuit]")
     resamples: int = option(1000, "how often the examples are drawn again")
+    splits: int | None = option(
+        None,
+        "instead of that, find the run's circuit again on so many other splits of its pairs, and compare; runs the model",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

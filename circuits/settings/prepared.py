@@ -30,7 +30,7 @@ from interp.errors import InterpError
 from interp.ledger import enter
 from interp.option import taken
 from interp.parts.sites import Site
-from interp.tasks.ablations import ABLATIONS, make_ablation
+from interp.tasks.ablations import ABLATIONS, ablations_beside, make_ablation
 from interp.tasks.metrics import get_metric
 from interp.tasks.task import Task, TokenPair
 from interp.whole_numbers import count, whole
@@ -147,8 +147,9 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     halves = Halves.of(task, tokens, settings.seed, settings.hold_out)
     request = plan(model, halves.scoring, settings.main())
     pairs = halves.evaluation.tokenize(model.tokenizer, model.layout.d_vocab, several=several)
-    if ABLATIONS[settings.ablation].partners is not None:
-        make_ablation(settings.ablation, model, pairs, [], settings.seed, 1)
+    for kind in (settings.ablation, *ablations_beside(settings.ablation, settings.other_ablation)):
+        if ABLATIONS[kind].partners is not None:
+            make_ablation(kind, model, pairs, [], settings.seed, 1)
     size = sum(map(listable, request.space.parts([None])))
     if settings.n is not None and settings.n > size:
         raise InterpError(f"n={settings.n}: expected 1 to {size}, the parts of level {settings.level!r}.")
@@ -167,6 +168,7 @@ def checked(settings: Settings) -> Settings:
     check_ranking(settings.ranking)
     _check_level(settings)
     check(settings.main())
+    ablations_beside(settings.ablation, settings.other_ablation)
     if settings.n is not None and settings.threshold is not None:
         raise InterpError(f"n={settings.n} and threshold={settings.threshold}: give one of them.")
     if settings.threshold is not None and not math.isfinite(settings.threshold):

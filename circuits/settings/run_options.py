@@ -29,6 +29,7 @@ ADAPTER: Final = "a folder of adapters that peft saved, merged into the model's 
 #: What `compare` compares unless it is told.
 DEFAULT_METHODS: Final = "atp,relp,relp-ah,atp-ig,relp-ig"
 DEFAULT_EDGE_METHODS: Final = "eap,relp,relp-ah,eap-ig,relp-ig"
+OTHER: Final = "[default: mean, or zero where the mean holds the answer]"
 
 
 # ---------------------------------------------------------------- what several commands share
@@ -147,6 +148,9 @@ class CircuitOptions(RankingOptions, TopOptions):
         20, "random circuits to compare with, of the circuit's size; at most 5 of each other", typed="random"
     )
     hold_out: bool = option(True, "evaluate on pairs that were not scored")
+    other_ablation: str | None = option(
+        None, f"judge the circuit under this ablation too: {{names}} {OTHER}", among="other ablations"
+    )
 
 
 # ---------------------------------------------------------------- the two commands

@@ -112,6 +112,8 @@ class Kind:
         return ("denoise", "noise") if self.paired else ("noise",)
 
 
+#: Instead of the name of another ablation: none.
+NONE: Final = "none"
 ABLATIONS: Final[Registry[Kind]] = Registry("ablation", "interp.ablations", MethodError)
 
 
@@ -169,6 +171,25 @@ def check_direction(kind: str, direction: str | None) -> Direction:
             f"direction 'denoise' puts clean values into a corrupt run; {kind} ablation has no such values. Use 'noise'."
         )
     return direction  # type: ignore[return-value]
+
+
+def ablations_beside(kind: str, asked: str | None = None) -> tuple[str, ...]:
+    """The ablations that what was found under `kind` may be judged under too, in the order in which they are tried.
+
+    As asked, none of them for `none`. By default `mean`, which keeps a model near what it knows; then `zero`, as the mean over
+    prompts with one answer holds the answer, and its empty model then does as well as the whole one. What was found under one of these is judged under `counterfactual` first, which every
+    pair has. Raises: MethodError for an unknown kind, or the same.
+    """
+    if asked == NONE:
+        return ()
+    if asked is None:
+        others = tuple(name for name in ("mean", "zero") if name != kind)
+        return others if len(others) == 2 else ("counterfactual", *others)
+    if asked not in ABLATIONS:
+        raise MethodError(unknown("other ablation", asked, (*ABLATIONS, NONE)))
+    if asked == kind:
+        raise MethodError(f"other ablation {asked!r} is the one that is used already; expected another, or {NONE!r}.")
+    return (asked,)
 
 
 def make_ablation(

@@ -38,6 +38,7 @@ TASKS: Final = Names(names.TASKS, "interp.generators")
 #: What the word `among` of an option stands for. Which formats of packages are read, and which written, is known when they are loaded.
 NAMES: Final[Mapping[str, Names]] = {
     "ablations": Names(names.ABLATIONS, "interp.ablations"),
+    "other ablations": Names((*names.ABLATIONS, "none"), "interp.ablations"),
     "ablations of known circuits": Names(names.KNOWN_ABLATIONS),
     "algorithms": Names(names.ALGORITHMS, "circuits.selections"),
     "architectures": Names(names.ARCHITECTURES),

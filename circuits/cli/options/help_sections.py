@@ -42,7 +42,7 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "discover": {
         _PROMPTS: _OF_PROMPTS,
         _SCORES: ("method", "level", "direction", "ablation", "metric", "dictionaries"),
-        "The circuit": ("n", "threshold", "ranking", "random", "hold_out"),
+        "The circuit": ("n", "threshold", "ranking", "random", "hold_out", "other_ablation"),
         _SPECIAL: ("algorithm", "prune", *_OF_EDGES, *_OF_METHODS),
         _RUN: _OF_A_RUN,
     },
@@ -66,14 +66,14 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             "dtype",
             "device",
         ),
-        "How": ("ablation", "metric", "ranking", "random", "tests"),
+        "How": ("ablation", "other_ablation", "metric", "ranking", "random", "tests"),
         _RUN: _OF_A_RUN,
     },
     "reproduce": {
         "What is measured": ("model", "methods", "steps", "limit", "length", "dtype", "device"),
         _RUN: _OF_A_RUN,
     },
-    "stability": {_PLAIN: ("n", "ranking", "resamples", "seed", "json", "help")},
+    "stability": {_PLAIN: ("n", "ranking", "resamples", "splits", "seed", "json", "help")},
     "sites": {_PLAIN: ("model", "adapter", "rules", "help")},
     "bench": {
         "What is measured": ("model", "parts", "methods", "level", "steps", "scale", "sae"),

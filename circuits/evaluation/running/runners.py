@@ -92,13 +92,14 @@ def share_of(max_memory: int | str | None, level: str) -> int | None:
 def runner_for(
     model: Any, task: Task | str | Path, of: Circuit | Scores, also: Scores | None = None, **options: Any
 ) -> Runner:
-    """The runner of the level and graph of a circuit, or of scores; `options` as in `make_runner`.
+    """The runner of the level and graph of a circuit, or of scores; `options` as in `make_runner`, of which `listed` adds to the
+    features of both.
 
     Raises: CircuitError where the features are those of other dictionaries.
     """
     known: Any = of if isinstance(of, Circuit) else of.provenance
     if known.level == FEATURES:
-        options["listed"] = (*of.parts, *(also.parts if also is not None else ()))
+        options["listed"] = (*options.get("listed", ()), *of.parts, *(also.parts if also is not None else ()))
     found = make_runner(model, task, known.level, kv=known.kv, split_positions=known.split_positions, **options)
     check_dictionaries(known.dictionaries, getattr(found, "dictionaries", ()))
     return found

@@ -1,8 +1,9 @@
 """The areas over circuit size, CPR and CMD, as plain data and as charts: measured by `circuits evaluate`, or taken from the
 curve of a run.
 
-CPR is the area under f on the signed ranking, CMD that under |1 - f| on the absolute one. The curve of a run gives one only
-where each of its circuits is the top of that ranking; a curve on another ranking is neither.
+CPR is the area under f on the signed ranking, CMD that under |1 - f| on the absolute one; beside each the area with f capped at 1
+and Compactness. The curve of a run gives one only where each of its circuits is the top of that ranking; a curve on another ranking
+is neither.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from circuits.report.sections.faithfulness_section import faithfulness
 from interp.formatting.numbers import number, percent
 
 if TYPE_CHECKING:
-    from circuits.evaluation.areas import Areas
+    from circuits.evaluation.area_values import Area, Areas
     from circuits.evaluation.evaluation import Evaluation
     from circuits.runs.record import Record
 
@@ -60,28 +61,30 @@ def areas_of_run(record: Record) -> dict[str, Any] | None:
     if not reason and (len(points) < 2 or points[-1].size != found.n_nodes or None in f):
         reason = "the curve of this run does not reach the whole model"
     random = [list(p.random) for p in points]
-    charts, missing = [], []
+    charts, missing, named = [], [], _axes(found.counts, "sizes of the curve, as shares of all")
     for measure, ranking in MEASURES.items():
         if reason or ranking not in own:
             why = reason or f"the curve of this run is not that of the {ranking} ranking"
             missing.append(f"{measure} ({ranking} ranking): {why}; circuits evaluate on this run measures it.")
             continue
         for axis in AXES:
-            charts.append(_chart(measure, ranking, axis, shares, f, random) | {"interval": None})
+            charts.append(_chart(measure, ranking, axis, shares, f, random) | {"interval": None, "named": named[axis]})
     signs = record.scores[0].provenance.unsigned
     if signs:
         missing = [m for m in missing if not m.startswith("CPR")]
         missing.append(
             f"CPR: scores of {record.scores[0].provenance.method} have no sign, so there is no signed ranking."
         )
-    return {"charts": charts, "missing": missing, "measured": False, "parts": found.counts}
+    return {"charts": charts, "missing": missing, "measured": False, "own": [], "axes": named}
 
 
 def areas_measured(found: Areas) -> dict[str, Any] | None:
     """The areas that an assessment measured, with their intervals; None where they are undefined."""
+    from circuits.evaluation.area_values import axis_in_words
+
     if found.reason:
         return None
-    charts = []
+    charts, others, named = [], [], _axes(found.counts, "fixed shares of all")
     for measure, ranking in MEASURES.items():
         curve = found.signed if ranking == "signed" else found.absolute
         shares = [p.size / found.n_parts for p in curve.points]
@@ -89,8 +92,38 @@ def areas_measured(found: Areas) -> dict[str, Any] | None:
         for axis, area in zip(AXES, (curve.linear, curve.log), strict=True):
             own = area.cpr if measure == "CPR" else area.cmd
             bounds = None if own.low is None or own.high is None else [own.low, own.high]
-            charts.append(_chart(measure, ranking, axis, shares, f, random) | {"interval": bounds})
-    return {"charts": charts, "missing": [], "measured": True, "parts": found.counts}
+            charts.append(
+                _chart(measure, ranking, axis, shares, f, random) | {"interval": bounds, "named": named[axis]}
+            )
+        others += [_own_row(measure, ranking, area) for area in curve.areas if area.axis == "own"]
+    if others:
+        named |= {"own": axis_in_words("own", found.counts)}
+    return {"charts": charts, "missing": [], "measured": True, "own": others, "axes": named}
+
+
+def _axes(counts: str, what: str) -> dict[str, str]:
+    """What is on each axis."""
+    return {"linear": f"{what} {counts}", "log": f"log10 of {what} {counts}"}
+
+
+def _own_row(measure: str, ranking: str, area: Area) -> dict[str, Any]:
+    """The areas over the ranking's own sizes, as a row of the tables without a chart."""
+    own, random = (area.cpr, area.random_cpr) if measure == "CPR" else (area.cmd, area.random_cmd)
+    value, width = own.value, area.width
+    return {
+        "measure": measure,
+        "ranking": ranking,
+        "axis": area.axis,
+        "area": value,
+        "interval": None if own.low is None or own.high is None else [own.low, own.high],
+        "random": random,
+        "width": width,
+        "mean": value / width if value is not None else None,
+        "random_mean": random / width if random is not None else None,
+        "capped": area.capped.value if area.capped else None,
+        "compactness": area.compactness.value if area.compactness else None,
+        "random_compactness": area.random_compactness,
+    }
 
 
 def _rankings(record: Record, found: Evaluation) -> tuple[set[str], str]:
@@ -116,13 +149,14 @@ def _chart(
     measure: str, ranking: str, axis: str, shares: Sequence[float], f: Sequence[Any], random: Sequence[Sequence[Any]]
 ) -> dict[str, Any]:
     """One measure on one axis: the area under straight lines through the points, and the same of random circuits."""
-    from circuits.evaluation.areas import trapezoid_weights
+    from circuits.evaluation.area_values import trapezoid_weights, under
 
     x = np.array(shares) if axis == "linear" else np.log10(shares)
-    weights = trapezoid_weights(x)
-    own = _under(measure, np.array(f, dtype=float))
+    weights, curve = trapezoid_weights(x), np.array(f, dtype=float)
+    own = under(curve, measure.lower())
     # Where no other circuit of a size exists, as at the whole model, every ranking goes through the only one.
-    others = [_under(measure, np.array(row or [f[i]], dtype=float)) for i, row in enumerate(random)]
+    drawn = [np.array(row or [f[i]], dtype=float) for i, row in enumerate(random)]
+    others = [under(row, measure.lower()) for row in drawn]
     known = any(random) and all(bool(np.isfinite(row).all()) for row in others)
     mean = float(weights @ [row.mean() for row in others]) if known else None
     points = [
@@ -145,11 +179,12 @@ def _chart(
         "width": width,
         "mean": float(weights @ own) / width,
         "random_mean": None if mean is None else mean / width,
+        "capped": float(weights @ under(curve, "capped")),
+        "compactness": float(weights @ under(curve, "compactness")) / width,
+        "random_compactness": float(weights @ [under(row, "compactness").mean() for row in drawn]) / width
+        if known
+        else None,
     }
-
-
-def _under(measure: str, f: np.ndarray) -> np.ndarray:
-    return f if measure == "CPR" else np.abs(1 - f)
 
 
 # ---------------------------------------------------------------- charts

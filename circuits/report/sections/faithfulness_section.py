@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any, Final
 
-from circuits.runs.finding import random_words
+from circuits.runs.judged import other_words, random_words
 from circuits.terms.words import metric_name
 from interp.formatting.numbers import count, number, percent_interval
 
@@ -51,6 +51,7 @@ def _evaluation_facts(found: Evaluation, also: str) -> list[dict[str, str]]:
         else undefined,
         f"{found.counts} in the circuit": f"{count(found.size)} of {count(found.n_nodes)}",
         "random circuits of that size": random_words(found),
+        **_elsewhere(found),
         f"{metric_name(found.metric)}, whole model": f"{number(found.full)} {found.unit}",
         f"{metric_name(found.metric)}, circuit alone": f"{number(found.circuit)} {found.unit}",
         f"{metric_name(found.metric)}, empty circuit": f"{number(found.empty)} {found.unit}",
@@ -61,6 +62,21 @@ def _evaluation_facts(found: Evaluation, also: str) -> list[dict[str, str]]:
     if found.errors:
         facts["what the dictionaries do not make up (errors)"] = f"{found.errors} in every circuit"
     return [{"name": name, "value": value} for name, value in facts.items()]
+
+
+def _elsewhere(found: Evaluation) -> dict[str, str]:
+    """What the same circuit carries under another ablation; nothing where that was left out."""
+    if (other := found.other) is None:
+        return {}
+    facts = {f"faithfulness of the circuit under {other.ablation} ablation": other_words(found)}
+    if other.full is not None and other.empty is not None and other.circuit is not None:
+        ends = f"{number(other.full)}, {number(other.circuit)}, {number(other.empty)} {found.unit}"
+        facts[
+            f"{metric_name(found.metric)} under {other.ablation} ablation: whole model, circuit alone, empty circuit"
+        ] = ends
+    if other.passed_over:
+        facts["tried before, where it says nothing"] = "; ".join(other.passed_over)
+    return facts
 
 
 def _point(size: int, f: Estimate, random: Sequence[float | None]) -> dict[str, Any]:

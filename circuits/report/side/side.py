@@ -91,6 +91,7 @@ def _overlap(found: SideBySide) -> dict[str, Any] | None:
     ]
     return {
         "jaccard": compared.jaccard,
+        "chance": str(compared.chance) if compared.chance else None,
         "sizes": [compared.size_a, compared.size_b],
         "lists": lists,
         "kinds": [{"name": kind_name(o.name), **_counts(o)} for o in compared.kinds],

@@ -74,6 +74,7 @@ BAD = {
     "evaluate onto a file": (["evaluate", "circuit.json", "--out", "taken.json"], "--force"),
     "evaluate into no folder": (["evaluate", "circuit.json", "--out", "none/a.json"], "does not exist"),
     "stability of nothing": (["stability", "nowhere"], "nowhere"),
+    "stability of scores on splits": (["stability", "scores.parquet", "--splits", "2"], "needs a run directory"),
     "truth of nothing": (["truth", "empty"], "no known circuit"),
     "export of nothing": (["export", "nowhere", "--to", "dot", "--out", "x.dot"], "nowhere"),
     "export to no format": (["export", "circuit.json", "--to", "doc", "--out", "x.dot"], "Did you mean dot"),
@@ -241,6 +242,21 @@ def test_stability_counts_how_often_a_part_is_in_the_top(finished: Path, run: Ru
     assert all(abs(found[name] - counts[name] / 2000) < 0.06 for name in found)
     code, out, _ = run("stability", str(finished / "scores.parquet"), "--n", "3")
     assert code == 0 and max(counts, key=lambda name: counts[name]) in out
+
+
+def test_stability_on_splits_is_the_run_beside_others(finished: Path, run: Run) -> None:
+    code, out, err = run("stability", str(finished), "--splits", "1", "--json")
+    found, record = json.loads(out), load_record(finished)
+    assert code == 0 and record.circuit is not None and record.evaluation is not None, err
+    own, other = found["found"]
+    assert own["parts"] == [part.name for part in record.circuit.parts] and other["seed"] == own["seed"] + 1
+    assert own["faithfulness"]["value"] == record.evaluation.faithfulness.value and len(other["parts"]) == 6
+    assert own["cost"] == pytest.approx(record.manifest["forwards_by_phase"]["scoring"], abs=0.02) and other["held_out"]
+    both = len(set(own["parts"]) & set(other["parts"]))
+    assert found["overlaps"][0]["shared"] == both and 0 < found["overlaps"][0]["chance"]["shared"] < 6
+    code, out, err = run("stability", str(finished), "--splits", "1")
+    assert code == 0 and "F: a forward of its scored pairs" in out and "by chance" in out and "plan: at most" in err
+    assert run("stability", str(finished), "--splits", "1", "--n", "3")[0] == 2
 
 
 def test_truth_finds_known_circuits_and_exits_3_where_exact_does_not(assets: Path, run: Run, tmp_path: Path) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from circuits.circuit.chance import shared_by_chance
 from circuits.circuit.circuit import CircuitError
 from circuits.evaluation.evaluation import Evaluation, Search
 from circuits.evaluation.faithfulness import evaluate_on, find_smallest_on
@@ -33,6 +35,8 @@ def test_selection_frequency_of_two_edges_in_closed_form() -> None:
     assert [p.selected for p in found.parts] == [True, False]
     # Top 1 of a resample is the first edge or shares nothing with it.
     assert found.overlap == pytest.approx(found.parts[0].frequency)
+    # Of two edges of one kind two draws of one are the same in a half.
+    assert EDGES[0].kind == EDGES[1].kind and found.chance is not None and found.chance.jaccard == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("ranking", ["signed", "absolute"])
@@ -70,6 +74,9 @@ def test_consensus_by_hand() -> None:
     assert {p.part: p.frequency for p in found.parts} == pytest.approx(
         {EDGES[0].name: 1.0, EDGES[1].name: 2 / 3, EDGES[2].name: 1 / 3}
     )
+    tops = [(EDGES[0], EDGES[1]), (EDGES[0], EDGES[2]), (EDGES[0], EDGES[1])]
+    assert found.chance == tuple(shared_by_chance(a, b, EDGES[:3]) for a, b in combinations(tops, 2))
+    assert found.jaccard_by_chance is not None and f"(by chance {found.jaccard_by_chance:.3f})" in str(found)
     assert found.parts[0].part == EDGES[1].name  # the mean of 3, 3 and -9 is 1 in size, the mean of 2, 1 and 2 more
     assert (found.parts[0].score.low, found.parts[0].score.high) == (1.0, 2.0)
 

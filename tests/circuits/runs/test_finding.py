@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from circuits.evaluation.evaluation import Estimate, Point
+from circuits.evaluation.evaluation import Estimate, OtherAblation, Point
 from circuits.evaluation.faithfulness import evaluate_on
-from circuits.runs.finding import finding, random_words
+from circuits.runs.finding import finding
+from circuits.runs.judged import random_words
 from circuits.runs.record import Record
 from interp.scores.agreement import Agreement, Row
 from tests.circuits.evaluation.running.hand import EDGES, Hand, N, additive, circuit, scored, weighted
@@ -146,3 +147,23 @@ def test_one_pair_from_the_command_line_is_not_called_by_a_name_of_ours() -> Non
     text = finding(replace(a_record(), circuit=circuit, evaluation=an_evaluation(n_pairs=1, held_out=False)))
     assert "on the pair given on the command line, also used to choose them (" in text and "command-line" not in text
     assert "on 1 pair:" in str(an_evaluation(n_pairs=1, held_out=False))
+
+
+@pytest.mark.parametrize(
+    ("further", "short"),
+    [
+        (Estimate(0.2, 0.05, 0.3), True),
+        (Estimate(0.2, -0.05, 0.3), False),
+        (Estimate(0.05, 0.01, 0.09), False),
+        (Estimate(0.2, None, None), True),
+        (Estimate(None, None, None), False),
+    ],
+)
+def test_a_circuit_falls_short_by_a_tenth_and_not_by_chance(further: Estimate, short: bool) -> None:
+    judged = OtherAblation("zero", Estimate(0.29, 0.2, 0.4), further, 3.0, 0.5, 1.2, (0.01, 0.034))
+    assert judged.falls_short is short
+    record = replace(a_record(), evaluation=an_evaluation(other=judged))
+    assert (
+        ", but made for that ablation: f = 93 % [88, 97] under counterfactual, 29 % [20, 40] under zero ablation"
+        in finding(record)
+    ) is short

@@ -9,7 +9,7 @@ import pytest
 
 from circuits.runs.finding import finding
 from circuits.runs.record import Record
-from circuits.runs.worth import hardly_worth
+from circuits.runs.worth import cost_of_finding, hardly_worth
 from interp.scores.scores import Scores
 from tests.circuits.runs.records import a_record, compare_record
 
@@ -69,3 +69,22 @@ def test_exact_scores_are_not_compared_with_themselves() -> None:
     record = a_record()
     assert record.exact is not None
     assert hardly_worth(replace(record, scores=(record.exact,), agreements=())) == ""
+
+
+@pytest.mark.parametrize(
+    ("phases", "said"),
+    [
+        (
+            {"loading": 1, "scoring": 4.0, "searching": 9.3, "evaluating": 80.0},
+            "finding it cost 14.3 forwards of the scored pairs (loading 1.0, scoring 4.0, searching 9.3)",
+        ),
+        ({"accuracy": 4.0}, ""),
+        ({"scoring": "<b>"}, ""),
+        (None, ""),
+    ],
+)
+def test_a_size_stands_beside_what_finding_it_cost(phases: Any, said: str) -> None:
+    record = replace(a_record(), manifest={"forwards_by_phase": phases})
+    assert cost_of_finding(record) == said
+    assert said in finding(record) and ("finding it cost" in finding(record)) is bool(said)
+    assert not cost_of_finding(replace(compare_record(), manifest={"forwards_by_phase": phases}))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from interp.errors import MethodError
-from interp.tasks.ablations import ABLATIONS, Kind, check_direction, make_ablation
+from interp.tasks.ablations import ABLATIONS, Kind, ablations_beside, check_direction, make_ablation
 from interp.tasks.task import TokenPair
 from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import toy_task
@@ -77,3 +77,17 @@ def test_partners_and_values_arrive(made: Any) -> None:
 def test_what_is_no_ablation_is_refused_by_name(kind: Any) -> None:
     with pytest.raises(MethodError, match="unknown ablation"):
         check_direction(kind, None)
+
+
+@pytest.mark.parametrize("kind", list(ABLATIONS))
+def test_another_ablation_is_never_the_same_and_none_is_none(kind: str) -> None:
+    found = ablations_beside(kind)
+    assert len(found) == 2 and kind not in found and set(found) <= {"counterfactual", "mean", "zero"}
+    assert ablations_beside(kind, "none") == ()
+    for asked in ABLATIONS:
+        if asked != kind:
+            assert ablations_beside(kind, asked) == (asked,)
+    with pytest.raises(MethodError, match="used already"):
+        ablations_beside(kind, kind)
+    with pytest.raises(MethodError, match="Valid"):
+        ablations_beside(kind, "nought")

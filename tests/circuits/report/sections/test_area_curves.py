@@ -100,6 +100,15 @@ def test_the_same_as_the_evaluation_measures() -> None:
         assert len(theirs) == 4 and all(c["interval"] for c in theirs.values())
         for key, chart in charts(record).items():
             assert chart["area"] == pytest.approx(theirs[key]["area"])
+            curve = measured.signed if key[0] == "CPR" else measured.absolute
+            area = curve.linear if key[1] == "linear" else curve.log
+            assert area.capped is not None and area.compactness is not None
+            assert (chart["capped"], chart["compactness"]) == pytest.approx((area.capped.value, area.compactness.value))
+            assert theirs[key]["random_compactness"] == pytest.approx(area.random_compactness)
+            assert "sizes of the curve" in chart["named"] and "fixed shares of all edges" in theirs[key]["named"]
+        assert [row["measure"] for row in shown["own"]] == ["CPR", "CMD"]
+        own = measured.signed.own
+        assert own is not None and shown["own"][0]["area"] == own.cpr.value and "own sizes" in shown["axes"]["own"]
         assert theirs["CPR", "linear"]["area"] == pytest.approx(measured.cpr.value)
         assert theirs["CMD", "linear"]["area"] == pytest.approx(measured.cmd.value)
         assert theirs["CMD", "log"]["random"] == pytest.approx(measured.absolute.log.random_cmd)
