@@ -118,12 +118,12 @@ def _order(circuit: Circuit, scores: Scores | None, ranking: Ranking) -> list[Pa
         return list(circuit.parts)
     same_kv = not grouped(circuit.parts) and not grouped(scores.parts)
     check_dictionaries(circuit.dictionaries, scores.provenance.dictionaries)
-    ours = (circuit.level, circuit.kv, circuit.split_positions)
-    kv = circuit.kv if same_kv else scores.provenance.kv
-    theirs = (scores.provenance.level, kv, scores.provenance.split_positions)
+    ours = (circuit.level, circuit.kv, circuit.split_positions, circuit.positions)
+    p, kv = scores.provenance, circuit.kv if same_kv else scores.provenance.kv
+    theirs = (p.level, kv, p.split_positions, p.positions)
     if ours[0] != theirs[0] or (ours[0] == "edges" and ours != theirs):
         raise CircuitError(
-            f"the scores are of (level, kv, split_positions) = {theirs}, the circuit of {ours}; give scores of the same."
+            f"the scores are of (level, kv, split_positions, positions) = {theirs}, the circuit of {ours}; give scores of the same."
         )
     inside = frozenset(circuit.parts)
     rest = (scores.parts[i] for i in ranked(scores, ranking))

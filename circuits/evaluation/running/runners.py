@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from circuits.circuit.circuit import Circuit, CircuitError
+from circuits.circuit.selection import labels_of
 from circuits.evaluation.running.edge_runner import EdgeRunner
 from circuits.evaluation.running.feature_runner import FeatureRunner
 from circuits.evaluation.running.node_runner import NodeRunner
 from circuits.evaluation.running.runner import Runner, check_dictionaries
+from interp.attribution.batching.positions import Label
 from interp.attribution.features.hosts import Dictionaries, resolved
 from interp.attribution.scoring.memory import parse_bytes, survey_batch
 from interp.errors import unknown
@@ -41,15 +43,19 @@ def make_runner(
     max_memory: int | str | None = None,
     kv: KeyValue = "shared",
     split_positions: bool = False,
+    positions: str = "all",
+    labels: Sequence[Label] = (),
     dictionaries: Dictionaries | None = None,
     errors: str = "kept",
     listed: Sequence[Part] = (),
 ) -> Runner:
-    """The runner of a level; `kv` and `split_positions` say which graph the edges of level `edges` belong to.
+    """The runner of a level; `kv` and `split_positions` say which graph the edges of level `edges` belong to, `positions` and
+    `labels` which positions they are apart at, as `Circuit` has them.
 
     max_memory: what the runs may take above the model. dictionaries: of level `features`, as `interp.attribution.request.prepare` takes them. errors: there `kept` in every circuit, or `removed`.
     listed: features that are parts there, beside those that are active on these pairs.
-    Raises: CircuitError for a level without circuits; MethodError for an ablation that does not exist.
+    Raises: CircuitError for a level without circuits; MethodError for an ablation that does not exist, and prompts that have no such
+    positions.
     """
     if level not in CIRCUIT_LEVELS:
         raise CircuitError(unknown("level of circuits", level, CIRCUIT_LEVELS))
@@ -79,6 +85,8 @@ def make_runner(
         batch_size=batch_size,
         kv=kv,
         split_positions=split_positions,
+        positions=positions,
+        labels=labels,
     )
 
 
@@ -99,6 +107,9 @@ def runner_for(
     known: Any = of if isinstance(of, Circuit) else of.provenance
     if known.level == FEATURES:
         options["listed"] = (*of.parts, *(also.parts if also is not None else ()))
-    found = make_runner(model, task, known.level, kv=known.kv, split_positions=known.split_positions, **options)
+    if known.level == "edges":
+        labels = of.labels if isinstance(of, Circuit) else labels_of(of)
+        options |= {"kv": known.kv, "split_positions": known.split_positions, "positions": known.positions, "labels": labels}
+    found = make_runner(model, task, known.level, **options)
     check_dictionaries(known.dictionaries, getattr(found, "dictionaries", ()))
     return found
