@@ -30,7 +30,7 @@ def bounds(asked: Asked, circuit: Circuit, scores: Scores | None, *, n_random: i
     n_random: random circuits of its size; n_tests: those of each test.
     """
     known = len({*circuit.parts, *(filter(listable, scores.parts) if scores is not None else ())})
-    runs = runs_of(asked, kv=circuit.kv, split_positions=circuit.split_positions)
+    runs = runs_of(asked, kv=circuit.kv, split_positions=circuit.split_positions, labels=len(circuit.labels) or 1)
     n, own = runs.n, len(circuit)
     curve = curve_sizes(known if scores is not None else own, own, n_random, n)
     tests = runs.call([own] * (1 + n_tests)) + runs.call([n - own] * (1 + n_tests))

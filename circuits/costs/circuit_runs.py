@@ -138,9 +138,11 @@ class NodeRuns(CircuitRuns):
 
 @dataclass(frozen=True)
 class EdgeRuns(CircuitRuns):
-    """A set of edges is a forward of its own, with a copy of the stream for each reader."""
+    """A set of edges is a forward of its own, with a copy of the stream for each reader; at several labels of positions each token is
+    in one of them, so that they cost no more. labels: how many."""
 
     graph: Graph
+    labels: int = 1
 
     @cached_property
     def _space(self) -> EdgeSpace:
@@ -148,7 +150,7 @@ class EdgeRuns(CircuitRuns):
 
     @property
     def n(self) -> int:
-        return len(self.graph.edges)
+        return len(self.graph.edges) * self.labels
 
     def _fixed(self, shape: Shape) -> int:
         return super()._fixed(shape) + shape.rows * self._normed
@@ -201,7 +203,7 @@ class EdgeRuns(CircuitRuns):
         batch = self._space.batch(
             self.asked.model, self.asked.pairs, shape.index, metric, "noise", Ablation(self.asked.ablation)
         )
-        return batch.sets_at_once()
+        return batch.sets_at_once(self.labels)
 
 
 def heads_write(model: Any) -> int:
@@ -263,10 +265,11 @@ class FeatureRuns(CircuitRuns):
         return replace(self, errors="removed")
 
 
-def runs_of(asked: Asked, *, kv: Any = "shared", split_positions: bool = False) -> CircuitRuns:
-    """The bounds of the runner of a level; `kv` and `split_positions` say which graph edges belong to."""
+def runs_of(asked: Asked, *, kv: Any = "shared", split_positions: bool = False, labels: int = 1) -> CircuitRuns:
+    """The bounds of the runner of a level; `kv` and `split_positions` say which graph edges belong to, `labels` at how many positions
+    they are apart."""
     if asked.level == FEATURES:
         return FeatureRuns(asked)
     if asked.level == "edges":
-        return EdgeRuns(asked, Graph.of(asked.model.layout, kv=kv, split_positions=split_positions))
+        return EdgeRuns(asked, Graph.of(asked.model.layout, kv=kv, split_positions=split_positions), labels)
     return NodeRuns(asked)

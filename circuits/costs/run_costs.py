@@ -174,6 +174,7 @@ class RunCosts:
             asked_by(self.job.model, pairs, settings),
             kv=settings.kv or "shared",
             split_positions=settings.split_positions,
+            labels=len(self.job.request.positions.labels),
         )
 
 

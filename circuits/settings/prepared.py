@@ -49,7 +49,7 @@ def begin(say: Say, phase: str, what: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(CircuitOptions, MemoryOptions, SearchOptions, MethodOptions, PatchOptions, PositionOptions, PartOptions):
-    """The options of a run by these methods: dictionaries are loaded, and every part of a circuit is at all positions."""
+    """The options of a run by these methods: dictionaries are loaded."""
 
     methods: tuple[str, ...] = ("auto",)
     level: str = "heads"
@@ -149,7 +149,7 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     pairs = halves.evaluation.tokenize(model.tokenizer, model.layout.d_vocab, several=several)
     if ABLATIONS[settings.ablation].partners is not None:
         make_ablation(settings.ablation, model, pairs, [], settings.seed, 1)
-    size = sum(map(listable, request.space.parts([None])))
+    size = sum(map(listable, request.space.parts(request.positions.labels)))
     if settings.n is not None and settings.n > size:
         raise InterpError(f"n={settings.n}: expected 1 to {size}, the parts of level {settings.level!r}.")
     return Prepared(model, settings, halves, request)
