@@ -2,8 +2,8 @@
 
 A path runs from an embedding to the logits. It passes through a head from any of its readers (q, k or v) to its output. Where
 edges are at positions, so is a path: an MLP and a query hand on at the position where they read, keys and values at every
-position that may look at theirs. Of two numbered positions the later one may look at the earlier; of spans, whose order no
-edge tells, each at each, and so at positions of models that look ahead, where nothing is lost by one path too many.
+position that may look at theirs. Of two numbered positions the later one looks at the earlier, as in language models; a
+model whose tokens look ahead has more paths than are followed here. Of spans, whose order no edge tells, each looks at each.
 """
 
 from __future__ import annotations

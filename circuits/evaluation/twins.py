@@ -16,7 +16,6 @@ from circuits.evaluation.running.runner import PartSet
 from interp.parts.graph import Part
 from interp.whole_numbers import whole
 
-
 Kind = tuple[str, int | str | None]
 
 

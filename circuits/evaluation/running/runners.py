@@ -109,7 +109,12 @@ def runner_for(
         options["listed"] = (*of.parts, *(also.parts if also is not None else ()))
     if known.level == "edges":
         labels = of.labels if isinstance(of, Circuit) else labels_of(of)
-        options |= {"kv": known.kv, "split_positions": known.split_positions, "positions": known.positions, "labels": labels}
+        options |= {
+            "kv": known.kv,
+            "split_positions": known.split_positions,
+            "positions": known.positions,
+            "labels": labels,
+        }
     found = make_runner(model, task, known.level, **options)
     check_dictionaries(known.dictionaries, getattr(found, "dictionaries", ()))
     return found

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 BAD = {
     "kv of heads": (["discover", "--kv", "shared"], "kv: for level 'edges' only"),
     "positions of heads": (["discover", "--split-positions"], "split-positions: for level 'edges' only"),
+    "heads at positions": (["discover", "--positions", "each"], "circuits at positions are those of edges"),
+    "auto at positions": (["discover", "--level", "edges", "--positions", "end"], "or a method by name"),
     "pruned heads": (["discover", "--prune"], "prune: for level 'edges' only"),
     "greedy heads": (["discover", "--algorithm", "greedy"], "works at level edges"),
     "kv of a comparison of heads": (["compare", "--kv", "split"], "kv: for level 'edges' only"),
@@ -124,6 +127,24 @@ def test_options_of_edges_reach_scores_circuit_and_manifest(run: Run, tmp_path: 
     conventions = record.manifest["conventions"]
     assert (conventions["kv"], conventions["split_positions"]) == ("split", True)
     assert record.position_map is not None and record.position_map.provenance.method == "atp"
+
+
+def test_a_circuit_at_positions_is_found_judged_and_drawn(run: Run, tmp_path: Path) -> None:
+    where = ["--level", "edges", "--method", "relp", "--positions", "end", "--prune", "--n", "40"]
+    code, _, err = run("discover", *where, "--out", "r", *SMALL)
+    assert code == 0, err
+    record = load_record(tmp_path / "r")
+    found = record.circuit
+    assert found is not None and found.positions == "end" and set(found.labels) == set(record.scores[0].positions())
+    assert record.evaluation is not None and record.evaluation.n_nodes == len(record.scores[0].parts)
+    assert found == circuits.discover(record.scores[0], n=40, prune=True)
+    page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    assert f"which are {len(found)} at positions or spans" in page and "@-1" in page
+    code, out, err = run("evaluate", "r", "--random", "2", "--tests", "2", "--json", "--quiet")
+    assert code == 0, err
+    assert json.loads(out)["evaluation"]["faithfulness"] == pytest.approx(asdict(record.evaluation.faithfulness))
+    code, _, err = run("export", "r", "--to", "eap-ig", "--out", "x.json")
+    assert code == 2 and "have no positions" in err
 
 
 def test_tau_gives_the_circuit_that_acdc_leaves(run: Run, tmp_path: Path) -> None:

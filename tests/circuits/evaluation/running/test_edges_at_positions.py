@@ -46,7 +46,9 @@ def test_any_set_of_edges_at_positions_is_the_twins(name: str, data: st.DataObje
         chance = rng.choice(shares, size=(3, len(run.positions.labels), len(run.graph.readers)))
         row = {reader: i for i, reader in enumerate(run.graph.readers)}
         column = {label: i for i, label in enumerate(run.positions.labels)}
-        sets = [frozenset(e for e in run.parts if rng.random() < p[column[e.position], row[e.receiver]]) for p in chance]  # type: ignore[union-attr]
+        sets = [
+            frozenset(e for e in run.parts if rng.random() < p[column[e.position], row[e.receiver]]) for p in chance
+        ]  # type: ignore[union-attr]
         found = run.metrics(sets, False)
         for kept in sets:
             expected = _twin_metric(prompts, run, kept, ablation)
@@ -127,9 +129,7 @@ def test_prompts_of_other_positions_are_refused() -> None:
     """A circuit at positions counted from the end goes to shorter prompts, where some have no token, not to longer ones without `rest`."""
     model = hooked("gpt2")
     labels = tuple(range(-6, 0))
-    found = EdgeRunner(
-        model, toy_task(2, (5,)), "zero", METRICS["logit_diff"], 0, None, positions="end", labels=labels
-    )
+    found = EdgeRunner(model, toy_task(2, (5,)), "zero", METRICS["logit_diff"], 0, None, positions="end", labels=labels)
     assert found.positions.labels == labels and found.positions.of_token[0] == (1, 2, 3, 4, 5)
     for task, where, names in ((toy_task(2, (8,)), "end", labels), (toy_task(2, (8,)), "each", tuple(range(6)))):
         with pytest.raises(MethodError, match="of the prompts that were scored"):
