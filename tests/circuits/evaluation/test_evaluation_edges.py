@@ -15,6 +15,7 @@ from circuits.evaluation.assessment import Assessment, assess
 from circuits.evaluation.faithfulness import evaluate
 from circuits.evaluation.hypotheses import necessity, sufficiency
 from circuits.evaluation.running.runners import make_runner
+from circuits.evaluation.twins import Twins
 from interp.parts.graph import Graph
 from interp.tasks.task import TokenPair
 from tests.circuits.evaluation.running.hand import scored
@@ -65,3 +66,13 @@ def test_assessment_of_a_circuit_of_nodes_says_what_it_leaves_out() -> None:
     assert found.sufficient == sufficiency(model, task, own, n_random=3)
     assert found.necessary == necessity(model, task, own, n_random=3)
     assert found.evaluation == evaluate(model, task, own, sizes=[3], n_random=2)
+
+
+def test_random_circuits_have_as_many_edges_at_each_position() -> None:
+    """A random circuit of edges where nothing differs would be no rival."""
+    graph = Graph(3, 2, 2, (False, True, False))
+    parts = graph.at_positions(("subject", "verb", "rest"))
+    own = frozenset(parts[::11])
+    for other in Twins(parts, 0).others(own, 5):
+        assert other != own
+        assert sorted((p.kind, str(p.position)) for p in other) == sorted((p.kind, str(p.position)) for p in own)
