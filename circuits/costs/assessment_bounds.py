@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from circuits.circuit.circuit import Circuit, listable
@@ -24,17 +25,23 @@ def asked_of(model: HookedModel, task: Task, circuit: Circuit, ablation: str, me
     return Asked(model, pairs, circuit.level, ablation, metric, **how)
 
 
-def bounds(asked: Asked, circuit: Circuit, scores: Scores | None, *, n_random: int, n_tests: int) -> Bounds:
+def bounds(
+    asked: Asked, circuit: Circuit, scores: Scores | None, *, n_random: int, n_tests: int, scored: Task | None = None
+) -> Bounds:
     """What it may cost at most to judge a circuit on the pairs of `asked`, with the scores that rank all parts or none.
 
-    n_random: random circuits of its size; n_tests: those of each test.
+    n_random: random circuits of its size; n_tests: those of each test; scored: what the ablation is learned on before.
     """
     known = len({*circuit.parts, *(filter(listable, scores.parts) if scores is not None else ())})
+    asked = replace(asked, learned=scored is not None)
     runs = runs_of(asked, kv=circuit.kv, split_positions=circuit.split_positions, labels=len(circuit.labels) or 1)
     n, own = runs.n, len(circuit)
     curve = curve_sizes(known if scores is not None else own, own, n_random, n)
     tests = runs.call([own] * (1 + n_tests)) + runs.call([n - own] * (1 + n_tests))
     found = {CURVE: runs.made + runs.call(curve), TESTS: tests}
+    if scored is not None:
+        learning = asked_of(asked.model, scored, circuit, asked.ablation, asked.metric, batch_size=asked.batch_size)
+        found[CURVE] += replace(runs, asked=learning).fixed
     if isinstance(runs, FeatureRuns):
         found[CURVE] += runs.without_errors().call(curve)
     if 1 <= own <= MINIMALITY_LIMIT:

@@ -37,8 +37,16 @@ class CircuitRuns(ABC):
 
     @property
     def made(self) -> int:
-        """What making it costs, and what it keeps for all calls: fixed values are taken in a run of the clean prompts."""
-        return sum(self._fixed(shape) for shape in self.asked.shapes) if ABLATIONS[self.asked.ablation].values else 0
+        """What making it costs, and what it keeps for all calls."""
+        return self.fixed
+
+    @property
+    def fixed(self) -> int:
+        """Runs of the clean prompts that fixed values are taken in, or learned."""
+        kind = ABLATIONS[self.asked.ablation]
+        if not kind.is_fixed or (kind.learn is not None and self.asked.learned):
+            return 0
+        return kind.forwards * sum(self._fixed(shape) for shape in self.asked.shapes)
 
     def _fixed(self, shape: Shape) -> int:
         return self.asked.short(shape)
@@ -153,7 +161,8 @@ class EdgeRuns(CircuitRuns):
         return len(self.graph.edges) * self.labels
 
     def _fixed(self, shape: Shape) -> int:
-        return super()._fixed(shape) + shape.rows * self._normed
+        learning = self._written if ABLATIONS[self.asked.ablation].learn is not None else 0
+        return super()._fixed(shape) + shape.rows * (self._normed + learning)
 
     @cached_property
     def _normed(self) -> int:

@@ -24,6 +24,7 @@ from circuits.terms.words import pairs_in_words
 from interp.attribution.features.hosts import Dictionaries
 from interp.parts.nodes import FEATURES
 from interp.scores.scores import Ranking, Scores
+from interp.tasks.ablations import Ablation
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
 from interp.whole_numbers import count
@@ -133,7 +134,7 @@ def ranking_areas(
     scores: Scores,
     *,
     fractions: Sequence[float] = FRACTIONS,
-    ablation: str = "counterfactual",
+    ablation: str | Ablation = "counterfactual",
     metric: str | Metric | None = None,
     n_random: int = N_RANDOM,
     held_out: bool | None = None,

@@ -21,6 +21,7 @@ from interp.formatting.showing import card
 from interp.formatting.text import printed
 from interp.ledger import enter
 from interp.scores.scores import Ranking, Scores
+from interp.tasks.ablations import Ablation
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
 
@@ -71,7 +72,7 @@ def assess(
     circuit: Circuit,
     scores: Scores | None = None,
     *,
-    ablation: str = "counterfactual",
+    ablation: str | Ablation = "counterfactual",
     metric: str | Metric | None = None,
     sizes: Sequence[int] | None = None,
     n_random: int = 20,

@@ -22,6 +22,7 @@ from interp.attribution.features.hosts import Dictionaries
 from interp.parts.graph import Part
 from interp.parts.nodes import FEATURES
 from interp.scores.scores import Ranking, Scores
+from interp.tasks.ablations import Ablation
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
 from interp.whole_numbers import count, whole
@@ -38,7 +39,7 @@ def evaluate(
     circuit: Circuit,
     *,
     scores: Scores | None = None,
-    ablation: str = "counterfactual",
+    ablation: str | Ablation = "counterfactual",
     metric: str | Metric | None = None,
     sizes: Sequence[int] | None = None,
     n_random: int = 20,
@@ -216,7 +217,7 @@ def find_smallest(
     largest: int | None = None,
     every: bool = False,
     ranking: Ranking = "absolute",
-    ablation: str = "counterfactual",
+    ablation: str | Ablation = "counterfactual",
     metric: str | Metric | None = None,
     seed: int = 0,
     batch_size: int | None = None,

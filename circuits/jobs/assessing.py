@@ -38,7 +38,7 @@ from interp.ledger import Ledger, counting
 from interp.model.model import HookedModel
 from interp.parts.sites import Site
 from interp.scores.scores import Scores
-from interp.tasks.ablations import check_direction
+from interp.tasks.ablations import ABLATIONS, Ablation, check_direction
 from interp.tasks.lengths import check_length, of_length
 from interp.tasks.metrics import check_wrong, get_metric
 from interp.tasks.task import Task, digest
@@ -89,7 +89,8 @@ def evaluate(asked: Judgement) -> None:
         if model.name != subject.circuit.model:
             say(f"NOTE: the circuit was found on model {subject.circuit.model!r}; it is run on {model.name!r}")
         note_models(model, (dictionaries or {}).values(), say)
-        found = _judged(asked, subject, model, task, given, dictionaries, ledger, say)
+        scored = _scored(subject.circuit, given["ablation"], prompts, model, read)
+        found = _judged(asked, subject, model, task, given, dictionaries, ledger, say, scored)
     _tell(found, subject.circuit, asked.out, asked.json)
 
 
@@ -102,15 +103,16 @@ def _judged(
     dictionaries: Mapping[Site, Dictionary] | None,
     ledger: Ledger,
     say: Telling,
+    scored: Task | None,
 ) -> Assessment:
-    """What is measured, after the plan of it. Raises: InterpError where that is more than may be spent."""
+    """What is measured, after the plan of it. scored: what the ablation is learned on, where it is. Raises: InterpError where that is more than may be spent."""
     from circuits.costs.assessment_bounds import asked_of, bounds
     from circuits.evaluation.assessment import assess
 
     circuit, scores = subject.circuit, subject.scores
     how = {name: getattr(asked, name) or subject.options.get(name) for name in ("batch_size", "max_memory")}
     runs = asked_of(model, task, circuit, given["ablation"], given["metric"], dictionaries=dictionaries, **how)
-    planned = bounds(runs, circuit, scores, n_random=asked.n_random, n_tests=asked.n_tests)
+    planned = bounds(runs, circuit, scores, n_random=asked.n_random, n_tests=asked.n_tests, scored=scored)
     planned.check(asked.max_forwards, "this evaluation", LESS)
     forward = one_forward(model, runs.pairs)
     ledger.most = None if asked.max_forwards is None else asked.max_forwards * forward
@@ -118,8 +120,38 @@ def _judged(
     say.phase(f"evaluating {len(circuit)} {counted(circuit.level)} on {several(len(task), 'pair')}")
     numbers = {name: getattr(asked, name) for name in ("n_random", "n_tests", "seed")}
     options: Any = {**numbers, **how, **given}
+    if scored is not None:
+        options["ablation"] = _learned(model, scored, circuit, given["ablation"], subject, how["batch_size"])
+        say(str(options["ablation"].learned))
     found = assess(model, task, circuit, scores, dictionaries=dictionaries, **options)
     return replace(found, spent=Spent(**spent(ledger, forward)))
+
+
+def _scored(circuit: Circuit, ablation: str, prompts: PromptOptions, model: HookedModel, read: bool) -> Task | None:
+    """The pairs that the circuit was chosen by, where the ablation is learned on them. Raises: CircuitError where some are missing."""
+    if ABLATIONS[ablation].learn is None or not circuit.scored_pairs:
+        return None
+    task = task_of(prompts, model)
+    hashes = digest(task.tokenize(model.tokenizer, model.layout.d_vocab, several=read))
+    missing = len(set(circuit.scored_pairs) - set(hashes))
+    if missing:
+        raise CircuitError(
+            f"{ablation} ablation is learned on the pairs that the circuit was chosen by; {missing} of {len(circuit.scored_pairs)} are not "
+            "among these: give --task and --limit as they were, or another --ablation."
+        )
+    pairs = tuple(pair for pair, h in zip(task.pairs, hashes, strict=True) if h in circuit.scored_pairs)
+    return replace(task, pairs=pairs)
+
+
+def _learned(
+    model: HookedModel, scored: Task, circuit: Circuit, kind: str, subject: Subject, batch_size: int | None
+) -> Ablation:
+    """The ablation as the run learned it."""
+    from interp.attribution.request import learned_ablation
+
+    graph: Any = {"kv": circuit.kv, "split_positions": circuit.split_positions}
+    seed = int(subject.options.get("seed", 0))
+    return learned_ablation(model, scored, kind, level=circuit.level, seed=seed, batch_size=batch_size, **graph)
 
 
 def _given(asked: Judgement, subject: Subject) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
             scores=scores[0],
             n_random=job.settings.n_random,
             held_out=job.held_out,
-            **job.settings.judging,
+            **job.judging,
         )
         if job.settings.level == FEATURES:
             begin(say, "features", "comparing with circuits of other nodes, and looking at features")
@@ -101,6 +101,8 @@ def _score(job: Prepared, say: Say) -> tuple[Scores, ...]:
         "scoring",
         f"scoring {what} with {', '.join(job.settings.methods)} on {several(n, 'pair')} ({job.request.memory})",
     )
+    if job.learned is not None:
+        say(str(job.learned.learned))
     if not isinstance(job.request, VerifiedAttribution) or len(job.settings.methods) > 1:
         return tuple(job.request.score().values())
     found = tuple(job.request.score_tried().values())
@@ -125,7 +127,7 @@ def choose_circuit(job: Prepared, scores: Scores, say: Say) -> tuple[Circuit, Se
         return discover(scores, threshold=scores.provenance.tau, **chosen), None
     begin(say, "searching", f"looking for the smallest circuit with faithfulness {TARGET:.0%} on the scored pairs")
     ordered = _in_order(scores, get_selection(settings.algorithm).function(scores, settings.ranking))
-    judging = settings.judging
+    judging = job.judging
     ranking = judging.pop("ranking")
     runner = runner_for(job.model, job.scoring, scores, **judging)
     search = find_smallest_on(runner, ordered, target=TARGET, ranking=ranking, seed=settings.seed)

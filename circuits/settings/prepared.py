@@ -30,7 +30,7 @@ from interp.errors import InterpError
 from interp.ledger import enter
 from interp.option import taken
 from interp.parts.sites import Site
-from interp.tasks.ablations import ABLATIONS, make_ablation
+from interp.tasks.ablations import ABLATIONS, Ablation, make_ablation
 from interp.tasks.metrics import get_metric
 from interp.tasks.task import Task, TokenPair
 from interp.whole_numbers import count, whole
@@ -67,8 +67,17 @@ class Settings(CircuitOptions, MemoryOptions, SearchOptions, MethodOptions, Patc
         return taken(Request, self, methods=[method], **_OF_METHODS | changed)
 
     def elsewhere(self, method: str, level: str, **changed: Any) -> Request:
-        """A request for nodes of another level: also without what belongs to edges or features."""
-        own = {"kv": None, "split_positions": False, "dictionaries": None, "level": level, "positions": "all"}
+        """A request for nodes of another level: also without what belongs to edges or features. Values are learned for the parts of
+        the run alone; others take the mean, where learning begins."""
+        own: dict[str, Any] = {
+            "kv": None,
+            "split_positions": False,
+            "dictionaries": None,
+            "level": level,
+            "positions": "all",
+        }
+        if ABLATIONS[self.ablation].learn is not None:
+            own["ablation"] = "mean"
         return self.also(method, **own | changed)
 
     def beside(self, level: str) -> Request:
@@ -80,12 +89,6 @@ class Settings(CircuitOptions, MemoryOptions, SearchOptions, MethodOptions, Patc
     def path(self) -> dict[str, Any]:
         """The options of IG methods."""
         return {"steps": self.steps, "quadrature": self.quadrature}
-
-    @property
-    def judging(self) -> dict[str, Any]:
-        """The options of every run that judges circuits."""
-        names = ("ablation", "metric", "ranking", "seed", "batch_size", "max_memory", "dictionaries")
-        return {name: getattr(self, name) for name in names}
 
 
 #: What belongs to some methods only.
@@ -127,6 +130,18 @@ class Prepared:
         """Some of its pairs as token ids, read as the metric of the run takes them."""
         several = get_metric(self.settings.metric).several
         return task.tokenize(self.model.tokenizer, self.model.layout.d_vocab, several=several)
+
+    @property
+    def learned(self) -> Ablation | None:
+        """The ablation of the scored pairs, where its values were learned on them."""
+        return self.request.ablation if self.request.ablation.learned is not None else None
+
+    @property
+    def judging(self) -> dict[str, Any]:
+        """The options of every run that judges circuits. What was learned on the scored pairs goes with the circuit to the others."""
+        names = ("ablation", "metric", "ranking", "seed", "batch_size", "max_memory", "dictionaries")
+        found = {name: getattr(self.settings, name) for name in names}
+        return found | ({"ablation": self.learned} if self.learned is not None else {})
 
     @property
     def leading(self) -> str:

@@ -17,6 +17,7 @@ from interp.model.modules import attention
 from interp.model.modules.lock import settled
 from interp.parts.graph import Graph, KeyValue, Part
 from interp.progress import progress
+from interp.tasks.ablations import Ablation
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
@@ -35,7 +36,7 @@ class EdgeRunner:
         self,
         model: Any,
         task: Task,
-        ablation: str,
+        ablation: str | Ablation,
         metric: Metric,
         seed: int,
         batch_size: int | None,
