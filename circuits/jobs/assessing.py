@@ -12,7 +12,7 @@ from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.console import printing
 from circuits.console.phases import Telling, telling
 from circuits.costs.bounds import check_most, one_forward, spent
-from circuits.evaluation.evaluation import Spent
+from circuits.evaluation.evaluation import CURVE, Spent
 from circuits.evaluation.faithfulness import counted
 from circuits.jobs.inputs import (
     dictionaries_of,
@@ -34,7 +34,7 @@ from interp.files import write_text
 from interp.formatting.guarded import reading
 from interp.formatting.numbers import several
 from interp.formatting.plain import rebuilt
-from interp.ledger import Ledger, counting
+from interp.ledger import Ledger, counting, enter
 from interp.model.model import HookedModel
 from interp.parts.sites import Site
 from interp.scores.scores import Scores
@@ -121,6 +121,7 @@ def _judged(
     numbers = {name: getattr(asked, name) for name in ("n_random", "n_tests", "seed")}
     options: Any = {**numbers, **how, **given}
     if scored is not None:
+        enter(CURVE)
         options["ablation"] = _learned(model, scored, circuit, given["ablation"], subject, how["batch_size"])
         say(str(options["ablation"].learned))
     found = assess(model, task, circuit, scores, dictionaries=dictionaries, **options)

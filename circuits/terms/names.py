@@ -45,6 +45,7 @@ ABLATIONS: Final = (
     "counterfactual",
     "mean",
     "zero",
+    "optimal",
     "resample",
 )
 PRESETS: Final = (

@@ -155,7 +155,7 @@ def learned_ablation(
     """Optimal ablation for the parts of a level, learned on these prompts, to give to `circuits.evaluate` for others.
 
     level: any but features. Scores of the same prompts, seed and batch size have the same values. Cost: see
-    `interp.tasks.optimal.FORWARDS`. Raises: MethodError for a kind that learns nothing, TaskError, SiteError.
+    `interp.learning.optimal.FORWARDS`. Raises: MethodError for a kind that learns nothing, TaskError, SiteError.
     """
     if ABLATIONS[kind].learn is None:
         raise MethodError(f"ablation {kind!r} learns nothing: give its name where an ablation is asked for.")

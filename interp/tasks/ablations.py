@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from interp.errors import MethodError, TaskError, unknown
+from interp.learning.optimal import FORWARDS, Learned, Replacing, Sides, learn
 from interp.parts.sites import Site
 from interp.precision import wide
 from interp.registries import About, Registry
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Direction
-from interp.tasks.optimal import FORWARDS, Learned, Replacing, learn
+from interp.tasks.targets import positions_read
 from interp.tasks.task import TokenPair
 from interp.whole_numbers import whole
 
@@ -50,7 +51,7 @@ class Prompts:
         """Mean over all positions of all prompts, by key: [1 1 ...], in float32 or better."""
         totals: dict[Any, Tensor] = {}
         count = 0
-        for _, ids in self.batches():
+        for ids in self._batches():
             count += ids.numel()
             for key, value in self.see(ids).items():
                 totals[key] = totals.get(key, 0) + wide(value).sum((0, 1), keepdim=True)
@@ -59,15 +60,26 @@ class Prompts:
     def tokens(self) -> dict[Any, Tensor]:
         """The values at all positions of all prompts, by key: [token ...], in float32 or better. All are held at once."""
         found: dict[Any, list[Tensor]] = defaultdict(list)
-        for _, ids in self.batches():
+        for ids in self._batches():
             for key, value in self.every(ids).items():
                 found[key].append(wide(value).flatten(0, 1))
         return {key: torch.cat(values) for key, values in found.items()}
 
-    def batches(self) -> list[tuple[list[int], Tensor]]:
-        """Which pairs have clean prompts of one length, and their token ids [batch pos]."""
-        index = by_length([pair.length for pair in self.pairs], self.batch_size)
-        return [(some, torch.tensor([self.pairs[i].clean for i in some])) for some in index]
+    def sides(self) -> list[Sides]:
+        """The prompts of both sides, in batches of one length."""
+        found = []
+        for index, clean in zip(self._index(), self._batches(), strict=True):
+            some = [self.pairs[i] for i in index]
+            corrupt = torch.tensor([pair.corrupt for pair in some])
+            found.append(Sides(index, torch.stack([clean, corrupt]), positions_read(some)))
+        return found
+
+    def _batches(self) -> list[Tensor]:
+        """Token ids [batch pos] of clean prompts of one length."""
+        return [torch.tensor([self.pairs[i].clean for i in index]) for index in self._index()]
+
+    def _index(self) -> list[list[int]]:
+        return list(by_length([pair.length for pair in self.pairs], self.batch_size))
 
 
 Values = Callable[[Prompts], Mapping[Any, Tensor]]

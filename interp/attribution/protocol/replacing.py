@@ -11,12 +11,12 @@ from torch import Tensor
 
 from interp.attribution.edges.edge_batches import POSITION, EdgeMap
 from interp.attribution.edges.writers import EMBED
+from interp.learning.optimal import Constants, Out, Replacing
 from interp.ledger import spend
 from interp.model.edits import Edit
 from interp.parts.nodes import Group
 from interp.parts.sites import Site
 from interp.precision import wide
-from interp.tasks.optimal import Constants, Out, Replacing
 
 
 def replacing_nodes(model: Any, groups: Sequence[Group]) -> Replacing:

@@ -184,6 +184,26 @@ def test_evaluate_a_run_takes_its_model_scores_and_held_out_pairs(finished: Path
     assert code == 0 and out.endswith("\npage: ev.html\n") and (tmp_path / "ev.html").is_file()
 
 
+def test_constants_are_learned_again_on_the_scored_pairs(run: Run, tmp_path: Path) -> None:
+    """A run under optimal ablation, judged again: the same constants, so the same numbers. Without the scored pairs there are none."""
+    where = ("--level", "heads", "--method", "relp", "--direction", "noise", "--ablation", "optimal", "--n", "4")
+    code, _, err = run("discover", *where, "--out", "r", *SMALL)
+    assert code == 0, err
+    record = load_record(tmp_path / "r")
+    said = record.scores[0].provenance.constants
+    assert said.startswith("constants learned in 60 steps on 4 prompts")
+    assert said in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    assert record.position_map is not None and record.position_map.provenance.ablation == "mean"
+    code, out, err = run("evaluate", "r", "--random", "2", "--tests", "2", "--json")
+    assert code == 0 and said in err and record.evaluation is not None
+    assert json.loads(out)["evaluation"]["circuit"] == pytest.approx(record.evaluation.circuit, abs=1e-4)
+    other = ("--task", "ioi", "--limit", "6", "--model", "demo", "--random", "1", "--tests", "1")
+    code, _, err = run("evaluate", "r/circuit.json", *other, "--ablation", "optimal", "--quiet")
+    assert code == 2 and "4 of 4 are not among these" in err
+    code, _, err = run("evaluate", "r/circuit.json", *other, "--ablation", "mean", "--quiet")
+    assert code == 0, err
+
+
 def test_evaluate_a_circuit_file_needs_no_run_and_says_what_is_not_measured(finished: Path, run: Run) -> None:
     where = ("--model", "demo", "--task", "gender", "--limit", "6", "--ablation", "zero", "--metric", "log_prob")
     args = ("evaluate", str(finished / "circuit.json"), *where, "--random", "1", "--tests", "3", "--json")

@@ -25,6 +25,8 @@ from tests.interp.tasks.toy import answered, toy_task
         ("olmo2", "edges", "zero", 20),  # a norm mixes the columns of heads: q, k and v again for each
         ("gpt2", "neurons", "counterfactual", 9),
         ("phi", "blocks", "mean", 1),
+        ("llama", "heads", "optimal", 3),
+        ("gemma2", "edges", "optimal", 3),
         ("mixtral", "heads", "resample", 3),
         ("falcon", "heads", "counterfactual", 2),  # cannot be restarted: whole forwards
     ],

@@ -16,16 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
 
 from interp.errors import MethodError
-from interp.tasks.targets import last_of, positions_read
-
-if TYPE_CHECKING:
-    from interp.tasks.ablations import Prompts
+from interp.precision import wide
 
 STEPS: Final = 60
 #: Of each step, in standard deviations of the values that a constant stands for.
@@ -52,6 +49,33 @@ class Replacing:
     units: Mapping[Any, int]
     run: Callable[[Tensor, int, Constants, Out], Tensor]
     check: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Clean and corrupt prompts of one length [side batch pos], which of all pairs they are, and how many positions, counted from the
+    last, give their answers."""
+
+    index: list[int]
+    ids: Tensor
+    keep: int
+
+
+class Prompts(Protocol):
+    """What constants are learned on: see `interp.tasks.ablations.Prompts`, whose these are."""
+
+    @property
+    def see(self) -> Callable[[Tensor], Mapping[Any, Tensor]]: ...
+
+    @property
+    def replacing(self) -> Replacing | None: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    def means(self) -> dict[Any, Tensor]: ...
+
+    def sides(self) -> list[Sides]: ...
 
 
 @dataclass(frozen=True)
@@ -84,35 +108,40 @@ def learn(prompts: Prompts) -> tuple[Constants, Learned]:
             "optimal ablation has constants of nodes and edges; features of dictionaries take mean or zero."
         )
     how.check()
-    means, spread, batches = prompts.means(), _spread(prompts), _batches(prompts, how)
-    moves = {key: torch.zeros_like(means[key], requires_grad=True) for key in how.units}
-    optimiser = torch.optim.Adam(list(moves.values()), lr=RATE, eps=EPSILON)
-
-    def constants() -> dict[Any, Tensor]:
-        return {**means, **{key: means[key] + spread[key] * move for key, move in moves.items()}}
-
-    n, draws = len(prompts.pairs), torch.Generator().manual_seed(prompts.seed)
-    for _ in range(STEPS):
-        draw = _draw(how, n, draws)
-        for batch in batches:
-            with torch.enable_grad():
-                (_loss(how, batch, constants(), draw).sum() / n).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        optimiser.zero_grad()
-    found = {key: value.detach() for key, value in constants().items()}
+    means, batches = prompts.means(), _batches(prompts, how)
+    found, n = _descended(prompts, how, means, batches), sum(len(batch.index) for batch in batches)
     before, after = (_compared(how, batches, some, n, prompts.seed + 1) for some in (means, found))
     said = Learned(STEPS, prompts.seed, n, before, min(before, after))
     return (found if after < before else means), said
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Clean and corrupt prompts of one length [side batch pos], which of all pairs they are, how many positions give their answers,
-    and the model's own log-probabilities there [side batch ... d_vocab]."""
+def _descended(prompts: Prompts, how: Replacing, means: Constants, batches: Sequence[_Batch]) -> Constants:
+    """The constants after `STEPS` steps, mean over the later half of them, which leaves the noise of single draws out."""
+    spread, n = _spread(prompts, means), sum(len(batch.index) for batch in batches)
+    moves = {key: torch.zeros_like(means[key], requires_grad=True) for key in how.units}
+    late = {key: torch.zeros_like(means[key]) for key in how.units}
+    optimiser = torch.optim.Adam(list(moves.values()), lr=RATE, eps=EPSILON)
+    draws = torch.Generator().manual_seed(prompts.seed)
 
-    index: list[int]
-    sides: Tensor
-    keep: int
+    def constants(at: Constants) -> dict[Any, Tensor]:
+        return {**means, **{key: means[key] + spread[key] * move for key, move in at.items()}}
+
+    for step in range(STEPS):
+        draw = _draw(how, n, draws)
+        for batch in batches:
+            with torch.enable_grad():
+                (_loss(how, batch, constants(moves), draw).sum() / n).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        optimiser.zero_grad()
+        for key, move in moves.items() if 2 * step >= STEPS else ():
+            late[key] += move.detach() / (STEPS // 2)
+    return constants(late)
+
+
+@dataclass(frozen=True)
+class _Batch(Sides):
+    """With the model's own log-probabilities where the answers are given [side batch pos d_vocab]."""
+
     plain: Tensor
 
 
@@ -131,26 +160,24 @@ def _draw(how: Replacing, n: int, draws: torch.Generator) -> _Draw:
 
 def _batches(prompts: Prompts, how: Replacing) -> list[_Batch]:
     found = []
-    for index, ids in prompts.batches():
-        pairs = [prompts.pairs[i] for i in index]
-        sides, keep = torch.stack([ids, torch.tensor([pair.corrupt for pair in pairs])]), positions_read(pairs)
+    for some in prompts.sides():
         with torch.no_grad():
-            plain = [_read(how.run(side, keep, {}, {}), keep) for side in sides]
-        found.append(_Batch(index, sides, keep, torch.stack(plain)))
+            plain = [_read(how.run(ids, some.keep, {}, {}), some.keep) for ids in some.ids]
+        found.append(_Batch(some.index, some.ids, some.keep, torch.stack(plain)))
     return found
 
 
 def _read(logits: Tensor, keep: int) -> Tensor:
-    return last_of(logits, keep).double().log_softmax(-1)
+    return wide(logits[:, -keep:]).log_softmax(-1)
 
 
 def _loss(how: Replacing, batch: _Batch, constants: Constants, draw: _Draw) -> Tensor:
     """KL(plain || with parts at constants) [batch], mean over the positions that give answers."""
     side, rows = draw.side[batch.index], torch.arange(len(batch.index))
     out = {key: chosen[batch.index] for key, chosen in draw.out.items()}
-    found = _read(how.run(batch.sides[side, rows], batch.keep, constants, out), batch.keep)
+    found = _read(how.run(batch.ids[side, rows], batch.keep, constants, out), batch.keep)
     target = batch.plain[side.to(found.device), rows.to(found.device)]
-    loss = (target.exp() * (target - found)).sum(-1).view(len(rows), -1).mean(1)
+    loss = (target.exp() * (target - found)).sum(-1).mean(1)
     if not bool(torch.isfinite(loss).all()):
         raise MethodError("the loss of optimal ablation is not finite; try dtype float32 or float64, or mean ablation.")
     return loss
@@ -166,12 +193,12 @@ def _compared(how: Replacing, batches: Sequence[_Batch], constants: Constants, n
     return total / (DRAWS * n)
 
 
-def _spread(prompts: Prompts) -> dict[Any, Tensor]:
+def _spread(prompts: Prompts, means: Constants) -> dict[Any, Tensor]:
     """The standard deviation of the values of each key, over tokens and directions: how far a step goes."""
     found: dict[Any, list[Tensor]] = {}
-    for _, ids in prompts.batches():
-        for key, value in prompts.see(ids).items():
-            centred = (value - value.mean((0, 1), keepdim=True)).double()
+    for batch in prompts.sides():
+        for key, value in prompts.see(batch.ids[0]).items():
+            centred = (value - means[key]).double()
             found.setdefault(key, []).append(torch.stack([centred.square().sum(), centred.new_tensor(value.numel())]))
     sums = {key: torch.stack(parts).sum(0) for key, parts in found.items()}
     return {key: (total / n).sqrt().float() for key, (total, n) in sums.items()}
