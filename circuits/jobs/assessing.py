@@ -21,7 +21,7 @@ from circuits.jobs.inputs import (
     note_weights,
     said_doubts,
     stored_task,
-    task_of,
+    task_for,
 )
 from circuits.runs import directory
 from circuits.runs.model_files import described
@@ -85,11 +85,11 @@ def evaluate(asked: Judgement) -> None:
     with telling(PHASES, asked.quiet) as say, counting() as ledger:
         model = _model(named, asked, subject, say)
         read = get_metric(given["metric"]).several
-        task = _held_out(asked, subject.circuit, _task(asked, subject, prompts, model, read), model, say, read)
+        task = _held_out(asked, subject.circuit, _task(asked, subject, prompts, model, read, say), model, say, read)
         if model.name != subject.circuit.model:
             say(f"NOTE: the circuit was found on model {subject.circuit.model!r}; it is run on {model.name!r}")
         note_models(model, (dictionaries or {}).values(), say)
-        scored = _scored(subject.circuit, given["ablation"], prompts, model, read)
+        scored = _scored(subject.circuit, given["ablation"], prompts, model, read, say)
         found = _judged(asked, subject, model, task, given, dictionaries, ledger, say, scored)
     _tell(found, subject.circuit, asked.out, asked.json)
 
@@ -128,11 +128,13 @@ def _judged(
     return replace(found, spent=Spent(**spent(ledger, forward)))
 
 
-def _scored(circuit: Circuit, ablation: str, prompts: PromptOptions, model: HookedModel, read: bool) -> Task | None:
+def _scored(
+    circuit: Circuit, ablation: str, prompts: PromptOptions, model: HookedModel, read: bool, say: Telling
+) -> Task | None:
     """The pairs that the circuit was chosen by, where the ablation is learned on them. Raises: CircuitError where some are missing."""
     if ABLATIONS[ablation].learn is None or not circuit.scored_pairs:
         return None
-    task = task_of(prompts, model)
+    task = task_for(circuit.positions, prompts, model, say)
     hashes = digest(task.tokenize(model.tokenizer, model.layout.d_vocab, several=read))
     missing = len(set(circuit.scored_pairs) - set(hashes))
     if missing:
@@ -268,9 +270,11 @@ def _prompts(asked: Judgement, subject: Subject) -> PromptOptions:
     )
 
 
-def _task(asked: Judgement, subject: Subject, prompts: PromptOptions, model: HookedModel, read: bool) -> Task:
+def _task(
+    asked: Judgement, subject: Subject, prompts: PromptOptions, model: HookedModel, read: bool, say: Telling
+) -> Task:
     """The task by name; of a run the pairs that its evaluation used. read: answers may be several tokens. Raises: TaskError."""
-    task = task_of(prompts, model)
+    task = task_for(subject.circuit.positions, prompts, model, say)
     if asked.task is not None:
         return task
     if subject.manifest["task"]["held_out"]:

@@ -129,17 +129,19 @@ def test_options_of_edges_reach_scores_circuit_and_manifest(run: Run, tmp_path: 
     assert record.position_map is not None and record.position_map.provenance.method == "atp"
 
 
-def test_a_circuit_at_positions_is_found_judged_and_drawn(run: Run, tmp_path: Path) -> None:
-    where = ["--level", "edges", "--method", "relp", "--positions", "end", "--prune", "--n", "40"]
+@pytest.mark.parametrize("positions", ["end", "each"])
+def test_a_circuit_at_positions_is_found_judged_and_drawn(positions: str, run: Run, tmp_path: Path) -> None:
+    """`each` takes prompts of one length, for both commands."""
+    where = ["--level", "edges", "--method", "relp", "--positions", positions, "--prune", "--n", "40"]
     code, _, err = run("discover", *where, "--out", "r", *SMALL)
     assert code == 0, err
     record = load_record(tmp_path / "r")
     found = record.circuit
-    assert found is not None and found.positions == "end" and set(found.labels) == set(record.scores[0].positions())
+    assert found is not None and found.positions == positions and set(found.labels) == set(record.scores[0].positions())
     assert record.evaluation is not None and record.evaluation.n_nodes == len(record.scores[0].parts)
     assert found == circuits.discover(record.scores[0], n=40, prune=True)
     page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
-    assert f"which are {len(found)} at positions or spans" in page and "@-1" in page
+    assert f"which are {len(found)} at positions or spans" in page and f"@{found.labels[-1]}" in page
     code, out, err = run("evaluate", "r", "--random", "2", "--tests", "2", "--json", "--quiet")
     assert code == 0, err
     assert json.loads(out)["evaluation"]["faithfulness"] == pytest.approx(asdict(record.evaluation.faithfulness))
