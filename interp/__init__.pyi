@@ -7,6 +7,7 @@ from .attribution.path_effects import PathEffects as PathEffects
 from .attribution.path_patching import path_patch as path_patch
 from .attribution.request import attribute as attribute
 from .attribution.request import attribute_all as attribute_all
+from .attribution.request import learned_ablation as learned_ablation
 from .attribution.token_attribution import TokenAttribution as TokenAttribution
 from .attribution.token_attribution import attribute_tokens as attribute_tokens
 from .dictionaries.dictionary import Dictionary as Dictionary

@@ -29,6 +29,7 @@ FLOORS = (
     "interp/model/probing",
     "interp/model",
     "interp/model/loading",
+    "interp/learning",
     "interp/tasks",
     "interp/demo",
     "interp/scores",

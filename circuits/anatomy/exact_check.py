@@ -55,7 +55,8 @@ def exact_scores(job: Prepared, scores: Sequence[Scores], say: Say) -> tuple[Sco
     if (searched := _of_search(scores, parts)) is not None:
         say("all of them were patched by auto")
         return searched, sampled
-    exact = plan(job.model, job.scoring, job.settings.also("exact", parts=parts)).score()["exact"]
+    asked = job.settings.also("exact", parts=parts)
+    exact = plan(job.model, job.scoring, asked, job.learned).score()["exact"]
     return exact, sampled
 
 

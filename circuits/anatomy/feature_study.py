@@ -104,7 +104,7 @@ def study_features(
     """Everything that is shown of a circuit of features, and the edges between the first of them."""
     without = evaluate(
         job.model, job.evaluation, circuit, scores=scores, n_random=job.settings.n_random, errors="removed",
-        held_out=job.held_out, other_ablation=NONE, **job.settings.judging,
+        held_out=job.held_out, other_ablation=NONE, **job.judging,
     )  # fmt: skip
     sizes = [point.size for point in evaluation.curve]
     beside = tuple(_beside(job, level, sizes, say) for level in BESIDE)

@@ -19,7 +19,7 @@ from interp.formatting.text import printed, visible
 from interp.parts.graph import Edge, Graph, Part
 from interp.parts.nodes import Node
 
-_SAME: Final = ("level", "model", "kv", "split_positions", "dictionaries")
+_SAME: Final = ("level", "model", "kv", "split_positions", "dictionaries", "positions", "labels")
 _SHOWN: Final = 12
 
 
@@ -44,13 +44,15 @@ def difference(a: Circuit, b: Circuit) -> Circuit:
 
 
 def complement(circuit: Circuit, graph: Graph) -> Circuit:
-    """Every part of the graph that the circuit does not hold, in the order of the graph; there may be none.
+    """Every part of the graph that the circuit does not hold, in the order of the graph; there may be none. Of edges at positions,
+    at all of its labels.
 
     Raises: CircuitError for a circuit of neurons, or one that is not of this graph.
     """
     check_graph(circuit, graph)
     held = frozenset(circuit.parts)
-    rest = tuple(part for part in universe(circuit.level, graph) if part not in held)
+    everything = graph.at_positions(circuit.labels) if circuit.labels else universe(circuit.level, graph)
+    rest = tuple(part for part in everything if part not in held)
     return replace(circuit, parts=rest, selection=f"complement of ({circuit.selection})")
 
 
@@ -74,7 +76,10 @@ def _both(a: str, b: str) -> str:
 def _check_same(a: Circuit, b: Circuit) -> None:
     for name in _SAME:
         ours, theirs = getattr(a, name), getattr(b, name)
-        if ours != theirs and not (name == "kv" and not grouped(a.parts) and not grouped(b.parts)):
+        alike = (name == "kv" and not grouped(a.parts) and not grouped(b.parts)) or (
+            name == "labels" and set(ours) == set(theirs)
+        )
+        if ours != theirs and not alike:
             raise CircuitError(
                 f"the circuits have {name}={ours!r} and {name}={theirs!r}; combine and compare circuits of the same {name}."
             )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from interp.attribution.batching.positions import POSITIONS
 from interp.errors import InterpError
 from interp.files import write_text
 from interp.formatting.guarded import read_json, reading
@@ -22,6 +24,8 @@ FORMAT: Final = 1
 #: Parts that are listed where a circuit is printed.
 MOST_LISTED: Final = 50
 ALWAYS: Final = ("embed",)
+#: Names of spans that edges can be at and be read back.
+NAMED: Final = re.compile(r"(?!-?\d+$).+", re.DOTALL)
 _NODE_KEYS: Final = {"kind", "layer", "unit", "grouped", "position"}
 
 
@@ -38,6 +42,8 @@ class Circuit:
     `selection`: how it was chosen. `scored_pairs`: hashes of the pairs that it was chosen by, so that an evaluation
     knows whether its own are others. `kv`, `split_positions`: which graph its edges belong to (see `interp.parts.graph`).
     `dictionaries`: whose features these are, a line each with a hash, as in `Provenance`.
+    `positions`, `labels`: of edges that are apart at positions, how these are named (`each`, `end` or `spans`) and all names that
+    there are; every token has one, so with `rest` an edge outside all spans is a part like others.
     """
 
     parts: tuple[Part, ...]
@@ -50,6 +56,8 @@ class Circuit:
     kv: KeyValue = "shared"
     split_positions: bool = False
     dictionaries: tuple[str, ...] = ()
+    positions: str = "all"
+    labels: tuple[int | str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.level not in CIRCUIT_LEVELS:
@@ -63,6 +71,7 @@ class Circuit:
             )
         if self.kv not in KEY_VALUE:
             raise CircuitError(f"kv={self.kv!r}: expected {' or '.join(KEY_VALUE)}.")
+        self._check_labels()
         if len(set(self.parts)) != len(self.parts):
             raise CircuitError(f"{'an edge' if self.level == 'edges' else 'a node'} is in the circuit twice.")
         for part in self.parts:
@@ -71,11 +80,26 @@ class Circuit:
     def _check(self, part: Part) -> None:
         if isinstance(part, Edge) != (self.level == "edges") or is_feature(part) != (self.level == FEATURES):
             raise CircuitError(f"{part.name} is no part of a circuit of level {self.level!r}.")
-        if not listable(part) or part.position is not None:
+        if not listable(part):
             raise CircuitError(
-                f"{part.name} cannot be listed: the embedding is in every circuit, errors are kept or removed all together, "
-                "and parts have no position."
+                f"{part.name} cannot be listed: the embedding is in every circuit, and errors are kept or removed all together."
             )
+        if part.position not in (self.labels or (None,)):
+            expected = ", ".join(map(str, self.labels)) or "none: the circuit is one of parts at all positions together"
+            raise CircuitError(f"{part.name} is at position {part.position}; expected one of {expected}.")
+
+    def _check_labels(self) -> None:
+        if self.positions not in POSITIONS or (self.positions == "all") == bool(self.labels):
+            raise CircuitError(
+                f"positions={self.positions!r} with {len(self.labels)} labels; expected {', '.join(POSITIONS)}, and labels for all but "
+                "the first."
+            )
+        if self.labels and self.level != "edges":
+            raise CircuitError(
+                f"a circuit of level {self.level!r} has parts at all positions together; circuits at positions are those of edges."
+            )
+        if odd := [label for label in self.labels if isinstance(label, str) and not NAMED.fullmatch(label)]:
+            raise CircuitError(f"position {odd[0]!r}: a span with this name would be read as a number; rename it.")
 
     @property
     def edges(self) -> tuple[Edge, ...]:
@@ -128,7 +152,9 @@ class Circuit:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
-        left_out = ("parts", "kv", "split_positions", *(() if self.dictionaries else ("dictionaries",)))
+        left_out = ["parts", "kv", "split_positions"]
+        left_out += [] if self.dictionaries else ["dictionaries"]
+        left_out += [] if self.labels else ["positions", "labels"]
         data = {k: v for k, v in vars(self).items() if k not in left_out}
         if self.level == "edges":
             graph = {"kv": self.kv, "split_positions": self.split_positions}

@@ -1,6 +1,9 @@
 """How the edges of a circuit hang together: whose a reader is, which edges lie on a path, and the edges between nodes.
 
-A path runs from an embedding to the logits. It passes through a head from any of its readers (q, k or v) to its output.
+A path runs from an embedding to the logits. It passes through a head from any of its readers (q, k or v) to its output. Where
+edges are at positions, so is a path: an MLP and a query hand on at the position where they read, keys and values at every
+position that may look at theirs. Of two numbered positions the later one looks at the earlier, as in language models; a
+model whose tokens look ahead has more paths than are followed here. Of spans, whose order no edge tells, each looks at each.
 """
 
 from __future__ import annotations
@@ -11,9 +14,12 @@ from dataclasses import replace
 from typing import Final
 
 from circuits.circuit.circuit import Circuit, CircuitError, component
+from interp.attribution.batching.positions import Label
 from interp.parts.graph import CHANNELS, EMBEDDINGS, Edge, Graph
 from interp.parts.nodes import Node
 
+#: A node at a position.
+Place = tuple[Node, Label]
 LOGITS: Final = Node("logits")
 LIFTED_LEVELS: Final = ("blocks", "heads")
 
@@ -78,19 +84,37 @@ def connected(edges: Iterable[Edge], group: int) -> int:
 
 
 def _on_paths(listed: Sequence[Edge], group: int) -> tuple[Edge, ...]:
-    after: dict[Node, set[Node]] = defaultdict(set)
-    before: dict[Node, set[Node]] = defaultdict(set)
+    after: dict[Place, set[Place]] = defaultdict(set)
+    before: dict[Place, set[Place]] = defaultdict(set)
+    positions = dict.fromkeys(edge.position for edge in listed)
+    into = {edge: [p for at in heard_at(edge, positions) for p in _places(edge, at, group)] for edge in listed}
     for edge in listed:
-        for owner in owners(edge.receiver, group):
-            after[edge.sender].add(owner)
-            before[owner].add(edge.sender)
-    fed = _reached([Node(kind) for kind in EMBEDDINGS], after)
-    heard = _reached([LOGITS], before)
-    return tuple(e for e in listed if e.sender in fed and not heard.isdisjoint(owners(e.receiver, group)))
+        after[edge.sender, edge.position].update(into[edge])
+        for place in into[edge]:
+            before[place].add((edge.sender, edge.position))
+    fed = _reached([(Node(kind), at) for kind in EMBEDDINGS for at in positions], after)
+    heard = _reached([(LOGITS, at) for at in positions], before)
+    return tuple(e for e in listed if (e.sender, e.position) in fed and not heard.isdisjoint(into[e]))
 
 
-def _reached(start: Iterable[Node], steps: Mapping[Node, set[Node]]) -> set[Node]:
-    """Every node that can be reached, the first ones too."""
+def _places(edge: Edge, at: Label, group: int) -> list[Place]:
+    return [(owner, at) for owner in owners(edge.receiver, group)]
+
+
+def heard_at(edge: Edge, positions: Iterable[Label]) -> list[Label]:
+    """At which of these positions the node that reads the edge may write what it made of it."""
+    if edge.receiver.kind not in ("k", "v"):
+        return [edge.position]
+    return [at for at in positions if may_look(at, edge.position)]
+
+
+def may_look(here: Label, there: Label) -> bool:
+    """Whether a token at `here` may look at one at `there`: not where numbers say that it comes later."""
+    return here >= there if isinstance(here, int) and isinstance(there, int) else True
+
+
+def _reached(start: Iterable[Place], steps: Mapping[Place, set[Place]]) -> set[Place]:
+    """Every place that can be reached, the first ones too."""
     found, waiting = set(start), list(start)
     while waiting:
         new = steps.get(waiting.pop(), set()) - found
@@ -152,7 +176,7 @@ def check_graph(circuit: Circuit, graph: Graph) -> None:
                 )
     known = frozenset(universe(circuit.level, graph))
     for part in circuit.parts:
-        if part not in known:
+        if replace(part, position=None) not in known:
             raise CircuitError(
                 f"{part.name} is not in this graph ({graph}); give the graph of the circuit's own model."
             )

@@ -17,6 +17,7 @@ import numpy as np
 
 from circuits.circuit import connect
 from circuits.circuit.circuit import Circuit, CircuitError, listable
+from interp.attribution.batching.positions import Label
 from interp.parts.graph import KeyValue, Part
 from interp.parts.nodes import CIRCUIT_LEVELS, Node
 from interp.registries import About, Registry
@@ -87,8 +88,11 @@ def ranked(scores: Scores, ranking: Ranking = "absolute") -> list[int]:
         raise CircuitError(
             f"level {level!r} is a map, not a set of parts: circuits exist for {', '.join(CIRCUIT_LEVELS)}."
         )
-    if positions != "all":
-        raise CircuitError(f"scores with positions={positions!r} are a map; make a circuit from positions='all'.")
+    if positions != "all" and level != "edges":
+        raise CircuitError(
+            f"scores of level {level!r} with positions={positions!r} are a map; make a circuit from positions='all', or of "
+            "edges."
+        )
     return [int(i) for i in scores.rank(ranking) if listable(scores.parts[i])]
 
 
@@ -102,20 +106,26 @@ def greedy(scores: Scores, ranking: Ranking = "absolute") -> list[int]:
     """Indices of the edges in the order that a search from the logits takes them (Hanna 2024).
 
     With an edge its sender is in, and then every edge into the sender can be taken: into q, k and v of a head, also
-    where other heads share its K/V reader. Edges from which the logits cannot be reached are never taken.
+    where other heads share its K/V reader; at positions, into its keys and values at all that the sender's may look at.
+    Edges from which the logits cannot be reached are never taken.
     """
     order, edges = ranked(scores, ranking), scores.edges
     group = connect.group_size(edges)
     # Edges stand in the heap by their place in the ranking, so its sign and its ties are those of `ranked`.
-    into: dict[Node, list[int]] = defaultdict(list)
+    into: dict[tuple[Node, Label], list[int]] = defaultdict(list)
+    positions = scores.positions()
     for place, i in enumerate(order):
-        for owner in connect.owners(edges[i].receiver, group):
-            into[owner].append(place)
-    heap, taken = into.pop(connect.LOGITS, []), dict[int, None]()
+        for at in connect.heard_at(edges[i], positions):
+            for owner in connect.owners(edges[i].receiver, group):
+                into[owner, at].append(place)
+    heap = [place for at in positions for place in into.pop((connect.LOGITS, at), [])]
+    heapq.heapify(heap)
+    taken = dict[int, None]()
     while heap:
         place = heapq.heappop(heap)
-        taken[place] = None  # a shared reader is offered once by each of its heads: the first time counts
-        for offered in into.pop(edges[order[place]].sender, []):
+        taken[place] = None  # offered once by each head that reads it, and at each position: the first time counts
+        edge = edges[order[place]]
+        for offered in into.pop((edge.sender, edge.position), []):
             heapq.heappush(heap, offered)
     return [order[place] for place in taken]
 
@@ -202,7 +212,15 @@ def _circuit(scores: Scores, keep: list[int], how: str, prune: bool) -> Circuit:
         kept = connect.on_paths(edges, connect.group_size(every))
         how, edges = how + connect.pruned_text(len(kept), len(edges)), kept
     kv = cast(KeyValue, p.kv)  # `Circuit` checks it
-    return Circuit(edges, p.level, p.model, p.task, p.method, how, p.pairs, kv, p.split_positions)
+    return Circuit(
+        edges, p.level, p.model, p.task, p.method, how, p.pairs, kv, p.split_positions,
+        positions=p.positions, labels=labels_of(scores),
+    )  # fmt: skip
+
+
+def labels_of(scores: Scores) -> tuple[int | str, ...]:
+    """The positions that the parts of some scores are apart at; none where each is at all together."""
+    return tuple(label for label in scores.positions() if label is not None)
 
 
 # ---------------------------------------------------------------- a circuit in its ranking
@@ -222,7 +240,7 @@ def is_top(circuit: Circuit, scores: Scores | None) -> bool:
 
 def _ranked(circuit: Circuit, scores: Scores | None) -> list[Part]:
     """The parts of scores that rank those of the circuit, in the order of its selection; none where they do not."""
-    if scores is None or scores.provenance.level != circuit.level or scores.provenance.positions != "all":
+    if scores is None or scores.provenance.level != circuit.level or set(labels_of(scores)) != set(circuit.labels):
         return []
     signed = "signed ranking" in circuit.selection and not scores.provenance.unsigned
     return [scores.parts[i] for i in ranked(scores, "signed" if signed else "absolute")]

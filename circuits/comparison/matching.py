@@ -126,7 +126,7 @@ def _of_parts(side: Side, source: Any) -> dict[str, str | None]:
     known = source.dictionaries
     return {
         "level": source.level,
-        "positions": side.scores.provenance.positions if side.scores else "all",
+        "positions": source.positions,
         "graph": graph if source.level == "edges" else None,
         "dictionaries": f"{len(known)}, hash {_digest(known)}" if known else None,
     }

@@ -34,22 +34,28 @@ def bounds(
     n_random: int,
     n_tests: int,
     other_ablation: str | None = None,
+    scored: Task | None = None,
 ) -> Bounds:
     """What it may cost at most to judge a circuit on the pairs of `asked`, with the scores that rank all parts or none.
 
-    n_random: random circuits of its size; n_tests: those of each test; other_ablation: as `assess` takes it.
+    n_random: random circuits of its size; n_tests: those of each test; other_ablation: as `assess` takes it; scored: what the
+    ablation is learned on before.
     """
     known = len({*circuit.parts, *(filter(listable, scores.parts) if scores is not None else ())})
-    graph: Any = {"kv": circuit.kv, "split_positions": circuit.split_positions}
+    asked = replace(asked, learned=scored is not None)
+    graph: Any = {"kv": circuit.kv, "split_positions": circuit.split_positions, "labels": len(circuit.labels) or 1}
     runs = runs_of(asked, **graph)
     n, own = runs.n, len(circuit)
     curve = curve_sizes(known if scores is not None else own, own, n_random, n)
     tests = runs.call([own] * (1 + n_tests)) + runs.call([n - own] * (1 + n_tests))
     found = {CURVE: runs.made + runs.call(curve), TESTS: tests}
+    if scored is not None:
+        learning = asked_of(asked.model, scored, circuit, asked.ablation, asked.metric, batch_size=asked.batch_size)
+        found[CURVE] += replace(runs, asked=learning).fixed
     if isinstance(runs, FeatureRuns):
         found[CURVE] += runs.without_errors().call(curve)
     for ablation in ablations_beside(asked.ablation, other_ablation):
-        other = runs_of(replace(asked, ablation=ablation), **graph)
+        other = runs_of(replace(asked, ablation=ablation, learned=False), **graph)
         found[CURVE] += other.made + other.call(other_sizes(own, n_random))
     if 1 <= own <= MINIMALITY_LIMIT:
         found[MINIMALITY] = runs.call([own, *[own - 1] * own])

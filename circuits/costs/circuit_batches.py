@@ -49,7 +49,8 @@ class Shape:
 
 @dataclass(frozen=True)
 class Asked:
-    """What the runs of circuits are of: pairs of a model, and how circuits are judged on them."""
+    """What the runs of circuits are of: pairs of a model, and how circuits are judged on them. learned: whether values that are learned are
+    there already."""
 
     model: Any
     pairs: Sequence[TokenPair]
@@ -59,6 +60,7 @@ class Asked:
     batch_size: int | None = None
     max_memory: int | str | None = None
     dictionaries: Mapping[Site, Dictionary] | None = None
+    learned: bool = False
 
     @cached_property
     def longest(self) -> int:
@@ -113,5 +115,6 @@ class Asked:
         return int(self.model.prices.run(shape.batch, shape.length, shape.read * shape.tokens))
 
     def short(self, shape: Shape) -> int:
-        """A run that is made for what it reads: all logits of the last position."""
-        return int(self.model.prices.run(shape.batch, shape.length, self.model.layout.d_vocab))
+        """A run that is made for what it reads: all logits of the last position, or of those that give answers where values are learned."""
+        read = shape.read if ABLATIONS[self.ablation].learn is not None else 1
+        return int(self.model.prices.run(shape.batch, shape.length, read * self.model.layout.d_vocab))

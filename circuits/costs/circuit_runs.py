@@ -37,8 +37,16 @@ class CircuitRuns(ABC):
 
     @property
     def made(self) -> int:
-        """What making it costs, and what it keeps for all calls: fixed values are taken in a run of the clean prompts."""
-        return sum(self._fixed(shape) for shape in self.asked.shapes) if ABLATIONS[self.asked.ablation].values else 0
+        """What making it costs, and what it keeps for all calls."""
+        return self.fixed
+
+    @property
+    def fixed(self) -> int:
+        """Runs of the clean prompts that fixed values are taken in, or learned."""
+        kind = ABLATIONS[self.asked.ablation]
+        if not kind.is_fixed or (kind.learn is not None and self.asked.learned):
+            return 0
+        return kind.forwards * sum(self._fixed(shape) for shape in self.asked.shapes)
 
     def _fixed(self, shape: Shape) -> int:
         return self.asked.short(shape)
@@ -138,9 +146,11 @@ class NodeRuns(CircuitRuns):
 
 @dataclass(frozen=True)
 class EdgeRuns(CircuitRuns):
-    """A set of edges is a forward of its own, with a copy of the stream for each reader."""
+    """A set of edges is a forward of its own, with a copy of the stream for each reader; at several labels of positions each token is
+    in one of them, so that they cost no more. labels: how many."""
 
     graph: Graph
+    labels: int = 1
 
     @cached_property
     def _space(self) -> EdgeSpace:
@@ -148,10 +158,11 @@ class EdgeRuns(CircuitRuns):
 
     @property
     def n(self) -> int:
-        return len(self.graph.edges)
+        return len(self.graph.edges) * self.labels
 
     def _fixed(self, shape: Shape) -> int:
-        return super()._fixed(shape) + shape.rows * self._normed
+        learning = self._written if ABLATIONS[self.asked.ablation].learn is not None else 0
+        return super()._fixed(shape) + shape.rows * (self._normed + learning)
 
     @cached_property
     def _normed(self) -> int:
@@ -201,7 +212,7 @@ class EdgeRuns(CircuitRuns):
         batch = self._space.batch(
             self.asked.model, self.asked.pairs, shape.index, metric, "noise", Ablation(self.asked.ablation)
         )
-        return batch.sets_at_once()
+        return batch.sets_at_once(self.labels)
 
 
 def heads_write(model: Any) -> int:
@@ -263,10 +274,11 @@ class FeatureRuns(CircuitRuns):
         return replace(self, errors="removed")
 
 
-def runs_of(asked: Asked, *, kv: Any = "shared", split_positions: bool = False) -> CircuitRuns:
-    """The bounds of the runner of a level; `kv` and `split_positions` say which graph edges belong to."""
+def runs_of(asked: Asked, *, kv: Any = "shared", split_positions: bool = False, labels: int = 1) -> CircuitRuns:
+    """The bounds of the runner of a level; `kv` and `split_positions` say which graph edges belong to, `labels` at how many positions
+    they are apart."""
     if asked.level == FEATURES:
         return FeatureRuns(asked)
     if asked.level == "edges":
-        return EdgeRuns(asked, Graph.of(asked.model.layout, kv=kv, split_positions=split_positions))
+        return EdgeRuns(asked, Graph.of(asked.model.layout, kv=kv, split_positions=split_positions), labels)
     return NodeRuns(asked)

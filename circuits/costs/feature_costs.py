@@ -61,7 +61,7 @@ class FeatureCosts(RunCosts):
         """Decoding all changes once, or reading them: a row for each feature that is active, and with means one for each listed."""
         width = max(d.d_out for d in self._given)
         rows = self._tokens * width * (self._space.per_token // ENTRY_BYTES)
-        if not ABLATIONS[self.job.settings.ablation].values:
+        if not ABLATIONS[self.job.settings.ablation].is_fixed:
             return rows
         labels = 1 + len(self.job.request.positions.labels)
         return rows + labels * len(self.job.request.pairs) * self.ranked * width / self.forward

@@ -52,8 +52,9 @@ class RunCosts:
 
     @property
     def fixed(self) -> float:
-        """The run of the clean prompts that fixed values are taken in."""
-        return float(bool(ABLATIONS[self.job.settings.ablation].values))
+        """The run of the clean prompts that fixed values are taken in; those that are learned are there once the run is planned, and
+        other parts take means."""
+        return float(ABLATIONS[self.job.settings.ablation].is_fixed)
 
     def request(self, asked: Request) -> Attribution:
         """A request for parts of another level, made without a run: fixed values cost as much as zeros, once they are there.
@@ -88,7 +89,12 @@ class RunCosts:
 
     def loading(self) -> float:
         """What is run before the plan is made."""
-        return self.fixed
+        if self.job.learned is None:
+            return self.fixed
+        return (
+            replace(self.runs(self.job.request.pairs), asked=self._asked(self.job.request.pairs, False)).fixed
+            / self.forward
+        )
 
     def scoring(self) -> float:
         """The methods of the run; a search may make two further calls for estimates, and some for exact scores."""
@@ -176,10 +182,14 @@ class RunCosts:
         """Runs of circuits on some pairs, under the ablation of the run or another."""
         settings = replace(self.job.settings, ablation=ablation or self.job.settings.ablation)
         return runs_of(
-            asked_by(self.job.model, pairs, settings),
+            self._asked(pairs, self.job.learned is not None),
             kv=settings.kv or "shared",
             split_positions=settings.split_positions,
+            labels=len(self.job.request.positions.labels),
         )
+
+    def _asked(self, pairs: Sequence[TokenPair], learned: bool) -> Asked:
+        return replace(asked_by(self.job.model, pairs, self.job.settings), learned=learned)
 
 
 def asked_by(model: HookedModel, pairs: Sequence[TokenPair], settings: Settings) -> Asked:

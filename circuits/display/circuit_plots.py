@@ -18,7 +18,7 @@ from circuits.evaluation.evaluation import Evaluation
 from circuits.report.drawing.box_places import Place, Placed, key_of
 from circuits.report.drawing.curves import Point
 from circuits.report.drawing.row_heights import Strip
-from circuits.report.sections.edges_section import by_edge, most_important
+from circuits.report.sections.edges_section import by_edge, most_important, whole
 from circuits.report.view.view import held
 from circuits.report.view.view_layouts import FEWEST, PER_NODE, placed_parts
 from circuits.report.view.view_parts import Parts
@@ -58,8 +58,9 @@ def plot_circuit(circuit: Circuit, scores: Scores | None = None, *, edges: Score
     import plotly.graph_objects as go
 
     own = _own(circuit, scores, edges)
+    own = replace(own, edges=whole(own.edges))
     linked = scores if circuit.level == "edges" else edges
-    effects = by_edge(linked) if linked is not None else {}
+    effects = by_edge(linked, circuit) if linked is not None else {}
     drawn = most_important(own.edges, effects)
     if circuit.level != "edges":
         drawn = drawn[: PER_NODE * max(FEWEST, len(own.nodes))]
@@ -97,7 +98,7 @@ def _own(circuit: Circuit, scores: Scores | None, edges: Scores | None) -> Parts
 
 def _title(circuit: Circuit, own: Parts, drawn: int) -> str:
     what = circuit.level if circuit.level in ("edges", FEATURES) else f"nodes ({circuit.level})"
-    left = own.n_edges - drawn
+    left = (len(own.edges) if circuit.labels else own.n_edges) - drawn
     among = ", the strongest" if circuit.level == "edges" else ", of the edges between them the strongest"
     note = f"{among} {drawn} drawn, {left} left out" if left else ""
     return f"{len(circuit)} {what} on {circuit.task} ({circuit.method}){note}"

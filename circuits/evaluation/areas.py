@@ -33,6 +33,7 @@ from interp.attribution.features.hosts import Dictionaries
 from interp.parts.graph import Edge, Part
 from interp.parts.nodes import FEATURES
 from interp.scores.scores import Ranking, Scores
+from interp.tasks.ablations import Ablation
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
 from interp.whole_numbers import count
@@ -49,7 +50,7 @@ def ranking_areas(
     scores: Scores,
     *,
     fractions: Sequence[float] = FRACTIONS,
-    ablation: str = "counterfactual",
+    ablation: str | Ablation = "counterfactual",
     metric: str | Metric | None = None,
     n_random: int = N_RANDOM,
     held_out: bool | None = None,

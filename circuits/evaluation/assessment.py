@@ -23,7 +23,7 @@ from interp.formatting.showing import card
 from interp.formatting.text import printed
 from interp.ledger import enter
 from interp.scores.scores import Ranking, Scores
-from interp.tasks.ablations import ablations_beside
+from interp.tasks.ablations import Ablation, ablations_beside, kind_of
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
 
@@ -76,7 +76,7 @@ def assess(
     circuit: Circuit,
     scores: Scores | None = None,
     *,
-    ablation: str = "counterfactual",
+    ablation: str | Ablation = "counterfactual",
     metric: str | Metric | None = None,
     sizes: Sequence[int] | None = None,
     n_random: int = 20,
@@ -99,7 +99,7 @@ def assess(
     Cost: at most about n_random + 70 + 2 n_tests + size forwards, and with scores 140 for the areas. Raises: CircuitError, TaskError.
     """
     enter(CURVE)
-    beside = ablations_beside(ablation, other_ablation)
+    beside = ablations_beside(kind_of(ablation), other_ablation)
     how: Any = {
         "metric": metric, "seed": seed, "batch_size": batch_size, "max_memory": max_memory, "dictionaries": dictionaries,
     }  # fmt: skip

@@ -23,7 +23,7 @@ from interp.attribution.features.hosts import Dictionaries
 from interp.parts.graph import Part
 from interp.parts.nodes import FEATURES
 from interp.scores.scores import Ranking, Scores
-from interp.tasks.ablations import ablations_beside
+from interp.tasks.ablations import Ablation, ablations_beside, kind_of
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
 from interp.whole_numbers import count, whole
@@ -40,7 +40,7 @@ def evaluate(
     circuit: Circuit,
     *,
     scores: Scores | None = None,
-    ablation: str = "counterfactual",
+    ablation: str | Ablation = "counterfactual",
     metric: str | Metric | None = None,
     sizes: Sequence[int] | None = None,
     n_random: int = 20,
@@ -67,7 +67,7 @@ def evaluate(
 
     Source: Wang et al. 2023; Marks et al. 2024. Cost: at most one forward per circuit. Raises: CircuitError, TaskError.
     """
-    beside = ablations_beside(ablation, other_ablation)
+    beside = ablations_beside(kind_of(ablation), other_ablation)
     how: Any = {
         "metric": metric, "seed": seed, "batch_size": batch_size, "max_memory": max_memory, "dictionaries": dictionaries,
         "errors": errors,
@@ -129,12 +129,12 @@ def _order(circuit: Circuit, scores: Scores | None, ranking: Ranking) -> list[Pa
         return list(circuit.parts)
     same_kv = not grouped(circuit.parts) and not grouped(scores.parts)
     check_dictionaries(circuit.dictionaries, scores.provenance.dictionaries)
-    ours = (circuit.level, circuit.kv, circuit.split_positions)
-    kv = circuit.kv if same_kv else scores.provenance.kv
-    theirs = (scores.provenance.level, kv, scores.provenance.split_positions)
+    ours = (circuit.level, circuit.kv, circuit.split_positions, circuit.positions)
+    p, kv = scores.provenance, circuit.kv if same_kv else scores.provenance.kv
+    theirs = (p.level, kv, p.split_positions, p.positions)
     if ours[0] != theirs[0] or (ours[0] == "edges" and ours != theirs):
         raise CircuitError(
-            f"the scores are of (level, kv, split_positions) = {theirs}, the circuit of {ours}; give scores of the same."
+            f"the scores are of (level, kv, split_positions, positions) = {theirs}, the circuit of {ours}; give scores of the same."
         )
     inside = frozenset(circuit.parts)
     rest = (scores.parts[i] for i in ranked(scores, ranking))
@@ -227,7 +227,7 @@ def find_smallest(
     largest: int | None = None,
     every: bool = False,
     ranking: Ranking = "absolute",
-    ablation: str = "counterfactual",
+    ablation: str | Ablation = "counterfactual",
     metric: str | Metric | None = None,
     seed: int = 0,
     batch_size: int | None = None,

@@ -14,6 +14,7 @@ from circuits.evaluation.ratio import conditions, measure
 from circuits.evaluation.running.runner import Runner, check_parts, is_held_out
 from circuits.evaluation.running.runners import runner_for
 from interp.attribution.features.hosts import Dictionaries
+from interp.tasks.ablations import Ablation
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
 
@@ -81,7 +82,7 @@ def leave_one_out(
     task: Task | str | Path,
     circuit: Circuit,
     *,
-    ablation: str = "counterfactual",
+    ablation: str | Ablation = "counterfactual",
     metric: str | Metric | None = None,
     held_out: bool | None = None,
     seed: int = 0,

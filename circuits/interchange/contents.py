@@ -100,7 +100,7 @@ def circuit_of(where: str, data: Any) -> Circuit:
     try:
         rest = {k: v for k, v in dict(data).items() if k not in ("format", "names", "nodes", "edges")}
         parts = _parts(data)
-        lists = {k: tuple(rest.get(k, ())) for k in ("scored_pairs", "dictionaries")}
+        lists = {k: tuple(rest.get(k, ())) for k in ("scored_pairs", "dictionaries", "labels")}
         return Circuit(parts=parts, **{**rest, **lists})
     except (TypeError, KeyError, ValueError, AttributeError, MethodError, CircuitError) as error:
         raise InterchangeError(f"{where}: its circuit is not one of ours: {error}.") from error

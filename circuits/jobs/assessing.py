@@ -12,7 +12,7 @@ from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.console import printing
 from circuits.console.phases import Telling, telling
 from circuits.costs.bounds import check_most, one_forward, spent
-from circuits.evaluation.evaluation import Spent
+from circuits.evaluation.evaluation import CURVE, Spent
 from circuits.evaluation.faithfulness import counted
 from circuits.jobs.inputs import (
     dictionaries_of,
@@ -21,7 +21,7 @@ from circuits.jobs.inputs import (
     note_weights,
     said_doubts,
     stored_task,
-    task_of,
+    task_for,
 )
 from circuits.runs import directory
 from circuits.runs.model_files import described
@@ -34,11 +34,11 @@ from interp.files import write_text
 from interp.formatting.guarded import reading
 from interp.formatting.numbers import several
 from interp.formatting.plain import rebuilt
-from interp.ledger import Ledger, counting
+from interp.ledger import Ledger, counting, enter
 from interp.model.model import HookedModel
 from interp.parts.sites import Site
 from interp.scores.scores import Scores
-from interp.tasks.ablations import ablations_beside, check_direction
+from interp.tasks.ablations import ABLATIONS, Ablation, ablations_beside, check_direction
 from interp.tasks.lengths import check_length, of_length
 from interp.tasks.metrics import check_wrong, get_metric
 from interp.tasks.task import Task, digest
@@ -85,11 +85,12 @@ def evaluate(asked: Judgement) -> None:
     with telling(PHASES, asked.quiet) as say, counting() as ledger:
         model = _model(named, asked, subject, say)
         read = get_metric(given["metric"]).several
-        task = _held_out(asked, subject.circuit, _task(asked, subject, prompts, model, read), model, say, read)
+        task = _held_out(asked, subject.circuit, _task(asked, subject, prompts, model, read, say), model, say, read)
         if model.name != subject.circuit.model:
             say(f"NOTE: the circuit was found on model {subject.circuit.model!r}; it is run on {model.name!r}")
         note_models(model, (dictionaries or {}).values(), say)
-        found = _judged(asked, subject, model, task, given, dictionaries, ledger, say)
+        scored = _scored(subject.circuit, given["ablation"], prompts, model, read, say)
+        found = _judged(asked, subject, model, task, given, dictionaries, ledger, say, scored)
     _tell(found, subject.circuit, asked.out, asked.json)
 
 
@@ -102,8 +103,9 @@ def _judged(
     dictionaries: Mapping[Site, Dictionary] | None,
     ledger: Ledger,
     say: Telling,
+    scored: Task | None,
 ) -> Assessment:
-    """What is measured, after the plan of it. Raises: InterpError where that is more than may be spent."""
+    """What is measured, after the plan of it. scored: what the ablation is learned on, where it is. Raises: InterpError where that is more than may be spent."""
     from circuits.costs.assessment_bounds import asked_of, bounds
     from circuits.evaluation.assessment import assess
 
@@ -111,15 +113,48 @@ def _judged(
     how = {name: getattr(asked, name) or subject.options.get(name) for name in ("batch_size", "max_memory")}
     runs = asked_of(model, task, circuit, given["ablation"], given["metric"], dictionaries=dictionaries, **how)
     numbers = {name: getattr(asked, name) for name in ("n_random", "n_tests", "other_ablation")}
-    planned = bounds(runs, circuit, scores, **numbers)
+    planned = bounds(runs, circuit, scores, scored=scored, **numbers)
     planned.check(asked.max_forwards, "this evaluation", LESS)
     forward = one_forward(model, runs.pairs)
     ledger.most = None if asked.max_forwards is None else asked.max_forwards * forward
     say(f"plan: {planned}")
     say.phase(f"evaluating {len(circuit)} {counted(circuit.level)} on {several(len(task), 'pair')}")
     options: Any = {**numbers, "seed": asked.seed, **how, **given}
+    if scored is not None:
+        enter(CURVE)
+        options["ablation"] = _learned(model, scored, circuit, given["ablation"], subject, how["batch_size"])
+        say(str(options["ablation"].learned))
     found = assess(model, task, circuit, scores, dictionaries=dictionaries, **options)
     return replace(found, spent=Spent(**spent(ledger, forward)))
+
+
+def _scored(
+    circuit: Circuit, ablation: str, prompts: PromptOptions, model: HookedModel, read: bool, say: Telling
+) -> Task | None:
+    """The pairs that the circuit was chosen by, where the ablation is learned on them. Raises: CircuitError where some are missing."""
+    if ABLATIONS[ablation].learn is None or not circuit.scored_pairs:
+        return None
+    task = task_for(circuit.positions, prompts, model, say)
+    hashes = digest(task.tokenize(model.tokenizer, model.layout.d_vocab, several=read))
+    missing = len(set(circuit.scored_pairs) - set(hashes))
+    if missing:
+        raise CircuitError(
+            f"{ablation} ablation is learned on the pairs that the circuit was chosen by; {missing} of {len(circuit.scored_pairs)} are not "
+            "among these: give --task and --limit as they were, or another --ablation."
+        )
+    pairs = tuple(pair for pair, h in zip(task.pairs, hashes, strict=True) if h in circuit.scored_pairs)
+    return replace(task, pairs=pairs)
+
+
+def _learned(
+    model: HookedModel, scored: Task, circuit: Circuit, kind: str, subject: Subject, batch_size: int | None
+) -> Ablation:
+    """The ablation as the run learned it."""
+    from interp.attribution.request import learned_ablation
+
+    graph: Any = {"kv": circuit.kv, "split_positions": circuit.split_positions}
+    seed = int(subject.options.get("seed", 0))
+    return learned_ablation(model, scored, kind, level=circuit.level, seed=seed, batch_size=batch_size, **graph)
 
 
 def _given(asked: Judgement, subject: Subject) -> dict[str, Any]:
@@ -240,9 +275,11 @@ def _prompts(asked: Judgement, subject: Subject) -> PromptOptions:
     )
 
 
-def _task(asked: Judgement, subject: Subject, prompts: PromptOptions, model: HookedModel, read: bool) -> Task:
+def _task(
+    asked: Judgement, subject: Subject, prompts: PromptOptions, model: HookedModel, read: bool, say: Telling
+) -> Task:
     """The task by name; of a run the pairs that its evaluation used. read: answers may be several tokens. Raises: TaskError."""
-    task = task_of(prompts, model)
+    task = task_for(subject.circuit.positions, prompts, model, say)
     if asked.task is not None:
         return task
     if subject.manifest["task"]["held_out"]:

@@ -30,7 +30,7 @@ from circuits.runs import directory
 from circuits.runs.model_files import described
 from circuits.runs.record import Record
 from circuits.settings.prepared import Prepared, Say, Settings, begin, checked, prepare_run
-from circuits.settings.run_options import OutputOptions, ScoringRun
+from circuits.settings.run_options import Discovery, OutputOptions, ScoringRun
 from interp.attribution.checks import check
 from interp.errors import InterpError
 from interp.files import write_text
@@ -112,6 +112,11 @@ def settings_of(asked: ScoringRun) -> Settings:
     if asked.command == "discover" and asked.level == "resid":
         raise InterpError(
             "level 'resid' is a map by position; it is part of every report. Choose blocks, heads, neurons, edges, features or qkv."
+        )
+    if isinstance(asked, Discovery) and asked.positions not in (None, "all") and asked.level != "edges":
+        raise InterpError(
+            f"positions={asked.positions!r} with level {asked.level!r}: circuits at positions are those of edges. Use --level edges, or "
+            "circuits compare for scores at positions."
         )
     check_most(asked.max_forwards)
     own: dict[str, Any] = {"hold_out": False} if asked.command == "compare" else {}

@@ -17,7 +17,8 @@ from circuits.circuit.circuit import Circuit
 from circuits.circuit.selection import discover, get_selection
 from circuits.costs.run_bounds import pace
 from circuits.evaluation.evaluation import Evaluation, Search
-from circuits.evaluation.faithfulness import evaluate, find_smallest
+from circuits.evaluation.faithfulness import evaluate, find_smallest_on
+from circuits.evaluation.running.runners import runner_for
 from circuits.runs.record import Record
 from circuits.settings.prepared import Prepared, Say, Settings, begin
 from circuits.terms.words import kinds_in_words, pairs_in_words
@@ -92,6 +93,8 @@ def score(job: Prepared, say: Say) -> tuple[Scores, ...]:
         "scoring",
         f"scoring {what} with {', '.join(job.settings.methods)} on {several(n, 'pair')} ({job.request.memory})",
     )
+    if job.learned is not None:
+        say(str(job.learned.learned))
     if not isinstance(job.request, VerifiedAttribution) or len(job.settings.methods) > 1:
         return tuple(job.request.score().values())
     found = tuple(job.request.score_tried().values())
@@ -114,7 +117,7 @@ def judge(job: Prepared, circuit: Circuit, scores: Scores, say: Say, sizes: Sequ
         n_random=job.settings.n_random,
         held_out=job.held_out,
         other_ablation=job.settings.other_ablation,
-        **job.settings.judging,
+        **job.judging,
     )
 
 
@@ -132,7 +135,10 @@ def choose_circuit(job: Prepared, scores: Scores, say: Say) -> tuple[Circuit, Se
         return discover(scores, threshold=scores.provenance.tau, **chosen), None
     begin(say, "searching", f"looking for the smallest circuit with faithfulness {TARGET:.0%} on the scored pairs")
     ordered = _in_order(scores, get_selection(settings.algorithm).function(scores, settings.ranking))
-    search = find_smallest(job.model, job.scoring, ordered, target=TARGET, **settings.judging)
+    judging = job.judging
+    ranking = judging.pop("ranking")
+    runner = runner_for(job.model, job.scoring, scores, **judging)
+    search = find_smallest_on(runner, ordered, target=TARGET, ranking=ranking, seed=settings.seed)
     how = (
         f"the smallest found with faithfulness {TARGET:.0%} on the scored pairs"
         if search.size

@@ -30,7 +30,7 @@ from interp.errors import InterpError
 from interp.ledger import enter
 from interp.option import taken
 from interp.parts.sites import Site
-from interp.tasks.ablations import ABLATIONS, ablations_beside, make_ablation
+from interp.tasks.ablations import ABLATIONS, Ablation, ablations_beside, make_ablation
 from interp.tasks.metrics import get_metric
 from interp.tasks.task import Task, TokenPair
 from interp.whole_numbers import count, whole
@@ -49,7 +49,7 @@ def begin(say: Say, phase: str, what: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(CircuitOptions, MemoryOptions, SearchOptions, MethodOptions, PatchOptions, PositionOptions, PartOptions):
-    """The options of a run by these methods: dictionaries are loaded, and every part of a circuit is at all positions."""
+    """The options of a run by these methods: dictionaries are loaded."""
 
     methods: tuple[str, ...] = ("auto",)
     level: str = "heads"
@@ -67,8 +67,17 @@ class Settings(CircuitOptions, MemoryOptions, SearchOptions, MethodOptions, Patc
         return taken(Request, self, methods=[method], **_OF_METHODS | changed)
 
     def elsewhere(self, method: str, level: str, **changed: Any) -> Request:
-        """A request for nodes of another level: also without what belongs to edges or features."""
-        own = {"kv": None, "split_positions": False, "dictionaries": None, "level": level, "positions": "all"}
+        """A request for nodes of another level: also without what belongs to edges or features. Values are learned for the parts of
+        the run alone; others take the mean, where learning begins."""
+        own: dict[str, Any] = {
+            "kv": None,
+            "split_positions": False,
+            "dictionaries": None,
+            "level": level,
+            "positions": "all",
+        }
+        if ABLATIONS[self.ablation].learn is not None:
+            own["ablation"] = "mean"
         return self.also(method, **own | changed)
 
     def beside(self, level: str) -> Request:
@@ -80,12 +89,6 @@ class Settings(CircuitOptions, MemoryOptions, SearchOptions, MethodOptions, Patc
     def path(self) -> dict[str, Any]:
         """The options of IG methods."""
         return {"steps": self.steps, "quadrature": self.quadrature}
-
-    @property
-    def judging(self) -> dict[str, Any]:
-        """The options of every run that judges circuits."""
-        names = ("ablation", "metric", "ranking", "seed", "batch_size", "max_memory", "dictionaries")
-        return {name: getattr(self, name) for name in names}
 
 
 #: What belongs to some methods only.
@@ -129,6 +132,18 @@ class Prepared:
         return task.tokenize(self.model.tokenizer, self.model.layout.d_vocab, several=several)
 
     @property
+    def learned(self) -> Ablation | None:
+        """The ablation of the scored pairs, where its values were learned on them."""
+        return self.request.ablation if self.request.ablation.learned is not None else None
+
+    @property
+    def judging(self) -> dict[str, Any]:
+        """The options of every run that judges circuits. What was learned on the scored pairs goes with the circuit to the others."""
+        names = ("ablation", "metric", "ranking", "seed", "batch_size", "max_memory", "dictionaries")
+        found = {name: getattr(self.settings, name) for name in names}
+        return found | ({"ablation": self.learned} if self.learned is not None else {})
+
+    @property
     def leading(self) -> str:
         """The method of the pictures beside the scores: the first of the run; for `auto` the first preset that fits."""
         if not isinstance(self.request, VerifiedAttribution):
@@ -150,7 +165,7 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     for kind in (settings.ablation, *ablations_beside(settings.ablation, settings.other_ablation)):
         if ABLATIONS[kind].partners is not None:
             make_ablation(kind, model, pairs, [], settings.seed, 1)
-    size = sum(map(listable, request.space.parts([None])))
+    size = sum(map(listable, request.space.parts(request.positions.labels)))
     if settings.n is not None and settings.n > size:
         raise InterpError(f"n={settings.n}: expected 1 to {size}, the parts of level {settings.level!r}.")
     return Prepared(model, settings, halves, request)

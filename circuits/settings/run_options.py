@@ -184,7 +184,7 @@ class ScoringRun(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Discovery(CircuitOptions, ScoringRun):
+class Discovery(PositionOptions, CircuitOptions, ScoringRun):
     """What `circuits discover` was given."""
 
     command: ClassVar[str] = "discover"

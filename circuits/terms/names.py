@@ -48,6 +48,7 @@ ABLATIONS: Final = (
     "counterfactual",
     "mean",
     "zero",
+    "optimal",
     "resample",
 )
 PRESETS: Final = (
@@ -173,6 +174,7 @@ KNOWN_ABLATIONS: Final = (
 BENCH_PARTS: Final = (
     "attribution",
     "exact",
+    "masks",
     "peers",
 )
 PAPERS: Final = ("relp",)

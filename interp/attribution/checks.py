@@ -195,7 +195,7 @@ def _check_search(chosen: Sequence[Method], asked: Request, positions: str) -> N
         )
     if positions != "all":
         raise MethodError(
-            f"method auto ranks parts at all positions together, given positions={positions!r}: use 'all' (level 'resid' has none)."
+            f"method auto ranks parts at all positions together, given positions={positions!r}: use 'all' (level 'resid' has none), or a method by name, such as relp."
         )
     _check_options_of_search(asked)
 

@@ -6,7 +6,7 @@ import functools
 import inspect
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, fields, replace
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -22,13 +22,14 @@ from interp.attribution.request_options import Request, ShownRequest, ShownReque
 from interp.attribution.scoring.driver import Attribution
 from interp.attribution.scoring.memory import Work, plan_memory, survey_batch
 from interp.dictionaries.dictionary import Dictionary
-from interp.errors import TaskError, unknown
+from interp.errors import MethodError, TaskError, unknown
 from interp.option import taken
+from interp.parts.graph import KeyValue
 from interp.parts.nodes import FEATURES
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, preset
 from interp.scores.scores import Scores
-from interp.tasks.ablations import ABLATIONS
+from interp.tasks.ablations import ABLATIONS, Ablation
 from interp.tasks.find import alike
 from interp.tasks.find import task as find_task
 from interp.tasks.metrics import Metric, check_wrong
@@ -142,8 +143,31 @@ def prepare(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
     return plan(model, task, asked)
 
 
-def plan(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
-    """`prepare`, of options that are a value already."""
+def learned_ablation(
+    model: Any,
+    task: Task | str | Path,
+    kind: str = "optimal",
+    *,
+    level: str,
+    seed: int = 0,
+    batch_size: int | None = None,
+    kv: KeyValue = "shared",
+    split_positions: bool = False,
+) -> Ablation:
+    """Optimal ablation for the parts of a level, learned on these prompts, to give to `circuits.evaluate` for others.
+
+    level: any but features. Scores of the same prompts, seed and batch size have the same values. Cost: see
+    `interp.learning.optimal.FORWARDS`. Raises: MethodError for a kind that learns nothing, TaskError, SiteError.
+    """
+    if ABLATIONS[kind].learn is None:
+        raise MethodError(f"ablation {kind!r} learns nothing: give its name where an ablation is asked for.")
+    asked = Request(methods=["atp"], level=level, ablation=kind, seed=seed, batch_size=batch_size)
+    graph = {"kv": kv, "split_positions": split_positions} if level == "edges" else {}
+    return plan(model, task, replace(asked, **graph)).ablation  # type: ignore[arg-type]
+
+
+def plan(model: Any, task: Task | str | Path, asked: Request, ablation: Ablation | None = None) -> Attribution:
+    """`prepare`, of options that are a value already. ablation: one that was learned on these pairs."""
     checked = check(asked)
     task = _task(model, task, checked.positions)
     check_wrong(checked.metric, task)
@@ -165,7 +189,7 @@ def plan(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
         positions=aligned,
         metric=checked.metric,
         direction=checked.direction,
-        ablation=space.ablation(asked.ablation, model, pairs, asked.seed, memory.batch_size),
+        ablation=space.ablation(ablation or asked.ablation, model, pairs, asked.seed, memory.batch_size),
         memory=memory,
         seed=asked.seed,
         steps=DEFAULT_STEPS if asked.steps is None else asked.steps,

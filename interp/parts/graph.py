@@ -170,15 +170,18 @@ class Graph:
         seen = np.arange(len(self.writers))[None, :] < np.array(self.n_upstream)[:, None]
         return np.asarray(seen)
 
-    def matrix(self, edges: Iterable[Edge]) -> np.ndarray:
-        """A set of edges as bool [reader writer]. Raises: MethodError for an edge that is not in this graph."""
-        flat = np.zeros(len(self.edges), dtype=bool)
+    def matrix(self, edges: Iterable[Edge], labels: Sequence[int | str | None] = (None,)) -> np.ndarray:
+        """A set of edges at these positions as bool [label reader writer]. Raises: MethodError for an edge that is not in this
+        graph, or at none of them."""
+        place = {label: i for i, label in enumerate(labels)}
+        flat = np.zeros((len(labels), len(self.edges)), dtype=bool)
         for edge in edges:
-            if edge not in self.index:
-                raise MethodError(unknown("edge", edge.name, self.by_name))
-            flat[self.index[edge]] = True
-        found = np.zeros(self.visible.shape, dtype=bool)
-        found[self.visible] = flat
+            at = self.index.get(edge if edge.position is None else Edge(edge.sender, edge.receiver))
+            if at is None or edge.position not in place:
+                raise MethodError(unknown("edge", edge.name, [known.name for known in self.at_positions(labels)]))
+            flat[place[edge.position], at] = True
+        found = np.zeros((len(labels), *self.visible.shape), dtype=bool)
+        found[:, self.visible] = flat
         return found
 
     def at_positions(self, labels: Sequence[int | str | None]) -> list[Edge]:

@@ -74,6 +74,7 @@ class Provenance:
     engine: str = ""
     unsigned: bool = False
     dictionaries: tuple[str, ...] = ()
+    constants: str = ""
 
     def __post_init__(self) -> None:
         for name in ("pairs", "dictionaries"):  # lists, where they come from a file

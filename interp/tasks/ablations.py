@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from interp.errors import MethodError, TaskError, unknown
+from interp.learning.optimal import FORWARDS, Learned, Replacing, Sides, learn
 from interp.parts.sites import Site
 from interp.precision import wide
 from interp.registries import About, Registry
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Direction
+from interp.tasks.targets import positions_read
 from interp.tasks.task import TokenPair
 from interp.whole_numbers import whole
 
@@ -34,13 +36,16 @@ class Prompts:
     """The clean prompts of a data set, as an ablation with fixed values looks at them.
 
     `see`: token ids [batch pos] -> values by key [batch pos ...], or their sums over both axes [1 1 ...]; `every`: the values
-    of each token, whatever that costs. The keys are sites, or parts of sites at level `features`.
+    of each token, whatever that costs. The keys are sites, or parts of sites at level `features`. `replacing`: how the model is run with
+    parts at constants, None where it cannot be; `seed`: of what is drawn.
     """
 
     pairs: Sequence[TokenPair]
     batch_size: int
     see: See
     every: See
+    replacing: Replacing | None = None
+    seed: int = 0
 
     def means(self) -> dict[Any, Tensor]:
         """Mean over all positions of all prompts, by key: [1 1 ...], in float32 or better."""
@@ -60,13 +65,25 @@ class Prompts:
                 found[key].append(wide(value).flatten(0, 1))
         return {key: torch.cat(values) for key, values in found.items()}
 
+    def sides(self) -> list[Sides]:
+        """The prompts of both sides, in batches of one length."""
+        found = []
+        for index, clean in zip(self._index(), self._batches(), strict=True):
+            some = [self.pairs[i] for i in index]
+            corrupt = torch.tensor([pair.corrupt for pair in some])
+            found.append(Sides(index, torch.stack([clean, corrupt]), positions_read(some)))
+        return found
+
     def _batches(self) -> list[Tensor]:
-        """Token ids [batch pos] of prompts of one length."""
-        index = by_length([pair.length for pair in self.pairs], self.batch_size)
-        return [torch.tensor([self.pairs[i].clean for i in some]) for some in index]
+        """Token ids [batch pos] of clean prompts of one length."""
+        return [torch.tensor([self.pairs[i].clean for i in index]) for index in self._index()]
+
+    def _index(self) -> list[list[int]]:
+        return list(by_length([pair.length for pair in self.pairs], self.batch_size))
 
 
 Values = Callable[[Prompts], Mapping[Any, Tensor]]
+Learning = Callable[[Prompts], tuple[Mapping[Any, Tensor], Learned]]
 
 
 @dataclass(frozen=True)
@@ -75,7 +92,8 @@ class Kind:
 
     One of these, or zero where none is given. `paired`: its value in the run on the paired prompt. `partners`: its value in
     the run on another clean prompt of the same length, (lengths, seed) -> which one for each. `values`: fixed ones,
-    prompts -> tensor by key, with batch and position of size 1.
+    prompts -> tensor by key, with batch and position of size 1. `learn`: fixed ones too, that are fit to the prompts, and how: those
+    of the pairs that were scored, which go with a circuit to others. `forwards`: what fixed ones take at most, in forwards of the prompts.
     """
 
     name: str
@@ -85,9 +103,11 @@ class Kind:
     values: Values | None = None
     cost: str = ""
     source: str = ""
+    learn: Learning | None = None
+    forwards: int = 1
 
     def __post_init__(self) -> None:
-        given = [name for name in ("paired", "partners", "values") if getattr(self, name)]
+        given = [name for name in ("paired", "partners", "values", "learn") if getattr(self, name)]
         if len(given) > 1:
             raise MethodError(
                 f"ablation {self.name!r} has {' and '.join(given)}; expected one of them, or none for zero."
@@ -104,7 +124,12 @@ class Kind:
 
     @property
     def is_zero(self) -> bool:
-        return not self.has_run and self.values is None
+        return not self.has_run and not self.is_fixed
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether the values are the same for all prompts, and not zero."""
+        return self.values is not None or self.learn is not None
 
     @property
     def directions(self) -> tuple[Direction, ...]:
@@ -129,11 +154,16 @@ def ablation(name: str, *, sentence: str, cost: str, source: str = "") -> Callab
 
 @dataclass(frozen=True)
 class Ablation:
-    """A kind, with what it needs: the `partners` of its pairs (index -> index) or its fixed values by key (`means`)."""
+    """A kind, with what it needs: the `partners` of its pairs (index -> index) or its fixed values by key (`means`).
+
+    `learned`: how they were learned, of a kind that learns. Such an ablation is given in place of a name where other pairs than those that
+    it was learned on are judged: to `circuits.evaluate` and its like.
+    """
 
     kind: str
     partners: Sequence[int] = ()
     means: Mapping[Any, Tensor] = field(default_factory=dict)
+    learned: Learned | None = None
 
     @property
     def has_run(self) -> bool:
@@ -154,6 +184,11 @@ class Ablation:
         """The replacement at `site`, in the shape of `like`, for the kinds without a run."""
         fixed = self.fixed(site)
         return torch.zeros_like(like) if fixed is None else fixed.to(like).expand_as(like)
+
+
+def kind_of(ablation: str | Ablation) -> str:
+    """The name of an ablation that is given by it, or as it was made."""
+    return ablation.kind if isinstance(ablation, Ablation) else ablation
 
 
 def check_direction(kind: str, direction: str | None) -> Direction:
@@ -187,13 +222,18 @@ def ablations_beside(kind: str, asked: str | None = None) -> tuple[str, ...]:
         return others if len(others) == 2 else ("counterfactual", *others)
     if asked not in ABLATIONS:
         raise MethodError(unknown("other ablation", asked, (*ABLATIONS, NONE)))
+    if ABLATIONS[asked].learn is not None:
+        raise MethodError(
+            f"other ablation {asked!r} is learned on the pairs that were scored, and these are held out; judge by it alone: "
+            f"circuits evaluate --ablation {asked}."
+        )
     if asked == kind:
         raise MethodError(f"other ablation {asked!r} is the one that is used already; expected another, or {NONE!r}.")
     return (asked,)
 
 
 def make_ablation(
-    kind: str,
+    kind: str | Ablation,
     model: Any,
     pairs: Sequence[TokenPair],
     sites: Sequence[Site],
@@ -201,25 +241,33 @@ def make_ablation(
     batch_size: int,
     see: See | None = None,
     every: See | None = None,
+    replacing: Replacing | None = None,
 ) -> Ablation:
     """The ablation for a data set: partners drawn, or values taken over the clean prompts.
 
     The value of the embedding is always taken: integrated gradients go from the base's embedding to the source's. `see`: the
     values of token ids [batch pos], by key, or their sums over both axes [1 1 ...], where they are not those of `sites` as the
-    model has them; `every`: the values where `see` gives sums.
+    model has them; `every`: the values where `see` gives sums. `kind`: a name, or one that was learned on other pairs, which stays.
     """
+    if isinstance(kind, Ablation):
+        if kind.learned is not None:
+            return kind
+        kind = kind.kind
     chosen = ABLATIONS[kind]
     if chosen.partners is not None:
         return Ablation(kind, _checked(chosen, [pair.length for pair in pairs], seed))
-    if chosen.values is not None:
+    if chosen.is_fixed:
         seen = see or _reader(model, sites)
-        return Ablation(kind, means=_fixed(chosen, Prompts(pairs, batch_size, seen, every or seen)))
+        prompts = Prompts(pairs, batch_size, seen, every or seen, replacing, whole(seed, "seed"))
+        found, learned = (
+            chosen.learn(prompts) if chosen.learn else (chosen.values(prompts), None) if chosen.values else ({}, None)
+        )
+        return Ablation(kind, means=_checked_values(chosen, found), learned=learned)
     return Ablation(kind)
 
 
-def _fixed(kind: Kind, prompts: Prompts) -> Mapping[Any, Tensor]:
+def _checked_values(kind: Kind, found: Any) -> Mapping[Any, Tensor]:
     """The fixed values. Raises: MethodError where they are no tensors with batch and position of size 1."""
-    found = kind.values(prompts) if kind.values else {}
     if not isinstance(found, Mapping):
         raise MethodError(f"{kind.name} ablation gave a {type(found).__name__}; expected tensors by key.")
     for key, value in found.items():
@@ -283,6 +331,16 @@ ablation(
     source="Wang et al. 2022",
 )(Prompts.means)
 ABLATIONS.add(Kind("zero", "zero", source="Olsson et al. 2022"))
+ABLATIONS.add(
+    Kind(
+        "optimal",
+        "the constant that changes the model's output least, learned on the scored prompts",
+        learn=learn,
+        forwards=FORWARDS,
+        cost=f"{FORWARDS}F over the clean prompts",
+        source="Li & Janson 2024",
+    )
+)
 ABLATIONS.add(
     Kind(
         "resample",

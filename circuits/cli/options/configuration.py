@@ -68,7 +68,7 @@ def _useless(found: Mapping[str, Any], value: type, where: str, given: Collectio
     """Keys that are of use to the other of `discover` and `compare` only: the two share their files.
 
     Raises: InterpError where passing a key over would change what is meant: the file names several methods, and nothing says which of
-    them `discover` is to take; or it scores parts at positions, which a circuit does not have.
+    them `discover` is to take.
     """
     discover, compare = (_READ_FILES[f"circuits {name}"] for name in ("discover", "compare"))
     others = keys_of(compare if value is discover else discover)
@@ -79,11 +79,6 @@ def _useless(found: Mapping[str, Any], value: type, where: str, given: Collectio
         raise InterpError(
             f"{where}: methods = {found['methods']!r:.80}: an option of circuits compare; circuits discover takes one: give "
             "--method NAME, or put method in place of methods."
-        )
-    if "positions" in useless and found["positions"] != "all":
-        raise InterpError(
-            f"{where}: positions = {found['positions']!r:.80}: an option of circuits compare; circuits discover scores parts at all "
-            "positions together: leave positions out."
         )
     return useless
 

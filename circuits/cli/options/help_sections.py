@@ -41,7 +41,7 @@ _OF_A_RUN: Final = ("batch_size", "max_memory", "max_forwards", "seed", "out", "
 OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "discover": {
         _PROMPTS: _OF_PROMPTS,
-        _SCORES: ("method", "level", "direction", "ablation", "metric", "dictionaries"),
+        _SCORES: ("method", "level", "positions", "direction", "ablation", "metric", "dictionaries"),
         "The circuit": ("n", "threshold", "ranking", "random", "hold_out", "other_ablation"),
         _SPECIAL: ("algorithm", "prune", *_OF_EDGES, *_OF_METHODS),
         _RUN: _OF_A_RUN,

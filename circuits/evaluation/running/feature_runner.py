@@ -33,7 +33,7 @@ from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from interp.progress import progress
 from interp.scores.scores import Scores
-from interp.tasks.ablations import Ablation
+from interp.tasks.ablations import Ablation, kind_of
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
@@ -61,7 +61,7 @@ class FeatureRunner:
         task: Task,
         dictionaries: Mapping[Site, Dictionary],
         *,
-        ablation: str,
+        ablation: str | Ablation,
         metric: Metric,
         seed: int,
         batch_size: int | None,
@@ -77,7 +77,7 @@ class FeatureRunner:
         self.batch_size = batch_size or _batch_size(model, longest, dictionaries)
         if most_bytes is not None:
             self.batch_size = min(self.batch_size, _batch_size(model, longest, dictionaries, most_bytes))
-        space = FeatureSpace.of(model, dictionaries, self.pairs, ablation, self.batch_size)
+        space = FeatureSpace.of(model, dictionaries, self.pairs, kind_of(ablation), self.batch_size)
         self.dictionaries = space.dictionaries
         self.ablation: Ablation = space.ablation(ablation, model, self.pairs, seed, self.batch_size)
         found = [*space.parts([None]), *(replace(part, position=None) for part in listed)]

@@ -21,12 +21,13 @@ from interp.attribution.batching.batches import Batch, default_batch_size
 from interp.attribution.exact.engine import Machine
 from interp.attribution.exact.machine import find_restart
 from interp.attribution.methods.node_patching import one_attention, readout, recorded
+from interp.attribution.protocol.spaces import NodeSpace
 from interp.model.edits import Edit
 from interp.model.modules.lock import reserved, settled
 from interp.parts.graph import Part
 from interp.parts.nodes import Group, groups, nodes_of
 from interp.progress import progress
-from interp.tasks.ablations import Ablation, make_ablation
+from interp.tasks.ablations import Ablation
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task
@@ -45,14 +46,14 @@ class NodeRunner:
         model: Any,
         task: Task,
         level: str,
-        ablation: str,
+        ablation: str | Ablation,
         metric: Metric,
         seed: int,
         batch_size: int | None,
         most_bytes: int | None = None,
     ) -> None:
         """most_bytes: what circuits that run together may take, and as much what is kept of a batch; None for the usual."""
-        self.model, self.metric, self.kind, self.seed = model, metric, ablation, seed
+        self.model, self.metric, self.level, self.kind, self.seed = model, metric, level, ablation, seed
         self.groups = [g for g in groups(level, model.layout) if g.kind not in ALWAYS]
         self.parts: tuple[Part, ...] = tuple(nodes_of(self.groups, [None]))
         self.full, self.held = frozenset(self.parts), NONE
@@ -64,9 +65,9 @@ class NodeRunner:
 
     @cached_property
     def ablation(self) -> Ablation:
-        """Made when first asked for: means cost a pass over the data."""
-        sites = [g.site for g in self.groups]
-        return make_ablation(self.kind, self.model, self.pairs, sites, self.seed, self.batch_size)
+        """Made when first asked for, of all nodes of the level: means cost a pass over the data."""
+        every = NodeSpace(tuple(groups(self.level, self.model.layout)))
+        return every.ablation(self.kind, self.model, self.pairs, self.seed, self.batch_size)
 
     def metrics(self, sets: Sequence[PartSet], show_progress: bool | None) -> dict[PartSet, np.ndarray]:
         """The metric of every set on every pair [example]. Cost: at most one forward per set."""

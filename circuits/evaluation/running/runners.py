@@ -7,20 +7,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from circuits.circuit.circuit import Circuit, CircuitError
+from circuits.circuit.selection import labels_of
 from circuits.evaluation.running.edge_runner import EdgeRunner
 from circuits.evaluation.running.feature_runner import FeatureRunner
 from circuits.evaluation.running.node_runner import NodeRunner
 from circuits.evaluation.running.runner import Runner, check_dictionaries
+from interp.attribution.batching.positions import Label
 from interp.attribution.features.hosts import Dictionaries, resolved
 from interp.attribution.scoring.memory import parse_bytes, survey_batch
 from interp.errors import unknown
 from interp.parts.graph import KeyValue, Part
 from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES
 from interp.scores.scores import Scores
-from interp.tasks.ablations import check_direction
+from interp.tasks.ablations import ABLATIONS, Ablation, check_direction, kind_of
 from interp.tasks.find import task as find_task
 from interp.tasks.metrics import METRICS, Metric, check_wrong, get_metric
-from interp.tasks.task import Task
+from interp.tasks.task import Task, digest
 
 #: The share of the memory allowed that circuits which run together may take, and what is kept of their batches; a quarter
 #: goes to the prompts of a batch, and the rest is room for what allocators hold on to.
@@ -34,26 +36,30 @@ def make_runner(
     task: Task | str | Path,
     level: str,
     *,
-    ablation: str = "counterfactual",
+    ablation: str | Ablation = "counterfactual",
     metric: str | Metric | None = None,
     seed: int = 0,
     batch_size: int | None = None,
     max_memory: int | str | None = None,
     kv: KeyValue = "shared",
     split_positions: bool = False,
+    positions: str = "all",
+    labels: Sequence[Label] = (),
     dictionaries: Dictionaries | None = None,
     errors: str = "kept",
     listed: Sequence[Part] = (),
 ) -> Runner:
-    """The runner of a level; `kv` and `split_positions` say which graph the edges of level `edges` belong to.
+    """The runner of a level; `kv` and `split_positions` say which graph the edges of level `edges` belong to, `positions` and
+    `labels` which positions they are apart at, as `Circuit` has them.
 
-    max_memory: what the runs may take above the model. dictionaries: of level `features`, as `interp.attribution.request.prepare` takes them. errors: there `kept` in every circuit, or `removed`.
+    ablation: a name, or one that was learned on other pairs. max_memory: what the runs may take above the model. dictionaries: of level `features`, as `interp.attribution.request.prepare` takes them. errors: there `kept` in every circuit, or `removed`.
     listed: features that are parts there, beside those that are active on these pairs.
-    Raises: CircuitError for a level without circuits; MethodError for an ablation that does not exist.
+    Raises: CircuitError for a level without circuits; MethodError for an ablation that does not exist, and prompts that have no such
+    positions.
     """
     if level not in CIRCUIT_LEVELS:
         raise CircuitError(unknown("level of circuits", level, CIRCUIT_LEVELS))
-    check_direction(ablation, "noise")
+    check_direction(kind_of(ablation), "noise")
     found, measured = find_task(task, model), get_metric(metric)
     check_wrong(measured, found)
     given = resolved(model, level, dictionaries)
@@ -79,6 +85,8 @@ def make_runner(
         batch_size=batch_size,
         kv=kv,
         split_positions=split_positions,
+        positions=positions,
+        labels=labels,
     )
 
 
@@ -95,11 +103,36 @@ def runner_for(
     """The runner of the level and graph of a circuit, or of scores; `options` as in `make_runner`, of which `listed` adds to the
     features of both.
 
-    Raises: CircuitError where the features are those of other dictionaries.
+    Raises: CircuitError where the features are those of other dictionaries, and for the name of an ablation that is learned where the
+    pairs are not those that were scored.
     """
     known: Any = of if isinstance(of, Circuit) else of.provenance
+    scored = of.scored_pairs if isinstance(of, Circuit) else of.provenance.pairs
+    _check_learned(model, task, options.get("ablation", "counterfactual"), scored, options.get("metric"))
     if known.level == FEATURES:
         options["listed"] = (*options.get("listed", ()), *of.parts, *(also.parts if also is not None else ()))
-    found = make_runner(model, task, known.level, kv=known.kv, split_positions=known.split_positions, **options)
+    if known.level == "edges":
+        labels = of.labels if isinstance(of, Circuit) else labels_of(of)
+        options |= {
+            "kv": known.kv,
+            "split_positions": known.split_positions,
+            "positions": known.positions,
+            "labels": labels,
+        }
+    found = make_runner(model, task, known.level, **options)
     check_dictionaries(known.dictionaries, getattr(found, "dictionaries", ()))
     return found
+
+
+def _check_learned(
+    model: Any, task: Task | str | Path, ablation: str | Ablation, scored: Sequence[str], metric: str | Metric | None
+) -> None:
+    """Raises: CircuitError for constants that would be learned on pairs that were held out."""
+    if isinstance(ablation, Ablation) or ABLATIONS[ablation].learn is None or not scored:
+        return
+    pairs = find_task(task, model).tokenize(model.tokenizer, model.layout.d_vocab, several=get_metric(metric).several)
+    if others := len([h for h in digest(pairs) if h not in scored]):
+        raise CircuitError(
+            f"ablation={ablation!r} learns its values, and {others} of these {len(pairs)} pairs were not scored: what they judge must not be "
+            "learned on them. Give the ablation of the scores: ablation=interp.learned_ablation(model, scored_task, level=...)."
+        )

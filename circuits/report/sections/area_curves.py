@@ -131,7 +131,7 @@ def _rankings(record: Record, found: Evaluation) -> tuple[set[str], str]:
     from circuits.circuit.selection import ranked
 
     scores, circuit = record.scores[0], record.circuit
-    if circuit is None or scores.provenance.level != circuit.level or scores.provenance.positions != "all":
+    if circuit is None or (scores.provenance.level, scores.provenance.positions) != (circuit.level, circuit.positions):
         return set(), "the scores of this run do not rank the parts of its circuit"
     orders = {"absolute": [scores.parts[i] for i in ranked(scores, "absolute")]}
     if not scores.provenance.unsigned:

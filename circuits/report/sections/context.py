@@ -67,7 +67,9 @@ def conventions(scores: Scores) -> dict[str, Any]:
     facts = [
         {"name": _WORDS.get(key, key.replace("_", " ")), "value": _said(key, value, units.get(key, ""), scores)}
         for key, value in asdict(provenance).items()
-        if key != "pairs" and (provenance.level in _OF_LEVEL.get(key, (provenance.level,)))
+        if key != "pairs"
+        and (key != "constants" or value)
+        and (provenance.level in _OF_LEVEL.get(key, (provenance.level,)))
     ]
     return {"method": provenance.method, "facts": facts}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +15,7 @@ from circuits.terms.words import goal
 from interp.formatting.numbers import decimals
 
 if TYPE_CHECKING:
+    from circuits.circuit.circuit import Circuit
     from circuits.runs.record import Record
     from interp.parts.graph import Edge
     from interp.parts.nodes import Node
@@ -39,9 +40,9 @@ def graph(record: Record) -> dict[str, Any] | None:
     if counted(record) != "edges":
         return None
     first = record.scores[0] if record.scores and of_edges(record) else None
-    effects = by_edge(first) if first else {}
+    effects = by_edge(first, record.circuit) if first else {}
     if record.circuit is not None:
-        edges: Sequence[Edge] = record.circuit.edges
+        edges: Sequence[Edge] = whole(record.circuit.edges)
     else:
         edges = strongest(first, STRONGEST) if first else []
     drawn = most_important(edges, effects)
@@ -53,6 +54,7 @@ def graph(record: Record) -> dict[str, Any] | None:
         "goal": goal(first.provenance.metric if first else ""),
         "chosen": record.circuit is not None,
         "summed": first is not None and first.provenance.positions != "all",
+        "apart": len(record.circuit) if record.circuit is not None and record.circuit.labels else 0,
         "n": len(edges),
         "left": len(edges) - len(drawn),
         "boxes_left": len(_boxes(edges)) - len(_boxes(drawn)),
@@ -60,10 +62,13 @@ def graph(record: Record) -> dict[str, Any] | None:
     }
 
 
-def by_edge(scores: Scores) -> dict[str, tuple[float, float]]:
-    """Score and importance of each edge, summed over positions where those are apart."""
+def by_edge(scores: Scores, circuit: Circuit | None = None) -> dict[str, tuple[float, float]]:
+    """Score and importance of each edge, summed over positions where those are apart: over those that a circuit at positions has."""
     found: dict[str, tuple[float, float]] = {}
+    inside = frozenset(circuit.parts) if circuit is not None and circuit.labels else frozenset(scores.parts)
     for edge, mean, importance in zip(scores.edges, scores.mean.tolist(), scores.importance.tolist(), strict=True):
+        if edge not in inside:
+            continue
         name = edge.name.partition("@")[0]
         before = found.get(name, (0.0, 0.0))
         found[name] = (before[0] + mean, before[1] + importance)
@@ -79,6 +84,11 @@ def strongest(scores: Scores, n: int) -> list[Edge]:
             break
         found[replace(edges[i], position=None)] = None
     return list(found)
+
+
+def whole(edges: Iterable[Edge]) -> list[Edge]:
+    """Each edge once, whatever its positions."""
+    return list(dict.fromkeys(replace(edge, position=None) for edge in edges))
 
 
 def most_important(edges: Sequence[Edge], effects: Mapping[str, tuple[float, float]]) -> list[Edge]:

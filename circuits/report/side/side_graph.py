@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.drawing.feature_boxes import feature_boxes, in_sites, place
 from circuits.report.drawing.layered import box_name, layered
-from circuits.report.sections.edges_section import by_edge, most_important
+from circuits.report.sections.edges_section import by_edge, most_important, whole
 from circuits.report.sections.signs import has_sign
 from circuits.report.view.view_words import n_exact
 from circuits.terms.words import goal
@@ -122,7 +122,7 @@ def _held(side: Side, nodes: Sequence[Node]) -> tuple[list[Edge], Effects]:
     if circuit is None:
         return [], {}
     if circuit.level == "edges":
-        return list(circuit.edges), by_edge(side.scores) if side.scores else {}
+        return whole(circuit.edges), by_edge(side.scores, circuit) if side.scores else {}
     if side.links is None:
         return [], {}
     inside, effects = {node.name for node in nodes}, by_edge(side.links)

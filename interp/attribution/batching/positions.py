@@ -12,6 +12,7 @@ from torch import Tensor
 from interp.errors import MethodError, unknown
 from interp.tasks.task import TokenPair
 
+Label = int | str | None
 POSITIONS: Final = ("all", "each", "end", "spans")
 REST: Final = "rest"
 
@@ -21,7 +22,7 @@ class Positions:
     """Labels, and for each pair the label of every token (index into `labels`)."""
 
     mode: str
-    labels: tuple[int | str | None, ...]
+    labels: tuple[Label, ...]
     of_token: tuple[tuple[int, ...], ...]
 
     def masks(self, index: Sequence[int]) -> Tensor:
@@ -30,13 +31,30 @@ class Positions:
         return torch.stack([labels == label for label in range(len(self.labels))])
 
 
-def align(mode: str, pairs: Sequence[TokenPair]) -> Positions:
+def align(mode: str, pairs: Sequence[TokenPair], labels: Sequence[Label] = ()) -> Positions:
     """`all`: one label. `each`: one per position, for pairs of one length. `end`: counted from the last token (-1), with
     `rest` for what only longer prompts have. `spans`: the spans that the task names, with `rest` for other tokens.
-    Positions are those of the prompts; tokens of the answer that stand behind them are in `all`, and else in `rest`.
+    Positions are those of the prompts; tokens of the answer that stand behind them are in `all`, and else in `rest`. `labels`: those
+    that other prompts of the task had, which these then have too; at `end` a label may have no token in shorter prompts.
 
-    Raises: MethodError, listing the lengths, where `each` has no meaning; or for spans that are missing or overlap.
+    Raises: MethodError, listing the lengths, where `each` has no meaning; for spans that are missing or overlap; where these
+    prompts have other labels.
     """
+    found = _aligned(mode, pairs, labels)
+    if labels and set(labels) != set(found.labels):
+        raise MethodError(
+            f"positions={mode!r}: these prompts have the positions {_listed(found.labels)}; expected {_listed(labels)}, of the prompts "
+            "that were scored. Use prompts of the same task and length."
+        )
+    return found
+
+
+def _listed(labels: Sequence[Label]) -> str:
+    shown = ", ".join(map(str, labels[:6]))
+    return shown if len(labels) <= 6 else f"{shown}, ... {labels[-1]}"
+
+
+def _aligned(mode: str, pairs: Sequence[TokenPair], known: Sequence[Label]) -> Positions:
     lengths = sorted({len(pair.prompts[0]) for pair in pairs})
     if mode == "all":
         return Positions(mode, (None,), tuple((0,) * pair.length for pair in pairs))
@@ -51,32 +69,33 @@ def align(mode: str, pairs: Sequence[TokenPair]) -> Positions:
         rest = (REST,) if any(pair.forced for pair in pairs) else ()
         return Positions(mode, (*range(n), *rest), tuple((*range(n), *[n] * pair.forced) for pair in pairs))
     if mode == "end":
-        return _from_end(pairs, lengths)
+        return _from_end(pairs, lengths, known)
     if mode == "spans":
-        return _spans(pairs)
+        return _spans(pairs, known)
     raise MethodError(unknown("positions", mode, POSITIONS))
 
 
-def _from_end(pairs: Sequence[TokenPair], lengths: Sequence[int]) -> Positions:
-    shortest = lengths[0]
-    rest = (REST,) if len(lengths) > 1 or any(pair.forced for pair in pairs) else ()
-    labels = (*rest, *range(-shortest, 0))
+def _from_end(pairs: Sequence[TokenPair], lengths: Sequence[int], known: Sequence[Label]) -> Positions:
+    counted = len([label for label in known if isinstance(label, int)]) or lengths[0]
+    outside = lengths[-1] > counted or any(pair.forced for pair in pairs)
+    rest = (REST,) if outside or REST in known else ()
+    labels = (*rest, *range(-counted, 0))
     rows = []
     for pair in pairs:
         n = len(pair.prompts[0])
-        rows.append((*(max(0, i - (n - shortest) + len(rest)) for i in range(n)), *[0] * pair.forced))
+        rows.append((*(max(0, i - (n - counted) + len(rest)) for i in range(n)), *[0] * pair.forced))
     return Positions("end", labels, tuple(rows))
 
 
-def _spans(pairs: Sequence[TokenPair]) -> Positions:
-    names = list(pairs[0].spans)
+def _spans(pairs: Sequence[TokenPair], known: Sequence[Label]) -> Positions:
+    names = [str(label) for label in known if label != REST] or list(pairs[0].spans)
     if not names:
         raise MethodError("positions='spans': this task names no spans. Use 'all', 'each' or 'end'.")
     rows = []
     for i, pair in enumerate(pairs):
         if set(pair.spans) != set(names):
             raise MethodError(
-                f"positions='spans': pair {i} names {sorted(pair.spans)}; the first pair names {sorted(names)}."
+                f"positions='spans': pair {i} names {sorted(pair.spans)}; expected {sorted(names)}, as all pairs do."
             )
         row = [len(names)] * pair.length
         for label, name in enumerate(names):

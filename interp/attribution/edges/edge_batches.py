@@ -275,7 +275,8 @@ class EdgeBatch(Batch):
     def patched_edges(self, cuts: Tensor, masks: Tensor | None = None) -> Tensor:
         """The metric [set batch] of the base run with sets of edges patched from the source.
 
-        cuts: bool [set reader writer]; masks [set batch pos]: at which positions, all by default.
+        cuts: bool [set reader writer], at all positions; or [set label reader writer], with masks [label batch pos]: the positions of each
+        label, none of which share a token. A set of one label may leave its axis out.
         """
         found = PatchedRun(
             self.map.writers, self.map.projections, self.source(), self.source_embeds(), cuts, masks, self.position()
@@ -284,10 +285,11 @@ class EdgeBatch(Batch):
         self.forwards += len(cuts)
         return torch.stack([self.measure(self.at_metric(one)) for one in logits])
 
-    def sets_at_once(self) -> int:
-        """How many circuits go through as one batch, so that what their writers wrote stays near `SETS_BYTES`."""
-        graph = self.map.graph
-        return max(1, self._vectors // (len(graph.writers) + 2 * len(graph.attention_readers(0))))
+    def sets_at_once(self, labels: int = 1) -> int:
+        """How many circuits go through as one batch, so that what their writers wrote stays near `SETS_BYTES`; at several labels of
+        positions it is held again for the tokens of one."""
+        graph, again = self.map.graph, 1 + (labels > 1)
+        return max(1, self._vectors // (again * len(graph.writers) + (1 + again) * len(graph.attention_readers(0))))
 
     def edges_at_once(self) -> int:
         """The same for sets of one edge each: n of them have up to n senders, and n x n values are held."""

@@ -4,9 +4,10 @@ The copy of the residual stream that reader v sees is  x + sum over patched u of
 a_u(this run) is what u writes in this very run. Where most of what v sees is patched, the same copy is built from the other
 end, as  x(source) - sum over the other u of (a_u(source) - a_u(this run)):  x minus nearly all that is in it would leave
 rounding, which the next norm makes large. Only readers with a patched edge get a copy; with none, nothing is attached and
-the run is the model's own. Several sets of edges go through as one batch.
+the run is the model's own. Several sets of edges go through as one batch, and each may have other edges at other positions:
+an edge at a position is what the sender writes and the reader sees there.
 
-Axis words: `set reader writer batch pos d_model`; `row` is (set, batch) flattened.
+Axis words: `set label reader writer batch pos d_model`; `row` is (set, batch) flattened, `token` (batch, pos).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from interp.attribution.edges.cuts import Cuts
 from interp.attribution.edges.projections import Projections, entry
 from interp.attribution.edges.writers import EMBED, Values, Writers
 from interp.ledger import spend
@@ -38,7 +40,8 @@ class _Grabbed(Exception):
 
 @dataclass
 class PatchedRun:
-    """The state of one run. cuts: bool [set reader writer]; masks [set batch pos] or None: where the edges are patched.
+    """The state of one run. cuts: bool [set reader writer], or [set label reader writer] with masks [label batch pos], the positions
+    of each label: see `Cuts`.
 
     `source`: values to patch in, as `Writers.seen` gives them; `embeds`: those of the embedding writers
     [batch writer pos d_model]. `position`: the position embedding [1 pos d_model] where it is a writer of its own.
@@ -58,16 +61,9 @@ class PatchedRun:
 
     def __post_init__(self) -> None:
         self.model, self.graph = self.writers.model, self.writers.graph
-        self.readers_cut = set(self.cuts.any(2).any(0).nonzero().squeeze(1).tolist())
-        seen = torch.tensor(self.graph.n_upstream, device=self.cuts.device)
-        self.mostly = (2 * self.cuts.sum(2) > seen) & (self.masks is None)
-        visible = torch.from_numpy(self.graph.visible).to(self.cuts.device)
-        turned = self.mostly[:, :, None]
-        self.weights = torch.where(turned, -(visible & ~self.cuts).to(self.embeds), self.cuts.to(self.embeds))
-        needed = self.cuts.flatten(0, 1).any(0)
-        self.turned = int((self.mostly.any(0) * seen).max())
-        needed[: self.turned] = True
-        self.writers_cut = needed.nonzero().squeeze(1).tolist()
+        self.patched = Cuts.of(self.graph, self.cuts, self.masks, self.embeds)
+        self.readers_cut = frozenset[int]().union(*self.patched.readers)
+        self.writers_cut = self.patched.writers
         self.place = {writer: i for i, writer in enumerate(self.writers_cut)}
         sets, (batch, _, *rest) = len(self.cuts), self.embeds.shape
         self.deltas = self.embeds.new_zeros(sets, len(self.writers_cut), batch, *rest) if self.place else self.embeds
@@ -140,7 +136,7 @@ class PatchedRun:
             if start + head in self.place:
                 self._wrote(start + head, source[:, :, head] @ W_O[head], now[:, :, head] @ W_O[head])
                 spend((source[:, :, head].numel() + now[:, :, head].numel()) * W_O.shape[-1])
-        if start + self.graph.n_heads <= self.turned:
+        if start + self.graph.n_heads <= self.patched.turned:
             total = self.sources[start] + source.flatten(2) @ W_O.flatten(0, 1)
             spend(source.numel() * W_O.shape[-1])
             rest = self.writers.rest(layer, z)
@@ -151,7 +147,7 @@ class PatchedRun:
     def _mlp_written(self, layer: int, writer: int, x: Tensor) -> None:
         source = self.source[Site("mlp_out", layer)]
         self._wrote(writer, source, x)
-        if writer < self.turned:
+        if writer < self.patched.turned:
             self.sources[writer + 1] = self.sources[writer] + source
 
     # ------------------------------------------------------------ what is read
@@ -160,18 +156,28 @@ class PatchedRun:
         """Each reader's copy [set reader batch pos d_model] of the stream x [row pos d_model], in the dtype of `x`; all of them
         see the same writers."""
         before = bisect_left(self.writers_cut, self.graph.n_upstream[readers[0]])
-        weights = self.weights[:, readers][:, :, self.writers_cut[:before]]
-        deltas = self.deltas[:, :before].flatten(2)
-        shift = torch.bmm(weights, deltas).view(*weights.shape[:2], *self.deltas.shape[2:])
-        spend(weights.numel() * self.deltas[0, :1].numel())
-        if self.masks is not None:
-            shift = shift * self.masks.to(shift)[:, None, :, :, None]
-        stream = wide(x).reshape(len(self.cuts), 1, *self.deltas.shape[2:])
-        turned = self.mostly[:, readers]
+        stream = wide(x).reshape(len(self.cuts), 1, -1, x.shape[-1])
+        deltas = self.deltas[:, :before].flatten(2, 3)
+        if self.masks is None:
+            copies = self._copies(0, readers, stream, deltas)
+        else:
+            copies = stream.expand(-1, len(readers), -1, -1).clone()
+            for label in self.patched.labels_of(readers):
+                at = self.patched.at[label]
+                copies[:, :, at] = self._copies(label, readers, stream[:, :, at], deltas[:, :, at])
+        return copies.to(x.dtype).view(*copies.shape[:2], *self.deltas.shape[2:])
+
+    def _copies(self, label: int, readers: Sequence[int], stream: Tensor, deltas: Tensor) -> Tensor:
+        """The copies [set reader token d_model] at the tokens of one label. stream [set 1 token d_model], deltas [set writer token d_model]."""
+        cuts, n = self.patched, self.graph.n_upstream[readers[0]]
+        weights = cuts.weights[:, label, readers][:, :, self.writers_cut[: deltas.shape[1]]]
+        shift = torch.bmm(weights, deltas.flatten(2)).view(*weights.shape[:2], *deltas.shape[2:])
+        spend(weights.numel() * deltas[0, :1].numel())
+        turned = cuts.mostly[:, label, readers]
         if bool(turned.any()):
-            source = self.sources[self.graph.n_upstream[readers[0]]][:, None]
-            stream = torch.where(turned[:, :, None, None, None], source, stream)
-        return (stream + shift).to(x.dtype)
+            source = self.sources[n].flatten(1, 2)[:, cuts.at[label]][:, None]
+            stream = torch.where(turned[:, :, None, None], source, stream)
+        return stream + shift
 
     def _normed(self, path: str | None, x: Tensor, readers: Sequence[int]) -> Tensor:
         """What the norm at `path` makes of the copies [set reader batch pos d_model]; without one the copies themselves.

@@ -242,7 +242,7 @@ def _whole_edges(batch: EdgeBatch, options: Options, wanted: list[tuple[int, int
             some = wanted[start : start + size]
             cuts = torch.zeros(len(some), *graph.visible.shape, dtype=torch.bool, device=batch.model.device)
             cuts[(torch.arange(len(some)), *torch.tensor(some).T)] = True
-            masks = None if len(options.positions) == 1 else chosen.expand(len(some), -1, -1)
+            masks = None if len(options.positions) == 1 else chosen[None]
             yield label, some, batch.patched_edges(cuts, masks).T
             options.advance(len(some))
 

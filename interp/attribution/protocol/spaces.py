@@ -14,6 +14,7 @@ from interp.attribution.edges.contraction import BUFFER_BYTES, WRITER_BYTES
 from interp.attribution.edges.edge_batches import SETS_BYTES, EdgeBatch, EdgeMap
 from interp.attribution.exact.edge_patches import WRITER_SHARE
 from interp.attribution.protocol.registry import Method, Options
+from interp.attribution.protocol.replacing import replacing_nodes, replacing_writers
 from interp.errors import MethodError, unknown
 from interp.model.modules import attention
 from interp.model.modules.lock import settled
@@ -72,7 +73,10 @@ class NodeSpace:
     def ablation(self, kind: Any, model: Any, pairs: Sequence[TokenPair], seed: int, batch_size: int) -> Ablation:
         """What the nodes are replaced by."""
         with settled(model.device):
-            return make_ablation(kind, model, pairs, [group.site for group in self.groups], seed, batch_size)
+            sites = [group.site for group in self.groups]
+            return make_ablation(
+                kind, model, pairs, sites, seed, batch_size, replacing=replacing_nodes(model, self.groups)
+            )
 
     def batch(self, *of: Any) -> Batch:
         """A batch: model, pairs, index, metric, direction, ablation."""
@@ -116,7 +120,9 @@ class EdgeSpace:
     def ablation(self, kind: Any, model: Any, pairs: Sequence[TokenPair], seed: int, batch_size: int) -> Ablation:
         """What the writers are replaced by."""
         with settled(model.device), attention.selected(model.hf, None):
-            return make_ablation(kind, model, pairs, self.map.writers.sites, seed, batch_size, self.map.see)
+            writers = self.map.writers
+            how = replacing_writers(self.map)
+            return make_ablation(kind, model, pairs, writers.sites, seed, batch_size, self.map.see, replacing=how)
 
     def footprint(self, size: Any) -> Footprint:
         """Its memory, for a model of this layout: the gradients of one layer's readers, twice, and what its heads write."""

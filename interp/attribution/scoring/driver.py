@@ -225,6 +225,7 @@ class Attribution:
             "positions": self.positions.mode,
             "direction": self.direction,
             "ablation": self.ablation.kind,
+            "constants": str(self.ablation.learned or ""),
             "metric": self.metric.name,
             "seed": self.seed,
             "model": self.model.name,

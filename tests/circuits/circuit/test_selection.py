@@ -145,8 +145,9 @@ def test_levels_and_rankings_that_do_not_fit_are_refused() -> None:
         discover(nodes, n=1, algorithm="greedy")
     with pytest.raises(CircuitError, match="prune"):
         discover(nodes, n=1, prune=True)
-    with pytest.raises(CircuitError, match="map"):
-        discover(random_scores(PLAIN, 0, positions="each"), n=1, algorithm="greedy")
+    with pytest.raises(CircuitError, match="are a map"):
+        apart = dataclasses.replace(nodes.provenance, positions="each")
+        discover(Scores((Node("head", 0, 0, position=1),), np.ones((2, 1)), apart), n=1)
     with pytest.raises(ScoreError, match="ranking"):
         discover(random_scores(PLAIN, 0), n=1, ranking="size", algorithm="greedy")  # type: ignore[arg-type]
 

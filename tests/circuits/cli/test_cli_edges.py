@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 BAD = {
     "kv of heads": (["discover", "--kv", "shared"], "kv: for level 'edges' only"),
     "positions of heads": (["discover", "--split-positions"], "split-positions: for level 'edges' only"),
+    "heads at positions": (["discover", "--positions", "each"], "circuits at positions are those of edges"),
+    "auto at positions": (["discover", "--level", "edges", "--positions", "end"], "or a method by name"),
     "pruned heads": (["discover", "--prune"], "prune: for level 'edges' only"),
     "greedy heads": (["discover", "--algorithm", "greedy"], "works at level edges"),
     "kv of a comparison of heads": (["compare", "--kv", "split"], "kv: for level 'edges' only"),
@@ -127,6 +130,26 @@ def test_options_of_edges_reach_scores_circuit_and_manifest(run: Run, tmp_path: 
     assert record.position_map is not None and record.position_map.provenance.method == "atp"
 
 
+@pytest.mark.parametrize("positions", ["end", "each"])
+def test_a_circuit_at_positions_is_found_judged_and_drawn(positions: str, run: Run, tmp_path: Path) -> None:
+    """`each` takes prompts of one length, for both commands."""
+    where = ["--level", "edges", "--method", "relp", "--positions", positions, "--prune", "--n", "40"]
+    code, _, err = run("discover", *where, "--out", "r", *SMALL)
+    assert code == 0, err
+    record = load_record(tmp_path / "r")
+    found = record.circuit
+    assert found is not None and found.positions == positions and set(found.labels) == set(record.scores[0].positions())
+    assert record.evaluation is not None and record.evaluation.n_nodes == len(record.scores[0].parts)
+    assert found == circuits.discover(record.scores[0], n=40, prune=True)
+    page = (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    assert f"which are {len(found)} at positions or spans" in page and f"@{found.labels[-1]}" in page
+    code, out, err = run("evaluate", "r", "--random", "2", "--tests", "2", "--json", "--quiet")
+    assert code == 0, err
+    assert json.loads(out)["evaluation"]["faithfulness"] == pytest.approx(asdict(record.evaluation.faithfulness))
+    code, _, err = run("export", "r", "--to", "eap-ig", "--out", "x.json")
+    assert code == 2 and "have no positions" in err
+
+
 def test_tau_gives_the_circuit_that_acdc_leaves(run: Run, tmp_path: Path) -> None:
     args = ["--level", "edges", "--method", "acdc", "--direction", "noise", "--tau", "1.0", "--out", "r"]
     code, _, err = run("discover", *args, "--task", "gender", "--limit", "2", "--random", "1", "--quiet", "--json")
@@ -162,6 +185,26 @@ def test_evaluate_a_run_takes_its_model_scores_and_held_out_pairs(finished: Path
     assert code == 0 and out == f"{again}\nwritten: a.json\n" and "without " in out and "f falls by" in out
     code, out, _ = run(*args[:-1], "ev.html")
     assert code == 0 and out.endswith("\npage: ev.html\n") and (tmp_path / "ev.html").is_file()
+
+
+def test_constants_are_learned_again_on_the_scored_pairs(run: Run, tmp_path: Path) -> None:
+    """A run under optimal ablation, judged again: the same constants, so the same numbers. Without the scored pairs there are none."""
+    where = ("--level", "heads", "--method", "relp", "--direction", "noise", "--ablation", "optimal", "--n", "4")
+    code, _, err = run("discover", *where, "--out", "r", *SMALL)
+    assert code == 0, err
+    record = load_record(tmp_path / "r")
+    said = record.scores[0].provenance.constants
+    assert said.startswith("constants learned in 60 steps on 4 prompts")
+    assert said in (tmp_path / "r" / "report.html").read_text(encoding="utf-8")
+    assert record.position_map is not None and record.position_map.provenance.ablation == "mean"
+    code, out, err = run("evaluate", "r", "--random", "2", "--tests", "2", "--json")
+    assert code == 0 and said in err and record.evaluation is not None
+    assert json.loads(out)["evaluation"]["circuit"] == pytest.approx(record.evaluation.circuit, abs=1e-4)
+    other = ("--task", "ioi", "--limit", "6", "--model", "demo", "--random", "1", "--tests", "1")
+    code, _, err = run("evaluate", "r/circuit.json", *other, "--ablation", "optimal", "--quiet")
+    assert code == 2 and "4 of 4 are not among these" in err
+    code, _, err = run("evaluate", "r/circuit.json", *other, "--ablation", "mean", "--quiet")
+    assert code == 0, err
 
 
 def test_evaluate_a_circuit_file_needs_no_run_and_says_what_is_not_measured(finished: Path, run: Run) -> None:

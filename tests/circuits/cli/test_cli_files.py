@@ -92,7 +92,7 @@ BAD_FILES = {
     "several methods": ('methods = "atp"', "--method NAME"),
     "of another command": ('data = "demo"', "an option of circuits sae train"),
     "bad value of the other command": ("positions = 3", "expected text"),
-    "positions of the other command": ('positions = "each"', "all positions together"),
+    "positions of heads": ('positions = "each"', "circuits at positions are those of edges"),
     "text for a number": ('n = "5"', "expected a whole number"),
     "number for text": ("method = 3", "expected text"),
     "truth for a number": ("seed = true", "expected a whole number"),
@@ -132,7 +132,7 @@ def test_a_file_of_discover_is_one_of_compare_too(run: Run, tmp_path: Path, monk
     assert run("compare", "d.toml", "--quiet")[2] == ""
     (tmp_path / "c.toml").write_text('methods = "atp,relp"\npositions = "all"\nseed = 4')
     code, _, err = run("discover", "c.toml", "--method", "atp")
-    assert code == 0 and "methods, positions in 'c.toml'" in err
+    assert code == 0 and "no use for methods in 'c.toml'" in err
     assert (asked[-1]["methods"], asked[-1]["seed"]) == (["atp"], 4)
 
 

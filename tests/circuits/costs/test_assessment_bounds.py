@@ -20,10 +20,13 @@ from tests.interp.tasks.toy import answered, toy_task
     [
         ("llama", "heads", "counterfactual", 3),
         ("llama", "edges", "mean", 20),
+        ("llama", "edges@end", "counterfactual", 20),
         ("gemma2", "edges", "counterfactual", 3),
         ("olmo2", "edges", "zero", 20),  # a norm mixes the columns of heads: q, k and v again for each
         ("gpt2", "neurons", "counterfactual", 9),
         ("phi", "blocks", "mean", 1),
+        ("llama", "heads", "optimal", 3),
+        ("gemma2", "edges", "optimal", 3),
         ("mixtral", "heads", "resample", 3),
         ("falcon", "heads", "counterfactual", 2),  # cannot be restarted: whole forwards
     ],
@@ -32,8 +35,10 @@ from tests.interp.tasks.toy import answered, toy_task
 def test_no_phase_costs_more_than_was_said(name: str, level: str, ablation: str, n: int, memory: str | None) -> None:
     model = hooked(name)
     task = answered(model, toy_task())
+    level, _, positions = level.partition("@")
     method = "eap" if level == "edges" else "atp"
-    scores = interp.attribute(model, task, method=method, level=level, ablation=ablation, direction="noise")
+    asked_for = {"level": level, "positions": positions or "all", "ablation": ablation}
+    scores = interp.attribute(model, task, method=method, direction="noise", **asked_for)
     circuit = circuits.discover(scores, n=n)
     asked = asked_of(model, task, circuit, ablation, "logit_diff", max_memory=memory)
     planned = bounds(asked, circuit, scores, n_random=2, n_tests=3)

@@ -52,10 +52,11 @@ def all_contents() -> list[Contents]:
     scores = edge_scores(SMALL, importance_sign=-1, model=HOSTILE, task="<&>\x0c")
     circuit = edge_circuit((scores.parts[5], scores.parts[2]))
     plain = [Contents(scores, circuit), Contents(scores), Contents(circuit=circuit), Contents(circuit=edge_circuit(()))]
-    return [*plain, Contents(grouped()), Contents(at_positions()), Contents(split()), node_contents()]
+    placed = Contents(at_positions(), edge_circuit(at_positions().parts[3:30:9], positions="each", labels=(0, 1)))
+    return [*plain, Contents(grouped()), Contents(at_positions()), placed, Contents(split()), node_contents()]
 
 
-@pytest.mark.parametrize("contents", all_contents(), ids=range(8))
+@pytest.mark.parametrize("contents", all_contents(), ids=range(9))
 @pytest.mark.parametrize("way", ["networkx", "graphml", "parquet"])
 def test_contents_come_back_equal(contents: Contents, way: str, tmp_path: Path) -> None:
     if way == "networkx":

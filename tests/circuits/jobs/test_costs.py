@@ -83,6 +83,9 @@ SMALL = [
     ("discover", Settings(level="heads", methods=("atp-star",), n=3, n_random=1, max_memory="60MiB")),
     ("discover", Settings(level="neurons", budget="4F", n_random=2)),
     ("discover", Settings(level="edges", methods=("eap",), n_random=2)),
+    ("discover", Settings(level="edges", methods=("eap",), positions="end", algorithm="greedy", n_random=2)),
+    ("discover", Settings(level="edges", methods=("eap",), ablation="optimal", n_random=1)),
+    ("discover", Settings(level="heads", ablation="optimal", budget="6F", n_random=1)),
     ("discover", Settings(level="edges", methods=("acdc",), direction="noise", n_random=1)),
     ("discover", Settings(level="edges", budget="6F", ablation="zero", n_random=1)),
     (

@@ -298,6 +298,14 @@ def test_positions_are_summed_in_the_drawing() -> None:
     assert data is not None and len(data["links"]) == 1 and data["summed"]
     assert data["links"][0]["score"] == pytest.approx(scores.mean.sum())
     assert "summed over positions" in render(Record({}, (scores,)))
+    # Of a circuit those of its own positions count, and the edge is drawn once.
+    labels = (0, 1, 2)
+    circuit = Circuit(edges[:2], "edges", "m", "t", "relp", "by hand", positions="each", labels=labels)
+    data = graph(Record({}, (scores,), circuit=circuit))
+    assert data is not None and len(data["links"]) == 1 and data["apart"] == 2
+    assert data["links"][0]["score"] == pytest.approx(scores.mean[:2].sum())
+    page = render(Record({}, (scores,), circuit=circuit))
+    assert "which are 2 at positions or spans" in page and "summed over positions in the circuit" in page
 
 
 def test_an_empty_circuit_of_edges_is_said() -> None:
