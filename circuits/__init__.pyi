@@ -27,6 +27,8 @@ from .evaluation.faithfulness import smallest_faithful as smallest_faithful
 from .evaluation.hypotheses import necessity as necessity
 from .evaluation.hypotheses import sufficiency as sufficiency
 from .evaluation.minimality import leave_one_out as leave_one_out
+from .evaluation.none_smaller import NoneSmaller as NoneSmaller
+from .evaluation.none_smaller import none_smaller as none_smaller
 from .evaluation.programs import load_truth as load_truth
 from .evaluation.stability import consensus as consensus
 from .evaluation.stability import selection_frequency as selection_frequency

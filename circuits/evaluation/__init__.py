@@ -1,6 +1,6 @@
 """How good is a circuit, by intervention?
 
-`evaluation` is the value; `faithfulness` measures it and looks for the smallest; `ratio` has the ratio and its
+`evaluation` is the value; `faithfulness` measures it and looks for the smallest, and `none_smaller` says what was tried in vain; `ratio` has the ratio and its
 intervals; `twins` draws random circuits; `minimality`, `hypotheses`, `areas` and `stability` ask more; `assessment`
 is all of it; `truth` judges methods on known circuits, of `programs`, by `roc`.
 

@@ -125,6 +125,7 @@ def choose_circuit(job: Prepared, scores: Scores, say: Say) -> tuple[Circuit, Se
     begin(say, "searching", f"looking for the smallest circuit with faithfulness {TARGET:.0%} on the scored pairs")
     ordered = _in_order(scores, get_selection(settings.algorithm).function(scores, settings.ranking))
     search = find_smallest(job.model, job.scoring, ordered, target=TARGET, **settings.judging)
+    search = replace(search, by=f"{scores.provenance.method} ({settings.ranking}, {settings.algorithm})")
     how = (
         f"the smallest found with faithfulness {TARGET:.0%} on the scored pairs"
         if search.size

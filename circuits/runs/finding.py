@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from circuits.evaluation.none_smaller import none_smaller
 from circuits.runs.naming import of_edges, of_features, words
 from circuits.runs.worth import hardly_worth
 from circuits.terms.words import GIVEN, edges_of_kind, enumerated, kind_name, metric_name, task_name
@@ -64,9 +65,14 @@ def _circuit(record: Record) -> str:
 def _smallest(record: Record) -> str:
     """How the size was found."""
     found, circuit = record.size_search, record.circuit
-    if found is None or circuit is None or found.size != len(circuit):
+    if found is None or circuit is None or found.size not in (None, len(circuit)):
         return ""
-    return f"the size is {found.how()}"
+    none = none_smaller([found])
+    if found.size is None:
+        return str(none or "")
+    return (
+        f"the size is {found.how()}" if none is None or found.exhaustive else f"the size is the smallest found: {none}"
+    )
 
 
 def _repeated(record: Record) -> str:

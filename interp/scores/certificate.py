@@ -164,8 +164,8 @@ class Certificate:
         if self.state == "certified":
             return f"the top {self.n} is certified, {how}, and {each}"
         if self.state == "checked":
-            return f"the top {self.n} is checked but as a whole not certified, {how}, and {each}"
-        return f"the top {self.n} is not certified, {how}"
+            return f"the top {self.n} is checked but as a whole not certified, {how}, {each}{self._first()}"
+        return f"the top {self.n} is not certified, {how}{self._first()}"
 
     def __str__(self) -> str:
         if not self.outside:
@@ -197,6 +197,12 @@ class Certificate:
             f"as a whole it is wrong with a stated chance of {self.chance_wrong:.1%}: of many such searches, at most a "
             "share equal to their mean stated chance is wrong, whatever the scores"
         )
+
+    def _first(self) -> str:
+        """Where the parts found stand, in a clause."""
+        if self.within is None:
+            return ""
+        return f", and all of it is among the true first {self.within:,} ({CONFIDENCE:.0%} confidence)"
 
     def _range(self) -> str:
         """Where the parts found stand in truth."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from interp.formatting.plain import rebuilt
 from interp.scores.certificate import Certificate
 
 Role = Literal["top", "random", "check", "all"]
+#: Fields that files of before lack.
+_LATER: Final = ("weights", "sure", "within", "near", "off_at_most", "off_chance")
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ class Search:
         return {kind: tuple(fit.method for fit in self.fits if fit.kind == kind and fit.chosen) for kind in kinds}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
+        """Plain data, without what a search of before did not state: so it is written as it was."""
+        return asdict(self, dict_factory=lambda items: {k: v for k, v in items if v is not None or k not in _LATER})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Search:

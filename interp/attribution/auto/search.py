@@ -60,9 +60,9 @@ def run_search(
     """Look for the top n of the parts.
 
     tables: method -> estimates [example part]. score: names -> exact scores [example name] and their cost. price: what that
-    costs at most. what: the parts in a word, `nodes` or `edges`. towards: the methods that estimates are drawn to. Everything that is left free when the cheap steps are done
-    is either swept, or checked by a random draw (see `interp.scores.certificate`). Deterministic in the plan's seed, but
-    for a budget in seconds.
+    costs at most. what: the parts in a word, `nodes` or `edges`. towards: the methods that the estimates are drawn to.
+    Everything that is left free when the cheap steps are done is either swept, or checked by a random draw (see
+    `interp.scores.certificate`). Deterministic in the plan's seed, but for a budget in seconds.
     """
     meter, rng = Meter(plan.budget, price), np.random.default_rng(plan.seed)
     board = Board(parts, dict(tables), score, plan, meter, what, rng, towards)
@@ -137,7 +137,7 @@ def _rescore(board: Board, means: np.ndarray, reach: np.ndarray, roles: Mapping[
         some = some[: meter.within(some, meter.left - (least if inside else reserve))]
         if not len(some):
             return
-        board.patch("next of the rescaled ranking", some)
+        board.patch("next of the estimated ranking", some)
         size *= 2
 
 

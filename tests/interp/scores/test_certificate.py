@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from functools import cache
 from math import comb
 
 import numpy as np
@@ -46,7 +47,14 @@ def test_missed_at_most_covers_95_percent_of_all_draws(rest: int, drawn: int, n:
         assert np.mean(missed) <= 0.05 + 1e-12
 
 
-@pytest.mark.parametrize("rest,drawn,n", SHAPES)
+@cache
+def _said(n: int, rest: int, drawn: int, found: int, beat: int) -> tuple[int, int]:
+    c = Certificate.of(n, n + rest, n + drawn, rest, drawn, found, 0, 0.01, "nodes", beat=beat)
+    assert c.sure is not None and c.within is not None
+    return c.sure, c.within
+
+
+@pytest.mark.parametrize("rest,drawn,n", [shape for shape in SHAPES if shape[0] in (1, 4, 7)])
 def test_what_is_found_is_within_the_first_so_many_in_95_percent_of_all_draws(rest: int, drawn: int, n: int) -> None:
     """Every draw from a rest of which the first few are above the last of `n` that were scored before, in every place among them; the
     place of the last part found is counted in the list of all, and so is what becomes of the first that are called sure."""
@@ -58,11 +66,10 @@ def test_what_is_found_is_within_the_first_so_many_in_95_percent_of_all_draws(re
             order = sorted([*before, *draw])[:n]
             beat = sum(i < max(before) for i in draw)
             found = len(set(order) & set(draw))
-            c = Certificate.of(n, n + rest, n + drawn, rest, drawn, found, 0, 0.01, "nodes", beat=beat)
+            sure, within = _said(n, rest, drawn, found, beat)
             truth = sorted([*before, *range(rest)])
-            assert c.sure is not None and c.within is not None
-            farther.append(truth.index(order[-1]) + 1 > c.within)
-            unsure.append(any(truth.index(i) + 1 > n for i in order[: c.sure]))
+            farther.append(truth.index(order[-1]) + 1 > within)
+            unsure.append(any(truth.index(i) + 1 > n for i in order[:sure]))
         assert np.mean(farther) <= 0.05 + 1e-12 and np.mean(unsure) <= 0.05 + 1e-12
 
 

@@ -1,4 +1,4 @@
-"""Method `auto`: exact where it says so, rescaled estimates elsewhere, and a record of what it tried."""
+"""Method `auto`: exact where it says so, estimates elsewhere, and a record of what it tried."""
 
 from __future__ import annotations
 
