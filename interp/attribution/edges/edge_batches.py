@@ -27,6 +27,7 @@ from interp.model.modules.linear import norm_at
 from interp.model.modules.lock import settled
 from interp.parts.graph import Graph
 from interp.parts.sites import Site
+from interp.precision import wide
 from interp.rules.rules import Rules
 
 POSITION: Final = "position embedding"
@@ -85,6 +86,7 @@ class EdgeBatch(Batch):
     map: EdgeMap = None  # type: ignore[assignment]
     _differences: tuple[Values, Tensor] | None = None
     _position: Tensor | None = None
+    _streams: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def sites(self) -> list[Site]:
@@ -128,6 +130,38 @@ class EdgeBatch(Batch):
         if position is None:
             return embed[:, None]
         return torch.stack([embed - position, position.expand_as(embed)], dim=1)
+
+    def source_streams(self) -> dict[int, Tensor]:
+        """By how many writers a reader sees, the stream [batch pos d_model] in which every part is replaced: that of the source run,
+        else the sum of what is patched in and of what attention adds besides its heads."""
+        if not self._streams:
+            self._streams = self._streams_of_run() if self.ablation.has_run else self._sums_of_sources()
+        return self._streams
+
+    def _streams_of_run(self) -> dict[int, Tensor]:
+        graph, sites = self.map.graph, dict[int, Site]()
+        for reader, n in zip(graph.readers, graph.n_upstream, strict=True):
+            mid = reader.kind == "mlp" and not graph.parallel[reader.layer or 0]
+            sites[n] = Site("resid_final") if reader.layer is None else Site("resid_mid" if mid else "resid_pre", reader.layer)
+        with torch.no_grad():
+            run = self.model.run(
+                self.source_ids, reads=[*self.sites, *sites.values()], logits_to_keep=self.keep, vocabulary=self.columns
+            )
+        self.forwards += 1
+        if self._source is None:
+            self._source, self._source_logits = self.values_of(run.reads), self.at_metric(run.logits)
+        return {n: wide(run.reads[site]) for n, site in sites.items()}
+
+    def _sums_of_sources(self) -> dict[int, Tensor]:
+        source, writers = self.source(), self.map.writers
+        total = self.source_embeds().sum(1)
+        found = {writers.first: total}
+        for layer, start, end in writers.layers():
+            total = total + writers.heads(layer, source).sum(0)
+            rest = writers.rest(layer, source[Site("z", layer)])
+            total = found[end - 1] = total if rest is None else total + rest
+            total = found[end] = total + writers.mlp(layer, source)
+        return found
 
     # ------------------------------------------------------------ runs
 

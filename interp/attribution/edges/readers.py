@@ -278,9 +278,9 @@ def hand_on(
     for size in dict.fromkeys(map(len, columns)):
         same = [k for k, own in enumerate(columns) if len(own) == size]
         chosen = torch.stack([columns[k] for k in same])
-        own = _gathered(g, 2, chosen).permute(2, 0, 1, 3)
+        own = gathered(g, 2, chosen).permute(2, 0, 1, 3)
         way = pullback.for_readers(same)
-        consume([readers[k] for k in same], partial(way.through, g=own, W=_gathered(W, 0, chosen), workspace=workspace))
+        consume([readers[k] for k in same], partial(way.through, g=own, W=gathered(W, 0, chosen), workspace=workspace))
 
 
 def _laid_out_as(W: Tensor, columns: int, workspace: Workspace) -> Tensor:
@@ -291,7 +291,7 @@ def _laid_out_as(W: Tensor, columns: int, workspace: Workspace) -> Tensor:
     return workspace.take("W", (d_model, readers, columns), W).permute(1, 2, 0)
 
 
-def _gathered(x: Tensor, dim: int, index: Tensor) -> Tensor:
+def gathered(x: Tensor, dim: int, index: Tensor) -> Tensor:
     """`x` with its axis `dim` replaced by the two axes of `index`; a view where the index runs through without a gap."""
     first, n = int(index[0, 0]), index.numel()
     if torch.equal(index.flatten(), torch.arange(first, first + n)):
