@@ -142,7 +142,9 @@ class EdgeBatch(Batch):
         graph, sites = self.map.graph, dict[int, Site]()
         for reader, n in zip(graph.readers, graph.n_upstream, strict=True):
             mid = reader.kind == "mlp" and not graph.parallel[reader.layer or 0]
-            sites[n] = Site("resid_final") if reader.layer is None else Site("resid_mid" if mid else "resid_pre", reader.layer)
+            sites[n] = (
+                Site("resid_final") if reader.layer is None else Site("resid_mid" if mid else "resid_pre", reader.layer)
+            )
         with torch.no_grad():
             run = self.model.run(
                 self.source_ids, reads=[*self.sites, *sites.values()], logits_to_keep=self.keep, vocabulary=self.columns

@@ -176,7 +176,9 @@ class MaskedEdges:
                 f"{block.attn_writer}: what attention adds beside its heads depends on the run; masks over edges know no such part."
             )
         if self.rules.secants:
-            raise UnsupportedRuleError(f"{block.attn_writer}: a norm behind heads has no average between two runs here.")
+            raise UnsupportedRuleError(
+                f"{block.attn_writer}: a norm behind heads has no average between two runs here."
+            )
         W, _ = linear(self.model, block.paths.o)
         out = z.flatten(2).to(W.dtype) @ W
         spend(W.shape[1] * z.numel())

@@ -23,7 +23,9 @@ from tests.interp.tasks.toy import toy_task
 PRESETS = ("gradient", "relp", "relp-ah", "attnlrp", "cp-lrp", "gim")
 
 
-def batch_of(model: Any, kv: str = "shared", split: bool = False, ablation: str = "counterfactual", n: int = 3) -> EdgeBatch:
+def batch_of(
+    model: Any, kv: str = "shared", split: bool = False, ablation: str = "counterfactual", n: int = 3
+) -> EdgeBatch:
     """The first pairs of the toy task as a batch of edges, clean prompts its base."""
     space = EdgeSpace(EdgeMap.of(model, Graph.of(model.layout, kv=kv, split_positions=split)))
     metric = get_metric("logit_diff")
@@ -50,7 +52,9 @@ def test_metric_and_slope_at_any_mask_are_those_of_the_twin(name: str, kv: str, 
         graph, mask = batch.map.graph, random_mask(batch)
         prompts = Prompts.of(weights, toy_task(3), "noise", kv=kv)
         sources = prompts.values(prompts.source)
-        place = {(e.sender.name, e.receiver.name): i for e, i in zip(graph.edges, np.argwhere(graph.visible), strict=True)}
+        place = {
+            (e.sender.name, e.receiver.name): i for e, i in zip(graph.edges, np.argwhere(graph.visible), strict=True)
+        }
         cut = {ends: 1 - float(mask[tuple(i)]) for ends, i in place.items()}
         twin = prompts.twin(preset=rules, cut=cut, sources=sources)
         expected = prompts.measure(twin(prompts.base))
