@@ -19,7 +19,7 @@ least squares has, for every weight, as much as `STRENGTH` average parts which s
     a_k    drawn to a of all kinds, and b_k to b: a preset that does well over all is left only where a kind's own parts say so
 
 Errors grow with the size, so residuals count relative to it, and those beyond the usual one linearly, not squared (Huber): a few parts
-that no preset sees would decide alone. Nothing else is fitted, and `STRENGTH` moves no result by much: see docs/methods.md.
+that no preset sees would decide alone. Nothing else is fitted.
 """
 
 from __future__ import annotations
