@@ -37,6 +37,7 @@ FLOORS = (
     "interp/attribution/exact",
     "interp/attribution/protocol",
     "interp/attribution/features",
+    "interp/attribution/masks",
     "interp/attribution/methods",
     "interp/attribution/scoring",
     "interp/attribution/auto",

@@ -158,7 +158,7 @@ class EdgeRuns(CircuitRuns):
         return written_again(self.asked.model)
 
     @cached_property
-    def _row(self) -> int:
+    def row(self) -> int:
         """A row of a set, beside the plain run: what each head writes in it (twice more behind a post-norm), a copy of the stream for
         each reader of those before it, and its columns; q, k and v whole once for each set of readers that share columns."""
         prices, size = self.asked.model.prices, self.asked.model.layout
@@ -180,7 +180,7 @@ class EdgeRuns(CircuitRuns):
 
     def one_by_one(self, n: int) -> int:
         """Some sets, each in a call of its own on the same batches."""
-        each = self._row + 2 * self._written
+        each = self.row + 2 * self._written
         return sum(
             (self._ends + n) * self.asked.plain(shape) + shape.rows * (self._ends * self._normed + n * each)
             for shape in self.asked.shapes
@@ -191,7 +191,7 @@ class EdgeRuns(CircuitRuns):
         first = self._ends * (plain + shape.rows * self._normed)
         return (
             first
-            + sets * (plain + shape.rows * self._row)
+            + sets * (plain + shape.rows * self.row)
             + ceil(sets / self._at_once(shape)) * shape.rows * 2 * self._written
         )
 
@@ -236,7 +236,7 @@ class FeatureRuns(CircuitRuns):
         return list((self.asked.dictionaries or {}).values())
 
     @property
-    def _coded(self) -> int:
+    def coded(self) -> int:
         """Encoding a token and making it up again, by every dictionary."""
         return sum(d.encoding + d.decoding + d.skipping for d in self._given)
 
@@ -248,11 +248,11 @@ class FeatureRuns(CircuitRuns):
         return super().made + sides * sum(self.asked.short(s) + s.rows * encoding for s in self.asked.shapes)
 
     def _fixed(self, shape: Shape) -> int:
-        return super()._fixed(shape) + shape.rows * self._coded
+        return super()._fixed(shape) + shape.rows * self.coded
 
     def batch(self, shape: Shape, sizes: Sequence[int], ends: bool) -> int:
         plain = self.asked.plain(shape)
-        source = self.asked.short(shape) + shape.rows * self._coded if self.asked.paired else 0
+        source = self.asked.short(shape) + shape.rows * self.coded if self.asked.paired else 0
         changed = sum(d.encoding + d.decoding for d in self._given)
         whole = changed + sum(d.decoding + d.skipping for d in self._given)
         each = len(sizes) * (plain + shape.rows * (whole if self.errors == "removed" else changed))

@@ -10,9 +10,11 @@ import numpy as np
 from circuits.costs.bounds import one_forward
 from circuits.costs.circuit_batches import Asked
 from circuits.costs.circuit_runs import EdgeRuns
+from circuits.costs.mask_costs import MaskRuns
 from interp.attribution.auto.prices import price_of
 from interp.attribution.auto.verified import VerifiedAttribution
 from interp.attribution.methods import get_method
+from interp.attribution.methods.mask_methods import LEARNED
 from interp.attribution.protocol.registry import Method
 from interp.attribution.protocol.spaces import EdgeSpace
 from interp.attribution.scoring.driver import Attribution
@@ -47,6 +49,8 @@ def _of_method(request: Attribution, m: Method) -> float:
         return exactly(request)
     if m.joint is not None:
         return of_one_by_one(request)
+    if m.of_masks:
+        return of_masks(request, m)
     return passes(m, request.steps, request.space.n_sites, request.model.layout.n_layers)
 
 
@@ -56,6 +60,16 @@ def passes(m: Method, steps: int, sites: int, layers: int) -> float:
     found = steps if m.uses_steps else m.passes
     each = PASS * found * (sites if m.per_site else 1) * (2 * layers if m.unsigned else 1)
     return float(each + bool(m.rules.secants))
+
+
+def of_masks(request: Attribution, m: Method) -> float:
+    """Masked runs: of a path one a step; of a search its rounds, the empty and the whole model, and what it begins with."""
+    runs, forward = MaskRuns(request), one_forward(request.model, request.pairs)
+    if m.masked is None:
+        return (runs.once() + request.steps * runs.both()) / forward
+    rounds = request.masks.rounds or m.passes
+    start = _of_method(request, get_method(request.masks.start)) if m.name == LEARNED else 0.0
+    return start + (runs.once() + 2 * runs.forward() + rounds * runs.both()) / forward
 
 
 def of_one_by_one(request: Attribution) -> float:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from interp.attribution.scoring.memory import parse_bytes
 from interp.errors import MethodError, MetricError, unknown
 from interp.parts.graph import KEY_VALUE
 from interp.parts.nodes import FEATURES, LEVELS
+from interp.rules.rules import preset
 from interp.tasks.ablations import ABLATIONS, check_direction
 from interp.tasks.metrics import Direction, Metric, get_metric
 from interp.whole_numbers import count, whole
@@ -31,6 +33,7 @@ class Checked(NamedTuple):
     direction: Direction
     positions: str
     search: bool
+    masks: dict[str, Any]
 
 
 def check(asked: Request) -> Checked:
@@ -41,20 +44,22 @@ def check(asked: Request) -> Checked:
     if asked.level not in (*LEVELS, "edges", FEATURES):
         raise MethodError(unknown("level", asked.level, (*LEVELS, "edges", FEATURES)))
     chosen, metric = [get_method(name) for name in asked.methods], get_metric(asked.metric)
-    direction = check_direction(asked.ablation, asked.direction)
+    noise = asked.direction is None and any(m.noise for m in chosen)
+    direction = check_direction(asked.ablation, "noise" if noise else asked.direction)
     _check_methods(chosen, asked)
     _check_metric(chosen, metric, asked.ablation)
     _check_edges(asked)
     _check_tau(chosen, asked)
+    masks = _mask_options(chosen, asked)
     for method in chosen:
         _check_runs(method, direction, asked.ablation)
-        if method.joint:
+        if method.together:
             _check_joint(method, metric, asked)
     positions, search = _positions_mode(asked), any(m.search for m in chosen)
     _check_search(chosen, asked, positions)
     if asked.max_memory is not None:
         parse_bytes(asked.max_memory)
-    return Checked(chosen, metric, direction, positions, search)
+    return Checked(chosen, metric, direction, positions, search, masks)
 
 
 def _check_methods(chosen: Sequence[Method], asked: Request) -> None:
@@ -118,13 +123,52 @@ def _check_runs(method: Method, direction: str, ablation: str) -> None:
 
 
 def _check_joint(method: Method, metric: Metric, asked: Request) -> None:
-    """Refuse what has no meaning for a method that decides on every edge in turn."""
+    """Refuse what has no meaning for a method that decides on all parts together."""
     if asked.parts is not None:
-        raise MethodError(f"{method.name} decides on every edge in turn; parts has no meaning for it.")
+        raise MethodError(f"{method.name} decides on all parts together; parts has no meaning for it.")
     if asked.tau is not None and metric.normalised:
         raise MethodError(f"tau and the normalised metric {metric.name!r}: give tau in logits, with 'logit_diff'.")
     if asked.positions not in (None, "all"):
-        raise MethodError(f"{method.name} cuts whole edges; positions={asked.positions!r} has no meaning for it.")
+        raise MethodError(
+            f"{method.name} cuts parts at all positions together; positions={asked.positions!r} has no meaning for it."
+        )
+
+
+#: The options of searches on masks, and which of them go with `learned` alone.
+_MASKS: Final = {"rounds": False, "start": True, "backward": False, "penalty": True}
+
+
+def _mask_options(chosen: Sequence[Method], asked: Request) -> dict[str, Any]:
+    """The options of searches on masks that were given. Raises: MethodError for one without its method, or of another kind."""
+    given = {name: value for name in _MASKS if (value := getattr(asked, name)) is not None}
+    names = [m.name for m in chosen if m.masked]
+    for name in given:
+        able = {"learned"} if _MASKS[name] else set(names)
+        if not able & set(names):
+            belongs = "method learned" if _MASKS[name] else "searches on masks (iterated, learned)"
+            raise MethodError(f"{name} belongs to {belongs}; given with {_names(chosen)}.")
+    if "rounds" in given:
+        count(asked.rounds, "rounds", MethodError)
+    if "backward" in given and preset(str(asked.backward)).secants:
+        raise MethodError(f"backward={asked.backward!r}: searches on masks take a preset at one run.")
+    penalty = given.get("penalty", 0.0)
+    if not (isinstance(penalty, int | float | np.number) and not isinstance(penalty, bool) and 0 <= penalty < math.inf):
+        raise MethodError(f"penalty={penalty!r}: expected 0 or more.")
+    if "start" in given:
+        _check_start(get_method(str(asked.start)), asked)
+    return given
+
+
+def _check_start(start: Method, asked: Request) -> None:
+    if start.search or start.joint or start.name == "learned" or not start.scores(asked.level):
+        able = ", ".join(
+            name for name, m in METHODS.items()
+            if m.scores(asked.level) and not m.search and not m.joint and name != "learned"
+        )  # fmt: skip
+        raise MethodError(
+            f"start={start.name!r}: no method that gives an order of {asked.level} to begin with; expected one of: {able}."
+        )
+    _check_runs(start, "noise", asked.ablation)
 
 
 def _positions_mode(asked: Request) -> str:

@@ -16,7 +16,7 @@ from interp.attribution.batching.quadrature import DEFAULT_QUADRATURE, DEFAULT_S
 from interp.attribution.checks import Checked, check
 from interp.attribution.features.feature_space import FeatureSpace
 from interp.attribution.features.hosts import resolved
-from interp.attribution.protocol.registry import Method
+from interp.attribution.protocol.registry import MaskSettings, Method, get_method
 from interp.attribution.protocol.spaces import Space, space_of
 from interp.attribution.request_options import Request, ShownRequest, ShownRequestOfOne
 from interp.attribution.scoring.driver import Attribution
@@ -26,7 +26,7 @@ from interp.errors import TaskError, unknown
 from interp.option import taken
 from interp.parts.nodes import FEATURES
 from interp.parts.sites import Site
-from interp.rules.rules import GRADIENT
+from interp.rules.rules import GRADIENT, preset
 from interp.scores.scores import Scores
 from interp.tasks.ablations import ABLATIONS
 from interp.tasks.find import alike
@@ -128,6 +128,8 @@ def prepare(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
     allow_unsupported: take the plain gradient where a rule set has no rule, instead of an error.
     kv, split_positions: at level `edges`, whether K/V readers are `shared` by their group (the default) or `split` per query head, and
     whether the position embedding is a writer of its own. tau: the threshold of ACDC, in the metric's unit.
+    rounds, start, backward, penalty: of searches on masks (`iterated`, `learned`): how many masked runs; the method whose order
+    `learned` begins with (`relp`); the rule preset in the place of the gradient; what a mean share of 1 costs (3).
     max_memory: bytes, or text such as '2GiB', that scoring may take above the model; batches are made to fit.
     n, chance, budget, ranking: of method `auto`: look for the top `n` (10) of this ranking (`absolute`), to which a part
     outside belongs with `chance` (0.01) at most, on average over draws; spend '60s', or '200F' or 200 forward equivalents
@@ -171,6 +173,7 @@ def plan(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
         only=None if asked.parts is None else space.named(asked.parts),
         special_tokens=_special_tokens(task),
         tau=asked.tau,
+        masks=MaskSettings(**checked.masks, seed=asked.seed),
     )
     return _searching(request, asked, left_out) if checked.search else request
 
@@ -196,9 +199,15 @@ def _methods(model: Any, asked: Request, checked: Checked) -> tuple[list[Method]
         methods = list({m.name: m for m in (*methods, *presets) if not m.search}.values())
     if any(m.uses_gradients for m in methods):
         model.check_gradients()
-    for m in methods:
-        if m.rules != GRADIENT and not asked.allow_unsupported:
-            model.coverage(m.rules).check()
+    backward = [preset(asked.backward)] if asked.backward is not None else []
+    start = (
+        [get_method(checked.masks.get("start", MaskSettings.start))]
+        if any(m.name == "learned" for m in methods)
+        else []
+    )
+    for rules in (*(m.rules for m in (*methods, *start)), *backward):
+        if rules != GRADIENT and not asked.allow_unsupported:
+            model.coverage(rules).check()
     return methods, left_out
 
 

@@ -74,12 +74,24 @@ class StepOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodOptions(StepOptions):
-    """Options of some methods: `steps` and `quadrature` of those along paths, `tau` of `acdc`."""
+    """Options of some methods: `steps` and `quadrature` of those along paths, `tau` of `acdc`, the others of searches on masks."""
 
     quadrature: str | None = option(None, "{names} [default: midpoint]", among="quadratures")
     tau: float | None = option(
         None, "method acdc: the smallest change that keeps an edge [default: 1 % of the whole difference]"
     )
+    rounds: int | None = option(
+        None, "searches on masks: masked runs forward and back [default: what the method takes]", least=1
+    )
+    start: str | None = option(
+        None, "method learned: the method whose order it begins with [default: relp]", among="methods"
+    )
+    backward: str | None = option(
+        None,
+        "searches on masks: the rule preset in the place of the gradient [default: the method's own]",
+        among="presets",
+    )
+    penalty: float | None = option(None, "method learned: what a mean share of 1 costs, beside (1 - f)^2 [default: 3]")
 
 
 @dataclass(frozen=True, kw_only=True)

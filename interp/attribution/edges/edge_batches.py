@@ -158,7 +158,7 @@ class EdgeBatch(Batch):
         source, writers = self.source(), self.map.writers
         total = self.source_embeds().sum(1)
         found = {writers.first: total}
-        for layer, start, end in writers.layers():
+        for layer, _, end in writers.layers():
             total = total + writers.heads(layer, source).sum(0)
             rest = writers.rest(layer, source[Site("z", layer)])
             total = found[end - 1] = total if rest is None else total + rest

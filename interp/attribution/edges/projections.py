@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -52,6 +53,15 @@ class Projections:
     def inside(self, start: int, end: int) -> list[int]:
         """The readers whose columns are those from `start` to `end`, by their place in `readers`."""
         return [i for i, own in enumerate(self.columns) if start <= int(own[0]) < end]
+
+    @cached_property
+    def of_map(self) -> dict[str, dict[int, Tensor]]:
+        """By path, the readers that see any of its columns, by their place in `readers`, and which: counted within the map."""
+        found: dict[str, dict[int, Tensor]] = {}
+        for path, start, end in self.starts():
+            own = {i: x[(x >= start) & (x < end)] - start for i, x in enumerate(self.columns)}
+            found[path] = {i: x for i, x in own.items() if len(x)}
+        return found
 
     def weight(self, model: Any, path: str) -> Tensor:
         """W [column d_model] of one map, a view of the model's own."""

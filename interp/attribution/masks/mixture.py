@@ -13,14 +13,17 @@ Axis words: `reader writer batch pos d_model`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Final
 
 import torch
 from torch import Tensor
 
+from interp.attribution.edges.readers import Fill
 from interp.attribution.edges.workspace import Workspace
+from interp.attribution.masks.tape import read, written
 from interp.ledger import spend
 from interp.parts.graph import Graph
 
@@ -30,16 +33,19 @@ WAITING_BYTES: Final = 48 << 20
 
 @dataclass
 class Mixture:
-    """The state of one masked run. mask [reader writer]; like: [batch pos d_model], whose dtype and device everything has."""
+    """The state of one masked run. mask [reader writer], 0 where no edge is; totals: by how many writers a reader sees, the stream
+    [batch pos d_model] with every part replaced."""
 
     graph: Graph
     mask: Tensor
-    like: Tensor
+    totals: Mapping[int, Tensor]
     workspace: Workspace
     backward: bool = True
     _waiting: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.like = next(iter(self.totals.values()))
+        self.token = self.like.new_zeros(1).requires_grad_(self.backward)
         shape = len(self.graph.writers), *self.like.shape
         self.deltas = self.workspace.take("masked deltas", shape, self.like)
         self.derivative = self.like.new_zeros(len(self.like), *self.mask.shape) if self.backward else self.like[:0]
@@ -52,9 +58,29 @@ class Mixture:
 
     # ------------------------------------------------------------ forward
 
-    def copies(self, total: Tensor, readers: Sequence[int]) -> Tensor:
+    def write(self, start: int, end: int, value: Tensor) -> None:
+        """Writers start..end now write this more than the source's [writer batch pos d_model]."""
+        self.deltas[start:end] = value.detach()
+        if value.requires_grad:
+            self.token = written(self.token, value, partial(self.gradient_at, start, end))
+
+    def read(self, value: Tensor, take: Callable[[Tensor], None]) -> Tensor:
+        """`value`, which readers have now; `take` gets its gradient."""
+        return read(self.token, value.detach(), take) if self.backward else value.detach()
+
+    def share(self, readers: Sequence[int]) -> float | None:
+        """How much readers that see the same writers see of all of them: 1 or 0, None for anything else."""
+        rows = self.mask[readers[0] : readers[-1] + 1, : self.graph.n_upstream[readers[0]]]
+        first = float(rows[0, 0])
+        return first if first in (0.0, 1.0) and bool((rows == first).all()) else None
+
+    def total(self, readers: Sequence[int]) -> Tensor:
+        """What readers that see the same writers see where every part is replaced [batch pos d_model]."""
+        return self.totals[self.graph.n_upstream[readers[0]]]
+
+    def copies(self, readers: Sequence[int]) -> Tensor:
         """total + sum_u M[v, u] delta_u for readers that see the same writers [reader batch pos d_model]."""
-        n = self.graph.n_upstream[readers[0]]
+        total, n = self.total(readers), self.graph.n_upstream[readers[0]]
         weights = self.mask[readers[0] : readers[-1] + 1, :n]
         spend(weights.numel() * self.like.numel())
         found = torch.addmm(total.flatten()[None], weights, self.deltas[:n].flatten(1))
@@ -62,24 +88,25 @@ class Mixture:
 
     # ------------------------------------------------------------ backward
 
-    def rows(self, n: int) -> Tensor:
-        """Memory for the gradients of `n` more readers [reader batch pos d_model]; `take` says whose they are."""
-        if len(self._waiting) + n > len(self._held):
+    def take(self, readers: Sequence[int], fill: Fill) -> None:
+        """The gradients at the copies of these readers, which `fill` writes to a tensor [reader batch pos d_model]."""
+        if len(self._waiting) + len(readers) > len(self._held):
             self.meet()
-        return self._held[len(self._waiting) : len(self._waiting) + n]
-
-    def take(self, readers: Sequence[int]) -> None:
-        """The last rows are filled: the gradients at the copies of these readers."""
+        fill(self._held[len(self._waiting) : len(self._waiting) + len(readers)])
         self._waiting += readers
 
     def gradient_at(self, start: int, end: int) -> Tensor:
         """sum_v M[v, u] g_v for writers start..end, once all their readers have been taken [writer batch pos d_model]."""
-        found = self.returned[start:end]
+        found = self.returned[start:end].clone()
         if self._waiting:
             weights = self.mask[self._waiting, start:end].T
             spend(weights.numel() * self.like.numel())
             found.flatten(1).addmm_(weights, self._held[: len(self._waiting)].flatten(1))
         return found
+
+    def let_go(self) -> None:
+        """Hold nothing of the graph, whose marks hold this object: no garbage collector sees through it."""
+        self.token = self.token.detach()
 
     def meet(self) -> None:
         """Take the readers that wait to all writers that they see."""

@@ -2,10 +2,10 @@
 
 `node_methods` has gradients, relevance and paths, and reads like the formulas; `edge_methods` the same for edges;
 `node_patching` is exact patching of both; `edge_patching` is ACDC; `flow_routes` needs no gradient; `atp_star`
-repairs attribution patching.
+repairs attribution patching; `mask_methods` search in runs with most parts replaced.
 
-To add a method: one function under `@method(...)`, `@edge_method(...)` or `@joint_method(...)` in the file of its
-kind; a new file is one more name in the import below. Whoever looks a method up imports this room, so that all are
+To add a method: one function under `@method(...)`, `@edge_method(...)`, `@joint_method(...)` or `@masked_method(...)` in the file of
+its kind; a new file is one more name in the import below. Whoever looks a method up imports this room, so that all are
 there. See docs/extending/method.md.
 """
 
@@ -14,10 +14,19 @@ from interp.attribution.methods import (
     edge_methods,
     edge_patching,
     flow_routes,
+    mask_methods,
     node_methods,
     node_patching,
 )
-from interp.attribution.protocol.registry import METHODS, edge_method, get_method, joint_method, method, methods
+from interp.attribution.protocol.registry import (
+    METHODS,
+    edge_method,
+    get_method,
+    joint_method,
+    masked_method,
+    method,
+    methods,
+)
 
 __all__ = [
     "METHODS",
@@ -28,6 +37,8 @@ __all__ = [
     "flow_routes",
     "get_method",
     "joint_method",
+    "mask_methods",
+    "masked_method",
     "method",
     "methods",
     "node_methods",

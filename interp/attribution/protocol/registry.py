@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import torch
@@ -19,10 +19,22 @@ from interp.rules.rules import GRADIENT, Rules
 
 
 @dataclass(frozen=True)
+class MaskSettings:
+    """What searches on masks are told. rounds: masked runs forward and back, None for what the method takes; start: the method whose
+    order they begin with; backward: the preset that stands for the gradient, None for the method's own; penalty: of the mean share."""
+
+    rounds: int | None = None
+    start: str = "relp"
+    backward: str | None = None
+    penalty: float = 3.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Options:
     """What a method may look at besides its batch. `positions`: which positions each label means, [label batch pos].
 
-    `only`: the names of the parts to score, all by default. `tau`: the threshold of ACDC. `machine`: how to restart the
+    `only`: the names of the parts to score, all by default. `tau`: the threshold of ACDC. `masks`: what searches on masks were told. `machine`: how to restart the
     model in the middle, where it can be. `replay_bytes`: memory for the patches that are then redone at once.
     """
 
@@ -35,11 +47,13 @@ class Options:
     tau: float | None = None
     machine: Machine | None = None
     replay_bytes: int = REPLAY_BYTES
+    masks: MaskSettings = field(default_factory=MaskSettings)
 
 
 Function = Callable[[Batch, Options, Rules], dict[Group, Tensor]]
 EdgeFunction = Callable[[Any, Options, Rules], Tensor]
 JointFunction = Callable[[Sequence[Any], Sequence[Options], Rules], tuple[list[Tensor], float]]
+MaskFunction = Callable[[Any, Sequence[Options], Rules], Tensor]
 
 
 @dataclass(frozen=True)
@@ -48,7 +62,8 @@ class Method:
 
     `function` returns, per group, the scores of one batch [batch label unit]; `edges` those of one `EdgeBatch`
     [batch label edge]; `joint` the same of all batches at once, for a method whose choices depend on all of them, and the
-    threshold it used.
+    threshold it used; `masked` a score of each part [part] from runs of all batches with masks over the parts (see `interp.attribution.masks`),
+    which `passes` says the usual number of.
     `base_point`: reads gradients at the base run only, where distances to that run have none. `first_order`: equals the
     exact effect to first order in the size of the patch. `needs_run`: has no meaning for mean and zero ablation. `noise`:
     for direction `noise` only. `unit`: that of its scores where it is not the metric's; they are importances then.
@@ -56,7 +71,7 @@ class Method:
     `unsigned`: its scores are sizes of effects, which say how much a part matters and not which way; it drops layers, to
     which features of the stream do not belong, and does not score level `features`. `per_site`: its steps are made at each
     site of the level in turn. `passes`: how many passes forward and back it makes, of one that has no steps. `complete`: its scores of all parts of a cut through the model, at all positions, add up to the
-    metric of the source run less that of the base run.
+    metric of the source run less that of the base run. `of_masks`: its runs carry masks over the parts.
     """
 
     name: str
@@ -66,6 +81,7 @@ class Method:
     function: Function | None = None
     edges: EdgeFunction | None = None
     joint: JointFunction | None = None
+    masked: MaskFunction | None = None
     rules: Rules = GRADIENT
     exact: bool = False
     base_point: bool = False
@@ -79,11 +95,12 @@ class Method:
     per_site: bool = False
     passes: int = 1
     complete: bool = False
+    of_masks: bool = False
     path: str = "points between base and source embedding"
 
     def scores(self, level: str) -> bool:
         """Whether it scores the parts of this level."""
-        if self.search:
+        if self.search or self.masked:
             return True
         if level == "edges":
             return (self.edges or self.joint) is not None
@@ -97,20 +114,27 @@ class Method:
     def levels(self) -> str:
         """What it scores, in words."""
         if self.scores("edges"):
-            return "nodes, edges" if self.search or self.function else "edges"
+            return "nodes, edges" if self.search or self.masked or self.function else "edges"
         return "nodes"
 
     @property
     def uses_gradients(self) -> bool:
         """Whether it takes gradients or relevance coefficients somewhere: at the base run, along a path, at or between both runs,
         or with layers left out."""
-        return self.base_point or self.uses_steps or self.needs_run or self.unsigned
+        return self.base_point or self.uses_steps or self.needs_run or self.unsigned or self.masked is not None
+
+    @property
+    def together(self) -> bool:
+        """Whether it needs all batches at once."""
+        return self.joint is not None or self.masked is not None
 
     @property
     def coefficients_at(self) -> str:
         """Where gradients or relevance coefficients are taken, in words."""
         if self.uses_steps:
             return self.path
+        if self.masked:
+            return "runs with masks over the parts"
         if self.rules.secants:
             return "averaged between both runs"
         return "base run" if self.base_point else "nowhere: none are used"
@@ -148,6 +172,18 @@ def joint_method(
 
     def register(function: JointFunction) -> JointFunction:
         METHODS.add(Method(name, formula, cost, paper, joint=function, **kind))
+        return function
+
+    return register
+
+
+def masked_method(
+    name: str, *, formula: str, cost: str, paper: str, **kind: Any
+) -> Callable[[MaskFunction], MaskFunction]:
+    """Register a search on runs with masks over the parts as the method `name` of nodes and edges; see `Method.masked`."""
+
+    def register(function: MaskFunction) -> MaskFunction:
+        METHODS.add(Method(name, formula, cost, paper, masked=function, noise=True, of_masks=True, **kind))
         return function
 
     return register

@@ -83,19 +83,6 @@ class NodeSpace:
         sites = int(size.d_model + sum(group.width(size) for group in self.groups))
         return Footprint(sites, eager=inside, patterns=inside)
 
-    def joint_scores(
-        self, method: Method, batches: Sequence[Batch], options: Sequence[Options]
-    ) -> tuple[list[Tensor], float]:
-        """No method of nodes needs all batches at once."""
-        raise RuntimeError(f"{method.name} does not score nodes")
-
-    def scores(self, method: Method, batch: Batch, options: Options) -> Tensor:
-        """Scores [batch part] of one method on one batch."""
-        if method.function is None:
-            raise RuntimeError(f"{method.name} does not score nodes")
-        by_group = method.function(batch, options, method.rules)
-        return torch.cat([by_group[g].reshape(len(batch.pairs), -1).double().cpu() for g in self.groups], dim=1)
-
 
 @dataclass(frozen=True)
 class EdgeSpace:
@@ -151,21 +138,6 @@ class EdgeSpace:
         """A batch of the pairs at `index`."""
         return EdgeBatch.of(model, (), pairs, index, metric, direction, ablation, map=self.map)
 
-    def scores(self, method: Method, batch: Batch, options: Options) -> Tensor:
-        """Scores [batch part] of one method on one batch."""
-        if method.edges is None:
-            raise RuntimeError(f"{method.name} does not score edges batch by batch")
-        return method.edges(batch, options, method.rules).reshape(len(batch.pairs), -1).double().cpu()
-
-    def joint_scores(
-        self, method: Method, batches: Sequence[Batch], options: Sequence[Options]
-    ) -> tuple[list[Tensor], float]:
-        """Scores [batch part] of every batch, of a method that needs all of them at once, and its threshold."""
-        if method.joint is None:
-            raise RuntimeError(f"{method.name} scores batch by batch")
-        found, tau = method.joint(batches, options, method.rules)
-        return [scores.reshape(len(scores), -1).double().cpu() for scores in found], tau
-
 
 Space = NodeSpace | EdgeSpace
 
@@ -175,6 +147,18 @@ def space_of(model: Any, level: str, kv: KeyValue, split_positions: bool) -> Spa
     if level != "edges":
         return NodeSpace(tuple(groups(level, model.layout)))
     return EdgeSpace(EdgeMap.of(model, Graph.of(model.layout, kv=kv, split_positions=split_positions)))
+
+
+def part_scores(method: Method, batch: Batch, options: Options) -> Tensor:
+    """Scores [batch part] of one method on one batch."""
+    if isinstance(batch, EdgeBatch):
+        if method.edges is None:
+            raise RuntimeError(f"{method.name} does not score edges batch by batch")
+        return method.edges(batch, options, method.rules).reshape(len(batch.pairs), -1).double().cpu()
+    if method.function is None:
+        raise RuntimeError(f"{method.name} does not score nodes")
+    found = method.function(batch, options, method.rules)
+    return torch.cat([found[g].reshape(len(batch.pairs), -1).double().cpu() for g in batch.groups], dim=1)
 
 
 def _known(wanted: Iterable[str], parts: Iterable[Part]) -> frozenset[str]:

@@ -6,20 +6,22 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from interp.attribution.batching.batches import Batch
 from interp.attribution.batching.positions import Positions
 from interp.attribution.exact.machine import Restart, find_restart
 from interp.attribution.exact.node_patches import REPLAYED
 from interp.attribution.features.feature_space import FeatureSpace
-from interp.attribution.protocol.registry import Method, Options
-from interp.attribution.protocol.spaces import EdgeSpace, NodeSpace, Space
+from interp.attribution.masks.masked import Masked
+from interp.attribution.protocol.registry import MaskSettings, Method, Options
+from interp.attribution.protocol.spaces import EdgeSpace, NodeSpace, Space, part_scores
 from interp.attribution.scoring.memory import Memory
 from interp.errors import MetricError
 from interp.model.modules import attention
@@ -58,6 +60,7 @@ class Attribution:
     only: frozenset[str] | None
     special_tokens: str
     tau: float | None = None
+    masks: MaskSettings = field(default_factory=MaskSettings)
 
     @cached_property
     def restart(self) -> Restart:
@@ -92,7 +95,7 @@ class Attribution:
         costs = {m.name: np.zeros(3) for m in self.methods}
         if isinstance(self.space, FeatureSpace):
             costs[self.methods[0].name][0] += self.space.spent()
-        taus: dict[str, float] = {}
+        taus: dict[str, float | None] = {}
         metrics: Metrics = []
         indices = self.indices
         work = sum(self._work(m) * (1 if m.joint else len(indices)) for m in self.methods)
@@ -100,12 +103,12 @@ class Attribution:
             for index in indices:
                 batch = self.batch(index)
                 for m in self.methods:
-                    if m.joint is None:
+                    if not m.together:
                         tables[m.name][index], cost = self._run(m, batch, self._options(index, advance))
                         costs[m.name] += cost * (len(index) / len(self.pairs), len(index) / len(self.pairs), 1)
                 metrics.append((index, *self.metrics_of(batch)))
             for m in self.methods:
-                if m.joint is not None:
+                if m.together:
                     tables[m.name], costs[m.name], taus[m.name] = self._run_jointly(m, indices, advance)
         base, source = _collect(metrics, len(self.pairs))
         self._warn_if_wrong(source if self.direction == "denoise" else base)
@@ -137,6 +140,7 @@ class Attribution:
             self.tau,
             self.restart.machine,
             self.memory.replay,
+            self.masks,
         )
 
     def _work(self, m: Method) -> int:
@@ -144,22 +148,24 @@ class Attribution:
         parts = (len(self.only) if self.only else self.space.n_parts) * len(self.positions.labels)
         if m.exact or m.joint:
             return parts
+        if m.masked:
+            return self.masks.rounds or m.passes
         return self.steps * (self.space.n_sites if m.per_site else 1) if m.uses_steps else 1
 
     def _run(self, m: Method, batch: Batch, options: Options) -> tuple[np.ndarray, np.ndarray]:
         """Scores [batch part] of one method on one batch, and (forwards, backwards, seconds) that it took."""
         start, before = time.perf_counter(), np.array([batch.forwards, batch.backwards])
-        flat = self.space.scores(m, batch, options)
+        flat = part_scores(m, batch, options)
         after = np.array([batch.forwards, batch.backwards])
         return flat.numpy(), np.array([*(after - before), time.perf_counter() - start])
 
     def _run_jointly(
         self, m: Method, indices: list[list[int]], advance: Callable[[int], None]
-    ) -> tuple[np.ndarray, np.ndarray, float]:
-        """The same for a method that needs all batches at once, and the threshold that it used."""
+    ) -> tuple[np.ndarray, np.ndarray, float | None]:
+        """The same for a method that needs all batches at once, and the threshold that it used, where it has one."""
         start = time.perf_counter()
         batches = [self.batch(index) for index in indices]
-        found, tau = self.space.joint_scores(m, batches, [self._options(index, advance) for index in indices])
+        found, tau = _together(m, batches, [self._options(index, advance) for index in indices])
         table = np.empty((len(self.pairs), found[0].shape[1]))
         for index, flat in zip(indices, found, strict=True):
             table[index] = flat.numpy()
@@ -262,6 +268,19 @@ class Attribution:
                 "a circuit for a task that the model cannot do means little.",
                 stacklevel=4,
             )
+
+
+def _together(
+    method: Method, batches: Sequence[Batch], options: Sequence[Options]
+) -> tuple[list[Tensor], float | None]:
+    """Scores [batch part] of every batch, of a method that needs all of them at once, and the threshold of one that has one."""
+    if method.masked is not None:
+        found = method.masked(Masked(batches, advance=options[0].advance), options, method.rules)
+        return [found.double().cpu().expand(len(batch.pairs), -1) for batch in batches], None
+    if method.joint is None:
+        raise RuntimeError(f"{method.name} scores batch by batch")
+    scores, tau = method.joint(batches, options, method.rules)
+    return [found.reshape(len(found), -1).double().cpu() for found in scores], tau
 
 
 def _collect(parts: Metrics, n: int) -> tuple[np.ndarray, np.ndarray | None]:

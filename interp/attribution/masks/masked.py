@@ -1,0 +1,94 @@
+"""A mask over all parts of a level, on all pairs: the metric at any mask, and its slopes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from interp.attribution.batching.batches import Batch
+from interp.attribution.edges.edge_batches import EdgeBatch
+from interp.attribution.masks.masked_edges import MaskedEdges
+from interp.attribution.masks.masked_nodes import MaskedNodes
+from interp.attribution.masks.places import Place, places_of
+from interp.parts.nodes import Group, competes
+from interp.rules.rules import GRADIENT, Rules
+
+
+@dataclass(frozen=True)
+class Masked:
+    """The parts of a level on batches of pairs. A mask [part] has a share from 0 to 1 for each, in the order of the level's parts.
+
+    Examples come batch by batch. advance: told of each run.
+    """
+
+    batches: Sequence[Batch]
+    keep: bool = True
+    advance: Callable[[int], None] = lambda steps: None
+
+    @property
+    def _first(self) -> Batch:
+        return self.batches[0]
+
+    @cached_property
+    def n_parts(self) -> int:
+        first = self._first
+        if isinstance(first, EdgeBatch):
+            return len(first.map.graph.edges)
+        return sum(group.n_units for group in first.groups)
+
+    @cached_property
+    def competing(self) -> Tensor:
+        """Which parts compete for a place in a circuit: bool [part]."""
+        first = self._first
+        if isinstance(first, EdgeBatch):
+            return torch.ones(self.n_parts, dtype=torch.bool)
+        return torch.tensor([competes(group.kind) for group in first.groups for _ in range(group.n_units)])
+
+    def metric(self, mask: Tensor) -> Tensor:
+        """The metric of every pair [example], batch by batch."""
+        found = []
+        for batch in self.batches:
+            run = self._run(batch, mask, GRADIENT)
+            found.append(run.metric().double().cpu())
+            self.advance(1)
+        return torch.cat(found)
+
+    def slopes(self, mask: Tensor, rules: Rules = GRADIENT) -> tuple[Tensor, Tensor]:
+        """The metric [example], and d metric / d share [example part], the coefficients of the rules in the place of gradients."""
+        metrics, slopes = [], []
+        for batch in self.batches:
+            run = self._run(batch, mask, rules)
+            metric, found = run.derivative()
+            metrics.append(metric.double().cpu())
+            if isinstance(found, Tensor):
+                found = found[:, self._visible.to(found.device)]
+            else:
+                found = torch.cat([found[group] for group in batch.groups], dim=1)
+            slopes.append(found.double().cpu())
+            self.advance(1)
+        return torch.cat(metrics), torch.cat(slopes)
+
+    @cached_property
+    def _visible(self) -> Tensor:
+        return torch.from_numpy(self._first.map.graph.visible)  # type: ignore[attr-defined]
+
+    def _run(self, batch: Batch, mask: Tensor, rules: Rules) -> MaskedEdges | MaskedNodes:
+        dtype = torch.float64 if batch.model.dtype is torch.float64 else torch.float32
+        mask = mask.detach().to(batch.model.device, dtype)
+        if isinstance(batch, EdgeBatch):
+            square = mask.new_zeros(self._visible.shape)
+            square[self._visible] = mask
+            return MaskedEdges(batch, square, rules, self.keep)
+        shares: dict[Group, Tensor] = {}
+        for group in batch.groups:
+            shares[group], mask = mask[: group.n_units], mask[group.n_units :]
+        places = self._places[self.batches.index(batch)]
+        return MaskedNodes(batch, places, shares, rules)
+
+    @cached_property
+    def _places(self) -> list[dict[Group, Place]]:
+        return [places_of(batch) for batch in self.batches]

@@ -1,0 +1,131 @@
+"""Searches for the parts that carry a metric, on runs with masks: by rounds of hard masks, along a path of even ones, by learning them.
+
+f(M) = (m(M) - m(0)) / (m(1) - m(0)) with m the mean of the metric over the pairs, m(1) that of the whole model and m(0) of all parts
+replaced. Effects of single parts do not add up where one stands in for another, and say nothing of a model with most parts gone; these
+searches score every part where the mask is now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import log
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from interp.attribution.masks.masked import Masked
+from interp.errors import MethodError
+from interp.rules.rules import Rules
+
+#: The share of parts that the last round of `rounds_of` keeps.
+LAST_SHARE: Final = 1 / 200
+#: A learned mask begins with logits from this to minus this, by the logarithm of the rank, and moves them at this rate.
+WIDEST: Final = 5.0
+RATE: Final = 2.0
+
+
+@dataclass(frozen=True)
+class Search:
+    """Searches on the parts of a level. A score is the higher the more a part belongs in a circuit."""
+
+    masked: Masked
+
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """m(0) and m(1). Raises: MethodError where they are the same."""
+        ones = torch.ones(self.masked.n_parts)
+        empty, full = (float(self.masked.metric(self._whole(share * ones)).mean()) for share in (0.0, 1.0))
+        if not abs(full - empty) > 1e-9:
+            raise MethodError(
+                f"the metric is {full:.4g} for the whole model and with all parts replaced: no circuit can be looked for. "
+                "Use another metric, ablation or task."
+            )
+        return empty, full
+
+    @property
+    def sign(self) -> float:
+        """1 where the whole model has more of the metric than the empty one, else -1."""
+        return 1.0 if self.ends[1] > self.ends[0] else -1.0
+
+    def _whole(self, mask: Tensor) -> Tensor:
+        """The mask with all of what is in every circuit."""
+        return mask.where(self.masked.competing, torch.ones(1, dtype=mask.dtype))
+
+    def slopes(self, mask: Tensor, rules: Rules) -> tuple[float, Tensor]:
+        """f at a mask [part], and d f / d share [part]."""
+        empty, full = self.ends
+        metric, slopes = self.masked.slopes(self._whole(mask), rules)
+        return (float(metric.mean()) - empty) / (full - empty), slopes.mean(0) / (full - empty)
+
+    def top(self, scores: Tensor, n: int) -> Tensor:
+        """The mask [part] of the n parts with the highest scores, earlier ones first where they are equal."""
+        order = torch.argsort(scores.where(self.masked.competing, -torch.inf), descending=True, stable=True)
+        found = torch.zeros(len(scores), dtype=torch.float64)
+        found[order[:n]] = 1.0
+        return found
+
+    @property
+    def n_competing(self) -> int:
+        return int(self.masked.competing.sum())
+
+    # ------------------------------------------------------------ rounds
+
+    def rounds_of(self, rounds: int, rules: Rules) -> Iterator[tuple[int, float, Tensor]]:
+        """Sizes that fall geometrically from all parts to `LAST_SHARE` of them: each round scores every part, those that are out too, where
+        the parts kept by the last one are in, and keeps the best. Yields (parts in, f with them, slopes [part])."""
+        mask, n = torch.ones(self.masked.n_parts, dtype=torch.float64), self.n_competing
+        for k in range(1, rounds + 1):
+            f, slopes = self.slopes(mask, rules)
+            yield int(mask.sum()), f, slopes
+            mask = self.top(slopes, max(1, round(n * LAST_SHARE ** (k / rounds))))
+
+    def iterated(self, rounds: int, rules: Rules) -> Tensor:
+        """A score of each part [part]: 1 + the last round that kept it, and within a round its slope then, as a share of the widest."""
+        last = torch.zeros(self.masked.n_parts, dtype=torch.float64)
+        slopes, n = last, self.n_competing
+        for k, (_, _, slopes) in enumerate(self.rounds_of(rounds, rules), start=1):
+            kept = self.top(slopes, max(1, round(n * LAST_SHARE ** (k / rounds))))
+            last = torch.where(kept > 0, float(k), last)
+        return last + _spread(slopes)
+
+    # ------------------------------------------------------------ learning
+
+    def learned(self, start: Tensor, rounds: int, rules: Rules, penalty: float, seed: int = 0) -> Tensor:
+        """Shares [part] of a mask sigmoid(theta) that goes down (1 - f)^2 + penalty * mean share by Adam.
+
+        start: scores whose order theta begins with. seed: beyond 0, noise on that beginning.
+        """
+        theta = self._beginning(start, seed).requires_grad_()
+        steps, competing = torch.optim.Adam([theta], lr=RATE), self.masked.competing
+        for _ in range(rounds):
+            share = torch.sigmoid(theta)
+            f, slopes = self.slopes(share.detach(), rules)
+            steps.zero_grad()
+            (share @ (-2 * (1 - f) * slopes) + penalty * share[competing].mean()).backward()  # type: ignore[no-untyped-call]
+            steps.step()
+        return torch.sigmoid(theta.detach())
+
+    def _beginning(self, start: Tensor, seed: int) -> Tensor:
+        rank = torch.empty(len(start), dtype=torch.float64)
+        rank[torch.argsort(start, descending=True, stable=True)] = torch.arange(
+            1.0, len(start) + 1, dtype=torch.float64
+        )
+        theta = WIDEST - 2 * WIDEST * torch.log(rank) / max(log(len(start)), 1e-9)
+        if seed:
+            noise = torch.randn(len(start), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            theta = theta + noise
+        return theta
+
+
+def _spread(x: Tensor) -> Tensor:
+    """`x` from 0 to just below 1, in its order."""
+    width = float(x.max() - x.min())
+    return (x - x.min()) / width * 0.999 if width else torch.zeros_like(x)
+
+
+def shares_of_path(points: int) -> Sequence[float]:
+    """Midpoints of the way from all parts replaced to none."""
+    return [(k + 0.5) / points for k in range(points)]
