@@ -25,6 +25,9 @@ METHODS: Final = (
     "eap-ig",
     "acdc",
     "ifr",
+    "mask-ig",
+    "iterated",
+    "learned",
     "exact",
 )
 METRICS: Final = (
