@@ -62,12 +62,14 @@ class Blend:
 
     def estimates(self, kinds: np.ndarray, tables: Mapping[str, np.ndarray]) -> np.ndarray:
         """Estimates [example part] from one table [example part] per method."""
-        stacked = np.stack([tables[name] for name in self.methods])
-        found = np.empty(stacked.shape[1:])
-        for kind, (small, large) in self.weights.items():
-            of = kinds == kind
-            each = np.outer(small, 1 - self.share[of]) + np.outer(large, self.share[of])
-            found[:, of] = np.einsum("mp,mep->ep", each, stacked[:, :, of])
+        of = {kind: kinds == kind for kind in self.weights}
+        found = np.zeros_like(next(iter(tables.values())))
+        for j, name in enumerate(self.methods):
+            each = np.zeros(len(kinds))
+            for kind, (small, large) in self.weights.items():
+                share = self.share[of[kind]]
+                each[of[kind]] = (1 - share) * small[j] + share * large[j]
+            found += each * tables[name]
         return found
 
 
