@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from circuits.evaluation.none_smaller import none_smaller
 from circuits.runs.naming import of_edges, of_features, words
 from circuits.runs.worth import hardly_worth
 from circuits.terms.words import GIVEN, edges_of_kind, enumerated, kind_name, metric_name, task_name
@@ -67,6 +66,9 @@ def _smallest(record: Record) -> str:
     found, circuit = record.size_search, record.circuit
     if found is None or circuit is None or found.size not in (None, len(circuit)):
         return ""
+    # Here, so that a page of plain data needs no torch.
+    from circuits.evaluation.none_smaller import none_smaller
+
     none = none_smaller([found])
     if found.size is None:
         return str(none or "")
