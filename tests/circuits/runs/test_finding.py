@@ -157,8 +157,7 @@ def test_a_size_that_was_looked_for_comes_with_what_was_tried_in_vain() -> None:
     every, some = (find_smallest_on(Hand(additive(weights)), scored(values), every=e, **orders) for e in (True, False))  # type: ignore[arg-type]
     assert every.size is not None and every.size == some.size
     record = a_record()
-    assert record.circuit is not None
-    parts = replace(record.circuit, parts=scored(values).parts[: every.size])
+    parts = circuit(*scored(values).parts[: every.size])
     said = [finding(replace(record, circuit=parts, size_search=search)) for search in (every, some)]
     assert "the size is the smallest: every smaller size was tried" in said[0]
     none = none_smaller([some])
