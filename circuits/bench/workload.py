@@ -24,8 +24,9 @@ GPT2_SMALL: Final = "gpt2-small-random"
 class Measurement:
     """The cost of one thing, as a ratio to the plain model in the same process.
 
-    `group`: `attribution`, `exact` or `peers`; `unit`: what `ratio` counts. `seconds`: the median. `patches`: how many were made. `bound`: the multiply-adds that they need at least over those
-    spent. `above_mib`: how far the peak memory of the process was above that of the plain model when this had run.
+    `group`: `attribution`, `exact`, `masks` or `peers`; `unit`: what `ratio` counts. `seconds`: the median. `patches`: how many were made. `bound`: the multiply-adds that they need at least over those
+    spent. `above_mib`: how far the peak memory of the process was above that of the plain model when this had run. `counted`: multiply-adds, in
+    plain forwards.
     """
 
     group: str
@@ -36,6 +37,7 @@ class Measurement:
     patches: int | None = None
     bound: float | None = None
     above_mib: float | None = None
+    counted: float | None = None
 
 
 @dataclass(frozen=True)

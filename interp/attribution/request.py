@@ -153,7 +153,7 @@ def plan(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
     aligned = align(checked.positions, pairs)
     space = _space(model, asked, given, pairs)
     may = may_run(methods, asked.level == "edges", left_out) if checked.search else methods
-    work = Work.of(model, space, may, checked.metric, pairs, len(aligned.labels))
+    work = Work.of(model, space, may, checked.metric, pairs, len(aligned.labels), keep=asked.max_memory is None)
     memory = plan_memory(work, batch_size=asked.batch_size, limit=asked.max_memory)
     request = Attribution(
         model=model,
@@ -173,7 +173,7 @@ def plan(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
         only=None if asked.parts is None else space.named(asked.parts),
         special_tokens=_special_tokens(task),
         tau=asked.tau,
-        masks=MaskSettings(**checked.masks, seed=asked.seed),
+        masks=MaskSettings(**checked.masks, seed=asked.seed, keep=work.keep),
     )
     return _searching(request, asked, left_out) if checked.search else request
 

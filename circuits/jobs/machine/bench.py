@@ -14,6 +14,7 @@ import torch
 from circuits.bench import scale
 from circuits.bench.attribution_cost import DEFAULT, bench_attribution
 from circuits.bench.exact_cost import bench_exact
+from circuits.bench.mask_cost import bench_masks
 from circuits.bench.peers import bench_peers
 from circuits.bench.training_cost import Throughput, Training, measured
 from circuits.bench.workload import GPT2_SMALL, Measurement, Size, Skipped, gpt2_small_random
@@ -31,7 +32,7 @@ from interp.files import write_text
 from interp.model.model import HookedModel
 from interp.option import keywords
 
-PARTS: Final = ("attribution", "exact", "peers")
+PARTS: Final = ("attribution", "exact", "masks", "peers")
 Found = Measurement | Skipped
 
 
@@ -79,8 +80,7 @@ def bench(asked: Benchmark) -> None:
     """Measure attribution and exact patching, print a table or JSON, and write JSON to `out`."""
     from circuits.jobs.inputs import load_model
 
-    named = asked.methods or asked.level
-    parts = listed(asked.parts) if asked.parts else ["attribution"] if named else list(PARTS)
+    parts = listed(asked.parts) if asked.parts else _parts(asked)
     check_parts(parts)
     attribution = wanted(listed(asked.methods) if asked.methods else None, asked.level, asked.steps)
     for method, level, steps in attribution:
@@ -104,6 +104,13 @@ def bench(asked: Benchmark) -> None:
         _print(model, size, found)
 
 
+def _parts(asked: Benchmark) -> list[str]:
+    """What is measured where that is not said: all, or the level or the methods that are."""
+    if asked.methods or asked.level:
+        return ["attribution", "masks"] if asked.level == "edges" and not asked.methods else ["attribution"]
+    return list(PARTS)
+
+
 def _measure(
     model: HookedModel, parts: Sequence[str], attribution: Sequence[tuple[str, str, int | None]], size: Size
 ) -> Iterator[Found]:
@@ -111,6 +118,8 @@ def _measure(
         yield from bench_attribution(model, attribution, size)
     if "exact" in parts:
         yield from bench_exact(model, size)
+    if "masks" in parts:
+        yield from bench_masks(model, size)
     if "peers" in parts:
         yield from bench_peers(model, size)
 
@@ -143,12 +152,19 @@ def _print(model: HookedModel, size: Size, found: Sequence[Found]) -> None:
         if isinstance(one, Skipped):
             rows.append((one.name, "-", one.reason, ""))
             continue
-        memory = "" if one.above_mib is None else f"{one.above_mib:+.0f} MiB above plain"
+        memory = _memory(one)
         note = memory if one.bound is None else f"needs at least {one.bound:.0%} of this arithmetic"
         rows.append((one.name, f"{one.ratio:.3f}", one.unit, note))
     title = f"{model.name}, batch {size.batch} x {size.length}, medians"
     columns = ("what", "ratio", "to", "note")
     printing.table(title, columns, rows)
+
+
+def _memory(one: Measurement) -> str:
+    """What is known of its memory and its multiply-adds."""
+    above = "" if one.above_mib is None else f"{one.above_mib:+.0f} MiB above plain"
+    counted = "" if one.counted is None else f"{one.counted:.2f} F of multiply-adds"
+    return ", ".join(filter(None, (counted, above)))
 
 
 # ---------------------------------------------------------------- training of dictionaries, and growth with size

@@ -26,7 +26,7 @@ LEARNED: Final = "learned"
 
 def _slopes_along_path(batch: Batch, options: Options, rules: Rules) -> Tensor:
     """minus the mean over even masks of d metric / d share [batch part]."""
-    masked, total = Masked([batch]), torch.zeros(())
+    masked, total = Masked([batch], options.masks.keep), torch.zeros(())
     for share in shares_of_path(options.steps):
         _, slopes = masked.slopes(torch.full((masked.n_parts,), share, dtype=torch.float64), rules)
         total = total - slopes / options.steps

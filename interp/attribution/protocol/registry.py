@@ -21,13 +21,15 @@ from interp.rules.rules import GRADIENT, Rules
 @dataclass(frozen=True)
 class MaskSettings:
     """What searches on masks are told. rounds: masked runs forward and back, None for what the method takes; start: the method whose
-    order they begin with; backward: the preset that stands for the gradient, None for the method's own; penalty: of the mean share."""
+    order they begin with; backward: the preset that stands for the gradient, None for the method's own; penalty: of the mean share; seed:
+    beyond 0, of noise on the start; keep: hold what norms made of copies, in place of making it again."""
 
     rounds: int | None = None
     start: str = "relp"
     backward: str | None = None
     penalty: float = 3.0
     seed: int = 0
+    keep: bool = True
 
 
 @dataclass(frozen=True)

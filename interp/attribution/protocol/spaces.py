@@ -32,7 +32,7 @@ class Footprint:
 
     sites: numbers per token at all the places where parts are read. entries: further bytes per token. readers: vectors of d_model
     per token that the readers of one layer need. buffers: bytes whatever the batch. replay: how many more times the bytes of a
-    replay are in use at once. eager: whether the level's runs compute attention patterns; patterns: whether they are read.
+    replay are in use at once. masked, kept: vectors of d_model per token of a masked run, always and where norms' outputs are kept. eager: whether the level's runs compute attention patterns; patterns: whether they are read.
     """
 
     sites: int
@@ -40,6 +40,8 @@ class Footprint:
     readers: int = 0
     buffers: int = 0
     replay: float = 0.0
+    masked: int = 0
+    kept: int = 0
     eager: bool = False
     patterns: bool = False
 
@@ -123,6 +125,8 @@ class EdgeSpace:
             readers=2 * len(self.graph.attention_readers(0)) + self.graph.n_heads + 1,
             buffers=BUFFER_BYTES + WRITER_BYTES + SETS_BYTES,
             replay=WRITER_SHARE,
+            masked=2 * len(self.graph.writers) + 3 * len(self.graph.attention_readers(0)),
+            kept=len(self.graph.readers),
             eager=True,
         )
 

@@ -275,7 +275,7 @@ def _together(
 ) -> tuple[list[Tensor], float | None]:
     """Scores [batch part] of every batch, of a method that needs all of them at once, and the threshold of one that has one."""
     if method.masked is not None:
-        found = method.masked(Masked(batches, advance=options[0].advance), options, method.rules)
+        found = method.masked(Masked(batches, options[0].masks.keep, options[0].advance), options, method.rules)
         return [found.double().cpu().expand(len(batch.pairs), -1) for batch in batches], None
     if method.joint is None:
         raise RuntimeError(f"{method.name} scores batch by batch")

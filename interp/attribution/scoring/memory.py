@@ -2,7 +2,7 @@
 
 The estimate counts the tensors of one batch: activations kept for the backward pass, or the recording of a replay; values
 of the runs; what the level says that it needs itself; the table of scores per example. It is meant to be near the measured peak and
-rather above it. What grows with the number of prompts is the table, and for ACDC the values of every batch.
+rather above it. What grows with the number of prompts is the table, and for methods that need all batches at once the values of each.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Work:
     columns: int
     examples: int
     read: int = 1
+    keep: bool = True
 
     @classmethod
     def of(
@@ -75,11 +76,12 @@ class Work:
         metric: Metric,
         pairs: Sequence[TokenPair],
         labels: int,
+        keep: bool = True,
     ) -> Work:
-        """The work of scoring these pairs, with so many labels of positions."""
+        """The work of scoring these pairs, with so many labels of positions; keep: what norms make of copies in masked runs."""
         longest = max(pair.length for pair in pairs)
         read = longest if metric.positions == "all" else positions_read(pairs)
-        return cls(model, space, methods, metric, longest, space.n_parts * labels, len(pairs), read)
+        return cls(model, space, methods, metric, longest, space.n_parts * labels, len(pairs), read, keep)
 
     @property
     def table(self) -> int:
@@ -101,6 +103,7 @@ class Work:
         """Bytes of one prompt of a batch: the largest of what the methods need in turn, and what they share."""
         need = max(self._gradients(m) if _uses_gradients(m) else 0 for m in self.methods)
         need = max(need, self._replay() if self.exact else 0, self._forward())
+        need += self._masked() if any(m.of_masks for m in self.methods) else 0
         shared = self._values() + self._readers() + 4 * self._width * self.read * self.model.layout.d_vocab
         return int(SLACK * (need + shared)) + 16 * self.columns
 
@@ -156,14 +159,21 @@ class Work:
         """What the readers of one layer need."""
         return int(self._width * self.length * self.level.readers * self.model.layout.d_model)
 
+    def _masked(self) -> int:
+        """What a masked run holds beside the model's own: what writers change and get back, and readers that wait or are kept; the
+        slopes of each part."""
+        level, d_model = self.level, self.model.layout.d_model
+        vectors = level.masked + self.keep * level.kept
+        return int(self._width * (self.length * vectors * d_model + 2 * self.columns))
+
     # ------------------------------------------------------------ whatever the batch
 
     def fixed(self, replay: int) -> int:
         """Bytes whatever the batch size, with `replay` bytes for the patches that go through at once."""
         size = self.model.layout
         weights = 4 * size.d_model * (4 * size.n_heads * size.d_head + (size.d_mlp or 4 * size.d_model))
-        # All batches of a joint method are there at once, each with the values of both runs.
-        held = self._values() * self.examples if any(m.joint for m in self.methods) else 0
+        # All batches of such a method are there at once, each with the values of both runs.
+        held = self._values() * self.examples if any(m.together for m in self.methods) else 0
         return int(AT_LEAST + self.table + weights + self.level.buffers + held + self._share * replay)
 
     @property
