@@ -173,6 +173,7 @@ KNOWN_ABLATIONS: Final = (
 BENCH_PARTS: Final = (
     "attribution",
     "exact",
+    "masks",
     "peers",
 )
 PAPERS: Final = ("relp",)
