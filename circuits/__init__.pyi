@@ -27,11 +27,13 @@ from .evaluation.faithfulness import find_smallest as find_smallest
 from .evaluation.faithfulness import smallest_faithful as smallest_faithful
 from .evaluation.hypotheses import necessity as necessity
 from .evaluation.hypotheses import sufficiency as sufficiency
+from .evaluation.known.programs import load_truth as load_truth
+from .evaluation.known.truth import judge as judge
 from .evaluation.minimality import leave_one_out as leave_one_out
-from .evaluation.programs import load_truth as load_truth
+from .evaluation.none_smaller import NoneSmaller as NoneSmaller
+from .evaluation.none_smaller import none_smaller as none_smaller
 from .evaluation.stability import consensus as consensus
 from .evaluation.stability import selection_frequency as selection_frequency
-from .evaluation.truth import judge as judge
 from .interchange import from_networkx as from_networkx
 from .interchange import to_networkx as to_networkx
 from .jobs.exchange import export as export

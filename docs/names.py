@@ -31,7 +31,7 @@ INTERP = {
 CIRCUITS = {
     "Circuits": ("circuit",),
     "Evaluation": ("evaluation",),
-    "Known circuits": ("evaluation.truth", "evaluation.programs"),
+    "Known circuits": ("evaluation.known.truth", "evaluation.known.programs"),
     "Files and reports": ("interchange", "jobs.exchange", "runs", "report.pages", "comparison"),
     "Figures and pictures": ("display", "report.picture"),
     "Other": ("",),

@@ -60,7 +60,7 @@ def registries() -> dict[str, list[str]]:
 
 def options() -> dict[str, Iterable[str]]:
     """What else is a choice among a few names."""
-    from circuits.evaluation.programs import GROUND_TRUTH
+    from circuits.evaluation.known.programs import GROUND_TRUTH
     from circuits.interchange.formats import FORMATS
     from circuits.jobs.machine.bench import PARTS
     from circuits.report.picture import KINDS

@@ -57,6 +57,7 @@ FLOORS = (
     "circuits/settings",
     "circuits/evaluation/running",
     "circuits/evaluation",
+    "circuits/evaluation/known",
     "circuits/anatomy",
     "circuits/reproduction",
     "circuits/runs",

@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 from circuits.circuit.circuit import Circuit, ShownCircuit
 from circuits.evaluation.assessment import Assessment
 from circuits.evaluation.evaluation import Estimate, Evaluation, Point, Search
+from circuits.evaluation.none_smaller import NoneSmaller, none_smaller
 from circuits.report.drawing import svg
 from circuits.report.drawing.svg import Scale
 from circuits.runs.judged import other_words, random_words
@@ -189,9 +190,16 @@ def search_card(found: Search) -> Markup:
     digits = column_digits(p.faithfulness for p in shown)
     rows = [(count(p.size), _ratio(p.faithfulness, digits)) for p in shown]
     grid = table((found.counts, "faithfulness"), rows, numeric=(0, 1), left=left_out(len(tried), len(rows), "sizes"))
-    return block(
-        "Search", joined(limits, answer), grid, caption("Sizes that were run, with 95 % intervals over pairs.")
-    )
+    none = none_smaller([found])
+    below = [caption(str(none))] if none is not None else []
+    said = caption("Sizes that were run, with 95 % intervals over pairs.")
+    return block("Search", joined(limits, answer), grid, said, *below)
+
+
+@showing.card.register
+def none_smaller_card(found: NoneSmaller) -> Markup:
+    """What was tried in vain."""
+    return block("No smaller circuit", caption(str(found)))
 
 
 @showing.card.register

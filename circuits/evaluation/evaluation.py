@@ -153,12 +153,18 @@ class Spent:
         return f"cost: {self.forwards_total:.4g} forwards of the pairs ({each}), {runs} of circuits"
 
 
+def limits_in_words(target: float, at_most: float | None) -> str:
+    """What is asked of f."""
+    return f"f >= {target:g}" if at_most is None else f"{target:g} <= f <= {at_most:g}"
+
+
 @dataclass(frozen=True)
 class Search(Saved):
     """The smallest top of a ranking that was found with faithfulness at least `target`, and at most `at_most` where given.
 
     `size` None: none of up to `largest` parts of `n_parts`; `best`, of `best_size` parts, is then the nearest that was
-    seen to those limits. `tried`: every size that was run, with its faithfulness. `reason`: why none is defined.
+    seen to those limits. `tried`: every size that was run, with its faithfulness. `reason`: why none is defined. `by`: the
+    method and order of the ranking, empty in files of before.
     """
 
     target: float
@@ -172,9 +178,10 @@ class Search(Saved):
     counts: Counts
     tried: tuple[Point, ...]
     reason: str = ""
+    by: str = ""
 
     def __str__(self) -> str:
-        limits = f"f >= {self.target:g}" if self.at_most is None else f"{self.target:g} <= f <= {self.at_most:g}"
+        limits = limits_in_words(self.target, self.at_most)
         if self.reason:
             return visible(f"{limits}: undefined ({self.reason})")
         if self.size is not None:
@@ -184,11 +191,16 @@ class Search(Saved):
 
     __repr__ = __str__
 
+    @property
+    def exhaustive(self) -> bool:
+        """Whether every size below the one that was found was tried."""
+        return self.size is not None and len([point for point in self.tried if point.size <= self.size]) == self.size
+
     def how(self) -> str:
         """How sure it is that none is smaller, in words."""
         if self.size is None:
             return f"of sizes {self._sizes()}, none"
-        if len([point for point in self.tried if point.size <= self.size]) == self.size:
+        if self.exhaustive:
             return "the smallest: every smaller size was tried"
         return f"the smallest found; sizes tried: {self._sizes()}; smaller ones not ruled out"
 

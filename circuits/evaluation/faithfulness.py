@@ -292,7 +292,7 @@ def find_smallest_on(
     undefined = Estimate(None, None, None)
     return Search(
         target, at_most, hit, at.get(hit or 0, undefined), best, at.get(best or 0, undefined),
-        limit, len(runner.parts), counted(scores.provenance.level), tried, found.reason,
+        limit, len(runner.parts), counted(scores.provenance.level), tried, found.reason, f"{scores.provenance.method} ({ranking})",
     )  # fmt: skip
 
 

@@ -69,8 +69,8 @@ def _size(n: int | None, record: Record | None, source: Path) -> int:
 
 def truth(asked: KnownCircuits) -> bool:
     """A table of methods against known circuits; whether exact patching, where asked for, found every one."""
-    from circuits.evaluation.programs import programs
-    from circuits.evaluation.truth import judge, table
+    from circuits.evaluation.known.programs import programs
+    from circuits.evaluation.known.truth import judge, table
 
     programs(asked.folder)  # says so at once where there is none
     with telling(1, quiet=False) as say:

@@ -139,6 +139,7 @@ def choose_circuit(job: Prepared, scores: Scores, say: Say) -> tuple[Circuit, Se
     ranking = judging.pop("ranking")
     runner = runner_for(job.model, job.scoring, scores, **judging)
     search = find_smallest_on(runner, ordered, target=TARGET, ranking=ranking, seed=settings.seed)
+    search = replace(search, by=f"{scores.provenance.method} ({settings.ranking}, {settings.algorithm})")
     how = (
         f"the smallest found with faithfulness {TARGET:.0%} on the scored pairs"
         if search.size

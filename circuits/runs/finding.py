@@ -79,9 +79,17 @@ def _elsewhere(found: Evaluation) -> str:
 def _smallest(record: Record) -> str:
     """How the size was found."""
     found, circuit = record.size_search, record.circuit
-    if found is None or circuit is None or found.size != len(circuit):
+    if found is None or circuit is None or found.size not in (None, len(circuit)):
         return ""
-    return f"the size is {found.how()}"
+    # Here, so that a page of plain data needs no torch.
+    from circuits.evaluation.none_smaller import none_smaller
+
+    none = none_smaller([found])
+    if found.size is None:
+        return str(none or "")
+    return (
+        f"the size is {found.how()}" if none is None or found.exhaustive else f"the size is the smallest found: {none}"
+    )
 
 
 def _repeated(record: Record) -> str:

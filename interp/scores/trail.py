@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from interp.formatting.plain import rebuilt
 from interp.scores.certificate import Certificate
 
 Role = Literal["top", "random", "check", "all"]
+#: Fields that files of before lack.
+_LATER: Final = ("weights", "sure", "within", "near", "off_at_most", "off_chance")
 
 
 @dataclass(frozen=True)
@@ -17,8 +19,9 @@ class Fit:
     """How one method agreed with exact patching on the calibration sample of one kind.
 
     `n`: parts compared. `pearson`: None below 3 parts or where one side does not vary. `error`: mean absolute residual
-    of those drawn at random, or of all where these are few, each with the slope of the others, in the metric's unit. `slope`: what its estimates are
-    multiplied by. `chosen`: whether the kind's estimates are its.
+    of those drawn at random, or of all where these are few, each with the slope of the others, in the metric's unit. `slope`: what
+    its estimates alone would be multiplied by. `chosen`: whether it counts in the kind's estimates, and `weights`: how much, in those of
+    the smallest and of the largest parts; None in files of before, where the one that is chosen counts `slope`.
     """
 
     method: str
@@ -28,6 +31,7 @@ class Fit:
     error: float
     slope: float
     chosen: bool
+    weights: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Round:
 
 @dataclass(frozen=True)
 class Point:
-    """One part that was scored exactly to judge the estimates. `estimate`: rescaled, of the method chosen for its kind."""
+    """One part that was scored exactly to judge the estimates. `estimate`: of before the random check."""
 
     name: str
     kind: str
@@ -56,8 +60,9 @@ class Search:
     """Everything that method `auto` tried, in order, and what may be said of the result.
 
     `left_out`: method -> why it was not tried. `estimates_cost`: forward equivalents of the presets, which the budget
-    does not count. `spent`: of all that it counts. `radius`: a part outside, drawn at random, differs from its estimate
-    by more with a chance of at most `radius_chance`; None where nothing is estimated or nothing was checked.
+    does not count. `spent`: of all that it counts. `radius`: a part outside, drawn at random, differs by more from its estimate of
+    before the random check with a chance of at most `radius_chance`; None where nothing is estimated or nothing was checked. What the
+    check then moved an estimate by is added in the scores' `error`.
     """
 
     tried: tuple[str, ...]
@@ -73,13 +78,14 @@ class Search:
     radius_chance: float | None
     certificate: Certificate
 
-    def chosen(self) -> dict[str, str]:
-        """Kind -> the method that its estimates are from."""
-        return {fit.kind: fit.method for fit in self.fits if fit.chosen}
+    def chosen(self) -> dict[str, tuple[str, ...]]:
+        """Kind -> the methods that count in its estimates."""
+        kinds = dict.fromkeys(fit.kind for fit in self.fits)
+        return {kind: tuple(fit.method for fit in self.fits if fit.kind == kind and fit.chosen) for kind in kinds}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data."""
-        return asdict(self)
+        """Plain data, without what a search of before did not state: so it is written as it was."""
+        return asdict(self, dict_factory=lambda items: {k: v for k, v in items if v is not None or k not in _LATER})
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Search:
@@ -88,6 +94,6 @@ class Search:
 
     def __str__(self) -> str:
         lines = [str(self.certificate)]
-        lines += [f"  {kind}: {method}" for kind, method in self.chosen().items()]
+        lines += [f"  {kind}: {', '.join(methods)}" for kind, methods in self.chosen().items()]
         lines += [f"  {r.what}: {r.parts} parts, {r.cost:.1f} forward equivalents" for r in self.rounds]
         return "\n".join(lines)

@@ -58,6 +58,7 @@ def _fit(fit: Fit) -> dict[str, Any]:
         "error": fit.error if fit.n else None,
         "slope": fit.slope,
         "chosen": fit.chosen,
+        "weights": fit.weights or ((fit.slope, fit.slope) if fit.chosen else (0.0, 0.0)),
     }
 
 
@@ -81,7 +82,7 @@ def _facts(found: Search) -> list[dict[str, str]]:
 
 
 def _picture(found: Search, unit: str) -> dict[str, Any] | None:
-    """The sample as a scatter: rescaled estimates against exact scores, one mark for each reason to be in the sample."""
+    """The sample as a scatter: estimates of before the random check against exact scores, one mark for each reason to be in the sample."""
     shown = [p for p in found.points if p.kind != "embed"]
     if not shown:
         return None
@@ -90,7 +91,7 @@ def _picture(found: Search, unit: str) -> dict[str, Any] | None:
     values = [0.0, *(v for p in shown for v in (p.estimate, p.exact))]
     margin = 0.06 * (max(values) - min(values)) or 1.0
     return {
-        "method": "rescaled estimate",
+        "method": "estimate",
         "unit": unit,
         "kinds": [name for role, name in roles.items() if any(p.role == role for p in shown)],
         "points": [_point(p, roles[p.role]) for p in shown],

@@ -1,13 +1,14 @@
-"""The calibration sample, and what it says of the estimates: which method to take for each kind, and its scale."""
+"""The calibration sample, and how each method agrees with it: correlation, error and slope, for each kind."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from interp.attribution.auto.blend import Blend
 from interp.parts.graph import Part
 from interp.scores.trail import Fit
 
@@ -17,10 +18,9 @@ FLOOR: Final = 2
 #: A stratum of so few is taken wholly.
 SMALL: Final = 8
 MOST_STRATA: Final = 24
-#: With fewer parts of a kind its method and slope are those of all kinds together.
+#: With fewer random parts of a kind all that are known are judged.
 FEWEST: Final = 4
 LARGEST_SLOPE: Final = 20.0
-POOLED: Final = "all"
 
 
 def strata(parts: Sequence[Part]) -> np.ndarray:
@@ -78,18 +78,10 @@ def left_out_error(estimates: np.ndarray, exact: np.ndarray, judged: np.ndarray 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The fits of all methods, and for each kind the method and slope of its estimates."""
+    """How each method agrees with exact patching, for each kind, and what the estimates are made of."""
 
     fits: tuple[Fit, ...]
-    per_kind: Mapping[str, Fit]
-
-    def estimates(self, kinds: np.ndarray, tables: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Rescaled estimates [example part] from one table per method."""
-        found = np.empty_like(next(iter(tables.values())))
-        for kind, fit in self.per_kind.items():
-            of = kinds == kind
-            found[:, of] = fit.slope * tables[fit.method][:, of]
-        return found
+    blend: Blend
 
     def spread(self, kinds: np.ndarray, tables: Mapping[str, np.ndarray]) -> np.ndarray:
         """Mean estimates of every method [method part], made larger by its slope for the kind, and never smaller.
@@ -101,47 +93,46 @@ class Chosen:
 
 
 def choose(
-    kinds: np.ndarray, tables: Mapping[str, np.ndarray], exact: np.ndarray, known: np.ndarray, random: np.ndarray
+    kinds: np.ndarray,
+    tables: Mapping[str, np.ndarray],
+    exact: np.ndarray,
+    known: np.ndarray,
+    random: np.ndarray,
+    found: Blend,
 ) -> Chosen:
-    """For each kind the method with the smallest left-out error on the known parts that were drawn at random.
+    """The fit of every method to the known parts of every kind, beside what it counts in the estimates.
 
-    Those are like the parts that stay estimated, which the top of the rankings is not; where a kind has few, all known
-    parts of it are judged.
+    Its error is that on the known parts that were drawn at random: those are like the parts that stay estimated, which the
+    top of the rankings is not; where a kind has few, all known parts of it are judged. Of a kind without a part that is
+    known, the methods that count have the slopes of all kinds together.
 
     kinds: [part]. tables: method -> estimates [example part]. exact: means [part], right where `known` [part] is true.
-    random: which parts were drawn at random [part].
-    The mean absolute residual is taken because a correlation is blind to a wrong scale, and a square to all but the top.
+    random: which parts were drawn at random [part]. found: the weights.
     """
     means = {name: table.mean(0) for name, table in tables.items()}
-    pooled = _fits(POOLED, means, exact, known, random)
-    fits, per_kind = [], {}
+    pooled = {name: slope(mean[known], exact[known]) if known.any() else 1.0 for name, mean in means.items()}
+    fits: list[Fit] = []
     for kind in dict.fromkeys(kinds.tolist()):
         own = known & (kinds == kind)
-        # A method that says 0 of a whole kind, as a frozen pattern does of queries, cannot rank it.
+        # A method that says 0 of a whole kind, as a frozen pattern does of queries, is no fit.
         able = {name: mean for name, mean in means.items() if np.ptp(mean[kinds == kind]) > 0} or means
-        found = _fits(kind, able, exact, own, random) if own.any() else []
-        fits += found
-        best = min(found if own.sum() >= FEWEST else pooled, key=lambda fit: fit.error, default=None)
-        method, scale = (best.method, best.slope) if best else (next(iter(tables)), 1.0)
-        per_kind[kind] = next(
-            (replace(f, slope=scale) for f in found if f.method == method), Fit(method, kind, 0, None, 0.0, scale, True)
-        )
-    chosen = {(kind, fit.method): fit.slope for kind, fit in per_kind.items()}
-    told = tuple(_told(fit, chosen) for fit in (*fits, *(f for f in per_kind.values() if not f.n)))
-    return Chosen(told, per_kind)
+        counts = _counts(found, kind)
+        if own.any():
+            fits += [replace(fit, **counts[fit.method]) for fit in _fits(kind, able, exact, own, random)]
+        else:
+            fits += [Fit(m, kind, 0, None, 0.0, pooled[m], **counts[m]) for m in able if counts[m]["chosen"]]
+    return Chosen(tuple(fits), found)
 
 
-def _told(fit: Fit, chosen: Mapping[tuple[str, str], float]) -> Fit:
-    """A fit with the slope that is used, and whether it is."""
-    key = (fit.kind, fit.method)
-    return replace(fit, chosen=key in chosen, slope=chosen.get(key, fit.slope))
+def _counts(found: Blend, kind: str) -> dict[str, dict[str, Any]]:
+    """What each method counts in the estimates of a kind, for the smallest and the largest parts, and whether it does."""
+    columns = zip(found.methods, found.weights[kind].T.tolist(), strict=True)
+    return {name: {"chosen": max(ends) > 0, "weights": tuple(ends)} for name, ends in columns}
 
 
 def _fits(
     kind: str, means: Mapping[str, np.ndarray], exact: np.ndarray, of: np.ndarray, random: np.ndarray
 ) -> list[Fit]:
-    if not of.any():
-        return []
     judged = random[of] if (random & of).sum() >= FEWEST else None
     return [
         Fit(

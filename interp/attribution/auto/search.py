@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import zip_longest
 from math import ceil
 from typing import Final
 
 import numpy as np
 
-from interp.attribution.auto.budget import Cost, Draws, Meter, Plan, Price
-from interp.attribution.auto.calibration import PILOT, Chosen, choose, pilot, strata
+from interp.attribution.auto.blend import EVERY, Blend, Towards
+from interp.attribution.auto.board import Board, Scorer
+from interp.attribution.auto.budget import Cost, Meter, Plan, Price
+from interp.attribution.auto.calibration import PILOT, pilot, strata
 from interp.parts.graph import Part
-from interp.parts.nodes import competes
-from interp.scores.certificate import Certificate
+from interp.scores.certificate import Certificate, Near
 from interp.scores.trail import Point, Role, Round, Search
 
-Scorer = Callable[[Sequence[str]], tuple[np.ndarray, Cost]]
 #: Further estimates, if what they are expected to cost is at most so much: (method -> table, cost), or None.
 Further = Callable[[float], tuple[dict[str, np.ndarray], Cost] | None]
 
@@ -47,81 +47,6 @@ class Found:
     search: Search
 
 
-@dataclass
-class Board:
-    """What is known so far: estimates of every part, and exact scores of some."""
-
-    parts: Sequence[Part]
-    tables: dict[str, np.ndarray]
-    score: Scorer
-    plan: Plan
-    meter: Meter
-    what: str
-    rng: np.random.Generator
-    table: np.ndarray = field(init=False)
-    known: np.ndarray = field(init=False)
-    rounds: list[Round] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.table = np.full(next(iter(self.tables.values())).shape, np.nan)
-        self.known = np.zeros(len(self.parts), dtype=bool)
-        self.kinds = np.array([part.kind for part in self.parts])
-        # The others are scored among the first, and are in no top.
-        self.counted = np.array([competes(part.kind) for part in self.parts])
-
-    def patch(self, why: str, places: np.ndarray) -> None:
-        """Score some parts exactly."""
-        places = places[~self.known[places]]
-        if not len(places):
-            return
-        columns, cost = self.score([self.parts[i].name for i in places])
-        self.table[:, places], self.known[places] = columns, True
-        self.meter.calls.append((self.meter.price(places), cost))
-        self.rounds.append(Round(why, len(places), cost.equivalents, cost.seconds))
-
-    def key(self, means: np.ndarray) -> np.ndarray:
-        """What is ranked [part]: importance, or size."""
-        return self.plan.sign * means if self.plan.signed else np.abs(means)
-
-    @property
-    def exact(self) -> np.ndarray:
-        """Mean exact scores [part]; nan where they are not known."""
-        return np.asarray(self.table.mean(0))
-
-    @property
-    def free(self) -> np.ndarray:
-        """Whether a part counts and is not known [part]."""
-        return np.asarray(self.counted & ~self.known)
-
-    @property
-    def top(self) -> np.ndarray:
-        """The places of the n largest of what is known."""
-        places = np.flatnonzero(self.counted & self.known)
-        order = np.argsort(-self.key(self.exact[places]), kind="stable")
-        return np.asarray(places[order[: self.plan.n]])
-
-    @property
-    def threshold(self) -> float:
-        """The n-th largest exact key; -inf where fewer are known."""
-        top = self.top
-        return float(self.key(self.exact[top]).min()) if len(top) == self.plan.n else -np.inf
-
-    def ranked(self, means: np.ndarray) -> np.ndarray:
-        """The places of free parts, by their estimates, largest first."""
-        places = np.flatnonzero(self.free)
-        return np.asarray(places[np.argsort(-self.key(means[places]), kind="stable")])
-
-    @property
-    def fits_all(self) -> bool:
-        """Whether all that is not known can be scored within the budget; not said of seconds before any was measured."""
-        meter, rest = self.meter, np.flatnonzero(~self.known)
-        return not len(rest) or (meter.rate is not None and meter.slack * meter.expected(rest) <= meter.left)
-
-    def draws(self) -> Draws:
-        """What random draws of what is free will cost, by draws of their own."""
-        return Draws.of(self.meter, np.flatnonzero(self.free), np.random.default_rng((self.plan.seed, 1)))
-
-
 def run_search(
     parts: Sequence[Part],
     tables: Mapping[str, np.ndarray],
@@ -130,28 +55,28 @@ def run_search(
     further: Further,
     plan: Plan,
     what: str,
+    towards: Towards = EVERY,
 ) -> Found:
     """Look for the top n of the parts.
 
     tables: method -> estimates [example part]. score: names -> exact scores [example name] and their cost. price: what that
-    costs at most. what: the parts in a word, `nodes` or `edges`. Everything that is left free when the cheap steps are done
-    is either swept, or checked by a random draw (see `interp.scores.certificate`). Deterministic in the plan's seed, but
-    for a budget in seconds.
+    costs at most. what: the parts in a word, `nodes` or `edges`. towards: the methods that the estimates are drawn to.
+    Everything that is left free when the cheap steps are done is either swept, or checked by a random draw (see
+    `interp.scores.certificate`). Deterministic in the plan's seed, but for a budget in seconds.
     """
-    board = Board(parts, dict(tables), score, plan, Meter(plan.budget, price), what, np.random.default_rng(plan.seed))
+    meter, rng = Meter(plan.budget, price), np.random.default_rng(plan.seed)
+    board = Board(parts, dict(tables), score, plan, meter, what, rng, towards)
     roles: dict[int, Role] = {}
     if not board.fits_all:
         _calibrate(board, roles)
     if board.fits_all:
         return _swept(board, roles)
     _more_estimates(board, further)
-    random = np.array([roles.get(i) == "random" for i in range(len(parts))])
-    chosen = choose(board.kinds, board.tables, board.exact, board.known, random)
-    estimates = chosen.estimates(board.kinds, board.tables)
+    found = board.blend()
     # A part is looked at where any method says so: the best method of a kind is often blind to a few of its parts.
-    reach = board.key(chosen.spread(board.kinds, board.tables)).max(0)
-    _rescore(board, estimates.mean(0), reach, roles)
-    return _checked(board, chosen, estimates, roles)
+    reach = board.key(board.fits(found, roles).spread(board.kinds, board.tables)).max(0)
+    _rescore(board, board.estimates(found).mean(0), reach, roles)
+    return _checked(board, roles)
 
 
 def _calibrate(board: Board, roles: dict[int, Role]) -> None:
@@ -212,7 +137,7 @@ def _rescore(board: Board, means: np.ndarray, reach: np.ndarray, roles: Mapping[
         some = some[: meter.within(some, meter.left - (least if inside else reserve))]
         if not len(some):
             return
-        board.patch("next of the rescaled ranking", some)
+        board.patch("next of the estimated ranking", some)
         size *= 2
 
 
@@ -224,16 +149,19 @@ def _swept(board: Board, roles: dict[int, Role]) -> Found:
     rest = np.flatnonzero(~board.known)
     board.patch("all that was left", rest)
     roles |= dict.fromkeys(rest.tolist(), "all")
-    chosen = choose(board.kinds, board.tables, board.exact, board.known, board.known)
-    certificate = _certificate(board, rest=0, drawn=0, found=0, above=0)
-    estimates = chosen.estimates(board.kinds, board.tables)
-    trail = _trail(board, chosen, estimates, roles, (None, None), certificate)
+    total = int(board.counted.sum())
+    plan = board.plan
+    certificate = Certificate.of(plan.n, total, total, 0, 0, 0, 0, plan.chance, board.what)
+    found = board.blend()
+    trail = _trail(board, found, board.estimates(found).mean(0), roles, (None, None), certificate)
     return Found(board.table, board.known, np.zeros(len(board.parts)), trail)
 
 
-def _checked(board: Board, chosen: Chosen, estimates: np.ndarray, roles: dict[int, Role]) -> Found:
-    """A random draw from what is left says how much of it belongs in the top n, and how far off its estimates are."""
-    rest = np.flatnonzero(board.free)
+def _checked(board: Board, roles: dict[int, Role]) -> Found:
+    """A random draw from what is left says how much of it belongs in the top n, and how far off its estimates are; and then
+    mends them."""
+    rest, before = np.flatnonzero(board.free), board.threshold
+    estimates = board.estimates(board.blend()).mean(0)
     # All that the budget allows: every bound falls with the size, and it must not depend on what is drawn. A search that
     # drew again after a surprise would choose the draw that it ends with, and its bounds would not hold. So the size is
     # found on other draws, and the rare one that is too dear is not replaced: then nothing is claimed.
@@ -243,39 +171,49 @@ def _checked(board: Board, chosen: Chosen, estimates: np.ndarray, roles: dict[in
     roles |= dict.fromkeys(drawn.tolist(), "check")
     if board.fits_all:
         return _swept(board, roles)
-    means, outside = estimates.mean(0), board.free
-    found = len(set(board.top.tolist()) & set(drawn.tolist()))
-    above = int((board.key(means[outside]) > board.threshold).sum())
-    radius, chance = _radius(np.abs(board.exact - means)[drawn], board.plan.chance)
-    certificate = _certificate(board, rest=len(rest), drawn=len(drawn), found=found, above=above)
-    trail = _trail(board, chosen, estimates, roles, (radius, chance), certificate)
-    error = None if radius is None else np.where(board.known, 0.0, radius)
-    return Found(np.where(board.known, board.table, estimates), board.known, error, trail)
+    mended = board.blend()
+    table = board.estimates(mended)
+    radius, chance, beyond = _radius(np.abs(board.exact - estimates)[drawn], board.plan.chance)
+    # Off by more than this only where the estimate of before was off by more than the radius.
+    error = None if radius is None else np.where(board.known, 0.0, radius + np.abs(table.mean(0) - estimates))
+    near = None if error is None else Near(int(board.reaching(table.mean(0), error).sum()), beyond, chance or 1.0)
+    certificate = Certificate.of(
+        board.plan.n,
+        int(board.counted.sum()),
+        int((board.counted & board.known).sum()),
+        len(rest),
+        len(drawn),
+        found=len(set(board.top.tolist()) & set(drawn.tolist())),
+        above=int(board.reaching(table.mean(0)).sum()),
+        chance=board.plan.chance,
+        what=board.what,
+        beat=int((board.key(board.exact[drawn]) > before).sum()),
+        near=near,
+    )
+    trail = _trail(board, mended, estimates, roles, (radius, chance), certificate)
+    return Found(np.where(board.known, board.table, table), board.known, error, trail)
 
 
-def _radius(residuals: np.ndarray, chance: float) -> tuple[float | None, float | None]:
-    """The residual that one more of the same draw exceeds with `chance` at most, or with the chance 1 / (m + 1) of m."""
+def _radius(residuals: np.ndarray, chance: float) -> tuple[float | None, float | None, int]:
+    """The residual that one more of the same draw exceeds with `chance` at most, or with the chance 1 / (m + 1) of m; and after it
+    that chance, and how many of the draw it leaves out."""
     m = len(residuals)
     if not m:
-        return None, None
+        return None, None, 0
     place = min(m, ceil((m + 1) * (1 - chance) - 1e-9))
-    return float(np.sort(residuals)[place - 1]), float(max(chance, 1 / (m + 1)))
-
-
-def _certificate(board: Board, *, rest: int, drawn: int, found: int, above: int) -> Certificate:
-    total, scored = int(board.counted.sum()), int((board.counted & board.known).sum())
-    return Certificate.of(board.plan.n, total, scored, rest, drawn, found, above, board.plan.chance, board.what)
+    return float(np.sort(residuals)[place - 1]), float(max(chance, 1 / (m + 1))), m - place
 
 
 def _trail(
     board: Board,
-    chosen: Chosen,
-    estimates: np.ndarray,
+    found: Blend,
+    means: np.ndarray,
     roles: Mapping[int, Role],
     radius: tuple[float | None, float | None],
     certificate: Certificate,
 ) -> Search:
-    exact, means = board.exact, estimates.mean(0)
+    """found: the weights of the estimates. means: the estimates that what was scored exactly is shown against [part]."""
+    exact = board.exact
     told = sorted(roles, key=lambda i: -max(abs(exact[i]), abs(means[i])))[:MOST_POINTS]
     points = tuple(
         Point(board.parts[i].name, str(board.kinds[i]), float(means[i]), float(exact[i]), roles[i]) for i in told
@@ -283,7 +221,7 @@ def _trail(
     return Search(
         tried=tuple(board.tables),
         left_out=(),
-        fits=chosen.fits,
+        fits=board.fits(found, roles).fits,
         rounds=tuple(board.rounds),
         points=points,
         budget=str(board.plan.budget),

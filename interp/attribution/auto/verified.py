@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from interp.attribution.auto.blend import Towards
 from interp.attribution.auto.budget import CHANCE, Cost, Plan, parse_budget, total
 from interp.attribution.auto.prices import price_of
 from interp.attribution.auto.search import Found, run_search
@@ -72,7 +73,7 @@ class VerifiedAttribution(Attribution):
         what = "edges" if isinstance(self.space, EdgeSpace) else "nodes"
         tables = {name: scores.per_example for name, scores in tried.items()}
         price = price_of(self._only([get_method("exact")]))
-        found = run_search(first.parts, tables, exact, price, further, self.plan, what)
+        found = run_search(first.parts, tables, exact, price, further, self.plan, what, self._towards())
         tried |= further.found
         spent = total([cheap, *costs, *(cost_of(scores) for scores in further.found.values())])
         scores = self._result(found, tried, cheap, spent, engines[-1])
@@ -83,6 +84,11 @@ class VerifiedAttribution(Attribution):
         """Everything that may serve as an estimate, cheap methods first."""
         edges = isinstance(self.space, EdgeSpace)
         return (*PRESETS[edges], *ALONG_PATHS[edges])
+
+    def _towards(self) -> Towards:
+        """What theory says of these methods: which are right for small effects, and which add up to the whole."""
+        methods = [get_method(name) for name in self._estimates()]
+        return Towards(tuple(m.name for m in methods if m.first_order), tuple(m.name for m in methods if m.complete))
 
     def _paths(self) -> tuple[str, ...]:
         left = {name for name, _ in self.left_out}
@@ -111,14 +117,14 @@ class VerifiedAttribution(Attribution):
 
     def _provenance(self, tried: Mapping[str, Scores], found: Found, spent: Cost) -> Provenance:
         estimated = not found.exact.all()
-        chosen = found.search.chosen()
-        like, *others = (tried[name].provenance for name in (next(iter(tried)), *dict.fromkeys(chosen.values())))
+        counts = dict.fromkeys(name for names in found.search.chosen().values() for name in names)
+        like, *others = (tried[name].provenance for name in (next(iter(tried)), *counts))
         # All methods along paths take as many steps: see `verified`.
         stepped = next((p for p in others if estimated and p.quadrature is not None), None)
         return replace(
             like,
             method=AUTO,
-            rules=f"of each kind's method: {', '.join(f'{k} {m}' for k, m in chosen.items())}" if estimated else "none",
+            rules=f"of the methods that count: {', '.join(counts)}" if estimated else "none",
             steps=stepped.steps if stepped else None,
             quadrature=stepped.quadrature if stepped else None,
             forwards=spent.forwards,

@@ -196,7 +196,7 @@ def masked_method(
 METHODS.add(
     Method(
         "auto",
-        formula="exact for the top, s_kind * estimate elsewhere",
+        formula="exact for the top, a weighted sum of all presets elsewhere",
         cost="5F + 4B + budget",
         paper="presets as listed; conformal bounds: Vovk et al. 2005",
         search=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from typing import Any
@@ -98,12 +99,29 @@ def test_a_top_that_is_checked_is_not_shown_as_certified(some: Record) -> None:
 def test_every_fit_is_a_row_with_its_numbers(some: Record, page: str) -> None:
     rows = Tags(page).rows["search-table"][1:]
     fits = trail(some).fits
-    assert len(rows) == len(fits) and {r[-1] for r in rows} == {"yes", "no"}
+    assert len(rows) == len(fits)
     for row, fit in zip(rows, fits, strict=True):
         assert row[:3] == [kind_name(fit.kind), fit.method, str(fit.n)]
         assert row[3] == number(fit.pearson, 3) and row[5] == number(fit.slope, 3)
-        assert row[6] == ("yes" if fit.chosen else "no")
+        assert fit.weights is not None and row[6:] == [number(weight, 3) for weight in fit.weights]
         assert float(row[4].replace("\u2212", "-")) == pytest.approx(fit.error, abs=0.01)
+
+
+def test_a_search_of_before_shows_the_slope_of_the_method_that_it_took(some: Record) -> None:
+    """Its files have no weights, and its certificate says nothing of where the parts found stand."""
+    data = trail(some).to_dict()
+    for fit in data["fits"]:
+        del fit["weights"]
+    for later in ("sure", "within", "near", "off_at_most", "off_chance"):
+        del data["certificate"][later]
+    old = Search.from_dict(json.loads(json.dumps(data)))
+    auto = some.scores[0]
+    scores = Scores(auto.parts, auto.per_example, auto.provenance, auto.exact, auto.error, old)
+    page = render(replace(some, scores=(scores, *some.scores[1:])))
+    for row, fit in zip(Tags(page).rows["search-table"][1:], old.fits, strict=True):
+        assert row[6:] == [number(fit.slope if fit.chosen else 0.0, 3)] * 2
+    assert "among the true first" not in page and "among the true first" in render(some)
+    assert old.to_dict() == data
 
 
 def test_every_step_is_a_row_and_the_parts_add_up(some: Record, page: str) -> None:

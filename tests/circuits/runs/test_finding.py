@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from circuits.evaluation.evaluation import Estimate, OtherAblation, Point
-from circuits.evaluation.faithfulness import evaluate_on
+from circuits.evaluation.faithfulness import evaluate_on, find_smallest_on
+from circuits.evaluation.none_smaller import none_smaller
 from circuits.runs.finding import finding
 from circuits.runs.judged import random_words
 from circuits.runs.record import Record
@@ -167,3 +168,23 @@ def test_a_circuit_falls_short_by_a_tenth_and_not_by_chance(further: Estimate, s
         ", but made for that ablation: f = 93 % [88, 97] under counterfactual, 29 % [20, 40] under zero ablation"
         in finding(record)
     ) is short
+
+
+def test_a_size_that_was_looked_for_comes_with_what_was_tried_in_vain() -> None:
+    """By halving, by trying every size, and where no size was faithful."""
+    values = [1.0] * N
+    weights = weighted(values)
+    orders = {"target": 0.9, "largest": N}
+    every, some = (find_smallest_on(Hand(additive(weights)), scored(values), every=e, **orders) for e in (True, False))  # type: ignore[arg-type]
+    assert every.size is not None and every.size == some.size
+    record = a_record()
+    parts = circuit(*scored(values).parts[: every.size])
+    said = [finding(replace(record, circuit=parts, size_search=search)) for search in (every, some)]
+    assert "the size is the smallest: every smaller size was tried" in said[0]
+    none = none_smaller([some])
+    assert none is not None and none.parts == every.size - 1
+    assert f"the size is the smallest found: {none}" in said[1] or some.exhaustive
+    failed = find_smallest_on(Hand(additive(weights)), scored(values), target=0.9, largest=2)
+    assert f"no circuit of at most 2 of {N} edges with f >= 0.9 was found by" in finding(
+        replace(record, size_search=failed)
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from interp.attribution.auto.blend import EVERY, blend
 from interp.attribution.auto.budget import FIRST, Budget, Cost, Draws, Meter, largest, parse_budget
 from interp.attribution.auto.calibration import FLOOR, SMALL, choose, left_out_error, pilot, slope, strata
 from interp.errors import MethodError
@@ -33,24 +34,21 @@ def test_the_left_out_error_is_that_of_a_loop() -> None:
     assert left_out_error(e, x, some) == pytest.approx(np.mean(residuals[9:]))
 
 
-def test_each_kind_gets_the_method_that_fits_it_and_one_that_says_nothing_is_no_choice() -> None:
+def test_a_fit_says_what_its_method_counts_and_one_that_says_nothing_is_no_fit() -> None:
     rng = np.random.default_rng(2)
     kinds = np.array(["head"] * 20 + ["mlp"] * 20 + ["rare"] * 2)
-    exact = rng.normal(size=42)
-    good, poor = exact / 3, exact + rng.normal(size=42)
-    a, b = np.where(kinds == "mlp", poor, good), np.where(kinds == "mlp", good, poor)
-    silent = np.where(kinds == "head", 0.0, poor)
-    found = choose(
-        kinds,
-        {"a": a[None], "b": b[None], "silent": silent[None]},
-        exact,
-        np.arange(42) % 2 == 0,
-        np.ones(42, dtype=bool),
-    )
-    assert {kind: fit.method for kind, fit in found.per_kind.items()}["head"] == "a"
-    assert found.per_kind["mlp"].method == "b" and found.per_kind["head"].slope == pytest.approx(3, abs=0.4)
-    assert ("head", "silent") not in {(fit.kind, fit.method) for fit in found.fits}
-    assert [fit.chosen for fit in found.fits].count(True) == 3
+    exact, known = rng.normal(size=42), np.arange(42) < 40
+    a, b = exact / 3, exact + rng.normal(size=42)
+    tables = {"a": a[None], "b": b[None], "silent": np.where(kinds == "head", 0.0, b)[None]}
+    weights = blend(kinds, tables, exact, known, np.ones(42, dtype=bool), EVERY)
+    found = choose(kinds, tables, exact, known, known, weights)
+    fits = {(fit.kind, fit.method): fit for fit in found.fits}
+    assert ("head", "silent") not in fits and fits["head", "a"].slope == pytest.approx(3, abs=0.4)
+    assert fits["head", "a"].error < fits["head", "b"].error and fits["head", "a"].n == 20
+    for (kind, method), fit in fits.items():
+        ends = weights.weights[kind][:, list(tables).index(method)]
+        assert fit.weights == tuple(ends) and fit.chosen == (ends.max() > 0)
+    assert {fit.n for (kind, _), fit in fits.items() if kind == "rare"} == {0}
 
 
 def test_the_random_sample_has_some_of_each_stratum_and_small_ones_wholly() -> None:

@@ -112,6 +112,10 @@ class Ran:
     missed_more: np.ndarray
     beyond: np.ndarray
     beyond_stated: np.ndarray
+    unsure: np.ndarray
+    farther: np.ndarray
+    more_off: np.ndarray
+    elsewhere: np.ndarray
 
 
 def run(table: Table, n: int, budget: float, chance: float = 0.01) -> Ran:
@@ -127,14 +131,32 @@ def _one(table: Table, found: Found, n: int) -> tuple[float, ...]:
     truly = set(np.argsort(-sizes, kind="stable")[:n].tolist())
     missing = len(truly & set(np.flatnonzero(~known).tolist()))
     outside = int((~known).sum())
-    off = np.abs(found.table.mean(0) - table.exact.mean(0))[~known]
-    told = found.search.radius is not None and outside > 0
-    beyond = float((off > found.search.radius).mean()) if told else 0.0
+    told = found.error is not None and outside > 0
+    off = np.abs(found.table.mean(0) - table.exact.mean(0)) > (found.error if told else np.inf)
+    beyond = float(off[~known].mean()) if told else 0.0
     assert c.outside == outside and (found.table[:, known] == table.exact[:, known]).all()
+    assert not told or (c.off_chance, c.near is None) == (found.search.radius_chance, False)
     return (
         wrong, c.chance_wrong, missing / max(outside, 1), c.chance_each, missing > c.missed_at_most,
-        beyond, (found.search.radius_chance or 1.0) if told else 1.0,
+        beyond, (found.search.radius_chance or 1.0) if told else 1.0, *_ranges(sizes, found, off, n),
     )  # fmt: skip
+
+
+def _ranges(sizes: np.ndarray, found: Found, off: np.ndarray, n: int) -> tuple[bool, bool, bool, float]:
+    """Whether what is said of the parts found and of those that may belong is wrong, and the share of those outside that belong although
+    the estimates say that they cannot; ties are in favour of what is said."""
+    known, c = found.exact, found.search.certificate
+    order = np.flatnonzero(known)[np.argsort(-sizes[known], kind="stable")][:n]
+    larger = np.array([(sizes > size).sum() for size in sizes[order]])
+    unsure = c.sure is not None and bool((larger[: c.sure] >= n).any())
+    farther = c.within is not None and bool((larger >= c.within).any())
+    more_off = c.off_at_most is not None and bool(off[~known].sum() > c.off_at_most)
+    if c.near is None or not c.outside or found.error is None:
+        return unsure, farther, more_off, 0.0
+    at_least = sizes[order].min()
+    near = ~known & (np.abs(found.table.mean(0)) + found.error > at_least)
+    assert near.sum() == c.near and not ((sizes > at_least) & ~known & ~near & ~off).any()
+    return unsure, farther, more_off, float(((sizes > at_least) & ~known & ~near).sum() / c.outside)
 
 
 def _holds(ran: Ran) -> None:
@@ -144,6 +166,9 @@ def _holds(ran: Ran) -> None:
     assert ran.belongs.mean() <= ran.each.mean() + 3 * ran.each.std() / np.sqrt(SEEDS) + 1e-12
     assert ran.missed_more.mean() <= 0.05 + TOLERANCE
     assert ran.beyond.mean() <= ran.beyond_stated.mean() + 4 * ran.beyond.std() / np.sqrt(SEEDS)
+    assert ran.elsewhere.mean() <= ran.beyond_stated.mean() + 4 * ran.elsewhere.std() / np.sqrt(SEEDS)
+    for said in (ran.unsure, ran.farther, ran.more_off):
+        assert said.mean() <= 0.05 + TOLERANCE
 
 
 @pytest.mark.broad

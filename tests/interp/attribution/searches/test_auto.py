@@ -1,4 +1,4 @@
-"""Method `auto`: exact where it says so, rescaled estimates elsewhere, and a record of what it tried."""
+"""Method `auto`: exact where it says so, estimates elsewhere, and a record of what it tried."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from interp.attribution.auto.blend import Towards, blend
 from interp.attribution.auto.verified import VerifiedAttribution
 from interp.attribution.request import attribute, attribute_all, prepare
 from interp.errors import ScoreError
@@ -65,18 +66,28 @@ def test_few_parts_are_swept_and_equal_exact_patching() -> None:
         assert exact.exact is not None and exact.exact.all() and exact.search is None
 
 
-def test_part_of_the_edges_is_exact_and_the_rest_is_rescaled(part: dict[str, Scores], swept: dict[str, Scores]) -> None:
+def test_part_of_the_edges_is_exact_and_the_rest_is_a_sum_of_the_presets(
+    part: dict[str, Scores], swept: dict[str, Scores]
+) -> None:
     auto, exact = part["auto"], swept["exact"]
     assert auto.exact is not None and auto.search is not None and auto.error is not None
     assert 0 < auto.exact.sum() < len(auto.parts)
     known, kinds = auto.exact, np.array([p.kind for p in auto.parts])
     np.testing.assert_allclose(auto.per_example[:, known], exact.per_example[:, known], rtol=1e-3, atol=1e-4)
-    scale = {(fit.kind, fit.method): fit.slope for fit in auto.search.fits if fit.chosen}
-    assert {kind for kind, _ in scale} == set(kinds)
-    for (kind, method), factor in scale.items():
-        of = (kinds == kind) & ~known
-        np.testing.assert_array_equal(auto.per_example[:, of], factor * part[method].per_example[:, of])
-    assert (auto.error[known] == 0).all() and (auto.error[~known] == auto.search.radius).all()
+    tables = {name: part[name].per_example for name in auto.search.tried}
+    counted, towards = np.ones(len(kinds), dtype=bool), Towards(("eap",), ("deeplift",))
+    weights = blend(kinds, tables, auto.mean, known, counted, towards)
+    np.testing.assert_allclose(
+        auto.per_example[:, ~known], weights.estimates(kinds, tables)[:, ~known], rtol=1e-6, atol=1e-12
+    )
+    for fit in auto.search.fits:
+        at = weights.methods.index(fit.method)
+        assert fit.weights == pytest.approx(tuple(weights.weights[fit.kind][:, at])) and fit.chosen == (
+            max(fit.weights) > 0
+        )
+    assert {fit.kind for fit in auto.search.fits} == set(kinds)
+    assert auto.search.radius is not None
+    assert (auto.error[known] == 0).all() and (auto.error[~known] >= auto.search.radius).all()
 
 
 def test_the_presets_share_their_runs_with_methods_that_were_asked_for(demo: HookedModel, gender: Task) -> None:
@@ -152,7 +163,7 @@ def test_the_steps_that_are_recorded_are_those_that_were_run(
     assert auto.search is not None and auto.search.certificate.outside
     stepped = [found[name].provenance for name in found if name in ("eap-ig", "relp-ig")]
     assert stepped and {p.steps for p in stepped} == {round(stepped[0].backwards)}
-    chosen = {"eap-ig", "relp-ig"} & set(auto.search.chosen().values())
+    chosen = {"eap-ig", "relp-ig"} & {name for names in auto.search.chosen().values() for name in names}
     assert auto.provenance.steps == (stepped[0].steps if chosen else None)
     assert chosen or metric is None
 

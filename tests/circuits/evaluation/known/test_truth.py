@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from circuits.evaluation import programs as compiled
-from circuits.evaluation.programs import TruthError, load_truth, programs
-from circuits.evaluation.roc import roc
-from circuits.evaluation.truth import judge, table
+from circuits.evaluation.known.programs import TruthError, load_truth, programs
+from circuits.evaluation.known.roc import roc
+from circuits.evaluation.known.truth import judge, table
 from interp.attribution.methods import METHODS
 from interp.errors import InterpError, ScoreError
 from tests.interp.model.loading.test_reference_model import PROGRAMS, SETTINGS, folder_of, random_tensors

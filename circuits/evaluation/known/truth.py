@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from circuits.evaluation.programs import THRESHOLD, Truth, TruthError, check_ablation, load_truth, programs
+from circuits.evaluation.known.programs import THRESHOLD, Truth, TruthError, check_ablation, load_truth, programs
 from interp.parts.graph import Edge
 from interp.whole_numbers import count
 

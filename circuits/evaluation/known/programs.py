@@ -25,7 +25,7 @@ from typing import Any, Final
 import numpy as np
 
 from circuits.circuit.circuit import Circuit
-from circuits.evaluation.roc import Roc, roc
+from circuits.evaluation.known.roc import Roc, roc
 from interp.errors import InterpError, MethodError, unknown
 from interp.model.model import HookedModel
 from interp.model.modules.linear import vocabulary_size
