@@ -2,6 +2,8 @@
 
 from .activations.collect import collect as collect
 from .attribution.feature_edges import feature_edges as feature_edges
+from .attribution.masked_run import MaskedModel as MaskedModel
+from .attribution.masked_run import masked as masked
 from .attribution.methods import methods as methods
 from .attribution.path_effects import PathEffects as PathEffects
 from .attribution.path_patching import path_patch as path_patch

@@ -180,9 +180,9 @@ class RunCosts:
 
     def runs(self, pairs: Sequence[TokenPair], ablation: str | None = None) -> CircuitRuns:
         """Runs of circuits on some pairs, under the ablation of the run or another."""
-        settings = replace(self.job.settings, ablation=ablation or self.job.settings.ablation)
+        settings, asked = self.job.settings, self._asked(pairs, self.job.learned is not None)
         return runs_of(
-            self._asked(pairs, self.job.learned is not None),
+            asked if ablation is None else replace(asked, ablation=ablation, learned=False),
             kv=settings.kv or "shared",
             split_positions=settings.split_positions,
             labels=len(self.job.request.positions.labels),

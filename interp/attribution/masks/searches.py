@@ -22,9 +22,11 @@ from interp.rules.rules import Rules
 
 #: The share of parts that the last round of `rounds_of` keeps.
 LAST_SHARE: Final = 1 / 200
-#: A learned mask begins with logits from this to minus this, by the logarithm of the rank, and moves them at this rate.
+#: A learned mask begins with logits from this to minus this, by the logarithm of the rank.
 WIDEST: Final = 5.0
-RATE: Final = 2.0
+#: How far a logit can move in all, at a rate that falls to nearly nothing as a cosine does; and the highest rate.
+WAY: Final = 20.0
+FASTEST: Final = 3.0
 
 
 @dataclass(frozen=True)
@@ -99,13 +101,16 @@ class Search:
         start: scores whose order theta begins with. seed: beyond 0, noise on that beginning.
         """
         theta = self._beginning(start, seed).requires_grad_()
-        steps, competing = torch.optim.Adam([theta], lr=RATE), self.masked.competing
+        steps = torch.optim.Adam([theta], lr=min(FASTEST, 2 * WAY / rounds))
+        slower = torch.optim.lr_scheduler.CosineAnnealingLR(steps, rounds)
+        competing = self.masked.competing
         for _ in range(rounds):
             share = torch.sigmoid(theta)
             f, slopes = self.slopes(share.detach(), rules)
             steps.zero_grad()
             (share @ (-2 * (1 - f) * slopes) + penalty * share[competing].mean()).backward()  # type: ignore[no-untyped-call]
             steps.step()
+            slower.step()
         return torch.sigmoid(theta.detach())
 
     def _beginning(self, start: Tensor, seed: int) -> Tensor:
