@@ -105,7 +105,8 @@ class Agreement(Table):
 def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = "") -> Agreement:
     """Compare scores with exact ones made under the same conventions; `exact` may hold a sample of the nodes.
 
-    `sampled` says how that sample was drawn, for the report.
+    `sampled` says how that sample was drawn, for the report. Scores with a unit of their own say how much a part matters: they are compared
+    with exact effects of the sign that matters.
 
     Raises: ScoreError where `exact` is not exact, the conventions differ, or a node of `exact` is missing in `scores`.
     """
@@ -119,8 +120,9 @@ def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = ""
     sets = [("all", shown), *((kind, kinds == kind) for kind in dict.fromkeys(kinds))]
     unsigned, sloped = scores.provenance.unsigned, scores.provenance.unit == exact.provenance.unit
     names = np.array([node.name for node in exact.parts])
+    turned = 1 if sloped else scores.provenance.importance_sign * exact.provenance.importance_sign
     rows = tuple(
-        _row(str(kind), names[keep], ours[:, keep], exact.per_example[:, keep], weights, unsigned, sloped)
+        _row(str(kind), names[keep], ours[:, keep], turned * exact.per_example[:, keep], weights, unsigned, sloped)
         for kind, keep in sets
         if keep.any()
     )

@@ -38,6 +38,17 @@ def test_without_a_common_unit_or_an_effect_there_is_no_slope() -> None:
     assert agreement(ours, replace(exact, per_example=0 * exact.per_example))["head"].slope is None
 
 
+def test_scores_with_a_unit_of_their_own_are_compared_with_what_matters() -> None:
+    """Where a negative effect of patching matters, a share agrees with minus the effect; effects themselves are not turned."""
+    ours, exact = pair()
+    turned = replace(exact, provenance=replace(exact.provenance, importance_sign=-1))
+    share = replace(ours, provenance=replace(ours.provenance, unit="share", importance_sign=1))
+    minus = Scores(exact.parts, -exact.per_example, turned.provenance)
+    assert agreement(share, minus)["head"].pearson == pytest.approx(agreement(ours, exact)["head"].pearson)
+    effects = replace(ours, provenance=replace(ours.provenance, importance_sign=-1))
+    assert agreement(effects, turned)["head"].pearson == pytest.approx(agreement(ours, exact)["head"].pearson)
+
+
 def means(ours: Scores, exact: Scores) -> tuple[np.ndarray, np.ndarray, list[str]]:
     keep = [i for i, part in enumerate(exact.parts) if part.kind == "head"]
     return ours.mean[keep], exact.mean[keep], [exact.parts[i].name for i in keep]
