@@ -167,11 +167,12 @@ def ranking(found: Record) -> None:
     inside = {n.name for n in found.circuit.parts} if found.circuit else set()
     order, mean, half = scores.rank()[:TOP], scores.mean, 1.96 * scores.stderr
     digits = decimals(mean[order])
+    none = "one pair" if len(scores.per_example) == 1 else "of all pairs together"
     rows = [
         (
             scores.parts[i].name,
             score(mean[i], digits),
-            interval((mean[i] - half[i], mean[i] + half[i]), digits) if half[i] == half[i] else "one pair",
+            interval((mean[i] - half[i], mean[i] + half[i]), digits) if half[i] == half[i] else none,
             "exact"
             if scores.exact is not None and scores.exact[i]
             else IN_TURN.get(scores.provenance.method, "estimated"),

@@ -14,7 +14,6 @@ from circuits.costs.mask_costs import MaskRuns
 from interp.attribution.auto.prices import price_of
 from interp.attribution.auto.verified import VerifiedAttribution
 from interp.attribution.methods import get_method
-from interp.attribution.methods.mask_methods import LEARNED
 from interp.attribution.protocol.registry import Method
 from interp.attribution.protocol.spaces import EdgeSpace
 from interp.attribution.scoring.driver import Attribution
@@ -68,7 +67,7 @@ def of_masks(request: Attribution, m: Method) -> float:
     if m.masked is None:
         return (runs.once() + request.steps * runs.both()) / forward
     rounds = request.masks.rounds or m.passes
-    start = _of_method(request, get_method(request.masks.start)) if m.name == LEARNED else 0.0
+    start = _of_method(request, get_method(request.masks.start)) if m.warm else 0.0
     return start + (runs.once() + 2 * runs.forward() + rounds * runs.both()) / forward
 
 

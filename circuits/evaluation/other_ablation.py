@@ -12,6 +12,7 @@ import numpy as np
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.evaluation.evaluation import Estimate, OtherAblation
 from circuits.evaluation.ratio import Measured, interval, measure
+from circuits.evaluation.running.node_runner import NodeRunner
 from circuits.evaluation.running.runner import PartSet, Runner
 from circuits.evaluation.running.runners import runner_for
 from interp.tasks.task import Task
@@ -23,10 +24,14 @@ def other_runners(
     own: Runner, model: Any, task: Task | str | Path, circuit: Circuit, ablations: Sequence[str], **options: Any
 ) -> list[Runner]:
     """Runners of the same parts on the same pairs under other ablations; `options` as those of `own`, in `make_runner`."""
-    return [
+    found = [
         runner_for(model, task, circuit, ablation=ablation, listed=tuple(own.parts), **options)
         for ablation in ablations
     ]
+    for runner in found:
+        if isinstance(runner, NodeRunner):
+            runner.keep = False  # each is called once
+    return found
 
 
 def judge_otherwise(

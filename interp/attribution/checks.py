@@ -143,7 +143,7 @@ def _mask_options(chosen: Sequence[Method], asked: Request) -> dict[str, Any]:
     given = {name: value for name in _MASKS if (value := getattr(asked, name)) is not None}
     names = [m.name for m in chosen if m.masked]
     for name in given:
-        able = {"learned"} if _MASKS[name] else set(names)
+        able = {m.name for m in chosen if m.warm} if _MASKS[name] else set(names)
         if not able & set(names):
             belongs = "method learned" if _MASKS[name] else "searches on masks (iterated, learned)"
             raise MethodError(f"{name} belongs to {belongs}; given with {_names(chosen)}.")

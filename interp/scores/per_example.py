@@ -17,8 +17,11 @@ class PerExample:
 
     @property
     def stderr(self) -> np.ndarray:
-        """Standard error of the mean over the examples [part]; nan for one example."""
-        return standard_error(self.per_example)
+        """Standard error of the mean over the examples [part]; nan for one example, and for scores that are of all examples together: every
+        row of them is the same."""
+        found, first = standard_error(self.per_example), self.per_example[:1]
+        together = first.any() and bool((self.per_example == first).all())
+        return np.full_like(found, np.nan) if together else found
 
 
 def standard_error(per_example: np.ndarray) -> np.ndarray:

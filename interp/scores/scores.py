@@ -38,7 +38,7 @@ class Provenance:
     edges of level `edges` belong to (see `interp.parts.graph`). `tau`: the threshold that ACDC used, in `unit`.
     `engine`: how exact patching ran the model: by replay, or by whole forwards and why. `unsigned`:
     scores are sizes of effects and say nothing of their direction. `dictionaries`: at level `features` where each is, its
-    size and a hash of it, so that features of other dictionaries are never taken for these.
+    size and a hash of it, so that features of other dictionaries are never taken for these. `masks`: what a search on masks was told.
     """
 
     method: str
@@ -75,6 +75,7 @@ class Provenance:
     unsigned: bool = False
     dictionaries: tuple[str, ...] = ()
     constants: str = ""
+    masks: str = ""
 
     def __post_init__(self) -> None:
         for name in ("pairs", "dictionaries"):  # lists, where they come from a file
@@ -234,7 +235,7 @@ class Scores(PerExample, Table):
 
         table = pa.Table.from_pandas(self.to_pandas(), preserve_index=False)
         table = table.append_column("per_example", pa.array(self.per_example.T.tolist(), type=pa.list_(pa.float64())))
-        header = {"format": FORMAT, **_described(self.parts), "provenance": asdict(self.provenance)}
+        header = {"format": FORMAT, **_described(self.parts), "provenance": _told(self.provenance)}
         header |= {"search": self.search.to_dict()} if self.search else {}
         write_columns(with_header(table, HEADER, header), path)
 
@@ -268,6 +269,14 @@ def _column(table: Any, name: str, kind: str, search: Search | None) -> np.ndarr
     if found.dtype.kind != kind:
         raise ScoreError(f"its column {name!r} holds {found.dtype}")
     return found
+
+
+def _told(provenance: Provenance) -> dict[str, Any]:
+    """A provenance as plain data, without what only some methods and ablations say where these say nothing."""
+    return {k: v for k, v in asdict(provenance).items() if k not in _SOMETIMES or v}
+
+
+_SOMETIMES = ("constants", "masks")
 
 
 def _provenance(data: Mapping[str, Any]) -> Provenance:

@@ -222,13 +222,13 @@ def ablations_beside(kind: str, asked: str | None = None) -> tuple[str, ...]:
         return others if len(others) == 2 else ("counterfactual", *others)
     if asked not in ABLATIONS:
         raise MethodError(unknown("other ablation", asked, (*ABLATIONS, NONE)))
+    if asked == kind:
+        raise MethodError(f"other ablation {asked!r} is the one that is used already; expected another, or {NONE!r}.")
     if ABLATIONS[asked].learn is not None:
         raise MethodError(
             f"other ablation {asked!r} is learned on the pairs that were scored, and these are held out; judge by it alone: "
             f"circuits evaluate --ablation {asked}."
         )
-    if asked == kind:
-        raise MethodError(f"other ablation {asked!r} is the one that is used already; expected another, or {NONE!r}.")
     return (asked,)
 
 

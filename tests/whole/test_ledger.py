@@ -147,7 +147,7 @@ def test_phases_add_up_to_the_whole_and_circuits_are_counted() -> None:
         found = find_smallest(model, task, scores, every=True)
         first = ledger.circuits
         ledger.phase = "second"
-        circuits.evaluate(model, task, circuits.discover(scores, n=1), sizes=[], n_random=1)
+        circuits.evaluate(model, task, circuits.discover(scores, n=1), sizes=[], n_random=1, other_ablation="none")
     assert ledger.total == ledger.spent["first"] + ledger.spent["second"] and min(ledger.spent.values()) > 0
     # Every size, of which the last is the whole model, and none.
     assert first == len(found.tried) + 1 == found.n_parts + 1

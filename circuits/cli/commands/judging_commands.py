@@ -20,7 +20,7 @@ def evaluate(asked: Judgement) -> None:
 
 @command(Resampling)
 def stability(asked: Resampling) -> None:
-    """How often each part stays in the top on other draws of pairs; with --splits whether the circuit is found again."""
+    """How often parts stay in the top on other draws of pairs, or with --splits the circuit."""
     from circuits.jobs import judging
 
     judging.stability(asked)

@@ -52,7 +52,8 @@ class NodeRunner:
         batch_size: int | None,
         most_bytes: int | None = None,
     ) -> None:
-        """most_bytes: what circuits that run together may take, and as much what is kept of a batch; None for the usual."""
+        """most_bytes: what circuits that run together may take, and as much what is kept of a batch; None for the usual. Its `keep` says
+        whether anything is: not for a runner that is called once."""
         self.model, self.metric, self.level, self.kind, self.seed = model, metric, level, ablation, seed
         self.groups = [g for g in groups(level, model.layout) if g.kind not in ALWAYS]
         self.parts: tuple[Part, ...] = tuple(nodes_of(self.groups, [None]))
@@ -60,6 +61,7 @@ class NodeRunner:
         self.pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=metric.several)
         self.batch_size = batch_size or default_batch_size(model, max(p.length for p in self.pairs))
         self.most_bytes = most_bytes
+        self.keep = True
         self._kept: dict[tuple[int, ...], SharedRuns] = {}
         self._kept_of: tuple[Any, ...] = ()
 
@@ -122,7 +124,7 @@ class NodeRunner:
         replay = recorded(batch, machine)
         found = SharedRuns(replay, readout(batch), batch)
         kept = sum(runs.bytes for runs in (*self._kept.values(), found))
-        if kept <= min(KEPT_BYTES, self.most_bytes or KEPT_BYTES):
+        if self.keep and kept <= min(KEPT_BYTES, self.most_bytes or KEPT_BYTES):
             self._kept[index] = found
         return found
 

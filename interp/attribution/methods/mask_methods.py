@@ -88,6 +88,7 @@ def iterated(masked: Masked, options: Sequence[Options], rules: Rules) -> Tensor
     paper="Cao et al. 2021; Bhaskar et al. 2024, by plain sigmoids from a warm start",
     unit="share",
     passes=40,
+    warm=True,
 )
 def learned(masked: Masked, options: Sequence[Options], rules: Rules) -> Tensor:
     """A mask of shares that keeps f at 1 with few parts, found by Adam from the order of another method.

@@ -73,7 +73,8 @@ class Method:
     `unsigned`: its scores are sizes of effects, which say how much a part matters and not which way; it drops layers, to
     which features of the stream do not belong, and does not score level `features`. `per_site`: its steps are made at each
     site of the level in turn. `passes`: how many passes forward and back it makes, of one that has no steps. `complete`: its scores of all parts of a cut through the model, at all positions, add up to the
-    metric of the source run less that of the base run. `of_masks`: its runs carry masks over the parts.
+    metric of the source run less that of the base run. `of_masks`: its runs carry masks over the parts; `warm`: it begins with the
+    order of another method.
     """
 
     name: str
@@ -98,6 +99,7 @@ class Method:
     passes: int = 1
     complete: bool = False
     of_masks: bool = False
+    warm: bool = False
     path: str = "points between base and source embedding"
 
     def scores(self, level: str) -> bool:

@@ -28,6 +28,7 @@ from interp.model.modules import attention
 from interp.model.modules.lock import settled
 from interp.parts.graph import Part
 from interp.progress import progress
+from interp.rules.rules import preset
 from interp.scores.scores import Provenance, Scores
 from interp.tasks.ablations import Ablation
 from interp.tasks.lengths import by_length
@@ -201,7 +202,7 @@ class Attribution:
             method=m.name,
             unit=m.unit or self.metric.unit,
             importance_sign=1 if m.unit or m.unsigned else self.metric.importance_sign(self.direction),
-            rules=m.rules.at_points(self.steps).describe(),
+            rules=self._rules(m),
             steps=self.steps if m.uses_steps or m.rules.secants else None,
             quadrature=self.quadrature if m.uses_steps else None,
             base_metric=float(base.mean()),
@@ -214,9 +215,21 @@ class Attribution:
             coefficients_at=m.coefficients_at,
             tau=tau,
             unsigned=m.unsigned,
+            masks=self._masks(m) if m.masked else "",
             **self._asked(),
         )
         return Scores(tuple(parts), table, provenance)
+
+    def _rules(self, m: Method) -> str:
+        """What stands for the gradient: the method's own rules, or the preset that a search on masks was given."""
+        other = preset(self.masks.backward) if m.masked and self.masks.backward else m.rules
+        return other.at_points(self.steps).describe()
+
+    def _masks(self, m: Method) -> str:
+        """What a search on masks was told."""
+        told = self.masks
+        own = f"{told.rounds or m.passes} rounds"
+        return own + (f", from {told.start}, penalty {told.penalty:g}, seed {told.seed}" if m.warm else "")
 
     def _asked(self) -> dict[str, Any]:
         """What the provenance of every method says alike: what was asked of which model, and how it ran."""

@@ -65,7 +65,10 @@ BAD = {
     "no such algorithm": (["discover", "--level", "edges", "--algorithm", "gredy"], "Did you mean greedy"),
     "no such kv": (["discover", "--level", "edges", "--kv", "both"], "split"),
     "tau without acdc": (["discover", "--level", "edges", "--tau", "0.1"], "tau belongs to method acdc"),
-    "acdc with denoise": (["discover", "--level", "edges", "--method", "acdc"], "direction='noise'"),
+    "acdc with denoise": (
+        ["discover", "--level", "edges", "--method", "acdc", "--direction", "denoise"],
+        "direction='noise'",
+    ),
     "method of edges at heads": (["discover", "--method", "eap"], "scores edges"),
     "more edges than there are": (["discover", "--level", "edges", "--n", "100000"], "n=100000"),
     "evaluate nothing": (["evaluate", "nowhere.json"], "cannot be read"),

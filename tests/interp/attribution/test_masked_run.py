@@ -21,7 +21,9 @@ def test_its_gradient_is_that_of_its_values(level: str) -> None:
     with true_float64():
         model = hooked("llama", dtype=torch.float64)
         found = interp.masked(model, toy_task(4, (6, 7)), level=level, batch_size=3)
-        start = 0.3 + 0.4 * torch.rand(len(found.parts), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        start = 0.3 + 0.4 * torch.rand(
+            len(found.parts), generator=torch.Generator().manual_seed(0), dtype=torch.float64
+        )
 
         def some(few: torch.Tensor) -> torch.Tensor:
             return found(torch.cat([few, start[3:]]))

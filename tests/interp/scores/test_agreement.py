@@ -118,3 +118,11 @@ def test_agreements_of_older_files_have_no_such_numbers() -> None:
     row |= {"sign": 1.0, "top_k": 1.0, "k": 2}
     found = Agreement.from_dict({"method": "relp", "rows": [row], "n_pairs": 3, "sampled": ""})["head"]
     assert found.top_weighted is None and found.error is None and not found.carried
+
+
+def test_scores_of_all_examples_together_have_no_standard_error() -> None:
+    ours, _ = pair()
+    assert np.isfinite(ours.stderr).all()
+    same = replace(ours, per_example=np.repeat(ours.per_example[:1], len(ours.per_example), axis=0))
+    assert np.isnan(same.stderr).all()
+    assert (replace(ours, per_example=0 * ours.per_example).stderr == 0).all()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from circuits.evaluation import programs as compiled
+from circuits.evaluation.known import programs as compiled
 from circuits.evaluation.known.programs import TruthError, load_truth, programs
 from circuits.evaluation.known.roc import roc
 from circuits.evaluation.known.truth import judge, table
