@@ -20,7 +20,7 @@ def evaluate(asked: Judgement) -> None:
 
 @command(Resampling)
 def stability(asked: Resampling) -> None:
-    """How often parts stay in the top on other draws of pairs, or with --splits the circuit."""
+    """How far a ranking, or with --splits a circuit, depends on the pairs."""
     from circuits.jobs import judging
 
     judging.stability(asked)
