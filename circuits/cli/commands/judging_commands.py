@@ -20,7 +20,7 @@ def evaluate(asked: Judgement) -> None:
 
 @command(Resampling)
 def stability(asked: Resampling) -> None:
-    """How far a ranking, or with --splits a circuit, depends on the pairs."""
+    """How far a ranking depends on the pairs. With --splits: whether a circuit is found again on others."""
     from circuits.jobs import judging
 
     judging.stability(asked)
