@@ -68,6 +68,10 @@ def _kind(m: Any) -> str:
         return "verified: estimates, checked by exact patches"
     if m.joint:
         return "a search by intervention"
+    if m.masked:
+        return "a search on masks: an order, no effects; takes `rounds` and `backward`" + (
+            ", `start`, `penalty`" if m.warm else ""
+        )
     if m.unit:
         return "no intervention, no gradient"
     if m.uses_steps:

@@ -6,30 +6,28 @@ Scores are larger where a part belongs in a circuit more, and have no sign; thos
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
 
 import torch
 from torch import Tensor
 
 from interp.attribution.batching.batches import Batch
+from interp.attribution.batching.quadrature import quadrature
 from interp.attribution.edges.edge_batches import EdgeBatch
 from interp.attribution.masks.masked import Masked
-from interp.attribution.masks.searches import Search, shares_of_path
+from interp.attribution.masks.searches import Search
 from interp.attribution.protocol.registry import Method, Options, edge_method, get_method, masked_method, method
 from interp.attribution.protocol.spaces import part_scores
 from interp.errors import MethodError
 from interp.parts.nodes import Group
 from interp.rules.rules import RELP, Rules, preset
 
-LEARNED: Final = "learned"
-
 
 def _slopes_along_path(batch: Batch, options: Options, rules: Rules) -> Tensor:
     """minus the mean over even masks of d metric / d share [batch part]."""
     masked, total = Masked([batch], options.masks.keep), torch.zeros(())
-    for share in shares_of_path(options.steps):
-        _, slopes = masked.slopes(torch.full((masked.n_parts,), share, dtype=torch.float64), rules)
-        total = total - slopes / options.steps
+    for replaced, weight in quadrature(options.quadrature, options.steps):
+        _, slopes = masked.slopes(torch.full((masked.n_parts,), 1.0 - replaced, dtype=torch.float64), rules)
+        total = total - weight * slopes
         options.advance(1)
     return total
 
@@ -82,7 +80,7 @@ def iterated(masked: Masked, options: Sequence[Options], rules: Rules) -> Tensor
 
 
 @masked_method(
-    LEARNED,
+    "learned",
     formula="sigma(theta_u) that goes down (1 - f)^2 + penalty * mean sigma(theta)",
     cost="2F + K (F + B) + the start",
     paper="Cao et al. 2021; Bhaskar et al. 2024, by plain sigmoids from a warm start",
@@ -97,7 +95,7 @@ def learned(masked: Masked, options: Sequence[Options], rules: Rules) -> Tensor:
     """
     told, search = options[0].masks, Search(masked)
     start = order_of(get_method(told.start), masked, options, search)
-    rounds = told.rounds or get_method(LEARNED).passes
+    rounds = told.rounds or get_method("learned").passes
     return search.learned(start, rounds, _backward(options, rules), told.penalty, told.seed)
 
 
