@@ -51,18 +51,16 @@ class Masked:
     def metric(self, mask: Tensor) -> Tensor:
         """The metric of every pair [example], batch by batch."""
         found = []
-        for batch in self.batches:
-            run = self._run(batch, mask, GRADIENT)
-            found.append(run.metric().double().cpu())
+        for i in range(len(self.batches)):
+            found.append(self._run(i, mask, GRADIENT).metric().double().cpu())
             self.advance(1)
         return torch.cat(found)
 
     def slopes(self, mask: Tensor, rules: Rules = GRADIENT) -> tuple[Tensor, Tensor]:
         """The metric [example], and d metric / d share [example part], the coefficients of the rules in the place of gradients."""
         metrics, slopes = [], []
-        for batch in self.batches:
-            run = self._run(batch, mask, rules)
-            metric, found = run.derivative()
+        for i, batch in enumerate(self.batches):
+            metric, found = self._run(i, mask, rules).derivative()
             metrics.append(metric.double().cpu())
             if isinstance(found, Tensor):
                 found = found[:, self._visible.to(found.device)]
@@ -76,7 +74,8 @@ class Masked:
     def _visible(self) -> Tensor:
         return torch.from_numpy(self._first.map.graph.visible)  # type: ignore[attr-defined]
 
-    def _run(self, batch: Batch, mask: Tensor, rules: Rules) -> MaskedEdges | MaskedNodes:
+    def _run(self, i: int, mask: Tensor, rules: Rules) -> MaskedEdges | MaskedNodes:
+        batch = self.batches[i]
         dtype = torch.float64 if batch.model.dtype is torch.float64 else torch.float32
         mask = mask.detach().to(batch.model.device, dtype)
         if isinstance(batch, EdgeBatch):
@@ -86,8 +85,7 @@ class Masked:
         shares: dict[Group, Tensor] = {}
         for group in batch.groups:
             shares[group], mask = mask[: group.n_units], mask[group.n_units :]
-        places = self._places[self.batches.index(batch)]
-        return MaskedNodes(batch, places, shares, rules)
+        return MaskedNodes(batch, self._places[i], shares, rules)
 
     @cached_property
     def _places(self) -> list[dict[Group, Place]]:
