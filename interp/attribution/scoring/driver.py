@@ -149,8 +149,8 @@ class Attribution:
         parts = (len(self.only) if self.only else self.space.n_parts) * len(self.positions.labels)
         if m.exact or m.joint:
             return parts
-        if m.masked:
-            return self.masks.rounds or m.passes
+        if m.masked:  # also the empty and the whole model, and what it begins with
+            return (self.masks.rounds or m.passes) + 2 + m.warm
         return self.steps * (self.space.n_sites if m.per_site else 1) if m.uses_steps else 1
 
     def _run(self, m: Method, batch: Batch, options: Options) -> tuple[np.ndarray, np.ndarray]:
