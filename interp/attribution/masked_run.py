@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from interp.attribution.masks.masked import Masked
 from interp.attribution.request import prepare
@@ -95,6 +96,7 @@ class _Measured(torch.autograd.Function):
         return metric
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
         return (grads[0].to(ctx.slopes) @ ctx.slopes).to(ctx.like), None
 

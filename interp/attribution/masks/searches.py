@@ -7,7 +7,7 @@ searches score every part where the mask is now.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import log
@@ -129,8 +129,3 @@ def _spread(x: Tensor) -> Tensor:
     """`x` from 0 to just below 1, in its order."""
     width = float(x.max() - x.min())
     return (x - x.min()) / width * 0.999 if width else torch.zeros_like(x)
-
-
-def shares_of_path(points: int) -> Sequence[float]:
-    """Midpoints of the way from all parts replaced to none."""
-    return [(k + 0.5) / points for k in range(points)]

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from interp.attribution.batching.batches import Batch
+from interp.attribution.batching.quadrature import quadrature
 from interp.attribution.edges.edge_batches import EdgeBatch
 from interp.attribution.masks.masked import Masked
-from interp.attribution.masks.searches import Search, shares_of_path
+from interp.attribution.masks.searches import Search
 from interp.attribution.protocol.registry import Method, Options, edge_method, get_method, masked_method, method
 from interp.attribution.protocol.spaces import part_scores
 from interp.errors import MethodError
@@ -27,9 +28,9 @@ LEARNED: Final = "learned"
 def _slopes_along_path(batch: Batch, options: Options, rules: Rules) -> Tensor:
     """minus the mean over even masks of d metric / d share [batch part]."""
     masked, total = Masked([batch], options.masks.keep), torch.zeros(())
-    for share in shares_of_path(options.steps):
-        _, slopes = masked.slopes(torch.full((masked.n_parts,), share, dtype=torch.float64), rules)
-        total = total - slopes / options.steps
+    for replaced, weight in quadrature(options.quadrature, options.steps):
+        _, slopes = masked.slopes(torch.full((masked.n_parts,), 1 - replaced, dtype=torch.float64), rules)
+        total = total - weight * slopes
         options.advance(1)
     return total
 

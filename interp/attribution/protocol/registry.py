@@ -209,6 +209,11 @@ def get_method(name: str) -> Method:
     return METHODS[name]
 
 
+def with_start(chosen: Sequence[Method], masks: MaskSettings) -> list[Method]:
+    """These methods, and the one whose order `learned` begins with, where it is among them."""
+    return [*chosen, *(get_method(masks.start) for m in chosen if m.name == "learned")]
+
+
 def methods() -> Any:
     """A table of all methods: name, levels, formula, cost (F and B: a forward and a backward over the data), paper, rules."""
     import pandas as pd

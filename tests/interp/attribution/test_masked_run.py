@@ -21,7 +21,9 @@ def test_its_gradient_is_that_of_its_values(level: str) -> None:
     with true_float64():
         model = hooked("llama", dtype=torch.float64)
         found = interp.masked(model, toy_task(4, (6, 7)), level=level, batch_size=3)
-        start = 0.3 + 0.4 * torch.rand(len(found.parts), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        start = 0.3 + 0.4 * torch.rand(
+            len(found.parts), generator=torch.Generator().manual_seed(0), dtype=torch.float64
+        )
 
         def some(few: torch.Tensor) -> torch.Tensor:
             return found(torch.cat([few, start[3:]]))
@@ -68,6 +70,15 @@ def test_rules_stand_for_the_gradient() -> None:
         found[str(rules)] = mask.grad
     relp, named, gradient = found.values()
     assert torch.equal(relp, named) and not torch.allclose(relp, gradient, rtol=0.1)
+
+
+def test_a_second_derivative_is_refused() -> None:
+    """Slopes are no functions of the mask for torch: what it made of them would lack most of the curvature."""
+    found = interp.masked(hooked("llama"), toy_task(2), level="heads")
+    mask = torch.full((len(found.parts),), 0.5, requires_grad=True)
+    (slope,) = torch.autograd.grad(found(mask).pow(2).sum(), mask, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
 
 
 def test_masks_by_name_and_what_is_refused() -> None:
