@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -16,12 +16,15 @@ from torch.autograd.function import once_differentiable
 from interp.attribution.masks.masked import Masked
 from interp.attribution.request import prepare
 from interp.attribution.scoring.driver import Attribution
-from interp.errors import MethodError, unknown
+from interp.errors import MethodError, MetricError, unknown
 from interp.model.modules import attention
 from interp.model.modules.lock import settled
 from interp.parts.graph import Part
 from interp.rules.rules import GRADIENT, Rules, preset
 from interp.tasks.task import Task
+
+#: Options of scores that have no meaning for a masked run.
+_OF_SCORES: Final = ("parts", "steps", "quadrature", "methods")
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,20 @@ def masked(
     rules: a preset or its name, in the place of the gradient. options: as `interp.attribute` takes them (`ablation`, `metric`, `kv`,
     `dictionaries`, `batch_size`, `max_memory`, ...); the direction is `noise` where none is given: parts of the clean run are replaced.
 
-    Raises: MethodError at level resid, whose nodes are scored apart by position; UnsupportedRuleError; what `interp.attribute` raises.
+    Raises: MethodError at level resid, whose nodes are scored apart by position, and for options of scores; MetricError for a normalised
+    metric, which has a unit of scores; UnsupportedRuleError; what `interp.attribute` raises.
     Source: the relaxation of circuits by shares: Louizos et al. 2018; Cao et al. 2021; Bhaskar et al. 2024.
     """
     chosen = preset(rules) if isinstance(rules, str) else rules
+    if odd := [name for name in _OF_SCORES if options.get(name) is not None]:
+        raise MethodError(f"{' and '.join(odd)}: a masked run has all parts and no path; leave it out.")
+    if options.get("direction") is None:
+        options.pop("direction", None)
     request = prepare(model, task, methods=["mask-ig"], level=level, **{"direction": "noise", **options})
+    if request.metric.normalised:
+        raise MetricError(
+            f"metric {request.metric.name!r}: scores are normalised, masked runs are not. Use 'logit_diff'."
+        )
     if chosen != GRADIENT and not options.get("allow_unsupported"):
         model.coverage(chosen).check()
     return MaskedModel(request, chosen)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import interp
-from interp.errors import MethodError
+from interp.errors import InterpError, MethodError
 from tests.interp.attribution.features.given_dictionaries import given, stub
 from tests.interp.model.tiny import hooked
 from tests.interp.rules.float64 import true_float64
@@ -96,5 +96,12 @@ def test_masks_by_name_and_what_is_refused() -> None:
             found(wrong)
     with pytest.raises(MethodError, match=re.escape("a0.h1")):
         found.mask(["a0.h11"])
+    for options, said in (
+        ({"parts": ["a0.h1"]}, "parts"),
+        ({"steps": 3}, "steps"),
+        ({"metric": "normalized_logit_diff"}, "normal"),
+    ):
+        with pytest.raises(InterpError, match=said):
+            interp.masked(model, task, level="heads", **options)
     with pytest.raises(MethodError, match="resid"):
         interp.masked(model, task, level="resid")
