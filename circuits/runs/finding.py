@@ -183,6 +183,8 @@ def _agreement(record: Record) -> str:
         return "it was chosen by exact patching itself, not by an approximation"
     if (search := record.scores[0].search) is not None:
         return search.certificate.headline
+    if chosen.masks:
+        return f"{chosen.method} is a search on masks, whose scores are an order of parts and estimate no effects"
     own = [a for a in record.agreements if a.method == chosen.method]
     if not own:
         return f"how well {chosen.method} agrees with exact patching was not measured in this run"

@@ -21,14 +21,16 @@ def hardly_worth(record: Record) -> str:
     """The clause that names the approximations which saved next to nothing; empty where there are none, or where exact
     patching was of a sample, whose cost says nothing of all.
 
-    A run that chose a circuit is asked about the method that it chose by, one that compares about every method.
+    A run that chose a circuit is asked about the method that it chose by, one that compares about every method. Searches on masks
+    estimate no effects.
     """
     exact = record.exact
     judged = record.scores if record.circuit is None else record.scores[:1]
     if exact is None or not judged or len(exact.parts) < len(judged[0].parts):
         return ""
     price = equivalents(exact)
-    few = [s for s in judged if not s.provenance.exact and s.search is None and price <= DEAR * equivalents(s)]
+    estimates = [s for s in judged if not (s.provenance.exact or s.provenance.masks or s.search)]
+    few = [s for s in estimates if price <= DEAR * equivalents(s)]
     if not few:
         return ""
     named = enumerated([f"{s.provenance.method} ({number(equivalents(s), 0)})" for s in few])

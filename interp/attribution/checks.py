@@ -13,7 +13,7 @@ from interp.attribution.batching.positions import POSITIONS
 from interp.attribution.batching.quadrature import DEFAULT_QUADRATURE, DEFAULT_STEPS
 from interp.attribution.batching.quadrature import quadrature as points
 from interp.attribution.methods import METHODS, get_method
-from interp.attribution.protocol.registry import Method
+from interp.attribution.protocol.registry import MaskSettings, Method, with_start
 from interp.attribution.request_options import Request
 from interp.attribution.scoring.memory import parse_bytes
 from interp.errors import MethodError, MetricError, unknown
@@ -51,6 +51,7 @@ def check(asked: Request) -> Checked:
     _check_edges(asked)
     _check_tau(chosen, asked)
     masks = _mask_options(chosen, asked)
+    _check_metric(with_start(chosen, MaskSettings(**masks))[len(chosen) :], metric, asked.ablation)
     for method in chosen:
         _check_runs(method, direction, asked.ablation)
         if method.together or method.of_masks:
@@ -88,7 +89,7 @@ def _names(chosen: Sequence[Method]) -> str:
 def _check_metric(chosen: Sequence[Method], metric: Metric, ablation: str) -> None:
     """Refuse a metric that is flat where a method looks, or that needs a run which the ablation does not have."""
     for m in chosen:
-        if m.base_point and metric.toward == "base":
+        if (m.base_point or m.name == "iterated") and metric.toward == "base":
             raise MetricError(
                 f"metric {metric.name!r} is flat at the base run, so {m.name} would score every node 0. "
                 f"Use exact, an IG method, or {metric.name.replace('base', 'source')!r}."

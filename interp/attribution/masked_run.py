@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from interp.attribution.masks.masked import Masked
 from interp.attribution.request import prepare
 from interp.attribution.scoring.driver import Attribution
-from interp.errors import MethodError, unknown
+from interp.errors import MethodError, MetricError, unknown
 from interp.model.modules import attention
 from interp.model.modules.lock import settled
 from interp.parts.graph import Part
 from interp.rules.rules import GRADIENT, Rules, preset
 from interp.tasks.task import Task
+
+#: Options of scores that have no meaning for a masked run.
+_OF_SCORES: Final = ("parts", "steps", "quadrature", "methods")
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ class MaskedModel:
         """The metric of every pair [example], in the order of the task, at shares [part] from 0 to 1; with its gradient where `mask`
         requires one, to first order.
 
-        Cost: one forward of the pairs, and a backward for the gradient. Raises: MethodError for a mask of another shape, or numbers that are no shares.
+        Cost: one forward of the pairs, and a backward for the gradient; with `max_memory` also the source run, which is else kept from call to
+        call. Raises: MethodError for a mask of another shape, or numbers that are no shares.
         """
         given = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
         if given != (len(self.parts),) or not mask.is_floating_point():
@@ -70,13 +75,25 @@ class MaskedModel:
 
     def _measured(self, mask: Tensor, slopes: bool) -> tuple[Tensor, Tensor | None]:
         one = attention.selected(self.request.model.hf, None) if self.request.eager else nullcontext()
+        metrics, found = list[Tensor](), list[Tensor]()
         with settled(self.request.model.device), one:
-            metric, found = self._masked.slopes(mask, self.rules) if slopes else (self._masked.metric(mask), None)
-        return metric[self._order], None if found is None else found[self._order]
+            for part in self._parts():
+                metric, slope = part.slopes(mask, self.rules) if slopes else (part.metric(mask), None)
+                metrics.append(metric)
+                found += [] if slope is None else [slope]
+        return torch.cat(metrics)[self._order], torch.cat(found)[self._order] if slopes else None
+
+    def _parts(self) -> Iterator[Masked]:
+        """All batches, whose source runs are kept for the next call; or, where memory is limited, one after the other."""
+        if self.request.masks.keep:
+            yield self._kept
+            return
+        for index in self.request.indices:
+            yield Masked([self.request.batch(index)], keep=False)
 
     @cached_property
-    def _masked(self) -> Masked:
-        return Masked([self.request.batch(index) for index in self.request.indices], self.request.masks.keep)
+    def _kept(self) -> Masked:
+        return Masked([self.request.batch(index) for index in self.request.indices])
 
     @cached_property
     def _order(self) -> Tensor:
@@ -95,6 +112,7 @@ class _Measured(torch.autograd.Function):
         return metric
 
     @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None]:
         return (grads[0].to(ctx.slopes) @ ctx.slopes).to(ctx.like), None
 
@@ -107,11 +125,20 @@ def masked(
     rules: a preset or its name, in the place of the gradient. options: as `interp.attribute` takes them (`ablation`, `metric`, `kv`,
     `dictionaries`, `batch_size`, `max_memory`, ...); the direction is `noise` where none is given: parts of the clean run are replaced.
 
-    Raises: MethodError at level resid, whose nodes are scored apart by position; UnsupportedRuleError; what `interp.attribute` raises.
+    Raises: MethodError at level resid, whose nodes are scored apart by position, and for options of scores; MetricError for a normalised
+    metric, which has a unit of scores; UnsupportedRuleError; what `interp.attribute` raises.
     Source: the relaxation of circuits by shares: Louizos et al. 2018; Cao et al. 2021; Bhaskar et al. 2024.
     """
     chosen = preset(rules) if isinstance(rules, str) else rules
+    if odd := [name for name in _OF_SCORES if options.get(name) is not None]:
+        raise MethodError(f"{' and '.join(odd)}: a masked run has all parts and no path; leave it out.")
+    if options.get("direction") is None:
+        options.pop("direction", None)
     request = prepare(model, task, methods=["mask-ig"], level=level, **{"direction": "noise", **options})
+    if request.metric.normalised:
+        raise MetricError(
+            f"metric {request.metric.name!r}: scores are normalised, masked runs are not. Use 'logit_diff'."
+        )
     if chosen != GRADIENT and not options.get("allow_unsupported"):
         model.coverage(chosen).check()
     return MaskedModel(request, chosen)

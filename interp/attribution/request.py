@@ -16,7 +16,7 @@ from interp.attribution.batching.quadrature import DEFAULT_QUADRATURE, DEFAULT_S
 from interp.attribution.checks import Checked, check
 from interp.attribution.features.feature_space import FeatureSpace
 from interp.attribution.features.hosts import resolved
-from interp.attribution.protocol.registry import MaskSettings, Method, get_method
+from interp.attribution.protocol.registry import MaskSettings, Method, with_start
 from interp.attribution.protocol.spaces import Space, space_of
 from interp.attribution.request_options import Request, ShownRequest, ShownRequestOfOne
 from interp.attribution.scoring.driver import Attribution
@@ -177,7 +177,8 @@ def plan(model: Any, task: Task | str | Path, asked: Request, ablation: Ablation
     aligned = align(checked.positions, pairs)
     space = _space(model, asked, given, pairs)
     may = may_run(methods, asked.level == "edges", left_out) if checked.search else methods
-    work = Work.of(model, space, may, checked.metric, pairs, len(aligned.labels), keep=asked.max_memory is None)
+    masks = MaskSettings(**checked.masks, keep=asked.max_memory is None)
+    work = Work.of(model, space, with_start(may, masks), checked.metric, pairs, len(aligned.labels), keep=masks.keep)
     memory = plan_memory(work, batch_size=asked.batch_size, limit=asked.max_memory)
     request = Attribution(
         model=model,
@@ -197,7 +198,7 @@ def plan(model: Any, task: Task | str | Path, asked: Request, ablation: Ablation
         only=None if asked.parts is None else space.named(asked.parts),
         special_tokens=_special_tokens(task),
         tau=asked.tau,
-        masks=MaskSettings(**checked.masks, seed=asked.seed, keep=work.keep),
+        masks=masks,
     )
     return _searching(request, asked, left_out) if checked.search else request
 
@@ -224,12 +225,7 @@ def _methods(model: Any, asked: Request, checked: Checked) -> tuple[list[Method]
     if any(m.uses_gradients for m in methods):
         model.check_gradients()
     backward = [preset(asked.backward)] if asked.backward is not None else []
-    start = (
-        [get_method(checked.masks.get("start", MaskSettings.start))]
-        if any(m.name == "learned" for m in methods)
-        else []
-    )
-    for rules in (*(m.rules for m in (*methods, *start)), *backward):
+    for rules in (*(m.rules for m in with_start(methods, MaskSettings(**checked.masks))), *backward):
         if rules != GRADIENT and not asked.allow_unsupported:
             model.coverage(rules).check()
     return methods, left_out

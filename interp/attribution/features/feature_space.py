@@ -28,6 +28,9 @@ from interp.tasks.task import TokenPair
 
 #: Bytes that an active feature of a token takes in a change and its contraction.
 ENTRY_BYTES: Final = 96
+#: Tensors of all features and of the error of a dictionary that a masked run has: what is there and replaces it, their difference and
+#: gradient, and what is made of them on the way.
+MASKED_AT_A_PLACE: Final = 8
 
 
 @dataclass
@@ -75,9 +78,12 @@ class FeatureSpace(NodeSpace):
         return cls(groups_of(listed), listed, names, (1 + both) * most * ENTRY_BYTES, active, Survey(1.0 + both))
 
     def footprint(self, size: Any) -> Footprint:
-        """Its memory: also the active features of every token, the weights of those listed, and those that are made at once."""
+        """Its memory: also the active features of every token, the weights of those listed, and those that are made at once; in masked runs
+        all features of every dictionary, several times."""
         held = sum(own.bytes for own in self.listed) + 2 * CODE_BYTES + GATHER_BYTES
-        return replace(super().footprint(size), entries=self.per_token, buffers=held)
+        wide = sum(own.dictionary.n_features + own.dictionary.d_out for own in self.listed)
+        masked = -(-MASKED_AT_A_PLACE * wide // size.d_model)
+        return replace(super().footprint(size), entries=self.per_token, buffers=held, masked=masked, held=wide)
 
     def spent(self) -> float:
         """The forwards that finding the nodes took, the first time that it is asked for."""

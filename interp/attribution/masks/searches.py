@@ -95,12 +95,12 @@ class Search:
 
     # ------------------------------------------------------------ learning
 
-    def learned(self, start: Tensor, rounds: int, rules: Rules, penalty: float, seed: int = 0) -> Tensor:
+    def learned(self, start: Tensor, rounds: int, rules: Rules, penalty: float) -> Tensor:
         """Shares [part] of a mask sigmoid(theta) that goes down (1 - f)^2 + penalty * mean share by Adam.
 
-        start: scores whose order theta begins with. seed: beyond 0, noise on that beginning.
+        start: scores whose order theta begins with.
         """
-        theta = self._beginning(start, seed).requires_grad_()
+        theta = self._beginning(start).requires_grad_()
         steps = torch.optim.Adam([theta], lr=min(FASTEST, 2 * WAY / rounds))
         slower = torch.optim.lr_scheduler.CosineAnnealingLR(steps, rounds)
         competing = self.masked.competing
@@ -113,16 +113,13 @@ class Search:
             slower.step()
         return torch.sigmoid(theta.detach())
 
-    def _beginning(self, start: Tensor, seed: int) -> Tensor:
+    @staticmethod
+    def _beginning(start: Tensor) -> Tensor:
         rank = torch.empty(len(start), dtype=torch.float64)
         rank[torch.argsort(start, descending=True, stable=True)] = torch.arange(
             1.0, len(start) + 1, dtype=torch.float64
         )
-        theta = WIDEST - 2 * WIDEST * torch.log(rank) / max(log(len(start)), 1e-9)
-        if seed:
-            noise = torch.randn(len(start), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-            theta = theta + noise
-        return theta
+        return WIDEST - 2 * WIDEST * torch.log(rank) / max(log(len(start)), 1e-9)
 
 
 def _spread(x: Tensor) -> Tensor:

@@ -96,7 +96,7 @@ def learned(masked: Masked, options: Sequence[Options], rules: Rules) -> Tensor:
     told, search = options[0].masks, Search(masked)
     start = order_of(get_method(told.start), masked, options, search)
     rounds = told.rounds or get_method("learned").passes
-    return search.learned(start, rounds, _backward(options, rules), told.penalty, told.seed)
+    return search.learned(start, rounds, _backward(options, rules), told.penalty)
 
 
 def _backward(options: Sequence[Options], rules: Rules) -> Rules:

@@ -21,14 +21,13 @@ from interp.rules.rules import GRADIENT, Rules
 @dataclass(frozen=True)
 class MaskSettings:
     """What searches on masks are told. rounds: masked runs forward and back, None for what the method takes; start: the method whose
-    order they begin with; backward: the preset that stands for the gradient, None for the method's own; penalty: of the mean share; seed:
-    beyond 0, of noise on the start; keep: hold what norms made of copies, in place of making it again."""
+    order they begin with; backward: the preset that stands for the gradient, None for the method's own; penalty: of the mean share;
+    keep: hold what norms made of copies, in place of making it again."""
 
     rounds: int | None = None
     start: str = "relp"
     backward: str | None = None
     penalty: float = 3.0
-    seed: int = 0
     keep: bool = True
 
 
@@ -209,6 +208,11 @@ METHODS.add(
 def get_method(name: str) -> Method:
     """The method of this name. Raises: MethodError with the near names."""
     return METHODS[name]
+
+
+def with_start(chosen: Sequence[Method], masks: MaskSettings) -> list[Method]:
+    """These methods, and the one whose order `learned` begins with, where it is among them."""
+    return [*chosen, *(get_method(masks.start) for m in chosen if m.name == "learned")]
 
 
 def methods() -> Any:

@@ -33,7 +33,9 @@ class Footprint:
 
     sites: numbers per token at all the places where parts are read. entries: further bytes per token. readers: vectors of d_model
     per token that the readers of one layer need. buffers: bytes whatever the batch. replay: how many more times the bytes of a
-    replay are in use at once. masked, kept: vectors of d_model per token of a masked run, always and where norms' outputs are kept. eager: whether the level's runs compute attention patterns; patterns: whether they are read.
+    replay are in use at once. masked, kept: vectors of d_model per token of a masked run, always and
+    where norms' outputs are kept; held: numbers per token that stay between masked runs. eager: whether the level's runs compute attention
+    patterns; patterns: whether they are read.
     """
 
     sites: int
@@ -43,6 +45,7 @@ class Footprint:
     replay: float = 0.0
     masked: int = 0
     kept: int = 0
+    held: int = 0
     eager: bool = False
     patterns: bool = False
 
@@ -133,6 +136,7 @@ class EdgeSpace:
             replay=WRITER_SHARE,
             masked=2 * len(self.graph.writers) + 3 * len(self.graph.attention_readers(0)),
             kept=len(self.graph.readers),
+            held=int(size.d_model * (2 * size.n_layers + 1)),
             eager=True,
         )
 

@@ -20,7 +20,7 @@ from interp.attribution.exact.machine import Restart, find_restart
 from interp.attribution.exact.node_patches import REPLAYED
 from interp.attribution.features.feature_space import FeatureSpace
 from interp.attribution.masks.masked import Masked
-from interp.attribution.protocol.registry import MaskSettings, Method, Options
+from interp.attribution.protocol.registry import MaskSettings, Method, Options, with_start
 from interp.attribution.protocol.spaces import EdgeSpace, NodeSpace, Space, part_scores
 from interp.attribution.scoring.memory import Memory
 from interp.errors import MetricError
@@ -66,7 +66,7 @@ class Attribution:
     @cached_property
     def restart(self) -> Restart:
         """How exact patching restarts the model in the middle; looked for where a method is exact."""
-        if not any(m.exact for m in self.methods):
+        if not any(m.exact for m in with_start(self.methods, self.masks)):
             return Restart(None, "no exact method")
         if isinstance(self.space, NodeSpace) and (odd := {g.kind for g in self.space.groups} - REPLAYED):
             return Restart(None, f"nodes of kind {min(odd)!r} are not known to replays.")
@@ -193,9 +193,10 @@ class Attribution:
         """What a method found, with its provenance. table [example part]; cost: forwards, backwards, seconds; metrics: of
         every batch its examples and what `metrics_of` says of them."""
         base, source = _collect(metrics, len(self.pairs))
-        if self.metric.normalised and not m.unit:
+        if self.metric.normalised:
             span, corrupt = self._span(base, source)
-            table, base = table / (abs(span) if m.unsigned else span), (base - corrupt) / span
+            table = table if m.unit else table / (abs(span) if m.unsigned else span)
+            base = (base - corrupt) / span
             tau = None if tau is None else tau / abs(span)
             source = None if source is None else (source - corrupt) / span
         provenance = Provenance(
@@ -229,7 +230,7 @@ class Attribution:
         """What a search on masks was told."""
         told = self.masks
         own = f"{told.rounds or m.passes} rounds"
-        return own + (f", from {told.start}, penalty {told.penalty:g}, seed {told.seed}" if m.warm else "")
+        return own + (f", from {told.start}, penalty {told.penalty:g}" if m.warm else "")
 
     def _asked(self) -> dict[str, Any]:
         """What the provenance of every method says alike: what was asked of which model, and how it ran."""

@@ -174,6 +174,8 @@ class Work:
         weights = 4 * size.d_model * (4 * size.n_heads * size.d_head + (size.d_mlp or 4 * size.d_model))
         # All batches of such a method are there at once, each with the values of both runs.
         held = self._values() * self.examples if any(m.together for m in self.methods) else 0
+        if any(m.masked for m in self.methods):
+            held += self._width * self.length * self.level.held * self.examples
         return int(AT_LEAST + self.table + weights + self.level.buffers + held + self._share * replay)
 
     @property

@@ -92,6 +92,14 @@ SMALL = [
         "compare",
         Settings(level="resid", methods=("atp", "exact", "relp-ig", "deeplift"), positions="end", hold_out=False),
     ),
+    ("discover", Settings(level="edges", methods=("learned",), start="iterated", rounds=3, n_random=1)),
+    ("discover", Settings(level="edges", methods=("iterated",), kv="split", ablation="zero", n_random=1)),
+    ("discover", Settings(level="edges", methods=("mask-ig",), steps=3, max_memory="400MiB", n_random=1)),
+    ("discover", Settings(level="edges", methods=("learned",), start="exact", rounds=3, n_random=1)),
+    ("discover", Settings(level="heads", methods=("learned",), start="exact", rounds=3, n_random=1)),
+    ("discover", Settings(level="neurons", methods=("mask-ig",), ablation="mean", n_random=1)),
+    ("discover", Settings(level="blocks", methods=("iterated",), ablation="optimal", rounds=3, n_random=1)),
+    ("compare", Settings(level="heads", methods=("iterated", "mask-ig", "learned"), rounds=3, hold_out=False)),
     # Checked exactly though `auto` patched much; a path at every sender.
     ("compare", Settings(level="neurons", methods=("auto", "relp"), budget="10F", hold_out=False)),
     ("compare", Settings(level="edges", methods=("eap-ig-activations", "clean-corrupted"), hold_out=False, steps=3)),
@@ -124,6 +132,8 @@ def test_it_does_not_on_any_architecture_at_any_level(name: str, command: str, s
         ("discover", {"methods": ("atp-ig-sites",), "n": 3, "n_random": 1, "steps": 2}),
         ("compare", {"methods": ("auto", "relp", "deeplift"), "budget": "9F", "hold_out": False}),
         ("compare", {"methods": ("atp", "exact"), "positions": "end", "hold_out": False}),
+        ("discover", {"methods": ("learned",), "rounds": 3, "n_random": 1}),
+        ("compare", {"methods": ("mask-ig", "learned"), "ablation": "zero", "rounds": 2, "hold_out": False}),
     ],
     ids=str,
 )

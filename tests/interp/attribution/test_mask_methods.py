@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from interp.attribution.masks.masked_edges import MaskedEdges
-from interp.attribution.request import attribute
+from interp.attribution.request import attribute, prepare
 from interp.errors import InterpError, MethodError
 from interp.rules.rules import preset
 from tests.interp.attribution.edges.edge_checks import EACH, RULES, ready
@@ -46,6 +46,32 @@ def test_the_mean_over_even_masks_adds_up_to_the_whole_effect(level: str) -> Non
         assert abs(total - coarse) < 1e-2 * abs(total)
 
 
+def test_points_of_the_path_are_those_of_the_quadrature() -> None:
+    """One point on the left is the base run, where slopes are the scores at the base point; on the right the source run, where they differ."""
+    model, task = hooked("llama"), toy_task(2)
+    plain = attribute(model, task, method="atp", level="heads", direction="noise").per_example
+    at = {
+        name: attribute(
+            model, task, method="mask-ig", level="heads", direction="noise", quadrature=name, steps=1
+        ).per_example
+        for name in ("left", "right")
+    }
+    assert np.allclose(at["left"], plain, rtol=0, atol=1e-4) and not np.allclose(at["right"], plain, rtol=0, atol=1e-2)
+
+
+def test_a_search_begins_with_exact_effects_as_exact_patching_finds_them() -> None:
+    """By replay, as the method `exact` does, and not by a whole forward for each part."""
+    model, task = hooked("llama"), answered(hooked("llama"), toy_task(3))
+    request = prepare(model, task, methods=["learned"], level="heads", start="exact", rounds=1)
+    assert request.restart.machine is not None
+
+
+def test_the_base_metric_of_a_search_is_in_the_unit_of_its_metric() -> None:
+    model, task = hooked("llama"), toy_task(3)
+    found = attribute(model, task, method="iterated", level="heads", metric="normalized_logit_diff", rounds=1)
+    assert found.provenance.base_metric == pytest.approx(1) and found.provenance.source_metric == pytest.approx(0)
+
+
 def test_options_of_searches_are_checked_before_any_work() -> None:
     model, task = hooked("llama"), toy_task(2)
     for options, said in (
@@ -64,6 +90,8 @@ def test_options_of_searches_are_checked_before_any_work() -> None:
         ({"method": "mask-ig", "positions": "each"}, "positions='each'"),
         ({"method": "iterated", "level": "resid"}, "not level 'resid'"),
         ({"method": "learned", "parts": ["m0"]}, "parts has no meaning"),
+        ({"method": "iterated", "metric": "kl_base"}, "flat at the base run"),
+        ({"method": "learned", "metric": "kl_base"}, "flat at the base run"),
     ):
         with pytest.raises(InterpError, match=re.escape(said)):
             attribute(model, task, **{"level": "heads", **options})

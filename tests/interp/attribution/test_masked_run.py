@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import interp
-from interp.errors import MethodError
+from interp.errors import InterpError, MethodError
 from tests.interp.attribution.features.given_dictionaries import given, stub
 from tests.interp.model.tiny import hooked
 from tests.interp.rules.float64 import true_float64
@@ -72,6 +72,15 @@ def test_rules_stand_for_the_gradient() -> None:
     assert torch.equal(relp, named) and not torch.allclose(relp, gradient, rtol=0.1)
 
 
+def test_a_second_derivative_is_refused() -> None:
+    """Slopes are no functions of the mask for torch: what it made of them would lack most of the curvature."""
+    found = interp.masked(hooked("llama"), toy_task(2), level="heads")
+    mask = torch.full((len(found.parts),), 0.5, requires_grad=True)
+    (slope,) = torch.autograd.grad(found(mask).pow(2).sum(), mask, create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        slope.sum().backward()
+
+
 def test_masks_by_name_and_what_is_refused() -> None:
     model, task = hooked("llama"), toy_task(2)
     found = interp.masked(model, task, level="heads")
@@ -87,5 +96,12 @@ def test_masks_by_name_and_what_is_refused() -> None:
             found(wrong)
     with pytest.raises(MethodError, match=re.escape("a0.h1")):
         found.mask(["a0.h11"])
+    for options, said in (
+        ({"parts": ["a0.h1"]}, "parts"),
+        ({"steps": 3}, "steps"),
+        ({"metric": "normalized_logit_diff"}, "normal"),
+    ):
+        with pytest.raises(InterpError, match=said):
+            interp.masked(model, task, level="heads", **options)
     with pytest.raises(MethodError, match="resid"):
         interp.masked(model, task, level="resid")
