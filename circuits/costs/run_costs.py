@@ -88,9 +88,9 @@ class RunCosts:
         return 1 + ABLATIONS[self.job.settings.ablation].has_run
 
     def loading(self) -> float:
-        """What is run before the plan is made."""
+        """What is run before the plan is made; at edges with what a norm behind heads makes again."""
         if self.job.learned is None:
-            return self.fixed
+            return self.fixed * (1 + self.again / 2)
         return (
             replace(self.runs(self.job.request.pairs), asked=self._asked(self.job.request.pairs, False)).fixed
             / self.forward
