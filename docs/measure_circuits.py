@@ -1,7 +1,8 @@
-"""Measures the smallest faithful circuits by the rankings of several methods, at a level of nodes, on models and tasks.
+"""Measures the smallest faithful circuits by several methods, of nodes or edges, on models and tasks.
 
     python docs/measure_circuits.py --out FOLDER
     python docs/measure_circuits.py --out FOLDER --models A,B --tasks ioi,sva --pairs 20
+    python docs/measure_circuits.py --out FOLDER --level edges --pairs 60 --methods relp,exact,iterated,learned --seed 1
 
 Parts are scored on one half of the pairs, and every size is tried there; what stands behind each size is measured on the other half.
 Each case is kept in FOLDER as one JSON file, with the sha256 of the weights, and a second call takes it from there. The result is
@@ -28,8 +29,9 @@ os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 METHODS = "exact,atp,relp,relp-ah,atp-ig,deeplift,random"
 RANKINGS = ("absolute", "signed")
 LIMITS = {"target": 0.9, "at_most": 1.1}
-#: Sizes of the curve, as shares of all parts.
+#: Sizes of the curve, as shares of all parts; of edges there are many.
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.5)
+SHARES_OF_EDGES = (0.01, 0.02, 0.05, 0.1)
 
 
 def options() -> argparse.Namespace:
@@ -38,7 +40,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--out", required=True, type=Path, help="of the cases: a new folder, or that of a call before")
     parser.add_argument("--models", default="demo", help="'demo', folders, or hf:ORG/NAME, commas between them")
     parser.add_argument("--tasks", default="ioi,sva,greater-than,gender,capital", help="commas between them")
-    parser.add_argument("--level", default="heads", help="a level whose parts make circuits")
+    parser.add_argument("--level", default="heads", help="a level whose parts make circuits, edges too")
     parser.add_argument("--direction", default="noise", choices=("noise", "denoise"), help="how parts are scored")
     parser.add_argument("--methods", default=METHODS, help="commas between them")
     parser.add_argument("--pairs", type=int, default=20, help="the first so many; half scores, half judges")
@@ -125,6 +127,7 @@ def circuits(model: Any, halves: tuple[Any, Any], scores: Mapping[str, Any], see
             "size": search.size,
             "of": search.n_parts,
             "reason": search.reason or seen.reason,
+            "cost": round(scores[method].provenance.forwards + 2 * scores[method].provenance.backwards, 1),
             "f": None if search.size is None else str(seen.estimate(top(search.size))),
             "curve": {share: str(seen.estimate(top(size))) for share, size in shares(search).items()},
         }
@@ -137,7 +140,8 @@ def tops(scores: Any, order: Sequence[int]) -> Callable[[int], frozenset[Any]]:
 
 def shares(search: Any) -> dict[str, int]:
     """The sizes of the curve, by the share of all parts that each is."""
-    return {f"{share:.0%}": max(1, round(share * search.n_parts)) for share in SHARES}
+    chosen = SHARES_OF_EDGES if search.counts == "edges" else SHARES
+    return {f"{share:.0%}": max(1, round(share * search.n_parts)) for share in chosen}
 
 
 # ---------------------------------------------------------------- tables
@@ -149,7 +153,7 @@ def say_model(found: Sequence[Mapping[str, Any]]) -> None:
     scored, judged = first["pairs"]
     say(f"\n{first['model']}: {scored} pairs to score and choose, {judged} others to judge.\n")
     say("The smallest circuit in the limits on the first half, and its f on the second:\n")
-    names = tuple(dict.fromkeys(f"`{row['method']}`" for row in first["rows"]))
+    names = tuple(dict.fromkeys(f"`{row['method']}`" + cost(row) for row in first["rows"]))
     lines = [
         (case["task"], ranking, *(smallest(row) for row in case["rows"] if row["ranking"] == ranking))
         for case in found
@@ -159,6 +163,11 @@ def say_model(found: Sequence[Mapping[str, Any]]) -> None:
     say(f"\nf on the second half of the first {' / '.join(first['rows'][0]['curve'])} of the signed ranking:\n")
     lines = [(case["task"], *(curve(row) for row in case["rows"] if row["ranking"] == "signed")) for case in found]
     say(markdown(("task", *names), lines))
+
+
+def cost(row: Mapping[str, Any]) -> str:
+    """What the scores took, in forwards over the pairs, a backward counted twice; cases of before do not say it."""
+    return f" ({row['cost']:.0f} F)" if row.get("cost") else ""
 
 
 def smallest(row: Mapping[str, Any]) -> str:
