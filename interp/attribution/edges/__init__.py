@@ -2,7 +2,7 @@
 
 `edge_batches` is one batch of edges, and the way in; `writers` and `projections` say what is written and which
 columns read it; `readers` pulls gradients back to each copy of the stream; `sums` adds passes; `contraction`
-multiplies the two; `cuts` says which edges are patched and where, `interventions` runs with them; `assumptions` checks
+multiplies the two; `cuts` says which edges are patched and where, `interventions` runs with them; `grabbing` takes single readers' q, k and v; `assumptions` checks
 the model; `workspace` reuses memory.
 
 Nothing is registered here: a method of edges asks an `EdgeBatch` (see docs/extending/method.md). A new kind of writer

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -23,19 +23,15 @@ import torch
 from torch import Tensor
 
 from interp.attribution.edges.cuts import Cuts
-from interp.attribution.edges.projections import Projections, entry
+from interp.attribution.edges.grabbing import Grabbed
+from interp.attribution.edges.projections import Projections
 from interp.attribution.edges.writers import EMBED, Values, Writers
 from interp.ledger import spend
 from interp.model.edits import Edit
-from interp.model.modules import attention
 from interp.model.modules.linear import linear
 from interp.model.modules.tensors import activation_in, activation_out, with_activation, with_output
 from interp.parts.sites import Site
 from interp.precision import wide
-
-
-class _Grabbed(Exception):
-    """Ends an attention module's forward where its q, k and v are known."""
 
 
 @dataclass
@@ -56,11 +52,11 @@ class PatchedRun:
     position: Tensor | None = None
     streams: dict[str, Tensor] = field(default_factory=dict)
     pending: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
-    grabbed: dict[Site, list[tuple[int, Tensor]]] = field(default_factory=dict)
     sources: dict[int, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.model, self.graph = self.writers.model, self.writers.graph
+        self.grabbed = Grabbed(self.model, self.graph, self.projections)
         self.patched = Cuts.of(self.graph, self.cuts, self.masks, self.embeds)
         self.readers_cut = frozenset[int]().union(*self.patched.readers)
         self.writers_cut = self.patched.writers
@@ -98,7 +94,7 @@ class PatchedRun:
                 edits.append(Edit(Site("mlp_out", layer), see))
             if self._mixed([layer]):
                 sites = [Site(channel, layer) for channel in "qkv"]
-                edits += [Edit(site, partial(self._put_grabbed, site)) for site in sites]
+                edits += [Edit(site, partial(self.grabbed.put, site)) for site in sites]
         last = len(self.graph.readers) - 1
         if last in self.readers_cut:
             edits.append(Edit(Site("resid_final"), lambda x: self._shifted(x, [last])[:, 0].reshape(x.shape)))
@@ -251,7 +247,7 @@ class PatchedRun:
             for members in projections.passes:
                 if chosen := [i for i in members if i in columns]:
                     self._hold(columns[i] for i in chosen)
-                    self._grab(layer, chosen, module, args, kwargs)
+                    self.grabbed.grab(layer, chosen, module, args, kwargs)
 
         return hook
 
@@ -286,28 +282,3 @@ class PatchedRun:
             return with_output(output, y)
 
         return hook
-
-    def _grab(self, layer: int, chosen: Sequence[int], module: Any, args: Any, kwargs: Any) -> None:
-        """Run the attention up to its q, k and v, and keep the heads of the readers chosen."""
-        found: dict[str, Tensor] = {}
-
-        def around(_: Any, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            found.update(q=q, k=k, v=v)
-            raise _Grabbed
-
-        with attention.diverted(around), suppress(_Grabbed):
-            module.forward(*args, **kwargs)
-        spend(self.model.prices.rows["qkv", layer] * found["q"].shape[0] * found["q"].shape[2])
-        for i in chosen:
-            reader = self.projections[layer].readers[i]
-            value = found[reader.kind][:, entry(reader, self.graph)]
-            self.grabbed.setdefault(Site(reader.kind, layer), []).append((reader.unit or 0, value))
-
-    def _put_grabbed(self, site: Site, x: Tensor) -> Tensor:
-        """q, k or v [row pos head d_head] with the heads that were grabbed."""
-        held = self.grabbed.pop(site, [])
-        if held:
-            x = x.clone()
-        for unit, value in held:
-            x[:, :, unit] = value
-        return x

@@ -6,8 +6,8 @@ Where readers share columns, the attention runs up to its q, k and v once for ea
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,13 +15,12 @@ import torch
 from torch import Tensor
 
 from interp.attribution.edges.edge_batches import EdgeMap
-from interp.attribution.edges.projections import entry
+from interp.attribution.edges.grabbing import Grabbed
 from interp.attribution.edges.readers import NO_NORM, Pullback, gathered, hand_on
 from interp.attribution.masks.copies import some
 from interp.attribution.masks.stream_reads import Reading, Seen
 from interp.ledger import spend
 from interp.model.edits import Edit
-from interp.model.modules import attention
 from interp.model.modules.linear import linear, norm_at
 from interp.model.modules.tensors import activation_in, activation_out, with_output
 from interp.parts.sites import Site
@@ -39,10 +38,10 @@ class AttentionReads:
     layer: int = 0
     seen: Seen = _NOTHING
     chosen: Sequence[int] = ()
-    grabbed: dict[Site, list[tuple[int, Tensor]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.model, self.graph = self.reading.model, self.map.graph
+        self.grabbed = Grabbed(self.model, self.graph, self.map.projections)
 
     def attach(self, stack: ExitStack) -> None:
         """Hooks on attentions and their projections, which go with `stack`."""
@@ -57,7 +56,7 @@ class AttentionReads:
     def _let_go(self) -> None:
         """Hold nothing of the run's graph."""
         self.seen, self.chosen = _NOTHING, ()
-        self.grabbed.clear()
+        self.grabbed.held.clear()
 
     @property
     def shared(self) -> list[int]:
@@ -67,7 +66,7 @@ class AttentionReads:
     def edits(self) -> list[Edit]:
         """Edits that put q, k and v in where readers share columns."""
         sites = [Site(channel, layer) for layer in self.shared for channel in "qkv"]
-        return [Edit(site, partial(self._put_grabbed, site)) for site in sites]
+        return [Edit(site, partial(self.grabbed.put, site)) for site in sites]
 
     def _attention(self, layer: int) -> Callable[..., Any]:
         """Before an attention runs: what its projections give to its readers."""
@@ -82,7 +81,7 @@ class AttentionReads:
                 return
             for members in projections.passes:
                 self.chosen = members
-                self._grab(layer, members, module, args, kwargs)
+                self.grabbed.grab(layer, members, module, args, kwargs)
             self.chosen = ()
 
         return hook
@@ -147,31 +146,3 @@ class AttentionReads:
         g = wide(g).reshape(*self.reading.mixture.like.shape[:2], -1)
         way = back().for_readers(inside)
         hand_on([first + i for i in inside], columns, g, wide(W), way, self.map.workspace, self.reading.mixture.take)
-
-    def _grab(self, layer: int, chosen: Sequence[int], module: Any, args: Any, kwargs: Any) -> None:
-        """Run the attention up to its q, k and v, and keep the heads of the readers chosen."""
-        found: dict[str, Tensor] = {}
-
-        def around(_: Any, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-            found.update(q=q, k=k, v=v)
-            raise _Grabbed
-
-        with attention.diverted(around), suppress(_Grabbed):
-            module.forward(*args, **kwargs)
-        spend(self.model.prices.rows["qkv", layer] * found["q"].shape[0] * found["q"].shape[2])
-        for i in chosen:
-            reader = self.map.projections[layer].readers[i]
-            value = found[reader.kind][:, entry(reader, self.graph)]
-            self.grabbed.setdefault(Site(reader.kind, layer), []).append((reader.unit or 0, value))
-
-    def _put_grabbed(self, site: Site, x: Tensor) -> Tensor:
-        """q, k or v [batch pos head d_head] with the heads that were grabbed."""
-        held = self.grabbed.pop(site, [])
-        x = x.clone() if held else x
-        for unit, value in held:
-            x[:, :, unit] = value
-        return x
-
-
-class _Grabbed(Exception):
-    """Ends an attention module's forward where its q, k and v are known."""
