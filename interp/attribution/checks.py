@@ -89,7 +89,7 @@ def _names(chosen: Sequence[Method]) -> str:
 def _check_metric(chosen: Sequence[Method], metric: Metric, ablation: str) -> None:
     """Refuse a metric that is flat where a method looks, or that needs a run which the ablation does not have."""
     for m in chosen:
-        if (m.base_point or m.name == "iterated") and metric.toward == "base":
+        if (m.base_point or (m.masked and not m.warm)) and metric.toward == "base":
             raise MetricError(
                 f"metric {metric.name!r} is flat at the base run, so {m.name} would score every node 0. "
                 f"Use exact, an IG method, or {metric.name.replace('base', 'source')!r}."
@@ -161,10 +161,10 @@ def _mask_options(chosen: Sequence[Method], asked: Request) -> dict[str, Any]:
 
 
 def _check_start(start: Method, asked: Request) -> None:
-    if start.search or start.joint or start.name == "learned" or not start.scores(asked.level):
+    if start.search or start.joint or start.warm or not start.scores(asked.level):
         able = ", ".join(
             name for name, m in METHODS.items()
-            if m.scores(asked.level) and not m.search and not m.joint and name != "learned"
+            if m.scores(asked.level) and not m.search and not m.joint and not m.warm
         )  # fmt: skip
         raise MethodError(
             f"start={start.name!r}: no method that gives an order of {asked.level} to begin with; expected one of: {able}."

@@ -7,7 +7,6 @@ searches score every part where the mask is now.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from math import log
@@ -20,7 +19,7 @@ from interp.attribution.masks.masked import Masked
 from interp.errors import MethodError
 from interp.rules.rules import Rules
 
-#: The share of parts that the last round of `rounds_of` keeps.
+#: The share of parts that the last round of `iterated` keeps.
 LAST_SHARE: Final = 1 / 200
 #: A learned mask begins with logits from this to minus this, by the logarithm of the rank.
 WIDEST: Final = 5.0
@@ -75,22 +74,18 @@ class Search:
 
     # ------------------------------------------------------------ rounds
 
-    def rounds_of(self, rounds: int, rules: Rules) -> Iterator[tuple[int, float, Tensor]]:
-        """Sizes that fall geometrically from all parts to `LAST_SHARE` of them: each round scores every part, those that are out too, where
-        the parts kept by the last one are in, and keeps the best. Yields (parts in, f with them, slopes [part])."""
-        mask, n = torch.ones(self.masked.n_parts, dtype=torch.float64), self.n_competing
-        for k in range(1, rounds + 1):
-            f, slopes = self.slopes(mask, rules)
-            yield int(mask.sum()), f, slopes
-            mask = self.top(slopes, max(1, round(n * LAST_SHARE ** (k / rounds))))
-
     def iterated(self, rounds: int, rules: Rules) -> Tensor:
-        """A score of each part [part]: 1 + the last round that kept it, and within a round its slope then, as a share of the widest."""
-        last = torch.zeros(self.masked.n_parts, dtype=torch.float64)
-        slopes, n = last, self.n_competing
-        for k, (_, _, slopes) in enumerate(self.rounds_of(rounds, rules), start=1):
-            kept = self.top(slopes, max(1, round(n * LAST_SHARE ** (k / rounds))))
-            last = torch.where(kept > 0, float(k), last)
+        """A score of each part [part]: 1 + the last round that kept it, and within a round its slope then, as a share of the widest.
+
+        Sizes fall geometrically from all parts to `LAST_SHARE` of them: each round scores every part, those that are out too, where
+        the parts kept by the last one are in, and keeps the best.
+        """
+        mask, n = torch.ones(self.masked.n_parts, dtype=torch.float64), self.n_competing
+        last = slopes = torch.zeros_like(mask)
+        for k in range(1, rounds + 1):
+            _, slopes = self.slopes(mask, rules)
+            mask = self.top(slopes, max(1, round(n * LAST_SHARE ** (k / rounds))))
+            last = torch.where(mask > 0, float(k), last)
         return last + _spread(slopes)
 
     # ------------------------------------------------------------ learning
