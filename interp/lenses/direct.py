@@ -19,7 +19,7 @@ from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed
 from interp.lenses.stream import FINAL, Stream, last_position
 from interp.model.modules.linear import linear
-from interp.model.modules.lock import settled
+from interp.model.modules.lock import reserved, settled
 from interp.parts.sites import Site
 from interp.parts.texts import encode
 from interp.parts.tokens import as_tokens
@@ -190,7 +190,8 @@ def _token(model: Any, reading: Reading, prompt: str, token: Any, what: str) -> 
 def unembedded(model: Any, x: Tensor) -> Tensor:
     """Logits of `x` [... d_model] by the model's final norm, unembedding and logits scale, before a soft cap."""
     final, unembed = (model.hf.get_submodule(path) for path in (model.layout.ln_final, model.layout.unembed))
-    logits: Tensor = unembed(final(x))
+    with reserved(model.hf):
+        logits: Tensor = unembed(final(x))
     return logits if model.layout.logits_scale == 1.0 else logits * model.layout.logits_scale
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from interp.errors import InterpError, LayoutError
 from interp.model.modules.linear import is_plain_map, linear
+from interp.model.modules.lock import reserved
 from interp.model.modules.tensors import activation_in
 
 #: Hooks that act behind a module; a forward pass that ends early would skip them.
@@ -46,8 +47,9 @@ class Columns:
         layout = model.layout
         _check(tokens, layout.d_vocab)
         W, bias = None, None
-        if _alone(model.hf, layout.unembed):
-            W, bias = linear(model, layout.unembed)
+        with reserved(model.hf):  # another thread's hooks are no reason to compute all logits
+            if _alone(model.hf, layout.unembed):
+                W, bias = linear(model, layout.unembed)
         if W is not None:
             own = tokens.to(W.device)
             W, bias = W[:, own], None if bias is None else bias[own]  # index_select would copy all of W first

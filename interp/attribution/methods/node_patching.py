@@ -169,9 +169,9 @@ def _entry(group: Group) -> int:
 def recorded(batch: Batch, machine: Machine) -> Replay:
     """A replay of the base run, which also gives the batch its base values."""
     neurons = any(site.kind == "mlp_post" for site in batch.sites)
-    found = record(batch.model, machine.modules, as_tokens(batch.base_ids, None), neurons=neurons)
-    replay = Replay(machine, found, batch.keep)
-    with torch.no_grad():
+    with reserved(batch.model.hf), torch.no_grad():  # throughout: what another thread records sits on the same modules
+        found = record(batch.model, machine.modules, as_tokens(batch.base_ids, None), neurons=neurons)
+        replay = Replay(machine, found, batch.keep)
         logits = readout(batch).logits(found.final[:, replay.first_read :], replay.counts)
         batch.take_base({site: replay.value(site) for site in batch.sites}, batch.at_metric(logits))
     replay.counts.clear()  # it is the one forward that is counted here
