@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 
@@ -14,14 +13,10 @@ from circuits.costs.mask_costs import MaskRuns
 from interp.attribution.auto.prices import price_of
 from interp.attribution.auto.verified import VerifiedAttribution
 from interp.attribution.methods import get_method
-from interp.attribution.methods.mask_methods import SHARES
 from interp.attribution.protocol.registry import Method, with_start
 from interp.attribution.protocol.spaces import EdgeSpace
 from interp.attribution.scoring.driver import Attribution
-from interp.ledger import BACKWARD
-
-#: What one pass forward and back counts.
-PASS: Final = 1 + BACKWARD
+from interp.ledger import PASS
 
 
 def of_request(request: Attribution) -> float:
@@ -67,7 +62,8 @@ def of_masks(request: Attribution, m: Method) -> float:
     runs, forward = MaskRuns(request), one_forward(request.model, request.pairs)
     if m.masked is None:
         return (runs.once() + request.steps * runs.both()) / forward
-    starts = sum(_of_method(request, own) for own in _starts(request, m))
+    usual = replace(request, masks=replace(request.masks, rounds=None, budget=None))
+    starts = sum(_of_method(usual, own) for own in _starts(request, m))
     ends = 2 + _compared(m)
     return starts + (runs.once() + ends * runs.forward() + rounds_of(request, m) * runs.both()) / forward
 
@@ -89,7 +85,7 @@ def _starts(request: Attribution, m: Method) -> list[Method]:
 
 def _compared(m: Method) -> int:
     """How many circuits are run to choose between what several searches found."""
-    return (len(m.starts) + 1) * len(SHARES) if m.starts else 0
+    return (len(m.starts) + 1) * m.circuits
 
 
 def of_one_by_one(request: Attribution) -> float:

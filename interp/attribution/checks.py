@@ -16,6 +16,7 @@ from interp.attribution.protocol.registry import MaskSettings, Method, with_star
 from interp.attribution.request_options import Request
 from interp.attribution.scoring.memory import parse_bytes
 from interp.errors import MethodError, MetricError, unknown
+from interp.ledger import PASS
 from interp.parts.graph import KEY_VALUE
 from interp.parts.nodes import FEATURES, LEVELS
 from interp.rules.rules import preset
@@ -153,7 +154,7 @@ def _mask_options(chosen: Sequence[Method], asked: Request) -> dict[str, Any]:
     if "start" in given:
         _check_start(get_method(str(asked.start)), asked)
     if asked.budget is not None and any(_is_masked(m) for m in chosen):
-        given["budget"] = _forwards(asked)
+        given["budget"] = _forwards(asked, [m for m in chosen if _is_masked(m)], MaskSettings(**given))
     return given
 
 
@@ -165,13 +166,20 @@ def _takes_start(method: Method) -> bool:
     return method.warm and not method.starts
 
 
-def _forwards(asked: Request) -> float:
-    """The budget of a search on masks. Raises: MethodError for seconds, and beside rounds."""
+def _forwards(asked: Request, searches: Sequence[Method], told: MaskSettings) -> float:
+    """The budget of searches on masks. Raises: MethodError for seconds, beside rounds, and where no round fits into it."""
     budget = parse_budget(asked.budget)
     if budget.unit == "seconds":
         raise MethodError(f"budget={asked.budget!r}: searches on masks count forward equivalents, such as '150F'.")
     if asked.rounds is not None:
         raise MethodError(f"rounds={asked.rounds} and budget={asked.budget!r}: give one of them.")
+    for m in searches:
+        starts = with_start([m], told)[1:]
+        least = 3 + PASS * (1 + sum(own.passes for own in starts)) + m.circuits * (len(starts) + 1)
+        if budget.limit < least:
+            raise MethodError(
+                f"budget={asked.budget!r}: {m.name} costs {least} forwards with one round; give as many or more."
+            )
     return budget.limit
 
 

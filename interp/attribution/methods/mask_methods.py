@@ -30,12 +30,10 @@ from interp.attribution.protocol.registry import (
 )
 from interp.attribution.protocol.spaces import part_scores
 from interp.errors import MethodError
-from interp.ledger import BACKWARD
+from interp.ledger import PASS
 from interp.parts.nodes import Group
 from interp.rules.rules import RELP, Rules, preset
 
-#: A masked run forward and back, in forwards.
-ROUND: Final = 1 + BACKWARD
 #: Shares of the parts: the sizes of the circuits by which `portfolio` chooses.
 SHARES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
@@ -129,6 +127,7 @@ def learned(masked: Masked, options: Sequence[Options], rules: Rules) -> Order:
     unit="place",
     warm=True,
     starts=("relp", "iterated"),
+    circuits=len(SHARES),
     spends=150.0,
     turns=3,
 )
@@ -166,9 +165,9 @@ def rounds_left(search: Search, told: MaskSettings, method: Method, later: int =
     if told.rounds is not None or budget is None:
         return told.rounds or method.passes
     search.prepare()
-    left = int((budget - search.masked.spent - later) // ROUND)
+    left = int((budget - search.masked.spent - later) // PASS)
     if left < 1 and told.budget is not None:
-        least = search.masked.spent + later + ROUND
+        least = search.masked.spent + later + PASS
         raise MethodError(
             f"budget={told.budget:g}F: {method.name} costs {least:g} forwards with one round here; give more."
         )

@@ -81,7 +81,8 @@ class Method:
     which features of the stream do not belong, and does not score level `features`. `per_site`: its steps are made at each
     site of the level in turn. `passes`: how many passes forward and back it makes, of one that has no steps. `complete`: its scores of all parts of a cut through the model, at all positions, add up to the
     metric of the source run less that of the base run. `of_masks`: its runs carry masks over the parts; `warm`: it begins with the
-    order of another method, that of the option `start` or of each of `starts`; `spends`: the forwards that it may spend, where that and
+    order of another method, that of the option `start` or of each of `starts`; `circuits`: how many it runs
+    of each order that it chooses between; `spends`: the forwards that it may spend, where that and
     not the number of its passes is given by default; `turns`: how many parts of the pairs take turns in its passes.
     """
 
@@ -109,6 +110,7 @@ class Method:
     of_masks: bool = False
     warm: bool = False
     starts: tuple[str, ...] = ()
+    circuits: int = 0
     spends: float | None = None
     turns: int = 1
     path: str = "points between base and source embedding"

@@ -24,7 +24,7 @@ from interp.attribution.protocol.registry import MaskSettings, Method, Options, 
 from interp.attribution.protocol.spaces import EdgeSpace, NodeSpace, Space, part_scores
 from interp.attribution.scoring.memory import Memory
 from interp.errors import MetricError
-from interp.ledger import BACKWARD
+from interp.ledger import PASS
 from interp.model.modules import attention
 from interp.model.modules.lock import settled
 from interp.parts.graph import Part
@@ -179,7 +179,7 @@ class Attribution:
             return parts
         if m.masked:  # also the empty and the whole model, and what it begins with
             budget = m.spends if self.masks.budget is None else self.masks.budget
-            rounds = self.masks.rounds or (m.passes if budget is None else int(budget / (1 + BACKWARD)))
+            rounds = self.masks.rounds or (m.passes if budget is None else int(budget / PASS))
             return rounds + 2 + m.warm
         return self.steps * (self.space.n_sites if m.per_site else 1) if m.uses_steps else 1
 
