@@ -175,7 +175,7 @@ def _forwards(asked: Request, searches: Sequence[Method], told: MaskSettings) ->
         raise MethodError(f"rounds={asked.rounds} and budget={asked.budget!r}: give one of them.")
     for m in searches:
         starts = with_start([m], told)[1:]
-        least = 3 + PASS * (1 + sum(own.passes for own in starts)) + m.circuits * (len(starts) + 1)
+        least = 4 + PASS * (1 + sum(own.passes for own in starts)) + m.circuits * (len(starts) + 1)
         if budget.limit < least:
             raise MethodError(
                 f"budget={asked.budget!r}: {m.name} costs {least} forwards with one round; give as many or more."

@@ -1,6 +1,6 @@
 """One order of all parts whose first n are a good circuit for every n, learned by gradients of runs with masks.
 
-Each part has a number theta. At a size n its share is sigmoid((theta - t) / WIDTH), with t such that shares sum to n: nearly all for the
+Each part has a number theta. At a size n its share is sigmoid((theta - t) / width), with t such that shares sum to n: nearly all for the
 first n parts, next to nothing for the rest. Sizes take turns, and so do parts of the pairs: each step moves theta down (1 - f)^2 at one
 size by one part of the pairs, and a round is as many steps as there are such parts.
 """
@@ -22,8 +22,9 @@ LARGEST: Final = 1 / 4
 SMALLEST: Final = 1 / 400
 #: Theta begins with numbers from this to minus this, by the logarithm of the rank.
 WIDEST: Final = 5.0
-#: Over how much of theta shares fall from nearly 1 to nearly 0.
-WIDTH: Final = 0.5
+#: Over how much of theta shares fall, at the beginning, where parts far down the order still have some, and at the end.
+WIDE: Final = 3.0
+NARROW: Final = 0.3
 #: Adam's rate, which falls to nearly nothing as a cosine does, and its averages, short as each size comes round every tenth time.
 RATE: Final = 0.5
 BETAS: Final = (0.9, 0.99)
@@ -39,10 +40,11 @@ def learned_order(search: Search, start: Tensor, rounds: int, rules: Rules) -> T
     steps = torch.optim.Adam([theta], lr=RATE, betas=BETAS)
     slower = torch.optim.lr_scheduler.CosineAnnealingLR(steps, rounds * turns)
     for k in range(rounds * turns if sizes else 0):
-        share = shares(theta, sizes[k % len(sizes)])
+        width = WIDE * (NARROW / WIDE) ** (k / (rounds * turns))
+        share = shares(theta, sizes[k % len(sizes)], width)
         mask = torch.zeros(len(start), dtype=torch.float64).index_put((at,), share)
         missing, slopes = search.missing(mask, rules, (k + k // len(sizes)) % turns)
-        theta.grad = _normed(_along(share, -2 * missing * slopes[at]))
+        theta.grad = _normed(_along(share, -2 * missing * slopes[at], width))
         steps.step()
         slower.step()
     return torch.zeros(len(start), dtype=torch.float64).index_put((at,), by_place(theta))
@@ -54,19 +56,19 @@ def sizes_of(n: int) -> list[int]:
     return sorted({max(1, round(n * share)) for share in shares_of_all.tolist()} - {n}, reverse=True)
 
 
-def shares(theta: Tensor, n: int) -> Tensor:
-    """The shares [part] at a size: sigmoid((theta - t) / WIDTH) with t halved down to where they sum to n."""
-    reach = WIDTH * (log(len(theta)) + 40)
+def shares(theta: Tensor, n: int, width: float) -> Tensor:
+    """The shares [part] at a size: sigmoid((theta - t) / width) with t halved down to where they sum to n."""
+    reach = width * (log(len(theta)) + 40)
     low, high = float(theta.min()) - reach, float(theta.max()) + reach
     for _ in range(60):
         middle = (low + high) / 2
-        low, high = (middle, high) if float(torch.sigmoid((theta - middle) / WIDTH).sum()) > n else (low, middle)
-    return torch.sigmoid((theta - low) / WIDTH)
+        low, high = (middle, high) if float(torch.sigmoid((theta - middle) / width).sum()) > n else (low, middle)
+    return torch.sigmoid((theta - low) / width)
 
 
-def _along(share: Tensor, slopes: Tensor) -> Tensor:
+def _along(share: Tensor, slopes: Tensor, width: float) -> Tensor:
     """Slopes for shares as slopes for theta, while the sum of the shares stays: t moves with theta."""
-    steep = share * (1 - share) / WIDTH
+    steep = share * (1 - share) / width
     total = steep.sum()
     return steep * (slopes - (steep @ slopes) / total) if total > 0 else torch.zeros_like(share)
 

@@ -85,13 +85,12 @@ def edges_along_masks(batch: EdgeBatch, options: Options, rules: Rules) -> Tenso
     rules=RELP,
     passes=8,
 )
-def iterated(masked: Masked, options: Sequence[Options], rules: Rules) -> Order:
+def iterated(search: Search, options: Sequence[Options], rules: Rules) -> Order:
     """Rounds of fewer and fewer parts; each scores all parts, those that are out too, where the circuit is now, and keeps the best.
 
     score[u] = the last round that kept u, and the order of the last round's slopes within it. Cost: a forward and backward a
     round, and a run of the empty and of the whole model.
     """
-    search = Search(masked)
     rounds = rounds_left(search, options[0].masks, get_method("iterated"))
     return Order(search.iterated(rounds, _backward(options, rules)), f"{rounds} rounds")
 
@@ -106,14 +105,14 @@ def iterated(masked: Masked, options: Sequence[Options], rules: Rules) -> Order:
     warm=True,
     turns=3,
 )
-def learned(masked: Masked, options: Sequence[Options], rules: Rules) -> Order:
+def learned(search: Search, options: Sequence[Options], rules: Rules) -> Order:
     """One order of all parts whose first n are a good circuit for every n, learned by Adam from the order of another method.
 
     score[u] = 1 - log(place of u) / log(parts). Cost: a forward and backward a round, a run of the empty and of the whole model,
     and the method that it begins with.
     """
-    told, search = options[0].masks, Search(masked)
-    start = order_of(get_method(told.start), masked, options, search)
+    told = options[0].masks
+    start = order_of(get_method(told.start), search, options)
     rounds = rounds_left(search, told, get_method("learned"))
     found = learned_order(search, start, rounds, _backward(options, rules))
     return Order(found, f"{rounds} rounds, from {told.start}")
@@ -131,7 +130,7 @@ def learned(masked: Masked, options: Sequence[Options], rules: Rules) -> Order:
     spends=150.0,
     turns=3,
 )
-def portfolio(masked: Masked, options: Sequence[Options], rules: Rules) -> Order:
+def portfolio(search: Search, options: Sequence[Options], rules: Rules) -> Order:
     """Searches within a budget, and of what they find the order whose circuits are best on the pairs that are scored.
 
     Circuits of `SHARES` of the parts are run for each order. The better of `relp` and `iterated` is what `learned` begins with, for
@@ -139,8 +138,8 @@ def portfolio(masked: Masked, options: Sequence[Options], rules: Rules) -> Order
 
     score[u] = 1 - log(place of u) / log(parts). Cost: the budget, or what one round costs beside the starts where that is more.
     """
-    told, search, chosen = options[0].masks, Search(masked), get_method("portfolio")
-    found = {name: by_place(order_of(get_method(name), masked, options, search)) for name in chosen.starts}
+    told, chosen = options[0].masks, get_method("portfolio")
+    found = {name: by_place(order_of(get_method(name), search, options)) for name in chosen.starts}
     fits = {name: search.fit(order, SHARES) for name, order in found.items()}
     best = max(fits, key=lambda name: fits[name])
     rounds = rounds_left(search, told, chosen, later=len(search.sizes(SHARES)))
@@ -179,12 +178,14 @@ def _backward(options: Sequence[Options], rules: Rules) -> Rules:
     return rules if name is None else preset(name)
 
 
-def order_of(start: Method, masked: Masked, options: Sequence[Options], search: Search) -> Tensor:
+def order_of(start: Method, search: Search, options: Sequence[Options]) -> Tensor:
     """The mean scores [part] of a method, the higher the more a part raises f. Raises: MethodError for scores that are not finite."""
     if start.masked is not None:
         own = [replace(o, masks=replace(o.masks, rounds=start.passes, backward=None)) for o in options]
-        return start.masked(masked, own, start.rules).scores
-    found = torch.cat([part_scores(start, batch, own) for batch, own in zip(masked.batches, options, strict=True)])
+        return start.masked(search, own, start.rules).scores
+    found = torch.cat(
+        [part_scores(start, batch, own) for batch, own in zip(search.masked.batches, options, strict=True)]
+    )
     if not bool(torch.isfinite(found).all()):
         raise MethodError(f"start: {start.name} gives scores that are not finite.")
     mean = found.mean(0)

@@ -20,6 +20,7 @@ from interp.attribution.exact.machine import Restart, find_restart
 from interp.attribution.exact.node_patches import REPLAYED
 from interp.attribution.features.feature_space import FeatureSpace
 from interp.attribution.masks.masked import Masked
+from interp.attribution.masks.searches import Search
 from interp.attribution.protocol.registry import MaskSettings, Method, Options, with_start
 from interp.attribution.protocol.spaces import EdgeSpace, NodeSpace, Space, part_scores
 from interp.attribution.scoring.memory import Memory
@@ -316,7 +317,8 @@ def _together(
 ) -> tuple[list[Tensor], Aside]:
     """Scores [batch part] of every batch, of a method that needs all of them at once, and what it says beside them."""
     if method.masked is not None:
-        found = method.masked(Masked(batches, options[0].masks.keep, options[0].advance, turn), options, method.rules)
+        search = Search(Masked(batches, options[0].masks.keep, options[0].advance, turn))
+        found = method.masked(search, options, method.rules)
         return [found.scores.double().cpu().expand(len(batch.pairs), -1) for batch in batches], Aside(said=found.said)
     if method.joint is None:
         raise RuntimeError(f"{method.name} scores batch by batch")
