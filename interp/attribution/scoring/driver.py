@@ -144,14 +144,21 @@ class Attribution:
         return [index for index, _ in self._in_turns(m)] if m.masked else self.indices
 
     def _in_turns(self, m: Method) -> list[tuple[list[int], int]]:
-        """The pairs of each batch, and its turn: every so many-th pair is of the same."""
+        """The pairs of each batch, and its turn; where pairs take turns the seed draws which go together."""
         turns = max(1, min(m.turns, len(self.pairs) // LEAST_IN_A_TURN))
+        drawn = (
+            torch.randperm(len(self.pairs), generator=self._generator).tolist() if turns > 1 else range(len(self.pairs))
+        )
         found = []
         for turn in range(turns):
-            own = range(turn, len(self.pairs), turns)
+            own = sorted(drawn[turn::turns])
             for index in by_length([self.pairs[i].length for i in own], self.memory.batch_size):
                 found.append(([own[i] for i in index], turn))
         return found
+
+    @property
+    def _generator(self) -> torch.Generator:
+        return torch.Generator().manual_seed(whole(self.seed, "seed"))
 
     def batch(self, index: list[int]) -> Batch:
         """The batch of the pairs at `index`, of one length."""
@@ -159,12 +166,11 @@ class Attribution:
 
     def _options(self, index: list[int], advance: Callable[[int], None]) -> Options:
         masks = self.positions.masks(index).to(self.model.device)
-        generator = torch.Generator().manual_seed(whole(self.seed, "seed"))
         return Options(
             masks,
             self.steps,
             self.quadrature,
-            generator,
+            self._generator,
             advance,
             self.only,
             self.tau,

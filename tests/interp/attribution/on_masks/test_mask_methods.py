@@ -124,3 +124,17 @@ def test_searches_say_what_they_are(level: str, method: str) -> None:
     assert np.array_equal(again.per_example, table)
     other = attribute(model, answered(model, toy_task(3)), method=method, level=level, rounds=3, batch_size=1)
     assert np.allclose(other.per_example, table, rtol=0, atol=1e-3)
+
+
+def test_a_seed_draws_which_pairs_go_together_and_nothing_else() -> None:
+    """The same seed is the same order, bit for bit; another seed another one; what takes no turns does not know seeds."""
+    model = hooked("llama")
+    task = answered(model, toy_task(12))
+
+    def found(method: str, seed: int) -> np.ndarray:
+        scores: np.ndarray = attribute(model, task, method=method, level="edges", rounds=2, seed=seed).per_example
+        return scores
+
+    assert np.array_equal(found("learned", 1), found("learned", 1))
+    assert not np.array_equal(found("learned", 1), found("learned", 2))
+    assert np.array_equal(found("iterated", 1), found("iterated", 2))
