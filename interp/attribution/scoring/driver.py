@@ -8,22 +8,20 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from interp.attribution.batching.batches import Batch
 from interp.attribution.batching.positions import Positions
 from interp.attribution.exact.machine import Restart, find_restart
 from interp.attribution.exact.node_patches import REPLAYED
 from interp.attribution.features.feature_space import FeatureSpace
-from interp.attribution.masks.masked import Masked
-from interp.attribution.masks.searches import Search
 from interp.attribution.protocol.registry import MaskSettings, Method, Options, with_start
 from interp.attribution.protocol.spaces import EdgeSpace, NodeSpace, Space, part_scores
 from interp.attribution.scoring.memory import Memory
+from interp.attribution.scoring.together import NOTHING, Aside, in_turns, together
 from interp.errors import MetricError
 from interp.ledger import PASS
 from interp.model.modules import attention
@@ -39,20 +37,7 @@ from interp.tasks.task import TokenPair, digest
 from interp.whole_numbers import whole
 
 LOW_ACCURACY: Final = 0.75
-#: So many pairs at least go through at once, where parts of the pairs take turns.
-LEAST_IN_A_TURN: Final = 4
 Metrics = list[tuple[list[int], np.ndarray, np.ndarray | None]]
-
-
-class Aside(NamedTuple):
-    """What a method that needs all batches at once says beside its scores: the threshold that it used, and how it searched."""
-
-    tau: float | None = None
-    said: str = ""
-
-
-#: What other methods say.
-NOTHING: Final = Aside()
 
 
 @dataclass(frozen=True)
@@ -141,20 +126,11 @@ class Attribution:
 
     def _batches(self, m: Method) -> list[list[int]]:
         """The same for one method: the pairs of each turn after those of the one before, where pairs take turns."""
-        return [index for index, _ in self._in_turns(m)] if m.masked else self.indices
-
-    def _in_turns(self, m: Method) -> list[tuple[list[int], int]]:
-        """The pairs of each batch, and its turn; where pairs take turns the seed draws which go together."""
-        turns = max(1, min(m.turns, len(self.pairs) // LEAST_IN_A_TURN))
-        drawn = (
-            torch.randperm(len(self.pairs), generator=self._generator).tolist() if turns > 1 else range(len(self.pairs))
+        return (
+            [index for index, _ in in_turns(m, self.pairs, self.memory.batch_size, self._generator)]
+            if m.masked
+            else self.indices
         )
-        found = []
-        for turn in range(turns):
-            own = sorted(drawn[turn::turns])
-            for index in by_length([self.pairs[i].length for i in own], self.memory.batch_size):
-                found.append(([own[i] for i in index], turn))
-        return found
 
     @property
     def _generator(self) -> torch.Generator:
@@ -203,8 +179,8 @@ class Attribution:
         """The same for a method that needs all batches at once, and what it says beside its scores."""
         start = time.perf_counter()
         batches = [self.batch(index) for index in indices]
-        turn = [turn for _, turn in self._in_turns(m)]
-        found, aside = _together(m, batches, [self._options(index, advance) for index in indices], turn)
+        turn = [turn for _, turn in in_turns(m, self.pairs, self.memory.batch_size, self._generator)]
+        found, aside = together(m, batches, [self._options(index, advance) for index in indices], turn)
         table = np.empty((len(self.pairs), found[0].shape[1]))
         for index, flat in zip(indices, found, strict=True):
             table[index] = flat.numpy()
@@ -316,20 +292,6 @@ class Attribution:
                 "a circuit for a task that the model cannot do means little.",
                 stacklevel=4,
             )
-
-
-def _together(
-    method: Method, batches: Sequence[Batch], options: Sequence[Options], turn: Sequence[int]
-) -> tuple[list[Tensor], Aside]:
-    """Scores [batch part] of every batch, of a method that needs all of them at once, and what it says beside them."""
-    if method.masked is not None:
-        search = Search(Masked(batches, options[0].masks.keep, options[0].advance, turn))
-        found = method.masked(search, options, method.rules)
-        return [found.scores.double().cpu().expand(len(batch.pairs), -1) for batch in batches], Aside(said=found.said)
-    if method.joint is None:
-        raise RuntimeError(f"{method.name} scores batch by batch")
-    scores, tau = method.joint(batches, options, method.rules)
-    return [found.reshape(len(found), -1).double().cpu() for found in scores], Aside(tau)
 
 
 def _collect(parts: Metrics, n: int) -> tuple[np.ndarray, np.ndarray | None]:
