@@ -209,8 +209,8 @@ class EdgeBatch(Batch):
             found.append(Contraction(self.map.writers, values, embeds, masks, scores, self.map.workspace, weight, only))
 
     def _points_at_once(self, rules: Rules) -> int:
-        """How many points are added up before they are contracted: one where readers share columns."""
-        if not all(p.one_pass for p in self.map.projections):
+        """How many points are added up before they are contracted: one where readers share columns, or rules stand between two runs."""
+        if rules.secants or not all(p.one_pass for p in self.map.projections):
             return 1
         layout = self.model.layout
         kept = 4 * self.base_ids.numel() * layout.d_model * layout.n_layers if rules.norm == "gradient" else 1
@@ -230,7 +230,7 @@ class EdgeBatch(Batch):
     ) -> None:
         """One forward and backward, `begin` between them; what readers get goes to `sums`, else to the contraction."""
         if sums:
-            sums.begin(weight)
+            sums.weight = weight
         toward = self.toward(rules)
         stream = Stream(
             self.model,

@@ -50,10 +50,6 @@ class Projections:
         """The readers of one channel, by their place in `readers`."""
         return [i for i, reader in enumerate(self.readers) if reader.kind == channel]
 
-    def inside(self, start: int, end: int) -> list[int]:
-        """The readers whose columns are those from `start` to `end`, by their place in `readers`."""
-        return [i for i, own in enumerate(self.columns) if start <= int(own[0]) < end]
-
     @cached_property
     def of_map(self) -> dict[str, dict[int, Tensor]]:
         """By path, the readers that see any of its columns, by their place in `readers`, and which: counted within the map."""
