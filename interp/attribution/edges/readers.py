@@ -38,7 +38,7 @@ class Stream:
     `consume` gets the readers of one place (their numbers in `Graph.readers`) in the order of the backward pass, and a
     function that writes their gradients to a tensor [reader batch pos d_model]. Readers that it never gets have no gradient.
     `at_columns` gets the gradients at the outputs of projections in its stead: layer, path, gradient, pullback.
-    `toward`: the operands of the other run, for rules with secants.
+    `toward`: the operands of the other run, for rules with secants. `offsets`: of projections, kept for further passes.
     """
 
     model: Any
@@ -50,6 +50,7 @@ class Stream:
     workspace: Workspace
     at_columns: AtColumns | None = None
     toward: Operands | None = None
+    offsets: dict[str, Tensor | float] = field(default_factory=dict)
     streams: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
     latest: tuple[str, Pullback] | None = None
@@ -157,12 +158,17 @@ class Stream:
         g = wide(g).reshape(shape)
         rounded = y.element_size() < 4 or self.toward is not None  # then y tells less of the norm than its input does
         if self.at_columns is not None or not rounded:
-            given = None if way.normed is None else wide(y).reshape(shape) - offset(self.model, norm, path)
+            given = None if way.normed is None else wide(y).reshape(shape) - self._offset(norm, path)
             g, way = way.scaled(g, given, list(own.values()))
         if self.at_columns is not None:
             self.at_columns(layer, path, g, way)
         else:
             self._pull(layer, own, g, self.projections[layer].weight(self.model, path), way)
+
+    def _offset(self, norm: str | None, path: str) -> Tensor | float:
+        if path not in self.offsets:
+            self.offsets[path] = offset(self.model, norm, path)
+        return self.offsets[path]
 
     def _listen_channels(self, layer: int, projections: Projections, reads: Any) -> None:
         """Readers share columns: each set of `passes` is taken back to the projections apart from the others."""
