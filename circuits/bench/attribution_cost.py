@@ -19,7 +19,6 @@ from interp.tasks.task import Task
 UNABLE: Final = (LayoutError, SiteError, UnsupportedRuleError)
 UNIT: Final = "2 forwards + 1 backward"
 PLAIN: Final = "plain model"
-CALLS: Final = ("first call", "later call")
 
 #: What is measured by default: (method, level, steps).
 DEFAULT: Final = (
@@ -48,6 +47,7 @@ def bench_attribution(
     """
     task = random_task(model, size.batch, size.length)
     works: dict[str, Callable[[], Any]] = {PLAIN: lambda: plain_passes(model, task)}
+    calls: dict[str, Callable[[], Any]] = {}
     for method, level, steps in wanted:
         uses = get_method(method).uses_steps
         try:
@@ -59,9 +59,9 @@ def bench_attribution(
             continue
         name = f"{method}, {level}" + (f", {request.steps} steps" if uses else "")
         works[name] = lambda request=request: request.score(show_progress=False)  # type: ignore[misc]
-        if level == "edges" and not any(known.endswith(CALLS) for known in works):
-            works |= _calls(model, task, name, method, request.steps if uses else None, size)
-    yield from _timed(model, works, size)
+        if level == "edges" and not calls:
+            calls = _calls(model, task, name, method, request.steps if uses else None, size)
+    yield from _timed(model, works | calls, size)
 
 
 def _calls(
@@ -72,7 +72,7 @@ def _calls(
     def call(model: HookedModel) -> None:
         attribute(model, task, method=method, level="edges", steps=steps, batch_size=size.batch, show_progress=False)
 
-    return {f"{name}, {CALLS[0]}": lambda: call(copy(model)), f"{name}, {CALLS[1]}": lambda: call(model)}
+    return {f"{name}, first call": lambda: call(copy(model)), f"{name}, later call": lambda: call(model)}
 
 
 def _timed(model: HookedModel, works: dict[str, Callable[[], Any]], size: Size) -> Iterator[Measurement]:

@@ -151,7 +151,7 @@ def test_whole_calls_at_edges_are_timed_too_and_the_first_one_knows_nothing(monk
     monkeypatch.setattr(edge_batches, "find_projections", lambda *of: looked.append(0) or find(*of))
     wanted = [("eap", "edges", None), ("relp", "edges", None)]
     found = [one.name for one in attribution_cost.bench_attribution(hooked("gpt2"), wanted, SMALL)]
-    assert found == [attribution_cost.PLAIN, "eap, edges", "eap, edges, first call", "eap, edges, later call", "relp, edges"]  # fmt: skip
+    assert found == [attribution_cost.PLAIN, "eap, edges", "relp, edges", "eap, edges, first call", "eap, edges, later call"]  # fmt: skip
     rounds = 1 + SMALL.repeats
     assert len(looked) == 1 + 2 * rounds  # once for the model; by every first call, for its memory and for its time
 
