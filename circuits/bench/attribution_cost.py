@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from typing import Any, Final
 
 import torch
 
 from circuits.bench.workload import Measurement, Size, Skipped, peak_memory, random_task, seconds_of
 from interp.attribution.methods import get_method
-from interp.attribution.request import prepare
+from interp.attribution.request import attribute, prepare
 from interp.errors import LayoutError, SiteError, UnsupportedRuleError
 from interp.model.model import HookedModel
 from interp.tasks.task import Task
@@ -41,10 +42,12 @@ def bench_attribution(
     """Time each (method, level, steps) on one batch of random prompts against 2 forwards + 1 backward of the plain model.
 
     The plain model: parameters frozen, gradient to the embeddings only, full logits, its own attention implementation.
+    Of the first method at level edges also whole calls are timed, with what is found out of the model before any scoring.
     What this model cannot do is a `Skipped` with the reason. Raises: MethodError for an unknown method or level.
     """
     task = random_task(model, size.batch, size.length)
     works: dict[str, Callable[[], Any]] = {PLAIN: lambda: plain_passes(model, task)}
+    calls: dict[str, Callable[[], Any]] = {}
     for method, level, steps in wanted:
         uses = get_method(method).uses_steps
         try:
@@ -56,7 +59,20 @@ def bench_attribution(
             continue
         name = f"{method}, {level}" + (f", {request.steps} steps" if uses else "")
         works[name] = lambda request=request: request.score(show_progress=False)  # type: ignore[misc]
-    yield from _timed(model, works, size)
+        if level == "edges" and not calls:
+            calls = _calls(model, task, name, method, request.steps if uses else None, size)
+    yield from _timed(model, works | calls, size)
+
+
+def _calls(
+    model: HookedModel, task: Task, name: str, method: str, steps: int | None, size: Size
+) -> dict[str, Callable[[], Any]]:
+    """Whole calls as a user makes them, set-up counted: the first on a model, of which nothing is known yet, and a later one."""
+
+    def call(model: HookedModel) -> None:
+        attribute(model, task, method=method, level="edges", steps=steps, batch_size=size.batch, show_progress=False)
+
+    return {f"{name}, first call": lambda: call(copy(model)), f"{name}, later call": lambda: call(model)}
 
 
 def _timed(model: HookedModel, works: dict[str, Callable[[], Any]], size: Size) -> Iterator[Measurement]:

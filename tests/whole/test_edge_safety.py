@@ -85,6 +85,28 @@ def test_a_hooked_module_that_edges_compute_themselves_is_named(path: str) -> No
     attribute(model, toy_task(2), method="eap", level="edges")
 
 
+def test_a_model_that_was_checked_is_checked_again_when_it_is_another_one() -> None:
+    model, task = hooked("gpt2"), toy_task(2)
+    before = attribute(model, task, method="eap", level="edges")
+    attn, norm = model.hf.transformer.h[0].attn, model.hf.transformer.h[1].ln_1
+
+    def doubled(module: Any, args: Any, output: Any) -> Any:
+        return 2 * output if module is norm else output
+
+    for handle in (
+        norm.register_forward_hook(doubled),
+        torch.nn.modules.module.register_module_forward_hook(doubled),
+    ):
+        with handle, pytest.raises(LayoutError, match=r"h\.1\.ln_1"):
+            attribute(model, task, method="eap", level="edges")
+    own = attn.resid_dropout
+    attn.resid_dropout = torch.nn.ReLU()
+    with pytest.raises(LayoutError, match="not the sum"):
+        attribute(model, task, method="eap", level="edges")
+    attn.resid_dropout = own
+    assert np.array_equal(attribute(model, task, method="eap", level="edges").per_example, before.per_example)
+
+
 def test_a_term_in_the_stream_that_no_writer_wrote_is_refused() -> None:
     model = hooked("gpt2")
     model.hf.transformer.h[0].register_forward_hook(lambda m, args, output: output + 1)

@@ -24,19 +24,20 @@ from interp.parts.sites import Site
 from interp.precision import wide
 
 
-def check_model(writers: Writers, projections: Sequence[Projections]) -> None:
-    """Raises: LayoutError naming a norm or a projection that gives something else than its own forward, or where what the
-    writers write is not all that is in the stream."""
-    model, calls = writers.model, dict[str, tuple[Tensor, Tensor]]()
-    paths = {p for b in model.layout.blocks for p in (b.attn_norm, b.mlp_norm, b.paths.o) if p}
-    paths |= {path for found in projections for path in found.paths}
+def check_model(writers: Writers, projections: Sequence[Projections], untouched: bool) -> None:
+    """Raises: LayoutError naming a norm or a projection that gives something else than its own forward, which no module of an
+    `untouched` model does, or where what the writers write is not all that is in the stream."""
+    model, calls, paths = writers.model, dict[str, tuple[Tensor, Tensor]](), set[str]()
+    if not untouched:
+        paths = {p for b in model.layout.blocks for p in (b.attn_norm, b.mlp_norm, b.paths.o) if p}
+        paths |= {path for found in projections for path in found.paths}
     with torch.no_grad(), ExitStack() as stack:
         stack.enter_context(attention.selected(model.hf, None))
         for path in paths:
             module = model.hf.get_submodule(path)
             stack.callback(module.register_forward_hook(_record(calls, path), with_kwargs=True).remove)
         ids = torch.arange(1, 1 + probe_length(model.hf))[None] % vocabulary_size(model.hf)
-        run = model.run(ids, reads=[*writers.sites, Site("resid_final")])
+        run = model.run(ids, reads=[*writers.sites, Site("resid_final")], vocabulary=ids[0, :1])
         for path, (x, y) in calls.items():
             module = model.hf.get_submodule(path)
             alone = module.forward(x)

@@ -1,7 +1,7 @@
 """score[v, u] = sum over positions and d_model of d_u . g_v, while the gradients g_v come by in the backward pass.
 
-Gradients wait in a buffer of bounded size; when it is full, the differences d_u are made a layer at a time (a few where they are small), and
-contracted with all of it. No tensor of all writers or of all readers ever exists.
+Gradients wait in a buffer of bounded size; when it is full, it is contracted with the differences d_u. These are made once where they fit
+into their memory, else as many layers at a time as do, for every buffer again. No tensor of all readers ever exists.
 
 Axis words: `reader writer batch pos d_model label`.
 """
@@ -15,12 +15,14 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from interp.attribution.edges.readers import Fill
+from interp.attribution.edges.pullbacks import Fill
 from interp.attribution.edges.workspace import Workspace
 from interp.attribution.edges.writers import Values, Writers
 
-BUFFER_BYTES: Final = 48 << 20
-WRITER_BYTES: Final = 16 << 20
+BUFFER_BYTES: Final = 32 << 20
+WRITER_BYTES: Final = 64 << 20
+#: Readers go through one product that see at least this share of what the first of them sees.
+NEARLY: Final = 0.7
 
 
 @dataclass
@@ -42,6 +44,7 @@ class Contraction:
     only: range | None = None
     _buffer: Tensor | None = None
     _added: Tensor | None = None
+    _made: tuple[int, int] | None = None
     _held: list[int] = field(default_factory=list)
 
     def add(self, readers: Sequence[int], fill: Fill) -> None:
@@ -72,54 +75,73 @@ class Contraction:
         if not self._held:
             return
         sees = [self.writers.graph.n_upstream[reader] for reader in self._held]
-        only = self.only or range(len(self.writers.graph.writers))
-        for start, end, layers in self._chunks():
+        only = self._only
+        for start, end, pieces in self._chunks():
             low, high = max(start, only.start), min(end, only.stop, max(sees))
             if low < high:
-                self._meet(low, self._written(start, end, layers)[low - start : high - start], sees)
+                self._meet(low, self._written(start, end, pieces)[low - start : high - start], sees)
         self._held = []
 
-    def _chunks(self) -> Iterator[tuple[int, int, list[int]]]:
-        """(first writer, one past the last, their layers): as many layers at once as fit, at least one.
+    @property
+    def _only(self) -> range:
+        return self.only or range(len(self.writers.graph.writers))
 
-        The embedding writers go with the first layers. Every chunk reads the whole buffer, so few chunks are fast.
+    def _chunks(self) -> Iterator[tuple[int, int, list[int | None]]]:
+        """(first writer, one past the last, their layers, None for the embedding): as many at once as fit, at least one.
+
+        Every chunk reads the whole buffer, so few chunks are fast.
         """
-        start, end, layers = 0, self.writers.first, list[int]()
-        for layer, _, last in self.writers.layers():
-            if layers and (last - start) * self._row_bytes > WRITER_BYTES:
-                yield start, end, layers
-                start, layers = end, []
-            layers.append(layer)
+        start, end, pieces = 0, 0, list[int | None]()
+        for piece, first, last in ((None, 0, self.writers.first), *self.writers.layers()):
+            if last <= self._only.start or first >= self._only.stop:
+                continue
+            if pieces and (last - start) * self._row_bytes > WRITER_BYTES:
+                yield start, end, pieces
+                pieces = []
+            start = start if pieces else first
+            pieces.append(piece)
             end = last
-        yield start, end, layers
+        yield start, end, pieces
 
-    def _written(self, start: int, end: int, layers: Sequence[int]) -> Tensor:
-        """What writers start..end add [writer batch pos d_model]."""
+    def _written(self, start: int, end: int, pieces: Sequence[int | None]) -> Tensor:
+        """What writers start..end add [writer batch pos d_model]; made once where all writers fit into one chunk."""
         if self._added is None or len(self._added) < end - start:
             self._added = self._memory("writers", end - start)
-        place = self.writers.first if start == 0 else 0
-        self._added[:place] = self.embeds.transpose(0, 1)[:place]
-        for layer in layers:
-            last = place + self.writers.graph.n_heads
-            self.writers.heads(layer, self.values, out=self._added[place:last])
-            self._added[last] = self.writers.mlp(layer, self.values)
-            place = last + 1
+        if self._made == (start, end):
+            return self._added[: end - start]
+        place = 0
+        for piece in pieces:
+            if piece is None:
+                last = place + self.writers.first
+                self._added[place:last] = self.embeds.transpose(0, 1)
+            else:
+                last = place + self.writers.graph.n_heads + 1
+                self.writers.heads(piece, self.values, out=self._added[place : last - 1])
+                self._added[last - 1] = self.writers.mlp(piece, self.values)
+            place = last
+        self._made = start, end
         return self._added[: end - start]
 
     def _meet(self, low: int, added: Tensor, sees: Sequence[int]) -> None:
-        """Contract writers from `low` on [writer batch pos d_model] with the readers held that see any of them."""
-        high = low + len(added)
-        for seen in sorted({min(high, n) for n in sees if n > low}):
-            rows = [i for i, n in enumerate(sees) if min(high, n) == seen]
-            first, last = rows[0], rows[-1] + 1
-            product = self._product(self._buffer[first:last], added[: seen - low])  # type: ignore[index]
+        """Contract writers from `low` on [writer batch pos d_model] with the readers held that see any of them.
+
+        Readers that see nearly as many go together: large products are fast. What one gets from a writer that it does not see is
+        no edge's score, and nobody reads it.
+        """
+        seen = [min(low + len(added), n) - low for n in sees if n > low]
+        first = 0
+        while first < len(seen):
+            most = seen[first]
+            last = next((i for i, n in enumerate(seen) if i > first and n < NEARLY * most), len(seen))
+            product = self._product(self._buffer[first:last], added[:most])  # type: ignore[index]
             held = torch.tensor(self._held[first:last], device=self.scores.device)
-            self.scores[:, :, held, low:seen] += self.weight * product.to(self.scores)
+            self.scores[:, :, held, low : low + most] += self.weight * product.to(self.scores)
+            first = last
 
     def _product(self, gradients: Tensor, differences: Tensor) -> Tensor:
         """[reader batch pos d_model], [writer batch pos d_model] -> [batch label reader writer]."""
         if self.masks is None:
             g, d = gradients.flatten(2), differences.flatten(2)
-            return torch.bmm(g.transpose(0, 1), d.permute(1, 2, 0))[:, None]
+            return torch.bmm(d.transpose(0, 1), g.permute(1, 2, 0)).mT[:, None]  # writers are fewer: this way is faster
         per_position = torch.einsum("rbpd,ubpd->bpru", gradients, differences)
         return torch.einsum("lbp,bpru->blru", self.masks.to(per_position), per_position)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from math import isqrt
 from typing import Any, Final
@@ -24,7 +24,8 @@ from interp.attribution.edges.writers import EMBED, Values, Writers
 from interp.ledger import uncounted
 from interp.model.edits import Edit
 from interp.model.modules.linear import norm_at
-from interp.model.modules.lock import settled
+from interp.model.modules.lock import reserved, settled
+from interp.model.probing.backward import untouched
 from interp.parts.graph import Graph
 from interp.parts.sites import Site
 from interp.precision import wide
@@ -40,24 +41,31 @@ Point = tuple[Sequence[Edit], float]
 
 @dataclass(frozen=True)
 class EdgeMap:
-    """What level `edges` knows of a model: its graph, its writers, how its attention reads, and memory to work in."""
+    """What level `edges` knows of a model: its graph, its writers, how its attention reads, and memory to work in.
+
+    `checked`: the model that it was last checked on, where that tells whether it is the same.
+    """
 
     graph: Graph
     writers: Writers
     projections: tuple[Projections, ...]
     workspace: Workspace = field(default_factory=Workspace)
+    checked: tuple[Any, ...] | None = None
 
     @classmethod
     def of(cls, model: Any, graph: Graph) -> EdgeMap:
-        """Found once per model and graph, and checked each time: somebody may have hooked the model since.
+        """Found and checked once per model and graph; checked again when a module is another one, and each time where somebody's
+        hook or another forward acts on any.
 
         Raises: LayoutError where a norm, an output projection or attention is not understood, or does something else now.
         """
-        with settled(model.device), uncounted():
+        with settled(model.device), uncounted(), reserved(model.hf):
             known: EdgeMap = model.edge_maps.get(graph) or cls._find(model, graph)
-            check_model(known.writers, known.projections)
-        model.edge_maps[graph] = known
-        return known
+            now = untouched(model.hf)
+            if now is None or now != known.checked:
+                check_model(known.writers, known.projections, now is not None)
+        model.edge_maps[graph] = replace(known, checked=now)
+        return model.edge_maps[graph]  # type: ignore[no-any-return]
 
     @classmethod
     def _find(cls, model: Any, graph: Graph) -> EdgeMap:
@@ -87,6 +95,7 @@ class EdgeBatch(Batch):
     _differences: tuple[Values, Tensor] | None = None
     _position: Tensor | None = None
     _streams: dict[int, Tensor] = field(default_factory=dict)
+    _offsets: dict[str, Tensor | float] = field(default_factory=dict)
 
     @property
     def sites(self) -> list[Site]:
@@ -209,8 +218,8 @@ class EdgeBatch(Batch):
             found.append(Contraction(self.map.writers, values, embeds, masks, scores, self.map.workspace, weight, only))
 
     def _points_at_once(self, rules: Rules) -> int:
-        """How many points are added up before they are contracted: one where readers share columns."""
-        if not all(p.one_pass for p in self.map.projections):
+        """How many points are added up before they are contracted: one where readers share columns, or rules stand between two runs."""
+        if rules.secants or not all(p.one_pass for p in self.map.projections):
             return 1
         layout = self.model.layout
         kept = 4 * self.base_ids.numel() * layout.d_model * layout.n_layers if rules.norm == "gradient" else 1
@@ -230,7 +239,7 @@ class EdgeBatch(Batch):
     ) -> None:
         """One forward and backward, `begin` between them; what readers get goes to `sums`, else to the contraction."""
         if sums:
-            sums.begin(weight)
+            sums.weight = weight
         toward = self.toward(rules)
         stream = Stream(
             self.model,
@@ -242,6 +251,7 @@ class EdgeBatch(Batch):
             self.map.workspace,
             sums.at_columns if sums else None,
             toward=None if toward is None else toward.operands,
+            offsets=self._offsets,
         )
         with torch.enable_grad(), ExitStack() as stack:
             stream.attach(stack)

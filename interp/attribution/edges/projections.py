@@ -22,6 +22,7 @@ from interp.model.modules.linear import affine, linear, vocabulary_size
 from interp.model.modules.lock import frozen
 from interp.model.modules.tensors import activation_in, activation_out, with_activation, with_output
 from interp.model.probing.probe import probe_length
+from interp.model.vocabulary import Columns
 from interp.parts.graph import Graph
 from interp.parts.nodes import Node
 
@@ -49,10 +50,6 @@ class Projections:
     def of_channel(self, channel: str) -> list[int]:
         """The readers of one channel, by their place in `readers`."""
         return [i for i, reader in enumerate(self.readers) if reader.kind == channel]
-
-    def inside(self, start: int, end: int) -> list[int]:
-        """The readers whose columns are those from `start` to `end`, by their place in `readers`."""
-        return [i for i, own in enumerate(self.columns) if start <= int(own[0]) < end]
 
     @cached_property
     def of_map(self) -> dict[str, dict[int, Tensor]]:
@@ -104,6 +101,12 @@ class _Seen:
     y: dict[str, Tensor] = field(default_factory=dict)
     qkv: dict[str, Tensor] = field(default_factory=dict)
 
+    @cached_property
+    def weights(self) -> dict[str, Tensor]:
+        """Random weights of q, k and v, so that no gradient is zero by chance."""
+        generator = torch.Generator().manual_seed(1)
+        return {c: torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x) for c, x in self.qkv.items()}
+
 
 def _watch(model: Any, seen: Sequence[_Seen]) -> None:
     """Run a few tokens with random numbers at the outputs of every map that reads an attention's input."""
@@ -124,7 +127,7 @@ def _watch(model: Any, seen: Sequence[_Seen]) -> None:
                 hook = _exchange(found, path, generator)
                 stack.callback(hf.get_submodule(path).register_forward_hook(hook, with_kwargs=True).remove)
         ids = torch.full((1, probe_length(hf)), min(1, vocabulary_size(hf) - 1), device=model.device)
-        hf(input_ids=ids, use_cache=False)
+        Columns.of(model, ids[0, :1]).logits(hf, {"input_ids": ids, "use_cache": False})
 
 
 def _maps(model: Any, attn: str) -> Iterator[str]:
@@ -176,7 +179,7 @@ def _read(layer: int, found: _Seen, graph: Graph) -> Projections:
             or torch.autograd.grad(x.sum(), found.x, retain_graph=True, allow_unused=True)[0] is not None
         ):
             raise LayoutError(f"{found.attn}: {channel} depends on the stream by another way than a linear map.")
-    columns = tuple(_columns(reader, found, graph) for reader in readers)
+    columns = _columns(readers, found, graph)
     widths = tuple(y.shape[-1] for y in found.y.values())
     covered = torch.zeros(sum(widths), dtype=torch.bool)
     for found_columns in columns:
@@ -190,16 +193,35 @@ def _read(layer: int, found: _Seen, graph: Graph) -> Projections:
     return Projections(tuple(found.y), widths, readers, columns, _passes(columns, sum(widths)))
 
 
-def _columns(reader: Node, found: _Seen, graph: Graph) -> Tensor:
-    """The columns that a reader's channel depends on."""
-    x = found.qkv[reader.kind]
-    part = x[:, entry(reader, graph)]
-    generator = torch.Generator().manual_seed(1)
-    weights = torch.randn(part.shape, generator=generator, dtype=torch.float32).to(part)
-    leaves = list(found.y.values())
-    grads = torch.autograd.grad((part * weights).sum(), leaves, retain_graph=True, allow_unused=True)
+def _columns(readers: Sequence[Node], found: _Seen, graph: Graph) -> tuple[Tensor, ...]:
+    """The columns that each reader's channel depends on.
+
+    Whose a column is tell two backward passes for each binary digit of the readers' numbers, from 1: one from those that have it, one
+    from the others. Where both come to a column, several readers see it, and there is a pass for each reader.
+    """
+    numbered = list(enumerate(readers, 1))
+    owner, shared = torch.zeros((), dtype=torch.long), torch.zeros((), dtype=torch.bool)
+    for digit in range(len(readers).bit_length()):
+        having, others = (
+            _touched([reader for i, reader in numbered if i >> digit & 1 == own], found, graph) for own in (1, 0)
+        )
+        owner, shared = owner + (having.long() << digit), shared | (having & others)
+    if bool(shared.any()):
+        return tuple(_touched([reader], found, graph).nonzero().squeeze(1) for reader in readers)
+    return tuple((owner == i).nonzero().squeeze(1) for i, _ in numbered)
+
+
+def _touched(readers: Sequence[Node], found: _Seen, graph: Graph) -> Tensor:
+    """Whether the channel of any of the readers depends on a column: bool [column]."""
+    weights = dict[str, Tensor]()
+    for channel, x in found.qkv.items():
+        if own := [entry(reader, graph) for reader in readers if reader.kind == channel]:
+            weights[channel] = torch.zeros_like(x)
+            weights[channel][:, own] = found.weights[channel][:, own]
+    leaves, outputs = list(found.y.values()), [found.qkv[channel] for channel in weights]
+    grads = torch.autograd.grad(outputs, leaves, list(weights.values()), retain_graph=True, allow_unused=True)
     seen = [torch.zeros_like(y) if g is None else g for y, g in zip(leaves, grads, strict=True)]
-    return torch.cat([(g != 0).flatten(0, -2).any(0) for g in seen]).nonzero().squeeze(1).cpu()
+    return torch.cat([(g != 0).flatten(0, -2).any(0) for g in seen]).cpu()
 
 
 def entry(reader: Node, graph: Graph) -> int:

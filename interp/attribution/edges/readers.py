@@ -9,101 +9,26 @@ Axis words: `reader batch pos column d_model`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from interp.attribution.edges.projections import Projections
+from interp.attribution.edges.pullbacks import NO_NORM, Consume, Pullback, hand_on, offset
 from interp.attribution.edges.workspace import Workspace
-from interp.model.modules.linear import norm_at
 from interp.model.modules.tensors import activation_in, activation_out, with_activation
 from interp.model.operands import Operands
 from interp.parts.graph import Graph
 from interp.parts.sites import Site
 from interp.precision import wide
-from interp.rules.rules import Norm, Rules
-from interp.rules.secants import norm_middle
+from interp.rules.rules import Rules
 
-Fill = Callable[[Tensor], None]
-Consume = Callable[[Sequence[int], Fill], None]
-AtColumns = Callable[[int, str, Tensor, Tensor, "Callable[[], Pullback]"], None]
-
-
-@dataclass(frozen=True)
-class Pullback:
-    """From the gradient at what a norm makes of the stream to the gradient at the stream, with the norm's own rule.
-
-    Full gradient: g -> (g' - mean(g') - y' mean(g' y')) / sigma with g' = w g and y' = (x - mean(x)) / sigma; frozen scale:
-    without the last term; averaged between two runs: `norm_middle`. Without a norm the gradient is what it is; an RMSNorm
-    subtracts no mean.
-    """
-
-    norm: Norm | None
-    weight: Tensor | float
-    inverse_sigma: Tensor | float
-    normed: Tensor | None
-
-    @classmethod
-    def of(cls, model: Any, path: str | None, x: Tensor, rules: Rules, other: Tensor | None = None) -> Pullback:
-        """The pullback through the norm at `path` for the stream `x` [batch pos d_model]; for rules with secants also for the
-        stream of the `other` run."""
-        if path is None:
-            return NO_NORM
-        norm, x = norm_at(model, path), wide(x.detach())
-        weight = norm.weight(model.hf.get_submodule(path))
-        if other is not None:
-            return cls(norm, weight, *norm_middle(norm, x, wide(other)))
-        inverse_sigma = norm.inverse_sigma(x)
-        normed = None
-        if rules.norm == "gradient":
-            normed = (x - x.mean(-1, keepdim=True) if norm.centred else x) * inverse_sigma
-        return cls(norm, weight, inverse_sigma, normed)
-
-    def for_readers(self, chosen: Sequence[int]) -> Pullback:
-        """The way back of some of the readers: the same for all."""
-        return self
-
-    def into(self, place: Tensor, g: Tensor) -> None:
-        """Write to `place` the gradient at the norm's input, from g [reader batch pos d_model] at its output."""
-        if self.norm is None:
-            place.copy_(g)
-            return
-        torch.mul(g, self.weight * self.inverse_sigma, out=place)
-        if self.norm.centred:
-            place.sub_(place.mean(-1, keepdim=True))
-        self._less_scale(place)
-
-    def through(self, place: Tensor, g: Tensor, W: Tensor, workspace: Workspace) -> None:
-        """The same from g [reader batch pos column] at the output of W [reader column d_model], which reads the norm.
-
-        The weight of the norm goes into W, its scale into g, and the mean is a further column of g with a further row of
-        ones in W, so that one product writes what takes four passes over `place` otherwise.
-        """
-        if self.norm is None:
-            torch.bmm(g.flatten(1, 2), W, out=place.flatten(1, 2))
-            return
-        g, n = (g * self.inverse_sigma).flatten(1, 2), W.shape[1]
-        wider = _laid_out_as(W, n + self.norm.centred, workspace)
-        torch.mul(W, self.weight, out=wider[:, :n])
-        wider[:, n:] = 1.0
-        if self.norm.centred:
-            g = torch.cat([g, -(g @ wider[:, :n].mean(-1, keepdim=True))], dim=-1)
-        torch.bmm(g, wider, out=place.flatten(1, 2))
-        self._less_scale(place)
-
-    def _less_scale(self, place: Tensor) -> None:
-        """Take off the part that goes through the norm's scale, unless a rule freezes it."""
-        if self.normed is not None:
-            along = torch.einsum("rbpd,bpd->rbp", place, self.normed) / place.shape[-1]
-            place.addcmul_(along[..., None], self.normed, value=-1)
-
-
-NO_NORM: Final = Pullback(None, 1.0, 1.0, None)
+AtColumns = Callable[[int, str, Tensor, Pullback], None]
 
 
 @dataclass
@@ -112,8 +37,8 @@ class Stream:
 
     `consume` gets the readers of one place (their numbers in `Graph.readers`) in the order of the backward pass, and a
     function that writes their gradients to a tensor [reader batch pos d_model]. Readers that it never gets have no gradient.
-    `at_columns` gets the gradients at the outputs of projections in its stead: layer, path, output, gradient, pullback.
-    `toward`: the operands of the other run, for rules with secants.
+    `at_columns` gets the gradients at the outputs of projections in its stead: layer, path, gradient, pullback.
+    `toward`: the operands of the other run, for rules with secants. `offsets`: of projections, kept for further passes.
     """
 
     model: Any
@@ -125,8 +50,10 @@ class Stream:
     workspace: Workspace
     at_columns: AtColumns | None = None
     toward: Operands | None = None
+    offsets: dict[str, Tensor | float] = field(default_factory=dict)
     streams: dict[str, Tensor] = field(default_factory=dict)
     outputs: dict[str, Tensor] = field(default_factory=dict)
+    latest: tuple[str, Pullback] | None = None
     returning: bool = False
     listening: list[Any] = field(default_factory=list)
 
@@ -165,6 +92,7 @@ class Stream:
             handle.remove()
         self.streams.clear()
         self.outputs.clear()
+        self.latest = None
 
     def _on_gradient(self, x: Tensor, see: Callable[[Tensor], None]) -> None:
         """Call `see` with the gradient at `x` when the backward pass comes by."""
@@ -205,32 +133,42 @@ class Stream:
     # ------------------------------------------------------------ the backward pass
 
     def _pullback(self, path: str | None) -> Pullback:
+        """The way back through one norm; several projections that read it come one after the other."""
         if path is None:
             return NO_NORM
-        x = self.streams[path]
-        other = None if self.toward is None else self.toward.of(path, 0, x)
-        shape = self.batch, -1, x.shape[-1]
-        return Pullback.of(
-            self.model, path, x.reshape(shape), self.rules, None if other is None else other.reshape(shape)
-        )
+        if self.latest is None or self.latest[0] != path:
+            x = self.streams[path]
+            other = None if self.toward is None else self.toward.of(path, 0, x)
+            shape = self.batch, -1, x.shape[-1]
+            other = None if other is None else other.reshape(shape)
+            self.latest = path, Pullback.of(self.model, path, x.reshape(shape), self.rules, other)
+        return self.latest[1]
 
     def _listen_columns(self, layer: int, projections: Projections) -> None:
         """Every column belongs to one reader: the gradient at the projections' outputs has them all apart."""
-        for path, start, end in projections.starts():
-            y, inside = self.outputs.pop(path), projections.inside(start, end)
-            value = y.detach()  # a hook on y that held y itself would never go
+        for path in projections.paths:
+            y = self.outputs.pop(path)
+            if y.requires_grad:  # a hook on y that held y itself would never go
+                self._on_gradient(y, partial(self._columns_back, layer, path, y.detach()))
 
-            def backward(
-                g: Tensor, path: str = path, inside: list[int] = inside, start: int = start, value: Tensor = value
-            ) -> None:
-                if self.at_columns is None:
-                    self._pull(layer, inside, g, projections.weight(self.model, path), start)
-                else:
-                    norm = self.model.layout.blocks[layer].attn_norm
-                    self.at_columns(layer, path, value, g, lambda: self._pullback(norm))
+    def _columns_back(self, layer: int, path: str, y: Tensor, g: Tensor) -> None:
+        """Hand on the readers of a projection with output `y`, from the gradient at it."""
+        norm, own = self.model.layout.blocks[layer].attn_norm, self.projections[layer].of_map[path]
+        way, shape = self._pullback(norm), (self.batch, -1, g.shape[-1])
+        g = wide(g).reshape(shape)
+        rounded = y.element_size() < 4 or self.toward is not None  # then y tells less of the norm than its input does
+        if self.at_columns is not None or not rounded:
+            given = None if way.normed is None else wide(y).reshape(shape) - self._offset(norm, path)
+            g, way = way.scaled(g, given, list(own.values()))
+        if self.at_columns is not None:
+            self.at_columns(layer, path, g, way)
+        else:
+            self._pull(layer, own, g, self.projections[layer].weight(self.model, path), way)
 
-            if y.requires_grad:
-                self._on_gradient(y, backward)
+    def _offset(self, norm: str | None, path: str) -> Tensor | float:
+        if path not in self.offsets:
+            self.offsets[path] = offset(self.model, norm, path)
+        return self.offsets[path]
 
     def _listen_channels(self, layer: int, projections: Projections, reads: Any) -> None:
         """Readers share columns: each set of `passes` is taken back to the projections apart from the others."""
@@ -251,49 +189,14 @@ class Stream:
                     found = torch.autograd.grad(x, outputs, only, retain_graph=True, allow_unused=True)
                     self.returning = False
                     parts = [torch.zeros_like(y) if d is None else d for d, y in zip(found, outputs, strict=True)]
-                    self._pull(layer, inside, torch.cat(parts, dim=-1), W, 0)
+                    back = wide(torch.cat(parts, dim=-1)).reshape(self.batch, -1, len(W))
+                    own = {i: projections.columns[i] for i in inside}
+                    self._pull(layer, own, back, W, self._pullback(self.model.layout.blocks[layer].attn_norm))
 
             if x.requires_grad:
                 self._on_gradient(x, backward)
 
-    def _pull(self, layer: int, inside: Sequence[int], g: Tensor, W: Tensor, start: int) -> None:
-        """Hand on the readers `inside`, from the gradient g [batch pos column] at the output of W, columns from `start`."""
-        own = [self.projections[layer].columns[i] - start for i in inside]
-        pullback, first = self._pullback(self.model.layout.blocks[layer].attn_norm), self.graph.first_reader(layer)
-        g = wide(g).reshape(self.batch, -1, g.shape[-1])
-        hand_on([first + i for i in inside], own, g, wide(W), pullback, self.workspace, self.consume)
-
-
-def hand_on(
-    readers: Sequence[int],
-    columns: Sequence[Tensor],
-    g: Tensor,
-    W: Tensor,
-    pullback: Pullback,
-    workspace: Workspace,
-    consume: Consume,
-) -> None:
-    """Give readers to `consume`, from the gradient g [batch pos column] at the output of W [column d_model]; `columns`: those
-    of each reader."""
-    for size in dict.fromkeys(map(len, columns)):
-        same = [k for k, own in enumerate(columns) if len(own) == size]
-        chosen = torch.stack([columns[k] for k in same])
-        own = gathered(g, 2, chosen).permute(2, 0, 1, 3)
-        way = pullback.for_readers(same)
-        consume([readers[k] for k in same], partial(way.through, g=own, W=gathered(W, 0, chosen), workspace=workspace))
-
-
-def _laid_out_as(W: Tensor, columns: int, workspace: Workspace) -> Tensor:
-    """Memory [reader column d_model] with the axis innermost that is so in `W`: copies between both run along it."""
-    readers, _, d_model = W.shape
-    if W.stride(-1) == 1:
-        return workspace.take("W", (readers, columns, d_model), W)
-    return workspace.take("W", (d_model, readers, columns), W).permute(1, 2, 0)
-
-
-def gathered(x: Tensor, dim: int, index: Tensor) -> Tensor:
-    """`x` with its axis `dim` replaced by the two axes of `index`; a view where the index runs through without a gap."""
-    first, n = int(index[0, 0]), index.numel()
-    if torch.equal(index.flatten(), torch.arange(first, first + n)):
-        return x.narrow(dim, first, n).unflatten(dim, index.shape)  # type: ignore[no-any-return,no-untyped-call]
-    return x.index_select(dim, index.flatten().to(x.device)).unflatten(dim, index.shape)  # type: ignore[no-any-return,no-untyped-call]
+    def _pull(self, layer: int, own: Mapping[int, Tensor], g: Tensor, W: Tensor, way: Pullback) -> None:
+        """Hand on readers by their place in the layer and their columns, from g [batch pos column] at the output of W."""
+        readers = [self.graph.first_reader(layer) + i for i in own]
+        hand_on(readers, list(own.values()), g, wide(W), way, self.workspace, self.consume)

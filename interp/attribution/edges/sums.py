@@ -10,36 +10,18 @@ W (w y'_k) is what the projection gave in that pass, less what it gives for y' =
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from interp.attribution.edges.projections import Projections
-from interp.attribution.edges.readers import NO_NORM, Consume, Fill, Pullback, hand_on
+from interp.attribution.edges.pullbacks import NO_NORM, Consume, Fill, Pullback, hand_on
 from interp.attribution.edges.workspace import Workspace
-from interp.model.modules.linear import linear
 from interp.parts.graph import Graph
 from interp.precision import wide
-
-Term = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True)
-class _Summed(Pullback):
-    """The way back of a sum. `terms`: of each pass along [reader batch pos] and y' [batch pos d_model]."""
-
-    terms: Sequence[Term] = ()
-
-    def for_readers(self, chosen: Sequence[int]) -> Pullback:
-        return replace(self, terms=[(along[list(chosen)], normed) for along, normed in self.terms])
-
-    def _less_scale(self, place: Tensor) -> None:
-        for along, normed in self.terms:
-            place.addcmul_(along[..., None], normed, value=-1)
 
 
 @dataclass
@@ -57,14 +39,7 @@ class Sums:
     weight: float = 1.0
     streams: dict[int, Tensor] = field(default_factory=dict)
     columns: dict[str, Tensor] = field(default_factory=dict)
-    terms: dict[str, list[Term]] = field(default_factory=dict)
-    pullbacks: dict[int, Pullback] = field(default_factory=dict)
-    offsets: dict[str, Tensor | float] = field(default_factory=dict)
-
-    def begin(self, weight: float) -> None:
-        """A further pass, of this weight."""
-        self.weight = weight
-        self.pullbacks.clear()
+    ways: dict[str, Pullback] = field(default_factory=dict)
 
     def at_stream(self, readers: Sequence[int], fill: Fill) -> None:
         """Add what `fill` writes: the gradient of one reader at the stream."""
@@ -73,47 +48,24 @@ class Sums:
         known = self.streams.get(readers[0])
         self.streams[readers[0]] = place * self.weight if known is None else known.add_(place, alpha=self.weight)
 
-    def at_columns(self, layer: int, path: str, y: Tensor, g: Tensor, pullback: Callable[[], Pullback]) -> None:
-        """Add the gradient g at the output y [batch pos column] of a projection; one `pullback` serves a layer."""
-        way = self.pullbacks[layer] = self.pullbacks.get(layer) or pullback()
-        shape = *self.like.shape[:2], -1
-        h = wide(g).reshape(shape) * (self.weight * way.inverse_sigma)
-        if way.normed is not None:
-            change = h * (wide(y).reshape(shape) - self._offset(layer, path))
-            along = [change[..., own.to(h.device)].sum(-1) for own in self._readers(layer, path)[1]]
-            self.terms.setdefault(path, []).append((torch.stack(along) / self.like.shape[-1], way.normed))
-        known = self.columns.get(path)
-        self.columns[path] = h if known is None else known.add_(h)
+    def at_columns(self, layer: int, path: str, h: Tensor, way: Pullback) -> None:
+        """Add h = g / sigma at the output of a projection [batch pos column], and the terms of its way back."""
+        known, terms = self.columns.get(path), [(along * self.weight, normed) for along, normed in way.terms]
+        self.columns[path] = h * self.weight if known is None else known.add_(h, alpha=self.weight)
+        before = self.ways[path].terms if path in self.ways else ()
+        self.ways[path] = replace(way, terms=[*before, *terms])
 
     def hand_on(self, consume: Consume) -> None:
         """Give every reader's sum to `consume`, in the order of the backward pass."""
         self._stream(len(self.graph.readers) - 1, consume)
         for layer, projections in reversed(list(enumerate(self.projections))):
             self._stream(self.graph.mlp_reader(layer), consume)
-            for path in projections.paths:
-                if (g := self.columns.pop(path, None)) is not None:
-                    norm = self.pullbacks[layer]
-                    way = _Summed(norm.norm, norm.weight, 1.0, None, self.terms.pop(path, ()))
+            for path, own in projections.of_map.items():
+                if (h := self.columns.pop(path, None)) is not None:
+                    readers = [self.graph.first_reader(layer) + i for i in own]
                     W = wide(projections.weight(self.model, path))
-                    hand_on(*self._readers(layer, path), g, W, way, self.workspace, consume)
+                    hand_on(readers, list(own.values()), h, W, self.ways.pop(path), self.workspace, consume)
 
     def _stream(self, reader: int, consume: Consume) -> None:
         if (g := self.streams.pop(reader, None)) is not None:
             consume([reader], partial(NO_NORM.into, g=g))
-
-    def _readers(self, layer: int, path: str) -> tuple[list[int], list[Tensor]]:
-        """The readers that see the columns of one projection, by their number in the graph, and these columns."""
-        projections, first = self.projections[layer], self.graph.first_reader(layer)
-        start, end = next((start, end) for name, start, end in projections.starts() if name == path)
-        inside = projections.inside(start, end)
-        return [first + i for i in inside], [projections.columns[i] - start for i in inside]
-
-    def _offset(self, layer: int, path: str) -> Tensor | float:
-        """What the projection gives [column] where the norm gives its bias alone."""
-        if path not in self.offsets:
-            W, bias = linear(self.model, path)
-            norm = self.model.layout.blocks[layer].attn_norm
-            shift = getattr(self.model.hf.get_submodule(norm), "bias", None)
-            found = 0.0 if shift is None else wide(shift.detach()) @ wide(W)
-            self.offsets[path] = found if bias is None else found + wide(bias)
-        return self.offsets[path]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from interp.attribution.edges.edge_batches import EdgeMap
 from interp.attribution.edges.grabbing import Grabbed
-from interp.attribution.edges.readers import NO_NORM, Pullback, gathered, hand_on
+from interp.attribution.edges.pullbacks import NO_NORM, Pullback, gathered, hand_on
 from interp.attribution.masks.copies import some
 from interp.attribution.masks.stream_reads import Reading, Seen
 from interp.ledger import spend

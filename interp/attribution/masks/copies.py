@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from interp.attribution.edges.readers import Pullback
+from interp.attribution.edges.pullbacks import Pullback
 from interp.rules.rules import Norm
 
 

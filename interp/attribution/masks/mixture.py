@@ -21,7 +21,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from interp.attribution.edges.readers import Fill
+from interp.attribution.edges.pullbacks import Fill
 from interp.attribution.edges.workspace import Workspace
 from interp.attribution.masks.tape import read, written
 from interp.ledger import spend

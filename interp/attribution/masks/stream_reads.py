@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interp.attribution.edges.readers import NO_NORM, Pullback
+from interp.attribution.edges.pullbacks import NO_NORM, Pullback
 from interp.attribution.masks.copies import Apart, normalise
 from interp.attribution.masks.mixture import Mixture
 from interp.model.modules.linear import norm_at

@@ -35,6 +35,13 @@ def suspects(hf: nn.Module) -> Suspects:
     return tuple((path, id(module)) for path, module in hf.named_modules() if not _is_known(module))
 
 
+def untouched(hf: nn.Module) -> tuple[Any, ...] | None:
+    """What tells whether a model is the one that it was: its dtype and modules, where none of these is a suspect and no hook is on all
+    of them, so that each gives what its class's own forward does; None for any other model."""
+    everywhere = any(getattr(nn.modules.module, f"_global{hooks}") for hooks in _HOOKS)
+    return None if everywhere or suspects(hf) else (hf.dtype, *((id(m), type(m)) for m in hf.modules()))
+
+
 def _is_known(module: nn.Module) -> bool:
     """Whether the module is of a known class, with its own forward, nobody's hooks, and weights that are plain numbers."""
     kind = type(module)

@@ -10,6 +10,7 @@ import pytest
 
 from circuits.bench import attribution_cost, exact_cost
 from circuits.bench.workload import Measurement, Size, Skipped, random_task
+from interp.attribution.edges import edge_batches
 from interp.attribution.request import prepare
 from interp.errors import MethodError
 from interp.model.model import HookedModel
@@ -142,6 +143,17 @@ def test_attribution_is_a_ratio_to_the_plain_model(monkeypatch: pytest.MonkeyPat
     plain, atp = attribution_cost.bench_attribution(hooked("llama"), [("atp", "heads", None)], SMALL)
     assert isinstance(plain, Measurement) and plain.ratio == 1.0 and plain.above_mib == 0.0
     assert isinstance(atp, Measurement) and atp.ratio == 1.5 and atp.unit == attribution_cost.UNIT
+
+
+def test_whole_calls_at_edges_are_timed_too_and_the_first_one_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[int] = []
+    find = edge_batches.find_projections
+    monkeypatch.setattr(edge_batches, "find_projections", lambda *of: looked.append(0) or find(*of))
+    wanted = [("eap", "edges", None), ("relp", "edges", None)]
+    found = [one.name for one in attribution_cost.bench_attribution(hooked("gpt2"), wanted, SMALL)]
+    assert found == [attribution_cost.PLAIN, "eap, edges", "relp, edges", "eap, edges, first call", "eap, edges, later call"]  # fmt: skip
+    rounds = 1 + SMALL.repeats
+    assert len(looked) == 1 + 2 * rounds  # once for the model; by every first call, for its memory and for its time
 
 
 def test_the_plain_passes_leave_the_parameters_as_they_were() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from interp.attribution.edges import contraction
 from interp.attribution.request import attribute
 from tests.interp.attribution.edges.edge_checks import EACH, POST_NORM, RULES, TWINS, agree, ends, ready, sums_by_writer
 from tests.interp.attribution.edges.edge_twin import Prompts
@@ -112,3 +113,20 @@ def test_batches_and_order_do_not_matter(method: str) -> None:
         turned = type(task)(task.name, task.pairs[::-1])
         back = attribute(model, turned, method=method, level="edges").per_example[::-1]
         assert np.abs(back - found).max() <= 1e-12 * largest
+
+
+@pytest.mark.parametrize("positions", ["all", "each"])
+@pytest.mark.parametrize("method", ["eap", "eap-ig-activations"])
+def test_what_waits_at_once_does_not_matter(method: str, positions: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One reader, or few, with one layer's writers, or few layers', at a time; each reader's product apart, or all in one."""
+    with true_float64():
+        model, _ = ready("llama")
+        options: dict[str, Any] = {"method": method, "level": "edges", "positions": positions}
+        found = attribute(model, toy_task(2), **options).per_example
+        row = 8 * 2 * 6 * model.layout.d_model  # float64, two prompts of six tokens
+        for readers, writers, nearly in ((1, 1, 1.0), (3, 7, 0.5), (100, 1, 0.0)):
+            monkeypatch.setattr(contraction, "BUFFER_BYTES", readers * row)
+            monkeypatch.setattr(contraction, "WRITER_BYTES", writers * row)
+            monkeypatch.setattr(contraction, "NEARLY", nearly)
+            again = attribute(model, toy_task(2), **options).per_example
+            assert np.abs(again - found).max() <= 1e-12 * np.abs(found).max()
