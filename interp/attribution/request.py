@@ -47,31 +47,33 @@ class OnTask(Protocol[P, Found]):
     def __call__(self, model: Any, task: Task | str | Path, *args: P.args, **options: P.kwargs) -> Found: ...
 
 
-def takes(options: Callable[P, Value]) -> Callable[[Callable[[Any, Any, Value], Found]], OnTask[P, Found]]:
+def takes(
+    options: Callable[P, Value], called: str | None = None
+) -> Callable[[Callable[[Any, Any, Value], Found]], OnTask[P, Found]]:
     """Let a function of (model, task, value) be called with the fields of a frozen value of options as keywords.
 
-    Its signature then names them all, those that are needed first. Raises: TypeError for an option that does not exist or is
-    missing.
+    Its signature then names them all, those that are needed first. called: the function that users know, where it is another one.
+    Raises: TypeError for an option that does not exist or is missing.
     """
     own = inspect.get_annotations(options)
     given = sorted(fields(options), key=lambda f: (f.default is not MISSING, f.name not in own))  # type: ignore[arg-type]
     names = [f.name for f in given]
 
     def register(function: Callable[[Any, Any, Value], Found]) -> OnTask[P, Found]:
-        written = inspect.signature(function)
+        written, name = inspect.signature(function), called or function.__name__
         model_and_task = list(written.parameters.values())[:2]
         signature = written.replace(parameters=[*model_and_task, *map(_keyword, given)])
 
         @functools.wraps(function)
         def call(model: Any, task: Task | str | Path, *args: P.args, **kwargs: P.kwargs) -> Found:
-            if odd := [name for name in kwargs if name not in names]:
-                raise TypeError(f"{function.__name__}(): {unknown('option', odd[0], names)}")
+            if odd := [option for option in kwargs if option not in names]:
+                raise TypeError(f"{name}(): {unknown('option', odd[0], names)}")
             try:
                 signature.bind(model, task, *args, **kwargs)
             except TypeError as error:
-                raise TypeError(f"{function.__name__}(): {error}.") from None
+                raise TypeError(f"{name}(): {error}.") from None
             whole_ones: dict[str, Any] = {
-                name: whole(value, name) if is_whole(value) else value for name, value in kwargs.items()
+                option: whole(value, option) if is_whole(value) else value for option, value in kwargs.items()
             }
             return function(model, task, options(*args, **whole_ones))
 
@@ -166,9 +168,11 @@ def learned_ablation(
     return plan(model, task, replace(asked, **graph)).ablation  # type: ignore[arg-type]
 
 
-def plan(model: Any, task: Task | str | Path, asked: Request, ablation: Ablation | None = None) -> Attribution:
-    """`prepare`, of options that are a value already. ablation: one that was learned on these pairs."""
-    checked = check(asked)
+def plan(
+    model: Any, task: Task | str | Path, asked: Request, ablation: Ablation | None = None, called: str | None = None
+) -> Attribution:
+    """`prepare`, of options that are a value already. ablation: one that was learned on these pairs. called: see `check`."""
+    checked = check(asked, called)
     task = _task(model, task, checked.positions)
     check_wrong(checked.metric, task)
     given = resolved(model, asked.level, asked.dictionaries)
