@@ -125,6 +125,8 @@ def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = ""
     names = np.array([node.name for node in exact.parts])
     turned = 1 if sloped else scores.provenance.importance_sign * exact.provenance.importance_sign
     ordered = bool(scores.provenance.masks)
+    if ordered:  # what is in every circuit has no place in the order
+        sets = [(kind, keep & shown) for kind, keep in sets]
     rows = tuple(
         _ordered(str(kind), names[keep], ours[:, keep], turned * exact.per_example[:, keep], weights)
         if ordered

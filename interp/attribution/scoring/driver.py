@@ -290,12 +290,19 @@ def _together(
 ) -> tuple[list[Tensor], float | None]:
     """Scores [batch part] of every batch, of a method that needs all of them at once, and the threshold of one that has one."""
     if method.masked is not None:
-        found = method.masked(Masked(batches, options[0].masks.keep, options[0].advance), options, method.rules)
+        masked = Masked(batches, options[0].masks.keep, options[0].advance)
+        found = _kept_whole(masked, method.masked(masked, options, method.rules))
         return [found.double().cpu().expand(len(batch.pairs), -1) for batch in batches], None
     if method.joint is None:
         raise RuntimeError(f"{method.name} scores batch by batch")
     scores, tau = method.joint(batches, options, method.rules)
     return [found.reshape(len(found), -1).double().cpu() for found in scores], tau
+
+
+def _kept_whole(masked: Masked, found: Tensor) -> Tensor:
+    """Scores [part] of a search, in which what is in every circuit is first: it is kept whole in all runs, and whatever the search made
+    of its score decided nothing. A share of it is 1."""
+    return found.where(masked.competing, found[masked.competing].max().ceil())
 
 
 def _collect(parts: Metrics, n: int) -> tuple[np.ndarray, np.ndarray | None]:

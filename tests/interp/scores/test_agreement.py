@@ -140,4 +140,5 @@ def test_of_a_search_on_masks_only_the_order_is_compared() -> None:
     assert found.order == "share" and not agreement(ours, exact).order
     assert (row.pearson, row.pearson_ci, row.sign, row.slope, row.error) == (None,) * 5 and not row.carried
     assert row.spearman == pytest.approx(1) and row.top_weighted == pytest.approx(1) and row.top_k == 1
+    assert {row.kind for row in found.rows} == {"all", "head", "mlp"}
     assert Agreement.from_dict(json.loads(json.dumps(asdict(found)))) == found
