@@ -18,6 +18,7 @@ from interp.attribution.request import plan, takes
 from interp.attribution.request_options import Request, ScoreOptions
 from interp.attribution.scoring.driver import Attribution
 from interp.errors import MethodError, MetricError, unknown
+from interp.given import kinds_checked
 from interp.model.modules import attention
 from interp.model.modules.lock import settled
 from interp.option import taken
@@ -119,6 +120,7 @@ class _Measured(torch.autograd.Function):
         return (grads[0].to(ctx.slopes) @ ctx.slopes).to(ctx.like), None
 
 
+@kinds_checked
 def masked(
     model: Any, task: Task | str | Path, *, level: str, rules: Rules | str = GRADIENT, **options: Any
 ) -> MaskedModel:

@@ -23,6 +23,7 @@ from interp.attribution.scoring.driver import Attribution
 from interp.attribution.scoring.memory import Work, plan_memory, survey_batch
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError, TaskError, unknown
+from interp.given import checker, kinds_checked
 from interp.option import taken
 from interp.parts.graph import KeyValue
 from interp.parts.nodes import FEATURES
@@ -61,11 +62,13 @@ def takes(
 
     def register(function: Callable[[Any, Any, Value], Found]) -> OnTask[P, Found]:
         written, name = inspect.signature(function), called or function.__name__
+        check_kinds = checker(function, called=name)
         model_and_task = list(written.parameters.values())[:2]
         signature = written.replace(parameters=[*model_and_task, *map(_keyword, given)])
 
         @functools.wraps(function)
         def call(model: Any, task: Task | str | Path, *args: P.args, **kwargs: P.kwargs) -> Found:
+            check_kinds((model, task), {})
             if odd := [option for option in kwargs if option not in names]:
                 raise TypeError(f"{name}(): {unknown('option', odd[0], names)}")
             try:
@@ -145,6 +148,7 @@ def prepare(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
     return plan(model, task, asked)
 
 
+@kinds_checked
 def learned_ablation(
     model: Any,
     task: Task | str | Path,

@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 from interp.attribution.token_attribution import TokenAttribution
 from interp.formatting import showing
 from interp.formatting.text import token, visible
+from interp.given import kinds_checked
 from interp.lenses.direct import LogitAttribution
 from interp.lenses.lens import LogitLens
 from interp.parts.graph import Edge, Part
@@ -53,6 +54,7 @@ def scores_figure(scores: Scores, exact: Scores | None = None) -> Any:
     return plot_scores(scores) if exact is None else plot_agreement(scores, exact)
 
 
+@kinds_checked
 def plot_scores(scores: Scores) -> Any:
     """Mean scores as a heat map: layer by head and MLP, or component by position where positions are scored apart; layer 0 is at the bottom.
 
@@ -130,6 +132,7 @@ def _counted(scores: Scores) -> str:
 # ---------------------------------------------------------------- agreement
 
 
+@kinds_checked
 def plot_agreement(scores: Scores, exact: Scores) -> Any:
     """Approximate scores over exact ones, one mark per node or edge; on the dotted line, which searches on masks have none of, both agree.
 

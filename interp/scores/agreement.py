@@ -12,6 +12,7 @@ from interp.errors import InterpError, ScoreError
 from interp.formatting.plain import rebuilt
 from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed, visible
+from interp.given import kinds_checked
 from interp.parts.nodes import competes
 from interp.scores.scores import Scores
 from interp.whole_numbers import count
@@ -105,6 +106,7 @@ class Agreement(Table):
         return printed(f"{head}\n{named.to_pandas().to_string(index=False)}")
 
 
+@kinds_checked
 def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = "") -> Agreement:
     """Compare scores with exact ones made under the same conventions; `exact` may hold a sample of the nodes.
 
