@@ -185,8 +185,11 @@ def plan(
     aligned = align(checked.positions, pairs)
     space = _space(model, asked, given, pairs)
     may = may_run(methods, asked.level == "edges", left_out) if checked.search else methods
+    learns = ablation is None and ABLATIONS[asked.ablation].learn is not None
     masks = MaskSettings(**checked.masks, keep=asked.max_memory is None)
-    work = Work.of(model, space, with_start(may, masks), checked.metric, pairs, len(aligned.labels), keep=masks.keep)
+    work = Work.of(
+        model, space, with_start(may, masks), checked.metric, pairs, len(aligned.labels), keep=masks.keep, learns=learns
+    )
     memory = plan_memory(work, batch_size=asked.batch_size, limit=asked.max_memory)
     request = Attribution(
         model=model,
