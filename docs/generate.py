@@ -69,8 +69,8 @@ def _kind(m: Any) -> str:
     if m.joint:
         return "a search by intervention"
     if m.masked:
-        return "a search on masks: an order, no effects; takes `rounds` and `backward`" + (
-            ", `start`, `penalty`" if m.warm else ""
+        return "a search on masks: an order, no effects; takes `rounds` or `budget`, and `backward`" + (
+            ", `start`" if m.warm and not m.starts else ""
         )
     if m.unit:
         return "no intervention, no gradient"

@@ -2,9 +2,11 @@
 
     python docs/measure_circuits.py --out FOLDER
     python docs/measure_circuits.py --out FOLDER --models A,B --tasks ioi,sva --pairs 20
-    python docs/measure_circuits.py --out FOLDER --level edges --pairs 60 --methods relp,exact,iterated,learned --seed 1
+    python docs/measure_circuits.py --out FOLDER --level edges --pairs 60 --methods relp,exact,iterated:24F,portfolio --seed 1
 
-Parts are scored on one half of the pairs, and every size is tried there; what stands behind each size is measured on the other half.
+Parts are scored on one half of the pairs, and every size is tried there, of edges as many as `circuits discover` tries; what stands
+behind each size is measured on the other half. A search has its budget behind a colon. Where `relp` is among the methods, a third table
+lists the sizes at which others are farther from 1 on the second half than it is, by more than half an interval.
 Each case is kept in FOLDER as one JSON file, with the sha256 of the weights, and a second call takes it from there. The result is
 Markdown tables.
 """
@@ -42,7 +44,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--tasks", default="ioi,sva,greater-than,gender,capital", help="commas between them")
     parser.add_argument("--level", default="heads", help="a level whose parts make circuits, edges too")
     parser.add_argument("--direction", default="noise", choices=("noise", "denoise"), help="how parts are scored")
-    parser.add_argument("--methods", default=METHODS, help="commas between them")
+    parser.add_argument("--methods", default=METHODS, help="commas between them; a budget behind a colon")
     parser.add_argument("--pairs", type=int, default=20, help="the first so many; half scores, half judges")
     parser.add_argument("--seed", type=int, default=0, help="of the halves, and of random scores")
     return parser.parse_args()
@@ -84,14 +86,10 @@ def measured(model: Any, name: str, given: argparse.Namespace) -> dict[str, Any]
 
     start = time.perf_counter()
     scoring, held_out = interp.task(name, model, n=given.pairs, seed=given.seed).split(seed=given.seed)
-    scores = interp.attribute_all(
-        model,
-        scoring,
-        methods=given.methods.split(","),
-        level=given.level,
-        direction=given.direction,
-        seed=given.seed,
-    )
+    asked_all = given.methods.split(",")
+    how = {"level": given.level, "direction": given.direction, "seed": given.seed}
+    plain = interp.attribute_all(model, scoring, methods=[m for m in asked_all if ":" not in m], **how)
+    scores = {name: plain[name] if name in plain else within(model, scoring, name, how) for name in asked_all}
     first = next(iter(scores.values()))
     return {
         "model": model.name,
@@ -105,6 +103,14 @@ def measured(model: Any, name: str, given: argparse.Namespace) -> dict[str, Any]
     }
 
 
+def within(model: Any, scoring: Any, name: str, how: Mapping[str, Any]) -> Any:
+    """The scores of a search with a budget, as `name:budget` says."""
+    import interp
+
+    method, _, budget = name.partition(":")
+    return interp.attribute(model, scoring, method=method, budget=budget, **how)
+
+
 def circuits(model: Any, halves: tuple[Any, Any], scores: Mapping[str, Any], seed: int) -> Iterator[dict[str, Any]]:
     """Of each method: the smallest circuit of each ranking on the first half, and on the second its f and the curve's."""
     from circuits.circuit.selection import ranked
@@ -112,11 +118,14 @@ def circuits(model: Any, halves: tuple[Any, Any], scores: Mapping[str, Any], see
     from circuits.evaluation.ratio import measure
     from circuits.evaluation.running.runners import runner_for
 
-    choosing, judging = (runner_for(model, half, next(iter(scores.values()))) for half in halves)
+    first = next(iter(scores.values()))
+    choosing, judging = (runner_for(model, half, first) for half in halves)
+    edges = first.provenance.level == "edges"
+    how = {"every": not edges, "seed": seed, **LIMITS}
     found = [
-        (method, ranking, find_smallest_on(choosing, of, every=True, ranking=ranking, seed=seed, **LIMITS), top)
+        (method, ranking, find_smallest_on(choosing, of, ranking=ranking, **how), top)
         for method, of in scores.items()
-        for ranking, top in ((r, tops(of, ranked(of, r))) for r in RANKINGS)
+        for ranking, top in ((r, tops(of, ranked(of, r))) for r in (("signed",) if edges else RANKINGS))
     ]
     wanted = [top(size) for _, _, search, top in found for size in (*shares(search).values(), search.size) if size]
     seen = measure(judging, wanted, seed=seed)
@@ -157,12 +166,31 @@ def say_model(found: Sequence[Mapping[str, Any]]) -> None:
     lines = [
         (case["task"], ranking, *(smallest(row) for row in case["rows"] if row["ranking"] == ranking))
         for case in found
-        for ranking in RANKINGS
+        for ranking in dict.fromkeys(row["ranking"] for row in case["rows"])
     ]
     say(markdown(("task", "ranking", *names), lines))
     say(f"\nf on the second half of the first {' / '.join(first['rows'][0]['curve'])} of the signed ranking:\n")
     lines = [(case["task"], *(curve(row) for row in case["rows"] if row["ranking"] == "signed")) for case in found]
     say(markdown(("task", *names), lines))
+    if any(row["method"] == "relp" for row in first["rows"]):
+        say("\nFarther from 1 than `relp` by more than half of an interval, on the second half:\n")
+        say("\n".join(f"* {line}" for case in found for line in farther(case)) or "* none")
+
+
+def farther(case: Mapping[str, Any]) -> Iterator[str]:
+    """Where the circuits of a method are farther from f = 1 than those of `relp`, by more than half the narrower of both intervals."""
+    rows = {row["method"]: row["curve"] for row in case["rows"] if row["ranking"] == "signed" and not row["reason"]}
+    for method, curve in rows.items():
+        for share, said in curve.items() if "relp" in rows else ():
+            (own, half), (relp, other) = _read(said), _read(rows["relp"][share])
+            if abs(1 - own) > abs(1 - relp) + min(half, other):
+                yield f"{case['task']}, {share}: `{method}` f {said}, `relp` {rows['relp'][share]}"
+
+
+def _read(said: str) -> tuple[float, float]:
+    """f and half the width of its interval, of "f [low, high]"."""
+    f, low, high = map(float, said.replace("[", "").replace("]", "").replace(",", "").split())
+    return f, (high - low) / 2
 
 
 def cost(row: Mapping[str, Any]) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: What a backward costs in forwards, by the usual count of multiply-adds.
 BACKWARD: Final = 2
+#: A pass forward and back.
+PASS: Final = 1 + BACKWARD
 
 _open: ContextVar[Ledger | None] = ContextVar("interp_ledger", default=None)
 

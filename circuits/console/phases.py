@@ -36,10 +36,12 @@ NARROW: Final = 60
 class Telling(Protocol):
     """What a command says with: `phase` begins the next of its phases, a call says one line about the one that runs.
 
-    `alone`: the phase has a display of its own. `moves`: whether lines may be written again.
+    `alone`: the phase has a display of its own. `moves`: whether lines may be written again. `phases`: how many there are, as far as is
+    known yet.
     """
 
     moves: bool
+    phases: int
 
     def __call__(self, message: str) -> None: ...
     def phase(self, what: str, *, alone: bool = False) -> None: ...
@@ -86,7 +88,7 @@ class _Silence:
     moves = False
 
     def __init__(self, phases: int) -> None:
-        pass
+        self.phases = phases
 
     def __call__(self, message: str) -> None:
         pass

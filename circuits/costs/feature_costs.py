@@ -14,14 +14,14 @@ from circuits.anatomy.closeups import MOST_WRITES
 from circuits.anatomy.feature_study import BESIDE, LOOKED_AT, prompts_of
 from circuits.costs.circuit_runs import FeatureRuns, runs_of
 from circuits.costs.run_costs import RunCosts, asked_by, curve_sizes
-from circuits.costs.scoring import PASS, of_request
+from circuits.costs.scoring import of_request
 from circuits.evaluation.faithfulness import spread
 from interp.attribution.auto.verified import ALONG_PATHS
 from interp.attribution.features.feature_space import ENTRY_BYTES, FeatureSpace
 from interp.attribution.features.groups import FeatureGroup
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError
-from interp.ledger import BACKWARD
+from interp.ledger import BACKWARD, PASS
 from interp.lenses.direct_effects import PARTS_AT_ONCE
 from interp.tasks.ablations import ABLATIONS
 from interp.tasks.task import TokenPair

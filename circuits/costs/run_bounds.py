@@ -16,7 +16,7 @@ from circuits.costs.bounds import Bounds, one_forward
 from circuits.costs.circuit_runs import FeatureRuns
 from circuits.costs.feature_costs import FeatureCosts
 from circuits.costs.run_costs import RunCosts, asked_by
-from circuits.costs.scoring import of_search
+from circuits.costs.scoring import of_search, rounds_of
 from circuits.settings.held_out import Halves
 from circuits.settings.prepared import Prepared, Settings
 from interp.attribution.auto.budget import Budget
@@ -91,7 +91,7 @@ def before(model: HookedModel, task: Task, settings: Settings, most: float | Non
 
 
 def within(job: Prepared, command: str, most: float | None) -> tuple[Prepared, Bounds]:
-    """The run with no more for method `auto` to spend than is left of `most` forwards, and what it may cost then.
+    """The run with no more for a search to spend than is left of `most` forwards, and what it may cost then.
 
     Raises: InterpError where the rest alone may cost more.
     """
@@ -107,6 +107,13 @@ def within(job: Prepared, command: str, most: float | None) -> tuple[Prepared, B
         found = bounds(least, command)
         if found.total <= most:
             job = _with_budget(job, job.request, _affordable(least, command, most - found.total))
+            return job, bounds(job, command)
+    elif any(m.spends for m in job.request.methods) and job.request.masks.rounds is None:
+        found = bounds(_with_rounds(job, 1), command)
+        if found.total <= most:
+            each = bounds(_with_rounds(job, 2), command).total - found.total
+            planned = max(rounds_of(job.request, m) for m in job.request.methods if m.spends)
+            job = _with_rounds(job, min(planned, 1 + int((most - found.total) / each)))
             return job, bounds(job, command)
     found.check(most, "this run", _LESS[command])
     return job, found
@@ -125,3 +132,8 @@ def _costs(job: Prepared) -> RunCosts:
 def _with_budget(job: Prepared, request: VerifiedAttribution, forwards: float) -> Prepared:
     """The run with so much for method `auto` to spend."""
     return replace(job, request=replace(request, plan=replace(request.plan, budget=Budget(forwards))))
+
+
+def _with_rounds(job: Prepared, rounds: int) -> Prepared:
+    """The run with so many rounds of its search on masks."""
+    return replace(job, request=replace(job.request, masks=replace(job.request.masks, rounds=rounds)))

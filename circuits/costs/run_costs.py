@@ -14,7 +14,7 @@ from circuits.anatomy.overview import SHOWN_PROMPTS, mapping_method
 from circuits.costs.bounds import one_forward
 from circuits.costs.circuit_batches import Asked
 from circuits.costs.circuit_runs import CircuitRuns, runs_of, written_again
-from circuits.costs.scoring import PASS, exactly, of_request, of_search, passes, sweeps
+from circuits.costs.scoring import exactly, of_request, of_search, passes, sweeps
 from circuits.evaluation.faithfulness import CURVE_RANDOM, spread, steps_of
 from circuits.settings.prepared import Prepared, Settings
 from interp.attribution.auto.verified import ALONG_PATHS, VerifiedAttribution
@@ -25,7 +25,7 @@ from interp.attribution.request_options import Request
 from interp.attribution.scoring.driver import Attribution
 from interp.attribution.token_attribution import DEFAULT_STEPS
 from interp.errors import InterpError, LayoutError
-from interp.ledger import BACKWARD
+from interp.ledger import BACKWARD, PASS
 from interp.model.model import HookedModel
 from interp.parts.nodes import groups
 from interp.tasks.ablations import ABLATIONS, ablations_beside

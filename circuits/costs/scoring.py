@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final
 
 import numpy as np
 
@@ -14,13 +13,10 @@ from circuits.costs.mask_costs import MaskRuns
 from interp.attribution.auto.prices import price_of
 from interp.attribution.auto.verified import VerifiedAttribution
 from interp.attribution.methods import get_method
-from interp.attribution.protocol.registry import Method
+from interp.attribution.protocol.registry import Method, with_start
 from interp.attribution.protocol.spaces import EdgeSpace
 from interp.attribution.scoring.driver import Attribution
-from interp.ledger import BACKWARD
-
-#: What one pass forward and back counts.
-PASS: Final = 1 + BACKWARD
+from interp.ledger import PASS
 
 
 def of_request(request: Attribution) -> float:
@@ -66,9 +62,30 @@ def of_masks(request: Attribution, m: Method) -> float:
     runs, forward = MaskRuns(request), one_forward(request.model, request.pairs)
     if m.masked is None:
         return (runs.once() + request.steps * runs.both()) / forward
-    rounds = request.masks.rounds or m.passes
-    start = _of_method(request, get_method(request.masks.start)) if m.warm else 0.0
-    return start + (runs.once() + 2 * runs.forward() + rounds * runs.both()) / forward
+    usual = replace(request, masks=replace(request.masks, rounds=None, budget=None))
+    starts = sum(_of_method(usual, own) for own in _starts(request, m))
+    ends = 2 + _compared(m)
+    return starts + (runs.once() + ends * runs.forward() + rounds_of(request, m) * runs.both()) / forward
+
+
+def rounds_of(request: Attribution, m: Method) -> int:
+    """How many rounds a search on masks makes at most: as many as it was told, or what its budget leaves beside other rounds and circuits."""
+    told = request.masks
+    budget = m.spends if told.budget is None else told.budget
+    if told.rounds is not None or budget is None:
+        return told.rounds or m.passes
+    before = sum(PASS * own.passes for own in _starts(request, m) if own.masked is not None)
+    return max(1, int((budget - before - _compared(m)) // PASS))
+
+
+def _starts(request: Attribution, m: Method) -> list[Method]:
+    """The methods that it begins with."""
+    return with_start([m], request.masks)[1:]
+
+
+def _compared(m: Method) -> int:
+    """How many circuits are run to choose between what several searches found."""
+    return (len(m.starts) + 1) * m.circuits
 
 
 def of_one_by_one(request: Attribution) -> float:

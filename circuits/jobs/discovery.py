@@ -14,6 +14,7 @@ from circuits.bench.workload import resident_peak
 from circuits.console import printing
 from circuits.console.phases import telling
 from circuits.costs.bounds import check_most, memory, one_forward, spent
+from circuits.costs.default_method import decided
 from circuits.costs.run_bounds import before, within
 from circuits.jobs.inputs import (
     dictionaries_of,
@@ -55,6 +56,7 @@ def run(asked: ScoringRun) -> None:
         check_wrong(get_metric(settings.metric), known)
     with telling(phases(asked.command, settings), asked.quiet) as say, counting() as ledger:
         job, loaded = _prepare(asked, settings, say), resident_peak()
+        say.phases = phases(asked.command, job.settings)
         path = Path(asked.out or directory.free_name(_stem(asked, job)))
         manifest = _manifest(asked, job) | {"created": created}
         note_weights(manifest, say)
@@ -98,9 +100,10 @@ def _prepare(asked: ScoringRun, settings: Settings, say: Say) -> Prepared:
     task = task_for(check(settings.main()).positions, asked, model, say)
     note_models(model, (settings.dictionaries or {}).values(), say)
     with said_doubts(say):
+        settings, why = decided(model, task, settings)
         before(model, task, settings, asked.max_forwards)
         job = prepare_run(model, task, settings)
-    for note in job.halves.notes():
+    for note in (*job.halves.notes(), *([why] if why else [])):
         say(note)
     job, planned = within(job, asked.command, asked.max_forwards)
     say(f"plan: {planned}")
@@ -125,7 +128,7 @@ def settings_of(asked: ScoringRun) -> Settings:
 
 
 def _stem(asked: ScoringRun, job: Prepared) -> str:
-    method = asked.names[0] if asked.command == "discover" else "compare"
+    method = job.settings.methods[0] if asked.command == "discover" else "compare"
     parts = (job.model.name, job.task.name, method, job.settings.level)
     return "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part)[:40].strip("_") or "x" for part in parts)
 
@@ -143,21 +146,21 @@ def _plain(asked: ScoringRun) -> dict[str, Any]:
     return found | ({"methods": ",".join(asked.names)} if asked.command == "compare" else {})
 
 
-def _options(asked: ScoringRun) -> dict[str, Any]:
-    """The options as the manifest has them: of either command with a list of methods."""
+def _options(asked: ScoringRun, settings: Settings) -> dict[str, Any]:
+    """The options as the manifest has them: of either command with a list of methods, which is the one of the run where none was named."""
     found = _plain(asked)
     for name in ("dictionaries", "adapter"):
         if found[name] is not None:
             found[name] = str(Path(str(found[name])).resolve())
     found.pop("method", None)
-    return found | {"methods": list(asked.names)}
+    return found | {"methods": list(settings.methods), "budget": settings.budget}
 
 
 def _manifest(asked: ScoringRun, job: Prepared) -> dict[str, Any]:
     return {
         "command": shlex.join(["circuits", *sys.argv[1:]]),
         "job": asked.command,
-        "options": _options(asked),
+        "options": _options(asked, job.settings),
         "model": described(job.model),
         "task": {
             "name": job.task.name,

@@ -96,7 +96,10 @@ def score(job: Prepared, say: Say) -> tuple[Scores, ...]:
     if job.learned is not None:
         say(str(job.learned.learned))
     if not isinstance(job.request, VerifiedAttribution) or len(job.settings.methods) > 1:
-        return tuple(job.request.score().values())
+        found = tuple(job.request.score().values())
+        for own in found:
+            say(f"{own.provenance.method}: {own.provenance.masks}" if own.provenance.masks else "")
+        return found
     found = tuple(job.request.score_tried().values())
     say(str(found[0].search.certificate) if found[0].search else "")
     return found

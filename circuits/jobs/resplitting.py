@@ -12,6 +12,7 @@ from circuits.comparison.resplits import Again, Resplit, again, overlaps
 from circuits.console import printing
 from circuits.console.phases import telling
 from circuits.costs.bounds import one_forward
+from circuits.costs.default_method import decided
 from circuits.costs.run_bounds import bounds_of_finding
 from circuits.evaluation.faithfulness import counted
 from circuits.jobs.assessing import check_manifest, check_weights
@@ -41,7 +42,7 @@ def resplit(
     model: Any,
     task: Task | str | Path,
     *,
-    method: str = "auto",
+    method: str | None = None,
     level: str = "heads",
     splits: int = 3,
     seed: int = 0,
@@ -57,9 +58,11 @@ def resplit(
     half. Raises: InterpError.
     """
     count(splits, "splits", CircuitError, least=2, expected="2 or more, to compare")
-    settings = checked(Settings(methods=(method,), level=level, **options))
+    settings = checked(Settings(methods=() if method is None else (method,), level=level, **options))
     _check_level(settings)
-    made = _splits(model, find_task(task, model), settings, range(seed, seed + splits))
+    task = find_task(task, model)
+    settings, _ = decided(model, task, settings)
+    made = _splits(model, task, settings, range(seed, seed + splits))
     return _compared(made[0].job, [_found(split) for split in made])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
@@ -36,6 +37,8 @@ from interp.tasks.task import Task, TokenPair
 from interp.whole_numbers import count, whole
 
 Say = Callable[[str], None]
+#: The search for circuits of edges, where no method is named.
+SEARCH: Final = "portfolio"
 #: What generators of random numbers take.
 SEEDS: Final = 2**63
 
@@ -49,9 +52,11 @@ def begin(say: Say, phase: str, what: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(CircuitOptions, MemoryOptions, SearchOptions, MethodOptions, PatchOptions, PositionOptions, PartOptions):
-    """The options of a run by these methods: dictionaries are loaded."""
+    """The options of a run by these methods: dictionaries are loaded. methods: none where that is left open; `checked` then names what is
+    meant so far, and `left_open` stays for who knows the model (see `circuits.costs.default_method`)."""
 
-    methods: tuple[str, ...] = ("auto",)
+    methods: tuple[str, ...] = ()
+    left_open: bool = False
     level: str = "heads"
     positions: str | None = "all"
     metric: str = "logit_diff"
@@ -180,6 +185,8 @@ def _directed(settings: Settings) -> Settings:
 
 def checked(settings: Settings) -> Settings:
     """The settings, refused where they have no meaning on any model. Raises: InterpError."""
+    if not settings.methods:
+        return _by_default(settings)
     check_ranking(settings.ranking)
     _check_level(settings)
     check(settings.main())
@@ -195,6 +202,14 @@ def checked(settings: Settings) -> Settings:
         raise InterpError(f"ranking 'signed': scores of {settings.methods[0]} have no sign; use --ranking absolute.")
     count(settings.n_random, "random", expected="1 random circuit or more")
     return settings
+
+
+def _by_default(settings: Settings) -> Settings:
+    """With the method that is meant where none is named: at level edges a search, where that goes with the other options, else `auto`."""
+    if settings.level == "edges":
+        with suppress(InterpError):
+            return replace(checked(replace(settings, methods=(SEARCH,))), left_open=True)
+    return checked(replace(settings, methods=(AUTO,)))
 
 
 def check_seed(seed: int) -> None:

@@ -191,12 +191,17 @@ class Discovery(PositionOptions, CircuitOptions, ScoringRun):
     level: str = option(
         "heads", "blocks, heads, neurons, edges, features (circuits), or qkv (a map)", among="levels of discover"
     )
-    method: str = option("auto", "scoring method (see: circuits methods)", among="methods")
+    method: str | None = option(
+        None,
+        "scoring method (see: circuits methods) [default: auto; at level edges exact where patching all costs no more than a search, "
+        "else portfolio]",
+        among="methods",
+    )
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The one method."""
-        return (self.method,)
+        """The one method; none where it is left open."""
+        return () if self.method is None else (self.method,)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,7 @@ METHODS: Final = (
     "mask-ig",
     "iterated",
     "learned",
+    "portfolio",
     "exact",
 )
 METRICS: Final = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
@@ -18,6 +17,7 @@ from interp.attribution.protocol.registry import MaskSettings, Method, with_star
 from interp.attribution.request_options import Request
 from interp.attribution.scoring.memory import parse_bytes
 from interp.errors import MethodError, MetricError, unknown
+from interp.ledger import PASS
 from interp.parts.graph import KEY_VALUE
 from interp.parts.nodes import FEATURES, LEVELS
 from interp.rules.rules import preset
@@ -138,29 +138,52 @@ def _check_joint(method: Method, metric: Metric, asked: Request) -> None:
         )
 
 
-#: The options of searches on masks, and which of them go with `learned` alone.
-_MASKS: Final = {"rounds": False, "start": True, "backward": False, "penalty": True}
+#: The options of searches on masks.
+_MASKS: Final = ("rounds", "start", "backward")
 
 
 def _mask_options(chosen: Sequence[Method], asked: Request) -> dict[str, Any]:
     """The options of searches on masks that were given. Raises: MethodError for one without its method, or of another kind."""
     given = {name: value for name in _MASKS if (value := getattr(asked, name)) is not None}
-    names = [m.name for m in chosen if m.masked]
     for name in given:
-        able = {m.name for m in chosen if m.warm} if _MASKS[name] else set(names)
-        if not able & set(names):
-            belongs = "method learned" if _MASKS[name] else "searches on masks (iterated, learned)"
-            raise MethodError(f"{name} belongs to {belongs}; given with {_names(chosen)}.")
+        able = _takes_start if name == "start" else _is_masked
+        if not any(able(m) for m in chosen):
+            belongs = ", ".join(other.name for other in METHODS.values() if able(other))
+            raise MethodError(f"{name} belongs to searches on masks ({belongs}); given with {_names(chosen)}.")
     if "rounds" in given:
         count(asked.rounds, "rounds", MethodError)
     if "backward" in given and preset(str(asked.backward)).secants:
         raise MethodError(f"backward={asked.backward!r}: searches on masks take a preset at one run.")
-    penalty = given.get("penalty", 0.0)
-    if not (isinstance(penalty, int | float | np.number) and not isinstance(penalty, bool) and 0 <= penalty < math.inf):
-        raise MethodError(f"penalty={penalty!r}: expected 0 or more.")
     if "start" in given:
         _check_start(get_method(str(asked.start)), asked)
+    if asked.budget is not None and any(_is_masked(m) for m in chosen):
+        given["budget"] = _forwards(asked, [m for m in chosen if _is_masked(m)], MaskSettings(**given))
     return given
+
+
+def _is_masked(method: Method) -> bool:
+    return method.masked is not None
+
+
+def _takes_start(method: Method) -> bool:
+    return method.warm and not method.starts
+
+
+def _forwards(asked: Request, searches: Sequence[Method], told: MaskSettings) -> float:
+    """The budget of searches on masks. Raises: MethodError for seconds, beside rounds, and where no round fits into it."""
+    budget = parse_budget(asked.budget)
+    if budget.unit == "seconds":
+        raise MethodError(f"budget={asked.budget!r}: searches on masks count forward equivalents, such as '150F'.")
+    if asked.rounds is not None:
+        raise MethodError(f"rounds={asked.rounds} and budget={asked.budget!r}: give one of them.")
+    for m in searches:
+        starts = with_start([m], told)[1:]
+        least = 3 + PASS * (1 + sum(own.passes for own in starts)) + m.circuits * (len(starts) + 1)
+        if budget.limit < least:
+            raise MethodError(
+                f"budget={asked.budget!r}: {m.name} costs {least} forwards with one round; give as many or more."
+            )
+    return budget.limit
 
 
 def _check_start(start: Method, asked: Request) -> None:
@@ -188,10 +211,11 @@ def _positions_mode(asked: Request) -> str:
 
 def _check_search(chosen: Sequence[Method], asked: Request, positions: str) -> None:
     """Refuse options of `auto` without it, and those that have no meaning with it."""
-    own = ("n", "chance", "budget", "ranking")
+    own = ("n", "chance", "ranking") if any(map(_is_masked, chosen)) else ("n", "chance", "budget", "ranking")
     if not any(m.search for m in chosen):
         if given := [name for name in own if getattr(asked, name) is not None]:
-            raise MethodError(f"{' and '.join(given)}: for method auto only; given with {_names(chosen)}.")
+            others = " and searches on masks" if "budget" in given else ""
+            raise MethodError(f"{' and '.join(given)}: for method auto{others} only; given with {_names(chosen)}.")
         return
     if asked.parts is not None:
         raise MethodError(

@@ -134,8 +134,9 @@ def prepare(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
     allow_unsupported: take the plain gradient where a rule set has no rule, instead of an error.
     kv, split_positions: at level `edges`, whether K/V readers are `shared` by their group (the default) or `split` per query head, and
     whether the position embedding is a writer of its own. tau: the threshold of ACDC, in the metric's unit.
-    rounds, start, backward, penalty: of searches on masks (`iterated`, `learned`): how many masked runs; the method whose order
-    `learned` begins with (`relp`); the rule preset in the place of the gradient; what a mean share of 1 costs (3).
+    rounds, start, backward: of searches on masks (`iterated`, `learned`, `portfolio`): how many masked runs; the method whose order
+    `learned` begins with (`relp`); the rule preset in the place of the gradient. In the place of rounds they take a `budget` in
+    forward equivalents, such as '150F', of all that they cost.
     max_memory: bytes, or text such as '2GiB', that scoring may take above the model; batches are made to fit.
     n, chance, budget, ranking: of method `auto`: look for the top `n` (10) of this ranking (`absolute`), to which a part
     outside belongs with `chance` (0.01) at most, on average over draws; spend '60s', or '200F' or 200 forward equivalents

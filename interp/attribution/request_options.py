@@ -81,7 +81,7 @@ class MethodOptions(StepOptions):
         None, "method acdc: the smallest change that keeps an edge [default: 1 % of the whole difference]"
     )
     rounds: int | None = option(
-        None, "searches on masks: masked runs forward and back [default: what the method takes]", least=1
+        None, "searches on masks: masked runs forward and back [default: what the method takes, or the budget]", least=1
     )
     start: str | None = option(
         None, "method learned: the method whose order it begins with [default: relp]", among="methods"
@@ -91,17 +91,16 @@ class MethodOptions(StepOptions):
         "searches on masks: the rule preset in the place of the gradient [default: the method's own]",
         among="presets",
     )
-    penalty: float | None = option(None, "method learned: what a mean share of 1 costs, beside (1 - f)^2 [default: 3]")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOptions:
-    """What method `auto` may spend, and how sure it has to be."""
+    """What a search may spend, and how sure `auto` has to be."""
 
     budget: str | float | None = option(
         None,
         "method auto: seconds (60s) or forward equivalents (200F or 200) to spend after the presets; less than one part "
-        "costs scores one [default: 100F]",
+        "costs scores one [default: 100F]; searches on masks: forward equivalents in all [default: portfolio 150F]",
         kind=str,
     )
     chance: float | None = option(

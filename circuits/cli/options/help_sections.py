@@ -33,9 +33,7 @@ _OF_PROMPTS: Final = (
     "answer",
     "wrong",
 )
-_OF_METHODS: Final = (
-    "tau", "budget", "chance", "steps", "quadrature", "rounds", "start", "backward", "penalty"
-)  # fmt: skip
+_OF_METHODS: Final = ("tau", "budget", "chance", "steps", "quadrature", "rounds", "start", "backward")
 _OF_EDGES: Final = ("kv", "split_positions")
 _OF_A_RUN: Final = ("batch_size", "max_memory", "max_forwards", "seed", "out", "force", "json", "quiet", "help")
 

@@ -4,7 +4,7 @@
 the state, `tape` the marks on autograd's tape, `stream_writes` what writers tell it, `stream_reads` and `attention_reads` what
 readers get from it, and `copies` the streams that they then see; `masked_nodes` is one with a mask over nodes, at the `node_places` of
 their values;
-`searches` look for circuits on such runs.
+`searches` look for circuits on such runs, and `orders` learn one order for circuits of every size.
 
 To add a search: a function of `Search` in searches.py, and a method of it in `interp.attribution.methods.mask_methods`.
 """

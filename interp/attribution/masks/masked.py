@@ -14,6 +14,7 @@ from interp.attribution.edges.edge_batches import EdgeBatch
 from interp.attribution.masks.masked_edges import MaskedEdges
 from interp.attribution.masks.masked_nodes import MaskedNodes
 from interp.attribution.masks.node_places import Place, places_of
+from interp.ledger import BACKWARD
 from interp.parts.nodes import Group, competes
 from interp.rules.rules import GRADIENT, Rules
 
@@ -22,12 +23,14 @@ from interp.rules.rules import GRADIENT, Rules
 class Masked:
     """The parts of a level on batches of pairs. A mask [part] has a share from 0 to 1 for each, in the order of the level's parts.
 
-    Examples come batch by batch. advance: told of each run.
+    Examples come batch by batch. advance: told of each run. turn: to which part of the pairs each batch belongs, where some can go
+    through alone.
     """
 
     batches: Sequence[Batch]
     keep: bool = True
     advance: Callable[[int], None] = lambda steps: None
+    turn: Sequence[int] = ()
 
     @property
     def _first(self) -> Batch:
@@ -48,6 +51,22 @@ class Masked:
             return torch.ones(self.n_parts, dtype=torch.bool)
         return torch.tensor([competes(group.kind) for group in first.groups for _ in range(group.n_units)])
 
+    @property
+    def turns(self) -> int:
+        """How many parts of the pairs can go through alone."""
+        return max(self.turn, default=0) + 1
+
+    def examples(self, turn: int) -> Tensor:
+        """Which examples are of one part of the pairs: bool [example]."""
+        of = self.turn or [0] * len(self.batches)
+        return torch.tensor([own == turn for own, batch in zip(of, self.batches, strict=True) for _ in batch.pairs])
+
+    @property
+    def spent(self) -> float:
+        """What runs of these batches have cost so far, in forwards of all pairs; a backward counts two."""
+        passes = [(b.forwards + BACKWARD * b.backwards, len(b.pairs)) for b in self.batches]
+        return sum(cost * n for cost, n in passes) / sum(n for _, n in passes)
+
     def metric(self, mask: Tensor) -> Tensor:
         """The metric of every pair [example], batch by batch."""
         found = []
@@ -56,10 +75,13 @@ class Masked:
             self.advance(1)
         return torch.cat(found)
 
-    def slopes(self, mask: Tensor, rules: Rules = GRADIENT) -> tuple[Tensor, Tensor]:
-        """The metric [example], and d metric / d share [example part], the coefficients of the rules in the place of gradients."""
+    def slopes(self, mask: Tensor, rules: Rules = GRADIENT, turn: int | None = None) -> tuple[Tensor, Tensor]:
+        """The metric [example], and d metric / d share [example part], the coefficients of the rules in the place of gradients; of all
+        pairs, or those of one turn."""
         metrics, slopes = [], []
         for i, batch in enumerate(self.batches):
+            if turn is not None and self.turn and self.turn[i] != turn:
+                continue
             metric, found = self._run(i, mask, rules).derivative()
             metrics.append(metric.double().cpu())
             if isinstance(found, Tensor):

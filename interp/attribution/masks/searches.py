@@ -1,4 +1,4 @@
-"""Searches for the parts that carry a metric, on runs with masks: by rounds of hard masks, along a path of even ones, by learning them.
+"""Searches for the parts that carry a metric, on runs with masks: what f is at a mask, and rounds of fewer and fewer parts.
 
 f(M) = (m(M) - m(0)) / (m(1) - m(0)) with m the mean of the metric over the pairs, m(1) that of the whole model and m(0) of all parts
 replaced. Effects of single parts do not add up where one stands in for another, and say nothing of a model with most parts gone; these
@@ -7,9 +7,9 @@ searches score every part where the mask is now.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import log
 from typing import Final
 
 import torch
@@ -21,11 +21,6 @@ from interp.rules.rules import Rules
 
 #: The share of parts that the last round of `iterated` keeps.
 LAST_SHARE: Final = 1 / 200
-#: A learned mask begins with logits from this to minus this, by the logarithm of the rank.
-WIDEST: Final = 5.0
-#: How far a logit can move in all, at a rate that falls to nearly nothing as a cosine does; and the highest rate.
-WAY: Final = 20.0
-FASTEST: Final = 3.0
 
 
 @dataclass(frozen=True)
@@ -35,10 +30,15 @@ class Search:
     masked: Masked
 
     @cached_property
+    def full(self) -> Tensor:
+        """The metric of the whole model [example]."""
+        return self.masked.metric(self._whole(torch.ones(self.masked.n_parts)))
+
+    @cached_property
     def ends(self) -> tuple[float, float]:
         """m(0) and m(1). Raises: MethodError where they are the same."""
-        ones = torch.ones(self.masked.n_parts)
-        empty, full = (float(self.masked.metric(self._whole(share * ones)).mean()) for share in (0.0, 1.0))
+        empty = float(self.masked.metric(self._whole(torch.zeros(self.masked.n_parts))).mean())
+        full = float(self.full.mean())
         if not abs(full - empty) > 1e-9:
             raise MethodError(
                 f"the metric is {full:.4g} for the whole model and with all parts replaced: no circuit can be looked for. "
@@ -61,6 +61,14 @@ class Search:
         metric, slopes = self.masked.slopes(self._whole(mask), rules)
         return (float(metric.mean()) - empty) / (full - empty), slopes.mean(0) / (full - empty)
 
+    def missing(self, mask: Tensor, rules: Rules, turn: int) -> tuple[float, Tensor]:
+        """1 - f at a mask [part] on the pairs of one turn, in the unit of all: what m lacks of the whole model's there over m(1) - m(0);
+        and d f / d share [part]."""
+        empty, full = self.ends
+        metric, slopes = self.masked.slopes(self._whole(mask), rules, turn)
+        lacks = float((self.full[self.masked.examples(turn)] - metric).mean())
+        return lacks / (full - empty), slopes.mean(0) / (full - empty)
+
     def top(self, scores: Tensor, n: int) -> Tensor:
         """The mask [part] of the n parts with the highest scores, earlier ones first where they are equal."""
         order = torch.argsort(scores.where(self.masked.competing, -torch.inf), descending=True, stable=True)
@@ -71,6 +79,22 @@ class Search:
     @property
     def n_competing(self) -> int:
         return int(self.masked.competing.sum())
+
+    def prepare(self) -> None:
+        """Run the empty and the whole model now, so that what is left of a budget is known. Raises: as `ends`."""
+        _ = self.ends
+
+    def sizes(self, shares: Sequence[float]) -> list[int]:
+        """These shares of the parts as whole numbers, each once."""
+        return sorted({max(1, round(self.n_competing * share)) for share in shares})
+
+    def fit(self, order: Tensor, shares: Sequence[float]) -> float:
+        """How near to the whole model the circuits of these shares of the parts are, the first of an order: the mean of
+        max(0, 1 - |1 - f|)."""
+        empty, full = self.ends
+        metrics = [self.masked.metric(self._whole(self.top(order, n))).mean() for n in self.sizes(shares)]
+        near = [max(0.0, 1 - abs(1 - (float(m) - empty) / (full - empty))) for m in metrics]
+        return sum(near) / len(near)
 
     # ------------------------------------------------------------ rounds
 
@@ -87,34 +111,6 @@ class Search:
             mask = self.top(slopes, max(1, round(n * LAST_SHARE ** (k / rounds))))
             last = torch.where(mask > 0, float(k), last)
         return last + _spread(slopes)
-
-    # ------------------------------------------------------------ learning
-
-    def learned(self, start: Tensor, rounds: int, rules: Rules, penalty: float) -> Tensor:
-        """Shares [part] of a mask sigmoid(theta) that goes down (1 - f)^2 + penalty * mean share by Adam.
-
-        start: scores whose order theta begins with.
-        """
-        theta = self._beginning(start).requires_grad_()
-        steps = torch.optim.Adam([theta], lr=min(FASTEST, 2 * WAY / rounds))
-        slower = torch.optim.lr_scheduler.CosineAnnealingLR(steps, rounds)
-        competing = self.masked.competing
-        for _ in range(rounds):
-            share = torch.sigmoid(theta)
-            f, slopes = self.slopes(share.detach(), rules)
-            steps.zero_grad()
-            (share @ (-2 * (1 - f) * slopes) + penalty * share[competing].mean()).backward()  # type: ignore[no-untyped-call]
-            steps.step()
-            slower.step()
-        return torch.sigmoid(theta.detach())
-
-    @staticmethod
-    def _beginning(start: Tensor) -> Tensor:
-        rank = torch.empty(len(start), dtype=torch.float64)
-        rank[torch.argsort(start, descending=True, stable=True)] = torch.arange(
-            1.0, len(start) + 1, dtype=torch.float64
-        )
-        return WIDEST - 2 * WIDEST * torch.log(rank) / max(log(len(start)), 1e-9)
 
 
 def _spread(x: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ Scores are larger where a part belongs in a circuit more, and have no sign; thos
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -14,12 +16,26 @@ from interp.attribution.batching.batches import Batch
 from interp.attribution.batching.quadrature import quadrature
 from interp.attribution.edges.edge_batches import EdgeBatch
 from interp.attribution.masks.masked import Masked
+from interp.attribution.masks.orders import by_place, learned_order
 from interp.attribution.masks.searches import Search
-from interp.attribution.protocol.registry import Method, Options, edge_method, get_method, masked_method, method
+from interp.attribution.protocol.registry import (
+    MaskSettings,
+    Method,
+    Options,
+    Order,
+    edge_method,
+    get_method,
+    masked_method,
+    method,
+)
 from interp.attribution.protocol.spaces import part_scores
 from interp.errors import MethodError
+from interp.ledger import PASS
 from interp.parts.nodes import Group
 from interp.rules.rules import RELP, Rules, preset
+
+#: Shares of the parts: the sizes of the circuits by which `portfolio` chooses.
+SHARES: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
 def _slopes_along_path(batch: Batch, options: Options, rules: Rules) -> Tensor:
@@ -69,34 +85,93 @@ def edges_along_masks(batch: EdgeBatch, options: Options, rules: Rules) -> Tenso
     rules=RELP,
     passes=8,
 )
-def iterated(masked: Masked, options: Sequence[Options], rules: Rules) -> Tensor:
+def iterated(masked: Masked, options: Sequence[Options], rules: Rules) -> Order:
     """Rounds of fewer and fewer parts; each scores all parts, those that are out too, where the circuit is now, and keeps the best.
 
     score[u] = the last round that kept u, and the order of the last round's slopes within it. Cost: a forward and backward a
     round, and a run of the empty and of the whole model.
     """
-    told = options[0].masks
-    return Search(masked).iterated(told.rounds or get_method("iterated").passes, _backward(options, rules))
+    search = Search(masked)
+    rounds = rounds_left(search, options[0].masks, get_method("iterated"))
+    return Order(search.iterated(rounds, _backward(options, rules)), f"{rounds} rounds")
 
 
 @masked_method(
     "learned",
-    formula="sigma(theta_u) that goes down (1 - f)^2 + penalty * mean sigma(theta)",
+    formula="an order theta that goes down (1 - f(M))^2 at M = sigma((theta - t_n) / T) of sum n, for ten sizes n in turn",
     cost="2F + K (F + B) + the start",
-    paper="Cao et al. 2021; Bhaskar et al. 2024, by plain sigmoids from a warm start",
-    unit="share",
+    paper="masks: Cao et al. 2021; Bhaskar et al. 2024; here one order for circuits of all sizes",
+    unit="place",
     passes=40,
     warm=True,
+    turns=3,
 )
-def learned(masked: Masked, options: Sequence[Options], rules: Rules) -> Tensor:
-    """A mask of shares that keeps f at 1 with few parts, found by Adam from the order of another method.
+def learned(masked: Masked, options: Sequence[Options], rules: Rules) -> Order:
+    """One order of all parts whose first n are a good circuit for every n, learned by Adam from the order of another method.
 
-    Cost: a forward and backward a round, a run of the empty and of the whole model, and the method that it begins with.
+    score[u] = 1 - log(place of u) / log(parts). Cost: a forward and backward a round, a run of the empty and of the whole model,
+    and the method that it begins with.
     """
     told, search = options[0].masks, Search(masked)
     start = order_of(get_method(told.start), masked, options, search)
-    rounds = told.rounds or get_method("learned").passes
-    return search.learned(start, rounds, _backward(options, rules), told.penalty)
+    rounds = rounds_left(search, told, get_method("learned"))
+    found = learned_order(search, start, rounds, _backward(options, rules))
+    return Order(found, f"{rounds} rounds, from {told.start}")
+
+
+@masked_method(
+    "portfolio",
+    formula="whichever of relp, iterated and learned, from the better of both, has the best circuits of chosen sizes",
+    cost="150F in all, or the budget",
+    paper="algorithm portfolios, after Rice 1976",
+    unit="place",
+    warm=True,
+    starts=("relp", "iterated"),
+    circuits=len(SHARES),
+    spends=150.0,
+    turns=3,
+)
+def portfolio(masked: Masked, options: Sequence[Options], rules: Rules) -> Order:
+    """Searches within a budget, and of what they find the order whose circuits are best on the pairs that are scored.
+
+    Circuits of `SHARES` of the parts are run for each order. The better of `relp` and `iterated` is what `learned` begins with, for
+    as many rounds as the budget leaves.
+
+    score[u] = 1 - log(place of u) / log(parts). Cost: the budget, or what one round costs beside the starts where that is more.
+    """
+    told, search, chosen = options[0].masks, Search(masked), get_method("portfolio")
+    found = {name: by_place(order_of(get_method(name), masked, options, search)) for name in chosen.starts}
+    fits = {name: search.fit(order, SHARES) for name, order in found.items()}
+    best = max(fits, key=lambda name: fits[name])
+    rounds = rounds_left(search, told, chosen, later=len(search.sizes(SHARES)))
+    name = f"learned from {best}"
+    found[name] = learned_order(search, found[best], rounds, _backward(options, rules))
+    fits[name] = search.fit(found[name], SHARES)
+    best = max(fits, key=lambda name: fits[name])
+    return Order(found[best], _why(best, fits, rounds))
+
+
+def _why(best: str, fits: Mapping[str, float], rounds: int) -> str:
+    """Which order was taken, and how far each is from the whole model."""
+    sizes = ", ".join(f"{100 * share:g}" for share in SHARES)
+    far = ", ".join(f"{name} {1 - fit:.3f}" for name, fit in sorted(fits.items(), key=lambda item: -item[1]))
+    return f"{best}: |1 - f| of circuits of {sizes} % of the parts on the scored pairs, on average: {far} ({rounds} rounds learned)"
+
+
+def rounds_left(search: Search, told: MaskSettings, method: Method, later: int = 0) -> int:
+    """How many rounds a search makes now: as many as it was told, what its budget leaves, or the usual number. later: forwards that come
+    after them. Raises: MethodError for a budget that leaves none."""
+    budget = method.spends if told.budget is None else told.budget
+    if told.rounds is not None or budget is None:
+        return told.rounds or method.passes
+    search.prepare()
+    left = int((budget - search.masked.spent - later) // PASS)
+    if left < 1 and told.budget is not None:
+        least = search.masked.spent + later + PASS
+        raise MethodError(
+            f"budget={told.budget:g}F: {method.name} costs {least:g} forwards with one round here; give more."
+        )
+    return max(1, left)
 
 
 def _backward(options: Sequence[Options], rules: Rules) -> Rules:
@@ -107,7 +182,8 @@ def _backward(options: Sequence[Options], rules: Rules) -> Rules:
 def order_of(start: Method, masked: Masked, options: Sequence[Options], search: Search) -> Tensor:
     """The mean scores [part] of a method, the higher the more a part raises f. Raises: MethodError for scores that are not finite."""
     if start.masked is not None:
-        return start.masked(masked, options, start.rules)
+        own = [replace(o, masks=replace(o.masks, rounds=start.passes, backward=None)) for o in options]
+        return start.masked(masked, own, start.rules).scores
     found = torch.cat([part_scores(start, batch, own) for batch, own in zip(masked.batches, options, strict=True)])
     if not bool(torch.isfinite(found).all()):
         raise MethodError(f"start: {start.name} gives scores that are not finite.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,15 +20,23 @@ from interp.rules.rules import GRADIENT, Rules
 
 @dataclass(frozen=True)
 class MaskSettings:
-    """What searches on masks are told. rounds: masked runs forward and back, None for what the method takes; start: the method whose
-    order they begin with; backward: the preset that stands for the gradient, None for the method's own; penalty: of the mean share;
-    keep: hold what norms made of copies, in place of making it again."""
+    """What searches on masks are told. rounds: masked runs forward and back, None for what the method takes; budget: in the place of
+    rounds, the forwards that a method may spend in all, a backward counts two; start: the method whose order they begin with;
+    backward: the preset that stands for the gradient, None for the method's own; keep: hold what norms made of copies, in place
+    of making it again."""
 
     rounds: int | None = None
+    budget: float | None = None
     start: str = "relp"
     backward: str | None = None
-    penalty: float = 3.0
     keep: bool = True
+
+
+class Order(NamedTuple):
+    """What a search on masks found: a score of each part [part], the higher the more it belongs in a circuit, and how it was found."""
+
+    scores: Tensor
+    said: str
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,7 @@ class Options:
 Function = Callable[[Batch, Options, Rules], dict[Group, Tensor]]
 EdgeFunction = Callable[[Any, Options, Rules], Tensor]
 JointFunction = Callable[[Sequence[Any], Sequence[Options], Rules], tuple[list[Tensor], float]]
-MaskFunction = Callable[[Any, Sequence[Options], Rules], Tensor]
+MaskFunction = Callable[[Any, Sequence[Options], Rules], Order]
 
 
 @dataclass(frozen=True)
@@ -63,7 +71,7 @@ class Method:
 
     `function` returns, per group, the scores of one batch [batch label unit]; `edges` those of one `EdgeBatch`
     [batch label edge]; `joint` the same of all batches at once, for a method whose choices depend on all of them, and the
-    threshold it used; `masked` a score of each part [part] from runs of all batches with masks over the parts (see `interp.attribution.masks`),
+    threshold it used; `masked` an `Order` of the parts from runs of all batches with masks over them (see `interp.attribution.masks`),
     which `passes` says the usual number of.
     `base_point`: reads gradients at the base run only, where distances to that run have none. `first_order`: equals the
     exact effect to first order in the size of the patch. `needs_run`: has no meaning for mean and zero ablation. `noise`:
@@ -73,7 +81,9 @@ class Method:
     which features of the stream do not belong, and does not score level `features`. `per_site`: its steps are made at each
     site of the level in turn. `passes`: how many passes forward and back it makes, of one that has no steps. `complete`: its scores of all parts of a cut through the model, at all positions, add up to the
     metric of the source run less that of the base run. `of_masks`: its runs carry masks over the parts; `warm`: it begins with the
-    order of another method.
+    order of another method, that of the option `start` or of each of `starts`; `circuits`: how many it runs
+    of each order that it chooses between; `spends`: the forwards that it may spend, where that and
+    not the number of its passes is given by default; `turns`: how many parts of the pairs take turns in its passes.
     """
 
     name: str
@@ -99,6 +109,10 @@ class Method:
     complete: bool = False
     of_masks: bool = False
     warm: bool = False
+    starts: tuple[str, ...] = ()
+    circuits: int = 0
+    spends: float | None = None
+    turns: int = 1
     path: str = "points between base and source embedding"
 
     def scores(self, level: str) -> bool:
@@ -211,8 +225,8 @@ def get_method(name: str) -> Method:
 
 
 def with_start(chosen: Sequence[Method], masks: MaskSettings) -> list[Method]:
-    """These methods, and the one whose order `learned` begins with, where it is among them."""
-    return [*chosen, *(get_method(masks.start) for m in chosen if m.name == "learned")]
+    """These methods, and those whose orders they begin with."""
+    return [*chosen, *(get_method(name) for m in chosen if m.warm for name in m.starts or (masks.start,))]
 
 
 def methods() -> Any:

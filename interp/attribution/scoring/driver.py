@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from interp.attribution.protocol.registry import MaskSettings, Method, Options, 
 from interp.attribution.protocol.spaces import EdgeSpace, NodeSpace, Space, part_scores
 from interp.attribution.scoring.memory import Memory
 from interp.errors import MetricError
+from interp.ledger import PASS
 from interp.model.modules import attention
 from interp.model.modules.lock import settled
 from interp.parts.graph import Part
@@ -37,7 +38,20 @@ from interp.tasks.task import TokenPair, digest
 from interp.whole_numbers import whole
 
 LOW_ACCURACY: Final = 0.75
+#: So many pairs at least go through at once, where parts of the pairs take turns.
+LEAST_IN_A_TURN: Final = 4
 Metrics = list[tuple[list[int], np.ndarray, np.ndarray | None]]
+
+
+class Aside(NamedTuple):
+    """What a method that needs all batches at once says beside its scores: the threshold that it used, and how it searched."""
+
+    tau: float | None = None
+    said: str = ""
+
+
+#: What other methods say.
+NOTHING: Final = Aside()
 
 
 @dataclass(frozen=True)
@@ -96,10 +110,10 @@ class Attribution:
         costs = {m.name: np.zeros(3) for m in self.methods}
         if isinstance(self.space, FeatureSpace):
             costs[self.methods[0].name][0] += self.space.spent()
-        taus: dict[str, float | None] = {}
+        asides: dict[str, Aside] = {}
         metrics: Metrics = []
         indices = self.indices
-        work = sum(self._work(m) * (1 if m.joint else len(indices)) for m in self.methods)
+        work = sum(self._work(m) * (1 if m.joint else len(self._batches(m))) for m in self.methods)
         with progress("scoring", work, show_progress) as advance:
             for index in indices:
                 batch = self.batch(index)
@@ -110,11 +124,11 @@ class Attribution:
                 metrics.append((index, *self.metrics_of(batch)))
             for m in self.methods:
                 if m.together:
-                    tables[m.name], costs[m.name], taus[m.name] = self._run_jointly(m, indices, advance)
+                    tables[m.name], costs[m.name], asides[m.name] = self._run_jointly(m, self._batches(m), advance)
         base, source = _collect(metrics, len(self.pairs))
         self._warn_if_wrong(source if self.direction == "denoise" else base)
         found = {
-            m.name: self.scores_of(m, parts, tables[m.name], costs[m.name], metrics, taus.get(m.name))
+            m.name: self.scores_of(m, parts, tables[m.name], costs[m.name], metrics, asides.get(m.name, NOTHING))
             for m in self.methods
         }
         return found if self.only is None else {k: s.select_components(self.only) for k, s in found.items()}
@@ -123,6 +137,20 @@ class Attribution:
     def indices(self) -> list[list[int]]:
         """The pairs of each batch."""
         return list(by_length([p.length for p in self.pairs], self.memory.batch_size))
+
+    def _batches(self, m: Method) -> list[list[int]]:
+        """The same for one method: the pairs of each turn after those of the one before, where pairs take turns."""
+        return [index for index, _ in self._in_turns(m)] if m.masked else self.indices
+
+    def _in_turns(self, m: Method) -> list[tuple[list[int], int]]:
+        """The pairs of each batch, and its turn: every so many-th pair is of the same."""
+        turns = max(1, min(m.turns, len(self.pairs) // LEAST_IN_A_TURN))
+        found = []
+        for turn in range(turns):
+            own = range(turn, len(self.pairs), turns)
+            for index in by_length([self.pairs[i].length for i in own], self.memory.batch_size):
+                found.append(([own[i] for i in index], turn))
+        return found
 
     def batch(self, index: list[int]) -> Batch:
         """The batch of the pairs at `index`, of one length."""
@@ -150,7 +178,9 @@ class Attribution:
         if m.exact or m.joint:
             return parts
         if m.masked:  # also the empty and the whole model, and what it begins with
-            return (self.masks.rounds or m.passes) + 2 + m.warm
+            budget = m.spends if self.masks.budget is None else self.masks.budget
+            rounds = self.masks.rounds or (m.passes if budget is None else int(budget / PASS))
+            return rounds + 2 + m.warm
         return self.steps * (self.space.n_sites if m.per_site else 1) if m.uses_steps else 1
 
     def _run(self, m: Method, batch: Batch, options: Options) -> tuple[np.ndarray, np.ndarray]:
@@ -162,11 +192,12 @@ class Attribution:
 
     def _run_jointly(
         self, m: Method, indices: list[list[int]], advance: Callable[[int], None]
-    ) -> tuple[np.ndarray, np.ndarray, float | None]:
-        """The same for a method that needs all batches at once, and the threshold that it used, where it has one."""
+    ) -> tuple[np.ndarray, np.ndarray, Aside]:
+        """The same for a method that needs all batches at once, and what it says beside its scores."""
         start = time.perf_counter()
         batches = [self.batch(index) for index in indices]
-        found, tau = _together(m, batches, [self._options(index, advance) for index in indices])
+        turn = [turn for _, turn in self._in_turns(m)]
+        found, aside = _together(m, batches, [self._options(index, advance) for index in indices], turn)
         table = np.empty((len(self.pairs), found[0].shape[1]))
         for index, flat in zip(indices, found, strict=True):
             table[index] = flat.numpy()
@@ -174,7 +205,7 @@ class Attribution:
             sum(getattr(b, n) * len(i) for b, i in zip(batches, indices, strict=True))
             for n in ("forwards", "backwards")
         ]
-        return table, np.array([*(n / len(self.pairs) for n in passes), time.perf_counter() - start]), tau
+        return table, np.array([*(n / len(self.pairs) for n in passes), time.perf_counter() - start]), aside
 
     def metrics_of(self, batch: Batch) -> tuple[np.ndarray, np.ndarray | None]:
         """The metric of the base and of the source run on every example of a batch."""
@@ -188,11 +219,12 @@ class Attribution:
         table: np.ndarray,
         cost: np.ndarray,
         metrics: Metrics,
-        tau: float | None = None,
+        aside: Aside = NOTHING,
     ) -> Scores:
         """What a method found, with its provenance. table [example part]; cost: forwards, backwards, seconds; metrics: of
         every batch its examples and what `metrics_of` says of them."""
         base, source = _collect(metrics, len(self.pairs))
+        tau = aside.tau
         if self.metric.normalised:
             span, corrupt = self._span(base, source)
             table = table if m.unit else table / (abs(span) if m.unsigned else span)
@@ -216,7 +248,7 @@ class Attribution:
             coefficients_at=m.coefficients_at,
             tau=tau,
             unsigned=m.unsigned,
-            masks=self._masks(m) if m.masked else "",
+            masks=aside.said,
             **self._asked(),
         )
         return Scores(tuple(parts), table, provenance)
@@ -225,12 +257,6 @@ class Attribution:
         """What stands for the gradient: the method's own rules, or the preset that a search on masks was given."""
         other = preset(self.masks.backward) if m.masked and self.masks.backward else m.rules
         return other.at_points(self.steps).describe()
-
-    def _masks(self, m: Method) -> str:
-        """What a search on masks was told."""
-        told = self.masks
-        own = f"{told.rounds or m.passes} rounds"
-        return own + (f", from {told.start}, penalty {told.penalty:g}" if m.warm else "")
 
     def _asked(self) -> dict[str, Any]:
         """What the provenance of every method says alike: what was asked of which model, and how it ran."""
@@ -286,22 +312,23 @@ class Attribution:
 
 
 def _together(
-    method: Method, batches: Sequence[Batch], options: Sequence[Options]
-) -> tuple[list[Tensor], float | None]:
-    """Scores [batch part] of every batch, of a method that needs all of them at once, and the threshold of one that has one."""
+    method: Method, batches: Sequence[Batch], options: Sequence[Options], turn: Sequence[int]
+) -> tuple[list[Tensor], Aside]:
+    """Scores [batch part] of every batch, of a method that needs all of them at once, and what it says beside them."""
     if method.masked is not None:
-        masked = Masked(batches, options[0].masks.keep, options[0].advance)
-        found = _kept_whole(masked, method.masked(masked, options, method.rules))
-        return [found.double().cpu().expand(len(batch.pairs), -1) for batch in batches], None
+        masked = Masked(batches, options[0].masks.keep, options[0].advance, turn)
+        found = method.masked(masked, options, method.rules)
+        scores = _kept_whole(masked, found.scores).double().cpu()
+        return [scores.expand(len(batch.pairs), -1) for batch in batches], Aside(said=found.said)
     if method.joint is None:
         raise RuntimeError(f"{method.name} scores batch by batch")
     scores, tau = method.joint(batches, options, method.rules)
-    return [found.reshape(len(found), -1).double().cpu() for found in scores], tau
+    return [found.reshape(len(found), -1).double().cpu() for found in scores], Aside(tau)
 
 
 def _kept_whole(masked: Masked, found: Tensor) -> Tensor:
     """Scores [part] of a search, in which what is in every circuit is first: it is kept whole in all runs, and whatever the search made
-    of its score decided nothing. A share of it is 1."""
+    of its score decided nothing."""
     return found.where(masked.competing, found[masked.competing].max().ceil())
 
 
