@@ -318,8 +318,8 @@ def _together(
     if method.masked is not None:
         masked = Masked(batches, options[0].masks.keep, options[0].advance, turn)
         found = method.masked(masked, options, method.rules)
-        scores = _kept_whole(masked, found.scores).double().cpu()
-        return [scores.expand(len(batch.pairs), -1) for batch in batches], Aside(said=found.said)
+        kept = _kept_whole(masked, found.scores).double().cpu()
+        return [kept.expand(len(batch.pairs), -1) for batch in batches], Aside(said=found.said)
     if method.joint is None:
         raise RuntimeError(f"{method.name} scores batch by batch")
     scores, tau = method.joint(batches, options, method.rules)
