@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Final
 from circuits.circuit.chance import Chance, shared_by_chance
 from circuits.circuit.circuit import Circuit, CircuitError, component
 from circuits.circuit.connect import check_graph, universe
+from circuits.terms.kinds import kinds_checked
 from interp.errors import InterpError
 from interp.formatting.table import Table, lines_of
 from interp.formatting.text import printed, visible
@@ -26,23 +27,27 @@ _SHOWN: Final = 12
 # ---------------------------------------------------------------- sets
 
 
+@kinds_checked
 def union(a: Circuit, b: Circuit) -> Circuit:
     """The parts of either: those of `a` in their order, then the others of `b`. Raises: CircuitError if they do not fit."""
     return _combined("union", "with", a, b, tuple(dict.fromkeys((*a.parts, *b.parts))))
 
 
+@kinds_checked
 def intersection(a: Circuit, b: Circuit) -> Circuit:
     """The parts of both, in the order of `a`; there may be none. Raises: CircuitError if they do not fit."""
     others = frozenset(b.parts)
     return _combined("intersection", "with", a, b, tuple(p for p in a.parts if p in others))
 
 
+@kinds_checked
 def difference(a: Circuit, b: Circuit) -> Circuit:
     """The parts of `a` that are not in `b`, in order; there may be none. Raises: CircuitError if they do not fit."""
     others = frozenset(b.parts)
     return _combined("difference", "without", a, b, tuple(p for p in a.parts if p not in others))
 
 
+@kinds_checked
 def complement(circuit: Circuit, graph: Graph) -> Circuit:
     """Every part of the graph that the circuit does not hold, in the order of the graph; there may be none. Of edges at positions,
     at all of its labels.
@@ -170,6 +175,7 @@ class Comparison(Table):
         return printed("\n".join(lines + [f"  {name}: {_listing(nodes)}" for name, nodes in sides]))
 
 
+@kinds_checked
 def compare(a: Circuit, b: Circuit, parts: Iterable[Part] | None = None) -> Comparison:
     """How much two circuits have in common. `parts`: all that they were chosen from, such as those of their scores or the edges of a
     graph, for what random circuits with as many parts of each kind share. Raises: CircuitError if they do not fit."""

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from circuits.circuit.circuit import Circuit, CircuitError, component
+from circuits.terms.kinds import kinds_checked
 from interp.attribution.batching.positions import Label
 from interp.parts.graph import CHANNELS, EMBEDDINGS, Edge, Graph
 from interp.parts.nodes import Node
@@ -123,6 +124,7 @@ def _reached(start: Iterable[Place], steps: Mapping[Place, set[Place]]) -> set[P
     return found
 
 
+@kinds_checked
 def prune(circuit: Circuit, graph: Graph | None = None) -> Circuit:
     """The circuit without the edges that lie on no path from an embedding to the logits.
 
@@ -182,6 +184,7 @@ def check_graph(circuit: Circuit, graph: Graph) -> None:
             )
 
 
+@kinds_checked
 def lifted(circuit: Circuit, graph: Graph) -> Circuit:
     """The circuit of edges that holds every edge between nodes of a node circuit; embedding and logits are always in it.
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from circuits.circuit import connect
 from circuits.circuit.circuit import Circuit, CircuitError, listable
+from circuits.terms.kinds import kinds_checked
 from interp.attribution.batching.positions import Label
 from interp.parts.graph import KeyValue, Part
 from interp.parts.nodes import CIRCUIT_LEVELS, Node
@@ -133,6 +134,7 @@ def greedy(scores: Scores, ranking: Ranking = "absolute") -> list[int]:
 # ---------------------------------------------------------------- circuits
 
 
+@kinds_checked
 def discover(
     scores: Scores,
     *,

@@ -15,6 +15,7 @@ from circuits.evaluation.evaluation import Evaluation
 from circuits.runs.directory import is_run, load_record
 from circuits.runs.finding import finding
 from circuits.runs.record import Record
+from circuits.terms.kinds import kinds_checked
 from circuits.terms.words import pairs_in_words
 from interp.parts.graph import Part
 from interp.scores.scores import Scores
@@ -39,6 +40,7 @@ _MEANS: Final = {
 }  # fmt: skip
 
 
+@kinds_checked
 def side_by_side(
     a: Record | Circuit | str | Path, b: Record | Circuit | str | Path, *, names: tuple[str, str] | None = None
 ) -> SideBySide:

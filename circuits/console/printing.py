@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ from rich.text import Text
 
 from interp.formatting.numbers import decimals, interval, percent_interval, score
 from interp.formatting.text import visible
-from interp.scores.wording import IN_TURN
+from interp.scores.wording import neither
 
 if TYPE_CHECKING:
     from circuits.anatomy.feature_study import FeatureStudy
@@ -173,9 +174,7 @@ def ranking(found: Record) -> None:
             scores.parts[i].name,
             score(mean[i], digits),
             interval((mean[i] - half[i], mean[i] + half[i]), digits) if half[i] == half[i] else none,
-            "exact"
-            if scores.exact is not None and scores.exact[i]
-            else IN_TURN.get(scores.provenance.method, "estimated"),
+            "exact" if scores.exact is not None and scores.exact[i] else neither(scores.provenance) or "estimated",
             "always" if scores.parts[i].kind == "embed" else "yes" if scores.parts[i].name in inside else "",
         )
         for i in order
@@ -228,23 +227,40 @@ def beside(own: Evaluation, study: FeatureStudy) -> None:
             lines(f"{other.level}: {other.reason}")
 
 
-def agreements(found: Sequence[Agreement]) -> None:
-    """Agreement with exact patching, a row per method and kind, and what is to be doubted in it; edges have so many kinds that each
-    method has its own table."""
-    from circuits.report.sections.agreements import RANKS, RANKS_MEAN
+#: The columns of agreement, and those that a search on masks has, whose scores are an order.
+_AGREEMENT: Final = ("method", "kind", "n", "Pearson [95 %]", "rank", "top τ", "slope", "error", "top k", "note")
+_ORDER: Final = ("method", "kind", "n", "rank", "top τ", "top k", "note")
 
-    columns = ("method", "kind", "n", "Pearson [95 %]", "rank", "top τ", "slope", "error", "top k", "note")
-    rows = [_agreement_row(row, a) for a in found for row in a.rows]
-    if any("->" in row.kind for a in found for row in a.rows):
-        for method in dict.fromkeys(a.method for a in found):
-            own = [row[1:] for row in rows if row[0] == method]
-            table(f"agreement of {method} with exact patching", columns[1:], own)
-    else:
-        table("agreement with exact patching", columns, rows)
+
+def agreements(found: Sequence[Agreement]) -> None:
+    """Agreement with exact patching, and what is to be doubted in it: of estimates, and apart from them of searches."""
+    from circuits.report.sections.agreements import RANKS, RANKS_MEAN
+    from circuits.runs.finding import ORDER
+
+    estimates, searches = [a for a in found if not a.order], [a for a in found if a.order]
+    _agreement_tables("agreement{} with exact patching", _AGREEMENT, estimates)
+    _agreement_tables("order{} beside exact patching (search on masks)", _ORDER, searches)
     for sampled in dict.fromkeys(a.sampled for a in found if a.sampled):
         sentence(f"exact patching of {sampled}")
-    if any(RANKS in str(row[-1]) for row in rows):
+    if any(RANKS in row["note"] for row in _agreement_rows(estimates)):
         sentence(f"{RANKS}: {RANKS_MEAN}")
+    if searches:
+        sentence(f"searches on masks: {ORDER}; judge them by their circuits")
+
+
+def _agreement_tables(title: str, columns: Sequence[str], found: Sequence[Agreement]) -> None:
+    """A row per method and kind; edges have so many kinds that each method has its own table."""
+    rows = _agreement_rows(found)
+    if any("->" in row["kind"] for row in rows):
+        for method in dict.fromkeys(a.method for a in found):
+            own = [[row[name] for name in columns[1:]] for row in rows if row["method"] == method]
+            table(title.format(f" of {method}"), columns[1:], own)
+    elif rows:
+        table(title.format(""), columns, [[row[name] for name in columns] for row in rows])
+
+
+def _agreement_rows(found: Iterable[Agreement]) -> list[dict[str, str]]:
+    return [dict(zip(_AGREEMENT, map(str, _agreement_row(row, a)), strict=True)) for a in found for row in a.rows]
 
 
 def _agreement_row(row: Row, found: Agreement) -> tuple[object, ...]:
@@ -259,20 +275,20 @@ def _agreement_row(row: Row, found: Agreement) -> tuple[object, ...]:
     return (found.method, row.kind, row.n, pearson + bounds, rank, weighted, slope, error, top, note(row, found))
 
 
+def _agreement_json(found: Agreement) -> dict[str, Any]:
+    return {"exact": found.sampled, "n_pairs": found.n_pairs, **{row.kind: asdict(row) for row in found.rows}}
+
+
 def record_json(found: Record, where: str) -> dict[str, Any]:
     """A run as plain data for `--json`."""
-    from dataclasses import asdict
-
     from circuits.runs.finding import finding
 
     return {
         "finding": finding(found),
         "directory": where,
         "accuracy": dict(found.accuracy),
-        "agreement": {
-            a.method: {"exact": a.sampled, "n_pairs": a.n_pairs, **{row.kind: asdict(row) for row in a.rows}}
-            for a in found.agreements
-        },
+        "agreement": {a.method: _agreement_json(a) for a in found.agreements if not a.order},
+        "searches": {a.method: {"unit": a.order, **_agreement_json(a)} for a in found.agreements if a.order},
         "scores": {s.provenance.method: dict(s.top(25)) for s in found.scores},
         "conventions": {k: v for k, v in asdict(found.scores[0].provenance).items() if k != "pairs"},
         "circuit": [n.name for n in found.circuit.parts] if found.circuit else None,

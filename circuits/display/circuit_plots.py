@@ -23,6 +23,7 @@ from circuits.report.view.view import held
 from circuits.report.view.view_layouts import FEWEST, PER_NODE, placed_parts
 from circuits.report.view.view_parts import Parts
 from circuits.runs.record import Record
+from circuits.terms.kinds import kinds_checked
 from circuits.terms.words import kind_name, pairs_in_words
 from interp.display.plots import COLOURS, DOTTED, GREY, HOVER, NEGATIVE, POSITIVE, shown
 from interp.formatting import showing
@@ -46,6 +47,7 @@ Effects = Mapping[str, tuple[float, float]]
 
 
 @showing.figure.register
+@kinds_checked
 def plot_circuit(circuit: Circuit, scores: Scores | None = None, *, edges: Scores | None = None) -> Any:
     """A circuit as a graph: layers, or sites of features, from the embedding at the bottom to the logits at the top.
 
@@ -211,6 +213,7 @@ def _box(node: Place, effects: Effects) -> dict[str, Any]:
 
 
 @showing.figure.register
+@kinds_checked
 def plot_evaluation(evaluation: Evaluation) -> Any:
     """Faithfulness over circuit size with 95 % intervals, and every random circuit of the same sizes and kinds."""
     import plotly.graph_objects as go

@@ -29,6 +29,7 @@ from circuits.evaluation.running.feature_runner import with_silent
 from circuits.evaluation.running.runner import PartSet, Runner, check_parts, is_held_out
 from circuits.evaluation.running.runners import runner_for
 from circuits.evaluation.twins import Twins
+from circuits.terms.kinds import kinds_checked
 from interp.attribution.features.hosts import Dictionaries
 from interp.parts.graph import Edge, Part
 from interp.parts.nodes import FEATURES
@@ -44,6 +45,7 @@ RANKINGS: Final[tuple[Ranking, ...]] = ("signed", "absolute")
 N_RANDOM: Final = 5
 
 
+@kinds_checked
 def ranking_areas(
     model: Any,
     task: Task | str | Path,

@@ -18,6 +18,7 @@ from circuits.evaluation.minimality import Minimality, leave_one_out_on
 from circuits.evaluation.other_ablation import other_runners
 from circuits.evaluation.running.feature_runner import FeatureRunner
 from circuits.evaluation.running.runners import runner_for
+from circuits.terms.kinds import kinds_checked
 from interp.attribution.features.hosts import Dictionaries
 from interp.formatting.showing import card
 from interp.formatting.text import printed
@@ -70,6 +71,7 @@ class Assessment(Saved):
             yield str(self.spent)
 
 
+@kinds_checked
 def assess(
     model: Any,
     task: Task | str | Path,

@@ -19,6 +19,7 @@ from circuits.evaluation.ratio import Measured, conditions, measure
 from circuits.evaluation.running.runner import PartSet, Runner, check_dictionaries, check_parts, is_held_out
 from circuits.evaluation.running.runners import runner_for
 from circuits.evaluation.twins import Twins
+from circuits.terms.kinds import kinds_checked
 from interp.attribution.features.hosts import Dictionaries
 from interp.parts.graph import Part
 from interp.parts.nodes import FEATURES
@@ -34,6 +35,7 @@ FEW: Final = 8
 CURVE_RANDOM: Final = 5
 
 
+@kinds_checked
 def evaluate(
     model: Any,
     task: Task | str | Path,
@@ -212,11 +214,13 @@ def _as_near_one(value: float | None, twins: Sequence[float | None]) -> float | 
 # ---------------------------------------------------------------- the smallest faithful circuit
 
 
+@kinds_checked
 def smallest_faithful(model: Any, task: Task | str | Path, scores: Scores, **options: Any) -> int | None:
     """The size of the smallest faithful top of the ranking found, None where there is none; `options` as in `find_smallest`."""
     return find_smallest(model, task, scores, **options).size
 
 
+@kinds_checked
 def find_smallest(
     model: Any,
     task: Task | str | Path,

@@ -17,6 +17,7 @@ from circuits.evaluation.ratio import conditions, measure
 from circuits.evaluation.running.runner import PartSet, Runner, check_parts, is_held_out
 from circuits.evaluation.running.runners import runner_for
 from circuits.evaluation.twins import Twins
+from circuits.terms.kinds import kinds_checked
 from interp.errors import unknown
 from interp.tasks.task import Task
 from interp.whole_numbers import whole
@@ -63,6 +64,7 @@ class HypothesisTest(Saved):
         return f"{head}, p = {self.p:.3g} ({what} = {self.statistic:.3f}, median of {self.n_random} random circuits {middle:.3f}; smallest p possible {self.smallest_p:.3g}{note})"
 
 
+@kinds_checked
 def sufficiency(
     model: Any,
     task: Task | str | Path,
@@ -90,6 +92,7 @@ def sufficiency(
     )  # fmt: skip
 
 
+@kinds_checked
 def necessity(
     model: Any,
     task: Task | str | Path,

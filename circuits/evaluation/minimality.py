@@ -13,6 +13,7 @@ from circuits.evaluation.faithfulness import counted
 from circuits.evaluation.ratio import conditions, measure
 from circuits.evaluation.running.runner import Runner, check_parts, is_held_out
 from circuits.evaluation.running.runners import runner_for
+from circuits.terms.kinds import kinds_checked
 from interp.attribution.features.hosts import Dictionaries
 from interp.tasks.ablations import Ablation
 from interp.tasks.metrics import Metric
@@ -77,6 +78,7 @@ class Minimality(Saved):
         return "\n".join([head, *shown, *(f"  {what}: {', '.join(found) or 'none'}" for what, found in named.items())])
 
 
+@kinds_checked
 def leave_one_out(
     model: Any,
     task: Task | str | Path,

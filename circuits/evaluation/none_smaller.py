@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from circuits.circuit.circuit import CircuitError
 from circuits.circuit.saved import Saved
 from circuits.evaluation.evaluation import Counts, Search, limits_in_words
+from circuits.terms.kinds import kinds_checked
 from interp.formatting.numbers import several
 from interp.formatting.showing import card
 from interp.formatting.text import visible
@@ -45,6 +46,7 @@ class NoneSmaller(Saved):
         return str(card(self))
 
 
+@kinds_checked
 def none_smaller(searches: Sequence[Search]) -> NoneSmaller | None:
     """What searches within the same limits, of the same parts, say together of circuits below the smallest that any of them found; where
     none found one, of circuits up to the largest size that was tried.

@@ -17,6 +17,7 @@ from circuits.circuit.selection import ranked
 from circuits.evaluation.evaluation import Counts, Estimate
 from circuits.evaluation.faithfulness import counted
 from circuits.evaluation.ratio import RESAMPLES, interval, resample_weights
+from circuits.terms.kinds import kinds_checked
 from interp.scores.scores import Ranking, Scores
 from interp.whole_numbers import count, whole
 
@@ -94,6 +95,7 @@ class Consensus(Saved):
         return "\n".join([head, *_lines(self.parts)])
 
 
+@kinds_checked
 def selection_frequency(
     scores: Scores, n: int, *, ranking: Ranking = "absolute", resamples: int = RESAMPLES, seed: int = 0
 ) -> Stability:
@@ -126,6 +128,7 @@ def selection_frequency(
     )  # fmt: skip
 
 
+@kinds_checked
 def consensus(several: Sequence[Scores], n: int, *, ranking: Ranking = "absolute") -> Consensus:
     """The overlap of the top `n` of several scores of the same parts. Raises: CircuitError where the parts differ."""
     if len(several) < 2:

@@ -25,6 +25,7 @@ from circuits.runs.worth import forwards_of_finding
 from circuits.settings.judging_options import Resampling
 from circuits.settings.prepared import Prepared, Settings, begin, checked, prepare_run
 from circuits.settings.run_options import Discovery
+from circuits.terms.kinds import kinds_checked
 from interp.attribution.checks import check
 from interp.formatting.numbers import several
 from interp.ledger import counting
@@ -36,6 +37,7 @@ from interp.tasks.task import Task
 from interp.whole_numbers import count
 
 
+@kinds_checked
 def resplit(
     model: Any,
     task: Task | str | Path,

@@ -11,6 +11,7 @@ from circuits.report.page.page import TABLES, html
 from circuits.report.payload import payload
 from circuits.report.sections import assessed
 from circuits.report.side import side
+from circuits.terms.kinds import kinds_checked
 
 if TYPE_CHECKING:
     from circuits.circuit.circuit import Circuit
@@ -48,6 +49,7 @@ VIEW: Final = (
 )
 
 
+@kinds_checked
 def render(record: Record) -> str:
     """The report of a run: one self-contained HTML page. The same record gives the same bytes."""
     return _page(payload(record), "report.html.j2")

@@ -41,7 +41,8 @@ def payload(record: Record) -> dict[str, Any]:
         "alone": False,
         "features": features(record),
         "anatomy": anatomy(record),
-        "agreement": [agreement(a) for a in record.agreements],
+        "agreement": [agreement(a) for a in record.agreements if not a.order],
+        "orders": [agreement(a) for a in record.agreements if a.order],
         "search": search(record),
         "samples": samples(record.agreements),
         "scatters": scatters(record),
@@ -164,7 +165,7 @@ def _ranking(record: Record) -> dict[str, Any] | None:
     first = record.scores[0]
     # Exact scores have their own column.
     others = [s for s in record.scores[1:] if record.exact is None or not s.provenance.exact]
-    columns = {s.provenance.method: _means(s) for s in others}
+    columns = {_column(s, first): _means(s) for s in others}
     exact = _means(record.exact) if record.exact is not None else {}
     chosen, rows = _chosen(record), _ranked(first)
     for row in rows:
@@ -183,6 +184,12 @@ def _ranking(record: Record) -> dict[str, Any] | None:
         "exact_apart": any(row["exact"] is not None and row["exact"] != row["score"] for row in rows),
         "has_known": any(row["known"] is not None for row in rows),
     }
+
+
+def _column(scores: Scores, first: Scores) -> str:
+    """The method, with its unit where that is another than that of the first."""
+    method, unit = scores.provenance.method, scores.provenance.unit
+    return method if unit == first.provenance.unit else f"{method} ({unit})"
 
 
 def _means(scores: Scores) -> dict[str, float]:

@@ -10,6 +10,7 @@ from circuits.evaluation.evaluation import Evaluation
 from circuits.report import standalone
 from circuits.report.browser import PictureError, as_png
 from circuits.report.pages import circuit_page
+from circuits.terms.kinds import kinds_checked
 from interp.errors import unknown
 from interp.files import replacing
 from interp.scores.scores import Scores
@@ -19,6 +20,7 @@ __all__ = ["KINDS", "PictureError", "save_picture"]
 KINDS: Final = (".svg", ".png", ".html")
 
 
+@kinds_checked
 def save_picture(
     value: Scores | Circuit | Evaluation | tuple[Scores, Scores],
     path: str | Path,

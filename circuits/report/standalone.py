@@ -26,7 +26,7 @@ from circuits.runs.record import Record
 from interp.formatting.numbers import count, score
 from interp.formatting.text import visible
 from interp.parts.nodes import FEATURE_EDGES, FEATURES
-from interp.scores.wording import IN_TURN
+from interp.scores.wording import neither
 
 if TYPE_CHECKING:
     from circuits.circuit.circuit import Circuit
@@ -70,7 +70,7 @@ def scores_picture(found: Scores) -> Picture:
         if found.exact is not None and found.exact.all()
         else "estimated, some exact"
         if found.exact is not None
-        else IN_TURN.get(p.method, "estimated")
+        else neither(p) or "estimated"
     )
     return _page(
         f"{p.task} on {p.model}: scores by {p.method}", [f"level {p.level}, {_pairs(p)}, in {p.unit}; {known}"], drawn
@@ -79,10 +79,16 @@ def scores_picture(found: Scores) -> Picture:
 
 def agreement_picture(found: Scores, exact: Scores) -> Picture:
     """An approximation over exact patching, with the diagonal. Raises: ScoreError where the two cannot be compared."""
+    from interp.errors import ScoreError
     from interp.scores.agreement import agreement, headlines
 
-    rows = "; ".join(headlines(agreement(found, exact)))
-    p = found.provenance
+    compared, p = agreement(found, exact), found.provenance
+    if compared.order:
+        raise ScoreError(
+            f"scores of {p.method} are an order of parts in {compared.order}, no estimates of effects; nothing to draw over exact "
+            "ones. Give them alone."
+        )
+    rows = "; ".join(headlines(compared))
     (data,) = payload(Record({}, (found,), exact=exact))["scatters"]
     legend = [
         element("g", {}, figures.marker(i, 8, 8 + LINE * i), label(22, 12 + LINE * i, kind))

@@ -28,6 +28,8 @@ _LEVELS: Final = {
     "features": "features",
 }
 MOST_POOR: Final = 3
+#: What the scores of searches on masks are.
+ORDER: Final = "scores are an order of parts and estimate no effects"
 
 
 def finding(record: Record) -> str:
@@ -184,7 +186,7 @@ def _agreement(record: Record) -> str:
     if (search := record.scores[0].search) is not None:
         return search.certificate.headline
     if chosen.masks:
-        return f"{chosen.method} is a search on masks, whose scores are an order of parts and estimate no effects"
+        return f"{chosen.method} is a search on masks, whose {ORDER}"
     own = [a for a in record.agreements if a.method == chosen.method]
     if not own:
         return f"how well {chosen.method} agrees with exact patching was not measured in this run"
@@ -242,11 +244,24 @@ def _compared(record: Record) -> str:
     many = "features" if of_features(record) else words(record)["many"]
     found = [(row, a.method) for a in record.agreements for row in _over_all(a)]
     if not found:
-        return f"{head}; how well they agree with exact patching was not measured, or on too few {many} to quote"
+        alone = all(scores.provenance.masks or scores.provenance.exact for scores in record.scores)
+        why = f"; how well they agree with exact patching was not measured, or on too few {many} to quote"
+        return f"{head}{'' if alone else why}{_searches(record)}"
     found.sort(key=lambda pair: -(pair[0].pearson or 0.0))
     shown = ", ".join(f"{method} {number(row.pearson, 2)}{bounds(row)}{_doubts(row)}" for row, method in found)
     poor = " (all of them poor)" if (found[0][0].pearson or 0.0) < POOR else ""
-    return f"{head}; correlation with exact patching over {_over(found[0][0], record.scores[0])} {many}, best first: {shown}{poor}"
+    over = f"correlation with exact patching over {_over(found[0][0], record.scores[0])} {many}"
+    return f"{head}; {over}, best first: {shown}{poor}{_searches(record)}"
+
+
+def _searches(record: Record) -> str:
+    """What is said of searches on masks beside estimates: they are judged by circuits, which a run that compares has none of."""
+    found = [(s.provenance.method, s.provenance.unit) for s in record.scores if s.provenance.masks]
+    if not found:
+        return ""
+    named = enumerated([f"{method} (in {unit})" for method, unit in found])
+    be = "is a search" if len(found) == 1 else "are searches"
+    return f"; {named} {be} on masks, whose {ORDER}: circuits discover --method {found[0][0]} judges what it finds by its circuit"
 
 
 def _over_all(found: Agreement) -> list[Row]:

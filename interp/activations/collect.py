@@ -13,6 +13,7 @@ from torch import Tensor
 from interp.activations.collection import Collected, Writer, load_collected, prepared
 from interp.attribution.batching.batches import default_batch_size
 from interp.errors import SiteError, TaskError
+from interp.given import kinds_checked
 from interp.parts.sites import Site, SiteLike
 from interp.parts.texts import encode, pad_id
 from interp.parts.tokens import pad
@@ -23,6 +24,7 @@ from interp.whole_numbers import count, is_whole
 __all__ = ["Collected", "collect", "load_collected"]
 
 
+@kinds_checked
 def collect(
     model: Any,
     data: Any,

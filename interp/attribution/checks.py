@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -36,14 +37,16 @@ class Checked(NamedTuple):
     masks: dict[str, Any]
 
 
-def check(asked: Request) -> Checked:
-    """What can be said of a request before any model is there.
+def check(asked: Request, called: str | None = None) -> Checked:
+    """What can be said of a request before any model is there. called: what errors name, where a function of ours chose the method.
 
     Raises: MethodError, MetricError.
     """
     if asked.level not in (*LEVELS, "edges", FEATURES):
         raise MethodError(unknown("level", asked.level, (*LEVELS, "edges", FEATURES)))
     chosen, metric = [get_method(name) for name in asked.methods], get_metric(asked.metric)
+    if called is not None:
+        chosen = [replace(m, name=called) for m in chosen]
     noise = asked.direction is None and any(m.noise for m in chosen)
     direction = check_direction(asked.ablation, "noise" if noise else asked.direction)
     _check_methods(chosen, asked)

@@ -33,6 +33,7 @@ from interp.attribution.scoring.driver import Attribution
 from interp.dictionaries.activation import Relu
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
+from interp.given import kinds_checked
 from interp.ledger import BACKWARD, product, spend
 from interp.model.edits import Edit
 from interp.model.modules.lock import settled
@@ -48,6 +49,7 @@ from interp.tasks.task import Task
 METRIC = Node("logits")
 
 
+@kinds_checked
 def feature_edges(
     model: Any,
     task: Task | str | Path,

@@ -14,11 +14,14 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from interp.attribution.masks.masked import Masked
-from interp.attribution.request import prepare
+from interp.attribution.request import plan, takes
+from interp.attribution.request_options import Request, ScoreOptions
 from interp.attribution.scoring.driver import Attribution
 from interp.errors import MethodError, MetricError, unknown
+from interp.given import kinds_checked
 from interp.model.modules import attention
 from interp.model.modules.lock import settled
+from interp.option import taken
 from interp.parts.graph import Part
 from interp.rules.rules import GRADIENT, Rules, preset
 from interp.tasks.task import Task
@@ -117,6 +120,7 @@ class _Measured(torch.autograd.Function):
         return (grads[0].to(ctx.slopes) @ ctx.slopes).to(ctx.like), None
 
 
+@kinds_checked
 def masked(
     model: Any, task: Task | str | Path, *, level: str, rules: Rules | str = GRADIENT, **options: Any
 ) -> MaskedModel:
@@ -132,9 +136,11 @@ def masked(
     chosen = preset(rules) if isinstance(rules, str) else rules
     if odd := [name for name in _OF_SCORES if options.get(name) is not None]:
         raise MethodError(f"{' and '.join(odd)}: a masked run has all parts and no path; leave it out.")
-    if options.get("direction") is None:
-        options.pop("direction", None)
-    request = prepare(model, task, methods=["mask-ig"], level=level, **{"direction": "noise", **options})
+    if level == "resid":
+        raise MethodError(
+            "level 'resid' has nodes apart by position, and a mask one share for all positions. Use 'blocks'."
+        )
+    request = _asked(model, task, level=level, **options)
     if request.metric.normalised:
         raise MetricError(
             f"metric {request.metric.name!r}: scores are normalised, masked runs are not. Use 'logit_diff'."
@@ -142,3 +148,10 @@ def masked(
     if chosen != GRADIENT and not options.get("allow_unsupported"):
         model.coverage(chosen).check()
     return MaskedModel(request, chosen)
+
+
+@takes(ScoreOptions, "masked")
+def _asked(model: Any, task: Task | str | Path, asked: ScoreOptions) -> Attribution:
+    direction = "noise" if asked.direction is None else asked.direction
+    asked = taken(Request, asked, methods=["mask-ig"], direction=direction)
+    return plan(model, task, asked, called="interp.masked")

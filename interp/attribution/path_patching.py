@@ -18,6 +18,7 @@ from interp.attribution.path_effects import Ends, PathEffect, PathEffects
 from interp.attribution.path_runs import Paths
 from interp.attribution.request import prepare
 from interp.errors import MethodError, unknown
+from interp.given import kinds_checked
 from interp.parts.graph import Graph, KeyValue
 from interp.parts.nodes import Node
 from interp.tasks.metrics import Metric
@@ -68,6 +69,7 @@ def path_patch(
 ) -> PathEffects: ...
 
 
+@kinds_checked
 def path_patch(
     model: Any,
     task: Task | str | Path,

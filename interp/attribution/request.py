@@ -23,6 +23,7 @@ from interp.attribution.scoring.driver import Attribution
 from interp.attribution.scoring.memory import Work, plan_memory, survey_batch
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError, TaskError, unknown
+from interp.given import checker, kinds_checked
 from interp.option import taken
 from interp.parts.graph import KeyValue
 from interp.parts.nodes import FEATURES
@@ -47,31 +48,35 @@ class OnTask(Protocol[P, Found]):
     def __call__(self, model: Any, task: Task | str | Path, *args: P.args, **options: P.kwargs) -> Found: ...
 
 
-def takes(options: Callable[P, Value]) -> Callable[[Callable[[Any, Any, Value], Found]], OnTask[P, Found]]:
+def takes(
+    options: Callable[P, Value], called: str | None = None
+) -> Callable[[Callable[[Any, Any, Value], Found]], OnTask[P, Found]]:
     """Let a function of (model, task, value) be called with the fields of a frozen value of options as keywords.
 
-    Its signature then names them all, those that are needed first. Raises: TypeError for an option that does not exist or is
-    missing.
+    Its signature then names them all, those that are needed first. called: the function that users know, where it is another one.
+    Raises: TypeError for an option that does not exist or is missing.
     """
     own = inspect.get_annotations(options)
     given = sorted(fields(options), key=lambda f: (f.default is not MISSING, f.name not in own))  # type: ignore[arg-type]
     names = [f.name for f in given]
 
     def register(function: Callable[[Any, Any, Value], Found]) -> OnTask[P, Found]:
-        written = inspect.signature(function)
+        written, name = inspect.signature(function), called or function.__name__
+        check_kinds = checker(function, called=name)
         model_and_task = list(written.parameters.values())[:2]
         signature = written.replace(parameters=[*model_and_task, *map(_keyword, given)])
 
         @functools.wraps(function)
         def call(model: Any, task: Task | str | Path, *args: P.args, **kwargs: P.kwargs) -> Found:
-            if odd := [name for name in kwargs if name not in names]:
-                raise TypeError(f"{function.__name__}(): {unknown('option', odd[0], names)}")
+            check_kinds((model, task), {})
+            if odd := [option for option in kwargs if option not in names]:
+                raise TypeError(f"{name}(): {unknown('option', odd[0], names)}")
             try:
                 signature.bind(model, task, *args, **kwargs)
             except TypeError as error:
-                raise TypeError(f"{function.__name__}(): {error}.") from None
+                raise TypeError(f"{name}(): {error}.") from None
             whole_ones: dict[str, Any] = {
-                name: whole(value, name) if is_whole(value) else value for name, value in kwargs.items()
+                option: whole(value, option) if is_whole(value) else value for option, value in kwargs.items()
             }
             return function(model, task, options(*args, **whole_ones))
 
@@ -144,6 +149,7 @@ def prepare(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
     return plan(model, task, asked)
 
 
+@kinds_checked
 def learned_ablation(
     model: Any,
     task: Task | str | Path,
@@ -167,9 +173,11 @@ def learned_ablation(
     return plan(model, task, replace(asked, **graph)).ablation  # type: ignore[arg-type]
 
 
-def plan(model: Any, task: Task | str | Path, asked: Request, ablation: Ablation | None = None) -> Attribution:
-    """`prepare`, of options that are a value already. ablation: one that was learned on these pairs."""
-    checked = check(asked)
+def plan(
+    model: Any, task: Task | str | Path, asked: Request, ablation: Ablation | None = None, called: str | None = None
+) -> Attribution:
+    """`prepare`, of options that are a value already. ablation: one that was learned on these pairs. called: see `check`."""
+    checked = check(asked, called)
     task = _task(model, task, checked.positions)
     check_wrong(checked.metric, task)
     given = resolved(model, asked.level, asked.dictionaries)
@@ -178,8 +186,11 @@ def plan(model: Any, task: Task | str | Path, asked: Request, ablation: Ablation
     aligned = align(checked.positions, pairs)
     space = _space(model, asked, given, pairs)
     may = may_run(methods, asked.level == "edges", left_out) if checked.search else methods
+    learns = ablation is None and ABLATIONS[asked.ablation].learn is not None
     masks = MaskSettings(**checked.masks, keep=asked.max_memory is None)
-    work = Work.of(model, space, with_start(may, masks), checked.metric, pairs, len(aligned.labels), keep=masks.keep)
+    work = Work.of(
+        model, space, with_start(may, masks), checked.metric, pairs, len(aligned.labels), keep=masks.keep, learns=learns
+    )
     memory = plan_memory(work, batch_size=asked.batch_size, limit=asked.max_memory)
     request = Attribution(
         model=model,

@@ -18,6 +18,7 @@ from interp.errors import MethodError, MetricError
 from interp.formatting.showing import figure
 from interp.formatting.table import Table, check_sizes, lines_of
 from interp.formatting.text import token, visible
+from interp.given import kinds_checked
 from interp.parts.texts import token_text
 from interp.tasks.find import task as find_task
 from interp.tasks.metrics import Metric, check_wrong, get_metric
@@ -82,6 +83,7 @@ class TokenAttribution(Table):
         return f"{visible(head)}\n  first prompt: {'… ' if len(self.tokens[0]) > 12 else ''}{first}"
 
 
+@kinds_checked
 def attribute_tokens(
     model: Any,
     task: Task | str | Path,

@@ -19,6 +19,7 @@ from interp.dictionaries.saelens import CONFIG, DTYPES, WEIGHTS, Stored, from_st
 from interp.dictionaries.weights import read_json, read_tensors
 from interp.errors import unknown
 from interp.files import replacing, write_text
+from interp.given import kinds_checked
 from interp.parts.sites import Site, SiteLike
 
 HUB: Final = "hf:"
@@ -28,6 +29,7 @@ _SCALER: Final = "activation_scaler.json"
 _PRESENT: Final = 6
 
 
+@kinds_checked
 def save_dictionary(d: Dictionary, folder: str | Path) -> Path:
     """Write `cfg.json` and `sae_weights.safetensors` as sae-lens does; the configuration last, so that a folder that has one
     is whole. Our names of its places are `site` and `target` in the metadata, beside `details`.

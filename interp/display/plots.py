@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 from interp.attribution.token_attribution import TokenAttribution
 from interp.formatting import showing
 from interp.formatting.text import token, visible
+from interp.given import kinds_checked
 from interp.lenses.direct import LogitAttribution
 from interp.lenses.lens import LogitLens
 from interp.parts.graph import Edge, Part
@@ -53,6 +54,7 @@ def scores_figure(scores: Scores, exact: Scores | None = None) -> Any:
     return plot_scores(scores) if exact is None else plot_agreement(scores, exact)
 
 
+@kinds_checked
 def plot_scores(scores: Scores) -> Any:
     """Mean scores as a heat map: layer by head and MLP, or component by position where positions are scored apart; layer 0 is at the bottom.
 
@@ -130,8 +132,9 @@ def _counted(scores: Scores) -> str:
 # ---------------------------------------------------------------- agreement
 
 
+@kinds_checked
 def plot_agreement(scores: Scores, exact: Scores) -> Any:
-    """Approximate scores over exact ones, one mark per node or edge; on the dotted line both agree.
+    """Approximate scores over exact ones, one mark per node or edge; on the dotted line, which searches on masks have none of, both agree.
 
     One colour and shape per kind of node; edges are told apart by what reads them.
 
@@ -144,7 +147,8 @@ def plot_agreement(scores: Scores, exact: Scores) -> Any:
     column = {node.name: i for i, node in enumerate(scores.parts)}
     ours = scores.mean[[column[node.name] for node in exact.parts]]
     ends = [float(min(ours.min(), exact.mean.min())), float(max(ours.max(), exact.mean.max()))]
-    figure = go.Figure(go.Scatter(x=ends, y=ends, mode="lines", line=DOTTED, name="equal", hoverinfo="skip"))
+    equal = go.Scatter(x=ends, y=ends, mode="lines", line=DOTTED, name="equal", hoverinfo="skip")
+    figure = go.Figure([] if found.order else [equal])
     kinds = [_mark(part) for part in exact.parts]
     for k, kind in enumerate(dict.fromkeys(kinds)):
         keep = [i for i, own in enumerate(kinds) if own == kind]
@@ -156,15 +160,16 @@ def plot_agreement(scores: Scores, exact: Scores) -> Any:
             name=shown(kind),
             marker=marker,
             text=[shown(exact.parts[i].name) for i in keep],
-            hovertemplate="%{text}: exact %{x:.4f}, estimate %{y:.4f}<extra></extra>",
+            hovertemplate="%{text}: exact %{x:.4f}, score %{y:.4f}<extra></extra>",
         )
     method, unit = shown(found.method), shown(exact.provenance.unit)
     rows = headlines(found) if exact.provenance.level != "edges" else _over_all(found)
     quoted = shown("; ".join(rows) or f"too few {_counted(exact)} to quote")
+    said = "an order of parts, no estimates of effects" if found.order else f"Pearson: {quoted}"
     return figure.update_layout(
-        title=f"{method} against exact patching<br><sup>Pearson: {quoted}</sup>",
+        title=f"{method} against exact patching<br><sup>{said}</sup>",
         xaxis_title=f"exact patching ({unit})",
-        yaxis_title=f"{method} ({unit})",
+        yaxis_title=f"{method} ({shown(scores.provenance.unit)})",
     )
 
 

@@ -18,7 +18,7 @@ from interp.lenses.lens import LogitLens
 from interp.lenses.patterns import AttentionPatterns
 from interp.scores.agreement import Agreement, Row
 from interp.scores.scores import Provenance, Scores
-from interp.scores.wording import IN_TURN
+from interp.scores.wording import IN_TURN, neither
 
 MOST_PROMPTS: Final = 3
 MOST_TOKENS: Final = 24
@@ -69,7 +69,7 @@ def _conventions(found: Scores) -> Markup:
         if found.exact is not None
         else f"each {IN_TURN[p.method]}, after what was removed before"
         if p.method in IN_TURN
-        else "estimated"
+        else neither(p) or "estimated"
     )
     return caption(
         Markup("Mean over {} pairs of {} on {}, in {}; {}.").format(
@@ -110,11 +110,12 @@ def agreement_card(found: Agreement) -> Markup:
     left = left_out(len(found.rows), len(rows), "kinds")
     said = joined(Markup("{} against exact patching").format(text(found.method)), several(found.n_pairs, "pair"))
     note = "Correlations of mean scores with 95 % bootstrap intervals over pairs; top-weighted: agreement of the order by size, the largest weighing most; slope: how many times the exact scores these are; error: mean difference over the mean size; top k: overlap of the k largest."
+    ordered = "The scores of a search on masks are an order of parts and estimate no effects, so only their order is compared."
     return block(
         "Agreement",
         said,
         table(columns, rows, numeric=(1, 3, 5, 6, 7, 8, 9), left=left),
-        caption(note, text(found.sampled) if found.sampled else ""),
+        caption(ordered if found.order else note, text(found.sampled) if found.sampled else ""),
     )
 
 

@@ -17,6 +17,7 @@ from interp.attribution.batching.batches import default_batch_size
 from interp.errors import InterpError, TaskError, unknown
 from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed
+from interp.given import kinds_checked
 from interp.lenses.stream import FINAL, Stream, last_position
 from interp.model.modules.linear import linear
 from interp.model.modules.lock import reserved, settled
@@ -85,6 +86,7 @@ class _Prompt:
     wrong: tuple[int, ...]
 
 
+@kinds_checked
 def direct_logit_attribution(
     model: Any,
     given: Any,

@@ -20,6 +20,7 @@ from interp.errors import MethodError
 from interp.formatting.numbers import several
 from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed, token
+from interp.given import kinds_checked
 from interp.lenses.direct import contrast_of, contrasts, unembedded
 from interp.lenses.stream import FINAL, Stream, last_position
 from interp.model.modules.linear import linear
@@ -100,6 +101,7 @@ class DirectEffects(PerExample, Table):
         return printed("\n".join([*lines, f"  and {more} more"] if more else lines))
 
 
+@kinds_checked
 def direct_effects(
     model: Any,
     task: Task,

@@ -17,6 +17,7 @@ from interp.errors import InterpError, SiteError
 from interp.formatting.plain import WRITTEN_AS
 from interp.formatting.showing import figure
 from interp.formatting.table import Table, along, check_sizes, lines_of, rows_of
+from interp.given import kinds_checked
 from interp.lenses.direct import LogitAttribution, direct_logit_attribution, unembedded
 from interp.model.modules.lock import settled
 from interp.parts.sites import Site, SiteLike
@@ -121,6 +122,7 @@ class LogitLens(Table):
         return replace(self, decode=Texts.of(self.decode, known))
 
 
+@kinds_checked
 def logit_lens(model: Any, tokens: Any, *, sites: SiteLike | Sequence[SiteLike] = "resid_post") -> LogitLens:
     """Decode the residual stream at every layer through the model's own final norm, unembedding, scale and soft cap.
 

@@ -14,6 +14,7 @@ import torch
 
 from interp.errors import InterpError, SiteError, TaskError, unknown
 from interp.formatting.showing import card, figure
+from interp.given import kinds_checked
 from interp.model.modules.lock import settled
 from interp.parts.sites import Site
 from interp.parts.tokens import as_tokens
@@ -57,6 +58,7 @@ class AttentionPatterns:
         return figure(self, heads=heads)
 
 
+@kinds_checked
 def attention_patterns(model: Any, prompt: Any, *, layers: Sequence[int] | None = None) -> AttentionPatterns:
     """The attention weights of every head of some layers (all by default) on one prompt: text, or ids [pos].
 

@@ -12,6 +12,7 @@ from interp.errors import InterpError, ScoreError
 from interp.formatting.plain import rebuilt
 from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed, visible
+from interp.given import kinds_checked
 from interp.parts.nodes import competes
 from interp.scores.scores import Scores
 from interp.whole_numbers import count
@@ -35,7 +36,8 @@ class Row:
     bootstrap intervals over prompt pairs, the same resample for both methods; None below `MIN_NODES` nodes, where a
     correlation is no headline and only the points should be shown, and for a single pair. `slope`: how many times the exact
     scores the scores are, sum(score * exact) / sum(exact^2), the line through 0 of least squares; None where no exact score
-    differs from 0, or the units differ. `largest`: the node of the largest exact score in size, and `pearson_without` the
+    differs from 0, or the units differ. Of a search (`Agreement.order`) only `spearman`, `top_weighted` and `top_k` are there, of the largest
+    importance in the place of size. `largest`: the node of the largest exact score in size, and `pearson_without` the
     correlation of all others: where they are far apart, that node carries the number (`carried`). `top_weighted`: agreement of
     the order by size, in which the top weighs most: a weighted Kendall tau, rank r counting 1 / (r + 1) (Vigna 2015). `error`:
     mean |score - exact| / mean |exact|; None where the units differ.
@@ -72,7 +74,8 @@ class Row:
 @dataclass(frozen=True, repr=False)
 class Agreement(Table):
     """Rows for each kind, and for all nodes (`all`) but the embedding and the errors of dictionaries: few and large, they would
-    be all that a correlation sees. plot(): correlations with their intervals, a kind below the other."""
+    be all that a correlation sees. `order`: the unit of scores that are an order of parts and estimate no effects, those of searches on
+    masks; empty for all others. plot(): correlations with their intervals, a kind below the other."""
 
     fault: ClassVar[type[InterpError]] = ScoreError
 
@@ -80,6 +83,7 @@ class Agreement(Table):
     rows: tuple[Row, ...]
     n_pairs: int
     sampled: str = ""
+    order: str = ""
 
     def __getitem__(self, kind: str) -> Row:
         for row in self.rows:
@@ -102,11 +106,12 @@ class Agreement(Table):
         return printed(f"{head}\n{named.to_pandas().to_string(index=False)}")
 
 
+@kinds_checked
 def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = "") -> Agreement:
     """Compare scores with exact ones made under the same conventions; `exact` may hold a sample of the nodes.
 
     `sampled` says how that sample was drawn, for the report. Scores with a unit of their own say how much a part matters: they are compared
-    with exact effects of the sign that matters.
+    with exact effects of the sign that matters. Searches on masks give an order of parts, which is all that is compared of them.
 
     Raises: ScoreError where `exact` is not exact, the conventions differ, or a node of `exact` is missing in `scores`.
     """
@@ -121,12 +126,18 @@ def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = ""
     unsigned, sloped = scores.provenance.unsigned, scores.provenance.unit == exact.provenance.unit
     names = np.array([node.name for node in exact.parts])
     turned = 1 if sloped else scores.provenance.importance_sign * exact.provenance.importance_sign
+    ordered = bool(scores.provenance.masks)
+    if ordered:  # what is in every circuit has no place in the order
+        sets = [(kind, keep & shown) for kind, keep in sets]
     rows = tuple(
-        _row(str(kind), names[keep], ours[:, keep], turned * exact.per_example[:, keep], weights, unsigned, sloped)
+        _ordered(str(kind), names[keep], ours[:, keep], turned * exact.per_example[:, keep], weights)
+        if ordered
+        else _row(str(kind), names[keep], ours[:, keep], turned * exact.per_example[:, keep], weights, unsigned, sloped)
         for kind, keep in sets
         if keep.any()
     )
-    return Agreement(scores.provenance.method, rows, len(ours), sampled)
+    order = scores.provenance.unit if ordered else ""
+    return Agreement(scores.provenance.method, rows, len(ours), sampled, order)
 
 
 def _check(scores: Scores, exact: Scores) -> None:
@@ -168,7 +179,7 @@ def _row(
         spearman=_number(_spearman(a[None], b[None])) if several else None,
         spearman_ci=spearman_ci,
         sign=None if unsigned else float((np.sign(a) == np.sign(b)).mean()),
-        top_k=len(set(np.argsort(-np.abs(a), kind="stable")[:k]) & set(np.argsort(-np.abs(b), kind="stable")[:k])) / k,
+        top_k=_overlap(np.abs(a), np.abs(b), k),
         k=k,
         slope=float(a @ b / (b @ b)) if sloped and (b @ b) > 0 else None,
         largest=str(names[largest]),
@@ -176,6 +187,30 @@ def _row(
         top_weighted=_top_weighted(np.abs(a), np.abs(b)) if several else None,
         error=float(np.abs(a - b).mean() / np.abs(b).mean()) if sloped and (b != 0).any() else None,
     )
+
+
+def _ordered(kind: str, names: np.ndarray, ours: np.ndarray, exact: np.ndarray, weights: np.ndarray) -> Row:
+    """The same of scores that are an order, the most important first."""
+    a, b, n = ours.mean(0), exact.mean(0), ours.shape[1]
+    k = max(1, min(10, n // 4))
+    return Row(
+        kind=kind,
+        n=n,
+        pearson=None,
+        pearson_ci=None,
+        spearman=_number(_spearman(a[None], b[None])) if n >= 3 else None,
+        spearman_ci=_intervals(ours, exact, weights, False)[1],
+        sign=None,
+        top_k=_overlap(a, b, k),
+        k=k,
+        largest=str(names[int(b.argmax())]),
+        top_weighted=_top_weighted(a, b) if n >= 3 else None,
+    )
+
+
+def _overlap(a: np.ndarray, b: np.ndarray, k: int) -> float:
+    """How many of the k largest both have, as a share of k."""
+    return len(set(np.argsort(-a, kind="stable")[:k]) & set(np.argsort(-b, kind="stable")[:k])) / k
 
 
 Interval = tuple[float, float]

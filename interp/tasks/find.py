@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from interp.errors import TaskError, unknown
+from interp.given import kinds_checked
 from interp.tasks.answers import Reading
 from interp.tasks.lengths import COMMONEST, Length, check_length, commonest, length_of, of_length
 from interp.tasks.pieces import WRAPPED, wrapped
@@ -19,6 +20,7 @@ MOST_PAIRS: Final = 10_000
 PAIRS: Final = 100
 
 
+@kinds_checked
 def task(
     x: str | Path | Task,
     model: Any,

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from circuits.bench.scale import Shape, measure_apart
+from circuits.circuit.circuit import Circuit
+from circuits.evaluation.faithfulness import evaluate
 from interp.attribution.exact.sweep import REPLAY_BYTES
 from interp.attribution.request import attribute, prepare
 from interp.attribution.scoring.memory import LEAST_REPLAY, Memory
 from interp.errors import MethodError
+from interp.learning import optimal
+from interp.parts.nodes import Node
 from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import toy_task
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("level", ["heads", "edges"])
@@ -103,3 +114,49 @@ def test_the_estimate_is_near_the_measured_peak(method: str, level: str) -> None
     row = measure_apart(method, level, "length", Shape(prompts=48, length=128, layers=6, width=256))
     assert row.above_mib <= 1.1 * row.planned_mib
     assert row.planned_mib <= 3 * row.above_mib + 150
+
+
+# ---------------------------------------------------------------- constants that are learned first
+
+LEARNING = """
+import sys, warnings
+warnings.simplefilter("ignore")
+import interp.learning.optimal as optimal
+from circuits.bench.workload import resident_peak
+from interp.attribution.request import prepare
+from tests.interp.model.tiny import hooked
+from tests.interp.tasks.toy import toy_task
+optimal.STEPS, optimal.DRAWS = 1, 1
+vocabulary = {"vocab_size": 40_000, "bos_token_id": None, "eos_token_id": None}
+model, asked = hooked("gpt2", n_embd=64, **vocabulary), {"methods": ["atp"], "level": "heads", "batch_size": 8}
+prepare(model, toy_task(2, (6,)), ablation="optimal", **asked)
+before = resident_peak()
+learned = prepare(model, toy_task(128, (12,)), ablation="optimal", **asked).memory.total
+taken = resident_peak() - before
+print(taken, learned, prepare(model, toy_task(128, (12,)), ablation="mean", **asked).memory.total)
+"""
+
+
+def test_learning_constants_is_counted() -> None:
+    """What it takes itself, in a process of its own, is more than scoring needs: log-probabilities of all pairs."""
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", LEARNING], env=env, capture_output=True, text=True, check=True)
+    taken, planned, of_scoring = map(int, done.stdout.split()[-3:])
+    assert of_scoring < taken <= 1.1 * planned and planned <= 2 * taken
+
+
+def test_batches_are_made_to_fit_what_learning_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same limit holds fewer prompts at once, and more pairs make them fewer still; what does not fit at all is refused by name."""
+    monkeypatch.setattr(optimal, "STEPS", 1)
+    small, large = (plan(["atp"], n=n, ablation="optimal") for n in (4, 16))
+    mean = plan(["atp"], n=16, ablation="mean")
+    assert small.per_prompt == large.per_prompt > mean.per_prompt and mean.fixed <= small.fixed < large.fixed
+    limit = large.fixed + 3 * large.per_prompt
+    found = plan(["atp"], n=16, ablation="optimal", max_memory=limit)
+    assert found.batch_size == 3 and plan(["atp"], n=16, ablation="mean", max_memory=limit).batch_size > 3
+    with pytest.raises(MethodError, match="learning values of the ablation"):
+        plan(["atp"], n=16, ablation="optimal", max_memory=large.fixed)
+    model = hooked("llama")
+    circuit = Circuit((Node("head", 0, 0),), "heads", "m", "t", "exact", "")
+    with pytest.raises(MethodError, match="learning values of the ablation needs"):
+        evaluate(model, toy_task(4), circuit, ablation="optimal", max_memory="1MiB", n_random=0)

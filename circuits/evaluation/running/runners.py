@@ -14,7 +14,8 @@ from circuits.evaluation.running.node_runner import NodeRunner
 from circuits.evaluation.running.runner import Runner, check_dictionaries
 from interp.attribution.batching.positions import Label
 from interp.attribution.features.hosts import Dictionaries, resolved
-from interp.attribution.scoring.memory import parse_bytes, survey_batch
+from interp.attribution.protocol.spaces import space_of
+from interp.attribution.scoring.memory import Work, learning_batch, parse_bytes, survey_batch
 from interp.errors import unknown
 from interp.parts.graph import KeyValue, Part
 from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES
@@ -64,8 +65,12 @@ def make_runner(
     check_wrong(measured, found)
     given = resolved(model, level, dictionaries)
     if max_memory is not None:
-        longest = max(p.length for p in found.tokenize(model.tokenizer, model.layout.d_vocab, several=measured.several))
+        pairs = found.tokenize(model.tokenizer, model.layout.d_vocab, several=measured.several)
+        longest = max(p.length for p in pairs)
         batch_size = survey_batch(model, longest, batch_size, max_memory)
+        if isinstance(ablation, str) and ABLATIONS[ablation].learn is not None and level != FEATURES:
+            work = Work.of(model, space_of(model, level, kv, split_positions), (), measured, pairs, 1, learns=True)
+            batch_size = learning_batch(work, batch_size, max_memory)
     share = share_of(max_memory, level)
     if measured.normalised:
         measured = METRICS["logit_diff"]

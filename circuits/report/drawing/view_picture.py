@@ -40,7 +40,9 @@ def picture(view: dict[str, Any], whole: bool = False) -> Markup:
     frame = _Frame(low_x - left, top - _ROOM, widest + left + _ROOM, bottom - top + 2 * _ROOM)
     parts = [_strip(row, frame) for row in rows]
     parts += [_join(j, places, frame) for j in view["joins"] if {j["source"], j["target"]} <= shown]
-    parts += [_edge(edge, curve, frame) for edge, curve in zip(reversed(edges), reversed(curves), strict=True)]
+    drawn = [(own, curve_of(own[0], places)) for own in arrows(edges)]
+    parts += [_arrow(own, curve, frame) for own, curve in reversed(drawn)]
+    parts += _positions(drawn, frame)
     parts += [_node(node, frame) for node in nodes]
     said = f"{count(len(nodes))} nodes and {count(len(edges))} edges; the embedding is at the bottom, the logits at the top."
     described = element("title", {}, "The circuit as a picture"), element("desc", {}, said)
@@ -162,12 +164,34 @@ def curve_of(edge: dict[str, Any], places: dict[str, dict[str, Any]]) -> Bend:
     return unweighted(start, end, edge["along"], edge["off"])
 
 
-def _edge(edge: dict[str, Any], curve: Bend, frame: _Frame) -> Markup:
+def arrows(edges: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The edges of each arrow: one edge at several positions is one arrow, which is drawn as its strongest, the first."""
+    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for edge in edges:
+        found.setdefault((edge["source"], edge["target"], edge["channel"]), []).append(edge)
+    return list(found.values())
+
+
+def _arrow(own: Sequence[dict[str, Any]], curve: Bend, frame: _Frame) -> Markup:
+    edge = own[0]
     width = width_of_edge(edge["share"])
     steps = curve.as_pieces(frame, tip_of(edge["sign"], width))
     drawn = marked(steps, frame(*curve.end), edge["sign"], edge["channel"], width, opacity_of_edge(edge["share"]))
-    known = f"{edge['score']}, {edge['known']}" if edge["score"] else "not scored"
-    return element("g", {}, element("title", {}, f"{edge['name']}: {known}"), *drawn)
+    said = [f"{e['name']}: {e['score']}, {e['known']}" if e["score"] else f"{e['name']}: not scored" for e in own]
+    return element("g", {}, element("title", {}, "; ".join(said)), *drawn)
+
+
+def _positions(drawn: Sequence[tuple[Sequence[dict[str, Any]], Bend]], frame: _Frame) -> list[Markup]:
+    """Which positions arrows of several edges stand for, in the middle of each, where no stronger one's has the place."""
+    parts, taken = list[Markup](), list[tuple[float, float, float]]()
+    for own, curve in drawn:
+        points, said = curve.points(_STEP), ", ".join(edge["at_position"] for edge in own)
+        x, y = frame(*points[len(points) // 2])
+        half = svg.width_of([said]) / 2
+        if len(own) > 1 and all(abs(y - b) > HIGH or abs(x - a) > half + other for a, b, other in taken):
+            taken.append((x, y, half))
+            parts.append(label(x, y + 4, said, "middle arrow-name"))
+    return parts
 
 
 def _join(join: dict[str, Any], places: dict[str, dict[str, Any]], frame: _Frame) -> Markup:

@@ -35,6 +35,7 @@ def agreement(found: Agreement) -> dict[str, Any]:
         "method": found.method,
         "n_pairs": found.n_pairs,
         "sampled": found.sampled,
+        "order": found.order,
         "rows": rows,
         "ranks": ranks,
     }
@@ -85,6 +86,8 @@ def scatters(record: Record) -> list[dict[str, Any]]:
     judged = {a.method for a in record.agreements}
     # What `auto` scored exactly says nothing about itself.
     own = [s for s in record.scores if s.search is None or s.provenance.method in judged]
+    # Nor has an order of parts a place on an axis of effects.
+    own = [s for s in own if not s.provenance.masks]
     drawn = [s for s in own if not s.provenance.exact and any(n.name in exact for n in s.parts)]
     # Edges are so many that several scatters share the points that one may have.
     most = MOST_POINTS // len(drawn) if drawn and of_edges(record) else MOST_POINTS

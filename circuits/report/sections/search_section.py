@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from circuits.terms.words import kind_name
 from interp.formatting.numbers import decimals, number
-from interp.scores.wording import IN_TURN
+from interp.scores.wording import neither
 
 if TYPE_CHECKING:
     from circuits.runs.record import Record
@@ -106,8 +106,8 @@ def _point(point: Point, kind: str) -> dict[str, Any]:
 
 def how_known(scores: Scores, place: int) -> str | None:
     """Whether a score is exact or estimated, and how far off it may be; None where that is not recorded."""
-    if scores.provenance.method in IN_TURN:
-        return IN_TURN[scores.provenance.method]
+    if (other := neither(scores.provenance)) is not None:
+        return other
     if scores.search is None or scores.exact is None:
         return None
     if scores.exact[place]:

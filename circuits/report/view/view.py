@@ -196,6 +196,7 @@ def _edges(parts: Parts, facts: Facts, ids: dict[str, str]) -> tuple[list[dict[s
         found.append(
             {
                 "id": f"e{i}", "source": ids[sender], "target": ids[receiver], "name": visible(edge.name), "channel": channel,
+                "at_position": "" if edge.position is None else visible(str(edge.position)),
                 "what": kind_name(edge.kind, one=True), **facts_of, "at": order.get(edge.name, 0), "chosen": edge.name in inside,
             }
         )  # fmt: skip

@@ -28,6 +28,12 @@ AT_LEAST: Final = 24 << 20
 LEAST_REPLAY: Final = 1 << 20
 #: The allocator keeps pieces between tensors; measured on the CPU it takes 1.1 to 1.6 times what tensors need.
 SLACK: Final = 1.3
+#: Tensors of all parts that a learning run keeps to mix constants in; of the log-probabilities of its answers at once; bytes of each part of
+#: a pair that are drawn; and tensors of all values that the steps hold.
+_MIXED: Final = 6
+_DIVERGENCE: Final = 8
+_DRAWN: Final = 6
+_OF_VALUES: Final = 10
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
@@ -55,7 +61,8 @@ class Memory:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be scored. `length`: tokens of the longest prompt; `columns`: parts at all their positions."""
+    """What is to be scored. `length`: tokens of the longest prompt; `columns`: parts at all their positions; `learned_at`: how many
+    positions of a prompt values of an ablation are learned at, 0 where none are."""
 
     model: Any
     space: Space
@@ -66,6 +73,7 @@ class Work:
     examples: int
     read: int = 1
     keep: bool = True
+    learned_at: int = 0
 
     @classmethod
     def of(
@@ -77,11 +85,15 @@ class Work:
         pairs: Sequence[TokenPair],
         labels: int,
         keep: bool = True,
+        learns: bool = False,
     ) -> Work:
-        """The work of scoring these pairs, with so many labels of positions; keep: what norms make of copies in masked runs."""
+        """The work of scoring these pairs, with so many labels of positions; keep: what norms make of copies in masked runs; learns:
+        whether values of the ablation are learned first."""
         longest = max(pair.length for pair in pairs)
-        read = longest if metric.positions == "all" else positions_read(pairs)
-        return cls(model, space, methods, metric, longest, space.n_parts * labels, len(pairs), read, keep)
+        answers = positions_read(pairs)
+        read = longest if metric.positions == "all" else answers
+        columns, learned_at = space.n_parts * labels, answers if learns else 0
+        return cls(model, space, methods, metric, longest, columns, len(pairs), read, keep, learned_at)
 
     @property
     def table(self) -> int:
@@ -105,7 +117,7 @@ class Work:
         need = max(need, self._replay() if self.exact else 0, self._forward())
         need += self._masked() if any(m.of_masks for m in self.methods) else 0
         shared = self._values() + self._readers() + 4 * self._width * self.read * self.model.layout.d_vocab
-        return int(SLACK * (need + shared)) + 16 * self.columns
+        return int(SLACK * max(need + shared, self.learning())) + 16 * self.columns
 
     @property
     def _width(self) -> int:
@@ -148,6 +160,24 @@ class Work:
         kept = 1 + bool(method.rules.secants)  # of the other run, as much again
         return kept * n * self._layer() + patterns
 
+    def learning(self) -> int:
+        """A run that values are learned by, before anything is scored: every layer with its patterns and with what its parts are mixed
+        from; log-probabilities with what their divergence and its gradient are made of; and which parts are replaced."""
+        if not self.learned_at:
+            return 0
+        size = self.model.layout
+        layers = int(size.n_layers) * (self._layer() + 2 * self._pattern())
+        mixed = _MIXED * self._width * self.length * self.level.sites
+        return layers + mixed + _DIVERGENCE * self._width * self.learned_at * int(size.d_vocab) + 2 * self.space.n_parts
+
+    def learned(self) -> int:
+        """What learning holds of all pairs: the model's own log-probabilities of both prompts, and which parts are replaced; and of
+        each value its gradient, the means of these, the mean of late steps, and where it is."""
+        if not self.learned_at:
+            return 0
+        of_pair = 2 * self._width * self.learned_at * int(self.model.layout.d_vocab) + _DRAWN * self.space.n_parts
+        return of_pair * self.examples + _OF_VALUES * self._width * self.level.sites
+
     def _replay(self) -> int:
         """The recording, 8 vectors of d_model per token and layer and the mask; a layer of it while it is made; and one
         patch of this prompt, which is never split."""
@@ -176,7 +206,9 @@ class Work:
         held = self._values() * self.examples if any(m.together for m in self.methods) else 0
         if any(m.masked for m in self.methods):
             held += self._width * self.length * self.level.held * self.examples
-        return int(AT_LEAST + self.table + weights + self.level.buffers + held + self._share * replay)
+        # What was learned with is gone when scoring begins.
+        while_scoring = self.table + self.level.buffers + held + self._share * replay
+        return int(AT_LEAST + weights + max(while_scoring, self.learned()))
 
     @property
     def _share(self) -> float:
@@ -213,12 +245,26 @@ def plan_memory(work: Work, *, batch_size: int | None, limit: int | str | None) 
     fit = (allowed - fixed) // per_prompt
     found = Memory(per_prompt, fixed, batch_size or int(max(1, min(LARGEST_BATCH, work.examples, fit))), replay)
     if found.total > allowed:
+        learning = ", what learning values of the ablation holds" if work.learned_at else ""
         raise MethodError(
             f"max_memory={limit}: scoring needs {found}. Of that {fixed / 2**20:,.0f} MiB are the table of "
-            f"{work.columns * len(work.methods):,} scores for {work.examples} pairs and fixed buffers. "
+            f"{work.columns * len(work.methods):,} scores for {work.examples} pairs{learning} and fixed buffers. "
             "Allow more, use fewer pairs, or shorter prompts."
         )
     return found
+
+
+def learning_batch(work: Work, batch_size: int, limit: int | str) -> int:
+    """The prompts per batch, at most as many as given, that values of an ablation can be learned on in `limit`. Raises: MethodError where
+    not even one prompt fits."""
+    per_prompt, held = int(SLACK * work.learning()), AT_LEAST + work.learned()
+    fit = (parse_bytes(limit) - held) // per_prompt
+    if fit < 1:
+        raise MethodError(
+            f"max_memory={limit}: learning values of the ablation needs {(held + per_prompt) / 2**20:,.0f} MiB above the model for "
+            f"{work.examples} pairs. Allow more, use fewer pairs, or mean ablation."
+        )
+    return int(min(batch_size, fit))
 
 
 def parse_bytes(size: int | str) -> int:

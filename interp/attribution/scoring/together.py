@@ -51,8 +51,16 @@ def together(
     if method.masked is not None:
         search = Search(Masked(batches, options[0].masks.keep, options[0].advance, turn))
         found = method.masked(search, options, method.rules)
-        return [found.scores.double().cpu().expand(len(batch.pairs), -1) for batch in batches], Aside(said=found.said)
+        kept = _kept_whole(search, found.scores).double().cpu()
+        return [kept.expand(len(batch.pairs), -1) for batch in batches], Aside(said=found.said)
     if method.joint is None:
         raise RuntimeError(f"{method.name} scores batch by batch")
     scores, tau = method.joint(batches, options, method.rules)
     return [found.reshape(len(found), -1).double().cpu() for found in scores], Aside(tau)
+
+
+def _kept_whole(search: Search, found: Tensor) -> Tensor:
+    """Scores [part] of a search, in which what is in every circuit is first: it is kept whole in all runs, and whatever the search made
+    of its score decided nothing."""
+    competing = search.masked.competing
+    return found.where(competing, found[competing].max().ceil())

@@ -15,6 +15,7 @@ from interp.dictionaries.evaluation.evaluated_text import Text, read_text
 from interp.dictionaries.evaluation.fidelity import Fidelity
 from interp.dictionaries.evaluation.measured import Baseline, CrossEntropies, DictionaryEvaluation
 from interp.dictionaries.training.data.rows import Cutter
+from interp.given import kinds_checked
 from interp.progress import progress
 from interp.whole_numbers import count
 
@@ -22,6 +23,7 @@ from interp.whole_numbers import count
 _RUNS = 3
 
 
+@kinds_checked
 def evaluate_dictionary(
     model: Any,
     dictionary: Dictionary,

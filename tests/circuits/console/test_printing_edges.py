@@ -14,7 +14,7 @@ from circuits.runs.record import Record
 from circuits.terms.words import kind_name
 from interp.formatting.numbers import percent_interval
 from tests.circuits.runs.edge_records import edge_record
-from tests.circuits.runs.records import a_record
+from tests.circuits.runs.records import a_record, searched_record
 from tests.circuits.runs.test_finding_edges import with_rows
 
 
@@ -68,3 +68,15 @@ def test_terminal_without_an_evaluation(record: Record, monkeypatch: pytest.Monk
     rows = printed(replace(record, evaluation=None), monkeypatch)
     assert ["edges", "30"] in rows and not any(row[:1] == ["faithfulness"] for row in rows)
     assert not any(row[:1] == ["nodes that they join"] for row in printed(a_record(), monkeypatch))
+
+
+def test_searches_have_a_table_of_their_own_and_no_correlation(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row for row in printed(searched_record(), monkeypatch) if row[:1] in (["learned"], ["relp"], ["method"])]
+    heads, learned, relp = ([r for r in rows if r[0] == name] for name in ("method", "learned", "relp"))
+    assert {len(row) for row in learned} == {len(heads[1])} and {len(row) for row in relp} == {len(heads[0])}
+    top = next(row for row in printed(searched_record(), monkeypatch) if row[3:4] == ["an order, no estimate"])
+    assert top[1:3] != ["", ""]
+    assert "Pearson [95 %]" in heads[0] and "Pearson [95 %]" not in heads[1]
+    said = printing.record_json(searched_record(), "somewhere")
+    assert set(said["searches"]) == {"learned", "iterated"} and said["searches"]["iterated"]["unit"] == "rounds kept"
+    assert not set(said["agreement"]) & set(said["searches"])

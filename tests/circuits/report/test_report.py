@@ -26,7 +26,7 @@ from interp.formatting.numbers import decimals, number, percent, percent_interva
 from interp.parts.nodes import Node
 from interp.scores.agreement import Row
 from interp.scores.scores import Scores
-from tests.circuits.runs.records import a_record, an_evaluation, compare_record
+from tests.circuits.runs.records import a_record, an_evaluation, compare_record, searched_record
 from tests.circuits.runs.test_finding import EVALUATIONS, one_row, with_rows
 from tests.interp.formatting.hostile import HARMLESS, Taking, filled
 from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, around, every_tag_closed
@@ -62,6 +62,22 @@ def test_every_section_in_order(page: str) -> None:
     assert [i for i in ids if i in SECTIONS] == SECTIONS
     assert finding(a_record()) in page
     assert "not measured in this run" not in page
+
+
+def test_searches_stand_apart_from_approximations() -> None:
+    """Each in a table of its own, and nowhere on an axis of effects."""
+    data = payload(searched_record())
+    assert [a["method"] for a in data["orders"]] == ["learned", "iterated"]
+    assert (
+        {a["method"] for a in data["agreement"]} == {s["method"] for s in data["scatters"]} == {"relp", "atp", "random"}
+    )
+    page = render(searched_record())
+    (table,) = re.findall(r'<table id="search-table".*?</table>', page, re.DOTALL)
+    assert "learned" in table and "rounds kept" in table and "relp" not in table
+    (table,) = re.findall(r'<table id="agreement-table".*?</table>', page, re.DOTALL)
+    assert "relp" in table and "learned" not in table
+    assert {row["known"] for row in data["ranking"]["rows"]} == {"an order, no estimate"}
+    assert data["ranking"]["others"][:2] == ["iterated (rounds kept)", "relp (logits)"]
 
 
 def test_headings_descend_without_gaps(page: str) -> None:

@@ -13,8 +13,9 @@ from circuits.evaluation.evaluation import Estimate, Evaluation, Point
 from circuits.runs.record import Record
 from interp.parts.nodes import Node
 from interp.scores.agreement import agreement
+from interp.scores.scores import Scores
 from tests.interp.formatting.tags import Text, same
-from tests.interp.scores.random_scores import LAYERS, PAIRS, POSITIONS, head_nodes, some_scores
+from tests.interp.scores.random_scores import LAYERS, PAIRS, POSITIONS, head_nodes, provenance, some_scores
 
 SENTENCE = (
     "<s>",
@@ -102,3 +103,17 @@ def compare_record() -> Record:
     exact = some_scores(nodes, 0, method="exact")
     found = tuple(some_scores(nodes, i, method=m) for i, m in enumerate(("relp", "atp", "random"), 1))
     return Record({}, found, exact, tuple(agreement(s, exact) for s in found))
+
+
+def searched_record() -> Record:
+    """A comparison with two searches on masks, whose shares and rounds have the order of the truth: no estimate agrees as well."""
+    record, nodes = compare_record(), head_nodes()
+    assert record.exact is not None
+    order = np.argsort(np.argsort(record.exact.mean)) / len(nodes)
+    known = [("learned", order, "share"), ("iterated", 8 * order, "rounds kept")]
+    searches = tuple(
+        Scores(nodes, np.tile(values, (PAIRS, 1)), provenance(name, unit=unit, masks="8 rounds"))
+        for name, values, unit in known
+    )
+    found = tuple(agreement(s, record.exact) for s in searches)
+    return replace(record, scores=(*searches, *record.scores), agreements=(*found, *record.agreements))

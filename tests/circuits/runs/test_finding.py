@@ -15,7 +15,7 @@ from circuits.runs.judged import random_words
 from circuits.runs.record import Record
 from interp.scores.agreement import Agreement, Row
 from tests.circuits.evaluation.running.hand import EDGES, Hand, N, additive, circuit, scored, weighted
-from tests.circuits.runs.records import a_record, an_evaluation, compare_record
+from tests.circuits.runs.records import a_record, an_evaluation, compare_record, searched_record
 from tests.interp.scores.random_scores import PAIRS
 
 
@@ -99,6 +99,21 @@ def test_finding_without_evaluation_or_circuit() -> None:
     )
     assert text.index("relp 0.") < text.index("atp 0.") < text.index("random 0.")
     assert "correlation with exact patching over 45 nodes, best first" in text
+
+
+def test_searches_are_no_estimates_that_may_be_best() -> None:
+    text = finding(searched_record())
+    best, _, apart = text.partition("best first: ")[2].partition("; learned (in share) and ")
+    assert [name for name in ("relp", "atp", "random", "learned", "iterated") if name in best] == [
+        "relp",
+        "atp",
+        "random",
+    ]
+    assert apart.startswith("iterated (in rounds kept) are searches on masks")
+    assert "circuits discover --method learned" in apart
+    alone = searched_record()
+    text = finding(replace(alone, scores=alone.scores[:2], agreements=alone.agreements[:2]))
+    assert "best first" not in text and "searches on masks" in text
 
 
 def test_finding_of_exact_scores() -> None:

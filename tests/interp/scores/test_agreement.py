@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -126,3 +127,18 @@ def test_scores_of_all_examples_together_have_no_standard_error() -> None:
     same = replace(ours, per_example=np.repeat(ours.per_example[:1], len(ours.per_example), axis=0))
     assert np.isnan(same.stderr).all()
     assert (replace(ours, per_example=0 * ours.per_example).stderr == 0).all()
+
+
+def test_of_a_search_on_masks_only_the_order_is_compared() -> None:
+    """Parts that work against the answer are last in its order, however large their effects are."""
+    ours, exact = pair()
+    assert (exact.mean < 0).sum() > 5
+    order = np.argsort(np.argsort(exact.mean)) / len(exact.parts)
+    told = replace(ours.provenance, method="learned", unit="share", masks="40 rounds")
+    found = agreement(Scores(exact.parts, np.tile(order, (len(exact.per_example), 1)), told), exact)
+    row = found["head"]
+    assert found.order == "share" and not agreement(ours, exact).order
+    assert (row.pearson, row.pearson_ci, row.sign, row.slope, row.error) == (None,) * 5 and not row.carried
+    assert row.spearman == pytest.approx(1) and row.top_weighted == pytest.approx(1) and row.top_k == 1
+    assert {row.kind for row in found.rows} == {"all", "head", "mlp"}
+    assert Agreement.from_dict(json.loads(json.dumps(asdict(found)))) == found

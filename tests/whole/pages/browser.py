@@ -38,6 +38,10 @@ RUNS: dict[str, tuple[str, ...]] = {
         *("--level", "edges", "--method", "relp", "--n", "40"),
     ),
     "features": ("discover", "--task", "sva", "--limit", "12", "--random", "2", *FEATURES),
+    "positions": (
+        *("discover", "--task", "ioi", "--limit", "8", "--random", "1", "--positions", "spans"),
+        *("--level", "edges", "--method", "relp", "--n", "60"),
+    ),
     "compare": ("compare", "--task", "ioi", "--limit", "8", "--methods", "relp,atp"),
 }
 #: By hand, as `tests.whole.pages.browser_pages` names them.

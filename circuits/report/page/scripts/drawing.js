@@ -11,7 +11,7 @@
   }
 
   function edges(view) {
-    return view.edges.map((edge) => ({ group: "edges", data: { ...edge, from: "0px 0px", to: "0px 0px", along: [0.5], off: [0] }, classes: `hidden ${edge.sign}` }));
+    return view.edges.map((edge) => ({ group: "edges", data: { ...edge, from: "0px 0px", to: "0px 0px", along: [0.5], off: [0], alike: [] }, classes: `hidden ${edge.sign}` }));
   }
 
   // From the keys and values that heads share to these heads: not an edge of the circuit.
@@ -66,6 +66,10 @@
       { selector: "node.match", style: { "border-width": 4, "border-color": c.link } },
       { selector: "node.near", style: { "border-width": 3, "border-color": c.text } },
       { selector: "node.selected", style: { "border-width": 4, "border-color": c.link, "border-style": "solid" } },
+      // Where an edge is: of many arrows at once the names would lie on top of each other.
+      { selector: "edge[name].selected, edge[name].near", style: {
+        label: (e) => e.data("alike").map((edge) => edge.at_position).filter(Boolean).join(", "), "font-size": 12.5, color: c.text, "z-index": 9,
+        "text-background-color": c.back, "text-background-opacity": 0.9, "text-background-padding": 2 } },
       { selector: "edge.selected, edge.near, edge.match", style: { "line-opacity": 1, "underlay-color": c.link, "underlay-opacity": 0.3, "underlay-padding": 4 } },
     ];
   }
@@ -154,6 +158,7 @@
         if (wanted !== layout) report.toPlaces(cy, view, wanted);
         layout = wanted;
         cy.batch(() => cy.elements("[sign]").forEach((e) => void e.toggleClass("hidden", !shown.ids.has(e.id()))));
+        cy.batch(() => cy.edges("[name]").forEach((e) => void e.data("alike", shown.arrows.get(e.id()) ?? [])));
         cy.batch(() => { left = showRows(cy, view, layout, shown.inside); });
       },
       fade: (kept) => cy.batch(() => {

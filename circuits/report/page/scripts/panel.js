@@ -89,7 +89,8 @@
   // `shared`: it enters by the keys and values of the group.
   function linkTo(edge, node, tools, shared) {
     const into = edge.channel ? ` ${shared ? "shared " : ""}${{ q: "query", k: "key", v: "value" }[edge.channel]}` : "";
-    return opens(node, tools, element("span", { class: "soft" }, into), " ", element("span", { class: "amount" }, report.name(edge.score)));
+    const where = edge.at_position && node !== edge ? element("span", { class: "soft" }, " at ", report.name(edge.at_position)) : "";
+    return opens(node, tools, element("span", { class: "soft" }, into), where, " ", element("span", { class: "amount" }, report.name(edge.score)));
   }
 
   function links(node, tools) {
@@ -116,7 +117,9 @@
       made.append(report.name(tools.byId.get(id).name));
       return made;
     })());
-    return [heading("It joins"), element("ul", { class: "links" }, of(edge.source, "from"), of(edge.target, "to"))];
+    const others = tools.alike(edge.id).filter((one) => one !== edge);
+    const apart = others.length ? [heading(`At other positions (${others.length})`), element("ul", { class: "links" }, ...others.map((one) => linkTo(one, one, tools)))] : [];
+    return [heading("It joins"), element("ul", { class: "links" }, of(edge.source, "from"), of(edge.target, "to")), ...apart];
   }
 
   report.panel = (panel, tools) => ({

@@ -19,7 +19,8 @@
   report.tip = (drawing, container, tip) => {
     const parts = (thing) => [report.code(thing.name), report.element("span", {}, thing.what),
       thing.score ? report.element("span", {}, `${thing.score}${thing.interval ? `, 95 % interval ${thing.interval}` : ""}`) : null,
-      thing.known ? report.element("span", {}, thing.known) : null, thing.works ? report.element("span", {}, report.works(thing)) : null].filter(Boolean);
+      thing.known ? report.element("span", {}, thing.known) : null, thing.works ? report.element("span", {}, report.works(thing)) : null,
+      ...(thing.alike ?? []).slice(1).map((edge) => report.element("span", {}, report.code(edge.name), ` ${edge.score}`))].filter(Boolean);
     const over = (event) => {
       tip.replaceChildren(...parts(event.target.data()));
       tip.hidden = false;

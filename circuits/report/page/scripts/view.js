@@ -22,9 +22,20 @@
     const nodes = first.nodes(edges);
     const there = new Set(nodes.map((node) => node.id));
     const joins = view.joins.filter((join) => there.has(join.source) && there.has(join.target));
+    const arrows = arrowsOf(edges), drawn = edges.filter((edge) => arrows.get(edge.id)[0] === edge);
     const left = first.edges.length - edges.length, faint = left && first.edges.filter((edge) => edge.share < view.least).length;
     const inside = new Set(whole.nodes(whole.edges).map((node) => node.id));
-    return { nodes, edges, joins, left, faint, inside, part: cut < size, ids: new Set([...nodes, ...edges, ...joins].map((item) => item.id)) };
+    return { nodes, edges, arrows, joins, left, faint, inside, part: cut < size, ids: new Set([...nodes, ...drawn, ...joins].map((item) => item.id)) };
+  }
+
+  // One edge at several positions is one arrow, which is drawn as its strongest: of each edge all that share its arrow, that one first.
+  function arrowsOf(edges) {
+    const alike = new Map();
+    for (const edge of edges) {
+      const arrow = `${edge.source} ${edge.target} ${edge.channel}`;
+      alike.set(arrow, [...(alike.get(arrow) ?? []), edge]);
+    }
+    return new Map([...alike.values()].flatMap((own) => own.map((edge) => [edge.id, own])));
   }
 
   // The size of circuit that each part comes in with, by id; a node that edges bring comes with the first of them.
@@ -55,7 +66,8 @@
   function countLine(view, shown) {
     const faint = shown.faint ? `, ${shown.faint === shown.left ? "all" : `${shown.faint.toLocaleString("en")} of them`} below ${100 * view.least} % of the strongest` : "";
     const left = shown.left ? `; ${many(shown.left, "weaker edge")} ${shown.part ? "between them" : "of this circuit"} not drawn${faint}` : "";
-    return `Drawn: ${nodesLine(shown.nodes)}, ${shown.left ? "the strongest " : ""}${many(shown.edges.length, "edge")}${left}.${view.left ? ` ${view.left}.` : ""}`;
+    const arrows = new Set(shown.arrows.values()).size, alike = arrows < shown.edges.length ? ` as ${many(arrows, "arrow")}, one for all positions of an edge` : "";
+    return `Drawn: ${nodesLine(shown.nodes)}, ${shown.left ? "the strongest " : ""}${many(shown.edges.length, "edge")}${alike}${left}.${view.left ? ` ${view.left}.` : ""}`;
   }
 
   class View {
@@ -70,7 +82,8 @@
       this.drawing = report.drawing(this.container, view);
       this.tools = {
         byId: this.byId, examples: view.examples, reasons: view.reasons, shownNodes: () => this.shown.nodes, shownEdges: () => this.shown.edges, joins: () => this.shown.joins,
-        select: (id, move) => this.select(id, move), close: () => this.close(), mark: this.drawing.mark,
+        alike: (id) => this.shown.arrows.get(id) ?? [], select: (id, move) => this.select(id, move), close: () => this.close(),
+        mark: (name, ids) => this.drawing.mark(name, new Set([...ids].map((id) => this.drawn(id)))),
         hidden: () => this.hidden(),
         say: (text) => { report.byId("view-says").textContent = text; },
       };
@@ -118,7 +131,7 @@
       const all = report.byId("view-all");
       all.hidden = !this.shown.left;
       all.textContent = this.shown.part ? "Draw all edges between them" : "Draw all edges of this circuit that the page holds";
-      if (this.selected && !this.shown.ids.has(this.selected)) this.close();
+      if (this.selected && !this.isShown(this.selected)) this.close();
       else this.highlight();
       this.search.refresh();
       this.place();
@@ -126,14 +139,14 @@
 
     // As large as can be read, and what must then be said.
     place() {
-      this.drawing.readable(this.selected);
+      this.drawing.readable(this.selected && this.drawn(this.selected));
       report.byId("view-larger").textContent = this.drawing.larger() ? "The drawing is larger than its frame: drag it to see the rest." : "";
     }
 
     // Parts that some size of the slider brings in and that are not drawn, the first of them first.
     hidden() {
       const most = this.view.stops[this.view.stops.length - 1].size, at = (part) => this.needed.get(part.id);
-      return [...this.byId.values()].filter((part) => !this.shown.ids.has(part.id) && at(part) <= most).sort((a, b) => at(a) - at(b));
+      return [...this.byId.values()].filter((part) => !this.isShown(part.id) && at(part) <= most).sort((a, b) => at(a) - at(b));
     }
 
     // Draws as much of a circuit as holds a part; of a node also the strongest edge into and out of it, however weak.
@@ -161,17 +174,26 @@
 
     // `move`: the keyboard was used, so that the focus goes to what opened. `joined`: show the paths from the last node.
     select(id, move, joined) {
-      if (!this.shown.ids.has(id)) this.bring(id);
+      if (!this.isShown(id)) this.bring(id);
       if (joined && this.selected && this.isNode(this.selected)) this.anchor = this.selected;
       if (this.anchor === id || !this.isNode(id)) this.anchor = null;
       if (!report.byId("view-panel").contains(document.activeElement)) this.opener = document.activeElement;
       this.selected = id;
       this.highlight();
       this.hideTip?.();
-      this.drawing.reveal(id);
+      this.drawing.reveal(this.drawn(id));
       const title = this.panel.show(this.byId.get(id), this.pathTools());
       if (move) title.focus();
       this.tools.say(report.spoken(this.byId.get(id)));
+    }
+
+    // The arrow that an edge is drawn as; of a node itself.
+    drawn(id) {
+      return this.shown.arrows.get(id)?.[0].id ?? id;
+    }
+
+    isShown(id) {
+      return this.shown.ids.has(this.drawn(id));
     }
 
     isNode(id) {
@@ -196,9 +218,9 @@
 
     highlight() {
       const chosen = this.byId.get(this.selected);
-      this.drawing.mark("selected", new Set([this.selected, this.anchor].filter(Boolean)));
+      this.drawing.mark("selected", new Set([this.selected, this.anchor].filter(Boolean).map((id) => this.drawn(id))));
       if (!chosen) return this.drawing.fade(null);
-      if (!this.isNode(this.selected)) return this.drawing.fade(new Set([chosen.id, chosen.source, chosen.target]));
+      if (!this.isNode(this.selected)) return this.drawing.fade(new Set([this.drawn(chosen.id), chosen.source, chosen.target]));
       const edges = [...this.shown.edges, ...this.shown.joins];
       return this.drawing.fade(this.anchor ? report.between(edges, this.anchor, this.selected) : report.through(edges, this.selected));
     }

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import itertools
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +15,7 @@ from circuits.anatomy.anatomy import Anatomy
 from circuits.anatomy.closeups_edges import with_exact
 from circuits.circuit.circuit import Circuit
 from circuits.report.drawing.shared_groups import sharing
-from circuits.report.drawing.view_picture import at_layout, chosen
+from circuits.report.drawing.view_picture import at_layout, chosen, picture
 from circuits.report.view.view import MOST_EDGES, MOST_NODES, view
 from circuits.report.view.view_layouts import DRAWN
 from circuits.runs.record import Record
@@ -262,3 +264,26 @@ def test_the_drawing_has_about_the_shape_of_its_frame(record: Record) -> None:
     nodes = chosen(seen(record))[0]
     wide, high = (max(n[key] for n in nodes) - min(n[key] for n in nodes) for key in ("x", "y"))
     assert 0.6 < (wide + 190) / (high + 100) < 1.8
+
+
+def test_an_edge_at_several_positions_is_one_arrow_of_the_picture() -> None:
+    """It tells of each, its positions stand in its middle, and its width is that of the strongest."""
+    labels = ("S2", "end", "rest")
+    edges = tuple(edge for label in labels for edge in (replace(e, position=label) for e in SMALL.edges[:6]))
+    scores = edge_scores(edges, 1, "relp", positions="spans")
+    circuit = Circuit(edges, "edges", "m", "t", "relp", "by hand", positions="spans", labels=labels)
+    found = seen(Record({}, (scores,), circuit=circuit))
+    drawn = str(picture(found))
+    titles = [title for t in re.findall(r"<title>([^<]*)</title>", drawn) if "->" in (title := html.unescape(t))]
+    assert len(titles) == 6 == drawn.count('class="edge ')
+    for edge in SMALL.edges[:6]:
+        (own,) = [title for title in titles if title.startswith(f"{edge.name}@")]
+        sizes = {
+            name: abs(float(scores.mean[i]))
+            for i, part in enumerate(edges)
+            if (name := part.name).startswith(f"{edge.name}@")
+        }
+        order = [part.partition(":")[0] for part in own.split("; ")]
+        assert order == sorted(sizes, key=lambda name: -sizes[name])
+    assert set(re.findall(r'arrow-name">([^<]*)<', drawn)) <= {", ".join(p) for p in itertools.permutations(labels)}
+    assert "arrow-name" in drawn

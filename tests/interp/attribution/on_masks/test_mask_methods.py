@@ -11,8 +11,10 @@ import torch
 from interp.attribution.masks.masked_edges import MaskedEdges
 from interp.attribution.request import attribute, prepare
 from interp.errors import InterpError, MethodError
+from interp.parts.nodes import competes
 from interp.rules.rules import preset
 from tests.interp.attribution.edges.edge_checks import EACH, RULES, ready
+from tests.interp.attribution.features.given_dictionaries import given, stub
 from tests.interp.attribution.masks.edge_masks import edge_batch, random_mask
 from tests.interp.model.tiny import hooked
 from tests.interp.rules.float64 import true_float64
@@ -64,6 +66,16 @@ def test_a_search_begins_with_exact_effects_as_exact_patching_finds_them() -> No
     model, task = hooked("llama"), answered(hooked("llama"), toy_task(3))
     request = prepare(model, task, methods=["learned"], level="heads", start="exact", rounds=1)
     assert request.restart.machine is not None
+
+
+@pytest.mark.parametrize(("method", "level"), [("learned", "heads"), ("iterated", "heads"), ("learned", "features")])
+def test_what_is_in_every_circuit_is_first(method: str, level: str) -> None:
+    """The embedding and errors of dictionaries are kept whole in every run of a search: no place of them is looked for."""
+    model, _ = stub() if level == "features" else (hooked("llama"), None)
+    more = {"dictionaries": given(model)} if level == "features" else {}
+    scores = attribute(model, toy_task(3), method=method, level=level, rounds=3, **more)
+    always = np.array([not competes(part.kind) for part in scores.parts])
+    assert always.any() and scores.mean[always].min() >= scores.mean[~always].max()
 
 
 def test_the_base_metric_of_a_search_is_in_the_unit_of_its_metric() -> None:

@@ -105,3 +105,26 @@ def test_masks_by_name_and_what_is_refused() -> None:
             interp.masked(model, task, level="heads", **options)
     with pytest.raises(MethodError, match="resid"):
         interp.masked(model, task, level="resid")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"level": "resid"},
+        {"positions": "each"},
+        {"tau": 0.1},
+        {"rounds": 3},
+        {"budget": "5F"},
+        {"ablation": "mean", "metric": "kl_source"},
+        {"max_memory": "1KiB"},
+        {"nothing": 1},
+    ],
+    ids=lambda options: " ".join(options),
+)
+def test_errors_name_what_was_called(options: dict[str, object]) -> None:
+    """A masked run is planned as a request of a method that its user never named."""
+    with pytest.raises((InterpError, TypeError)) as raised:
+        interp.masked(hooked("llama"), toy_task(2), **{"level": "heads", **options})  # type: ignore[arg-type]
+    said = str(raised.value)
+    assert "mask-ig" not in said and "prepare" not in said
+    assert any(str(word) in said for word in (*options, *options.values()))
