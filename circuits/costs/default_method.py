@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
-from circuits.costs.scoring import exactly
+from circuits.costs.scoring import exactly, of_request
 from circuits.settings.prepared import SEARCH, Settings, checked
 from interp.attribution.auto.verified import AUTO
-from interp.attribution.methods import get_method
 from interp.attribution.request import plan
 from interp.errors import InterpError
 from interp.formatting.numbers import number
@@ -15,12 +15,15 @@ from interp.model.model import HookedModel
 from interp.tasks.ablations import ABLATIONS
 from interp.tasks.task import Task
 
+#: Up to this part of the cost of a search patching every part is cheap; circuits of a search are better where single effects mislead.
+CHEAP: Final = 1 / 2
+
 
 def decided(model: HookedModel, task: Task, settings: Settings) -> tuple[Settings, str]:
     """The settings with the method of the run, and why it is that one; as they are, and nothing, where a method was named.
 
-    A search is left for exact patching where patching every part costs at most what the search may spend, and for `auto` on
-    models that it does not run on. Raises: InterpError for options that do not go with `auto` either.
+    A search is left for exact patching where patching every part is cheap: where it costs at most `CHEAP` of what the search does, by
+    their plans. On models that it does not run on it is left for `auto`. Raises: InterpError for options that do not go with `auto` either.
     """
     if not settings.left_open:
         return settings, ""
@@ -31,11 +34,12 @@ def decided(model: HookedModel, task: Task, settings: Settings) -> tuple[Setting
         request = plan(model, task, asked)
     except InterpError as error:
         return _with(settings, AUTO), f"method: {AUTO}, as {SEARCH} does not run here: {error}"
-    cost, most = exactly(request), request.masks.budget or get_method(SEARCH).spends
-    every, forwards = f"exact patching of all {request.space.n_parts:,} {settings.level}", f"{number(cost, 0)} forwards"
-    if most is not None and cost <= most:
-        return _with(settings, "exact"), f"method: exact, as {every} costs at most {forwards}, no more than a search"
-    return replace(settings, left_open=False), f"method: {SEARCH}, as {every} may cost {forwards}"
+    cost, search = exactly(request), of_request(request)
+    every = f"exact patching of all {request.space.n_parts:,} {settings.level}"
+    both = f"may cost {number(cost, 0)} forwards, a search {number(search, 0)}"
+    if cost <= CHEAP * search:
+        return _with(settings, "exact"), f"method: exact, as {every} {both}"
+    return replace(settings, left_open=False), f"method: {SEARCH}, as {every} {both}"
 
 
 def _with(settings: Settings, method: str) -> Settings:

@@ -193,8 +193,7 @@ class Discovery(PositionOptions, CircuitOptions, ScoringRun):
     )
     method: str | None = option(
         None,
-        "scoring method (see: circuits methods) [default: auto; at level edges exact where patching all costs no more than a search, "
-        "else portfolio]",
+        "scoring method (see: circuits methods) [default: auto; at level edges exact where patching all is cheap, else portfolio]",
         among="methods",
     )
 
