@@ -2,11 +2,12 @@
 
     python docs/measure_circuits.py --out FOLDER
     python docs/measure_circuits.py --out FOLDER --models A,B --tasks ioi,sva --pairs 20
-    python docs/measure_circuits.py --out FOLDER --level edges --pairs 60 --methods relp,exact,iterated:24F,portfolio --seed 1
+    python docs/measure_circuits.py --out FOLDER --level edges --pairs 60 --methods relp,exact,iterated:24F,portfolio --splits 3
 
 Parts are scored on one half of the pairs, and every size is tried there, of edges as many as `circuits discover` tries; what stands
-behind each size is measured on the other half. A search has its budget behind a colon. Where `relp` is among the methods, a third table
-lists the sizes at which others are farther from 1 on the second half than it is, by more than half an interval.
+behind each size is measured on the other half. A search has its budget behind a colon. With several splits a line has
+the sizes of each and the mean of f. Where `relp` is among the methods, a list says at which sizes others are farther from 1 on the second
+half than it is, by more than half an interval.
 Each case is kept in FOLDER as one JSON file, with the sha256 of the weights, and a second call takes it from there. The result is
 Markdown tables.
 """
@@ -19,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--methods", default=METHODS, help="commas between them; a budget behind a colon")
     parser.add_argument("--pairs", type=int, default=20, help="the first so many; half scores, half judges")
     parser.add_argument("--seed", type=int, default=0, help="of the halves, and of random scores")
+    parser.add_argument("--splits", type=int, default=1, help="so many pairs of halves, of this seed and the next ones")
     return parser.parse_args()
 
 
@@ -55,7 +58,8 @@ def main(given: argparse.Namespace) -> int:
     found = [case for model in given.models.split(",") for case in cases_of(model, given)]
     say_weights(found)
     for model in dict.fromkeys(case["model"] for case in found):
-        say_model([case for case in found if case["model"] == model])
+        own = [case for case in found if case["model"] == model]
+        (say_model if given.splits == 1 else say_splits)(own)
     return 0
 
 
@@ -67,10 +71,12 @@ def cases_of(name: str, given: argparse.Namespace) -> Iterator[dict[str, Any]]:
     import interp
 
     model = cache(partial(interp.load, name))
-    for task in given.tasks.split(","):
-        path = given.out / f"circuits-{Path(name).name}-{Path(task).stem}.json"
-        case = kept(path, lambda task=task: measured(model(), task, given))  # type: ignore[misc]
-        if case["asked"] != asked(given):
+    for task, split in product(given.tasks.split(","), range(given.splits)):
+        own = argparse.Namespace(**vars(given) | {"seed": given.seed + split})
+        which = "" if given.splits == 1 else f"-{own.seed}"
+        path = given.out / f"circuits-{Path(name).name}-{Path(task).stem}{which}.json"
+        case = kept(path, lambda task=task, own=own: measured(model(), task, own))  # type: ignore[misc]
+        if case["asked"] != asked(own):
             sys.exit(f"{path} was measured with other options; choose another --out.")
         yield case
 
@@ -172,7 +178,32 @@ def say_model(found: Sequence[Mapping[str, Any]]) -> None:
     say(f"\nf on the second half of the first {' / '.join(first['rows'][0]['curve'])} of the signed ranking:\n")
     lines = [(case["task"], *(curve(row) for row in case["rows"] if row["ranking"] == "signed")) for case in found]
     say(markdown(("task", *names), lines))
-    if any(row["method"] == "relp" for row in first["rows"]):
+    say_farther(found)
+
+
+def say_splits(found: Sequence[Mapping[str, Any]]) -> None:
+    """A table of a model: of each task and method the sizes of all splits, and the mean of the curve."""
+    scored, judged = found[0]["pairs"]
+    say(f"\n{found[0]['model']}: {scored} pairs to score and choose, {judged} others to judge, in each split.\n")
+    where = " / ".join(found[0]["rows"][0]["curve"])
+    by = [(case["task"], row) for case in found for row in case["rows"] if row["ranking"] == "signed"]
+    lines = []
+    for task, method in dict.fromkeys((task, row["method"]) for task, row in by):
+        rows = [row for own, row in by if (own, row["method"]) == (task, method)]
+        sizes = ", ".join("none" if row["size"] is None else str(row["size"]) for row in rows)
+        lines.append((task, f"`{method}`", f"{rows[0]['cost']:.0f}", sizes, mean_curve(rows)))
+    say(markdown(("task", "method", "F", "sizes", f"f on the second half at {where}, mean"), lines))
+    say_farther(found)
+
+
+def mean_curve(rows: Sequence[Mapping[str, Any]]) -> str:
+    if any(row["reason"] for row in rows):
+        return "undefined"
+    return " / ".join(f"{sum(_read(row['curve'][at])[0] for row in rows) / len(rows):.2f}" for at in rows[0]["curve"])
+
+
+def say_farther(found: Sequence[Mapping[str, Any]]) -> None:
+    if any(row["method"] == "relp" for row in found[0]["rows"]):
         say("\nFarther from 1 than `relp` by more than half of an interval, on the second half:\n")
         say("\n".join(f"* {line}" for case in found for line in farther(case)) or "* none")
 
@@ -184,7 +215,7 @@ def farther(case: Mapping[str, Any]) -> Iterator[str]:
         for share, said in curve.items() if "relp" in rows else ():
             (own, half), (relp, other) = _read(said), _read(rows["relp"][share])
             if abs(1 - own) > abs(1 - relp) + min(half, other):
-                yield f"{case['task']}, {share}: `{method}` f {said}, `relp` {rows['relp'][share]}"
+                yield f"{case['task']} (seed {case['asked']['seed']}), {share}: `{method}` f {said}, `relp` {rows['relp'][share]}"
 
 
 def _read(said: str) -> tuple[float, float]:
