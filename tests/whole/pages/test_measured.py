@@ -97,7 +97,7 @@ def test_the_smallest_circuits_are_those_of_the_search(
 ) -> None:
     script = loaded("measure_circuits", monkeypatch)
     given = {"models": "demo", "tasks": "ioi", "level": "heads", "direction": "noise", "methods": "relp", "pairs": 6}
-    assert script.main(Namespace(out=tmp_path, seed=0, **given)) == 0
+    assert script.main(Namespace(out=tmp_path, seed=0, splits=1, **given)) == 0
     row = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("| ioi | signed |"))
     model = interp.load("demo")
     scoring, judged = interp.task("ioi", model, n=6).split(seed=0)
@@ -109,3 +109,28 @@ def test_the_smallest_circuits_are_those_of_the_search(
             break
     held = circuits.evaluate(model, judged, circuit, sizes=[n], n_random=1).faithfulness
     assert row.startswith(f"| ioi | signed | **{n}** ({n / 20:.0%}), f {held}")
+
+
+def test_splits_stand_in_one_line_and_what_is_farther_than_relp_is_listed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of two splits: both sizes, the mean of f; and the one circuit that is farther from 1 by more than half the narrower interval."""
+    script = loaded("measure_circuits", monkeypatch)
+
+    def case(seed: int, relp: str, other: str) -> dict[str, Any]:
+        rows = [
+            {"method": m, "ranking": "signed", "size": n, "of": 90, "reason": "", "cost": 4.0, "curve": {"1%": f}}
+            for m, n, f in (("relp", 9, relp), ("eap", None if seed else 7, other))
+        ]
+        return {"model": "m", "task": "t", "pairs": (3, 3), "asked": {"seed": seed}, "rows": rows}
+
+    script.say_splits(
+        [
+            case(0, "0.800 [0.700, 0.900]", "1.250 [1.000, 1.500]"),
+            case(1, "0.800 [0.700, 0.900]", "0.650 [0.600, 0.700]"),
+        ]
+    )
+    out = capsys.readouterr().out
+    assert "| t | `eap` | 4 | 7, none | 0.95 |" in out and "| t | `relp` | 4 | 9, 9 | 0.80 |" in out
+    listed = [line for line in out.splitlines() if line.startswith("* ")]
+    assert listed == ["* t (seed 1), 1%: `eap` f 0.650 [0.600, 0.700], `relp` 0.800 [0.700, 0.900]"]
