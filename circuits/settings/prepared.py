@@ -206,10 +206,11 @@ def checked(settings: Settings) -> Settings:
 
 def _by_default(settings: Settings) -> Settings:
     """With the method that is meant where none is named: at level edges a search, where that goes with the other options, else `auto`."""
-    if settings.level == "edges":
+    decides = settings.level == "edges"
+    if decides:
         with suppress(InterpError):
             return replace(checked(replace(settings, methods=(SEARCH,))), left_open=True)
-    return checked(replace(settings, methods=(AUTO,)))
+    return replace(checked(replace(settings, methods=(AUTO,))), left_open=decides)
 
 
 def check_seed(seed: int) -> None:
