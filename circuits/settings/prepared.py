@@ -87,7 +87,8 @@ class Settings(CircuitOptions, MemoryOptions, SearchOptions, MethodOptions, Patc
 
     def beside(self, level: str) -> Request:
         """A request for nodes of another level by the method of the run, whose search looks for a top of its own there."""
-        search = {"budget": self.budget, "chance": self.chance, "ranking": self.main().ranking}
+        search = {name: getattr(self, name) for name in ("budget", "chance", "rounds", "start", "backward")}
+        search["ranking"] = self.main().ranking
         return self.elsewhere(self.methods[0], level, **self.path, **search)
 
     @property
