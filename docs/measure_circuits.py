@@ -94,7 +94,8 @@ def measured(model: Any, name: str, given: argparse.Namespace) -> dict[str, Any]
     scoring, held_out = interp.task(name, model, n=given.pairs, seed=given.seed).split(seed=given.seed)
     asked_all = given.methods.split(",")
     how = {"level": given.level, "direction": given.direction, "seed": given.seed}
-    plain = interp.attribute_all(model, scoring, methods=[m for m in asked_all if ":" not in m], **how)
+    alike = [m for m in asked_all if ":" not in m]
+    plain = interp.attribute_all(model, scoring, methods=alike, **how) if alike else {}
     scores = {name: plain[name] if name in plain else within(model, scoring, name, how) for name in asked_all}
     first = next(iter(scores.values()))
     return {
@@ -219,9 +220,9 @@ def farther(case: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _read(said: str) -> tuple[float, float]:
-    """f and half the width of its interval, of "f [low, high]"."""
-    f, low, high = map(float, said.replace("[", "").replace("]", "").replace(",", "").split())
-    return f, (high - low) / 2
+    """f and half the width of its interval, of "f [low, high]"; 0 of one pair, which has no interval."""
+    f, *bounds = map(float, said.replace("[", "").replace("]", "").replace(",", "").split())
+    return f, (bounds[1] - bounds[0]) / 2 if bounds else 0.0
 
 
 def cost(row: Mapping[str, Any]) -> str:

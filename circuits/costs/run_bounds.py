@@ -21,6 +21,7 @@ from circuits.settings.held_out import Halves
 from circuits.settings.prepared import Prepared, Settings
 from interp.attribution.auto.budget import Budget
 from interp.attribution.auto.verified import VerifiedAttribution
+from interp.attribution.scoring.driver import Attribution
 from interp.errors import InterpError
 from interp.ledger import ledger
 from interp.model.model import HookedModel
@@ -103,20 +104,35 @@ def within(job: Prepared, command: str, most: float | None) -> tuple[Prepared, B
             raise InterpError(
                 f"max-forwards={most:g} and a budget of {job.request.plan.budget}: give the budget in forwards, such as 50F."
             )
-        least = _with_budget(job, job.request, 1)
-        found = bounds(least, command)
+        smallest = _with_budget(job, job.request, 1)
+        found = bounds(smallest, command)
         if found.total <= most:
-            job = _with_budget(job, job.request, _affordable(least, command, most - found.total))
+            job = _with_budget(job, job.request, _affordable(smallest, command, most - found.total))
             return job, bounds(job, command)
-    elif any(m.spends for m in job.request.methods) and job.request.masks.rounds is None:
+    elif _may_search_less(job.request):
         found = bounds(_with_rounds(job, 1), command)
         if found.total <= most:
             each = bounds(_with_rounds(job, 2), command).total - found.total
-            planned = max(rounds_of(job.request, m) for m in job.request.methods if m.spends)
+            planned = max(rounds_of(job.request, m) for m in job.request.methods if m.masked)
             job = _with_rounds(job, min(planned, 1 + int((most - found.total) / each)))
             return job, bounds(job, command)
     found.check(most, "this run", _LESS[command])
     return job, found
+
+
+def least(job: Prepared, command: str) -> float:
+    """The forwards that a run may need where its search, if it has one, spends as little as it can."""
+    if isinstance(job.request, VerifiedAttribution):
+        job = _with_budget(job, job.request, 1)
+    elif _may_search_less(job.request):
+        job = _with_rounds(job, 1)
+    return bounds(job, command).total
+
+
+def _may_search_less(request: Attribution) -> bool:
+    """Whether rounds can be left out: all searches on masks of the run spend what they are given, and none was told its rounds."""
+    searches = [m for m in request.methods if m.masked]
+    return bool(searches) and all(m.spends for m in searches) and request.masks.rounds is None
 
 
 def _affordable(least: Prepared, command: str, left: float) -> float:

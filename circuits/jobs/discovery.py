@@ -100,7 +100,7 @@ def _prepare(asked: ScoringRun, settings: Settings, say: Say) -> Prepared:
     task = task_for(check(settings.main()).positions, asked, model, say)
     note_models(model, (settings.dictionaries or {}).values(), say)
     with said_doubts(say):
-        settings, why = decided(model, task, settings)
+        settings, why = decided(model, task, settings, asked.max_forwards)
         before(model, task, settings, asked.max_forwards)
         job = prepare_run(model, task, settings)
     for note in (*job.halves.notes(), *([why] if why else [])):

@@ -87,7 +87,8 @@ class Settings(CircuitOptions, MemoryOptions, SearchOptions, MethodOptions, Patc
 
     def beside(self, level: str) -> Request:
         """A request for nodes of another level by the method of the run, whose search looks for a top of its own there."""
-        search = {"budget": self.budget, "chance": self.chance, "ranking": self.main().ranking}
+        search = {name: getattr(self, name) for name in ("budget", "chance", "rounds", "start", "backward")}
+        search["ranking"] = self.main().ranking
         return self.elsewhere(self.methods[0], level, **self.path, **search)
 
     @property
@@ -206,10 +207,11 @@ def checked(settings: Settings) -> Settings:
 
 def _by_default(settings: Settings) -> Settings:
     """With the method that is meant where none is named: at level edges a search, where that goes with the other options, else `auto`."""
-    if settings.level == "edges":
+    decides = settings.level == "edges"
+    if decides:
         with suppress(InterpError):
             return replace(checked(replace(settings, methods=(SEARCH,))), left_open=True)
-    return checked(replace(settings, methods=(AUTO,)))
+    return replace(checked(replace(settings, methods=(AUTO,))), left_open=decides)
 
 
 def check_seed(seed: int) -> None:

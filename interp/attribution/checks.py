@@ -178,7 +178,9 @@ def _forwards(asked: Request, searches: Sequence[Method], told: MaskSettings) ->
         raise MethodError(f"rounds={asked.rounds} and budget={asked.budget!r}: give one of them.")
     for m in searches:
         starts = with_start([m], told)[1:]
-        least = 4 + PASS * (1 + sum(own.passes for own in starts)) + m.circuits * (len(starts) + 1)
+        steps = DEFAULT_STEPS if asked.steps is None else asked.steps
+        begins = sum(steps if own.uses_steps else own.passes for own in starts)
+        least = 4 + PASS * (1 + begins) + m.circuits * (len(starts) + 1)
         if budget.limit < least:
             raise MethodError(
                 f"budget={asked.budget!r}: {m.name} costs {least} forwards with one round; give as many or more."

@@ -43,7 +43,7 @@ def learned_order(search: Search, start: Tensor, rounds: int, rules: Rules) -> T
         width = WIDE * (NARROW / WIDE) ** (k / (rounds * turns))
         share = shares(theta, sizes[k % len(sizes)], width)
         mask = torch.zeros(len(start), dtype=torch.float64).index_put((at,), share)
-        missing, slopes = search.missing(mask, rules, (k + k // len(sizes)) % turns)
+        missing, slopes = search.missing(mask, rules, turn_of(k, len(sizes), turns))
         theta.grad = _normed(_along(share, -2 * missing * slopes[at], width))
         steps.step()
         slower.step()
@@ -54,6 +54,11 @@ def sizes_of(n: int) -> list[int]:
     """The sizes that take turns, of n parts, the largest first."""
     shares_of_all = torch.logspace(log(LARGEST), log(SMALLEST), SIZES, base=torch.e, dtype=torch.float64)
     return sorted({max(1, round(n * share)) for share in shares_of_all.tolist()} - {n}, reverse=True)
+
+
+def turn_of(step: int, sizes: int, turns: int) -> int:
+    """Whose turn a step is: one on with each step, and one back when all sizes have been, so that each size meets all turns."""
+    return (step % sizes - step // sizes) % turns
 
 
 def shares(theta: Tensor, n: int, width: float) -> Tensor:

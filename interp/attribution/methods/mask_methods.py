@@ -30,6 +30,7 @@ from interp.attribution.protocol.registry import (
 )
 from interp.attribution.protocol.spaces import part_scores
 from interp.errors import MethodError
+from interp.formatting.numbers import several
 from interp.ledger import PASS
 from interp.parts.nodes import Group
 from interp.rules.rules import RELP, Rules, preset
@@ -92,7 +93,7 @@ def iterated(search: Search, options: Sequence[Options], rules: Rules) -> Order:
     round, and a run of the empty and of the whole model.
     """
     rounds = rounds_left(search, options[0].masks, get_method("iterated"))
-    return Order(search.iterated(rounds, _backward(options, rules)), f"{rounds} rounds")
+    return Order(search.iterated(rounds, _backward(options, rules)), several(rounds, "round"))
 
 
 @masked_method(
@@ -115,7 +116,7 @@ def learned(search: Search, options: Sequence[Options], rules: Rules) -> Order:
     start = order_of(get_method(told.start), search, options)
     rounds = rounds_left(search, told, get_method("learned"))
     found = learned_order(search, start, rounds, _backward(options, rules))
-    return Order(found, f"{rounds} rounds, from {told.start}")
+    return Order(found, f"{several(rounds, 'round')}, from {told.start}")
 
 
 @masked_method(
@@ -154,7 +155,7 @@ def _why(best: str, fits: Mapping[str, float], rounds: int) -> str:
     """Which order was taken, and how far each is from the whole model."""
     sizes = ", ".join(f"{100 * share:g}" for share in SHARES)
     far = ", ".join(f"{name} {1 - fit:.3f}" for name, fit in sorted(fits.items(), key=lambda item: -item[1]))
-    return f"{best}: |1 - f| of circuits of {sizes} % of the parts on the scored pairs, on average: {far} ({rounds} rounds learned)"
+    return f"{best}: |1 - f| of circuits of {sizes} % of the parts on the scored pairs, each 1 at most, on average: {far} ({several(rounds, 'round')} learned)"
 
 
 def rounds_left(search: Search, told: MaskSettings, method: Method, later: int = 0) -> int:

@@ -64,21 +64,61 @@ def test_edges_are_patched_exactly_where_that_costs_half_of_a_search() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "method"),
+    ("options", "why"),
     [
-        ({"level": "heads"}, "auto"),
-        ({"level": "edges", "direction": "denoise"}, "auto"),
-        ({"level": "edges", "chance": 0.1}, "auto"),
-        ({"level": "edges", "budget": "60s"}, "auto"),
-        ({"level": "edges", "metric": "kl_base"}, "auto"),
-        ({"level": "edges", "methods": ("relp",)}, "relp"),
+        ({"direction": "denoise"}, "direction='noise'"),
+        ({"chance": 0.1}, "chance: for method auto only"),
+        ({"budget": "60s"}, "budget='60s': searches on masks count forward equivalents"),
+        ({"budget": "10F"}, "budget='10F': portfolio costs 52 forwards with one round"),
+        ({"metric": "kl_base"}, "flat at the base run"),
     ],
 )
-def test_options_that_a_search_does_not_take_leave_auto(
-    options: dict[str, Any], method: str, model: HookedModel, task: Task
+def test_options_that_a_search_does_not_take_leave_auto_and_say_so(
+    options: dict[str, Any], why: str, model: HookedModel, task: Task
 ) -> None:
-    found, why = _chosen(model, task, **options)
-    assert found.methods == (method,) and why == ""
+    found, said = _chosen(model, task, level="edges", **options)
+    assert found.methods == ("auto",) and not found.left_open and found.budget == options.get("budget")
+    assert said.startswith("method: auto, as portfolio does not run here: ") and why in said
+
+
+def test_nothing_is_decided_where_a_method_is_named_or_meant(model: HookedModel, task: Task) -> None:
+    for options, method in (({"level": "heads"}, "auto"), ({"level": "edges", "methods": ("relp",)}, "relp")):
+        found, why = _chosen(model, task, **options)
+        assert found.methods == (method,) and why == ""
+
+
+@pytest.mark.parametrize("options", [{"rounds": 2}, {"backward": "relp"}, {"rounds": 2, "backward": "relp"}])
+def test_options_of_searches_alone_ask_for_a_search(options: dict[str, Any], model: HookedModel, task: Task) -> None:
+    """Also where exact patching is cheap, which takes none of them."""
+    found, why = _chosen(model, task, level="edges", **options)
+    assert found.methods == ("portfolio",) and all(name in why for name in options)
+    told = prepare_run(model, task, found).request.masks
+    assert all(getattr(told, name) == value for name, value in options.items())
+
+
+def test_auto_is_taken_where_exact_patching_does_not_fit_into_the_forwards() -> None:
+    """It makes do with less; where it does not fit either, the plan that is refused is that of exact patching."""
+    model = load("demo")
+    task = find_task("gender", model, n=24)
+    settings = checked(Settings(level="edges", n=6, n_random=1))
+    plan = bounds(prepare_run(model, task, replace(settings, methods=("exact",))), "discover").total
+    found, why = decided(model, task, settings, plan - 1)
+    assert (
+        found.methods == ("auto",)
+        and why == f"method: auto, as a run with exact does not fit into {plan - 1:g} forwards"
+    )
+    assert within(prepare_run(model, task, found), "discover", plan - 1)[1].total <= plan - 1
+    for other in (plan, 20):
+        assert decided(model, task, settings, other)[0].methods == ("exact",)
+
+
+def test_fewer_forwards_change_no_rounds_of_a_search_that_was_not_given_a_budget(
+    model: HookedModel, task: Task
+) -> None:
+    settings = Settings(level="edges", methods=("portfolio", "iterated"), hold_out=False)
+    job = prepare_run(model, task, checked(settings))
+    with pytest.raises(InterpError, match="max-forwards"):
+        within(job, "compare", bounds(job, "compare").total - 3)
 
 
 def test_options_that_go_with_neither_are_refused(model: HookedModel) -> None:

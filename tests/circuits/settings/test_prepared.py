@@ -52,3 +52,11 @@ def test_scored_and_evaluated_pairs_are_disjoint_and_together_all(demo: HookedMo
 def test_bad_settings_are_refused_before_any_work(settings: Any, demo: HookedModel, gender: Task) -> None:
     with pytest.raises(InterpError):
         prepare_run(demo, gender, settings)
+
+
+def test_a_search_beside_the_run_is_told_what_that_of_the_run_is() -> None:
+    """Of nodes that are compared with features: the rounds and the preset are theirs too; other methods get none of it."""
+    told = {"rounds": 2, "start": "atp", "backward": "relp"}
+    beside = Settings(methods=("learned",), level="features", n=5, **told).beside("neurons")
+    assert {name: getattr(beside, name) for name in told} == told and beside.n is None
+    assert Settings(methods=("iterated",), level="features", budget="30F").beside("heads").budget == "30F"

@@ -92,6 +92,23 @@ def test_cases_of_other_settings_are_not_shown_as_these(script: Any, tmp_path: P
         script.main(asked(tmp_path))
 
 
+def test_circuits_farther_from_the_whole_model_are_listed_also_of_one_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By more than half the narrower interval; one pair has none, and then whatever is farther."""
+    script = loaded("measure_circuits", monkeypatch)
+
+    def listed(own: str, relp: str) -> int:
+        rows = [
+            {"method": name, "ranking": "signed", "reason": "", "curve": {"5%": said}}
+            for name, said in (("relp", relp), ("learned", own))
+        ]
+        return len(list(script.farther({"task": "ioi", "rows": rows})))
+
+    assert (
+        listed("0.80 [0.70, 0.90]", "0.85 [0.83, 0.87]") == 1 and listed("0.80 [0.70, 0.90]", "0.81 [0.79, 0.83]") == 0
+    )
+    assert listed("0.974", "0.988") == 1 and listed("0.988", "0.974") == 0
+
+
 def test_the_smallest_circuits_are_those_of_the_search(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

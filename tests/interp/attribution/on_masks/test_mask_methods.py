@@ -94,6 +94,7 @@ def test_options_of_searches_are_checked_before_any_work() -> None:
         ({"method": "learned", "budget": "60s"}, "count forward equivalents"),
         ({"method": "learned", "budget": "60F", "rounds": 3}, "give one of them"),
         ({"method": "learned", "budget": "3F"}, "learned costs 10 forwards with one round"),
+        ({"method": "learned", "budget": "30F", "start": "mask-ig"}, "learned costs 31 forwards with one round"),
         ({"method": "portfolio", "budget": "50F"}, "portfolio costs 52 forwards with one round"),
         ({"method": "learned", "budget": "many"}, "budget='many'"),
         ({"method": "portfolio", "chance": 0.1}, "chance: for method auto only"),

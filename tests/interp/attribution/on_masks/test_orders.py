@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.attribution.masks.orders import _along, by_place, learned_order, shares, sizes_of
+from interp.attribution.masks.orders import _along, by_place, learned_order, shares, sizes_of, turn_of
 from interp.attribution.masks.searches import Search
 from interp.rules.rules import GRADIENT
 from tests.interp.attribution.on_masks.analytic import Analytic, backed_up
@@ -49,6 +49,13 @@ def test_sizes_are_some_of_the_parts(n: int) -> None:
     found = sizes_of(n)
     assert found == sorted(set(found), reverse=True) and all(1 <= size < n for size in found)
     assert len(found) == 10 or n < 400
+
+
+@pytest.mark.parametrize("sizes", [1, 2, 3, 5, 8, 10])
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_every_size_meets_every_turn_of_the_pairs(sizes: int, turns: int) -> None:
+    met = {(k % sizes, turn_of(k, sizes, turns)) for k in range(sizes * turns)}
+    assert met == {(size, turn) for size in range(sizes) for turn in range(turns)}
 
 
 @pytest.mark.parametrize(("turns", "rounds"), [(1, 90), (3, 40)])
