@@ -170,7 +170,8 @@ def _takes_start(method: Method) -> bool:
 
 
 def _forwards(asked: Request, searches: Sequence[Method], told: MaskSettings) -> float:
-    """The budget of searches on masks. Raises: MethodError for seconds, beside rounds, and where no round fits into it."""
+    """The budget of searches on masks. Raises: MethodError for seconds, beside rounds, with a start whose cost is the model's, and where no
+    round fits into it."""
     budget = parse_budget(asked.budget)
     if budget.unit == "seconds":
         raise MethodError(f"budget={asked.budget!r}: searches on masks count forward equivalents, such as '150F'.")
@@ -178,6 +179,10 @@ def _forwards(asked: Request, searches: Sequence[Method], told: MaskSettings) ->
         raise MethodError(f"rounds={asked.rounds} and budget={asked.budget!r}: give one of them.")
     for m in searches:
         starts = with_start([m], told)[1:]
+        if odd := [own.name for own in starts if own.exact or own.per_site or own.unsigned]:
+            raise MethodError(
+                f"budget={asked.budget!r} with start={odd[0]!r}: what that costs depends on the model; give rounds in the place of a budget."
+            )
         steps = DEFAULT_STEPS if asked.steps is None else asked.steps
         begins = sum(steps if own.uses_steps else own.passes for own in starts)
         least = 4 + PASS * (1 + begins) + m.circuits * (len(starts) + 1)

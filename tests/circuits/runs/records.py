@@ -106,11 +106,11 @@ def compare_record() -> Record:
 
 
 def searched_record() -> Record:
-    """A comparison with two searches on masks, whose shares and rounds have the order of the truth: no estimate agrees as well."""
+    """A comparison with two searches on masks, whose places and rounds have the order of the truth: no estimate agrees as well."""
     record, nodes = compare_record(), head_nodes()
     assert record.exact is not None
     order = np.argsort(np.argsort(record.exact.mean)) / len(nodes)
-    known = [("learned", order, "share"), ("iterated", 8 * order, "rounds kept")]
+    known = [("learned", order, "place"), ("iterated", 8 * order, "rounds kept")]
     searches = tuple(
         Scores(nodes, np.tile(values, (PAIRS, 1)), provenance(name, unit=unit, masks="8 rounds"))
         for name, values, unit in known

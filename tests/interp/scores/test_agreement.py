@@ -134,10 +134,10 @@ def test_of_a_search_on_masks_only_the_order_is_compared() -> None:
     ours, exact = pair()
     assert (exact.mean < 0).sum() > 5
     order = np.argsort(np.argsort(exact.mean)) / len(exact.parts)
-    told = replace(ours.provenance, method="learned", unit="share", masks="40 rounds")
+    told = replace(ours.provenance, method="learned", unit="place", masks="40 rounds")
     found = agreement(Scores(exact.parts, np.tile(order, (len(exact.per_example), 1)), told), exact)
     row = found["head"]
-    assert found.order == "share" and not agreement(ours, exact).order
+    assert found.order == "place" and not agreement(ours, exact).order
     assert (row.pearson, row.pearson_ci, row.sign, row.slope, row.error) == (None,) * 5 and not row.carried
     assert row.spearman == pytest.approx(1) and row.top_weighted == pytest.approx(1) and row.top_k == 1
     assert {row.kind for row in found.rows} == {"all", "head", "mlp"}

@@ -96,6 +96,8 @@ def test_options_of_searches_are_checked_before_any_work() -> None:
         ({"method": "learned", "budget": "3F"}, "learned costs 10 forwards with one round"),
         ({"method": "learned", "budget": "30F", "start": "mask-ig"}, "learned costs 31 forwards with one round"),
         ({"method": "portfolio", "budget": "50F"}, "portfolio costs 52 forwards with one round"),
+        ({"method": "learned", "budget": "60F", "start": "exact"}, "give rounds in the place of a budget"),
+        ({"method": "learned", "budget": "90F", "start": "atp-ig-sites"}, "give rounds in the place of a budget"),
         ({"method": "learned", "budget": "many"}, "budget='many'"),
         ({"method": "portfolio", "chance": 0.1}, "chance: for method auto only"),
         ({"method": "learned", "start": "auto"}, "no method that gives an order"),
