@@ -103,7 +103,7 @@ def test_finding_without_evaluation_or_circuit() -> None:
 
 def test_searches_are_no_estimates_that_may_be_best() -> None:
     text = finding(searched_record())
-    best, _, apart = text.partition("best first: ")[2].partition("; learned (in share) and ")
+    best, _, apart = text.partition("best first: ")[2].partition("; learned (in place) and ")
     assert [name for name in ("relp", "atp", "random", "learned", "iterated") if name in best] == [
         "relp",
         "atp",

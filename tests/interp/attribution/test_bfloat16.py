@@ -46,6 +46,8 @@ def test_scores_are_near_those_of_float32(level: str, method: str) -> None:
         a, b = wide.mean, half.mean
         # Patching one neuron changes the metric by less than rounding does in a model that caps its logits.
         loose = name == "gemma2" and level == "neurons" and method in ("exact", "auto")
-        assert abs(a - b).max() <= (3 if loose else 1) * LARGEST * abs(a).max(), name
+        # One rounding exchanges neighbours, whose places are up to log 2 / log n apart: of searches the order alone is compared.
+        by_place = METHODS[method].unit == "place"
+        assert by_place or abs(a - b).max() <= (3 if loose else 1) * LARGEST * abs(a).max(), name
         assert np.corrcoef(a, b)[0, 1] >= (0.9 if loose else CORRELATION), name
         assert half.provenance.dtype == "bfloat16" and half.per_example.dtype == np.float64
