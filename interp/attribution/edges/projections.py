@@ -127,7 +127,7 @@ def _watch(model: Any, seen: Sequence[_Seen]) -> None:
                 hook = _exchange(found, path, generator)
                 stack.callback(hf.get_submodule(path).register_forward_hook(hook, with_kwargs=True).remove)
         ids = torch.full((1, probe_length(hf)), min(1, vocabulary_size(hf) - 1), device=model.device)
-        Columns.of(model, ids[0, :1]).logits(hf, {"input_ids": ids, "use_cache": False})
+        Columns.of(model, torch.zeros_like(ids[0, :1])).logits(hf, {"input_ids": ids, "use_cache": False})
 
 
 def _maps(model: Any, attn: str) -> Iterator[str]:
