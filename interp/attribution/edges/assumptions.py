@@ -37,7 +37,7 @@ def check_model(writers: Writers, projections: Sequence[Projections], untouched:
             module = model.hf.get_submodule(path)
             stack.callback(module.register_forward_hook(_record(calls, path), with_kwargs=True).remove)
         ids = torch.arange(1, 1 + probe_length(model.hf))[None] % vocabulary_size(model.hf)
-        run = model.run(ids, reads=[*writers.sites, Site("resid_final")], vocabulary=ids[0, :1])
+        run = model.run(ids, reads=[*writers.sites, Site("resid_final")], vocabulary=torch.zeros_like(ids[0, :1]))
         for path, (x, y) in calls.items():
             module = model.hf.get_submodule(path)
             alone = module.forward(x)
