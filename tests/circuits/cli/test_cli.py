@@ -113,7 +113,11 @@ BAD = {
     "steps without IG": (_nothing, ["discover", "--method", "relp", "--steps", "4"], "IG methods"),
     "no budget": (_nothing, ["discover", "--budget", "soon"], "budget='soon'"),
     "budget of nothing": (_nothing, ["discover", "--budget", "0s"], "budget='0s'"),
-    "budget without auto": (_nothing, ["discover", "--method", "relp", "--budget", "60s"], "method auto only"),
+    "budget without auto": (
+        _nothing,
+        ["discover", "--method", "relp", "--budget", "60s"],
+        "method auto and searches on masks only",
+    ),
     "chance of one": (_nothing, ["discover", "--chance", "1"], "chance=1"),
     "tau without acdc": (_nothing, ["discover", "--tau", "0.1"], "acdc"),
     "auto with positions apart": (_nothing, ["compare", "--methods", "auto", "--positions", "each"], "method auto"),

@@ -84,7 +84,7 @@ def test_the_command_line_comes_before_the_file_and_the_file_before_defaults(
         ("a", "b"),
         True,
     )
-    assert found["tau"] == 1.0 and isinstance(found["tau"], float) and found["methods"] == ["auto"]
+    assert found["tau"] == 1.0 and isinstance(found["tau"], float) and found["methods"] == []
 
 
 BAD_FILES = {

@@ -50,7 +50,8 @@ def test_bad_options_are_refused_before_any_work(options: dict[str, Any], said: 
 
 @pytest.mark.parametrize("name,value", [("n", 3), ("chance", 0.1), ("budget", "60s"), ("ranking", "signed")])
 def test_options_of_auto_are_refused_without_it(name: str, value: Any) -> None:
-    with pytest.raises(MethodError, match=f"{name}: for method auto only"):
+    others = " and searches on masks" if name == "budget" else ""
+    with pytest.raises(MethodError, match=f"{name}: for method auto{others} only"):
         prepare(hooked("gpt2"), toy_task(), methods=["relp"], level="heads", **{name: value})
 
 
