@@ -133,6 +133,23 @@ def test_options_of_edges_reach_scores_circuit_and_manifest(run: Run, tmp_path: 
     assert record.position_map is not None and record.position_map.provenance.method == "atp"
 
 
+def test_the_method_that_is_chosen_is_said_and_kept(run: Run, tmp_path: Path) -> None:
+    """In the words of the run, in its manifest with the method that ran, and in splits that are found as it was."""
+    small = ("--task", "gender", "--limit", "8", "--random", "2", "--n", "6")
+    code, _, err = run("discover", "--level", "edges", "--out", "e", *small)
+    assert code == 0 and "method: exact, as exact patching of all 479 edges may cost" in err
+    record = load_record(tmp_path / "e")
+    assert record.manifest["options"]["methods"] == ["exact"] and record.scores[0].provenance.exact
+    code, _, err = run("discover", "--level", "edges", "--budget", "52F", "--out", "p", *small)
+    assert code == 0 and "method: portfolio, as exact patching of all 479 edges may cost" in err
+    assert "portfolio: " in err and "|1 - f| of circuits of 1, 2, 5, 10, 20, 50 % of the parts" in err
+    record = load_record(tmp_path / "p")
+    assert record.manifest["options"]["methods"] == ["portfolio"]
+    assert record.scores[0].provenance.masks in (tmp_path / "p" / "report.html").read_text(encoding="utf-8")
+    code, out, err = run("stability", "p", "--splits", "1", "--json")
+    assert code == 0 and err == "" and "portfolio" in out
+
+
 @pytest.mark.parametrize("positions", ["end", "each"])
 def test_a_circuit_at_positions_is_found_judged_and_drawn(positions: str, run: Run, tmp_path: Path) -> None:
     """`each` takes prompts of one length, for both commands."""

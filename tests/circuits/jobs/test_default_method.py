@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from circuits.costs.default_method import decided
 from circuits.costs.run_bounds import bounds, within
 from circuits.costs.scoring import exactly, of_request, rounds_of
 from circuits.jobs.resplitting import resplit
-from circuits.runs.directory import load_record
 from circuits.settings.prepared import Settings, checked, prepare_run
 from interp.attribution.request import attribute, plan
 from interp.errors import InterpError, UnsupportedRuleError
@@ -21,7 +19,6 @@ from interp.model.model import HookedModel
 from interp.rules.rules import Rules
 from interp.tasks.find import task as find_task
 from interp.tasks.task import Task
-from tests.circuits.cli.called import Run, calling
 from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import answered, toy_task
 
@@ -34,12 +31,6 @@ def model() -> HookedModel:
 @pytest.fixture(scope="module")
 def task(model: HookedModel) -> Task:
     return answered(model, toy_task(12))
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.chdir(tmp_path)
-    return calling(monkeypatch, capsys)
 
 
 def _chosen(model: HookedModel, task: Task, **options: Any) -> tuple[Settings, str]:
@@ -162,23 +153,6 @@ def test_too_few_forwards_are_refused_before_any_work(model: HookedModel, task: 
 def test_a_search_spends_its_budget_and_no_more(method: str, budget: int, model: HookedModel, task: Task) -> None:
     p = attribute(model, task, method=method, level="heads", budget=budget).provenance
     assert budget - 3 < p.forwards + 2 * p.backwards <= budget
-
-
-def test_the_choice_is_said_and_kept(run: Run, tmp_path: Path) -> None:
-    """In the words of the run, in its manifest with the method that ran, and in splits that are found as it was."""
-    small = ("--task", "gender", "--limit", "8", "--random", "2", "--n", "6")
-    code, _, err = run("discover", "--level", "edges", "--out", "e", *small)
-    assert code == 0 and "method: exact, as exact patching of all 479 edges may cost" in err
-    record = load_record(tmp_path / "e")
-    assert record.manifest["options"]["methods"] == ["exact"] and record.scores[0].provenance.exact
-    code, _, err = run("discover", "--level", "edges", "--budget", "52F", "--out", "p", *small)
-    assert code == 0 and "method: portfolio, as exact patching of all 479 edges may cost" in err
-    assert "portfolio: " in err and "|1 - f| of circuits of 1, 2, 5, 10, 20, 50 % of the parts" in err
-    record = load_record(tmp_path / "p")
-    assert record.manifest["options"]["methods"] == ["portfolio"]
-    assert record.scores[0].provenance.masks in (tmp_path / "p" / "report.html").read_text(encoding="utf-8")
-    code, out, err = run("stability", "p", "--splits", "1", "--json")
-    assert code == 0 and err == "" and "portfolio" in out
 
 
 def test_splits_in_the_library_choose_alike(model: HookedModel, task: Task) -> None:
