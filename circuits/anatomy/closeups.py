@@ -224,4 +224,4 @@ def _writes(model: Any, effects: DirectEffects) -> tuple[Writes, ...]:
 
 def _tokens(model: Any, ids: Sequence[int], logits: Sequence[float], sign: int) -> tuple[Effect, ...]:
     """Tokens and logits, of those that have the sign: a node that is silent writes nothing."""
-    return tuple(Effect(model.text_of(int(t)), float(v)) for t, v in zip(ids, logits, strict=True) if sign * v > 0)
+    return tuple(Effect(model.output_text(int(t)), float(v)) for t, v in zip(ids, logits, strict=True) if sign * v > 0)

@@ -51,8 +51,8 @@ def examples_of(job: Prepared) -> tuple[Example, ...]:
     return tuple(
         Example(
             tokens=tuple(map(text, pair.clean[-LONGEST:])),
-            answers=answers_in_words(pair, text),
-            wrong=tuple(map(text, pair.wrong)),
+            answers=answers_in_words(pair, job.model.output_text),
+            wrong=tuple(map(job.model.output_text, pair.wrong)),
             skipped=max(0, pair.length - LONGEST),
             patterns=(),
             lens=(),
@@ -134,7 +134,7 @@ def _row(job: Prepared, site: Site, logits: Tensor, pair: TokenPair) -> LensRow:
     answer, wrong = (_best(probabilities, tokens) for tokens in (pair.answers, pair.wrong))
     return LensRow(
         site=str(site),
-        tokens=tuple(job.model.text_of(i) for i in best.indices.tolist()),
+        tokens=tuple(job.model.output_text(i) for i in best.indices.tolist()),
         probabilities=tuple(best.values.tolist()),
         metric=float(metric(at_answers(logits, [pair]), targets)[0]),
         answer_rank=answer[0],

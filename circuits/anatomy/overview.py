@@ -43,7 +43,7 @@ def measure_accuracy(model: Any, task: Task, say: Say, *, several: bool = False)
     Where pairs have no wrong tokens: the share of clean prompts whose most probable next token is an answer, and `say` says so.
     several: as in `Task.tokenize`.
     """
-    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=several)
+    pairs = task.tokenize(model.tokenizer, model.outputs, several=several)
     if not all(pair.wrong for pair in pairs):
         say(_without_wrong(task, pairs))
         right = {"clean": float(measure(model, pairs, "clean", _FIRST).mean())}
@@ -126,8 +126,8 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
         Prompt(
             clean_tokens=tuple(map(text, pair.clean)),
             corrupt_tokens=tuple(map(text, pair.corrupt)),
-            answers=answers_in_words(pair, text),
-            wrong=tuple(map(text, pair.wrong)),
+            answers=answers_in_words(pair, job.model.output_text),
+            wrong=tuple(map(job.model.output_text, pair.wrong)),
             clean_metric=float(values["clean"][i]),
             corrupt_metric=float(values["corrupt"][i]),
             attributions={m: tuple(map(float, found.values[i])) for m, found in by_method.items()},

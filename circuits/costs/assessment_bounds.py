@@ -22,7 +22,7 @@ from interp.tasks.task import Task
 
 def asked_of(model: HookedModel, task: Task, circuit: Circuit, ablation: str, metric: str, **how: Any) -> Asked:
     """What is judged: a circuit on the pairs of a task. how: batch_size, max_memory, dictionaries."""
-    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=get_metric(metric).several)
+    pairs = task.tokenize(model.tokenizer, model.outputs, several=get_metric(metric).several)
     return Asked(model, pairs, circuit.level, ablation, metric, **how)
 
 

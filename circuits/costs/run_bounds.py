@@ -83,9 +83,9 @@ def before(model: HookedModel, task: Task, settings: Settings, most: float | Non
     if settings.level != FEATURES or most is None:
         return
     several = get_metric(settings.metric).several
-    tokens = task.tokenize(model.tokenizer, model.layout.d_vocab, several=several)
+    tokens = task.tokenize(model.tokenizer, model.outputs, several=several)
     scored = Halves.of(task, tokens, settings.seed, settings.hold_out).scoring
-    pairs = scored.tokenize(model.tokenizer, model.layout.d_vocab, several=several)
+    pairs = scored.tokenize(model.tokenizer, model.outputs, several=several)
     made = FeatureRuns(asked_by(model, pairs, settings)).made
     found = Bounds({"loading": made / one_forward(model, pairs)}, len(pairs))
     found.check(most, "finding the active features alone", "Fewer dictionaries (--dictionaries) cost less.")

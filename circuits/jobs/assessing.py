@@ -135,7 +135,7 @@ def _scored(
     if ABLATIONS[ablation].learn is None or not circuit.scored_pairs:
         return None
     task = task_for(circuit.positions, prompts, model, say)
-    hashes = digest(task.tokenize(model.tokenizer, model.layout.d_vocab, several=read))
+    hashes = digest(task.tokenize(model.tokenizer, model.outputs, several=read))
     missing = len(set(circuit.scored_pairs) - set(hashes))
     if missing:
         raise CircuitError(
@@ -283,7 +283,7 @@ def _task(
     if asked.task is not None:
         return task
     if subject.manifest["task"]["held_out"]:
-        tokens = task.tokenize(model.tokenizer, model.layout.d_vocab, several=read)
+        tokens = task.tokenize(model.tokenizer, model.outputs, several=read)
         task = Halves.of(task, tokens, subject.options["seed"], wanted=True).evaluation
     return of_length(task, model.tokenizer, asked.length).limit(asked.limit)
 
@@ -291,7 +291,7 @@ def _task(
 def _held_out(asked: Judgement, circuit: Circuit, task: Task, model: HookedModel, say: Telling, read: bool) -> Task:
     """The pairs that the circuit was not chosen by, where it says which they were, some are others, and no one asked for all."""
     with said_doubts(say):
-        tokens = task.tokenize(model.tokenizer, model.layout.d_vocab, several=read)
+        tokens = task.tokenize(model.tokenizer, model.outputs, several=read)
     if repeats := task.repeats(tokens):
         say(f"WARNING: {repeated_in_words(repeats, len(task))}")
     if not circuit.scored_pairs:

@@ -135,7 +135,7 @@ class Prepared:
     def tokens(self, task: Task) -> list[TokenPair]:
         """Some of its pairs as token ids, read as the metric of the run takes them."""
         several = get_metric(self.settings.metric).several
-        return task.tokenize(self.model.tokenizer, self.model.layout.d_vocab, several=several)
+        return task.tokenize(self.model.tokenizer, self.model.outputs, several=several)
 
     @property
     def learned(self) -> Ablation | None:
@@ -163,11 +163,11 @@ def prepare_run(model: Any, task: Task, settings: Settings) -> Prepared:
     settings = _directed(checked(settings))
     # All pairs before the halves, so that the first wrong one is named whichever half it falls into.
     several = get_metric(settings.metric).several
-    tokens = task.tokenize(model.tokenizer, model.layout.d_vocab, several=several)
+    tokens = task.tokenize(model.tokenizer, model.outputs, several=several)
     model.check_length(max(pair.length for pair in tokens))
     halves = Halves.of(task, tokens, settings.seed, settings.hold_out)
     request = plan(model, halves.scoring, settings.main())
-    pairs = halves.evaluation.tokenize(model.tokenizer, model.layout.d_vocab, several=several)
+    pairs = halves.evaluation.tokenize(model.tokenizer, model.outputs, several=several)
     for kind in (settings.ablation, *ablations_beside(settings.ablation, settings.other_ablation)):
         if ABLATIONS[kind].partners is not None:
             make_ablation(kind, model, pairs, [], settings.seed, 1)

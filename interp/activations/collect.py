@@ -76,7 +76,7 @@ def _prompts(data: Any, model: Any, what: str) -> Iterator[list[int]]:
     """Every prompt of `data` as token ids, one at a time. Raises: TaskError naming the entry that is no prompt."""
     limit = getattr(model.hf.config, "max_position_embeddings", None)
     if isinstance(data, Task):
-        yield from (list(pair.clean) for pair in data.tokenize(model.tokenizer, model.layout.d_vocab))
+        yield from (list(pair.clean) for pair in data.tokenize(model.tokenizer, model.outputs))
     elif isinstance(data, str) or _is_ids(data):
         ids = encode(model.tokenizer, data) if isinstance(data, str) else [int(i) for i in data]
         if limit is not None and len(ids) > limit:

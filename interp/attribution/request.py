@@ -246,7 +246,7 @@ def _methods(model: Any, asked: Request, checked: Checked) -> tuple[list[Method]
 def _pairs(model: Any, task: Task, ablation: str, metric: Metric) -> list[TokenPair]:
     """The pairs of the task as tokens, none longer than the model's context. Raises: TaskError also where patching from the paired
     prompt would change nothing."""
-    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=metric.several)
+    pairs = task.tokenize(model.tokenizer, model.outputs, several=metric.several)
     same = next((i for i, pair in enumerate(pairs) if pair.clean == pair.corrupt), None)
     if same is not None and ABLATIONS[ablation].paired:
         raise TaskError(

@@ -120,7 +120,7 @@ def attribute_tokens(
     _check(chosen, measure, baseline, steps, limit, batch_size)
     task = find_task(task, model).limit(limit)
     check_wrong(measure, task)
-    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=measure.several)
+    pairs = task.tokenize(model.tokenizer, model.outputs, several=measure.several)
     size = batch_size or default_batch_size(model, max(pair.length for pair in pairs))
     job = Job(
         model,

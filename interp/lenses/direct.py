@@ -134,7 +134,7 @@ def _from_task(model: Any, task: Task, prompts: str, answers: Any, wrong: Any) -
         raise TaskError("answers and wrong belong to prompts given as tokens; a task brings its own.")
     if prompts not in ("clean", "corrupt"):
         raise TaskError(unknown("prompts", prompts, ("clean", "corrupt")))
-    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    pairs = task.tokenize(model.tokenizer, model.outputs)
     return [_Prompt(getattr(p, prompts), p.answers, p.wrong) for p in pairs]
 
 
@@ -200,6 +200,7 @@ def unembedded(model: Any, x: Tensor) -> Tensor:
 def _batch_shares(model: Any, prompts: list[_Prompt]) -> tuple[dict[str, Tensor], Tensor]:
     """Per node its contributions [batch], and the model's own logit [batch], of prompts of one length, in float64."""
     model.layout.check_sum("direct logit attribution")
+    model.layout.check_head("direct logit attribution")
     layers = range(model.layout.n_layers)
     sites = [Site("embed"), *(Site(kind, i) for i in layers for kind in ("z", "mlp_out")), FINAL]
     with settled(model.device), torch.no_grad():

@@ -125,7 +125,8 @@ def direct_effects(
     Raises: MethodError for a node that writes nothing; LayoutError where a norm or a projection is not recognised.
     """
     model.layout.check_sum("direct effects")
-    pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
+    model.layout.check_head("direct effects")
+    pairs = task.tokenize(model.tokenizer, model.outputs)
     job = _Job(model, tuple(nodes), dictionaries or {}, split_positions)
     lengths = [pair.length for pair in pairs]
     table, total = np.empty((len(pairs), len(job.nodes))), np.empty(len(pairs))

@@ -133,6 +133,7 @@ def logit_lens(model: Any, tokens: Any, *, sites: SiteLike | Sequence[SiteLike] 
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
     Raises: SiteError for a site that is no residual stream, or that this model does not have.
     """
+    model.layout.check_head("logit lens")
     asked = [sites] if isinstance(sites, (str, Site)) else list(sites)
     found = tuple(dict.fromkeys(site for name in asked for site in model.resolve(name)))
     if odd := [str(site) for site in found if site.kind not in RESIDUAL]:

@@ -17,7 +17,6 @@ from interp.formatting.showing import card, figure
 from interp.given import kinds_checked
 from interp.model.modules.lock import settled
 from interp.parts.sites import Site
-from interp.parts.tokens import as_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +66,7 @@ def attention_patterns(model: Any, prompt: Any, *, layers: Sequence[int] | None 
     through the one attention function and so has no pattern to read.
     """
     with settled(model.device):
-        tokens = as_tokens(prompt, model.tokenizer)
+        tokens = model.tokenize(prompt)
     if len(tokens.ids) != 1:
         raise TaskError(f"{len(tokens.ids)} prompts given; expected one: its text, or a list of token ids.")
     chosen = tuple(range(model.layout.n_layers)) if layers is None else tuple(dict.fromkeys(layers))

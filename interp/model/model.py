@@ -31,6 +31,7 @@ from interp.model.probing.layout_probe import read_layout
 from interp.model.probing.sample import setting
 from interp.model.run import execute
 from interp.model.vocabulary import Columns
+from interp.parts.outputs import AtMask, Classes, NextToken, Output, Outputs, class_names
 from interp.parts.ports import available, port
 from interp.parts.sites import Site, SiteLike, parse
 from interp.parts.texts import has_token, token_text
@@ -81,14 +82,22 @@ class HookedModel:
     level `edges` has found out about the model, by graph. `restart`: what exact patching has. `origin`: the files that it was made of.
     """
 
-    def __init__(self, model: Any, tokenizer: Any = None, *, name: str = "", origin: Origin | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        name: str = "",
+        origin: Origin | None = None,
+        output: Output | None = None,
+    ) -> None:
         check_model(model)
         self.hf = model
         self.tokenizer = tokenizer
         self.origin = origin or Origin()
         self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
         with settled(self.device):
-            self.layout, seen = read_layout(model)
+            self.layout, seen = read_layout(model, output)
             self.operations = recognise(model, self.layout, seen)
         self._checked: set[Rules] = set()
         self.edge_maps: dict[Any, Any] = {}
@@ -119,9 +128,19 @@ class HookedModel:
         """Where token ids go: the device of the embedding."""
         return embedding_device(self.hf)
 
-    def tokenize(self, text: str | Sequence[str]) -> Tokens:
-        """Token ids and mask of one or several prompts, padded on the left."""
-        return as_tokens(text, self.tokenizer)
+    def tokenize(self, text: TokensLike) -> Tokens:
+        """Token ids and mask of one or several prompts: padded on the left, or, where positions look at later ones, with what the
+        tokeniser puts behind a text, and padded on the right."""
+        return as_tokens(text, self.tokenizer, whole=not self.layout.causal)
+
+    @cached_property
+    def outputs(self) -> Outputs:
+        """What its outputs are called in tasks: tokens behind a prompt, or at its mask, or classes."""
+        layout = self.layout
+        if layout.output.labels or layout.readout != "each":
+            return Classes(layout.output.labels or class_names(self.hf.config, layout.d_vocab))
+        mask = getattr(self.tokenizer, "mask_token_id", None)
+        return NextToken(layout.d_vocab) if layout.causal or mask is None else AtMask(layout.d_vocab, int(mask))
 
     def text_of(self, token: SupportsIndex) -> str:
         """The text of one token id, to be shown, with its leading space; the id itself where there is no tokeniser, or no token of
@@ -134,6 +153,13 @@ class HookedModel:
         if not text and not spaced:
             return f"<{i}>"
         return " " + text if spaced and not text.startswith(" ") else text
+
+    def output_text(self, output: SupportsIndex) -> str:
+        """What one output is called: a token's text, as `text_of` has it, or the name of a class."""
+        outputs = self.outputs
+        return (
+            outputs.names[whole(output, "class", TaskError)] if isinstance(outputs, Classes) else self.text_of(output)
+        )
 
     def sites(self) -> list[str]:
         """The kinds of site that this model has."""
@@ -181,7 +207,8 @@ class HookedModel:
         reads: sites or kinds (`"z"` is z of all layers). Each comes back after its edits, with its gradient path.
         edits: applied in forward order; several at one site in the order given.
         rules: the backward meaning of norms, activations, gates and attention; the forward stays bit-identical.
-        logits_to_keep: compute logits of the last so many positions only; 0 means all.
+        logits_to_keep: compute logits of the last so many positions only; 0 means all. Of a masked language model 1 means those at
+        the mask, where every prompt has one.
         split_kv: give every query head its own copy of the keys and values that its group shares, so that the sites k and
         v have one entry per query head.
         vocabulary: token ids [token]; compute their logits only, [batch pos token]. They equal those of a run without it up
@@ -211,7 +238,7 @@ class HookedModel:
         if rules != GRADIENT and torch.is_grad_enabled() and self._differentiable is None:
             self.check_gradients()
         operands = Operands(id(self.hf)) if keep_operands else None
-        given = as_tokens(tokens, self.tokenizer).to(self.device)
+        given = self.tokenize(tokens).to(self.device)
         kept = whole(logits_to_keep, "logits_to_keep")
         if kept < 0:
             raise InterpError(f"logits_to_keep={kept}: expected a number of positions, or 0 for all.")
@@ -222,10 +249,20 @@ class HookedModel:
         columns = None if vocabulary is None else Columns.of(self, vocabulary)
         inputs = self._call_inputs(given, kept)
         logits, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns)
-        logits = logits[:, -kept:] if 0 < kept < logits.shape[1] else logits
+        logits = self._kept(logits, given, kept)
         if ledger() is not None:
             self._account(given, kept, columns, logits)
         return Run(logits, found, given, self.layout.n_layers, self.layout.rotary, operands)
+
+    def _kept(self, logits: Tensor, given: Tokens, kept: int) -> Tensor:
+        """Of logits [batch pos output] those that were asked for."""
+        if not 0 < kept < logits.shape[1]:
+            return logits
+        if kept == 1 and isinstance(self.outputs, AtMask):
+            masked = given.ids == self.outputs.mask
+            if bool((masked.sum(-1) == 1).all()):
+                return logits[masked.to(logits.device)][:, None]
+        return logits[:, -kept:]
 
     def generate(self, prompt: str, *, edits: Sequence[Edit] = (), max_new_tokens: int = 20, **options: Any) -> str:
         """Continue `prompt` with the edits in force at every step; options as in `interp.model.steering.generate`."""
@@ -265,9 +302,14 @@ class HookedModel:
                     "one length at a time."
                 )
             inputs["attention_mask"] = tokens.mask.long()
-            if "position_ids" in self._inputs:
+            if not self.layout.causal and not bool(tokens.mask[:, 0].all()):
+                raise TaskError(
+                    "prompts padded on the left: this model looks at whole texts and counts positions from the first token. Pad on the "
+                    "right, or give the texts, which are padded so."
+                )
+            if self.layout.causal and "position_ids" in self._inputs:
                 inputs["position_ids"] = tokens.position_ids()
-        if logits_to_keep and takes(self.hf, "logits_to_keep"):
+        if logits_to_keep and self.layout.causal and takes(self.hf, "logits_to_keep"):
             inputs["logits_to_keep"] = logits_to_keep
         return inputs
 

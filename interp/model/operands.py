@@ -100,7 +100,12 @@ class Averaged:
             self._behind(stack, up.path, self._watch(up.path, up))
             self._behind(stack, act, self._watch(act, None))
         if self.layout.logits_softcap is not None:
-            self._behind(stack, self.layout.unembed, lambda m, a, y: self.raw.append(activation_out(y)))
+            self._behind(stack, self._unembed, lambda m, a, y: self.raw.append(activation_out(y)))
+
+    @property
+    def _unembed(self) -> str:
+        """The path of the unembedding, behind which alone a soft cap is known."""
+        return self.layout.unembed or ""
 
     def _activations(self) -> dict[str, Activation]:
         """The activations but for those of experts, which each run calls on tokens of its own."""
@@ -156,10 +161,10 @@ class Averaged:
             return logits
         raw = self.raw.pop()
         if self.own is not None:
-            self.own.keep(self.layout.unembed, raw)
+            self.own.keep(self._unembed, raw)
         if self.other is None:
             return logits
-        slope = elementwise_secant(lambda x: cap * torch.tanh(x / cap), raw, self.other.of(self.layout.unembed, 0, raw))
+        slope = elementwise_secant(lambda x: cap * torch.tanh(x / cap), raw, self.other.of(self._unembed, 0, raw))
         return surrogate(raw, logits, lambda grad: (grad * slope).to(grad.dtype))
 
 

@@ -55,7 +55,7 @@ class _Run:
         capped = self.layout.logits_softcap is not None and (self.plan.keep or self.plan.toward)
         if columns is not None and not capped and site not in self.plan.touched:
             return columns.logits(self.model, inputs)
-        logits = self.visit(site, self.averaged.logits(self.model(**inputs).logits))
+        logits = self.visit(site, self.averaged.logits(self.layout.output(self.model(**inputs), inputs)))
         return logits if columns is None else columns.chosen(logits)
 
     # ------------------------------------------------------------ one site

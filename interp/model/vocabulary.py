@@ -16,6 +16,7 @@ from interp.errors import InterpError, LayoutError
 from interp.model.modules.linear import is_plain_map, linear
 from interp.model.modules.lock import reserved
 from interp.model.modules.tensors import activation_in
+from interp.parts.outputs import Output
 
 #: Hooks that act behind a module; a forward pass that ends early would skip them.
 _BEHIND: Final = ("_forward_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -35,6 +36,7 @@ class Columns:
     """
 
     tokens: Tensor
+    output: Output
     path: str
     W: Tensor | None
     bias: Tensor | None
@@ -48,12 +50,12 @@ class Columns:
         _check(tokens, layout.d_vocab)
         W, bias = None, None
         with reserved(model.hf):  # another thread's hooks are no reason to compute all logits
-            if _alone(model.hf, layout.unembed):
+            if layout.unembed is not None and _alone(model.hf, layout.unembed):
                 W, bias = linear(model, layout.unembed)
         if W is not None:
             own = tokens.to(W.device)
             W, bias = W[:, own], None if bias is None else bias[own]  # index_select would copy all of W first
-        return cls(tokens, layout.unembed, W, bias, layout.logits_scale, layout.logits_softcap)
+        return cls(tokens, layout.output, layout.unembed or "", W, bias, layout.logits_scale, layout.logits_softcap)
 
     def logits(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
         """The logits [batch pos token] of `model(**inputs)`, which equal those of all tokens up to rounding.
@@ -61,8 +63,9 @@ class Columns:
         Raises: LayoutError where the forward pass never comes to the unembedding.
         """
         if self.W is None:
-            return self.chosen(model(**inputs).logits)
-        return self.of_input(self._input(model, inputs))
+            return self.chosen(self.output(model(**inputs), inputs))
+        x = self._input(model, inputs)
+        return self.of_input(x if x.ndim == 3 else x[:, None])
 
     def of_input(self, x: Tensor) -> Tensor:
         """The logits [... token] for an input of the unembedding [... d_model], where W is known."""

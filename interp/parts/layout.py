@@ -21,6 +21,7 @@ from typing import Literal
 from torch import Tensor
 
 from interp.errors import LayoutError
+from interp.parts.outputs import Kind, Output
 
 Place = Literal["pre", "after", "scaled", "around"]
 
@@ -113,8 +114,10 @@ class BlockLayout:
 class Layout:
     """The map of a model: sizes, blocks, and how the logits come out.
 
-    `ln_final`: the norm between the last block and the unembedding, None without one. `logits_scale` multiplies the output of the
-    unembedding; `logits_softcap` c means c * tanh(. / c) after it.
+    `ln_final`: the norm between the last block and the unembedding, None without one. `unembed`: the linear map whose output is what
+    comes out, None where there is none; `logits_scale` multiplies it, `logits_softcap` c means c * tanh(. / c) after it. `linear`: final
+    norm and unembedding are all that is behind the last block. `output`: what of a forward is read, `d_vocab` numbers; `readout`:
+    how they come out of the stream. `causal`: no position looks at later ones.
     `attention_function`: attention goes through transformers' AttentionInterface, so q, k, v and pattern exist.
     `rotary`: q and k are rotated. `pos_embed`: the module whose output is added to the token embedding, where there is one.
     `attention_extras`: what the configuration does inside attention besides the softmax (soft caps, clips).
@@ -128,8 +131,12 @@ class Layout:
     d_mlp: int | None
     d_vocab: int
     blocks: tuple[BlockLayout, ...]
+    output: Output
+    readout: Kind
+    causal: bool
     ln_final: str | None
-    unembed: str
+    unembed: str | None
+    linear: bool
     rotary: bool
     pos_embed: str | None
     logits_scale: float
@@ -149,6 +156,18 @@ class Layout:
             raise LayoutError(
                 f"{what}: the norms of this model act on the sums ({found}), so what a component adds does not reach later readers "
                 "unchanged. Level 'heads' works."
+            )
+
+    def check_head(self, what: str) -> None:
+        """Raises: LayoutError where a token's logit is no linear function of the normed stream at its own position, naming what needs it."""
+        if self.readout != "each" or not self.linear:
+            how = (
+                "more than a norm and a linear map"
+                if self.readout == "each"
+                else f"one for the prompt ({self.readout} position)"
+            )
+            raise LayoutError(
+                f"{what}: this model's output is {how}; expected logits of each position, linear in its stream."
             )
 
     def __repr__(self) -> str:

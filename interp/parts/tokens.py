@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from interp.errors import TaskError
-from interp.parts.texts import TokenWarning, encode, n_unknown, pad_id
+from interp.parts.texts import TokenWarning, encode, encode_document, n_unknown, pad_id
 from interp.whole_numbers import is_whole
 
 
@@ -79,9 +79,13 @@ def pad(prompts: Sequence[Sequence[int]], pad_id: int = 0, side: Literal["left",
     return Tokens(torch.tensor(rows), torch.tensor(masks))
 
 
-def as_tokens(given: str | Sequence[str] | Sequence[int] | Tensor | Tokens, tokenizer: Any) -> Tokens:
+def as_tokens(
+    given: str | Sequence[str] | Sequence[int] | Tensor | Tokens, tokenizer: Any, *, whole: bool = False
+) -> Tokens:
     """Tokens from text (one prompt or several), ids (list, array or tensor, [pos] or [batch pos]), what a tokeniser
-    returns (a mapping with `input_ids` and `attention_mask`), or tokens. Lists of ids of several lengths are padded.
+    returns (a mapping with `input_ids` and `attention_mask`), or tokens. Lists of ids of several lengths are padded on the left.
+
+    whole: for models that look at a whole text at once: texts end as the tokeniser ends them, and padding is on the right.
 
     Raises: TaskError where text is given and there is no tokeniser, or where nothing is given.
     """
@@ -94,11 +98,11 @@ def as_tokens(given: str | Sequence[str] | Sequence[int] | Tensor | Tokens, toke
     if isinstance(given, Tensor):
         return _from_tensor(given)
     if rows := _rows(given):
-        return pad(rows)
+        return pad(rows, side="right" if whole else "left")
     texts = [given] if isinstance(given, str) else list(given) if isinstance(given, Iterable) else []
     if not texts or not all(isinstance(text, str) for text in texts):
         raise TaskError(f"tokens: given {given!r}; expected text, a list of texts, token ids or Tokens.")
-    return _from_texts(texts, tokenizer)  # type: ignore[arg-type]
+    return _from_texts(texts, tokenizer, whole)  # type: ignore[arg-type]
 
 
 def _rows(given: Any) -> list[list[int]]:
@@ -124,16 +128,16 @@ def _from_tensor(given: Tensor) -> Tokens:
     return Tokens(ids, torch.ones_like(ids, dtype=torch.bool))
 
 
-def _from_texts(texts: Sequence[str], tokenizer: Any) -> Tokens:
+def _from_texts(texts: Sequence[str], tokenizer: Any, whole: bool) -> Tokens:
     """Prompts, with a warning where the vocabulary lacks words of theirs."""
-    found = [encode(tokenizer, text) for text in texts]
+    found = [encode_document(tokenizer, text) if whole else encode(tokenizer, text) for text in texts]
     if lacking := [text for text, ids in zip(texts, found, strict=True) if n_unknown(tokenizer, text, ids)]:
         warnings.warn(
             f"text {lacking[0]!r:.80} has words that the tokeniser's vocabulary lacks: the model sees its unknown token there.",
             TokenWarning,
             stacklevel=4,
         )
-    return pad(found, pad_id(tokenizer))
+    return pad(found, pad_id(tokenizer), "right" if whole else "left")
 
 
 def _from_mapping(given: Mapping[str, Any]) -> Tokens:

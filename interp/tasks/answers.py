@@ -7,7 +7,7 @@ answer's. Many tokenisers make another token of the answer alone, with a space b
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -48,6 +48,9 @@ def unread(why: str) -> Found:
 class Reading:
     """One reading of a task's texts with a tokeniser. What is read twice is read once; doubts are kept to be said together."""
 
+    #: How a prompt becomes ids.
+    encoding: Callable[[Any, str], list[int]] = staticmethod(encode)
+
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
         self._alone: dict[str, list[int]] = {}
@@ -62,7 +65,7 @@ class Reading:
 
     def prompt(self, text: str, row: str, what: str) -> tuple[int, ...]:
         """The ids of a prompt. Words that the vocabulary lacks are a doubt."""
-        ids = encode(self.tokenizer, text)
+        ids = self.encoding(self.tokenizer, text)
         if n := n_unknown(self.tokenizer, text, ids):
             self._doubt("unknown", row, f"{n} of {len(ids)} tokens of {what!r} stand for what the vocabulary lacks.")
         return tuple(ids)

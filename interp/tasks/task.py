@@ -13,10 +13,12 @@ from typing import Any, Final
 
 from interp.errors import TaskError
 from interp.formatting.showing import card
+from interp.parts.outputs import Classes, NextToken, Outputs
 from interp.parts.texts import encode, token_text
 from interp.tasks.answers import SEVERAL, Reading
 from interp.tasks.chats import Messages, messages_of, rendered
 from interp.tasks.halves import halved, same_pairs
+from interp.tasks.readings import reading_of
 from interp.whole_numbers import is_whole, whole
 
 Spans = Mapping[str, tuple[int, int]]
@@ -230,11 +232,13 @@ class Task:
         """How messages name the pair at index `i`."""
         return self.pairs[i].where or f"{self.name} pair {i + 1} of {len(self.pairs)}"
 
-    def tokenize(self, tokenizer: Any, d_vocab: int, *, several: bool = False) -> list[TokenPair]:
-        """Every pair as checked token ids. `several`: an answer may be several tokens, whose beginning is then put behind both
+    def tokenize(self, tokenizer: Any, outputs: int | Outputs, *, several: bool = False) -> list[TokenPair]:
+        """Every pair as checked token ids. outputs: what the model's outputs are called (`model.outputs`): so many next tokens, tokens
+        at a mask, or classes, which answers then are. `several`: an answer may be several tokens, whose beginning is then put behind both
         prompts (`TokenPair.forced`). Raises: TaskError naming the line of its file, or its place in the task."""
-        reading = Reading(tokenizer)
-        found = [_token_pair(pair, reading, d_vocab, self.where(i), several) for i, pair in enumerate(self.pairs)]
+        outputs = NextToken(outputs) if isinstance(outputs, int) else outputs
+        reading = reading_of(tokenizer, outputs)
+        found = [_token_pair(pair, reading, outputs, self.where(i), several) for i, pair in enumerate(self.pairs)]
         reading.warn()
         return found
 
@@ -245,7 +249,7 @@ def _prompts(pairs: Sequence[Pair] | Sequence[TokenPair]) -> list[tuple[Any, Any
     return [pair.prompts if isinstance(pair, TokenPair) else (pair.clean, pair.corrupt) for pair in known]
 
 
-def _token_pair(pair: Pair, reading: Reading, d_vocab: int, row: str, several: bool) -> TokenPair:
+def _token_pair(pair: Pair, reading: Reading, outputs: Outputs, row: str, several: bool) -> TokenPair:
     """The token ids of one pair. Raises: TaskError, with `row` in it, where a rule of `TokenPair` is broken."""
     ids = pair.ids or _read(as_text(pair, reading.tokenizer, row), reading, row, several)
     if ids.forced and not several:
@@ -255,10 +259,7 @@ def _token_pair(pair: Pair, reading: Reading, d_vocab: int, row: str, several: b
     for name, found in (("clean", ids.clean), ("corrupt", ids.corrupt), ("answer", ids.answers), ("wrong", ids.wrong)):
         if not found and name != "wrong":
             raise TaskError(f"{row}: {name!r} is empty; expected at least one token.")
-        if outside := [i for i in found if not 0 <= i < d_vocab]:
-            raise TaskError(
-                f"{row}: {name!r} has token id {outside[0]}, but the model's vocabulary is 0 to {d_vocab - 1}."
-            )
+        _check_range(name, found, outputs, row)
     for name, found in (("answer", ids.answers), ("wrong", ids.wrong)):
         if len(set(found)) < len(found):
             raise TaskError(f"{row}: {name!r} names a token twice: {show(found, tokenizer)}.")
@@ -271,8 +272,20 @@ def _token_pair(pair: Pair, reading: Reading, d_vocab: int, row: str, several: b
         if not 0 <= start < end <= ids.length - ids.forced:
             length = ids.length - ids.forced
             raise TaskError(f"{row}: span {name!r} is [{start}, {end}), outside the prompt of {length} tokens.")
-    _check_tokeniser(pair, ids, tokenizer, row)
+    _check_tokeniser(pair, ids, tokenizer, row, 0 if isinstance(outputs, NextToken) else 2)
     return ids
+
+
+def _check_range(name: str, found: Sequence[int], outputs: Outputs, row: str) -> None:
+    """Raises: TaskError for a token or a class that the model does not have. The tokens of prompts are checked where they are run."""
+    classes = isinstance(outputs, Classes)
+    outside = [i for i in found if not 0 <= i < outputs.n]
+    if outside and classes and name in ("answer", "wrong"):
+        raise TaskError(f"{row}: {name!r} has class {outside[0]}; this model has classes 0 to {outputs.n - 1}.")
+    if outside and not classes:
+        raise TaskError(
+            f"{row}: {name!r} has token id {outside[0]}, but the model's vocabulary is 0 to {outputs.n - 1}."
+        )
 
 
 def _read(pair: Pair, reading: Reading, row: str, several: bool) -> TokenPair:
@@ -325,14 +338,15 @@ def _check_prompts(pair: Pair, ids: TokenPair, tokenizer: Any, row: str) -> None
         )
 
 
-def _check_tokeniser(pair: Pair, ids: TokenPair, tokenizer: Any, row: str) -> None:
-    """Ids that come with their text must be this tokeniser's, give or take the special tokens at the start."""
+def _check_tokeniser(pair: Pair, ids: TokenPair, tokenizer: Any, row: str, behind: int) -> None:
+    """Ids that come with their text must be this tokeniser's, give or take the special tokens at the start, and so many behind it."""
     clean, corrupt = ids.prompts
     for name, text, found in (("clean", pair.clean, clean), ("corrupt", pair.corrupt, corrupt)):
         if pair.ids is None or tokenizer is None or not text:
             continue
         plain = encode(tokenizer, text, special=False)
-        if list(found[-len(plain) :]) != plain or len(found) > len(plain) + 2:
+        ends = next((n for n in range(1 + behind) if list(found[: len(found) - n][-len(plain) :]) == plain), None)
+        if ends is None or len(found) > len(plain) + 2:
             raise TaskError(
                 f"{row}: the token ids of {name!r} are not this tokeniser's for its text: {show(found, tokenizer)} "
                 f"given, {show(plain, tokenizer)} expected. The file belongs to another model."

@@ -30,6 +30,7 @@ from interp.errors import InterpError, MethodError, unknown
 from interp.model.model import HookedModel
 from interp.model.modules.linear import vocabulary_size
 from interp.parts.graph import Edge, Graph
+from interp.parts.outputs import Outputs
 from interp.tasks.task import Pair, Task, TokenPair
 
 THRESHOLD: Final = 1e-4
@@ -56,7 +57,7 @@ class ProgramTask(Task):
     place, and a metric of answers is 0 here. Metrics that read the outputs at every position are those to use.
     """
 
-    def tokenize(self, tokenizer: Any, d_vocab: int, *, several: bool = False) -> list[TokenPair]:
+    def tokenize(self, tokenizer: Any, outputs: int | Outputs, *, several: bool = False) -> list[TokenPair]:
         """The pairs as they are; their ids were checked against the vocabulary of the prompts, which outputs do not share."""
         return [pair.ids for pair in self.pairs if pair.ids is not None]
 

@@ -48,7 +48,7 @@ class EdgeRunner:
         self.model, self.metric = model, metric
         self.graph = Graph.of(model.layout, kv=kv, split_positions=split_positions)
         self.space = EdgeSpace(EdgeMap.of(model, self.graph))
-        self.pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=metric.several)
+        self.pairs = task.tokenize(model.tokenizer, model.outputs, several=metric.several)
         self.positions = align(positions, self.pairs, labels)
         self.parts: tuple[Part, ...] = tuple(self.space.parts(self.positions.labels))
         self.full: EdgeSet = frozenset(self.parts)

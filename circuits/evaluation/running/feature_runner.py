@@ -72,7 +72,7 @@ class FeatureRunner:
         if errors not in ERRORS:
             raise CircuitError(unknown("errors", errors, ERRORS))
         self.model, self.metric, self.errors = model, metric, cast(Errors, errors)
-        self.pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=metric.several)
+        self.pairs = task.tokenize(model.tokenizer, model.outputs, several=metric.several)
         longest = max(p.length for p in self.pairs)
         self.batch_size = batch_size or _batch_size(model, longest, dictionaries)
         if most_bytes is not None:

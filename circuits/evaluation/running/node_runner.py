@@ -58,7 +58,7 @@ class NodeRunner:
         self.groups = [g for g in groups(level, model.layout) if g.kind not in ALWAYS]
         self.parts: tuple[Part, ...] = tuple(nodes_of(self.groups, [None]))
         self.full, self.held = frozenset(self.parts), NONE
-        self.pairs = task.tokenize(model.tokenizer, model.layout.d_vocab, several=metric.several)
+        self.pairs = task.tokenize(model.tokenizer, model.outputs, several=metric.several)
         self.batch_size = batch_size or default_batch_size(model, max(p.length for p in self.pairs))
         self.most_bytes = most_bytes
         self.keep = True

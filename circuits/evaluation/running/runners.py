@@ -65,7 +65,7 @@ def make_runner(
     check_wrong(measured, found)
     given = resolved(model, level, dictionaries)
     if max_memory is not None:
-        pairs = found.tokenize(model.tokenizer, model.layout.d_vocab, several=measured.several)
+        pairs = found.tokenize(model.tokenizer, model.outputs, several=measured.several)
         longest = max(p.length for p in pairs)
         batch_size = survey_batch(model, longest, batch_size, max_memory)
         if isinstance(ablation, str) and ABLATIONS[ablation].learn is not None and level != FEATURES:
@@ -135,7 +135,7 @@ def _check_learned(
     """Raises: CircuitError for constants that would be learned on pairs that were held out."""
     if isinstance(ablation, Ablation) or ABLATIONS[ablation].learn is None or not scored:
         return
-    pairs = find_task(task, model).tokenize(model.tokenizer, model.layout.d_vocab, several=get_metric(metric).several)
+    pairs = find_task(task, model).tokenize(model.tokenizer, model.outputs, several=get_metric(metric).several)
     if others := len([h for h in digest(pairs) if h not in scored]):
         raise CircuitError(
             f"ablation={ablation!r} learns its values, and {others} of these {len(pairs)} pairs were not scored: what they judge must not be "

@@ -65,7 +65,8 @@ def _plain(model: HookedModel, inputs: dict[str, Any], eager: bool) -> torch.Ten
         if eager and model.layout.attention_function:
             model.hf.set_attn_implementation("eager")
         with torch.no_grad():
-            return model.hf(**on_ids(model.hf, inputs["input_ids"]) | inputs).logits  # type: ignore[no-any-return]
+            inputs = on_ids(model.hf, inputs["input_ids"]) | inputs
+            return model.layout.output(model.hf(**inputs), inputs)
     finally:
         if model.hf.config._attn_implementation != old:
             model.hf.set_attn_implementation(old)

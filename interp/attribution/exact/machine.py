@@ -94,6 +94,7 @@ def _check_projection(model: Any, path: str) -> None:
 
 
 def _machine(model: Any) -> tuple[Machine, Recording]:
+    model.layout.check_head("replay")
     modules = tuple(LayerModules.of(model, layer) for layer in range(model.layout.n_layers))
     small, large = _sizes(model)
     seen = record(model, modules, _tokens(model, *small), logits=True)

@@ -113,7 +113,7 @@ def record(
         _at_the_end(stack, model, end)
         stack.enter_context(attention.selected(model.hf, around) if routed else nullcontext())
         with running(model.hf), suppress(_Ended):
-            seen.append(model.hf(**inputs).logits)
+            seen.append(model.layout.output(model.hf(**inputs), inputs))
     for found in layers:
         found.x = found.x.to(found.attn_raw.device)  # seen before a layer on another device has taken it there
     return Recording(layers, final[0], seen[0] if seen else None)

@@ -17,7 +17,7 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.splice import check_dictionaries, widths
 from interp.dictionaries.training.data.rows import Cutter
 from interp.parts.sites import Site
-from interp.parts.tokens import Tokens, as_tokens
+from interp.parts.tokens import Tokens
 from interp.precision import wide
 
 #: Bytes of encoder outputs that are held at once.
@@ -48,7 +48,7 @@ def seen(
     reads = [dictionary.site, *([Site("resid_final")] if final else [])]
     for given in data:
         with torch.no_grad():
-            run = model.run(as_tokens(given, model.tokenizer), reads=reads, logits_to_keep=1)
+            run = model.run(model.tokenize(given), reads=reads, logits_to_keep=1)
         tokens = run.tokens
         x = run[dictionary.site].flatten(2).to(tokens.mask.device)
         first = torch.zeros_like(tokens.mask) if bos is None else tokens.ids == bos

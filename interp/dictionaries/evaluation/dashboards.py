@@ -24,7 +24,7 @@ from interp.dictionaries.evaluation.dashboard_values import (
     save_dashboards,
 )
 from interp.dictionaries.evaluation.feature_directions import Unembedding, head_shares, nearest, writes_logits
-from interp.parts.tokens import Tokens, as_tokens
+from interp.parts.tokens import Tokens
 from interp.progress import progress
 from interp.whole_numbers import whole
 
@@ -158,7 +158,7 @@ def _first(model: Any, data: Iterable[Any]) -> tuple[list[Tokens], Iterable[Any]
     """The first batches, and all of them: what is read once is not lost."""
     rest, first, n = iter(data), list[Tokens](), 0
     for given in rest:
-        first.append(as_tokens(given, model.tokenizer))
+        first.append(model.tokenize(given))
         n += int(first[-1].mask.sum())
         if n >= CHOOSE_TOKENS:
             break

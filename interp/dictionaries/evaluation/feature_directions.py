@@ -39,6 +39,7 @@ class Unembedding:
         self.model, self.dictionary, self.total, self.n = model, dictionary, 0.0, 0
         layout, target = model.layout, dictionary.target
         layout.check_sum("direct effects of features")
+        layout.check_head("direct effects of features")
         self.final = None if layout.ln_final is None else norm_at(model, layout.ln_final)
         self.W_U = wide(linear(model, layout.unembed)[0])
         self.block = layout.blocks[target.layer] if target.kind == "z" else None

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 
 from interp.errors import MethodError, some
 from interp.model.modules import attention
-from interp.model.modules.calling import on_ids
-from interp.model.modules.lock import frozen, no_inference_tensors, reserved, settled
+from interp.model.modules.lock import frozen, reserved, settled
 from interp.model.modules.tensors import activation_in, activation_out, with_activation
-from interp.model.probing.sample import probe_tokens
+from interp.model.probing.sample import run_probe
 from interp.rules.nonlinear import tensors_in
 
 _KNOWN: Final = ("torch.nn.modules.", "transformers.models.", "transformers.pytorch_utils", "transformers.activations")
@@ -83,8 +82,8 @@ def _cut(model: Any, paths: Sequence[str]) -> list[str]:
         for path in blocks[1:]:
             hook = _reached(path, cut)
             stack.callback(hf.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
-        with torch.enable_grad(), no_inference_tensors():
-            if not hf(**on_ids(hf, probe_tokens(hf))).logits.requires_grad:
+        with torch.enable_grad():
+            if not run_probe(hf, layout.output)[0].requires_grad:
                 cut.add("")
     inner = [path for path in cut if not any(_inside(other, path) for other in cut)]
     return sorted(inner, key=[path for path, _ in hf.named_modules()].index)

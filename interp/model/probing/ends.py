@@ -12,44 +12,74 @@ from torch import Tensor
 from interp.errors import LayoutError
 from interp.model.modules.linear import has_base, is_linear_map, mixes
 from interp.model.modules.tensors import close
-from interp.model.probing.block_calls import has_matrix, same
+from interp.model.probing.block_calls import has_matrix, passes, same
 from interp.model.probing.probe import Call, Probe
 from interp.model.probing.sample import setting
 from interp.model.probing.sublayers import check_kept
+from interp.parts.outputs import Kind
 
 
 @dataclass(frozen=True)
 class End:
-    """The final norm, None without one, the unembedding, and what happens between it and the logits: a scale, or a soft cap."""
+    """How the output comes out of the last block: the final norm, None without one; the map whose output, scaled or soft-capped, it is,
+    None without one; whether these two are all; and of which positions a prompt's output is made."""
 
     ln_final: str | None
-    unembed: str
-    scale: float
-    softcap: float | None
+    unembed: str | None
+    linear: bool
+    readout: Kind
+    scale: float = 1.0
+    softcap: float | None = None
 
 
 def read_end(model: Any, blocks: Sequence[str], seen: Probe) -> End:
-    """How the logits come out of the last block. Raises: LayoutError where it is not by one norm, or none, and a linear map."""
-    name, last = type(model).__name__, seen.calls[blocks[-1]]
+    """How the output comes out of the last block. Raises: LayoutError where the last block has no part in it."""
+    last, kind = seen.calls[blocks[-1]], _readout(seen, seen.calls[blocks[-1]], f"{type(model).__name__}: {blocks[-1]}")
+    found = None
     for path, call in _unembeddings(model, blocks, seen):
-        scale, softcap = _transform(model, call.y_value, seen.logits) or (0.0, None)
-        if scale and _reads(call, last):
-            check_kept(seen.calls, [path])
-            return End(None, path, scale, softcap)
-        if scale and (norm := _norm_between(model, blocks, seen.calls, call, last)):
-            check_kept(seen.calls, [norm, path])
-            return End(norm, path, scale, softcap)
-    raise LayoutError(
-        f"{name}: no linear module was found that makes the logits of the final norm of the last block ({blocks[-1]}); expected "
-        "logits = unembedding(norm(x)), scaled or soft-capped at most."
-    )
+        scale, softcap = _transform(model, call.y_value, seen.output.detach()) or (0.0, None)
+        if not scale:
+            continue
+        norm = _norm_between(model, blocks, seen.calls, call, last)
+        linear = norm is not None or _reads(call, last)
+        if linear:
+            check_kept(seen.calls, [p for p in (norm, path) if p])
+            return End(norm, path, True, kind, scale, softcap)
+        found = found or End(_norm_behind(model, blocks, seen.calls, last), path, False, kind, scale, softcap)
+    return found or End(_norm_behind(model, blocks, seen.calls, last), None, False, kind)
+
+
+def _readout(seen: Probe, last: Call, name: str) -> Kind:
+    """Which positions of the last block's stream a prompt's output depends on, from its gradient there."""
+    n = last.y.shape[1]
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(seen.output.shape, generator=generator, dtype=torch.float32).to(seen.output)
+    if not seen.output.requires_grad or seen.output.shape[1] == n > 1:
+        return "each"
+    (grad,) = torch.autograd.grad((seen.output * weights).sum(), [last.y], retain_graph=True, allow_unused=True)
+    if grad is None:
+        raise LayoutError(f"{name}: what comes out does not depend on its stream.")
+    used = grad[0].abs().amax(-1) > 0
+    if int(used.sum()) == 1:
+        return "first" if bool(used[0]) else "last" if bool(used[-1]) else "whole"
+    same = bool(used.all()) and close(grad[0], grad[0].mean(0).expand_as(grad[0]))
+    return "mean" if same else "whole"
+
+
+def _norm_behind(model: Any, blocks: Sequence[str], calls: Mapping[str, Call], last: Call) -> str | None:
+    """The norm that reads the last block's output, whatever follows it."""
+    for path, call in calls.items():
+        outside = path and not _in_blocks(path, blocks) and not has_matrix(model.get_submodule(path))
+        if outside and _reads(call, last) and not passes(call) and call.y.shape == call.x.shape:
+            return path
+    return None
 
 
 def _unembeddings(model: Any, blocks: Sequence[str], seen: Probe) -> Iterator[tuple[str, Call]]:
     """Projections behind the blocks, the last called first, with as many outputs as there are logits."""
     for path, call in reversed(seen.calls.items()):
         module = model.get_submodule(path)
-        if call.y.shape[-1] != seen.logits.shape[-1] or _in_blocks(path, blocks) or not path:
+        if call.y.shape[-1] != seen.output.shape[-1] or _in_blocks(path, blocks) or not path:
             continue
         alone = not any(other.startswith(f"{path}.") for other in seen.calls)
         if is_linear_map(module) or has_base(module) or (alone and mixes(module, call.x_value)):
@@ -70,8 +100,11 @@ def _norm_between(model: Any, blocks: Sequence[str], calls: Mapping[str, Call], 
 
 
 def _reads(reader: Call, made: Call) -> bool:
-    """Whether a module reads what another makes, also where it writes into it."""
-    return close(reader.x_value, made.y_value) or same(reader.x, made.y)
+    """Whether a module reads what another makes, all of it or one position, also where it writes into it."""
+    x, y = reader.x_value, made.y_value
+    if close(x, y) or same(reader.x, made.y):
+        return True
+    return y.ndim == 3 and x.numel() == y[:, 0].numel() and any(close(x, own) for own in y.unbind(1))
 
 
 def _transform(model: Any, unembedded: Tensor, logits: Tensor) -> tuple[float, float | None] | None:
@@ -79,6 +112,9 @@ def _transform(model: Any, unembedded: Tensor, logits: Tensor) -> tuple[float, f
     cap = setting(model, "final_logit_softcapping")
     if cap is not None and close(cap * torch.tanh(unembedded / cap), logits):
         return 1.0, float(cap)
+    if unembedded.numel() != logits.numel():
+        return None
+    unembedded = unembedded.detach().reshape(logits.shape)
     if torch.equal(unembedded, logits):
         return 1.0, None
     stated = (setting(model, "logit_scale"), 1 / setting(model, "logits_scaling", 1.0))

@@ -18,30 +18,32 @@ from interp.model.probing.sample import setting
 from interp.model.probing.sublayers import read_block
 from interp.model.probing.watch import attending
 from interp.parts.layout import BlockLayout, Layout
+from interp.parts.outputs import Output
 
 
-def read_layout(model: Any) -> tuple[Layout, Probe]:
-    """The layout of `model`, found on two watched forwards of a few tokens, every equation in it checked there.
+def read_layout(model: Any, output: Output | None = None) -> tuple[Layout, Probe]:
+    """The layout of `model`, found on two watched forwards of a few tokens, every equation in it checked there. output: what of a
+    forward is read, by default logits or embeddings.
 
-    Raises: LayoutError naming the block whose residual stream is of no known form, or what else is no decoder of blocks.
+    Raises: LayoutError naming the block whose residual stream is of no known form, or what else is no chain of blocks.
     """
-    attended, routed = attending(model)
+    attended, routed, output = attending(model, output)
     blocks = find_blocks(model, attended)
-    seen = probe(model, blocks, routed)
+    seen = probe(model, blocks, routed, output)
     _check_finite(model, blocks, seen.calls)
     try:
-        return _layout(model, blocks, seen), seen
+        return _layout(model, blocks, seen, output), seen
     except LayoutError:
         raise
     except Exception as error:  # modules and configurations of others may give anything at all
         reason = (str(error).strip() or "no reason given").split("\n")[0]
         raise LayoutError(
-            f"{type(model).__name__}: what its modules compute on the probe does not fit a decoder of blocks with attention and "
+            f"{type(model).__name__}: what its modules compute on the probe does not fit a chain of blocks with attention and "
             f"MLP ({type(error).__name__}: {reason:.300})."
         ) from error
 
 
-def _layout(model: Any, paths: Sequence[str], seen: Probe) -> Layout:
+def _layout(model: Any, paths: Sequence[str], seen: Probe, output: Output) -> Layout:
     by_block = {path: own for own in seen.attended for path in paths if f"{own.path}.".startswith(f"{path}.")}
     if missing := [path for path in paths if path not in by_block or path not in seen.calls]:
         raise LayoutError(
@@ -59,10 +61,14 @@ def _layout(model: Any, paths: Sequence[str], seen: Probe) -> Layout:
         d_head=d_head,
         d_model=seen.calls[paths[-1]].y.shape[-1],
         d_mlp=neurons.pop() if len(neurons) == 1 else None,
-        d_vocab=seen.logits.shape[-1],
+        d_vocab=seen.output.shape[-1],
         blocks=blocks,
+        output=output,
+        readout=end.readout,
+        causal=not any(own.ahead for own in seen.attended),
         ln_final=end.ln_final,
         unembed=end.unembed,
+        linear=end.linear,
         rotary="Rotary" in str(model),
         pos_embed=position_embedding(model, paths, seen),
         logits_scale=end.scale,

@@ -14,7 +14,8 @@ from interp.model.modules import attention
 from interp.model.modules.lock import frozen
 from interp.model.modules.tensors import activation_in, activation_out, with_activation
 from interp.model.probing.sample import run_probe
-from interp.model.probing.watch import Softmaxes
+from interp.model.probing.watch import Softmaxes, looks_ahead
+from interp.parts.outputs import Output
 from interp.rules.nonlinear import Nonlinear, Operation
 
 
@@ -45,31 +46,33 @@ class Place:
 @dataclass(frozen=True)
 class Attended:
     """One attention of the probe: the module that computes it, how many calls had returned before, its query and K/V heads (0 where
-    these are not seen), and z [batch pos head d_head], or the pattern where attention does not go through the attention function."""
+    these are not seen), z [batch pos head d_head], or the pattern where attention does not go through the attention function, and
+    whether a position looks at later ones."""
 
     path: str
     after: int
     heads: int
     kv_heads: int
     made: Tensor
+    ahead: bool
 
 
 @dataclass(frozen=True)
 class Probe:
     """What the probe saw: calls by module path in the order in which they returned, what was made of no activation (embeddings of ids
-    and positions), the logits, the attentions, whether these went through the attention function, and every operation that is not
+    and positions), what came out [1 pos output] with its graph, the attentions, whether these went through the attention function, and every operation that is not
     linear in the first block's input."""
 
     calls: dict[str, Call]
     embedded: dict[str, Tensor]
-    logits: Tensor
+    output: Tensor
     attended: tuple[Attended, ...]
     routed: bool
     operations: tuple[Operation, ...] = ()
 
 
-def probe(model: nn.Module, blocks: Sequence[str], routed: bool) -> Probe:
-    """Run the probe's tokens through the model, whose blocks and whose way of attention are known, and record every module's first
+def probe(model: nn.Module, blocks: Sequence[str], routed: bool, output: Output) -> Probe:
+    """Run the probe's tokens through the model, whose blocks, way of attention and output are known, and record every module's first
     call with a floating-point result.
 
     Raises: LayoutError for a model that cannot run on token ids alone.
@@ -87,11 +90,11 @@ def probe(model: nn.Module, blocks: Sequence[str], routed: bool) -> Probe:
             z, pattern = native(q, k, v)
         finally:
             inside.pop()
-        attended.append(Attended(path, after, q.shape[1], k.shape[1], z))
+        attended.append(Attended(path, after, q.shape[1], k.shape[1], z, looks_ahead(pattern)))
         return z, pattern
 
-    def softmax(pattern: Tensor, heads: int) -> None:
-        attended.append(Attended(inside[-1].path, len(calls), heads, 0, pattern))
+    def softmax(pattern: Tensor, heads: int, ahead: bool) -> None:
+        attended.append(Attended(inside[-1].path, len(calls), heads, 0, pattern, ahead))
 
     with ExitStack() as stack:
         stack.enter_context(frozen(model))
@@ -106,8 +109,8 @@ def probe(model: nn.Module, blocks: Sequence[str], routed: bool) -> Probe:
         watch = stack.enter_context(Nonlinear(lambda: inside[-1]))
         stack.enter_context(nullcontext() if routed else Softmaxes(softmax))
         stack.enter_context(torch.enable_grad())
-        logits = run_probe(model)
-    return Probe(calls, embedded, logits.detach(), tuple(attended), routed, tuple(watch.found))
+        found, _ = run_probe(model, output)
+    return Probe(calls, embedded, found, tuple(attended), routed, tuple(watch.found))
 
 
 def _leaf(module: nn.Module, args: Any, kwargs: Any) -> Any:

@@ -11,6 +11,7 @@ from interp.errors import InterpError, LayoutError
 from interp.model.modules.calling import on_ids
 from interp.model.modules.linear import embedding_device, vocabulary_size
 from interp.model.modules.lock import no_inference_tensors
+from interp.parts.outputs import Output, default_output
 
 PROBE_LENGTH: Final = 4
 
@@ -36,21 +37,29 @@ def probe_tokens(model: Any) -> Tensor:
     return ids[None].to(embedding_device(model))
 
 
-def run_probe(model: nn.Module) -> Tensor:
-    """The logits [1 pos d_vocab] of the probe's tokens. Raises: LayoutError where the model gives none, whatever its reason."""
+def run_probe(model: nn.Module, output: Output | None = None) -> tuple[Tensor, Output]:
+    """What comes out for the probe's tokens [1 pos output], and what of the result that is, by default its logits.
+
+    Raises: LayoutError where the model gives none, whatever its reason.
+    """
     ids, name = probe_tokens(model), type(model).__name__
+    inputs = on_ids(model, ids)
     try:
         with no_inference_tensors():
-            logits = getattr(model(**on_ids(model, ids)), "logits", None)
+            result = model(**inputs)
+            output = output or default_output(result, name)
+            found = output(result, inputs)
     except (InterpError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         reason = (str(error).strip() or "no reason given").split("\n")[0]
         raise LayoutError(
             f"{name}: a forward pass on {ids.shape[1]} token ids fails ({type(error).__name__}: {reason:.300}); expected a "
-            "decoder that needs nothing but token ids, with a configuration that fits its weights."
+            "model that needs nothing but token ids, with a configuration that fits its weights."
         ) from error
-    if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[:2] != ids.shape:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise LayoutError(f"{name}: logits {found} for token ids {tuple(ids.shape)}; expected [batch pos d_vocab].")
-    return logits
+    if not isinstance(found, Tensor) or found.ndim != 3 or found.shape[0] != 1:
+        given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise LayoutError(
+            f"{name}: {output.name} {given} for token ids {tuple(ids.shape)}; expected [batch pos output] or [batch output]."
+        )
+    return found, output

@@ -17,13 +17,15 @@ from torch.overrides import TorchFunctionMode
 from interp.model.modules import attention
 from interp.model.modules.lock import reserved
 from interp.model.probing.sample import run_probe
+from interp.parts.outputs import Output
 
 _SOFTMAX: Final = (torch.softmax, nn.functional.softmax, Tensor.softmax)
 _WHOLE: Final = nn.functional.scaled_dot_product_attention
 
 
-def attending(model: nn.Module) -> tuple[tuple[str, ...], bool]:
-    """The path of the module that computes each attention of a forward, in order, and whether these go through the attention function.
+def attending(model: nn.Module, output: Output | None) -> tuple[tuple[str, ...], bool, Output]:
+    """The path of the module that computes each attention of a forward, in order, whether these go through the attention function,
+    and what of the result is read.
 
     Raises: LayoutError for a model that cannot run on the probe's inputs.
     """
@@ -35,9 +37,9 @@ def attending(model: nn.Module) -> tuple[tuple[str, ...], bool]:
             called.append(where[-1])
             return native(q, k, v)
 
-        with attention.selected(model, around), Softmaxes(lambda pattern, heads: seen.append(where[-1])):
-            run_probe(model)
-    return tuple(called or seen), bool(called)
+        with attention.selected(model, around), Softmaxes(lambda *_: seen.append(where[-1])):
+            _, output = run_probe(model, output)
+    return tuple(called or seen), bool(called), output
 
 
 @contextmanager
@@ -62,17 +64,34 @@ def inside_modules(model: nn.Module) -> Iterator[list[str]]:
 
 class Softmaxes(TorchFunctionMode):
     """Inside it: `found` is called with the result of every softmax over scores [batch head pos pos], or of every attention that
-    torch computes as a whole, and with the number of heads."""
+    torch computes as a whole, with the number of heads, and whether a position looks at later ones."""
 
-    def __init__(self, found: Callable[[Tensor, int], object]) -> None:
+    def __init__(self, found: Callable[[Tensor, int, bool], object]) -> None:
         super().__init__()
         self.found = found
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        if func is _WHOLE or (func in _SOFTMAX and _over_positions(out)):
-            self.found(out, out.shape[1] if out.ndim == 4 else out.shape[0])
+        if func is _WHOLE:
+            self.found(out, out.shape[1], _unmasked(*args, **(kwargs or {})))
+        elif func in _SOFTMAX and _over_positions(out):
+            self.found(out, out.shape[1] if out.ndim == 4 else out.shape[0], looks_ahead(out))
         return out
+
+
+def looks_ahead(pattern: Tensor) -> bool:
+    """Whether a pattern [... q_pos k_pos] gives weight to later positions."""
+    return bool(pattern.detach().triu(1).any())
+
+
+def _unmasked(
+    query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False, **_: Any
+) -> bool:  # fmt: skip
+    """Whether an attention that torch computes as a whole lets a position look at later ones."""
+    if is_causal or attn_mask is None:
+        return not is_causal
+    shown = attn_mask if attn_mask.dtype == torch.bool else attn_mask > torch.finfo(attn_mask.dtype).min / 2
+    return bool(shown.triu(1).any())
 
 
 def _over_positions(pattern: Tensor) -> bool:

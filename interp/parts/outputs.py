@@ -1,0 +1,86 @@
+"""What comes out of a forward: the numbers that metrics read, and what each of them is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, Literal
+
+from torch import Tensor
+
+from interp.errors import LayoutError
+
+#: How outputs come out of the stream behind the last block: `each` position has its own; else the prompt has one, read at its
+#: `first` position or its `last` one, from the `mean` of them, or in another way (`whole`).
+Kind = Literal["each", "first", "last", "mean", "whole"]
+#: The attributes of a result that are read, the first that is there.
+ATTRIBUTES: Final = ("logits", "image_embeds", "text_embeds", "last_hidden_state")
+
+
+@dataclass(frozen=True)
+class Output:
+    """What of a forward is read. `take`: the result of a forward and its keyword arguments -> [batch pos output], or [batch output]
+    where a prompt has one. `labels`: what the outputs are called, where they are no tokens (classes)."""
+
+    name: str
+    take: Callable[[Any, Mapping[str, Any]], Tensor]
+    labels: tuple[str, ...] = ()
+
+    def __call__(self, result: Any, inputs: Mapping[str, Any]) -> Tensor:
+        """[batch pos output]; one position where a prompt has one output."""
+        found = self.take(result, inputs)
+        return found[:, None] if found.ndim == 2 else found
+
+
+def default_output(result: Any, name: str) -> Output:
+    """What is read of the result of a forward by itself: its logits, or embeddings. Raises: LayoutError where it has none."""
+    for attribute in ATTRIBUTES:
+        found = getattr(result, attribute, None)
+        if isinstance(found, Tensor) and found.is_floating_point() and found.ndim in (2, 3):
+            return Output(attribute, partial(_attribute, attribute))
+    given = (
+        f"{type(result).__name__} with {', '.join(result)}" if isinstance(result, Mapping) else type(result).__name__
+    )
+    raise LayoutError(f"{name}: a forward pass gives a {given}; expected one of {', '.join(ATTRIBUTES)} in it.")
+
+
+def _attribute(name: str, result: Any, inputs: Mapping[str, Any]) -> Tensor:
+    found: Tensor = getattr(result, name)
+    return found
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """Outputs are `n` tokens, of what follows each position."""
+
+    n: int
+
+
+@dataclass(frozen=True)
+class AtMask:
+    """Outputs are `n` tokens, of what stands at the token `mask`."""
+
+    n: int
+    mask: int
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Outputs are classes, or other numbers with names."""
+
+    names: tuple[str, ...]
+
+    @property
+    def n(self) -> int:
+        return len(self.names)
+
+
+Outputs = NextToken | AtMask | Classes
+
+
+def class_names(config: Any, n: int) -> tuple[str, ...]:
+    """The names that a configuration has for its classes; their numbers where it has none, or not as many."""
+    known = getattr(config, "id2label", None) or {}
+    names = tuple(str(known[i]) for i in range(n) if i in known)
+    return names if len(set(names)) == n else tuple(map(str, range(n)))

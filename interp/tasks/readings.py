@@ -1,0 +1,74 @@
+"""How the texts of a pair are read where the answer is no next token: what stands at a mask, or the name of a class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from interp.errors import TaskError, unknown
+from interp.parts.outputs import AtMask, Classes, Outputs
+from interp.parts.texts import encode_document, n_unknown, token_text
+from interp.tasks.answers import Found, Reading, unread
+
+
+def reading_of(tokenizer: Any, outputs: Outputs) -> Reading:
+    """The reading for a model whose outputs are these."""
+    if isinstance(outputs, AtMask):
+        return AtMaskReading(tokenizer, outputs)
+    return ClassReading(tokenizer, outputs) if isinstance(outputs, Classes) else Reading(tokenizer)
+
+
+class WholeReading(Reading):
+    """Prompts are whole texts, with what the tokeniser puts behind them."""
+
+    encoding = staticmethod(encode_document)
+
+    def tokens(self, prompts: Sequence[str], text: str, row: str, what: str) -> tuple[int, ...]:
+        """One output: an answer has no second."""
+        return (self.answer(prompts, text, row, what),)
+
+
+class AtMaskReading(WholeReading):
+    """Prompts with one mask; an answer is the token that stands in its place."""
+
+    def __init__(self, tokenizer: Any, outputs: AtMask) -> None:
+        super().__init__(tokenizer)
+        self.mask, self.written = outputs.mask, token_text(tokenizer, outputs.mask)
+
+    def prompt(self, text: str, row: str, what: str) -> tuple[int, ...]:
+        """Raises: TaskError for a prompt without a mask, or with several."""
+        ids = super().prompt(text, row, what)
+        if (n := ids.count(self.mask)) != 1:
+            raise TaskError(
+                f"{row}: {what!r} has {n or 'no'} mask{'s' * (n != 1)} ({self.written}), and this model answers at one: {text!r:.80}. Write "
+                f"{self.written} once, where the answer stands."
+            )
+        return ids
+
+    def behind(self, prompt: str, answer: str) -> Found:
+        """The token of an answer in the place of the mask."""
+        masked = encode_document(self.tokenizer, prompt)
+        filled = encode_document(self.tokenizer, prompt.replace(self.written, answer, 1))
+        at, more = masked.index(self.mask), len(filled) - len(masked)
+        if filled[:at] != masked[:at] or filled[at + 1 + more :] != masked[at + 1 :] or more:
+            pieces = [token_text(self.tokenizer, i) for i in filled[at : at + 1 + max(0, more)]]
+            return unread(f"is no one token in the place of the mask: it becomes {pieces}. Expected one.")
+        if n_unknown(self.tokenizer, answer, filled[at : at + 1]):
+            return unread(
+                "is not in the tokeniser's vocabulary: it becomes the unknown token. Expected a token of the model."
+            )
+        return Found(filled[at])
+
+
+class ClassReading(WholeReading):
+    """An answer is a class of the model, by its name."""
+
+    def __init__(self, tokenizer: Any, outputs: Classes) -> None:
+        super().__init__(tokenizer)
+        self.names = outputs.names
+
+    def answer(self, prompts: Sequence[str], text: str, row: str, what: str) -> int:
+        """Raises: TaskError with the near names for one that is no class."""
+        if text not in self.names:
+            raise TaskError(f"{row}: {what} {text!r:.80}: {unknown('class', text, self.names)}")
+        return self.names.index(text)
