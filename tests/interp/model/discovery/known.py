@@ -18,10 +18,11 @@ Pair = tuple[str, str]
 class Known:
     """Facts of a model whose blocks are alike; pairs are of attention and MLP. Paths inside a block are told from there.
 
-    `caller`: the module that calls the attention function. `attends`, `feed`: what reads the norm's output. `norms`: in front of each. `after`: around each sum. `adds`: the
-    modules whose output, times `scale` or the parameters `gains` of the block, is added. `middle`: the module whose output is
-    resid_mid, where a norm is around the sum. `branch`: the module whose output, or half of it, a gate multiplies.
-    `missing`: kinds of sites that the model has not. `relp`: whether relp-ah conserves (True), must be refused by name (False).
+    `caller`: the module that calls the attention function. `attends`, `feed`: what reads that which the norms make. `norms`: in
+    front of each. `after`: around each sum; its output is the stream from there on. `adds`: the modules whose output, times
+    `scale` or the parameters `gains` of the block, is added. `branch`: the module whose output, or half of it, a gate multiplies.
+    `ambiguous`: the activation may be stated in more than one way, all of them true. `missing`: kinds of sites that there are
+    not. `relp`: whether relp-ah conserves (True) or must be refused by name (False).
     """
 
     model: type
@@ -49,6 +50,7 @@ class Known:
     head: str = "head"
     missing: frozenset[str] = frozenset()
     relp: bool | None = True
+    ambiguous: bool = False
     initial: bool = False
     sizes: Mapping[str, Any] = field(default_factory=dict)
 

@@ -28,6 +28,7 @@ from tests.interp.model.discovery.written import (
     NormedAttention,
     ReversedMlp,
     SquaredMlp,
+    SquaredReluMlp,
     apart,
     attend,
 )
@@ -373,6 +374,14 @@ class Squared(Decoder):
     block = _Squared
 
 
+class _SquaredRelu(Block):
+    feed = SquaredReluMlp
+
+
+class SquaredRelu(Decoder):
+    block = _SquaredRelu
+
+
 # ---------------------------------------------------------------- the ends
 
 
@@ -473,6 +482,7 @@ KNOWN: Final[dict[str, Known]] = {
     "fused, branch first": Known(Reversed, up=None, branch="mlp.both"),
     "activation by function": Known(ByFunction, act=None, relp=False, missing=frozenset({"mlp_pre"})),
     "activation squared": Known(Squared, act=None, relp=False, missing=frozenset({"mlp_pre"})),
+    "ReLU squared": Known(SquaredRelu, act=None, ambiguous=True, relp=None),
     "no final norm": Known(Bare, final=None),
     "projected embedding": Known(Projected),
     "heads beside": Known(Judged),

@@ -205,12 +205,16 @@ class FunctionMlp(nn.Module):
 class SquaredMlp(Mlp):
     """What the activation module gives is squared by a function."""
 
-    def __init__(self, c: Any) -> None:
-        super().__init__(c, nn.ReLU)
-
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.down(self.act(self.up(x)).square())
         return out
+
+
+class SquaredReluMlp(SquaredMlp):
+    """relu(u)^2, which is relu(u) u too: the activation squared, or times what it reads."""
+
+    def __init__(self, c: Any) -> None:
+        super().__init__(c, nn.ReLU)
 
 
 # ---------------------------------------------------------------- blocks and models
