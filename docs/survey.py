@@ -68,13 +68,13 @@ def _shape(layout: Any) -> list[str]:
     """What the probe read off the model, in words."""
     block = layout.blocks[0]
     found = {
-        "gated MLP": block.gated,
+        "gated MLP": block.mlp.gated,
         "attention and MLP in parallel": block.parallel,
-        "norm behind attention": block.attn_writer != block.paths.o,
-        "residual multiplier": block.scale != 1.0,
+        "norm behind attention": not block.attn.plain,
+        "residual multiplier": block.attn.scale != 1.0,
         "logits scaled": layout.logits_scale != 1.0,
         "logits soft-capped": layout.logits_softcap is not None,
-        "experts": block.act is None,
+        "experts": block.mlp.act is None,
     }
     return [words for words, holds in found.items() if holds]
 

@@ -206,12 +206,13 @@ def hooked_transformer(model: HookedModel, length: int) -> Any:
 
     size, block = model.layout, model.layout.blocks[0]
     norms = model.operations.norms
-    if block.act is None or not {block.attn_writer, block.mlp_writer}.isdisjoint(norms) or size.attention_extras:
+    plain = block.attn.plain and block.mlp.plain and size.ln_final in norms
+    if block.mlp.act is None or not plain or size.attention_extras:
         raise InterpError(
             "built for blocks of norms, plain attention and one MLP only; this model's have more to them."
         )
     peer = HookedTransformer(_config(model, length)).eval()
-    own = [p for layer in size.blocks for p in model.hf.get_submodule(layer.paths.block).parameters() if p.ndim > 1]
+    own = [p for layer in size.blocks for p in model.hf.get_submodule(layer.path).parameters() if p.ndim > 1]
     theirs = [p for name, p in peer.blocks.named_parameters() if "W_" in name]
     counts = [sum(p.numel() for p in weights) for weights in (own, theirs)]
     if counts[0] != counts[1]:
@@ -224,7 +225,7 @@ def _config(model: HookedModel, length: int) -> Any:
     from transformer_lens import HookedTransformerConfig
 
     size, block = model.layout, model.layout.blocks[0]
-    norm = model.operations.norms[size.ln_final]
+    norm = model.operations.norms[size.end]
     return HookedTransformerConfig(
         n_layers=size.n_layers,
         d_model=size.d_model,
@@ -235,7 +236,7 @@ def _config(model: HookedModel, length: int) -> Any:
         d_mlp=size.d_mlp,
         d_vocab=size.d_vocab,
         act_fn=_activation(model),
-        gated_mlp=block.gated,
+        gated_mlp=block.mlp.gated,
         parallel_attn_mlp=block.parallel,
         normalization_type="LN" if norm.centred else "RMS",
         positional_embedding_type="rotary" if size.rotary else "standard",

@@ -224,7 +224,7 @@ def written_again(model: Any) -> int:
     """What the heads of layers with a post-norm behind them write, for a row: level edges computes it once more in each run that it
     reads, for the scale of the norm."""
     blocks = model.layout.blocks
-    return sum(model.prices.rows["o", i] for i, block in enumerate(blocks) if block.attn_writer != block.paths.o)
+    return sum(model.prices.rows["o", i] for i, block in enumerate(blocks) if not block.attn.plain)
 
 
 # ---------------------------------------------------------------- features

@@ -191,9 +191,9 @@ def _token(model: Any, reading: Reading, prompt: str, token: Any, what: str) -> 
 
 def unembedded(model: Any, x: Tensor) -> Tensor:
     """Logits of `x` [... d_model] by the model's final norm, unembedding and logits scale, before a soft cap."""
-    final, unembed = (model.hf.get_submodule(path) for path in (model.layout.ln_final, model.layout.unembed))
+    final, get = model.layout.ln_final, model.hf.get_submodule
     with reserved(model.hf):
-        logits: Tensor = unembed(final(x))
+        logits: Tensor = get(model.layout.unembed)(x if final is None else get(final)(x))
     return logits if model.layout.logits_scale == 1.0 else logits * model.layout.logits_scale
 
 
@@ -246,8 +246,8 @@ def _shares(stream: Stream, chosen: Sequence[tuple[Sequence[int], Sequence[int]]
         if (bias := stream.attention_bias(layer)) is not None:
             yield f"bias.attn.{layer}", share(bias)
         yield f"m{layer}", share(stream.values[Site("mlp_out", layer)])
-    final = model.hf.get_submodule(layout.ln_final)
-    if getattr(final, "bias", None) is not None:
-        yield "bias.final_norm", direction @ final.bias.double()
+    final = None if layout.ln_final is None else model.hf.get_submodule(layout.ln_final)
+    if (bias := getattr(final, "bias", None)) is not None:
+        yield "bias.final_norm", direction @ bias.double()
     if b_U is not None:
         yield "bias.unembed", layout.logits_scale * torch.stack([_contrast(b_U, *tokens) for tokens in chosen])

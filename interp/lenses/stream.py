@@ -40,7 +40,8 @@ class Stream:
 
     def normed(self, parts: Tensor) -> Tensor:
         """Parts of the stream [batch ... d_model] behind the final norm, frozen."""
-        return self._frozen(self.model.layout.ln_final, self.values[FINAL], parts)
+        final = self.model.layout.ln_final
+        return parts if final is None else self._frozen(final, self.values[FINAL], parts)
 
     def heads(self, layer: int) -> Tensor:
         """What each head of a layer adds [batch head d_model]."""
@@ -56,7 +57,7 @@ class Stream:
     def attention_bias(self, layer: int) -> Tensor | None:
         """What the biases of output projection and post-norm add [batch d_model]; None without any."""
         block, (_, b_O) = self.model.layout.blocks[layer], self._W_O(layer)
-        post = None if block.attn_writer == block.paths.o else self.model.hf.get_submodule(block.attn_writer)
+        post = None if block.attn.plain else self.model.hf.get_submodule(block.attn.writer)
         own = getattr(post, "bias", None)
         if b_O is None and own is None:
             return None
@@ -65,7 +66,7 @@ class Stream:
         if b_O is not None:
             found = self._from_attention(layer, b_O.expand(batch, -1))
         if own is not None:
-            found = found + own.detach().double() * block.scale
+            found = found + own.detach().double() * block.attn.scale
         return found
 
     def neurons(self, layer: int, units: Tensor) -> Tensor:
@@ -74,22 +75,22 @@ class Stream:
         Raises: LayoutError where the MLP's output is not its neurons times the output projection.
         """
         block = self.model.layout.blocks[layer]
-        if block.paths.mlp_down is None:
-            raise LayoutError(f"{block.paths.mlp} has no single output projection, so its neurons have no direction.")
-        W, b = linear(self.model, block.paths.mlp_down)
+        if block.mlp.down is None:
+            raise LayoutError(f"{block.mlp.module} has no single output projection, so its neurons have no direction.")
+        W, b = linear(self.model, block.mlp.down)
         W, values = W.double(), self.values[Site("mlp_post", layer)]
         whole = values @ W + (0 if b is None else b.double())
-        plain = block.mlp_writer in (block.paths.mlp, block.paths.mlp_down)
+        plain = block.mlp.plain
 
         def added(parts: Tensor) -> Tensor:
-            found: Tensor = (parts if plain else self._frozen(block.mlp_writer, whole, parts)) * block.scale
+            found: Tensor = (parts if plain else self._frozen(block.mlp.writer, whole, parts)) * block.mlp.scale
             return found
 
-        bias = None if plain else getattr(self.model.hf.get_submodule(block.mlp_writer), "bias", None)
-        total = added(whole) + (0 if bias is None else bias.detach().double() * block.scale)
+        bias = None if plain else getattr(self.model.hf.get_submodule(block.mlp.writer), "bias", None)
+        total = added(whole) + (0 if bias is None else bias.detach().double() * block.mlp.scale)
         if not close(total.to(self.model.dtype), self.values[Site("mlp_out", layer)]):
             raise LayoutError(
-                f"what {block.paths.mlp} adds is not its neurons times {block.paths.mlp_down}; expected an output projection "
+                f"what {block.mlp.module} adds is not its neurons times {block.mlp.down}; expected an output projection "
                 "with at most one norm behind it."
             )
         return added(values[:, units, None] * W[units])
@@ -105,17 +106,17 @@ class Stream:
         return self.at_heads(target.layer or 0, parts) if target.kind == "z" else parts
 
     def _W_O(self, layer: int) -> tuple[Tensor, Tensor | None]:
-        W_O, b_O = linear(self.model, self.model.layout.blocks[layer].paths.o)
+        W_O, b_O = linear(self.model, self.model.layout.blocks[layer].attn.o)
         return W_O.double(), None if b_O is None else b_O.double()
 
     def _from_attention(self, layer: int, written: Tensor) -> Tensor:
         """Parts of what the output projection puts out [batch ... d_model] as they reach the stream."""
         block = self.model.layout.blocks[layer]
-        if block.attn_writer != block.paths.o:
+        if not block.attn.plain:
             W_O, b_O = self._W_O(layer)
             whole = self.values[Site("z", layer)].flatten(1) @ W_O + (0 if b_O is None else b_O)
-            written = self._frozen(block.attn_writer, whole, written)
-        found: Tensor = written * block.scale
+            written = self._frozen(block.attn.writer, whole, written)
+        found: Tensor = written * block.attn.scale
         return found
 
     def _frozen(self, path: str, whole: Tensor, parts: Tensor) -> Tensor:

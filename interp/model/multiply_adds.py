@@ -24,11 +24,10 @@ class Prices:
         rows: dict[tuple[str, int], int] = {}
         for layer, own in enumerate(model.layout.blocks):
             get = model.hf.get_submodule
-            o = _weights([get(own.paths.o)])
-            rows["o", layer] = o
-            rows["qkv", layer] = _weights([get(own.paths.attn)]) - o
-            inside = own.paths.mlp == own.paths.block
-            mlp = [get(p) for p in (own.paths.mlp_up, own.paths.mlp_down) if p] if inside else [get(own.paths.mlp)]
+            inside = own.mlp.module == own.path
+            mlp = [get(p) for p in (own.mlp.up, own.mlp.down) if p] if inside else [get(own.mlp.module)]
+            rows["o", layer] = _weights([get(own.attn.o)])
+            rows["qkv", layer] = _weights([get(own.path)]) - _weights(mlp) - rows["o", layer]
             rows["mlp", layer] = sum(_used_weights(module, model.hf.config) for module in mlp)
         size = model.layout
         return cls(rows, 2 * size.n_heads * size.d_head, size.d_model, size.d_vocab)

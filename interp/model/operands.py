@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from interp.errors import UnsupportedRuleError
 from interp.model.modules.tensors import activation_in, activation_out, replace_backward, with_activation
 from interp.model.probing.coverage import Operations, in_experts
-from interp.parts.layout import Layout, UpBranch
+from interp.parts.layout import Branch, Layout
 from interp.rules.attention_secants import QKV, Native, between
 from interp.rules.rules import Activation, Norm
 from interp.rules.secants import activation_secant, elementwise_secant, norm_secant, product_secant
@@ -107,11 +107,11 @@ class Averaged:
         found = self.operations.activations
         return {path: act for path, act in found.items() if not in_experts(path, self.layout)}
 
-    def _products(self) -> Iterator[tuple[str, UpBranch, str]]:
+    def _products(self) -> Iterator[tuple[str, Branch, str]]:
         """Of every gated MLP whose activation is known: the activation, the branch it multiplies, the module that reads both."""
         for block in self.layout.blocks:
-            if block.act in self.operations.activations and block.act and block.up and block.paths.mlp_down:
-                yield block.act, block.up, block.paths.mlp_down
+            if block.mlp.act in self.operations.activations and block.mlp.act and block.mlp.branch and block.mlp.down:
+                yield block.mlp.act, block.mlp.branch, block.mlp.down
 
     def _attach_rules(self, stack: ExitStack, other: Operands) -> None:
         for path, norm in self.operations.norms.items():
@@ -123,7 +123,7 @@ class Averaged:
     def _keep_input(self, path: str, own: Operands) -> Callable[..., None]:
         return lambda module, args, kwargs: own.keep(path, activation_in(args, kwargs))
 
-    def _watch(self, path: str, up: UpBranch | None) -> Callable[..., None]:
+    def _watch(self, path: str, up: Branch | None) -> Callable[..., None]:
         """Behind a factor of a gated product: what the product will read; of the branch `up` also an operand to keep."""
 
         def hook(module: nn.Module, args: Any, output: Any) -> None:

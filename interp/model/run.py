@@ -175,14 +175,14 @@ class _Run:
         reads a product; detached gate: at the activation."""
         gate = self.plan.rules.gate
         for block in self.layout.blocks:
-            if gate == 0.5 and block.paths.o in self.operations.attention_gates:
-                self._on_input(stack, block.paths.o, _halve_gradient(gate))
-            if gate == 1.0 or not block.gated or block.act is None or block.paths.mlp_down is None:
+            if gate == 0.5 and block.attn.o in self.operations.attention_gates:
+                self._on_input(stack, block.attn.o, _halve_gradient(gate))
+            if gate == 1.0 or not block.mlp.gated or block.mlp.act is None or block.mlp.down is None:
                 continue
             if gate == 0.0:
-                stack.callback(self._module(block.act).register_forward_hook(lambda m, a, y: y.detach()).remove)
+                stack.callback(self._module(block.mlp.act).register_forward_hook(lambda m, a, y: y.detach()).remove)
             else:
-                self._on_input(stack, block.paths.mlp_down, _halve_gradient(gate))
+                self._on_input(stack, block.mlp.down, _halve_gradient(gate))
 
     def _attach_rules(self, stack: ExitStack) -> None:
         if self.plan.rules.norm == "frozen":
@@ -191,10 +191,10 @@ class _Run:
                 replace_backward(stack, module, partial(frozen_norm, norm, module))
         if self.plan.rules.act == "identity":
             for block in self.layout.blocks:
-                if block.act is not None and not (block.gated and self.plan.rules.gate == 0.0):
-                    act = self.operations.activations.get(block.act)
+                if block.mlp.act is not None and not (block.mlp.gated and self.plan.rules.gate == 0.0):
+                    act = self.operations.activations.get(block.mlp.act)
                     if act is not None:
-                        replace_backward(stack, self._module(block.act), partial(identity_rule, act))
+                        replace_backward(stack, self._module(block.mlp.act), partial(identity_rule, act))
 
 
 def _halve_gradient(c: float) -> Any:
@@ -217,7 +217,7 @@ def execute(
     Raises: SiteError where a read was never reached (a module that this input does not call).
     """
     state = _Run(model, layout, operations, plan, inputs["input_ids"].shape[0])
-    state.layer_of = {id(model.get_submodule(b.paths.attn)): i for i, b in enumerate(layout.blocks)}
+    state.layer_of = {id(model.get_submodule(b.attn.module)): i for i, b in enumerate(layout.blocks)}
     with running(model), no_inference_tensors(), ExitStack() as stack:
         state.attach(stack)
         around = state.around_attention if plan.needs_attention_function() else None

@@ -1,96 +1,119 @@
-"""Where the sites are inside a Hugging Face module tree.
+"""Where the sites are inside a live model: its blocks, their sublayers, and how the logits come out of the last block.
 
-Module paths come from transformer-lens' architecture adapters; what the modules do with the residual stream (which
-norm reads it, what is added to it, with which factor, one after the other or in parallel) is read off one probe
-forward of the model itself and checked, so a wrong map is an error and never a wrong number.
+Nothing here is looked up by architecture: `interp.model.probing` finds every path on watched forwards of the model itself and
+checks it there, so a wrong map is an error and never a wrong number.
+
+A sublayer f of a block changes the residual stream x by one of these steps (N a norm, s a factor):
+
+| place of its norm | step |
+| --- | --- |
+| `pre` | x + s f(N(x)), or x + s f(x) without any norm |
+| `after` | x + s N'(f(N(x))): what the second norm lets through is added |
+| `scaled` | x + g * f(N(x)), g a learned vector (LayerScale, Touvron et al. 2021) |
+| `around` | N(x + s f(x)): the norm acts on the sum (Vaswani et al. 2017) |
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from torch import Tensor
 
-from interp.errors import LayoutError
+Place = Literal["pre", "after", "scaled", "around"]
 
 
 @dataclass(frozen=True)
-class BlockPaths:
-    """Module paths of one block, as the adapter names them; `mlp` is the block itself where it has no MLP module."""
-
-    block: str
-    attn: str
-    o: str
-    mlp: str
-    mlp_up: str | None
-    mlp_down: str | None
-
-
-@dataclass(frozen=True)
-class ModelPaths:
-    """Module paths of a decoder."""
-
-    blocks: tuple[BlockPaths, ...]
-    ln_final: str
-    unembed: str
-    rotary: bool
-    pos_embed: str | None = None
-
-
-@dataclass(frozen=True)
-class UpBranch:
-    """The branch that a gate multiplies: what the module at `path` returns, or the second half of it (`fused`)."""
+class Branch:
+    """What a gate is multiplied by: what the module at `path` returns, or one half of it (`half` 0 or 1) where gate and branch are one
+    fused module."""
 
     path: str
-    fused: bool
+    half: int | None = None
 
     def of(self, y: Tensor) -> Tensor:
         """The branch in the module's output `y` [... d], a view of it."""
-        return y.chunk(2, dim=-1)[1] if self.fused else y
+        return y if self.half is None else y.chunk(2, dim=-1)[self.half]
 
 
 @dataclass(frozen=True)
-class BlockLayout:
-    """What one block does, read off the probe.
+class Sublayer:
+    """One step of a block, by module paths.
 
-    `attn_reader` and `mlp_reader` are the modules whose input is the residual stream (a norm, or attention / MLP
-    itself); None where attention and MLP share one norm, so that neither has a copy of its own. `attn_norm` and `mlp_norm`
-    are those norms, shared or not; None where attention or MLP reads the stream as it is. `mlp_entry` is the module that
-    reads what the norm makes. `attn_writer` and `mlp_writer` are the modules whose output, times `scale`, is added. `act` is None where the MLP has no single
-    activation module with a product (gated) or nothing (ungated) behind it, as in a mixture of experts.
-    `up`: what it is multiplied by, where gated. `mlp_reused`: the block adds in place into the MLP's output, so a read must not share memory with it.
+    `module`: attention: the module that calls the attention function; MLP: its module, the block itself where it has none of its own.
+    `norm`: what stands in front, shared or not; None where the stream is read as it is. `entry`: the module that reads what the norm
+    makes, or the stream; the block itself where several modules of it do. `reader`: the module whose input is this sublayer's own copy
+    of the stream (the norm, or the entry); None where there is no such copy: both sublayers share one norm, or several modules read
+    the stream.
+    `writer`: the module whose output, times `scale`, is added to the stream. `around`: the norm that acts on the sum, where that is
+    its place.
     """
 
-    paths: BlockPaths
-    attn_reader: str | None
-    attn_writer: str
-    mlp_reader: str | None
-    mlp_writer: str
-    attn_norm: str | None
-    mlp_norm: str | None
-    mlp_entry: str
-    parallel: bool
+    module: str
+    norm: str | None
+    entry: str
+    reader: str | None
+    writer: str
+    place: Place
     scale: float
+    around: str | None
+
+
+@dataclass(frozen=True)
+class AttentionLayout(Sublayer):
+    """Attention. `o`: its output projection, whose input is z."""
+
+    o: str
+
+    @property
+    def plain(self) -> bool:
+        """Whether the output projection writes into the stream, without a norm or a scale behind it."""
+        return self.writer == self.o
+
+
+@dataclass(frozen=True)
+class MlpLayout(Sublayer):
+    """An MLP. `down`: its output projection, and `act` its activation, if it has one of each (a mixture of experts has not).
+    `up`: the linear map into it that makes no gate; None where gate and that are one fused module. `branch`: what the activation's
+    output is multiplied by, where gated. `reused`: the block adds in place into the MLP's output, so a read must not share memory
+    with it.
+    """
+
+    up: str | None
+    down: str | None
     act: str | None
-    up: UpBranch | None
-    mlp_reused: bool
+    branch: Branch | None
+    reused: bool
 
     @property
     def gated(self) -> bool:
         """Whether the activation's output is multiplied by another branch."""
-        return self.up is not None
+        return self.branch is not None
+
+    @property
+    def plain(self) -> bool:
+        """Whether the MLP itself writes into the stream, without a norm or a scale behind it."""
+        return self.writer in (self.module, self.down)
+
+
+@dataclass(frozen=True)
+class BlockLayout:
+    """One block, at `path`: attention and MLP, one after the other, or (`parallel`) both reading what the block reads."""
+
+    path: str
+    attn: AttentionLayout
+    mlp: MlpLayout
+    parallel: bool
 
 
 @dataclass(frozen=True, repr=False)
 class Layout:
     """The map of a model: sizes, blocks, and how the logits come out.
 
-    `logits_scale` multiplies the output of the unembedding; `logits_softcap` c means c * tanh(. / c) after it.
+    `ln_final`: the norm between the last block and the unembedding, None without one. `logits_scale` multiplies the output of the
+    unembedding; `logits_softcap` c means c * tanh(. / c) after it.
     `attention_function`: attention goes through transformers' AttentionInterface, so q, k, v and pattern exist.
-    `pos_embed`: the module whose output is added to the token embedding, where there is one.
+    `rotary`: q and k are rotated. `pos_embed`: the module whose output is added to the token embedding, where there is one.
     `attention_extras`: what the configuration does inside attention besides the softmax (soft caps, clips).
     """
 
@@ -102,7 +125,7 @@ class Layout:
     d_mlp: int | None
     d_vocab: int
     blocks: tuple[BlockLayout, ...]
-    ln_final: str
+    ln_final: str | None
     unembed: str
     rotary: bool
     pos_embed: str | None
@@ -111,82 +134,12 @@ class Layout:
     attention_function: bool
     attention_extras: tuple[str, ...]
 
+    @property
+    def end(self) -> str:
+        """The module that reads what the last block gives: the final norm, or the unembedding where there is none."""
+        return self.ln_final or self.unembed
+
     def __repr__(self) -> str:
         kv = f", {self.n_kv_heads} of keys and values" if self.n_kv_heads != self.n_heads else ""
         widths = f"d_model {self.d_model}, d_head {self.d_head}, d_mlp {self.d_mlp}, d_vocab {self.d_vocab}"
         return f"Layout({self.n_layers} layers of {self.n_heads} heads{kv}, {widths})"
-
-
-def model_paths(model: Any) -> ModelPaths:
-    """The module paths of `model` from transformer-lens' adapter for its architecture.
-
-    Raises: LayoutError for an architecture that transformer-lens does not map, or without the parts of a decoder.
-    """
-    components = _components(model)
-    try:
-        blocks = components["blocks"]
-        n_layers = sum(1 for _ in model.get_submodule(blocks.name).children())
-        paths = tuple(_block_paths(f"{blocks.name}.{i}", blocks.submodules) for i in range(n_layers))
-        names = {part: components[part].name for part in ("ln_final", "unembed")}
-        position = getattr(components.get("pos_embed"), "name", None)
-        found = ModelPaths(paths, **names, rotary="rotary_emb" in components, pos_embed=position)
-    except (KeyError, AttributeError, TypeError) as error:
-        raise LayoutError(
-            f"{type(model).__name__}: the adapter of transformer-lens lacks {error}; expected a decoder with blocks, "
-            "attention with an output projection, MLP, final norm and unembedding."
-        ) from error
-    if not paths:
-        raise LayoutError(f"{type(model).__name__}: {blocks.name} is empty; expected a decoder with one block or more.")
-    for path in _all_paths(found):
-        try:
-            model.get_submodule(path)
-        except AttributeError as error:
-            raise LayoutError(
-                f"{type(model).__name__}: module {path!r}, named by transformer-lens, is missing."
-            ) from error
-    return found
-
-
-def _components(model: Any) -> dict[str, Any]:
-    """The mapping that a class of ours states itself, else the adapter's. Building it touches no module of the model."""
-    if own := getattr(type(model), "component_mapping", None):
-        return dict(own)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from transformer_lens.config import TransformerBridgeConfig
-        from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
-        from transformer_lens.model_bridge.sources.transformers import map_default_transformer_lens_config
-
-        reason: Exception | None = None
-        for cls in type(model).__mro__:  # a subclass is laid out like its base, and checked on the probe
-            try:
-                config = TransformerBridgeConfig.from_dict(map_default_transformer_lens_config(model.config).__dict__)
-                config.architecture = cls.__name__
-                adapter = ArchitectureAdapterFactory.select_architecture_adapter(config)
-                return dict(adapter.component_mapping or {})
-            except Exception as error:  # whatever stops an adapter of somebody else
-                reason = reason or error
-    raise LayoutError(
-        f"architecture {type(model).__name__} is not mapped by transformer-lens ({reason}). "
-        "See docs/extending/architecture.md for how to add one."
-    ) from reason
-
-
-def _block_paths(block: str, parts: dict[str, Any]) -> BlockPaths:
-    """Join the adapter's relative names of one block's parts to absolute paths."""
-    attn = f"{block}.{parts['attn'].name}"
-    mlp = f"{block}.{parts['mlp'].name}" if parts["mlp"].name else block
-    inner = parts["mlp"].submodules
-    down = f"{mlp}.{inner['out'].name}" if "out" in inner else None
-    return BlockPaths(block, attn, f"{attn}.{parts['attn'].submodules['o'].name}", mlp, _up(mlp, inner), down)
-
-
-def _up(mlp: str, inner: dict[str, Any]) -> str | None:
-    """The linear map into the MLP; None where gate and up are one fused module or there are experts."""
-    return f"{mlp}.{inner['in'].name}" if "in" in inner and inner["in"].name != "in" else None
-
-
-def _all_paths(paths: ModelPaths) -> Iterator[str]:
-    yield from (paths.ln_final, paths.unembed)
-    for block in paths.blocks:
-        yield from (path for path in (block.attn, block.o, block.mlp, block.mlp_up, block.mlp_down) if path)

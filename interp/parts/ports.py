@@ -42,14 +42,14 @@ def port(site: Site, layout: Layout) -> Port:
 
 def _global(site: Site, layout: Layout) -> Port | str:
     if site.kind == "embed":
-        return Port("input", layout.blocks[0].paths.block)
-    return Port("input", layout.ln_final) if site.kind == "resid_final" else Port("logits")
+        return Port("input", layout.blocks[0].path)
+    return Port("input", layout.end) if site.kind == "resid_final" else Port("logits")
 
 
 def _in_block(site: Site, block: BlockLayout, layout: Layout) -> Port | str:
     if site.kind in ATTENTION_KINDS:
         missing = "its attention does not go through transformers' AttentionInterface."
-        return Port("attention", block.paths.attn) if layout.attention_function else missing
+        return Port("attention", block.attn.module) if layout.attention_function else missing
     return _BLOCK_PORTS[site.kind](block)
 
 
@@ -58,25 +58,25 @@ def _shared_norm(path: str | None) -> Port | str:
 
 
 def _resid_mid(block: BlockLayout) -> Port | str:
-    if block.parallel or block.mlp_reader is None:
+    if block.parallel or block.mlp.reader is None:
         return "attention and MLP run in parallel; there is no residual stream between them."
-    return Port("input_inplace", block.mlp_reader)
+    return Port("input_inplace", block.mlp.reader)
 
 
 _EXPERTS = "its MLP has no single activation and output projection (a mixture of experts?)."
 
 _BLOCK_PORTS: dict[str, Callable[[BlockLayout], Port | str]] = {
-    "resid_pre": lambda b: Port("input", b.paths.block),
+    "resid_pre": lambda b: Port("input", b.path),
     "resid_mid": _resid_mid,
-    "resid_post": lambda b: Port("output", b.paths.block),
-    "attn_in": lambda b: _shared_norm(b.attn_reader),
-    "mlp_in": lambda b: _shared_norm(b.mlp_reader),
-    "attn_out": lambda b: Port("output", b.attn_writer, scale=b.scale),
-    "mlp_out": lambda b: Port("output", b.mlp_writer, scale=b.scale, shield=b.mlp_reused),
-    "z": lambda b: Port("input", b.paths.o, heads=True),
-    "mlp_normed": lambda b: Port("input", b.mlp_entry),
-    "mlp_pre": lambda b: Port("input", b.act) if b.act else _EXPERTS,
-    "mlp_post": lambda b: Port("input", b.paths.mlp_down) if b.act and b.paths.mlp_down else _EXPERTS,
+    "resid_post": lambda b: Port("output", b.path),
+    "attn_in": lambda b: _shared_norm(b.attn.reader),
+    "mlp_in": lambda b: _shared_norm(b.mlp.reader),
+    "attn_out": lambda b: Port("output", b.attn.writer, scale=b.attn.scale),
+    "mlp_out": lambda b: Port("output", b.mlp.writer, scale=b.mlp.scale, shield=b.mlp.reused),
+    "z": lambda b: Port("input", b.attn.o, heads=True),
+    "mlp_normed": lambda b: Port("input", b.mlp.entry),
+    "mlp_pre": lambda b: Port("input", b.mlp.act) if b.mlp.act else _EXPERTS,
+    "mlp_post": lambda b: Port("input", b.mlp.down) if b.mlp.act and b.mlp.down else _EXPERTS,
 }
 
 

@@ -145,6 +145,6 @@ class MlpHalf(Half):
     def _changed(self, raw: Tensor, change: Tensor) -> Tensor:
         """What is added where the neurons change by [... d_mlp], rounded once."""
         model = self.replay.machine.model
-        W, _ = linear(model, model.layout.blocks[self.layer].paths.mlp_down)
+        W, _ = linear(model, model.layout.blocks[self.layer].mlp.down)
         new = (wide(raw) + change @ wide(W).to(change)).to(raw.dtype)
         return self.replay.machine.modules[self.layer].mlp_added(new)

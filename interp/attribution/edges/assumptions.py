@@ -19,7 +19,7 @@ from interp.errors import LayoutError
 from interp.model.modules import attention
 from interp.model.modules.linear import vocabulary_size
 from interp.model.modules.tensors import activation_in, activation_out, close
-from interp.model.probing.probe import probe_length
+from interp.model.probing.inputs import probe_length
 from interp.parts.sites import Site
 from interp.precision import wide
 
@@ -29,7 +29,7 @@ def check_model(writers: Writers, projections: Sequence[Projections], untouched:
     `untouched` model does, or where what the writers write is not all that is in the stream."""
     model, calls, paths = writers.model, dict[str, tuple[Tensor, Tensor]](), set[str]()
     if not untouched:
-        paths = {p for b in model.layout.blocks for p in (b.attn_norm, b.mlp_norm, b.paths.o) if p}
+        paths = {p for b in model.layout.blocks for p in (b.attn.norm, b.mlp.norm, b.attn.o) if p}
         paths |= {path for found in projections for path in found.paths}
     with torch.no_grad(), ExitStack() as stack:
         stack.enter_context(attention.selected(model.hf, None))

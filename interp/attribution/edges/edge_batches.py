@@ -71,7 +71,7 @@ class EdgeMap:
     def _find(cls, model: Any, graph: Graph) -> EdgeMap:
         writers = Writers(model, graph)
         for layer, block in enumerate(model.layout.blocks):
-            for path in (block.attn_norm, block.mlp_norm):
+            for path in (block.attn.norm, block.mlp.norm):
                 if path:
                     norm_at(model, path)
             writers.W_O(layer)

@@ -204,16 +204,16 @@ class PatchedRun:
         for layer, block in enumerate(blocks):
             mlp = self.graph.mlp_reader(layer)
             if self._inside(layer):
-                self._keep_input(stack, block.attn_norm)
-                module = hf.get_submodule(block.paths.attn)
+                self._keep_input(stack, block.attn.norm)
+                module = hf.get_submodule(block.attn.entry)
                 stack.callback(module.register_forward_pre_hook(self._attention(layer), with_kwargs=True).remove)
                 for path in self.projections[layer].paths:
                     module = hf.get_submodule(path)
                     stack.callback(module.register_forward_hook(self._put_columns(path)).remove)
             if mlp in self.readers_cut:
-                self._keep_input(stack, block.mlp_norm)
-                entry_module = hf.get_submodule(block.mlp_entry)
-                hook = self._mlp(block.mlp_norm, mlp)
+                self._keep_input(stack, block.mlp.norm)
+                entry_module = hf.get_submodule(block.mlp.entry)
+                hook = self._mlp(block.mlp.norm, mlp)
                 stack.callback(entry_module.register_forward_pre_hook(hook, with_kwargs=True).remove)
 
     def _keep_input(self, stack: ExitStack, path: str | None) -> None:
@@ -234,7 +234,7 @@ class PatchedRun:
 
     def _attention(self, layer: int) -> Callable[..., Any]:
         """Before an attention runs: what its projections give to each reader with a patched edge."""
-        norm, projections = self.model.layout.blocks[layer].attn_norm, self.projections[layer]
+        norm, projections = self.model.layout.blocks[layer].attn.norm, self.projections[layer]
 
         def hook(module: Any, args: Any, kwargs: Any) -> None:
             stream = activation_in(args, kwargs) if norm is None else self.streams[norm]

@@ -21,7 +21,7 @@ from interp.model.modules import attention
 from interp.model.modules.linear import affine, linear, vocabulary_size
 from interp.model.modules.lock import frozen
 from interp.model.modules.tensors import activation_in, activation_out, with_activation, with_output
-from interp.model.probing.probe import probe_length
+from interp.model.probing.inputs import probe_length
 from interp.model.vocabulary import Columns
 from interp.parts.graph import Graph
 from interp.parts.nodes import Node
@@ -83,7 +83,7 @@ def find_projections(model: Any, graph: Graph) -> tuple[Projections, ...]:
             f"edges of {type(model.hf).__name__}: its attention does not go through transformers' AttentionInterface, so "
             "what q, k and v of a head read cannot be told apart. Level 'heads' works."
         )
-    seen = [_Seen(block.paths.attn) for block in model.layout.blocks]
+    seen = [_Seen(block.attn.entry, block.attn.module) for block in model.layout.blocks]
     with torch.enable_grad():
         _watch(model, seen)
         return tuple(_read(layer, found, graph) for layer, found in enumerate(seen))
@@ -94,9 +94,13 @@ def find_projections(model: Any, graph: Graph) -> tuple[Projections, ...]:
 
 @dataclass
 class _Seen:
-    """What the probe saw of one attention: its input, the random outputs of the maps that read it, and q, k, v."""
+    """What the probe saw of one attention: its input, the random outputs of the maps that read it, and q, k, v.
 
-    attn: str
+    `entry`, `module`: the paths of the layout.
+    """
+
+    entry: str
+    module: str
     x: Tensor | None = None
     y: dict[str, Tensor] = field(default_factory=dict)
     qkv: dict[str, Tensor] = field(default_factory=dict)
@@ -111,7 +115,7 @@ class _Seen:
 def _watch(model: Any, seen: Sequence[_Seen]) -> None:
     """Run a few tokens with random numbers at the outputs of every map that reads an attention's input."""
     hf, generator = model.hf, torch.Generator().manual_seed(0)
-    by_module = {id(hf.get_submodule(found.attn)): found for found in seen}
+    by_module = {id(hf.get_submodule(found.module)): found for found in seen}
 
     def around(module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         by_module[id(module)].qkv = {"q": q, "k": k, "v": v}
@@ -121,9 +125,9 @@ def _watch(model: Any, seen: Sequence[_Seen]) -> None:
         stack.enter_context(frozen(hf))
         stack.enter_context(attention.selected(hf, around))
         for found in seen:
-            module = hf.get_submodule(found.attn)
+            module = hf.get_submodule(found.entry)
             stack.callback(module.register_forward_pre_hook(_entry(found), with_kwargs=True).remove)
-            for path in _maps(model, found.attn):
+            for path in _maps(model, found.entry):
                 hook = _exchange(found, path, generator)
                 stack.callback(hf.get_submodule(path).register_forward_hook(hook, with_kwargs=True).remove)
         ids = torch.full((1, probe_length(hf)), min(1, vocabulary_size(hf) - 1), device=model.device)
@@ -178,7 +182,7 @@ def _read(layer: int, found: _Seen, graph: Graph) -> Projections:
             found.x is None
             or torch.autograd.grad(x.sum(), found.x, retain_graph=True, allow_unused=True)[0] is not None
         ):
-            raise LayoutError(f"{found.attn}: {channel} depends on the stream by another way than a linear map.")
+            raise LayoutError(f"{found.entry}: {channel} depends on the stream by another way than a linear map.")
     columns = _columns(readers, found, graph)
     widths = tuple(y.shape[-1] for y in found.y.values())
     covered = torch.zeros(sum(widths), dtype=torch.bool)
@@ -187,7 +191,7 @@ def _read(layer: int, found: _Seen, graph: Graph) -> Projections:
     if not bool(covered.all()):
         blind = int((~covered).sum())
         raise LayoutError(
-            f"{found.attn}: {blind} of {sum(widths)} columns of {', '.join(found.y)} are read by no q, k or v (a gate of the "
+            f"{found.entry}: {blind} of {sum(widths)} columns of {', '.join(found.y)} are read by no q, k or v (a gate of the "
             "output?), so edges into this attention would miss a part of what it reads."
         )
     return Projections(tuple(found.y), widths, readers, columns, _passes(columns, sum(widths)))

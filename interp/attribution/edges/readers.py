@@ -60,11 +60,11 @@ class Stream:
     def attach(self, stack: ExitStack) -> None:
         """Watch one forward pass; the hooks go with `stack`."""
         blocks = self.model.layout.blocks
-        for path in dict.fromkeys(p for b in blocks for p in (b.attn_norm, b.mlp_norm) if p):
+        for path in dict.fromkeys(p for b in blocks for p in (b.attn.norm, b.mlp.norm) if p):
             module = self.model.hf.get_submodule(path)
             stack.callback(module.register_forward_pre_hook(self._keep_input(path), with_kwargs=True).remove)
         for layer, block in enumerate(blocks):
-            entry = self.model.hf.get_submodule(block.mlp_entry)
+            entry = self.model.hf.get_submodule(block.mlp.entry)
             stack.callback(entry.register_forward_pre_hook(self._mlp(layer), with_kwargs=True).remove)
             for path in self.projections[layer].paths:
                 module = self.model.hf.get_submodule(path)
@@ -119,7 +119,7 @@ class Stream:
 
         def backward(g: Tensor) -> None:
             g = wide(g).reshape(1, self.batch, -1, g.shape[-1])
-            self.consume([reader], partial(self._pullback(block.mlp_norm).into, g=g))
+            self.consume([reader], partial(self._pullback(block.mlp.norm).into, g=g))
 
         def hook(module: Any, args: Any, kwargs: Any) -> Any:
             x = activation_in(args, kwargs)
@@ -153,7 +153,7 @@ class Stream:
 
     def _columns_back(self, layer: int, path: str, y: Tensor, g: Tensor) -> None:
         """Hand on the readers of a projection with output `y`, from the gradient at it."""
-        norm, own = self.model.layout.blocks[layer].attn_norm, self.projections[layer].of_map[path]
+        norm, own = self.model.layout.blocks[layer].attn.norm, self.projections[layer].of_map[path]
         way, shape = self._pullback(norm), (self.batch, -1, g.shape[-1])
         g = wide(g).reshape(shape)
         rounded = y.element_size() < 4 or self.toward is not None  # then y tells less of the norm than its input does
@@ -191,7 +191,7 @@ class Stream:
                     parts = [torch.zeros_like(y) if d is None else d for d, y in zip(found, outputs, strict=True)]
                     back = wide(torch.cat(parts, dim=-1)).reshape(self.batch, -1, len(W))
                     own = {i: projections.columns[i] for i in inside}
-                    self._pull(layer, own, back, W, self._pullback(self.model.layout.blocks[layer].attn_norm))
+                    self._pull(layer, own, back, W, self._pullback(self.model.layout.blocks[layer].attn.norm))
 
             if x.requires_grad:
                 self._on_gradient(x, backward)

@@ -53,41 +53,41 @@ class Writers:
     def scaled(self, layer: int, z: Tensor) -> Tensor:
         """z [batch pos head d_head], divided by the scale of a post-norm at this run's own attention output."""
         block = self.model.layout.blocks[layer]
-        if block.attn_writer == block.paths.o:
+        if block.attn.plain:
             return z
-        W, bias = linear(self.model, block.paths.o)
+        W, bias = linear(self.model, block.attn.o)
         written = z.flatten(2).to(W.dtype) @ W + (0 if bias is None else bias)
         spend(W.shape[1] * z.numel())
-        inverse_sigma = norm_at(self.model, block.attn_writer).inverse_sigma(written)
+        inverse_sigma = norm_at(self.model, block.attn.writer).inverse_sigma(written)
         return z * inverse_sigma[..., None].to(z.dtype)
 
     def rest(self, layer: int, z: Tensor) -> Tensor | None:
         """What attention adds besides its heads, from the biases of projection and post-norm: [d_model], or under a
         post-norm [batch pos d_model] for this run's z [batch pos head d_head]. None without biases."""
         block = self.model.layout.blocks[layer]
-        W, bias = linear(self.model, block.paths.o)
-        if block.attn_writer == block.paths.o:
-            return None if bias is None else block.scale * wide(bias)
-        norm, module = norm_at(self.model, block.attn_writer), self.model.hf.get_submodule(block.attn_writer)
+        W, bias = linear(self.model, block.attn.o)
+        if block.attn.plain:
+            return None if bias is None else block.attn.scale * wide(bias)
+        norm, module = norm_at(self.model, block.attn.writer), self.model.hf.get_submodule(block.attn.writer)
         own = getattr(module, "bias", None)
-        rest = None if own is None else wide(own.detach()) * block.scale
+        rest = None if own is None else wide(own.detach()) * block.attn.scale
         if bias is None:
             return rest
         inverse_sigma = norm.inverse_sigma(z.flatten(2).to(W.dtype) @ W + bias)
         spend(W.shape[1] * z.numel())
         centred = wide(bias) - wide(bias).mean() if norm.centred else wide(bias)
-        shift: Tensor = centred * norm.weight(module) * inverse_sigma * block.scale
+        shift: Tensor = centred * norm.weight(module) * inverse_sigma * block.attn.scale
         return shift if rest is None else shift + rest
 
     def W_O(self, layer: int) -> Tensor:
         """[head d_head d_model], from z as `seen` gives it to what the head adds."""
         block = self.model.layout.blocks[layer]
-        W = wide(linear(self.model, block.paths.o)[0])
-        if block.attn_writer != block.paths.o:
-            norm = norm_at(self.model, block.attn_writer)
+        W = wide(linear(self.model, block.attn.o)[0])
+        if not block.attn.plain:
+            norm = norm_at(self.model, block.attn.writer)
             W = W - W.mean(-1, keepdim=True) if norm.centred else W
-            W = W * norm.weight(self.model.hf.get_submodule(block.attn_writer))
-        W = W if block.scale == 1.0 else W * block.scale
+            W = W * norm.weight(self.model.hf.get_submodule(block.attn.writer))
+        W = W if block.attn.scale == 1.0 else W * block.attn.scale
         found: Tensor = W.reshape(self.graph.n_heads, -1, W.shape[-1])
         return found
 

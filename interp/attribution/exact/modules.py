@@ -14,19 +14,22 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from interp.errors import LayoutError
 from interp.model.modules.tensors import activation_out
+from interp.parts.layout import BlockLayout
 
 MLP_ROWS: Final = 512
 
 
 @dataclass(frozen=True)
 class LayerModules:
-    """The modules of one layer. `inner`: up, activation and down projection of an MLP without a gate.
+    """The modules of one layer. `attn`: attention without its norm; `caller`: what calls the attention function. `inner`: up, activation and down projection of an MLP without a gate.
 
     `mlp_last`: the module whose output is the MLP's, before a post-norm. `down`: what reads the neurons, None for experts.
     """
 
     block: nn.Module
+    caller: nn.Module
     attn: nn.Module
     attn_norm: nn.Module | None
     o: nn.Module
@@ -37,46 +40,47 @@ class LayerModules:
     mlp_last: nn.Module
     down: nn.Module | None
     mlp_post: nn.Module | None
-    scale: float
+    attn_scale: float
+    mlp_scale: float
     parallel: bool
     mlp_reused: bool
 
     @classmethod
     def of(cls, model: Any, layer: int) -> LayerModules:
-        """The modules of a layer, by the paths of the layout."""
-        own = model.layout.blocks[layer]
-        paths, get = own.paths, model.hf.get_submodule
+        """The modules of a layer, by the paths of the layout. Raises: LayoutError where attention is no module of its own."""
+        own: BlockLayout = model.layout.blocks[layer]
+        attn, mlp, get = own.attn, own.mlp, model.hf.get_submodule
+        if attn.entry == own.path:
+            raise LayoutError(f"{own.path}: its attention is no module of its own, so it cannot be called apart.")
         # Some MLPs have no module of their own, and some modules also add the stream: then the MLP is its three parts.
-        inside = own.act is not None and not own.gated and bool(paths.mlp_up and paths.mlp_down)
-        last = paths.mlp_down if inside and paths.mlp_down else paths.mlp
+        inside = mlp.act is not None and not mlp.gated and bool(mlp.up and mlp.down)
+        last = mlp.down if inside and mlp.down else mlp.module
         return cls(
-            block=get(paths.block),
-            attn=get(paths.attn),
-            attn_norm=get(own.attn_norm) if own.attn_norm else None,
-            o=get(paths.o),
-            attn_post=get(own.attn_writer) if own.attn_writer != paths.o else None,
-            mlp_norm=get(own.mlp_norm) if own.mlp_norm else None,
-            mlp=get(paths.mlp),
-            inner=tuple(get(p) for p in (paths.mlp_up, own.act, paths.mlp_down) if p) if inside else (),
+            block=get(own.path),
+            caller=get(attn.module),
+            attn=get(attn.entry),
+            attn_norm=get(attn.norm) if attn.norm else None,
+            o=get(attn.o),
+            attn_post=None if attn.plain else get(attn.writer),
+            mlp_norm=get(mlp.norm) if mlp.norm else None,
+            mlp=get(mlp.module),
+            inner=tuple(get(p) for p in (mlp.up, mlp.act, mlp.down) if p) if inside else (),
             mlp_last=get(last),
-            down=get(paths.mlp_down) if own.act is not None and paths.mlp_down else None,
-            mlp_post=None if own.mlp_writer in (paths.mlp, paths.mlp_down) else get(own.mlp_writer),
-            scale=own.scale,
+            down=get(mlp.down) if mlp.act is not None and mlp.down else None,
+            mlp_post=None if mlp.plain else get(mlp.writer),
+            attn_scale=attn.scale,
+            mlp_scale=mlp.scale,
             parallel=own.parallel,
-            mlp_reused=own.mlp_reused,
+            mlp_reused=mlp.reused,
         )
 
     def attn_added(self, raw: Tensor) -> Tensor:
         """What attention adds to the stream, from the output of its output projection [... d_model]."""
-        return self._added(raw, self.attn_post)
+        return _added(raw, self.attn_post, self.attn_scale)
 
     def mlp_added(self, raw: Tensor) -> Tensor:
         """What the MLP adds to the stream, from its output [... d_model]."""
-        return self._added(raw, self.mlp_post)
-
-    def _added(self, raw: Tensor, post: nn.Module | None) -> Tensor:
-        y: Tensor = raw if post is None else post(raw)
-        return y if self.scale == 1.0 else y * self.scale
+        return _added(raw, self.mlp_post, self.mlp_scale)
 
     def normed(self, x: Tensor) -> Tensor:
         """What the attention module is called with, for the stream x."""
@@ -96,3 +100,8 @@ class LayerModules:
         for module in self.inner:
             y = module(y)
         return y
+
+
+def _added(raw: Tensor, post: nn.Module | None, scale: float) -> Tensor:
+    y: Tensor = raw if post is None else post(raw)
+    return y if scale == 1.0 else y * scale

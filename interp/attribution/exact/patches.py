@@ -138,12 +138,12 @@ class Inside:
     def W_O(self) -> Tensor:
         """[head d_head d_model], in float32 or better."""
         size = self.replay.machine.model.layout
-        W, _ = linear(self.replay.machine.model, size.blocks[self.layer].paths.o)
+        W, _ = linear(self.replay.machine.model, size.blocks[self.layer].attn.o)
         return wide(W).reshape(size.n_heads, -1, W.shape[-1])
 
     def W_down(self) -> Tensor:
         """[neuron d_model], in float32 or better."""
-        W, _ = linear(self.replay.machine.model, self.replay.machine.model.layout.blocks[self.layer].paths.mlp_down)
+        W, _ = linear(self.replay.machine.model, self.replay.machine.model.layout.blocks[self.layer].mlp.down)
         return wide(W)
 
 

@@ -33,7 +33,7 @@ class Readout:
     def logits(self, x: Tensor, counts: Counts) -> Tensor:
         """[row pos d_model] -> [row pos token]."""
         layout, get = self.model.layout, self.model.hf.get_submodule
-        normed = get(layout.ln_final)(x)
+        normed = x if layout.ln_final is None else get(layout.ln_final)(x)
         counts.unembedded += normed[..., 0].numel() * self.computed
         if self.columns is not None and self.columns.W is not None:
             return self.columns.of_input(normed)

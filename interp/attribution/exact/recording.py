@@ -90,7 +90,7 @@ def record(
     """Run the layers on `tokens` and keep what a replay needs, and the neurons; without `logits` no unembedding is computed."""
     layers = tuple(LayerRecord() for _ in modules)
     final, seen = list[Tensor](), list[Tensor]()
-    at = {id(own.attn): found for own, found in zip(modules, layers, strict=True)}
+    at = {id(own.caller): found for own, found in zip(modules, layers, strict=True)}
 
     def around(module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         found = at[id(module)]
@@ -110,7 +110,7 @@ def record(
             _watch(stack, own, found, len(tokens.ids))
             if neurons and own.down is not None:
                 stack.callback(own.down.register_forward_pre_hook(_entering(found, "neurons"), with_kwargs=True).remove)
-        last = model.hf.get_submodule(model.layout.ln_final)
+        last = model.hf.get_submodule(model.layout.end)
         stack.callback(last.register_forward_pre_hook(end, with_kwargs=True).remove)
         stack.enter_context(attention.selected(model.hf, around) if routed else nullcontext())
         with running(model.hf), suppress(_Ended):

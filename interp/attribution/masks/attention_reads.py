@@ -46,7 +46,7 @@ class AttentionReads:
     def attach(self, stack: ExitStack) -> None:
         """Hooks on attentions and their projections, which go with `stack`."""
         for layer, block in enumerate(self.model.layout.blocks):
-            module = self.model.hf.get_submodule(block.paths.attn)
+            module = self.model.hf.get_submodule(block.attn.entry)
             stack.callback(module.register_forward_pre_hook(self._attention(layer), with_kwargs=True).remove)
             for path in self.map.projections[layer].paths:
                 module = self.model.hf.get_submodule(path)
@@ -70,7 +70,7 @@ class AttentionReads:
 
     def _attention(self, layer: int) -> Callable[..., Any]:
         """Before an attention runs: what its projections give to its readers."""
-        norm, projections = self.model.layout.blocks[layer].attn_norm, self.map.projections[layer]
+        norm, projections = self.model.layout.blocks[layer].attn.norm, self.map.projections[layer]
         first = self.graph.first_reader(layer)
         readers = [first + i for i in range(len(projections.readers))]
 
@@ -103,7 +103,7 @@ class AttentionReads:
 
     def _columns(self, path: str, y: Tensor, own: dict[int, Tensor], values: Tensor) -> Tensor:
         """The projection's output with the columns of each reader from its own copy."""
-        norm = self.model.layout.blocks[self.layer].attn_norm
+        norm = self.model.layout.blocks[self.layer].attn.norm
         if len(values) == 1:
             with torch.no_grad():
                 found: Tensor = self.model.hf.get_submodule(path).forward(values[0].reshape(*y.shape[:-1], -1))

@@ -50,10 +50,10 @@ class Reading:
     def attach(self, stack: ExitStack) -> None:
         """Watch the norms and give MLPs what they read; the hooks go with `stack`."""
         for layer, block in enumerate(self.model.layout.blocks):
-            for path in dict.fromkeys(p for p in (block.attn_norm, block.mlp_norm) if p):
+            for path in dict.fromkeys(p for p in (block.attn.norm, block.mlp.norm) if p):
                 module = self.model.hf.get_submodule(path)
                 stack.callback(module.register_forward_pre_hook(self._keep_input(path), with_kwargs=True).remove)
-            module = self.model.hf.get_submodule(block.mlp_entry)
+            module = self.model.hf.get_submodule(block.mlp.entry)
             stack.callback(module.register_forward_pre_hook(self._mlp(layer), with_kwargs=True).remove)
 
     def _keep_input(self, path: str) -> Callable[..., None]:
@@ -72,7 +72,7 @@ class Reading:
         return self.mixture.read(x, lambda g: self.mixture.take(last, partial(NO_NORM.into, g=wide(g)[None])))
 
     def _mlp(self, layer: int) -> Callable[..., Any]:
-        norm, reader = self.model.layout.blocks[layer].mlp_norm, [self.mixture.graph.mlp_reader(layer)]
+        norm, reader = self.model.layout.blocks[layer].mlp.norm, [self.mixture.graph.mlp_reader(layer)]
 
         def hook(module: Any, args: Any, kwargs: Any) -> Any:
             x = activation_in(args, kwargs)

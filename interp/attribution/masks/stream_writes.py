@@ -56,20 +56,20 @@ class Writing:
     def _scaled(self, layer: int, z: Tensor) -> Tensor:
         """z [batch pos head d_head] over the scale of a post-norm at this run's own attention output, with the norm's rule."""
         block = self.batch.model.layout.blocks[layer]
-        if block.attn_writer == block.paths.o:
+        if block.attn.plain:
             return z
         if self.batch.map.writers.rest(layer, z.detach()) is not None:
             raise LayoutError(
-                f"{block.attn_writer}: what attention adds beside its heads depends on the run; masks over edges know no such part."
+                f"{block.attn.writer}: what attention adds beside its heads depends on the run; masks over edges know no such part."
             )
         if self.rules.secants:
             raise UnsupportedRuleError(
-                f"{block.attn_writer}: a norm behind heads has no average between two runs here."
+                f"{block.attn.writer}: a norm behind heads has no average between two runs here."
             )
-        W, _ = linear(self.batch.model, block.paths.o)
+        W, _ = linear(self.batch.model, block.attn.o)
         out = z.flatten(2).to(W.dtype) @ W
         spend(W.shape[1] * z.numel())
-        norm = norm_at(self.batch.model, block.attn_writer)
+        norm = norm_at(self.batch.model, block.attn.writer)
         scale = norm.inverse_sigma(out)
         if self.rules.norm == "gradient" and out.requires_grad:
             scale = surrogate(out, scale, partial(_through_scale, norm, wide(out.detach()), scale, out.dtype))

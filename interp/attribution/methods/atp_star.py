@@ -215,7 +215,7 @@ class _Call:
 def _attention_calls(batch: Batch) -> dict[int, _Call]:
     """The attention of every layer of the base run. A run without sites inside attention leaves the function to us."""
     model, found = batch.model, {}
-    layer_of = {id(model.hf.get_submodule(b.paths.attn)): i for i, b in enumerate(model.layout.blocks)}
+    layer_of = {id(model.hf.get_submodule(b.attn.module)): i for i, b in enumerate(model.layout.blocks)}
 
     def record(module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         found[layer_of[id(module)]] = _Call(native, q.contiguous(), k.contiguous(), v)

@@ -38,12 +38,10 @@ class Unembedding:
     def __init__(self, model: Any, dictionary: Dictionary) -> None:
         self.model, self.dictionary, self.total, self.n = model, dictionary, 0.0, 0
         layout, target = model.layout, dictionary.target
-        self.final = norm_at(model, layout.ln_final)
+        self.final = None if layout.ln_final is None else norm_at(model, layout.ln_final)
         self.W_U = wide(linear(model, layout.unembed)[0])
         self.block = layout.blocks[target.layer] if target.kind == "z" else None
-        self.post = (
-            None if self.block is None or self.block.attn_writer == self.block.paths.o else self.block.attn_writer
-        )
+        self.post = None if self.block is None or self.block.attn.plain else self.block.attn.writer
 
     def add(self, batch: Seen) -> None:
         """Count the scales of a batch that was read with `final`."""
@@ -51,10 +49,11 @@ class Unembedding:
             raise DictionaryError("the final residual stream was not read; read the stream with final=True.")
         x = batch.x[batch.keep]
         scale = self.dictionary.scale(x)
-        g = self.final.inverse_sigma(batch.final[batch.keep].double()).cpu()
+        ends = batch.final[batch.keep].double()
+        g = (torch.ones_like(ends[:, 0]) if self.final is None else self.final.inverse_sigma(ends)).cpu()
         g = g * (scale.double().cpu() if isinstance(scale, Tensor) else scale)
         if self.post is not None and self.block is not None:
-            W_O, b_O = linear(self.model, self.block.paths.o)
+            W_O, b_O = linear(self.model, self.block.attn.o)
             written = x.to(W_O.device).double() @ W_O.double() + (0 if b_O is None else b_O.double())
             g = g * norm_at(self.model, self.post).inverse_sigma(written).cpu()
         self.total, self.n = self.total + float(g.sum()), self.n + len(x)
@@ -74,9 +73,10 @@ class Unembedding:
         layout = self.model.layout
         d = self.dictionary.W_dec[feature].detach().to(self.W_U.device).double()
         if self.block is not None:
-            d = d @ linear(self.model, self.block.paths.o)[0].double() * self.block.scale
+            d = d @ linear(self.model, self.block.attn.o)[0].double() * self.block.attn.scale
             d = d if self.post is None else self._passed(self.post, d)
-        d = self._passed(layout.ln_final, d) * (self.total / max(1, self.n)) * layout.logits_scale
+        d = d if layout.ln_final is None else self._passed(layout.ln_final, d)
+        d = d * (self.total / max(1, self.n)) * layout.logits_scale
         logits: Tensor = d.to(self.W_U.dtype) @ self.W_U
         return logits.double().cpu()
 

@@ -13,8 +13,7 @@ of any other model. `interp.model.loading.transformer_lens_files` makes one of a
 
 from __future__ import annotations
 
-from types import SimpleNamespace as Part
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -128,20 +127,6 @@ class ReferenceTransformer(PreTrainedModel):  # type: ignore[misc]
     config_class = ReferenceConfig
     _supports_sdpa = True
     _supports_attention_backend = True
-    #: Where its parts are, in the words of an adapter of transformer-lens.
-    component_mapping: Final = {
-        "embed": Part(name="embed"),
-        "pos_embed": Part(name="pos_embed"),
-        "blocks": Part(
-            name="blocks",
-            submodules={
-                "attn": Part(name="attn", submodules={"o": Part(name="W_O")}),
-                "mlp": Part(name="mlp", submodules={"in": Part(name="W_in"), "out": Part(name="W_out")}),
-            },
-        ),
-        "ln_final": Part(name="ln_final"),
-        "unembed": Part(name="unembed"),
-    }
 
     def __init__(self, config: ReferenceConfig) -> None:
         super().__init__(config)

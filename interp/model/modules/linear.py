@@ -18,6 +18,8 @@ from interp.rules.rules import Norm
 #: How many rows go through a map at once, and their size: large, so that a bias takes no digits from the weights.
 _ROWS: Final = 512
 _SIZE: Final = 64.0
+#: How far from a linear map, beside its size, a module may be that rounds what it reads.
+_ROUNDED: Final = 0.1
 #: What a module raises that is called with something else than it takes, or asked for a map that it is not.
 _REFUSED: Final = (TypeError, ValueError, RuntimeError, LookupError, AttributeError)
 
@@ -60,9 +62,9 @@ def is_plain_map(module: nn.Module) -> bool:
 
 def _width(layout: Any, path: str) -> int:
     """How many numbers a map of the layout reads."""
-    if any(path == block.paths.o for block in layout.blocks):
+    if any(path == block.attn.o for block in layout.blocks):
         return int(layout.n_heads * layout.d_head)
-    return int(layout.d_mlp if any(path == block.paths.mlp_down for block in layout.blocks) else layout.d_model)
+    return int(layout.d_mlp if any(path == block.mlp.down for block in layout.blocks) else layout.d_model)
 
 
 @dataclass(frozen=True)
@@ -123,14 +125,32 @@ def is_adapter(module: nn.Module, x: Tensor) -> bool:
     """Whether the module is an adapter around a layer (as peft makes them) that computes a linear map of inputs like `x`."""
     if not isinstance(getattr(module, "base_layer", None), nn.Module):
         return False
+    found = _of_sum(module, x)
+    return found is not None and close(*found)
+
+
+def mixes(module: nn.Module, x: Tensor) -> bool:
+    """Whether the module computes a linear map of inputs like `x` in which entries reach others, as far as one can say of a module
+    that rounds (quantised weights)."""
+    found = _of_sum(module, x)
+    if found is None or not bool((found[0] - found[1]).norm() <= _ROUNDED * found[0].norm()):
+        return False
+    first = torch.zeros_like(x.reshape(-1, x.shape[-1])[:1])
+    first[0, 0] = 1.0
+    with torch.no_grad():
+        return int((_rows(module, first) - _rows(module, torch.zeros_like(first))).count_nonzero()) > 1
+
+
+def _of_sum(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor] | None:
+    """f(a + b) - f(0) and f(a) - f(0) + f(b) - f(0) for two inputs like `x`, equal for a linear map; None where it takes none."""
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(1, x.shape[-1], generator=generator, dtype=torch.float32).to(x) for _ in range(2))
     try:
         with torch.no_grad():
             zero, left, right, both = (_rows(module, some) for some in (torch.zeros_like(a), a, b, a + b))
     except _REFUSED:
-        return False
-    return close(both - zero, (left - zero) + (right - zero))
+        return None
+    return both - zero, (left - zero) + (right - zero)
 
 
 def vocabulary_size(hf: Any) -> int:

@@ -33,17 +33,19 @@ def with_activation(
 
 
 def activation_out(output: Any) -> Tensor:
-    """The activation that a module returns: the tensor, or the first element of a tuple."""
+    """The activation that a module returns: the tensor, or the first element of a tuple or list."""
     if isinstance(output, Tensor):
         return output
-    if isinstance(output, tuple) and output and isinstance(output[0], Tensor):
+    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
         return output[0]
     raise TypeError(f"module returned {type(output).__name__}, expected a tensor or a tuple that begins with one")
 
 
 def with_output(output: Any, new: Tensor) -> Any:
     """The same result with the activation replaced by `new`."""
-    return new if isinstance(output, Tensor) else (new, *output[1:])
+    if isinstance(output, Tensor):
+        return new
+    return [new, *output[1:]] if isinstance(output, list) else (new, *output[1:])
 
 
 def close(a: Tensor, b: Tensor) -> bool:

@@ -17,7 +17,7 @@ from interp.errors import MethodError, some
 from interp.model.modules import attention
 from interp.model.modules.lock import frozen, no_inference_tensors, reserved, settled
 from interp.model.modules.tensors import activation_in, activation_out, with_activation
-from interp.model.probing.probe import probe_tokens
+from interp.model.probing.inputs import probe_tokens
 from interp.rules.nonlinear import tensors_in
 
 _KNOWN: Final = ("torch.nn.modules.", "transformers.models.", "transformers.pytorch_utils", "transformers.activations")
@@ -68,7 +68,7 @@ def check_gradients(model: Any, found: Suspects) -> None:
 def _cut(model: Any, paths: Sequence[str]) -> list[str]:
     """Of the modules at `paths` and the blocks, the innermost that gradients do not go through."""
     hf, layout, cut = model.hf, model.layout, set[str]()
-    blocks = [block.paths.block for block in layout.blocks]
+    blocks = [block.path for block in layout.blocks]
     with ExitStack() as stack:
         stack.enter_context(reserved(hf))
         stack.enter_context(settled(model.device))

@@ -115,14 +115,14 @@ def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tu
     product, which is the gate of an attention."""
     found: dict[str, dict[str, None]] = {}
     gates: set[str] = set()
-    left = {id(block): block.gated for block in layout.blocks}
+    left = {id(block): block.mlp.gated for block in layout.blocks}
     for operation in seen.operations:
         path, block = operation.where.path, _block_of(operation.where.path, layout)
         if path in named or in_experts(path, layout):
             continue
-        if block and _within(path, block.paths.attn) and _is_result(operation, seen, block.paths.o):
-            gates.add(block.paths.o)
-        elif block and left[id(block)] and _is_result(operation, seen, block.paths.mlp_down):
+        if block and _within(path, block.attn.module) and _is_result(operation, seen, block.attn.o):
+            gates.add(block.attn.o)
+        elif block and left[id(block)] and _is_result(operation, seen, block.mlp.down):
             left[id(block)] = False
         elif not _is_attention(operation, layout, block) and not (
             block is None and operation.name == "tanh" and layout.logits_softcap is not None
@@ -132,7 +132,7 @@ def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tu
 
 
 def _block_of(path: str, layout: Layout) -> BlockLayout | None:
-    return next((block for block in layout.blocks if _within(path, block.paths.block)), None)
+    return next((block for block in layout.blocks if _within(path, block.path)), None)
 
 
 def _within(path: str, outer: str) -> bool:
@@ -141,13 +141,13 @@ def _within(path: str, outer: str) -> bool:
 
 def _in_mlp(path: str, block: BlockLayout) -> bool:
     """Whether a module is of the MLP; where that is the block itself, only its own code may be."""
-    return path == block.paths.mlp or (block.paths.mlp != block.paths.block and _within(path, block.paths.mlp))
+    return path == block.mlp.module or (block.mlp.module != block.path and _within(path, block.mlp.module))
 
 
 def in_experts(path: str, layout: Layout) -> bool:
     """Whether a module is of an MLP that has no single activation: other calls may be made there in another run."""
     block = _block_of(path, layout)
-    return block is not None and block.act is None and _in_mlp(path, block)
+    return block is not None and block.mlp.act is None and _in_mlp(path, block)
 
 
 def _is_result(operation: Operation, seen: Probe, reader: str | None) -> bool:
@@ -157,7 +157,7 @@ def _is_result(operation: Operation, seen: Probe, reader: str | None) -> bool:
 
 def _is_attention(operation: Operation, layout: Layout, block: BlockLayout | None) -> bool:
     """Whether an operation is a part of plain attention, or one that the configuration tells of (`Layout.attention_extras`)."""
-    if block is None or not _within(operation.where.path, block.paths.attn):
+    if block is None or not _within(operation.where.path, block.attn.module):
         return False
     told = {"tanh": "soft cap", "clamp": "clip"}.get(operation.name, "")
     if told and any(extra.startswith(told) for extra in layout.attention_extras):
@@ -185,7 +185,7 @@ def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:
         *(_row(path, "linear", False) for path in sorted(operations.linear)),
         *(row for block in layout.blocks for row in _block_rows(block, layout, rules)),
         *(_unknown_row(path, name, rules) for path, name in operations.unknown.items()),
-        *(_attention_gate_row(block, rules) for block in layout.blocks if block.paths.o in operations.attention_gates),
+        *(_attention_gate_row(block, rules) for block in layout.blocks if block.attn.o in operations.attention_gates),
         *(_outside_row(path, names, rules) for path, names in operations.outside.items()),
     ]
     if layout.logits_softcap is not None:
@@ -213,7 +213,7 @@ def _attention_gate_row(block: BlockLayout, rules: Rules) -> Row:
     treatment: Treatment = (
         "unsupported" if rules.gate == 0.0 or rules.secants else "plain gradient" if rules.gate == 1.0 else "rule"
     )
-    return Row(block.paths.attn, "gated product of z", treatment, "half rule" if treatment == "rule" else "")
+    return Row(block.attn.module, "gated product of z", treatment, "half rule" if treatment == "rule" else "")
 
 
 def _outside_row(path: str, names: tuple[str, ...], rules: Rules) -> Row:
@@ -227,7 +227,7 @@ def _activation_row(path: str, act: Activation, layout: Layout, rules: Rules) ->
     if rules.secants:
         alone = in_experts(path, layout)
         return Row(path, act.name, "unsupported" if alone else "rule", "" if alone else AVERAGED)
-    block = next((b for b in layout.blocks if b.act == path), None)
+    block = next((b for b in layout.blocks if b.mlp.act == path), None)
     if rules.act == "gradient":
         return Row(path, act.name, "plain gradient")
     return Row(path, act.name, "rule" if block else "unsupported", f"f(x)/x of {act.name}" if block else "")
@@ -235,29 +235,29 @@ def _activation_row(path: str, act: Activation, layout: Layout, rules: Rules) ->
 
 def _block_rows(block: BlockLayout, layout: Layout, rules: Rules) -> list[Row]:
     """The operations of a block that are no modules: the gate's product, the experts, attention."""
-    rows = [_mlp_row(block, rules)] if block.act is None or block.gated else []
+    rows = [_mlp_row(block, rules)] if block.mlp.act is None or block.mlp.gated else []
     rows += [_extra_row(block, extra, rules) for extra in layout.attention_extras]
     if rules.in_attention and not layout.attention_function:
-        rows.append(Row(block.paths.attn, "attention outside AttentionInterface", "unsupported"))
+        rows.append(Row(block.attn.module, "attention outside AttentionInterface", "unsupported"))
     else:
         rule = AVERAGED if rules.secants else str(rules.attention)
-        rows.append(_row(block.paths.attn, "attention", rules.in_attention, rule))
+        rows.append(_row(block.attn.module, "attention", rules.in_attention, rule))
     return rows
 
 
 def _mlp_row(block: BlockLayout, rules: Rules) -> Row:
     """The product of a gated MLP; or an MLP that has no single activation."""
-    if block.act is None:
+    if block.mlp.act is None:
         touched = rules.act != "gradient" or rules.gate != 1.0 or rules.secants
         operation = "MLP without a single activation (experts, router)"
-        return Row(block.paths.mlp, operation, "unsupported" if touched else "plain gradient")
+        return Row(block.mlp.module, operation, "unsupported" if touched else "plain gradient")
     rule = AVERAGED if rules.secants else {0.5: "half rule", 0.0: "gate detached", 1.0: ""}[rules.gate]
-    return _row(block.paths.mlp, "gated product", bool(rule), rule)
+    return _row(block.mlp.module, "gated product", bool(rule), rule)
 
 
 def _extra_row(block: BlockLayout, extra: str, rules: Rules) -> Row:
     """A function inside attention that is no module: the cap of the scores is averaged with attention, a clip is not."""
     if not rules.secants:
-        return Row(block.paths.attn, extra, "plain gradient")
+        return Row(block.attn.module, extra, "plain gradient")
     capped = extra.startswith("soft cap")
-    return Row(block.paths.attn, extra, "rule" if capped else "unsupported", AVERAGED if capped else "")
+    return Row(block.attn.module, extra, "rule" if capped else "unsupported", AVERAGED if capped else "")

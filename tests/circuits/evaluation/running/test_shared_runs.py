@@ -108,7 +108,7 @@ def test_a_runner_follows_a_model_that_changes_between_its_calls(
     before = runner.metrics(sets, False)
 
     with torch.no_grad():
-        runner.model.hf.get_submodule(runner.model.layout.blocks[0].paths.o).weight.mul_(1.5)
+        runner.model.hf.get_submodule(runner.model.layout.blocks[0].attn.o).weight.mul_(1.5)
     _agree(runner, monkeypatch)
     weighted = runner.metrics(sets, False)
     assert abs(weighted[runner.full] - before[runner.full]).max() > 1e-2

@@ -56,9 +56,9 @@ def test_only_sparse_layers_are_unsupported(model_type: str, changes: dict[str, 
     dense, sparse = model.layout.blocks
     assert dense.act is not None and dense.gated and sparse.act is None
     rows = model.coverage(RELP).unsupported
-    assert rows and all(row.path.startswith(sparse.paths.mlp) for row in rows)
+    assert rows and all(row.path.startswith(sparse.mlp.module) for row in rows)
     assert [row.rule for row in model.coverage(RELP).rows if row.operation == "gated product"] == ["half rule"]
-    with pytest.raises(UnsupportedRuleError, match=sparse.paths.mlp):
+    with pytest.raises(UnsupportedRuleError, match=sparse.mlp.module):
         model.run(ids(), rules=RELP)
     assert model.missing_sites()["mlp_post"].startswith("not in layer 1: ") and "mlp_post" not in model.sites()
     width = model.run(ids(), reads=["mlp_post.0"])["mlp_post.0"].shape[-1]

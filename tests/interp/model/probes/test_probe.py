@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from interp.errors import InterpError, LayoutError, UnsupportedRuleError
 from interp.model.model import HookedModel
 from interp.model.modules.linear import vocabulary_size
-from interp.model.probing.probe import probe_tokens
+from interp.model.probing.inputs import probe_tokens
 from interp.rules.rules import PRESETS, RELP, recognise_activation, recognise_norm
 from tests.interp.model.probes.causal_lms import MODEL_TYPES, causal_lm
 from tests.interp.model.tiny import hooked, tiny

@@ -206,7 +206,7 @@ def test_activations_are_those_of_each_row_alone(name: str) -> None:
 
 def test_layers_behind_the_last_site_are_not_run_and_nothing_is_left_behind(model: Any) -> None:
     calls: list[int] = []
-    last = model.hf.get_submodule(model.layout.blocks[1].paths.block)
+    last = model.hf.get_submodule(model.layout.blocks[1].path)
     handle = last.register_forward_hook(lambda *_: calls.append(1))
     try:
         source = Activations(model, rows_of(model, documents()), [SITE], torch.float32, 300)

@@ -1,0 +1,111 @@
+"""The calls of one block as the probe saw them: what reads which tensor, what is made of it, and which modules are projections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from interp.model.modules.linear import is_adapter, is_linear_map, mixes
+from interp.model.modules.tensors import close
+from interp.model.probing.probe import Attended, Call
+
+
+@dataclass(frozen=True, eq=False)
+class BlockCalls:
+    """One block: its path, its attention, and the calls of the whole probe by path in the order in which they returned."""
+
+    model: nn.Module
+    path: str
+    attended: Attended
+    calls: dict[str, Call]
+
+    @cached_property
+    def inside(self) -> dict[str, Call]:
+        """The calls inside the block, without its own."""
+        return {path: call for path, call in self.calls.items() if path.startswith(f"{self.path}.")}
+
+    @cached_property
+    def later(self) -> dict[str, Call]:
+        """Those of them that returned after the attention was computed."""
+        behind = list(self.calls)[self.attended.after :]
+        return {path: self.inside[path] for path in behind if path in self.inside}
+
+    @property
+    def own(self) -> Call:
+        """The call of the block itself."""
+        return self.calls[self.path]
+
+    def projects(self, path: str) -> bool:
+        """Whether a module is a linear map with weights of its own, rounding apart, with an adapter around it or not."""
+        module, x = self.model.get_submodule(path), self.inside[path].x_value
+        if is_linear_map(module) or is_adapter(module, x):
+            return True
+        alone = not any(other.startswith(f"{path}.") for other in self.inside)
+        return alone and mixes(module, x)
+
+    def makes(self, path: str) -> bool:
+        """Whether a module has weights that mix the entries of what it reads, as norms, scales and dropout have not."""
+        return has_matrix(self.model.get_submodule(path)) or any(True for _ in self.projections(f"{path}."))
+
+    def projections(self, prefix: str = "") -> Iterator[str]:
+        """The projections of the block, or below a path that ends in a dot; an adapter in place of what is inside it."""
+        whole = "\0"
+        for path in sorted(path for path in self.inside if path.startswith(prefix)):
+            if not path.startswith(whole) and self.projects(path):
+                whole = f"{path}."
+                yield path
+
+    def parents(self, path: str) -> Iterator[str]:
+        """The modules around `path` that were called, from the inside out, below the block."""
+        while (path := path.rpartition(".")[0]) and path != self.path:
+            if path in self.inside:
+                yield path
+
+    def feeder(self, reader: Call) -> str | None:
+        """The module of the block whose output, as it was made, is what the reader reads, if it mixes nothing: a norm."""
+        x, value = reader.x, reader.x_value.flatten()
+        found = (
+            path
+            for path, call in self.inside.items()
+            if same(call.y, x) and not same(call.x, x) and torch.equal(call.y_value.flatten(), value)
+        )
+        path = next(found, None)
+        return None if path is None or self.makes(path) else path
+
+
+def has_matrix(module: nn.Module) -> bool:
+    """Whether a weight of the module has two axes, or more, of several entries."""
+    return any(sum(n > 1 for n in p.shape) > 1 for p in module.parameters())
+
+
+def same(a: Tensor, b: Tensor) -> bool:
+    """The same memory: `a` is `b`, or a reshaped view of all of it."""
+    return a.data_ptr() == b.data_ptr() and a.numel() == b.numel()
+
+
+def passes(call: Call) -> bool:
+    """Whether a module gives what it reads, as dropout does."""
+    return same(call.x, call.y) and torch.equal(call.x_value.flatten(), call.y_value.flatten())
+
+
+def reads(call: Call, value: Tensor) -> bool:
+    return close(call.x_value, value)
+
+
+def depends(x: Tensor, on: Tensor) -> bool:
+    """Whether `x` was computed from `on`, by torch's graph."""
+    goal, seen, open_ = on.grad_fn, set[Any](), [x.grad_fn]
+    while open_:
+        node = open_.pop()
+        if node is None or node in seen:
+            continue
+        if node is goal:
+            return True
+        seen.add(node)
+        open_ += [parent for parent, _ in node.next_functions]
+    return False

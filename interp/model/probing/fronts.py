@@ -1,0 +1,104 @@
+"""What stands in front of attention and MLP on the probe: the norm, and the module that reads what it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from interp.model.modules.tensors import close
+from interp.model.probing.block_calls import BlockCalls, depends, passes, reads, same
+
+
+@dataclass(frozen=True)
+class Front:
+    """The norm in front of a sublayer, and the module that reads what it makes, or the stream: the block, where several do."""
+
+    norm: str | None
+    entry: str
+
+
+def output_projection(block: BlockCalls) -> str | None:
+    """The map that reads z: the first behind the attention whose input is z or is computed from it; an adapter with what is inside."""
+    behind = [path for path in block.later if block.projects(path)]
+    z = block.attended.made
+    reading = [path for path in behind if block.attended.kv_heads and close(block.later[path].x_value, z)]
+    reading = reading or [path for path in behind if depends(block.later[path].x, z)]
+    if not reading:
+        return None
+    whole = [path for path in block.parents(reading[0]) if block.projects(path)]
+    return whole[-1] if whole else reading[0]
+
+
+def attention_front(block: BlockCalls, o: str, stream: Tensor) -> Front | None:
+    """What stands in front of attention, if it reads this value of the stream [batch pos d_model]."""
+    caller = block.attended.path
+    around = [] if caller == block.path else [caller, *block.parents(caller)]
+    for entry in (path for path in around if path in block.inside):
+        call, last = block.inside[entry], block.inside[o]
+        alone = same(call.y, last.y) or (entry == caller and close(call.y_value, last.x_value))
+        if found := _front(block, entry, stream, alone):
+            return found
+    return next(_read_by(block, feeding(block, o), stream), None)
+
+
+def feeding(block: BlockCalls, o: str) -> list[str]:
+    """The projections that q, k and v are made of."""
+    z = block.inside[o].x
+    return [path for path in block.projections() if path != o and depends(z, block.inside[path].y)]
+
+
+def mlp_modules(block: BlockCalls, raw: str, o: str) -> tuple[str, str | None]:
+    """The module of an MLP, the block where it has none, and its output projection, None where it has none; `raw` is what writes."""
+    if not block.projects(raw):
+        made = block.inside[raw]
+        below = (path for path in block.projections(f"{raw}.") if same(block.inside[path].y, made.y))
+        return raw, next((path for path in below if close(block.inside[path].y_value, made.y_value)), None)
+    for path in block.parents(raw):
+        others = [own for own in block.projections(f"{path}.") if own != raw]
+        if any(f"{own}.".startswith(f"{path}.") for own in (o, block.attended.path)):
+            break
+        if others:
+            return path, raw
+    return block.path, raw
+
+
+def mlp_front(block: BlockCalls, module: str, writes: str, o: str, stream: Tensor) -> Front | None:
+    """What stands in front of the MLP whose output is that of `writes`, if it reads this value of the stream [batch pos d_model]."""
+    made, prefix = block.inside[writes], f"{module}."
+    own = () if module == block.path else (path for path in block.inside if f"{path}.".startswith(prefix))
+    below = sorted(own, key=lambda path: path.count("."))
+    for entry in (path for path in below if not block.projects(path) and block.makes(path)):
+        if found := _front(block, entry, stream, same(block.inside[entry].y, made.y)):
+            return found
+    attending = {o, writes, *feeding(block, o)}
+    inner = [p for p in block.projections(prefix) if p not in attending and depends(made.x, block.inside[p].y)]
+    found = next(_read_by(block, inner, stream), None)
+    if found is None:
+        return None
+    entries = [path for path in inner if found in _read_by(block, [path], stream)]
+    return Front(found.norm, entries[0]) if len(entries) == 1 else found
+
+
+def _front(block: BlockCalls, entry: str, stream: Tensor, alone: bool) -> Front | None:
+    """The front of a module that reads the stream, or what a norm makes of it. `alone`: its output is the sublayer's, and no sum."""
+    call = block.inside[entry]
+    norm = block.feeder(call)
+    if norm is not None and reads(block.inside[norm], stream):
+        return Front(norm, entry)
+    inside = (own for path, own in block.inside.items() if path.startswith(f"{entry}.") and not block.makes(path))
+    if alone and reads(call, stream) and not any(reads(own, stream) and not passes(own) for own in inside):
+        return Front(None, entry)
+    return None
+
+
+def _read_by(block: BlockCalls, projections: list[str], stream: Tensor) -> Iterator[Front]:
+    """The fronts that stand before single projections."""
+    for path in projections:
+        call = block.inside[path]
+        norm = block.feeder(call)
+        if norm is not None and reads(block.inside[norm], stream):
+            yield Front(norm, block.path)
+        elif reads(call, stream):
+            yield Front(None, block.path)

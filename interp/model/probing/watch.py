@@ -1,0 +1,93 @@
+"""The first of the two forwards that find a layout: which modules compute attention, in which order.
+
+Attention is known by what it does: the attention function is called where a model goes through transformers' AttentionInterface;
+elsewhere scores of every position against every position pass a softmax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from interp.model.modules import attention
+from interp.model.modules.lock import no_inference_tensors, reserved
+from interp.model.probing.inputs import run_probe
+
+_SOFTMAX: Final = (torch.softmax, nn.functional.softmax, Tensor.softmax)
+_WHOLE: Final = nn.functional.scaled_dot_product_attention
+
+
+def attending(model: nn.Module) -> tuple[tuple[str, ...], bool]:
+    """The path of the module that computes each attention of a forward, in order, and whether all go through the attention function.
+
+    Raises: LayoutError for a model that cannot run on the probe's inputs.
+    """
+    if routes_attention(model):
+        found: list[str] = []
+        with reserved(model), inside_modules(model) as where, torch.no_grad(), no_inference_tensors():
+
+            def around(module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> Any:
+                found.append(where[-1])
+                return native(q, k, v)
+
+            with attention.selected(model, around):
+                run_probe(model)
+        if found:
+            return tuple(found), True
+    with reserved(model), inside_modules(model) as where, torch.no_grad(), no_inference_tensors():
+        seen: list[str] = []
+        with Softmaxes(lambda pattern, heads: seen.append(where[-1])):
+            run_probe(model)
+    return tuple(seen), False
+
+
+def routes_attention(model: nn.Module) -> bool:
+    """Whether the model's attention can be sent through transformers' AttentionInterface."""
+    can_set: Callable[[], bool] = getattr(model, "_can_set_attn_implementation", lambda: False)
+    return bool(can_set())
+
+
+@contextmanager
+def inside_modules(model: nn.Module) -> Iterator[list[str]]:
+    """A list whose last entry is, at any moment of a forward, the path of the innermost module."""
+    inside = [""]
+
+    def leave(path: str) -> Callable[..., None]:
+        def left(*_: Any) -> None:
+            while len(inside) > 1 and inside.pop() != path:
+                pass  # modules that raised what their caller caught
+
+        return left
+
+    with ExitStack() as stack:
+        for path, module in model.named_modules():
+            enter = module.register_forward_pre_hook(lambda *_, path=path: inside.append(path))
+            stack.callback(enter.remove)
+            stack.callback(module.register_forward_hook(leave(path)).remove)
+        yield inside
+
+
+class Softmaxes(TorchFunctionMode):
+    """Inside it: `found` is called with the result of every softmax over scores [batch head pos pos], or of every attention that
+    torch computes as a whole, and with the number of heads."""
+
+    def __init__(self, found: Callable[[Tensor, int], object]) -> None:
+        super().__init__()
+        self.found = found
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func is _WHOLE or (func in _SOFTMAX and _over_positions(out)):
+            self.found(out, out.shape[1] if out.ndim == 4 else out.shape[0])
+        return out
+
+
+def _over_positions(pattern: Tensor) -> bool:
+    """Whether this may be [batch head pos pos], or batch and heads in one; a router's [batch pos expert] of one prompt is not."""
+    square = pattern.ndim in (3, 4) and pattern.shape[-1] == pattern.shape[-2] > 1
+    return square and (pattern.ndim == 4 or pattern.shape[0] > 1)
