@@ -71,7 +71,7 @@ def _compare(block: Any, row: dict[str, Any]) -> None:
         place, norm = places[kind]
         assert part.place == place
         if place == "around":
-            assert part.after == f"{block.path}.{norm}"
+            assert part.around == f"{block.path}.{norm}"
         elif norm not in UNKNOWN:
             assert part.writer == f"{block.path}.{norm}"
     if row["act"] not in UNKNOWN:

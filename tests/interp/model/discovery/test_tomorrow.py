@@ -134,7 +134,7 @@ def test_the_layout_says_what_is_known(name: str) -> None:
         if layout.attention_function:
             assert attn.module == _in(block.path, known.caller)
         found = {
-            "o": attn.o, "down": mlp.down, "act": mlp.act, "norms": (attn.norm, mlp.norm), "after": (attn.after, mlp.after),
+            "o": attn.o, "down": mlp.down, "act": mlp.act, "norms": (attn.norm, mlp.norm), "after": (attn.around, mlp.around),
             "place": (attn.place, mlp.place), "parallel": block.parallel, "branch": mlp.branch and mlp.branch.path,
         }  # fmt: skip
         expected = {
@@ -147,7 +147,7 @@ def test_the_layout_says_what_is_known(name: str) -> None:
             found, expected = ({**x, "act": None, "branch": None} for x in (found, expected))
         assert found == expected
         assert known.branch is not None or known.ambiguous or mlp.up == _path(block.path, known.up)
-        assert known.place[0] == "scaled" or block.scale == pytest.approx(known.scale, rel=1e-5)
+        assert known.gains or (attn.scale, mlp.scale) == pytest.approx((known.scale, known.scale), rel=1e-5)
 
 
 def _path(block: str, path: str | None) -> str | None:

@@ -31,7 +31,10 @@ from tests.interp.model.discovery.written import (
     SquaredReluMlp,
     apart,
     attend,
+    eager_attention_forward,
 )
+
+__all__ = ["KNOWN", "eager_attention_forward"]
 
 # ---------------------------------------------------------------- where the blocks are
 
@@ -304,7 +307,7 @@ class Dropped(Decoder):
 
 
 class _Flat(nn.Module):
-    """A block without attention or MLP of its own: it calls the attention function itself."""
+    """A block without attention or MLP of its own: it calls the attention function itself, whose eager form is looked for here."""
 
     def __init__(self, c: Any) -> None:
         super().__init__()
