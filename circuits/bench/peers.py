@@ -225,7 +225,7 @@ def _config(model: HookedModel, length: int) -> Any:
     from transformer_lens import HookedTransformerConfig
 
     size, block = model.layout, model.layout.blocks[0]
-    norm = model.operations.norms[size.end]
+    norm = model.operations.norms[size.ln_final or ""]
     return HookedTransformerConfig(
         n_layers=size.n_layers,
         d_model=size.d_model,

@@ -124,6 +124,7 @@ def direct_effects(
     Source: Elhage et al. 2021, "A mathematical framework for transformer circuits".
     Raises: MethodError for a node that writes nothing; LayoutError where a norm or a projection is not recognised.
     """
+    model.layout.check_sum("direct effects")
     pairs = task.tokenize(model.tokenizer, model.layout.d_vocab)
     job = _Job(model, tuple(nodes), dictionaries or {}, split_positions)
     lengths = [pair.length for pair in pairs]

@@ -26,8 +26,8 @@ from interp.model.origin import Origin
 from interp.model.plan import plan_run
 from interp.model.probing.backward import Suspects, check_gradients, suspects
 from interp.model.probing.coverage import Coverage, coverage, recognise
-from interp.model.probing.inputs import setting
 from interp.model.probing.layout_probe import read_layout
+from interp.model.probing.sample import setting
 from interp.model.run import execute
 from interp.model.vocabulary import Columns
 from interp.parts.ports import available, port

@@ -21,7 +21,7 @@ from interp.model.plan import Plan
 from interp.model.probing.coverage import Operations
 from interp.model.vocabulary import Columns
 from interp.parts.layout import Layout
-from interp.parts.ports import Port, from_site, port, to_site
+from interp.parts.ports import Port, from_site, port, to_site, unscaled
 from interp.parts.sites import Site
 from interp.rules.rules import frozen_norm, identity_rule
 from interp.rules.surrogate import scale_gradient, surrogate
@@ -81,9 +81,9 @@ class _Run:
         """The tensor that the model goes on with, for the tensor `x` that it has at this port."""
         value = to_site(x, at, self.batch, self.layout.n_heads)
         seen = self.visit(site, value)
-        if self.plan.changes(site) or at.scale == 1.0:
+        if self.plan.changes(site) or not at.scaled:
             return from_site(seen, at, x)
-        return surrogate(seen, x, lambda grad: grad.reshape(seen.shape) / at.scale) if seen.requires_grad else x
+        return surrogate(seen, x, lambda grad: unscaled(grad.reshape(seen.shape), at)) if seen.requires_grad else x
 
     def read_input(self, site: Site, at: Port) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -151,7 +151,7 @@ class _Run:
             sites = sites if _EMBED in sites else [_EMBED, *sites]
             self._attach_gates(stack)
         self.averaged.attach_products(stack)
-        hooks = [(site, port(site, self.layout)) for site in sites]
+        hooks = [(site, port(site, self.layout).of(self.model)) for site in sites]
         for site, at in hooks:
             if at.where in ("input", "input_copy"):
                 self._on_input(stack, at.path, self.read_input(site, at))

@@ -20,6 +20,8 @@ from typing import Literal
 
 from torch import Tensor
 
+from interp.errors import LayoutError
+
 Place = Literal["pre", "after", "scaled", "around"]
 
 
@@ -45,8 +47,8 @@ class Sublayer:
     makes, or the stream; the block itself where several modules of it do. `reader`: the module whose input is this sublayer's own copy
     of the stream (the norm, or the entry); None where there is no such copy: both sublayers share one norm, or several modules read
     the stream.
-    `writer`: the module whose output, times `scale`, is added to the stream. `around`: the norm that acts on the sum, where that is
-    its place.
+    `writer`: the module whose output, times `scale` and, where there is one, times the vector of the parameter `gain`, is added to the
+    stream. `around`: the norm that acts on the sum, where that is its place.
     """
 
     module: str
@@ -56,6 +58,7 @@ class Sublayer:
     writer: str
     place: Place
     scale: float
+    gain: str | None
     around: str | None
 
 
@@ -67,8 +70,8 @@ class AttentionLayout(Sublayer):
 
     @property
     def plain(self) -> bool:
-        """Whether the output projection writes into the stream, without a norm or a scale behind it."""
-        return self.writer == self.o
+        """Whether the output projection writes into the stream, without a norm or a learned scale behind it."""
+        return self.writer == self.o and self.gain is None
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,8 @@ class MlpLayout(Sublayer):
 
     @property
     def plain(self) -> bool:
-        """Whether the MLP itself writes into the stream, without a norm or a scale behind it."""
-        return self.writer in (self.module, self.down)
+        """Whether the MLP itself writes into the stream, without a norm or a learned scale behind it."""
+        return self.writer in (self.module, self.down) and self.gain is None
 
 
 @dataclass(frozen=True)
@@ -134,10 +137,19 @@ class Layout:
     attention_function: bool
     attention_extras: tuple[str, ...]
 
-    @property
-    def end(self) -> str:
-        """The module that reads what the last block gives: the final norm, or the unembedding where there is none."""
-        return self.ln_final or self.unembed
+    def check_sum(self, what: str) -> None:
+        """Raises: LayoutError where the final stream is no sum of what components add, or where a parameter scales what they add,
+        naming what needs it."""
+        parts: list[Sublayer] = [part for block in self.blocks for part in (block.attn, block.mlp)]
+        if gains := [part.gain for part in parts if part.gain]:
+            raise LayoutError(
+                f"{what}: a parameter scales what components add ({gains[0]}), which is not known here. Level 'heads' works."
+            )
+        if found := next((part.around for part in parts if part.around), None):
+            raise LayoutError(
+                f"{what}: the norms of this model act on the sums ({found}), so what a component adds does not reach later readers "
+                "unchanged. Level 'heads' works."
+            )
 
     def __repr__(self) -> str:
         kv = f", {self.n_kv_heads} of keys and values" if self.n_kv_heads != self.n_heads else ""

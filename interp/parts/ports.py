@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from interp.errors import SiteError
@@ -22,14 +23,23 @@ class Port:
     `input`: the argument of module `path`; an edit gives the module (and what follows in it) another one.
     `input_copy`: the same argument seen by this module alone, apart from the skip connection that shares it.
     `input_inplace`: the same argument together with the skip connection: an edit is written into the tensor.
-    `output`: what the module returns. `scale`: the site's value is this times the tensor.
+    `output`: what the module returns. `scale`: the site's value is this times the tensor, and times the parameter at `gain`.
     """
 
     where: Where
     path: str = ""
-    scale: float = 1.0
+    scale: float | Tensor = 1.0
+    gain: str | None = None
     heads: bool = False
     shield: bool = False
+
+    @property
+    def scaled(self) -> bool:
+        return isinstance(self.scale, Tensor) or self.scale != 1.0
+
+    def of(self, model: Any) -> Port:
+        """The same with the gain of a live model in its scale."""
+        return self if self.gain is None else replace(self, scale=self.scale * model.get_parameter(self.gain).detach())
 
 
 def port(site: Site, layout: Layout) -> Port:
@@ -43,7 +53,9 @@ def port(site: Site, layout: Layout) -> Port:
 def _global(site: Site, layout: Layout) -> Port | str:
     if site.kind == "embed":
         return Port("input", layout.blocks[0].path)
-    return Port("input", layout.end) if site.kind == "resid_final" else Port("logits")
+    if site.kind == "logits":
+        return Port("logits")
+    return Port("input", layout.ln_final) if layout.ln_final else Port("output", layout.blocks[-1].path)
 
 
 def _in_block(site: Site, block: BlockLayout, layout: Layout) -> Port | str:
@@ -53,28 +65,41 @@ def _in_block(site: Site, block: BlockLayout, layout: Layout) -> Port | str:
     return _BLOCK_PORTS[site.kind](block)
 
 
-def _shared_norm(path: str | None) -> Port | str:
-    return Port("input_copy", path) if path else "attention and MLP share one norm, so neither reads a copy of its own."
+def _own_copy(block: BlockLayout, reader: str | None) -> Port | str:
+    if reader is not None:
+        return Port("input_copy", reader)
+    shared = block.attn.norm is not None and block.attn.norm == block.mlp.norm
+    return "attention and MLP share one norm, so neither reads a copy of its own." if shared else _SEVERAL
 
 
 def _resid_mid(block: BlockLayout) -> Port | str:
-    if block.parallel or block.mlp.reader is None:
+    if block.parallel:
         return "attention and MLP run in parallel; there is no residual stream between them."
-    return Port("input_inplace", block.mlp.reader)
+    if block.attn.around is not None:
+        return Port("output", block.attn.around)
+    return Port("input_inplace", block.mlp.reader) if block.mlp.reader else _SEVERAL
 
 
+def _mlp_normed(block: BlockLayout) -> Port | str:
+    if block.mlp.entry != block.path:
+        return Port("input", block.mlp.entry)
+    alone = block.mlp.norm is not None and block.mlp.norm != block.attn.norm
+    return Port("output", block.mlp.norm) if block.mlp.norm is not None and alone else _SEVERAL
+
+
+_SEVERAL = "several modules of the block read the stream there, so there is no one copy of it."
 _EXPERTS = "its MLP has no single activation and output projection (a mixture of experts?)."
 
 _BLOCK_PORTS: dict[str, Callable[[BlockLayout], Port | str]] = {
     "resid_pre": lambda b: Port("input", b.path),
     "resid_mid": _resid_mid,
     "resid_post": lambda b: Port("output", b.path),
-    "attn_in": lambda b: _shared_norm(b.attn.reader),
-    "mlp_in": lambda b: _shared_norm(b.mlp.reader),
-    "attn_out": lambda b: Port("output", b.attn.writer, scale=b.attn.scale),
-    "mlp_out": lambda b: Port("output", b.mlp.writer, scale=b.mlp.scale, shield=b.mlp.reused),
+    "attn_in": lambda b: _own_copy(b, b.attn.reader),
+    "mlp_in": lambda b: _own_copy(b, b.mlp.reader),
+    "attn_out": lambda b: Port("output", b.attn.writer, scale=b.attn.scale, gain=b.attn.gain),
+    "mlp_out": lambda b: Port("output", b.mlp.writer, scale=b.mlp.scale, gain=b.mlp.gain, shield=b.mlp.reused),
     "z": lambda b: Port("input", b.attn.o, heads=True),
-    "mlp_normed": lambda b: Port("input", b.mlp.entry),
+    "mlp_normed": _mlp_normed,
     "mlp_pre": lambda b: Port("input", b.mlp.act) if b.mlp.act else _EXPERTS,
     "mlp_post": lambda b: Port("input", b.mlp.down) if b.mlp.act and b.mlp.down else _EXPERTS,
 }
@@ -104,10 +129,16 @@ def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:
     """The tensor at a port in its site's shape: batch first (some blocks flatten), heads apart, scaled."""
     shape = (batch, -1, n_heads, x.shape[-1] // n_heads) if port.heads else (batch, -1, x.shape[-1])
     x = x.reshape(shape)
-    return x if port.scale == 1.0 else x * port.scale
+    return x * port.scale if port.scaled else x
 
 
 def from_site(value: Tensor, port: Port, like: Tensor) -> Tensor:
     """The inverse of `to_site`, in the shape of the tensor that the model had there."""
-    value = value if port.scale == 1.0 else value / port.scale
+    value = unscaled(value, port) if port.scaled else value
     return value.reshape(like.shape)
+
+
+def unscaled(value: Tensor, port: Port) -> Tensor:
+    """A value divided by the scale of its port; 0 where that is 0, as nothing there reaches the stream."""
+    divided: Tensor = value / port.scale
+    return torch.where(port.scale == 0, 0.0, divided) if isinstance(port.scale, Tensor) else divided

@@ -19,7 +19,7 @@ from interp.errors import LayoutError
 from interp.model.modules import attention
 from interp.model.modules.linear import vocabulary_size
 from interp.model.modules.tensors import activation_in, activation_out, close
-from interp.model.probing.inputs import probe_length
+from interp.model.probing.sample import probe_length
 from interp.parts.sites import Site
 from interp.precision import wide
 

@@ -21,7 +21,7 @@ from interp.model.modules import attention
 from interp.model.modules.linear import affine, linear, vocabulary_size
 from interp.model.modules.lock import frozen
 from interp.model.modules.tensors import activation_in, activation_out, with_activation, with_output
-from interp.model.probing.inputs import probe_length
+from interp.model.probing.sample import probe_length
 from interp.model.vocabulary import Columns
 from interp.parts.graph import Graph
 from interp.parts.nodes import Node
@@ -78,6 +78,11 @@ def find_projections(model: Any, graph: Graph) -> tuple[Projections, ...]:
     Raises: LayoutError where attention does not go through AttentionInterface, or reads the stream by other ways than
     linear maps into q, k and v.
     """
+    model.layout.check_sum("edges")
+    if parted := [block.path for block in model.layout.blocks if block.path in (block.attn.entry, block.mlp.entry)]:
+        raise LayoutError(
+            f"edges: several modules of {parted[0]} read the stream at once, not one of attention and one of the MLP."
+        )
     if not model.layout.attention_function:
         raise LayoutError(
             f"edges of {type(model.hf).__name__}: its attention does not go through transformers' AttentionInterface, so "

@@ -52,6 +52,10 @@ class LayerModules:
         attn, mlp, get = own.attn, own.mlp, model.hf.get_submodule
         if attn.entry == own.path:
             raise LayoutError(f"{own.path}: its attention is no module of its own, so it cannot be called apart.")
+        if attn.around or mlp.around:
+            raise LayoutError(f"{own.path}: its norms act on the sums.")
+        if attn.gain or mlp.gain:
+            raise LayoutError(f"{own.path}: a parameter of its own scales what is added.")
         # Some MLPs have no module of their own, and some modules also add the stream: then the MLP is its three parts.
         inside = mlp.act is not None and not mlp.gated and bool(mlp.up and mlp.down)
         last = mlp.down if inside and mlp.down else mlp.module

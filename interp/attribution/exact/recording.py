@@ -98,8 +98,8 @@ def record(
         found.native = native if isinstance(native, attention.Eager) else None
         return native(q, k, v)
 
-    def end(module: nn.Module, args: Any, kwargs: Any) -> None:
-        final.append(activation_in(args, kwargs))
+    def end(x: Tensor) -> None:
+        final.append(x)
         if not logits:
             raise _Ended
 
@@ -110,14 +110,25 @@ def record(
             _watch(stack, own, found, len(tokens.ids))
             if neurons and own.down is not None:
                 stack.callback(own.down.register_forward_pre_hook(_entering(found, "neurons"), with_kwargs=True).remove)
-        last = model.hf.get_submodule(model.layout.end)
-        stack.callback(last.register_forward_pre_hook(end, with_kwargs=True).remove)
+        _at_the_end(stack, model, end)
         stack.enter_context(attention.selected(model.hf, around) if routed else nullcontext())
         with running(model.hf), suppress(_Ended):
             seen.append(model.hf(**inputs).logits)
     for found in layers:
         found.x = found.x.to(found.attn_raw.device)  # seen before a layer on another device has taken it there
     return Recording(layers, final[0], seen[0] if seen else None)
+
+
+def _at_the_end(stack: ExitStack, model: Any, end: Callable[[Tensor], None]) -> None:
+    """Call `end` with the stream that enters the final norm; without one, with what the last block gives."""
+    layout, get = model.layout, model.hf.get_submodule
+    if layout.ln_final is None:
+        hook = get(layout.blocks[-1].path).register_forward_hook(lambda m, a, y: end(activation_out(y)))
+    else:
+        hook = get(layout.ln_final).register_forward_pre_hook(
+            lambda m, a, k: end(activation_in(a, k)), with_kwargs=True
+        )
+    stack.callback(hook.remove)
 
 
 def _entering(found: LayerRecord, name: str) -> Callable[..., None]:

@@ -38,6 +38,7 @@ class Unembedding:
     def __init__(self, model: Any, dictionary: Dictionary) -> None:
         self.model, self.dictionary, self.total, self.n = model, dictionary, 0.0, 0
         layout, target = model.layout, dictionary.target
+        layout.check_sum("direct effects of features")
         self.final = None if layout.ln_final is None else norm_at(model, layout.ln_final)
         self.W_U = wide(linear(model, layout.unembed)[0])
         self.block = layout.blocks[target.layer] if target.kind == "z" else None

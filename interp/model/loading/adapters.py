@@ -17,7 +17,7 @@ from interp.errors import LoadError, some
 from interp.model.loading.pretrained import failing
 from interp.model.loading.source import ADAPTER
 from interp.model.origin import Merged
-from interp.model.probing.inputs import probe_tokens
+from interp.model.probing.sample import probe_tokens
 
 WEIGHTS: Final = "adapter_model.safetensors"
 #: Kinds whose change of a weight is a number that can be added to it or multiplied into it, by peft's names.

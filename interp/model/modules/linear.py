@@ -123,10 +123,13 @@ def _rows(module: nn.Module, x: Tensor) -> Tensor:
 
 def is_adapter(module: nn.Module, x: Tensor) -> bool:
     """Whether the module is an adapter around a layer (as peft makes them) that computes a linear map of inputs like `x`."""
-    if not isinstance(getattr(module, "base_layer", None), nn.Module):
-        return False
-    found = _of_sum(module, x)
+    found = _of_sum(module, x) if has_base(module) else None
     return found is not None and close(*found)
+
+
+def has_base(module: nn.Module) -> bool:
+    """Whether the module is around a layer as adapters of peft are, whatever it computes."""
+    return isinstance(getattr(module, "base_layer", None), nn.Module)
 
 
 def mixes(module: nn.Module, x: Tensor) -> bool:

@@ -1,8 +1,11 @@
-"""What does one short forward pass tell of a model?
+"""What do two short forward passes tell of a model?
 
-`probe` watches it; `layout_probe` reads the layout off it; `coverage` names the rule of each operation; `backward` says
-whether gradients go through every module.
+`sample` is what they run on; `watch` sees in the first one which modules attend, and `blocks` finds the chain of blocks around them;
+`probe` watches the second one whole; `layout_probe` reads the layout off it: `block_calls` what each module of a block reads and
+makes, `steps` which sums make up the block's output, `fronts` what stands in front of attention and MLP, `sublayers` the whole block,
+`ends` what stands before the first block and behind the last; `coverage` names the rule of each operation; `backward` says whether
+gradients go through every module.
 
-To place a part of a block that is found in no model yet: the function of `layout_probe` that places its kind, with an equation
-that is checked on the probe. To name another operation: `recognise` in coverage.py. See docs/extending/architecture.md.
+To take another form of block: the equation that rebuilds its output, in `steps`. To name another operation: `recognise` in
+coverage.py. See docs/extending/architecture.md.
 """

@@ -17,7 +17,7 @@ from interp.errors import MethodError, some
 from interp.model.modules import attention
 from interp.model.modules.lock import frozen, no_inference_tensors, reserved, settled
 from interp.model.modules.tensors import activation_in, activation_out, with_activation
-from interp.model.probing.inputs import probe_tokens
+from interp.model.probing.sample import probe_tokens
 from interp.rules.nonlinear import tensors_in
 
 _KNOWN: Final = ("torch.nn.modules.", "transformers.models.", "transformers.pytorch_utils", "transformers.activations")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interp.model.modules.linear import is_adapter, is_linear_map, mixes
+from interp.model.modules.linear import has_base, is_linear_map, mixes
 from interp.model.modules.tensors import close
 from interp.model.probing.probe import Attended, Call
 
@@ -41,12 +41,12 @@ class BlockCalls:
         return self.calls[self.path]
 
     def projects(self, path: str) -> bool:
-        """Whether a module is a linear map with weights of its own, rounding apart, with an adapter around it or not."""
-        module, x = self.model.get_submodule(path), self.inside[path].x_value
-        if is_linear_map(module) or is_adapter(module, x):
+        """Whether a module is a linear map, rounding apart, or an adapter around one."""
+        module = self.model.get_submodule(path)
+        if is_linear_map(module) or has_base(module):
             return True
         alone = not any(other.startswith(f"{path}.") for other in self.inside)
-        return alone and mixes(module, x)
+        return alone and mixes(module, self.inside[path].x_value)
 
     def makes(self, path: str) -> bool:
         """Whether a module has weights that mix the entries of what it reads, as norms, scales and dropout have not."""

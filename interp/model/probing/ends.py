@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from interp.errors import LayoutError
-from interp.model.modules.linear import is_adapter, is_linear_map, mixes
+from interp.model.modules.linear import has_base, is_linear_map, mixes
 from interp.model.modules.tensors import close
-from interp.model.probing.block_calls import has_matrix
-from interp.model.probing.inputs import setting
+from interp.model.probing.block_calls import has_matrix, same
 from interp.model.probing.probe import Call, Probe
+from interp.model.probing.sample import setting
 from interp.model.probing.sublayers import check_kept
 
 
@@ -33,7 +33,7 @@ def read_end(model: Any, blocks: Sequence[str], seen: Probe) -> End:
     name, last = type(model).__name__, seen.calls[blocks[-1]]
     for path, call in _unembeddings(model, blocks, seen):
         scale, softcap = _transform(model, call.y_value, seen.logits) or (0.0, None)
-        if scale and close(call.x_value, last.y_value):
+        if scale and _reads(call, last):
             check_kept(seen.calls, [path])
             return End(None, path, scale, softcap)
         if scale and (norm := _norm_between(model, blocks, seen.calls, call, last)):
@@ -49,18 +49,11 @@ def _unembeddings(model: Any, blocks: Sequence[str], seen: Probe) -> Iterator[tu
     """Projections behind the blocks, the last called first, with as many outputs as there are logits."""
     for path, call in reversed(seen.calls.items()):
         module = model.get_submodule(path)
-        if call.constant or call.y.shape[-1] != seen.logits.shape[-1] or _in_blocks(path, blocks) or not path:
+        if call.y.shape[-1] != seen.logits.shape[-1] or _in_blocks(path, blocks) or not path:
             continue
-        if (
-            is_linear_map(module)
-            or is_adapter(module, call.x_value)
-            or (_alone(path, seen) and mixes(module, call.x_value))
-        ):
+        alone = not any(other.startswith(f"{path}.") for other in seen.calls)
+        if is_linear_map(module) or has_base(module) or (alone and mixes(module, call.x_value)):
             yield path, call
-
-
-def _alone(path: str, seen: Probe) -> bool:
-    return not any(other.startswith(f"{path}.") for other in seen.calls)
 
 
 def _in_blocks(path: str, blocks: Sequence[str]) -> bool:
@@ -70,10 +63,15 @@ def _in_blocks(path: str, blocks: Sequence[str]) -> bool:
 def _norm_between(model: Any, blocks: Sequence[str], calls: Mapping[str, Call], reader: Call, last: Call) -> str | None:
     """The module that reads the last block's output and makes what the unembedding reads, without mixing its entries."""
     for path, call in calls.items():
-        between = close(call.x_value, last.y_value) and close(call.y_value, reader.x_value)
+        between = _reads(call, last) and _reads(reader, call)
         if between and path and not _in_blocks(path, blocks) and not has_matrix(model.get_submodule(path)):
             return path
     return None
+
+
+def _reads(reader: Call, made: Call) -> bool:
+    """Whether a module reads what another makes, also where it writes into it."""
+    return close(reader.x_value, made.y_value) or same(reader.x, made.y)
 
 
 def _transform(model: Any, unembedded: Tensor, logits: Tensor) -> tuple[float, float | None] | None:

@@ -13,8 +13,8 @@ from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import BlockCalls
 from interp.model.probing.blocks import find_blocks
 from interp.model.probing.ends import position_embedding, read_end
-from interp.model.probing.inputs import setting
 from interp.model.probing.probe import Call, Probe, probe
+from interp.model.probing.sample import setting
 from interp.model.probing.sublayers import read_block
 from interp.model.probing.watch import attending
 from interp.parts.layout import BlockLayout, Layout

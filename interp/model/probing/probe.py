@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from interp.model.modules import attention
-from interp.model.modules.lock import frozen, no_inference_tensors
+from interp.model.modules.lock import frozen
 from interp.model.modules.tensors import activation_in, activation_out, with_activation
-from interp.model.probing.inputs import run_probe
+from interp.model.probing.sample import run_probe
 from interp.model.probing.watch import Softmaxes, routes_attention
 from interp.rules.nonlinear import Nonlinear, Operation
 
@@ -106,7 +106,6 @@ def probe(model: nn.Module, blocks: Sequence[str], routed: bool) -> Probe:
         watch = stack.enter_context(Nonlinear(lambda: inside[-1]))
         stack.enter_context(nullcontext() if routed else Softmaxes(softmax))
         stack.enter_context(torch.enable_grad())
-        stack.enter_context(no_inference_tensors())
         logits = run_probe(model)
     return Probe(calls, embedded, logits.detach(), tuple(attended), routed, tuple(watch.found))
 

@@ -15,18 +15,20 @@ from torch import Tensor, nn
 from interp.errors import LayoutError, some
 from interp.model.modules.linear import mixes
 from interp.model.probing.block_calls import BlockCalls, passes, reads, same
-from interp.model.probing.inputs import setting
+from interp.model.probing.sample import setting
 from interp.parts.layout import Place
 
 
 @dataclass(frozen=True)
 class Written:
-    """What a sublayer may add: the output of `writer`, made from that of `raw` (an output projection, an MLP)."""
+    """What a sublayer may add: the output of `writer`, made from that of `raw` (an output projection, an MLP), times the parameter
+    `gain`."""
 
     raw: str
     writer: str
     place: Place
     value: Tensor
+    gain: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,13 @@ def solve(block: BlockCalls, o: str) -> tuple[Step, Step]:
 
 
 def _written(block: BlockCalls, raw: str) -> Iterator[Written]:
-    """What may be added of a module's output: itself, or what one or two norms or scales behind it make of it."""
+    """What may be added of a module's output: itself, times a vector of the block's own, or what one or two norms or scales behind it
+    make of it."""
     call = block.inside[raw]
     yield Written(raw, raw, "pre", call.y_value)
+    for name, gain in block.model.get_submodule(block.path).named_parameters(recurse=False):
+        if gain.numel() == call.y.shape[-1]:
+            yield Written(raw, raw, "scaled", call.y_value * gain.detach().flatten(), f"{block.path}.{name}")
     place: Place = "scaled"
     for _ in range(2):
         path = _reader_of(block, call.y, raw)

@@ -45,7 +45,7 @@ def read_block(block: BlockCalls) -> BlockLayout:
         path=block.path,
         attn=AttentionLayout(
             block.attended.path, attn.norm, attn.entry, None if shared else _reader(block, attn), attended.written.writer,
-            attended.place, attended.scale, attended.around, o,
+            attended.place, attended.scale, attended.written.gain, attended.around, o,
         ),
         mlp=_mlp(block, module, down, mlp, computed, shared),
         parallel=parallel,
@@ -86,7 +86,7 @@ def _mlp(block: BlockCalls, module: str, down: str | None, front: Front, step: S
     reused = not torch.equal(made.y.detach(), made.y_value)
     return MlpLayout(
         module, front.norm, front.entry, None if shared else _reader(block, front), writer,
-        step.place, step.scale, step.around, up, down, act, branch, reused,
+        step.place, step.scale, step.written.gain, step.around, up, down, act, branch, reused,
     )  # fmt: skip
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from interp.model.modules import attention
-from interp.model.modules.lock import no_inference_tensors, reserved
-from interp.model.probing.inputs import run_probe
+from interp.model.modules.lock import reserved
+from interp.model.probing.sample import run_probe
 
 _SOFTMAX: Final = (torch.softmax, nn.functional.softmax, Tensor.softmax)
 _WHOLE: Final = nn.functional.scaled_dot_product_attention
@@ -29,7 +29,7 @@ def attending(model: nn.Module) -> tuple[tuple[str, ...], bool]:
     """
     if routes_attention(model):
         found: list[str] = []
-        with reserved(model), inside_modules(model) as where, torch.no_grad(), no_inference_tensors():
+        with reserved(model), inside_modules(model) as where, torch.no_grad():
 
             def around(module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> Any:
                 found.append(where[-1])
@@ -39,7 +39,7 @@ def attending(model: nn.Module) -> tuple[tuple[str, ...], bool]:
                 run_probe(model)
         if found:
             return tuple(found), True
-    with reserved(model), inside_modules(model) as where, torch.no_grad(), no_inference_tensors():
+    with reserved(model), inside_modules(model) as where, torch.no_grad():
         seen: list[str] = []
         with Softmaxes(lambda pattern, heads: seen.append(where[-1])):
             run_probe(model)

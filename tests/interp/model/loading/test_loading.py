@@ -53,11 +53,11 @@ def test_a_name_is_never_looked_up_on_the_network(monkeypatch: pytest.MonkeyPatc
     assert interp.load("demo").layout.n_layers >= 4
 
 
-def test_an_architecture_without_a_map_is_named() -> None:
-    from transformers import CTRLConfig, CTRLLMHeadModel
+def test_an_architecture_without_attention_is_named() -> None:
+    from transformers import MambaConfig, MambaForCausalLM
 
-    model = CTRLLMHeadModel(CTRLConfig(vocab_size=20, n_positions=16, n_embd=8, dff=8, n_layer=1, n_head=2)).eval()
-    with pytest.raises(LayoutError, match="CTRLLMHeadModel"):
+    model = MambaForCausalLM(MambaConfig(vocab_size=20, hidden_size=8, state_size=4, num_hidden_layers=1)).eval()
+    with pytest.raises(LayoutError, match="MambaForCausalLM: no attention was seen"):
         interp.load(model)
 
 

@@ -117,5 +117,5 @@ def test_a_norm_whose_output_is_written_to_is_no_norm_in_front_of_attention() ->
     llama = tiny("llama")
     for block in llama.model.layers:
         block.forward = MethodType(_norm_written, block)
-    with pytest.raises(LayoutError, match=r"model\.layers\.0: attention or MLP does not read the residual stream"):
+    with pytest.raises(LayoutError, match=r"model\.layers\.0: its attention .* does not read the residual stream"):
         HookedModel(llama)

@@ -54,7 +54,7 @@ def test_a_model_of_dense_layers_only_is_the_dense_model(rules: interp.Rules) ->
 def test_only_sparse_layers_are_unsupported(model_type: str, changes: dict[str, Any]) -> None:
     model = model_of(model_type, **changes)
     dense, sparse = model.layout.blocks
-    assert dense.act is not None and dense.gated and sparse.act is None
+    assert dense.mlp.act is not None and dense.mlp.gated and sparse.mlp.act is None
     rows = model.coverage(RELP).unsupported
     assert rows and all(row.path.startswith(sparse.mlp.module) for row in rows)
     assert [row.rule for row in model.coverage(RELP).rows if row.operation == "gated product"] == ["half rule"]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from interp.errors import InterpError, LayoutError, UnsupportedRuleError
 from interp.model.model import HookedModel
 from interp.model.modules.linear import vocabulary_size
-from interp.model.probing.inputs import probe_tokens
+from interp.model.probing.sample import probe_tokens
 from interp.rules.rules import PRESETS, RELP, recognise_activation, recognise_norm
 from tests.interp.model.probes.causal_lms import MODEL_TYPES, causal_lm
 from tests.interp.model.tiny import hooked, tiny
@@ -82,19 +82,14 @@ def _failing(hf: Any) -> str:
     return "model.layers.1.mlp|fails"
 
 
-def _stated_heads(hf: Any) -> str:
-    hf.config.num_attention_heads = 2
-    return "query and K/V heads"
-
-
-def _no_heads(hf: Any) -> str:
-    hf.config.num_attention_heads = 0
-    return "LlamaForCausalLM"
-
-
 def _no_blocks(hf: Any) -> str:
     hf.model.layers = nn.ModuleList()
-    return "is empty"
+    return "LlamaForCausalLM: no attention was seen"
+
+
+def _other_heads(hf: Any) -> str:
+    hf.model.layers[1].self_attn = tiny("llama", num_attention_heads=8, num_key_value_heads=4).model.layers[1].self_attn
+    return "query and K/V heads of its layers: 4 and 2, 8 and 4"
 
 
 def _narrow(hf: Any) -> str:
@@ -103,12 +98,19 @@ def _narrow(hf: Any) -> str:
     return "LlamaForCausalLM"
 
 
-@pytest.mark.parametrize("change", [_failing, _stated_heads, _no_heads, _no_blocks, _narrow])
+@pytest.mark.parametrize("change", [_failing, _other_heads, _no_blocks, _narrow])
 def test_what_is_no_such_decoder_is_refused_with_a_sentence(change: Any) -> None:
     hf = tiny("llama")
     said = change(hf)
     with pytest.raises(LayoutError, match=said):
         HookedModel(hf)
+
+
+@pytest.mark.parametrize("stated", [2, 0, None])
+def test_heads_are_those_of_the_attention_whatever_the_configuration_says(stated: int | None) -> None:
+    hf = tiny("llama")
+    hf.config.num_attention_heads = stated
+    assert HookedModel(hf).layout == hooked("llama").layout
 
 
 def test_a_model_that_cannot_run_says_why() -> None:

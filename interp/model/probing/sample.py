@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from interp.errors import InterpError, LayoutError
 from interp.model.modules.linear import embedding_device, vocabulary_size
+from interp.model.modules.lock import no_inference_tensors
 
 PROBE_LENGTH: Final = 4
 
@@ -38,7 +39,8 @@ def run_probe(model: nn.Module) -> Tensor:
     """The logits [1 pos d_vocab] of the probe's tokens. Raises: LayoutError where the model gives none, whatever its reason."""
     ids, name = probe_tokens(model), type(model).__name__
     try:
-        logits = getattr(model(input_ids=ids, use_cache=False), "logits", None)
+        with no_inference_tensors():
+            logits = getattr(model(input_ids=ids, use_cache=False), "logits", None)
     except (InterpError, torch.OutOfMemoryError):
         raise
     except Exception as error:
