@@ -18,7 +18,8 @@ from interp.parts.sites import Site
 from interp.rules.rules import RELP_AH
 from tests.interp.model.discovery.known import Known
 from tests.interp.model.discovery.refused import REFUSED
-from tests.interp.model.discovery.tomorrow import KNOWN, Mixed
+from tests.interp.model.discovery.steps import Mixed
+from tests.interp.model.discovery.tomorrow import KNOWN
 from tests.interp.model.plain import close
 from tests.interp.model.tiny import VOCAB, ids
 from tests.interp.rules.float64 import true_float64
