@@ -157,12 +157,6 @@ class Headless(Decoder):
         return {"last": super().forward(*args, **kwargs).logits}
 
 
-class Detached(Decoder):
-    @torch.no_grad()
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return super().forward(*args, **kwargs)
-
-
 class Pooled(Decoder):
     """One row of logits for a whole text."""
 
@@ -197,7 +191,6 @@ REFUSED: Final[dict[str, Refused]] = {
     "layers of one kind each": Refused(lambda: _made(OneKindEach), r"layers\.1\b"),
     "blocks that are lists": Refused(lambda: _made(InPairs), r"layers\.0\b.*call"),
     "one MLP for all": Refused(lambda: _made(OneMlp), r"layers\.1\b"),
-    "no gradients": Refused(lambda: _made(Detached), "Detached.*gradient"),
     "written in place": Refused(_of(odd.WrittenInPlace), r"layers\.0\b.*in place"),
     "written before it is read": Refused(_of(odd.WrittenBefore), r"layers\.0\b.*in place"),
     "one block of no attention": Refused(lambda: _made(Second), r"layers\.1\b"),

@@ -79,6 +79,14 @@ class ByKeywords(Decoder):
         return x
 
 
+class Detached(Decoder):
+    """A forward that records no gradients, whoever asks."""
+
+    @torch.no_grad()
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return super().forward(*args, **kwargs)
+
+
 class Minimal(Decoder):
     """Takes token ids and nothing else."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -11,16 +12,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from interp.errors import LayoutError, UnsupportedRuleError
+from interp.errors import LayoutError, MethodError, SiteError, UnsupportedRuleError
 from interp.model.edits import Edit, add, zero
 from interp.model.model import HookedModel
 from interp.parts.sites import Site
 from interp.rules.rules import RELP_AH
 from tests.interp.model.discovery.known import Known
 from tests.interp.model.discovery.refused import REFUSED
+from tests.interp.model.discovery.stacks import Detached
 from tests.interp.model.discovery.steps import Mixed
 from tests.interp.model.discovery.tomorrow import KNOWN
-from tests.interp.model.plain import close
+from tests.interp.model.plain import close, state
 from tests.interp.model.tiny import VOCAB, ids
 from tests.interp.rules.float64 import true_float64
 
@@ -165,6 +167,57 @@ def test_blocks_of_two_kinds() -> None:
     for layer in (0, 1):
         close(run[f"resid_pre.{layer}"] + run[f"attn_out.{layer}"], run[f"resid_mid.{layer}"])
         close(run[f"resid_mid.{layer}"] + run[f"mlp_out.{layer}"], run[f"resid_post.{layer}"])
+
+
+@every
+def test_finding_a_layout_costs_two_forwards_and_leaves_nothing(name: str) -> None:
+    hf, calls = KNOWN[name].make(), []
+    before = state(hf)
+    handle = hf.register_forward_pre_hook(lambda *_: calls.append(1))
+    HookedModel(hf)
+    handle.remove()
+    assert len(calls) <= 2
+    assert state(hf) == before
+
+
+@every
+def test_half_precision_finds_the_same(name: str) -> None:
+    known = KNOWN[name]
+    wide, narrow = hooked(name).layout, HookedModel(known.make().bfloat16()).layout
+    for mine, theirs in zip(wide.blocks, narrow.blocks, strict=True):
+        for a, b in ((mine.attn, theirs.attn), (mine.mlp, theirs.mlp)):
+            assert b.scale == pytest.approx(a.scale, rel=2**-7)
+            assert replace(b, scale=a.scale) == (a if not known.ambiguous else replace(b, scale=a.scale))
+        assert mine.parallel == theirs.parallel
+    assert replace(narrow, blocks=wide.blocks) == wide
+
+
+def test_an_activation_that_blocks_share() -> None:
+    """One module, called by every block: a value is of the block that it is named after, or there is no such site."""
+    hf = KNOWN["plain"].make()
+    hf.layers[1].mlp.act = hf.layers[0].mlp.act
+    up: list[Tensor] = []
+    for layer in hf.layers:
+        layer.mlp.up.register_forward_hook(lambda _, args, y: up.append(y.detach()))
+    with torch.no_grad():
+        hf(input_ids=ids())
+    right = up[:2]
+    model = HookedModel(hf)
+    for layer, value in enumerate(right):
+        try:
+            (site,) = model.resolve(f"mlp_pre.{layer}")
+        except SiteError:
+            continue
+        close(model.run(ids(), reads=[site])[site], value, 1e-6)
+
+
+def test_a_forward_without_gradients_has_a_layout_and_no_rules() -> None:
+    hf = KNOWN["plain"].make_as(Detached)
+    model = HookedModel(hf)
+    assert model.layout == hooked("plain").layout
+    assert torch.equal(model.run(ids(), reads=model.sites()).logits, hf(input_ids=ids()).logits)
+    with pytest.raises((UnsupportedRuleError, MethodError)):
+        model.run(ids(), rules=RELP_AH)
 
 
 @every
@@ -353,8 +406,10 @@ def test_models_of_other_forms_are_refused_with_a_sentence(name: str) -> None:
     model = REFUSED[name].make()
     with torch.no_grad():
         model(input_ids=ids())  # what is refused does run
+    before = state(model)
     with pytest.raises(LayoutError, match=REFUSED[name].names) as raised:
         HookedModel(model)
     said = str(raised.value)
     assert "\n" not in said and 40 < len(said) < 500 and said.endswith(".")
+    assert state(model) == before
     assert not [word for word in _INTERNAL if word in said], said
