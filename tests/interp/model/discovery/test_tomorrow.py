@@ -42,8 +42,8 @@ def hooked(name: str) -> HookedModel:
 class Twin:
     """The values at the sites of a model, by its known facts; nothing here asks the engine where anything is."""
 
-    def __init__(self, known: Known) -> None:
-        self.known, self.model = known, known.make()
+    def __init__(self, known: Known, model: Any = None) -> None:
+        self.known, self.model = known, model or known.make()
         self.inputs: dict[str, Tensor] = {}
         self.outputs: dict[str, Tensor] = {}
         with ExitStack() as stack, torch.no_grad():
@@ -190,6 +190,26 @@ def test_half_precision_finds_the_same(name: str) -> None:
             assert replace(b, scale=a.scale) == (a if not known.ambiguous else replace(b, scale=a.scale))
         assert mine.parallel == theirs.parallel
     assert replace(narrow, blocks=wide.blocks) == wide
+
+
+@pytest.mark.parametrize("part", [0, 1], ids=["attention", "MLP"])
+@pytest.mark.parametrize("name", ["gains", "bare gains", "a part is added", "norms before and behind", "norms around"])
+@torch.no_grad()
+def test_a_small_part_of_a_step_is_not_passed_over(name: str, part: int) -> None:
+    """One sublayer writes ten thousand times less than the other: what it adds is what it adds nevertheless."""
+    known = KNOWN[name]
+    hf = known.make()
+    for path in known.blocks:
+        block = hf.get_submodule(path)
+        for p in block.get_submodule(
+            known.adds[part] if name.startswith("norms before") else (known.o, known.down)[part]
+        ).parameters():
+            p.mul_(1e-4)
+    twin, run = Twin(known, hf), HookedModel(hf).run(ids(), reads=["attn_out", "mlp_out"])
+    for layer in range(len(known.blocks)):
+        values = twin.values(layer)
+        for kind in ("attn_out", "mlp_out"):
+            close(run[Site(kind, layer)], values[kind], 1e-3)
 
 
 def test_an_activation_that_blocks_share() -> None:
