@@ -17,6 +17,7 @@ from interp.errors import EditError, InterpError, SiteError, TaskError, Unsuppor
 from interp.formatting.showing import card
 from interp.ledger import BACKWARD, ledger, spend
 from interp.model.edits import Edit
+from interp.model.modules.calling import on_ids, takes
 from interp.model.modules.linear import embedding_device, vocabulary_size
 from interp.model.modules.lock import settled
 from interp.model.modules.soundness import check_model, check_state
@@ -221,6 +222,7 @@ class HookedModel:
         columns = None if vocabulary is None else Columns.of(self, vocabulary)
         inputs = self._call_inputs(given, kept)
         logits, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns)
+        logits = logits[:, -kept:] if 0 < kept < logits.shape[1] else logits
         if ledger() is not None:
             self._account(given, kept, columns, logits)
         return Run(logits, found, given, self.layout.n_layers, self.layout.rotary, operands)
@@ -255,12 +257,17 @@ class HookedModel:
         """The model's keyword arguments; without padding exactly those of a plain call."""
         self._check_ids(tokens.ids)
         self.check_length(tokens.ids.shape[1])
-        inputs: dict[str, Any] = {"input_ids": tokens.ids, "use_cache": False}
+        inputs = on_ids(self.hf, tokens.ids)
         if tokens.padded:
+            if not takes(self.hf, "attention_mask"):
+                raise TaskError(
+                    f"prompts of several lengths, padded: the forward of {type(self.hf).__name__} takes no attention_mask. Give prompts of "
+                    "one length at a time."
+                )
             inputs["attention_mask"] = tokens.mask.long()
             if "position_ids" in self._inputs:
                 inputs["position_ids"] = tokens.position_ids()
-        if logits_to_keep:
+        if logits_to_keep and takes(self.hf, "logits_to_keep"):
             inputs["logits_to_keep"] = logits_to_keep
         return inputs
 

@@ -11,6 +11,7 @@ import torch
 from interp.errors import InterpError
 from interp.model.model import HookedModel
 from interp.model.modules import attention
+from interp.model.modules.calling import on_ids, takes
 from interp.model.modules.linear import vocabulary_size
 from interp.parts.tokens import Tokens, pad
 from interp.rules.rules import GRADIENT, OWN, preset
@@ -64,7 +65,7 @@ def _plain(model: HookedModel, inputs: dict[str, Any], eager: bool) -> torch.Ten
         if eager and model.layout.attention_function:
             model.hf.set_attn_implementation("eager")
         with torch.no_grad():
-            return model.hf(**inputs, use_cache=False).logits  # type: ignore[no-any-return]
+            return model.hf(**on_ids(model.hf, inputs["input_ids"]) | inputs).logits  # type: ignore[no-any-return]
     finally:
         if model.hf.config._attn_implementation != old:
             model.hf.set_attn_implementation(old)
@@ -104,6 +105,12 @@ def _presets(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
 
 def _padding(model: HookedModel) -> Check:
     """Left, right and no padding give the same logits at the last token."""
+    if not takes(model.hf, "attention_mask"):
+        return Check(
+            "padding",
+            None,
+            f"the forward of {type(model.hf).__name__} takes no attention_mask: prompts of one length only",
+        )
     generator = torch.Generator().manual_seed(1)
     prompts = [_drawn(model, (n,), generator).tolist() for n in _lengths(model)]
     with torch.no_grad():

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from interp.errors import LayoutError
 from interp.model.modules import attention
+from interp.model.modules.calling import on_ids
 from interp.model.modules.linear import affine, linear, vocabulary_size
 from interp.model.modules.lock import frozen
 from interp.model.modules.tensors import activation_in, activation_out, with_activation, with_output
@@ -136,7 +137,7 @@ def _watch(model: Any, seen: Sequence[_Seen]) -> None:
                 hook = _exchange(found, path, generator)
                 stack.callback(hf.get_submodule(path).register_forward_hook(hook, with_kwargs=True).remove)
         ids = torch.full((1, probe_length(hf)), min(1, vocabulary_size(hf) - 1), device=model.device)
-        Columns.of(model, torch.zeros_like(ids[0, :1])).logits(hf, {"input_ids": ids, "use_cache": False})
+        Columns.of(model, torch.zeros_like(ids[0, :1])).logits(hf, on_ids(hf, ids))
 
 
 def _maps(model: Any, attn: str) -> Iterator[str]:

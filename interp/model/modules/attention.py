@@ -77,19 +77,34 @@ def selected(model: Any, around: Around | None) -> Iterator[None]:
         change = Change(model, _back(model))
         try:
             _around.set(around)
-            model.set_attn_implementation(NAME)
+            _select(model)
             yield
         finally:
             change.end()
 
 
-def _back(model: Any) -> Callable[[], None]:
-    """What puts every configuration of the model, and the run around attention, back to what they are now."""
+def _select(model: Any) -> None:
+    """By transformers' own way; in the configurations themselves where that goes by the source code of the class and refuses."""
+    can_set: Callable[[], bool] = getattr(model, "_can_set_attn_implementation", lambda: False)
+    if can_set():
+        model.set_attn_implementation(NAME)
+        return
+    for config in _configurations(model):
+        config._attn_implementation_internal = NAME
+
+
+def _configurations(model: Any) -> list[Any]:
+    """Every configuration in the model that says how to attend."""
     found = {id(c): c for m in model.modules() if (c := vars(m).get("config")) is not None}
     for config in (*found.values(), model.config):
         for name in getattr(config, "sub_configs", ()):
             found |= {id(own): own for own in [getattr(config, name, None)] if own is not None}
-    were = [(c, c._attn_implementation) for c in found.values() if hasattr(c, "_attn_implementation")]
+    return [config for config in found.values() if hasattr(config, "_attn_implementation")]
+
+
+def _back(model: Any) -> Callable[[], None]:
+    """What puts every configuration of the model, and the run around attention, back to what they are now."""
+    were = [(config, config._attn_implementation) for config in _configurations(model)]
     before = _around.get()
 
     def back() -> None:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from interp.errors import MethodError, some
 from interp.model.modules import attention
+from interp.model.modules.calling import on_ids
 from interp.model.modules.lock import frozen, no_inference_tensors, reserved, settled
 from interp.model.modules.tensors import activation_in, activation_out, with_activation
 from interp.model.probing.sample import probe_tokens
@@ -83,7 +84,7 @@ def _cut(model: Any, paths: Sequence[str]) -> list[str]:
             hook = _reached(path, cut)
             stack.callback(hf.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
         with torch.enable_grad(), no_inference_tensors():
-            if not hf(input_ids=probe_tokens(hf), use_cache=False).logits.requires_grad:
+            if not hf(**on_ids(hf, probe_tokens(hf))).logits.requires_grad:
                 cut.add("")
     inner = [path for path in cut if not any(_inside(other, path) for other in cut)]
     return sorted(inner, key=[path for path, _ in hf.named_modules()].index)

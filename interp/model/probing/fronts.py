@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -13,10 +12,12 @@ from interp.model.probing.block_calls import BlockCalls, depends, passes, reads,
 
 @dataclass(frozen=True)
 class Front:
-    """The norm in front of a sublayer, and the module that reads what it makes, or the stream: the block, where several do."""
+    """The norm in front of a sublayer, the module that reads what it makes, or the stream (the block, where several do), and the one
+    whose input is the sublayer's own copy of the stream, if there is such."""
 
     norm: str | None
     entry: str
+    reader: str | None
 
 
 def output_projection(block: BlockCalls) -> str | None:
@@ -40,7 +41,7 @@ def attention_front(block: BlockCalls, o: str, stream: Tensor) -> Front | None:
         alone = same(call.y, last.y) or (entry == caller and close(call.y_value, last.x_value))
         if found := _front(block, entry, stream, alone):
             return found
-    return next(_read_by(block, feeding(block, o), stream), None)
+    return _read_by(block, feeding(block, o), stream, apart=False)
 
 
 def feeding(block: BlockCalls, o: str) -> list[str]:
@@ -74,11 +75,7 @@ def mlp_front(block: BlockCalls, module: str, writes: str, o: str, stream: Tenso
             return found
     attending = {o, writes, *feeding(block, o)}
     inner = [p for p in block.projections(prefix) if p not in attending and depends(made.x, block.inside[p].y)]
-    found = next(_read_by(block, inner, stream), None)
-    if found is None:
-        return None
-    entries = [path for path in inner if found in _read_by(block, [path], stream)]
-    return Front(found.norm, entries[0]) if len(entries) == 1 else found
+    return _read_by(block, inner, stream, apart=True)
 
 
 def _front(block: BlockCalls, entry: str, stream: Tensor, alone: bool) -> Front | None:
@@ -86,19 +83,23 @@ def _front(block: BlockCalls, entry: str, stream: Tensor, alone: bool) -> Front 
     call = block.inside[entry]
     norm = block.feeder(call)
     if norm is not None and reads(block.inside[norm], stream):
-        return Front(norm, entry)
+        return Front(norm, entry, norm)
     inside = (own for path, own in block.inside.items() if path.startswith(f"{entry}.") and not block.makes(path))
     if alone and reads(call, stream) and not any(reads(own, stream) and not passes(own) for own in inside):
-        return Front(None, entry)
+        return Front(None, entry, entry)
     return None
 
 
-def _read_by(block: BlockCalls, projections: list[str], stream: Tensor) -> Iterator[Front]:
-    """The fronts that stand before single projections."""
+def _read_by(block: BlockCalls, projections: list[str], stream: Tensor, *, apart: bool) -> Front | None:
+    """The front of projections without a module around them. `apart`: one alone is the whole entry."""
+    found: dict[str, str | None] = {}
     for path in projections:
-        call = block.inside[path]
-        norm = block.feeder(call)
+        norm = block.feeder(block.inside[path])
         if norm is not None and reads(block.inside[norm], stream):
-            yield Front(norm, block.path)
-        elif reads(call, stream):
-            yield Front(None, block.path)
+            found[path] = norm
+        elif reads(block.inside[path], stream):
+            found[path] = None
+    if not found:
+        return None
+    (path, norm), single = next(iter(found.items())), len(found) == 1
+    return Front(norm, path if apart and single else block.path, norm or (path if single else None))

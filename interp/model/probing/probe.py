@@ -14,7 +14,7 @@ from interp.model.modules import attention
 from interp.model.modules.lock import frozen
 from interp.model.modules.tensors import activation_in, activation_out, with_activation
 from interp.model.probing.sample import run_probe
-from interp.model.probing.watch import Softmaxes, routes_attention
+from interp.model.probing.watch import Softmaxes
 from interp.rules.nonlinear import Nonlinear, Operation
 
 
@@ -95,7 +95,7 @@ def probe(model: nn.Module, blocks: Sequence[str], routed: bool) -> Probe:
 
     with ExitStack() as stack:
         stack.enter_context(frozen(model))
-        if routes_attention(model):
+        if routed:
             stack.enter_context(attention.selected(model, around))
         first = model.get_submodule(blocks[0])
         stack.callback(first.register_forward_pre_hook(_leaf, with_kwargs=True).remove)

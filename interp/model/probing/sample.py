@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import InterpError, LayoutError
+from interp.model.modules.calling import on_ids
 from interp.model.modules.linear import embedding_device, vocabulary_size
 from interp.model.modules.lock import no_inference_tensors
 
@@ -40,7 +41,7 @@ def run_probe(model: nn.Module) -> Tensor:
     ids, name = probe_tokens(model), type(model).__name__
     try:
         with no_inference_tensors():
-            logits = getattr(model(input_ids=ids, use_cache=False), "logits", None)
+            logits = getattr(model(**on_ids(model, ids)), "logits", None)
     except (InterpError, torch.OutOfMemoryError):
         raise
     except Exception as error:

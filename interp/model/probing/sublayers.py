@@ -44,7 +44,7 @@ def read_block(block: BlockCalls) -> BlockLayout:
     found = BlockLayout(
         path=block.path,
         attn=AttentionLayout(
-            block.attended.path, attn.norm, attn.entry, None if shared else _reader(block, attn), attended.written.writer,
+            block.attended.path, attn.norm, attn.entry, None if shared else attn.reader, attended.written.writer,
             attended.place, attended.scale, attended.written.gain, attended.around, o,
         ),
         mlp=_mlp(block, module, down, mlp, computed, shared),
@@ -72,11 +72,6 @@ def _reads_memory(block: BlockCalls, front: Front) -> bool:
     return own in block.inside and same(block.inside[own].x, block.own.x)
 
 
-def _reader(block: BlockCalls, front: Front) -> str | None:
-    own = front.norm or front.entry
-    return None if own == block.path else own
-
-
 def _mlp(block: BlockCalls, module: str, down: str | None, front: Front, step: Step, shared: bool) -> MlpLayout:
     act, branch = _activation(block, module, down)
     up = _up(block, module, front, act, branch, down)
@@ -85,7 +80,7 @@ def _mlp(block: BlockCalls, module: str, down: str | None, front: Front, step: S
     made = block.inside[writer]
     reused = not torch.equal(made.y.detach(), made.y_value)
     return MlpLayout(
-        module, front.norm, front.entry, None if shared else _reader(block, front), writer,
+        module, front.norm, front.entry, None if shared else front.reader, writer,
         step.place, step.scale, step.written.gain, step.around, up, down, act, branch, reused,
     )  # fmt: skip
 

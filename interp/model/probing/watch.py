@@ -23,33 +23,21 @@ _WHOLE: Final = nn.functional.scaled_dot_product_attention
 
 
 def attending(model: nn.Module) -> tuple[tuple[str, ...], bool]:
-    """The path of the module that computes each attention of a forward, in order, and whether all go through the attention function.
+    """The path of the module that computes each attention of a forward, in order, and whether these go through the attention function.
 
     Raises: LayoutError for a model that cannot run on the probe's inputs.
     """
-    if routes_attention(model):
-        found: list[str] = []
-        with reserved(model), inside_modules(model) as where, torch.no_grad():
-
-            def around(module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> Any:
-                found.append(where[-1])
-                return native(q, k, v)
-
-            with attention.selected(model, around):
-                run_probe(model)
-        if found:
-            return tuple(found), True
+    called: list[str] = []
+    seen: list[str] = []
     with reserved(model), inside_modules(model) as where, torch.no_grad():
-        seen: list[str] = []
-        with Softmaxes(lambda pattern, heads: seen.append(where[-1])):
+
+        def around(module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> Any:
+            called.append(where[-1])
+            return native(q, k, v)
+
+        with attention.selected(model, around), Softmaxes(lambda pattern, heads: seen.append(where[-1])):
             run_probe(model)
-    return tuple(seen), False
-
-
-def routes_attention(model: nn.Module) -> bool:
-    """Whether the model's attention can be sent through transformers' AttentionInterface."""
-    can_set: Callable[[], bool] = getattr(model, "_can_set_attn_implementation", lambda: False)
-    return bool(can_set())
+    return tuple(called or seen), bool(called)
 
 
 @contextmanager
