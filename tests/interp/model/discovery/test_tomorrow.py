@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from interp.errors import LayoutError, MethodError, SiteError, UnsupportedRuleError
+from interp.errors import LayoutError, MethodError, UnsupportedRuleError
 from interp.model.edits import Edit, add, zero
 from interp.model.model import HookedModel
 from interp.parts.sites import Site
@@ -210,25 +210,6 @@ def test_a_small_part_of_a_step_is_not_passed_over(name: str, part: int) -> None
         values = twin.values(layer)
         for kind in ("attn_out", "mlp_out"):
             close(run[Site(kind, layer)], values[kind], 1e-3)
-
-
-def test_an_activation_that_blocks_share() -> None:
-    """One module, called by every block: a value is of the block that it is named after, or there is no such site."""
-    hf = KNOWN["plain"].make()
-    hf.layers[1].mlp.act = hf.layers[0].mlp.act
-    up: list[Tensor] = []
-    for layer in hf.layers:
-        layer.mlp.up.register_forward_hook(lambda _, args, y: up.append(y.detach()))
-    with torch.no_grad():
-        hf(input_ids=ids())
-    right = up[:2]
-    model = HookedModel(hf)
-    for layer, value in enumerate(right):
-        try:
-            (site,) = model.resolve(f"mlp_pre.{layer}")
-        except SiteError:
-            continue
-        close(model.run(ids(), reads=[site])[site], value, 1e-6)
 
 
 def test_a_forward_without_gradients_has_a_layout_and_no_rules() -> None:
