@@ -53,7 +53,7 @@ def close(a: Tensor, b: Tensor) -> bool:
     if a.numel() != b.numel():
         return False
     tolerance = {torch.float64: 1e-5, torch.float32: 1e-4}.get(a.dtype, 5e-2)
-    a, b = a.detach().reshape(-1).double(), b.detach().reshape(-1).double()
+    a, b = a.detach().reshape(-1).double(), b.detach().to(a.device).reshape(-1).double()
     return bool((a - b).abs().max() <= tolerance * b.abs().max().clamp_min(1e-12))
 
 

@@ -122,6 +122,14 @@ def test_a_model_that_cannot_run_says_why() -> None:
         HookedModel(hf)
 
 
+@pytest.mark.parametrize("name", ["llama", "gpt_neo"])
+def test_a_layout_takes_two_forwards(name: str) -> None:
+    hf, calls = tiny(name), list[int]()
+    with hf.register_forward_pre_hook(lambda *_: calls.append(1)):
+        HookedModel(hf)
+    assert len(calls) == 2 and not hf._forward_pre_hooks
+
+
 # ---------------------------------------------------------------- modules
 
 
