@@ -40,6 +40,13 @@ class BlockCalls:
         """The call of the block itself."""
         return self.calls[self.path]
 
+    @cached_property
+    def cutting(self) -> tuple[str, ...]:
+        """The modules without weights that mix, such as norms, through which everything goes that the block makes of its input."""
+        x, y = self.own.x, self.own.y
+        found = [path for path, call in self.inside.items() if call.y.numel() == x.numel() and not passes(call)]
+        return tuple(p for p in found if not self.makes(p) and not depends(y, x, but_through=self.inside[p].y))
+
     def projects(self, path: str) -> bool:
         """Whether a module is a linear map, rounding apart, or an adapter around one."""
         module = self.model.get_submodule(path)
@@ -97,9 +104,10 @@ def reads(call: Call, value: Tensor) -> bool:
     return close(call.x_value, value)
 
 
-def depends(x: Tensor, on: Tensor) -> bool:
-    """Whether `x` was computed from `on`, by torch's graph."""
-    goal, seen, open_ = on.grad_fn, set[Any](), [x.grad_fn]
+def depends(x: Tensor, on: Tensor, *, but_through: Tensor | None = None) -> bool:
+    """Whether `x` was computed from `on`, by torch's graph, by another way than through `but_through`."""
+    goal, open_ = on.grad_fn, [x.grad_fn]
+    seen = set[Any]() if but_through is None else {but_through.grad_fn}
     while open_:
         node = open_.pop()
         if node is None or node in seen:

@@ -32,8 +32,9 @@ def output_projection(block: BlockCalls) -> str | None:
     return whole[-1] if whole else reading[0]
 
 
-def attention_front(block: BlockCalls, o: str, stream: Tensor) -> Front | None:
-    """What stands in front of attention, if it reads this value of the stream [batch pos d_model]."""
+def attention_front(block: BlockCalls, o: str, mlp: str, stream: Tensor) -> Front | None:
+    """What stands in front of attention, if it reads this value of the stream [batch pos d_model]. mlp: the module that writes for the
+    MLP."""
     caller = block.attended.path
     around = [] if caller == block.path else [caller, *block.parents(caller)]
     for entry in (path for path in around if path in block.inside):
@@ -41,13 +42,13 @@ def attention_front(block: BlockCalls, o: str, stream: Tensor) -> Front | None:
         alone = same(call.y, last.y) or (entry == caller and close(call.y_value, last.x_value))
         if found := _front(block, entry, stream, alone):
             return found
-    return _read_by(block, feeding(block, o), stream, apart=False)
+    return _read_by(block, feeding(block, o, mlp), stream, apart=False)
 
 
-def feeding(block: BlockCalls, o: str) -> list[str]:
-    """The projections that q, k and v are made of."""
-    z = block.inside[o].x
-    return [path for path in block.projections() if path != o and depends(z, block.inside[path].y)]
+def feeding(block: BlockCalls, o: str, mlp: str) -> list[str]:
+    """The projections that q, k and v are made of, not those of an MLP before them."""
+    z, written = block.inside[o].x, block.inside[mlp].y
+    return [p for p in block.projections() if p != o and depends(z, block.inside[p].y, but_through=written)]
 
 
 def mlp_modules(block: BlockCalls, raw: str, o: str) -> tuple[str, str | None]:
@@ -73,7 +74,7 @@ def mlp_front(block: BlockCalls, module: str, writes: str, o: str, stream: Tenso
     for entry in (path for path in below if not block.projects(path) and block.makes(path)):
         if found := _front(block, entry, stream, same(block.inside[entry].y, made.y)):
             return found
-    attending = {o, writes, *feeding(block, o)}
+    attending = {o, writes, *feeding(block, o, writes)}
     inner = [p for p in block.projections(prefix) if p not in attending and depends(made.x, block.inside[p].y)]
     return _read_by(block, inner, stream, apart=True)
 

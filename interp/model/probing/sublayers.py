@@ -56,12 +56,12 @@ def read_block(block: BlockCalls) -> BlockLayout:
 
 def _attention_front(block: BlockCalls, o: str, attended: Step, computed: Step) -> Front:
     x = block.own.x_value
-    if found := attention_front(block, o, x):
+    if found := attention_front(block, o, mlp, x):
         return found
     behind_mlp = x + computed.scale * computed.written.value.reshape(x.shape)
     raise LayoutError(
         f"{block.path}: its MLP comes before its attention; expected attention first, or both side by side."
-        if attention_front(block, o, behind_mlp)
+        if attention_front(block, o, mlp, behind_mlp)
         else f"{block.path}: its attention ({block.attended.path}) does not read the residual stream, nor a norm of it."
     )
 
