@@ -31,8 +31,8 @@ _ABSURD: Final = 16
 def check_source(source: str, local: bool) -> None:
     """Raises: LoadError for a folder or hub id whose weights are pickles or no whole model, or of impossible sizes."""
     if file(source, local, ADAPTER) is not None:
-        refuse_adapter(source, _object(source, local, ADAPTER))
-    config = _object(source, local, "config.json")
+        refuse_adapter(source, json_object(source, local, ADAPTER))
+    config = json_object(source, local, "config.json")
     check_settings(source, config, [name for name in SETTINGS if local and (Path(source) / name).is_file()])
     named = config.get("transformers_weights", WEIGHTS)
     if not isinstance(named, str) or not named.endswith(_SAFE):
@@ -75,7 +75,7 @@ def file(source: str, local: bool, name: str) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _object(source: str, local: bool, name: str) -> Mapping[str, Any]:
+def json_object(source: str, local: bool, name: str) -> Mapping[str, Any]:
     """A JSON file with keys; empty where there is none. Raises: LoadError for one that cannot be read."""
     path = file(source, local, name)
     if path is None:
@@ -95,7 +95,7 @@ def _shards(source: str, local: bool, named: str) -> list[str]:
         named = INDEX
     if not named.endswith(".index.json"):
         return []
-    found = _object(source, local, named).get("weight_map", {})
+    found = json_object(source, local, named).get("weight_map", {})
     if not isinstance(found, dict) or not all(isinstance(shard, str) for shard in found.values()):
         raise LoadError(f"{named} of model {source!r}: weight_map is no object from the name of a weight to a file.")
     shards = sorted(set(found.values()))
@@ -105,6 +105,13 @@ def _shards(source: str, local: bool, named: str) -> list[str]:
             "run code when they are read: convert the model with save_pretrained where you trust it."
         )
     return shards
+
+
+def stored_names(source: str, local: bool) -> frozenset[str]:
+    """The names of all weights in the files of a folder, or of a hub id whose files are here."""
+    named = json_object(source, local, "config.json").get("transformers_weights", WEIGHTS)
+    found = [file(source, local, name) for name in _shards(source, local, named) or [named]]
+    return frozenset(key for path in found if path is not None for key, *_ in _headers(path.parent, [path.name]))
 
 
 def _check_there(folder: Path, named: str, shards: list[str]) -> None:

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import interp
 from interp.errors import LayoutError, LoadError
-from interp.model.loading.pretrained import failing
+from interp.model.loading.failures import failing
 from interp.model.model import HookedModel
 from tests.interp.model.loading.folders import change_weights, copy_of_demo, saved, set_key
 from tests.interp.model.tiny import ids, tiny
@@ -20,6 +20,7 @@ from tests.interp.model.tiny import ids, tiny
 
 def test_a_folder_without_its_head(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tiny("llama").model.save_pretrained(tmp_path / "m")
+    set_key(tmp_path / "m", "config.json", "architectures", ["LlamaForCausalLM"])
     with (
         caplog.at_level(logging.WARNING, "transformers"),
         pytest.raises(LoadError, match=r"lack 1 of the weights of a LlamaForCausalLM: lm_head\.weight"),
