@@ -59,8 +59,9 @@ def classes_of(config: Any) -> list[type[Any]]:
 
 
 def weight_names(cls: type[Any], config: Any) -> set[str]:
-    """The names that the weights of a class have under a configuration; nothing is put into memory."""
-    return set(_empty(cls, config).state_dict())
+    """The names that the weights of a class have under a configuration; none where it cannot be made of it."""
+    empty = _empty(cls, config)
+    return set() if empty is None else set(empty.state_dict())
 
 
 def _named_class(source: str, config: Any, name: str) -> type[Any]:
@@ -142,7 +143,8 @@ def _only_lacks_a_tied_head(bare: type[Any], causal: type[Any], config: Any) -> 
     """Whether a class is the causal one without its head, and the head is the embedding."""
     if bare not in {_model_class(name) for name in _names(config, bare=True)}:
         return False
-    whole = _empty(causal, config)
+    if (whole := _empty(causal, config)) is None:
+        return False
     tied, body = set(getattr(whole, "all_tied_weights_keys", None) or {}), f"{whole.base_model_prefix}."
     names = set(whole.state_dict())
     inside = {name for name in names if name.startswith(body)}
@@ -155,7 +157,8 @@ def _wraps(wrapper: type[Any], causal: type[Any], config: Any) -> bool:
     if not apart or _own_config(causal, config) is config or _own_config(wrapper, config) is not config:
         return False
     others = re.compile("|".join(f"({pattern})" for pattern in apart))
-    whole = _empty(causal, config)
+    if (whole := _empty(causal, config)) is None:
+        return False
     names, body = set(whole.state_dict()), f"{whole.base_model_prefix}."
     outer = weight_names(wrapper, config)
     kept = {name for name in outer if not others.search(name)}
@@ -163,7 +166,8 @@ def _wraps(wrapper: type[Any], causal: type[Any], config: Any) -> bool:
 
 
 def _empty(cls: type[Any], config: Any) -> Any:
-    """A model without numbers; made without a word, since it is not the one that is loaded."""
+    """A model without numbers; made without a word, since it is not the one that is loaded. None where the class cannot be made of a
+    configuration, which lacks settings of its own."""
     from transformers.utils import logging
 
     said = logging.get_verbosity()
@@ -171,5 +175,7 @@ def _empty(cls: type[Any], config: Any) -> Any:
     try:
         with torch.device("meta"):
             return cls._from_config(copy.deepcopy(_own_config(cls, config)))
+    except Exception:
+        return None
     finally:
         logging.set_verbosity(said)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from interp.errors import InterpError, LoadError
+
+#: How Python writes a class.
+_CLASS: Final = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
+_LONGEST: Final = 400
 
 
 @contextmanager
@@ -25,9 +31,11 @@ def failing(what: str, where: Callable[[], str] = str) -> Iterator[None]:
 
 
 def cause(error: BaseException) -> str:
-    """The first line of an error, with the next where it only begins a sentence, and its type where that says more."""
+    """The first line of an error, with the next where it only begins a sentence, and its type where that says more; without the
+    modules of classes, and cut where it becomes a list."""
     lines = [line.strip() for line in str(error).split("\n") if line.strip()] or [""]
-    first = " ".join(lines[: 1 + lines[0].endswith(":")])
+    first = _CLASS.sub(r"\1", " ".join(lines[: 1 + lines[0].endswith(":")]))
+    first = first if len(first) <= _LONGEST else f"{first[:_LONGEST]}..."
     return (
         first
         if first and isinstance(error, (OSError, ValueError, RuntimeError))

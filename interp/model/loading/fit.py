@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, Final
 
 import torch
+from torch import nn
 
 from interp.errors import LoadError, some
 from interp.model.loading.classes import causal_class, classes_of, weight_names
+from interp.model.loading.source import stored_names, stored_rows
 
 #: Buffers that older checkpoints hold and that newer classes make themselves; and the state of a training library.
 _HARMLESS: Final = re.compile(
@@ -36,13 +38,13 @@ def check_report(source: str, model: Any, report: dict[str, Any]) -> None:
     _check_extra(source, model, _left_over(report))
 
 
-def fitted(source: str, model: Any, report: dict[str, Any], stored: Callable[[], Iterable[str]]) -> tuple[str, ...]:
+def fitted(source: str, local: bool, model: Any, report: dict[str, Any]) -> tuple[str, ...]:
     """The weights of the files that the class has no place for, and that may be left out: each belongs to another class of the same
     type of model, as the pooler and the heads that BERT was trained with beside its masked language model do.
 
     Only of classes that are not causal: a decoder has one head, and files with another are of another model. All weights of the
     class have to be there. What is left out is said with a LoadWarning, and so is what the files lack and no run reads.
-    stored: the names of all weights in the files, where they have to be known. Raises: LoadError as `check_report`.
+    Raises: LoadError as `check_report`.
     """
     extra: list[str] = []
     if type(model) is causal_class(model.config):
@@ -58,7 +60,8 @@ def fitted(source: str, model: Any, report: dict[str, Any], stored: Callable[[],
             f"model {source!r}: its files hold weights ({len(extra)}) that a {type(model).__name__}, which its config.json names, does "
             f"not have: {some(extra)}. They are parts of other classes of this type, and are left out."
         )
-    _warn_of_constants(source, model, stored)
+    _warn_of_constants(source, local, model)
+    _keep_padding(source, local, model)
     return tuple(extra)
 
 
@@ -93,13 +96,7 @@ def _left_over(report: dict[str, Any]) -> list[str]:
 
 def _of_other_classes(model: Any) -> set[str]:
     """The names of the weights of all classes of a model's type, as far as its configuration makes them."""
-    found: set[str] = set()
-    for cls in classes_of(model.config):
-        try:
-            found |= weight_names(cls, model.config)
-        except Exception:  # a class whose own settings this configuration lacks
-            continue
-    return found
+    return set().union(*(weight_names(cls, model.config) for cls in classes_of(model.config)))
 
 
 def _advice(model: Any, missing: Iterable[str]) -> str:
@@ -128,19 +125,42 @@ def _fill_unread(source: str, model: Any, missing: Iterable[str]) -> list[str]:
     return sorted(set(missing) - set(unread))
 
 
-def _warn_of_constants(source: str, model: Any, stored: Callable[[], Iterable[str]]) -> None:
+def _warn_of_constants(source: str, local: bool, model: Any) -> None:
     """Some classes do not miss certain weights: where the files lack them, these are the numbers that training begins with."""
     patterns = getattr(model, "_keys_to_ignore_on_load_missing", None) or ()
     own = [name for name, _ in model.named_parameters() if any(re.search(pattern, name) for pattern in patterns)]
     if not own:
         return
-    there = set(stored())
-    lacking = [n for n in own if not any(n == t or n.endswith(f".{t}") or t.endswith(f".{n}") for t in there)]
-    if lacking:
+    there = stored_names(source, local)
+    if lacking := [name for name in own if there.isdisjoint(_in_files(model, name))]:
         _warn(
             f"model {source!r}: its files lack weights ({len(lacking)}) that transformers makes for a {type(model).__name__}: "
-            f"{some(lacking)}. They are the numbers that training begins with (sinusoids, ones, zeros)."
+            f"{some(lacking)}. They are fixed numbers (sinusoids, ones, zeros), not random ones."
         )
+
+
+def _keep_padding(source: str, local: bool, model: Any) -> None:
+    """A few classes of transformers put 0 in the row of the padding token once the weights are read, which changes logits where the
+    head is the embedding: the row of the files goes back."""
+    zeroed = {
+        f"{path}.weight": module
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Embedding)
+        and module.padding_idx is not None
+        and not module.weight[module.padding_idx].any()
+    }
+    places = {there: name for name in zeroed for there in _in_files(model, name)}
+    wanted = {there: int(zeroed[name].padding_idx or 0) for there, name in places.items()}
+    with torch.no_grad():
+        for there, row in (stored_rows(source, local, wanted) if wanted else {}).items():
+            module = zeroed[places[there]]
+            module.weight[module.padding_idx] = row[0].to(module.weight.dtype)
+
+
+def _in_files(model: Any, name: str) -> set[str]:
+    """The names that a weight may have in files: with and without the name of the model inside."""
+    body = f"{model.base_model_prefix}."
+    return {name, body + name, name.removeprefix(body)}
 
 
 def _warn(said: str) -> None:

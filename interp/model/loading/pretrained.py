@@ -10,7 +10,7 @@ from typing import Any
 from interp.errors import LoadError
 from interp.model.loading.classes import class_of
 from interp.model.loading.fit import fitted
-from interp.model.loading.source import check_source, file, json_object, stored_names
+from interp.model.loading.source import check_source, file, json_object
 
 
 def read_pretrained(source: str, local: bool, dtype: str | None) -> tuple[Any, tuple[str, ...]]:
@@ -39,7 +39,7 @@ def read_pretrained(source: str, local: bool, dtype: str | None) -> tuple[Any, t
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    return model, fitted(source, model, report, lambda: stored_names(source, local))
+    return model, fitted(source, local, model, report)
 
 
 def _check_type(source: str, settings: Mapping[str, Any]) -> None:

@@ -53,7 +53,15 @@ def read_tokenizer(source: str, local: bool) -> Any:
         if _not_here(reason) or (usual and not there):
             return None
         raise LoadError(f"{str(error).rstrip(' .,;:')}. Mend the files, or pass tokenizer=.") from reason
-    return None if local and not there and len(found) <= len(found.all_special_ids) else found
+    return None if local and not there and not _has_vocabulary(found, Path(source)) else found
+
+
+def _has_vocabulary(tokenizer: Any, folder: Path) -> bool:
+    """Whether a tokeniser that was made without the usual files has words: from a file of its own, or it needs none."""
+    named = tokenizer.vocab_files_names.values()
+    return len(tokenizer) > len(tokenizer.all_special_ids) and (
+        not named or any((folder / name).is_file() for name in named)
+    )
 
 
 def read_processor(source: str, local: bool, has_tokenizer: bool) -> Any:
@@ -63,15 +71,20 @@ def read_processor(source: str, local: bool, has_tokenizer: bool) -> Any:
     One that has the tokeniser in it, of a model of text and images, comes back whole where there is a tokeniser.
     Raises: LoadError for one whose files are damaged.
     """
+    from transformers import PreTrainedTokenizerBase
+
     for reader, name in _readers(source, local, has_tokenizer):
         try:
             with failing(f"the processor of model {source!r} ({name}) cannot be read"):
-                return reader.from_pretrained(source, local_files_only=local, trust_remote_code=False)
+                found = reader.from_pretrained(source, local_files_only=local, trust_remote_code=False)
         except LoadError as error:
             if not _not_here(error.__cause__):
                 raise LoadError(
                     f"{str(error).rstrip(' .,;:')}. Mend the file, or pass processor=."
                 ) from error.__cause__
+        else:
+            if not isinstance(found, PreTrainedTokenizerBase):  # what is found where no processor is
+                return found
     return None
 
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from torch import Tensor
+
 from interp.errors import LoadError, some
 from interp.model.loading.quantised import SETTINGS, check_settings, check_types
 
@@ -109,9 +111,25 @@ def _shards(source: str, local: bool, named: str) -> list[str]:
 
 def stored_names(source: str, local: bool) -> frozenset[str]:
     """The names of all weights in the files of a folder, or of a hub id whose files are here."""
+    return frozenset(key for path in _weight_files(source, local) for key, *_ in _headers(path.parent, [path.name]))
+
+
+def stored_rows(source: str, local: bool, wanted: Mapping[str, int]) -> dict[str, Tensor]:
+    """One row of each of some weights in the files, by their names there; those that are not there are left out."""
+    from safetensors import safe_open
+
+    found: dict[str, Tensor] = {}
+    for path in _weight_files(source, local):
+        with safe_open(path, framework="pt") as opened:
+            for name in wanted.keys() & set(opened.keys()):
+                found[name] = opened.get_slice(name)[wanted[name] : wanted[name] + 1]
+    return found
+
+
+def _weight_files(source: str, local: bool) -> list[Path]:
     named = json_object(source, local, "config.json").get("transformers_weights", WEIGHTS)
     found = [file(source, local, name) for name in _shards(source, local, named) or [named]]
-    return frozenset(key for path in found if path is not None for key, *_ in _headers(path.parent, [path.name]))
+    return [path for path in found if path is not None]
 
 
 def _check_there(folder: Path, named: str, shards: list[str]) -> None:

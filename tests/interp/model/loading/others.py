@@ -20,6 +20,16 @@ SETTINGS: Final[dict[str, Any]] = {
     "ViT": transformers.ViTConfig(**_SIZES, image_size=8, patch_size=4),
     "T5": transformers.T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=24, num_layers=2, num_heads=2),
     "Wav2Vec2": transformers.Wav2Vec2Config(**_SOUND),
+    "Funnel": transformers.FunnelConfig(
+        vocab_size=40,
+        pad_token_id=3,
+        block_sizes=[1, 1],
+        d_model=16,
+        n_head=2,
+        d_head=8,
+        d_inner=24,
+        num_decoder_layers=1,
+    ),
     "ViTMSN": transformers.ViTMSNConfig(**_SIZES, image_size=8, patch_size=4),
 }
 

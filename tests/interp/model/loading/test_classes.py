@@ -62,6 +62,13 @@ def test_the_named_class_with_the_weights_of_the_files(name: str, tmp_path: Path
     assert_same(read(kept(model, tmp_path)), model)
 
 
+def test_the_padding_row_is_that_of_the_files(tmp_path: Path) -> None:
+    """Funnel's class puts 0 there once it has read the weights, and its head is the embedding."""
+    model = other("FunnelForMaskedLM")
+    assert model.lm_head.weight is model.funnel.embeddings.word_embeddings.weight
+    assert_same(read(kept(model, tmp_path)), model)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "comes"),
     [
