@@ -77,4 +77,4 @@ def _merged(merged: Merged, files: Mapping[str, str]) -> str:
 
 
 def _left_out(cls: str, names: tuple[str, ...]) -> str:
-    return f"without {count(len(names))} of its files that a {cls} does not have ({some(names)})"
+    return f"without {count(len(names))} of those in its files, which a {cls} does not have ({some(names)})"
