@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from interp.errors import LoadError, some
-from interp.model.loading.failures import failing
+from interp.model.loading.pretrained import failing
 from interp.model.loading.source import ADAPTER
 from interp.model.origin import Merged
 from interp.model.probing.probe import probe_tokens

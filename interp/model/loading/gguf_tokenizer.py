@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from interp.errors import LoadError, some
-from interp.model.loading.failures import failing
 from interp.model.loading.gguf_header import GgufHeader
+from interp.model.loading.pretrained import failing
 
 #: How a byte-level vocabulary cuts text before its merges, by llama.cpp's name for it. Transformers knows some; of the others it
 #: takes GPT-2's without a word, which these have, or these have after each digit was set apart.

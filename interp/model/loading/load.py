@@ -15,8 +15,7 @@ import torch
 
 from interp.errors import LoadError, some
 from interp.model.loading.adapters import adapter_settings, merge, read_adapter
-from interp.model.loading.failures import cause, failing
-from interp.model.loading.pretrained import blamed, read_pretrained
+from interp.model.loading.pretrained import blamed, cause, failing, read_pretrained
 from interp.model.loading.processors import Beside
 from interp.model.loading.source import ADAPTER, refuse_adapter
 from interp.model.model import HookedModel

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from interp.errors import LoadError
-from interp.model.loading.failures import failing
+from interp.model.loading.pretrained import failing
 from interp.model.loading.source import json_object
 
 _TOKENIZER: Final = (

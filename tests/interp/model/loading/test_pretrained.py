@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import interp
 from interp.errors import LayoutError, LoadError
-from interp.model.loading.failures import failing
+from interp.model.loading.pretrained import failing
 from interp.model.model import HookedModel
 from tests.interp.model.loading.folders import change_weights, copy_of_demo, saved, set_key
 from tests.interp.model.tiny import ids, tiny
