@@ -9,7 +9,7 @@ from typing import Any, Final, NoReturn
 
 import torch
 
-from interp.errors import LoadError, some
+from interp.errors import LoadError
 
 #: Tables of transformers, from the type of a model to the class without a head, or to a part of a model of several.
 _BARE: Final = ("MODEL_MAPPING_NAMES", "MODEL_FOR_TEXT_ENCODING_MAPPING_NAMES", "MODEL_FOR_IMAGE_MAPPING_NAMES")
@@ -107,7 +107,7 @@ def _only_class(source: str, config: Any) -> type[Any]:
 
 
 def _listed(config: Any) -> str:
-    return some(cls.__name__ for cls in classes_of(config)) or "none"
+    return ", ".join(cls.__name__ for cls in classes_of(config)) or "none"
 
 
 def _names(config: Any, bare: bool) -> Iterator[str]:

@@ -38,13 +38,14 @@ def cause(error: BaseException) -> str:
     """The first line of an error, with the next where it only begins a sentence, and its type where that says more; without the
     modules of classes, and cut where it becomes a list."""
     lines = [line.strip() for line in str(error).split("\n") if line.strip()] or [""]
-    first = _CLASS.sub(r"\1", " ".join(lines[: 1 + lines[0].endswith(":")]))
+    strict = type(error).__name__.startswith(
+        "StrictDataclass"
+    )  # of a configuration: the last line says it, behind a type
+    said = lines[-1].partition(": ")[2] if strict else " ".join(lines[: 1 + lines[0].endswith(":")])
+    first = _CLASS.sub(r"\1", said)
     first = first if len(first) <= _LONGEST else f"{first[:_LONGEST]}..."
-    return (
-        first
-        if first and isinstance(error, (OSError, ValueError, RuntimeError))
-        else f"{type(error).__name__}: {first}"
-    )
+    plain = strict or isinstance(error, (OSError, ValueError, RuntimeError))
+    return first if first and plain else f"{type(error).__name__}: {first}"
 
 
 def read_pretrained(source: str, local: bool, dtype: str | None) -> tuple[Any, tuple[str, ...]]:

@@ -152,6 +152,15 @@ def test_a_damaged_configuration(key: str, value: Any, tmp_path: Path) -> None:
         assert torch.equal(model.run([1, 2, 3]).logits, interp.load("demo").run([1, 2, 3]).logits)
 
 
+def test_a_setting_of_another_kind_is_told_in_one_sentence(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "m")
+    set_key(folder, "config.json", "num_hidden_layers", "two")
+    with pytest.raises(
+        LoadError, match=r"config\.json: Field 'num_hidden_layers' expected int, got str \(value: 'two'\)$"
+    ):
+        interp.load(folder)
+
+
 @pytest.mark.parametrize("damage", [b"", b"{", b"[1, 2]", b"null", b"\xff\xfe\x00", b"[" * 100_000], ids=repr)
 @pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"])
 def test_a_damaged_file_is_named(name: str, damage: bytes, tmp_path: Path) -> None:
