@@ -273,3 +273,14 @@ def test_positions_of_older_checkpoints_are_no_weights(tmp_path: Path) -> None:
 def test_real_models(name: str, cls: str, real_model: Any) -> None:
     folder = real_model(name)
     assert_same(read(Path(folder)), getattr(transformers, cls).from_pretrained(folder).eval())
+
+
+def test_a_way_of_reading_of_its_own_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few classes read their files themselves, and open pickles or fetch parts as they do."""
+
+    def own(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("the class read its files itself")
+
+    folder = kept(other("BertModel"), tmp_path)
+    monkeypatch.setattr(transformers.BertModel, "from_pretrained", classmethod(own))
+    assert_same(read(folder), other("BertModel"))
