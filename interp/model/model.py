@@ -79,12 +79,22 @@ class HookedModel:
 
     `run` follows torch's grad mode. Under it gradients reach the reads and edits, never the parameters. `edge_maps`: what
     level `edges` has found out about the model, by graph. `restart`: what exact patching has. `origin`: the files that it was made of.
+    `processor`: what makes inputs of images or sound, as transformers has it.
     """
 
-    def __init__(self, model: Any, tokenizer: Any = None, *, name: str = "", origin: Origin | None = None) -> None:
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        *,
+        name: str = "",
+        origin: Origin | None = None,
+        processor: Any = None,
+    ) -> None:
         check_model(model)
         self.hf = model
         self.tokenizer = tokenizer
+        self.processor = processor
         self.origin = origin or Origin()
         self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
         with settled(self.device):
