@@ -23,6 +23,9 @@ from torch import Tensor
 from interp.errors import LayoutError
 
 Place = Literal["pre", "after", "scaled", "around"]
+#: What may be done with attention patterns: nothing, where there are none to see; `read`; or `edit` too, where z is the pattern times
+#: the values that the query heads of a group share.
+Pattern = Literal["", "read", "edit"]
 
 
 @dataclass(frozen=True)
@@ -101,12 +104,15 @@ class MlpLayout(Sublayer):
 
 @dataclass(frozen=True)
 class BlockLayout:
-    """One block, at `path`: attention and MLP, one after the other, or (`parallel`) both reading what the block reads."""
+    """One block, at `path`: attention and MLP, one after the other, or (`parallel`) both reading what the block reads. `middle`: whether
+    what the MLP reads of the stream, behind the norm around attention where there is one, is the tensor that is passed on too.
+    """
 
     path: str
     attn: AttentionLayout
     mlp: MlpLayout
     parallel: bool
+    middle: bool
 
 
 @dataclass(frozen=True, repr=False)
@@ -115,7 +121,8 @@ class Layout:
 
     `ln_final`: the norm between the last block and the unembedding, None without one. `logits_scale` multiplies the output of the
     unembedding; `logits_softcap` c means c * tanh(. / c) after it.
-    `attention_function`: attention goes through transformers' AttentionInterface, so q, k, v and pattern exist.
+    `attention_function`: attention goes through transformers' AttentionInterface, so q, k and v exist; `pattern`: what may be done with
+    its patterns. `repeated`: modules of the blocks that are called several times in a forward, so that a site there is none.
     `rotary`: q and k are rotated. `pos_embed`: the module whose output is added to the token embedding, where there is one.
     `attention_extras`: what the configuration does inside attention besides the softmax (soft caps, clips).
     """
@@ -135,6 +142,8 @@ class Layout:
     logits_scale: float
     logits_softcap: float | None
     attention_function: bool
+    pattern: Pattern
+    repeated: frozenset[str]
     attention_extras: tuple[str, ...]
 
     def check_sum(self, what: str) -> None:

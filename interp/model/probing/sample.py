@@ -41,7 +41,8 @@ def run_probe(model: nn.Module) -> Tensor:
     ids, name = probe_tokens(model), type(model).__name__
     try:
         with no_inference_tensors():
-            logits = getattr(model(**on_ids(model, ids)), "logits", None)
+            result = model(**on_ids(model, ids))
+            logits = getattr(result, "logits", None)
     except (InterpError, torch.OutOfMemoryError):
         raise
     except Exception as error:
@@ -51,6 +52,12 @@ def run_probe(model: nn.Module) -> Tensor:
             "decoder that needs nothing but token ids, with a configuration that fits its weights."
         ) from error
     if not isinstance(logits, Tensor) or logits.ndim != 3 or logits.shape[:2] != ids.shape:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise LayoutError(f"{name}: logits {found} for token ids {tuple(ids.shape)}; expected [batch pos d_vocab].")
+        found = (
+            f"logits {tuple(logits.shape)}"
+            if isinstance(logits, Tensor)
+            else f"a {type(result).__name__} without logits"
+        )
+        raise LayoutError(
+            f"{name}: its forward gives {found} for token ids {tuple(ids.shape)}; expected .logits [batch pos d_vocab]."
+        )
     return logits

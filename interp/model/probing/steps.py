@@ -19,7 +19,6 @@ from interp.model.probing.block_calls import BlockCalls, passes, reads, same
 from interp.model.probing.sample import setting
 from interp.parts.layout import Place
 
-
 #: The least factor that is looked for; the largest is one over it.
 _LEAST: Final = 0.001
 
@@ -127,7 +126,9 @@ def _mlps(block: BlockCalls, o: str) -> list[str]:
     return sorted(found, key=lambda path: path.count("."))
 
 
-def _rebuilt(block: BlockCalls, first: Written, second: Written, scales: tuple[float, float]) -> tuple[Step, Step] | None:
+def _rebuilt(
+    block: BlockCalls, first: Written, second: Written, scales: tuple[float, float]
+) -> tuple[Step, Step] | None:
     """The two steps whose result is the output of the block, if there are such."""
     x = block.own.x_value
     for one in _after(block, x, first, scales[0]):
@@ -145,10 +146,10 @@ def _after(block: BlockCalls, x: Tensor, written: Written, scale: float) -> Iter
     """What the stream is behind a sublayer: the sum; or what a norm makes of it that all goes through, where one reads the sum."""
     total = x + _scaled(written, scale, x)
     norms = [path for path in block.cutting if reads(block.inside[path], total)]
+    if not norms or block.own.made is None:
+        yield Step(written, scale, None, total)
     for path in norms:
         yield Step(written, scale, path, block.inside[path].y_value.reshape(x.shape))
-    if not norms:
-        yield Step(written, scale, None, total)
 
 
 Scales = Iterator[tuple[float, float]]
@@ -198,7 +199,9 @@ def _fits(block: BlockCalls, x: Tensor, written: Written) -> Iterator[float]:
 def _meant(block: BlockCalls, scale: float) -> float:
     """The number that a factor is meant to be: an attribute of the block or of the configuration, where one is so near."""
     module, config = block.model.get_submodule(block.path), getattr(block.model, "config", None)
-    known = [value for owner in (module, config) for value in vars(owner or object()).values() if isinstance(value, float)]
+    known = [
+        value for owner in (module, config) for value in vars(owner or object()).values() if isinstance(value, float)
+    ]
     return next((value for value in (1.0, *known) if abs(value - scale) <= 1e-4 * abs(scale)), scale)
 
 

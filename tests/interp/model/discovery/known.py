@@ -40,7 +40,6 @@ class Known:
     adds: Pair = ("attn.o", "mlp.down")
     place: Pair = ("pre", "pre")
     parallel: bool = False
-    mlp_first: bool = False
     scale: float = 1.0
     gains: Pair | None = None
     heads: int = 4
@@ -69,8 +68,3 @@ class Known:
     def factor(self, block: nn.Module, part: int) -> Tensor | float:
         """What the output of `adds[part]` is multiplied by before it is added."""
         return self.scale if self.gains is None else block.get_parameter(self.gains[part]).detach()
-
-    @property
-    def order(self) -> tuple[int, int]:
-        """Attention (0) and MLP (1) in the order in which they write."""
-        return (1, 0) if self.mlp_first else (0, 1)

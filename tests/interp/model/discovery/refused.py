@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.interp.model.discovery import odd_blocks as odd
+from tests.interp.model.discovery import steps
 from tests.interp.model.discovery.written import Config, Decoder
 from tests.interp.model.tiny import randomise
 
@@ -175,6 +176,7 @@ class Refused:
 #: Each fault, with what must be named.
 REFUSED: Final[dict[str, Refused]] = {
     "times a gate of attention": Refused(_of(odd.Times), r"layers\.0\b"),
+    "MLP first": Refused(lambda: _made(steps.MlpFirst), r"layers\.0: its MLP .* comes before its attention"),
     "DeepNorm": Refused(_of(odd.DeepNorm), r"layers\.0\b"),
     "highway": Refused(_of(odd.Highway), r"layers\.0\b"),
     "a third summand": Refused(_of(odd.Biased), r"layers\.0\b"),

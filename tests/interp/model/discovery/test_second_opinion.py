@@ -17,10 +17,8 @@ from tests.interp.model.tiny import architecture, tiny
 _NO_ACT: Final = "{}, so the MLP has no activation in the sense of a layout, and which map makes no gate is not known"
 #: Where both speak and differ: model type -> part -> why. Each is asserted to differ.
 DIFFERENCES: Final[dict[str, dict[str, str]]] = {
-    "apertus": {"up": _NO_ACT.format("the activation module has weights")},
     "bitnet": {"up": _NO_ACT.format("a norm stands between activation and output projection")},
     "lfm2": {"up": _NO_ACT.format("the activation is a function")},
-    "openai-gpt": {"up": _NO_ACT.format("the second block uses the activation module of the first")},
 }
 _HEAD: Final = "between the last block and the logits there is more than a norm and a matrix"
 #: Types whose modules the adapters name and that are no decoders of the forms that a layout states, with the reason.

@@ -127,13 +127,12 @@ KNOWN: Final[dict[str, Known]] = {
     "parallel, one norm": Known(steps.Shared, norms=("n1", "n1"), parallel=True, missing=_ONE_NORM),
     "parallel, two norms": Known(steps.TwoNorms, parallel=True, missing=_PARALLEL),
     "parallel, MLP called first": Known(steps.MlpCalledFirst, parallel=True, missing=_PARALLEL),
-    "MLP first": Known(steps.MlpFirst, mlp_first=True),
     "norms behind": Known(steps.After, norms=(None, None), adds=("n1", "n2"), place=("after", "after")),
     "norms before and behind": Known(steps.Sandwich, adds=("n3", "n4"), place=("after", "after")),
     "norms around": Known(
         steps.Around, norms=(None, None), after=("n1", "n2"), place=("around", "around"), final=None
     ),
-    "norms by function": Known(steps.FunctionNorm, norms=(None, None), relp=False, missing=frozenset({"attn_in", "mlp_in"})),
+    "norms by function": Known(steps.FunctionNorm, norms=(None, None), relp=False, missing=frozenset({"attn_in", "mlp_in", "mlp_normed", "resid_mid"})),
     "no norms": Known(steps.NoNorm, norms=(None, None)),
     "initial": Known(Decoder, initial=True),
     "initial, norms around": Known(
@@ -167,7 +166,7 @@ KNOWN: Final[dict[str, Known]] = {
         steps.ParallelAfter, norms=(None, None), adds=("n1", "n2"), place=("after", "after"), parallel=True, missing=_PARALLEL
     ),
     "norms of its own": Known(steps.OwnNorms, relp=None),
-    "a learned number": Known(steps.Rising, norms=(None, None), gains=("g1", "g2")),
+    "a learned number": Known(steps.Rising, norms=(None, None), gains=("g1", "g2"), place=("scaled", "scaled")),
     "no final norm": Known(stacks.Bare, final=None),
     "projected embedding": Known(stacks.Projected),
     "heads beside": Known(stacks.Judged),

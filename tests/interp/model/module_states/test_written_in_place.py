@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from interp.attribution.edges.projections import find_projections
 from interp.errors import LayoutError, MethodError
 from interp.model.model import HookedModel
+from interp.parts.graph import Graph
 from interp.rules.rules import CP_LRP, DEEPLIFT, GRADIENT, RELP, RELP_AH, Rules
 from tests.interp.model.tiny import hooked, ids, tiny
 
@@ -117,5 +119,7 @@ def test_a_norm_whose_output_is_written_to_is_no_norm_in_front_of_attention() ->
     llama = tiny("llama")
     for block in llama.model.layers:
         block.forward = MethodType(_norm_written, block)
-    with pytest.raises(LayoutError, match=r"model\.layers\.0: its attention .* does not read the residual stream"):
-        HookedModel(llama)
+    model = HookedModel(llama)
+    assert "attn_in" in model.missing_sites() and model.layout.blocks[0].attn.norm is None
+    with pytest.raises(LayoutError, match=r"edges: several modules of model\.layers\.0"):
+        find_projections(model, Graph.of(model.layout))
