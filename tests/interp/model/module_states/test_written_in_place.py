@@ -10,10 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from interp.attribution.edges.projections import find_projections
 from interp.errors import LayoutError, MethodError
 from interp.model.model import HookedModel
-from interp.parts.graph import Graph
 from interp.rules.rules import CP_LRP, DEEPLIFT, GRADIENT, RELP, RELP_AH, Rules
 from tests.interp.model.tiny import hooked, ids, tiny
 
@@ -121,5 +119,4 @@ def test_a_norm_whose_output_is_written_to_is_no_norm_in_front_of_attention() ->
         block.forward = MethodType(_norm_written, block)
     model = HookedModel(llama)
     assert "attn_in" in model.missing_sites() and model.layout.blocks[0].attn.norm is None
-    with pytest.raises(LayoutError, match=r"edges: several modules of model\.layers\.0"):
-        find_projections(model, Graph.of(model.layout))
+    assert model.layout.blocks[0].attn.entry == model.layout.blocks[0].path  # by which edges are refused
