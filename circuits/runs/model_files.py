@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from interp.errors import some
 from interp.formatting.numbers import count
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def _files(model: HookedModel) -> dict[str, str]:
 
 def described(model: HookedModel) -> dict[str, Any]:
     """A model under the key of a manifest. Where its weights are not those of its files, `weights` says so in one line, and
-    `dequantised` and `merged` say what was done."""
+    `dequantised`, `merged` and `left_out` say what was done."""
     origin, files = model.origin, _files(model)
     found: dict[str, Any] = {
         "name": model.name,
@@ -48,6 +49,9 @@ def described(model: HookedModel) -> dict[str, Any]:
     if origin.merged:
         found["merged"] = asdict(origin.merged)
         said.append(_merged(origin.merged, files))
+    if origin.left_out:
+        found["left_out"] = list(origin.left_out)
+        said.append(_left_out(found["architecture"], origin.left_out))
     return found | ({"weights": "; ".join(said)} if said else {})
 
 
@@ -70,3 +74,7 @@ def _merged(merged: Merged, files: Mapping[str, str]) -> str:
 
     base = f", trained on {merged.base}" if merged.base else ""
     return f"with adapters merged into them ({merged.kind} of {Path(merged.folder).name}{base}; sha256 {files[f'{_ADAPTER}{WEIGHTS}']})"
+
+
+def _left_out(cls: str, names: tuple[str, ...]) -> str:
+    return f"without {count(len(names))} of those in its files, which a {cls} does not have ({some(names)})"

@@ -80,6 +80,7 @@ class HookedModel:
 
     `run` follows torch's grad mode. Under it gradients reach the reads and edits, never the parameters. `edge_maps`: what
     level `edges` has found out about the model, by graph. `restart`: what exact patching has. `origin`: the files that it was made of.
+    `processor`: what makes inputs of images or sound, as transformers has it.
     """
 
     def __init__(
@@ -89,11 +90,13 @@ class HookedModel:
         *,
         name: str = "",
         origin: Origin | None = None,
+        processor: Any = None,
         output: Output | None = None,
     ) -> None:
         check_model(model)
         self.hf = model
         self.tokenizer = tokenizer
+        self.processor = processor
         self.origin = origin or Origin()
         self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
         with settled(self.device):
@@ -245,6 +248,7 @@ class HookedModel:
         other = _checked_other(rules, toward, given, id(self.hf))
         spliced = check_dictionaries({} if dictionaries is None else dictionaries, self.layout, widths(self.layout))
         resolved = [(self.resolve(e.site), e) for e in edits]
+        self._check_pattern([site for sites, _ in resolved for site in sites], split_kv)
         plan = plan_run([self.resolve(r) for r in reads], resolved, rules, split_kv, spliced, operands, other)
         columns = None if vocabulary is None else Columns.of(self, vocabulary)
         inputs = self._call_inputs(given, kept)
@@ -277,6 +281,16 @@ class HookedModel:
         if found and found != self._differentiable:
             check_gradients(self, found)
         self._differentiable = found
+
+    def _check_pattern(self, edited: Sequence[Site], split_kv: bool) -> None:
+        """Raises: EditError where z would not be what the model makes of an edited pattern, or of keys and values of each head."""
+        own = self.layout.attention_function and self.layout.pattern != "edit"
+        if own and (split_kv or any(site.kind == "pattern" for site in edited)):
+            what = "split_kv" if split_kv else "edits of the pattern"
+            raise EditError(
+                f"{what}: attention of {type(self.hf).__name__} is not the pattern times the values that a group of heads shares; edit z, "
+                "or q, k and v."
+            )
 
     def _check_rules(self, rules: Rules) -> None:
         """The coverage check, made once per rule set."""

@@ -35,8 +35,10 @@ class Merged:
 
 @dataclass(frozen=True)
 class Origin:
-    """path: the folder, or the GGUF file; '' for a model that was given in memory or came from the hub."""
+    """path: the folder, or the GGUF file; '' for a model that was given in memory or came from the hub. left_out: the weights of
+    the files that the model's class does not have."""
 
     path: str = ""
     dequantised: Dequantised | None = None
     merged: Merged | None = None
+    left_out: tuple[str, ...] = ()

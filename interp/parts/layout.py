@@ -24,6 +24,9 @@ from interp.errors import LayoutError
 from interp.parts.outputs import Kind, Output
 
 Place = Literal["pre", "after", "scaled", "around"]
+#: What may be done with attention patterns: nothing, where there are none to see; `read`; or `edit` too, where z is the pattern times
+#: the values that the query heads of a group share.
+Pattern = Literal["", "read", "edit"]
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,15 @@ class MlpLayout(Sublayer):
 
 @dataclass(frozen=True)
 class BlockLayout:
-    """One block, at `path`: attention and MLP, one after the other, or (`parallel`) both reading what the block reads."""
+    """One block, at `path`: attention and MLP, one after the other, or (`parallel`) both reading what the block reads. `middle`: whether
+    what the MLP reads of the stream, behind the norm around attention where there is one, is the tensor that is passed on too.
+    """
 
     path: str
     attn: AttentionLayout
     mlp: MlpLayout
     parallel: bool
+    middle: bool
 
 
 @dataclass(frozen=True, repr=False)
@@ -118,7 +124,8 @@ class Layout:
     comes out, None where there is none; `logits_scale` multiplies it, `logits_softcap` c means c * tanh(. / c) after it. `linear`: final
     norm and unembedding are all that is behind the last block. `output`: what of a forward is read, `d_vocab` numbers; `readout`:
     how they come out of the stream. `causal`: no position looks at later ones.
-    `attention_function`: attention goes through transformers' AttentionInterface, so q, k, v and pattern exist.
+    `attention_function`: attention goes through transformers' AttentionInterface, so q, k and v exist; `pattern`: what may be done with
+    its patterns. `repeated`: modules of the blocks that are called several times in a forward, so that a site there is none.
     `rotary`: q and k are rotated. `pos_embed`: the module whose output is added to the token embedding, where there is one.
     `attention_extras`: what the configuration does inside attention besides the softmax (soft caps, clips).
     """
@@ -142,6 +149,8 @@ class Layout:
     logits_scale: float
     logits_softcap: float | None
     attention_function: bool
+    pattern: Pattern
+    repeated: frozenset[str]
     attention_extras: tuple[str, ...]
 
     def check_sum(self, what: str) -> None:

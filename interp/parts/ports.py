@@ -60,9 +60,14 @@ def _global(site: Site, layout: Layout) -> Port | str:
 
 def _in_block(site: Site, block: BlockLayout, layout: Layout) -> Port | str:
     if site.kind in ATTENTION_KINDS:
-        missing = "its attention does not go through transformers' AttentionInterface."
-        return Port("attention", block.attn.module) if layout.attention_function else missing
-    return _BLOCK_PORTS[site.kind](block)
+        if not layout.attention_function:
+            return "its attention does not go through transformers' AttentionInterface."
+        lacking = site.kind == "pattern" and not layout.pattern
+        return "its attention function gives no pattern." if lacking else Port("attention", block.attn.module)
+    found = _BLOCK_PORTS[site.kind](block)
+    if isinstance(found, Port) and found.path in layout.repeated:
+        return f"its module, {found.path}, is called several times in a forward pass."
+    return found
 
 
 def _own_copy(block: BlockLayout, reader: str | None) -> Port | str:
@@ -75,6 +80,10 @@ def _own_copy(block: BlockLayout, reader: str | None) -> Port | str:
 def _resid_mid(block: BlockLayout) -> Port | str:
     if block.parallel:
         return "attention and MLP run in parallel; there is no residual stream between them."
+    if block.mlp.reader is None and block.attn.around is None:
+        return _SEVERAL
+    if not block.middle:
+        return "what the MLP reads of the stream between attention and MLP is another tensor than the one that is passed on."
     if block.attn.around is not None:
         return Port("output", block.attn.around)
     return Port("input_inplace", block.mlp.reader) if block.mlp.reader else _SEVERAL

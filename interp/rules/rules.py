@@ -276,6 +276,8 @@ def recognise_norm(module: nn.Module, x: Tensor) -> Norm | None:
         return None
     has_weight = getattr(module, "weight", None) is not None
     own_eps = next((getattr(module, n) for n in _EPS_NAMES if isinstance(getattr(module, n, None), float)), None)
+    if own_eps is None and isinstance(module, nn.RMSNorm):  # torch's default
+        own_eps = torch.finfo(x.dtype).eps
     for centred in (True, False):
         for eps in (own_eps,) if own_eps is not None else _EPS_DEFAULTS:
             for offset in (0.0, 1.0) if has_weight else (None,):

@@ -23,6 +23,7 @@ from interp.attribution.exact.machine import find_restart
 from interp.attribution.methods.node_patching import one_attention, readout, recorded
 from interp.attribution.protocol.spaces import NodeSpace
 from interp.model.edits import Edit
+from interp.model.modules.linear import input_embedding
 from interp.model.modules.lock import reserved, settled
 from interp.parts.graph import Part
 from interp.parts.nodes import Group, groups, nodes_of
@@ -149,7 +150,7 @@ class NodeRunner:
 def _as_it_is(hf: Any, machine: Machine) -> tuple[Any, ...]:
     """What recorded runs belong to: how the model is restarted, its weights as torch counts changes of them, and the hooks on
     the embedding, which are the only ones there can be."""
-    first = hf.get_input_embeddings()
+    first = input_embedding(hf)
     hooks = *first._forward_hooks.values(), *first._forward_pre_hooks.values()
     return (id(machine), hooks, *((p.data_ptr(), p._version) for p in hf.parameters()))
 

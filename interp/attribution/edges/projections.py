@@ -89,6 +89,11 @@ def find_projections(model: Any, graph: Graph) -> tuple[Projections, ...]:
             f"edges of {type(model.hf).__name__}: its attention does not go through transformers' AttentionInterface, so "
             "what q, k and v of a head read cannot be told apart. Level 'heads' works."
         )
+    if model.layout.pattern != "edit":
+        raise LayoutError(
+            f"edges of {type(model.hf).__name__}: its z is not the pattern times the values of a group, so what a head takes from whom is not "
+            "known. Level 'heads' works."
+        )
     seen = [_Seen(block.attn.entry, block.attn.module) for block in model.layout.blocks]
     with torch.enable_grad():
         _watch(model, seen)

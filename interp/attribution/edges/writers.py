@@ -19,7 +19,7 @@ from torch import Tensor
 
 from interp.errors import LayoutError
 from interp.ledger import spend
-from interp.model.modules.linear import linear, norm_at
+from interp.model.modules.linear import input_embedding, linear, norm_at
 from interp.model.modules.tensors import close
 from interp.parts.graph import Graph
 from interp.parts.sites import Site
@@ -109,7 +109,7 @@ class Writers:
 
         Raises: LayoutError where the embedding is not token plus position.
         """
-        token = self.model.hf.get_input_embeddings()(ids.to(self.model.device)).detach()
+        token = input_embedding(self.model.hf)(ids.to(self.model.device)).detach()
         position = embed - token.to(embed)
         if not close(position[:1].expand_as(position) + token.to(embed), embed):
             raise LayoutError("split_positions: the embedding of this model is not a token plus a position embedding.")

@@ -18,7 +18,7 @@ from interp.attribution.exact.recording import Recording, record
 from interp.attribution.exact.segments import Segment
 from interp.errors import InterpError, LayoutError
 from interp.model.modules import attention
-from interp.model.modules.linear import linear, vocabulary_size
+from interp.model.modules.linear import input_embedding, linear, vocabulary_size
 from interp.model.modules.lock import reserved
 from interp.model.modules.tensors import close
 from interp.parts.tokens import Tokens
@@ -67,7 +67,7 @@ def _check_modules(model: Any) -> None:
     """Raises: LayoutError naming a module that somebody changed, or a projection that is not its weights."""
     if any(getattr(nn.modules.module, f"_global{hooks}") for hooks in _HOOKS):
         raise LayoutError("a hook is on all modules.")
-    first = model.hf.get_input_embeddings()
+    first = input_embedding(model.hf)
     for path, module in model.hf.named_modules():
         where = path or type(module).__name__
         if module is not first and any(getattr(module, hooks) for hooks in _HOOKS):

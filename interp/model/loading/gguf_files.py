@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from interp.errors import LoadError, some
+from interp.model.loading.fit import check_report
 from interp.model.loading.gguf_header import GgufHeader
 from interp.model.loading.gguf_keys import LIKE, ROTATION, check_config, read_keys
-from interp.model.loading.pretrained import check_report, failing, no_report
+from interp.model.loading.pretrained import failing, no_report
 from interp.model.loading.source import check_sizes
 from interp.model.origin import Dequantised
 

@@ -15,7 +15,8 @@ import torch
 
 from interp.errors import LoadError, some
 from interp.model.loading.adapters import adapter_settings, merge, read_adapter
-from interp.model.loading.pretrained import blamed, cause, failing, read_pretrained, read_tokenizer
+from interp.model.loading.pretrained import blamed, cause, failing, read_pretrained
+from interp.model.loading.processors import Beside
 from interp.model.loading.source import ADAPTER, refuse_adapter
 from interp.model.model import HookedModel
 from interp.model.modules.lock import settled
@@ -34,18 +35,23 @@ def load(
     dtype: str | None = None,
     device: str | None = None,
     adapter: str | Path | None = None,
+    processor: Any = None,
 ) -> HookedModel:
     """A `HookedModel` of `x`.
 
     x: `"demo"` (the embedded model), a local Hugging Face folder, a folder in TransformerLens layout (see
     `interp.model.loading.transformer_lens_files`), a GGUF file (its tensors are unpacked, its tokeniser is built; `model.origin` says
     what was), a hub id written `hf:ORG/NAME` (the only case that may touch the network), a `PreTrainedModel` in
-    memory, or a `HookedModel`. A `TransformerBridge` or
+    memory, or a `HookedModel`. Of a folder or hub id the class is the one that its configuration names. A `TransformerBridge` or
     `HookedTransformer` of transformer-lens is refused: the first has replaced modules of its model, the second has
     converted the weights, so neither gives the numbers of the Hugging Face model.
     dtype, device: by name, for models loaded here; default the checkpoint's dtype and the CPU.
+    tokenizer, processor: what makes inputs of text, and of images or sound; default those beside the weights, None where there
+    are none.
     adapter: a folder that peft saved, whose adapters are merged into the weights: in float32 or wider, then rounded to the dtype.
 
+    Weights of the files that the class does not have are left out only where they are heads of other classes of the same type
+    and the class is not causal; a LoadWarning says so, and `model.origin.left_out`.
     Raises: LoadError where the model cannot be loaded safely; LayoutError where its architecture is not mapped.
     """
     if adapter is not None and not isinstance(x, (str, Path)):
@@ -56,8 +62,9 @@ def load(
         return x
     with _quiet():
         if isinstance(x, (str, Path)):
-            return _from_name(str(x), tokenizer, dtype, device, None if adapter is None else Path(adapter))
-        return _from_memory(x, tokenizer, dtype, device)
+            beside = Beside(tokenizer, processor)
+            return _from_name(str(x), beside, dtype, device, None if adapter is None else Path(adapter))
+        return _from_memory(x, Beside(tokenizer, processor), dtype, device)
 
 
 @contextmanager
@@ -87,7 +94,7 @@ def _bars(switch: Callable[[], object]) -> None:
         switch()
 
 
-def _from_memory(x: Any, tokenizer: Any, dtype: str | None, device: str | None) -> HookedModel:
+def _from_memory(x: Any, beside: Beside, dtype: str | None, device: str | None) -> HookedModel:
     if any(cls.__module__.split(".")[0] == "transformer_lens" for cls in type(x).__mro__):
         raise LoadError(
             f"a {type(x).__name__} of transformer-lens holds replaced modules or converted weights, so its numbers are "
@@ -108,10 +115,10 @@ def _from_memory(x: Any, tokenizer: Any, dtype: str | None, device: str | None) 
         raise LoadError(
             "dtype and device belong to models loaded by name; move a model in memory yourself (model.to(...))."
         )
-    return HookedModel(x, tokenizer)
+    return HookedModel(x, beside.tokenizer, processor=beside.processor)
 
 
-def _from_name(name: str, tokenizer: Any, dtype: str | None, device: str | None, folder: Path | None) -> HookedModel:
+def _from_name(name: str, beside: Beside, dtype: str | None, device: str | None, folder: Path | None) -> HookedModel:
     dtype = None if dtype is None else str(dtype).removeprefix("torch.")
     if dtype is not None and dtype not in DTYPES:
         raise LoadError(f"dtype {dtype!r}: expected one of {', '.join(DTYPES)}.")
@@ -121,11 +128,12 @@ def _from_name(name: str, tokenizer: Any, dtype: str | None, device: str | None,
     adapter = None if folder is None else read_adapter(folder)
     with settled(torch.device("cpu")):
         if local and Path(source).is_file():
-            model, tokenizer, found = _of_gguf(Path(source), tokenizer, dtype)
+            model, beside, found = _of_gguf(Path(source), beside, dtype)
+            left: tuple[str, ...] = ()
         else:
             with failing(f"model {name!r} cannot be loaded", lambda: blamed(source, local)):
-                model, found = _read(source, local, dtype), None
-            tokenizer = tokenizer or read_tokenizer(source, local)
+                (model, left), found = _read(source, local, dtype), None
+            beside = beside.completed(source, local)
         if adapter is not None:
             own = model.dtype
             model = merge(model.to(torch.promote_types(own, torch.float32)), adapter, name).to(own)
@@ -133,20 +141,22 @@ def _from_name(name: str, tokenizer: Any, dtype: str | None, device: str | None,
             model = model.to(device) if device else model
         except (RuntimeError, AssertionError) as error:
             raise LoadError(f"device {device!r} cannot be used: {cause(error)}") from error
-    origin = Origin(source if local else "", found, None if adapter is None else adapter.origin)
+    origin = Origin(source if local else "", found, None if adapter is None else adapter.origin, left)
     with failing(f"model {name!r} cannot be run", lambda: "" if found else blamed(source, local)):
-        return HookedModel(model.eval(), tokenizer, name=_short(name, folder), origin=origin)
+        return HookedModel(
+            model.eval(), beside.tokenizer, name=_short(name, folder), origin=origin, processor=beside.processor
+        )
 
 
-def _of_gguf(path: Path, tokenizer: Any, dtype: str | None) -> tuple[Any, Any, Dequantised]:
+def _of_gguf(path: Path, beside: Beside, dtype: str | None) -> tuple[Any, Beside, Dequantised]:
     """The model and tokeniser of a GGUF file, and what was unpacked."""
     from interp.model.loading.gguf_files import dequantised, read_gguf
     from interp.model.loading.gguf_header import read_header
     from interp.model.loading.gguf_tokenizer import gguf_tokenizer
 
     header = read_header(path)
-    tokenizer = tokenizer or gguf_tokenizer(header)  # before the weights, which take longer
-    return read_gguf(header, dtype), tokenizer, dequantised(header)
+    tokenizer = beside.tokenizer or gguf_tokenizer(header)  # before the weights, which take longer
+    return read_gguf(header, dtype), Beside(tokenizer, beside.processor), dequantised(header)
 
 
 def _check_device(device: str | None) -> None:
@@ -157,12 +167,12 @@ def _check_device(device: str | None) -> None:
         raise LoadError(f"device {device!r} cannot be used: {cause(error)}") from error
 
 
-def _read(source: str, local: bool, dtype: str | None) -> Any:
-    """The model of a folder or hub id, as a `PreTrainedModel`."""
+def _read(source: str, local: bool, dtype: str | None) -> tuple[Any, tuple[str, ...]]:
+    """The model of a folder or hub id, as a `PreTrainedModel`, and the weights of its files that are left out."""
     if local and _transformer_lens_layout(Path(source)):
         from interp.model.loading.transformer_lens_files import load_reference
 
-        return load_reference(source, dtype)
+        return load_reference(source, dtype), ()
     return read_pretrained(source, local, dtype)
 
 

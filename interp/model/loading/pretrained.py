@@ -1,25 +1,21 @@
-"""A model and its tokeniser as transformers reads them, every weight from the files; whatever fails is a LoadError."""
+"""A model as transformers reads it, of the class that its configuration names; whatever fails is a LoadError."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Final
 
-from interp.errors import InterpError, LoadError, some
-from interp.model.loading.source import check_source, file
+from interp.errors import InterpError, LoadError
+from interp.model.loading.classes import class_of
+from interp.model.loading.fit import fitted
+from interp.model.loading.source import check_source, file, json_object
 
-#: Buffers that older checkpoints hold and that newer classes make themselves; and the state of a training library.
-_HARMLESS: Final = re.compile(
-    r"(^|\.)(inv_freq|(cos|sin)_cached|masked_bias|causal_mask|position_ids|_extra_state|(attn|attention|self_attn)\.(bias|mask|embed_positions))$"
-)
-_TOKENIZER: Final = (
-    "tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "merges.txt", "tokenizer.model", "spiece.model",
-    "special_tokens_map.json", "added_tokens.json",
-)  # fmt: skip
+#: How Python writes a class.
+_CLASS: Final = re.compile(r"<class '(?:\w+\.)*(\w+)'>")
+_LONGEST: Final = 400
 
 
 @contextmanager
@@ -39,27 +35,38 @@ def failing(what: str, where: Callable[[], str] = str) -> Iterator[None]:
 
 
 def cause(error: BaseException) -> str:
-    """The first line of an error, with the next where it only begins a sentence, and its type where that says more."""
+    """The first line of an error, with the next where it only begins a sentence, and its type where that says more; without the
+    modules of classes, and cut where it becomes a list."""
     lines = [line.strip() for line in str(error).split("\n") if line.strip()] or [""]
-    first = " ".join(lines[: 1 + lines[0].endswith(":")])
-    return (
-        first
-        if first and isinstance(error, (OSError, ValueError, RuntimeError))
-        else f"{type(error).__name__}: {first}"
-    )
+    strict = type(error).__name__.startswith(
+        "StrictDataclass"
+    )  # of a configuration: the last line says it, behind a type
+    said = lines[-1].partition(": ")[2] if strict else " ".join(lines[: 1 + lines[0].endswith(":")])
+    first = _CLASS.sub(r"\1", said)
+    first = first if len(first) <= _LONGEST else f"{first[:_LONGEST]}..."
+    plain = strict or isinstance(error, (OSError, ValueError, RuntimeError))
+    return first if first and plain else f"{type(error).__name__}: {first}"
 
 
-def read_pretrained(source: str, local: bool, dtype: str | None) -> Any:
-    """The `PreTrainedModel` of a folder or hub id, in evaluation mode.
+def read_pretrained(source: str, local: bool, dtype: str | None) -> tuple[Any, tuple[str, ...]]:
+    """The `PreTrainedModel` of a folder or hub id, in evaluation mode, and the weights of the files that its class does not have.
 
-    Raises: LoadError for files that are not safe or not those of the model; of the libraries below, what they raise.
+    Raises: LoadError for files that are not safe or not those of the model, and for a class that is not known; of the libraries
+    below, what they raise.
     """
     check_source(source, local)
-    from transformers import AutoModelForCausalLM
+    _check_type(source, json_object(source, local, "config.json"))
+    from transformers import AutoConfig, PreTrainedModel
 
+    said = {"dtype": dtype} if dtype else {}
+    config = AutoConfig.from_pretrained(source, local_files_only=local, trust_remote_code=False, **said)
+    cls, config = class_of(source, config)
     with no_report():
-        model, report = AutoModelForCausalLM.from_pretrained(
+        # The way of all classes: a few have their own, which opens pickles or fetches parts.
+        model, report = PreTrainedModel.from_pretrained.__func__(
+            cls,
             source,
+            config=config,
             dtype=dtype or "auto",
             local_files_only=local,
             use_safetensors=True,
@@ -67,8 +74,25 @@ def read_pretrained(source: str, local: bool, dtype: str | None) -> Any:
             output_loading_info=True,
             ignore_mismatched_sizes=True,
         )
-    check_report(source, model, report)
-    return model
+    return model, fitted(source, local, model, report)
+
+
+def _check_type(source: str, settings: Mapping[str, Any]) -> None:
+    """Raises: LoadError for a type of model that is not known here, saying whether its code lies beside the weights."""
+    import transformers
+
+    kind = settings.get("model_type")
+    if not isinstance(kind, str) or kind in transformers.CONFIG_MAPPING:
+        return
+    todo = (
+        "Its code lies beside the weights (auto_map), and code of others is never run here: load it yourself where you trust it, and "
+        "give that model in place of the folder."
+        if settings.get("auto_map")
+        else "A newer transformers may have it."
+    )
+    raise LoadError(
+        f"config.json of model {source!r}: model_type {kind!r} is none of transformers {transformers.__version__}. {todo}"
+    )
 
 
 @contextmanager
@@ -84,48 +108,6 @@ def no_report() -> Iterator[None]:
         yield
     finally:
         logger.removeFilter(other)
-
-
-def check_report(source: str, model: Any, report: dict[str, Any]) -> None:
-    """Raises: LoadError where a weight was drawn at random because the files lack it or hold another shape, or where the
-    files hold weights that the model has no place for."""
-    name = type(model).__name__
-    if wrong := sorted(report["mismatched_keys"]):
-        said = [f"{key} is {list(found)}, by the configuration {list(expected)}" for key, found, expected in wrong]
-        raise LoadError(
-            f"model {source!r}: its configuration and its weights disagree about shapes ({len(wrong)}): {some(said)}."
-        )
-    if missing := sorted(report["missing_keys"]):
-        raise LoadError(
-            f"model {source!r}: its files lack {len(missing)} of the weights of a {name}: {some(missing)}. They would be random "
-            "numbers. Was it saved without its head, or in part? Save the whole model, with its head."
-        )
-    if extra := sorted(key for key in report["unexpected_keys"] if not _HARMLESS.search(key)):
-        raise LoadError(
-            f"model {source!r}: its files hold weights ({len(extra)}) that a {name} of its config.json has no place for: "
-            f"{some(extra)}. So they are another model's. Where they may be left out, load it with transformers and give that "
-            "model in place of the folder."
-        )
-
-
-def read_tokenizer(source: str, local: bool) -> Any:
-    """The tokeniser beside the model; None where there is none, or where it needs a package or code that is not here.
-
-    Raises: LoadError for one whose files are damaged.
-    """
-    from transformers import AutoTokenizer
-
-    there = [name for name in _TOKENIZER if local and (Path(source) / name).is_file()]
-    try:
-        with failing(f"the tokeniser of model {source!r} ({', '.join(there)}) cannot be read"):
-            found = AutoTokenizer.from_pretrained(source, local_files_only=local, trust_remote_code=False)
-    except LoadError as error:
-        reason = error.__cause__
-        usual = isinstance(reason, (OSError, ValueError, KeyError, ImportError))
-        if isinstance(reason, ImportError) or "trust_remote_code" in str(reason) or (usual and not there):
-            return None
-        raise LoadError(f"{str(error).rstrip(' .,;:')}. Mend the files, or pass tokenizer=.") from reason
-    return None if local and not there and len(found) <= len(found.all_special_ids) else found
 
 
 def blamed(source: str, local: bool) -> str:

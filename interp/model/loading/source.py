@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from torch import Tensor
+
 from interp.errors import LoadError, some
 from interp.model.loading.quantised import SETTINGS, check_settings, check_types
 
@@ -31,8 +33,8 @@ _ABSURD: Final = 16
 def check_source(source: str, local: bool) -> None:
     """Raises: LoadError for a folder or hub id whose weights are pickles or no whole model, or of impossible sizes."""
     if file(source, local, ADAPTER) is not None:
-        refuse_adapter(source, _object(source, local, ADAPTER))
-    config = _object(source, local, "config.json")
+        refuse_adapter(source, json_object(source, local, ADAPTER))
+    config = json_object(source, local, "config.json")
     check_settings(source, config, [name for name in SETTINGS if local and (Path(source) / name).is_file()])
     named = config.get("transformers_weights", WEIGHTS)
     if not isinstance(named, str) or not named.endswith(_SAFE):
@@ -75,7 +77,7 @@ def file(source: str, local: bool, name: str) -> Path | None:
     return None if path is None else Path(path)
 
 
-def _object(source: str, local: bool, name: str) -> Mapping[str, Any]:
+def json_object(source: str, local: bool, name: str) -> Mapping[str, Any]:
     """A JSON file with keys; empty where there is none. Raises: LoadError for one that cannot be read."""
     path = file(source, local, name)
     if path is None:
@@ -95,7 +97,7 @@ def _shards(source: str, local: bool, named: str) -> list[str]:
         named = INDEX
     if not named.endswith(".index.json"):
         return []
-    found = _object(source, local, named).get("weight_map", {})
+    found = json_object(source, local, named).get("weight_map", {})
     if not isinstance(found, dict) or not all(isinstance(shard, str) for shard in found.values()):
         raise LoadError(f"{named} of model {source!r}: weight_map is no object from the name of a weight to a file.")
     shards = sorted(set(found.values()))
@@ -105,6 +107,29 @@ def _shards(source: str, local: bool, named: str) -> list[str]:
             "run code when they are read: convert the model with save_pretrained where you trust it."
         )
     return shards
+
+
+def stored_names(source: str, local: bool) -> frozenset[str]:
+    """The names of all weights in the files of a folder, or of a hub id whose files are here."""
+    return frozenset(key for path in _weight_files(source, local) for key, *_ in _headers(path.parent, [path.name]))
+
+
+def stored_rows(source: str, local: bool, wanted: Mapping[str, int]) -> dict[str, Tensor]:
+    """One row of each of some weights in the files, by their names there; those that are not there are left out."""
+    from safetensors import safe_open
+
+    found: dict[str, Tensor] = {}
+    for path in _weight_files(source, local):
+        with safe_open(path, framework="pt") as opened:
+            for name in wanted.keys() & set(opened.keys()):
+                found[name] = opened.get_slice(name)[wanted[name] : wanted[name] + 1]
+    return found
+
+
+def _weight_files(source: str, local: bool) -> list[Path]:
+    named = json_object(source, local, "config.json").get("transformers_weights", WEIGHTS)
+    found = [file(source, local, name) for name in _shards(source, local, named) or [named]]
+    return [path for path in found if path is not None]
 
 
 def _check_there(folder: Path, named: str, shards: list[str]) -> None:

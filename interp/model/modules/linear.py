@@ -156,9 +156,19 @@ def _of_sum(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor] | None:
     return both - zero, (left - zero) + (right - zero)
 
 
+def input_embedding(hf: Any) -> Any:
+    """The module that embeds token ids: the one that the class names, else the largest table, of several the first; None where there is
+    none."""
+    try:
+        return hf.get_input_embeddings()
+    except (NotImplementedError, AttributeError):
+        tables = [module for module in hf.modules() if isinstance(module, nn.Embedding)]
+        return max(tables, key=lambda table: table.num_embeddings, default=None)
+
+
 def vocabulary_size(hf: Any) -> int:
     """How many token ids the embedding takes, also where an adapter is around it. Raises: LayoutError without a table of them."""
-    embedding = hf.get_input_embeddings()
+    embedding = input_embedding(hf)
     found, weight = getattr(embedding, "num_embeddings", None), getattr(embedding, "weight", None)
     if isinstance(found, int) and found > 0:
         return found
@@ -169,7 +179,7 @@ def vocabulary_size(hf: Any) -> int:
 
 def embedding_device(hf: Any) -> torch.device:
     """Where token ids go: the device of the embedding; of one that holds its weights in another form, of the model."""
-    found = getattr(getattr(hf.get_input_embeddings(), "weight", None), "device", None)
+    found = getattr(getattr(input_embedding(hf), "weight", None), "device", None)
     return found if isinstance(found, torch.device) else hf.device  # type: ignore[no-any-return]
 
 

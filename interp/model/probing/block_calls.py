@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,12 +17,14 @@ from interp.model.probing.probe import Attended, Call
 
 @dataclass(frozen=True, eq=False)
 class BlockCalls:
-    """One block: its path, its attention, and the calls of the whole probe by path in the order in which they returned."""
+    """One block: its path, its attention, and the calls of the whole probe by path in the order in which they returned, and how many
+    there were."""
 
     model: nn.Module
     path: str
     attended: Attended
     calls: dict[str, Call]
+    counts: Mapping[str, int]
 
     @cached_property
     def inside(self) -> dict[str, Call]:
@@ -39,6 +41,16 @@ class BlockCalls:
     def own(self) -> Call:
         """The call of the block itself."""
         return self.calls[self.path]
+
+    @cached_property
+    def cutting(self) -> tuple[str, ...]:
+        """The modules without weights that mix, such as norms, through which everything goes that the block makes of its input; all of
+        them where the forward has no gradients, which tell."""
+        x, y = self.own.read, self.own.made
+        found = [
+            path for path, call in self.inside.items() if call.y.numel() == self.own.x.numel() and not passes(call)
+        ]
+        return tuple(p for p in found if not self.makes(p) and not depends(y, x, but_through=self.inside[p].made))
 
     def projects(self, path: str) -> bool:
         """Whether a module is a linear map, rounding apart, or an adapter around one."""
@@ -75,7 +87,9 @@ class BlockCalls:
             if same(call.y, x) and not same(call.x, x) and torch.equal(call.y_value.flatten(), value)
         )
         path = next(found, None)
-        return None if path is None or self.makes(path) else path
+        return (
+            None if path is None or self.makes(path) or (self.own.made is not None and path in self.cutting) else path
+        )
 
 
 def has_matrix(module: nn.Module) -> bool:
@@ -97,9 +111,10 @@ def reads(call: Call, value: Tensor) -> bool:
     return close(call.x_value, value)
 
 
-def depends(x: Tensor, on: Tensor) -> bool:
-    """Whether `x` was computed from `on`, by torch's graph."""
-    goal, seen, open_ = on.grad_fn, set[Any](), [x.grad_fn]
+def depends(node: Any, on: Any, *, but_through: Any = None) -> bool:
+    """Whether a place in torch's graph (`Tensor.grad_fn`) was computed from `on`, by another way than through `but_through`."""
+    goal, open_ = on, [node]
+    seen = {but_through}
     while open_:
         node = open_.pop()
         if node is None or node in seen:

@@ -20,6 +20,11 @@ def find_blocks(model: nn.Module, attending: Sequence[str]) -> tuple[str, ...]:
     """
     name = type(model).__name__
     if not attending:
+        if whole := [path for path, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)]:
+            raise LayoutError(
+                f"{name}: attention in {some(whole)} is torch's nn.MultiheadAttention, whose projections are no modules that are called, so z "
+                "cannot be reached; expected attention with an output projection (nn.Linear) of its own."
+            )
         raise LayoutError(
             f"{name}: no attention was seen in a forward pass (no call of transformers' attention function, no softmax over the scores "
             "of all positions); expected blocks of attention and MLP."

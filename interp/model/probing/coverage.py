@@ -93,9 +93,16 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
     linear = {path for path, call in seen.calls.items() if is_adapter(model.get_submodule(path), call.x_value)}
     inside, odd = tuple(f"{path}." for path in linear), {}
     acting = {operation.where.path for operation in seen.operations}
+    attending = {block.attn.module for block in layout.blocks if layout.attention_function}
     for path, call in seen.calls.items():
         module = model.get_submodule(path)
-        if not path or path.startswith(inside) or any(True for _ in module.children()) or call.constant:
+        if (
+            not path
+            or path.startswith(inside)
+            or any(True for _ in module.children())
+            or call.constant
+            or path in attending
+        ):
             continue
         if _is_linear(module) and path not in acting:
             linear.add(path)
@@ -240,6 +247,8 @@ def _block_rows(block: BlockLayout, layout: Layout, rules: Rules) -> list[Row]:
     if rules.in_attention and not layout.attention_function:
         rows.append(Row(block.attn.module, "attention outside AttentionInterface", "unsupported"))
     else:
+        if rules.secants and layout.pattern != "edit":
+            return [*rows, Row(block.attn.module, "attention that is no pattern times values", "unsupported")]
         rule = AVERAGED if rules.secants else str(rules.attention)
         rows.append(_row(block.attn.module, "attention", rules.in_attention, rule))
     return rows

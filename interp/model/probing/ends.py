@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from interp.errors import LayoutError
-from interp.model.modules.linear import has_base, is_linear_map, mixes
+from interp.model.modules.linear import has_base, input_embedding, is_linear_map, mixes
 from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import has_matrix, passes, same
 from interp.model.probing.probe import Call, Probe
@@ -122,12 +123,29 @@ def _transform(model: Any, unembedded: Tensor, logits: Tensor) -> tuple[float, f
         if close(scale * unembedded, logits):
             return float(scale), None
     scale = float((logits.double() * unembedded.double()).sum() / unembedded.double().square().sum())
-    return (scale, None) if close(scale * unembedded, logits) else None
+    if close(scale * unembedded, logits):
+        return scale, None
+    cap = _cap_of(unembedded, logits)
+    caps = [] if cap is None else [float(f"{cap:.{digits}g}") for digits in (2, 3, 5)]
+    return next(((1.0, c) for c in caps if close(c * torch.tanh(unembedded / c), logits)), None)
+
+
+def _cap_of(unembedded: Tensor, logits: Tensor) -> float | None:
+    """The c with c tanh(u / c) = logit at the largest u, which rises with c from 0 to u; None where there is none."""
+    place = unembedded.abs().argmax()
+    u, logit = (abs(float(x.flatten()[place])) for x in (unembedded, logits))
+    low, high = 1e-6, 1e9
+    if not 0 < logit < u or float(unembedded.flatten()[place]) * float(logits.flatten()[place]) < 0:
+        return None
+    for _ in range(200):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if middle * math.tanh(u / middle) < logit else (low, middle)
+    return high
 
 
 def position_embedding(model: Any, blocks: Sequence[str], seen: Probe) -> str | None:
     """The module whose output, added to the token embedding, is what the first block reads; None without one."""
-    embedding, entering = model.get_input_embeddings(), seen.calls[blocks[0]].x_value
+    embedding, entering = input_embedding(model), seen.calls[blocks[0]].x_value
     tokens = next((y for path, y in seen.embedded.items() if model.get_submodule(path) is embedding), None)
     if tokens is None or tokens.shape != entering.shape:
         return None

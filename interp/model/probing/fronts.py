@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from interp.errors import LayoutError, some
 from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import BlockCalls, depends, passes, reads, same
 
@@ -25,15 +27,31 @@ def output_projection(block: BlockCalls) -> str | None:
     behind = [path for path in block.later if block.projects(path)]
     z = block.attended.made
     reading = [path for path in behind if block.attended.kv_heads and close(block.later[path].x_value, z)]
-    reading = reading or [path for path in behind if depends(block.later[path].x, z)]
+    reading = reading or [path for path in behind if depends(block.later[path].read, z.grad_fn)]
     if not reading:
         return None
     whole = [path for path in block.parents(reading[0]) if block.projects(path)]
     return whole[-1] if whole else reading[0]
 
 
-def attention_front(block: BlockCalls, o: str, stream: Tensor) -> Front | None:
-    """What stands in front of attention, if it reads this value of the stream [batch pos d_model]."""
+def heads_apart(block: BlockCalls, o: str) -> bool:
+    """Whether the entries of z of one head stand side by side, head after head, in what the output projection reads: whether they depend
+    on the attention of that head, give or take a norm over all."""
+    z, made, axis = block.inside[o].x, block.attended.made, block.attended.heads_axis
+    n = block.attended.heads
+    if z.shape[-1] % n or (axis == 2 and torch.equal(block.inside[o].x_value.flatten(), made.detach().flatten())):
+        return z.shape[-1] % n == 0
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(z.shape, generator=generator, dtype=torch.float32).to(z)
+    weights[..., z.shape[-1] // n :] = 0
+    (grad,) = torch.autograd.grad((z * weights).sum(), [made], retain_graph=True)
+    sizes = grad.movedim(axis, 0).flatten(1).norm(dim=1)
+    return bool(sizes[0] > 0) and bool(sizes[0] >= 2 * sizes[1:].max()) if n > 1 else True
+
+
+def attention_front(block: BlockCalls, o: str, mlp: str, stream: Tensor) -> Front | None:
+    """What stands in front of attention, if it reads this value of the stream [batch pos d_model]. mlp: the module that writes for the
+    MLP."""
     caller = block.attended.path
     around = [] if caller == block.path else [caller, *block.parents(caller)]
     for entry in (path for path in around if path in block.inside):
@@ -41,13 +59,13 @@ def attention_front(block: BlockCalls, o: str, stream: Tensor) -> Front | None:
         alone = same(call.y, last.y) or (entry == caller and close(call.y_value, last.x_value))
         if found := _front(block, entry, stream, alone):
             return found
-    return _read_by(block, feeding(block, o), stream, apart=False)
+    return _read_by(block, feeding(block, o, mlp), stream, apart=False)
 
 
-def feeding(block: BlockCalls, o: str) -> list[str]:
-    """The projections that q, k and v are made of."""
-    z = block.inside[o].x
-    return [path for path in block.projections() if path != o and depends(z, block.inside[path].y)]
+def feeding(block: BlockCalls, o: str, mlp: str) -> list[str]:
+    """The projections that q, k and v are made of, not those of an MLP before them."""
+    z, written = block.inside[o].read, block.inside[mlp].made
+    return [p for p in block.projections() if p != o and depends(z, block.inside[p].made, but_through=written)]
 
 
 def mlp_modules(block: BlockCalls, raw: str, o: str) -> tuple[str, str | None]:
@@ -73,9 +91,22 @@ def mlp_front(block: BlockCalls, module: str, writes: str, o: str, stream: Tenso
     for entry in (path for path in below if not block.projects(path) and block.makes(path)):
         if found := _front(block, entry, stream, same(block.inside[entry].y, made.y)):
             return found
-    attending = {o, writes, *feeding(block, o)}
-    inner = [p for p in block.projections(prefix) if p not in attending and depends(made.x, block.inside[p].y)]
+    attending = {o, writes, *feeding(block, o, writes)}
+    inner = [p for p in block.projections(prefix) if p not in attending and depends(made.read, block.inside[p].made)]
     return _read_by(block, inner, stream, apart=True)
+
+
+def unknown_front(block: BlockCalls, what: str) -> Front:
+    """The front of a sublayer that reads the stream through code of the block, such as a norm by function: nobody has its copy.
+
+    Raises: LayoutError where a norm of the block is called several times, so that what it made there is not known.
+    """
+    if twice := [path for path in block.inside if block.counts[path] > 1 and not block.makes(path)]:
+        raise LayoutError(
+            f"{block.path}: what its {what} reads was not found, and {some(twice)} is called more than once (twice or more) in a forward pass; "
+            "expected a norm of its own for each sublayer."
+        )
+    return Front(None, block.path, None)
 
 
 def _front(block: BlockCalls, entry: str, stream: Tensor, alone: bool) -> Front | None:

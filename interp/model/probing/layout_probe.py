@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from interp.errors import LayoutError, LoadError, some
+from interp.errors import LayoutError, LoadError
 from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import BlockCalls
 from interp.model.probing.blocks import find_blocks
@@ -45,11 +45,10 @@ def read_layout(model: Any, output: Output | None = None) -> tuple[Layout, Probe
 
 def _layout(model: Any, paths: Sequence[str], seen: Probe, output: Output) -> Layout:
     by_block = {path: own for own in seen.attended for path in paths if f"{own.path}.".startswith(f"{path}.")}
-    if missing := [path for path in paths if path not in by_block or path not in seen.calls]:
-        raise LayoutError(
-            f"{type(model).__name__}: {some(missing)} did not take part in a second forward pass as in the first."
-        )
-    blocks = tuple(read_block(BlockCalls(model, path, by_block[path], seen.calls)) for path in paths)
+    for path in paths:
+        if path not in by_block or path not in seen.calls:
+            raise LayoutError(f"{type(model).__name__}: {path} {_unseen(path, seen)}.")
+    blocks = tuple(read_block(BlockCalls(model, path, by_block[path], seen.calls, seen.counts)) for path in paths)
     _check_chain(seen.calls, paths)
     end = read_end(model, paths, seen)
     d_head, n_heads = _head_size(model, blocks, seen)
@@ -74,8 +73,28 @@ def _layout(model: Any, paths: Sequence[str], seen: Probe, output: Output) -> La
         logits_scale=end.scale,
         logits_softcap=end.softcap,
         attention_function=seen.routed,
+        pattern=min((own.pattern for own in seen.attended), key=("", "read", "edit").index) if seen.routed else "",
+        repeated=_repeated(blocks, seen),
         attention_extras=_attention_extras(model),
     )
+
+
+def _unseen(path: str, seen: Probe) -> str:
+    """Why a block was not seen as one: the end of a sentence."""
+    if path in seen.given:
+        return f"gives a {seen.given[path]}; expected the residual stream, as a tensor or first in a tuple"
+    if not seen.counts[path]:
+        return (
+            "is never called itself, only modules in it; expected blocks that are modules with a forward of their own"
+        )
+    return "does not read the residual stream as a tensor, or attends in one forward pass and not in the next"
+
+
+def _repeated(blocks: Sequence[BlockLayout], seen: Probe) -> frozenset[str]:
+    """The modules that sites are at and that are called several times."""
+    parts = [vars(part).values() for block in blocks for part in (block.attn, block.mlp)]
+    paths = {value for values in parts for value in values if isinstance(value, str)}
+    return frozenset(path for path in paths if seen.counts[path] > 1)
 
 
 def _check_finite(model: Any, blocks: Sequence[str], calls: Mapping[str, Call]) -> None:

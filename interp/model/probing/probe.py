@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
@@ -10,11 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from interp.errors import LayoutError
 from interp.model.modules import attention
 from interp.model.modules.lock import frozen
-from interp.model.modules.tensors import activation_in, activation_out, with_activation
+from interp.model.modules.tensors import activation_in, activation_out, close, with_activation
 from interp.model.probing.sample import run_probe
 from interp.model.probing.watch import Softmaxes, looks_ahead
+from interp.parts.layout import Pattern
 from interp.parts.outputs import Output
 from interp.rules.nonlinear import Nonlinear, Operation
 
@@ -23,7 +26,8 @@ from interp.rules.nonlinear import Nonlinear, Operation
 class Call:
     """The first call of a module during the probe.
 
-    `x`, `y` are the live tensors (identity tells what feeds what); `x_value`, `y_value` their values at that moment.
+    `x`, `y` are the live tensors (identity tells what feeds what); `x_value`, `y_value` their values at that moment, `read`, `made`
+    their places in torch's graph then, which writing into them later would change.
     `constant`: the result does not depend on the embedding (rotary tables, masks). `written`: it wrote into `x` meanwhile.
     """
 
@@ -33,6 +37,8 @@ class Call:
     y_value: Tensor
     constant: bool
     written: bool
+    read: Any
+    made: Any
 
 
 @dataclass(frozen=True)
@@ -46,8 +52,9 @@ class Place:
 @dataclass(frozen=True)
 class Attended:
     """One attention of the probe: the module that computes it, how many calls had returned before, its query and K/V heads (0 where
-    these are not seen), z [batch pos head d_head], or the pattern where attention does not go through the attention function, and
-    whether a position looks at later ones."""
+    these are not seen), z [batch pos head d_head], or the pattern or z [batch head pos d_head] where attention does not go through the
+    attention function, whether a position looks at later ones, and what may be done with the pattern: `edit` where z is the pattern times
+    the values of the group, `read` where it is something else, nothing where there is none."""
 
     path: str
     after: int
@@ -55,16 +62,25 @@ class Attended:
     kv_heads: int
     made: Tensor
     ahead: bool
+    pattern: Pattern = ""
+
+    @property
+    def heads_axis(self) -> int:
+        """The axis of heads in `made`."""
+        return 2 if self.kv_heads else self.made.ndim - 3
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What the probe saw: calls by module path in the order in which they returned, what was made of no activation (embeddings of ids
-    and positions), what came out [1 pos output] with its graph, the attentions, whether these went through the attention function, and every operation that is not
+    """What the probe saw: calls by module path in the order in which they returned, how many calls each had, what was made of no
+    activation (embeddings of ids and positions), the types that modules gave in place of a tensor, what came out [1 pos output] with its
+    graph, the attentions, whether these went through the attention function, and every operation that is not
     linear in the first block's input."""
 
     calls: dict[str, Call]
+    counts: Counter[str]
     embedded: dict[str, Tensor]
+    given: dict[str, str]
     output: Tensor
     attended: tuple[Attended, ...]
     routed: bool
@@ -78,7 +94,9 @@ def probe(model: nn.Module, blocks: Sequence[str], routed: bool, output: Output)
     Raises: LayoutError for a model that cannot run on token ids alone.
     """
     calls: dict[str, Call] = {}
+    counts: Counter[str] = Counter()
     embedded: dict[str, Tensor] = {}
+    given: dict[str, str] = {}
     attended: list[Attended] = []
     inside: list[Place] = [Place("", False)]
     versions: dict[str, int] = {}
@@ -90,7 +108,8 @@ def probe(model: nn.Module, blocks: Sequence[str], routed: bool, output: Output)
             z, pattern = native(q, k, v)
         finally:
             inside.pop()
-        attended.append(Attended(path, after, q.shape[1], k.shape[1], z, looks_ahead(pattern)))
+        ahead = _masked_ahead(native) if pattern is None else looks_ahead(pattern)
+        attended.append(Attended(path, after, q.shape[1], k.shape[1], z, ahead, _pattern(z, pattern, v)))
         return z, pattern
 
     def softmax(pattern: Tensor, heads: int, ahead: bool) -> None:
@@ -101,21 +120,54 @@ def probe(model: nn.Module, blocks: Sequence[str], routed: bool, output: Output)
         if routed:
             stack.enter_context(attention.selected(model, around))
         first = model.get_submodule(blocks[0])
-        stack.callback(first.register_forward_pre_hook(_leaf, with_kwargs=True).remove)
+        stack.callback(first.register_forward_pre_hook(_leaf(blocks[0]), with_kwargs=True).remove)
         for path, module in model.named_modules():
-            before, behind = _entering(path, inside, versions), _recorder(path, calls, embedded, inside, versions)
+            before = _entering(path, inside, versions)
+            behind = _recorder(path, Seen(calls, counts, embedded, given), inside, versions)
             stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
             stack.callback(module.register_forward_hook(behind, with_kwargs=True).remove)
         watch = stack.enter_context(Nonlinear(lambda: inside[-1]))
         stack.enter_context(nullcontext() if routed else Softmaxes(softmax))
         stack.enter_context(torch.enable_grad())
         found, _ = run_probe(model, output)
-    return Probe(calls, embedded, found, tuple(attended), routed, tuple(watch.found))
+    return Probe(calls, counts, embedded, given, found, tuple(attended), routed, tuple(watch.found))
 
 
-def _leaf(module: nn.Module, args: Any, kwargs: Any) -> Any:
-    """Start the graph at the first block's input, which the block may write into."""
-    return with_activation(args, kwargs, activation_in(args, kwargs).detach().requires_grad_().clone())
+def _masked_ahead(native: attention.Native) -> bool:
+    """Whether a position may look at later ones, by the mask."""
+    mask = getattr(native, "mask", None)
+    if not isinstance(mask, Tensor):
+        return True
+    shown = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
+    return bool(shown.triu(1).any())
+
+
+def _pattern(z: Tensor, pattern: Tensor | None, v: Tensor) -> Pattern:
+    """What may be done with a pattern [batch head q_pos k_pos] that came with z [batch q_pos head d_head] of the values v."""
+    if pattern is None:
+        return ""
+    group = pattern.shape[1] // v.shape[1]
+    try:
+        product = torch.matmul(pattern.detach().to(v.dtype), v.detach().repeat_interleave(group, dim=1)).transpose(1, 2)
+    except RuntimeError:
+        return "read"
+    return "edit" if close(product, z) else "read"
+
+
+def _leaf(path: str) -> Callable[..., Any]:
+    """Start the graph at the first block's input, which the block may write into. Raises: LayoutError where it is given otherwise."""
+
+    def begin(module: nn.Module, args: Any, kwargs: Any) -> Any:
+        try:
+            x = activation_in(args, kwargs)
+        except TypeError as error:
+            kinds = ", ".join(type(value).__name__ for value in (*args, *kwargs.values())) or "nothing"
+            raise LayoutError(
+                f"{path}: it is called with {kinds}; expected the residual stream as a tensor of its own."
+            ) from error
+        return with_activation(args, kwargs, x.detach().requires_grad_().clone())
+
+    return begin
 
 
 def _entering(path: str, inside: list[Place], versions: dict[str, int]) -> Callable[..., None]:
@@ -127,21 +179,36 @@ def _entering(path: str, inside: list[Place], versions: dict[str, int]) -> Calla
     return enter
 
 
-def _recorder(
-    path: str, calls: dict[str, Call], embedded: dict[str, Tensor], inside: list[Place], versions: dict[str, int]
-) -> Callable[..., None]:
+@dataclass(frozen=True)
+class Seen:
+    """What is recorded of modules, as in `Probe`."""
+
+    calls: dict[str, Call]
+    counts: Counter[str]
+    embedded: dict[str, Tensor]
+    given: dict[str, str]
+
+
+def _recorder(path: str, seen: Seen, inside: list[Place], versions: dict[str, int]) -> Callable[..., None]:
     def record(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
         while len(inside) > 1 and inside.pop().path != path:
             pass  # modules that raised what their caller caught
+        seen.counts[path] += 1
         try:
             y = activation_out(output)
+        except TypeError:
+            seen.given[path] = type(output).__name__
+            return
+        try:
             x = activation_in(args, kwargs)
         except TypeError:
             if isinstance(output, Tensor) and output.is_floating_point():
-                embedded.setdefault(path, output.detach().clone())
+                seen.embedded.setdefault(path, output.detach().clone())
             return
-        if path not in calls:
+        if path not in seen.calls:
             written = x._version != versions[path]
-            calls[path] = Call(x, y, x.detach().clone(), y.detach().clone(), not y.requires_grad, written)
+            seen.calls[path] = Call(
+                x, y, x.detach().clone(), y.detach().clone(), not y.requires_grad, written, x.grad_fn, y.grad_fn
+            )
 
     return record

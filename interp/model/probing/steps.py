@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from interp.model.modules.linear import mixes
 from interp.model.probing.block_calls import BlockCalls, passes, reads, same
 from interp.model.probing.sample import setting
 from interp.parts.layout import Place
+
+#: The least factor that is looked for; the largest is one over it.
+_LEAST: Final = 0.001
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,16 @@ class Step:
 def solve(block: BlockCalls, o: str) -> tuple[Step, Step]:
     """The steps of attention, whose output projection is `o`, and of the MLP.
 
-    Raises: LayoutError naming the block whose output is not made of them.
+    Of several ways that rebuild the output, as far as one can tell by its rounding, the one without factors is taken, and of these
+    the one that ends at the last module behind a sublayer. Raises: LayoutError naming the block whose output is not made of them.
     """
     attention = list(_written(block, o))
     mlps = [made for raw in _mlps(block, o) for made in _written(block, raw)]
-    for first, second in product(attention, mlps):
-        if found := _rebuilt(block, first, second):
-            return found
+    for scales in (_no_scales, _stated_scales, _fitted_scales, _common_scales):
+        for first, second in product(attention, mlps):
+            for pair in scales(block, first, second):
+                if found := _rebuilt(block, first, second, pair):
+                    return found
     candidates = some(dict.fromkeys(made.raw for made in mlps)) or "no module that could be one"
     raise LayoutError(
         f"{block.path}: its output is not input + attention output + MLP output, nor with norms in front, behind or around the sums. "
@@ -62,22 +69,24 @@ def solve(block: BlockCalls, o: str) -> tuple[Step, Step]:
     )
 
 
-def _written(block: BlockCalls, raw: str) -> Iterator[Written]:
-    """What may be added of a module's output: itself, times a vector of the block's own, or what one or two norms or scales behind it
-    make of it."""
+def _written(block: BlockCalls, raw: str) -> list[Written]:
+    """What may be added of a module's output: what one or two norms or scales behind it make of it, the last first; it times a vector
+    of the block's own; or itself."""
     call = block.inside[raw]
-    yield Written(raw, raw, "pre", call.y_value)
+    found = [Written(raw, raw, "pre", call.y_value)]
     for name, gain in block.model.get_submodule(block.path).named_parameters(recurse=False):
-        if gain.numel() == call.y.shape[-1]:
-            yield Written(raw, raw, "scaled", call.y_value * gain.detach().flatten(), f"{block.path}.{name}")
+        if gain.numel() in (1, call.y.shape[-1]):
+            value = call.y_value * gain.detach().flatten()
+            found.append(Written(raw, raw, "scaled", value, f"{block.path}.{name}"))
     place: Place = "scaled"
     for _ in range(2):
         path = _reader_of(block, call.y, raw)
         if path is None:
-            return
+            break
         call = block.inside[path]
         place = "scaled" if place == "scaled" and _scales(block.model.get_submodule(path), call.x_value) else "after"
-        yield Written(raw, path, place, call.y_value)
+        found.append(Written(raw, path, place, call.y_value))
+    return found[::-1]
 
 
 def _reader_of(block: BlockCalls, y: Tensor, made_by: str) -> str | None:
@@ -117,39 +126,77 @@ def _mlps(block: BlockCalls, o: str) -> list[str]:
     return sorted(found, key=lambda path: path.count("."))
 
 
-def _rebuilt(block: BlockCalls, first: Written, second: Written) -> tuple[Step, Step] | None:
+def _rebuilt(
+    block: BlockCalls, first: Written, second: Written, scales: tuple[float, float]
+) -> tuple[Step, Step] | None:
     """The two steps whose result is the output of the block, if there are such."""
-    x, y = block.own.x_value, block.own.y_value
-    for scale in _scales_of(block, first, second):
-        for one in _after(block, x, first, scale[0]):
-            for two in _after(block, one.after, second, scale[1]):
-                if _same_step(two.after, x, y):
-                    return one, two
+    x = block.own.x_value
+    for one in _after(block, x, first, scales[0]):
+        for two in _after(block, one.after, second, scales[1]):
+            if _same_step(block, two.after, [_scaled(first, scales[0], x), _scaled(second, scales[1], x)]):
+                return one, two
     return None
 
 
+def _scaled(written: Written, scale: float, x: Tensor) -> Tensor:
+    return scale * written.value.reshape(x.shape)
+
+
 def _after(block: BlockCalls, x: Tensor, written: Written, scale: float) -> Iterator[Step]:
-    """What the stream may be behind a sublayer: the sum, or what a norm makes of it."""
-    total = x + scale * written.value.reshape(x.shape)
-    yield Step(written, scale, None, total)
-    for path, call in block.inside.items():
-        if call.y.numel() == total.numel() and reads(call, total) and not passes(call) and not block.makes(path):
-            yield Step(written, scale, path, call.y_value.reshape(x.shape))
+    """What the stream is behind a sublayer: the sum; or what a norm makes of it that all goes through, where one reads the sum."""
+    total = x + _scaled(written, scale, x)
+    norms = [path for path in block.cutting if reads(block.inside[path], total)]
+    if not norms or block.own.made is None:
+        yield Step(written, scale, None, total)
+    for path in norms:
+        yield Step(written, scale, path, block.inside[path].y_value.reshape(x.shape))
 
 
-def _scales_of(block: BlockCalls, first: Written, second: Written) -> Iterator[tuple[float, float]]:
-    """The factors that attention and MLP may be added with: none, the one that the configuration states, or what fits."""
+Scales = Iterator[tuple[float, float]]
+
+
+def _no_scales(block: BlockCalls, first: Written, second: Written) -> Scales:
     yield 1.0, 1.0
+
+
+def _stated_scales(block: BlockCalls, first: Written, second: Written) -> Scales:
+    """The factor that the configuration states."""
     if (stated := float(setting(block.model, "residual_multiplier", 1.0))) != 1.0:
         yield stated, stated
+
+
+def _fitted_scales(block: BlockCalls, first: Written, second: Written) -> Scales:
+    """Factors that make of the stream what a module of the block reads, one sublayer after the other."""
+    x = block.own.x_value
+    for scale in _fits(block, x, first):
+        for one in _after(block, x, first, scale):
+            yield from ((scale, last) for last in _fits(block, one.after, second))
+
+
+def _common_scales(block: BlockCalls, first: Written, second: Written) -> Scales:
+    """Factors of two sublayers that are added at once."""
     parts = torch.stack([written.value.double().flatten() for written in (first, second)], dim=1)
     step = (block.own.y_value.double() - block.own.x_value.double()).reshape(-1, 1)
     found = torch.linalg.lstsq(parts.cpu(), step.cpu()).solution.flatten().tolist()
-    if all(0.001 < abs(scale) < 1000 for scale in found):
-        yield _stated(block, found[0]), _stated(block, found[1])
+    if all(_LEAST < abs(scale) < 1 / _LEAST for scale in found):
+        yield _meant(block, found[0]), _meant(block, found[1])
 
 
-def _stated(block: BlockCalls, scale: float) -> float:
+def _fits(block: BlockCalls, x: Tensor, written: Written) -> Iterator[float]:
+    """The factors s with x + s * written being what the block gives, or what a module of it reads."""
+    w = written.value.double().reshape(x.shape)
+    goals = [block.own.y_value, *(call.x_value for call in block.inside.values() if call.x.numel() == x.numel())]
+    seen: list[float] = []
+    for goal in goals:
+        way = goal.double().reshape(x.shape) - x.double()
+        scale = float((way * w).sum() / w.square().sum().clamp_min(1e-300))
+        near = (way - scale * w).abs().max() <= 1e-3 * abs(scale) * w.abs().max()
+        if bool(near) and _LEAST < abs(scale) < 1 / _LEAST and not any(abs(scale - s) <= 1e-4 * abs(s) for s in seen):
+            seen.append(scale)
+            yield _meant(block, scale)
+
+
+def _meant(block: BlockCalls, scale: float) -> float:
     """The number that a factor is meant to be: an attribute of the block or of the configuration, where one is so near."""
     module, config = block.model.get_submodule(block.path), getattr(block.model, "config", None)
     known = [
@@ -158,8 +205,11 @@ def _stated(block: BlockCalls, scale: float) -> float:
     return next((value for value in (1.0, *known) if abs(value - scale) <= 1e-4 * abs(scale)), scale)
 
 
-def _same_step(after: Tensor, x: Tensor, y: Tensor) -> bool:
-    """Whether the block's output y is `after`, measured against the step it takes so that a small step hides nothing."""
-    step = (y.double() - x.double()).abs().max()
-    rounding = 4 * torch.finfo(y.dtype).eps * y.double().abs().max()
-    return bool((after.double() - y.double()).abs().max() <= 1e-3 * step + rounding)
+def _same_step(block: BlockCalls, after: Tensor, parts: list[Tensor]) -> bool:
+    """Whether the block's output is `after`: to rounding, entry by entry, and to a small share of the smaller part that is added, so that
+    none is too small to be seen beside the other."""
+    x, y = block.own.x_value, block.own.y_value
+    sizes = sum((part.double().abs() for part in (*parts, y)), x.double().abs())
+    rounding = 4 * torch.finfo(y.dtype).eps * sizes
+    smaller = min(float(part.double().abs().max()) for part in parts)
+    return bool(((after.double() - y.double()).abs() <= 1e-3 * smaller + rounding).all())

@@ -9,8 +9,16 @@ from torch import Tensor, nn
 
 from interp.errors import LayoutError
 from interp.model.modules.tensors import close
-from interp.model.probing.block_calls import BlockCalls, same
-from interp.model.probing.fronts import Front, attention_front, mlp_front, mlp_modules, output_projection
+from interp.model.probing.block_calls import BlockCalls, depends, same
+from interp.model.probing.fronts import (
+    Front,
+    attention_front,
+    heads_apart,
+    mlp_front,
+    mlp_modules,
+    output_projection,
+    unknown_front,
+)
 from interp.model.probing.probe import Call
 from interp.model.probing.steps import Step, solve
 from interp.parts.layout import AttentionLayout, BlockLayout, Branch, MlpLayout
@@ -18,29 +26,15 @@ from interp.parts.layout import AttentionLayout, BlockLayout, Branch, MlpLayout
 
 def read_block(block: BlockCalls) -> BlockLayout:
     """The layout of a block. Raises: LayoutError naming the block and what of it is of no known form."""
-    o = output_projection(block)
-    if o is None:
-        raise LayoutError(
-            f"{block.path}: attention was seen in {block.attended.path}, but no linear module that reads what it makes; expected an "
-            "output projection (nn.Linear) behind it."
-        )
-    written, stream = block.inside[o].y, block.own.x
-    if written.numel() != stream.numel() or block.own.y.numel() != stream.numel():
-        raise LayoutError(
-            f"{block.path}: it reads {list(stream.shape)}, its output projection {o} writes {list(written.shape)} and it gives "
-            f"{list(block.own.y.shape)}; expected one residual stream of one width."
-        )
+    writing = [p for p, call in block.inside.items() if call.written and same(call.x, block.own.x)]
+    check_kept(block.calls, [*sorted(writing, key=lambda path: -path.count(".")), block.path])
+    o = _output_projection(block)
     attended, computed = solve(block, o)
-    attn = _attention_front(block, o, attended, computed)
     module, down = mlp_modules(block, computed.written.raw, o)
-    before, after = (mlp_front(block, module, computed.written.raw, o, x) for x in (block.own.x_value, attended.after))
-    mlp = after or before
-    if mlp is None:
-        raise LayoutError(
-            f"{block.path}: its MLP ({computed.written.raw}) does not read the residual stream, nor a norm of it."
-        )
+    attn = _attention_front(block, o, computed)
+    mlp, parallel = _mlp_front(block, module, o, attended, computed)
     shared = attn.norm is not None and attn.norm == mlp.norm
-    parallel = shared or (before is not None and (after is None or _reads_memory(block, before)))
+    parallel = parallel or shared
     found = BlockLayout(
         path=block.path,
         attn=AttentionLayout(
@@ -49,27 +43,68 @@ def read_block(block: BlockCalls) -> BlockLayout:
         ),
         mlp=_mlp(block, module, down, mlp, computed, shared),
         parallel=parallel,
+        middle=not parallel and _passed_on(block, attended.around, mlp.reader),
     )  # fmt: skip
     _check_kept(block.calls, found)
     return found
 
 
-def _attention_front(block: BlockCalls, o: str, attended: Step, computed: Step) -> Front:
-    x = block.own.x_value
-    if found := attention_front(block, o, x):
-        return found
-    behind_mlp = x + computed.scale * computed.written.value.reshape(x.shape)
-    raise LayoutError(
-        f"{block.path}: its MLP comes before its attention; expected attention first, or both side by side."
-        if attention_front(block, o, behind_mlp)
-        else f"{block.path}: its attention ({block.attended.path}) does not read the residual stream, nor a norm of it."
-    )
+def _attention_front(block: BlockCalls, o: str, computed: Step) -> Front:
+    """What stands in front of attention. Raises: LayoutError where it reads what the MLP has written."""
+    x, mlp = block.own.x_value, computed.written.raw
+    found = attention_front(block, o, mlp, x)
+    behind = x + computed.scale * computed.written.value.reshape(x.shape)
+    if depends(block.inside[o].read, block.inside[mlp].made) or (not found and attention_front(block, o, mlp, behind)):
+        raise LayoutError(
+            f"{block.path}: its MLP ({mlp}) comes before its attention; expected attention first, or both side by side."
+        )
+    return found or unknown_front(block, "attention")
 
 
-def _reads_memory(block: BlockCalls, front: Front) -> bool:
-    """Whether a sublayer reads the very tensor that the block reads."""
-    own = front.norm or front.entry
-    return own in block.inside and same(block.inside[own].x, block.own.x)
+def _mlp_front(block: BlockCalls, module: str, o: str, attended: Step, computed: Step) -> tuple[Front, bool]:
+    """What stands in front of the MLP, and whether it reads what the block reads: by the values, then by memory, then by the graph."""
+    raw = computed.written.raw
+    before, after = (mlp_front(block, module, raw, o, x) for x in (block.own.x_value, attended.after))
+    if before and after:
+        reader = before.norm or before.entry
+        first = reader in block.inside and same(block.inside[reader].x, block.own.x)
+        return (before, True) if first else (after, False)
+    if before or after:
+        return before or after or unknown_front(block, "MLP"), before is not None
+    sequential = depends(block.inside[raw].made, block.inside[attended.written.writer].made)
+    return unknown_front(block, "MLP"), not sequential
+
+
+def _output_projection(block: BlockCalls) -> str:
+    """The output projection of attention, checked. Raises: LayoutError where the stream or z are of another shape than elsewhere."""
+    o, stream = output_projection(block), block.own.x
+    if o is None:
+        raise LayoutError(
+            f"{block.path}: attention was seen in {block.attended.path}, but no linear module that reads what it makes; expected an "
+            "output projection (nn.Linear) behind it."
+        )
+    written, given = block.inside[o].y, block.own.y
+    if written.numel() != stream.numel() or given.numel() != stream.numel() or (stream.ndim == 3 and len(stream) != 1):
+        raise LayoutError(
+            f"{block.path}: for one prompt it reads {list(stream.shape)}, its output projection {o} writes {list(written.shape)} and it "
+            f"gives {list(given.shape)}; expected one residual stream [batch pos d_model]."
+        )
+    if not heads_apart(block, o):
+        raise LayoutError(
+            f"{o}: the heads do not stand side by side in what it reads; expected z of one head after the other."
+        )
+    return o
+
+
+def _passed_on(block: BlockCalls, around: str | None, reader: str | None) -> bool:
+    """Whether the stream that the MLP reads is what the block passes on, so that who edits it edits both."""
+    if reader is None and around is None:
+        return False
+    reading = None if reader is None else block.inside[reader]
+    middle = block.inside[around].made if around else None if reading is None else reading.read
+    if reading is None:
+        return middle is not None
+    return depends(block.own.made, middle, but_through=reading.made)
 
 
 def _mlp(block: BlockCalls, module: str, down: str | None, front: Front, step: Step, shared: bool) -> MlpLayout:
@@ -101,12 +136,21 @@ def _activation(block: BlockCalls, module: str, down: str | None) -> tuple[str |
             continue
         if any(True for _ in own.parameters()) or same(call.x, call.y):
             continue
-        if close(call.y_value, post):
+        if _is(call.y_value, post):
             return path, None
-        for branch, value in branches:
-            if value.numel() == call.y_value.numel() and close(call.y_value * value.reshape(call.y_value.shape), post):
+        for branch, value in ((own_branch, value) for own_branch, value in branches if own_branch.path != path):
+            if value.numel() == call.y_value.numel() and _is(call.y_value, post, value):
                 return path, branch
     return None, None
+
+
+def _is(x: Tensor, post: Tensor, factor: Tensor | None = None) -> bool:
+    """Whether `post` is x, times a factor where one is given, to rounding, entry by entry."""
+    if x.numel() != post.numel():
+        return False
+    wide, found = post.double().flatten(), x.double().flatten()
+    found = found if factor is None else found * factor.double().flatten()
+    return bool(((found - wide).abs() <= 8 * torch.finfo(post.dtype).eps * wide.abs()).all())
 
 
 def _attends(block: BlockCalls, path: str) -> bool:
@@ -127,7 +171,11 @@ def _up(
     if branch is not None:
         return branch.path if branch.half is None else None
     if act is None:
-        return front.entry if module == block.path and front.entry != block.path else None
+        inside = (
+            [] if down is None else [p for p in block.projections(f"{module}.") if p not in (down, block.attended.path)]
+        )
+        single = front.entry if module == block.path and front.entry != block.path else None
+        return inside[0] if module != block.path and len(inside) == 1 else single
     entering = block.inside[act]
     return next(
         (p for p in block.projections(f"{module}.") if p != down and close(block.inside[p].y_value, entering.x_value)),

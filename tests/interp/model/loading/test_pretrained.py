@@ -20,6 +20,7 @@ from tests.interp.model.tiny import ids, tiny
 
 def test_a_folder_without_its_head(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     tiny("llama").model.save_pretrained(tmp_path / "m")
+    set_key(tmp_path / "m", "config.json", "architectures", ["LlamaForCausalLM"])
     with (
         caplog.at_level(logging.WARNING, "transformers"),
         pytest.raises(LoadError, match=r"lack 1 of the weights of a LlamaForCausalLM: lm_head\.weight"),
@@ -149,6 +150,15 @@ def test_a_damaged_configuration(key: str, value: Any, tmp_path: Path) -> None:
         assert "\n" not in str(error) and len(str(error)) > 40
     else:
         assert torch.equal(model.run([1, 2, 3]).logits, interp.load("demo").run([1, 2, 3]).logits)
+
+
+def test_a_setting_of_another_kind_is_told_in_one_sentence(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "m")
+    set_key(folder, "config.json", "num_hidden_layers", "two")
+    with pytest.raises(
+        LoadError, match=r"config\.json: Field 'num_hidden_layers' expected int, got str \(value: 'two'\)$"
+    ):
+        interp.load(folder)
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"[1, 2]", b"null", b"\xff\xfe\x00", b"[" * 100_000], ids=repr)

@@ -117,5 +117,6 @@ def test_a_norm_whose_output_is_written_to_is_no_norm_in_front_of_attention() ->
     llama = tiny("llama")
     for block in llama.model.layers:
         block.forward = MethodType(_norm_written, block)
-    with pytest.raises(LayoutError, match=r"model\.layers\.0: its attention .* does not read the residual stream"):
-        HookedModel(llama)
+    model = HookedModel(llama)
+    assert "attn_in" in model.missing_sites() and model.layout.blocks[0].attn.norm is None
+    assert model.layout.blocks[0].attn.entry == model.layout.blocks[0].path  # by which edges are refused

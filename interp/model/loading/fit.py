@@ -1,0 +1,167 @@
+"""Do a model's files and its class fit: is every weight there, and what is left over?"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import warnings
+from collections.abc import Iterable
+from typing import Any, Final
+
+import torch
+from torch import nn
+
+from interp.errors import LoadError, some
+from interp.model.loading.classes import causal_class, classes_of, weight_names
+from interp.model.loading.source import stored_names, stored_rows
+
+#: Buffers that older checkpoints hold and that newer classes make themselves; and the state of a training library.
+_HARMLESS: Final = re.compile(
+    r"(^|\.)(inv_freq|(cos|sin)_cached|masked_bias|causal_mask|position_ids|_extra_state|(attn|attention|self_attn)\.(bias|mask|embed_positions))$"
+)
+#: What Wav2Vec2 and its kin put in place of hidden frames in training; checkpoints that were trained without lack it.
+_TRAINING_ONLY: Final = re.compile(r"(^|\.)masked_spec_embed$")
+#: The argument of `forward` that says which frames are hidden.
+_HIDDEN_FRAMES: Final = "mask_time_indices"
+_POOLER: Final = re.compile(r"(^|\.)pooler\.")
+
+
+class LoadWarning(UserWarning):
+    """A model that is not all of its files, or has weights that they lack and that no run reads."""
+
+
+def check_report(source: str, model: Any, report: dict[str, Any]) -> None:
+    """Raises: LoadError where a weight was drawn at random because the files lack it or hold another shape, or where the
+    files hold weights that the model has no place for."""
+    _check_shapes(source, report)
+    _check_missing(source, model, report["missing_keys"])
+    _check_extra(source, model, _left_over(report))
+
+
+def fitted(source: str, local: bool, model: Any, report: dict[str, Any]) -> tuple[str, ...]:
+    """The weights of the files that the class has no place for, and that may be left out: each belongs to another class of the same
+    type of model, as the pooler and the heads that BERT was trained with beside its masked language model do.
+
+    Only of classes that are not causal: a decoder has one head, and files with another are of another model. All weights of the
+    class have to be there. What is left out is said with a LoadWarning, and so is what the files lack and no run reads.
+    Raises: LoadError as `check_report`.
+    """
+    extra: list[str] = []
+    if type(model) is causal_class(model.config):
+        check_report(source, model, report)
+    else:
+        _check_shapes(source, report)
+        lacking = _fill_unread(source, model, report["missing_keys"])
+        _check_missing(source, model, lacking, _advice(model, lacking))
+        extra = _left_over(report)
+        _check_extra(source, model, sorted(set(extra) - _of_other_classes(model)) if extra else [])
+    if extra:
+        _warn(
+            f"model {source!r}: its files hold weights ({len(extra)}) that a {type(model).__name__}, which its config.json names, does "
+            f"not have: {some(extra)}. They are parts of other classes of this type, and are left out."
+        )
+    _warn_of_constants(source, local, model)
+    _keep_padding(source, local, model)
+    return tuple(extra)
+
+
+def _check_shapes(source: str, report: dict[str, Any]) -> None:
+    if wrong := sorted(report["mismatched_keys"]):
+        said = [f"{key} is {list(found)}, by the configuration {list(expected)}" for key, found, expected in wrong]
+        raise LoadError(
+            f"model {source!r}: its configuration and its weights disagree about shapes ({len(wrong)}): {some(said)}."
+        )
+
+
+def _check_missing(source: str, model: Any, missing: Iterable[str], advice: str = "") -> None:
+    if names := sorted(missing):
+        raise LoadError(
+            f"model {source!r}: its files lack {len(names)} of the weights of a {type(model).__name__}: {some(names)}. They would be "
+            f"random numbers. Was it saved without its head, or in part? Save the whole model, with its head.{advice}"
+        )
+
+
+def _check_extra(source: str, model: Any, extra: list[str]) -> None:
+    if extra:
+        raise LoadError(
+            f"model {source!r}: its files hold weights ({len(extra)}) that a {type(model).__name__} of its config.json has no place for: "
+            f"{some(extra)}. So they are another model's. Where they may be left out, load it with transformers and give that "
+            "model in place of the folder."
+        )
+
+
+def _left_over(report: dict[str, Any]) -> list[str]:
+    return sorted(key for key in report["unexpected_keys"] if not _HARMLESS.search(key))
+
+
+def _of_other_classes(model: Any) -> set[str]:
+    """The names of the weights of all classes of a model's type, as far as its configuration makes them."""
+    return set().union(*(weight_names(cls, model.config) for cls in classes_of(model.config)))
+
+
+def _advice(model: Any, missing: Iterable[str]) -> str:
+    """What to do where all that is missing stands outside of the model without its head, or is its pooler."""
+    body = getattr(model, model.base_model_prefix, model) if model.base_model_prefix else model
+    prefix = "" if body is model else f"{model.base_model_prefix}."
+    inside = [name for name in missing if name.startswith(prefix)]
+    option = "add_pooling_layer"
+    without = option in inspect.signature(type(body).__init__).parameters
+    lacks_pooler = any(_POOLER.search(name) for name in inside)
+    if not missing or any(not _POOLER.search(name) for name in inside) or (lacks_pooler and not without):
+        return ""
+    call = f"transformers.{type(body).__name__}.from_pretrained(folder{f', {option}=False' if lacks_pooler else ''})"
+    return f" What is there is a {type(body).__name__}{' without its pooler' if lacks_pooler else ''}: give {call} in place of the folder."
+
+
+def _fill_unread(source: str, model: Any, missing: Iterable[str]) -> list[str]:
+    """The weights that are missing, less those that only training reads: these become 0."""
+    unread = sorted(name for name in missing if _TRAINING_ONLY.search(name))
+    if not unread or _HIDDEN_FRAMES in inspect.signature(model.forward).parameters:
+        return sorted(missing)
+    with torch.no_grad():
+        for name in unread:
+            model.get_parameter(name).zero_()
+    _warn(f"model {source!r}: its files lack {some(unread)}, which only training reads. It is 0 here.")
+    return sorted(set(missing) - set(unread))
+
+
+def _warn_of_constants(source: str, local: bool, model: Any) -> None:
+    """Some classes do not miss certain weights: where the files lack them, these are the numbers that training begins with."""
+    patterns = getattr(model, "_keys_to_ignore_on_load_missing", None) or ()
+    own = [name for name, _ in model.named_parameters() if any(re.search(pattern, name) for pattern in patterns)]
+    if not own:
+        return
+    there = stored_names(source, local)
+    if lacking := [name for name in own if there.isdisjoint(_in_files(model, name))]:
+        _warn(
+            f"model {source!r}: its files lack weights ({len(lacking)}) that transformers makes for a {type(model).__name__}: "
+            f"{some(lacking)}. They are fixed numbers (sinusoids, ones, zeros), not random ones."
+        )
+
+
+def _keep_padding(source: str, local: bool, model: Any) -> None:
+    """A few classes of transformers put 0 in the row of the padding token once the weights are read, which changes logits where the
+    head is the embedding: the row of the files goes back."""
+    zeroed = {
+        f"{path}.weight": module
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Embedding)
+        and module.padding_idx is not None
+        and not module.weight[module.padding_idx].any()
+    }
+    places = {there: name for name in zeroed for there in _in_files(model, name)}
+    wanted = {there: int(zeroed[name].padding_idx or 0) for there, name in places.items()}
+    with torch.no_grad():
+        for there, row in (stored_rows(source, local, wanted) if wanted else {}).items():
+            module = zeroed[places[there]]
+            module.weight[module.padding_idx] = row[0].to(module.weight.dtype)
+
+
+def _in_files(model: Any, name: str) -> set[str]:
+    """The names that a weight may have in files: with and without the name of the model inside."""
+    body = f"{model.base_model_prefix}."
+    return {name, body + name, name.removeprefix(body)}
+
+
+def _warn(said: str) -> None:
+    warnings.warn(said, LoadWarning, stacklevel=2)

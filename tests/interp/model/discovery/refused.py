@@ -1,0 +1,217 @@
+"""Models that are refused, each with what the refusal must name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+
+from tests.interp.model.discovery import odd_blocks as odd
+from tests.interp.model.discovery import steps
+from tests.interp.model.discovery.written import Config, Decoder
+from tests.interp.model.tiny import randomise
+
+
+def _of(block: Callable[[Any], nn.Module]) -> Callable[[], Any]:
+    return lambda: _made(type("Made", (Decoder,), {"block": staticmethod(block), "__module__": __name__}))
+
+
+def _made(model: Any) -> Any:
+    torch.manual_seed(0)
+    made = model(Config(attn_implementation="eager"))
+    randomise(made)
+    return made.eval()
+
+
+class Second(Decoder):
+    """Another block second, which attends to nothing."""
+
+    def make(self, config: Any, blocks: list[nn.Module]) -> None:
+        self.layers = nn.ModuleList([blocks[0], odd.NoAttention(config)])
+
+
+class Widening(Decoder):
+    def make(self, config: Any, blocks: list[nn.Module]) -> None:
+        self.layers = nn.ModuleList([odd.Wider(config), blocks[1]])
+
+    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return self.layers[1](self.layers[0](x, mask)[..., 8:], mask)  # type: ignore[no-any-return]
+
+
+class Repeated(Decoder):
+    """One block, called as often as the model is deep."""
+
+    def make(self, config: Any, blocks: list[nn.Module]) -> None:
+        self.layers = nn.ModuleList(blocks[:1])
+
+    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return super().through(super().through(x, mask), mask)
+
+
+class ListedTwice(Decoder):
+    """One block, twice in the list."""
+
+    def make(self, config: Any, blocks: list[nn.Module]) -> None:
+        self.layers = nn.ModuleList([blocks[0], blocks[0]])
+
+
+class HyperConnected(Decoder):
+    block = odd.HyperConnected
+
+    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return super().through(x.unsqueeze(2).expand(-1, -1, 2, -1), mask).sum(2)
+
+
+class PositionsFirst(Decoder):
+    block = odd.PositionsFirst
+
+    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return super().through(x.transpose(0, 1), mask).transpose(0, 1)
+
+
+class GivesMapping(Decoder):
+    block = odd.InMapping
+
+    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        for layer in self.layers:
+            x = layer(x, mask)["stream"]
+        return x
+
+
+class TakesTuple(Decoder):
+    block = odd.OfTuple
+
+    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return nn.Sequential(*self.layers)((x, mask))[0]  # type: ignore[no-any-return]
+
+
+class OneKindEach(Decoder):
+    def make(self, config: Any, blocks: list[nn.Module]) -> None:
+        self.layers = nn.ModuleList(odd.MlpAlone(config) if i % 2 else odd.AttentionAlone(config) for i in range(4))
+
+
+class InPairs(Decoder):
+    """A list of lists: no module is a block that is called."""
+
+    def make(self, config: Any, blocks: list[nn.Module]) -> None:
+        pairs = ((odd.AttentionAlone(config), odd.MlpAlone(config)) for _ in blocks)
+        self.layers = nn.ModuleList(nn.ModuleList(pair) for pair in pairs)
+
+    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        for pair in self.layers:
+            for layer in pair:  # type: ignore[attr-defined]
+                x = layer(x, mask)
+        return x
+
+
+class OneMlp(Decoder):
+    def make(self, config: Any, blocks: list[nn.Module]) -> None:
+        blocks[1].mlp = blocks[0].mlp
+        self.layers = nn.ModuleList(blocks)
+
+
+# ---------------------------------------------------------------- between blocks, and at the end
+
+
+class Returning(Decoder):
+    """What enters the first block is added again between the blocks."""
+
+    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return self.layers[1](self.layers[0](x, mask) + 0.5 * x, mask)  # type: ignore[no-any-return]
+
+
+class Averaging(Decoder):
+    """The logits read the mean of what both blocks give."""
+
+    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        first = self.layers[0](x, mask)
+        return (first + self.layers[1](first, mask)) / 2  # type: ignore[no-any-return]
+
+
+class Prefixed(Decoder):
+    """Two learned vectors stand before the tokens: positions of the stream are not those of the ids."""
+
+    def __init__(self, config: Any) -> None:
+        super().__init__(config)
+        self.prefix = nn.Parameter(torch.randn(1, 2, config.wide))
+
+    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return super().through(torch.cat([self.prefix.expand(len(x), -1, -1), x], dim=1), None)[:, 2:]
+
+
+class InTuple(Decoder):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return (super().forward(*args, **kwargs).logits,)
+
+
+class Unnamed(Decoder):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return SimpleNamespace(scores=super().forward(*args, **kwargs).logits)
+
+
+class Headless(Decoder):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return {"last": super().forward(*args, **kwargs).logits}
+
+
+class Pooled(Decoder):
+    """One row of logits for a whole text."""
+
+    def read(self, x: Tensor) -> Tensor:
+        return super().read(x).mean(1)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A model, and a pattern of what the refusal must name."""
+
+    make: Callable[[], Any]
+    names: str
+
+
+#: Each fault, with what must be named.
+REFUSED: Final[dict[str, Refused]] = {
+    "times a gate of attention": Refused(_of(odd.Times), r"layers\.0\b"),
+    "MLP first": Refused(lambda: _made(steps.MlpFirst), r"layers\.0: its MLP .* comes before its attention"),
+    "DeepNorm": Refused(_of(odd.DeepNorm), r"layers\.0\b"),
+    "highway": Refused(_of(odd.Highway), r"layers\.0\b"),
+    "a third summand": Refused(_of(odd.Biased), r"layers\.0\b"),
+    "a gate for each token": Refused(_of(odd.TokenGate), r"layers\.0\b"),
+    "the norm is passed on": Refused(_of(odd.BehindNorm), r"layers\.0\b"),
+    "attention feeds the MLP alone": Refused(_of(odd.Serial), r"layers\.0\b"),
+    "a part of the stream is kept": Refused(_of(odd.Decayed), r"layers\.0\b"),
+    "written behind": Refused(_of(odd.WrittenBehind), r"layers\.0\b.*in place"),
+    "one norm for both": Refused(_of(odd.OneNorm), r"layers\.0\.(n1|n2)\b.*twice"),
+    "blocks give a mapping": Refused(lambda: _made(GivesMapping), r"layers\.0\b.*dict"),
+    "blocks take a tuple": Refused(lambda: _made(TakesTuple), r"layers\.0\b.*tuple"),
+    "attention of torch": Refused(_of(odd.Torch), r"layers\.0\.attn\.whole|MultiheadAttention"),
+    "a module for each head": Refused(_of(odd.Single), r"layers\.0\b"),
+    "layers of one kind each": Refused(lambda: _made(OneKindEach), r"layers\.1\b"),
+    "blocks that are lists": Refused(lambda: _made(InPairs), r"layers\.0\b.*call"),
+    "one MLP for all": Refused(lambda: _made(OneMlp), r"layers\.1\b"),
+    "written in place": Refused(_of(odd.WrittenInPlace), r"layers\.0\b.*in place"),
+    "written before it is read": Refused(_of(odd.WrittenBefore), r"layers\.0\b.*in place"),
+    "one block of no attention": Refused(lambda: _made(Second), r"layers\.1\b"),
+    "no attention at all": Refused(_of(odd.NoAttention), "attention"),
+    "no MLP": Refused(_of(odd.NoMlp), r"layers\.0\b.*MLP"),
+    "two attentions": Refused(_of(odd.TwoAttentions), r"layers\.0\b"),
+    "two MLPs": Refused(_of(odd.Macaron), r"layers\.0\b"),
+    "attention without softmax": Refused(_of(odd.Linear), "attention"),
+    "projection by a parameter": Refused(_of(odd.Bare), r"layers\.0\b"),
+    "another width": Refused(lambda: _made(Widening), r"layers\.[01]\b"),
+    "a block called twice": Refused(lambda: _made(Repeated), r"layers\.0\b"),
+    "a block listed twice": Refused(lambda: _made(ListedTwice), r"layers\.0\b"),
+    "two streams": Refused(lambda: _made(HyperConnected), r"layers\.0\b"),
+    "positions first": Refused(lambda: _made(PositionsFirst), r"layers\.0\b"),
+    "added between blocks": Refused(lambda: _made(Returning), r"layers\.1\b"),
+    "a mean at the end": Refused(lambda: _made(Averaging), "norm"),
+    "vectors before the tokens": Refused(lambda: _made(Prefixed), r"layers\.\d\b|positions"),
+    "logits in a tuple": Refused(lambda: _made(InTuple), "InTuple.*logits"),
+    "logits by another name": Refused(lambda: _made(Unnamed), "Unnamed.*logits"),
+    "a dictionary without logits": Refused(lambda: _made(Headless), "Headless.*logits"),
+    "one row of logits": Refused(lambda: _made(Pooled), "Pooled.*logits"),
+}
