@@ -30,6 +30,7 @@ from interp.model.probing.coverage import Coverage, coverage, recognise
 from interp.model.probing.layout_probe import read_layout
 from interp.model.probing.sample import setting
 from interp.model.run import execute
+from interp.model.similarity import Similarity
 from interp.model.vocabulary import Columns
 from interp.parts.outputs import AtMask, Classes, NextToken, Output, Outputs, class_names
 from interp.parts.ports import available, port
@@ -91,7 +92,7 @@ class HookedModel:
         name: str = "",
         origin: Origin | None = None,
         processor: Any = None,
-        output: Output | None = None,
+        output: Output | Similarity | None = None,
     ) -> None:
         check_model(model)
         self.hf = model
@@ -100,7 +101,8 @@ class HookedModel:
         self.origin = origin or Origin()
         self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
         with settled(self.device):
-            self.layout, seen = read_layout(model, output)
+            read = output.of(model, tokenizer) if isinstance(output, Similarity) else output
+            self.layout, seen = read_layout(model, read)
             self.operations = recognise(model, self.layout, seen)
         self._checked: set[Rules] = set()
         self.edge_maps: dict[Any, Any] = {}
@@ -143,7 +145,9 @@ class HookedModel:
         if layout.output.labels or layout.readout != "each":
             return Classes(layout.output.labels or class_names(self.hf.config, layout.d_vocab))
         mask = getattr(self.tokenizer, "mask_token_id", None)
-        return NextToken(layout.d_vocab) if layout.causal or mask is None else AtMask(layout.d_vocab, int(mask))
+        if layout.causal or mask is None or layout.output.name != "logits" or not 0 <= mask < layout.d_vocab:
+            return NextToken(layout.d_vocab)
+        return AtMask(layout.d_vocab, int(mask))
 
     def text_of(self, token: SupportsIndex) -> str:
         """The text of one token id, to be shown, with its leading space; the id itself where there is no tokeniser, or no token of

@@ -200,6 +200,8 @@ def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:
         *(_attention_gate_row(block, rules) for block in layout.blocks if block.attn.o in operations.attention_gates),
         *(_outside_row(path, names, rules) for path, names in operations.outside.items()),
     ]
+    if rules.secants and not layout.output.linear:
+        rows.append(Row(layout.output.name, "what is read of the model's result, not linear in it", "unsupported"))
     if layout.logits_softcap is not None:
         rows.append(_row("logits", f"soft cap {layout.logits_softcap:g}", bool(rules.secants), AVERAGED))
     last = len(operations.order)
