@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Literal
 
@@ -25,7 +25,7 @@ class Output:
     the model gives; it belongs to what is measured, so that its gradient is the plain one under any rules."""
 
     name: str
-    take: Callable[[Any, Mapping[str, Any]], Tensor]
+    take: Callable[[Any, Mapping[str, Any]], Tensor] = field(compare=False)
     labels: tuple[str, ...] = ()
     linear: bool = True
 
