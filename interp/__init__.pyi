@@ -40,9 +40,12 @@ from .model.loading.load import load as load
 from .model.model import HookedModel as HookedModel
 from .model.model import Run as Run
 from .model.probing.coverage import Coverage as Coverage
+from .model.similarity import Similarity as Similarity
+from .model.similarity import similarity as similarity
 from .parts.graph import Edge as Edge
 from .parts.graph import Graph as Graph
 from .parts.nodes import Node as Node
+from .parts.outputs import Output as Output
 from .parts.sites import Site as Site
 from .parts.tokens import Tokens as Tokens
 from .rules.rules import ATTNLRP as ATTNLRP

@@ -1,7 +1,7 @@
 """How does one run of a live model happen, with reads, edits and rules?
 
-`model` is what users hold; `taking` what a run is given, tokens or other inputs; `plan` says what one run does; `run` carries it out; `edits` are interventions as values;
-`operands` keeps what a run reads, so that another can be averaged toward it; `vocabulary` computes few logits only;
+`model` is what users hold; `taking` what a run is given, tokens or other inputs; `plan` says what one run does; `run` carries
+it out; `edits` are interventions as values; `operands` keeps what a run reads, so that another can be averaged toward it; `vocabulary` computes few logits only;
 `multiply_adds` says what a run costs and `origin` what a model was made of; `steering` generates under edits;
 `architectures` lists the tested ones.
 

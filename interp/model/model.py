@@ -29,6 +29,7 @@ from interp.model.probing.coverage import Coverage, coverage, recognise
 from interp.model.probing.layout_probe import read_layout
 from interp.model.probing.sample import probe_inputs, setting
 from interp.model.run import execute
+from interp.model.similarity import Similarity
 from interp.model.taking import InputsLike, TokensLike, arguments, embedded, names_of, taken
 from interp.model.vocabulary import Columns
 from interp.parts.inputs import TEXT, Inputs
@@ -105,7 +106,7 @@ class HookedModel:
         name: str = "",
         origin: Origin | None = None,
         processor: Any = None,
-        output: Output | None = None,
+        output: Output | Similarity | None = None,
     ) -> None:
         check_model(model)
         self.hf = model
@@ -114,7 +115,8 @@ class HookedModel:
         self.origin = origin or Origin()
         self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
         with settled(self.device):
-            self.layout, seen = read_layout(model, output)
+            read = output.of(model, tokenizer) if isinstance(output, Similarity) else output
+            self.layout, seen = read_layout(model, read)
             self.operations = recognise(model, self.layout, seen)
         self._checked: set[Rules] = set()
         self.edge_maps: dict[Any, Any] = {}
@@ -164,7 +166,9 @@ class HookedModel:
         if layout.output.labels or layout.readout != "each" or not self.takes_text:
             return Classes(layout.output.labels or class_names(self.hf.config, layout.d_vocab))
         mask = getattr(self.tokenizer, "mask_token_id", None)
-        return NextToken(layout.d_vocab) if layout.causal or mask is None else AtMask(layout.d_vocab, int(mask))
+        if layout.causal or mask is None or layout.output.name != "logits" or not 0 <= mask < layout.d_vocab:
+            return NextToken(layout.d_vocab)
+        return AtMask(layout.d_vocab, int(mask))
 
     def positions(self, given: InputsLike | None = None) -> tuple[str, ...]:
         """What the positions of its stream are called: the tokens of a text; for images `CLS`, `r0c0`, `r0c1`, ... (row and column of the

@@ -123,8 +123,8 @@ def form_of(config: Any, main: str) -> Form | None:
         size, patch = _pair(have["image_size"]), _pair(have["patch_size"])
         return Form(("channel", "row", "column"), (have["num_channels"] or 3, *(size or (None, None))), patch, patch)
     if main == "input_values" and have["num_mel_bins"] and have["max_length"]:
-        step = (have["time_stride"], have["frequency_stride"])
-        patch = _pair(have["patch_size"]) if all(step) else None
+        step = _pair((have["time_stride"] or 0, have["frequency_stride"] or 0))
+        patch = _pair(have["patch_size"]) if step and all(step) else None
         return Form(("frame", "mel"), (have["max_length"], have["num_mel_bins"]), patch, step if patch else None)
     if main == "input_values" and have["conv_kernel"] and have["conv_stride"]:
         return Form(("sample",), (None,), kernels=tuple(have["conv_kernel"]), steps=tuple(have["conv_stride"]))

@@ -21,11 +21,13 @@ ATTRIBUTES: Final = ("logits", "image_embeds", "text_embeds", "last_hidden_state
 @dataclass(frozen=True)
 class Output:
     """What of a forward is read. `take`: the result of a forward and its keyword arguments -> [batch pos output], or [batch output]
-    where a prompt has one. `labels`: what the outputs are called, where they are no tokens (classes)."""
+    where a prompt has one. `labels`: what the outputs are called, where they are no tokens (classes). `linear`: `take` is linear in what
+    the model gives; it belongs to what is measured, so that its gradient is the plain one under any rules."""
 
     name: str
     take: Callable[[Any, Mapping[str, Any]], Tensor]
     labels: tuple[str, ...] = ()
+    linear: bool = True
 
     def __call__(self, result: Any, inputs: Mapping[str, Any]) -> Tensor:
         """[batch pos output]; one position where a prompt has one output."""

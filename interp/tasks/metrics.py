@@ -189,6 +189,14 @@ METRICS: Final = Registry(
             vocabulary="answers",
         ),
         Metric(
+            "logit",
+            lambda x, t: (x * t.answers.to(x.dtype)).sum(-1),
+            "logits",
+            "mean logit of the answers; of a similarity the similarity",
+            needs_wrong=False,
+            vocabulary="answers",
+        ),
+        Metric(
             "log_prob", _log_prob, "nats", "log-probability of the answers together", needs_wrong=False, several=True
         ),
         Metric(

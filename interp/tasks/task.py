@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from interp.errors import TaskError
 from interp.formatting.showing import card
-from interp.parts.outputs import Classes, NextToken, Outputs
+from interp.parts.outputs import AtMask, Classes, NextToken, Outputs
 from interp.parts.texts import encode, token_text
 from interp.tasks.answers import SEVERAL, Reading
 from interp.tasks.chats import Messages, messages_of, rendered
@@ -254,6 +254,8 @@ def _token_pair(pair: Pair, reading: Reading, outputs: Outputs, row: str, severa
     ids = pair.ids or _read(as_text(pair, reading.tokenizer, row), reading, row, several)
     if ids.forced and not several:
         raise TaskError(f"{row}: the answer is {ids.forced + 1} tokens; expected one. {SEVERAL}")
+    if isinstance(outputs, AtMask) and {ids.clean.count(outputs.mask), ids.corrupt.count(outputs.mask)} != {1}:
+        raise TaskError(f"{row}: expected one mask (token {outputs.mask}) in each prompt, where the answer stands.")
     tokenizer = reading.tokenizer
     _check_prompts(pair, ids, tokenizer, row)
     for name, found in (("clean", ids.clean), ("corrupt", ids.corrupt), ("answer", ids.answers), ("wrong", ids.wrong)):

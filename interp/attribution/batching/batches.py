@@ -14,6 +14,7 @@ from interp.model.edits import Edit
 from interp.model.model import Run
 from interp.model.vocabulary import Columns
 from interp.parts.nodes import Group
+from interp.parts.outputs import NextToken
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, Rules
 from interp.rules.secants import mean_gradient
@@ -94,6 +95,11 @@ class Batch:
     def keep(self) -> int:
         """How many positions' logits the metric needs: those that give the answers, most often the last, or (0) all."""
         return positions_read(self.pairs) if self.metric.positions == "last" else 0
+
+    @property
+    def keep_end(self) -> int:
+        """How many positions, counted from the end, the metric depends on behind the last block; 0 for any."""
+        return self.keep if isinstance(self.model.outputs, NextToken) else 0
 
     @cached_property
     def columns(self) -> Tensor | None:

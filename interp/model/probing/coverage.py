@@ -159,6 +159,11 @@ def in_experts(path: str, layout: Layout) -> bool:
     return block is not None and block.mlp.act is None and _in_mlp(path, block)
 
 
+def outer_activations(operations: Operations, layout: Layout) -> dict[str, Activation]:
+    """The activations outside the blocks: those of a head."""
+    return {path: act for path, act in operations.activations.items() if _block_of(path, layout) is None}
+
+
 def _is_result(operation: Operation, seen: Probe, reader: str | None) -> bool:
     """Whether a product is what the module `reader` reads."""
     return operation.value is not None and reader in seen.calls and close(operation.value, seen.calls[reader].x_value)
@@ -195,13 +200,15 @@ def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:
     """The table for `rules`: norms, activations, products, attention, final transform, and everything unknown."""
     rows = [
         *(_norm_row(path, norm, rules) for path, norm in operations.norms.items()),
-        *(_activation_row(path, act, layout, rules) for path, act in operations.activations.items()),
+        *(_activation_row(path, act, operations, layout, rules) for path, act in operations.activations.items()),
         *(_row(path, "linear", False) for path in sorted(operations.linear)),
         *(row for block in layout.blocks for row in _block_rows(block, layout, rules)),
         *(_unknown_row(path, name, rules) for path, name in operations.unknown.items()),
         *(_attention_gate_row(block, rules) for block in layout.blocks if block.attn.o in operations.attention_gates),
         *(_outside_row(path, names, rules) for path, names in operations.outside.items()),
     ]
+    if rules.secants and not layout.output.linear:
+        rows.append(Row(layout.output.name, "what is read of the model's result, not linear in it", "unsupported"))
     if layout.logits_softcap is not None:
         rows.append(_row("logits", f"soft cap {layout.logits_softcap:g}", bool(rules.secants), AVERAGED))
     last = len(operations.order)
@@ -236,15 +243,16 @@ def _outside_row(path: str, names: tuple[str, ...], rules: Rules) -> Row:
     return Row(path, f"{', '.join(names)} in no module of its own", "plain gradient" if plain else "unsupported")
 
 
-def _activation_row(path: str, act: Activation, layout: Layout, rules: Rules) -> Row:
-    """A rule reaches the activations of MLPs; one elsewhere is unsupported under a rule set for activations."""
+def _activation_row(path: str, act: Activation, operations: Operations, layout: Layout, rules: Rules) -> Row:
+    """A rule reaches the activations of MLPs and those behind the blocks; one elsewhere is unsupported under a rule set for activations."""
     if rules.secants:
         alone = in_experts(path, layout)
         return Row(path, act.name, "unsupported" if alone else "rule", "" if alone else AVERAGED)
     block = next((b for b in layout.blocks if b.mlp.act == path), None)
     if rules.act == "gradient":
         return Row(path, act.name, "plain gradient")
-    return Row(path, act.name, "rule" if block else "unsupported", f"f(x)/x of {act.name}" if block else "")
+    has_rule = block is not None or path in outer_activations(operations, layout)
+    return Row(path, act.name, "rule" if has_rule else "unsupported", f"f(x)/x of {act.name}" if has_rule else "")
 
 
 def _block_rows(block: BlockLayout, layout: Layout, rules: Rules) -> list[Row]:

@@ -68,6 +68,7 @@ def _layout(model: Any, paths: Sequence[str], seen: Probe, output: Output) -> La
         ln_final=end.ln_final,
         unembed=end.unembed,
         linear=end.linear,
+        head=end.head,
         rotary="Rotary" in str(model),
         pos_embed=position_embedding(model, paths, seen),
         logits_scale=end.scale,

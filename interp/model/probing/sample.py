@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 import torch
@@ -68,8 +69,11 @@ def _shape(form: Form, *, free: bool) -> list[int]:
     return sizes
 
 
-def run_probe(model: nn.Module, output: Output | None = None) -> tuple[Tensor, Output]:
-    """What comes out for the probe's inputs [1 pos output], and what of the result that is, by default its logits.
+def run_probe(
+    model: nn.Module, output: Output | None = None, watching: AbstractContextManager[Any] | None = None
+) -> tuple[Tensor, Output]:
+    """What comes out for the probe's inputs [1 pos output], and what of the result that is, by default its logits. watching: in force
+    while the model runs, not while what is read is taken of its result.
 
     Raises: LayoutError where the model gives none, whatever its reason.
     """
@@ -77,7 +81,8 @@ def run_probe(model: nn.Module, output: Output | None = None) -> tuple[Tensor, O
     inputs = on_inputs(model, given)
     try:
         with no_inference_tensors():
-            result = model(**inputs)
+            with watching or nullcontext():
+                result = model(**inputs)
             output = output or default_output(result, name)
             found = output(result, inputs)
     except (InterpError, torch.OutOfMemoryError):
