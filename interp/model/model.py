@@ -32,7 +32,7 @@ from interp.model.run import execute
 from interp.model.similarity import Similarity
 from interp.model.taking import InputsLike, TokensLike, arguments, embedded, names_of, taken
 from interp.model.vocabulary import Columns
-from interp.parts.inputs import TEXT, Inputs
+from interp.parts.named_inputs import TEXT, Inputs
 from interp.parts.outputs import AtMask, Classes, NextToken, Output, Outputs, class_names
 from interp.parts.ports import available, port
 from interp.parts.sites import Site, SiteLike, parse

@@ -15,7 +15,7 @@ from interp.model.modules.calling import main_input, on_ids, on_inputs, takes
 from interp.model.modules.linear import vocabulary_size
 from interp.model.modules.lock import reserved, running
 from interp.model.modules.tensors import activation_in
-from interp.parts.inputs import TEXT, Accepted, Inputs, as_inputs, form_of, position_names
+from interp.parts.named_inputs import TEXT, Accepted, Inputs, as_inputs, form_of, position_names
 from interp.parts.ports import Port, to_site
 from interp.parts.tokens import Tokens
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interp.parts.inputs import TEXT
+from interp.parts.named_inputs import TEXT
 
 
 def takes(hf: nn.Module, name: str) -> bool:

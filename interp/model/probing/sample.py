@@ -12,7 +12,7 @@ from interp.errors import InterpError, LayoutError
 from interp.model.modules.calling import main_input, on_inputs, takes
 from interp.model.modules.linear import embedding_device, vocabulary_size
 from interp.model.modules.lock import no_inference_tensors
-from interp.parts.inputs import ANY_SIZE, TEXT, Form, form_of
+from interp.parts.named_inputs import ANY_SIZE, TEXT, Form, form_of
 from interp.parts.outputs import Output, default_output
 
 PROBE_LENGTH: Final = 4
