@@ -191,6 +191,7 @@ def _token(model: Any, reading: Reading, prompt: str, token: Any, what: str) -> 
 
 def unembedded(model: Any, x: Tensor) -> Tensor:
     """Logits of `x` [... d_model] by the model's final norm, unembedding and logits scale, before a soft cap."""
+    model.layout.check_head("reading the stream in logits")
     final, get = model.layout.ln_final, model.hf.get_submodule
     with reserved(model.hf):
         logits: Tensor = get(model.layout.unembed)(x if final is None else get(final)(x))

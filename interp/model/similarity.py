@@ -77,7 +77,6 @@ def _embedded(pooling: str, result: Any, inputs: Mapping[str, Any]) -> Tensor:
     if pooling == "first":
         return hidden[:, 0]
     mask = inputs.get("attention_mask")
-    if mask is None:
-        return hidden.mean(1)
-    weights = mask.to(hidden)[..., None]
-    return (hidden * weights).sum(1) / weights.sum(1)
+    weights = torch.ones_like(hidden[..., :1]) if mask is None else mask.to(hidden)[..., None]
+    found: Tensor = (hidden * weights).sum(1) / weights.sum(1)
+    return found
