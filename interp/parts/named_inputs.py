@@ -10,8 +10,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import torch
@@ -44,10 +46,70 @@ class Inputs:
         """The axes of one example of the main input."""
         return tuple(self.tensors[self.main].shape[1:])
 
+    @property
+    def alone(self) -> Tensor:
+        """The main input, where there is nothing else. Raises: TaskError."""
+        if len(self.tensors) > 1:
+            raise TaskError(f"given {some(self.tensors)}; expected {self.main} alone here.")
+        return self.tensors[self.main]
+
     def to(self, device: Any, dtype: torch.dtype | None = None) -> Inputs:
         """The same elsewhere; floating-point numbers in `dtype`, where one is given."""
         moved = {k: x.to(device, dtype if x.is_floating_point() else None) for k, x in self.tensors.items()}
         return Inputs(moved, self.main)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Example:
+    """One example of such inputs, without a batch axis, as a value: equal to another of the same numbers. `length`: how many positions a
+    model makes of it, 0 where none has taken it."""
+
+    tensors: Mapping[str, Tensor]
+    main: str = ""
+    length: int = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __bool__(self) -> bool:
+        return bool(self.tensors)
+
+    def batched(self) -> Inputs:
+        """The same as a batch of one."""
+        return Inputs({name: x[None] if x.ndim else x for name, x in self.tensors.items()}, self.main)
+
+    @cached_property
+    def content(self) -> str:
+        """A short hash of its numbers."""
+        found = hashlib.sha256()
+        for name, x in sorted(self.tensors.items()):
+            found.update(f"{name} {x.dtype} {tuple(x.shape)}".encode())
+            found.update(x.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        return found.hexdigest()[:16]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Example) and other.content == self.content
+
+    def __hash__(self) -> int:
+        return hash(self.content)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in self.tensors.items())
+        return f"Example({shapes}, {self.content})"
+
+
+def stacked(examples: Sequence[Example]) -> Inputs:
+    """Examples of one shape as the inputs of one run."""
+    first = examples[0]
+    tensors = {name: torch.stack([example.tensors[name] for example in examples]) for name in first.tensors}
+    return Inputs(tensors, first.main)
+
+
+def apart(inputs: Inputs, length: int) -> list[Example]:
+    """The examples of some inputs, each with so many positions."""
+    return [
+        Example({name: x[i] for name, x in inputs.tensors.items()}, inputs.main, length) for i in range(len(inputs))
+    ]
 
 
 @dataclass(frozen=True)
@@ -155,6 +217,7 @@ def as_inputs(given: Any, accepted: Accepted) -> Inputs:
     Raises: TaskError for text, for names that forward does not have, for numbers that are whole, not finite or of another shape than
     configured, and for batches of several sizes.
     """
+    given = given.batched() if isinstance(given, Example) else given
     given = given.tensors if isinstance(given, Inputs) else given
     alone = isinstance(given, Tensor) or hasattr(given, "__array__")
     named = {accepted.main: given} if alone else dict(given) if isinstance(given, Mapping) else None
