@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, SupportsIndex
 
 import torch
@@ -30,9 +30,9 @@ from interp.model.probing.layout_probe import read_layout
 from interp.model.probing.sample import probe_inputs, setting
 from interp.model.run import execute
 from interp.model.similarity import Similarity
-from interp.model.taking import InputsLike, TokensLike, arguments, embedded, names_of, taken
+from interp.model.taking import InputsLike, TokensLike, arguments, embedded, example_of, names_of, taken
 from interp.model.vocabulary import Columns
-from interp.parts.named_inputs import TEXT, Example, Inputs, apart
+from interp.parts.named_inputs import TEXT, Inputs
 from interp.parts.outputs import AtMask, Classes, NextToken, Output, Outputs, class_names
 from interp.parts.ports import available, port
 from interp.parts.sites import Site, SiteLike, parse
@@ -165,25 +165,11 @@ class HookedModel:
         layout = self.layout
         if layout.output.labels or layout.readout != "each" or not self.takes_text:
             names = layout.output.labels or class_names(self.hf.config, layout.d_vocab)
-            return Classes(names, None if self.takes_text else self.example)
+            return Classes(names, None if self.takes_text else partial(example_of, self))
         mask = getattr(self.tokenizer, "mask_token_id", None)
         if layout.causal or mask is None or layout.output.name != "logits" or not 0 <= mask < layout.d_vocab:
             return NextToken(layout.d_vocab)
         return AtMask(layout.d_vocab, int(mask))
-
-    def example(self, given: Any) -> Example:
-        """One checked example of inputs that are no text, for a task. Raises: TaskError for several, and where each position has an output
-        of its own, so that none is the answer."""
-        if self.layout.readout == "each":
-            raise TaskError(
-                f"{type(self.hf).__name__}: its output ({self.layout.output.name}) is one for each position; a task needs one for the whole input. "
-                "Load it with output= that makes one of them (interp.Output)."
-            )
-        found = taken(self, given)
-        if isinstance(found, Tokens) or len(found) != 1:
-            raise TaskError(f"{len(found.ids if isinstance(found, Tokens) else found)} examples given; expected one.")
-        (own,) = apart(found.to("cpu"), self.n_positions(found))
-        return own
 
     def positions(self, given: InputsLike | None = None) -> tuple[str, ...]:
         """What the positions of its stream are called: the tokens of a text; for images `CLS`, `r0c0`, `r0c1`, ... (row and column of the

@@ -15,7 +15,7 @@ from interp.model.modules.calling import main_input, on_ids, on_inputs, takes
 from interp.model.modules.linear import vocabulary_size
 from interp.model.modules.lock import reserved, running
 from interp.model.modules.tensors import activation_in
-from interp.parts.named_inputs import TEXT, Accepted, Inputs, as_inputs, form_of, position_names
+from interp.parts.named_inputs import TEXT, Accepted, Example, Inputs, as_inputs, form_of, position_names
 from interp.parts.ports import Port, to_site
 from interp.parts.tokens import Tokens
 
@@ -43,6 +43,25 @@ def taken(model: Any, given: InputsLike) -> Tokens | Inputs:
         _check_text(model, given)
         return model.tokenize(given).to(model.device)  # type: ignore[no-any-return]
     return as_inputs(given, accepted(model)).to(model.device, model.dtype)
+
+
+def example_of(model: Any, given: Any) -> Example:
+    """One checked example of inputs that are no text, for a task; each tensor with a batch axis of one, or, of a main input alone,
+    without. Raises: TaskError for several, and where each position has an output of its own, so that none is the answer."""
+    name, form = type(model.hf).__name__, form_of(model.hf.config, main_input(model.hf))
+    if model.layout.readout == "each":
+        raise TaskError(
+            f"{name}: its output ({model.layout.output.name}) is one for each position; a task needs one for the whole input. Load it with "
+            "output= that makes one of them (interp.Output)."
+        )
+    if isinstance(given, Tensor) and form is not None and given.ndim == len(form.axes):
+        given = given[None]
+    found = taken(model, given)
+    if isinstance(found, Tokens) or len(found) != 1:
+        raise TaskError(f"{len(found.ids if isinstance(found, Tokens) else found)} examples given; expected one.")
+    length = model.n_positions(found)
+    inside = {key: x[0] if x.ndim else x for key, x in found.to("cpu").tensors.items()}
+    return Example(inside, found.main, length)
 
 
 def _check_text(model: Any, given: Any) -> None:

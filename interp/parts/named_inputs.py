@@ -101,15 +101,11 @@ class Example:
 def stacked(examples: Sequence[Example]) -> Inputs:
     """Examples of one shape as the inputs of one run."""
     first = examples[0]
-    tensors = {name: torch.stack([example.tensors[name] for example in examples]) for name in first.tensors}
+    tensors = {
+        name: torch.stack([example.tensors[name] for example in examples]) if x.ndim else x
+        for name, x in first.tensors.items()
+    }
     return Inputs(tensors, first.main)
-
-
-def apart(inputs: Inputs, length: int) -> list[Example]:
-    """The examples of some inputs, each with so many positions."""
-    return [
-        Example({name: x[i] for name, x in inputs.tensors.items()}, inputs.main, length) for i in range(len(inputs))
-    ]
 
 
 @dataclass(frozen=True)
