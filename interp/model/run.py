@@ -222,7 +222,7 @@ def execute(
 
     Raises: SiteError where a read was never reached (a module that this input does not call).
     """
-    state = _Run(model, layout, operations, plan, inputs["input_ids"].shape[0])
+    state = _Run(model, layout, operations, plan, len(next(x for x in inputs.values() if isinstance(x, Tensor))))
     state.layer_of = {id(model.get_submodule(b.attn.module)): i for i, b in enumerate(layout.blocks)}
     with running(model), no_inference_tensors(), ExitStack() as stack:
         state.attach(stack)

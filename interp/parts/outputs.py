@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 from torch import Tensor
 
 from interp.errors import LayoutError
+from interp.parts.named_inputs import Example
 
 #: How outputs come out of the stream behind the last block: `each` position has its own; else the prompt has one, read at its
 #: `first` position or its `last` one, from the `mean` of them, or in another way (`whole`).
@@ -69,9 +70,11 @@ class AtMask:
 
 @dataclass(frozen=True)
 class Classes:
-    """Outputs are classes, or other numbers with names."""
+    """Outputs are classes, or other numbers with names. `example`: of a model that takes no text, what makes a checked example of named
+    inputs."""
 
     names: tuple[str, ...]
+    example: Callable[[Any], Example] | None = field(default=None, compare=False, repr=False)
 
     @property
     def n(self) -> int:

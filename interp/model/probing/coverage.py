@@ -13,6 +13,7 @@ from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed
 from interp.model.modules.linear import is_adapter, is_linear_map
 from interp.model.modules.tensors import close
+from interp.model.probing.block_calls import passes
 from interp.model.probing.probe import Call, Probe
 from interp.parts.layout import BlockLayout, Layout
 from interp.rules.nonlinear import ELEMENTWISE, Operation, is_attention
@@ -91,6 +92,7 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
     norms: dict[str, Norm] = {}
     activations: dict[str, Activation] = {}
     linear = {path for path, call in seen.calls.items() if is_adapter(model.get_submodule(path), call.x_value)}
+    scales = {part.writer for block in layout.blocks for part in (block.attn, block.mlp) if part.place == "scaled"}
     inside, odd = tuple(f"{path}." for path in linear), {}
     acting = {operation.where.path for operation in seen.operations}
     attending = {block.attn.module for block in layout.blocks if layout.attention_function}
@@ -104,7 +106,7 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
             or path in attending
         ):
             continue
-        if _is_linear(module) and path not in acting:
+        if (_is_linear(module) or path in scales or _is_idle(module, call)) and path not in acting:
             linear.add(path)
         elif (norm := recognise_norm(module, call.x_value)) and close(call.y_value, norm.forward(module, call.x_value)):
             norms[path] = norm
@@ -187,6 +189,11 @@ def _activation(module: nn.Module, call: Call) -> Activation | None:
 
 def _is_linear(module: nn.Module) -> bool:
     return is_linear_map(module) or isinstance(module, (nn.Embedding, nn.Dropout, nn.Identity))
+
+
+def _is_idle(module: nn.Module, call: Call) -> bool:
+    """Whether a module drops its input at random while learning, and passes it on otherwise."""
+    return getattr(module, "drop_prob", None) is not None and passes(call)
 
 
 def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:

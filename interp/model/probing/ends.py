@@ -122,7 +122,7 @@ def _in_blocks(path: str, blocks: Sequence[str]) -> bool:
 def _norm_between(model: Any, blocks: Sequence[str], calls: Mapping[str, Call], reader: Call, last: Call) -> str | None:
     """The module that reads the last block's output and makes what the unembedding reads, without mixing its entries."""
     for path, call in calls.items():
-        between = _reads(call, last) and _reads(reader, call)
+        between = _reads(call, last) and _reads(reader, call) and not passes(call) and call.x.numel() == call.y.numel()
         if between and path and not _in_blocks(path, blocks) and not has_matrix(model.get_submodule(path)):
             return path
     return None
