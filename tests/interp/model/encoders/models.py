@@ -10,7 +10,7 @@ import transformers
 from torch import Tensor
 
 from interp.model.model import HookedModel
-from tests.interp.model.encoders.own_encoders import Around, Config, Pooled
+from tests.interp.model.encoders.own_encoders import Around, Before, Config, Pooled
 from tests.interp.model.tiny import VOCAB, randomise
 
 _SIZES = {"vocab_size": VOCAB, "max_position_embeddings": 64}
@@ -46,12 +46,12 @@ CLASSES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2-classes": ("GPT2ForSequenceClassification", {**_GPT2, **_LABELS}),
     "llama-classes": ("LlamaForSequenceClassification", {**_LLAMA, **_LABELS}),
 }
-BY_HAND: dict[str, Any] = {"by-hand-around": Around, "by-hand-mean": Pooled}
+BY_HAND: dict[str, Any] = {"by-hand-around": Around, "by-hand-before": Before, "by-hand-mean": Pooled}
 NAMES = (*CLASSES, *BY_HAND)
 #: Classifiers of a causal model; all others look at whole texts.
 CAUSAL = ("gpt2-classes", "llama-classes")
 #: The norms of these act on the sums.
-PRE = ("modernbert-mlm", "modernbert-classes", *CAUSAL, "by-hand-mean")
+PRE = ("modernbert-mlm", "modernbert-classes", *CAUSAL, "by-hand-before", "by-hand-mean")
 AROUND = tuple(name for name in NAMES if name not in PRE)
 #: Attention of these is no attention function of transformers, so q, k, v and patterns are not seen.
 OWN_ATTENTION = ("mpnet-mlm", "deberta-mlm")

@@ -83,8 +83,11 @@ class _Encoder(PreTrainedModel):  # type: ignore[misc]
         super().__init__(config)
         self.words, self.places = nn.Embedding(config.words, config.wide), nn.Embedding(64, config.wide)
         self.pieces = nn.ModuleList(Piece(config, self.around) for _ in range(config.deep))
-        self.head = nn.Linear(config.wide, config.words if self.around else config.kinds)
+        self.make_head(config)
         self.post_init()
+
+    def make_head(self, config: Config) -> None:
+        self.head = nn.Linear(config.wide, config.words)
 
     def get_input_embeddings(self) -> nn.Embedding:
         return self.words
@@ -106,10 +109,25 @@ class Around(_Encoder):
         return CausalLMOutput(logits=self.head(self.through(input_ids, attention_mask)))
 
 
+class Before(_Encoder):
+    """A word at every position, linear in the last stream behind a final norm: norms stand in front, as in a decoder."""
+
+    around = False
+
+    def make_head(self, config: Config) -> None:
+        self.last, self.head = nn.LayerNorm(config.wide), nn.Linear(config.wide, config.words)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
+        return CausalLMOutput(logits=self.head(self.last(self.through(input_ids, attention_mask))))
+
+
 class Pooled(_Encoder):
     """A class of the whole text, from the mean of its stream over the real tokens."""
 
     around = False
+
+    def make_head(self, config: Config) -> None:
+        self.head = nn.Linear(config.wide, config.kinds)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
         x = self.through(input_ids, attention_mask)
