@@ -42,11 +42,15 @@ class Asked:
 
     def metric(self, ids: tuple[int, ...], pair: TokenPair) -> Tensor:
         """Mean logit of the answers minus that of the wrong ones, at the mask or of the classes; called by hand."""
-        hf: Any = self.model.hf
-        logits = hf(input_ids=torch.tensor([ids]), **plainly(hf)).logits[0]
-        own = logits[ids.index(PIECES["[MASK]"])] if logits.ndim == 2 else logits
+        own = self.logits(ids)
         value: Tensor = own[list(pair.answers)].mean() - own[list(pair.wrong)].mean()
         return value
+
+    def logits(self, ids: tuple[int, ...]) -> Tensor:
+        """Those at the mask, or of the classes [output]."""
+        hf: Any = self.model.hf
+        logits: Tensor = hf(input_ids=torch.tensor([ids]), **plainly(hf)).logits[0]
+        return logits[ids.index(PIECES["[MASK]"])] if logits.ndim == 2 else logits
 
     def place(self, node: Node) -> tuple[nn.Module, bool]:
         """The module that a node is at, and whether it is its output."""
