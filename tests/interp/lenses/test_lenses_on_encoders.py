@@ -40,7 +40,7 @@ def test_no_direct_attribution(name: str) -> None:
         interp.direct_logit_attribution,
         lambda m, t: interp.direct_effects(m, t, [interp.Node("head", 0, 0)]),
     ):
-        with pytest.raises(LayoutError, match="act on the sums|one for the prompt|more than a norm"):
+        with pytest.raises(LayoutError, match=r"act on the sums|one for the prompt|more than a norm"):
             asked(model, task)
 
 

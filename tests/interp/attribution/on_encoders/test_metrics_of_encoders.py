@@ -9,6 +9,8 @@ import torch
 import interp
 from interp.errors import MethodError
 from tests.interp.attribution.on_encoders.asked import asked
+from tests.interp.model.encoders.models import hooked
+from tests.interp.parts.masks import wordpiece
 
 
 @pytest.mark.parametrize("name", ["bert-mlm", "bert-classes", "gpt2-classes", "by-hand-before"])
@@ -59,3 +61,16 @@ def test_a_method_of_edges_is_none_of_nodes() -> None:
     own = asked("bert-mlm")
     with pytest.raises(MethodError, match="scores edges"):
         interp.attribute(own.model, own.task, method="ifr", level="heads")
+
+
+@pytest.mark.xfail(strict=True, reason="softmax over one number: 0 for every part")
+@pytest.mark.parametrize("metric", ["log_prob", "cross_entropy", "kl_source"])
+def test_one_number_is_no_distribution(metric: str) -> None:
+    """Models of one label (rewards, scores, regressions) have no probabilities."""
+    model = hooked("bert-classes", wordpiece(), num_labels=1)
+    task = interp.Task("one", (interp.Pair("the film was good", "the film was bad", (), answer_ids=0),))
+    try:
+        scores = interp.attribute(model, task, method="exact", level="blocks", metric=metric)
+    except interp.InterpError:
+        return
+    assert np.abs(scores.per_example).max() > 1e-4
