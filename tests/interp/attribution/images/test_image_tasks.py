@@ -198,3 +198,20 @@ def test_what_needs_text_says_so() -> None:
         interp.attribute(model, _task(model), method="atp", level="edges")
     with pytest.raises(MethodError, match="optimal ablation is learned on text"):
         interp.attribute(model, _task(model), method="exact", level="heads", ablation="optimal")
+
+
+@pytest.mark.parametrize("name", [IMAGES, "CLIPVisionModelWithProjection"])
+@pytest.mark.parametrize("level", ["heads", "qkv", "resid"])
+def test_replays_give_what_whole_forwards_give(name: str, level: str) -> None:
+    model = hooked(name)
+    asked = {"method": "exact", "level": level, "direction": "noise"}
+    replayed = interp.attribute(model, _task(model), **asked)
+    handle = model.hf.register_forward_hook(lambda *_: None)
+    try:
+        whole = interp.attribute(model, _task(model), **asked)
+    finally:
+        handle.remove()
+    assert replayed.provenance.engine == "replay"
+    assert whole.provenance.engine.startswith("whole forwards")
+    assert np.allclose(replayed.per_example, whole.per_example, atol=1e-5)
+    assert replayed.provenance.forwards < whole.provenance.forwards
