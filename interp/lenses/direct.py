@@ -25,8 +25,8 @@ from interp.parts.sites import Site
 from interp.parts.texts import encode
 from interp.parts.tokens import as_tokens
 from interp.scores.per_example import PerExample
-from interp.tasks.answers import Reading
 from interp.tasks.lengths import by_length
+from interp.tasks.reading.answers import Reading
 from interp.tasks.task import Task
 from interp.whole_numbers import count, is_whole
 

@@ -26,7 +26,7 @@ class Output:
     the model gives; it belongs to what is measured, so that its gradient is the plain one under any rules."""
 
     name: str
-    take: Callable[[Any, Mapping[str, Any]], Tensor]
+    take: Callable[[Any, Mapping[str, Any]], Tensor] = field(compare=False)
     labels: tuple[str, ...] = ()
     linear: bool = True
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from interp.errors import MetricError, unknown
 from interp.precision import wide
 from interp.registries import About, Registry
-from interp.tasks.answers import SEVERAL
+from interp.tasks.reading.answers import SEVERAL
 from interp.tasks.targets import Targets
 from interp.tasks.task import Task
 

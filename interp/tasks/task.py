@@ -19,10 +19,10 @@ from interp.formatting.showing import card
 from interp.parts.named_inputs import Example, Inputs, stacked
 from interp.parts.outputs import AtMask, Classes, NextToken, Outputs
 from interp.parts.texts import encode, token_text
-from interp.tasks.answers import SEVERAL, Reading
-from interp.tasks.chats import Messages, messages_of, rendered
 from interp.tasks.halves import halved, same_pairs
-from interp.tasks.readings import reading_of
+from interp.tasks.reading.answers import SEVERAL, Reading
+from interp.tasks.reading.chats import Messages, messages_of, rendered
+from interp.tasks.reading.readings import reading_of
 from interp.whole_numbers import is_whole, whole
 
 Spans = Mapping[str, tuple[int, int]]

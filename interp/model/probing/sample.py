@@ -93,7 +93,13 @@ def run_probe(
             f"{name}: a forward pass on {_shown(given)} fails ({type(error).__name__}: {reason:.300}); expected a "
             f"model that needs nothing but {_named(given)}, with a configuration that fits its weights."
         ) from error
-    if not isinstance(found, Tensor) or found.ndim != 3 or found.shape[0] != 1:
+    odd = (
+        TEXT in given
+        and isinstance(found, Tensor)
+        and found.ndim == 3
+        and found.shape[1] not in (1, given[TEXT].shape[1])
+    )
+    if odd or not isinstance(found, Tensor) or found.ndim != 3 or found.shape[0] != 1:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         (own,) = given.values()
         raise LayoutError(

@@ -52,7 +52,7 @@ def embedded(hf: Any, text: str, pooling: str) -> Tensor:
 @torch.no_grad()
 def test_it_is_the_product_of_pooled_states(pooling: str, cosine: bool) -> None:
     hf = bert()
-    model = interp.load(hf, tokenizer=tokenizer(), output=interp.similarity(*TEXTS, pooling=pooling, cosine=cosine))
+    model = HookedModel(hf, tokenizer(), output=interp.similarity(*TEXTS, pooling=pooling, cosine=cosine))
     assert model.outputs == Classes(TEXTS) and model.layout.readout == ("mean" if pooling == "mean" else "first")
     given = ["the small cat ran", "the dog", *TEXTS]
     found = model.run(given).logits  # of several lengths, padded: padding has no part
@@ -66,7 +66,7 @@ def test_it_is_the_product_of_pooled_states(pooling: str, cosine: bool) -> None:
 
 def test_its_gradient_is_that_of_the_whole() -> None:
     hf = bert()
-    model = interp.load(hf, tokenizer=tokenizer(), output=interp.similarity(TEXTS[0]))
+    model = HookedModel(hf, tokenizer(), output=interp.similarity(TEXTS[0]))
     run = model.run("the small cat ran", reads=["resid_post.1"])
     (found,) = torch.autograd.grad(run.logits.sum(), [run["resid_post.1"]])
     x = run["resid_post.1"].detach().requires_grad_()
@@ -87,11 +87,3 @@ def test_what_cannot_be_compared_says_so() -> None:
         HookedModel(tiny("gpt2", vocab_size=len(WORDS)), tokenizer(), output=interp.similarity(TEXTS[0]))
     with pytest.raises(TaskError, match="tokeniser"):
         HookedModel(bert(), output=interp.similarity(TEXTS[0]))
-
-
-@pytest.mark.real
-def test_the_real_encoder(real_model: Any) -> None:
-    """Sentences of one meaning are near, and nearer by the heads that see the verb."""
-    model = interp.load(str(real_model("minilm")), output=interp.similarity("A man is playing a guitar."))
-    near, far = (float(model.run(text).logits) for text in ("Someone plays an instrument.", "Shares lost value."))
-    assert near > 0.5 > 0.1 > far

@@ -9,7 +9,7 @@ from interp.errors import TaskError, unknown
 from interp.parts.named_inputs import Example
 from interp.parts.outputs import AtMask, Classes, Outputs
 from interp.parts.texts import encode_document, n_unknown, token_text
-from interp.tasks.answers import Found, Reading, unread
+from interp.tasks.reading.answers import Found, Reading, unread
 
 
 def reading_of(tokenizer: Any, outputs: Outputs) -> Reading:
