@@ -176,7 +176,7 @@ def test_pairs_that_no_model_takes_are_refused_with_a_sentence() -> None:
     assert "bad pair 1 of 1: 'corrupt': pixel_values: given [1, 3, 8, 16]" in _refused(pair(a, b[:, :8], 1, 0), model)
     assert "'corrupt' 'b.png' are the same numbers" in _refused(pair(a, a, 1, 0, names=("a.png", "b.png")), model)
     assert "are the same; there is nothing to patch" in _refused(pair(a, a, 1, 0), model)
-    assert "'clean' is text, which this model does not take" in _refused(
+    assert "'clean' is text ('A') and no file beside the task" in _refused(
         interp.Pair("A", "B", ("LABEL_1",), ("LABEL_0",)), model
     )
     assert "its inputs are no text, which this model takes" in _refused(pair(a, b, 1, 0), text_model("gpt2"))
