@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from interp.errors import InterpError, TaskError
+from interp.model.input_files import input_of
 from interp.model.modules.calling import main_input, on_ids, on_inputs, takes
 from interp.model.modules.linear import vocabulary_size
 from interp.model.modules.lock import reserved, running
@@ -46,7 +48,7 @@ def taken(model: Any, given: InputsLike) -> Tokens | Inputs:
 
 
 def example_of(model: Any, given: Any) -> Example:
-    """One checked example of inputs that are no text, for a task; each tensor with a batch axis of one, or, of a main input alone,
+    """One checked example of inputs that are no text, for a task: of a file, or each tensor with a batch axis of one, or, of a main input alone,
     without. Raises: TaskError for several, and where each position has an output of its own, so that none is the answer."""
     name, form = type(model.hf).__name__, form_of(model.hf.config, main_input(model.hf))
     if model.layout.readout == "each":
@@ -54,6 +56,7 @@ def example_of(model: Any, given: Any) -> Example:
             f"{name}: its output ({model.layout.output.name}) is one for each position; a task needs one for the whole input. Load it with "
             "output= that makes one of them (interp.Output)."
         )
+    given = input_of(model, given) if isinstance(given, Path) else given
     if isinstance(given, Tensor) and form is not None and given.ndim == len(form.axes):
         given = given[None]
     found = taken(model, given)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 import torch
@@ -112,7 +113,7 @@ class Pair:
     tokeniser, written with its leading space where the token has one, or one answer of several for metrics that take it. `ids`: the same as token ids, where the source
     gives them; they are then what is run, and the text is for reading. `answer_ids`, `wrong_ids`: answers as ids where
     the prompts are text only. `messages`: clean and corrupt as chats, which are run as the tokeniser's template writes them; the
-    texts are then for reading. `inputs`: clean and corrupt as examples of inputs that are no text (`interp.InputPair`), of which the texts are names. Without `wrong` only metrics of the answers alone can be taken. `where`: how messages name it, for example `gifts.jsonl line 2`.
+    texts are then for reading. `inputs`: clean and corrupt as examples of inputs that are no text (`interp.InputPair`), or files of them, of which the texts are names. Without `wrong` only metrics of the answers alone can be taken. `where`: how messages name it, for example `gifts.jsonl line 2`.
     """
 
     clean: str
@@ -125,7 +126,7 @@ class Pair:
     wrong_ids: tuple[int, ...] = ()
     where: str = field(default="", compare=False, repr=False)
     messages: tuple[Messages, ...] | None = None
-    inputs: tuple[Example, Example] | None = None
+    inputs: tuple[Example | Path, Example | Path] | None = None
 
     def __post_init__(self) -> None:
         for name in ("clean", "corrupt"):

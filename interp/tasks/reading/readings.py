@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from interp.errors import TaskError, unknown
@@ -86,13 +87,14 @@ class InputReading(ClassReading):
         super().__init__(tokenizer, outputs)
         self.example = outputs.example
 
-    def prompt(self, given: str | Example, row: str, what: str) -> Any:
+    def prompt(self, given: str | Example | Path, row: str, what: str) -> Any:
         """The example as the model takes it. Raises: TaskError, with `row` in it, for text and for what the model does not take."""
         if isinstance(given, str) or self.example is None:
-            raise TaskError(f"{row}: {what!r} is text, which this model does not take; give interp.InputPair(...).")
-        try:
-            return self.example(
-                given.tensors if len(given.tensors) > 1 or "" not in given.tensors else given.tensors[""]
+            raise TaskError(
+                f"{row}: {what!r} is text ({given!r:.60}) and no file beside the task; this model takes no text. Give interp.InputPair(...), "
+                "or a table with the names of pictures, sounds or arrays beside it."
             )
+        try:
+            return self.example(given if isinstance(given, Path) else given.tensors.get("", given.tensors))
         except TaskError as error:
             raise TaskError(f"{row}: {what!r}: {error}") from error
