@@ -13,7 +13,7 @@ of any other model. `interp.model.loading.transformer_lens_files` makes one of a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
