@@ -13,7 +13,7 @@ from torch import Tensor
 from interp.errors import LayoutError
 from interp.model.modules.linear import has_base, input_embedding, is_linear_map, mixes
 from interp.model.modules.tensors import close
-from interp.model.probing.block_calls import has_matrix, passes, same
+from interp.model.probing.block_calls import depends, has_matrix, passes, same
 from interp.model.probing.probe import Call, Probe
 from interp.model.probing.sample import setting
 from interp.model.probing.sublayers import check_kept
@@ -38,6 +38,11 @@ class End:
 def read_end(model: Any, blocks: Sequence[str], seen: Probe) -> End:
     """How the output comes out of the last block. Raises: LayoutError where the last block has no part in it."""
     last, kind = seen.calls[blocks[-1]], _readout(seen, seen.calls[blocks[-1]], f"{type(model).__name__}: {blocks[-1]}")
+    if depends(seen.output.grad_fn, seen.calls[blocks[0]].read, but_through=last.made):
+        raise LayoutError(
+            f"{type(model).__name__}: what comes out is made of more than the last block's output ({blocks[-1]}), of the stream before it too; "
+            "expected a head that reads the last block alone."
+        )
     head, found = _head(model, blocks, seen, last), None
     for path, call in _unembeddings(model, blocks, seen):
         scale, softcap = _transform(model, call.y_value, seen.output.detach()) or (0.0, None)

@@ -137,14 +137,6 @@ def test_patches_are_attributed_to_as_tokens_are() -> None:
     assert all(abs(row[0]) <= 1e-6 for row in found.values)  # CLS is the same in both
 
 
-def test_patterns_of_an_image_have_its_positions() -> None:
-    model = hooked(IMAGES)
-    x = _images(model, 1)
-    found = interp.attention_patterns(model, x)
-    assert found.tokens == model.positions()
-    assert np.array_equal(found["a1.h2"], model.run(x, reads=["pattern"])["pattern.1"][0, 2].detach().numpy())
-
-
 def test_classes_by_name_and_what_the_processor_returns() -> None:
     model = hooked(IMAGES)
     x = _images(model, 2)
