@@ -110,7 +110,7 @@ def _presets(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
 
 
 def _padding(model: HookedModel) -> Check:
-    """Left, right and no padding give the same logits at the last token."""
+    """Left, right and no padding give the same logits at the last token; of models that look at whole texts right and none."""
     if not model.takes_text:
         return Check("padding", None, f"{type(model.hf).__name__} takes no text: nothing is padded here")
     if not takes(model.hf, "attention_mask"):
@@ -119,21 +119,23 @@ def _padding(model: HookedModel) -> Check:
             None,
             f"the forward of {type(model.hf).__name__} takes no attention_mask: prompts of one length only",
         )
+    sides = ("left", "right") if model.layout.causal else ("right",)
     generator = torch.Generator().manual_seed(1)
     prompts = [_drawn(model, (n,), generator).tolist() for n in _lengths(model)]
     with torch.no_grad():
         alone = torch.cat([model.run(prompt).logits[:, -1] for prompt in prompts]).double()
         gaps = []
-        for side in ("left", "right"):
+        for side in sides:
             tokens: Tokens = pad(prompts, side=side).to(model.device)  # type: ignore[arg-type]
             logits = model.run(tokens).logits
-            last = logits[torch.arange(len(prompts), device=logits.device), tokens.last()].double()
+            at = tokens.last() if logits.shape[1] == tokens.ids.shape[1] else 0
+            last = logits[torch.arange(len(prompts), device=logits.device), at].double()
             gaps.append(float((last - alone).abs().max() / alone.abs().max()))
     limit = 1e-5 if model.dtype in (torch.float32, torch.float64) else 5e-2
     return Check(
         "padding",
         max(gaps) <= limit,
-        f"largest relative gap to no padding: left {gaps[0]:.1e}, right {gaps[1]:.1e}, limit {limit:.0e}",
+        f"largest relative gap to no padding: {', '.join(f'{s} {gap:.1e}' for s, gap in zip(sides, gaps, strict=True))}, limit {limit:.0e}",
     )
 
 
