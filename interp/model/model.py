@@ -341,7 +341,7 @@ class HookedModel:
 
     def check_length(self, n: int) -> None:
         """Raises: TaskError for prompts longer than the model's context."""
-        limit = setting(self.hf, "max_position_embeddings")
+        limit = setting(self.hf, "max_position_embeddings") if self.takes_text else None
         if isinstance(limit, int) and n > limit:
             raise TaskError(f"a prompt of {n} tokens; this model's context is {limit} tokens. Shorten the prompts.")
 
