@@ -16,6 +16,8 @@ from interp.formatting.text import token
 from interp.model.model import HookedModel, Run
 from interp.model.probing.coverage import Coverage
 from interp.model.probing.coverage import Row as Treated
+from interp.model.taking import accepted
+from interp.parts.named_inputs import Inputs
 from interp.rules.rules import PRESETS, AttentionRule, Rules
 from interp.tasks.task import Pair, Task
 
@@ -44,7 +46,8 @@ def model_card(found: HookedModel) -> Markup:
                 f"d_model {count(size.d_model)}, d_mlp {MISSING if size.d_mlp is None else count(size.d_mlp)}, vocabulary {count(size.d_vocab)}",
             ),
             ("numbers", f"{str(found.dtype).removeprefix('torch.')} on {found.device}"),
-            ("tokeniser", "" if found.tokenizer is not None else "none: prompts are token ids"),
+            ("tokeniser", "" if found.tokenizer is not None or not found.takes_text else "none: prompts are token ids"),
+            ("takes", "" if found.takes_text else accepted(found).shown),
             ("sites", ", ".join(found.sites())),
         ]
     )
@@ -59,8 +62,7 @@ def run_card(found: Run) -> Markup:
     """What came back and in which shape."""
     rows = [("logits", _shape(found.logits.shape), str(found.logits.dtype).removeprefix("torch."))]
     rows += [(str(s), _shape(x.shape), str(x.dtype).removeprefix("torch.")) for s, x in found.reads.items()]
-    batch, pos = found.tokens.ids.shape
-    said = joined(f"{several(batch, 'prompt')} of {several(pos, 'token')}", several(len(found.reads), "read"))
+    said = joined(_ran_on(found), several(len(found.reads), "read"))
     shown = rows[: 2 * MOST_ROWS]
     left = left_out(len(rows), len(shown), "reads")
     return block(
@@ -69,6 +71,14 @@ def run_card(found: Run) -> Markup:
         table(("what", "shape", "dtype"), shown, left=left),
         caption("Shapes begin with [batch pos]; patterns are [batch head q_pos k_pos]."),
     )
+
+
+def _ran_on(found: Run) -> str:
+    """How many prompts of which size a run was of."""
+    if isinstance(found.given, Inputs):
+        return f"{several(len(found.given), 'input')}, {found.given.main} {_shape(found.given.shape)} each"
+    batch, pos = found.given.ids.shape
+    return f"{several(batch, 'prompt')} of {several(pos, 'token')}"
 
 
 def _shape(shape: Iterable[int]) -> str:

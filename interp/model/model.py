@@ -355,7 +355,7 @@ class HookedModel:
 
     def check_length(self, n: int) -> None:
         """Raises: TaskError for prompts longer than the model's context."""
-        limit = context_of(self.hf)
+        limit = context_of(self.hf) if self.takes_text else None
         if limit is not None and n > limit:
             raise TaskError(f"a prompt of {n} tokens; this model's context is {limit} tokens. Shorten the prompts.")
 

@@ -205,9 +205,7 @@ class Task:
 
     def __repr__(self) -> str:
         first = self.pairs[0]
-        return (
-            f"Task({self.name!r}, {len(self)} pairs, first: {first.clean!r} / {first.corrupt!r} -> {first.answers[:3]})"
-        )
+        return f"Task({self.name!r}, {len(self)} pairs, first: {first.clean!r} / {first.corrupt!r} -> {(first.answers or first.answer_ids)[:3]})"
 
     def _repr_html_(self) -> str:
         return str(card(self))

@@ -11,8 +11,9 @@ import torch
 from interp.errors import InterpError
 from interp.model.model import HookedModel
 from interp.model.modules import attention
-from interp.model.modules.calling import on_ids, takes
+from interp.model.modules.calling import main_input, on_inputs, takes
 from interp.model.modules.linear import vocabulary_size
+from interp.model.probing.sample import probe_inputs
 from interp.parts.tokens import Tokens, pad
 from interp.rules.rules import GRADIENT, OWN, preset
 
@@ -29,7 +30,8 @@ class Check:
 
 
 def verify(model: HookedModel) -> Iterator[Check]:
-    """Parity, rules, padding, coverage, conservation and cleanliness, on random tokens of the model's vocabulary."""
+    """Parity, rules, padding, coverage, conservation and cleanliness, on random tokens of the model's vocabulary, or random inputs of
+    the size that it is configured for."""
     tokens = _tokens(model)
     before = _hooks(model)
     yield _parity(model, tokens)
@@ -42,6 +44,9 @@ def verify(model: HookedModel) -> Iterator[Check]:
 
 def _tokens(model: HookedModel) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
+    if not model.takes_text:
+        (x,) = probe_inputs(model.hf).values()
+        return torch.randn((2, *x.shape[1:]), generator=generator).to(x)
     return _drawn(model, (2, _lengths(model)[0]), generator).to(model.device)
 
 
@@ -65,7 +70,7 @@ def _plain(model: HookedModel, inputs: dict[str, Any], eager: bool) -> torch.Ten
         if eager and model.layout.attention_function:
             model.hf.set_attn_implementation("eager")
         with torch.no_grad():
-            inputs = on_ids(model.hf, inputs["input_ids"]) | inputs
+            inputs = on_inputs(model.hf, inputs)
             return model.layout.output(model.hf(**inputs), inputs)
     finally:
         if model.hf.config._attn_implementation != old:
@@ -76,8 +81,8 @@ def _parity(model: HookedModel, tokens: torch.Tensor) -> Check:
     with torch.no_grad():
         ours = model.run(tokens, reads=model.sites()).logits
         plain = model.run(tokens).logits
-    same = torch.equal(ours, _plain(model, {"input_ids": tokens}, eager=True))
-    own = torch.equal(plain, _plain(model, {"input_ids": tokens}, eager=False))
+    same = torch.equal(ours, _plain(model, {main_input(model.hf): tokens}, eager=True))
+    own = torch.equal(plain, _plain(model, {main_input(model.hf): tokens}, eager=False))
     missing = ", ".join(model.missing_sites()) or "none"
     return Check(
         "parity",
@@ -88,8 +93,8 @@ def _parity(model: HookedModel, tokens: torch.Tensor) -> Check:
 
 def _presets(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
     """Every preset: the forward is untouched, or the rules are refused by name."""
-    reference = _plain(model, {"input_ids": tokens}, eager=False)
-    eager = _plain(model, {"input_ids": tokens}, eager=True)
+    reference = _plain(model, {main_input(model.hf): tokens}, eager=False)
+    eager = _plain(model, {main_input(model.hf): tokens}, eager=True)
     for name, rules in ((own.name, own.rules) for own in OWN if own.rules != GRADIENT):
         try:
             other = model.run(tokens.flip(-1), keep_operands=True) if rules.secants else None
@@ -105,28 +110,32 @@ def _presets(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
 
 
 def _padding(model: HookedModel) -> Check:
-    """Left, right and no padding give the same logits at the last token."""
+    """Left, right and no padding give the same logits at the last token; of models that look at whole texts right and none."""
+    if not model.takes_text:
+        return Check("padding", None, f"{type(model.hf).__name__} takes no text: nothing is padded here")
     if not takes(model.hf, "attention_mask"):
         return Check(
             "padding",
             None,
             f"the forward of {type(model.hf).__name__} takes no attention_mask: prompts of one length only",
         )
+    sides = ("left", "right") if model.layout.causal else ("right",)
     generator = torch.Generator().manual_seed(1)
     prompts = [_drawn(model, (n,), generator).tolist() for n in _lengths(model)]
     with torch.no_grad():
         alone = torch.cat([model.run(prompt).logits[:, -1] for prompt in prompts]).double()
         gaps = []
-        for side in ("left", "right"):
+        for side in sides:
             tokens: Tokens = pad(prompts, side=side).to(model.device)  # type: ignore[arg-type]
             logits = model.run(tokens).logits
-            last = logits[torch.arange(len(prompts), device=logits.device), tokens.last()].double()
+            at = tokens.last() if logits.shape[1] == tokens.ids.shape[1] else 0
+            last = logits[torch.arange(len(prompts), device=logits.device), at].double()
             gaps.append(float((last - alone).abs().max() / alone.abs().max()))
     limit = 1e-5 if model.dtype in (torch.float32, torch.float64) else 5e-2
     return Check(
         "padding",
         max(gaps) <= limit,
-        f"largest relative gap to no padding: left {gaps[0]:.1e}, right {gaps[1]:.1e}, limit {limit:.0e}",
+        f"largest relative gap to no padding: {', '.join(f'{s} {gap:.1e}' for s, gap in zip(sides, gaps, strict=True))}, limit {limit:.0e}",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from functools import cache
 from typing import Any
 
@@ -207,3 +208,38 @@ def test_replays_give_what_whole_forwards_give(name: str, level: str) -> None:
     assert whole.provenance.engine.startswith("whole forwards")
     assert np.allclose(replayed.per_example, whole.per_example, atol=1e-5)
     assert replayed.provenance.forwards < whole.provenance.forwards
+
+
+def test_one_output_that_is_made_of_many_is_an_answer() -> None:
+    own = interp.Output(
+        "first position", lambda result, inputs: result.last_hidden_state[:, 0], ("a", "b", *map(str, range(30)))
+    )
+    model = HookedModel(made("Dinov2Model"), output=own)
+    assert model.layout.readout == "first"
+    x = _images(model, 2)
+    task = interp.Task("own", (interp.InputPair(x[0], x[1], "a", "b"),))
+    scores = interp.attribute(model, task, method="exact", level="blocks", direction="noise")
+    with torch.no_grad():
+        hidden = model.hf(x).last_hidden_state[:, 0]
+    said = scores.provenance
+    assert [said.base_metric, said.source_metric] == pytest.approx((hidden[:, 0] - hidden[:, 1]).tolist(), abs=1e-5)
+
+
+def test_copies_have_tasks_of_their_own() -> None:
+    model = hooked(IMAGES)
+    task = _task(model)
+    expected = interp.attribute(model, task, method="atp", level="heads")
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.hf.classifier.weight.zero_()
+    assert not interp.attribute(other, task, method="atp", level="heads").mean.any()
+    assert np.array_equal(interp.attribute(model, task, method="atp", level="heads").mean, expected.mean)
+
+
+def test_cards_show_what_a_run_was_of() -> None:
+    model = hooked(IMAGES)
+    assert "2 inputs, pixel_values [3, 16, 16] each" in model.run(_images(model, 2))._repr_html_()
+    assert "pixel_values [batch, channel 3, row 16, column 16]" in model._repr_html_()
+    task = _task(model)
+    assert task.pairs[0].clean.removeprefix("input ") in task._repr_html_()
+    assert "-> (0,)" in repr(task)
