@@ -40,9 +40,13 @@ from .model.loading.load import load as load
 from .model.model import HookedModel as HookedModel
 from .model.model import Run as Run
 from .model.probing.coverage import Coverage as Coverage
+from .model.similarity import Similarity as Similarity
+from .model.similarity import similarity as similarity
 from .parts.graph import Edge as Edge
 from .parts.graph import Graph as Graph
+from .parts.named_inputs import Inputs as Inputs
 from .parts.nodes import Node as Node
+from .parts.outputs import Output as Output
 from .parts.sites import Site as Site
 from .parts.tokens import Tokens as Tokens
 from .rules.rules import ATTNLRP as ATTNLRP
@@ -58,6 +62,7 @@ from .scores.agreement import Agreement as Agreement
 from .scores.agreement import agreement as agreement
 from .scores.scores import Scores as Scores
 from .tasks.find import task as task
+from .tasks.input_pairs import InputPair as InputPair
 from .tasks.metrics import METRICS as METRICS
 from .tasks.metrics import Metric as Metric
 from .tasks.task import Pair as Pair

@@ -30,6 +30,7 @@ FLOORS = (
     "interp/model",
     "interp/model/loading",
     "interp/learning",
+    "interp/tasks/reading",
     "interp/tasks",
     "interp/demo",
     "interp/scores",

@@ -23,7 +23,7 @@ from interp.parts.layout import Layout
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from interp.tasks.targets import at_answers, make_targets, positions_read
-from interp.tasks.task import Task, TokenPair
+from interp.tasks.task import Task, TokenPair, run_of
 
 EXAMPLES: Final = 3
 #: Tokens of a prompt that are shown: the last so many.
@@ -47,10 +47,9 @@ def pairs_of(job: Prepared) -> list[TokenPair]:
 
 def examples_of(job: Prepared) -> tuple[Example, ...]:
     """The prompts alone."""
-    text = job.model.text_of
     return tuple(
         Example(
-            tokens=tuple(map(text, pair.clean[-LONGEST:])),
+            tokens=job.model.positions(pair.clean)[-LONGEST:],
             answers=answers_in_words(pair, job.model.output_text),
             wrong=tuple(map(job.model.output_text, pair.wrong)),
             skipped=max(0, pair.length - LONGEST),
@@ -96,7 +95,7 @@ def _patterns(job: Prepared, pair: TokenPair, heads: Sequence[Node]) -> dict[str
     found: dict[str, tuple[tuple[int, ...], ...]] = {}
     for start in range(0, len(layers), at_once):
         some = layers[start : start + at_once]
-        weights = attention_patterns(job.model, list(pair.clean), layers=some)
+        weights = attention_patterns(job.model, pair.clean, layers=some)
         found |= {head.name: _thousandths(weights[head.name]) for head in heads if head.layer in some}
     return found
 
@@ -122,7 +121,7 @@ def _lens(job: Prepared, pair: TokenPair) -> tuple[LensRow, ...]:
     model = job.model
     sites = [Site("embed"), *(Site("resid_post", layer) for layer in range(model.layout.n_layers))]
     with torch.no_grad():
-        run, n = model.run(torch.tensor([pair.clean]), reads=sites, logits_to_keep=1), positions_read([pair])
+        run, n = model.run(run_of([pair.clean]), reads=sites, logits_to_keep=1), positions_read([pair])
         return tuple(_row(job, site, stream_logits(model, run[site][:, -n:]), pair) for site in sites)
 
 

@@ -32,11 +32,13 @@ from interp.dictionaries.evaluation.dashboards import make_dashboards
 from interp.dictionaries.evaluation.fidelity import Fidelity
 from interp.errors import InterpError
 from interp.option import keywords
+from interp.parts.named_inputs import Inputs
 from interp.parts.nodes import Node
 from interp.parts.sites import order
 from interp.scores.scores import Scores
 from interp.tasks.ablations import NONE
 from interp.tasks.lengths import by_length
+from interp.tasks.task import run_of
 
 #: The first features of the circuit, whose edges are scored and whose reactions are shown.
 LOOKED_AT: Final = 16
@@ -158,13 +160,13 @@ def _edges(job: Prepared, names: Sequence[str]) -> tuple[Scores | None, str, str
 # ---------------------------------------------------------------- what they are
 
 
-def prompts_of(job: Prepared) -> list[Tensor]:
+def prompts_of(job: Prepared) -> list[Tensor | Inputs]:
     """The first prompts of the task, each once, clean and corrupt, in batches of one length."""
     pairs = job.tokens(job.task)
-    rows = list(dict.fromkeys(tuple(ids) for pair in pairs for ids in (pair.clean, pair.corrupt)))[:PROMPTS]
+    rows = list(dict.fromkeys(side for pair in pairs for side in (pair.clean, pair.corrupt)))[:PROMPTS]
     settings, longest = job.settings, max(map(len, rows))
     size = survey_batch(job.model, longest, settings.batch_size, settings.max_memory)
-    return [torch.tensor([rows[i] for i in index]) for index in by_length([len(row) for row in rows], size)]
+    return [run_of([rows[i] for i in index]) for index in by_length([len(row) for row in rows], size)]
 
 
 def _working(job: Prepared) -> Iterable[Dictionary]:

@@ -97,7 +97,7 @@ def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
     scores = plan(job.model, job.scoring, request).score()[method]
     labels = scores.positions()
     shortest = min((p.prompts[0] for p in pairs), key=len)
-    texts = [job.model.text_of(i) for i in shortest]
+    texts = job.model.positions(shortest)
     return scores, tuple(texts[label] if isinstance(label, int) else "…" for label in labels)
 
 
@@ -121,11 +121,10 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
     values = {which: measure(job.model, pairs, which, metric) for which in ("clean", "corrupt")}
     own = next((m for m in (job.leading, *job.settings.methods) if m in TOKEN_METHODS), "gradient-x-input")
     by_method = {m: attribute_tokens(job.model, task, method=m, metric=metric) for m in ("integrated-gradients", own)}
-    text = job.model.text_of
     return tuple(
         Prompt(
-            clean_tokens=tuple(map(text, pair.clean)),
-            corrupt_tokens=tuple(map(text, pair.corrupt)),
+            clean_tokens=job.model.positions(pair.clean),
+            corrupt_tokens=job.model.positions(pair.corrupt),
             answers=answers_in_words(pair, job.model.output_text),
             wrong=tuple(map(job.model.output_text, pair.wrong)),
             clean_metric=float(values["clean"][i]),

@@ -90,11 +90,11 @@ class Asked:
         length, machine = self.pairs[index[0]].length, find_restart(self.model).machine
         paired = ABLATIONS[self.ablation].paired
         start = 0 if machine is None else starts_at(batch.base_ids, batch.source_ids if paired else None, machine)
-        read = batch.keep or length
+        read = batch.keep_end or length
         return Shape(
             tuple(index),
             length,
-            min(start, length - batch.keep if batch.keep else length - 1),
+            min(start, length - batch.keep_end if batch.keep_end else length - 1),
             read,
             readout(batch).computed,
         )

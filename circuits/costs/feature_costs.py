@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from torch import Tensor
+
 from circuits.anatomy.closeups import MOST_WRITES
 from circuits.anatomy.feature_study import BESIDE, LOOKED_AT, prompts_of
 from circuits.costs.circuit_runs import FeatureRuns, runs_of
@@ -124,8 +126,9 @@ class FeatureCosts(RunCosts):
         """What each dictionary reads and makes up on the prompts of the task, how well, and once more what the features react to."""
         prices, found = self.job.model.prices, 0
         for ids in prompts_of(self.job):
-            run = prices.run(*ids.shape, self.job.model.layout.d_vocab)
-            found += sum(3 * run + ids.numel() * (2 * d.encoding + d.decoding + d.skipping) for d in self._given)
+            n, length = ids.shape if isinstance(ids, Tensor) else (len(ids), self.job.model.n_positions(ids))
+            run = prices.run(n, length, self.job.model.layout.d_vocab)
+            found += sum(3 * run + n * length * (2 * d.encoding + d.decoding + d.skipping) for d in self._given)
         return found / self.forward
 
     def anatomy(self) -> float:

@@ -211,7 +211,7 @@ _OPTIONS: Final[Mapping[str, Any]] = {
     "batch_size": int | None,
 }
 #: Options that came later: a run that says nothing of one was made without it.
-_LATER: Final = ("chat", "length")
+_LATER: Final = ("chat", "length", "similar_to")
 _NEEDED: Final = (*(one.name for one in fields(PromptOptions) if one.name not in _LATER), "model")
 
 
@@ -241,9 +241,8 @@ def _model(name: str, asked: Judgement, subject: Subject, say: Telling) -> Hooke
     """The model; that of a run must still have the weights of the run. Raises: CircuitError, LoadError."""
     options = subject.options
     say.phase(f"loading {name}")
-    model = load_model(
-        name, asked.dtype or options.get("dtype"), asked.device or options.get("device"), _adapter(asked, options)
-    )
+    machine = asked.dtype or options.get("dtype"), asked.device or options.get("device")
+    model = load_model(name, *machine, _adapter(asked, options), options.get("similar_to"))
     note_weights({"model": described(model)}, say)
     if asked.model is None:
         check_weights(model, name, subject.manifest, f"give --model {name} to evaluate on it all the same")

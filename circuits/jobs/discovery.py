@@ -96,7 +96,7 @@ def _write(folder: Path, found: Record, manifest: dict[str, Any]) -> Record:
 def _prepare(asked: ScoringRun, settings: Settings, say: Say) -> Prepared:
     """Model and task, and the options against both: the rest has been checked without them."""
     begin(say, "loading", f"loading {asked.model}")
-    model = load_model(asked.model, asked.dtype, asked.device, asked.adapter)
+    model = load_model(asked.model, asked.dtype, asked.device, asked.adapter, asked.similar_to)
     task = task_for(check(settings.main()).positions, asked, model, say)
     note_models(model, (settings.dictionaries or {}).values(), say)
     with said_doubts(say):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,20 @@ from interp.tasks.task import Pair, Task
 from interp.whole_numbers import count
 
 
-def load_model(name: str, dtype: str | None, device: str | None, adapter: str | Path | None = None) -> HookedModel:
+def load_model(
+    name: str,
+    dtype: str | None,
+    device: str | None,
+    adapter: str | Path | None = None,
+    similar_to: Sequence[str] | None = None,
+) -> HookedModel:
     """A model for the command line: quiet, and by name only."""
     warnings.filterwarnings("ignore")
     from interp.model.loading.load import load
+    from interp.model.similarity import similarity
 
-    return load(name, dtype=dtype, device=device, adapter=adapter)
+    output = similarity(*similar_to) if similar_to else None
+    return load(name, dtype=dtype, device=device, adapter=adapter, output=output)
 
 
 def task_of(asked: PromptOptions, model: HookedModel) -> Task:

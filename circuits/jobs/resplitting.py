@@ -78,7 +78,7 @@ def stability_on_splits(asked: Resampling, source: Path, record: Record) -> None
     settings = settings_of(given)
     with telling(2, quiet=asked.json) as say:
         begin(say, "loading", f"loading {given.model}")
-        model = load_model(given.model, given.dtype, given.device, given.adapter)
+        model = load_model(given.model, given.dtype, given.device, given.adapter, given.similar_to)
         check_weights(model, given.model, record.manifest, "run discover again")
         task = task_for(check(settings.main()).positions, given, model, say)
         with said_doubts(say):

@@ -100,6 +100,9 @@ class PromptOptions(LimitOptions, SeedOptions):
     wrong: str | None = option(
         None, "with --pair: the token right after the corrupt prompt; not for metrics of the answer alone"
     )
+    similar_to: list[str] | None = option(
+        None, "of a sentence encoder: a text that others are compared with, which is an answer then; may be repeated"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

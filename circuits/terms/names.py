@@ -34,6 +34,7 @@ METHODS: Final = (
 METRICS: Final = (
     "logit_diff",
     "normalized_logit_diff",
+    "logit",
     "log_prob",
     "cross_entropy",
     "kl_source",

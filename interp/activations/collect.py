@@ -18,7 +18,7 @@ from interp.parts.sites import Site, SiteLike
 from interp.parts.texts import encode, pad_id
 from interp.parts.tokens import pad
 from interp.progress import progress
-from interp.tasks.task import Task
+from interp.tasks.task import Task, ids_of
 from interp.whole_numbers import count, is_whole
 
 __all__ = ["Collected", "collect", "load_collected"]
@@ -76,7 +76,7 @@ def _prompts(data: Any, model: Any, what: str) -> Iterator[list[int]]:
     """Every prompt of `data` as token ids, one at a time. Raises: TaskError naming the entry that is no prompt."""
     limit = getattr(model.hf.config, "max_position_embeddings", None)
     if isinstance(data, Task):
-        yield from (list(pair.clean) for pair in data.tokenize(model.tokenizer, model.outputs))
+        yield from (list(ids_of(pair.clean)) for pair in data.tokenize(model.tokenizer, model.outputs))
     elif isinstance(data, str) or _is_ids(data):
         ids = encode(model.tokenizer, data) if isinstance(data, str) else [int(i) for i in data]
         if limit is not None and len(ids) > limit:

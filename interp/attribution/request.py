@@ -258,7 +258,12 @@ def _pairs(model: Any, task: Task, ablation: str, metric: Metric) -> list[TokenP
 
 
 def _space(model: Any, asked: Request, given: Mapping[Site, Dictionary], pairs: list[TokenPair]) -> Space:
-    """The parts of the level: of features those that are active in some run."""
+    """The parts of the level: of features those that are active in some run. Raises: MethodError for edges of what is no text."""
+    if asked.level == "edges" and not model.takes_text:
+        raise MethodError(
+            f"level 'edges': {type(model.hf).__name__} takes no text, and what its embedding writes is not known as tokens and positions. Use "
+            "'heads', 'blocks', 'qkv', 'neurons' or 'resid'."
+        )
     if asked.level != FEATURES:
         return space_of(model, asked.level, asked.kv or "shared", asked.split_positions)
     at_once = survey_batch(model, max(p.length for p in pairs), asked.batch_size, asked.max_memory)

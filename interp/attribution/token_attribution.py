@@ -19,10 +19,11 @@ from interp.formatting.showing import figure
 from interp.formatting.table import Table, check_sizes, lines_of
 from interp.formatting.text import token, visible
 from interp.given import kinds_checked
+from interp.parts.named_inputs import Example
 from interp.parts.texts import token_text
 from interp.tasks.find import task as find_task
 from interp.tasks.metrics import Metric, check_wrong, get_metric
-from interp.tasks.task import Task
+from interp.tasks.task import Prompt, Task
 from interp.whole_numbers import count
 
 DEFAULT_STEPS: Final = 32
@@ -133,7 +134,7 @@ def attribute_tokens(
     rows, clean, base = job.score(pairs, show_progress)
     delta = clean - base - np.array([row.sum() for row in rows])
     return TokenAttribution(
-        tokens=tuple(tuple(token_text(model.tokenizer, i) for i in pair.clean) for pair in pairs),
+        tokens=tuple(_texts(model, pair.clean) for pair in pairs),
         values=tuple(tuple(row.tolist()) for row in rows),
         clean_metric=tuple(clean.tolist()),
         delta=tuple(delta.tolist()) if chosen.complete else None,
@@ -165,3 +166,10 @@ def _check(
     for name, value in (("steps", steps), ("limit", limit), ("batch_size", batch_size)):
         if value is not None:
             count(value, name, MethodError)
+
+
+def _texts(model: Any, prompt: Prompt) -> tuple[str, ...]:
+    """The texts of a prompt's tokens, or the names of its positions where it is no text."""
+    if isinstance(prompt, Example):
+        return model.positions(prompt)  # type: ignore[no-any-return]
+    return tuple(token_text(model.tokenizer, i) for i in prompt)

@@ -25,7 +25,7 @@ from interp.rules.secants import mean_gradient
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Metric
 from interp.tasks.targets import Targets, last_of, make_targets
-from interp.tasks.task import TokenPair
+from interp.tasks.task import TokenPair, run_of
 
 Baseline = Literal["corrupt", "zero"]
 
@@ -86,8 +86,9 @@ class Job:
         return Batch(x, b, self.args(pairs, "clean"), clean)
 
     def args(self, pairs: list[TokenPair], which: str) -> tuple[Tensor, ...]:
-        """Token ids [batch pos] and the answer sets [batch d_vocab]: what captum hands through to `forward`."""
-        ids = torch.tensor([getattr(pair, which) for pair in pairs], device=self.model.device)
+        """Token ids [batch pos], or the main input of what is no text, and the answer sets [batch d_vocab]: what captum hands through to `forward`."""
+        given = run_of([getattr(pair, which) for pair in pairs])
+        ids = (given if isinstance(given, Tensor) else given.alone).to(self.model.device)
         targets = make_targets(pairs, self.model.layout.d_vocab, self.model.device)
         more = () if targets.forced is None else (targets.forced,)
         return ids, targets.answers, targets.wrong, *more

@@ -56,7 +56,7 @@ def _opened(path: str | Path, said: str, fault: type[InterpError]) -> Iterator[A
 
     limits = {"thrift_string_size_limit": _LONGEST, "thrift_container_size_limit": _LONGEST}
     try:
-        with pq.ParquetFile(Path(path), page_checksum_verification=True, **limits) as file:
+        with pq.ParquetFile(Path(path).absolute(), page_checksum_verification=True, **limits) as file:
             yield file
     except (OSError, ValueError, pa.ArrowException) as error:
         why = told(error) if Path(path).is_file() else "there is no such file"

@@ -25,8 +25,8 @@ from interp.parts.sites import Site
 from interp.parts.texts import encode
 from interp.parts.tokens import as_tokens
 from interp.scores.per_example import PerExample
-from interp.tasks.answers import Reading
 from interp.tasks.lengths import by_length
+from interp.tasks.reading.answers import Reading
 from interp.tasks.task import Task
 from interp.whole_numbers import count, is_whole
 
@@ -191,6 +191,7 @@ def _token(model: Any, reading: Reading, prompt: str, token: Any, what: str) -> 
 
 def unembedded(model: Any, x: Tensor) -> Tensor:
     """Logits of `x` [... d_model] by the model's final norm, unembedding and logits scale, before a soft cap."""
+    model.layout.check_head("reading the stream in logits")
     final, get = model.layout.ln_final, model.hf.get_submodule
     with reserved(model.hf):
         logits: Tensor = get(model.layout.unembed)(x if final is None else get(final)(x))

@@ -16,7 +16,9 @@ from interp.errors import InterpError, SiteError, TaskError, unknown
 from interp.formatting.showing import card, figure
 from interp.given import kinds_checked
 from interp.model.modules.lock import settled
+from interp.model.taking import taken
 from interp.parts.sites import Site
+from interp.parts.tokens import Tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,21 +61,21 @@ class AttentionPatterns:
 
 @kinds_checked
 def attention_patterns(model: Any, prompt: Any, *, layers: Sequence[int] | None = None) -> AttentionPatterns:
-    """The attention weights of every head of some layers (all by default) on one prompt: text, or ids [pos].
+    """The attention weights of every head of some layers (all by default) on one prompt: text, ids [pos], or one input that is no text.
 
     Cost: one forward; it holds [head q_pos k_pos] per layer.
     Raises: TaskError for several prompts or none; SiteError for a layer that does not exist, or a model whose attention does not go
     through the one attention function and so has no pattern to read.
     """
     with settled(model.device):
-        tokens = model.tokenize(prompt)
-    if len(tokens.ids) != 1:
-        raise TaskError(f"{len(tokens.ids)} prompts given; expected one: its text, or a list of token ids.")
+        given = taken(model, prompt)
+    n = len(given.ids) if isinstance(given, Tokens) else len(given)
+    if n != 1:
+        raise TaskError(f"{n} prompts given; expected one: its text, or a list of token ids.")
     chosen = tuple(range(model.layout.n_layers)) if layers is None else tuple(dict.fromkeys(layers))
     if not chosen:
         raise SiteError("layers: none given; expected one or more, for example layers=[0].")
     with settled(model.device), torch.no_grad():
-        run = model.run(tokens, reads=[Site("pattern", layer) for layer in chosen], logits_to_keep=1)
+        run = model.run(given, reads=[Site("pattern", layer) for layer in chosen], logits_to_keep=1)
         weights = torch.stack([run[Site("pattern", layer)][0].float().cpu() for layer in chosen]).numpy()
-    texts = tuple(model.text_of(i) for i in tokens.ids[0].tolist())
-    return AttentionPatterns(texts, chosen, weights, model.name)
+    return AttentionPatterns(model.positions(given), chosen, weights, model.name)

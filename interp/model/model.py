@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, SupportsIndex
 
 import torch
@@ -17,8 +16,8 @@ from interp.errors import EditError, InterpError, SiteError, TaskError, Unsuppor
 from interp.formatting.showing import card
 from interp.ledger import BACKWARD, ledger, spend
 from interp.model.edits import Edit
-from interp.model.modules.calling import on_ids, takes
-from interp.model.modules.linear import embedding_device, vocabulary_size
+from interp.model.modules.calling import main_input
+from interp.model.modules.linear import embedding_device
 from interp.model.modules.lock import settled
 from interp.model.modules.soundness import check_model, check_state
 from interp.model.multiply_adds import Prices
@@ -28,9 +27,12 @@ from interp.model.plan import plan_run
 from interp.model.probing.backward import Suspects, check_gradients, suspects
 from interp.model.probing.coverage import Coverage, coverage, recognise
 from interp.model.probing.layout_probe import read_layout
-from interp.model.probing.sample import setting
+from interp.model.probing.sample import probe_inputs, setting
 from interp.model.run import execute
+from interp.model.similarity import Similarity
+from interp.model.taking import InputsLike, TokensLike, arguments, embedded, example_of, names_of, taken
 from interp.model.vocabulary import Columns
+from interp.parts.named_inputs import TEXT, Inputs
 from interp.parts.outputs import AtMask, Classes, NextToken, Output, Outputs, class_names
 from interp.parts.ports import available, port
 from interp.parts.sites import Site, SiteLike, parse
@@ -39,19 +41,32 @@ from interp.parts.tokens import Tokens, as_tokens
 from interp.rules.rules import GRADIENT, Rules
 from interp.whole_numbers import whole
 
-TokensLike = str | Sequence[str] | Sequence[int] | Tensor | Tokens
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Run(Mapping[SiteLike, Tensor]):
-    """What a run returns: `logits` [batch pos d_vocab] (or of some tokens only), the reads by site, and the tokens it ran on."""
+    """What a run returns: `logits` [batch pos d_vocab] (or of some tokens only), the reads by site, and what it ran on, `given`: `tokens`,
+    or `inputs` that are no text."""
 
     logits: Tensor
     reads: Mapping[Site, Tensor]
-    tokens: Tokens
+    given: Tokens | Inputs
     _n_layers: int
     _rotary: bool
     operands: Operands | None = None
+
+    @property
+    def tokens(self) -> Tokens:
+        """The tokens that it ran on. Raises: TaskError where these were other inputs."""
+        if isinstance(self.given, Inputs):
+            raise TaskError(f"this run was of {self.given.main}, not of tokens; run.inputs has what it was given.")
+        return self.given
+
+    @property
+    def inputs(self) -> Inputs:
+        """The inputs that it ran on. Raises: TaskError where these were tokens."""
+        if isinstance(self.given, Tokens):
+            raise TaskError("this run was of tokens; run.tokens has them.")
+        return self.given
 
     def __getitem__(self, site: SiteLike) -> Tensor:
         found = parse(site, self._n_layers, rotary=self._rotary)
@@ -91,7 +106,7 @@ class HookedModel:
         name: str = "",
         origin: Origin | None = None,
         processor: Any = None,
-        output: Output | None = None,
+        output: Output | Similarity | None = None,
     ) -> None:
         check_model(model)
         self.hf = model
@@ -100,13 +115,14 @@ class HookedModel:
         self.origin = origin or Origin()
         self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
         with settled(self.device):
-            self.layout, seen = read_layout(model, output)
+            read = output.of(model, tokenizer) if isinstance(output, Similarity) else output
+            self.layout, seen = read_layout(model, read)
             self.operations = recognise(model, self.layout, seen)
         self._checked: set[Rules] = set()
         self.edge_maps: dict[Any, Any] = {}
         self.restart: Any = None
         self._differentiable: Suspects | None = None
-        self._inputs = set(inspect.signature(model.forward).parameters)
+        self._lengths: dict[tuple[int, ...], int] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle has: all but what is found out again, which belongs to these very modules."""
@@ -131,19 +147,43 @@ class HookedModel:
         """Where token ids go: the device of the embedding."""
         return embedding_device(self.hf)
 
+    @property
+    def takes_text(self) -> bool:
+        """Whether its main input is token ids."""
+        return main_input(self.hf) == TEXT
+
     def tokenize(self, text: TokensLike) -> Tokens:
         """Token ids and mask of one or several prompts: padded on the left, or, where positions look at later ones, with what the
-        tokeniser puts behind a text, and padded on the right."""
+        tokeniser puts behind a text, and padded on the right. Raises: TaskError for a model that takes no text."""
+        if not self.takes_text:
+            raise TaskError(f"{type(self.hf).__name__} takes {main_input(self.hf)}, and no text: it has no tokens.")
         return as_tokens(text, self.tokenizer, whole=not self.layout.causal)
 
     @cached_property
     def outputs(self) -> Outputs:
         """What its outputs are called in tasks: tokens behind a prompt, or at its mask, or classes."""
         layout = self.layout
-        if layout.output.labels or layout.readout != "each":
-            return Classes(layout.output.labels or class_names(self.hf.config, layout.d_vocab))
+        if layout.output.labels or layout.readout != "each" or not self.takes_text:
+            names = layout.output.labels or class_names(self.hf.config, layout.d_vocab)
+            return Classes(names, None if self.takes_text else partial(example_of, self))
         mask = getattr(self.tokenizer, "mask_token_id", None)
-        return NextToken(layout.d_vocab) if layout.causal or mask is None else AtMask(layout.d_vocab, int(mask))
+        if layout.causal or mask is None or layout.output.name != "logits" or not 0 <= mask < layout.d_vocab:
+            return NextToken(layout.d_vocab)
+        return AtMask(layout.d_vocab, int(mask))
+
+    def positions(self, given: InputsLike | None = None) -> tuple[str, ...]:
+        """What the positions of its stream are called: the tokens of a text; for images `CLS`, `r0c0`, `r0c1`, ... (row and column of the
+        patch), behind `CLS` the distillation token `DIST` or registers `REG0`, ...; `f0t0`, ... for patches of a spectrogram (mel band
+        and time); `t0`, ... for frames of sound.
+
+        given: text or inputs; without it inputs as configured. Raises: TaskError where text is missing or there are several.
+        """
+        if not self.takes_text:
+            found = taken(self, probe_inputs(self.hf) if given is None else given)
+            return names_of(self, found) if isinstance(found, Inputs) else ()
+        if given is None or len((tokens := self.tokenize(given)).ids) != 1:  # type: ignore[arg-type]
+            raise TaskError("positions of a model of text are those of one text: model.positions('The cat sat.').")
+        return tuple(self.text_of(i) for i in tokens.ids[0].tolist())
 
     def text_of(self, token: SupportsIndex) -> str:
         """The text of one token id, to be shown, with its leading space; the id itself where there is no tokeniser, or no token of
@@ -191,7 +231,7 @@ class HookedModel:
 
     def run(
         self,
-        tokens: TokensLike,
+        tokens: InputsLike,
         reads: Sequence[SiteLike] = (),
         edits: Sequence[Edit] = (),
         rules: Rules = GRADIENT,
@@ -206,7 +246,8 @@ class HookedModel:
     ) -> Run:
         """One forward pass. A pure function: the model is the same after it as before.
 
-        tokens: text, several texts, ids [pos] or [batch pos], or `Tokens`. Position ids follow the mask.
+        tokens: text, several texts, ids [pos] or [batch pos], or `Tokens`. Position ids follow the mask. Of a model of images or sound:
+        a mapping of names to tensors, batch first, as its processor returns it, or its main input alone.
         reads: sites or kinds (`"z"` is z of all layers). Each comes back after its edits, with its gradient path.
         edits: applied in forward order; several at one site in the order given.
         rules: the backward meaning of norms, activations, gates and attention; the forward stays bit-identical.
@@ -241,7 +282,7 @@ class HookedModel:
         if rules != GRADIENT and torch.is_grad_enabled() and self._differentiable is None:
             self.check_gradients()
         operands = Operands(id(self.hf)) if keep_operands else None
-        given = self.tokenize(tokens).to(self.device)
+        given = taken(self, tokens)
         kept = whole(logits_to_keep, "logits_to_keep")
         if kept < 0:
             raise InterpError(f"logits_to_keep={kept}: expected a number of positions, or 0 for all.")
@@ -251,18 +292,18 @@ class HookedModel:
         self._check_pattern([site for sites, _ in resolved for site in sites], split_kv)
         plan = plan_run([self.resolve(r) for r in reads], resolved, rules, split_kv, spliced, operands, other)
         columns = None if vocabulary is None else Columns.of(self, vocabulary)
-        inputs = self._call_inputs(given, kept)
+        inputs = arguments(self, given, kept)
         logits, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns)
         logits = self._kept(logits, given, kept)
         if ledger() is not None:
             self._account(given, kept, columns, logits)
         return Run(logits, found, given, self.layout.n_layers, self.layout.rotary, operands)
 
-    def _kept(self, logits: Tensor, given: Tokens, kept: int) -> Tensor:
+    def _kept(self, logits: Tensor, given: Tokens | Inputs, kept: int) -> Tensor:
         """Of logits [batch pos output] those that were asked for."""
         if not 0 < kept < logits.shape[1]:
             return logits
-        if kept == 1 and isinstance(self.outputs, AtMask):
+        if kept == 1 and isinstance(self.outputs, AtMask) and isinstance(given, Tokens):
             masked = given.ids == self.outputs.mask
             if bool((masked.sum(-1) == 1).all()):
                 return logits[masked.to(logits.device)][:, None]
@@ -304,47 +345,25 @@ class HookedModel:
         if isinstance(limit, int) and n > limit:
             raise TaskError(f"a prompt of {n} tokens; this model's context is {limit} tokens. Shorten the prompts.")
 
-    def _call_inputs(self, tokens: Tokens, logits_to_keep: int) -> dict[str, Any]:
-        """The model's keyword arguments; without padding exactly those of a plain call."""
-        self._check_ids(tokens.ids)
-        self.check_length(tokens.ids.shape[1])
-        inputs = on_ids(self.hf, tokens.ids)
-        if tokens.padded:
-            if not takes(self.hf, "attention_mask"):
-                raise TaskError(
-                    f"prompts of several lengths, padded: the forward of {type(self.hf).__name__} takes no attention_mask. Give prompts of "
-                    "one length at a time."
-                )
-            inputs["attention_mask"] = tokens.mask.long()
-            if not self.layout.causal and not bool(tokens.mask[:, 0].all()):
-                raise TaskError(
-                    "prompts padded on the left: this model looks at whole texts and counts positions from the first token. Pad on the "
-                    "right, or give the texts, which are padded so."
-                )
-            if self.layout.causal and "position_ids" in self._inputs:
-                inputs["position_ids"] = tokens.position_ids()
-        if logits_to_keep and self.layout.causal and takes(self.hf, "logits_to_keep"):
-            inputs["logits_to_keep"] = logits_to_keep
-        return inputs
+    def n_positions(self, given: Tokens | Inputs) -> int:
+        """How many positions its stream has for these tokens, or for inputs of this shape."""
+        if isinstance(given, Tokens):
+            return given.ids.shape[1]
+        if given.shape not in self._lengths:
+            self._lengths[given.shape] = embedded(self, given).shape[1]
+        return self._lengths[given.shape]
 
-    def _account(self, given: Tokens, kept: int, columns: Columns | None, logits: Tensor) -> None:
+    def _account(self, given: Tokens | Inputs, kept: int, columns: Columns | None, logits: Tensor) -> None:
         """Tell what a run costs, and each backward from its logits when it comes."""
-        batch, length = given.ids.shape
+        batch, length = logits.shape[0], self.n_positions(given)
         tokens = self.layout.d_vocab if columns is None or columns.W is None else len(columns.tokens)
         cost = self.prices.run(batch, length, (min(kept, length) or length) * tokens)
         spend(cost)
         if logits.requires_grad:
             logits.register_hook(lambda grad: spend(BACKWARD * cost))  # type: ignore[no-untyped-call]
 
-    def _check_ids(self, ids: Tensor) -> None:
-        limit = vocabulary_size(self.hf)
-        if int(ids.min()) < 0 or int(ids.max()) >= limit:
-            raise InterpError(
-                f"token ids from {int(ids.min())} to {int(ids.max())} given; this model has ids 0 to {limit - 1}."
-            )
 
-
-def _checked_other(rules: Rules, toward: Run | None, given: Tokens, owner: int) -> Operands | None:
+def _checked_other(rules: Rules, toward: Run | None, given: Tokens | Inputs, owner: int) -> Operands | None:
     """The operands of the run that secants go to. Raises: UnsupportedRuleError where rules and run do not fit."""
     if bool(rules.secants) != (toward is not None):
         raise UnsupportedRuleError(
@@ -358,6 +377,8 @@ def _checked_other(rules: Rules, toward: Run | None, given: Tokens, owner: int) 
         return None
     if toward.operands.owner != owner:
         raise UnsupportedRuleError("toward: this run is of another model; both runs must be made by the same one.")
+    if isinstance(given, Inputs):
+        return toward.operands
     theirs = toward.tokens.mask.to(given.mask.device)
     if theirs.shape == given.mask.shape and not torch.equal(theirs, given.mask):
         raise UnsupportedRuleError(

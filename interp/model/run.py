@@ -18,12 +18,12 @@ from interp.model.modules.lock import frozen, no_inference_tensors, running
 from interp.model.modules.tensors import activation_in, activation_out, replace_backward, with_activation, with_output
 from interp.model.operands import Averaged
 from interp.model.plan import Plan
-from interp.model.probing.coverage import Operations
+from interp.model.probing.coverage import Operations, outer_activations
 from interp.model.vocabulary import Columns
 from interp.parts.layout import Layout
 from interp.parts.ports import Port, from_site, port, to_site, unscaled
 from interp.parts.sites import Site
-from interp.rules.rules import frozen_norm, identity_rule
+from interp.rules.rules import Activation, frozen_norm, identity_rule
 from interp.rules.surrogate import scale_gradient, surrogate
 
 _EMBED = Site("embed")
@@ -190,11 +190,17 @@ class _Run:
                 module = self._module(path)
                 replace_backward(stack, module, partial(frozen_norm, norm, module))
         if self.plan.rules.act == "identity":
-            for block in self.layout.blocks:
-                if block.mlp.act is not None and not (block.mlp.gated and self.plan.rules.gate == 0.0):
-                    act = self.operations.activations.get(block.mlp.act)
-                    if act is not None:
-                        replace_backward(stack, self._module(block.mlp.act), partial(identity_rule, act))
+            for path, act in self._ruled_activations().items():
+                replace_backward(stack, self._module(path), partial(identity_rule, act))
+
+    def _ruled_activations(self) -> dict[str, Activation]:
+        """The activations that the identity rule is for: of MLPs, where their gate is not detached, and of the head."""
+        found = outer_activations(self.operations, self.layout)
+        for mlp in (block.mlp for block in self.layout.blocks):
+            held = mlp.gated and self.plan.rules.gate == 0.0
+            if mlp.act is not None and not held and mlp.act in self.operations.activations:
+                found[mlp.act] = self.operations.activations[mlp.act]
+        return found
 
 
 def _halve_gradient(c: float) -> Any:
@@ -216,7 +222,7 @@ def execute(
 
     Raises: SiteError where a read was never reached (a module that this input does not call).
     """
-    state = _Run(model, layout, operations, plan, inputs["input_ids"].shape[0])
+    state = _Run(model, layout, operations, plan, len(next(x for x in inputs.values() if isinstance(x, Tensor))))
     state.layer_of = {id(model.get_submodule(b.attn.module)): i for i, b in enumerate(layout.blocks)}
     with running(model), no_inference_tensors(), ExitStack() as stack:
         state.attach(stack)

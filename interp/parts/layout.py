@@ -104,6 +104,14 @@ class MlpLayout(Sublayer):
 
 
 @dataclass(frozen=True)
+class HeadStep:
+    """One module behind the blocks, which reads what the one before it makes: all of it, or (`at`) the first position (0) or the last (-1)."""
+
+    path: str
+    at: int | None
+
+
+@dataclass(frozen=True)
 class BlockLayout:
     """One block, at `path`: attention and MLP, one after the other, or (`parallel`) both reading what the block reads. `middle`: whether
     what the MLP reads of the stream, behind the norm around attention where there is one, is the tensor that is passed on too.
@@ -121,7 +129,8 @@ class Layout:
     """The map of a model: sizes, blocks, and how the logits come out.
 
     `ln_final`: the norm between the last block and the unembedding, None without one. `unembed`: the linear map whose output is what
-    comes out, None where there is none; `logits_scale` multiplies it, `logits_softcap` c means c * tanh(. / c) after it. `linear`: final
+    comes out, None where there is none; `head`: the modules that make the output of the stream behind the last block, one of the other,
+    none where they are not known; `logits_scale` multiplies it, `logits_softcap` c means c * tanh(. / c) after it. `linear`: final
     norm and unembedding are all that is behind the last block. `output`: what of a forward is read, `d_vocab` numbers; `readout`:
     how they come out of the stream. `causal`: no position looks at later ones.
     `attention_function`: attention goes through transformers' AttentionInterface, so q, k and v exist; `pattern`: what may be done with
@@ -144,6 +153,7 @@ class Layout:
     ln_final: str | None
     unembed: str | None
     linear: bool
+    head: tuple[HeadStep, ...]
     rotary: bool
     pos_embed: str | None
     logits_scale: float

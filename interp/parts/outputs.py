@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Literal
 
 from torch import Tensor
 
 from interp.errors import LayoutError
+from interp.parts.named_inputs import Example
 
 #: How outputs come out of the stream behind the last block: `each` position has its own; else the prompt has one, read at its
 #: `first` position or its `last` one, from the `mean` of them, or in another way (`whole`).
@@ -21,11 +22,13 @@ ATTRIBUTES: Final = ("logits", "image_embeds", "text_embeds", "last_hidden_state
 @dataclass(frozen=True)
 class Output:
     """What of a forward is read. `take`: the result of a forward and its keyword arguments -> [batch pos output], or [batch output]
-    where a prompt has one. `labels`: what the outputs are called, where they are no tokens (classes)."""
+    where a prompt has one. `labels`: what the outputs are called, where they are no tokens (classes). `linear`: `take` is linear in what
+    the model gives; it belongs to what is measured, so that its gradient is the plain one under any rules."""
 
     name: str
-    take: Callable[[Any, Mapping[str, Any]], Tensor]
+    take: Callable[[Any, Mapping[str, Any]], Tensor] = field(compare=False)
     labels: tuple[str, ...] = ()
+    linear: bool = True
 
     def __call__(self, result: Any, inputs: Mapping[str, Any]) -> Tensor:
         """[batch pos output]; one position where a prompt has one output."""
@@ -67,9 +70,11 @@ class AtMask:
 
 @dataclass(frozen=True)
 class Classes:
-    """Outputs are classes, or other numbers with names."""
+    """Outputs are classes, or other numbers with names. `example`: of a model that takes no text, what makes a checked example of named
+    inputs."""
 
     names: tuple[str, ...]
+    example: Callable[[Any], Example] | None = field(default=None, compare=False, repr=False)
 
     @property
     def n(self) -> int:

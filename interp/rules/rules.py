@@ -189,6 +189,10 @@ def _relu_squared(x: Tensor) -> Tensor:
     return x * (x > 0)
 
 
+def _tanh(x: Tensor) -> Tensor:
+    return torch.where(x == 0, 1.0, torch.tanh(x) / torch.where(x == 0, 1.0, x)).to(x.dtype)
+
+
 #: Functions with names, so that a model that holds them can be pickled.
 ACTIVATIONS: Final = (
     Activation("silu", torch.sigmoid),
@@ -197,6 +201,7 @@ ACTIVATIONS: Final = (
     Activation("quick_gelu", _quick_gelu),
     Activation("relu", _relu),
     Activation("relu_squared", _relu_squared),
+    Activation("tanh", _tanh),
 )
 
 

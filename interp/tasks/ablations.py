@@ -18,16 +18,17 @@ from torch import Tensor
 
 from interp.errors import MethodError, TaskError, unknown
 from interp.learning.optimal import FORWARDS, Learned, Replacing, Sides, learn
+from interp.parts.named_inputs import Inputs
 from interp.parts.sites import Site
 from interp.precision import wide
 from interp.registries import About, Registry
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Direction
 from interp.tasks.targets import positions_read
-from interp.tasks.task import TokenPair
+from interp.tasks.task import TokenPair, run_of
 from interp.whole_numbers import whole
 
-See = Callable[[Tensor], Mapping[Any, Tensor]]
+See = Callable[[Any], Mapping[Any, Tensor]]
 Partners = Callable[[Sequence[int], int], Sequence[int]]
 
 
@@ -51,8 +52,8 @@ class Prompts:
         """Mean over all positions of all prompts, by key: [1 1 ...], in float32 or better."""
         totals: dict[Any, Tensor] = {}
         count = 0
-        for ids in self._batches():
-            count += ids.numel()
+        for index, ids in zip(self._index(), self._batches(), strict=True):
+            count += sum(self.pairs[i].length for i in index)
             for key, value in self.see(ids).items():
                 totals[key] = totals.get(key, 0) + wide(value).sum((0, 1), keepdim=True)
         return {key: total / count for key, total in totals.items()}
@@ -70,13 +71,17 @@ class Prompts:
         found = []
         for index, clean in zip(self._index(), self._batches(), strict=True):
             some = [self.pairs[i] for i in index]
-            corrupt = torch.tensor([pair.corrupt for pair in some])
+            corrupt = run_of([pair.corrupt for pair in some])
+            if isinstance(clean, Inputs) or isinstance(corrupt, Inputs):
+                raise MethodError(
+                    "optimal ablation is learned on text; of images and sound use mean, zero or resample."
+                )
             found.append(Sides(index, torch.stack([clean, corrupt]), positions_read(some)))
         return found
 
-    def _batches(self) -> list[Tensor]:
-        """Token ids [batch pos] of clean prompts of one length."""
-        return [torch.tensor([self.pairs[i].clean for i in index]) for index in self._index()]
+    def _batches(self) -> list[Tensor | Inputs]:
+        """Token ids [batch pos] of clean prompts of one length, or their inputs that are no text."""
+        return [run_of([self.pairs[i].clean for i in index]) for index in self._index()]
 
     def _index(self) -> list[list[int]]:
         return list(by_length([pair.length for pair in self.pairs], self.batch_size))
@@ -291,7 +296,7 @@ def _checked(kind: Kind, lengths: Sequence[int], seed: int) -> list[int]:
 
 
 def _reader(model: Any, sites: Sequence[Site]) -> See:
-    def see(ids: Tensor) -> Mapping[Any, Tensor]:
+    def see(ids: Tensor | Inputs) -> Mapping[Any, Tensor]:
         with torch.no_grad():
             return model.run(ids, reads=[Site("embed"), *sites], logits_to_keep=1).reads  # type: ignore[no-any-return]
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from interp.errors import MetricError, unknown
 from interp.precision import wide
 from interp.registries import About, Registry
-from interp.tasks.answers import SEVERAL
+from interp.tasks.reading.answers import SEVERAL
 from interp.tasks.targets import Targets
 from interp.tasks.task import Task
 
@@ -186,6 +186,14 @@ METRICS: Final = Registry(
             "fraction of clean - corrupt",
             "logit difference, 0 at corrupt and 1 at clean",
             normalised=True,
+            vocabulary="answers",
+        ),
+        Metric(
+            "logit",
+            lambda x, t: (x * t.answers.to(x.dtype)).sum(-1),
+            "logits",
+            "mean logit of the answers; of a similarity the similarity",
+            needs_wrong=False,
             vocabulary="answers",
         ),
         Metric(

@@ -11,30 +11,51 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import torch
+from torch import Tensor
+
 from interp.errors import TaskError
 from interp.formatting.showing import card
-from interp.parts.outputs import Classes, NextToken, Outputs
+from interp.parts.named_inputs import Example, Inputs, stacked
+from interp.parts.outputs import AtMask, Classes, NextToken, Outputs
 from interp.parts.texts import encode, token_text
-from interp.tasks.answers import SEVERAL, Reading
-from interp.tasks.chats import Messages, messages_of, rendered
 from interp.tasks.halves import halved, same_pairs
-from interp.tasks.readings import reading_of
+from interp.tasks.reading.answers import SEVERAL, Reading
+from interp.tasks.reading.chats import Messages, messages_of, rendered
+from interp.tasks.reading.readings import reading_of
 from interp.whole_numbers import is_whole, whole
 
 Spans = Mapping[str, tuple[int, int]]
+#: What is run: token ids, or an example of inputs that are no text.
+Prompt = tuple[int, ...] | Example
+
+
+def ids_of(prompt: Prompt) -> tuple[int, ...]:
+    """The token ids of a prompt. Raises: TaskError for an image or a sound."""
+    if isinstance(prompt, Example):
+        raise TaskError(
+            f"a prompt is {prompt.main or 'an image or a sound'}; expected text, which alone has token ids."
+        )
+    return prompt
+
+
+def run_of(prompts: Sequence[Prompt]) -> Tensor | Inputs:
+    """Prompts of one length as what one run takes: ids [batch pos], or inputs."""
+    examples = [prompt for prompt in prompts if isinstance(prompt, Example)]
+    return stacked(examples) if examples else torch.tensor([ids_of(prompt) for prompt in prompts])
 
 
 @dataclass(frozen=True, repr=False)
 class TokenPair:
-    """A pair as token ids, checked: equal lengths, answers of one token each, no answer both right and wrong.
+    """A pair as what is run, token ids or examples of other inputs, checked: equal lengths, answers of one token each, no answer both right and wrong.
 
     `spans` names token ranges `(start, end)` that mean the same in every pair (for example `subject`), counted with
     the BOS token. `forced`: of an answer of several tokens, how many stand at the end of both prompts as what is run, all
     but the last, which is in `answers`; such a pair has no wrong tokens.
     """
 
-    clean: tuple[int, ...]
-    corrupt: tuple[int, ...]
+    clean: Prompt
+    corrupt: Prompt
     answers: tuple[int, ...]
     wrong: tuple[int, ...] = ()
     spans: Spans = field(default_factory=dict, hash=False)
@@ -42,6 +63,8 @@ class TokenPair:
 
     def __post_init__(self) -> None:
         for name in ("clean", "corrupt", "answers", "wrong"):
+            if isinstance(getattr(self, name), Example):
+                continue
             object.__setattr__(self, name, _ids(getattr(self, name), f"token ids {name}"))
         if self.forced:
             self._check_forced()
@@ -49,6 +72,8 @@ class TokenPair:
     def _check_forced(self) -> None:
         """Raises: TaskError where the prompts do not end with one beginning of one answer."""
         n = whole(self.forced, "forced", TaskError)
+        if isinstance(self.clean, Example) or isinstance(self.corrupt, Example):
+            raise TaskError(f"forced={n}: expected token ids.")
         if not 0 < n < min(len(self.clean), len(self.corrupt)) or self.clean[-n:] != self.corrupt[-n:]:
             raise TaskError(f"forced={n}: expected both prompts to end with the same {n} tokens, behind others.")
         if len(self.answers) != 1 or self.wrong:
@@ -60,16 +85,20 @@ class TokenPair:
         return len(self.clean)
 
     @property
-    def prompts(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    def prompts(self) -> tuple[Prompt, Prompt]:
         """Clean and corrupt without what they have of the answer."""
+        if isinstance(self.clean, Example) or isinstance(self.corrupt, Example):
+            return self.clean, self.corrupt
         return self.clean[: len(self.clean) - self.forced], self.corrupt[: len(self.corrupt) - self.forced]
 
     @property
     def continuation(self) -> tuple[int, ...]:
         """All tokens of an answer of several; nothing where answers are one token each."""
-        return (*self.clean[-self.forced :], *self.answers) if self.forced else ()
+        return (*ids_of(self.clean)[-self.forced :], *self.answers) if self.forced else ()
 
     def __repr__(self) -> str:
+        if isinstance(self.clean, Example) or isinstance(self.corrupt, Example):
+            return f"TokenPair({self.clean}, {self.corrupt}, answers {_few(self.answers)}, wrong {_few(self.wrong)})"
         n = min(self.length, len(self.corrupt))
         apart = [i for i in range(n) if self.clean[i] != self.corrupt[i]]
         return f"TokenPair({self.length} tokens, differ at {_few(apart)}, answers {_few(self.answers)}, wrong {_few(self.wrong)})"
@@ -83,7 +112,7 @@ class Pair:
     tokeniser, written with its leading space where the token has one, or one answer of several for metrics that take it. `ids`: the same as token ids, where the source
     gives them; they are then what is run, and the text is for reading. `answer_ids`, `wrong_ids`: answers as ids where
     the prompts are text only. `messages`: clean and corrupt as chats, which are run as the tokeniser's template writes them; the
-    texts are then for reading. Without `wrong` only metrics of the answers alone can be taken. `where`: how messages name it, for example `gifts.jsonl line 2`.
+    texts are then for reading. `inputs`: clean and corrupt as examples of inputs that are no text (`interp.InputPair`), of which the texts are names. Without `wrong` only metrics of the answers alone can be taken. `where`: how messages name it, for example `gifts.jsonl line 2`.
     """
 
     clean: str
@@ -96,6 +125,7 @@ class Pair:
     wrong_ids: tuple[int, ...] = ()
     where: str = field(default="", compare=False, repr=False)
     messages: tuple[Messages, ...] | None = None
+    inputs: tuple[Example, Example] | None = None
 
     def __post_init__(self) -> None:
         for name in ("clean", "corrupt"):
@@ -254,6 +284,8 @@ def _token_pair(pair: Pair, reading: Reading, outputs: Outputs, row: str, severa
     ids = pair.ids or _read(as_text(pair, reading.tokenizer, row), reading, row, several)
     if ids.forced and not several:
         raise TaskError(f"{row}: the answer is {ids.forced + 1} tokens; expected one. {SEVERAL}")
+    if isinstance(outputs, AtMask) and {ids_of(side).count(outputs.mask) for side in (ids.clean, ids.corrupt)} != {1}:
+        raise TaskError(f"{row}: expected one mask (token {outputs.mask}) in each prompt, where the answer stands.")
     tokenizer = reading.tokenizer
     _check_prompts(pair, ids, tokenizer, row)
     for name, found in (("clean", ids.clean), ("corrupt", ids.corrupt), ("answer", ids.answers), ("wrong", ids.wrong)):
@@ -276,8 +308,10 @@ def _token_pair(pair: Pair, reading: Reading, outputs: Outputs, row: str, severa
     return ids
 
 
-def _check_range(name: str, found: Sequence[int], outputs: Outputs, row: str) -> None:
+def _check_range(name: str, found: Sequence[int] | Example, outputs: Outputs, row: str) -> None:
     """Raises: TaskError for a token or a class that the model does not have. The tokens of prompts are checked where they are run."""
+    if isinstance(found, Example):
+        return
     classes = isinstance(outputs, Classes)
     outside = [i for i in found if not 0 <= i < outputs.n]
     if outside and classes and name in ("answer", "wrong"):
@@ -289,9 +323,9 @@ def _check_range(name: str, found: Sequence[int], outputs: Outputs, row: str) ->
 
 
 def _read(pair: Pair, reading: Reading, row: str, several: bool) -> TokenPair:
-    """The ids of a pair of texts, as they are tokenised together."""
+    """The ids of a pair of texts, as they are tokenised together, or its inputs as a model takes them."""
     prompts = (pair.clean, pair.corrupt)
-    clean, corrupt = reading.prompt(pair.clean, row, "clean"), reading.prompt(pair.corrupt, row, "corrupt")
+    clean, corrupt = _sides(pair, reading, row)
     if several:
         answers = [] if pair.answer_ids else [reading.tokens(prompts, text, row, "answer") for text in pair.answers]
         if any(len(tokens) > 1 for tokens in answers):
@@ -308,6 +342,14 @@ def _read(pair: Pair, reading: Reading, row: str, several: bool) -> TokenPair:
     )
 
 
+def _sides(pair: Pair, reading: Reading, row: str) -> tuple[Prompt, Prompt]:
+    """Clean and corrupt as what is run. Raises: TaskError for inputs that are no text where the model takes text."""
+    if pair.inputs is not None and not reading.of_inputs:
+        raise TaskError(f"{row}: its inputs are no text, which this model takes; give interp.Pair(...) with two texts.")
+    given: tuple[Any, Any] = pair.inputs or (pair.clean, pair.corrupt)
+    return reading.prompt(given[0], row, "clean"), reading.prompt(given[1], row, "corrupt")
+
+
 def _continued(pair: Pair, prompts: TokenPair, answers: Sequence[tuple[int, ...]], row: str) -> TokenPair:
     """The pair with all tokens of its answer but the last behind both prompts. Raises: TaskError for more than one answer."""
     if len(answers) > 1:
@@ -319,28 +361,47 @@ def _continued(pair: Pair, prompts: TokenPair, answers: Sequence[tuple[int, ...]
     if both := set(pair.answers) & set(pair.wrong):
         raise TaskError(f"{row}: {both.pop()!r} is both an answer and wrong.")
     *forced, last = answers[0]
-    clean, corrupt = (*prompts.clean, *forced), (*prompts.corrupt, *forced)
+    clean, corrupt = ((*ids_of(side), *forced) for side in (prompts.clean, prompts.corrupt))
     return TokenPair(clean, corrupt, (last,), (), pair.spans, len(forced))
 
 
 def _check_prompts(pair: Pair, ids: TokenPair, tokenizer: Any, row: str) -> None:
     """Two prompts of as many tokens, which are others where their texts are."""
     clean, corrupt = ids.prompts
-    if len(clean) != len(corrupt):
+    if isinstance(clean, Example) or isinstance(corrupt, Example):
+        _check_examples(pair, clean, corrupt, row)
+    elif len(clean) != len(corrupt):
         raise TaskError(
             f"{row}: clean has {len(clean)} tokens and corrupt {len(corrupt)}; patching needs equal lengths. "
             f"clean: {show(clean, tokenizer)} corrupt: {show(corrupt, tokenizer)}"
         )
-    if ids.clean == ids.corrupt and pair.clean != pair.corrupt:
+    elif clean == corrupt and pair.clean != pair.corrupt:
         raise TaskError(
-            f"{row}: 'clean' and 'corrupt' are other texts and the same tokens {show(ids.clean, tokenizer)}: to this tokeniser "
+            f"{row}: 'clean' and 'corrupt' are other texts and the same tokens {show(clean, tokenizer)}: to this tokeniser "
             "they do not differ; there is nothing to patch."
+        )
+
+
+def _check_examples(pair: Pair, clean: Prompt, corrupt: Prompt, row: str) -> None:
+    """Two inputs of one shape, which are others where their names are."""
+    shapes = [
+        {name: list(x.shape) for name, x in side.tensors.items()}
+        for side in (clean, corrupt)
+        if isinstance(side, Example)
+    ]
+    if len(shapes) < 2 or shapes[0] != shapes[1]:
+        raise TaskError(f"{row}: clean is {clean} and corrupt {corrupt}; patching needs inputs of one shape.")
+    if clean == corrupt and pair.clean != pair.corrupt:
+        raise TaskError(
+            f"{row}: 'clean' {pair.clean!r} and 'corrupt' {pair.corrupt!r} are the same numbers; there is nothing to patch."
         )
 
 
 def _check_tokeniser(pair: Pair, ids: TokenPair, tokenizer: Any, row: str, behind: int) -> None:
     """Ids that come with their text must be this tokeniser's, give or take the special tokens at the start, and so many behind it."""
-    clean, corrupt = ids.prompts
+    if pair.inputs is not None:
+        return
+    clean, corrupt = map(ids_of, ids.prompts)
     for name, text, found in (("clean", pair.clean, clean), ("corrupt", pair.corrupt, corrupt)):
         if pair.ids is None or tokenizer is None or not text:
             continue

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from interp.errors import TaskError
 from interp.formatting.plain import KeyTwice, strict_json
-from interp.tasks.chats import Messages, in_words, messages_of
+from interp.tasks.reading.chats import Messages, in_words, messages_of
 from interp.tasks.task import Pair, Task, TokenPair
 
 _PROMPTS: Final = ("clean", "clean_prefix", "corrupt", "corrupted", "corrupted_hard", "patch_prefix")

@@ -32,6 +32,7 @@ _OF_PROMPTS: Final = (
     "pair",
     "answer",
     "wrong",
+    "similar_to",
 )
 _OF_METHODS: Final = ("tau", "budget", "chance", "steps", "quadrature", "rounds", "start", "backward")
 _OF_EDGES: Final = ("kv", "split_positions")

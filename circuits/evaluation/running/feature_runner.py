@@ -122,7 +122,11 @@ class FeatureRunner:
     def _metric(self, batch: Batch, edits: Sequence[Edit]) -> Tensor:
         """The metric of the clean run with edits [batch]."""
         run = self.model.run(
-            batch.base_ids, edits=edits, dictionaries=self._given, logits_to_keep=batch.keep, vocabulary=batch.columns
+            batch.base_inputs,
+            edits=edits,
+            dictionaries=self._given,
+            logits_to_keep=batch.keep,
+            vocabulary=batch.columns,
         )
         return batch.measure(batch.at_metric(run.logits))
 
@@ -130,7 +134,7 @@ class FeatureRunner:
         """What features and errors outside a set become, by part of a site."""
         if self.ablation.has_run:
             parts = [part for place in self.places for part in (place.features, place.error)]
-            found = self.model.run(batch.source_ids, reads=parts, dictionaries=self._given, logits_to_keep=1)
+            found = self.model.run(batch.source_inputs, reads=parts, dictionaries=self._given, logits_to_keep=1)
             return cast(Values, found.reads)
         return {part: x for place in self.places for part, x in place.constants(self.ablation).items()}
 

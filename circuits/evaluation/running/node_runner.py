@@ -138,7 +138,7 @@ class NodeRunner:
     def _edits(self, batch: Batch, nodes: PartSet) -> list[Edit]:
         """Ablate every unit that is not in `nodes`."""
         source = batch.source()
-        everywhere = torch.ones(batch.base_ids.shape, dtype=torch.bool, device=self.model.device)
+        everywhere = torch.ones(batch.shape, dtype=torch.bool, device=self.model.device)
         edits = []
         for group in self.groups:
             outside = torch.tensor([group.node(u) not in nodes for u in range(group.n_units)], device=self.model.device)

@@ -45,7 +45,7 @@ class SharedRuns:
         """The first position where an ablated value can differ from the model's own, or that is read."""
         source = self.batch.source_ids if self.batch.ablation.has_run else None
         first = starts_at(self.batch.base_ids, source, self.replay.machine)
-        return min(first, self.replay.first_read) if self.batch.keep else min(first, self.replay.length - 1)
+        return min(first, self.replay.first_read) if self.replay.keep else min(first, self.replay.length - 1)
 
     @cached_property
     def groups(self) -> Mapping[tuple[type[Half], int], Group]:
@@ -77,7 +77,7 @@ class SharedRuns:
         """The logits at the positions read, for the stream behind the last layer."""
         base = self.replay.recording.final
         rows = x.to(base.device)
-        if not self.batch.keep and self.start:
+        if not self.replay.keep and self.start:
             rows = torch.cat([base[:, : self.start], rows], dim=1)
         return self.readout.logits(rows, self.replay.counts)
 
@@ -89,12 +89,12 @@ class SharedRuns:
         first = max(self.start, self.replay.first_read if layer == self.replay.n_layers - 1 else 0)
         before = x[:, :, first - self.start :]
         added, ways, middle_of = self._half(AttentionHalf, layer, first, x, state, sets)
-        middle = before[[at for at, _ in ways]] + added
-        parallel = self.replay.machine.modules[layer].parallel
-        read = (before, state) if parallel else (middle, middle_of)
+        own = self.replay.machine.modules[layer]
+        middle = own.between(before[[at for at, _ in ways]], added)
+        read = (before, state) if own.parallel else (middle, middle_of)
         added, _, mlp_of = self._half(MlpHalf, layer, first, *read, sets)
         ends, of = _different(middle_of, mlp_of)
-        return torch.stack([middle[at] + added[way] for at, way in ends]), of
+        return torch.stack([own.leaving(middle[at], added[way]) for at, way in ends]), of
 
     def _half(
         self, half: type[Half], layer: int, first: int, x: Tensor, state: np.ndarray, sets: Sequence[PartSet]

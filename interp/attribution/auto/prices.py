@@ -58,7 +58,7 @@ def _forecast(batch: Batch, machine: Machine, prices: Prices, mask: Tensor | Non
         machine.causal,
         length=base.shape[1],
         start=start,
-        keep=batch.keep,
+        keep=batch.keep_end,
         tokens=readout(batch).computed,
     )
 

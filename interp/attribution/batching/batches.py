@@ -13,14 +13,16 @@ from torch import Tensor
 from interp.model.edits import Edit
 from interp.model.model import Run
 from interp.model.vocabulary import Columns
+from interp.parts.named_inputs import Inputs
 from interp.parts.nodes import Group
+from interp.parts.outputs import NextToken
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, Rules
 from interp.rules.secants import mean_gradient
 from interp.tasks.ablations import Ablation
 from interp.tasks.metrics import Direction, Metric
 from interp.tasks.targets import Targets, answer_columns, at_answers, make_targets, positions_read
-from interp.tasks.task import TokenPair
+from interp.tasks.task import TokenPair, ids_of, run_of
 
 EMBED = Site("embed")
 MEMORY_BUDGET = 1 << 30
@@ -95,6 +97,11 @@ class Batch:
         """How many positions' logits the metric needs: those that give the answers, most often the last, or (0) all."""
         return positions_read(self.pairs) if self.metric.positions == "last" else 0
 
+    @property
+    def keep_end(self) -> int:
+        """How many positions, counted from the end, the metric depends on behind the last block; 0 for any."""
+        return self.keep if isinstance(self.model.outputs, NextToken) else 0
+
     @cached_property
     def columns(self) -> Tensor | None:
         """The token ids whose logits the metric reads, in order and each once [column]; None where it reads all.
@@ -113,14 +120,33 @@ class Batch:
         return {site: reads[site].detach() for site in self.sites}
 
     @property
+    def base_inputs(self) -> Tensor | Inputs:
+        """What the base run takes: token ids [batch pos], or inputs that are no text."""
+        return run_of([p.corrupt if self.direction == "denoise" else p.clean for p in self.pairs])
+
+    @property
+    def source_inputs(self) -> Tensor | Inputs:
+        """The same of the run where values come from."""
+        if self.partners:
+            return run_of([p.clean for p in self.partners])
+        return run_of([p.clean if self.direction == "denoise" else p.corrupt for p in self.pairs])
+
+    @property
     def base_ids(self) -> Tensor:
-        return torch.tensor([p.corrupt if self.direction == "denoise" else p.clean for p in self.pairs])
+        """The token ids of the base run [batch pos]. Raises: TaskError for a task of images or sound."""
+        return torch.tensor([ids_of(p.corrupt if self.direction == "denoise" else p.clean) for p in self.pairs])
 
     @property
     def source_ids(self) -> Tensor:
+        """The same of the source run."""
         if self.partners:
-            return torch.tensor([p.clean for p in self.partners])
-        return torch.tensor([p.clean if self.direction == "denoise" else p.corrupt for p in self.pairs])
+            return torch.tensor([ids_of(p.clean) for p in self.partners])
+        return torch.tensor([ids_of(p.clean if self.direction == "denoise" else p.corrupt) for p in self.pairs])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Examples and positions of a run."""
+        return len(self.pairs), self.pairs[0].length
 
     # ------------------------------------------------------------ nodes
 
@@ -141,7 +167,7 @@ class Batch:
         """The values to patch in, by site."""
         if self._source is None:
             if self.ablation.has_run:
-                _, self._source, self._source_logits = self._plain(self.source_ids)
+                _, self._source, self._source_logits = self._plain(self.source_inputs)
             else:
                 self._source = {site: self.ablation.value(site, x) for site, x in self.base().items()}
         return self._source
@@ -149,7 +175,7 @@ class Batch:
     def base(self) -> dict[Site, Tensor]:
         """The values of the base run, by site."""
         if self._base is None:
-            _, self._base, self._base_logits = self._plain(self.base_ids)
+            _, self._base, self._base_logits = self._plain(self.base_inputs)
         return self._base
 
     @property
@@ -193,7 +219,7 @@ class Batch:
         """The metric of the base run with edits [batch]."""
         self.forwards += 1
         with torch.no_grad():
-            run = self.model.run(self.base_ids, edits=edits, logits_to_keep=self.keep, vocabulary=self.columns)
+            run = self.model.run(self.base_inputs, edits=edits, logits_to_keep=self.keep, vocabulary=self.columns)
             return self.measure(self.at_metric(run.logits))
 
     def gradients(
@@ -209,7 +235,7 @@ class Batch:
         sites = list(at or self.sites)
         with torch.enable_grad():
             run = self.model.run(
-                self.base_ids,
+                self.base_inputs,
                 reads=sites,
                 edits=edits,
                 rules=rules,
@@ -229,7 +255,7 @@ class Batch:
     def toward(self, rules: Rules) -> Run | None:
         """The source run with its operands, where rules average operations between both runs."""
         if rules.secants and self._toward is None:
-            self._toward, values, logits = self._plain(self.source_ids, keep_operands=True)
+            self._toward, values, logits = self._plain(self.source_inputs, keep_operands=True)
             self._source, self._source_logits = values, logits
         return self._toward if rules.secants else None
 
@@ -244,15 +270,15 @@ class Batch:
     @property
     def plain_cost(self) -> int:
         """The multiply-adds of a run that has the logits that the metric reads."""
-        n, length = self.base_ids.shape
+        n, length = self.shape
         known = None if self.columns is None else Columns.of(self.model, self.columns)
         tokens = self.model.layout.d_vocab if known is None or known.W is None else len(known.tokens)
         return int(self.model.prices.run(n, length, (self.keep or length) * tokens))
 
-    def _plain(self, ids: Tensor, **options: Any) -> tuple[Run, dict[Site, Tensor], Tensor]:
+    def _plain(self, given: Tensor | Inputs, **options: Any) -> tuple[Run, dict[Site, Tensor], Tensor]:
         self.forwards += 1
         with torch.no_grad():
-            run = self.model.run(ids, reads=self.sites, logits_to_keep=self.keep, vocabulary=self.columns, **options)
+            run = self.model.run(given, reads=self.sites, logits_to_keep=self.keep, vocabulary=self.columns, **options)
         return run, self.values_of(run.reads), self.at_metric(run.logits)
 
     @staticmethod

@@ -80,7 +80,7 @@ class Replay:
         if site.kind == "mlp_out":
             return own.mlp_added(record.mlp_raw)
         added = own.attn_added(record.attn_raw)
-        return added if site.kind == "attn_out" else record.x + added
+        return added if site.kind == "attn_out" else own.between(record.x, added)
 
     def reach(self, entry: int, start: int, stop: int) -> tuple[int, int]:
         """The part of start..stop where a change of the stream that enters `entry` can matter; empty if nowhere."""
@@ -122,9 +122,9 @@ class Replay:
         else:
             raw = self.projected(layer, self.attended(layer, x, segments, after))
         added = own.attn_added(raw)
-        middle = whole + added
-        out = middle + own.mlp_added(self.mlp_raw(layer, whole if own.parallel else middle))
-        return out, after
+        middle = own.between(whole, added)
+        mlp = own.mlp_added(self.mlp_raw(layer, whole if own.parallel else middle))
+        return own.leaving(middle, mlp), after
 
     def mlp_raw(self, layer: int, x: Tensor) -> Tensor:
         """The MLP's output for streams x [... d_model]."""

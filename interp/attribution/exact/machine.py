@@ -94,7 +94,8 @@ def _check_projection(model: Any, path: str) -> None:
 
 
 def _machine(model: Any) -> tuple[Machine, Recording]:
-    model.layout.check_head("replay")
+    if not (model.layout.linear and model.layout.readout == "each") and not model.layout.head:
+        raise LayoutError("what is behind its last block is not one module after the other.")
     modules = tuple(LayerModules.of(model, layer) for layer in range(model.layout.n_layers))
     small, large = _sizes(model)
     seen = record(model, modules, _tokens(model, *small), logits=True)
@@ -135,8 +136,8 @@ def _check(machine: Machine, seen: Recording) -> None:
     with attention.selected(hf, None) if routed else nullcontext():
         for layer, record_ in enumerate(seen.layers):
             own = machine.modules[layer]
-            middle = record_.x + own.attn_added(record_.attn_raw)
-            out = middle + own.mlp_added(record_.mlp_raw)
+            middle = own.between(record_.x, own.attn_added(record_.attn_raw))
+            out = own.leaving(middle, own.mlp_added(record_.mlp_raw))
             _same(out, seen.stream(layer + 1), layer, "it is not stream + attention + MLP")
             start = 2 if not machine.whole and seen.causal else 0
             _check_layer(machine, seen, layer, Segment(2, start, start + 1))

@@ -1,9 +1,9 @@
 """One decoder layer as the functions it is made of, each one a call of the model's own modules.
 
-    attn_raw = o(z)        mid = x + attn(attn_raw)        out = mid + mlp(mlp_raw(mid))
+    attn_raw = o(z)        mid = N(x + attn(attn_raw))        out = N'(mid + mlp(mlp_raw(mid)))
 
 `attn` and `mlp` here are what happens between an output projection and the stream: a post-norm where there is one, and
-the residual multiplier. In a parallel block the MLP reads x in place of mid.
+the residual multiplier. N and N' are there where norms act on the sums. In a parallel block the MLP reads x in place of mid.
 """
 
 from __future__ import annotations
@@ -34,12 +34,14 @@ class LayerModules:
     attn_norm: nn.Module | None
     o: nn.Module
     attn_post: nn.Module | None
+    attn_around: nn.Module | None
     mlp_norm: nn.Module | None
     mlp: nn.Module
     inner: tuple[nn.Module, ...]
     mlp_last: nn.Module
     down: nn.Module | None
     mlp_post: nn.Module | None
+    mlp_around: nn.Module | None
     attn_scale: float
     mlp_scale: float
     parallel: bool
@@ -52,8 +54,6 @@ class LayerModules:
         attn, mlp, get = own.attn, own.mlp, model.hf.get_submodule
         if attn.entry == own.path:
             raise LayoutError(f"{own.path}: its attention is no module of its own, so it cannot be called apart.")
-        if attn.around or mlp.around:
-            raise LayoutError(f"{own.path}: its norms act on the sums.")
         if attn.gain or mlp.gain:
             raise LayoutError(f"{own.path}: a parameter of its own scales what is added.")
         # Some MLPs have no module of their own, and some modules also add the stream: then the MLP is its three parts.
@@ -66,12 +66,14 @@ class LayerModules:
             attn_norm=get(attn.norm) if attn.norm else None,
             o=get(attn.o),
             attn_post=None if attn.plain else get(attn.writer),
+            attn_around=get(attn.around) if attn.around else None,
             mlp_norm=get(mlp.norm) if mlp.norm else None,
             mlp=get(mlp.module),
             inner=tuple(get(p) for p in (mlp.up, mlp.act, mlp.down) if p) if inside else (),
             mlp_last=get(last),
             down=get(mlp.down) if mlp.act is not None and mlp.down else None,
             mlp_post=None if mlp.plain else get(mlp.writer),
+            mlp_around=get(mlp.around) if mlp.around else None,
             attn_scale=attn.scale,
             mlp_scale=mlp.scale,
             parallel=own.parallel,
@@ -85,6 +87,14 @@ class LayerModules:
     def mlp_added(self, raw: Tensor) -> Tensor:
         """What the MLP adds to the stream, from its output [... d_model]."""
         return _added(raw, self.mlp_post, self.mlp_scale)
+
+    def between(self, x: Tensor, added: Tensor) -> Tensor:
+        """The stream behind attention, which has added this to x."""
+        return _summed(x, added, self.attn_around)
+
+    def leaving(self, x: Tensor, added: Tensor) -> Tensor:
+        """The stream behind the layer, whose MLP has added this to what is behind attention."""
+        return _summed(x, added, self.mlp_around)
 
     def normed(self, x: Tensor) -> Tensor:
         """What the attention module is called with, for the stream x."""
@@ -109,3 +119,9 @@ class LayerModules:
 def _added(raw: Tensor, post: nn.Module | None, scale: float) -> Tensor:
     y: Tensor = raw if post is None else post(raw)
     return y if scale == 1.0 else y * scale
+
+
+def _summed(x: Tensor, added: Tensor, around: nn.Module | None) -> Tensor:
+    total = x + added
+    found: Tensor = total if around is None else around(total)
+    return found

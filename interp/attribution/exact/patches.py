@@ -16,11 +16,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
 from interp.attribution.exact.engine import Replay
+from interp.attribution.exact.modules import LayerModules
+from interp.attribution.exact.recording import LayerRecord
 from interp.attribution.exact.segments import Segment
 from interp.model.modules.linear import linear
 from interp.precision import wide
@@ -68,11 +69,11 @@ class Inside:
     # ------------------------------------------------------------ recorded values
 
     @property
-    def _own(self) -> Any:
+    def _own(self) -> LayerModules:
         return self.replay.machine.modules[self.layer]
 
     @property
-    def _record(self) -> Any:
+    def _record(self) -> LayerRecord:
         return self.replay.recording.layers[self.layer]
 
     @property
@@ -84,7 +85,7 @@ class Inside:
     def middle(self) -> Tensor:
         """The stream after attention [batch pos d_model]."""
         added: Tensor = self._own.attn_added(self.cut(self._record.attn_raw))
-        return self.x + added
+        return self._own.between(self.x, added)
 
     @property
     def mlp_added(self) -> Tensor:
@@ -101,7 +102,7 @@ class Inside:
 
     def attention(self, n: int, added: Some) -> Patches:
         """Other values for what attention adds."""
-        return self.stream_between(n, lambda some: self.x + added(some))
+        return self.stream_between(n, lambda some: self._own.between(self.x, added(some)))
 
     def stream_between(self, n: int, middle: Some) -> Patches:
         """Other values for the stream after attention; the MLP of the same layer reads them unless it reads x."""
@@ -109,26 +110,27 @@ class Inside:
         def rows(some: slice) -> Tensor:
             new = middle(some)
             if self._own.parallel:
-                return new + self.mlp_added
-            added: Tensor = self._own.mlp_added(self.replay.mlp_raw(self.layer, new))
-            return new + added
+                return self._own.leaving(new, self.mlp_added)
+            return self._own.leaving(new, self._own.mlp_added(self.replay.mlp_raw(self.layer, new)))
 
         return self._leaving(n, rows)
 
     def mlp_reads(self, n: int, read: Some) -> Patches:
         """Other values for the copy of the stream that the MLP reads."""
         own, middle = self._own, self.middle
-        return self._leaving(n, lambda some: middle + own.mlp_added(self.replay.mlp_raw(self.layer, read(some))))
+        return self._leaving(
+            n, lambda some: own.leaving(middle, own.mlp_added(self.replay.mlp_raw(self.layer, read(some))))
+        )
 
     def neurons(self, n: int, change: Some) -> Patches:
         """Changes of the MLP's output before its post-norm, `change(some)` [patch batch pos d_model]."""
         raw, middle = self.cut(self._record.mlp_raw), self.middle
-        return self._leaving(n, lambda some: middle + self._own.mlp_added(_plus(raw, change(some))))
+        return self._leaving(n, lambda some: self._own.leaving(middle, self._own.mlp_added(_plus(raw, change(some)))))
 
     def mlp(self, n: int, added: Some) -> Patches:
         """Other values for what the MLP adds."""
         middle = self.middle
-        return self._leaving(n, lambda some: middle + added(some))
+        return self._leaving(n, lambda some: self._own.leaving(middle, added(some)))
 
     def _leaving(self, n: int, rows: Some) -> Patches:
         return Patches(self.layer + 1, n, self.start, self.stop, rows)

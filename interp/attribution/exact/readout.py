@@ -9,15 +9,20 @@ import torch
 from torch import Tensor
 
 from interp.attribution.exact.counts import Counts
+from interp.model.modules.tensors import activation_out
 from interp.model.vocabulary import Columns
 
 
 @dataclass(frozen=True)
 class Readout:
-    """The final norm and the unembedding of a model, of `columns` only where they are given."""
+    """The final norm and the unembedding of a model, of `columns` only where they are given; or its head, where that is more.
+
+    `at`: the one position of each example that is read [example], where it is not counted from the end.
+    """
 
     model: Any
     columns: Columns | None
+    at: Tensor | None = None
 
     @property
     def n_tokens(self) -> int:
@@ -27,12 +32,19 @@ class Readout:
     @property
     def computed(self) -> int:
         """How many logits are computed for a position: all, where only some cannot be."""
-        alone = self.columns is not None and self.columns.W is not None
+        linear = self.model.layout.readout == "each" and self.model.layout.linear
+        alone = linear and self.columns is not None and self.columns.W is not None
         return self.n_tokens if alone else int(self.model.layout.d_vocab)
 
     def logits(self, x: Tensor, counts: Counts) -> Tensor:
-        """[row pos d_model] -> [row pos token]."""
+        """[row pos d_model] -> [row pos token]; one position where a prompt has one output, or is read at one."""
         layout, get = self.model.layout, self.model.hf.get_submodule
+        if self.at is not None:
+            at = self.at.to(x.device).repeat(len(x) // len(self.at))
+            x = x[torch.arange(len(x), device=x.device), at][:, None]
+        if layout.readout != "each" or not layout.linear:
+            counts.unembedded += len(x) * (x.shape[1] if layout.readout == "each" else 1) * self.computed
+            return self._through_head(x)
         normed = x if layout.ln_final is None else get(layout.ln_final)(x)
         counts.unembedded += normed[..., 0].numel() * self.computed
         if self.columns is not None and self.columns.W is not None:
@@ -45,3 +57,12 @@ class Readout:
             else layout.logits_softcap * torch.tanh(logits / layout.logits_softcap)
         )
         return logits if self.columns is None else self.columns.chosen(logits)
+
+    def _through_head(self, x: Tensor) -> Tensor:
+        layout = self.model.layout
+        for step in layout.head:
+            x = activation_out(self.model.hf.get_submodule(step.path)(x if step.at is None else x[:, step.at]))
+        x = x if layout.logits_scale == 1.0 else x * layout.logits_scale
+        x = x if layout.logits_softcap is None else layout.logits_softcap * torch.tanh(x / layout.logits_softcap)
+        x = x[:, None] if x.ndim == 2 else x
+        return x if self.columns is None else self.columns.chosen(x)

@@ -14,6 +14,7 @@ from interp.attribution.exact.modules import LayerModules
 from interp.model.modules import attention
 from interp.model.modules.lock import reserved, running
 from interp.model.modules.tensors import activation_in, activation_out
+from interp.model.taking import arguments
 from interp.parts.tokens import Tokens
 
 
@@ -103,7 +104,7 @@ def record(
         if not logits:
             raise _Ended
 
-    inputs = model._call_inputs(tokens.to(model.device), 0 if logits else 1)
+    inputs = arguments(model, tokens.to(model.device), 0 if logits else 1)
     routed = model.layout.attention_function
     with reserved(model.hf), torch.no_grad(), ExitStack() as stack:
         for own, found in zip(modules, layers, strict=True):

@@ -21,10 +21,11 @@ from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
 from interp.model.modules.lock import settled
+from interp.parts.named_inputs import Inputs
 from interp.parts.sites import Site
 from interp.tasks.ablations import ABLATIONS, Ablation, make_ablation
 from interp.tasks.lengths import by_length
-from interp.tasks.task import TokenPair
+from interp.tasks.task import TokenPair, run_of
 
 #: Bytes that an active feature of a token takes in a change and its contraction.
 ENTRY_BYTES: Final = 96
@@ -169,7 +170,7 @@ def _survey(
         for index, ids in _prompts(pairs, both, batch_size):
             found = model.run(ids, reads=reads, logits_to_keep=1, vocabulary=torch.zeros(1, dtype=torch.long)).reads
             for i, d in enumerate(working):
-                pair = torch.tensor(index, device=d.device).repeat_interleave(ids.shape[1])
+                pair = torch.tensor(index, device=d.device).repeat_interleave(pairs[index[0]].length)
                 for rows, part in _seen(d, found[d.site]):
                     token, feature = part.nonzero(as_tuple=True)
                     seen[i] = torch.unique(torch.cat([seen[i], pair[rows][token] * d.n_features + feature]))
@@ -186,11 +187,11 @@ def _table(listed: Listed, seen: Tensor, n_pairs: int) -> np.ndarray:
     return active.cpu().numpy()
 
 
-def _prompts(pairs: Sequence[TokenPair], both: bool, batch_size: int) -> Iterator[tuple[list[int], Tensor]]:
+def _prompts(pairs: Sequence[TokenPair], both: bool, batch_size: int) -> Iterator[tuple[list[int], Tensor | Inputs]]:
     for index in by_length([pair.length for pair in pairs], batch_size):
-        yield index, torch.tensor([pairs[i].clean for i in index])
+        yield index, run_of([pairs[i].clean for i in index])
         if both:
-            yield index, torch.tensor([pairs[i].corrupt for i in index])
+            yield index, run_of([pairs[i].corrupt for i in index])
 
 
 def _seen(d: Dictionary, x: Tensor) -> Iterator[tuple[slice, Tensor]]:

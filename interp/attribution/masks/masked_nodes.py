@@ -64,7 +64,7 @@ class MaskedNodes:
         batch.targets()
         batch.forwards += 1
         return batch.model.run(  # type: ignore[no-any-return]
-            batch.base_ids,
+            batch.base_inputs,
             reads=reads or [],
             edits=[Edit(place.site, partial(self._mixed, group)) for group, place in self.places.items()],
             rules=self.rules,

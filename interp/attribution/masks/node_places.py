@@ -52,7 +52,9 @@ def places_of(batch: Batch) -> dict[Group, Place]:
     sources: dict[Site, Tensor] = {}
     if batch.ablation.has_run:
         with torch.no_grad():
-            run = batch.model.run(batch.source_ids, reads=sites, dictionaries=dictionaries_of(batch), logits_to_keep=1)
+            run = batch.model.run(
+                batch.source_inputs, reads=sites, dictionaries=dictionaries_of(batch), logits_to_keep=1
+            )
         batch.forwards += 1
         sources = dict(run.reads)
     return {

@@ -114,7 +114,7 @@ class _Graph:
         added = {Site(kind, layer): layer for layer in range(n_layers) for kind in ("attn_out", "mlp_out")}
         reads = list(dict.fromkeys([*batch.sites, *patterns, *added]))
         with torch.enable_grad():
-            run = batch.model.run(batch.base_ids, reads=reads, logits_to_keep=batch.keep, vocabulary=batch.columns)
+            run = batch.model.run(batch.base_inputs, reads=reads, logits_to_keep=batch.keep, vocabulary=batch.columns)
             found = cls(batch.measure(batch.at_metric(run.logits)).sum(), run.reads, n_layers)
         batch.forwards += 1
         # The hooks hold the switch and not the graph: a cycle through tensors would keep a batch's activations alive.
@@ -222,6 +222,6 @@ def _attention_calls(batch: Batch) -> dict[int, _Call]:
         return native(q, k, v)
 
     with torch.no_grad(), attention.selected(model.hf, record):
-        model.run(batch.base_ids, logits_to_keep=1)
+        model.run(batch.base_inputs, logits_to_keep=1)
     batch.forwards += 1
     return found

@@ -28,6 +28,7 @@ from interp.model.modules import attention
 from interp.model.modules.lock import reserved
 from interp.model.vocabulary import Columns
 from interp.parts.nodes import Group
+from interp.parts.outputs import AtMask
 from interp.parts.tokens import as_tokens
 from interp.rules.rules import Rules
 
@@ -171,7 +172,7 @@ def recorded(batch: Batch, machine: Machine) -> Replay:
     neurons = any(site.kind == "mlp_post" for site in batch.sites)
     with reserved(batch.model.hf), torch.no_grad():  # throughout: what another thread records sits on the same modules
         found = record(batch.model, machine.modules, as_tokens(batch.base_ids, None), neurons=neurons)
-        replay = Replay(machine, found, batch.keep)
+        replay = Replay(machine, found, batch.keep_end)
         logits = readout(batch).logits(found.final[:, replay.first_read :], replay.counts)
         batch.take_base({site: replay.value(site) for site in batch.sites}, batch.at_metric(logits))
     replay.counts.clear()  # it is the one forward that is counted here
@@ -182,7 +183,9 @@ def recorded(batch: Batch, machine: Machine) -> Replay:
 
 def readout(batch: Batch) -> Readout:
     """How a batch's replays end: at the logits that its metric reads."""
-    return Readout(batch.model, None if batch.columns is None else Columns.of(batch.model, batch.columns))
+    outputs = batch.model.outputs
+    at = (batch.base_ids == outputs.mask).int().argmax(-1) if isinstance(outputs, AtMask) and batch.keep else None
+    return Readout(batch.model, None if batch.columns is None else Columns.of(batch.model, batch.columns), at)
 
 
 def _replayed(

@@ -21,6 +21,8 @@ from interp.model.loading.source import ADAPTER, refuse_adapter
 from interp.model.model import HookedModel
 from interp.model.modules.lock import settled
 from interp.model.origin import Dequantised, Origin
+from interp.model.similarity import Similarity
+from interp.parts.outputs import Output
 
 HUB: Final = "hf:"
 #: The embedded model, found by its path: what trained it stands above the loading of models.
@@ -36,6 +38,7 @@ def load(
     device: str | None = None,
     adapter: str | Path | None = None,
     processor: Any = None,
+    output: Output | Similarity | None = None,
 ) -> HookedModel:
     """A `HookedModel` of `x`.
 
@@ -48,6 +51,7 @@ def load(
     dtype, device: by name, for models loaded here; default the checkpoint's dtype and the CPU.
     tokenizer, processor: what makes inputs of text, and of images or sound; default those beside the weights, None where there
     are none.
+    output: what of a forward is read, such as `interp.similarity("A text.")`; default its logits, or else embeddings.
     adapter: a folder that peft saved, whose adapters are merged into the weights: in float32 or wider, then rounded to the dtype.
 
     Weights of the files that the class does not have are left out only where they are heads of other classes of the same type
@@ -58,13 +62,13 @@ def load(
         raise LoadError(
             "adapter belongs to models loaded by name; merge one into a model in memory with peft (merge_and_unload)."
         )
+    beside = Beside(tokenizer, processor, output)
     if isinstance(x, HookedModel):
-        return x
+        return x if output is None else _hooked(x.hf, Beside(x.tokenizer, x.processor, output), x.name, x.origin)
     with _quiet():
         if isinstance(x, (str, Path)):
-            beside = Beside(tokenizer, processor)
             return _from_name(str(x), beside, dtype, device, None if adapter is None else Path(adapter))
-        return _from_memory(x, Beside(tokenizer, processor), dtype, device)
+        return _from_memory(x, beside, dtype, device)
 
 
 @contextmanager
@@ -115,7 +119,7 @@ def _from_memory(x: Any, beside: Beside, dtype: str | None, device: str | None) 
         raise LoadError(
             "dtype and device belong to models loaded by name; move a model in memory yourself (model.to(...))."
         )
-    return HookedModel(x, beside.tokenizer, processor=beside.processor)
+    return _hooked(x, beside)
 
 
 def _from_name(name: str, beside: Beside, dtype: str | None, device: str | None, folder: Path | None) -> HookedModel:
@@ -143,9 +147,11 @@ def _from_name(name: str, beside: Beside, dtype: str | None, device: str | None,
             raise LoadError(f"device {device!r} cannot be used: {cause(error)}") from error
     origin = Origin(source if local else "", found, None if adapter is None else adapter.origin, left)
     with failing(f"model {name!r} cannot be run", lambda: "" if found else blamed(source, local)):
-        return HookedModel(
-            model.eval(), beside.tokenizer, name=_short(name, folder), origin=origin, processor=beside.processor
-        )
+        return _hooked(model.eval(), beside, _short(name, folder), origin)
+
+
+def _hooked(hf: Any, beside: Beside, name: str = "", origin: Origin | None = None) -> HookedModel:
+    return HookedModel(hf, beside.tokenizer, name=name, origin=origin, processor=beside.processor, output=beside.output)
 
 
 def _of_gguf(path: Path, beside: Beside, dtype: str | None) -> tuple[Any, Beside, Dequantised]:
@@ -156,7 +162,7 @@ def _of_gguf(path: Path, beside: Beside, dtype: str | None) -> tuple[Any, Beside
 
     header = read_header(path)
     tokenizer = beside.tokenizer or gguf_tokenizer(header)  # before the weights, which take longer
-    return read_gguf(header, dtype), Beside(tokenizer, beside.processor), dequantised(header)
+    return read_gguf(header, dtype), Beside(tokenizer, beside.processor, beside.output), dequantised(header)
 
 
 def _check_device(device: str | None) -> None:

@@ -22,18 +22,18 @@ _ALONE: Final = "preprocessor_config.json"
 
 @dataclass(frozen=True)
 class Beside:
-    """What makes inputs: of text, and of images or sound; None where there is none."""
+    """What goes with a model: what makes inputs of text, and of images or sound, and what of a forward is read; None where there is none."""
 
     tokenizer: Any = None
     processor: Any = None
+    output: Any = None
 
     def completed(self, source: str, local: bool) -> Beside:
         """These, or where they are None those beside the model."""
         tokenizer = self.tokenizer or read_tokenizer(source, local)
         processor = self.processor
-        return Beside(
-            tokenizer, read_processor(source, local, tokenizer is not None) if processor is None else processor
-        )
+        processor = read_processor(source, local, tokenizer is not None) if processor is None else processor
+        return Beside(tokenizer, processor, self.output)
 
 
 def read_tokenizer(source: str, local: bool) -> Any:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
+
+from interp.parts.named_inputs import TEXT
 
 
 def takes(hf: nn.Module, name: str) -> bool:
@@ -14,6 +18,17 @@ def takes(hf: nn.Module, name: str) -> bool:
     return name in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
 
 
+def main_input(hf: nn.Module) -> str:
+    """The name of what a model reads first: `input_ids`, `pixel_values`, ..."""
+    return str(getattr(hf, "main_input_name", TEXT))
+
+
+def on_inputs(hf: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The arguments of a plain call on inputs by name, without a cache; a single truth value is a switch."""
+    found: dict[str, Any] = {k: bool(x) if x.dtype == torch.bool and x.ndim == 0 else x for k, x in inputs.items()}
+    return found | {"use_cache": False} if takes(hf, "use_cache") else found
+
+
 def on_ids(hf: nn.Module, ids: Tensor) -> dict[str, Any]:
     """The arguments of a plain call on token ids [batch pos], without a cache."""
-    return {"input_ids": ids, "use_cache": False} if takes(hf, "use_cache") else {"input_ids": ids}
+    return on_inputs(hf, {TEXT: ids})

@@ -13,6 +13,7 @@ from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed
 from interp.model.modules.linear import is_adapter, is_linear_map
 from interp.model.modules.tensors import close
+from interp.model.probing.block_calls import passes
 from interp.model.probing.probe import Call, Probe
 from interp.parts.layout import BlockLayout, Layout
 from interp.rules.nonlinear import ELEMENTWISE, Operation, is_attention
@@ -91,6 +92,7 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
     norms: dict[str, Norm] = {}
     activations: dict[str, Activation] = {}
     linear = {path for path, call in seen.calls.items() if is_adapter(model.get_submodule(path), call.x_value)}
+    scales = {part.writer for block in layout.blocks for part in (block.attn, block.mlp) if part.place == "scaled"}
     inside, odd = tuple(f"{path}." for path in linear), {}
     acting = {operation.where.path for operation in seen.operations}
     attending = {block.attn.module for block in layout.blocks if layout.attention_function}
@@ -104,7 +106,7 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
             or path in attending
         ):
             continue
-        if _is_linear(module) and path not in acting:
+        if (_is_linear(module) or path in scales or _is_idle(module, call)) and path not in acting:
             linear.add(path)
         elif (norm := recognise_norm(module, call.x_value)) and close(call.y_value, norm.forward(module, call.x_value)):
             norms[path] = norm
@@ -157,6 +159,11 @@ def in_experts(path: str, layout: Layout) -> bool:
     return block is not None and block.mlp.act is None and _in_mlp(path, block)
 
 
+def outer_activations(operations: Operations, layout: Layout) -> dict[str, Activation]:
+    """The activations outside the blocks: those of a head."""
+    return {path: act for path, act in operations.activations.items() if _block_of(path, layout) is None}
+
+
 def _is_result(operation: Operation, seen: Probe, reader: str | None) -> bool:
     """Whether a product is what the module `reader` reads."""
     return operation.value is not None and reader in seen.calls and close(operation.value, seen.calls[reader].x_value)
@@ -184,17 +191,24 @@ def _is_linear(module: nn.Module) -> bool:
     return is_linear_map(module) or isinstance(module, (nn.Embedding, nn.Dropout, nn.Identity))
 
 
+def _is_idle(module: nn.Module, call: Call) -> bool:
+    """Whether a module drops its input at random while learning, and passes it on otherwise."""
+    return getattr(module, "drop_prob", None) is not None and passes(call)
+
+
 def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:
     """The table for `rules`: norms, activations, products, attention, final transform, and everything unknown."""
     rows = [
         *(_norm_row(path, norm, rules) for path, norm in operations.norms.items()),
-        *(_activation_row(path, act, layout, rules) for path, act in operations.activations.items()),
+        *(_activation_row(path, act, operations, layout, rules) for path, act in operations.activations.items()),
         *(_row(path, "linear", False) for path in sorted(operations.linear)),
         *(row for block in layout.blocks for row in _block_rows(block, layout, rules)),
         *(_unknown_row(path, name, rules) for path, name in operations.unknown.items()),
         *(_attention_gate_row(block, rules) for block in layout.blocks if block.attn.o in operations.attention_gates),
         *(_outside_row(path, names, rules) for path, names in operations.outside.items()),
     ]
+    if rules.secants and not layout.output.linear:
+        rows.append(Row(layout.output.name, "what is read of the model's result, not linear in it", "unsupported"))
     if layout.logits_softcap is not None:
         rows.append(_row("logits", f"soft cap {layout.logits_softcap:g}", bool(rules.secants), AVERAGED))
     last = len(operations.order)
@@ -229,15 +243,16 @@ def _outside_row(path: str, names: tuple[str, ...], rules: Rules) -> Row:
     return Row(path, f"{', '.join(names)} in no module of its own", "plain gradient" if plain else "unsupported")
 
 
-def _activation_row(path: str, act: Activation, layout: Layout, rules: Rules) -> Row:
-    """A rule reaches the activations of MLPs; one elsewhere is unsupported under a rule set for activations."""
+def _activation_row(path: str, act: Activation, operations: Operations, layout: Layout, rules: Rules) -> Row:
+    """A rule reaches the activations of MLPs and those behind the blocks; one elsewhere is unsupported under a rule set for activations."""
     if rules.secants:
         alone = in_experts(path, layout)
         return Row(path, act.name, "unsupported" if alone else "rule", "" if alone else AVERAGED)
     block = next((b for b in layout.blocks if b.mlp.act == path), None)
     if rules.act == "gradient":
         return Row(path, act.name, "plain gradient")
-    return Row(path, act.name, "rule" if block else "unsupported", f"f(x)/x of {act.name}" if block else "")
+    has_rule = block is not None or path in outer_activations(operations, layout)
+    return Row(path, act.name, "rule" if has_rule else "unsupported", f"f(x)/x of {act.name}" if has_rule else "")
 
 
 def _block_rows(block: BlockLayout, layout: Layout, rules: Rules) -> list[Row]:

@@ -13,10 +13,11 @@ from torch import Tensor
 from interp.errors import LayoutError
 from interp.model.modules.linear import has_base, input_embedding, is_linear_map, mixes
 from interp.model.modules.tensors import close
-from interp.model.probing.block_calls import has_matrix, passes, same
+from interp.model.probing.block_calls import depends, has_matrix, passes, same
 from interp.model.probing.probe import Call, Probe
 from interp.model.probing.sample import setting
 from interp.model.probing.sublayers import check_kept
+from interp.parts.layout import HeadStep
 from interp.parts.outputs import Kind
 
 
@@ -29,6 +30,7 @@ class End:
     unembed: str | None
     linear: bool
     readout: Kind
+    head: tuple[HeadStep, ...]
     scale: float = 1.0
     softcap: float | None = None
 
@@ -36,7 +38,12 @@ class End:
 def read_end(model: Any, blocks: Sequence[str], seen: Probe) -> End:
     """How the output comes out of the last block. Raises: LayoutError where the last block has no part in it."""
     last, kind = seen.calls[blocks[-1]], _readout(seen, seen.calls[blocks[-1]], f"{type(model).__name__}: {blocks[-1]}")
-    found = None
+    if depends(seen.output.grad_fn, seen.calls[blocks[0]].read, but_through=last.made):
+        raise LayoutError(
+            f"{type(model).__name__}: what comes out is made of more than the last block's output ({blocks[-1]}), of the stream before it too; "
+            "expected a head that reads the last block alone."
+        )
+    head, found = _head(model, blocks, seen, last), None
     for path, call in _unembeddings(model, blocks, seen):
         scale, softcap = _transform(model, call.y_value, seen.output.detach()) or (0.0, None)
         if not scale:
@@ -45,9 +52,35 @@ def read_end(model: Any, blocks: Sequence[str], seen: Probe) -> End:
         linear = norm is not None or _reads(call, last)
         if linear:
             check_kept(seen.calls, [p for p in (norm, path) if p])
-            return End(norm, path, True, kind, scale, softcap)
-        found = found or End(_norm_behind(model, blocks, seen.calls, last), path, False, kind, scale, softcap)
-    return found or End(_norm_behind(model, blocks, seen.calls, last), None, False, kind)
+            return End(norm, path, True, kind, head, scale, softcap)
+        found = found or End(_norm_behind(model, blocks, seen.calls, last), path, False, kind, head, scale, softcap)
+    return found or End(_norm_behind(model, blocks, seen.calls, last), None, False, kind, head)
+
+
+def _head(model: Any, blocks: Sequence[str], seen: Probe, last: Call) -> tuple[HeadStep, ...]:
+    """The modules from the last block's stream to the output, each the outermost that reads what the one before makes; none where a step
+    between them is no module."""
+    steps: list[HeadStep] = []
+    made, output = last.y_value, seen.output.detach()
+    paths = [path for path in sorted(seen.calls, key=lambda p: p.count(".")) if path and not _in_blocks(path, blocks)]
+    while not _transform(model, made, output):
+        for path in paths:
+            call = seen.calls[path]
+            if (at := _read_at(call.x_value, made)) is not None and not passes(call):
+                break
+        else:
+            return ()
+        steps.append(HeadStep(path, None if at == "all" else int(at)))
+        made, paths = call.y_value, [p for p in paths if not f"{p}.".startswith(f"{path}.")]
+    return tuple(steps)
+
+
+def _read_at(x: Tensor, made: Tensor) -> str | None:
+    """What a module reads of a tensor [1 pos d]: `all`, the first position ("0") or the last ("-1"); None where it reads another."""
+    if close(x, made):
+        return "all"
+    one = made.ndim == 3 and x.numel() == made[:, 0].numel()
+    return next((str(at) for at in (0, -1) if one and close(x, made[:, at])), None)
 
 
 def _readout(seen: Probe, last: Call, name: str) -> Kind:
@@ -94,7 +127,7 @@ def _in_blocks(path: str, blocks: Sequence[str]) -> bool:
 def _norm_between(model: Any, blocks: Sequence[str], calls: Mapping[str, Call], reader: Call, last: Call) -> str | None:
     """The module that reads the last block's output and makes what the unembedding reads, without mixing its entries."""
     for path, call in calls.items():
-        between = _reads(call, last) and _reads(reader, call)
+        between = _reads(call, last) and _reads(reader, call) and not passes(call) and call.x.numel() == call.y.numel()
         if between and path and not _in_blocks(path, blocks) and not has_matrix(model.get_submodule(path)):
             return path
     return None

@@ -9,15 +9,17 @@ from typing import Any
 import torch
 
 from interp.errors import LayoutError, LoadError
+from interp.model.modules.calling import main_input
 from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import BlockCalls
 from interp.model.probing.blocks import find_blocks
 from interp.model.probing.ends import position_embedding, read_end
 from interp.model.probing.probe import Call, Probe, probe
-from interp.model.probing.sample import setting
+from interp.model.probing.sample import probe_length, setting
 from interp.model.probing.sublayers import read_block
 from interp.model.probing.watch import attending
 from interp.parts.layout import BlockLayout, Layout
+from interp.parts.named_inputs import TEXT
 from interp.parts.outputs import Output
 
 
@@ -48,6 +50,7 @@ def _layout(model: Any, paths: Sequence[str], seen: Probe, output: Output) -> La
     for path in paths:
         if path not in by_block or path not in seen.calls:
             raise LayoutError(f"{type(model).__name__}: {path} {_unseen(path, seen)}.")
+    _check_positions(model, paths[0], seen.calls[paths[0]])
     blocks = tuple(read_block(BlockCalls(model, path, by_block[path], seen.calls, seen.counts)) for path in paths)
     _check_chain(seen.calls, paths)
     end = read_end(model, paths, seen)
@@ -68,6 +71,7 @@ def _layout(model: Any, paths: Sequence[str], seen: Probe, output: Output) -> La
         ln_final=end.ln_final,
         unembed=end.unembed,
         linear=end.linear,
+        head=end.head,
         rotary="Rotary" in str(model),
         pos_embed=position_embedding(model, paths, seen),
         logits_scale=end.scale,
@@ -77,6 +81,15 @@ def _layout(model: Any, paths: Sequence[str], seen: Probe, output: Output) -> La
         repeated=_repeated(blocks, seen),
         attention_extras=_attention_extras(model),
     )
+
+
+def _check_positions(model: Any, path: str, first: Call) -> None:
+    """Raises: LayoutError where a stream of text has other positions than the text has tokens."""
+    n = probe_length(model) if main_input(model) == TEXT else 0
+    if n and first.x.numel() != n * first.x.shape[-1]:
+        raise LayoutError(
+            f"{path}: for one prompt of {n} tokens it reads {list(first.x.shape)}; expected one residual stream with a position for each token."
+        )
 
 
 def _unseen(path: str, seen: Probe) -> str:

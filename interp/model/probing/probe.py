@@ -126,10 +126,10 @@ def probe(model: nn.Module, blocks: Sequence[str], routed: bool, output: Output)
             behind = _recorder(path, Seen(calls, counts, embedded, given), inside, versions)
             stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
             stack.callback(module.register_forward_hook(behind, with_kwargs=True).remove)
-        watch = stack.enter_context(Nonlinear(lambda: inside[-1]))
+        watch = Nonlinear(lambda: inside[-1])
         stack.enter_context(nullcontext() if routed else Softmaxes(softmax))
         stack.enter_context(torch.enable_grad())
-        found, _ = run_probe(model, output)
+        found, _ = run_probe(model, output, watch)
     return Probe(calls, counts, embedded, given, found, tuple(attended), routed, tuple(watch.found))
 
 

@@ -1,19 +1,24 @@
-"""What a probe runs a model on: a few tokens, spread over its vocabulary."""
+"""What a probe runs a model on: a few tokens, spread over its vocabulary, or an image or sound of random numbers."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from interp.errors import InterpError, LayoutError
-from interp.model.modules.calling import on_ids
+from interp.model.modules.calling import main_input, on_inputs, takes
 from interp.model.modules.linear import embedding_device, vocabulary_size
 from interp.model.modules.lock import no_inference_tensors
+from interp.parts.named_inputs import ANY_SIZE, TEXT, Form, form_of
 from interp.parts.outputs import Output, default_output
 
 PROBE_LENGTH: Final = 4
+#: Frames of sound, and the most patches along a side of an image whose size is free.
+_FRAMES: Final = 6
+_PATCHES: Final = 16
 
 
 def setting(model: Any, name: str, default: Any = None) -> Any:
@@ -37,16 +42,47 @@ def probe_tokens(model: Any) -> Tensor:
     return ids[None].to(embedding_device(model))
 
 
-def run_probe(model: nn.Module, output: Output | None = None) -> tuple[Tensor, Output]:
-    """What comes out for the probe's tokens [1 pos output], and what of the result that is, by default its logits.
+def probe_inputs(model: Any) -> dict[str, Tensor]:
+    """The main input of a probe by its name, a batch of one: tokens, or N(0, 1) in the form that the configuration tells.
+
+    Raises: LayoutError for a model whose configuration does not tell it.
+    """
+    name = main_input(model)
+    if name == TEXT:
+        return {name: probe_tokens(model)}
+    form = form_of(model.config, name)
+    if form is None:
+        raise LayoutError(
+            f"{type(model).__name__}: its main input is {name}, whose size its configuration does not tell; expected token ids, pixel_values "
+            "(image_size), input_values or input_features of a spectrogram or of sound."
+        )
+    shape = _shape(form, free=not takes(model, ANY_SIZE))
+    x = torch.randn((1, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+    return {name: x.to(embedding_device(model), model.dtype)}
+
+
+def _shape(form: Form, *, free: bool) -> list[int]:
+    """The sizes of a probe's input behind the batch: as configured, and few where any number may be. free: images may be of any size."""
+    sizes = [(form.samples(_FRAMES) if n is None else n) for n in form.sizes]
+    if free and "column" in form.axes and form.patch is not None:
+        sizes[1:] = [min(n, _PATCHES * size) for n, size in zip(sizes[1:], form.patch, strict=True)]
+    return sizes
+
+
+def run_probe(
+    model: nn.Module, output: Output | None = None, watching: AbstractContextManager[Any] | None = None
+) -> tuple[Tensor, Output]:
+    """What comes out for the probe's inputs [1 pos output], and what of the result that is, by default its logits. watching: in force
+    while the model runs, not while what is read is taken of its result.
 
     Raises: LayoutError where the model gives none, whatever its reason.
     """
-    ids, name = probe_tokens(model), type(model).__name__
-    inputs = on_ids(model, ids)
+    given, name = probe_inputs(model), type(model).__name__
+    inputs = on_inputs(model, given)
     try:
         with no_inference_tensors():
-            result = model(**inputs)
+            with watching or nullcontext():
+                result = model(**inputs)
             output = output or default_output(result, name)
             found = output(result, inputs)
     except (InterpError, torch.OutOfMemoryError):
@@ -54,12 +90,31 @@ def run_probe(model: nn.Module, output: Output | None = None) -> tuple[Tensor, O
     except Exception as error:
         reason = (str(error).strip() or "no reason given").split("\n")[0]
         raise LayoutError(
-            f"{name}: a forward pass on {ids.shape[1]} token ids fails ({type(error).__name__}: {reason:.300}); expected a "
-            "model that needs nothing but token ids, with a configuration that fits its weights."
+            f"{name}: a forward pass on {_shown(given)} fails ({type(error).__name__}: {reason:.300}); expected a "
+            f"model that needs nothing but {_named(given)}, with a configuration that fits its weights."
         ) from error
-    if not isinstance(found, Tensor) or found.ndim != 3 or found.shape[0] != 1:
-        given = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+    odd = (
+        TEXT in given
+        and isinstance(found, Tensor)
+        and found.ndim == 3
+        and found.shape[1] not in (1, given[TEXT].shape[1])
+    )
+    if odd or not isinstance(found, Tensor) or found.ndim != 3 or found.shape[0] != 1:
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        (own,) = given.values()
         raise LayoutError(
-            f"{name}: {output.name} {given} for token ids {tuple(ids.shape)}; expected [batch pos output] or [batch output]."
+            f"{name}: {output.name} {shape} for {_named(given)} {tuple(own.shape)}; expected [batch pos output] or [batch output]."
         )
     return found, output
+
+
+def _named(given: dict[str, Tensor]) -> str:
+    """What a probe gives a model, in words."""
+    (name,) = given
+    return "token ids" if name == TEXT else name
+
+
+def _shown(given: dict[str, Tensor]) -> str:
+    """The same with its size."""
+    (x,) = given.values()
+    return f"{x.shape[1]} token ids" if TEXT in given else f"{_named(given)} {list(x.shape)}"

@@ -208,10 +208,9 @@ REFUSED: Final[dict[str, Refused]] = {
     "two streams": Refused(lambda: _made(HyperConnected), r"layers\.0\b"),
     "positions first": Refused(lambda: _made(PositionsFirst), r"layers\.0\b"),
     "added between blocks": Refused(lambda: _made(Returning), r"layers\.1\b"),
-    "a mean at the end": Refused(lambda: _made(Averaging), "norm"),
+    "a mean at the end": Refused(lambda: _made(Averaging), "last block"),
     "vectors before the tokens": Refused(lambda: _made(Prefixed), r"layers\.\d\b|positions"),
     "logits in a tuple": Refused(lambda: _made(InTuple), "InTuple.*logits"),
     "logits by another name": Refused(lambda: _made(Unnamed), "Unnamed.*logits"),
     "a dictionary without logits": Refused(lambda: _made(Headless), "Headless.*logits"),
-    "one row of logits": Refused(lambda: _made(Pooled), "Pooled.*logits"),
 }

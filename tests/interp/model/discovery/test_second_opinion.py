@@ -19,13 +19,18 @@ _NO_ACT: Final = "{}, so the MLP has no activation in the sense of a layout, and
 DIFFERENCES: Final[dict[str, dict[str, str]]] = {
     "bitnet": {"up": _NO_ACT.format("a norm stands between activation and output projection")},
     "lfm2": {"up": _NO_ACT.format("the activation is a function")},
+    "bert": {
+        "ln_final": "the norm is one of the head, behind a dense layer, and reads no stream",
+        "pos_embed": "what the first block reads is a norm of embeddings, and no sum",
+        "attn": "the module that calls the attention function is inside the one that is named, which adds the stream too",
+    },
+    "modernbert-decoder": {"up": "gate and up are one fused map, which a layout names as the branch of the gate"},
+    "nanochat": {
+        "ln_final": "the norm is called for the embeddings too, so that what it reads first is no final stream"
+    },
 }
-_HEAD: Final = "between the last block and the logits there is more than a norm and a matrix"
 #: Types whose modules the adapters name and that are no decoders of the forms that a layout states, with the reason.
 REFUSED: Final[dict[str, str]] = {
-    "bert": _HEAD,
-    "modernbert-decoder": _HEAD,
-    "nanochat": "the final norm is one module with the norm of the embeddings, called twice",
     "gemma4": "a third part adds to the stream, made of inputs for each layer",
     "gemma4_text": "a third part adds to the stream, made of inputs for each layer",
     "gemma4_unified": "layers have heads of two widths",

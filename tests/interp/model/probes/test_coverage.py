@@ -36,13 +36,13 @@ def _norm(model: Any) -> str:
     return "model.layers.0.input_layernorm (L1Norm)"
 
 
-def _tanh(model: Any) -> str:
+def _softsign(model: Any) -> str:
     attn = model.model.layers[1].self_attn
-    attn.q_proj = nn.Sequential(attn.q_proj, nn.Tanh())
-    return "model.layers.1.self_attn.q_proj.1 (Tanh)"
+    attn.q_proj = nn.Sequential(attn.q_proj, nn.Softsign())
+    return "model.layers.1.self_attn.q_proj.1 (Softsign)"
 
 
-@pytest.mark.parametrize("change", [_mish, _norm, _tanh])
+@pytest.mark.parametrize("change", [_mish, _norm, _softsign])
 def test_an_unknown_module_is_named(change: Callable[[Any], str]) -> None:
     model = tiny("llama")
     named = change(model)

@@ -50,6 +50,8 @@ class Reading:
 
     #: How a prompt becomes ids.
     encoding: Callable[[Any, str], list[int]] = staticmethod(encode)
+    #: Whether prompts are inputs that are no text.
+    of_inputs = False
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer

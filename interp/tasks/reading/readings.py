@@ -6,16 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from interp.errors import TaskError, unknown
+from interp.parts.named_inputs import Example
 from interp.parts.outputs import AtMask, Classes, Outputs
 from interp.parts.texts import encode_document, n_unknown, token_text
-from interp.tasks.answers import Found, Reading, unread
+from interp.tasks.reading.answers import Found, Reading, unread
 
 
 def reading_of(tokenizer: Any, outputs: Outputs) -> Reading:
     """The reading for a model whose outputs are these."""
     if isinstance(outputs, AtMask):
         return AtMaskReading(tokenizer, outputs)
-    return ClassReading(tokenizer, outputs) if isinstance(outputs, Classes) else Reading(tokenizer)
+    if isinstance(outputs, Classes):
+        return (ClassReading if outputs.example is None else InputReading)(tokenizer, outputs)
+    return Reading(tokenizer)
 
 
 class WholeReading(Reading):
@@ -72,3 +75,24 @@ class ClassReading(WholeReading):
         if text not in self.names:
             raise TaskError(f"{row}: {what} {text!r:.80}: {unknown('class', text, self.names)}")
         return self.names.index(text)
+
+
+class InputReading(ClassReading):
+    """A pair is of inputs that are no text; an answer is a class of the model."""
+
+    of_inputs = True
+
+    def __init__(self, tokenizer: Any, outputs: Classes) -> None:
+        super().__init__(tokenizer, outputs)
+        self.example = outputs.example
+
+    def prompt(self, given: str | Example, row: str, what: str) -> Any:
+        """The example as the model takes it. Raises: TaskError, with `row` in it, for text and for what the model does not take."""
+        if isinstance(given, str) or self.example is None:
+            raise TaskError(f"{row}: {what!r} is text, which this model does not take; give interp.InputPair(...).")
+        try:
+            return self.example(
+                given.tensors if len(given.tensors) > 1 or "" not in given.tensors else given.tensors[""]
+            )
+        except TaskError as error:
+            raise TaskError(f"{row}: {what!r}: {error}") from error
