@@ -104,7 +104,6 @@ def test_nothing_is_offered_that_is_refused_too() -> None:
     assert "log_prob" not in said
 
 
-@pytest.mark.xfail(strict=True, reason="only texts are looked at")
 @pytest.mark.parametrize("ids", [(1, 5, 7, 2), (1, 4, 4, 2)], ids=["none", "two"])
 def test_ids_without_one_mask_are_refused(ids: tuple[int, ...]) -> None:
     """Else the answer is read at the last token, [SEP], for all pairs of the batch."""

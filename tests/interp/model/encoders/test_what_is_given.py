@@ -43,7 +43,6 @@ def test_one_position_is_kept_at_the_mask() -> None:
     assert torch.equal(kept.logits[:, 0], run.logits[[0, 1], [2, 3]])
 
 
-@pytest.mark.xfail(strict=True, reason="keys beside the ids and the mask are left out without a word")
 @pytest.mark.parametrize("key", ["token_type_ids", "position_ids"])
 @torch.no_grad()
 def test_what_else_a_tokeniser_returns_is_used_or_refused(key: str) -> None:
@@ -144,7 +143,6 @@ def test_state_of_a_model_that_failed_is_as_before(name: str) -> None:
     assert state(model.hf) == before
 
 
-@pytest.mark.xfail(strict=True, reason="position 0 of an edit is then that vector's, and no score knows its positions")
 def test_positions_of_the_stream_are_those_of_the_prompt() -> None:
     """Where a model puts a vector of its own in front it is refused, or that position is no token's."""
     model = InFront(Config())
