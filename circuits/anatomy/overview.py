@@ -19,7 +19,7 @@ from interp.scores.scores import Scores
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import METRICS, Metric, get_metric
 from interp.tasks.targets import Targets, at_answers, make_targets, positions_read
-from interp.tasks.task import Task, TokenPair
+from interp.tasks.task import Task, TokenPair, run_of
 
 SHOWN_PROMPTS: Final = 4
 
@@ -77,8 +77,8 @@ def measure(model: Any, pairs: Sequence[TokenPair], which: str, metric: Metric) 
     for index in by_length([p.length for p in pairs], size):
         batch = [pairs[i] for i in index]
         with torch.no_grad():
-            ids = torch.tensor([getattr(p, which) for p in batch])
-            logits = at_answers(model.run(ids, logits_to_keep=positions_read(batch)).logits, batch)
+            given = run_of([getattr(p, which) for p in batch])
+            logits = at_answers(model.run(given, logits_to_keep=positions_read(batch)).logits, batch)
         targets = make_targets(batch, model.layout.d_vocab, logits.device)
         found[index] = metric(logits, targets).double().cpu()
     return found

@@ -89,7 +89,7 @@ class Asked:
         batch = Batch.of(self.model, (), self.pairs, index, metric, "noise", Ablation(self.ablation))
         length, machine = self.pairs[index[0]].length, find_restart(self.model).machine
         paired = ABLATIONS[self.ablation].paired
-        start = 0 if machine is None else starts_at(batch.base_ids, batch.source_ids if paired else None, machine)
+        start = 0 if machine is None else starts_at(batch.base_inputs, batch.source_inputs if paired else None, machine)
         read = batch.keep_end or length
         return Shape(
             tuple(index),

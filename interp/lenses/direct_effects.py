@@ -31,7 +31,7 @@ from interp.parts.sites import Site
 from interp.parts.tokens import Texts
 from interp.scores.per_example import PerExample
 from interp.tasks.lengths import by_length
-from interp.tasks.task import Task
+from interp.tasks.task import Task, ids_of
 
 EMBED: Final = Site("embed")
 _STREAM: Final = {"embed": "embed", "mlp": "mlp_out", "attn_out": "attn_out"}
@@ -126,6 +126,7 @@ def direct_effects(
     """
     model.layout.check_sum("direct effects")
     model.layout.check_head("direct effects")
+    model.check_next("direct effects")
     pairs = task.tokenize(model.tokenizer, model.outputs)
     job = _Job(model, tuple(nodes), dictionaries or {}, split_positions)
     lengths = [pair.length for pair in pairs]
@@ -135,7 +136,7 @@ def direct_effects(
         for index in by_length(lengths, batch_size or default_batch_size(model, max(lengths))):
             chosen = [(pairs[i].answers, pairs[i].wrong) for i in index]
             direction = contrasts(model, chosen)
-            seen = _Seen.of(job, torch.tensor([getattr(pairs[i], prompts) for i in index]))
+            seen = _Seen.of(job, torch.tensor([ids_of(getattr(pairs[i], prompts)) for i in index]))
             total[index] = contrast_of(unembedded(model, seen.run[FINAL][:, -1]), chosen).cpu().numpy()
             for at, parts in seen.normed():
                 table[np.ix_(index, at)] = (parts * direction[:, None]).sum(-1).cpu().numpy()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
+from pathlib import Path
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from interp.errors import InterpError, TaskError
+from interp.model.input_files import input_of
 from interp.model.modules.calling import main_input, on_ids, on_inputs, takes
 from interp.model.modules.linear import vocabulary_size
 from interp.model.modules.lock import reserved, running
@@ -46,7 +48,7 @@ def taken(model: Any, given: InputsLike) -> Tokens | Inputs:
 
 
 def example_of(model: Any, given: Any) -> Example:
-    """One checked example of inputs that are no text, for a task; each tensor with a batch axis of one, or, of a main input alone,
+    """One checked example of inputs that are no text, for a task: of a file, or each tensor with a batch axis of one, or, of a main input alone,
     without. Raises: TaskError for several, and where each position has an output of its own, so that none is the answer."""
     name, form = type(model.hf).__name__, form_of(model.hf.config, main_input(model.hf))
     if model.layout.readout == "each":
@@ -54,6 +56,7 @@ def example_of(model: Any, given: Any) -> Example:
             f"{name}: its output ({model.layout.output.name}) is one for each position; a task needs one for the whole input. Load it with "
             "output= that makes one of them (interp.Output)."
         )
+    given = input_of(model, given) if isinstance(given, Path) else given
     if isinstance(given, Tensor) and form is not None and given.ndim == len(form.axes):
         given = given[None]
     found = taken(model, given)
@@ -83,7 +86,7 @@ def arguments(model: Any, given: Tokens | Inputs, logits_to_keep: int) -> dict[s
     hf, causal = model.hf, model.layout.causal
     _check_ids(hf, given.ids)
     model.check_length(given.ids.shape[1])
-    inputs = on_ids(hf, given.ids)
+    inputs = on_ids(hf, _padded_as_configured(model, given))
     if given.padded:
         _check_padding(model, given)
         inputs["attention_mask"] = given.mask.long()
@@ -92,6 +95,27 @@ def arguments(model: Any, given: Tokens | Inputs, logits_to_keep: int) -> dict[s
     if logits_to_keep and causal and takes(hf, "logits_to_keep"):
         inputs["logits_to_keep"] = logits_to_keep
     return inputs
+
+
+def _padded_as_configured(model: Any, given: Tokens) -> Tensor:
+    """The ids; where a model finds the last token by the id of padding in its configuration, with that id in the padding.
+
+    Raises: TaskError where it would find another token.
+    """
+    if model.layout.readout != "last":
+        return given.ids
+    pad = getattr(model.hf.config, "pad_token_id", None)
+    if pad is None and len(given.ids) > 1:
+        raise TaskError(
+            f"{len(given.ids)} prompts: {type(model.hf).__name__} finds the last token of each by the padding, and its configuration names none: "
+            "set model.hf.config.pad_token_id, or give one prompt at a time."
+        )
+    ids = given.ids if pad is None else given.ids.masked_fill(~given.mask, pad)
+    if pad is not None and bool((ids.gather(1, given.last()[:, None]) == pad).any()):
+        raise TaskError(
+            f"a prompt ends with token {pad}, which is padding to {type(model.hf).__name__}, so it would read another one."
+        )
+    return ids
 
 
 def _check_padding(model: Any, given: Tokens) -> None:

@@ -39,7 +39,8 @@ def load_task(path: str | Path) -> Task:
 
     A table has commas between its cells, or semicolons, tabs or bars. Files are UTF-8, or UTF-16 with its mark.
     A pair has `clean`, `corrupt`, `answer`, `wrong` (each answer one or several; `wrong` only for metrics that read it), and may have `spans` and token ids
-    (`clean_ids`, `corrupt_ids`, `answer_id`, `wrong_id`). Chats are lists of messages, `{"role": ..., "content": ...}`, in
+    (`clean_ids`, `corrupt_ids`, `answer_id`, `wrong_id`). Of images and sound `clean` and `corrupt` are the names of files beside the task:
+    pictures, `.wav`, or `.npy` with the numbers that the model takes. Chats are lists of messages, `{"role": ..., "content": ...}`, in
     place of both texts, or in `clean_messages` and `corrupt_messages`. SVA files of feature-circuits and CSV tables of EAP-IG
     (also greater-than's `label`) are read by their own column names.
 
@@ -63,10 +64,34 @@ def load_task(path: str | Path) -> Task:
         where = f"{path.name} {place}"
         if not isinstance(row, Mapping):
             raise TaskError(f"{where}: expected an object with clean, corrupt, answer, wrong; given {row!r:.80}.")
-        pairs.append(replace(_pair(row, where), where=where))
+        pair = _pair(row, where)
+        pairs.append(replace(pair, where=where, inputs=_files(pair, path.parent, where)))
     if not pairs:
         raise TaskError(f"task file {str(path)!r} is empty; expected at least one pair.")
     return Task(str(head.get("task") or path.stem), tuple(pairs), str(head.get("description", "")), str(path))
+
+
+def _files(pair: Pair, folder: Path, where: str) -> tuple[Path, Path] | None:
+    """The files beside the task that both prompts name, pictures or sounds; None where they are texts. Raises: TaskError where one is a
+    file and the other is none, and for files outside the folder."""
+    if pair.ids or pair.messages or not (pair.clean and pair.corrupt):
+        return None
+    found = [_file(folder, name) for name in (pair.clean, pair.corrupt)]
+    if found == [None, None]:
+        return None
+    for what, name, file in zip(("clean", "corrupt"), (pair.clean, pair.corrupt), found, strict=True):
+        if file is None or folder.resolve() not in file.resolve().parents:
+            raise TaskError(
+                f"{where}: {what!r} is {name!r:.80}, no file in the folder of the task; expected one, as the other is."
+            )
+    return found[0], found[1]  # type: ignore[return-value]
+
+
+def _file(folder: Path, name: str) -> Path | None:
+    try:
+        return folder / name if (folder / name).is_file() else None
+    except (OSError, ValueError):  # a text is no name of a file
+        return None
 
 
 Rows = list[tuple[str, Any]]

@@ -43,8 +43,8 @@ class SharedRuns:
     @cached_property
     def start(self) -> int:
         """The first position where an ablated value can differ from the model's own, or that is read."""
-        source = self.batch.source_ids if self.batch.ablation.has_run else None
-        first = starts_at(self.batch.base_ids, source, self.replay.machine)
+        source = self.batch.source_inputs if self.batch.ablation.has_run else None
+        first = starts_at(self.batch.base_inputs, source, self.replay.machine)
         return min(first, self.replay.first_read) if self.replay.keep else min(first, self.replay.length - 1)
 
     @cached_property

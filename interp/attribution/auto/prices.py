@@ -45,18 +45,17 @@ def price_of(request: Attribution, label: int | None = None) -> NodePrice | Edge
 
 def _forecast(batch: Batch, machine: Machine, prices: Prices, mask: Tensor | None) -> Forecast:
     """mask: bool [batch pos], where patches are made; None for everywhere."""
-    base = batch.base_ids
-    source = batch.source_ids if batch.ablation.has_run else None
-    start = starts_at(base, source, machine)
+    source, length = batch.source_inputs if batch.ablation.has_run else None, batch.shape[1]
+    start = starts_at(batch.base_inputs, source, machine)
     if mask is not None:
         at = mask.any(0).nonzero().flatten().tolist()
-        start = max(start, at[0]) if at and at[-1] >= start else base.shape[1]
+        start = max(start, at[0]) if at and at[-1] >= start else length
     return Forecast(
         prices,
         tuple(own.parallel for own in machine.modules),
         machine.whole,
         machine.causal,
-        length=base.shape[1],
+        length=length,
         start=start,
         keep=batch.keep_end,
         tokens=readout(batch).computed,

@@ -15,6 +15,7 @@ from torch import Tensor
 from interp.attribution.exact.counts import Counts
 from interp.attribution.exact.engine import Machine
 from interp.model.multiply_adds import Prices
+from interp.parts.named_inputs import Inputs
 from interp.parts.sites import Site
 
 _STREAM: Final = ("embed", "resid_pre", "resid_post")
@@ -22,13 +23,13 @@ _INSIDE_MLP: Final = ("mlp_post", "mlp_out")
 _CHANNELS: Final = ("q", "k", "v")
 
 
-def starts_at(base: Tensor, source: Tensor | None, machine: Machine) -> int:
+def starts_at(base: Tensor | Inputs, source: Tensor | Inputs | None, machine: Machine) -> int:
     """The first position where the values of two runs can differ; their length for none.
 
-    base, source: token ids [batch pos]; `source` None where fixed values are patched in. Experts take the tokens of a batch
+    base, source: token ids [batch pos], or inputs that are no text, which differ everywhere; `source` None where fixed values are patched in. Experts take the tokens of a batch
     together, so that later ones change the last bit of earlier ones.
     """
-    if source is None:
+    if source is None or isinstance(base, Inputs) or isinstance(source, Inputs):
         return 0
     differ = (base != source).any(0).nonzero()
     if not len(differ):

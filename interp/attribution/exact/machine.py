@@ -21,6 +21,8 @@ from interp.model.modules import attention
 from interp.model.modules.linear import input_embedding, linear, vocabulary_size
 from interp.model.modules.lock import reserved
 from interp.model.modules.tensors import close
+from interp.model.probing.sample import probe_inputs
+from interp.parts.named_inputs import Inputs
 from interp.parts.tokens import Tokens
 
 _LONGEST: Final = 7
@@ -98,11 +100,11 @@ def _machine(model: Any) -> tuple[Machine, Recording]:
         raise LayoutError("what is behind its last block is not one module after the other.")
     modules = tuple(LayerModules.of(model, layer) for layer in range(model.layout.n_layers))
     small, large = _sizes(model)
-    seen = record(model, modules, _tokens(model, *small), logits=True)
+    seen = record(model, modules, _given(model, *small), logits=True)
     for layer, found in enumerate(seen.layers):
         if not len(found.x) or not len(found.attn_raw) or not len(found.mlp_raw):
             raise LayoutError(f"layer {layer}: a module of its layout was not called.")
-    larger = record(model, modules, _tokens(model, *large))
+    larger = record(model, modules, _given(model, *large))
     pairs = zip(seen.layers, larger.layers, strict=True)
     axes = tuple(tuple(find_axes(a.call, b.call, (small, large))) for a, b in pairs)
     whole = any(layer.native is None for layer in seen.layers)
@@ -110,12 +112,26 @@ def _machine(model: Any) -> tuple[Machine, Recording]:
 
 
 def _sizes(model: Any) -> tuple[Size, Size]:
-    """Two sizes (examples, positions) for `find_axes` that fit the model's context."""
+    """Two sizes (examples, positions) for `find_axes` that fit the model's context; of what is no text all have as many positions."""
+    if not model.takes_text:
+        n = model.n_positions(_examples(model, 1))
+        return (2, n), (3, n)
     limit = getattr(model.hf.config, "max_position_embeddings", None)
     long = min(_LONGEST, limit) if isinstance(limit, int) else _LONGEST
     if long < 4:
         raise LayoutError(f"a context of {limit} tokens is too short to try a restart.")
     return (2, min(5, long - 1)), (3, long)
+
+
+def _given(model: Any, batch: int, length: int) -> Tokens | Inputs:
+    """What is run to try a restart."""
+    return _tokens(model, batch, length) if model.takes_text else _examples(model, batch)
+
+
+def _examples(model: Any, batch: int) -> Inputs:
+    """Different inputs that are no text, of the size that the probe of a model has."""
+    ((main, x),) = probe_inputs(model.hf).items()
+    return Inputs({main: torch.cat([x.roll(7 * i, -1) for i in range(batch)])}, main)
 
 
 def _tokens(model: Any, batch: int, length: int) -> Tokens:

@@ -15,6 +15,7 @@ from interp.model.modules import attention
 from interp.model.modules.lock import reserved, running
 from interp.model.modules.tensors import activation_in, activation_out
 from interp.model.taking import arguments
+from interp.parts.named_inputs import Inputs
 from interp.parts.tokens import Tokens
 
 
@@ -86,9 +87,14 @@ def _is_causal(native: attention.Eager | None) -> bool:
 
 
 def record(
-    model: Any, modules: tuple[LayerModules, ...], tokens: Tokens, *, logits: bool = False, neurons: bool = False
+    model: Any,
+    modules: tuple[LayerModules, ...],
+    given: Tokens | Inputs,
+    *,
+    logits: bool = False,
+    neurons: bool = False,
 ) -> Recording:
-    """Run the layers on `tokens` and keep what a replay needs, and the neurons; without `logits` no unembedding is computed."""
+    """Run the layers on `given` and keep what a replay needs, and the neurons; without `logits` no unembedding is computed."""
     layers = tuple(LayerRecord() for _ in modules)
     final, seen = list[Tensor](), list[Tensor]()
     at = {id(own.caller): found for own, found in zip(modules, layers, strict=True)}
@@ -104,11 +110,11 @@ def record(
         if not logits:
             raise _Ended
 
-    inputs = arguments(model, tokens.to(model.device), 0 if logits else 1)
+    inputs = arguments(model, given.to(model.device), 0 if logits else 1)
     routed = model.layout.attention_function
     with reserved(model.hf), torch.no_grad(), ExitStack() as stack:
         for own, found in zip(modules, layers, strict=True):
-            _watch(stack, own, found, len(tokens.ids))
+            _watch(stack, own, found, len(given.ids if isinstance(given, Tokens) else given))
             if neurons and own.down is not None:
                 stack.callback(own.down.register_forward_pre_hook(_entering(found, "neurons"), with_kwargs=True).remove)
         _at_the_end(stack, model, end)
@@ -121,9 +127,10 @@ def record(
 
 
 def _at_the_end(stack: ExitStack, model: Any, end: Callable[[Tensor], None]) -> None:
-    """Call `end` with the stream that enters the final norm; without one, with what the last block gives."""
+    """Call `end` with the stream that enters the final norm; without one, or where it may read one position only, with what the last
+    block gives."""
     layout, get = model.layout, model.hf.get_submodule
-    if layout.ln_final is None:
+    if layout.ln_final is None or layout.readout != "each":
         hook = get(layout.blocks[-1].path).register_forward_hook(lambda m, a, y: end(activation_out(y)))
     else:
         hook = get(layout.ln_final).register_forward_pre_hook(

@@ -26,10 +26,10 @@ from interp.ledger import spend
 from interp.model.edits import Edit
 from interp.model.modules import attention
 from interp.model.modules.lock import reserved
+from interp.model.taking import taken
 from interp.model.vocabulary import Columns
 from interp.parts.nodes import Group
 from interp.parts.outputs import AtMask
-from interp.parts.tokens import as_tokens
 from interp.rules.rules import Rules
 
 
@@ -171,7 +171,7 @@ def recorded(batch: Batch, machine: Machine) -> Replay:
     """A replay of the base run, which also gives the batch its base values."""
     neurons = any(site.kind == "mlp_post" for site in batch.sites)
     with reserved(batch.model.hf), torch.no_grad():  # throughout: what another thread records sits on the same modules
-        found = record(batch.model, machine.modules, as_tokens(batch.base_ids, None), neurons=neurons)
+        found = record(batch.model, machine.modules, taken(batch.model, batch.base_inputs), neurons=neurons)
         replay = Replay(machine, found, batch.keep_end)
         logits = readout(batch).logits(found.final[:, replay.first_read :], replay.counts)
         batch.take_base({site: replay.value(site) for site in batch.sites}, batch.at_metric(logits))

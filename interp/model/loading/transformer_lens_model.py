@@ -127,6 +127,8 @@ class ReferenceTransformer(PreTrainedModel):  # type: ignore[misc]
     config_class = ReferenceConfig
     _supports_sdpa = True
     _supports_attention_backend = True
+    #: Also where positions look at later ones, as compiled programs and trained ones do.
+    answers_at_the_end: Final = True
 
     def __init__(self, config: ReferenceConfig) -> None:
         super().__init__(config)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from interp.errors import TaskError, unknown
 from interp.parts.named_inputs import Example
-from interp.parts.outputs import AtMask, Classes, Outputs
+from interp.parts.outputs import AtMask, Classes, NoAnswer, Outputs
 from interp.parts.texts import encode_document, n_unknown, token_text
 from interp.tasks.reading.answers import Found, Reading, unread
 
 
 def reading_of(tokenizer: Any, outputs: Outputs) -> Reading:
-    """The reading for a model whose outputs are these."""
+    """The reading for a model whose outputs are these. Raises: TaskError where none of them is the answer of a prompt."""
     if isinstance(outputs, AtMask):
         return AtMaskReading(tokenizer, outputs)
     if isinstance(outputs, Classes):
         return (ClassReading if outputs.example is None else InputReading)(tokenizer, outputs)
+    if isinstance(outputs, NoAnswer):
+        raise TaskError(f"no task can be read for this model: {outputs.why}")
     return Reading(tokenizer)
 
 
@@ -47,6 +50,10 @@ class AtMaskReading(WholeReading):
                 f"{self.written} once, where the answer stands."
             )
         return ids
+
+    def continued(self, prompt: str, answer: str) -> Found:
+        """An answer has no second token here."""
+        return Found(None)
 
     def behind(self, prompt: str, answer: str) -> Found:
         """The token of an answer in the place of the mask."""
@@ -86,13 +93,14 @@ class InputReading(ClassReading):
         super().__init__(tokenizer, outputs)
         self.example = outputs.example
 
-    def prompt(self, given: str | Example, row: str, what: str) -> Any:
+    def prompt(self, given: str | Example | Path, row: str, what: str) -> Any:
         """The example as the model takes it. Raises: TaskError, with `row` in it, for text and for what the model does not take."""
         if isinstance(given, str) or self.example is None:
-            raise TaskError(f"{row}: {what!r} is text, which this model does not take; give interp.InputPair(...).")
-        try:
-            return self.example(
-                given.tensors if len(given.tensors) > 1 or "" not in given.tensors else given.tensors[""]
+            raise TaskError(
+                f"{row}: {what!r} is text ({given!r:.60}) and no file beside the task; this model takes no text. Give interp.InputPair(...), "
+                "or a table with the names of pictures, sounds or arrays beside it."
             )
+        try:
+            return self.example(given if isinstance(given, Path) else given.tensors.get("", given.tensors))
         except TaskError as error:
             raise TaskError(f"{row}: {what!r}: {error}") from error

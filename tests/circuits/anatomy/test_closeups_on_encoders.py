@@ -16,6 +16,9 @@ from circuits.settings.prepared import Prepared, Settings, prepare_run
 from interp.tasks.task import Pair, Task
 from tests.interp.attribution.on_encoders.asked import Asked, asked
 
+_RAW = pytest.mark.xfail(
+    strict=True, reason="AttributeError: the head is taken for a linear map", raises=AttributeError
+)
 _WRONG = pytest.mark.xfail(strict=True, reason="the last token's stream is read with the last matrix alone")
 
 
@@ -44,7 +47,7 @@ def _looked(name: str) -> tuple[Asked, Prepared, Anatomy]:
         "bert-mlm",
         "modernbert-mlm",
         "bert-classes",
-        pytest.param("by-hand-before", marks=_WRONG),
+        "by-hand-before",
         "by-hand-mean",
         "gpt2-classes",
     ],

@@ -168,7 +168,7 @@ def test_pairs_that_no_model_takes_are_refused_with_a_sentence() -> None:
     assert "bad pair 1 of 1: 'corrupt': pixel_values: given [1, 3, 8, 16]" in _refused(pair(a, b[:, :8], 1, 0), model)
     assert "'corrupt' 'b.png' are the same numbers" in _refused(pair(a, a, 1, 0, names=("a.png", "b.png")), model)
     assert "are the same; there is nothing to patch" in _refused(pair(a, a, 1, 0), model)
-    assert "'clean' is text, which this model does not take" in _refused(
+    assert "'clean' is text ('A') and no file beside the task" in _refused(
         interp.Pair("A", "B", ("LABEL_1",), ("LABEL_0",)), model
     )
     assert "its inputs are no text, which this model takes" in _refused(pair(a, b, 1, 0), text_model("gpt2"))
@@ -190,3 +190,20 @@ def test_what_needs_text_says_so() -> None:
         interp.attribute(model, _task(model), method="atp", level="edges")
     with pytest.raises(MethodError, match="optimal ablation is learned on text"):
         interp.attribute(model, _task(model), method="exact", level="heads", ablation="optimal")
+
+
+@pytest.mark.parametrize("name", [IMAGES, "CLIPVisionModelWithProjection"])
+@pytest.mark.parametrize("level", ["heads", "qkv", "resid"])
+def test_replays_give_what_whole_forwards_give(name: str, level: str) -> None:
+    model = hooked(name)
+    asked = {"method": "exact", "level": level, "direction": "noise"}
+    replayed = interp.attribute(model, _task(model), **asked)
+    handle = model.hf.register_forward_hook(lambda *_: None)
+    try:
+        whole = interp.attribute(model, _task(model), **asked)
+    finally:
+        handle.remove()
+    assert replayed.provenance.engine == "replay"
+    assert whole.provenance.engine.startswith("whole forwards")
+    assert np.allclose(replayed.per_example, whole.per_example, atol=1e-5)
+    assert replayed.provenance.forwards < whole.provenance.forwards
