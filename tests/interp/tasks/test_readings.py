@@ -76,7 +76,7 @@ def test_bytes_have_another_token_behind_a_space(clean: str, corrupt: str, answe
         (Pair("a [MASK] sat .", "the cat sat .", "cat"), ("'corrupt' has no mask", "[MASK]")),
         (Pair("the [MASK] [MASK] .", "a [MASK] sat .", "cat"), ("'clean' has 2 masks",)),
         (Pair("the <mask> sat .", "a <mask> sat .", "cat"), ("'clean' has no mask",)),
-        (Pair("the [MASK] sat .", "a good [MASK] sat .", "cat"), ("clean has 6 tokens and corrupt 7",)),
+        (Pair("the [MASK] sat .", "a [MASK] sat on .", "cat"), ("clean has 6 tokens and corrupt 7",)),
         (Pair("the [MASK] sat .", "The [MASK] SAT .", "cat"), ("the same tokens",)),
         (Pair("the [MASK] sat .", "a [MASK] sat .", ("Cat", "cat")), ("names a token twice",)),
         (Pair("the [MASK] sat .", "a [MASK] sat .", "cat", "Cat"), ("both an answer and wrong",)),
@@ -169,7 +169,7 @@ def test_a_text_is_the_same_in_a_task_and_in_a_run(name: str) -> None:
         ({"answers": (), "answer_ids": 3}, ("class 3", "classes 0 to 2")),
         ({"answers": (), "answer_ids": -1}, ("class -1", "classes 0 to 2")),
         ({"answers": "positive", "wrong": "positive"}, ("both an answer and wrong",)),
-        ({"answers": ("positive", "positive")}, ("names a token twice",)),
+        ({"answers": ("positive", "positive")}, ("names a class twice",)),
     ],
 )
 def test_what_is_no_class_is_refused(answer: dict[str, Any], said: Sequence[str]) -> None:
