@@ -55,20 +55,20 @@ def test_the_lens_of_a_linear_head(name: str) -> None:
     close(found.logits[0], model.hf.head(norm(run["resid_post.0"])))
 
 
-def test_the_lens_of_a_classifier_of_tokens_is_refused() -> None:
-    """Its outputs are labels, which no token is called by."""
+@pytest.mark.xfail(strict=True, reason="labels are shown as tokens of the same numbers")
+def test_the_lens_of_a_classifier_of_tokens_names_labels() -> None:
     model = hooked("bert-tokens", wordpiece(), id2label={0: "x", 1: "y", 2: "z"}, label2id={"x": 0, "y": 1, "z": 2})
-    with pytest.raises(LayoutError, match="no tokens"):
-        interp.logit_lens(model, TEXT)
+    assert set(interp.logit_lens(model, TEXT).to_pandas()["token"]) <= {"x", "y", "z"}
 
 
-def test_direct_attribution_at_a_mask_is_refused() -> None:
-    """It reads the last position, where such a model answers nothing."""
+def test_direct_attribution_is_of_next_tokens_alone() -> None:
+    """It reads the last position, where a masked model answers nothing, however linear its head is."""
     model = hooked("by-hand-before", wordpiece())
     task = interp.Task("made", (interp.Pair(TEXT, TEXT.replace("sat", "ran"), "cat", "dog"),))
-    for ask in (interp.direct_logit_attribution, lambda m, t: interp.direct_effects(m, t, [interp.Node("head", 0, 0)])):
-        with pytest.raises(LayoutError, match="answers at its mask"):
-            ask(model, task)
+    with pytest.raises(LayoutError, match="answers at its mask"):
+        interp.direct_logit_attribution(model, task)
+    with pytest.raises(LayoutError, match="answers at its mask"):
+        interp.direct_effects(model, task, [interp.Node("head", 0, 0)])
 
 
 @pytest.mark.parametrize("name", ["bert-mlm", "roberta-classes", "by-hand-mean"])
