@@ -78,7 +78,7 @@ def test_bytes_have_another_token_behind_a_space(clean: str, corrupt: str, answe
         (Pair("the <mask> sat .", "a <mask> sat .", "cat"), ("'clean' has no mask",)),
         (Pair("the [MASK] sat .", "a [MASK] sat on .", "cat"), ("clean has 6 tokens and corrupt 7",)),
         (Pair("the [MASK] sat .", "The [MASK] SAT .", "cat"), ("the same tokens",)),
-        (Pair("the [MASK] sat .", "a [MASK] sat .", ("Cat", "cat")), ("names a class twice",)),
+        (Pair("the [MASK] sat .", "a [MASK] sat .", ("Cat", "cat")), ("names a", "twice")),
         (Pair("the [MASK] sat .", "a [MASK] sat .", "cat", "Cat"), ("both an answer and wrong",)),
         (Pair("the [MASK] sat .", "a [MASK] sat .", (), answer_ids=64), ("token id 64", "0 to 63")),
     ],
@@ -170,7 +170,7 @@ def test_a_text_is_the_same_in_a_task_and_in_a_run(name: str) -> None:
         ({"answers": (), "answer_ids": 3}, ("class 3", "classes 0 to 2")),
         ({"answers": (), "answer_ids": -1}, ("class -1", "classes 0 to 2")),
         ({"answers": "positive", "wrong": "positive"}, ("both an answer and wrong",)),
-        ({"answers": ("positive", "positive")}, ("names a class twice",)),
+        ({"answers": ("positive", "positive")}, ("names a", "twice")),
     ],
 )
 def test_what_is_no_class_is_refused(answer: dict[str, Any], said: Sequence[str]) -> None:
