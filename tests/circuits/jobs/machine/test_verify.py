@@ -39,13 +39,6 @@ def test_trained_checkpoints_pass_the_checks(assets: Path, name: str) -> None:
     assert [str(check) for check in verify(model) if check.passed is False] == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param("bert-mlm", marks=pytest.mark.xfail(strict=True, reason="pads on the left, which is refused")),
-        pytest.param("bert-classes", marks=pytest.mark.xfail(strict=True, reason="pads on the left, which is refused")),
-        pytest.param("gpt2-classes", marks=pytest.mark.xfail(strict=True, reason="IndexError", raises=IndexError)),
-    ],
-)
+@pytest.mark.parametrize("name", ["bert-mlm", "bert-classes", "gpt2-classes"])
 def test_encoders_and_classifiers_hold(name: str) -> None:
     assert [str(check) for check in verify(hooked(name)) if check.passed is False] == []
