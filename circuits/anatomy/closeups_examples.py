@@ -119,6 +119,7 @@ def lens_of(job: Prepared, found: Anatomy) -> Anatomy:
 def _lens(job: Prepared, pair: TokenPair) -> tuple[LensRow, ...]:
     """A row for the embedding and one behind every layer."""
     model = job.model
+    model.check_next("logit lens")
     sites = [Site("embed"), *(Site("resid_post", layer) for layer in range(model.layout.n_layers))]
     with torch.no_grad():
         run, n = model.run(run_of([pair.clean]), reads=sites, logits_to_keep=1), positions_read([pair])

@@ -284,7 +284,7 @@ def _task(
     if subject.manifest["task"]["held_out"]:
         tokens = task.tokenize(model.tokenizer, model.outputs, several=read)
         task = Halves.of(task, tokens, subject.options["seed"], wanted=True).evaluation
-    return of_length(task, model.tokenizer, asked.length).limit(asked.limit)
+    return of_length(task, model.tokenizer, asked.length, whole=model.reads_whole).limit(asked.limit)
 
 
 def _held_out(asked: Judgement, circuit: Circuit, task: Task, model: HookedModel, say: Telling, read: bool) -> Task:

@@ -15,7 +15,7 @@ from interp.attribution.batching.batches import default_batch_size
 from interp.errors import SiteError, TaskError
 from interp.given import kinds_checked
 from interp.parts.sites import Site, SiteLike
-from interp.parts.texts import encode, pad_id
+from interp.parts.texts import encode, encode_document, pad_id
 from interp.parts.tokens import pad
 from interp.progress import progress
 from interp.tasks.task import Task, ids_of
@@ -78,7 +78,8 @@ def _prompts(data: Any, model: Any, what: str) -> Iterator[list[int]]:
     if isinstance(data, Task):
         yield from (list(ids_of(pair.clean)) for pair in data.tokenize(model.tokenizer, model.outputs))
     elif isinstance(data, str) or _is_ids(data):
-        ids = encode(model.tokenizer, data) if isinstance(data, str) else [int(i) for i in data]
+        read = encode_document if model.reads_whole else encode
+        ids = read(model.tokenizer, data) if isinstance(data, str) else [int(i) for i in data]
         if limit is not None and len(ids) > limit:
             raise TaskError(f"{what} has {len(ids)} tokens; this model's context is {limit}. Cut it into pieces.")
         yield ids
@@ -115,7 +116,7 @@ def _batches(prompts: Iterable[list[int]], model: Any, size: int | None) -> Iter
 
 def _run(model: Any, sites: Sequence[Site], batch: list[list[int]], start: int) -> dict[str, Tensor]:
     """The values of one batch, key -> [token ...] without padding, on the CPU. start: number of its first example."""
-    tokens = pad(batch, pad_id(model.tokenizer))
+    tokens = pad(batch, pad_id(model.tokenizer), "right" if model.reads_whole else "left")
     keep = 0 if Site("logits") in sites else 1
     with torch.no_grad():
         run = model.run(tokens, reads=sites, logits_to_keep=keep)

@@ -202,6 +202,7 @@ def _batch_shares(model: Any, prompts: list[_Prompt]) -> tuple[dict[str, Tensor]
     """Per node its contributions [batch], and the model's own logit [batch], of prompts of one length, in float64."""
     model.layout.check_sum("direct logit attribution")
     model.layout.check_head("direct logit attribution")
+    model.check_next("direct logit attribution")
     layers = range(model.layout.n_layers)
     sites = [Site("embed"), *(Site(kind, i) for i in layers for kind in ("z", "mlp_out")), FINAL]
     with settled(model.device), torch.no_grad():

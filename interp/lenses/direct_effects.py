@@ -126,6 +126,7 @@ def direct_effects(
     """
     model.layout.check_sum("direct effects")
     model.layout.check_head("direct effects")
+    model.check_next("direct effects")
     pairs = task.tokenize(model.tokenizer, model.outputs)
     job = _Job(model, tuple(nodes), dictionaries or {}, split_positions)
     lengths = [pair.length for pair in pairs]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.splice import check_dictionaries, widths
-from interp.errors import EditError, InterpError, SiteError, TaskError, UnsupportedRuleError
+from interp.errors import EditError, InterpError, LayoutError, SiteError, TaskError, UnsupportedRuleError
 from interp.formatting.showing import card
 from interp.ledger import BACKWARD, ledger, spend
 from interp.model.edits import Edit
@@ -27,13 +27,14 @@ from interp.model.plan import plan_run
 from interp.model.probing.backward import Suspects, check_gradients, suspects
 from interp.model.probing.coverage import Coverage, coverage, recognise
 from interp.model.probing.layout_probe import read_layout
-from interp.model.probing.sample import probe_inputs, setting
+from interp.model.probing.sample import probe_inputs
+from interp.model.reading import context_of, outputs_of_positions
 from interp.model.run import execute
 from interp.model.similarity import Similarity
 from interp.model.taking import InputsLike, TokensLike, arguments, embedded, example_of, names_of, taken
 from interp.model.vocabulary import Columns
 from interp.parts.named_inputs import TEXT, Inputs
-from interp.parts.outputs import AtMask, Classes, NextToken, Output, Outputs, class_names
+from interp.parts.outputs import AtMask, Classes, NextToken, NoAnswer, Output, Outputs, class_names
 from interp.parts.ports import available, port
 from interp.parts.sites import Site, SiteLike, parse
 from interp.parts.texts import has_token, token_text
@@ -157,7 +158,12 @@ class HookedModel:
         tokeniser puts behind a text, and padded on the right. Raises: TaskError for a model that takes no text."""
         if not self.takes_text:
             raise TaskError(f"{type(self.hf).__name__} takes {main_input(self.hf)}, and no text: it has no tokens.")
-        return as_tokens(text, self.tokenizer, whole=not self.layout.causal)
+        return as_tokens(text, self.tokenizer, whole=self.reads_whole)
+
+    @property
+    def reads_whole(self) -> bool:
+        """Whether texts are given to it whole, as the tokeniser ends them, and padded on the right: where nothing follows a prompt."""
+        return not isinstance(self.outputs, NextToken)
 
     @cached_property
     def outputs(self) -> Outputs:
@@ -166,10 +172,7 @@ class HookedModel:
         if layout.output.labels or layout.readout != "each" or not self.takes_text:
             names = layout.output.labels or class_names(self.hf.config, layout.d_vocab)
             return Classes(names, None if self.takes_text else partial(example_of, self))
-        mask = getattr(self.tokenizer, "mask_token_id", None)
-        if layout.causal or mask is None or layout.output.name != "logits" or not 0 <= mask < layout.d_vocab:
-            return NextToken(layout.d_vocab)
-        return AtMask(layout.d_vocab, int(mask))
+        return outputs_of_positions(self)
 
     def positions(self, given: InputsLike | None = None) -> tuple[str, ...]:
         """What the positions of its stream are called: the tokens of a text; for images `CLS`, `r0c0`, `r0c1`, ... (row and column of the
@@ -198,11 +201,22 @@ class HookedModel:
         return " " + text if spaced and not text.startswith(" ") else text
 
     def output_text(self, output: SupportsIndex) -> str:
-        """What one output is called: a token's text, as `text_of` has it, or the name of a class."""
+        """What one output is called: a token's text, as `text_of` has it, or the name of a class. Raises: TaskError for a class that the
+        model has not."""
         outputs = self.outputs
-        return (
-            outputs.names[whole(output, "class", TaskError)] if isinstance(outputs, Classes) else self.text_of(output)
-        )
+        if not isinstance(outputs, (Classes, NoAnswer)) or not outputs.names:
+            return self.text_of(output)
+        if not 0 <= (i := whole(output, "class", TaskError)) < outputs.n:
+            raise TaskError(f"class {i}: this model has classes 0 to {outputs.n - 1}.")
+        return outputs.names[i]
+
+    def check_next(self, what: str) -> None:
+        """Raises: LayoutError where outputs are not those of what follows the last token, naming what needs that."""
+        if not isinstance(self.outputs, NextToken):
+            how = "answers at its mask" if isinstance(self.outputs, AtMask) else "says nothing of a next token"
+            raise LayoutError(
+                f"{what}: this model ({type(self.hf).__name__}) {how}; expected one that continues texts."
+            )
 
     def sites(self) -> list[str]:
         """The kinds of site that this model has."""
@@ -341,8 +355,8 @@ class HookedModel:
 
     def check_length(self, n: int) -> None:
         """Raises: TaskError for prompts longer than the model's context."""
-        limit = setting(self.hf, "max_position_embeddings") if self.takes_text else None
-        if isinstance(limit, int) and n > limit:
+        limit = context_of(self.hf) if self.takes_text else None
+        if limit is not None and n > limit:
             raise TaskError(f"a prompt of {n} tokens; this model's context is {limit} tokens. Shorten the prompts.")
 
     def n_positions(self, given: Tokens | Inputs) -> int:

@@ -44,6 +44,7 @@ def generate(
     """
     if not isinstance(prompt, str):
         raise TaskError(f"prompt {prompt!r:.80}: expected one text.")
+    model.check_next("generate")
     ids = encode(model.tokenizer, prompt)
     _check(model, len(ids), max_new_tokens, temperature)
     ends, start = _end_ids(model), len(ids)

@@ -86,7 +86,7 @@ def arguments(model: Any, given: Tokens | Inputs, logits_to_keep: int) -> dict[s
     hf, causal = model.hf, model.layout.causal
     _check_ids(hf, given.ids)
     model.check_length(given.ids.shape[1])
-    inputs = on_ids(hf, given.ids)
+    inputs = on_ids(hf, _padded_as_configured(model, given))
     if given.padded:
         _check_padding(model, given)
         inputs["attention_mask"] = given.mask.long()
@@ -95,6 +95,27 @@ def arguments(model: Any, given: Tokens | Inputs, logits_to_keep: int) -> dict[s
     if logits_to_keep and causal and takes(hf, "logits_to_keep"):
         inputs["logits_to_keep"] = logits_to_keep
     return inputs
+
+
+def _padded_as_configured(model: Any, given: Tokens) -> Tensor:
+    """The ids; where a model finds the last token by the id of padding in its configuration, with that id in the padding.
+
+    Raises: TaskError where it would find another token.
+    """
+    if model.layout.readout != "last":
+        return given.ids
+    pad = getattr(model.hf.config, "pad_token_id", None)
+    if pad is None and len(given.ids) > 1:
+        raise TaskError(
+            f"{len(given.ids)} prompts: {type(model.hf).__name__} finds the last token of each by the padding, and its configuration names none: "
+            "set model.hf.config.pad_token_id, or give one prompt at a time."
+        )
+    ids = given.ids if pad is None else given.ids.masked_fill(~given.mask, pad)
+    if pad is not None and bool((ids.gather(1, given.last()[:, None]) == pad).any()):
+        raise TaskError(
+            f"a prompt ends with token {pad}, which is padding to {type(model.hf).__name__}, so it would read another one."
+        )
+    return ids
 
 
 def _check_padding(model: Any, given: Tokens) -> None:

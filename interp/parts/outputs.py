@@ -81,7 +81,16 @@ class Classes:
         return len(self.names)
 
 
-Outputs = NextToken | AtMask | Classes
+@dataclass(frozen=True)
+class NoAnswer:
+    """`n` outputs of which none is the answer of a prompt, and `why`: what to do, as a sentence. `names`: of classes of each position."""
+
+    n: int
+    why: str
+    names: tuple[str, ...] = ()
+
+
+Outputs = NextToken | AtMask | Classes | NoAnswer
 
 
 def class_names(config: Any, n: int) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ def task(
     if found is not None:
         if options:
             raise TaskError(f"options {sorted(options)} belong to built-in tasks; {str(x)!r} is none.")
-        kept = of_length(_chats(found, model.tokenizer, chat), model.tokenizer, length)
+        kept = of_length(_chats(found, model.tokenizer, chat), model.tokenizer, length, whole=model.reads_whole)
         return kept.limit(n) if isinstance(length, int) else kept
     if model.tokenizer is None:
         raise TaskError(
@@ -58,7 +58,8 @@ def task(
             "or a file."
         )
     if chat:
-        return of_length(_asked(str(x), model.tokenizer, n or PAIRS, seed, options), model.tokenizer, length)
+        asked = _asked(str(x), model.tokenizer, n or PAIRS, seed, options)
+        return of_length(asked, model.tokenizer, length, whole=model.reads_whole)
     return _generated(str(x), model.tokenizer, n or PAIRS, seed, length, options)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Final, Literal
 
 from interp.errors import TaskError, unknown
-from interp.parts.texts import encode
+from interp.parts.texts import encode, encode_document
 from interp.tasks.task import Pair, Task, as_text
 from interp.whole_numbers import count, whole
 
@@ -39,11 +39,12 @@ def check_length(length: Length) -> Length:
     return tokens
 
 
-def length_of(pair: Pair, tokenizer: Any) -> int:
-    """Tokens of the clean prompt, special ones too. Raises: TaskError for text without a tokeniser."""
+def length_of(pair: Pair, tokenizer: Any, *, whole: bool = False) -> int:
+    """Tokens of the clean prompt, special ones too, of `whole` texts also those behind it. Raises: TaskError for text without a tokeniser."""
     if pair.ids:
         return len(pair.ids.prompts[0])
-    return len(encode(tokenizer, as_text(pair, tokenizer, pair.where or "a pair").clean))
+    text = as_text(pair, tokenizer, pair.where or "a pair").clean
+    return len(encode_document(tokenizer, text) if whole else encode(tokenizer, text))
 
 
 def commonest(lengths: Sequence[int]) -> int:
@@ -52,15 +53,15 @@ def commonest(lengths: Sequence[int]) -> int:
     return min(counts, key=lambda length: (-counts[length], length))
 
 
-def of_length(task: Task, tokenizer: Any, length: Length) -> Task:
-    """The pairs of a task whose prompts have so many tokens; `source` says how many of how many. None keeps all.
+def of_length(task: Task, tokenizer: Any, length: Length, *, whole: bool = False) -> Task:
+    """The pairs of a task whose prompts have so many tokens, counted as in `length_of`; `source` says how many of how many. None keeps all.
 
     Raises: TaskError where none has.
     """
     length = check_length(length)
     if length is None:
         return task
-    lengths = [length_of(pair, tokenizer) for pair in task.pairs]
+    lengths = [length_of(pair, tokenizer, whole=whole) for pair in task.pairs]
     wanted = length if isinstance(length, int) else commonest(lengths)
     count = lengths.count(wanted)
     if not count:

@@ -119,7 +119,7 @@ def _together(values: Tensor, among: Tensor) -> Tensor:
 
 def _log_prob(logits: Tensor, t: Targets) -> Tensor:
     """Of an answer of several tokens the sum over them, each behind those before it: positions are [batch pos d_vocab] then."""
-    own = t.answered
+    own, logits = t.answered, _several(logits)
     log_probs = torch.log_softmax(logits, dim=-1)
     if t.forced is None:
         return _together(log_probs[:, own], t.answers[:, own])
@@ -128,9 +128,25 @@ def _log_prob(logits: Tensor, t: Targets) -> Tensor:
     return last + torch.where(t.forced >= 0, before, 0.0).sum(-1)
 
 
+def _several(logits: Tensor) -> Tensor:
+    """The logits. Raises: MetricError for one alone, which has no probability but 1."""
+    if logits.shape[-1] < 2:
+        raise MetricError("this model has one output, which is no distribution; use metric 'logit', or 'l2_source'.")
+    return logits
+
+
+def _behind_first(x: Tensor) -> Tensor:
+    """What is at positions 1 and up. Raises: MetricError where there are none."""
+    if x.shape[1] < 2:
+        raise MetricError(
+            "this metric reads outputs at positions 1 and up, and there is one output for a prompt; use 'l2_source'."
+        )
+    return x[:, 1:]
+
+
 def _prob_diff(logits: Tensor, t: Targets) -> Tensor:
     signs = (t.answers > 0).to(logits.dtype) - (t.wrong > 0).to(logits.dtype)
-    return (torch.softmax(logits, dim=-1) * signs).sum(-1)
+    return (torch.softmax(_several(logits), dim=-1) * signs).sum(-1)
 
 
 def _reference(logits: Tensor | None, which: str) -> Tensor:
@@ -140,7 +156,7 @@ def _reference(logits: Tensor | None, which: str) -> Tensor:
 
 
 def _kl(logits: Tensor, reference: Tensor) -> Tensor:
-    p = torch.log_softmax(reference.to(logits.dtype), dim=-1)
+    p = torch.log_softmax(_several(reference.to(logits.dtype)), dim=-1)
     return (p.exp() * (p - torch.log_softmax(logits, dim=-1))).sum(-1)
 
 
@@ -155,14 +171,13 @@ def _largest_change(logits: Tensor, t: Targets) -> Tensor:
     """
     if logits.requires_grad:
         raise MetricError("metric 'largest_change' is for exact methods only; use 'projection' for gradients.")
-    change = (logits - _reference(t.base, "base").to(logits.dtype))[:, 1:].abs().flatten(1)
-    return change.amax(-1) if change.shape[1] else change.new_zeros(len(change))
+    return _behind_first(logits - _reference(t.base, "base").to(logits.dtype)).abs().flatten(1).amax(-1)
 
 
 def _projection(logits: Tensor, t: Targets) -> Tensor:
     """sum over pos >= 1 and outputs of (logits - base) . (source - base) / |source - base|; 0 where the runs are equal."""
     base = _reference(t.base, "base").to(logits.dtype)
-    way = (_reference(t.source, "source").to(logits.dtype) - base)[:, 1:].flatten(1)
+    way = _behind_first(_reference(t.source, "source").to(logits.dtype) - base).flatten(1)
     length = way.norm(dim=-1, keepdim=True)
     unit = torch.where(length > 0, way / length.where(length > 0, 1), 0)
     return ((logits - base)[:, 1:].flatten(1) * unit).sum(-1)

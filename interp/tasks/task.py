@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -283,19 +284,20 @@ def _token_pair(pair: Pair, reading: Reading, outputs: Outputs, row: str, severa
     ids = pair.ids or _read(as_text(pair, reading.tokenizer, row), reading, row, several)
     if ids.forced and not several:
         raise TaskError(f"{row}: the answer is {ids.forced + 1} tokens; expected one. {SEVERAL}")
-    if isinstance(outputs, AtMask) and {ids_of(side).count(outputs.mask) for side in (ids.clean, ids.corrupt)} != {1}:
-        raise TaskError(f"{row}: expected one mask (token {outputs.mask}) in each prompt, where the answer stands.")
+    _check_read(ids, outputs, row)
     tokenizer = reading.tokenizer
     _check_prompts(pair, ids, tokenizer, row)
     for name, found in (("clean", ids.clean), ("corrupt", ids.corrupt), ("answer", ids.answers), ("wrong", ids.wrong)):
         if not found and name != "wrong":
             raise TaskError(f"{row}: {name!r} is empty; expected at least one token.")
         _check_range(name, found, outputs, row)
+    what = "a class" if isinstance(outputs, Classes) else "a token"
+    shown = partial(_shown_outputs, outputs=outputs, tokenizer=tokenizer)
     for name, found in (("answer", ids.answers), ("wrong", ids.wrong)):
         if len(set(found)) < len(found):
-            raise TaskError(f"{row}: {name!r} names a token twice: {show(found, tokenizer)}.")
+            raise TaskError(f"{row}: {name!r} names {what} twice: {shown(found)}.")
     if both := set(ids.answers) & set(ids.wrong):
-        raise TaskError(f"{row}: token {show(sorted(both), tokenizer)} is both an answer and wrong.")
+        raise TaskError(f"{row}: {what.removeprefix('a ')} {shown(sorted(both))} is both an answer and wrong.")
     for name, span in ids.spans.items():
         if not (isinstance(span, (tuple, list)) and len(span) == 2 and all(map(is_whole, span))):
             raise TaskError(f"{row}: span {name!r} is {span!r:.80}; expected (start, end), two whole numbers.")
@@ -305,6 +307,22 @@ def _token_pair(pair: Pair, reading: Reading, outputs: Outputs, row: str, severa
             raise TaskError(f"{row}: span {name!r} is [{start}, {end}), outside the prompt of {length} tokens.")
     _check_tokeniser(pair, ids, tokenizer, row, 0 if isinstance(outputs, NextToken) else 2)
     return ids
+
+
+def _check_read(ids: TokenPair, outputs: Outputs, row: str) -> None:
+    """Raises: TaskError where the answer of a model that continues nothing would be read at the wrong place."""
+    if ids.forced and not isinstance(outputs, NextToken):
+        raise TaskError(
+            f"{row}: the answer is {ids.forced + 1} tokens behind the prompts; this model continues none, so expected one answer."
+        )
+    if not isinstance(outputs, AtMask):
+        return
+    places = [[i for i, token in enumerate(ids_of(side)) if token == outputs.mask] for side in (ids.clean, ids.corrupt)]
+    if [len(found) for found in places] != [1, 1] or places[0] != places[1]:
+        raise TaskError(
+            f"{row}: masks (token {outputs.mask}) at {places[0]} of the clean prompt and at {places[1]} of the corrupt one; expected one in each, "
+            "at the same place, where the answer stands."
+        )
 
 
 def _check_range(name: str, found: Sequence[int] | Example, outputs: Outputs, row: str) -> None:
@@ -417,6 +435,10 @@ def digest(pairs: Sequence[TokenPair]) -> tuple[str, ...]:
     """A short hash of the token ids of every pair, by which scores know which pairs they come from."""
     rows = (repr((p.clean, p.corrupt, p.answers, p.wrong, *([p.forced] * (p.forced > 0)))).encode() for p in pairs)
     return tuple(hashlib.sha256(row).hexdigest()[:16] for row in rows)
+
+
+def _shown_outputs(ids: Sequence[int], outputs: Outputs, tokenizer: Any) -> str:
+    return str([outputs.names[i] for i in ids]) if isinstance(outputs, Classes) else show(ids, tokenizer)
 
 
 def show(ids: Sequence[int], tokenizer: Any) -> str:

@@ -72,6 +72,7 @@ def evaluate_on(
         count(pca, "pca", DictionaryError, expected="1 component or more, or None")
     for d in dictionaries:
         check_fits(model, d)
+    model.check_next("the damage that a dictionary does, to the next token")
     steps = len(text.batches) * (1 + _RUNS * len(dictionaries))
     with progress("evaluating", steps, show_progress) as advance:
         sums = [Fidelity(d, pca is not None) for d in dictionaries]

@@ -13,7 +13,7 @@ of any other model. `interp.model.loading.transformer_lens_files` makes one of a
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -127,6 +127,8 @@ class ReferenceTransformer(PreTrainedModel):  # type: ignore[misc]
     config_class = ReferenceConfig
     _supports_sdpa = True
     _supports_attention_backend = True
+    #: Also where positions look at later ones, as compiled programs and trained ones do.
+    answers_at_the_end: Final = True
 
     def __init__(self, config: ReferenceConfig) -> None:
         super().__init__(config)

@@ -94,10 +94,23 @@ def _readout(seen: Probe, last: Call, name: str) -> Kind:
     if grad is None:
         raise LayoutError(f"{name}: what comes out does not depend on its stream.")
     used = grad[0].abs().amax(-1) > 0
+    if seen.output.shape[1:] == (1, n) and _one_each(seen.output, last.y):
+        raise LayoutError(
+            f"{name}: what comes out is one number for each position; expected [batch pos output] or [batch output]."
+        )
     if int(used.sum()) == 1:
         return "first" if bool(used[0]) else "last" if bool(used[-1]) else "whole"
     same = bool(used.all()) and close(grad[0], grad[0].mean(0).expand_as(grad[0]))
     return "mean" if same else "whole"
+
+
+def _one_each(output: Tensor, stream: Tensor) -> bool:
+    """Whether each of as many outputs [1 1 pos] as there are positions depends on its own position of the stream alone."""
+    for i, y in enumerate(output[0, 0]):
+        (grad,) = torch.autograd.grad(y, [stream], retain_graph=True)
+        if (grad[0].abs().amax(-1) > 0).nonzero().flatten().tolist() != [i]:
+            return False
+    return True
 
 
 def _norm_behind(model: Any, blocks: Sequence[str], calls: Mapping[str, Call], last: Call) -> str | None:

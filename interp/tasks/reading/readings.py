@@ -8,17 +8,19 @@ from typing import Any
 
 from interp.errors import TaskError, unknown
 from interp.parts.named_inputs import Example
-from interp.parts.outputs import AtMask, Classes, Outputs
+from interp.parts.outputs import AtMask, Classes, NoAnswer, Outputs
 from interp.parts.texts import encode_document, n_unknown, token_text
 from interp.tasks.reading.answers import Found, Reading, unread
 
 
 def reading_of(tokenizer: Any, outputs: Outputs) -> Reading:
-    """The reading for a model whose outputs are these."""
+    """The reading for a model whose outputs are these. Raises: TaskError where none of them is the answer of a prompt."""
     if isinstance(outputs, AtMask):
         return AtMaskReading(tokenizer, outputs)
     if isinstance(outputs, Classes):
         return (ClassReading if outputs.example is None else InputReading)(tokenizer, outputs)
+    if isinstance(outputs, NoAnswer):
+        raise TaskError(f"no task can be read for this model: {outputs.why}")
     return Reading(tokenizer)
 
 
@@ -48,6 +50,10 @@ class AtMaskReading(WholeReading):
                 f"{self.written} once, where the answer stands."
             )
         return ids
+
+    def continued(self, prompt: str, answer: str) -> Found:
+        """An answer has no second token here."""
+        return Found(None)
 
     def behind(self, prompt: str, answer: str) -> Found:
         """The token of an answer in the place of the mask."""

@@ -44,12 +44,12 @@ def _looked(name: str) -> tuple[Asked, Prepared, Anatomy]:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param("bert-mlm", marks=_WRONG),
-        pytest.param("modernbert-mlm", marks=_WRONG),
-        pytest.param("bert-classes", marks=_WRONG),
-        pytest.param("by-hand-before", marks=_WRONG),
-        pytest.param("by-hand-mean", marks=_WRONG),
-        pytest.param("gpt2-classes", marks=_RAW),
+        "bert-mlm",
+        "modernbert-mlm",
+        "bert-classes",
+        "by-hand-before",
+        "by-hand-mean",
+        "gpt2-classes",
     ],
 )
 def test_the_lens_ends_at_the_models_own_answer_or_is_not_there(name: str) -> None:

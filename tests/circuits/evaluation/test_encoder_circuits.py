@@ -20,10 +20,7 @@ from tests.interp.parts.masks import PIECES
     "name",
     [
         *("bert-mlm", "modernbert-mlm", "bert-classes", "gpt2-classes", "by-hand-around", "by-hand-mean"),
-        pytest.param(
-            "by-hand-before",
-            marks=pytest.mark.xfail(strict=True, reason="replays read the last token in place of the mask"),
-        ),
+        "by-hand-before",
     ],
 )
 def test_a_circuit_is_the_model_with_the_rest_ablated(name: str) -> None:

@@ -18,14 +18,10 @@ TEXTS = ["the cat sat on a mat .", "a dog ran", "the film was good ."]
 @pytest.mark.parametrize(
     ("name", "texts"),
     [
-        pytest.param(
-            "bert-mlm", TEXTS, marks=pytest.mark.xfail(strict=True, reason="pads on the left, which is refused")
-        ),
-        pytest.param(
-            "bert-classes", TEXTS, marks=pytest.mark.xfail(strict=True, reason="pads on the left, which is refused")
-        ),
-        pytest.param("bert-mlm", TEXTS[:1], marks=pytest.mark.xfail(strict=True, reason="[SEP] is left out")),
-        pytest.param("gpt2-classes", TEXTS, marks=pytest.mark.xfail(strict=True, reason="the end is left out")),
+        ("bert-mlm", TEXTS),
+        ("bert-classes", TEXTS),
+        ("bert-mlm", TEXTS[:1]),
+        ("gpt2-classes", TEXTS),
     ],
 )
 def test_texts_are_collected_whole(name: str, texts: list[str], tmp_path: Path) -> None:

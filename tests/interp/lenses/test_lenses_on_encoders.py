@@ -55,13 +55,11 @@ def test_the_lens_of_a_linear_head(name: str) -> None:
     close(found.logits[0], model.hf.head(norm(run["resid_post.0"])))
 
 
-@pytest.mark.xfail(strict=True, reason="labels are shown as tokens of the same numbers")
 def test_the_lens_of_a_classifier_of_tokens_names_labels() -> None:
     model = hooked("bert-tokens", wordpiece(), id2label={0: "x", 1: "y", 2: "z"}, label2id={"x": 0, "y": 1, "z": 2})
     assert set(interp.logit_lens(model, TEXT).to_pandas()["token"]) <= {"x", "y", "z"}
 
 
-@pytest.mark.xfail(strict=True, reason="read at the last token, [SEP]")
 @torch.no_grad()
 def test_direct_attribution_is_at_the_mask() -> None:
     """The contributions of all components and the bias add up to the logit difference, where it is read."""

@@ -98,13 +98,11 @@ def test_several_tokens_are_refused_at_a_mask_whatever_the_metric() -> None:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="the message offers log_prob, which is refused too")
 def test_nothing_is_offered_that_is_refused_too() -> None:
     said = refused(masked(), Pair("the [MASK] sat", "a [MASK] sat", "cats"), several=True)
     assert "log_prob" not in said
 
 
-@pytest.mark.xfail(strict=True, reason="only texts are looked at")
 @pytest.mark.parametrize("ids", [(1, 5, 7, 2), (1, 4, 4, 2)], ids=["none", "two"])
 def test_ids_without_one_mask_are_refused(ids: tuple[int, ...]) -> None:
     """Else the answer is read at the last token, [SEP], for all pairs of the batch."""
@@ -112,18 +110,15 @@ def test_ids_without_one_mask_are_refused(ids: tuple[int, ...]) -> None:
     refused(masked(), pair, "mask")
 
 
-@pytest.mark.xfail(strict=True, reason="tokens behind a prompt have no meaning at a mask, and are not refused")
 def test_ids_with_an_answer_of_several_tokens_are_refused_at_a_mask() -> None:
     pair = Pair("", "", (), ids=TokenPair((1, 4, 7, 2), (1, 4, 8, 2), (7,), (), {}, 1))
     refused(masked(), pair, "mask", several=True)
 
 
-@pytest.mark.xfail(strict=True, reason="a patched run is read at its own mask, so the other run is never reached")
 def test_masks_at_two_places_are_refused() -> None:
     refused(masked(), Pair("the [MASK] sat .", "[MASK] cat sat .", "cat"), "mask")
 
 
-@pytest.mark.xfail(strict=True, reason="answers are then read at the last token")
 def test_a_masked_model_without_tokeniser_is_no_model_of_next_tokens() -> None:
     """It looks both ways, so its outputs are not what follows a prompt: a sentence that asks for the tokeniser."""
     model = hooked("bert-mlm")
@@ -132,7 +127,6 @@ def test_a_masked_model_without_tokeniser_is_no_model_of_next_tokens() -> None:
         read(model, pair)
 
 
-@pytest.mark.xfail(strict=True, reason="entries of an embedding are taken for tokens")
 def test_an_embedding_has_no_answers_that_are_words() -> None:
     model = hooked("bert", wordpiece())
     with pytest.raises(InterpError):
@@ -157,10 +151,7 @@ def test_classes_by_name_and_by_id(name: str) -> None:
     "name",
     [
         "bert-classes",
-        pytest.param(
-            "gpt2-classes",
-            marks=pytest.mark.xfail(strict=True, reason="run leaves out the end of a text, tasks do not"),
-        ),
+        "gpt2-classes",
     ],
 )
 def test_a_text_is_the_same_in_a_task_and_in_a_run(name: str) -> None:
@@ -185,7 +176,6 @@ def test_what_is_no_class_is_refused(answer: dict[str, Any], said: Sequence[str]
     refused(classes(), Pair("the film was good", "the film was bad", **answer), *said)
 
 
-@pytest.mark.xfail(strict=True, reason="class 2 is shown as token 2, [SEP]")
 @pytest.mark.parametrize("answer", [{"wrong": "positive"}, {"answers": ("positive", "positive")}])
 def test_messages_name_classes_as_classes(answer: dict[str, Any]) -> None:
     pair = Pair("the film was good", "the film was bad", **{"answers": "positive", **answer})
@@ -197,20 +187,17 @@ def test_classes_of_one_name_go_by_number() -> None:
     assert [model.output_text(i) for i in range(3)] == ["0", "1", "2"]
 
 
-@pytest.mark.xfail(strict=True, reason="IndexError; -1 is the last class")
 @pytest.mark.parametrize("number", [3, -1])
 def test_a_class_that_the_model_has_not_has_no_name(number: int) -> None:
     with pytest.raises(InterpError):
         classes().output_text(number)
 
 
-@pytest.mark.xfail(strict=True, reason="labels of tokens are taken for tokens of the vocabulary")
 def test_labels_of_tokens_have_their_names() -> None:
     model = hooked("bert-tokens", wordpiece(), id2label=LABELS, label2id={v: k for k, v in LABELS.items()})
     assert [model.output_text(i) for i in range(3)] == list(LABELS.values())
 
 
-@pytest.mark.xfail(strict=True, reason="[SEP] is left out of the count")
 def test_lengths_count_what_the_tokeniser_puts_behind_a_text() -> None:
     task = Task("made", (Pair("the [MASK] sat .", "a [MASK] sat .", "cat"),))
     assert len(of_length(task, wordpiece(), 6)) == 1

@@ -15,6 +15,7 @@ from interp.dictionaries.training.data.rows import Place, Rows
 from interp.errors import SiteError
 from interp.model.edits import Edit
 from interp.parts.sites import Site
+from interp.parts.tokens import Tokens
 
 #: Tokens of one forward, and of one chunk: rows of about one length run together, so a chunk is sorted first.
 FORWARD_TOKENS: Final = 4096
@@ -44,10 +45,10 @@ class _Reached(Exception):
     """Ends a forward pass where all that is asked for is known."""
 
 
-def read_sites(model: Any, ids: Tensor, sites: Sequence[Site]) -> Chunk:
+def read_sites(model: Any, ids: Tensor | Tokens, sites: Sequence[Site]) -> Chunk:
     """The tensors at `sites` [batch pos width], heads concatenated, of token ids [batch pos] that stand on the left.
 
-    Padding stands on the right, where a causal model does not look. Raises: SiteError for a site that is never reached.
+    Padding stands on the right, where a causal model does not look; others are given its mask. Raises: SiteError for a site that is never reached.
     """
     found: Chunk = {}
 
@@ -122,7 +123,11 @@ class Activations:
         ids = torch.tensor([[*row, *[row[-1]] * (longest - len(row))] for row in rows])
         counts = self.rows.cutter.counts
         keep = torch.tensor([[*map(counts, row), *[False] * (longest - len(row))] for row in rows])
-        found = read_sites(self.model, ids.to(self.model.device), self.sites)
+        given: Tensor | Tokens = ids
+        if not self.model.layout.causal and min(map(len, rows)) < longest:
+            real = torch.tensor([[True] * len(row) + [False] * (longest - len(row)) for row in rows])
+            given = Tokens(ids, real)
+        found = read_sites(self.model, given.to(self.model.device), self.sites)
         return {site: x[keep.to(x.device)].to(self.dtype) for site, x in found.items()}
 
     def state(self) -> dict[str, Any]:

@@ -17,10 +17,7 @@ from tests.interp.model.encoders.models import AROUND
 
 #: One of each kind: at a mask or of classes, with norms around the sums or in front.
 NAMES = ("bert-mlm", "modernbert-mlm", "bert-classes", "gpt2-classes", "by-hand-around", "by-hand-mean")
-_AT_MASK_LINEAR = pytest.param(
-    "by-hand-before",
-    marks=pytest.mark.xfail(strict=True, reason="replays read the last token in place of the mask"),
-)
+_AT_MASK_LINEAR = "by-hand-before"
 
 
 def patched(own: Asked, node: Node, pair: TokenPair) -> float:

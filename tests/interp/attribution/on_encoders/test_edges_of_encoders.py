@@ -14,10 +14,7 @@ from interp.parts.nodes import Node
 from tests.interp.attribution.on_encoders.asked import Asked, asked, seen
 from tests.interp.model.encoders.places import parts
 
-_AT_MASK = pytest.param(
-    "by-hand-before",
-    marks=pytest.mark.xfail(strict=True, reason="replays read the last token in place of the mask"),
-)
+_AT_MASK = "by-hand-before"
 
 
 @pytest.mark.parametrize("name", ["gpt2-classes", "by-hand-mean", "modernbert-classes", _AT_MASK])

@@ -36,7 +36,6 @@ def test_metrics_of_one_output(name: str, metric: str) -> None:
     assert abs(scores.provenance.base_metric - float(expected)) < 1e-4
 
 
-@pytest.mark.xfail(strict=True, reason="0 everywhere, because the first position is left out and there is no other")
 @pytest.mark.parametrize("name", ["bert-classes", "gpt2-classes"])
 @pytest.mark.parametrize("metric", ["projection", "largest_change"])
 def test_metrics_of_all_positions_read_the_one_output(name: str, metric: str) -> None:
@@ -63,7 +62,6 @@ def test_a_method_of_edges_is_none_of_nodes() -> None:
         interp.attribute(own.model, own.task, method="ifr", level="heads")
 
 
-@pytest.mark.xfail(strict=True, reason="softmax over one number: 0 for every part")
 @pytest.mark.parametrize("metric", ["log_prob", "cross_entropy", "kl_source"])
 def test_one_number_is_no_distribution(metric: str) -> None:
     """Models of one label (rewards, scores, regressions) have no probabilities."""

@@ -22,10 +22,7 @@ TEXTS = ["the cat sat on a mat", "a dog ran", "the film was good", "a play was b
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            "bert-mlm",
-            marks=pytest.mark.xfail(strict=True, reason="short rows are filled with tokens that the model looks at"),
-        ),
+        "bert-mlm",
         "gpt2-classes",
     ],
 )
@@ -43,11 +40,9 @@ def test_rows_of_several_lengths_do_not_see_what_fills_them(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            "bert-mlm", marks=pytest.mark.xfail(strict=True, reason="scores the next token, which the model sees")
-        ),
-        pytest.param("bert-classes", marks=pytest.mark.xfail(strict=True, reason="IndexError", raises=IndexError)),
-        pytest.param("gpt2-classes", marks=pytest.mark.xfail(strict=True, reason="IndexError", raises=IndexError)),
+        "bert-mlm",
+        "bert-classes",
+        "gpt2-classes",
     ],
 )
 def test_damage_to_the_next_token_is_no_measure_of_an_encoder(name: str) -> None:

@@ -42,7 +42,6 @@ def test_one_position_is_kept_at_the_mask() -> None:
     assert torch.equal(kept.logits[:, 0], run.logits[[0, 1], [2, 3]])
 
 
-@pytest.mark.xfail(strict=True, reason="keys beside the ids and the mask are left out without a word")
 @pytest.mark.parametrize("key", ["token_type_ids", "position_ids"])
 @torch.no_grad()
 def test_what_else_a_tokeniser_returns_is_used_or_refused(key: str) -> None:
@@ -59,7 +58,6 @@ def test_what_else_a_tokeniser_returns_is_used_or_refused(key: str) -> None:
         close(found, expected)
 
 
-@pytest.mark.xfail(strict=True, reason="a class is read at the padding where its id is not that of the configuration")
 @pytest.mark.parametrize("name", CAUSAL)
 @torch.no_grad()
 def test_a_causal_classifier_reads_the_last_real_token(name: str) -> None:
@@ -73,7 +71,6 @@ def test_a_causal_classifier_reads_the_last_real_token(name: str) -> None:
         close(found[i], output(model.hf, torch.tensor([row]))[0])
 
 
-@pytest.mark.xfail(strict=True, reason="transformers' ValueError comes through", raises=ValueError)
 @pytest.mark.parametrize("name", CAUSAL)
 @torch.no_grad()
 def test_a_causal_classifier_without_padding_token_takes_several_prompts(name: str) -> None:
@@ -92,7 +89,6 @@ def test_longer_prompts_than_the_context_are_refused() -> None:
         known("bert-mlm").run(torch.full((1, 65), 7))
 
 
-@pytest.mark.xfail(strict=True, reason="positions count from behind the padding id, which the check does not know")
 @pytest.mark.parametrize("name", ["roberta-mlm", "mpnet-mlm"])
 def test_positions_that_begin_behind_the_padding_id_leave_less_context(name: str) -> None:
     """64 positions, of which the first two are never used: 62 tokens fit."""
@@ -101,7 +97,6 @@ def test_positions_that_begin_behind_the_padding_id_leave_less_context(name: str
         known(name).run(torch.full((1, 63), 7))
 
 
-@pytest.mark.xfail(strict=True, reason="what stands behind [SEP], or the prompt alone, is returned")
 @pytest.mark.parametrize("name", ["bert-mlm", "bert-classes", "gpt2-classes"])
 def test_nothing_is_generated(name: str) -> None:
     with pytest.raises(InterpError):
@@ -115,7 +110,6 @@ def test_outputs_that_are_not_known_are_named(made: str) -> None:
         HookedModel(cls(transformers.BertConfig(**CLASSES["bert"][1])).eval())
 
 
-@pytest.mark.xfail(strict=True, reason="positions are taken for classes")
 def test_one_number_for_each_position_is_no_number_for_each_class() -> None:
     """ELECTRA's discriminator gives [batch pos]."""
     config = transformers.ElectraConfig(**CLASSES["electra-mlm"][1])

@@ -1,0 +1,44 @@
+"""What the outputs of a model of text say, and how long its texts may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from interp.model.modules.linear import vocabulary_size
+from interp.model.probing.sample import setting
+from interp.parts.outputs import AtMask, NextToken, NoAnswer, Outputs, class_names
+
+
+def outputs_of_positions(model: Any) -> Outputs:
+    """What the outputs are that a model of text has at each position: tokens that follow, tokens at its mask, or none that answers."""
+    layout, hf = model.layout, model.hf
+    mask, n = getattr(model.tokenizer, "mask_token_id", None), layout.d_vocab
+    if layout.output.name != "logits":
+        return NoAnswer(
+            n,
+            f"it gives {layout.output.name}; say what of it is measured, such as output=interp.similarity('A text.').",
+        )
+    if n < vocabulary_size(hf) and n == len(getattr(hf.config, "id2label", None) or ()):
+        return NoAnswer(
+            n, "it gives classes of each token; tasks read one output of a prompt.", class_names(hf.config, n)
+        )
+    if layout.causal or getattr(hf, "answers_at_the_end", False):
+        return NextToken(n)
+    if mask is None or not 0 <= mask < n:
+        return NoAnswer(
+            n,
+            "it looks at later tokens too, so its outputs are not what follows; give its tokeniser, whose mask token is read.",
+        )
+    return AtMask(n, int(mask))
+
+
+def context_of(hf: Any) -> int | None:
+    """How many tokens a text may have, as far as the configuration says; positions that begin behind the id of padding are fewer."""
+    limit = setting(hf, "max_position_embeddings")
+    if not isinstance(limit, int):
+        return None
+    tables = (m for m in hf.modules() if isinstance(m, nn.Embedding) and m.num_embeddings == limit)
+    behind = [m.padding_idx for m in tables if m.padding_idx is not None and m is not hf.get_input_embeddings()]
+    return limit - behind[0] - 1 if behind else limit
