@@ -13,13 +13,14 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from interp.errors import InterpError, SiteError
+from interp.errors import InterpError, LayoutError, SiteError
 from interp.formatting.plain import WRITTEN_AS
 from interp.formatting.showing import figure
 from interp.formatting.table import Table, along, check_sizes, lines_of, rows_of
 from interp.given import kinds_checked
 from interp.lenses.direct import LogitAttribution, direct_logit_attribution, unembedded
 from interp.model.modules.lock import settled
+from interp.parts.outputs import NoAnswer
 from interp.parts.sites import Site, SiteLike
 from interp.parts.texts import token_text
 from interp.parts.tokens import Texts, Tokens
@@ -134,6 +135,8 @@ def logit_lens(model: Any, tokens: Any, *, sites: SiteLike | Sequence[SiteLike] 
     Raises: SiteError for a site that is no residual stream, or that this model does not have.
     """
     model.layout.check_head("logit lens")
+    if isinstance(model.outputs, NoAnswer) and model.outputs.names:
+        raise LayoutError("logit lens: the outputs of this model are classes of each token, and no tokens.")
     asked = [sites] if isinstance(sites, (str, Site)) else list(sites)
     found = tuple(dict.fromkeys(site for name in asked for site in model.resolve(name)))
     if odd := [str(site) for site in found if site.kind not in RESIDUAL]:

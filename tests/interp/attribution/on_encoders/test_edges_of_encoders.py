@@ -14,10 +14,8 @@ from interp.parts.nodes import Node
 from tests.interp.attribution.on_encoders.asked import Asked, asked, seen
 from tests.interp.model.encoders.places import parts
 
-_AT_MASK = "by-hand-before"
 
-
-@pytest.mark.parametrize("name", ["gpt2-classes", "by-hand-mean", "modernbert-classes", _AT_MASK])
+@pytest.mark.parametrize("name", ["gpt2-classes", "by-hand-mean", "modernbert-classes", "by-hand-before"])
 def test_exact_edges_into_mlps_and_the_output(name: str) -> None:
     """The clean value of a writer in place of its corrupt one, for one reader alone."""
     own = asked(name)

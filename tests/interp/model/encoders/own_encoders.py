@@ -134,3 +134,21 @@ class Pooled(_Encoder):
         real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
         mean = (x * real[..., None]).sum(1) / real.sum(1, keepdim=True)
         return SequenceClassifierOutput(logits=self.head(mean))
+
+
+class InFront(Pooled):
+    """A vector of its own stands in front of the words, so the stream is one longer than the prompt; the class is read there."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.first = nn.Parameter(torch.zeros(config.wide))
+
+    def through(self, ids: Tensor, mask: Tensor | None) -> Tensor:
+        x = self.words(ids) + self.places(torch.arange(ids.shape[1], device=ids.device))
+        x = torch.cat([self.first.expand(len(x), 1, -1), x], dim=1)
+        for piece in self.pieces:
+            x = piece(x, None)
+        return x
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any:
+        return SequenceClassifierOutput(logits=self.head(self.through(input_ids, None)[:, 0]))

@@ -13,6 +13,7 @@ from interp.model.edits import Edit
 from interp.model.model import HookedModel
 from interp.parts.tokens import pad
 from tests.interp.model.encoders.models import CAUSAL, CLASSES, hooked, known, output, tiny
+from tests.interp.model.encoders.own_encoders import Config, InFront
 from tests.interp.model.plain import close, state
 from tests.interp.model.tiny import ids, randomise
 from tests.interp.parts.masks import bytes_with_mask, wordpiece
@@ -135,3 +136,14 @@ def test_state_of_a_model_that_failed_is_as_before(name: str) -> None:
     with pytest.raises(ZeroDivisionError):
         model.run(ids(), edits=[Edit("mlp_out.0", broken)])
     assert state(model.hf) == before
+
+
+def test_positions_of_the_stream_are_those_of_the_prompt() -> None:
+    """Where a model puts a vector of its own in front it is refused, or that position is no token's."""
+    model = InFront(Config())
+    randomise(model)
+    try:
+        found = HookedModel(model.eval())
+    except InterpError:
+        return
+    assert found.run(ids(2, 9), reads=["embed"])["embed"].shape == (2, 9, 32)
