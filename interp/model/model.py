@@ -28,10 +28,10 @@ from interp.model.probing.backward import Suspects, check_gradients, suspects
 from interp.model.probing.coverage import Coverage, coverage, recognise
 from interp.model.probing.layout_probe import read_layout
 from interp.model.probing.sample import probe_inputs
-from interp.model.reading import context_of, outputs_of_positions
+from interp.model.answering import context_of, outputs_of_positions
 from interp.model.run import execute
 from interp.model.similarity import Similarity
-from interp.model.taking import InputsLike, TokensLike, arguments, embedded, example_of, names_of, taken
+from interp.model.taking import InputsLike, TokensLike, arguments, embedded, example_of, names_of, probe_of, taken
 from interp.model.vocabulary import Columns
 from interp.parts.named_inputs import TEXT, Inputs
 from interp.parts.outputs import AtMask, Classes, NextToken, NoAnswer, Output, Outputs, class_names
@@ -96,7 +96,8 @@ class HookedModel:
 
     `run` follows torch's grad mode. Under it gradients reach the reads and edits, never the parameters. `edge_maps`: what
     level `edges` has found out about the model, by graph. `restart`: what exact patching has. `origin`: the files that it was made of.
-    `processor`: what makes inputs of images or sound, as transformers has it.
+    `processor`: what makes inputs of images or sound, as transformers has it. inputs: an example of what a model takes that is no text,
+    to find its layout on, where its configuration does not tell the size.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class HookedModel:
         origin: Origin | None = None,
         processor: Any = None,
         output: Output | Similarity | None = None,
+        inputs: Any = None,
     ) -> None:
         check_model(model)
         self.hf = model
@@ -117,7 +119,8 @@ class HookedModel:
         self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
         with settled(self.device):
             read = output.of(model, tokenizer) if isinstance(output, Similarity) else output
-            self.layout, seen = read_layout(model, read)
+            self._given = None if inputs is None else probe_of(self, inputs)
+            self.layout, seen = read_layout(model, read, self._given)
             self.operations = recognise(model, self.layout, seen)
         self._checked: set[Rules] = set()
         self.edge_maps: dict[Any, Any] = {}
@@ -147,6 +150,11 @@ class HookedModel:
     def device(self) -> torch.device:
         """Where token ids go: the device of the embedding."""
         return embedding_device(self.hf)
+
+    @property
+    def probed(self) -> Mapping[str, Tensor]:
+        """What it is tried on: the main input, one example, by its name."""
+        return self._given or probe_inputs(self.hf)
 
     @property
     def takes_text(self) -> bool:
@@ -182,7 +190,7 @@ class HookedModel:
         given: text or inputs; without it inputs as configured. Raises: TaskError where text is missing or there are several.
         """
         if not self.takes_text:
-            found = taken(self, probe_inputs(self.hf) if given is None else given)
+            found = taken(self, self.probed if given is None else given)
             return names_of(self, found) if isinstance(found, Inputs) else ()
         if given is None or len((tokens := self.tokenize(given)).ids) != 1:  # type: ignore[arg-type]
             raise TaskError("positions of a model of text are those of one text: model.positions('The cat sat.').")

@@ -47,6 +47,16 @@ def taken(model: Any, given: InputsLike) -> Tokens | Inputs:
     return as_inputs(given, accepted(model)).to(model.device, model.dtype)
 
 
+def probe_of(model: Any, given: Any) -> dict[str, Tensor]:
+    """The main input of one example that a user gives to find a layout on. Raises: TaskError."""
+    if model.takes_text:
+        raise TaskError(
+            f"inputs: {type(model.hf).__name__} takes text, and is tried on tokens of its own. Leave them out."
+        )
+    found = as_inputs(given, accepted(model)).to(model.device, model.dtype)
+    return {found.main: found.alone[:1]}
+
+
 def example_of(model: Any, given: Any) -> Example:
     """One checked example of inputs that are no text, for a task: of a file, or each tensor with a batch axis of one, or, of a main input alone,
     without. Raises: TaskError for several, and where each position has an output of its own, so that none is the answer."""

@@ -23,6 +23,8 @@ from interp.errors import TaskError, some
 
 #: The main input of a model of text.
 TEXT: Final = "input_ids"
+#: Main inputs by their usual names.
+MAIN: Final = (TEXT, "pixel_values", "input_values", "input_features")
 #: Lets a model take images of another size, where its forward has it.
 ANY_SIZE: Final = "interpolate_pos_encoding"
 
@@ -259,7 +261,7 @@ def _check_names(values: Mapping[str, Tensor], accepted: Accepted) -> None:
         raise TaskError(f"{accepted.model} does not take {some(unknown)}. {more}")
     if accepted.main not in values:
         raise TaskError(f"given {some(values) or 'nothing'}; {accepted.model} needs {accepted.shown}.")
-    if len(both := [name for name in values if name in (TEXT, "pixel_values", "input_values", "input_features")]) > 1:
+    if len(both := [name for name in values if name in MAIN]) > 1:
         raise TaskError(f"given {some(both)}; {accepted.model} runs one of them here: give {accepted.main} alone.")
 
 

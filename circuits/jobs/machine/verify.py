@@ -13,7 +13,6 @@ from interp.model.model import HookedModel
 from interp.model.modules import attention
 from interp.model.modules.calling import main_input, on_inputs, takes
 from interp.model.modules.linear import vocabulary_size
-from interp.model.probing.sample import probe_inputs
 from interp.parts.tokens import Tokens, pad
 from interp.rules.rules import GRADIENT, OWN, preset
 
@@ -45,7 +44,7 @@ def verify(model: HookedModel) -> Iterator[Check]:
 def _tokens(model: HookedModel) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     if not model.takes_text:
-        (x,) = probe_inputs(model.hf).values()
+        (x,) = model.probed.values()
         return torch.randn((2, *x.shape[1:]), generator=generator).to(x)
     return _drawn(model, (2, _lengths(model)[0]), generator).to(model.device)
 

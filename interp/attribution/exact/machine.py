@@ -21,7 +21,6 @@ from interp.model.modules import attention
 from interp.model.modules.linear import input_embedding, linear, vocabulary_size
 from interp.model.modules.lock import reserved
 from interp.model.modules.tensors import close
-from interp.model.probing.sample import probe_inputs
 from interp.parts.named_inputs import Inputs
 from interp.parts.tokens import Tokens
 
@@ -130,7 +129,7 @@ def _given(model: Any, batch: int, length: int) -> Tokens | Inputs:
 
 def _examples(model: Any, batch: int) -> Inputs:
     """Different inputs that are no text, of the size that the probe of a model has."""
-    ((main, x),) = probe_inputs(model.hf).items()
+    ((main, x),) = model.probed.items()
     return Inputs({main: torch.cat([x.roll(7 * i, -1) for i in range(batch)])}, main)
 
 

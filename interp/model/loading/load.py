@@ -39,6 +39,7 @@ def load(
     adapter: str | Path | None = None,
     processor: Any = None,
     output: Output | Similarity | None = None,
+    inputs: Any = None,
 ) -> HookedModel:
     """A `HookedModel` of `x`.
 
@@ -52,6 +53,7 @@ def load(
     tokenizer, processor: what makes inputs of text, and of images or sound; default those beside the weights, None where there
     are none.
     output: what of a forward is read, such as `interp.similarity("A text.")`; default its logits, or else embeddings.
+    inputs: of a model of images or sound an example, to find its layout on; default one of the size that the configuration tells.
     adapter: a folder that peft saved, whose adapters are merged into the weights: in float32 or wider, then rounded to the dtype.
 
     Weights of the files that the class does not have are left out only where they are heads of other classes of the same type
@@ -62,7 +64,7 @@ def load(
         raise LoadError(
             "adapter belongs to models loaded by name; merge one into a model in memory with peft (merge_and_unload)."
         )
-    beside = Beside(tokenizer, processor, output)
+    beside = Beside(tokenizer, processor, output, inputs)
     if isinstance(x, HookedModel):
         return x if output is None else _hooked(x.hf, Beside(x.tokenizer, x.processor, output), x.name, x.origin)
     with _quiet():
@@ -151,7 +153,15 @@ def _from_name(name: str, beside: Beside, dtype: str | None, device: str | None,
 
 
 def _hooked(hf: Any, beside: Beside, name: str = "", origin: Origin | None = None) -> HookedModel:
-    return HookedModel(hf, beside.tokenizer, name=name, origin=origin, processor=beside.processor, output=beside.output)
+    return HookedModel(
+        hf,
+        beside.tokenizer,
+        name=name,
+        origin=origin,
+        processor=beside.processor,
+        output=beside.output,
+        inputs=beside.inputs,
+    )
 
 
 def _of_gguf(path: Path, beside: Beside, dtype: str | None) -> tuple[Any, Beside, Dequantised]:

@@ -22,18 +22,20 @@ _ALONE: Final = "preprocessor_config.json"
 
 @dataclass(frozen=True)
 class Beside:
-    """What goes with a model: what makes inputs of text, and of images or sound, and what of a forward is read; None where there is none."""
+    """What goes with a model: what makes inputs of text, and of images or sound, what of a forward is read, and an example of inputs that are no text;
+    None where there is none."""
 
     tokenizer: Any = None
     processor: Any = None
     output: Any = None
+    inputs: Any = None
 
     def completed(self, source: str, local: bool) -> Beside:
         """These, or where they are None those beside the model."""
         tokenizer = self.tokenizer or read_tokenizer(source, local)
         processor = self.processor
         processor = read_processor(source, local, tokenizer is not None) if processor is None else processor
-        return Beside(tokenizer, processor, self.output)
+        return Beside(tokenizer, processor, self.output, self.inputs)
 
 
 def read_tokenizer(source: str, local: bool) -> Any:

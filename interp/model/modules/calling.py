@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interp.parts.named_inputs import TEXT
+from interp.parts.named_inputs import MAIN, TEXT
 
 
 def takes(hf: nn.Module, name: str) -> bool:
@@ -19,8 +19,10 @@ def takes(hf: nn.Module, name: str) -> bool:
 
 
 def main_input(hf: nn.Module) -> str:
-    """The name of what a model reads first: `input_ids`, `pixel_values`, ..."""
-    return str(getattr(hf, "main_input_name", TEXT))
+    """The name of what a model reads first: `input_ids`, `pixel_values`, ...: what its class says, where forward has that; else the first
+    of the usual ones that forward has."""
+    said, parameters = str(getattr(hf, "main_input_name", TEXT)), inspect.signature(hf.forward).parameters
+    return said if said in parameters else next((name for name in MAIN if name in parameters), said)
 
 
 def on_inputs(hf: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def _cut(model: Any, paths: Sequence[str]) -> list[str]:
             hook = _reached(path, cut)
             stack.callback(hf.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
         with torch.enable_grad():
-            if not run_probe(hf, layout.output)[0].requires_grad:
+            if not run_probe(hf, layout.output, given=model.probed)[0].requires_grad:
                 cut.add("")
     inner = [path for path in cut if not any(_inside(other, path) for other in cut)]
     return sorted(inner, key=[path for path, _ in hf.named_modules()].index)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from interp.errors import LayoutError, LoadError
 from interp.model.modules.calling import main_input
@@ -23,15 +24,17 @@ from interp.parts.named_inputs import TEXT
 from interp.parts.outputs import Output
 
 
-def read_layout(model: Any, output: Output | None = None) -> tuple[Layout, Probe]:
+def read_layout(
+    model: Any, output: Output | None = None, inputs: Mapping[str, Tensor] | None = None
+) -> tuple[Layout, Probe]:
     """The layout of `model`, found on two watched forwards of a few tokens, every equation in it checked there. output: what of a
-    forward is read, by default logits or embeddings.
+    forward is read, by default logits or embeddings. inputs: what is run, by default what the configuration tells.
 
     Raises: LayoutError naming the block whose residual stream is of no known form, or what else is no chain of blocks.
     """
-    attended, routed, output = attending(model, output)
+    attended, routed, output = attending(model, output, inputs)
     blocks = find_blocks(model, attended)
-    seen = probe(model, blocks, routed, output)
+    seen = probe(model, blocks, routed, output, inputs)
     _check_finite(model, blocks, seen.calls)
     try:
         return _layout(model, blocks, seen, output), seen

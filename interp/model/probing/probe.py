@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +87,9 @@ class Probe:
     operations: tuple[Operation, ...] = ()
 
 
-def probe(model: nn.Module, blocks: Sequence[str], routed: bool, output: Output) -> Probe:
+def probe(
+    model: nn.Module, blocks: Sequence[str], routed: bool, output: Output, inputs: Mapping[str, Tensor] | None = None
+) -> Probe:
     """Run the probe's tokens through the model, whose blocks, way of attention and output are known, and record every module's first
     call with a floating-point result.
 
@@ -129,7 +131,7 @@ def probe(model: nn.Module, blocks: Sequence[str], routed: bool, output: Output)
         watch = Nonlinear(lambda: inside[-1])
         stack.enter_context(nullcontext() if routed else Softmaxes(softmax))
         stack.enter_context(torch.enable_grad())
-        found, _ = run_probe(model, output, watch)
+        found, _ = run_probe(model, output, watch, inputs)
     return Probe(calls, counts, embedded, given, found, tuple(attended), routed, tuple(watch.found))
 
 

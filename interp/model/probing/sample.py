@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final
 
@@ -54,7 +55,7 @@ def probe_inputs(model: Any) -> dict[str, Tensor]:
     if form is None:
         raise LayoutError(
             f"{type(model).__name__}: its main input is {name}, whose size its configuration does not tell; expected token ids, pixel_values "
-            "(image_size), input_values or input_features of a spectrogram or of sound."
+            "(image_size), input_values or input_features of a spectrogram or of sound; or give one: inputs=."
         )
     shape = _shape(form, free=not takes(model, ANY_SIZE))
     x = torch.randn((1, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.float32)
@@ -70,14 +71,17 @@ def _shape(form: Form, *, free: bool) -> list[int]:
 
 
 def run_probe(
-    model: nn.Module, output: Output | None = None, watching: AbstractContextManager[Any] | None = None
+    model: nn.Module,
+    output: Output | None = None,
+    watching: AbstractContextManager[Any] | None = None,
+    given: Mapping[str, Tensor] | None = None,
 ) -> tuple[Tensor, Output]:
     """What comes out for the probe's inputs [1 pos output], and what of the result that is, by default its logits. watching: in force
-    while the model runs, not while what is read is taken of its result.
+    while the model runs, not while what is read is taken of its result. given: the inputs, by default those of `probe_inputs`.
 
     Raises: LayoutError where the model gives none, whatever its reason.
     """
-    given, name = probe_inputs(model), type(model).__name__
+    given, name = given or probe_inputs(model), type(model).__name__
     inputs = on_inputs(model, given)
     try:
         with no_inference_tensors():
@@ -108,13 +112,13 @@ def run_probe(
     return found, output
 
 
-def _named(given: dict[str, Tensor]) -> str:
+def _named(given: Mapping[str, Tensor]) -> str:
     """What a probe gives a model, in words."""
     (name,) = given
     return "token ids" if name == TEXT else name
 
 
-def _shown(given: dict[str, Tensor]) -> str:
+def _shown(given: Mapping[str, Tensor]) -> str:
     """The same with its size."""
     (x,) = given.values()
     return f"{x.shape[1]} token ids" if TEXT in given else f"{_named(given)} {list(x.shape)}"

@@ -6,7 +6,7 @@ elsewhere scores of every position against every position pass a softmax.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
@@ -23,7 +23,9 @@ _SOFTMAX: Final = (torch.softmax, nn.functional.softmax, Tensor.softmax)
 _WHOLE: Final = nn.functional.scaled_dot_product_attention
 
 
-def attending(model: nn.Module, output: Output | None) -> tuple[tuple[str, ...], bool, Output]:
+def attending(
+    model: nn.Module, output: Output | None, given: Mapping[str, Tensor] | None = None
+) -> tuple[tuple[str, ...], bool, Output]:
     """The path of the module that computes each attention of a forward, in order, whether these go through the attention function,
     and what of the result is read.
 
@@ -38,7 +40,7 @@ def attending(model: nn.Module, output: Output | None) -> tuple[tuple[str, ...],
             return native(q, k, v)
 
         with attention.selected(model, around), Softmaxes(lambda *_: seen.append(where[-1])):
-            _, output = run_probe(model, output)
+            _, output = run_probe(model, output, given=given)
     return tuple(called or seen), bool(called), output
 
 

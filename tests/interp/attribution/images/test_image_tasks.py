@@ -16,6 +16,7 @@ from interp.errors import MethodError, TaskError
 from interp.model.model import HookedModel
 from tests.interp.model.tiny import hooked as text_model
 from tests.interp.model.vision.made import made
+from tests.interp.model.vision.test_images_of_tomorrow import pictures
 
 IMAGES = "ViTForImageClassification"
 #: Of each class: the blocks, and the projection behind attention, by the Hugging Face sources.
@@ -223,6 +224,14 @@ def test_one_output_that_is_made_of_many_is_an_answer() -> None:
         hidden = model.hf(x).last_hidden_state[:, 0]
     said = scores.provenance
     assert [said.base_metric, said.source_metric] == pytest.approx((hidden[:, 0] - hidden[:, 1]).tolist(), abs=1e-5)
+
+
+def test_a_model_in_no_library_is_scored_on_an_example_of_its_inputs() -> None:
+    hf, x = pictures(), torch.randn(2, 3, 12, 8, generator=torch.Generator().manual_seed(1))
+    model = interp.load(hf, inputs=x)
+    task = interp.Task("own", (interp.InputPair(x[:1], x[1:], 0, 1),))
+    scores = interp.attribute(model, task, method="exact", level="blocks", direction="noise")
+    assert scores.provenance.base_metric == pytest.approx(float(_logit_diff(model, x)[0]), abs=1e-5)
 
 
 def test_copies_have_tasks_of_their_own() -> None:
