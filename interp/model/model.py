@@ -15,6 +15,7 @@ from interp.dictionaries.splice import check_dictionaries, widths
 from interp.errors import EditError, InterpError, LayoutError, SiteError, TaskError, UnsupportedRuleError
 from interp.formatting.showing import card
 from interp.ledger import BACKWARD, ledger, spend
+from interp.model.answering import context_of, outputs_of_positions
 from interp.model.edits import Edit
 from interp.model.modules.calling import main_input
 from interp.model.modules.linear import embedding_device
@@ -28,7 +29,6 @@ from interp.model.probing.backward import Suspects, check_gradients, suspects
 from interp.model.probing.coverage import Coverage, coverage, recognise
 from interp.model.probing.layout_probe import read_layout
 from interp.model.probing.sample import probe_inputs
-from interp.model.answering import context_of, outputs_of_positions
 from interp.model.run import execute
 from interp.model.similarity import Similarity
 from interp.model.taking import InputsLike, TokensLike, arguments, embedded, example_of, names_of, probe_of, taken

@@ -92,7 +92,7 @@ def as_tokens(
     if isinstance(given, Tokens):
         return given
     if isinstance(given, Mapping):
-        return _from_mapping(given)
+        return _from_mapping(given, whole)
     if hasattr(given, "__array__") and not isinstance(given, Tensor):
         given = torch.as_tensor(given)
     if isinstance(given, Tensor):
@@ -140,11 +140,11 @@ def _from_texts(texts: Sequence[str], tokenizer: Any, whole: bool) -> Tokens:
     return pad(found, pad_id(tokenizer), "right" if whole else "left")
 
 
-def _from_mapping(given: Mapping[str, Any]) -> Tokens:
+def _from_mapping(given: Mapping[str, Any], whole: bool) -> Tokens:
     """What a tokeniser returns: `input_ids` and, with padding, `attention_mask`."""
     if "input_ids" not in given:
         raise TaskError(f"tokens: given a mapping with {', '.join(map(str, given))}; expected 'input_ids'.")
-    tokens = as_tokens(given["input_ids"], None)
+    tokens = as_tokens(given["input_ids"], None, whole=whole)
     mask = given.get("attention_mask")
     return tokens if mask is None else Tokens(tokens.ids, _mask(mask, tokens.ids))
 

@@ -60,7 +60,11 @@ def find_restart(model: Any) -> Restart:
     except torch.OutOfMemoryError:
         raise
     except (InterpError, TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
-        return Restart(None, " ".join(str(error).split())[:200] or type(error).__name__)
+        said = " ".join(str(error).split())[:200]
+        known = isinstance(error, InterpError)
+        return Restart(
+            None, said if known else f"a part of it cannot be called apart ({type(error).__name__}: {said})."
+        )
     return Restart(model.restart[1])
 
 
