@@ -63,7 +63,7 @@ def find_restart(model: Any) -> Restart:
         said = " ".join(str(error).split())[:200]
         known = isinstance(error, InterpError)
         return Restart(
-            None, said if known else f"a part of it cannot be called apart ({type(error).__name__}: {said})."
+            None, said if known else f"a part of it fails when it is called apart ({type(error).__name__})."
         )
     return Restart(model.restart[1])
 
