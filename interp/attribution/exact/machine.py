@@ -62,9 +62,7 @@ def find_restart(model: Any) -> Restart:
     except (InterpError, TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
         said = " ".join(str(error).split())[:200]
         known = isinstance(error, InterpError)
-        return Restart(
-            None, said if known else f"a part of it fails when it is called apart ({type(error).__name__})."
-        )
+        return Restart(None, said if known else f"a part of it fails when it is called apart ({type(error).__name__}).")
     return Restart(model.restart[1])
 
 

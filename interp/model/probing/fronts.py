@@ -41,6 +41,8 @@ def heads_apart(block: BlockCalls, o: str) -> bool:
     n = block.attended.heads
     if z.shape[-1] % n or (axis == 2 and torch.equal(block.inside[o].x_value.flatten(), made.detach().flatten())):
         return z.shape[-1] % n == 0
+    if not z.requires_grad:  # a forward without gradients does not tell
+        return False
     generator = torch.Generator().manual_seed(0)
     weights = torch.randn(z.shape, generator=generator, dtype=torch.float32).to(z)
     weights[..., z.shape[-1] // n :] = 0
