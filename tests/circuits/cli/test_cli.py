@@ -108,7 +108,7 @@ BAD = {
     "no such direction": (_nothing, ["discover", "--direction", "both"], "denoise"),
     "denoise with zero ablation": (_nothing, ["discover", "--direction", "denoise", "--ablation", "zero"], "noise"),
     "no such ablation": (_nothing, ["discover", "--ablation", "men"], "mean"),
-    "no such metric": (_nothing, ["discover", "--metric", "logit"], "logit_diff"),
+    "no such metric": (_nothing, ["discover", "--metric", "logitdiff"], "logit_diff"),
     "metric flat at the base": (_nothing, ["discover", "--method", "relp", "--metric", "kl_base"], "flat at the base"),
     "steps without IG": (_nothing, ["discover", "--method", "relp", "--steps", "4"], "IG methods"),
     "no budget": (_nothing, ["discover", "--budget", "soon"], "budget='soon'"),

@@ -34,7 +34,7 @@ EARLY = {
     "compare positions": (["compare", "--positions", "al"], "Did you mean all"),
     "compare methods": (["compare", "--methods", "atp,rlep"], "Did you mean relp"),
     "compare twice": (["compare", "--methods", "atp,atp"], "each once"),
-    "evaluate metric": ([*JUDGED, "--metric", "logit"], "Did you mean logit_diff"),
+    "evaluate metric": ([*JUDGED, "--metric", "logitdiff"], "Did you mean logit_diff"),
     "evaluate ablation": ([*JUDGED, "--ablation", "men"], "Did you mean mean"),
     "evaluate ranking": ([*JUDGED, "--ranking", "best"], "absolute"),
     "evaluate random": ([*JUDGED, "--random", "0"], "random=0"),

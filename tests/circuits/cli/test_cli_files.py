@@ -188,7 +188,7 @@ def test_init_replaces_nothing_unasked(run: Run, tmp_path: Path) -> None:
 EARLY = {
     "method": (["--method", "rlep"], "relp"),
     "level": (["--level", "head"], "heads"),
-    "metric": (["--metric", "logit"], "logit_diff"),
+    "metric": (["--metric", "logitdiff"], "logit_diff"),
     "ablation": (["--ablation", "men"], "mean"),
     "direction": (["--direction", "both"], "denoise"),
     "direction and ablation": (["--direction", "denoise", "--ablation", "zero"], "noise"),

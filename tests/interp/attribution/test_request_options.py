@@ -80,7 +80,7 @@ class NoModel:
     [
         {"level": "head"},
         {"ablation": "men"},
-        {"metric": "logit"},
+        {"metric": "logitdiff"},
         {"positions": "al"},
         {"steps": 3},
         {"kv": "split"},

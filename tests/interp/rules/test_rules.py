@@ -61,7 +61,7 @@ def test_ln_rule(module: Any, centred: bool, offset: float | None) -> None:
 
 ACTIVATIONS = {
     "silu": nn.SiLU(), "gelu": ACT2FN["gelu"], "gelu_tanh": ACT2FN["gelu_new"], "quick_gelu": ACT2FN["quick_gelu"],
-    "relu": nn.ReLU(), "relu_squared": ACT2FN["relu2"],
+    "relu": nn.ReLU(), "relu_squared": ACT2FN["relu2"], "tanh": nn.Tanh(),
 }  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def test_identity_rule(name: str) -> None:
     y = x * (module(x) / x).detach()
     assert torch.allclose(identity_rule(found, x)(g), torch.autograd.grad(y, x, g)[0], rtol=1e-9, atol=1e-14)
     at_zero = float(identity_rule(found, torch.zeros(1))(torch.ones(1)))
-    assert at_zero == (0.0 if name.startswith("relu") else 0.5)
+    assert at_zero == {"relu": 0.0, "relu_squared": 0.0, "tanh": 1.0}.get(name, 0.5)
 
 
 def test_other_names_of_the_same_activation() -> None:
@@ -85,7 +85,7 @@ def test_other_names_of_the_same_activation() -> None:
     ):
         found = recognise_activation(module, CPU)
         assert found is not None and found.name == name
-    for odd in (nn.Mish(), nn.Tanh(), nn.Softplus(), nn.LeakyReLU(), nn.ELU(), nn.Softmax(-1), nn.Identity()):
+    for odd in (nn.Mish(), nn.Softplus(), nn.LeakyReLU(), nn.ELU(), nn.Softmax(-1), nn.Identity()):
         assert recognise_activation(odd, CPU) is None
 
 

@@ -24,7 +24,17 @@ from tests.interp.tasks.toy import toy_task
 
 __all__ = ["run"]
 
-ALONE = ("log_prob", "cross_entropy", "kl_source", "l2_source", "kl_base", "l2_base", "largest_change", "projection")
+ALONE = (
+    "logit",
+    "log_prob",
+    "cross_entropy",
+    "kl_source",
+    "l2_source",
+    "kl_base",
+    "l2_base",
+    "largest_change",
+    "projection",
+)
 COMPARED = tuple(name for name in METRICS if name not in ALONE)
 
 
