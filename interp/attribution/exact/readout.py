@@ -32,9 +32,13 @@ class Readout:
     @property
     def computed(self) -> int:
         """How many logits are computed for a position: all, where only some cannot be."""
-        linear = self.model.layout.readout == "each" and self.model.layout.linear
-        alone = linear and self.columns is not None and self.columns.W is not None
+        alone = self._unembeds and self.columns is not None and self.columns.W is not None
         return self.n_tokens if alone else int(self.model.layout.d_vocab)
+
+    @property
+    def _unembeds(self) -> bool:
+        """Whether final norm and unembedding are all that is behind the last block."""
+        return self.model.layout.readout == "each" and bool(self.model.layout.linear)
 
     def logits(self, x: Tensor, counts: Counts) -> Tensor:
         """[row pos d_model] -> [row pos token]; one position where a prompt has one output, or is read at one."""
@@ -42,27 +46,24 @@ class Readout:
         if self.at is not None:
             at = self.at.to(x.device).repeat(len(x) // len(self.at))
             x = x[torch.arange(len(x), device=x.device), at][:, None]
-        if layout.readout != "each" or not layout.linear:
+        if not self._unembeds:
             counts.unembedded += len(x) * (x.shape[1] if layout.readout == "each" else 1) * self.computed
             return self._through_head(x)
         normed = x if layout.ln_final is None else get(layout.ln_final)(x)
         counts.unembedded += normed[..., 0].numel() * self.computed
         if self.columns is not None and self.columns.W is not None:
             return self.columns.of_input(normed)
-        logits: Tensor = get(layout.unembed)(normed)
-        logits = logits if layout.logits_scale == 1.0 else logits * layout.logits_scale
-        logits = (
-            logits
-            if layout.logits_softcap is None
-            else layout.logits_softcap * torch.tanh(logits / layout.logits_softcap)
-        )
+        logits = self._scaled_and_capped(get(layout.unembed)(normed))
         return logits if self.columns is None else self.columns.chosen(logits)
 
     def _through_head(self, x: Tensor) -> Tensor:
-        layout = self.model.layout
-        for step in layout.head:
+        for step in self.model.layout.head:
             x = activation_out(self.model.hf.get_submodule(step.path)(x if step.at is None else x[:, step.at]))
-        x = x if layout.logits_scale == 1.0 else x * layout.logits_scale
-        x = x if layout.logits_softcap is None else layout.logits_softcap * torch.tanh(x / layout.logits_softcap)
+        x = self._scaled_and_capped(x)
         x = x[:, None] if x.ndim == 2 else x
         return x if self.columns is None else self.columns.chosen(x)
+
+    def _scaled_and_capped(self, x: Tensor) -> Tensor:
+        layout = self.model.layout
+        x = x if layout.logits_scale == 1.0 else x * layout.logits_scale
+        return x if layout.logits_softcap is None else layout.logits_softcap * torch.tanh(x / layout.logits_softcap)
