@@ -38,8 +38,8 @@ from .model.edits import patch as patch
 from .model.edits import zero as zero
 from .model.loading.load import load as load
 from .model.model import HookedModel as HookedModel
-from .model.model import Run as Run
 from .model.probing.coverage import Coverage as Coverage
+from .model.result import Run as Run
 from .model.similarity import Similarity as Similarity
 from .model.similarity import similarity as similarity
 from .parts.graph import Edge as Edge

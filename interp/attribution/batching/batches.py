@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from interp.model.edits import Edit
-from interp.model.model import Run
+from interp.model.result import Run
 from interp.model.vocabulary import Columns
 from interp.parts.named_inputs import Inputs
 from interp.parts.nodes import Group

@@ -24,9 +24,9 @@ from interp.attribution.features.feature_batches import FeatureBatch
 from interp.attribution.protocol.registry import Options, edge_method, method
 from interp.ledger import spend
 from interp.model.edits import Edit
+from interp.model.inputs.taking import taken
 from interp.model.modules import attention
 from interp.model.modules.lock import reserved
-from interp.model.taking import taken
 from interp.model.vocabulary import Columns
 from interp.parts.nodes import Group
 from interp.parts.outputs import AtMask

@@ -37,12 +37,7 @@ class End:
 
 def read_end(model: Any, blocks: Sequence[str], seen: Probe) -> End:
     """How the output comes out of the last block. Raises: LayoutError where the last block has no part in it."""
-    last, kind = seen.calls[blocks[-1]], _readout(seen, seen.calls[blocks[-1]], f"{type(model).__name__}: {blocks[-1]}")
-    if depends(seen.output.grad_fn, seen.calls[blocks[0]].read, but_through=last.made):
-        raise LayoutError(
-            f"{type(model).__name__}: what comes out is made of more than the last block's output ({blocks[-1]}), of the stream before it too; "
-            "expected a head that reads the last block alone."
-        )
+    kind, last = check_end(model, blocks, seen), seen.calls[blocks[-1]]
     head, found = _head(model, blocks, seen, last), None
     for path, call in _unembeddings(model, blocks, seen):
         scale, softcap = _transform(model, call.y_value, seen.output.detach()) or (0.0, None)
@@ -53,8 +48,21 @@ def read_end(model: Any, blocks: Sequence[str], seen: Probe) -> End:
         if linear:
             check_kept(seen.calls, [p for p in (norm, path) if p])
             return End(norm, path, True, kind, head, scale, softcap)
-        found = found or End(_norm_behind(model, blocks, seen.calls, last), path, False, kind, head, scale, softcap)
-    return found or End(_norm_behind(model, blocks, seen.calls, last), None, False, kind, head)
+        found = found or End(norm_behind(model, blocks, seen), path, False, kind, head, scale, softcap)
+    return found or End(norm_behind(model, blocks, seen), None, False, kind, head)
+
+
+def check_end(model: Any, blocks: Sequence[str], seen: Probe) -> Kind:
+    """Which positions of a stack's stream a prompt's output depends on. Raises: LayoutError where it depends on none, or on the stream
+    before the last block otherwise than through that."""
+    last, name = seen.calls[blocks[-1]], type(model).__name__
+    kind = _readout(seen, last, f"{name}: {blocks[-1]}")
+    if depends(seen.output.grad_fn, seen.calls[blocks[0]].read, but_through=last.made):
+        raise LayoutError(
+            f"{name}: what comes out is made of more than the last block's output ({blocks[-1]}), of the stream before it too; "
+            "expected a head that reads the last block alone."
+        )
+    return kind
 
 
 def _head(model: Any, blocks: Sequence[str], seen: Probe, last: Call) -> tuple[HeadStep, ...]:
@@ -113,9 +121,10 @@ def _one_each(output: Tensor, stream: Tensor) -> bool:
     return True
 
 
-def _norm_behind(model: Any, blocks: Sequence[str], calls: Mapping[str, Call], last: Call) -> str | None:
+def norm_behind(model: Any, blocks: Sequence[str], seen: Probe) -> str | None:
     """The norm that reads the last block's output, whatever follows it."""
-    for path, call in calls.items():
+    last = seen.calls[blocks[-1]]
+    for path, call in seen.calls.items():
         outside = path and not _in_blocks(path, blocks) and not has_matrix(model.get_submodule(path))
         if outside and _reads(call, last) and not passes(call) and call.y.shape == call.x.shape:
             return path
