@@ -73,8 +73,8 @@ def _without_wrong(task: Task, pairs: Sequence[TokenPair]) -> str:
 def measure(model: Any, pairs: Sequence[TokenPair], which: str, metric: Metric) -> torch.Tensor:
     """A metric where the `clean` or `corrupt` prompts give the answer [example]."""
     found = torch.empty(len(pairs), dtype=torch.float64)
-    size = default_batch_size(model, max(p.length for p in pairs))
-    for index in by_length([p.length for p in pairs], size):
+    size = default_batch_size(model, max(p.longest for p in pairs))
+    for index in by_length([p.shape for p in pairs], size):
         batch = [pairs[i] for i in index]
         with torch.no_grad():
             given = run_of([getattr(p, which) for p in batch])

@@ -181,6 +181,18 @@ class Stack:
         return any(block.cross is not None for block in self.blocks)
 
 
+@dataclass(frozen=True)
+class Extent:
+    """The sizes of all stacks together, for what they take in memory: so many layers, the largest of everything else."""
+
+    n_layers: int
+    n_heads: int
+    d_head: int
+    d_model: int
+    d_mlp: int | None
+    d_vocab: int
+
+
 @dataclass(frozen=True, repr=False, kw_only=True)
 class Layout(Stack):
     """The map of a model: the stack whose stream is read last, the `others` that run before it, and how the logits come out.
@@ -205,6 +217,20 @@ class Layout(Stack):
     def stacks(self) -> tuple[Stack, ...]:
         """All stacks in the order in which they run."""
         return (*self.others, self)
+
+    @property
+    def extent(self) -> Extent:
+        """Its sizes over all stacks."""
+        every = self.stacks
+        neurons = [stack.d_mlp for stack in every if stack.d_mlp]
+        return Extent(
+            sum(stack.n_layers for stack in every),
+            max(stack.n_heads for stack in every),
+            max(stack.d_head for stack in every),
+            max(stack.d_model for stack in every),
+            max(neurons) if len(neurons) == len(every) else None,
+            self.d_vocab,
+        )
 
     @property
     def layers(self) -> dict[str, int]:

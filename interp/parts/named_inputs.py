@@ -59,11 +59,17 @@ class Inputs:
 @dataclass(frozen=True, eq=False, repr=False)
 class Example:
     """One example of such inputs, without a batch axis, as a value: equal to another of the same numbers. `length`: how many positions a
-    model makes of it, 0 where none has taken it."""
+    model makes of it in the stream that is read last, `longest` in the longest one; 0 where none has taken it."""
 
     tensors: Mapping[str, Tensor]
     main: str = ""
     length: int = 0
+    longest: int = 0
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes, alike of examples that may be run together: its length, and those of all its tensors by name."""
+        return (self.length, *(n for _, x in sorted(self.tensors.items()) for n in x.shape))
 
     def __len__(self) -> int:
         return self.length

@@ -29,11 +29,11 @@ MEMORY_BUDGET = 1 << 30
 
 
 def bytes_per_prompt(model: Any, length: int) -> int:
-    """Bytes of the activations of one forward and backward of a prompt.
+    """Bytes of the activations of one forward and backward of a prompt, whose longest stream has so many positions.
 
     Counts, per token and layer, about 16 vectors of d_model, 4 of d_mlp and 3 rows of attention per head.
     """
-    size = model.layout
+    size = model.layout.extent
     per_token = size.n_layers * (16 * size.d_model + 4 * (size.d_mlp or 4 * size.d_model) + 3 * size.n_heads * length)
     return int(4 * (length * per_token + 4 * size.d_vocab))
 
@@ -41,6 +41,13 @@ def bytes_per_prompt(model: Any, length: int) -> int:
 def default_batch_size(model: Any, length: int) -> int:
     """Prompts per batch so that the activations of one forward and backward stay near `MEMORY_BUDGET`."""
     return int(max(1, min(256, MEMORY_BUDGET // bytes_per_prompt(model, length))))
+
+
+def positions_at(positions: Tensor, value: Tensor) -> Tensor:
+    """Positions [... pos] of the stack that is read last, at a value [batch pos ...]: all of them where it is of another stack, whose nodes
+    are patched at all positions together."""
+    n = value.shape[1]
+    return positions if positions.shape[-1] == n else positions.new_ones(*positions.shape[:-1], n)
 
 
 @dataclass
@@ -84,8 +91,13 @@ class Batch:
 
     @property
     def sites(self) -> list[Site]:
-        """The sites of the groups, and the embedding, along which integrated gradients go."""
-        return list(dict.fromkeys([EMBED, *(group.site for group in self.groups)]))
+        """The sites of the groups, and the embeddings, along which integrated gradients go."""
+        return list(dict.fromkeys([*self.embeds, *(group.site for group in self.groups)]))
+
+    @cached_property
+    def embeds(self) -> tuple[Site, ...]:
+        """The embedding of each stack."""
+        return tuple(Site("embed", stack=stack.name) for stack in self.model.layout.stacks)
 
     @property
     def hosts(self) -> list[Site]:
@@ -155,6 +167,7 @@ class Batch:
     ) -> Tensor:
         """(source - base) . coefficient within each node, summed over the positions of each label [batch label unit]."""
         per_position = group.contract(self.source()[group.site] - base[group.site], coefficient[group.site])
+        positions = positions_at(positions, per_position)
         return torch.einsum("lbp,bpu->blu", positions.to(per_position), per_position)
 
     def step(self, site: Site) -> Tensor:
