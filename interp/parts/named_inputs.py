@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -59,12 +59,17 @@ class Inputs:
 @dataclass(frozen=True, eq=False, repr=False)
 class Example:
     """One example of such inputs, without a batch axis, as a value: equal to another of the same numbers. `length`: how many positions a
-    model makes of it in the stream that is read last, `longest` in the longest one; 0 where none has taken it."""
+    model makes of it in the stream that is read last, 0 where none has taken it; `lengths`: the same of each stack, by its prefix."""
 
     tensors: Mapping[str, Tensor]
     main: str = ""
     length: int = 0
-    longest: int = 0
+    lengths: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def longest(self) -> int:
+        """Positions of the longest stream."""
+        return max(self.lengths.values(), default=self.length)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from torch import Tensor
 
@@ -113,6 +113,10 @@ class Node:
     def feature(self) -> int | None:
         """Feature index in its dictionary; None for other kinds."""
         return self.unit if self.kind.endswith(".feature") else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields as plain data; the stack only where there is one."""
+        return {name: value for name, value in vars(self).items() if name != "stack" or value}
 
     def __str__(self) -> str:
         return self.name

@@ -91,6 +91,17 @@ class TokenPair:
         """Positions of the longest stream that a model makes of either prompt."""
         return self.clean.longest if isinstance(self.clean, Example) else len(self.clean)
 
+    def of_stack(self, name: str) -> TokenPair:
+        """The same with the lengths that its prompts have in the stream of a stack."""
+        if (
+            not isinstance(self.clean, Example)
+            or not isinstance(self.corrupt, Example)
+            or name not in self.clean.lengths
+        ):
+            return self
+        clean, corrupt = (replace(side, length=side.lengths[name]) for side in (self.clean, self.corrupt))
+        return replace(self, clean=clean, corrupt=corrupt)
+
     @property
     def shape(self) -> tuple[int, ...]:
         """The sizes that pairs have alike which are run together."""

@@ -17,7 +17,7 @@ import torch
 from circuits.circuit.circuit import ALWAYS, CircuitError
 from circuits.evaluation.running.runner import NONE, PartSet
 from circuits.evaluation.running.shared_runs import SHARED, SHARED_BYTES, SharedRuns
-from interp.attribution.batching.batches import Batch, default_batch_size
+from interp.attribution.batching.batches import Batch, default_batch_size, positions_at
 from interp.attribution.exact.engine import Machine
 from interp.attribution.exact.machine import find_restart
 from interp.attribution.methods.node_patching import one_attention, readout, recorded
@@ -156,4 +156,4 @@ def _as_it_is(hf: Any, machine: Machine) -> tuple[Any, ...]:
 
 
 def _ablate(group: Group, value: torch.Tensor, outside: torch.Tensor, everywhere: torch.Tensor) -> Edit:
-    return Edit(group.site, lambda x: group.mix(x, value, outside, everywhere))
+    return Edit(group.site, lambda x: group.mix(x, value, outside, positions_at(everywhere, x)))

@@ -10,6 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from interp.errors import MethodError
 from interp.model.edits import Edit
 from interp.model.result import Run
 from interp.model.vocabulary import Columns
@@ -44,10 +45,16 @@ def default_batch_size(model: Any, length: int) -> int:
 
 
 def positions_at(positions: Tensor, value: Tensor) -> Tensor:
-    """Positions [... pos] of the stack that is read last, at a value [batch pos ...]: all of them where it is of another stack, whose nodes
-    are patched at all positions together."""
+    """Positions [... pos] of one stack, at a value [batch pos ...]: all of them where it is of another stack, whose nodes are patched at
+    all positions together. Raises: MethodError where these are not all."""
     n = value.shape[1]
-    return positions if positions.shape[-1] == n else positions.new_ones(*positions.shape[:-1], n)
+    if positions.shape[-1] == n:
+        return positions
+    if not bool(positions.all()):
+        raise MethodError(
+            f"{positions.shape[-1]} positions chosen of a stream of {n}; expected those of the nodes' own stack."
+        )
+    return positions.new_ones(*positions.shape[:-1], n)
 
 
 @dataclass

@@ -84,9 +84,9 @@ def example_of(model: Any, given: Any, decoder: str | None = None) -> Example:
     found = sourced(model, given, decoder) if decodes else taken(model, given)
     if isinstance(found, Tokens) or len(found) != 1:
         raise TaskError(f"{len(found.ids if isinstance(found, Tokens) else found)} examples given; expected one.")
-    longest = max(model.n_positions(found, stack.name) for stack in model.layout.stacks)
+    lengths = {stack.name: model.n_positions(found, stack.name) for stack in model.layout.stacks}
     inside = {key: x[0] if x.ndim else x for key, x in found.to("cpu").tensors.items()}
-    return Example(inside, found.main, model.n_positions(found), longest)
+    return Example(inside, found.main, model.n_positions(found), lengths)
 
 
 def _check_text(model: Any, given: Any) -> None:
