@@ -109,7 +109,11 @@ def always(parts: Parts) -> list[Node]:
     """The ends of a circuit of heads or blocks, which are drawn with any of its parts."""
     from interp.parts.nodes import Node
 
-    return [Node("embed"), Node("logits")] if parts.circuit.level in ("heads", "blocks") else []
+    if parts.circuit.level not in ("heads", "blocks"):
+        return []
+    scored = [part for part in (parts.scores.parts if parts.scores else ()) if isinstance(part, Node)]
+    stacks = [node.stack for node in scored if node.kind == "embed"]
+    return [*(Node("embed", stack=stack) for stack in stacks or [""]), Node("logits")]
 
 
 # ---------------------------------------------------------------- places
