@@ -24,6 +24,8 @@ from .display.attention_plots import plot_attention as plot_attention
 from .display.plots import plot_agreement as plot_agreement
 from .display.plots import plot_scores as plot_scores
 from .errors import InterpError as InterpError
+from .lenses.decoder_lens import DecoderLens as DecoderLens
+from .lenses.decoder_lens import decoder_lens as decoder_lens
 from .lenses.direct import LogitAttribution as LogitAttribution
 from .lenses.direct_effects import DirectEffects as DirectEffects
 from .lenses.direct_effects import direct_effects as direct_effects

@@ -2,7 +2,7 @@
 
 `model` is what users hold; `plan` says what one run does; `run` carries it out; `edits` are interventions as values; `operands` keeps what a run reads, so that another can be averaged toward it;
 `vocabulary` computes few logits only; `similarity` is what a sentence encoder is measured by; `multiply_adds` says what a run costs
-and `origin` what a model was made of; `steering` generates under edits;
+and `origin` what a model was made of; `steering` generates under edits, `writing` behind an encoder;
 `architectures` lists the tested ones.
 
 To add an edit: one function in edits.py that returns an `Edit`. To list an architecture as tested: its name in

@@ -49,6 +49,20 @@ def check_pattern(name: str, layout: Layout, edited: Sequence[Site], split_kv: b
         )
 
 
+def check_encoded(model: Any, sites: Sequence[Site], given: Tokens | Inputs, encoded: Any) -> None:
+    """Raises: SiteError where a run without its encoder reads or edits it; EditError for something else than what an encoder gives."""
+    layout = model.layout
+    if not layout.crosses or isinstance(given, Tokens):
+        raise EditError(f"encoded: {type(model.hf).__name__} has no decoder that attends to an encoder; leave it out.")
+    if inside := [site for site in sites if site.stack]:
+        raise SiteError(f"site '{inside[0]}': encoded= is given, so the encoder is not run; leave it out, or the site.")
+    shape = tuple(encoded.shape) if isinstance(encoded, torch.Tensor) else type(encoded).__name__
+    if not isinstance(encoded, torch.Tensor) or encoded.ndim != 3 or len(encoded) != len(given):
+        raise EditError(
+            f"encoded: given {shape}; expected [batch source_pos d_model] for {len(given)} examples (model.encode)."
+        )
+
+
 def checked_other(rules: Rules, toward: Run | None, given: Tokens | Inputs, owner: int) -> Operands | None:
     """The operands of the run that secants go to. Raises: UnsupportedRuleError where rules and run do not fit."""
     if bool(rules.secants) != (toward is not None):

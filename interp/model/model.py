@@ -14,9 +14,11 @@ from interp.dictionaries.splice import check_dictionaries, widths
 from interp.errors import LayoutError, TaskError, some
 from interp.formatting.showing import card
 from interp.ledger import BACKWARD, ledger, spend
-from interp.model.checks import check_lists, check_pattern, check_value, checked_kept, checked_other
+from interp.model.checks import check_encoded, check_lists, check_pattern, check_value, checked_kept, checked_other
 from interp.model.edits import Edit
 from interp.model.inputs.answering import context_of, outputs_of_positions
+from interp.model.inputs.encoding import encoded as encoded_of
+from interp.model.inputs.encoding import with_encoded
 from interp.model.inputs.naming import embedded, names_of
 from interp.model.inputs.taking import InputsLike, TokensLike, arguments, example_of, probe_of, sourced, taken
 from interp.model.modules.calling import needed_inputs, stack_input
@@ -151,6 +153,14 @@ class HookedModel:
         """
         return sourced(self, source, decoder, text)
 
+    def encode(self, given: InputsLike) -> Tensor:
+        """What the decoder of an encoder-decoder attends to [batch source_pos d_model], for runs without the encoder (`run(..., encoded=)`).
+        Raises: TaskError for other models."""
+        found = taken(self, given)
+        if isinstance(found, Tokens):
+            raise TaskError(f"{type(self.hf).__name__} has no decoder that attends to an encoder.")
+        return encoded_of(self, found)
+
     def positions(self, given: InputsLike | None = None, stack: str = "") -> tuple[str, ...]:
         """What the positions of its stream are called: the tokens of a text; for images `CLS`, `r0c0`, `r0c1`, ... (row and column of the
         patch), behind `CLS` the distillation token `DIST` or registers `REG0`, ...; `f0t0`, ... for patches of a spectrogram (mel band
@@ -236,6 +246,7 @@ class HookedModel:
         dictionaries: Mapping[SiteLike, Dictionary] | None = None,
         keep_operands: bool = False,
         toward: Run | None = None,
+        encoded: Tensor | None = None,
     ) -> Run:
         """One forward pass. A pure function: the model is the same after it as before.
 
@@ -257,6 +268,8 @@ class HookedModel:
         toward: for rules with secants (`interp.DEEPLIFT`) the run, made with `keep_operands`, between which and this one every
         operation is averaged; it is of this model, with the same number of prompts, of the same lengths.
 
+        encoded: what the encoder of an encoder-decoder makes of its input (`model.encode`), which is then not run.
+
         Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`), MethodError for rules where no gradient
         goes through a module, DictionaryError, InterpError for ids out of range.
         """
@@ -277,10 +290,13 @@ class HookedModel:
         plan = plan_run([self.resolve(r) for r in reads], resolved, rules, split_kv, spliced, operands, other)
         columns = None if vocabulary is None else Columns.of(self, vocabulary)
         inputs = arguments(self, given, kept)
+        if encoded is not None:
+            check_encoded(self, plan.sites(), given, encoded)
+            inputs = with_encoded(inputs, encoded)
         logits, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns)
         logits = self._kept(logits, given, kept)
         if ledger() is not None:
-            self._account(given, kept, columns, logits)
+            self._account(given, kept, columns, logits, encoded is not None)
         return Run(logits, found, given, self.layout.layers, self.layout.rotary, operands)
 
     def _kept(self, logits: Tensor, given: Tokens | Inputs, kept: int) -> Tensor:
@@ -293,7 +309,7 @@ class HookedModel:
                 return logits[masked.to(logits.device)][:, None]
         return logits[:, -kept:]
 
-    def generate(self, prompt: str, *, edits: Sequence[Edit] = (), max_new_tokens: int = 20, **options: Any) -> str:
+    def generate(self, prompt: Any, *, edits: Sequence[Edit] = (), max_new_tokens: int = 20, **options: Any) -> str:
         """Continue `prompt` with the edits in force at every step; options as in `interp.model.steering.generate`."""
         from interp.model.steering import generate
 
@@ -332,11 +348,13 @@ class HookedModel:
             self._lengths[key] = embedded(self, given, stack).shape[1]
         return self._lengths[key]
 
-    def _account(self, given: Tokens | Inputs, kept: int, columns: Columns | None, logits: Tensor) -> None:
+    def _account(
+        self, given: Tokens | Inputs, kept: int, columns: Columns | None, logits: Tensor, encoded: bool
+    ) -> None:
         """Tell what a run costs, and each backward from its logits when it comes."""
         batch, length = logits.shape[0], self.n_positions(given)
         tokens = self.layout.d_vocab if columns is None or columns.W is None else len(columns.tokens)
-        cost = self.prices.run(batch, length, (min(kept, length) or length) * tokens)
+        cost = self.prices.run(batch, length, (min(kept, length) or length) * tokens, encoded=encoded)
         spend(cost)
         if logits.requires_grad:
             logits.register_hook(lambda grad: spend(BACKWARD * cost))  # type: ignore[no-untyped-call]

@@ -15,29 +15,32 @@ from interp.parts.named_inputs import Inputs
 @dataclass(frozen=True)
 class Prices:
     """Multiply-adds of one row through each part of a layer, of one query-key pair, and of one logit. `beside`: what the other stacks of a
-    model and attention to them take for one prompt, of the lengths of the probe: runs there are whole ones, and costs are stated in those."""
+    model and attention to them take for one prompt, of the lengths of the probe: runs there are whole ones, and costs are stated in those;
+    `encoding`: that of an encoder alone."""
 
     rows: dict[tuple[str, int], int]
     score: int
     logit: int
     d_vocab: int
     beside: int = 0
+    encoding: int = 0
 
     @classmethod
     def of(cls, model: Any) -> Prices:
         """Counted from the weights; of experts those that a token is sent to."""
         size = model.layout
         lengths = {stack.name: model.n_positions(Inputs(model.probed, ""), stack.name) for stack in size.others}
-        beside = sum(_alone(model, stack, lengths[stack.name]) for stack in size.others)
+        beside = encoding = sum(_alone(model, stack, lengths[stack.name]) for stack in size.others)
         for own in (block.cross for block in size.blocks if block.cross):  # keys and values, half of its weights
             beside += sum(lengths.values()) * _weights([model.hf.get_submodule(own.module)]) // 2
-        return cls(_rows(model, size), 2 * size.n_heads * size.d_head, size.d_model, size.d_vocab, beside)
+        return cls(_rows(model, size), 2 * size.n_heads * size.d_head, size.d_model, size.d_vocab, beside, encoding)
 
-    def run(self, batch: int, length: int, logits: int) -> int:
-        """The multiply-adds of one run on a batch that computes so many logits of each prompt, over all its positions."""
+    def run(self, batch: int, length: int, logits: int, *, encoded: bool = False) -> int:
+        """The multiply-adds of one run on a batch that computes so many logits of each prompt, over all its positions; encoded: without the
+        encoder."""
         tokens, layers = batch * length, len(self.rows) // 3
         own = tokens * (sum(self.rows.values()) + layers * length * self.score)
-        return own + batch * (logits * self.logit + self.beside)
+        return own + batch * (logits * self.logit + self.beside - encoded * self.encoding)
 
     def forward(self, batch: int, length: int) -> int:
         """The multiply-adds of one plain forward on a batch, with all logits: what costs are measured in."""

@@ -156,7 +156,12 @@ def placed_parts(parts: Parts) -> Placed:
         e for e in parts.edges if all(n in inside or is_end(n) for n in (component(e.sender), component(e.receiver)))
     ]
     boxed, dots = _boxed(parts)
-    shown = {part.name for part in inside} | {box_name(node) for node in ends(pull)} | {"embed", "logits"}
+    shown = (
+        {part.name for part in inside}
+        | {box_name(node) for node in ends(pull)}
+        | {node.name for node in always(parts)}
+        | {"embed", "logits"}
+    )
     return places(parts.edges, pull[:DRAWN], boxed, dots, parts.rows, shared=parts.shared, shown=shown)
 
 

@@ -236,11 +236,24 @@ class Batch:
         return self._targets
 
     def patched(self, edits: Sequence[Edit]) -> Tensor:
-        """The metric of the base run with edits [batch]."""
-        self.forwards += 1
+        """The metric of the base run with edits [batch]. A decoder behind an encoder whose stream is not edited runs alone."""
+        alone = self.model.layout.crosses and all(isinstance(e.site, Site) and not e.site.stack for e in edits)
+        self.forwards += self._decoding / self.plain_cost if alone else 1
         with torch.no_grad():
-            run = self.model.run(self.base_inputs, edits=edits, logits_to_keep=self.keep, vocabulary=self.columns)
+            run = self.model.run(
+                self.base_inputs,
+                edits=edits,
+                logits_to_keep=self.keep,
+                vocabulary=self.columns,
+                encoded=self.encoded if alone else None,
+            )
             return self.measure(self.at_metric(run.logits))
+
+    @cached_property
+    def encoded(self) -> Tensor:
+        """What the encoder makes of the base run's input."""
+        self.forwards += 1 - self._decoding / self.plain_cost
+        return self.model.encode(self.base_inputs)  # type: ignore[no-any-return]
 
     def gradients(
         self, rules: Rules = GRADIENT, edits: Sequence[Edit] = (), at: Sequence[Site] = ()
@@ -290,10 +303,18 @@ class Batch:
     @property
     def plain_cost(self) -> int:
         """The multiply-adds of a run that has the logits that the metric reads."""
+        return self._price(encoded=False)
+
+    @property
+    def _decoding(self) -> int:
+        """The same of a run without its encoder."""
+        return self._price(encoded=True)
+
+    def _price(self, *, encoded: bool) -> int:
         n, length = self.shape
         known = None if self.columns is None else Columns.of(self.model, self.columns)
         tokens = self.model.layout.d_vocab if known is None or known.W is None else len(known.tokens)
-        return int(self.model.prices.run(n, length, (self.keep or length) * tokens))
+        return int(self.model.prices.run(n, length, (self.keep or length) * tokens, encoded=encoded))
 
     def _plain(self, given: Tensor | Inputs, **options: Any) -> tuple[Run, dict[Site, Tensor], Tensor]:
         self.forwards += 1

@@ -43,8 +43,11 @@ def read_end(model: Any, blocks: Sequence[str], seen: Probe) -> End:
         scale, softcap = _transform(model, call.y_value, seen.output.detach()) or (0.0, None)
         if not scale:
             continue
-        norm = _norm_between(model, blocks, seen.calls, call, last)
+        norm, factor = _norm_between(model, blocks, seen.calls, call, last), 1.0
         linear = norm is not None or _reads(call, last)
+        if not linear and softcap is None and (behind := _multiplied(model, blocks, seen, path)) is not None:
+            norm, factor = behind
+            linear, scale = True, scale * factor
         if linear:
             check_kept(seen.calls, [p for p in (norm, path) if p])
             return End(norm, path, True, kind, head, scale, softcap)
@@ -144,6 +147,20 @@ def _unembeddings(model: Any, blocks: Sequence[str], seen: Probe) -> Iterator[tu
 
 def _in_blocks(path: str, blocks: Sequence[str]) -> bool:
     return any(f"{path}.".startswith(f"{block}.") or block.startswith(f"{path}.") for block in blocks)
+
+
+def _multiplied(model: Any, blocks: Sequence[str], seen: Probe, path: str) -> tuple[str, float] | None:
+    """The norm behind the last block and the factor, a number, that make what an unembedding without a bias reads, as T5's does; None where
+    it reads something else."""
+    norm, call = norm_behind(model, blocks, seen), seen.calls[path]
+    with torch.no_grad():
+        if norm is None or bool(model.get_submodule(path)(torch.zeros_like(call.x_value)).any()):
+            return None
+    x, y = call.x_value.double(), seen.calls[norm].y_value.double()
+    if x.numel() != y.numel():
+        return None
+    factor = float((x.flatten() * y.flatten()).sum() / y.square().sum().clamp_min(1e-300))
+    return (norm, factor) if factor and close((factor * y).to(call.x_value), call.x_value.reshape(y.shape)) else None
 
 
 def _norm_between(model: Any, blocks: Sequence[str], calls: Mapping[str, Call], reader: Call, last: Call) -> str | None:
