@@ -14,7 +14,7 @@ from torch import Tensor
 
 from interp.errors import LayoutError, SiteError
 from interp.formatting.table import Table, along, check_sizes, lines_of
-from interp.formatting.text import token, visible
+from interp.formatting.text import visible
 from interp.given import kinds_checked
 from interp.model.inputs.taking import taken
 from interp.model.modules.lock import settled
@@ -31,13 +31,13 @@ class DecoderLens(Table):
     """What the decoder says when it attends to layer l of the encoder in the place of the last.
 
     layers: those of the encoder that were tried, in order. logits [layer batch d_vocab]: of what follows what the decoder has been given.
-    written: by layer and example the ids that it then writes, as far as was asked for. texts: what ids are called. `raw`: without the
+    texts: by layer and example what it then writes, as far as was asked for. decode: the text of an id. `raw`: without the
     encoder's final norm; `normed`: whether the encoder has one.
     """
 
     layers: tuple[int, ...]
     logits: Tensor = field(metadata=along(0, 1))
-    written: tuple[tuple[tuple[int, ...], ...], ...]
+    texts: tuple[tuple[str, ...], ...]
     decode: Texts
     raw: bool = False
     normed: bool = True
@@ -46,7 +46,7 @@ class DecoderLens(Table):
     def __post_init__(self) -> None:
         batch = self.logits.shape[1]
         check_sizes(self, logits=(self.logits.shape[:1], (len(self.layers),)))
-        check_sizes(self, written=([len(row) for row in self.written], [batch] * len(self.layers)))
+        check_sizes(self, texts=([len(row) for row in self.texts], [batch] * len(self.layers)))
 
     @property
     def probabilities(self) -> Tensor:
@@ -70,7 +70,7 @@ class DecoderLens(Table):
         """What the decoder writes from a layer. Raises: SiteError for one that was not tried."""
         if layer not in self.layers:
             raise SiteError(f"layer {layer}: tried were {', '.join(map(str, self.layers))}.")
-        return "".join(map(self.decode, self.written[self.layers.index(layer)][example]))
+        return self.texts[self.layers.index(layer)][example]
 
     def to_pandas(self) -> Any:
         """A row for each layer and example: layer, example, token, probability, agrees, text."""
@@ -90,9 +90,9 @@ class DecoderLens(Table):
         return lines_of(("layer", "example", "token", "probability", "agrees", "text"), rows)
 
     def __str__(self) -> str:
-        shown = (f"  layer {layer}: {token(self.text(layer))}" for layer in self.layers) if self.written[0][0] else ()
         head = f"DecoderLens({len(self.layers)} layers of the encoder, {self.logits.shape[1]} examples)"
-        return visible("\n".join((head, *shown)))
+        shown = [f"  layer {layer}: {visible(self.text(layer))}" for layer in self.layers if self.text(layer)]
+        return "\n".join((head, *shown))
 
     def _rows(self) -> Any:
         return self.to_pandas()
@@ -138,12 +138,16 @@ def _lens(model: Any, given: Inputs, layers: tuple[int, ...], most: int, raw: bo
         if most
         else [[]] * len(repeated)
     )
-    rows = tuple(tuple(map(tuple, found[i * batch : (i + 1) * batch])) for i in range(len(layers)))
-    known = {*logits.argmax(-1).tolist(), *(i for row in found for i in row)}
-    named = Texts.of(model.text_of, known)
+    rows = tuple(tuple(_said(model, row) for row in found[i * batch : (i + 1) * batch]) for i in range(len(layers)))
+    named = Texts.of(model.text_of, range(logits.shape[-1]))
     return DecoderLens(
         layers, logits.view(len(layers), batch, -1), rows, named, raw, stack.ln_final is not None, model.name
     )
+
+
+def _said(model: Any, ids: Sequence[int]) -> str:
+    """What ids say; the ids themselves without a tokeniser."""
+    return str(model.tokenizer.decode(ids)) if model.tokenizer is not None else " ".join(map(str, ids))
 
 
 def _streams(model: Any, given: Inputs, layers: tuple[int, ...], raw: bool) -> Tensor:
