@@ -13,9 +13,9 @@ from interp.formatting import showing
 from interp.formatting.html import MOST_ROWS, bar, block, caption, element, joined, left_out, shaded, table, text
 from interp.formatting.numbers import MISSING, count, decimals, interval, number, percent, score, several, share_digits
 from interp.formatting.text import token
+from interp.heads.patterns import AttentionPatterns
 from interp.lenses.direct import LogitAttribution
 from interp.lenses.lens import LogitLens
-from interp.lenses.patterns import AttentionPatterns
 from interp.scores.agreement import Agreement, Row
 from interp.scores.scores import Provenance, Scores
 from interp.scores.wording import IN_TURN, neither

@@ -1,4 +1,4 @@
-"""Where the heads of a model look on one prompt.
+"""Where the heads of a model look on one prompt, from token to token or from word to word.
 
 Axis words: `layer head q_pos k_pos`.
 """
@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from interp.errors import InterpError, SiteError, TaskError, unknown
+from interp.errors import InterpError, TaskError, unknown
 from interp.formatting.showing import card, figure
 from interp.given import kinds_checked
+from interp.heads.looking import layers_of
+from interp.heads.words_of_tokens import over_words, words_of
 from interp.model.modules.lock import settled
 from interp.model.taking import taken
+from interp.parts.named_inputs import Inputs
 from interp.parts.sites import Site
 from interp.parts.tokens import Tokens
 
@@ -25,7 +28,7 @@ from interp.parts.tokens import Tokens
 class AttentionPatterns:
     """Attention weights of one prompt: how much of what a head reads at a query token comes from each key token.
 
-    tokens: the prompt's, as text. layers: those that were read, in order. weights: [layer head q_pos k_pos], each row sums to
+    tokens: the prompt's, as text, or its words. layers: those that were read, in order. weights: [layer head q_pos k_pos], each row sums to
     1 (less where the model has an attention sink).
     """
 
@@ -60,22 +63,28 @@ class AttentionPatterns:
 
 
 @kinds_checked
-def attention_patterns(model: Any, prompt: Any, *, layers: Sequence[int] | None = None) -> AttentionPatterns:
+def attention_patterns(
+    model: Any, prompt: Any, *, layers: Sequence[int] | None = None, words: bool = False
+) -> AttentionPatterns:
     """The attention weights of every head of some layers (all by default) on one prompt: text, ids [pos], or one input that is no text.
 
+    words: from word to word of a text, as its fast tokeniser cuts it: summed to a word, averaged from it (see `interp.heads.words_of_tokens`).
     Cost: one forward; it holds [head q_pos k_pos] per layer.
-    Raises: TaskError for several prompts or none; SiteError for a layer that does not exist, or a model whose attention does not go
-    through the one attention function and so has no pattern to read.
+    Raises: TaskError for several prompts or none, and for `words` of what is no text or has no fast tokeniser; SiteError for a layer that does
+    not exist, or a model whose attention does not go through the one attention function and so has no pattern to read.
     """
     with settled(model.device):
         given = taken(model, prompt)
     n = len(given.ids) if isinstance(given, Tokens) else len(given)
     if n != 1:
         raise TaskError(f"{n} prompts given; expected one: its text, or a list of token ids.")
-    chosen = tuple(range(model.layout.n_layers)) if layers is None else tuple(dict.fromkeys(layers))
-    if not chosen:
-        raise SiteError("layers: none given; expected one or more, for example layers=[0].")
+    if words and not (isinstance(prompt, str) and isinstance(given, Tokens)):
+        raise TaskError(f"words=True: given {prompt!r:.60}; expected one text, whose tokens have words.")
+    chosen = layers_of(model, layers)
     with settled(model.device), torch.no_grad():
         run = model.run(given, reads=[Site("pattern", layer) for layer in chosen], logits_to_keep=1)
         weights = torch.stack([run[Site("pattern", layer)][0].float().cpu() for layer in chosen]).numpy()
-    return AttentionPatterns(model.positions(given), chosen, weights, model.name)
+    if not words or isinstance(given, Inputs):
+        return AttentionPatterns(model.positions(given), chosen, weights, model.name)
+    groups, names = words_of(model.tokenizer, prompt, given.ids[0].tolist())
+    return AttentionPatterns(names, chosen, over_words(weights, groups).astype(weights.dtype), model.name)
