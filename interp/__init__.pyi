@@ -5,6 +5,8 @@ from .attribution.feature_edges import feature_edges as feature_edges
 from .attribution.masked_run import MaskedModel as MaskedModel
 from .attribution.masked_run import masked as masked
 from .attribution.methods import methods as methods
+from .attribution.pair_attribution import PairAttribution as PairAttribution
+from .attribution.pair_attribution import attribute_pairs as attribute_pairs
 from .attribution.path_effects import PathEffects as PathEffects
 from .attribution.path_patching import path_patch as path_patch
 from .attribution.request import attribute as attribute

@@ -1,8 +1,8 @@
 """How do the values of the engine look in notebooks and figures?
 
 `model_cards` shows models, runs, tasks, rules, dictionaries; `score_cards` shows results; `plots` draws them;
-`attention_plots` draws where heads look, `head_cards` and `head_plots` show that of many texts; `table_cards` and `table_plots` are those
-of the smaller tables.
+`attention_plots` draws where heads look, `head_cards` and `head_plots` show that of many texts, `pair_cards` has
+matrices of tokens with tokens; `table_cards` and `table_plots` are those of the smaller tables.
 
 To show a class: one function under `@showing.card.register` or `@showing.figure.register`, of that class; a new file
 is one more name in the import below. No room but `circuits.display` imports this one: it is loaded when the first value is shown.
@@ -13,6 +13,7 @@ from interp.display import (
     head_cards,
     head_plots,
     model_cards,
+    pair_cards,
     plots,
     score_cards,
     table_cards,
@@ -24,6 +25,7 @@ __all__ = [
     "head_cards",
     "head_plots",
     "model_cards",
+    "pair_cards",
     "plots",
     "score_cards",
     "table_cards",

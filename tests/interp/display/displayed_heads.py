@@ -1,9 +1,10 @@
-"""Values of what heads look at, made with any text for their names."""
+"""Values of what heads look at and of pairs of tokens, made with any text for their names."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from interp.attribution.pair_attribution import PairAttribution
 from interp.heads.distances import HeadDistances
 from interp.heads.relations import HeadRelations
 from interp.heads.statistics import HeadStatistics
@@ -31,3 +32,12 @@ def head_relations_of(name: str) -> HeadRelations:
     by_offset[0, 2] = 1, 0, 1
     total = np.array([[2, 2, 1], [1, 0, 0]])
     return HeadRelations((name, f"{name} too"), HEADS, hits, total, by_offset, (True, False, False), True, name)
+
+
+def pairs_of(name: str) -> PairAttribution:
+    """One pair of a text of two tokens and one of three."""
+    matrix = ((0.5, -0.25, 0.0), (0.1, 0.2, -0.3))
+    four = (0.75, 0.25, 0.5, 0.25)
+    return PairAttribution(
+        ((name, "b"),), (("c", name, "d"),), (matrix,), (four,), (0.0,), "cosine", "mean", 0, "pad", 8, name
+    )

@@ -1,4 +1,4 @@
-"""Figures of what heads look at hold the numbers of their values."""
+"""Figures of what heads look at, and of pairs of tokens, hold the numbers of their values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from interp.errors import InterpError
 from interp.heads.clusters import head_clusters
 from interp.heads.relations import HeadRelations
-from tests.interp.display.displayed_heads import head_distances_of, head_relations_of, head_statistics_of
+from tests.interp.display.displayed_heads import head_distances_of, head_relations_of, head_statistics_of, pairs_of
 
 NASTY = "<img src=x onerror=alert(1)>"
 
@@ -46,7 +46,22 @@ def test_relations_stand_beside_their_offset() -> None:
         one.plot()
 
 
+def test_a_matrix_of_tokens() -> None:
+    found = pairs_of("x")
+    heat = found.plot().data[0]
+    np.testing.assert_array_equal(np.array(heat.z), found.matrix())
+    assert (list(heat.y), list(heat.x), heat.zmid) == (["0 x", "1 b"], ["0 c", "1 x", "2 d"], 0)
+    with pytest.raises(InterpError, match="pairs 0 to 0"):
+        found.plot(pair=1)
+
+
 def test_names_are_text_and_never_tags() -> None:
     distances = head_distances_of(NASTY)
-    for value in (head_statistics_of(NASTY), distances, head_clusters(distances, 2), head_relations_of(NASTY)):
+    for value in (
+        head_statistics_of(NASTY),
+        distances,
+        head_clusters(distances, 2),
+        head_relations_of(NASTY),
+        pairs_of(NASTY),
+    ):
         assert "<img" not in json.dumps(json.loads(value.plot().to_json()))
