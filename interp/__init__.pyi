@@ -43,6 +43,8 @@ from .lenses.direct_effects import direct_effects as direct_effects
 from .lenses.lens import LogitLens as LogitLens
 from .lenses.lens import direct_logit_attribution as direct_logit_attribution
 from .lenses.lens import logit_lens as logit_lens
+from .lenses.second_order import SecondOrder as SecondOrder
+from .lenses.second_order import second_order as second_order
 from .model.edits import Edit as Edit
 from .model.edits import add as add
 from .model.edits import patch as patch

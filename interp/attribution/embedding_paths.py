@@ -72,9 +72,9 @@ class Embedder:
         """The way of one text from its reference, by Gauss-Legendre points."""
         x = self._stream(prompt)
         r = torch.zeros_like(x) if reference == "zero" else self._stream(self._reference(prompt, reference))
-        parts = torch.zeros(len(x), 1, dtype=torch.float64)
-        for at, weight in gauss_legendre(steps):
-            parts = parts + weight * self.moved(prompt, torch.lerp(r, x, at), x - r)
+        ats, weights = zip(*gauss_legendre(steps), strict=True)
+        points = torch.stack([torch.lerp(r, x, at) for at in ats])
+        parts = torch.einsum("s,sie->ie", torch.tensor(weights, dtype=torch.float64), self.moved(prompt, points, x - r))
         own, other = (self.embedded(prompt, point[None])[0].double().cpu() for point in (x, r))
         return Path(parts, own, other)
 
@@ -87,34 +87,39 @@ class Embedder:
             return found[:, 0]  # type: ignore[no-any-return]
         return found[:, 0] if self.pooling == "first" else found.mean(1)  # type: ignore[no-any-return]
 
-    def moved(self, prompt: Prompt, point: Tensor, by: Tensor) -> Tensor:
-        """What the embedding gains as each token alone moves on [pos d_embedding], in float64."""
+    def moved(self, prompt: Prompt, points: Tensor, by: Tensor) -> Tensor:
+        """What the embedding gains at points of the way [step pos d_model] as each token alone moves on [step pos d_embedding], in float64."""
+        n, length, _ = points.shape
         try:
-            return self._chunked(len(point), lambda rows: self._forward(prompt, point, by, rows))
+            found = self._chunked(n * length, length, lambda rows: self._forward(prompt, points, by, rows))
+            return found.view(n, length, -1)
         except NotImplementedError:  # an operation that torch has no forward derivative for
-            width = self.embedded(prompt, point[None]).shape[-1]
-            return self._chunked(width, lambda rows: self._backward(prompt, point, by, rows)).T
+            width = self.embedded(prompt, points[:1]).shape[-1]
+            found = self._chunked(n * width, length, lambda rows: self._backward(prompt, points, by, rows, width))
+            return found.view(n, width, length).transpose(1, 2)
 
-    def _chunked(self, n: int, f: Callable[[Tensor], Tensor]) -> Tensor:
-        """f of 0 to n - 1, a few at a time."""
-        size = default_batch_size(self.model, max(2, n))
+    def _chunked(self, n: int, length: int, f: Callable[[Tensor], Tensor]) -> Tensor:
+        """f of 0 to n - 1, as many at a time as fit."""
+        size = default_batch_size(self.model, length)
         return torch.cat([f(rows).double().cpu() for rows in torch.split(torch.arange(n), size)])
 
-    def _forward(self, prompt: Prompt, point: Tensor, by: Tensor, rows: Tensor) -> Tensor:
-        """The derivatives along the way of some tokens [row d_embedding]."""
-        alone = torch.zeros(len(rows), *point.shape, dtype=point.dtype, device=point.device)
-        alone[torch.arange(len(rows)), rows] = by[rows]
+    def _forward(self, prompt: Prompt, points: Tensor, by: Tensor, rows: Tensor) -> Tensor:
+        """The derivatives along the way of some tokens, counted point by point [row d_embedding]."""
+        at, position = rows // points.shape[1], rows % points.shape[1]
+        stream = points[at]
+        alone = torch.zeros_like(stream)
+        alone[torch.arange(len(rows)), position] = by[position]
         with torch.no_grad(), forward_ad.dual_level():
-            stream = forward_ad.make_dual(point.repeat(len(rows), 1, 1), alone)  # type: ignore[no-untyped-call]
-            _, tangent = forward_ad.unpack_dual(self.embedded(prompt, stream))  # type: ignore[no-untyped-call]
+            dual = forward_ad.make_dual(stream, alone)  # type: ignore[no-untyped-call]
+            _, tangent = forward_ad.unpack_dual(self.embedded(prompt, dual))  # type: ignore[no-untyped-call]
         return tangent  # type: ignore[no-any-return]
 
-    def _backward(self, prompt: Prompt, point: Tensor, by: Tensor, rows: Tensor) -> Tensor:
-        """The derivatives of some dimensions of the embedding, along the way of every token [row pos]."""
+    def _backward(self, prompt: Prompt, points: Tensor, by: Tensor, rows: Tensor, width: int) -> Tensor:
+        """The derivatives of some dimensions of the embedding, counted point by point, along the way of every token [row pos]."""
         with torch.enable_grad():
-            stream = point.repeat(len(rows), 1, 1).requires_grad_()
+            stream = points[rows // width].requires_grad_()
             found = self.embedded(prompt, stream)
-            (gradient,) = torch.autograd.grad(found[torch.arange(len(rows)), rows].sum(), stream)
+            (gradient,) = torch.autograd.grad(found[torch.arange(len(rows)), rows % width].sum(), stream)
         return (gradient * by).sum(-1)
 
     def _stream(self, prompt: Prompt) -> Tensor:

@@ -116,7 +116,7 @@ def attribute_pairs(
     pooling: str = "mean",
     layer: int = 0,
     reference: Literal["pad", "mask", "zero"] = "pad",
-    steps: int = 8,
+    steps: int = 32,
     model_b: Any = None,
 ) -> PairAttribution:
     """What each token of one text and each of another add to the similarity of their embeddings, together.
@@ -129,7 +129,7 @@ def attribute_pairs(
     texts_a, texts_b: a text each, or as many of both, paired in order; ids, or images where the model takes them. pooling: of hidden states,
     the `mean` over tokens or the `first`. layer: the stream that enters this block is moved; 0 is the embedding. reference: a text of
     the same length in which all but special tokens are `pad` or `mask`, or the `zero` vector. steps: Gauss-Legendre points; `delta` says
-    whether they were enough. model_b: what embeds texts_b, where it is another model, such as the other tower of CLIP.
+    whether they were enough (8 are from the middle layers on). model_b: what embeds texts_b, where it is another model, such as the other tower of CLIP.
 
     Units: those of the similarity. Cost: per text steps x tokens directional derivatives (about 2F each); without forward derivatives steps x d_embedding (F + B).
     Source: Moeller, Nikolaev & Pado 2023, "An attribution method for Siamese encoders"; 2024, "Approximate attributions for off-the-shelf

@@ -33,7 +33,13 @@ from tests.interp.display.displayed import (
     provenance,
     tokens_of,
 )
-from tests.interp.display.displayed_heads import head_distances_of, head_relations_of, head_statistics_of, pairs_of
+from tests.interp.display.displayed_heads import (
+    head_distances_of,
+    head_relations_of,
+    head_statistics_of,
+    pairs_of,
+    second_order_of,
+)
 
 
 def an_evaluation(name: str) -> Evaluation:
@@ -94,6 +100,7 @@ MAKERS: Final[dict[str, Callable[[str], Any]]] = {
     "head clusters": lambda name: head_clusters(head_distances_of(name), 2),
     "head relations": head_relations_of,
     "pairs": pairs_of,
+    "second order": second_order_of,
     "search": lambda name: Search(
         0.9, None, None, replace(an_evaluation("x").faithfulness), None, an_evaluation("x").faithfulness, 4, 9, "nodes", (), name
     ),

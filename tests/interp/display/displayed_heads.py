@@ -8,6 +8,7 @@ from interp.attribution.pair_attribution import PairAttribution
 from interp.heads.distances import HeadDistances
 from interp.heads.relations import HeadRelations
 from interp.heads.statistics import HeadStatistics
+from interp.lenses.second_order import SecondOrder
 
 HEADS = ("a0.h0", "a0.h1", "a1.h0", "a1.h1")
 
@@ -41,3 +42,9 @@ def pairs_of(name: str) -> PairAttribution:
     return PairAttribution(
         ((name, "b"),), (("c", name, "d"),), (matrix,), (four,), (0.0,), "cosine", "mean", 0, "pad", 8, name
     )
+
+
+def second_order_of(name: str) -> SecondOrder:
+    """Three neurons on two examples, and two outputs."""
+    values = np.array([[[1.0, 0.0], [-2.0, 0.5], [0.25, 0.0]]] * 2)
+    return SecondOrder(1, (name, f"{name} too"), values, values.sum(1) + 0.5, name)

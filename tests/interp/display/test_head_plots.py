@@ -10,7 +10,13 @@ import pytest
 from interp.errors import InterpError
 from interp.heads.clusters import head_clusters
 from interp.heads.relations import HeadRelations
-from tests.interp.display.displayed_heads import head_distances_of, head_relations_of, head_statistics_of, pairs_of
+from tests.interp.display.displayed_heads import (
+    head_distances_of,
+    head_relations_of,
+    head_statistics_of,
+    pairs_of,
+    second_order_of,
+)
 
 NASTY = "<img src=x onerror=alert(1)>"
 
@@ -55,6 +61,13 @@ def test_a_matrix_of_tokens() -> None:
         found.plot(pair=1)
 
 
+def test_neurons_are_bars_of_the_largest() -> None:
+    bar = second_order_of("x").plot(output="x too").data[0]
+    assert (list(bar.y), list(bar.x)) == (["m1.n2", "m1.n0", "m1.n1"], [0.0, 0.0, 0.5])
+    with pytest.raises(InterpError, match="unknown output"):
+        second_order_of("x").plot(output="y")
+
+
 def test_names_are_text_and_never_tags() -> None:
     distances = head_distances_of(NASTY)
     for value in (
@@ -63,5 +76,6 @@ def test_names_are_text_and_never_tags() -> None:
         head_clusters(distances, 2),
         head_relations_of(NASTY),
         pairs_of(NASTY),
+        second_order_of(NASTY),
     ):
         assert "<img" not in json.dumps(json.loads(value.plot().to_json()))
