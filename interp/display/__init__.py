@@ -1,7 +1,7 @@
 """How do the values of the engine look in notebooks and figures?
 
 `model_cards` shows models, runs, tasks, rules, dictionaries; `score_cards` shows results; `plots` draws them;
-`attention_plots` draws where heads look, `head_cards` and `head_plots` show that of many texts, `pair_cards` has
+`attention_plots` draws where heads look, `model_view` shows all of them at once, `head_cards` and `head_plots` show that of many texts, `pair_cards` has
 matrices of tokens with tokens; `table_cards` and `table_plots` are those of the smaller tables.
 
 To show a class: one function under `@showing.card.register` or `@showing.figure.register`, of that class; a new file
@@ -13,6 +13,7 @@ from interp.display import (
     head_cards,
     head_plots,
     model_cards,
+    model_view,
     pair_cards,
     plots,
     score_cards,
@@ -25,6 +26,7 @@ __all__ = [
     "head_cards",
     "head_plots",
     "model_cards",
+    "model_view",
     "pair_cards",
     "plots",
     "score_cards",

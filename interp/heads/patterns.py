@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from interp.errors import InterpError, TaskError, unknown
-from interp.formatting.showing import card, figure
+from interp.formatting.showing import card, figure, page
 from interp.given import kinds_checked
 from interp.heads.looking import layers_of
 from interp.heads.words_of_tokens import over_words, words_of
@@ -56,6 +56,10 @@ class AttentionPatterns:
 
     def _repr_html_(self) -> str:
         return str(card(self))
+
+    def render(self) -> str:
+        """One self-contained HTML page of all heads, which loads nothing: a small map of each, and one of them large."""
+        return page(self)
 
     def plot(self, heads: str | Sequence[str] | None = None) -> Any:
         """Plotly heat maps of some heads: see `interp.plot_attention`."""
