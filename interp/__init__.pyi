@@ -37,6 +37,8 @@ from .heads.relations import HeadRelations as HeadRelations
 from .heads.relations import head_relations as head_relations
 from .heads.statistics import HeadStatistics as HeadStatistics
 from .heads.statistics import head_statistics as head_statistics
+from .lenses.decoder_lens import DecoderLens as DecoderLens
+from .lenses.decoder_lens import decoder_lens as decoder_lens
 from .lenses.direct import LogitAttribution as LogitAttribution
 from .lenses.direct_effects import DirectEffects as DirectEffects
 from .lenses.direct_effects import direct_effects as direct_effects
@@ -51,8 +53,8 @@ from .model.edits import patch as patch
 from .model.edits import zero as zero
 from .model.loading.load import load as load
 from .model.model import HookedModel as HookedModel
-from .model.model import Run as Run
 from .model.probing.coverage import Coverage as Coverage
+from .model.result import Run as Run
 from .model.similarity import Similarity as Similarity
 from .model.similarity import similarity as similarity
 from .parts.graph import Edge as Edge

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -69,4 +69,4 @@ def framed(found: AttentionPatterns) -> Markup:
 
 @cache
 def _source(name: str) -> str:
-    return (files("interp.display") / name).read_text(encoding="utf-8")
+    return Path(__file__).with_name(name).read_text(encoding="utf-8")

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from interp.errors import SiteError, TaskError, unknown
+from interp.model.inputs.taking import taken
 from interp.model.modules.lock import settled
-from interp.model.taking import taken
 from interp.parts.named_inputs import Example, Inputs
 from interp.parts.sites import Site
 from interp.parts.tokens import Tokens

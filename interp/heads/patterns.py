@@ -17,8 +17,8 @@ from interp.formatting.showing import card, figure, page
 from interp.given import kinds_checked
 from interp.heads.looking import layers_of
 from interp.heads.words_of_tokens import over_words, words_of
+from interp.model.inputs.taking import taken
 from interp.model.modules.lock import settled
-from interp.model.taking import taken
 from interp.parts.named_inputs import Inputs
 from interp.parts.sites import Site
 from interp.parts.tokens import Tokens
