@@ -24,13 +24,13 @@ def plot_statistics(found: HeadStatistics, measure: str | None = None) -> Any:
     import plotly.graph_objects as go
 
     name = measure or (_FIRST if _FIRST in found.measures else found.measures[0])
-    layers = list(dict.fromkeys(head[1:].split(".")[0] for head in found.heads))
+    layers = list(dict.fromkeys(head.rpartition(".")[0] for head in found.heads))
     values = found[name].reshape(len(layers), -1)
     columns = [f"h{i}" for i in range(values.shape[1])]
     entropy = "entropy" in name
     cells = [[None if not np.isfinite(v) else round(float(v), 5) for v in row] for row in values]
     heat = go.Heatmap(z=cells, x=columns, y=layers, colorscale=SEQUENTIAL, zmin=0, zmax=None if entropy else 1)
-    heat.hovertemplate = "a%{y}.%{x}: %{z:.3f}<extra></extra>"
+    heat.hovertemplate = "%{y}.%{x}: %{z:.3f}<extra></extra>"
     heat.colorbar.title = "nats" if entropy else "weight"
     figure = go.Figure(heat).update_yaxes(type="category", title="layer")
     title = shown(f"{name} of every head, {len(found.per_example)} texts, {found.model}")

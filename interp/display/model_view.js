@@ -32,8 +32,8 @@ function grid() {
     row.append(Object.assign(document.createElement("th"), { textContent: `a${layer}`, scope: "row" }));
     for (let h = 0; h < heads; h++) {
       const button = document.createElement("button"), canvas = document.createElement("canvas");
-      button.type = "button"; button.title = `a${layer}.h${h}`;
-      button.setAttribute("aria-label", `head a${layer}.h${h}`); button.setAttribute("aria-pressed", "false");
+      button.type = "button"; button.title = `${data.prefix}a${layer}.h${h}`;
+      button.setAttribute("aria-label", `head ${button.title}`); button.setAttribute("aria-pressed", "false");
       paint(canvas, i, h);
       canvas.style.width = canvas.style.height = `${side}px`;
       button.append(canvas);
@@ -50,7 +50,7 @@ function choose(layer, head, button) {
   if (pressed) pressed.setAttribute("aria-pressed", "false");
   pressed = button;
   button.setAttribute("aria-pressed", "true");
-  document.getElementById("name").textContent = `a${layers[layer]}.h${head}`;
+  document.getElementById("name").textContent = button.title;
   const map = document.getElementById("map"), side = Math.max(n, Math.min(240, 24 * n));
   paint(map, layer, head);
   map.style.width = map.style.height = `${side}px`;

@@ -42,6 +42,7 @@ def patterns_page(found: AttentionPatterns) -> str:
         "tokens": [token(text) for text in found.tokens],
         "layers": list(found.layers),
         "heads": heads,
+        "prefix": f"{found.stack}:" if found.stack else "",
         "weights": base64.b64encode(np.rint(255 * found.weights.clip(0, 1)).astype(np.uint8).tobytes()).decode(),
     }
     title = f"{len(found.layers)} layers of {heads} heads" + (f", {visible(found.model, 80)}" if found.model else "")

@@ -17,7 +17,7 @@ from interp.errors import InterpError, unknown
 from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import visible
 from interp.given import kinds_checked
-from interp.heads.looking import Prompts, heads_of, layers_of, looks, prompts_of
+from interp.heads.looking import Prompts, Watched, looks, prompts_of
 from interp.heads.row_measures import entropies
 
 Distance = Literal["js", "tv"]
@@ -79,6 +79,7 @@ def head_distances(
     *,
     metric: Distance = "js",
     layers: Sequence[int] | None = None,
+    stack: str | None = None,
     prompts: Prompts = "clean",
     batch_size: int | None = None,
 ) -> HeadDistances:
@@ -87,17 +88,17 @@ def head_distances(
     js(p, q) = H((p + q) / 2) - H(p) / 2 - H(q) / 2 in nats; tv(p, q) = sum |p - q| / 2. A mean, where Clark et al. sum, so that long texts and
     many of them do not make heads more different.
 
-    texts: as for `head_statistics`. Two heads or more. Cost: one forward for each text, and for each pair of heads one pass over its weights.
+    texts, stack: as for `head_statistics`. Two heads or more. Cost: one forward for each text, and for each pair of heads one pass over its weights.
     Memory: the weights of one text, twice. Source: Clark et al. 2019, section 6. Raises: as `head_statistics`.
     """
     if metric not in _LARGEST:
         raise InterpError(unknown("metric of heads", metric, _LARGEST))
-    chosen, rows = layers_of(model, layers), prompts_of(model, texts, prompts)
-    heads = heads_of(model, chosen)
+    watched, rows = Watched.of(model, layers, stack), prompts_of(model, texts, prompts)
+    heads = watched.names
     if len(heads) < 2:
         raise InterpError(f"{len(heads)} head: expected two or more, to compare them.")
     total, queries = torch.zeros(len(heads), len(heads), dtype=torch.float64), 0
-    for look in looks(model, rows, chosen, batch_size):
+    for look in looks(watched, rows, batch_size):
         for weights in look.weights:
             total += apart(weights.double(), metric)
             queries += weights.shape[1]

@@ -15,12 +15,11 @@ import torch
 from interp.errors import InterpError, TaskError, unknown
 from interp.formatting.showing import card, figure, page
 from interp.given import kinds_checked
-from interp.heads.looking import layers_of
+from interp.heads.looking import Watched
 from interp.heads.words_of_tokens import over_words, words_of
 from interp.model.inputs.taking import taken
 from interp.model.modules.lock import settled
 from interp.parts.named_inputs import Inputs
-from interp.parts.sites import Site
 from interp.parts.tokens import Tokens
 
 
@@ -36,11 +35,13 @@ class AttentionPatterns:
     layers: tuple[int, ...]
     weights: np.ndarray
     model: str = ""
+    stack: str = ""
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The name of every head, layer by layer: `a3.h2`."""
-        return tuple(f"a{layer}.h{head}" for layer in self.layers for head in range(self.weights.shape[1]))
+        """The name of every head, layer by layer: `a3.h2`; with the prefix of its stack, where that has one."""
+        prefix = f"{self.stack}:" if self.stack else ""
+        return tuple(f"{prefix}a{layer}.h{head}" for layer in self.layers for head in range(self.weights.shape[1]))
 
     def __getitem__(self, head: str) -> np.ndarray:
         """The pattern of a head by name [q_pos k_pos]. Raises: InterpError with the near names."""
@@ -68,10 +69,11 @@ class AttentionPatterns:
 
 @kinds_checked
 def attention_patterns(
-    model: Any, prompt: Any, *, layers: Sequence[int] | None = None, words: bool = False
+    model: Any, prompt: Any, *, layers: Sequence[int] | None = None, words: bool = False, stack: str | None = None
 ) -> AttentionPatterns:
     """The attention weights of every head of some layers (all by default) on one prompt: text, ids [pos], or one input that is no text.
 
+    stack: whose heads, by its prefix, of a model with several (`encoder`); by default the one that is read last.
     words: from word to word of a text, as its fast tokeniser cuts it: summed to a word, averaged from it (see `interp.heads.words_of_tokens`).
     Cost: one forward; it holds [head q_pos k_pos] per layer.
     Raises: TaskError for several prompts or none, and for `words` of what is no text or has no fast tokeniser; SiteError for a layer that does
@@ -84,11 +86,12 @@ def attention_patterns(
         raise TaskError(f"{n} prompts given; expected one: its text, or a list of token ids.")
     if words and not (isinstance(prompt, str) and isinstance(given, Tokens)):
         raise TaskError(f"words=True: given {prompt!r:.60}; expected one text, whose tokens have words.")
-    chosen = layers_of(model, layers)
+    watched = Watched.of(model, layers, stack)
     with settled(model.device), torch.no_grad():
-        run = model.run(given, reads=[Site("pattern", layer) for layer in chosen], logits_to_keep=1)
-        weights = torch.stack([run[Site("pattern", layer)][0].float().cpu() for layer in chosen]).numpy()
+        run = model.run(given, reads=watched.sites, logits_to_keep=1)
+        weights = torch.stack([run[site][0].float().cpu() for site in watched.sites]).numpy()
     if not words or isinstance(given, Inputs):
-        return AttentionPatterns(model.positions(given), chosen, weights, model.name)
+        names = model.positions(given, watched.stack)
+        return AttentionPatterns(names, watched.layers, weights, model.name, watched.stack)
     groups, names = words_of(model.tokenizer, prompt, given.ids[0].tolist())
-    return AttentionPatterns(names, chosen, over_words(weights, groups).astype(weights.dtype), model.name)
+    return AttentionPatterns(names, watched.layers, over_words(weights, groups).astype(weights.dtype), model.name)

@@ -11,14 +11,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from interp.errors import InterpError, unknown
+from interp.errors import InterpError, TaskError, unknown
 from interp.formatting.numbers import percent
 from interp.formatting.table import Table, along, check_sizes, lines_of
 from interp.formatting.text import printed, visible
 from interp.given import kinds_checked
 from interp.heads.annotated import AnnotatedText, annotated_texts
-from interp.heads.looking import heads_of, layers_of, looks, prompts_of
+from interp.heads.looking import Watched, looks, prompts_of
 from interp.heads.words_of_tokens import Groups, over_words, tokens_of_words
+from interp.tasks.task import Prompt
 from interp.whole_numbers import whole
 
 RESAMPLES: Final = 1000
@@ -144,6 +145,7 @@ def head_relations(
     *,
     word_level: bool = True,
     layers: Sequence[int] | None = None,
+    stack: str | None = None,
     held_out: float = 0.5,
     seed: int = 0,
     batch_size: int | None = None,
@@ -156,24 +158,30 @@ def head_relations(
 
     annotated: texts as words with relations (`interp.AnnotatedText`, (words, relations), or mappings with both). word_level: weights between
     words, summed to a word and averaged from it; else from the last token of the one word to the one token that gets most. held_out: the
-    share of the texts that judge. Units: shares of pairs. Cost: one forward for each text. Source: Clark et al. 2019, section 4.
+    share of the texts that judge. stack: as for `head_statistics`. Units: shares of pairs. Cost: one forward for each text. Source: Clark et al. 2019, section 4.
     Raises: TaskError for fewer than two texts, a place without a word, no fast tokeniser; SiteError where there is no pattern.
     """
-    texts, chosen = annotated_texts(annotated), layers_of(model, layers)
+    texts, watched = annotated_texts(annotated), Watched.of(model, layers, stack)
     first = _parts(len(texts), held_out, whole(seed, "seed"))
     names = tuple(sorted({relation.name for text in texts for relation in text.relations}))
     if not names:
         raise InterpError("no text has a relation; expected one or more.")
-    heads, rows = heads_of(model, chosen), prompts_of(model, [text.text for text in texts])
+    heads, rows = watched.names, prompts_of(model, [text.text for text in texts])
     hits = np.zeros((len(names), len(DIRECTIONS), len(heads), len(texts)), dtype=np.int64)
-    for look in looks(model, rows, chosen, batch_size):
+    for look in looks(watched, rows, batch_size):
         for weights, place in zip(look.weights, look.places, strict=True):
-            groups = tokens_of_words(model.tokenizer, texts[place].words, rows[place])  # type: ignore[arg-type]
+            groups = tokens_of_words(model.tokenizer, texts[place].words, _ids(watched, rows[place]))
             looked_at = most_looked_at(weights.double().numpy(), groups, word_level)
             for at, word, other in _pairs(texts[place], names):
                 hits[at, 0, :, place] += looked_at[:, word] == other
                 hits[at, 1, :, place] += looked_at[:, other] == word
     return HeadRelations(names, heads, hits, *_counted(texts, names), tuple(first), word_level, model.name)
+
+
+def _ids(watched: Watched, prompt: Prompt) -> tuple[int, ...]:
+    if (found := watched.ids(prompt)) is None:
+        raise TaskError("this stack reads no text, so it has no words; give one that does (stack=).")
+    return found
 
 
 def _parts(n: int, held_out: float, seed: int) -> list[bool]:

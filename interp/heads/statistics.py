@@ -8,15 +8,16 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from interp.errors import InterpError, unknown
 from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed, visible
 from interp.given import kinds_checked
-from interp.heads.looking import Prompts, heads_of, layers_of, looks, prompts_of
-from interp.heads.row_measures import Offset, grid_of, keys_of, measured, offsets_of, token_sets
-from interp.parts.named_inputs import Example
-from interp.tasks.task import Prompt
+from interp.heads.looking import Prompts, Watched, looks, prompts_of
+from interp.heads.row_measures import Offset, keys_of, measured, offsets_of, token_sets
+from interp.tasks.task import Prompt, Task
 from interp.whole_numbers import count
 
 RESAMPLES: Final = 1000
@@ -123,6 +124,7 @@ def head_statistics(
     offsets: Sequence[Offset] | None = None,
     tokens: Mapping[str, Any] | None = None,
     layers: Sequence[int] | None = None,
+    stack: str | None = None,
     prompts: Prompts = "clean",
     batch_size: int | None = None,
 ) -> HeadStatistics:
@@ -130,43 +132,39 @@ def head_statistics(
     copy of the token, on what followed that copy (induction), and on the first token (sink). See `interp.heads.row_measures`.
 
     texts: a list of texts or ids, a task (its `prompts`), or images or sounds as `model.run` takes them. offsets: whole numbers of tokens, or
-    (rows, columns) of patches. tokens: names of sets, each a list of texts of one token or ids; by default `special`.
+    (rows, columns) of patches. stack: whose heads, by its prefix, of a model with several (`encoder`); by default the one that is read last. tokens: names of sets, each a list of texts of one token or ids; by default `special`.
     Cost: one forward for each text; memory: the patterns of a few texts, and one number for each text, head and measure.
     Source: Clark et al. 2019, "What does BERT look at?"; Olsson et al. 2022 (induction); Xiao et al. 2023 (sinks).
     Raises: TaskError for no texts, offsets that no query has, sets of no tokens; SiteError where there is no pattern to read.
     """
-    chosen, rows = layers_of(model, layers), prompts_of(model, texts, prompts)
-    sets, causal = _sets(model, tokens, rows), model.layout.causal
+    watched, rows = Watched.of(model, layers, stack), prompts_of(model, texts, prompts)
+    sets, causal = _sets(watched, tokens, rows), watched.causal
     found: list[Any] = [None] * len(rows)
     names: dict[str, None] = {}
-    for look in looks(model, rows, chosen, batch_size):
-        grid = _grid(model, look.prompts[0])
+    for look in looks(watched, rows, batch_size):
+        grid = watched.grid(look.prompts[0])
         asked = offsets_of(offsets, grid, causal)
-        keys = keys_of(look.weights.shape[-1], look.ids, causal=causal, offsets=asked, sets=sets, grid=grid)
-        each = measured(look.weights.double(), keys, not causal and _starts_with_cls(model, look.prompts[0]))
+        keys = keys_of(
+            look.weights.shape[-1], _ids(watched, look.prompts), causal=causal, offsets=asked, sets=sets, grid=grid
+        )
+        each = measured(look.weights.double(), keys, not causal and watched.starts_with_cls(look.prompts[0]))
         names |= dict.fromkeys(each)
         for b, place in enumerate(look.places):
             found[place] = {name: values[b].numpy() for name, values in each.items()}
-    heads = heads_of(model, chosen)
-    missing = np.full(len(heads), np.nan)
+    missing = np.full(len(watched.names), np.nan)
     table = np.array([[row.get(name, missing) for name in names] for row in found]).transpose(0, 2, 1)
-    return HeadStatistics(heads, tuple(names), np.ascontiguousarray(table), model.name, getattr(texts, "name", ""))
+    task = texts.name if isinstance(texts, Task) else ""
+    return HeadStatistics(watched.names, tuple(names), np.ascontiguousarray(table), model.name, task)
 
 
-def _sets(model: Any, tokens: Mapping[str, Any] | None, rows: Sequence[Prompt]) -> dict[str, tuple[int, ...]]:
+def _ids(watched: Watched, prompts: Sequence[Prompt]) -> Tensor | None:
+    """Token ids [batch pos]; None where the stack reads no text."""
+    rows = [ids for prompt in prompts if (ids := watched.ids(prompt)) is not None]
+    return torch.tensor(rows) if rows else None
+
+
+def _sets(watched: Watched, tokens: Mapping[str, Any] | None, rows: Sequence[Prompt]) -> dict[str, tuple[int, ...]]:
     """The sets of tokens; the special ones, which nobody asked for, where some text has one."""
-    found = token_sets(tokens, model.tokenizer)
-    seen = {i for row in rows if not isinstance(row, Example) for i in row}
+    found = token_sets(tokens, watched.model.tokenizer)
+    seen = {i for row in rows for i in watched.ids(row) or ()}
     return found if tokens is not None else {name: ids for name, ids in found.items() if seen & set(ids)}
-
-
-def _grid(model: Any, prompt: Prompt) -> Any:
-    return grid_of(model.positions(prompt)) if isinstance(prompt, Example) else None
-
-
-def _starts_with_cls(model: Any, prompt: Prompt) -> bool:
-    """Whether the first position is the one that classifies."""
-    if isinstance(prompt, Example):
-        return bool(model.positions(prompt)[0] == "CLS")
-    cls = getattr(model.tokenizer, "cls_token_id", None)
-    return cls is not None and prompt[0] == cls

@@ -24,7 +24,7 @@ NASTY = "<img src=x onerror=alert(1)>"
 def test_a_measure_by_layer_and_head() -> None:
     found = head_statistics_of("x")
     heat = found.plot(measure="to_self").data[0]
-    assert (list(heat.y), list(heat.x), heat.zmax) == (["0", "1"], ["h0", "h1"], 1)
+    assert (list(heat.y), list(heat.x), heat.zmax) == (["a0", "a1"], ["h0", "h1"], 1)
     np.testing.assert_allclose(np.array(heat.z).ravel(), found["to_self"], atol=1e-5)
     assert found.plot(measure="entropy").data[0].colorbar.title.text == "nats"
     with pytest.raises(InterpError, match="unknown measure"):

@@ -78,10 +78,10 @@ def test_patterns_from_word_to_word() -> None:
 def planted(monkeypatch: pytest.MonkeyPatch, follow: dict[int, int]) -> None:
     """Heads that look everywhere alike, but for head a1.h2, whose tokens look at those of the word that `follow` names."""
 
-    def looks(model: Any, prompts: Any, layers: Any, batch_size: Any) -> Iterator[Look]:
+    def looks(watched: Any, prompts: Any, batch_size: Any) -> Iterator[Look]:
         for place, ids in enumerate(prompts):
             weights = torch.full((1, 8, len(ids), len(ids)), 1 / len(ids))
-            groups = tokens_of_words(model.tokenizer, WORDS, ids)
+            groups = tokens_of_words(watched.model.tokenizer, WORDS, ids)
             for word, other in follow.items():
                 for token in groups[word]:
                     weights[0, 6, token] = 0.01
@@ -117,7 +117,7 @@ def test_a_head_is_judged_where_it_was_not_chosen(monkeypatch: pytest.MonkeyPatc
     model, generator = hooked("bert", wordpiece()), np.random.default_rng(0)
     texts = [(WORDS, [("any", 0, int(generator.integers(1, 6)))]) for _ in range(40)]
 
-    def looks(model: Any, prompts: Any, layers: Any, batch_size: Any) -> Iterator[Look]:
+    def looks(watched: Any, prompts: Any, batch_size: Any) -> Iterator[Look]:
         for place, ids in enumerate(prompts):
             rows = generator.dirichlet(np.ones(len(ids)), size=(1, 8, len(ids)))
             yield Look((place,), (ids,), torch.tensor(rows))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import T5Config, T5ForConditionalGeneration
 
 import interp
 from interp.errors import InterpError, SiteError, TaskError
@@ -18,6 +19,15 @@ from tests.interp.model.tiny import hooked
 from tests.interp.model.vision.made import made, seen
 from tests.interp.parts.masks import wordpiece
 
+SIZES = {
+    "vocab_size": 32,
+    "d_model": 16,
+    "d_kv": 4,
+    "d_ff": 24,
+    "num_layers": 2,
+    "num_heads": 4,
+    "decoder_start_token_id": 0,
+}
 ROWS = [[3, 4, 5, 3, 4, 9], [7, 7, 8], [3, 9, 3, 9, 3, 9], [11]]
 
 
@@ -143,3 +153,29 @@ def test_known_heads_of_a_real_model(real_model: Callable[[str], Path]) -> None:
     (before, most), (copies, followed) = found.largest("to_offset(-1)", 1)[0], found.largest("induction", 1)[0]
     assert most > 0.7 and followed > 0.7
     assert int(before[1:].split(".")[0]) < int(copies[1:].split(".")[0])
+
+
+def test_heads_of_an_encoder_behind_which_a_decoder_is() -> None:
+    """Each stack by its prefix, with the tokens that it reads itself; texts of other lengths are run apart."""
+    hf = T5ForConditionalGeneration(T5Config(**SIZES)).eval()
+    hf.set_attn_implementation("eager")
+    model = HookedModel(hf)
+    given = [{"input_ids": [ids], "decoder_input_ids": [[0, 5, 6, 5]]} for ids in ROWS[:3]]
+    found = interp.head_statistics(model, given, stack="encoder")
+    for i, one in enumerate(given):
+        with torch.no_grad():
+            out = hf(**{name: torch.tensor(x) for name, x in one.items()}, output_attentions=True)
+        for name, wanted in by_hand(out.encoder_attentions, ROWS[i]).items():
+            np.testing.assert_allclose(found.per_example[i, :, found.measures.index(name)], wanted, atol=1e-6)
+        own = by_hand(out.decoder_attentions, [0, 5, 6, 5])["induction"]
+        decoder = interp.head_statistics(model, one)
+        np.testing.assert_allclose(decoder["induction"], own, atol=1e-6)
+    assert found.heads[0] == "encoder:a0.h0" and "to_offset(1)" in found.measures
+    assert decoder.heads[0] == "a0.h0" and "to_offset(1)" not in decoder.measures
+    patterns = interp.attention_patterns(model, given[0], stack="encoder")
+    assert patterns.heads[0] == "encoder:a0.h0" and patterns.weights.shape[-2:] == (6, 6)
+    hidden = given[0] | {"attention_mask": [[1, 1, 1, 1, 1, 0]]}
+    with pytest.raises(TaskError, match="without padding"):
+        interp.head_statistics(model, hidden)
+    with pytest.raises(SiteError, match="vision"):
+        interp.head_statistics(model, given, stack="vision")
