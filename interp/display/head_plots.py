@@ -99,7 +99,7 @@ def plot_relations(found: HeadRelations) -> Any:
     )  # fmt: skip
     figure.add_scatter(
         x=[row.offset_accuracy for row in rows], y=names, mode="markers", name="best fixed offset",
-        marker={"color": GREY, "symbol": SYMBOLS[1], "size": 9}, hovertext=[f"offset {row.offset}" for row in rows],
+        marker={"color": GREY, "symbol": "square-open", "size": 14}, hovertext=[f"offset {row.offset}" for row in rows],
     )  # fmt: skip
     figure.update_yaxes(title="relation (pairs held out)", type="category", autorange="reversed")
     figure.update_xaxes(title="right, share of pairs", range=[0, 1.02])

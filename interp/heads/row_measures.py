@@ -1,6 +1,7 @@
 """Which keys each measure of a head counts, and how much of a row goes to them.
 
 Every measure but the entropies is the weight on some keys, averaged over the queries that have such a key among those that they may look at.
+A key outside of a sliding window counts with the weight that it has, 0.
 
 | measure | keys of the query at position i |
 | --- | --- |
@@ -98,7 +99,7 @@ def keys_of(
             found[f"to_token({name})"] = torch.isin(ids, torch.tensor(list(members)))[:, None].expand(-1, length, -1)
         same = (ids[:, :, None] == ids[:, None]) & before
         found["previous_duplicate"] = same
-        # A key has at least one more position behind it than the token that it follows.
+        # A key counts where the position before it counts for `previous_duplicate`; the query itself never.
         found["induction"] = torch.nn.functional.pad(same, (1, 0))[..., :length] & before
     found[SINK] = (before & (at == 0)[None])[None]
     visible = before | (at[None] == at[:, None]) if causal else torch.ones_like(before)

@@ -132,7 +132,8 @@ def head_statistics(
     copy of the token, on what followed that copy (induction), and on the first token (sink). See `interp.heads.row_measures`.
 
     texts: a list of texts or ids, a task (its `prompts`), or images or sounds as `model.run` takes them. offsets: whole numbers of tokens, or
-    (rows, columns) of patches. stack: whose heads, by its prefix, of a model with several (`encoder`); by default the one that is read last. tokens: names of sets, each a list of texts of one token or ids; by default `special`.
+    (rows, columns) of patches. tokens: names of sets, each a list of texts of one token or ids; by default `special`. stack: whose heads, by
+    its prefix, of a model with several (`encoder`); by default the one that is read last.
     Cost: one forward for each text; memory: the patterns of a few texts, and one number for each text, head and measure.
     Source: Clark et al. 2019, "What does BERT look at?"; Olsson et al. 2022 (induction); Xiao et al. 2023 (sinks).
     Raises: TaskError for no texts, offsets that no query has, sets of no tokens; SiteError where there is no pattern to read.
