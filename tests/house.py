@@ -42,6 +42,7 @@ FLOORS = (
     "interp/attribution/masks",
     "interp/attribution/methods",
     "interp/attribution/scoring",
+    "interp/attribution/tokens",
     "interp/attribution/auto",
     "interp/attribution",
     "interp/lenses",

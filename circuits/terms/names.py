@@ -80,6 +80,13 @@ TOKEN_METHODS: Final = (
     "cp-lrp",
     "gim",
     "deeplift",
+    "saliency",
+    "smooth-grad",
+    "gradient-shap",
+    "occlusion",
+    "shapley",
+    "kernel-shap",
+    "lime",
 )
 ALGORITHMS: Final = (
     "top",

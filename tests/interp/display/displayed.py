@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from interp.attribution.path_effects import PathEffect, PathEffects
-from interp.attribution.token_attribution import TokenAttribution
+from interp.attribution.tokens.token_values import TokenAttribution
 from interp.dictionaries.evaluation.feature_classifier import Interval, Quality
 from interp.dictionaries.evaluation.probing import ProbeResult, ProbeRow
 from interp.lenses.direct_effects import DirectEffects
