@@ -26,6 +26,8 @@ from .display.attention_plots import plot_attention as plot_attention
 from .display.plots import plot_agreement as plot_agreement
 from .display.plots import plot_scores as plot_scores
 from .errors import InterpError as InterpError
+from .evaluation.evaluate_tokens import evaluate_tokens as evaluate_tokens
+from .evaluation.token_evaluation import TokenEvaluation as TokenEvaluation
 from .lenses.direct import LogitAttribution as LogitAttribution
 from .lenses.direct_effects import DirectEffects as DirectEffects
 from .lenses.direct_effects import direct_effects as direct_effects

@@ -45,6 +45,7 @@ FLOORS = (
     "interp/attribution/tokens",
     "interp/attribution/auto",
     "interp/attribution",
+    "interp/evaluation",
     "interp/lenses",
     "interp/activations",
     "interp/dictionaries/training/steps",

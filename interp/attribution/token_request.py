@@ -45,9 +45,11 @@ class TokenOptions:
 
 @dataclass(frozen=True, eq=False)
 class TokenRequest:
-    """A checked request: the pairs as ids, the groups of each clean prompt, and the job that scores them."""
+    """A checked request: the task as it was given and as it is scored, its pairs as ids, the groups of each clean prompt, and the job that
+    scores them."""
 
     options: TokenOptions
+    given: Task
     task: Task
     pairs: tuple[TokenPair, ...]
     groups: tuple[Groups, ...]
@@ -97,7 +99,7 @@ def plan(model: Any, task: Task, options: TokenOptions) -> TokenRequest:
     """A checked request. Raises: as `attribute_tokens`."""
     method, metric = get_token_method(options.method), _metric(options)
     _check(method, metric, options)
-    task = task.limit(options.limit)
+    given, task = task, task.limit(options.limit)
     if options.target is not None:
         task = aimed(task, options.target, model.tokenizer)
     check_wrong(metric, task)
@@ -116,7 +118,7 @@ def plan(model: Any, task: Task, options: TokenOptions) -> TokenRequest:
         held,
         _grid(groups) if method.window else (),
     )
-    return TokenRequest(options, task, tuple(pairs), tuple(groups), job)
+    return TokenRequest(options, given, task, tuple(pairs), tuple(groups), job)
 
 
 #: Features that are the positions themselves.

@@ -103,7 +103,7 @@ class Job:
             for index in batches:
                 batch = self.batch([pairs[i] for i in index], index)
                 for i, row in zip(index, self.values(batch), strict=True):
-                    rows[i] = row
+                    rows[i] = self._finite(row, i)
                 clean[index] = _numpy(batch.clean)
                 if self.method.complete:
                     base[index] = _numpy(self.measured(batch.b, batch.args))
@@ -112,6 +112,15 @@ class Job:
                 advance(1)
         span = _span(clean, corrupt, self.metric) if self.metric.normalised else 1.0
         return [row / span for row in rows], clean / span, base / span
+
+    def _finite(self, row: np.ndarray, i: int) -> np.ndarray:
+        """Raises: MethodError for values that are no numbers."""
+        if not np.isfinite(row).all():
+            at = "a baseline of your own" if isinstance(self.baseline, Tensor) else f"baseline {self.baseline!r}"
+            raise MethodError(
+                f"token method {self.method.name!r}: values of pair {i + 1} are not finite (nan, inf) with {at}; use another baseline or method."
+            )
+        return row
 
     def values(self, batch: Batch) -> list[np.ndarray]:
         """What the method makes of each prompt of a batch: a number for each of its groups [group]."""
