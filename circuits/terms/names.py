@@ -154,6 +154,14 @@ QUADRATURES: Final = (
     "left",
     "right",
 )
+TOKEN_FEATURES: Final = (
+    "tokens",
+    "words",
+    "spans",
+    "sentences",
+    "patches",
+    "frames",
+)
 DTYPES: Final = (
     "float32",
     "float64",

@@ -53,12 +53,13 @@ def curves(mixed: Mixed, order: np.ndarray) -> Curves:
 
 
 def random_curves(mixed: Mixed, orders: int, rng: np.random.Generator) -> list[Curves]:
-    """The same of random orders, each taken from its end where groups are put in, so that both curves are of the same runs."""
+    """The same of random orders, each taken from its end where groups are put in, so that both curves share their runs."""
     found = []
     for _ in range(orders):
-        along, some = _first(rng.permutation(mixed.n))
-        deletion = mixed.values(~along)
-        found.append(Curves(deletion, deletion[::-1], *_top(mixed, some)))
+        order = rng.permutation(mixed.n)
+        along, some = _first(order)
+        insertion = mixed.values(_first(order[::-1])[0])
+        found.append(Curves(mixed.values(~along), insertion, *_top(mixed, some)))
     return found
 
 

@@ -149,7 +149,10 @@ class TokenEvaluation(Table):
         return plain(self)  # type: ignore[no-any-return]
 
     def __str__(self) -> str:
-        head = f"TokenEvaluation({self.task} on {self.model}, {self.n_pairs} pairs, {self.metric} in {self.unit}, baseline {self.baseline})"
+        head = (
+            f"TokenEvaluation({self.task} on {self.model}, {self.n_pairs} pairs of {self.groups:.3g} groups that differ from baseline {self.baseline}, "
+            f"{self.metric} in {self.unit})"
+        )
         lines = [f"  {row.method}: {row.measure} {row.estimate}" + _beside(row) for row in self.rows]
         return printed("\n".join(map(visible, (head, *lines))))
 

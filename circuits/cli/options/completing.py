@@ -58,6 +58,8 @@ NAMES: Final[Mapping[str, Names]] = {
     "presets": Names(names.PRESETS, "interp.presets"),
     "quadratures": Names(names.QUADRATURES),
     "rankings": Names(names.RANKINGS),
+    "token features": Names(names.TOKEN_FEATURES),
+    "token methods": Names(names.TOKEN_METHODS, "interp.token_methods"),
     "trained in": Names(names.TRAINED_IN),
 }
 
