@@ -16,7 +16,9 @@ class TokenScoring(PrintOptions, LoadOptions, PromptOptions):
     methods: str = option("integrated-gradients", "comma-separated: {names}", among="token methods", several=True)
     metric: str | None = option(None, "{names:5} [default: logit_diff, of a target log_prob]", among="metrics")
     baseline: str | None = option(
-        None, "what tokens are replaced by: corrupt or zero [default: each method's; with --evaluate corrupt]"
+        None,
+        "what tokens are replaced by: {names} [default: each method's; with --evaluate corrupt]",
+        among="token baselines",
     )
     features: str = option("tokens", "what is scored together: {names}", among="token features")
     target: str | None = option(

@@ -162,6 +162,10 @@ TOKEN_FEATURES: Final = (
     "patches",
     "frames",
 )
+TOKEN_BASELINES: Final = (
+    "corrupt",
+    "zero",
+)
 DTYPES: Final = (
     "float32",
     "float64",

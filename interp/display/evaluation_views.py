@@ -82,10 +82,8 @@ def _lines(curve: Curve, name: str, colour: str, legend: bool) -> list[Any]:
         showlegend=False,
         legendgroup=name,
     )
-    hover = [
-        f"{name}, {share:.0%}: {mean:.4g} [{low:.4g}, {high:.4g}]"
-        for share, mean, low, high in zip(curve.shares, curve.mean, curve.low, curve.high, strict=True)
-    ]
+    points = zip(curve.shares, curve.mean, curve.low, curve.high, strict=True)
+    hover = [f"{name}, {share:.0%}: {mean:.4g} [{low:.4g}, {high:.4g}]" for share, mean, low, high in points]
     line = go.Scatter(
         x=there,
         y=list(curve.mean),

@@ -71,13 +71,8 @@ def evaluate_tokens(
     equal their baselines; MetricError for a distance to another run, or a metric normalised over the task; TaskError.
     """
     metric, features = _defaults(attributions, metric, features)
-    if get_metric(metric).normalised:
-        raise MetricError(f"metric {get_metric(metric).name!r} is one of all pairs together; use 'logit_diff'.")
     chosen = _chosen(measures, truth)
-    for name, value in (("orders", orders), ("draws", draws)):
-        count(value, name, MethodError)
-    if not (isinstance(radius, (int, float)) and 0 < radius < np.inf):
-        raise MethodError(f"radius={radius!r}: expected a positive number of standard deviations.")
+    _check_numbers(orders, draws, radius)
     options = TokenOptions(
         "feature-ablation", metric, baseline, features, target, seed=seed, limit=limit, batch_size=batch_size
     )
@@ -87,11 +82,21 @@ def evaluate_tokens(
     return judge.evaluated(show_progress)
 
 
+def _check_numbers(orders: int, draws: int, radius: float) -> None:
+    """Raises: MethodError for numbers of nothing, and a radius that is none."""
+    for name, value in (("orders", orders), ("draws", draws)):
+        count(value, name, MethodError)
+    if not (isinstance(radius, (int, float)) and 0 < radius < np.inf):
+        raise MethodError(f"radius={radius!r}: expected a positive number of standard deviations.")
+
+
 def _defaults(attributions: Any, metric: Any, features: Any) -> tuple[Any, Any]:
-    """Metric and features, those of the first attribution that is given where none are named."""
+    """Metric and features, those of the first attribution that is given where none are named. Raises: MetricError."""
     given = list(attributions.values()) if isinstance(attributions, dict) else attributions
     given = [given] if isinstance(given, (str, TokenAttribution)) else list(given)
     first = next((one for one in given if isinstance(one, TokenAttribution)), None)
+    if get_metric(metric).normalised:
+        raise MetricError(f"metric {get_metric(metric).name!r} is one of all pairs together; use 'logit_diff'.")
     if first is None:
         return metric, "tokens" if features is None else features
     if features is None:

@@ -8,7 +8,7 @@ from circuits.settings.token_options import TokenScoring
 
 @command(TokenScoring)
 def tokens(asked: TokenScoring) -> None:
-    """What each token, word or patch adds to the answer, by any token method. With --evaluate: how good the methods are."""
+    """What tokens add to the answer, by any method. With --evaluate: how good that is."""
     from circuits.console.phases import waiting
 
     with waiting(asked.quiet):
