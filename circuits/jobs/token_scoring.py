@@ -77,7 +77,11 @@ def _work(
     if not asked.evaluate:
         return found, None
     begin(say, "judging", "judging the methods")
-    more = {"measures": "all" if asked.again else None, "truth": asked.truth, "baseline": asked.baseline or "corrupt"}
+    more: dict[str, Any] = {
+        "measures": "all" if asked.again else None,
+        "truth": asked.truth,
+        "baseline": asked.baseline or "corrupt",
+    }
     return found, evaluate_tokens(model, task, found, **given, **more)
 
 

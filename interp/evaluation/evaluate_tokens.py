@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +13,10 @@ from interp.attribution.tokens.token_job import Reference
 from interp.attribution.tokens.token_targets import Target
 from interp.attribution.tokens.token_values import TokenAttribution
 from interp.errors import MethodError, MetricError, unknown
-from interp.evaluation.judged_values import Attributions, judged
+from interp.evaluation.judged_values import Attributions, by_name, judged
 from interp.evaluation.token_evaluation import MEASURES, TokenEvaluation
 from interp.evaluation.token_judge import KNOWN, Judge
+from interp.evaluation.token_truth import known_groups
 from interp.given import kinds_checked
 from interp.tasks.find import task as find_task
 from interp.tasks.metrics import Metric, get_metric
@@ -60,25 +61,26 @@ def evaluate_tokens(
     own, a row for each prompt. measures: names; None is all but the two that run the methods again, `"all"` has them too. truth: for the last two what
     is known to matter: a span of the task, or positions, for all pairs or a list of them. metric, features, target, limit: as in `attribute_tokens`; where an
     attribution is given, its metric and features are the default. baseline: what tokens are replaced by, for all methods alike; tokens that equal it cannot
-    be judged. Methods by name take it too, where they can. scaled: bring values to their best scale before infidelity; values of another unit than the metric (saliency) have none without, and no completeness gap. orders:
-    random orders, whose curves are the band. draws: of noise, for infidelity. radius: of max-sensitivity, in standard deviations of the
-    prompt's embeddings.
+    be judged. Methods by name take it too, where they can. scaled: bring values to their best scale before infidelity; values of another unit than
+    the metric (saliency) have none without, and no completeness gap. orders: random orders, whose curves are the band. draws: of noise, for infidelity. radius: of
+    max-sensitivity, in standard deviations of the prompt's embeddings.
 
-    Metrics of which less is better are turned, so that the better answer is always more. Units: the metric's.
-    Cost per pair: at most 30F for each method, 16F for each random order, 2F for each draw; sets of tokens that come twice are run once.
+    Metrics of which less is better are turned, and values with them but for those of another unit, which are sizes: the better answer is always more. Units: the metric's.
+    Cost per pair: at most 30F for each method and each random order, 2F for each draw; sets of tokens that come twice are run once.
     max-sensitivity costs 8 times the method, randomisation once and a copy of the model.
     Raises: MethodError for unknown measures or methods, values of other prompts, groups or metrics, measures that need what is not there, prompts that
     equal their baselines; MetricError for a distance to another run, or a metric normalised over the task; TaskError.
     """
-    metric, features = _defaults(attributions, metric, features)
-    chosen = _chosen(measures, truth)
+    named, chosen = by_name(attributions), _chosen(measures, truth)
+    metric, features = _defaults(named, metric, features)
     _check_numbers(orders, draws, radius)
     options = TokenOptions(
         "feature-ablation", metric, baseline, features, target, seed=seed, limit=limit, batch_size=batch_size
     )
     base = plan(model, find_task(task, model), options)
-    every = judged(base, attributions, show_progress)
-    judge = Judge(base, every, chosen, truth, scaled, orders, draws, float(radius), seed, measures not in (None, "all"))
+    known = None if truth is None else known_groups(truth, base.pairs, base.groups)
+    every = judged(base, named, show_progress)
+    judge = Judge(base, every, chosen, known, scaled, orders, draws, float(radius), seed, measures not in (None, "all"))
     return judge.evaluated(show_progress)
 
 
@@ -90,18 +92,16 @@ def _check_numbers(orders: int, draws: int, radius: float) -> None:
         raise MethodError(f"radius={radius!r}: expected a positive number of standard deviations.")
 
 
-def _defaults(attributions: Any, metric: Any, features: Any) -> tuple[Any, Any]:
+def _defaults(named: Mapping[str, Any], metric: Any, features: Any) -> tuple[Any, Any]:
     """Metric and features, those of the first attribution that is given where none are named. Raises: MetricError."""
-    given = list(attributions.values()) if isinstance(attributions, dict) else attributions
-    given = [given] if isinstance(given, (str, TokenAttribution)) else list(given)
-    first = next((one for one in given if isinstance(one, TokenAttribution)), None)
+    first = next((one for one in named.values() if isinstance(one, TokenAttribution)), None)
+    if first is not None:
+        metric = first.metric if metric is None else metric
+        own = first.features if first.features != "own" else list(first.places)
+        features = own if features is None else features
     if get_metric(metric).normalised:
         raise MetricError(f"metric {get_metric(metric).name!r} is one of all pairs together; use 'logit_diff'.")
-    if first is None:
-        return metric, "tokens" if features is None else features
-    if features is None:
-        features = first.features if first.features != "own" else list(first.places)
-    return first.metric if metric is None else metric, features
+    return metric, "tokens" if features is None else features
 
 
 def _chosen(measures: Any, truth: Any) -> tuple[str, ...]:

@@ -31,21 +31,29 @@ class Judged:
     other_unit: bool = False
 
 
-def judged(base: TokenRequest, attributions: Attributions, show: bool | None) -> list[Judged]:
+def judged(base: TokenRequest, named: Mapping[str, Any], show: bool | None) -> list[Judged]:
     """The values of everything that is to be judged, on the pairs and groups of `base`.
 
-    Raises: MethodError for values of other prompts or groups, of another metric, not finite, or none at all.
+    Raises: MethodError for values of other prompts or groups, of another metric, or not finite.
     """
-    named = _named(attributions)
-    if not named:
-        raise MethodError("attributions: none given; expected names of token methods, or what attribute_tokens gave.")
     return [_one(base, name, given, show) for name, given in named.items()]
 
 
-def _named(given: Attributions) -> dict[str, Any]:
-    """Name -> what is judged. Raises: MethodError for two of one name."""
-    if isinstance(given, Mapping):
-        return dict(given)
+def by_name(given: Attributions) -> dict[str, Any]:
+    """Name -> what is judged. Raises: MethodError for none, for two of one name, and for names of no method."""
+    found = dict(given) if isinstance(given, Mapping) else _named(given)
+    if not found:
+        raise MethodError("attributions: none given; expected names of token methods, or what attribute_tokens gave.")
+    for one in found.values():
+        if isinstance(one, str):
+            get_token_method(one)
+    return found
+
+
+def _named(given: Any) -> dict[str, Any]:
+    """The same of one or a list. Raises: MethodError."""
+    if not isinstance(given, (str, TokenAttribution, list, tuple)):
+        given = [given]
     several: list[Any] = [given] if isinstance(given, (str, TokenAttribution)) else list(given)
     if odd := [one for one in several if not isinstance(one, (str, TokenAttribution))]:
         raise MethodError(

@@ -19,7 +19,7 @@ from interp.evaluation.mixing import Mixed
 from interp.evaluation.removal_curves import STEPS, Curves, by_value, curves, random_curves
 from interp.evaluation.reruns import max_sensitivity, randomisation, shuffled
 from interp.evaluation.token_evaluation import MEASURES, RANDOM, Curve, Judgement, TokenEvaluation
-from interp.evaluation.token_truth import auroc, known_groups, pointing
+from interp.evaluation.token_truth import auroc, pointing
 from interp.model.modules.lock import settled
 from interp.progress import progress
 from interp.scores.resampling import Estimate, interval, resample_weights
@@ -33,13 +33,13 @@ KNOWN: Final = ("AUROC", "pointing")
 
 @dataclass(eq=False)
 class Judge:
-    """One evaluation while it runs. found: by method and measure a number or None for each pair; heights: by method and curve [step] for
+    """One evaluation while it runs. known: which groups of each pair are known to matter; strict: whether what cannot be measured is an error; found: by method and measure a number or None for each pair; heights: by method and curve [step] for
     each pair; random: the curves of each pair's random orders."""
 
     base: TokenRequest
     every: list[Judged]
     chosen: tuple[str, ...]
-    truth: Any
+    known: list[np.ndarray] | None
     scaled: bool
     orders: int
     draws: int
@@ -54,11 +54,10 @@ class Judge:
     def evaluated(self, show: bool | None) -> TokenEvaluation:
         """Every measure of every pair, and their means."""
         job, n = self.base.job, len(self.base.pairs)
-        known = None if self.truth is None else known_groups(self.truth, self.base.pairs, self.base.groups)
         other = self._shuffled()
         with settled(job.model.device), progress("evaluating", n, show) as advance:
             for i in range(n):
-                self._pair(i, other, None if known is None else known[i])
+                self._pair(i, other)
                 advance(1)
         if not any(self.players):
             raise MethodError(
@@ -76,7 +75,7 @@ class Judge:
             )
         return shuffled(self.base.job.model, self.seed) if "randomisation" in self.chosen else None
 
-    def _pair(self, i: int, other: Any, known: np.ndarray | None) -> None:
+    def _pair(self, i: int, other: Any) -> None:
         """One pair, by every method."""
         mixed = Mixed(self.base.job, self.base.job.batch([self.base.pairs[i]], [i]))
         self.players.append(mixed.n)
@@ -86,15 +85,15 @@ class Judge:
         if ordered:
             self.random.append(random_curves(mixed, self.orders, rng))
         for one in self.every:
-            values = mixed.sign * one.rows[i]
+            values = one.rows[i] * (1 if one.other_unit else mixed.sign)
             numbers: dict[str, float | None] = {}
             if ordered:
                 numbers |= self._curves(one.name, mixed, values[mixed.players])
             if mixed.n:
                 numbers |= self._replaced(mixed, values, noise, one.other_unit)
             numbers |= self._again(one, i, other)
-            if known is not None:
-                numbers |= {"AUROC": auroc(values, known), "pointing": pointing(values, known)}
+            if self.known is not None:
+                numbers |= {"AUROC": auroc(values, self.known[i]), "pointing": pointing(values, self.known[i])}
             for name in self.chosen:
                 self.found.setdefault((one.name, name), []).append(numbers.get(name))
 

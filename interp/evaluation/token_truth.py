@@ -26,16 +26,17 @@ def known_groups(truth: Any, pairs: Sequence[TokenPair], groups: Sequence[Groups
             raise MethodError(f"truth {truth!r}: pair {lacking + 1} has no such span; it has {known}.")
         each: list[Any] = [range(*pair.spans[truth]) for pair in pairs]
     else:
-        given = list(truth)
+        given = [truth] if is_whole(truth) else list(truth)
         each = [given] * len(pairs) if all(map(is_whole, given)) else given
     if len(each) != len(pairs):
         raise MethodError(
             f"truth: positions for {len(each)} prompts given; expected {len(pairs)}, one set for each pair."
         )
-    return [_known(set(positions), own, i) for i, (positions, own) in enumerate(zip(each, groups, strict=True))]
+    return [_known(positions, own, i) for i, (positions, own) in enumerate(zip(each, groups, strict=True))]
 
 
-def _known(positions: set[Any], own: Groups, pair: int) -> np.ndarray:
+def _known(given: Any, own: Groups, pair: int) -> np.ndarray:
+    positions = [given] if is_whole(given) else list(given)
     wrong = [at for at in positions if not is_whole(at) or not 0 <= at < len(own.places)]
     if wrong or not positions:
         given = f"position {wrong[0]!r}" if wrong else "no position"

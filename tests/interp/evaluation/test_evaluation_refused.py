@@ -10,7 +10,7 @@ import torch
 
 import interp
 from interp.errors import MethodError, MetricError
-from tests.interp.attribution.tokens.functions import ByHand, linear, table, task_of
+from tests.interp.attribution.on_tokens.functions import ByHand, linear, table, task_of
 from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import toy_task
 
@@ -26,6 +26,10 @@ ROWS = [[1.0, 2.0, 3.0, 4.0]] * 2
         ("shapely", {}, "Did you mean shapley"),
         ([], {}, "attributions: none given"),
         (["shapley", OWN], {}, "'shapley' is there twice; give them by names of your own"),
+        (None, {}, "given None; expected names"),
+        (["shapley", "relpp"], {}, "Did you mean relp"),
+        (replace(OWN, metric="normalized_logit_diff"), {}, "one of all pairs together"),
+        ("shapley", {"truth": 9}, "truth of pair 1: position 9"),
         ([ROWS], {}, "expected names of token methods"),
         ({"mine": ROWS[:1]}, {}, "attribution 'mine': 1 prompts; expected 2"),
         ({"mine": [[1.0, 2.0]] * 2}, {}, r"numbers of shape \[2\] for prompt 1; expected 2 prompts, \[4\] there"),
@@ -50,7 +54,7 @@ ROWS = [[1.0, 2.0, 3.0, 4.0]] * 2
     ],
 )  # fmt: skip
 def test_what_cannot_be_judged(attributions: Any, options: dict[str, Any], said: str) -> None:
-    with pytest.raises(MethodError, match=said):
+    with pytest.raises((MethodError, MetricError), match=said):
         interp.evaluate_tokens(MODEL, TASK, attributions, batch_size=4, **options)
 
 

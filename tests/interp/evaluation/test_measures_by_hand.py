@@ -15,7 +15,7 @@ from interp.evaluation.infidelity import NOISY, REMOVAL, draws, infidelity
 from interp.evaluation.mixing import Mixed
 from interp.evaluation.removal_curves import SHARES, STEPS
 from interp.evaluation.token_truth import auroc, pointing
-from tests.interp.attribution.tokens.functions import ByHand, linear, table, task_of
+from tests.interp.attribution.on_tokens.functions import ByHand, linear, table, task_of
 from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import toy_task
 
@@ -138,6 +138,16 @@ def test_values_of_another_unit_are_judged_by_their_order_and_their_scale() -> N
         assert plain["saliency", kind].n == 0 and scaled["saliency", kind].n == 2
     assert scaled["saliency", "completeness gap"].estimate.value is None
     assert plain["saliency", "deletion"].n == 2
+
+
+def test_sizes_are_not_turned_with_a_loss() -> None:
+    """Saliency is largest where the gradient is, of the log-probability as of minus it, so both orders are the same."""
+    model, task = hooked("gpt2", dtype=torch.float64), toy_task(2, changed=4)
+    found = [
+        interp.evaluate_tokens(model, task, "saliency", metric=m, measures=["deletion"])
+        for m in ("log_prob", "cross_entropy")
+    ]
+    assert found[0].rows[0].per_pair == pytest.approx(found[1].rows[0].per_pair, abs=1e-9)
 
 
 def test_ground_truth_by_hand() -> None:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import interp
+from tests.interp.attribution.images.test_digits import Digits, digits, task
 from tests.interp.attribution.images.test_image_tasks import _images, _logit_diff, _task
 from tests.interp.attribution.images.test_image_tasks import hooked as made
+
+__all__ = ["digits", "task"]
+
+
+def test_curves_of_the_digits_end_where_the_other_program_found_both_images(digits: Digits, task: Any) -> None:
+    found = interp.evaluate_tokens(digits.model, task, "gradient-x-input", measures=["deletion", "insertion"], orders=1)
+    base, source = digits.found["metric_base_source"]
+    for curve in found.curves:
+        ends = (base, source) if curve.kind == "deletion" else (source, base)
+        assert (curve.mean[0], curve.mean[-1]) == pytest.approx(ends, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ("ViTForImageClassification", "ASTForAudioClassification"))

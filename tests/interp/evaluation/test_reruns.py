@@ -15,7 +15,7 @@ from interp.attribution.token_methods import METHODS
 from interp.attribution.token_request import TokenOptions, plan
 from interp.attribution.tokens.draws import drawn, seed_of
 from interp.evaluation.reruns import max_sensitivity, randomisation, shuffled
-from tests.interp.attribution.tokens.functions import ByHand, linear, table, task_of
+from tests.interp.attribution.on_tokens.functions import ByHand, linear, table, task_of
 from tests.interp.model.tiny import hooked, tiny
 from tests.interp.tasks.toy import toy_task
 

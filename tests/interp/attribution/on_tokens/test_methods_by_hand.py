@@ -15,7 +15,7 @@ import interp
 from interp.attribution.token_methods import METHODS
 from interp.attribution.tokens.draws import drawn, seed_of
 from interp.errors import MethodError
-from tests.interp.attribution.tokens.functions import ByHand, linear, table, task_of
+from tests.interp.attribution.on_tokens.functions import ByHand, linear, table, task_of
 from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import toy_task
 
