@@ -1,6 +1,8 @@
 """The public names of `interp`, and where each lives: the one list of them. `interp/__init__.py` loads a name when it is first asked for."""
 
 from .activations.collect import collect as collect
+from .attribution.captum_function import CaptumFunction as CaptumFunction
+from .attribution.captum_function import captum_function as captum_function
 from .attribution.feature_edges import feature_edges as feature_edges
 from .attribution.masked_run import MaskedModel as MaskedModel
 from .attribution.masked_run import masked as masked
@@ -12,8 +14,8 @@ from .attribution.path_patching import path_patch as path_patch
 from .attribution.request import attribute as attribute
 from .attribution.request import attribute_all as attribute_all
 from .attribution.request import learned_ablation as learned_ablation
-from .attribution.token_attribution import TokenAttribution as TokenAttribution
 from .attribution.token_attribution import attribute_tokens as attribute_tokens
+from .attribution.tokens.token_values import TokenAttribution as TokenAttribution
 from .dictionaries.dictionary import Dictionary as Dictionary
 from .dictionaries.evaluation.evaluate import evaluate_dictionary as evaluate_dictionary
 from .dictionaries.evaluation.probing import ProbeResult as ProbeResult
@@ -26,6 +28,8 @@ from .display.attention_plots import plot_attention as plot_attention
 from .display.plots import plot_agreement as plot_agreement
 from .display.plots import plot_scores as plot_scores
 from .errors import InterpError as InterpError
+from .evaluation.evaluate_tokens import evaluate_tokens as evaluate_tokens
+from .evaluation.token_evaluation import TokenEvaluation as TokenEvaluation
 from .heads.annotated import AnnotatedText as AnnotatedText
 from .heads.clusters import HeadClusters as HeadClusters
 from .heads.clusters import head_clusters as head_clusters

@@ -8,7 +8,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from interp.attribution.token_attribution import TokenAttribution
+from interp.attribution.tokens.token_values import TokenAttribution
 from interp.display.model_view import framed
 from interp.formatting import showing
 from interp.formatting.html import MOST_ROWS, bar, block, caption, element, joined, left_out, shaded, table, text
