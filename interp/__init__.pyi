@@ -1,5 +1,6 @@
 """The public names of `interp`, and where each lives: the one list of them. `interp/__init__.py` loads a name when it is first asked for."""
 
+from . import recurrent as recurrent
 from .activations.collect import collect as collect
 from .attribution.feature_edges import feature_edges as feature_edges
 from .attribution.masked_run import MaskedModel as MaskedModel
@@ -39,6 +40,7 @@ from .model.edits import zero as zero
 from .model.loading.load import load as load
 from .model.model import HookedModel as HookedModel
 from .model.model import Run as Run
+from .model.nets.net import Net as Net
 from .model.probing.coverage import Coverage as Coverage
 from .model.similarity import Similarity as Similarity
 from .model.similarity import similarity as similarity
@@ -49,15 +51,22 @@ from .parts.nodes import Node as Node
 from .parts.outputs import Output as Output
 from .parts.sites import Site as Site
 from .parts.tokens import Tokens as Tokens
+from .rules.layer_rules import LayerRule as LayerRule
+from .rules.layer_rules import LinearRule as LinearRule
 from .rules.rules import ATTNLRP as ATTNLRP
 from .rules.rules import CP_LRP as CP_LRP
 from .rules.rules import DEEPLIFT as DEEPLIFT
+from .rules.rules import EPSILON as EPSILON
+from .rules.rules import EPSILON_ALPHA2_BETA1 as EPSILON_ALPHA2_BETA1
+from .rules.rules import EPSILON_PLUS as EPSILON_PLUS
+from .rules.rules import EPSILON_PLUS_FLAT as EPSILON_PLUS_FLAT
 from .rules.rules import GIM as GIM
 from .rules.rules import GRADIENT as GRADIENT
 from .rules.rules import RELP as RELP
 from .rules.rules import RELP_AH as RELP_AH
 from .rules.rules import AttentionRule as AttentionRule
 from .rules.rules import Rules as Rules
+from .rules.rules import epsilon_gamma_box as epsilon_gamma_box
 from .scores.agreement import Agreement as Agreement
 from .scores.agreement import agreement as agreement
 from .scores.scores import Scores as Scores

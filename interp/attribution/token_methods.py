@@ -20,7 +20,7 @@ from interp.model.modules.lock import settled
 from interp.precision import wide
 from interp.progress import progress
 from interp.registries import About, Registry
-from interp.rules.rules import DEEPLIFT, GRADIENT, OWN, Rules
+from interp.rules.rules import DEEPLIFT, GRADIENT, OF_NETS, OWN, Rules
 from interp.rules.secants import mean_gradient
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Metric
@@ -188,7 +188,7 @@ def _relevance(job: Job, batch: Batch) -> Tensor:
         run = job.model.run(ids, reads=[EMBED], rules=job.method.rules, logits_to_keep=targets.n_read)
         metric = job.measure(run.logits, targets)
         (rho,) = torch.autograd.grad(metric.sum(), [run[EMBED]])
-    return _summed(run[EMBED] * rho)
+    return _summed(job.method.rules.linear.relevance(run[EMBED], rho))
 
 
 def _deeplift(job: Job, batch: Batch) -> Tensor:
@@ -262,7 +262,7 @@ METHODS: Final = Registry(
         ),
         *(
             Method(own.name, _relevance, ("zero",), "x . rho(x)", "2F + 1B", own.source, own.rules)
-            for own in OWN
+            for own in (*OWN, *OF_NETS)
             if own.rules != GRADIENT and not own.rules.secants
         ),
         Method(

@@ -67,6 +67,7 @@ def attention_patterns(model: Any, prompt: Any, *, layers: Sequence[int] | None 
     Raises: TaskError for several prompts or none; SiteError for a layer that does not exist, or a model whose attention does not go
     through the one attention function and so has no pattern to read.
     """
+    model.layout.check_blocks("attention patterns")
     with settled(model.device):
         given = taken(model, prompt)
     n = len(given.ids) if isinstance(given, Tokens) else len(given)

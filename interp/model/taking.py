@@ -36,7 +36,7 @@ def accepted(model: Any) -> Accepted:
     factor = getattr(getattr(model.processor, "image_processor", model.processor), "rescale_factor", None)
     names = frozenset(inspect.signature(model.hf.forward).parameters)
     known = {"factor": float(factor)} if isinstance(factor, (int, float)) else {}
-    return Accepted(type(model.hf).__name__, main, form_of(model.hf.config, main), names, **known)
+    return Accepted(type(model.hf).__name__, main, form_of(model.config, main), names, ids=model.ids, **known)
 
 
 def taken(model: Any, given: InputsLike) -> Tokens | Inputs:
@@ -54,20 +54,20 @@ def probe_of(model: Any, given: Any) -> dict[str, Tensor]:
             f"inputs: {type(model.hf).__name__} takes text, and is tried on tokens of its own. Leave them out."
         )
     found = as_inputs(given, accepted(model)).to(model.device, model.dtype)
-    return {found.main: found.alone[:1]}
+    return {name: x[:1] if x.ndim else x for name, x in found.tensors.items()}
 
 
 def example_of(model: Any, given: Any) -> Example:
     """One checked example of inputs that are no text, for a task: of a file, or each tensor with a batch axis of one, or, of a main input alone,
     without. Raises: TaskError for several, and where each position has an output of its own, so that none is the answer."""
-    name, form = type(model.hf).__name__, form_of(model.hf.config, main_input(model.hf))
+    name = type(model.hf).__name__
     if model.layout.readout == "each":
         raise TaskError(
             f"{name}: its output ({model.layout.output.name}) is one for each position; a task needs one for the whole input. Load it with "
             "output= that makes one of them (interp.Output)."
         )
     given = input_of(model, given) if isinstance(given, Path) else given
-    if isinstance(given, Tensor) and form is not None and given.ndim == len(form.axes):
+    if isinstance(given, Tensor) and given.ndim == model.example_axes:
         given = given[None]
     found = taken(model, given)
     if isinstance(found, Tokens) or len(found) != 1:
@@ -92,6 +92,7 @@ def _check_text(model: Any, given: Any) -> None:
 def arguments(model: Any, given: Tokens | Inputs, logits_to_keep: int) -> dict[str, Any]:
     """The model's keyword arguments; without padding exactly those of a plain call."""
     if isinstance(given, Inputs):
+        model.check_shape(given)
         return on_inputs(model.hf, given.tensors)
     hf, causal = model.hf, model.layout.causal
     _check_ids(hf, given.ids)
@@ -159,7 +160,7 @@ def names_of(model: Any, given: Inputs) -> tuple[str, ...]:
     Where patches are is tried: three corners of one input are changed one at a time, and the positions that change are theirs. Of
     patches that are not found so, and of anything else, positions are numbered.
     """
-    form, n = form_of(model.hf.config, given.main), model.n_positions(given)
+    form, n = form_of(model.config, given.main), model.n_positions(given)
     if form is None or form.patch is None or form.step is None:
         letter = "t" if given.main != "pixel_values" else "p"
         return tuple(f"{letter}{i}" for i in range(n))
@@ -174,7 +175,7 @@ def _patch_names(model: Any, given: Inputs, form: Any, grid: tuple[int, int], n:
     before = n - rows * columns
     if before < 0:
         return None
-    names = position_names(grid, before, form, model.hf.config)
+    names = position_names(grid, before, form, model.config)
     (height, width), (down, right) = form.patch, form.step
     own = {name: x for name, x in given.tensors.items() if not x.ndim}
     first = given.tensors[given.main][:1]

@@ -137,6 +137,8 @@ class Layout:
     its patterns. `repeated`: modules of the blocks that are called several times in a forward, so that a site there is none.
     `rotary`: q and k are rotated. `pos_embed`: the module whose output is added to the token embedding, where there is one.
     `attention_extras`: what the configuration does inside attention besides the softmax (soft caps, clips).
+    `entry`: None; of a net without blocks in which form its input is read (`interp.parts.ports.Form`), and `held`: about how many numbers
+    its modules make of each position of that; `embedding`: where the input is whole numbers, the module whose output is read in its place.
     """
 
     n_layers: int
@@ -162,10 +164,22 @@ class Layout:
     pattern: Pattern
     repeated: frozenset[str]
     attention_extras: tuple[str, ...]
+    entry: Literal["stream", "channels"] | None = None
+    held: int = 0
+    embedding: str = ""
+
+    def check_blocks(self, what: str) -> None:
+        """Raises: LayoutError for a net without blocks, naming what needs them."""
+        if self.entry is not None:
+            raise LayoutError(
+                f"{what}: this net has no chain of blocks with attention. Its modules can be read and edited ('module:PATH'), and scored at "
+                "levels 'modules' and 'channels'."
+            )
 
     def check_sum(self, what: str) -> None:
         """Raises: LayoutError where the final stream is no sum of what components add, or where a parameter scales what they add,
         naming what needs it."""
+        self.check_blocks(what)
         parts: list[Sublayer] = [part for block in self.blocks for part in (block.attn, block.mlp)]
         if gains := [part.gain for part in parts if part.gain]:
             raise LayoutError(
@@ -179,6 +193,7 @@ class Layout:
 
     def check_head(self, what: str) -> None:
         """Raises: LayoutError where a token's logit is no linear function of the normed stream at its own position, naming what needs it."""
+        self.check_blocks(what)
         if self.readout != "each" or not self.linear:
             how = (
                 "more than a norm and a linear map"

@@ -157,13 +157,15 @@ class Form:
 @dataclass(frozen=True)
 class Accepted:
     """What a model's forward accepts: the class of the model, its main input and how that is configured (None where that is not known),
-    and the names of its keyword arguments. `factor`: what its processor multiplies whole numbers by, to make pixels of them."""
+    and the names of its keyword arguments. `factor`: what its processor multiplies whole numbers by, to make pixels of them. `ids`: how many ids the
+    main input is of, 0 for floating-point numbers."""
 
     model: str
     main: str
     form: Form | None
     parameters: frozenset[str]
     factor: float = 1 / 255
+    ids: int = 0
 
     @property
     def fixed(self) -> bool:
@@ -231,7 +233,7 @@ def as_inputs(given: Any, accepted: Accepted) -> Inputs:
     for name, x in values.items():
         if x.is_floating_point() and not bool(torch.isfinite(x).all()):
             raise TaskError(f"{name}: some numbers are not finite (nan, inf); mend the input.")
-    return Inputs(values, accepted.main)
+    return Inputs({accepted.main: values[accepted.main], **values}, accepted.main)
 
 
 def _wanted(accepted: Accepted) -> str:
@@ -268,6 +270,9 @@ def _check_names(values: Mapping[str, Tensor], accepted: Accepted) -> None:
 def _check_main(x: Tensor, accepted: Accepted, any_size: bool) -> None:
     """Raises: TaskError for whole numbers, and for other axes or sizes than configured."""
     name, form = accepted.main, accepted.form
+    if accepted.ids:
+        _check_ids(x, accepted)
+        return
     if not x.is_floating_point():
         what = f" as floating-point numbers: multiply by {accepted.factor:.6g} and normalise, as its processor does"
         raise TaskError(
@@ -287,6 +292,19 @@ def _check_main(x: Tensor, accepted: Accepted, any_size: bool) -> None:
     if form.kernels and x.shape[-1] < form.samples(1):
         raise TaskError(
             f"{name}: {x.shape[-1]} samples of sound; one frame takes {form.samples(1)}. Give a longer sound."
+        )
+
+
+def _check_ids(x: Tensor, accepted: Accepted) -> None:
+    """Raises: TaskError for anything but ids that the model's embedding has."""
+    if x.is_floating_point() or x.dtype == torch.bool or x.ndim < 2 or not x.numel():
+        kind = str(x.dtype).removeprefix("torch.")
+        raise TaskError(
+            f"{accepted.main}: given {kind} {list(x.shape)}; {accepted.model} takes ids [batch, pos], as whole numbers."
+        )
+    if int(x.min()) < 0 or int(x.max()) >= accepted.ids:
+        raise TaskError(
+            f"{accepted.main}: ids from {int(x.min())} to {int(x.max())} given; {accepted.model} has ids 0 to {accepted.ids - 1}."
         )
 
 

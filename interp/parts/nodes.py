@@ -11,7 +11,7 @@ from torch import Tensor
 from interp.errors import MethodError, SiteError, unknown
 from interp.parts.layout import Layout
 from interp.parts.ports import port
-from interp.parts.sites import Site
+from interp.parts.sites import MODULE, Site
 from interp.precision import wide
 
 
@@ -48,6 +48,8 @@ LEVELS: Final = {
     "qkv": ("q", "k", "v"),
     "neurons": ("neuron",),
 }
+#: Of nets without blocks: what each module returns, or each entry of its axis 1 (see `interp.attribution.net_levels`).
+NET_LEVELS: Final = ("modules", "channels")
 CIRCUIT_LEVELS: Final = ("blocks", "heads", "neurons", "features", "edges")
 #: The level of dictionaries: its nodes depend on them, not on the model alone (see `interp.attribution.features`).
 FEATURES: Final = "features"
@@ -58,7 +60,8 @@ FEATURE_EDGES: Final = "feature_edges"
 @dataclass(frozen=True)
 class Node:
     """One component. `unit` is the head, K/V head, neuron or feature; `position` a token position or span, None for all
-    together. Features and errors of dictionaries have kinds such as `resid_post.feature` and `mlp_out.error`."""
+    together. Features and errors of dictionaries have kinds such as `resid_post.feature` and `mlp_out.error`; modules of nets without
+    blocks have kinds such as `module:features.4`, of which `unit` is a channel."""
 
     kind: str
     layer: int | None = None
@@ -69,7 +72,7 @@ class Node:
     @property
     def name(self) -> str:
         """`embed`, `a3.h2`, `m3`, `m3.n117`, `attn_out.3`, `resid_pre.3`, `a3.h2<q>`, `a3.kv1<k>`, `resid_post.3.f117`,
-        `resid_post.3.error`; `@p` at a position."""
+        `resid_post.3.error`, `module:features.4`, `module:features.4.c2`; `@p` at a position."""
         at = "" if self.position is None else f"@{self.position}"
         return self._component + at
 
@@ -83,6 +86,8 @@ class Node:
             return f"m{self.layer}"
         if self.kind == "neuron":
             return f"m{self.layer}.n{self.unit}"
+        if self.kind.startswith(f"{MODULE}:"):
+            return self.kind if self.unit is None else f"{self.kind}.c{self.unit}"
         place, _, part = self.kind.partition(".")
         parts = (place, self.layer, f"f{self.unit}" if part == "feature" else part or None)
         return ".".join(str(x) for x in parts if x is not None)
@@ -100,7 +105,8 @@ class Node:
     @property
     def feature(self) -> int | None:
         """Feature index in its dictionary; None for other kinds."""
-        return self.unit if self.kind.endswith(".feature") else None
+        of_dictionary = self.kind.endswith(".feature") and not self.kind.startswith(f"{MODULE}:")
+        return self.unit if of_dictionary else None
 
     def __str__(self) -> str:
         return self.name
@@ -150,6 +156,7 @@ def groups(level: str, layout: Layout) -> list[Group]:
     """
     if level not in LEVELS:
         raise MethodError(unknown("level", level, (*LEVELS, "edges")))
+    layout.check_blocks(f"level {level!r}")
     found = [_group("embed", None, layout)] if "embed" in LEVELS[level] else []
     for layer in range(layout.n_layers):
         for kind in LEVELS[level]:
@@ -185,4 +192,4 @@ def nodes_of(found: Sequence[Group], positions: Sequence[int | str | None]) -> l
 def competes(kind: str) -> bool:
     """Whether nodes of a kind compete for a place in a circuit: the embedding is in every one, and errors of dictionaries are kept
     or removed all together."""
-    return kind != "embed" and not kind.endswith(".error")
+    return kind != "embed" and (kind.startswith(f"{MODULE}:") or not kind.endswith(".error"))

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from interp.errors import SiteError
 from interp.parts.layout import BlockLayout, Layout
-from interp.parts.sites import ATTENTION_KINDS, GLOBAL, LAYERED, Site
+from interp.parts.sites import ATTENTION_KINDS, GLOBAL, LAYERED, MODULE, Site
 
+#: In which shape a site is: of the `stream` [batch pos ...], heads apart where there are some; of `channels` [batch channel ...] as
+#: [batch pos channel], of numbers [batch number] as [batch number 1]; or as the module has it (`own`).
+Form = Literal["stream", "channels", "own"]
 Where = Literal["input", "input_copy", "input_inplace", "output", "attention", "logits"]
 
 
@@ -23,7 +26,7 @@ class Port:
     `input`: the argument of module `path`; an edit gives the module (and what follows in it) another one.
     `input_copy`: the same argument seen by this module alone, apart from the skip connection that shares it.
     `input_inplace`: the same argument together with the skip connection: an edit is written into the tensor.
-    `output`: what the module returns. `scale`: the site's value is this times the tensor, and times the parameter at `gain`.
+    `output`: what the module returns. `form`: see `Form`. `scale`: the site's value is this times the tensor, and times the parameter at `gain`.
     """
 
     where: Where
@@ -32,6 +35,7 @@ class Port:
     gain: str | None = None
     heads: bool = False
     shield: bool = False
+    form: Form = "stream"
 
     @property
     def scaled(self) -> bool:
@@ -44,6 +48,8 @@ class Port:
 
 def port(site: Site, layout: Layout) -> Port:
     """The port of a site. Raises: SiteError, with the reason, where this model has no such place."""
+    if site.kind == MODULE:
+        return Port("input" if site.into else "output", site.path, shield=True, form="own")
     found = _global(site, layout) if site.layer is None else _in_block(site, layout.blocks[site.layer], layout)
     if isinstance(found, str):
         raise SiteError(f"site '{site}' is not available on this model: {found}")
@@ -51,10 +57,13 @@ def port(site: Site, layout: Layout) -> Port:
 
 
 def _global(site: Site, layout: Layout) -> Port | str:
-    if site.kind == "embed":
-        return Port("input", layout.blocks[0].path)
     if site.kind == "logits":
         return Port("logits")
+    if layout.entry is not None:
+        start = Port("output", layout.embedding) if layout.embedding else Port("input", form=layout.entry)
+        return start if site.kind == "embed" else NO_BLOCKS
+    if site.kind == "embed":
+        return Port("input", layout.blocks[0].path)
     return Port("input", layout.ln_final) if layout.ln_final else Port("output", layout.blocks[-1].path)
 
 
@@ -96,6 +105,9 @@ def _mlp_normed(block: BlockLayout) -> Port | str:
     return Port("output", block.mlp.norm) if block.mlp.norm is not None and alone else _SEVERAL
 
 
+NO_BLOCKS = (
+    "it has no chain of blocks with attention; its modules are sites by their paths, such as 'module:features.4'."
+)
 _SEVERAL = "several modules of the block read the stream there, so there is no one copy of it."
 _EXPERTS = "its MLP has no single activation and output projection (a mixture of experts?)."
 
@@ -126,6 +138,8 @@ def available(layout: Layout) -> Iterator[tuple[str, str]]:
 
 def _missing(kind: str, layout: Layout) -> str:
     """Why a layered kind of site is not in every layer; where some have it, in which it is not."""
+    if layout.entry is not None:
+        return NO_BLOCKS
     ports = [_in_block(Site(kind, i), block, layout) for i, block in enumerate(layout.blocks)]
     reasons = {i: reason for i, reason in enumerate(ports) if isinstance(reason, str)}
     if not reasons:
@@ -136,6 +150,10 @@ def _missing(kind: str, layout: Layout) -> str:
 
 def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:
     """The tensor at a port in its site's shape: batch first (some blocks flatten), heads apart, scaled."""
+    if port.form == "own":
+        return x
+    if port.form == "channels":
+        return x.reshape(len(x), 1 if x.ndim == 2 else x.shape[1], -1).transpose(1, 2)
     shape = (batch, -1, n_heads, x.shape[-1] // n_heads) if port.heads else (batch, -1, x.shape[-1])
     x = x.reshape(shape)
     return x * port.scale if port.scaled else x
@@ -143,6 +161,8 @@ def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:
 
 def from_site(value: Tensor, port: Port, like: Tensor) -> Tensor:
     """The inverse of `to_site`, in the shape of the tensor that the model had there."""
+    if port.form == "channels":
+        return value.transpose(1, 2).reshape(like.shape).contiguous()
     value = unscaled(value, port) if port.scaled else value
     return value.reshape(like.shape)
 

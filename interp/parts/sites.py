@@ -18,6 +18,10 @@ bare name means all layers). TransformerLens hook names are aliases: `blocks.3.a
 | resid_final | batch pos d_model | what enters the final norm |
 | logits | batch pos d_vocab | what the model returns |
 
+A module by its path is a site too, on every model: `module:features.4` is what it returns, `module:features.4:in` what it is called with, in the
+module's own shape, batch first (of several tensors the first). A net without blocks has these, `embed`, which is its input with its places as
+positions [batch pos channel], and `logits`.
+
 Where a dictionary is spliced in, its site has two parts, which are sites too: `resid_post.3.features` [batch pos feature] and
 `resid_post.3.error` [batch pos d_model], heads concatenated at z (see `interp.dictionaries.splice`).
 """
@@ -37,6 +41,9 @@ LAYERED: Final = (
 )  # fmt: skip
 GLOBAL: Final = ("embed", "resid_final", "logits")
 ATTENTION_KINDS: Final = frozenset({"q", "k", "v", "pattern"})
+#: The kind of a module by its path, as its name begins, and what stands behind the path where its input is meant.
+MODULE: Final = "module"
+_BEGINS, _INPUT = f"{MODULE}:", ":in"
 #: What a dictionary makes of a site.
 PARTS: Final = ("features", "error")
 
@@ -68,14 +75,22 @@ _PART = re.compile(r"(.+)\.(features|error)")
 class Site:
     """One place in a forward pass: a kind, and a layer for the kinds that have one.
 
-    `part`: `features` or `error` of the dictionary there; empty for the place itself.
+    `part`: `features` or `error` of the dictionary there; empty for the place itself. Of kind `module`: the `path` of the module, and whether
+    its input is meant and not what it returns; `Site("module", "features.4")` says the same.
     """
 
     kind: str
     layer: int | None = None
     part: str = ""
+    path: str = ""
+    into: bool = False
 
     def __post_init__(self) -> None:
+        if self.kind == MODULE:
+            self._check_module()
+            return
+        if self.path or self.into:
+            raise SiteError(f"site {self.kind!r}: given path {self.path!r}; only kind {MODULE!r} has one.")
         if self.kind not in LAYERED and self.kind not in GLOBAL:
             raise SiteError(unknown("site", self.kind, (*LAYERED, *GLOBAL)))
         if (self.kind in LAYERED) != (self.layer is not None):
@@ -86,13 +101,29 @@ class Site:
         if self.part not in ("", *PARTS):
             raise SiteError(unknown("part of a site", self.part, PARTS))
 
+    def _check_module(self) -> None:
+        if isinstance(self.layer, str) and not self.path:
+            object.__setattr__(self, "path", self.layer)
+            object.__setattr__(self, "layer", None)
+        if not isinstance(self.path, str) or self.layer is not None or self.part:
+            raise SiteError(
+                f"site of a module: given {self.path!r:.80}, layer {self.layer!r}, part {self.part!r}; expected a path alone."
+            )
+        if self.path.endswith(_INPUT):
+            object.__setattr__(self, "path", self.path.removesuffix(_INPUT))
+            object.__setattr__(self, "into", True)
+        if not self.path:
+            raise SiteError("site of a module without a path: expected a name such as 'module:features.4'.")
+
     def __str__(self) -> str:
+        if self.kind == MODULE:
+            return f"{_BEGINS}{self.path}{_INPUT * self.into}"
         return ".".join(str(x) for x in (self.kind, self.layer, self.part or None) if x is not None)
 
     @property
     def place(self) -> Site:
         """The site itself, of a part of it."""
-        return Site(self.kind, self.layer)
+        return self if self.kind == MODULE else Site(self.kind, self.layer)
 
 
 SiteLike = str | Site
@@ -116,6 +147,8 @@ def parse(site: SiteLike, n_layers: int, *, rotary: bool = False) -> list[Site]:
         found = [site]
     elif not isinstance(site, str):
         raise SiteError(f"site {site!r:.80}: expected a name such as 'z.3', or a Site.")
+    elif site.startswith(_BEGINS):
+        found = [Site(MODULE, path=site.removeprefix(_BEGINS))]
     elif part := _PART.fullmatch(site):
         found = [Site(at.kind, at.layer, part[2]) for at in parse(part[1], n_layers, rotary=rotary)]
     elif match := _BLOCK.fullmatch(site):
@@ -143,6 +176,8 @@ def kind_of(site: SiteLike) -> str:
     """The kind that a name speaks of, whatever the layer; the name itself where it is unknown."""
     if isinstance(site, Site):
         return site.kind
+    if site.startswith(_BEGINS):
+        return MODULE
     site = site if (part := _PART.fullmatch(site)) is None else part[1]
     if match := _BLOCK.fullmatch(site):
         return _TRANSFORMER_LENS.get(match[2], site)
@@ -159,6 +194,8 @@ def part_of(site: SiteLike) -> str:
     """`features` or `error` where a name speaks of a part of a site; else empty."""
     if isinstance(site, Site):
         return site.part
+    if site.startswith(_BEGINS):
+        return ""
     return found[2] if (found := _PART.fullmatch(site)) else ""
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from interp.errors import LayoutError
 from interp.model.modules.lock import settled
 from interp.model.modules.tensors import close
-from interp.rules.rules import Norm
+from interp.rules.rules import GroupedNorm, Norm
 
 #: How many rows go through a map at once, and their size: large, so that a bias takes no digits from the weights.
 _ROWS: Final = 512
@@ -185,7 +185,7 @@ def embedding_device(hf: Any) -> torch.device:
 
 def norm_at(model: Any, path: str) -> Norm:
     found: Norm | None = model.operations.norms.get(path)
-    if found is None:
+    if found is None or isinstance(found, GroupedNorm):
         raise LayoutError(
             f"{path} ({type(model.hf.get_submodule(path)).__name__}) is not recognised as LayerNorm or RMSNorm, "
             "so what it does to a single component is not known."

@@ -105,7 +105,7 @@ def run_probe(
     )
     if odd or not isinstance(found, Tensor) or found.ndim != 3 or found.shape[0] != 1:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        (own,) = given.values()
+        own = next(iter(given.values()))
         raise LayoutError(
             f"{name}: {output.name} {shape} for {_named(given)} {tuple(own.shape)}; expected [batch pos output] or [batch output]."
         )
@@ -114,11 +114,11 @@ def run_probe(
 
 def _named(given: Mapping[str, Tensor]) -> str:
     """What a probe gives a model, in words."""
-    (name,) = given
+    name = next(iter(given))
     return "token ids" if name == TEXT else name
 
 
 def _shown(given: Mapping[str, Tensor]) -> str:
     """The same with its size."""
-    (x,) = given.values()
+    x = next(iter(given.values()))
     return f"{x.shape[1]} token ids" if TEXT in given else f"{_named(given)} {list(x.shape)}"
