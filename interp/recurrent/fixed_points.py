@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.formatting.table import Table, rows_of
+from interp.formatting.table import rows_of
 from interp.recurrent.unrolled import Cell, RecurrentError
 from interp.whole_numbers import count, is_whole
 
@@ -23,7 +23,7 @@ _NEAR = 1e3
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class FixedPoints(Table):
+class FixedPoints:
     """points [point state] (of an LSTM h and c one behind the other), in the order of how many of the starts came there (`found`); `speed`
     q = 1/2 |F(h) - h|^2 at each; `jacobians` dF/dh [point state state] and their `eigenvalues` [point state], the largest first; `lost`: how many
     starts came to rest nowhere within the tolerance."""
@@ -54,7 +54,7 @@ class FixedPoints(Table):
         }
         return rows_of(columns)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         head = f"FixedPoints({len(self.points)} points of {int(self.found.sum()) + self.lost} starts, {self.lost} lost)"
         return f"{head}\n{self.to_pandas().to_string(index=False)}" if len(self.points) else head
 
