@@ -19,7 +19,8 @@ from interp.attribution.scoring.memory import parse_bytes
 from interp.errors import MethodError, MetricError, unknown
 from interp.ledger import PASS
 from interp.parts.graph import KEY_VALUE
-from interp.parts.nodes import FEATURES, LEVELS, NET_LEVELS
+from interp.parts.layout import NET_LEVELS
+from interp.parts.nodes import FEATURES, LEVELS
 from interp.rules.rules import preset
 from interp.tasks.ablations import ABLATIONS, check_direction
 from interp.tasks.metrics import Direction, Metric, get_metric

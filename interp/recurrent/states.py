@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import unknown
+from interp.model.inputs.taking import arguments, taken
 from interp.model.model import HookedModel
 from interp.model.modules.calling import main_input
 from interp.model.modules.lock import no_inference_tensors, running, settled
 from interp.model.modules.soundness import check_mode
 from interp.model.modules.tensors import close
-from interp.model.taking import arguments, taken
 from interp.recurrent.unrolled import LAYERS, Cell, RecurrentError
 from interp.whole_numbers import whole
 

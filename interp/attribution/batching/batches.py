@@ -10,8 +10,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from interp.errors import MethodError
 from interp.model.edits import Edit
-from interp.model.model import Run
+from interp.model.result import Run
 from interp.model.vocabulary import Columns
 from interp.parts.named_inputs import Inputs
 from interp.parts.nodes import Group
@@ -29,11 +30,11 @@ MEMORY_BUDGET = 1 << 30
 
 
 def bytes_per_prompt(model: Any, length: int) -> int:
-    """Bytes of the activations of one forward and backward of a prompt.
+    """Bytes of the activations of one forward and backward of a prompt, whose longest stream has so many positions.
 
     Counts, per token and layer, about 16 vectors of d_model, 4 of d_mlp and 3 rows of attention per head.
     """
-    size = model.layout
+    size = model.layout.extent
     per_token = size.n_layers * (16 * size.d_model + 4 * (size.d_mlp or 4 * size.d_model) + 3 * size.n_heads * length)
     return int(4 * (length * (per_token + size.held) + 4 * size.d_vocab))
 
@@ -41,6 +42,19 @@ def bytes_per_prompt(model: Any, length: int) -> int:
 def default_batch_size(model: Any, length: int) -> int:
     """Prompts per batch so that the activations of one forward and backward stay near `MEMORY_BUDGET`."""
     return int(max(1, min(256, MEMORY_BUDGET // bytes_per_prompt(model, length))))
+
+
+def positions_at(positions: Tensor, value: Tensor) -> Tensor:
+    """Positions [... pos] of one stack, at a value [batch pos ...]: all of them where it is of another stack, whose nodes are patched at
+    all positions together. Raises: MethodError where these are not all."""
+    n = value.shape[1]
+    if positions.shape[-1] == n:
+        return positions
+    if not bool(positions.all()):
+        raise MethodError(
+            f"{positions.shape[-1]} positions chosen of a stream of {n}; expected those of the nodes' own stack."
+        )
+    return positions.new_ones(*positions.shape[:-1], n)
 
 
 @dataclass
@@ -84,8 +98,13 @@ class Batch:
 
     @property
     def sites(self) -> list[Site]:
-        """The sites of the groups, and the embedding, along which integrated gradients go."""
-        return list(dict.fromkeys([EMBED, *(group.site for group in self.groups)]))
+        """The sites of the groups, and the embeddings, along which integrated gradients go."""
+        return list(dict.fromkeys([*self.embeds, *(group.site for group in self.groups)]))
+
+    @cached_property
+    def embeds(self) -> tuple[Site, ...]:
+        """The embedding of each stack."""
+        return tuple(Site("embed", stack=stack.name) for stack in self.model.layout.stacks)
 
     @property
     def hosts(self) -> list[Site]:
@@ -155,6 +174,7 @@ class Batch:
     ) -> Tensor:
         """(source - base) . coefficient within each node, summed over the positions of each label [batch label unit]."""
         per_position = group.contract(self.source()[group.site] - base[group.site], coefficient[group.site])
+        positions = positions_at(positions, per_position)
         return torch.einsum("lbp,bpu->blu", positions.to(per_position), per_position)
 
     def step(self, site: Site) -> Tensor:
@@ -216,11 +236,24 @@ class Batch:
         return self._targets
 
     def patched(self, edits: Sequence[Edit]) -> Tensor:
-        """The metric of the base run with edits [batch]."""
-        self.forwards += 1
+        """The metric of the base run with edits [batch]. A decoder behind an encoder whose stream is not edited runs alone."""
+        alone = self.model.layout.crosses and all(isinstance(e.site, Site) and not e.site.stack for e in edits)
+        self.forwards += self._decoding / self.plain_cost if alone else 1
         with torch.no_grad():
-            run = self.model.run(self.base_inputs, edits=edits, logits_to_keep=self.keep, vocabulary=self.columns)
+            run = self.model.run(
+                self.base_inputs,
+                edits=edits,
+                logits_to_keep=self.keep,
+                vocabulary=self.columns,
+                encoded=self.encoded if alone else None,
+            )
             return self.measure(self.at_metric(run.logits))
+
+    @cached_property
+    def encoded(self) -> Tensor:
+        """What the encoder makes of the base run's input."""
+        self.forwards += 1 - self._decoding / self.plain_cost
+        return self.model.encode(self.base_inputs)  # type: ignore[no-any-return]
 
     def gradients(
         self, rules: Rules = GRADIENT, edits: Sequence[Edit] = (), at: Sequence[Site] = ()
@@ -270,10 +303,18 @@ class Batch:
     @property
     def plain_cost(self) -> int:
         """The multiply-adds of a run that has the logits that the metric reads."""
+        return self._price(encoded=False)
+
+    @property
+    def _decoding(self) -> int:
+        """The same of a run without its encoder."""
+        return self._price(encoded=True)
+
+    def _price(self, *, encoded: bool) -> int:
         n, length = self.shape
         known = None if self.columns is None else Columns.of(self.model, self.columns)
         tokens = self.model.layout.d_vocab if known is None or known.W is None else len(known.tokens)
-        return int(self.model.prices.run(n, length, (self.keep or length) * tokens))
+        return int(self.model.prices.run(n, length, (self.keep or length) * tokens, encoded=encoded))
 
     def _plain(self, given: Tensor | Inputs, **options: Any) -> tuple[Run, dict[Site, Tensor], Tensor]:
         self.forwards += 1

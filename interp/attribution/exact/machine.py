@@ -97,6 +97,8 @@ def _check_projection(model: Any, path: str) -> None:
 
 
 def _machine(model: Any) -> tuple[Machine, Recording]:
+    if model.layout.others:
+        raise LayoutError("it has several stacks.")
     if not (model.layout.linear and model.layout.readout == "each") and not model.layout.head:
         raise LayoutError("what is behind its last block is not one module after the other.")
     modules = tuple(LayerModules.of(model, layer) for layer in range(model.layout.n_layers))

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interp.attribution.batching.batches import Batch
+from interp.attribution.batching.batches import Batch, positions_at
 from interp.attribution.edges.edge_batches import EdgeBatch
 from interp.attribution.exact.edge_patches import EdgePatches
 from interp.attribution.exact.engine import Machine, Replay
@@ -24,9 +24,9 @@ from interp.attribution.features.feature_batches import FeatureBatch
 from interp.attribution.protocol.registry import Options, edge_method, method
 from interp.ledger import spend
 from interp.model.edits import Edit
+from interp.model.inputs.taking import taken
 from interp.model.modules import attention
 from interp.model.modules.lock import reserved
-from interp.model.taking import taken
 from interp.model.vocabulary import Columns
 from interp.parts.nodes import Group
 from interp.parts.outputs import AtMask
@@ -129,7 +129,8 @@ def _alone(batch: Batch, options: Options, group: Group, label: int) -> Values |
     chosen = options.positions[label]
     if isinstance(batch, FeatureBatch):
         return Parts(group, batch.apart(group, torch.tensor(units), chosen))
-    return Values(group, units, batch.source()[group.site], batch.base()[group.site], chosen)
+    base = batch.base()[group.site]
+    return Values(group, units, batch.source()[group.site], base, positions_at(chosen, base))
 
 
 def _whole_nodes(batch: Batch, options: Options) -> Found:

@@ -13,7 +13,8 @@ from interp.attribution.batching.batches import Batch
 from interp.attribution.exact.engine import Machine
 from interp.attribution.exact.sweep import REPLAY_BYTES
 from interp.errors import MethodError
-from interp.parts.nodes import FEATURES, NET_LEVELS, Group
+from interp.parts.layout import NET_LEVELS
+from interp.parts.nodes import FEATURES, Group
 from interp.registries import About, Registry
 from interp.rules.rules import GRADIENT, AttentionRule, Rules
 

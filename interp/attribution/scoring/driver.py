@@ -122,7 +122,7 @@ class Attribution:
     @property
     def indices(self) -> list[list[int]]:
         """The pairs of each batch."""
-        return list(by_length([p.length for p in self.pairs], self.memory.batch_size))
+        return list(by_length([p.shape for p in self.pairs], self.memory.batch_size))
 
     def _batches(self, m: Method) -> list[list[int]]:
         """The same for one method: the pairs of each turn after those of the one before, where pairs take turns."""

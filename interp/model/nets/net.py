@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from interp.errors import MethodError, SiteError, TaskError
+from interp.model.inputs.taking import InputsLike, taken
 from interp.model.model import HookedModel
 from interp.model.modules.calling import main_input, on_inputs
 from interp.model.modules.lock import reserved
@@ -19,10 +20,8 @@ from interp.model.multiply_adds import Prices
 from interp.model.nets.example_inputs import example_of_net, first_layer
 from interp.model.nets.net_layout import NetProbe, n_positions, read_net
 from interp.model.probing.coverage import Operations
-from interp.model.taking import InputsLike, taken
-from interp.parts.layout import Layout
+from interp.parts.layout import NET_LEVELS, Layout
 from interp.parts.named_inputs import Inputs
-from interp.parts.nodes import NET_LEVELS
 from interp.parts.ports import NO_BLOCKS, available
 from interp.parts.sites import GLOBAL, MODULE, Site, SiteLike, kind_of
 from interp.parts.tokens import Tokens
@@ -84,16 +83,16 @@ class Net(HookedModel):
         return False
 
     @property
-    def ids(self) -> int:
-        """How many ids its main input may be of, where its first layer is an embedding; 0 for floating-point numbers."""
-        return self._ids
+    def vocabularies(self) -> dict[str, int]:
+        """How many ids its main input may be of, where its first layer is an embedding."""
+        return {main_input(self.hf): self._ids} if self._ids else {}
 
     @property
     def example_axes(self) -> int:
         """How many axes one example of the main input has."""
         return next(iter(self.probed.values())).ndim - 1
 
-    def positions(self, given: InputsLike | None = None) -> tuple[str, ...]:
+    def positions(self, given: InputsLike | None = None, stack: str = "") -> tuple[str, ...]:
         """What the positions of its input are called: `r0c0`, `r0c1`, ... (row and column) of images, with `d0` in front of volumes; `t0`, ... of
         sequences; `x0`, ... of numbers without an order."""
         found = taken(self, self.probed if given is None else given)
@@ -102,20 +101,20 @@ class Net(HookedModel):
             shape[1:]
             if self.layout.entry == "channels" and len(shape) > 1
             else shape[:-1]
-            if not self.ids and len(shape) > 1
+            if not self._ids and len(shape) > 1
             else shape
         )
         if len(places) == 1:
-            letter = "x" if len(shape) == 1 and not self.ids else "t"
+            letter = "x" if len(shape) == 1 and not self._ids else "t"
             return tuple(f"{letter}{i}" for i in range(places[0]))
         letters = ("d", "r", "c")[-len(places) :] if len(places) <= 3 else tuple(f"a{i}_" for i in range(len(places)))
         axes = [torch.arange(n) for n in places]
         rows = torch.cartesian_prod(*axes).tolist()
         return tuple("".join(f"{letter}{i}" for letter, i in zip(letters, row, strict=True)) for row in rows)
 
-    def n_positions(self, given: Tokens | Inputs) -> int:
+    def n_positions(self, given: Tokens | Inputs, stack: str | None = None) -> int:
         """How many positions an input of this shape has."""
-        return n_positions(tuple(given.shape), self.layout.entry, bool(self.ids)) if isinstance(given, Inputs) else 0
+        return n_positions(tuple(given.shape), self.layout.entry, bool(self._ids)) if isinstance(given, Inputs) else 0
 
     @property
     def nodes(self) -> Mapping[str, tuple[int, ...]]:
@@ -182,6 +181,6 @@ class Net(HookedModel):
         """What a run costs, in multiply-adds: counted on one forward."""
         with reserved(self.hf), torch.no_grad(), FlopCounterMode(display=False) as counter:
             self.hf(**on_inputs(self.hf, self.probed))
-        positions = n_positions(tuple(next(iter(self.probed.values())).shape[1:]), self.layout.entry, bool(self.ids))
+        positions = n_positions(tuple(next(iter(self.probed.values())).shape[1:]), self.layout.entry, bool(self._ids))
         each = max(1, counter.get_total_flops() // 2 // max(1, positions))
         return Prices({("net", 0): each}, 0, 0, self.layout.d_vocab)

@@ -68,7 +68,6 @@ def check_gradients(model: Any, found: Suspects) -> None:
 def _cut(model: Any, paths: Sequence[str]) -> list[str]:
     """Of the modules at `paths` and the blocks, the innermost that gradients do not go through."""
     hf, layout, cut = model.hf, model.layout, set[str]()
-    blocks = [block.path for block in layout.blocks]
     with ExitStack() as stack:
         stack.enter_context(reserved(hf))
         stack.enter_context(settled(model.device))
@@ -76,13 +75,13 @@ def _cut(model: Any, paths: Sequence[str]) -> list[str]:
         stack.enter_context(attention.selected(hf, None) if layout.attention_function else nullcontext())
         if layout.embedding:
             stack.callback(hf.get_submodule(layout.embedding).register_forward_hook(_begin_behind).remove)
-        else:
-            first = hf.get_submodule(blocks[0] if blocks else "")
+        for path in () if layout.embedding else [own.blocks[0].path if own.blocks else "" for own in layout.stacks]:
+            first = hf.get_submodule(path)
             stack.callback(first.register_forward_pre_hook(_begin, with_kwargs=True).remove)
         for path in paths:
             hook = _tried(path, cut)
             stack.callback(hf.get_submodule(path).register_forward_hook(hook, with_kwargs=True).remove)
-        for path in blocks[1:]:
+        for path in (block.path for own in layout.stacks for block in own.blocks[1:]):
             hook = _reached(path, cut)
             stack.callback(hf.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
         with torch.enable_grad():

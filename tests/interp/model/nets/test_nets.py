@@ -121,7 +121,7 @@ def test_ids_of_an_embedding_are_inputs() -> None:
     run = model.run(ids, reads=["embed", "module:letters", "module:lstm"])
     assert torch.equal(run.logits[:, 0], net(ids)) and torch.equal(run["embed"], net.letters(ids))
     assert run["module:lstm"].shape == (2, 4, 5) and model.positions(ids) == ("t0", "t1", "t2", "t3")
-    for bad, said in ((ids + 4, "ids 0 to 10"), (ids.float(), "as whole numbers"), (ids[0], "ids \\[batch, pos\\]")):
+    for bad, said in ((ids + 4, "ids 0 to 10"), (ids.float(), "expected token ids"), (ids[0], "expected token ids")):
         with pytest.raises(TaskError, match=said):
             model.run(bad)
 
