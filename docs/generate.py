@@ -43,7 +43,8 @@ def table(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
 @table("methods")
 def methods() -> str:
     from interp.attribution.methods import METHODS
-    from interp.rules.rules import OF_NETS, PRESETS
+    from interp.rules.lrp import OF_NETS
+    from interp.rules.rules import PRESETS
 
     preset = {found.rules: found.name for found in (*PRESETS.values(), *OF_NETS)}
     rows = [
@@ -101,7 +102,7 @@ def rules() -> str:
 
 @table("rules-of-nets")
 def rules_of_nets() -> str:
-    from interp.rules.rules import OF_NETS
+    from interp.rules.lrp import OF_NETS
 
     rows = []
     for preset in OF_NETS:

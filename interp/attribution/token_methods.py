@@ -20,7 +20,8 @@ from interp.model.modules.lock import settled
 from interp.precision import wide
 from interp.progress import progress
 from interp.registries import About, Registry
-from interp.rules.rules import DEEPLIFT, GRADIENT, OF_NETS, OWN, Rules
+from interp.rules.lrp import OF_NETS
+from interp.rules.rules import DEEPLIFT, GRADIENT, OWN, Rules
 from interp.rules.secants import mean_gradient
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Metric

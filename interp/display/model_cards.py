@@ -22,7 +22,8 @@ from interp.model.result import Run
 from interp.parts.layout import NET_LEVELS
 from interp.parts.named_inputs import Inputs
 from interp.rules.layer_rules import PLAIN
-from interp.rules.rules import OF_NETS, PRESETS, AttentionRule, Rules
+from interp.rules.lrp import OF_NETS
+from interp.rules.rules import PRESETS, AttentionRule, Rules
 from interp.tasks.task import Pair, Task
 
 MOST_PAIRS: Final = 3

@@ -1,10 +1,10 @@
-"""LRP at modules and channels of nets without blocks: the presets of `interp.rules.rules` that are for these alone."""
+"""LRP at modules and channels of nets without blocks: the presets of `interp.rules.lrp`."""
 
 from __future__ import annotations
 
 from interp.attribution.methods.node_methods import at_base_point
 from interp.attribution.protocol.registry import method
-from interp.rules.rules import OF_NETS
+from interp.rules.lrp import OF_NETS
 
 for _preset in OF_NETS:
     method(

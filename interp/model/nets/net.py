@@ -18,7 +18,8 @@ from interp.model.modules.calling import main_input, on_inputs
 from interp.model.modules.lock import reserved
 from interp.model.multiply_adds import Prices
 from interp.model.nets.example_inputs import example_of_net, first_layer
-from interp.model.nets.net_layout import NetProbe, n_positions, read_net
+from interp.model.nets.net_layout import NetProbe, read_net
+from interp.model.nets.net_places import n_positions, names_of_places
 from interp.model.probing.coverage import Operations
 from interp.parts.layout import NET_LEVELS, Layout
 from interp.parts.named_inputs import Inputs
@@ -96,21 +97,7 @@ class Net(HookedModel):
         """What the positions of its input are called: `r0c0`, `r0c1`, ... (row and column) of images, with `d0` in front of volumes; `t0`, ... of
         sequences; `x0`, ... of numbers without an order."""
         found = taken(self, self.probed if given is None else given)
-        shape = tuple(found.shape) if isinstance(found, Inputs) else ()
-        places = (
-            shape[1:]
-            if self.layout.entry == "channels" and len(shape) > 1
-            else shape[:-1]
-            if not self._ids and len(shape) > 1
-            else shape
-        )
-        if len(places) == 1:
-            letter = "x" if len(shape) == 1 and not self._ids else "t"
-            return tuple(f"{letter}{i}" for i in range(places[0]))
-        letters = ("d", "r", "c")[-len(places) :] if len(places) <= 3 else tuple(f"a{i}_" for i in range(len(places)))
-        axes = [torch.arange(n) for n in places]
-        rows = torch.cartesian_prod(*axes).tolist()
-        return tuple("".join(f"{letter}{i}" for letter, i in zip(letters, row, strict=True)) for row in rows)
+        return names_of_places(found.shape, self.layout.entry, bool(self._ids)) if isinstance(found, Inputs) else ()
 
     def n_positions(self, given: Tokens | Inputs, stack: str | None = None) -> int:
         """How many positions an input of this shape has."""

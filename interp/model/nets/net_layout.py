@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from math import prod
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +24,7 @@ from interp.model.layers.layer_kinds import (
 from interp.model.modules.lock import reserved
 from interp.model.modules.tensors import activation_in
 from interp.model.modules.undo import Change
+from interp.model.nets.net_places import n_positions
 from interp.model.probing.block_calls import passes
 from interp.model.probing.coverage import Operations, recognise
 from interp.model.probing.probe import Probe, probe
@@ -119,33 +119,27 @@ def _layout(
     width = 1 if len(channels) == 2 else channels[1] if entry == "channels" else channels[-1]
     made = sum(call.y.numel() for path, call in seen.calls.items() if not any(model.get_submodule(path).children()))
     return Layout(
-        n_layers=0,
-        n_heads=0,
-        n_kv_heads=0,
-        d_head=0,
+        **_NO_BLOCKS,
         d_model=int(width),
-        d_mlp=None,
         d_vocab=seen.output.shape[-1],
-        blocks=(),
         output=output,
         readout="whole" if seen.output.shape[1] == 1 else "each",
-        causal=False,
-        ln_final=None,
-        unembed=None,
-        linear=False,
-        head=(),
-        rotary=False,
-        pos_embed=None,
-        logits_scale=1.0,
-        logits_softcap=None,
-        attention_function=False,
-        pattern="",
         repeated=frozenset(path for path, n in seen.counts.items() if n > 1),
-        attention_extras=(),
         entry=entry,
         held=-(-made // n_positions(x.shape[1:], entry, bool(embedding))),
         embedding=embedding,
     )
+
+
+#: What a layout says of blocks and of what is behind them, where there are none.
+_NO_BLOCKS: Final[dict[str, Any]] = {
+    **dict.fromkeys(("n_layers", "n_heads", "n_kv_heads", "d_head"), 0),
+    **dict.fromkeys(("d_mlp", "ln_final", "unembed", "pos_embed", "logits_softcap")),
+    **dict.fromkeys(("causal", "linear", "rotary", "attention_function"), False),
+    **dict.fromkeys(("blocks", "head", "attention_extras"), ()),
+    "logits_scale": 1.0,
+    "pattern": "",
+}
 
 
 def _entry(model: nn.Module, seen: Probe, x: Tensor) -> Literal["stream", "channels"]:
@@ -154,13 +148,6 @@ def _entry(model: nn.Module, seen: Probe, x: Tensor) -> Literal["stream", "chann
         return "channels"
     first = (model.get_submodule(path) for path, call in seen.calls.items() if path and shares(call.x, x))
     return "channels" if any(isinstance(module, CHANNELS_FIRST) for module in first) else "stream"
-
-
-def n_positions(shape: tuple[int, ...], entry: str | None, ids: bool) -> int:
-    """How many positions an input has, of this shape without its batch."""
-    if ids or len(shape) <= 1:
-        return prod(shape)
-    return prod(shape[1:]) if entry == "channels" else prod(shape[:-1])
 
 
 # ---------------------------------------------------------------- the modules

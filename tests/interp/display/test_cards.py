@@ -13,7 +13,8 @@ from interp.lenses.lens import logit_lens
 from interp.model.nets.net import Net
 from interp.model.probing.coverage import Coverage, Row
 from interp.parts.tokens import as_tokens
-from interp.rules.rules import EPSILON, EPSILON_PLUS, GIM, GRADIENT, PRESETS, RELP, Rules, preset
+from interp.rules.lrp import EPSILON, EPSILON_PLUS
+from interp.rules.rules import GIM, GRADIENT, PRESETS, RELP, Rules, preset
 from interp.tasks.task import Pair, Task, TokenPair
 from tests.interp.display.displayed import read, small
 from tests.interp.model.nets.made import Residual, settled

@@ -16,7 +16,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import interp
-from interp.rules.rules import OF_NETS, Preset
+from interp.rules.lrp import OF_NETS
+from interp.rules.rules import Preset
 
 
 def digits_net(path: Path, dtype: torch.dtype = torch.float32) -> nn.Module:

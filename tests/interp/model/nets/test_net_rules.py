@@ -10,7 +10,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 import interp
 from interp.errors import UnsupportedRuleError
 from interp.model.nets.net import Net
-from interp.rules.rules import OF_NETS, Rules
+from interp.rules.lrp import OF_NETS
+from interp.rules.rules import Rules
 from tests.interp.model.nets.made import NETS, cnn, drawn, settled, sound
 
 LRP = {preset.name: preset.rules for preset in OF_NETS}

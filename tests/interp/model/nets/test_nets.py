@@ -21,7 +21,8 @@ from interp.errors import (
     UnsupportedRuleError,
 )
 from interp.model.nets.net import Net
-from interp.rules.rules import OF_NETS, RELP
+from interp.rules.lrp import OF_NETS
+from interp.rules.rules import RELP
 from tests.interp.model.nets.made import NETS, Letters, cnn, drawn, settled
 from tests.interp.model.tiny import hooked
 
