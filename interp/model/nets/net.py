@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import chain
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from interp.errors import MethodError, SiteError, TaskError
+from interp.errors import LoadError, MethodError, SiteError, TaskError, some
 from interp.model.inputs.taking import InputsLike, taken
 from interp.model.model import HookedModel
 from interp.model.modules.calling import main_input, on_inputs
@@ -41,6 +42,10 @@ class Net(HookedModel):
     def __init__(
         self, model: nn.Module, *, name: str = "", processor: Any = None, output: Any = None, inputs: Any = None
     ) -> None:
+        if main_input(model) not in inspect.signature(model.forward).parameters:
+            raise LoadError(
+                f"{type(model).__name__}: its forward has no argument with a name; expected one, as forward(self, x). Wrap it in a module that has."
+            )
         first = first_layer(model)
         self._ids = first.num_embeddings if isinstance(first, nn.Embedding) else 0
         self._embedding = next((path for path, m in model.named_modules() if m is first), "") if self._ids else ""
@@ -142,7 +147,11 @@ class Net(HookedModel):
             )
 
     def check_shape(self, given: Inputs) -> None:
-        """Raises: TaskError for inputs of another shape than it was watched on, which do not run."""
+        """Raises: TaskError without an input that it was watched with, and for inputs of another shape than then, which do not run."""
+        if missing := [name for name in self.probed if name not in given.tensors]:
+            raise TaskError(
+                f"given {', '.join(given.tensors)}; {type(self.hf).__name__} needs {', '.join(self.probed)}: {some(missing)} missing."
+            )
         if given.shape in self._shapes or given.shape == tuple(self.probed[given.main].shape[1:]):
             return
         one = {name: x[:1] if x.ndim else x for name, x in given.tensors.items()}

@@ -66,7 +66,7 @@ def read_net(model: nn.Module, output: Any, given: Mapping[str, Tensor], embeddi
     made = {path: call.y for path, call in seen.calls.items()} | seen.embedded
     once = [path for path, _ in model.named_modules() if path in made and path and seen.counts[path] == 1]
     shapes = {path: tuple(made[path].shape[1:]) for path in once}
-    return NetProbe(layout, operations, shapes, _missing(model, seen), _nodes(model, seen, once, x))
+    return NetProbe(layout, operations, shapes, _missing(model, seen), _nodes(seen, once, x))
 
 
 # ---------------------------------------------------------------- what comes out
@@ -191,13 +191,12 @@ def _first(x: Tensor, seen: Probe, readers: Readers, layers: Mapping[str, Layer]
     return found if once and len(list(readers.behind(x.grad_fn))) == len(found) else []
 
 
-def _nodes(model: nn.Module, seen: Probe, once: Sequence[str], x: Tensor | None) -> tuple[str, ...]:
+def _nodes(seen: Probe, once: Sequence[str], x: Tensor | None) -> tuple[str, ...]:
     """The innermost modules that are called once and give something else than they read, in order."""
-    called = set(seen.calls)
-    found = []
+    called, found = set(seen.calls), []
     for path in (path for path in seen.calls if path in once):
         call = seen.calls[path]
-        inner = any(f"{path}.{name}" in called for name, _ in model.get_submodule(path).named_children())
+        inner = any(other.startswith(f"{path}.") for other in called)
         same = passes(call) or (x is not None and shares(call.y, x))
         if not inner and not same and not call.constant and len(call.y) == 1 and call.y.ndim > 1:
             found.append(path)

@@ -165,6 +165,20 @@ class Rewritten(nn.Module):
         return self.act(h) + h
 
 
+class Both(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(3, 4), nn.Linear(2, 4)
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.one(x) + self.two(y)  # type: ignore[no-any-return]
+
+
+class Anything(nn.Module):
+    def forward(self, *args: Tensor) -> Tensor:
+        return args[0]
+
+
 def refused(kind: type[InterpError], said: str, act: Callable[[], Any]) -> None:
     with pytest.raises(kind, match=said):
         act()
@@ -212,5 +226,9 @@ def test_inputs_and_nets_that_cannot_be_are_refused_by_name() -> None:
         r"expected \[batch pos output\] or \[batch output\]",
         lambda: Net(nn.Sequential(nn.Conv2d(1, 2, 3)).eval()),
     )
+    pair = Net(Both().eval(), inputs={"x": drawn(1, 3), "y": drawn(1, 2)})
+    assert pair.run({"x": drawn(2, 3), "y": drawn(2, 2)}, reads=["module:two"])["module:two"].shape == (2, 4)
+    refused(TaskError, "needs x, y: y missing", lambda: pair.run(drawn(2, 3)))
+    refused(LoadError, "no argument with a name", lambda: Net(Anything().eval(), inputs=drawn(1, 2)))
     refused(LoadError, "no input was found", lambda: Net(nn.Sequential(nn.ReLU()).eval()))
     refused(LoadError, "expected a function", lambda: Net(net, output=5))
