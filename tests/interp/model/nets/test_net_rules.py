@@ -163,3 +163,18 @@ def test_what_has_no_rule_is_named() -> None:
         net(x)
         with pytest.raises(UnsupportedRuleError, match=said):
             Net(settled(net), inputs=x).run(x, rules=rules)
+
+
+def test_residual_nets_of_transformers_are_complete() -> None:
+    from transformers import RegNetConfig, RegNetForImageClassification, ResNetConfig, ResNetForImageClassification
+
+    sizes = {"num_channels": 1, "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "num_labels": 3}
+    for hf in (
+        ResNetForImageClassification(ResNetConfig(layer_type="bottleneck", **sizes)),
+        RegNetForImageClassification(RegNetConfig(layer_type="x", groups_width=4, **sizes)),
+    ):
+        model = Net(settled(hf).double(), output=lambda result: result.logits)
+        x, other = (drawn(2, 1, 32, 32, seed=seed, dtype=torch.float64) for seed in (1, 2))
+        change = (model.run(x).logits - model.run(other).logits)[:, 0, 1].detach()
+        assert float(completeness(model, x, other).abs().max()) < 1e-12 < float(change.abs().min())
+        assert torch.equal(model.run(x, rules=interp.EPSILON_PLUS).logits[:, 0], hf(x).logits)
