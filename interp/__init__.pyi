@@ -1,5 +1,6 @@
 """The public names of `interp`, and where each lives: the one list of them. `interp/__init__.py` loads a name when it is first asked for."""
 
+from . import recurrent as recurrent
 from .activations.collect import collect as collect
 from .attribution.captum_function import CaptumFunction as CaptumFunction
 from .attribution.captum_function import captum_function as captum_function
@@ -57,6 +58,7 @@ from .model.edits import patch as patch
 from .model.edits import zero as zero
 from .model.loading.load import load as load
 from .model.model import HookedModel as HookedModel
+from .model.nets.net import Net as Net
 from .model.probing.coverage import Coverage as Coverage
 from .model.result import Run as Run
 from .model.similarity import Similarity as Similarity
@@ -68,6 +70,13 @@ from .parts.nodes import Node as Node
 from .parts.outputs import Output as Output
 from .parts.sites import Site as Site
 from .parts.tokens import Tokens as Tokens
+from .rules.layer_rules import LayerRule as LayerRule
+from .rules.layer_rules import LinearRule as LinearRule
+from .rules.lrp import EPSILON as EPSILON
+from .rules.lrp import EPSILON_ALPHA2_BETA1 as EPSILON_ALPHA2_BETA1
+from .rules.lrp import EPSILON_PLUS as EPSILON_PLUS
+from .rules.lrp import EPSILON_PLUS_FLAT as EPSILON_PLUS_FLAT
+from .rules.lrp import epsilon_gamma_box as epsilon_gamma_box
 from .rules.rules import ATTNLRP as ATTNLRP
 from .rules.rules import CP_LRP as CP_LRP
 from .rules.rules import DEEPLIFT as DEEPLIFT

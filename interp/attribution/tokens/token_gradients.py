@@ -105,7 +105,7 @@ def relevance(job: Job, batch: Batch) -> Tensor:
         run = job.model.run(given, reads=[job.site], edits=batch.edits, rules=rules, logits_to_keep=n)
         metric = job.measure(run.logits, targets)
         (rho,) = torch.autograd.grad(metric.sum(), [run[job.site]])
-    return summed(run[job.site] * rho)
+    return summed(job.method.rules.linear.relevance(run[job.site], rho))
 
 
 def deeplift(job: Job, batch: Batch) -> Tensor:

@@ -178,6 +178,29 @@ def test_lens_and_logits_hold_what_the_values_hold() -> None:
     assert figure.data[0].zmid == 0 and f"embed {parts['embed']:+.3f}" in figure.layout.title.text
 
 
+def test_pixels_are_a_map_and_positions_of_no_whole_image_are_bars() -> None:
+    names = tuple(f"r{i}c{j}" for i in range(2) for j in range(3))
+    values = (0.5, -0.25, 0.0, 1.0, 2.0, -4.0)
+    found = TokenAttribution(
+        (names, names[1:]),
+        (values, values[1:]),
+        (1.0, 2.0),
+        None,
+        "epsilon",
+        "logit",
+        NASTY_TAG,
+        "zero",
+        None,
+        "",
+        "m",
+        NASTY_TAG,
+    )
+    heat = found.plot().data[0]
+    assert heat.type == "heatmap" and [list(row) for row in heat.z] == [[0.5, -0.25, 0.0], [1.0, 2.0, -4.0]]
+    assert (heat.zmin, heat.zmax) == (-4.0, 4.0) and found.plot().layout.yaxis.autorange == "reversed"
+    assert "<img" not in found.plot().to_json() and found.plot(1).data[0].type == "bar"
+
+
 def test_tokens_are_bars_and_hostile_tokens_are_text() -> None:
     found = TokenAttribution(
         ((NASTY_TAG, "b"), ("c",)), ((0.5, -0.25), (1.0,)), (1.0, 2.0), None, NASTY_TAG, "logit_diff", NASTY_TAG, "corrupt",
