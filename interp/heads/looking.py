@@ -44,6 +44,7 @@ class Watched:
 
         Raises: SiteError for none, for a stack that there is not, and for a layer without a pattern.
         """
+        model.layout.check_blocks("attention patterns")
         own = model.layout if stack is None else model.layout.stack(stack)
         chosen = tuple(range(own.n_layers)) if layers is None else tuple(dict.fromkeys(layers))
         if not chosen:
