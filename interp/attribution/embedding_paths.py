@@ -52,7 +52,8 @@ class Embedder:
     pooling: str
 
     def check(self) -> None:
-        """Raises: LayoutError for a model that gives no embedding, TaskError for a pooling that there is none of, SiteError for the layer."""
+        """Raises: LayoutError for a model that gives no embedding or has several stacks, TaskError for a pooling that there is none of, SiteError for the layer."""
+        self.model.layout.check_single("attribute_pairs")
         output = self.model.layout.output.name
         if output not in (*_WHOLE, _EACH):
             raise LayoutError(

@@ -88,6 +88,11 @@ class SecondOrder(PerExample, Table):
         found = {"neuron": [name for name in names for _ in range(n)], "output": list(self.outputs) * len(names)}
         return rows_of({**found, "effect": self.mean.reshape(-1), "stderr": self.stderr.reshape(-1)})
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON: the rows, a standard error of one example as null."""
+        rows = self.to_pandas().astype(object)
+        return {"model": self.model, "layer": self.layer, "rows": rows.where(rows.notna(), None).to_dict("records")}
+
     def __str__(self) -> str:
         n, of = len(self.per_example), several(len(self.neurons), "neuron")
         lines = [f"SecondOrder({of} of layer {self.layer}, {several(n, 'example')}, {visible(self.model, 80)})"]

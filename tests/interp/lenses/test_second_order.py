@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,7 @@ def test_directions_are_sums_of_outputs(tmp_path: Path) -> None:
     np.testing.assert_allclose(one.per_example, apart.per_example, atol=1e-5)
     apart.save(tmp_path / "x.parquet")
     back = SecondOrder.load(tmp_path / "x.parquet")
+    assert json.loads(json.dumps(back.to_dict()))["rows"][1]["effect"] == apart.mean[0, 1]
     assert back.to_pandas().equals(apart.to_pandas()) and back.largest("<7>", 3) == apart.largest("<7>", 3)
 
 
