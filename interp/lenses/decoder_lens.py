@@ -115,6 +115,10 @@ def decoder_lens(
     layout = model.layout
     if not layout.crosses:
         raise LayoutError("decoder lens: this model has no encoder that a decoder attends to; use interp.logit_lens.")
+    if not model.encoded_width:
+        raise LayoutError(
+            f"decoder lens: the decoder of {type(model.hf).__name__} does not run on what its encoder gives alone."
+        )
     n = layout.others[0].n_layers
     chosen = tuple(range(n)) if layers is None else tuple(whole(layer, "layer", SiteError) for layer in layers)
     if odd := [layer for layer in chosen if not 0 <= layer < n]:

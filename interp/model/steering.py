@@ -81,7 +81,7 @@ def _behind_encoder(
         rows = (int(row.argmax()) if temperature is None else _sample(row / temperature, generator) for row in logits)
         return torch.tensor(list(rows))
 
-    encoded = None if inside else model.encode(given)
+    encoded = None if inside or not model.encoded_width else model.encode(given)
     (ids,) = written(model, given, max_new_tokens, choose, edits=edits, encoded=encoded)
     return str(model.tokenizer.decode(ids, skip_special_tokens=True)) if model.tokenizer else " ".join(map(str, ids))
 

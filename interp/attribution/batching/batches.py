@@ -237,7 +237,7 @@ class Batch:
 
     def patched(self, edits: Sequence[Edit]) -> Tensor:
         """The metric of the base run with edits [batch]. A decoder behind an encoder whose stream is not edited runs alone."""
-        alone = self.model.layout.crosses and all(isinstance(e.site, Site) and not e.site.stack for e in edits)
+        alone = self.model.encoded_width and all(isinstance(e.site, Site) and not e.site.stack for e in edits)
         self.forwards += self._decoding / self.plain_cost if alone else 1
         with torch.no_grad():
             run = self.model.run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ def read_end(model: Any, blocks: Sequence[str], seen: Probe) -> End:
         scale, softcap = _transform(model, call.y_value, seen.output.detach()) or (0.0, None)
         if not scale:
             continue
-        norm, factor = _norm_between(model, blocks, seen.calls, call, last), 1.0
+        norm, factor = _norm_between(model, blocks, seen, call, last), 1.0
         linear = norm is not None or _reads(call, last)
         if not linear and softcap is None and (behind := _multiplied(model, blocks, seen, path)) is not None:
             norm, factor = behind
@@ -125,10 +125,11 @@ def _one_each(output: Tensor, stream: Tensor) -> bool:
 
 
 def norm_behind(model: Any, blocks: Sequence[str], seen: Probe) -> str | None:
-    """The norm that reads the last block's output, whatever follows it."""
+    """The norm that reads the last block's output, whatever follows it; none that is called elsewhere too."""
     last = seen.calls[blocks[-1]]
     for path, call in seen.calls.items():
-        outside = path and not _in_blocks(path, blocks) and not has_matrix(model.get_submodule(path))
+        once = path and seen.counts[path] == 1
+        outside = once and not _in_blocks(path, blocks) and not has_matrix(model.get_submodule(path))
         if outside and _reads(call, last) and not passes(call) and call.y.shape == call.x.shape:
             return path
     return None
@@ -163,11 +164,17 @@ def _multiplied(model: Any, blocks: Sequence[str], seen: Probe, path: str) -> tu
     return (norm, factor) if factor and close((factor * y).to(call.x_value), call.x_value.reshape(y.shape)) else None
 
 
-def _norm_between(model: Any, blocks: Sequence[str], calls: Mapping[str, Call], reader: Call, last: Call) -> str | None:
-    """The module that reads the last block's output and makes what the unembedding reads, without mixing its entries."""
-    for path, call in calls.items():
+def _norm_between(model: Any, blocks: Sequence[str], seen: Probe, reader: Call, last: Call) -> str | None:
+    """The module that reads the last block's output and makes what the unembedding reads, without mixing its entries, called once."""
+    for path, call in seen.calls.items():
         between = _reads(call, last) and _reads(reader, call) and not passes(call) and call.x.numel() == call.y.numel()
-        if between and path and not _in_blocks(path, blocks) and not has_matrix(model.get_submodule(path)):
+        if (
+            between
+            and path
+            and seen.counts[path] == 1
+            and not _in_blocks(path, blocks)
+            and not has_matrix(model.get_submodule(path))
+        ):
             return path
     return None
 
