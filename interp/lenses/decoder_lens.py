@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interp.errors import LayoutError, SiteError
+from interp.errors import InterpError, LayoutError, SiteError
 from interp.formatting.table import Table, along, check_sizes, lines_of
 from interp.formatting.text import visible
 from interp.given import kinds_checked
@@ -129,7 +129,10 @@ def decoder_lens(
         given = taken(model, inputs)
         if isinstance(given, Tokens):
             raise LayoutError(f"decoder lens: {type(model.hf).__name__} reads its encoder's stream from tokens alone.")
-        return _lens(model, given, chosen, whole(max_new_tokens, "max_new_tokens"), raw)
+        most = whole(max_new_tokens, "max_new_tokens")
+        if most < 0:
+            raise InterpError(f"max_new_tokens={most}: expected 0 or more.")
+        return _lens(model, given, chosen, most, raw)
 
 
 def _lens(model: Any, given: Inputs, layers: tuple[int, ...], most: int, raw: bool) -> DecoderLens:

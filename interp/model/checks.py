@@ -63,7 +63,7 @@ def check_encoded(model: Any, sites: Sequence[Site], given: Tokens | Inputs, enc
     shape = list(encoded.shape) if isinstance(encoded, torch.Tensor) else type(encoded).__name__
     mask = given.tensors.get("attention_mask") if given.main == TEXT else None
     n = "source_pos" if mask is None else mask.shape[1]
-    right = isinstance(encoded, torch.Tensor) and encoded.ndim == 3 and encoded.is_floating_point()
+    right = isinstance(encoded, torch.Tensor) and encoded.ndim == 3 and encoded.dtype in (model.dtype, torch.float32)
     if (
         not right
         or (len(encoded), encoded.shape[2]) != (len(given), model.encoded_width)

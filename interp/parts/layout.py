@@ -18,6 +18,7 @@ encoder's stream too, or two towers that only the output brings together.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -246,6 +247,16 @@ class Layout(Stack):
     def editable(self) -> bool:
         """Whether the patterns of every attention may be edited."""
         return all(stack.pattern == "edit" for stack in self.stacks)
+
+    def untouched(self, places: Iterable[tuple[str, int | None]]) -> tuple[str, ...]:
+        """The paths of the blocks that nothing changed at these places (stack, layer) can reach: earlier ones, and other towers. Layer None:
+        before all blocks of the stack."""
+        first: dict[str, int] = {}
+        for name, layer in places:
+            first[name] = min(first.get(name, self.stack(name).n_layers), layer or 0)
+        if self.crosses and any(stack.name in first for stack in self.others):
+            first[self.name] = 0
+        return tuple(b.path for stack in self.stacks for b in stack.blocks[: first.get(stack.name, stack.n_layers)])
 
     def stack(self, name: str) -> Stack:
         """The stack of this name. Raises: SiteError."""

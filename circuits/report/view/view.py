@@ -180,7 +180,8 @@ def _what(node: Node, kind: str) -> str:
             else "keys and values that several heads share; no part of its own"
         )
     where = "" if node.layer is None else f", layer {node.layer}"
-    return f"{kind_name(node.kind, one=True)}{where}"
+    whose = f" of the {node.stack}" if node.stack else ""
+    return f"{kind_name(node.kind, one=True)}{whose}{where}"
 
 
 def _edges(parts: Parts, facts: Facts, ids: dict[str, str]) -> tuple[list[dict[str, Any]], dict[str, Key]]:

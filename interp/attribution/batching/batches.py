@@ -12,6 +12,8 @@ from torch import Tensor
 
 from interp.errors import MethodError
 from interp.model.edits import Edit
+from interp.model.modules.lock import reserved
+from interp.model.modules.standing_in import recording, standing_in
 from interp.model.result import Run
 from interp.model.vocabulary import Columns
 from interp.parts.named_inputs import Inputs
@@ -79,6 +81,7 @@ class Batch:
     _source_logits: Tensor | None = None
     _targets: Targets | None = field(default=None)
     _toward: Run | None = None
+    _blocks: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -235,25 +238,22 @@ class Batch:
             self._targets = targets
         return self._targets
 
-    def patched(self, edits: Sequence[Edit]) -> Tensor:
-        """The metric of the base run with edits [batch]. A decoder behind an encoder whose stream is not edited runs alone."""
-        alone = self.model.encoded_width and all(isinstance(e.site, Site) and not e.site.stack for e in edits)
-        self.forwards += self._decoding / self.plain_cost if alone else 1
-        with torch.no_grad():
-            run = self.model.run(
-                self.base_inputs,
-                edits=edits,
-                logits_to_keep=self.keep,
-                vocabulary=self.columns,
-                encoded=self.encoded if alone else None,
-            )
-            return self.measure(self.at_metric(run.logits))
+    def record(self) -> None:
+        """Keep what each block of the base run gives, so that patched runs go on from it."""
+        paths = [block.path for block in self.model.layout.every_block]
+        with reserved(self.model.hf), recording(self.model.hf, paths) as self._blocks:
+            _, self._base, self._base_logits = self._plain(self.base_inputs)
 
-    @cached_property
-    def encoded(self) -> Tensor:
-        """What the encoder makes of the base run's input."""
-        self.forwards += 1 - self._decoding / self.plain_cost
-        return self.model.encode(self.base_inputs)  # type: ignore[no-any-return]
+    def patched(self, edits: Sequence[Edit], *, resume: bool = False) -> Tensor:
+        """The metric of the base run with edits [batch]; resume: blocks that no edit reaches give what was recorded."""
+        layout = self.model.layout
+        sites = [site for edit in edits for site in self.model.resolve(edit.site)] if resume else []
+        kept = layout.untouched((site.stack, site.layer) for site in sites) if resume else ()
+        blocks = {path: self._blocks[path] for path in kept}
+        self.forwards += 1 - self.model.prices.share(blocks, self.plain_cost // len(self.pairs), self.pairs[0].length)
+        with torch.no_grad(), reserved(self.model.hf), standing_in(self.model.hf, blocks):
+            run = self.model.run(self.base_inputs, edits=edits, logits_to_keep=self.keep, vocabulary=self.columns)
+            return self.measure(self.at_metric(run.logits))
 
     def gradients(
         self, rules: Rules = GRADIENT, edits: Sequence[Edit] = (), at: Sequence[Site] = ()
@@ -303,18 +303,10 @@ class Batch:
     @property
     def plain_cost(self) -> int:
         """The multiply-adds of a run that has the logits that the metric reads."""
-        return self._price(encoded=False)
-
-    @property
-    def _decoding(self) -> int:
-        """The same of a run without its encoder."""
-        return self._price(encoded=True)
-
-    def _price(self, *, encoded: bool) -> int:
         n, length = self.shape
         known = None if self.columns is None else Columns.of(self.model, self.columns)
         tokens = self.model.layout.d_vocab if known is None or known.W is None else len(known.tokens)
-        return int(self.model.prices.run(n, length, (self.keep or length) * tokens, encoded=encoded))
+        return int(self.model.prices.run(n, length, (self.keep or length) * tokens))
 
     def _plain(self, given: Tensor | Inputs, **options: Any) -> tuple[Run, dict[Site, Tensor], Tensor]:
         self.forwards += 1

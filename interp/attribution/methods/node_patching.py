@@ -48,6 +48,8 @@ def activation_patching(batch: Batch, options: Options, rules: Rules) -> dict[Gr
     """
     replay = None if options.machine is None else recorded(batch, options.machine)
     batch.source()
+    if options.resumes:
+        batch.record()
     base = batch.base_metric()
     size = len(base), len(options.positions)
     scores = {group: base.new_zeros(*size, group.n_units) for group in batch.groups}
@@ -134,12 +136,12 @@ def _alone(batch: Batch, options: Options, group: Group, label: int) -> Values |
 
 
 def _whole_nodes(batch: Batch, options: Options) -> Found:
-    """Every patch, one forward each."""
+    """Every patch, one forward each, or the part of one that it reaches."""
     for group in batch.groups:
         for label in range(len(options.positions)):
             alone = _alone(batch, options, group, label)
             for patch, owner in enumerate(alone.owners if alone else ()):
-                yield group, label, owner[None], batch.patched([alone.edit(patch)])[None]  # type: ignore[union-attr]
+                yield group, label, owner[None], batch.patched([alone.edit(patch)], resume=options.resumes)[None]  # type: ignore[union-attr]
                 options.advance(1)
 
 
