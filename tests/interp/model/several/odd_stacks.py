@@ -21,7 +21,8 @@ __all__ = ["eager_attention_forward"]
 class _CrossFirst(Below):
     def forward(self, x: Tensor, mask: Tensor | None, source: Tensor, hidden: Tensor | None) -> Tensor:
         x = x + self.across(self.two(x), source, hidden)
-        return super().own(x, mask) + self.feed(self.three(super().own(x, mask)))
+        x = self.own(x, mask)
+        return x + self.feed(self.three(x))
 
 
 class CrossFirst(Both):
@@ -202,7 +203,8 @@ class _Skipping(Below):
     def forward(self, x: Tensor, mask: Tensor | None, source: Tensor, hidden: Tensor | None) -> Tensor:
         if self.crosses:
             return super().forward(x, mask, source, hidden)
-        return self.own(x, mask) + self.feed(self.three(self.own(x, mask)))
+        x = self.own(x, mask)
+        return x + self.feed(self.three(x))
 
 
 class EveryOther(Both):
