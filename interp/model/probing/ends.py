@@ -24,7 +24,8 @@ from interp.parts.outputs import Kind
 @dataclass(frozen=True)
 class End:
     """How the output comes out of the last block: the final norm, None without one; the map whose output, scaled or soft-capped, it is,
-    None without one; whether these two are all; and of which positions a prompt's output is made."""
+    None without one; whether these two are all; and of which positions a prompt's output is made. `before`: what of the scale stands
+    in front of the unembedding."""
 
     ln_final: str | None
     unembed: str | None
@@ -33,6 +34,7 @@ class End:
     head: tuple[HeadStep, ...]
     scale: float = 1.0
     softcap: float | None = None
+    before: float = 1.0
 
 
 def read_end(model: Any, blocks: Sequence[str], seen: Probe) -> End:
@@ -50,7 +52,7 @@ def read_end(model: Any, blocks: Sequence[str], seen: Probe) -> End:
             linear, scale = True, scale * factor
         if linear:
             check_kept(seen.calls, [p for p in (norm, path) if p])
-            return End(norm, path, True, kind, head, scale, softcap)
+            return End(norm, path, True, kind, head, scale, softcap, factor)
         found = found or End(norm_behind(model, blocks, seen), path, False, kind, head, scale, softcap)
     return found or End(norm_behind(model, blocks, seen), None, False, kind, head)
 

@@ -66,6 +66,7 @@ def _layout(model: Any, chains: Sequence[Chain], seen: Probe, output: Output) ->
         logits_scale=end.scale,
         logits_softcap=end.softcap,
         others=others,
+        scale_before=end.before,
     )
 
 

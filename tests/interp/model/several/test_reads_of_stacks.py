@@ -201,3 +201,12 @@ def test_a_decoder_alone_is_the_decoder(name: str) -> None:
     assert float((model.run(inputs, encoded=-encoded).logits - expected).abs().max()) > 1e-2
     other = {**given(name, seed=2), "decoder_input_ids": inputs["decoder_input_ids"]}
     assert torch.equal(model.run(other, encoded=encoded).logits, expected), "what is encoded counts, not what is read"
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@torch.no_grad()
+def test_logits_of_some_tokens_are_those_of_all(name: str) -> None:
+    """Also where the stream is scaled before the unembedding reads it (T5)."""
+    model, inputs, tokens = known(name), given(name), torch.tensor([5, 3, 40])
+    close(model.run(inputs, vocabulary=tokens).logits, output(model.hf, inputs)[..., tokens])
+    close(model.run(inputs, vocabulary=tokens, logits_to_keep=1).logits, output(model.hf, inputs)[:, -1:, tokens])
