@@ -180,3 +180,12 @@ def test_pairs_of_towers_are_compared_one_by_one() -> None:
     assert logits.shape == (2, 1, 1)
     for i, own in enumerate(both):
         torch.testing.assert_close(logits[i : i + 1], model.run(own).logits, rtol=1e-5, atol=1e-5)
+
+
+def test_slopes_along_masks_of_both_stacks_sum_to_the_change() -> None:
+    """From no part replaced to all of them: the heads, MLPs and embeddings of both stacks make up the metric."""
+    model = known(BART)
+    scores = attribute(model, task(BART), method="mask-ig", level="heads", steps=40)
+    change = value(BART, model.run(inputs(BART, 1)).logits) - value(BART, model.run(inputs(BART, 2)).logits)
+    assert abs(change) > 0.1 and min(abs(scores[node]) for node in ("encoder:m0", "x1.h0", "m1")) > 0
+    assert float(scores.mean.sum()) == pytest.approx(change, rel=0.03)
