@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interp.errors import LayoutError, SiteError
+from interp.errors import InterpError, LayoutError, SiteError
 from interp.formatting.table import Table, along, check_sizes, lines_of
 from interp.formatting.text import visible
 from interp.given import kinds_checked
@@ -115,6 +115,10 @@ def decoder_lens(
     layout = model.layout
     if not layout.crosses:
         raise LayoutError("decoder lens: this model has no encoder that a decoder attends to; use interp.logit_lens.")
+    if not model.encoded_width:
+        raise LayoutError(
+            f"decoder lens: the decoder of {type(model.hf).__name__} does not run on what its encoder gives alone."
+        )
     n = layout.others[0].n_layers
     chosen = tuple(range(n)) if layers is None else tuple(whole(layer, "layer", SiteError) for layer in layers)
     if odd := [layer for layer in chosen if not 0 <= layer < n]:
@@ -125,7 +129,10 @@ def decoder_lens(
         given = taken(model, inputs)
         if isinstance(given, Tokens):
             raise LayoutError(f"decoder lens: {type(model.hf).__name__} reads its encoder's stream from tokens alone.")
-        return _lens(model, given, chosen, whole(max_new_tokens, "max_new_tokens"), raw)
+        most = whole(max_new_tokens, "max_new_tokens")
+        if most < 0:
+            raise InterpError(f"max_new_tokens={most}: expected 0 or more.")
+        return _lens(model, given, chosen, most, raw)
 
 
 def _lens(model: Any, given: Inputs, layers: tuple[int, ...], most: int, raw: bool) -> DecoderLens:

@@ -135,6 +135,7 @@ def logit_lens(model: Any, tokens: Any, *, sites: SiteLike | Sequence[SiteLike] 
     Raises: SiteError for a site that is no residual stream, or that this model does not have.
     """
     model.layout.check_head("logit lens")
+    model.layout.check_single("logit lens")
     if isinstance(model.outputs, NoAnswer) and model.outputs.names:
         raise LayoutError("logit lens: the outputs of this model are classes of each token, and no tokens.")
     asked = [sites] if isinstance(sites, (str, Site)) else list(sites)

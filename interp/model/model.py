@@ -17,7 +17,7 @@ from interp.ledger import BACKWARD, ledger, spend
 from interp.model.edits import Edit
 from interp.model.inputs.answering import context_of, outputs_of_positions
 from interp.model.inputs.encoding import encoded as encoded_of
-from interp.model.inputs.encoding import with_encoded
+from interp.model.inputs.encoding import encoded_width, with_encoded
 from interp.model.inputs.position_naming import embedded, names_of
 from interp.model.inputs.taking import InputsLike, TokensLike, arguments, example_of, probe_of, sourced, taken
 from interp.model.modules.calling import needed_inputs, stack_input
@@ -83,7 +83,7 @@ class HookedModel:
         self.edge_maps: dict[Any, Any] = {}
         self.restart: Any = None
         self._differentiable: Suspects | None = None
-        self._lengths: dict[tuple[str, tuple[int, ...]], int] = {}
+        self._lengths: dict[tuple[str, tuple[Any, ...]], int] = {}
 
     def _discovered(self, output: Any) -> tuple[Layout, Operations]:
         """Where everything is in the model, and what its modules compute."""
@@ -183,6 +183,11 @@ class HookedModel:
         if isinstance(found, Tokens):
             raise TaskError(f"{type(self.hf).__name__} has no decoder that attends to an encoder.")
         return encoded_of(self, found)
+
+    @cached_property
+    def encoded_width(self) -> int | None:
+        """How many numbers `encode` gives for each position; None where its decoder does not run on these alone, which is tried once."""
+        return encoded_width(self) if self.layout.crosses else None
 
     def positions(self, given: InputsLike | None = None, stack: str = "") -> tuple[str, ...]:
         """What the positions of its stream are called: the tokens of a text; for images `CLS`, `r0c0`, `r0c1`, ... (row and column of the
@@ -380,7 +385,7 @@ class HookedModel:
         stack = self.layout.name if stack is None else stack
         if (name := stack_input(self.hf, stack)) in (TEXT, DECODER):
             return given.tensors[name].shape[1]
-        key = stack, tuple(given.tensors[name].shape[1:])
+        key = stack, tuple((name, *x.shape[1:]) for name, x in sorted(given.tensors.items()))
         if key not in self._lengths:
             self._lengths[key] = embedded(self, given, stack).shape[1]
         return self._lengths[key]

@@ -31,7 +31,10 @@ class Prices:
     def of(cls, model: Any) -> Prices:
         """Counted from the weights; of experts those that a token is sent to."""
         size = model.layout
-        lengths = {stack.name: model.n_positions(Inputs(model.probed, ""), stack.name) for stack in size.others}
+        lengths = {
+            stack.name: model.n_positions(Inputs(model.probed, next(iter(model.probed))), stack.name)
+            for stack in size.others
+        }
         beside = encoding = sum(_alone(model, stack, lengths[stack.name]) for stack in size.others)
         for own in (block.cross for block in size.blocks if block.cross):  # keys and values, half of its weights
             beside += sum(lengths.values()) * _weights([model.hf.get_submodule(own.module)]) // 2

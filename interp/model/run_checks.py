@@ -12,7 +12,7 @@ from interp.model.edits import Edit
 from interp.model.operands import Operands
 from interp.model.result import Run
 from interp.parts.layout import Layout
-from interp.parts.named_inputs import Inputs
+from interp.parts.named_inputs import TEXT, Inputs
 from interp.parts.sites import Site, SiteLike
 from interp.parts.tokens import Tokens
 from interp.rules.rules import Rules
@@ -56,11 +56,24 @@ def check_encoded(model: Any, sites: Sequence[Site], given: Tokens | Inputs, enc
         raise EditError(f"encoded: {type(model.hf).__name__} has no decoder that attends to an encoder; leave it out.")
     if inside := [site for site in sites if site.stack]:
         raise SiteError(f"site '{inside[0]}': encoded= is given, so the encoder is not run; leave it out, or the site.")
-    shape = tuple(encoded.shape) if isinstance(encoded, torch.Tensor) else type(encoded).__name__
-    if not isinstance(encoded, torch.Tensor) or encoded.ndim != 3 or len(encoded) != len(given):
+    if not model.encoded_width:
         raise EditError(
-            f"encoded: given {shape}; expected [batch source_pos d_model] for {len(given)} examples (model.encode)."
+            f"encoded: {type(model.hf).__name__} does not run on what its encoder gives alone; leave it out."
         )
+    shape = list(encoded.shape) if isinstance(encoded, torch.Tensor) else type(encoded).__name__
+    mask = given.tensors.get("attention_mask") if given.main == TEXT else None
+    n = "source_pos" if mask is None else mask.shape[1]
+    right = isinstance(encoded, torch.Tensor) and encoded.ndim == 3 and encoded.dtype in (model.dtype, torch.float32)
+    if (
+        not right
+        or (len(encoded), encoded.shape[2]) != (len(given), model.encoded_width)
+        or n not in ("source_pos", encoded.shape[1])
+    ):
+        raise EditError(
+            f"encoded: given {shape}; expected [{len(given)}, {n}, {model.encoded_width}]: what model.encode makes of these inputs."
+        )
+    if not bool(torch.isfinite(encoded).all()):
+        raise EditError("encoded: some numbers are not finite (nan, inf).")
 
 
 def checked_other(rules: Rules, toward: Run | None, given: Tokens | Inputs, owner: int) -> Operands | None:

@@ -50,7 +50,7 @@ def generate(
     if model.layout.crosses:
         if dictionaries:
             raise InterpError("dictionaries: generate behind an encoder takes edits alone.")
-        return _behind_encoder(model, prompt, edits, max_new_tokens, temperature if do_sample else None, seed)
+        return _behind_encoder(model, prompt, edits, max_new_tokens, temperature, seed if do_sample else None)
     if not isinstance(prompt, str):
         raise TaskError(f"prompt {prompt!r:.80}: expected one text.")
     model.check_next("generate")
@@ -68,20 +68,21 @@ def generate(
 
 
 def _behind_encoder(
-    model: Any, source: Any, edits: Sequence[Edit], max_new_tokens: int, temperature: float | None, seed: int
+    model: Any, source: Any, edits: Sequence[Edit], max_new_tokens: int, temperature: float, seed: int | None
 ) -> str:
-    """What a decoder writes behind what it has been given; its encoder runs once where no edit touches it."""
-    given, generator = taken(model, source), torch.Generator().manual_seed(whole(seed, "seed"))
+    """What a decoder writes behind what it has been given; its encoder runs once where no edit touches it. seed: None takes the most probable
+    tokens."""
+    given, generator = taken(model, source), torch.Generator().manual_seed(whole(seed or 0, "seed"))
     if isinstance(given, Tokens) or len(given) != 1:
         raise TaskError("generate: expected one text or one input.")
     inside = any(site.stack for edit in edits for site in model.resolve(edit.site))
-    _check(model, given.tensors[DECODER].shape[1], max_new_tokens, temperature or 1.0)
+    _check(model, given.tensors[DECODER].shape[1], max_new_tokens, temperature)
 
     def choose(logits: Tensor) -> Tensor:
-        rows = (int(row.argmax()) if temperature is None else _sample(row / temperature, generator) for row in logits)
+        rows = (int(row.argmax()) if seed is None else _sample(row / temperature, generator) for row in logits)
         return torch.tensor(list(rows))
 
-    encoded = None if inside else model.encode(given)
+    encoded = None if inside or not model.encoded_width else model.encode(given)
     (ids,) = written(model, given, max_new_tokens, choose, edits=edits, encoded=encoded)
     return str(model.tokenizer.decode(ids, skip_special_tokens=True)) if model.tokenizer else " ".join(map(str, ids))
 

@@ -32,7 +32,8 @@ class Columns:
     """The columns of the unembedding at `path` that belong to `tokens` [token]: W [d_model token], bias [token].
 
     W is None where what comes behind the unembedding's input is not known to be just this map: then all logits are
-    computed, and `tokens` chosen from them. `scale` and `softcap` act on the logits as in `Layout`.
+    computed, and `tokens` chosen from them. `scale` and `softcap` act on the logits as in `Layout`; `before`
+    of that scale stands in front of the unembedding.
     """
 
     tokens: Tensor
@@ -42,6 +43,7 @@ class Columns:
     bias: Tensor | None
     scale: float
     softcap: float | None
+    before: float = 1.0
 
     @classmethod
     def of(cls, model: Any, tokens: Tensor) -> Columns:
@@ -55,7 +57,8 @@ class Columns:
         if W is not None:
             own = tokens.to(W.device)
             W, bias = W[:, own], None if bias is None else bias[own]  # index_select would copy all of W first
-        return cls(tokens, layout.output, layout.unembed or "", W, bias, layout.logits_scale, layout.logits_softcap)
+        scales = layout.logits_scale, layout.logits_softcap, layout.scale_before
+        return cls(tokens, layout.output, layout.unembed or "", W, bias, *scales)
 
     def logits(self, model: Any, inputs: Mapping[str, Any]) -> Tensor:
         """The logits [batch pos token] of `model(**inputs)`, which equal those of all tokens up to rounding.
@@ -65,14 +68,18 @@ class Columns:
         if self.W is None:
             return self.chosen(self.output(model(**inputs), inputs))
         x = self._input(model, inputs)
-        return self.of_input(x if x.ndim == 3 else x[:, None])
+        return self._of(x if x.ndim == 3 else x[:, None], self.scale / self.before)
 
-    def of_input(self, x: Tensor) -> Tensor:
-        """The logits [... token] for an input of the unembedding [... d_model], where W is known."""
+    def of_normed(self, x: Tensor) -> Tensor:
+        """The logits [... token] for what the final norm gives [... d_model], where W is known."""
+        return self._of(x, self.scale)
+
+    def _of(self, x: Tensor, scale: float) -> Tensor:
+        """`scale` * (x W + bias), capped."""
         if self.W is None:
             raise RuntimeError("the unembedding is not known to be a plain map")
         logits = x @ self.W if self.bias is None else x @ self.W + self.bias
-        logits = logits if self.scale == 1.0 else logits * self.scale
+        logits = logits if scale == 1.0 else logits * scale
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
     def chosen(self, logits: Tensor) -> Tensor:

@@ -216,7 +216,7 @@ class Layout(Stack):
     """The map of a model: the stack whose stream is read last, the `others` that run before it, and how the logits come out.
 
     `unembed`: the linear map whose output is what comes out, None where there is none; `head`: the modules that make the output of the
-    stream behind the last block, one of the other, none where they are not known; `logits_scale` multiplies it, `logits_softcap` c means
+    stream behind the last block, one of the other, none where they are not known; `logits_scale` multiplies it (`scale_before` of that in front of the unembedding), `logits_softcap` c means
     c * tanh(. / c) after it. `linear`: final norm and unembedding are all that is behind the last block. `output`: what of a forward is
     read, `d_vocab` numbers; `readout`: how they come out of the stream.
     """
@@ -230,6 +230,7 @@ class Layout(Stack):
     logits_scale: float
     logits_softcap: float | None
     others: tuple[Stack, ...] = ()
+    scale_before: float = 1.0
 
     @property
     def stacks(self) -> tuple[Stack, ...]:

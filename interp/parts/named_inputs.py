@@ -20,6 +20,17 @@ TEXT: Final = "input_ids"
 DECODER: Final = "decoder_input_ids"
 #: Main inputs by their usual names.
 MAIN: Final = (TEXT, "pixel_values", "input_values", "input_features")
+#: Which ids a mask is of.
+MASKS: Final = {"attention_mask": TEXT, "decoder_attention_mask": DECODER}
+#: What a forward may take and a run makes, or leaves out, by itself.
+HELD: Final = (
+    "encoder_outputs",
+    "past_key_values",
+    "inputs_embeds",
+    "decoder_inputs_embeds",
+    "use_cache",
+    "return_dict",
+)
 #: Lets a model take images of another size, where its forward has it.
 ANY_SIZE: Final = "interpolate_pos_encoding"
 
@@ -160,10 +171,13 @@ def as_inputs(given: Any, accepted: Accepted) -> Inputs:
     named = {accepted.main: given} if alone else dict(given) if isinstance(given, Mapping) else None
     if named is None:
         raise TaskError(f"given {given!r:.80}; {_wanted(accepted)}")
-    values = {str(name): _tensor(str(name), value) for name, value in named.items()}
+    values = {str(name): tensor_of(str(name), value) for name, value in named.items()}
     _check_names(values, accepted)
     for name, n in accepted.ids.items():
         _check_ids(name, values[name], n)
+    for name, ids in MASKS.items():
+        if name in values and ids in accepted.ids:
+            _check_mask(name, values[name], values[ids])
     for name, form in accepted.forms.items():
         _check_numbers(name, values[name], form, accepted, bool(named.get(ANY_SIZE)))
     batches = {name: len(x) if x.ndim else 0 for name, x in values.items() if name != ANY_SIZE}
@@ -188,7 +202,7 @@ def _wanted(accepted: Accepted) -> str:
     )
 
 
-def _tensor(name: str, value: Any) -> Tensor:
+def tensor_of(name: str, value: Any) -> Tensor:
     """Raises: TaskError for what is no tensor of numbers."""
     try:
         found = value if isinstance(value, Tensor) else torch.as_tensor(value)
@@ -206,6 +220,8 @@ def _check_names(values: Mapping[str, Tensor], accepted: Accepted) -> None:
     if unknown := [name for name in values if name not in accepted.parameters]:
         more = _wanted(accepted) if TEXT in unknown else f"Leave {'it' if len(unknown) == 1 else 'them'} out."
         raise TaskError(f"{accepted.model} does not take {some(unknown)}. {more}")
+    if held := [name for name in values if name in HELD]:
+        raise TaskError(f"{some(held)}: a run has its own; leave {'it' if len(held) == 1 else 'them'} out.")
     if missing := [name for name in accepted.needed if name not in values]:
         more = f" {some(missing)} missing." if len(accepted.needed) > 1 else ""
         raise TaskError(f"given {some(values) or 'nothing'}; {accepted.model} needs {accepted.shown}.{more}")
@@ -224,6 +240,17 @@ def _check_ids(name: str, x: Tensor, n: int) -> None:
         raise TaskError(
             f"{name}: token ids from {int(x.min())} to {int(x.max())} given; this model has ids 0 to {n - 1}."
         )
+
+
+def _check_mask(name: str, x: Tensor, ids: Tensor) -> None:
+    """Raises: TaskError for what does not say of each id, by 0 or 1, whether it is shown."""
+    if x.shape != ids.shape or bool(((x != 0) & (x != 1)).any()):
+        values = ", ".join(f"{value:g}" for value in x.unique()[:4].tolist())
+        raise TaskError(
+            f"{name}: given {list(x.shape)} of {values}; expected 0 or 1 for each of the ids {list(ids.shape)}."
+        )
+    if not bool(x.any(-1).all()):
+        raise TaskError(f"{name}: an example has no id that is shown; expected one or more.")
 
 
 def _check_numbers(name: str, x: Tensor, form: Form | None, accepted: Accepted, any_size: bool) -> None:

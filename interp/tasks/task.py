@@ -162,7 +162,7 @@ class Pair:
         for name in ("answer_ids", "wrong_ids"):
             object.__setattr__(self, name, _ids(getattr(self, name), f"Pair: {name}"))
         if self.decoder is not None:
-            given = (self.decoder, self.decoder) if isinstance(self.decoder, str) else tuple(self.decoder)
+            given = tuple(self.decoder) if isinstance(self.decoder, (list, tuple)) else (self.decoder,) * 2
             if len(given) != 2 or not all(isinstance(text, str) for text in given):
                 raise TaskError(
                     f"Pair: decoder is {self.decoder!r:.80}; expected a text, or two for clean and corrupt."

@@ -248,18 +248,16 @@ def _pair(row: Mapping[str, Any], where: str) -> Pair:
 
 def _decoder(row: Mapping[str, Any], where: str) -> tuple[str, str] | None:
     """What a decoder has been given in both prompts; None where nothing is said of it. Raises: TaskError for one of two alone."""
-    both = [name for name in _DECODERS if row.get(name) is not None]
-    if len(both) == 1 or (both and row.get("decoder") is not None):
+    said = [name for name in (*_DECODERS, "decoder") if row.get(name) not in (None, "")]  # an empty cell says nothing
+    both = [name for name in said if name in _DECODERS]
+    if both and len(said) != 2:
         raise TaskError(
             f"{where}: {both[0]!r} given; expected 'clean_decoder' and 'corrupt_decoder', or 'decoder' for both."
         )
-    names = both or ["decoder", "decoder"]
-    given = [row.get(name) for name in names]
-    return (
-        None
-        if given[0] is None
-        else (_text(given[0], f"{where}: {names[0]!r}"), _text(given[1], f"{where}: {names[1]!r}"))
-    )
+    if not said:
+        return None
+    clean, corrupt = both or ("decoder", "decoder")
+    return _text(row[clean], f"{where}: {clean!r}"), _text(row[corrupt], f"{where}: {corrupt!r}")
 
 
 def _messages(found: Mapping[str, Any], where: str) -> dict[str, Messages] | None:

@@ -52,7 +52,7 @@ class Readout:
         normed = x if layout.ln_final is None else get(layout.ln_final)(x)
         counts.unembedded += normed[..., 0].numel() * self.computed
         if self.columns is not None and self.columns.W is not None:
-            return self.columns.of_input(normed)
+            return self.columns.of_normed(normed)
         logits = self._scaled_and_capped(get(layout.unembed)(normed))
         return logits if self.columns is None else self.columns.chosen(logits)
 

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from interp.errors import TaskError
 from interp.model.inputs.input_files import input_of
 from interp.model.modules.calling import main_input, needed_inputs
-from interp.parts.named_inputs import DECODER, TEXT
+from interp.parts.named_inputs import DECODER, TEXT, tensor_of
 from interp.parts.texts import encode_document, encode_target, pad_id
 from interp.parts.tokens import pad
 
@@ -29,6 +28,8 @@ def named_sources(
     Raises: TaskError for what this model does not read.
     """
     needed = needed_inputs(model.hf)
+    if not isinstance(decoder, (str, type(None))):
+        raise TaskError(f"decoder={decoder!r:.60}: expected one text, of all examples.")
     if decoder is not None and DECODER not in needed:
         raise TaskError(f"decoder={decoder!r:.60}: {type(model.hf).__name__} has no decoder behind an encoder.")
     if text is not None and (TEXT not in needed or len(needed) < 2 or DECODER in needed):
@@ -39,7 +40,7 @@ def named_sources(
         found |= _texts(model, [text] if isinstance(text, str) else list(text))
     if DECODER in needed and DECODER not in found:
         ids = decoder_ids(model, decoder or "")
-        batch = len(next(iter(found.values())))
+        batch = next((len(x) for x in found.values() if getattr(x, "ndim", 1)), 1)
         found[DECODER] = torch.tensor([ids] * batch)
     return found
 
@@ -54,7 +55,7 @@ def _first(model: Any, source: Any, name: str) -> dict[str, Any]:
         if name != TEXT:
             raise TaskError(f"given text ({texts[0]!r:.60}); {type(model.hf).__name__} reads {name} first.")
         return _texts(model, texts)
-    return {name: source if isinstance(source, Tensor) else torch.as_tensor(source)}
+    return {name: tensor_of(name, source)}
 
 
 def _texts(model: Any, texts: Sequence[str]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ from interp.parts.outputs import Kind
 @dataclass(frozen=True)
 class End:
     """How the output comes out of the last block: the final norm, None without one; the map whose output, scaled or soft-capped, it is,
-    None without one; whether these two are all; and of which positions a prompt's output is made."""
+    None without one; whether these two are all; and of which positions a prompt's output is made. `before`: what of the scale stands
+    in front of the unembedding."""
 
     ln_final: str | None
     unembed: str | None
@@ -33,6 +34,7 @@ class End:
     head: tuple[HeadStep, ...]
     scale: float = 1.0
     softcap: float | None = None
+    before: float = 1.0
 
 
 def read_end(model: Any, blocks: Sequence[str], seen: Probe) -> End:
@@ -43,14 +45,14 @@ def read_end(model: Any, blocks: Sequence[str], seen: Probe) -> End:
         scale, softcap = _transform(model, call.y_value, seen.output.detach()) or (0.0, None)
         if not scale:
             continue
-        norm, factor = _norm_between(model, blocks, seen.calls, call, last), 1.0
+        norm, factor = _norm_between(model, blocks, seen, call, last), 1.0
         linear = norm is not None or _reads(call, last)
         if not linear and softcap is None and (behind := _multiplied(model, blocks, seen, path)) is not None:
             norm, factor = behind
             linear, scale = True, scale * factor
         if linear:
             check_kept(seen.calls, [p for p in (norm, path) if p])
-            return End(norm, path, True, kind, head, scale, softcap)
+            return End(norm, path, True, kind, head, scale, softcap, factor)
         found = found or End(norm_behind(model, blocks, seen), path, False, kind, head, scale, softcap)
     return found or End(norm_behind(model, blocks, seen), None, False, kind, head)
 
@@ -125,10 +127,11 @@ def _one_each(output: Tensor, stream: Tensor) -> bool:
 
 
 def norm_behind(model: Any, blocks: Sequence[str], seen: Probe) -> str | None:
-    """The norm that reads the last block's output, whatever follows it."""
+    """The norm that reads the last block's output, whatever follows it; none that is called elsewhere too."""
     last = seen.calls[blocks[-1]]
     for path, call in seen.calls.items():
-        outside = path and not _in_blocks(path, blocks) and not has_matrix(model.get_submodule(path))
+        once = path and seen.counts[path] == 1
+        outside = once and not _in_blocks(path, blocks) and not has_matrix(model.get_submodule(path))
         if outside and _reads(call, last) and not passes(call) and call.y.shape == call.x.shape:
             return path
     return None
@@ -163,11 +166,17 @@ def _multiplied(model: Any, blocks: Sequence[str], seen: Probe, path: str) -> tu
     return (norm, factor) if factor and close((factor * y).to(call.x_value), call.x_value.reshape(y.shape)) else None
 
 
-def _norm_between(model: Any, blocks: Sequence[str], calls: Mapping[str, Call], reader: Call, last: Call) -> str | None:
-    """The module that reads the last block's output and makes what the unembedding reads, without mixing its entries."""
-    for path, call in calls.items():
+def _norm_between(model: Any, blocks: Sequence[str], seen: Probe, reader: Call, last: Call) -> str | None:
+    """The module that reads the last block's output and makes what the unembedding reads, without mixing its entries, called once."""
+    for path, call in seen.calls.items():
         between = _reads(call, last) and _reads(reader, call) and not passes(call) and call.x.numel() == call.y.numel()
-        if between and path and not _in_blocks(path, blocks) and not has_matrix(model.get_submodule(path)):
+        if (
+            between
+            and path
+            and seen.counts[path] == 1
+            and not _in_blocks(path, blocks)
+            and not has_matrix(model.get_submodule(path))
+        ):
             return path
     return None
 

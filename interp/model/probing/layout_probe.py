@@ -12,7 +12,7 @@ from torch import Tensor
 from interp.errors import LayoutError, LoadError
 from interp.model.modules.calling import stack_input
 from interp.model.modules.tensors import close
-from interp.model.probing.block_calls import BlockCalls
+from interp.model.probing.block_calls import BlockCalls, depends
 from interp.model.probing.blocks import Chain, find_chains
 from interp.model.probing.ends import check_end, norm_behind, position_embedding, read_end
 from interp.model.probing.probe import Attended, Call, Probe, probe
@@ -52,6 +52,7 @@ def _layout(model: Any, chains: Sequence[Chain], seen: Probe, output: Output) ->
     others = tuple(Stack(**_stack(model, chain, seen)) for chain in chains[:-1])
     own, paths = _stack(model, chains[-1], seen), chains[-1].blocks
     end = read_end(model, paths, seen)
+    _check_sources(chains, seen)
     for other in chains[:-1]:
         check_end(model, other.blocks, seen)
     return Layout(
@@ -65,6 +66,7 @@ def _layout(model: Any, chains: Sequence[Chain], seen: Probe, output: Output) ->
         logits_scale=end.scale,
         logits_softcap=end.softcap,
         others=others,
+        scale_before=end.before,
     )
 
 
@@ -108,6 +110,17 @@ def _block(model: Any, path: str, attended: Sequence[Attended], seen: Probe) -> 
         )
     first, *crossing = [BlockCalls(model, path, one, seen.calls, seen.counts) for one in own]
     return read_block(first, *crossing)
+
+
+def _check_sources(chains: Sequence[Chain], seen: Probe) -> None:
+    """Raises: LayoutError where the keys of attention across are made of something else than the encoder's stream alone."""
+    encoder, *_, own = (seen.calls[chain.blocks[0]].read for chain in (chains[0], *chains))
+    for one in (one for one in seen.attended if one.across and one.keys is not None and len(chains) > 1):
+        if (mixed := depends(one.keys, own)) or not depends(one.keys, encoder):
+            what = "made of the stream of its own blocks" if mixed else "not made of the encoder's stream"
+            raise LayoutError(
+                f"{one.path}: its keys have other positions than its queries and are {what}; expected those of the encoder's stream alone."
+            )
 
 
 def _check_positions(model: Any, chain: Chain, seen: Probe) -> None:

@@ -54,8 +54,8 @@ class Attended:
     """One attention of the probe: the module that computes it, how many calls had returned before, its query and K/V heads (0 where
     these are not seen), z [batch pos head d_head], or the pattern or z [batch head pos d_head] where attention does not go through the
     attention function, whether a position looks at later ones, what may be done with the pattern: `edit` where z is the pattern times
-    the values of the group, `read` where it is something else, nothing where there is none; and whether the keys are of another stream
-    (`across`)."""
+    the values of the group, `read` where it is something else, nothing where there is none; whether the keys have other positions than the
+    queries (`across`), and the place of these keys in torch's graph, None where it is none."""
 
     path: str
     after: int
@@ -65,6 +65,7 @@ class Attended:
     ahead: bool
     pattern: Pattern = ""
     across: bool = False
+    keys: Any = None
 
     @property
     def heads_axis(self) -> int:
@@ -120,8 +121,8 @@ def probe(
         finally:
             inside.pop()
         ahead = _masked_ahead(native) if pattern is None else looks_ahead(pattern)
-        across = q.shape[2] != k.shape[2]
-        attended.append(Attended(path, after, q.shape[1], k.shape[1], z, ahead, _pattern(z, pattern, v), across))
+        across, seen = q.shape[2] != k.shape[2], _pattern(z, pattern, v)
+        attended.append(Attended(path, after, q.shape[1], k.shape[1], z, ahead, seen, across, k.grad_fn))
         return z, pattern
 
     def softmax(pattern: Tensor, heads: int, ahead: bool) -> None:

@@ -133,7 +133,7 @@ def randomise(model: nn.Module, seed: int = 0) -> None:
     with torch.no_grad():
         for name, p in model.named_parameters():
             noise = torch.randn(p.shape, generator=generator).to(p)
-            if "norm" in name or "ln_" in name or p.ndim == 1:
+            if "norm" in name or "ln_" in name or p.ndim < 2:
                 p.add_(0.3 * noise)
             else:
                 p.copy_(noise * (1.0 if p.shape[0] == VOCAB else 0.22))
