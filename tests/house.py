@@ -30,6 +30,7 @@ FLOORS = (
     "interp/model/inputs",
     "interp/model",
     "interp/model/loading",
+    "interp/pictures",
     "interp/learning",
     "interp/tasks/reading",
     "interp/tasks",

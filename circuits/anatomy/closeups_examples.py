@@ -7,23 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from circuits.anatomy.anatomy import Anatomy, Example, LensRow, Pattern
-from circuits.anatomy.overview import answers_in_words, shown_metric
+from circuits.anatomy.overview import answers_in_words, pictures_of, shown_metric
 from circuits.circuit.circuit import Circuit
 from circuits.settings.prepared import Prepared
 from interp.lenses.lens import stream_logits
-from interp.lenses.patterns import attention_patterns
+from interp.lenses.patterns import AttentionPatterns, attention_patterns
+from interp.model.inputs.answering import answers_at
+from interp.model.inputs.taking import taken
 from interp.parts.layout import Layout
+from interp.parts.named_inputs import Example as Input
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from interp.tasks.targets import at_answers, make_targets, positions_read
-from interp.tasks.task import Task, TokenPair, run_of
+from interp.tasks.task import Pair, Task, TokenPair, run_of
 
 EXAMPLES: Final = 3
 #: Tokens of a prompt that are shown: the last so many.
@@ -47,16 +50,25 @@ def pairs_of(job: Prepared) -> list[TokenPair]:
 
 def examples_of(job: Prepared) -> tuple[Example, ...]:
     """The prompts alone."""
-    return tuple(
-        Example(
-            tokens=job.model.positions(pair.clean)[-LONGEST:],
-            answers=answers_in_words(pair, job.model.output_text),
-            wrong=tuple(map(job.model.output_text, pair.wrong)),
-            skipped=max(0, pair.length - LONGEST),
-            patterns=(),
-            lens=(),
-        )
-        for pair in pairs_of(job)
+    found = zip(tasks_of(job), pairs_of(job), strict=True)
+    return tuple(_example(job.model, pair, task.pairs[0]) for task, pair in found)
+
+
+def _example(model: Any, pair: TokenPair, named: Pair) -> Example:
+    """One clean prompt; of text its last tokens, of anything else all positions."""
+    given, names = taken(model, run_of([pair.clean])), model.positions(pair.clean)
+    at, skipped = answers_at(model, given), max(0, pair.length - LONGEST)
+    whole = isinstance(pair.clean, Input)
+    return Example(
+        tokens=names if whole else names[-LONGEST:],
+        answers=answers_in_words(pair, model.output_text),
+        wrong=tuple(map(model.output_text, pair.wrong)),
+        skipped=0 if whole else skipped,
+        patterns=(),
+        lens=(),
+        reads="all" if at is None else "last" if at == len(names) - 1 else "one",
+        reader="" if at is None else names[at],
+        picture=pictures_of(model, pair, named).get("clean_picture"),
     )
 
 
@@ -84,26 +96,29 @@ def patterns_of(job: Prepared, found: Anatomy, heads: Sequence[Node]) -> Anatomy
     examples = []
     for example, pair in zip(found.examples, pairs_of(job), strict=True):
         seen = _patterns(job, pair, heads)
-        examples.append(replace(example, patterns=tuple(Pattern(head.name, seen[head.name]) for head in heads)))
+        examples.append(replace(example, patterns=tuple(seen[head.name] for head in heads)))
     return replace(found, examples=tuple(examples))
 
 
-def _patterns(job: Prepared, pair: TokenPair, heads: Sequence[Node]) -> dict[str, tuple[tuple[int, ...], ...]]:
+def _patterns(job: Prepared, pair: TokenPair, heads: Sequence[Node]) -> dict[str, Pattern]:
     """The pattern of each head on one clean prompt; of a long prompt a few layers at a time, each time with another forward."""
     layers = sorted({head.layer for head in heads if head.layer is not None})
     at_once = max(1, PATTERN_BYTES // (4 * job.model.layout.n_heads * pair.length**2))
-    found: dict[str, tuple[tuple[int, ...], ...]] = {}
+    found: dict[str, Pattern] = {}
     for start in range(0, len(layers), at_once):
         some = layers[start : start + at_once]
         weights = attention_patterns(job.model, pair.clean, layers=some)
-        found |= {head.name: _thousandths(weights[head.name]) for head in heads if head.layer in some}
+        found |= {head.name: _pattern(weights, head.name, pair) for head in heads if head.layer in some}
     return found
 
 
-def _thousandths(weights: np.ndarray) -> tuple[tuple[int, ...], ...]:
-    """The last rows and columns of a pattern [q_pos k_pos], in thousandths."""
-    shown = np.rint(1000 * weights[-LONGEST:, -LONGEST:].astype(np.float64)).astype(int)
-    return tuple(map(tuple, shown.tolist()))
+def _pattern(found: AttentionPatterns, head: str, pair: TokenPair) -> Pattern:
+    """The last rows and columns of a pattern; of a long input that is no text no rows, and all columns of where it looks."""
+    weights, looks = found[head], found.looks(head)
+    if not isinstance(pair.clean, Input):
+        weights, looks = weights[-LONGEST:, -LONGEST:], looks[-LONGEST:]
+    rows = [] if len(weights) > LONGEST else np.rint(1000 * weights.astype(np.float64)).astype(int).tolist()
+    return Pattern(head, tuple(map(tuple, rows)), tuple(looks.astype(np.float64).round(5).tolist()))
 
 
 # ---------------------------------------------------------------- logit lens

@@ -15,6 +15,7 @@ import torch
 from interp.errors import InterpError, SiteError, TaskError, unknown
 from interp.formatting.showing import card, figure
 from interp.given import kinds_checked
+from interp.model.inputs.answering import answers_at
 from interp.model.inputs.taking import taken
 from interp.model.modules.lock import settled
 from interp.parts.sites import Site
@@ -25,14 +26,15 @@ from interp.parts.tokens import Tokens
 class AttentionPatterns:
     """Attention weights of one prompt: how much of what a head reads at a query token comes from each key token.
 
-    tokens: the prompt's, as text. layers: those that were read, in order. weights: [layer head q_pos k_pos], each row sums to
-    1 (less where the model has an attention sink).
+    tokens: the prompt's, as text, or what its positions are called. layers: those that were read, in order. weights: [layer head q_pos k_pos], each row
+    sums to 1 (less where the model has an attention sink). read: the position that the answer is read at, -1 for the last; None where it is made of several.
     """
 
     tokens: tuple[str, ...]
     layers: tuple[int, ...]
     weights: np.ndarray
     model: str = ""
+    read: int | None = -1
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -45,6 +47,11 @@ class AttentionPatterns:
             raise InterpError(unknown("head", head, self.heads))
         flat = self.weights.reshape(-1, *self.weights.shape[2:])
         return np.asarray(flat[self.heads.index(head)])
+
+    def looks(self, head: str) -> np.ndarray:
+        """Where a head looks from the position that the answer is read at, or from all of them on average [k_pos]."""
+        weights = self[head]
+        return np.asarray(weights.mean(0) if self.read is None else weights[self.read])
 
     def __str__(self) -> str:
         return f"Attention patterns of {len(self.heads)} heads on {len(self.tokens)} tokens"
@@ -78,4 +85,4 @@ def attention_patterns(model: Any, prompt: Any, *, layers: Sequence[int] | None 
     with settled(model.device), torch.no_grad():
         run = model.run(given, reads=[Site("pattern", layer) for layer in chosen], logits_to_keep=1)
         weights = torch.stack([run[Site("pattern", layer)][0].float().cpu() for layer in chosen]).numpy()
-    return AttentionPatterns(model.positions(given), chosen, weights, model.name)
+    return AttentionPatterns(model.positions(given), chosen, weights, model.name, answers_at(model, given))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from circuits.report.sections.pictures_section import pair_pictures
 from circuits.terms.words import metric_name
 from interp.formatting.numbers import MISSING, count, decimals, number
 
@@ -107,6 +108,7 @@ def prompt_pair(prompt: Prompt, index: int) -> dict[str, Any]:
         "unit": prompt.unit,
         "methods": list(prompt.attributions),
         "blocks": _blocks(prompt),
+        "pictures": pair_pictures(prompt, index),
     }
 
 
