@@ -12,7 +12,9 @@ from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool1d
 
 from interp.errors import TaskError
 from interp.model.inputs.taking import taken
-from interp.parts.named_inputs import Form, Inputs, form_of
+from interp.model.modules.calling import stack_input
+from interp.parts.forms import Form, form_of
+from interp.parts.named_inputs import Inputs
 from interp.pictures.input_picture import LONGEST, Kind, Picture
 from interp.pictures.position_places import places
 
@@ -37,8 +39,10 @@ def pictures(model: Any, given: Sequence[Any], names: Sequence[str]) -> tuple[Pi
         if kind == "spectrogram"
         else _images(model, numbers)
     )
+    # Of a decoder behind an encoder the positions are tokens.
+    stands = stack_input(model.hf, model.layout.name) == found[0].main
     return tuple(
-        Picture(name, kind, *_sized(pixels), places(form, x.shape, model.positions(x)))
+        Picture(name, kind, *_sized(pixels), places(form, x.shape, model.positions(x) if stands else ()))
         for x, name, pixels in zip(found, names, drawn, strict=True)
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from interp.parts.named_inputs import Form
+from interp.parts.forms import Form
 from interp.pictures.input_picture import Box
 
 #: Digits of a share, so that files stay small.
@@ -25,7 +25,7 @@ def places(form: Form, shape: Sequence[int], names: Sequence[str]) -> tuple[Box,
         return _frames(form, shape[-1], len(names))
     if "frame" in form.axes:
         return tuple(_box(i / len(names), 0, 1 / len(names), 1) for i in range(len(names)))
-    return ((),) * len(names)
+    return tuple(() for _ in names)
 
 
 def _box(x: float, y: float, width: float, height: float) -> Box:

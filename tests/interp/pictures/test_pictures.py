@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from interp.errors import TaskError
-from interp.model.inputs.taking import embedded, taken
+from interp.model.inputs.naming import embedded
+from interp.model.inputs.taking import taken
 from interp.model.model import HookedModel
 from interp.parts.named_inputs import Inputs
 from interp.pictures.input_picture import Picture
