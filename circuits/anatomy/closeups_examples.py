@@ -22,7 +22,6 @@ from interp.lenses.patterns import AttentionPatterns, attention_patterns
 from interp.model.inputs.answering import answers_at
 from interp.model.inputs.taking import taken
 from interp.parts.layout import Layout
-from interp.parts.named_inputs import Example as Input
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from interp.tasks.targets import at_answers, make_targets, positions_read
@@ -58,7 +57,7 @@ def _example(model: Any, pair: TokenPair, named: Pair) -> Example:
     """One clean prompt; of text its last tokens, of anything else all positions."""
     given, names = taken(model, run_of([pair.clean])), model.positions(pair.clean)
     at, skipped = answers_at(model, given), max(0, pair.length - LONGEST)
-    whole = isinstance(pair.clean, Input)
+    whole = not model.takes_text
     return Example(
         tokens=names if whole else names[-LONGEST:],
         answers=answers_in_words(pair, model.output_text),
@@ -108,14 +107,16 @@ def _patterns(job: Prepared, pair: TokenPair, heads: Sequence[Node]) -> dict[str
     for start in range(0, len(layers), at_once):
         some = layers[start : start + at_once]
         weights = attention_patterns(job.model, pair.clean, layers=some)
-        found |= {head.name: _pattern(weights, head.name, pair) for head in heads if head.layer in some}
+        found |= {
+            head.name: _pattern(weights, head.name, not job.model.takes_text) for head in heads if head.layer in some
+        }
     return found
 
 
-def _pattern(found: AttentionPatterns, head: str, pair: TokenPair) -> Pattern:
-    """The last rows and columns of a pattern; of a long input that is no text no rows, and all columns of where it looks."""
+def _pattern(found: AttentionPatterns, head: str, whole: bool) -> Pattern:
+    """The last rows and columns of a pattern. whole: of a long input no rows, and all columns of where it looks."""
     weights, looks = found[head], found.looks(head)
-    if not isinstance(pair.clean, Input):
+    if not whole:
         weights, looks = weights[-LONGEST:, -LONGEST:], looks[-LONGEST:]
     rows = [] if len(weights) > LONGEST else np.rint(1000 * weights.astype(np.float64)).astype(int).tolist()
     return Pattern(head, tuple(map(tuple, rows)), tuple(looks.astype(np.float64).round(5).tolist()))

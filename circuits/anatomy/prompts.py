@@ -13,7 +13,7 @@ class Prompt:
     """One pair as it is shown, with `metric` measured on both prompts in `unit`.
 
     attributions: method -> one number per clean token, in the same unit. clean_picture, corrupt_picture: how both look, where they are
-    no text; the tokens are then the names of positions.
+    no text; the tokens are then the names of positions. segments: of two texts as one input which of them each token belongs to, from 1.
     """
 
     clean_tokens: tuple[str, ...]
@@ -27,3 +27,4 @@ class Prompt:
     unit: str = "logits"
     clean_picture: Picture | None = None
     corrupt_picture: Picture | None = None
+    segments: tuple[int, ...] = ()

@@ -26,6 +26,7 @@ from interp.errors import MethodError, TaskError, unknown
 from interp.given import checker, kinds_checked
 from interp.option import taken
 from interp.parts.graph import KeyValue
+from interp.parts.named_inputs import Example
 from interp.parts.nodes import FEATURES
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, preset
@@ -290,6 +291,11 @@ def _space(model: Any, asked: Request, given: Mapping[Site, Dictionary], pairs: 
         raise MethodError(
             f"level 'edges': {type(model.hf).__name__} takes no text, and what its embedding writes is not known as tokens and positions. Use "
             "'heads', 'blocks', 'qkv', 'neurons' or 'resid'."
+        )
+    if asked.level == "edges" and any(isinstance(pair.clean, Example) for pair in pairs):
+        raise MethodError(
+            "level 'edges': what the embedding of a model writes for token types is not known apart. Use 'heads', 'blocks', 'qkv', 'neurons' or "
+            "'resid'."
         )
     if asked.level != FEATURES:
         return space_of(model, asked.level, asked.kv or "shared", asked.split_positions, asked.stack)
