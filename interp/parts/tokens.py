@@ -14,7 +14,7 @@ from torch import Tensor
 
 from interp.errors import TaskError
 from interp.parts.named_inputs import Example, Inputs
-from interp.parts.segments import with_types
+from interp.parts.text_pairs import with_types
 from interp.parts.texts import TokenWarning, encode, encode_document, n_unknown, pad_id
 from interp.whole_numbers import is_whole
 

@@ -20,7 +20,7 @@ from interp.errors import TaskError
 from interp.formatting.showing import card
 from interp.parts.named_inputs import Example, Inputs, stacked
 from interp.parts.outputs import AtMask, Classes, NextToken, Outputs
-from interp.parts.segments import check_segments
+from interp.parts.text_pairs import check_segments
 from interp.parts.texts import encode, token_text
 from interp.tasks.halves import halved, same_pairs
 from interp.tasks.reading.answers import SEVERAL, Reading

@@ -9,7 +9,7 @@ from typing import Any
 from interp.errors import TaskError, unknown
 from interp.parts.named_inputs import Example
 from interp.parts.outputs import AtMask, Classes, NextToken, NoAnswer, Outputs
-from interp.parts.segments import encode_segments, segmented
+from interp.parts.text_pairs import encode_segments, segmented
 from interp.parts.texts import encode_document, encode_target, n_unknown, token_text
 from interp.tasks.reading.answers import Found, Reading, unread
 
