@@ -56,7 +56,7 @@ def segmented(ids: Sequence[int], types: Sequence[int] | None, n_types: int) -> 
             f"the tokeniser gives token types 0 to {max(types)}, and this model tells {n_types} apart: leave 'token_type_ids' out of its "
             "model_input_names."
         )
-    return Example({TEXT: with_types(torch.tensor(ids), torch.tensor(types))}, TEXT, len(ids), len(ids))
+    return Example({TEXT: with_types(torch.tensor(ids), torch.tensor(types))}, TEXT, len(ids), {"": len(ids)})
 
 
 def with_types(ids: Tensor, types: Tensor) -> Tensor:
