@@ -24,6 +24,7 @@ from .display.attention_plots import plot_attention as plot_attention
 from .display.plots import plot_agreement as plot_agreement
 from .display.plots import plot_scores as plot_scores
 from .errors import InterpError as InterpError
+from .lenses.class_lens import ClassLens as ClassLens
 from .lenses.decoder_lens import DecoderLens as DecoderLens
 from .lenses.decoder_lens import decoder_lens as decoder_lens
 from .lenses.direct import LogitAttribution as LogitAttribution
@@ -51,6 +52,8 @@ from .parts.nodes import Node as Node
 from .parts.outputs import Output as Output
 from .parts.sites import Site as Site
 from .parts.tokens import Tokens as Tokens
+from .pictures.picturing import DrawnInput as DrawnInput
+from .pictures.picturing import picture as picture
 from .rules.rules import ATTNLRP as ATTNLRP
 from .rules.rules import CP_LRP as CP_LRP
 from .rules.rules import DEEPLIFT as DEEPLIFT

@@ -83,7 +83,7 @@ class Example:
     `skipped`: tokens at the start that are left out of `tokens` and `patterns` because the prompt is long; a row's weights then add up
     to less than 1000. `writes`: what the nodes write on this prompt alone: a head that copies a name raises another token on each.
     `reads`: where the answer is read: at the `last` token, at `one` other position (`reader`: what stands there), or at `all`, several.
-    `picture`: how the input looks where it is no text; `tokens` are then the names of all positions.
+    `next_token`: whether the answer is the token behind the prompt. `picture`: how the input looks where it is no text; `tokens` are then the names of all positions.
     """
 
     tokens: tuple[str, ...]
@@ -96,6 +96,7 @@ class Example:
     reads: Literal["last", "one", "all"] = "last"
     reader: str = ""
     picture: Picture | None = None
+    next_token: bool = True
 
 
 @dataclass(frozen=True)

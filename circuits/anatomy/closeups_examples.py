@@ -17,12 +17,13 @@ from circuits.anatomy.anatomy import Anatomy, Example, LensRow, Pattern
 from circuits.anatomy.overview import answers_in_words, pictures_of, shown_metric
 from circuits.circuit.circuit import Circuit
 from circuits.settings.prepared import Prepared
-from interp.lenses.lens import stream_logits
+from interp.lenses.lens import logit_lens, stream_logits
 from interp.lenses.patterns import AttentionPatterns, attention_patterns
 from interp.model.inputs.answering import answers_at
 from interp.model.inputs.taking import taken
 from interp.parts.layout import Layout
 from interp.parts.nodes import Node
+from interp.parts.outputs import Classes, NextToken
 from interp.parts.sites import Site
 from interp.tasks.targets import at_answers, make_targets, positions_read
 from interp.tasks.task import Pair, Task, TokenPair, run_of
@@ -68,6 +69,7 @@ def _example(model: Any, pair: TokenPair, named: Pair) -> Example:
         reads="all" if at is None else "last" if at == len(names) - 1 else "one",
         reader="" if at is None else names[at],
         picture=pictures_of(model, pair, named).get("clean_picture"),
+        next_token=isinstance(model.outputs, NextToken),
     )
 
 
@@ -135,11 +137,24 @@ def lens_of(job: Prepared, found: Anatomy) -> Anatomy:
 def _lens(job: Prepared, pair: TokenPair) -> tuple[LensRow, ...]:
     """A row for the embedding and one behind every layer."""
     model = job.model
+    if isinstance(model.outputs, Classes) and model.layout.readout != "each":
+        return _class_lens(job, pair)
     model.check_next("logit lens")
     sites = [Site("embed"), *(Site("resid_post", layer) for layer in range(model.layout.n_layers))]
     with torch.no_grad():
         run, n = model.run(run_of([pair.clean]), reads=sites, logits_to_keep=1), positions_read([pair])
         return tuple(_row(job, site, stream_logits(model, run[site][:, -n:]), pair) for site in sites)
+
+
+def _class_lens(job: Prepared, pair: TokenPair) -> tuple[LensRow, ...]:
+    """The same of a classifier, where its answer is read; the mean where that is at all positions."""
+    sites = ["embed", "resid_post"]
+    at = answers_at(job.model, taken(job.model, run_of([pair.clean])))
+    found = logit_lens(job.model, run_of([pair.clean]), sites=sites, positions=at)
+    return tuple(
+        _row(job, site, logits.mean(1, keepdim=True), pair)
+        for site, logits in zip(found.sites, found.logits, strict=True)
+    )
 
 
 def _row(job: Prepared, site: Site, logits: Tensor, pair: TokenPair) -> LensRow:

@@ -1,16 +1,20 @@
-"""Inputs that are no text as pictures: numbers to pixels, as many as a page needs."""
+"""Inputs that are no text as pictures: numbers to pixels, as many as a page needs; and one of them with numbers over its positions."""
 
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool1d
 
-from interp.errors import TaskError
+from interp.errors import InterpError, TaskError
+from interp.formatting.showing import card
+from interp.formatting.text import visible
 from interp.model.inputs.taking import taken
 from interp.model.modules.calling import stack_input
 from interp.parts.forms import Form, form_of
@@ -41,10 +45,64 @@ def pictures(model: Any, given: Sequence[Any], names: Sequence[str]) -> tuple[Pi
     )
     # Of a decoder behind an encoder the positions are tokens.
     stands = stack_input(model.hf, model.layout.name) == found[0].main
+    called = {shape: model.positions(x) if stands else () for shape, x in {x.shape: x for x in found}.items()}
     return tuple(
-        Picture(name, kind, *_sized(pixels), places(form, x.shape, model.positions(x) if stands else ()))
+        Picture(name, kind, *_sized(pixels), places(form, x.shape, called[x.shape]))
         for x, name, pixels in zip(found, names, drawn, strict=True)
     )
+
+
+@dataclass(frozen=True)
+class DrawnInput:
+    """One input as it looks, in a notebook too; with `values`, a number for each of its `positions` in `unit`, tinted over it.
+
+    what: what the numbers are. Raises: InterpError where there are other than as many numbers as positions, or some that are not finite.
+    """
+
+    picture: Picture
+    positions: tuple[str, ...]
+    values: tuple[float, ...] | None = None
+    unit: str = ""
+    what: str = ""
+
+    def __post_init__(self) -> None:
+        if self.values is not None and (
+            len(self.values) != len(self.positions) or not all(map(math.isfinite, self.values))
+        ):
+            raise InterpError(
+                f"{len(self.values)} values for {len(self.positions)} positions; expected a finite number for each."
+            )
+
+    def __str__(self) -> str:
+        what = f"{self.what or 'values'} at {len(self.positions)} positions" if self.values is not None else "no values"
+        return visible(f"DrawnInput({self.picture.kind} {self.picture.name}, {what})")
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        return str(card(self))
+
+
+def picture(
+    model: Any,
+    given: Any,
+    values: Sequence[float] | None = None,
+    *,
+    name: str = "input",
+    unit: str = "",
+    what: str = "",
+) -> DrawnInput:
+    """How one image or sound looks, with a number for each position tinted over it where `values` [pos] are given: token attributions, scores
+    of a map, a row of a pattern.
+
+    given: what `model.run` takes, one example. unit, what: of the values, for what is said. Raises: TaskError for text, for several examples, and
+    where it is not known how this model's inputs look; InterpError for other than a finite value for each position.
+    """
+    found = pictures(model, [given], [name])
+    if found is None:
+        raise TaskError(f"picture: it is not known how the inputs of {type(model.hf).__name__} look.")
+    numbers = None if values is None else tuple(float(v) for v in values)
+    return DrawnInput(found[0], tuple(model.positions(given)), numbers, unit, what)
 
 
 def _one(model: Any, given: Any) -> Inputs:

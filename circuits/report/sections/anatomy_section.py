@@ -65,6 +65,7 @@ def _example(example: Example, index: int) -> dict[str, Any]:
         "picture": None if example.picture is None else f"example-{index + 1}",
         "name": "" if example.picture is None else example.picture.name,
         "reads": example.reads,
+        "next": example.next_token,
         "lens": _lens(example),
         "writes": [_write(w, _limit(example.writes)) for w in example.writes],
     }

@@ -8,15 +8,19 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
+import torch
 
 from circuits.circuit.algebra import Comparison, Overlap
 from circuits.circuit.circuit import Circuit
 from circuits.evaluation.evaluation import Evaluation, Search
 from circuits.runs.record import Record
+from interp.lenses.class_lens import ClassLens
 from interp.lenses.direct import LogitAttribution
 from interp.lenses.patterns import AttentionPatterns
 from interp.model.probing.coverage import Coverage, Row
 from interp.parts.nodes import Node
+from interp.parts.sites import Site
+from interp.pictures.input_picture import Picture
 from interp.rules.rules import RELP
 from interp.scores.agreement import Agreement
 from interp.scores.scores import Scores
@@ -65,6 +69,14 @@ def comparison_of(name: str) -> Comparison:
     return Comparison("heads", 4, 5, counts, (counts,), (counts, Overlap("m1", 0, 0, 1)), nodes, nodes[:1])
 
 
+def class_lens_of(name: str) -> ClassLens:
+    picture = Picture(name, "image", 2, 2, 1, "AAAAAA==", ((), (0.0, 0.0, 1.0, 1.0)))
+    logits = torch.tensor([[[[1.0, 2.0], [4.0, 3.0]]]])
+    return ClassLens(
+        (Site("resid_post", 0),), ((name, "b"),), logits, logits[0, :, 0], 0, (name, "dog"), (picture,), name
+    )
+
+
 #: A value of every kind whose names, tokens and paths are some text.
 MAKERS: Final[dict[str, Callable[[str], Any]]] = {
     "scores": scores_of,
@@ -87,6 +99,8 @@ MAKERS: Final[dict[str, Callable[[str], Any]]] = {
     "paths": paths_of,
     "comparison": comparison_of,
     "patterns": lambda name: AttentionPatterns((name, "b"), (0,), np.full((1, 2, 2, 2), 0.5), name),
+    "class lens": class_lens_of,
+    "drawn input": lambda name: class_lens_of(name).image(0),
     "search": lambda name: Search(
         0.9, None, None, replace(an_evaluation("x").faithfulness), None, an_evaluation("x").faithfulness, 4, 9, "nodes", (), name
     ),
