@@ -113,6 +113,32 @@ def test_a_picture_is_of_one_input_with_a_number_for_each_position() -> None:
             interp.picture(model, given, wrong)
 
 
+# ---------------------------------------------------------------- what components write
+
+
+def _image_task(model: HookedModel, x: Tensor) -> interp.Task:
+    pairs = [interp.InputPair(x[i : i + 1], x[2], 0, 1, names=(f"a{i}", "b")) for i in range(2)]
+    return interp.Task("images", tuple(pairs))
+
+
+def test_what_components_write_at_the_position_read_is_the_answer() -> None:
+    """All together the model's own logit difference, and each by the formula of the frozen norm."""
+    model, x = _images()
+    found = interp.direct_logit_attribution(model, _image_task(model, x))
+    logits = model.hf(x[:2]).logits.detach()
+    assert found.total == pytest.approx((logits[:, 0] - logits[:, 1]).tolist(), abs=1e-5) and found.largest_gap < 1e-5
+    run, norm = model.run(x[:2], reads=["mlp_out.0", "resid_final"]), model.hf.vit.layernorm
+    final, own = (run[site][:, 0].detach().double() for site in ("resid_final", "mlp_out.0"))
+    scale = (final.var(-1, unbiased=False, keepdim=True) + norm.eps).rsqrt()
+    direction = (model.hf.classifier.weight[0] - model.hf.classifier.weight[1]).detach().double()
+    wanted = ((own - own.mean(-1, keepdim=True)) * scale * norm.weight.detach() * direction).sum(-1)
+    assert found.per_example[:, found.nodes.index("m0")] == pytest.approx(wanted.numpy(), abs=1e-6)
+    effects = interp.direct_effects(model, _image_task(model, x), [interp.Node("mlp", 0), interp.Node("head", 1, 2)])
+    assert effects.per_example[:, 0] == pytest.approx(wanted.numpy(), abs=1e-6)
+    assert effects.per_example[:, 1] == pytest.approx(found.per_example[:, found.nodes.index("a1.h2")], abs=1e-6)
+    assert {*effects.raised(0), *effects.lowered(0)} <= set(model.outputs.names)  # type: ignore[union-attr]
+
+
 def test_what_is_not_there_is_refused() -> None:
     model, x = _images()
     lens = interp.logit_lens(model, x)
@@ -125,6 +151,7 @@ def test_what_is_not_there_is_refused() -> None:
         (InterpError, "read at all positions", lambda: interp.logit_lens(model, x, positions="CLS").image(0)),
         (TaskError, "'r9c9' stands 0 times", lambda: interp.logit_lens(model, x, positions="r9c9")),
         (TaskError, "numbers from 0 to", lambda: interp.logit_lens(model, x, positions=[99])),
+        (TaskError, "give a Task", lambda: interp.direct_logit_attribution(model, x, answers=0)),
         (SiteError, "places of the residual stream", lambda: interp.logit_lens(model, x, sites="z")),
         (SiteError, "positions belong to", lambda: interp.logit_lens(decoder("gpt2"), [[1, 2]], positions=0)),
         (LayoutError, "not known as modules", lambda: interp.logit_lens(HookedModel(made("ASTForAudioClassification")), torch.randn(1, 16, 16))),
