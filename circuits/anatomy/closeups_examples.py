@@ -25,6 +25,7 @@ from interp.parts.layout import Layout
 from interp.parts.nodes import Node
 from interp.parts.outputs import Classes, NextToken
 from interp.parts.sites import Site
+from interp.pictures.input_picture import Picture
 from interp.tasks.targets import at_answers, make_targets, positions_read
 from interp.tasks.task import Pair, Task, TokenPair, run_of
 
@@ -68,9 +69,15 @@ def _example(model: Any, pair: TokenPair, named: Pair) -> Example:
         lens=(),
         reads="all" if at is None else "last" if at == len(names) - 1 else "one",
         reader="" if at is None else names[at],
-        picture=pictures_of(model, pair, named).get("clean_picture"),
+        picture=_picture(model, pair, named),
         next_token=isinstance(model.outputs, NextToken),
     )
+
+
+def _picture(model: Any, pair: TokenPair, named: Pair) -> Picture | None:
+    """How the clean input looks, where the positions of the last stream stand in it."""
+    found = pictures_of(model, pair, named).get("clean_picture")
+    return found if found is not None and found.stack == model.layout.name else None
 
 
 # ---------------------------------------------------------------- patterns

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from circuits.report.sections.agreements import agreement, samples, scatters
 from circuits.report.sections.anatomy_section import anatomy
@@ -23,6 +23,7 @@ from interp.formatting.numbers import count, decimals, percent
 
 if TYPE_CHECKING:
     from circuits.runs.record import Record
+    from interp.parts.nodes import Node
     from interp.scores.scores import Provenance, Scores
 
 MOST_RANKED: Final = 50
@@ -158,12 +159,16 @@ def _position_maps(record: Record) -> list[dict[str, Any]]:
         return []
     maps = score_maps(record.position_map, frozenset(), record.labels)
     share_limit(maps, max((m["limit"] for m in maps), default=0.0))
-    method, kinds = (
-        record.position_map.provenance.method,
-        list(dict.fromkeys(n.kind for n in record.position_map.parts)),
-    )
-    pictured = stream_pictures(record)
+    method, pictured = record.position_map.provenance.method, stream_pictures(record)
+    # Maps come stack by stack, and of each kind by kind.
+    stacks = dict.fromkeys(n.stack for n in _nodes(record.position_map))
+    kinds = dict.fromkeys((s, n.kind) for s in stacks for n in _nodes(record.position_map) if n.stack == s)
     return [{**m, "method": method, "pictured": pictured.get(kind, [])} for m, kind in zip(maps, kinds, strict=True)]
+
+
+def _nodes(scores: Scores) -> tuple[Node, ...]:
+    """The parts of a map of the stream, which are nodes."""
+    return cast("tuple[Node, ...]", scores.parts)
 
 
 def _ranking(record: Record) -> dict[str, Any] | None:

@@ -78,27 +78,26 @@ def heat(
     width, height = size(picture, long)
     parts = [_under(picture, (width, height), of, grey=values is not None)]
     if values is not None:
-        _check(values, picture)
-        most = limit or max((abs(v) for v, box in zip(values, picture.places, strict=True) if box), default=0.0)
-        cells = [
-            _cell(box, v / most if most else 0.0, width, height) for v, box in zip(values, picture.places, strict=True)
-        ]
-        strip = all(cell.height > 0.99 * height for cell in cells if cell is not None)
-        parts += _tints(cells, halves=signed and strip)
-        parts += _signs(cells) if signed and not strip else []
-        parts += _said(cells, said)
-    parts.append(
-        Markup(
-            f'<rect width="{width:.1f}" height="{height:.1f}" fill="none" stroke="currentColor" stroke-opacity=".4"/>'
-        )
-    )
-    named = (
-        Markup(' role="img" aria-label="{}"').format(escape(visible(spoken)))
-        if spoken
-        else Markup(' aria-hidden="true"')
-    )
+        parts += _over(picture, values, limit, said, signed, (width, height))
+    edge = f'<rect width="{width:.1f}" height="{height:.1f}" fill="none" stroke="currentColor" stroke-opacity=".4"/>'
+    named = Markup(' role="img" aria-label="{}"').format(escape(visible(spoken)))
     head = Markup(f' width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.1f} {height:.1f}"')
-    return Markup("<svg{}{}>{}</svg>").format(head, named, Markup("").join(parts))
+    inner = Markup("").join([*parts, Markup(edge)])
+    return Markup("<svg{}{}>{}</svg>").format(head, named if spoken else Markup(' aria-hidden="true"'), inner)
+
+
+def _over(
+    picture: Picture, values: Sequence[float], limit: float, said: Sequence[str], signed: bool, at: tuple[float, float]
+) -> Iterator[Markup]:
+    """Tints, signs and what places say, of a drawing of this width and height."""
+    _check(values, picture)
+    most = limit or max((abs(v) for v, box in zip(values, picture.places, strict=True) if box), default=0.0)
+    shares = (v / most if most else 0.0 for v in values)
+    cells = [_cell(box, share, *at) for share, box in zip(shares, picture.places, strict=True)]
+    strip = all(cell.height > 0.99 * at[1] for cell in cells if cell is not None)
+    yield from _tints(cells, halves=signed and strip)
+    yield from _signs(cells) if signed and not strip else ()
+    yield from _said(cells, said)
 
 
 def _check(values: Sequence[float], picture: Picture) -> None:

@@ -21,6 +21,7 @@ class Picture:
     name: what the input is called. width, height: pixels; `channels` is 1 (grey) or 3. pixels: one byte for each, row by row from the
     top, in base64; of a wave two rows of one channel, the lowest and the highest sample of each column, silence at 127.5.
     places: for each position of the stream where it stands, as (x, y, width, height) in shares of the picture; () for one that stands nowhere, such as `CLS`.
+    stack: the prefix of that stream, of a model with several.
     Raises: ValueError where sizes, bytes and places do not fit.
     """
 
@@ -31,6 +32,7 @@ class Picture:
     channels: int
     pixels: str
     places: tuple[Box, ...] = ()
+    stack: str = ""
 
     def __post_init__(self) -> None:
         widest, highest = LONGEST[self.kind]

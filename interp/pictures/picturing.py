@@ -43,11 +43,12 @@ def pictures(model: Any, given: Sequence[Any], names: Sequence[str]) -> tuple[Pi
         if kind == "spectrogram"
         else _images(model, numbers)
     )
-    # Of a decoder behind an encoder the positions are tokens.
-    stands = stack_input(model.hf, model.layout.name) == found[0].main
-    called = {shape: model.positions(x) if stands else () for shape, x in {x.shape: x for x in found}.items()}
+    # The stream that reads it: of an encoder with a decoder behind it the encoder's.
+    stack = next((s.name for s in model.layout.stacks if stack_input(model.hf, s.name) == found[0].main), None)
+    shapes = {x.shape: x for x in found}
+    called = {shape: () if stack is None else model.positions(x, stack) for shape, x in shapes.items()}
     return tuple(
-        Picture(name, kind, *_sized(pixels), places(form, x.shape, called[x.shape]))
+        Picture(name, kind, *_sized(pixels), places(form, x.shape, called[x.shape]), stack or "")
         for x, name, pixels in zip(found, names, drawn, strict=True)
     )
 

@@ -82,29 +82,29 @@ def looks(pattern: Pattern, names: Sequence[str], picture: Picture | None, of: s
     return None if found is None else {**found, "signed": False, "digits": 2}
 
 
-def stream_pictures(record: Record) -> dict[str, list[dict[str, Any]]]:
-    """Kind of stream -> its map layer by layer over the clean input of the first pair, all on one scale; nothing where that is text."""
+def stream_pictures(record: Record) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """(stack, kind of stream) -> its map layer by layer over the clean input of the first pair, all on one scale; nothing where that is text."""
     scores, prompt = record.position_map, record.prompts[0] if record.prompts else None
     if scores is None or prompt is None or prompt.clean_picture is None:
         return {}
-    rows = _rows(scores, len(prompt.clean_tokens))
     picture, names = prompt.clean_picture, prompt.clean_tokens
+    rows = _rows(scores, picture.stack, len(names))
     limit = max(
         (abs(v) for row in rows.values() for v, box in zip(row, picture.places, strict=False) if box), default=0.0
     )
-    found: dict[str, list[dict[str, Any]]] = {}
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for (kind, layer), row in list(rows.items())[:MOST_DRAWN]:
         heat = over(picture, "pair-1-clean", names, row, scores.provenance.unit, limit=limit)
         if heat is not None:
-            found.setdefault(kind, []).append({"layer": layer, "heat": heat})
+            found.setdefault((picture.stack, kind), []).append({"layer": layer, "heat": heat})
     return found
 
 
-def _rows(scores: Scores, n: int) -> dict[tuple[str, int], list[float]]:
-    """(kind, layer) -> a score for each of `n` positions; nothing where positions are counted otherwise."""
+def _rows(scores: Scores, stack: str, n: int) -> dict[tuple[str, int], list[float]]:
+    """(kind, layer) -> a score for each of `n` positions of one stack; nothing where positions are counted otherwise."""
     found: dict[tuple[str, int], dict[int, float]] = {}
     for node, mean in zip(cast("tuple[Node, ...]", scores.parts), scores.mean, strict=True):
-        if isinstance(node.position, int):
+        if isinstance(node.position, int) and node.stack == stack:
             found.setdefault((node.kind, node.layer or 0), {})[node.position] = float(mean)
     whole = {key: row for key, row in sorted(found.items()) if sorted(row) == list(range(n))}
     return {key: [row[i] for i in range(n)] for key, row in whole.items()}
