@@ -110,7 +110,7 @@ def arguments(model: Any, given: Tokens | Inputs, logits_to_keep: int) -> dict[s
     _check_ids(hf, given.ids)
     model.check_length(given.ids.shape[1])
     inputs = on_ids(hf, _padded_as_configured(model, given))
-    if given.types is not None:
+    if given.types is not None and bool(given.types.any()):
         _check_types(hf, given.types)
         inputs["token_type_ids"] = given.types
     if given.padded:

@@ -163,3 +163,18 @@ GOOD = Picture("a.png", "image", 2, 2, 1, base64.b64encode(bytes(4)).decode(), (
 def test_a_file_that_is_no_picture_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ValueError):
         replace(GOOD, **change)
+
+
+def test_of_an_encoder_with_a_decoder_behind_it_the_encoders_positions_stand_in_it() -> None:
+    """Not the decoder's tokens, which are the positions of the stream that is read last."""
+    model = HookedModel(made("WhisperForConditionalGeneration"))
+    n = 2 * model.hf.config.max_source_positions
+    given = {
+        "input_features": torch.randn(1, model.hf.config.num_mel_bins, n),
+        "decoder_input_ids": torch.tensor([[1, 2, 3]]),
+    }
+    (picture,) = _shown(model, given)
+    assert picture.stack == "encoder" and len(picture.places) == len(model.positions(given, "encoder"))
+    assert picture.kind == "spectrogram" and picture.width == n
+    widths = [box[2] for box in picture.places]
+    assert sum(widths) == pytest.approx(1, abs=1e-3) and max(widths) == min(widths)

@@ -62,6 +62,16 @@ def test_a_run_on_what_a_tokeniser_returns_is_the_plain_call() -> None:
     assert torch.allclose(model.run(dict(several)).logits[:, 0], model.hf(**several).logits, atol=1e-6)
 
 
+@torch.no_grad()
+def test_types_that_are_all_of_the_first_text_change_nothing() -> None:
+    """A decoder would take them for tokens."""
+    ids = torch.tensor([[2, 3, 4]])
+    for model in (decoder("gpt2"), _model()):
+        assert torch.equal(model.run(torch.stack([ids, 0 * ids], -1)).logits, model.run(ids).logits)
+    with pytest.raises(TaskError, match="tells no types of tokens apart"):
+        decoder("gpt2").run(torch.stack([ids, 0 * ids + 1], -1))
+
+
 def test_metrics_and_exact_scores_are_those_of_plain_calls() -> None:
     model, task = _model(), Task("pairs", PAIRS)
     scores = interp.attribute(model, task, method="exact", level="blocks", direction="noise")
