@@ -5,6 +5,8 @@ from .attribution.feature_edges import feature_edges as feature_edges
 from .attribution.masked_run import MaskedModel as MaskedModel
 from .attribution.masked_run import masked as masked
 from .attribution.methods import methods as methods
+from .attribution.pair_attribution import PairAttribution as PairAttribution
+from .attribution.pair_attribution import attribute_pairs as attribute_pairs
 from .attribution.path_effects import PathEffects as PathEffects
 from .attribution.path_patching import path_patch as path_patch
 from .attribution.request import attribute as attribute
@@ -24,6 +26,17 @@ from .display.attention_plots import plot_attention as plot_attention
 from .display.plots import plot_agreement as plot_agreement
 from .display.plots import plot_scores as plot_scores
 from .errors import InterpError as InterpError
+from .heads.annotated import AnnotatedText as AnnotatedText
+from .heads.clusters import HeadClusters as HeadClusters
+from .heads.clusters import head_clusters as head_clusters
+from .heads.distances import HeadDistances as HeadDistances
+from .heads.distances import head_distances as head_distances
+from .heads.patterns import AttentionPatterns as AttentionPatterns
+from .heads.patterns import attention_patterns as attention_patterns
+from .heads.relations import HeadRelations as HeadRelations
+from .heads.relations import head_relations as head_relations
+from .heads.statistics import HeadStatistics as HeadStatistics
+from .heads.statistics import head_statistics as head_statistics
 from .lenses.class_lens import ClassLens as ClassLens
 from .lenses.decoder_lens import DecoderLens as DecoderLens
 from .lenses.decoder_lens import decoder_lens as decoder_lens
@@ -33,8 +46,8 @@ from .lenses.direct_effects import direct_effects as direct_effects
 from .lenses.lens import LogitLens as LogitLens
 from .lenses.lens import direct_logit_attribution as direct_logit_attribution
 from .lenses.lens import logit_lens as logit_lens
-from .lenses.patterns import AttentionPatterns as AttentionPatterns
-from .lenses.patterns import attention_patterns as attention_patterns
+from .lenses.second_order import SecondOrder as SecondOrder
+from .lenses.second_order import second_order as second_order
 from .model.edits import Edit as Edit
 from .model.edits import add as add
 from .model.edits import patch as patch

@@ -34,6 +34,7 @@ FLOORS = (
     "interp/learning",
     "interp/tasks/reading",
     "interp/tasks",
+    "interp/heads",
     "interp/demo",
     "interp/scores",
     "interp/attribution/batching",

@@ -17,8 +17,8 @@ from circuits.anatomy.anatomy import Anatomy, Example, LensRow, Pattern
 from circuits.anatomy.overview import answers_in_words, pictures_of, shown_metric
 from circuits.circuit.circuit import Circuit
 from circuits.settings.prepared import Prepared
+from interp.heads.patterns import AttentionPatterns, attention_patterns
 from interp.lenses.lens import logit_lens, stream_logits
-from interp.lenses.patterns import AttentionPatterns, attention_patterns
 from interp.model.inputs.answering import answers_at
 from interp.model.inputs.taking import taken
 from interp.parts.layout import Layout
