@@ -42,6 +42,7 @@ from .heads.relations import HeadRelations as HeadRelations
 from .heads.relations import head_relations as head_relations
 from .heads.statistics import HeadStatistics as HeadStatistics
 from .heads.statistics import head_statistics as head_statistics
+from .lenses.class_lens import ClassLens as ClassLens
 from .lenses.decoder_lens import DecoderLens as DecoderLens
 from .lenses.decoder_lens import decoder_lens as decoder_lens
 from .lenses.direct import LogitAttribution as LogitAttribution
@@ -70,6 +71,8 @@ from .parts.nodes import Node as Node
 from .parts.outputs import Output as Output
 from .parts.sites import Site as Site
 from .parts.tokens import Tokens as Tokens
+from .pictures.picturing import DrawnInput as DrawnInput
+from .pictures.picturing import picture as picture
 from .rules.layer_rules import LayerRule as LayerRule
 from .rules.layer_rules import LinearRule as LinearRule
 from .rules.lrp import EPSILON as EPSILON

@@ -33,6 +33,7 @@ FLOORS = (
     "interp/model/nets",
     "interp/recurrent",
     "interp/model/loading",
+    "interp/pictures",
     "interp/learning",
     "interp/tasks/reading",
     "interp/tasks",

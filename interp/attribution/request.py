@@ -28,6 +28,7 @@ from interp.given import checker, kinds_checked
 from interp.option import taken
 from interp.parts.graph import KeyValue
 from interp.parts.layout import NET_LEVELS
+from interp.parts.named_inputs import Example
 from interp.parts.nodes import FEATURES
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, preset
@@ -296,6 +297,11 @@ def _space(model: Any, asked: Request, given: Mapping[Site, Dictionary], pairs: 
         )
     if asked.level in NET_LEVELS:
         return NetSpace.of(model, asked.level)
+    if asked.level == "edges" and any(isinstance(pair.clean, Example) for pair in pairs):
+        raise MethodError(
+            "level 'edges': what the embedding of a model writes for token types is not known apart. Use 'heads', 'blocks', 'qkv', 'neurons' or "
+            "'resid'."
+        )
     if asked.level != FEATURES:
         return space_of(model, asked.level, asked.kv or "shared", asked.split_positions, asked.stack)
     at_once = survey_batch(model, max(p.longest for p in pairs), asked.batch_size, asked.max_memory)

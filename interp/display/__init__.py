@@ -2,7 +2,8 @@
 
 `model_cards` shows models, runs, tasks, rules, dictionaries; `score_cards` shows results; `plots` draws them;
 `attention_plots` draws where heads look, `model_view` shows all of them at once, `head_cards` and `head_plots` show that of many texts, `pair_cards` has
-matrices of tokens with tokens; `table_cards` and `table_plots` are those of the smaller tables; `evaluation_views` shows how good attributions to tokens are.
+matrices of tokens with tokens, `picture_cards` inputs that are no text and the lens of classifiers; `table_cards` and `table_plots` are those of the smaller
+tables; `evaluation_views` shows how good attributions to tokens are.
 
 To show a class: one function under `@showing.card.register` or `@showing.figure.register`, of that class; a new file
 is one more name in the import below. No room but `circuits.display` imports this one: it is loaded when the first value is shown.
@@ -16,6 +17,7 @@ from interp.display import (
     model_cards,
     model_view,
     pair_cards,
+    picture_cards,
     plots,
     score_cards,
     table_cards,
@@ -30,6 +32,7 @@ __all__ = [
     "model_cards",
     "model_view",
     "pair_cards",
+    "picture_cards",
     "plots",
     "score_cards",
     "table_cards",

@@ -187,11 +187,11 @@ def lens_card(found: LogitLens) -> Markup:
 
 @showing.card.register
 def patterns_card(found: AttentionPatterns) -> Markup:
-    """All heads in a frame, and where the last token looks most, head by head."""
+    """All heads in a frame, and where the position that the answer is read at looks most, head by head."""
     shown = found.heads[:MOST_ROWS]
     rows = []
     for head in shown:
-        last = found[head][-1]
+        last = found.looks(head)
         order = [int(i) for i in (-last).argsort(kind="stable")[:3]]
         digits = share_digits(float(last[i]) for i in order)
         most = [
@@ -206,10 +206,21 @@ def patterns_card(found: AttentionPatterns) -> Markup:
     )
     left = left_out(len(found.heads), len(shown), "heads")
     columns = ("head", "looks most at", "then at", "")[: 2 + len(found.tokens[:3]) - 1]
-    note = Markup(
-        "Of the last token, {}: position, token and attention weight. A large weight is not yet an effect."
-    ).format(_token(found.tokens[-1]))
+    note = Markup("{}: position, token and attention weight. A large weight is not yet an effect.").format(
+        _reader(found)
+    )
     return block("AttentionPatterns", said, framed(found), table(columns, rows, left=left), caption(note))
+
+
+def _reader(found: AttentionPatterns) -> Markup:
+    """Whose look is shown."""
+    if found.read is None:
+        return Markup("Of all positions on average")
+    own = _token(found.tokens[found.read])
+    last = found.read in (-1, len(found.tokens) - 1)
+    return (
+        Markup("Of the last token, {}").format(own) if last else Markup("Of {}, where the answer is read").format(own)
+    )
 
 
 @showing.card.register

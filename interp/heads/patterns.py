@@ -17,6 +17,7 @@ from interp.formatting.showing import card, figure, page
 from interp.given import kinds_checked
 from interp.heads.looking import Watched
 from interp.heads.words_of_tokens import over_words, words_of
+from interp.model.inputs.answering import answers_at
 from interp.model.inputs.taking import taken
 from interp.model.modules.lock import settled
 from interp.parts.named_inputs import Inputs
@@ -28,7 +29,7 @@ class AttentionPatterns:
     """Attention weights of one prompt: how much of what a head reads at a query token comes from each key token.
 
     tokens: the prompt's, as text, or its words. layers: those that were read, in order. weights: [layer head q_pos k_pos], each row sums to
-    1 (less where the model has an attention sink).
+    1 (less where the model has an attention sink). read: the position that the answer is read at, -1 for the last; None where it is made of several.
     """
 
     tokens: tuple[str, ...]
@@ -36,6 +37,7 @@ class AttentionPatterns:
     weights: np.ndarray
     model: str = ""
     stack: str = ""
+    read: int | None = -1
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -49,6 +51,11 @@ class AttentionPatterns:
             raise InterpError(unknown("head", head, self.heads))
         flat = self.weights.reshape(-1, *self.weights.shape[2:])
         return np.asarray(flat[self.heads.index(head)])
+
+    def looks(self, head: str) -> np.ndarray:
+        """Where a head looks from the position that the answer is read at, or from all of them on average [k_pos]."""
+        weights = self[head]
+        return np.asarray(weights.mean(0) if self.read is None else weights[self.read])
 
     def __str__(self) -> str:
         return f"Attention patterns of {len(self.heads)} heads on {len(self.tokens)} tokens"
@@ -90,8 +97,11 @@ def attention_patterns(
     with settled(model.device), torch.no_grad():
         run = model.run(given, reads=watched.sites, logits_to_keep=1)
         weights = torch.stack([run[site][0].float().cpu() for site in watched.sites]).numpy()
+    at = answers_at(model, given) if watched.stack == model.layout.name else None
     if not words or isinstance(given, Inputs):
         names = model.positions(given, watched.stack)
-        return AttentionPatterns(names, watched.layers, weights, model.name, watched.stack)
+        return AttentionPatterns(names, watched.layers, weights, model.name, watched.stack, at)
     groups, names = words_of(model.tokenizer, prompt, given.ids[0].tolist())
-    return AttentionPatterns(names, watched.layers, over_words(weights, groups).astype(weights.dtype), model.name)
+    read = next((i for i, tokens in enumerate(groups) if at in tokens), None)
+    whole = over_words(weights, groups).astype(weights.dtype)
+    return AttentionPatterns(names, watched.layers, whole, model.name, read=read)

@@ -20,7 +20,7 @@ from interp.model.inputs.encoding import encoded as encoded_of
 from interp.model.inputs.encoding import encoded_width, with_encoded
 from interp.model.inputs.position_naming import embedded, names_of
 from interp.model.inputs.taking import InputsLike, TokensLike, arguments, example_of, probe_of, sourced, taken
-from interp.model.modules.calling import needed_inputs, stack_input
+from interp.model.modules.calling import n_token_types, needed_inputs, stack_input
 from interp.model.modules.linear import embedding_device, vocabularies
 from interp.model.modules.lock import settled
 from interp.model.modules.paths import check_path
@@ -164,7 +164,7 @@ class HookedModel:
             return NextToken(layout.d_vocab, partial(example_of, self))
         if layout.output.labels or layout.readout != "each" or not self.takes_text:
             names = layout.output.labels or class_names(self.config, layout.d_vocab)
-            return Classes(names, None if self.takes_text else partial(example_of, self))
+            return Classes(names, None if self.takes_text else partial(example_of, self), n_token_types(self.hf))
         return outputs_of_positions(self)
 
     def inputs(self, source: Any, *, decoder: str | None = None, text: str | Sequence[str] | None = None) -> Inputs:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from circuits.report.drawing import edge_drawing, figures, pattern_drawing, svg, view_picture
+from circuits.report.drawing import edge_drawing, figures, input_drawing, pattern_drawing, svg, view_picture
 from circuits.report.sections import area_curves, features_section, map_numbers
 from interp.formatting import numbers
 from interp.formatting.self_contained import as_json, policy
@@ -25,7 +25,7 @@ TABLES: Final = ("scripts/tables.js",)
 
 @dataclass(frozen=True)
 class Page:
-    """What stands around the sections. `policy` forbids every request, and every script and style but these."""
+    """What stands around the sections. `policy` forbids every request, and every script and style but these, and images but those in the page."""
 
     policy: Markup
     style: Markup
@@ -45,7 +45,7 @@ def html(
     style = "\n".join(_source(f"styles/{name}") for name in styles)
     sources = [_source(name) for name in scripts]
     page = Page(
-        policy=Markup(policy(style, sources)),
+        policy=Markup(policy(style, sources, pictures=bool(payload.get("pictures")))),
         style=Markup(style),
         scripts=tuple(map(Markup, sources)),
         data=None if data is None else as_json(data),
@@ -141,5 +141,8 @@ _DRAWINGS: Final[Mapping[str, Callable[..., Any]]] = {
     "picture_left": view_picture.left_out,
     "site_shares": features_section.shares,
     "pattern": pattern_drawing.pattern,
+    "pixels": input_drawing.pixels,
+    "seen": input_drawing.seen,
+    "heat": input_drawing.heat_over,
     "map_numbers": map_numbers.map_numbers,
 }

@@ -13,7 +13,7 @@ from torch import Tensor
 from interp.errors import InterpError, TaskError
 from interp.model.inputs.input_files import input_of
 from interp.model.inputs.sources import named_sources
-from interp.model.modules.calling import main_input, needed_inputs, on_ids, on_inputs, takes
+from interp.model.modules.calling import main_input, n_token_types, needed_inputs, on_ids, on_inputs, takes
 from interp.model.modules.linear import vocabulary_size
 from interp.parts.forms import form_of
 from interp.parts.named_inputs import DECODER, TEXT, Accepted, Example, Inputs, as_inputs
@@ -90,10 +90,11 @@ def example_of(model: Any, given: Any, decoder: str | None = None) -> Example:
 
 def _check_text(model: Any, given: Any) -> None:
     """Raises: TaskError for inputs by name that a run on token ids would leave out."""
-    named = given.tensors if isinstance(given, Inputs) else given if isinstance(given, Mapping) else {}
-    left = [name for name in named if name not in (TEXT, "attention_mask", *_SAID)]
+    named = given.tensors if isinstance(given, (Inputs, Example)) else given if isinstance(given, Mapping) else {}
+    known = (TEXT, "attention_mask", *(["token_type_ids"] * bool(n_token_types(model.hf))), *_SAID)
+    left = [name for name in named if name not in known]
     left = [name for name in left if name != "token_type_ids" or bool(torch.as_tensor(named[name]).any())]
-    if isinstance(given, Inputs) or left:
+    if left or (isinstance(given, (Inputs, Example)) and given.main != TEXT):
         raise TaskError(
             f"given {', '.join(left or named)}; a run of {type(model.hf).__name__} takes text, or {TEXT} and attention_mask. "
             "Leave the rest out, or call the model itself."
@@ -109,6 +110,9 @@ def arguments(model: Any, given: Tokens | Inputs, logits_to_keep: int) -> dict[s
     _check_ids(hf, given.ids)
     model.check_length(given.ids.shape[1])
     inputs = on_ids(hf, _padded_as_configured(model, given))
+    if given.types is not None and bool(given.types.any()):
+        _check_types(hf, given.types)
+        inputs["token_type_ids"] = given.types
     if given.padded:
         _check_padding(model, given)
         inputs["attention_mask"] = given.mask.long()
@@ -151,6 +155,16 @@ def _check_padding(model: Any, given: Tokens) -> None:
         raise TaskError(
             "prompts padded on the left: this model looks at whole texts and counts positions from the first token. Pad on the "
             "right, or give the texts, which are padded so."
+        )
+
+
+def _check_types(hf: Any, types: Tensor) -> None:
+    """Raises: TaskError for types of segments that a model does not tell apart."""
+    n = n_token_types(hf)
+    if int(types.min()) < 0 or int(types.max()) >= max(1, n):
+        raise TaskError(
+            f"token_type_ids from {int(types.min())} to {int(types.max())} given; {type(hf).__name__} tells "
+            f"{n or 'no'} types of tokens apart. Leave them out."
         )
 
 

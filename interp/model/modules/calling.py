@@ -18,6 +18,12 @@ def takes(hf: nn.Module, name: str) -> bool:
     return name in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
 
 
+def n_token_types(hf: nn.Module) -> int:
+    """How many types of tokens a model tells apart, of segments of a text; 0 where its forward takes none."""
+    named = "token_type_ids" in inspect.signature(hf.forward).parameters
+    return int(getattr(getattr(hf, "config", None), "type_vocab_size", None) or 0) if named else 0
+
+
 def main_input(hf: nn.Module) -> str:
     """The name of what a model reads first: `input_ids`, `pixel_values`, ...: what its class says, where forward has that; else the first
     of the usual ones that forward has; of a module that is no model of transformers else the first argument of forward."""

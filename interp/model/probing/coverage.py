@@ -83,7 +83,7 @@ class Coverage(Table):
             more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
             raise UnsupportedRuleError(
                 f"rules ({self.rules.describe()}) have no meaning for: {named}{more}. "
-                "Choose other rules, or pass allow_unsupported=True to take the plain gradient there."
+                "Choose other rules; interp.attribute and model.run take allow_unsupported=True for the plain gradient there."
             )
 
     def __str__(self) -> str:
