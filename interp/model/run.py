@@ -19,10 +19,12 @@ from interp.model.modules.tensors import activation_in, activation_out, replace_
 from interp.model.operands import Averaged
 from interp.model.plan import Plan
 from interp.model.probing.coverage import Operations, outer_activations
+from interp.model.probing.experts import ruled_mixtures
 from interp.model.vocabulary import Columns
 from interp.parts.layout import Layout
 from interp.parts.ports import Port, from_site, port, to_site, unscaled
 from interp.parts.sites import Site
+from interp.rules.mixtures import Mixtures
 from interp.rules.rules import Activation, frozen_norm, identity_rule
 from interp.rules.surrogate import scale_gradient, surrogate
 
@@ -192,6 +194,15 @@ class _Run:
         if self.plan.rules.act == "identity":
             for path, act in self._ruled_activations().items():
                 replace_backward(stack, self._module(path), partial(identity_rule, act))
+        self._attach_mixtures(stack)
+
+    def _attach_mixtures(self, stack: ExitStack) -> None:
+        """Rules function by function, while the MLPs run that have no single activation."""
+        mode = Mixtures(self.plan.rules)
+        stack.callback(mode.leave)
+        for path in ruled_mixtures(self.operations.mixtures, self.plan.rules):
+            self._on_input(stack, path, lambda *_, path=path: mode.enter(path))
+            stack.callback(self._module(path).register_forward_hook(lambda m, a, y: mode.leave(y)).remove)
 
     def _ruled_activations(self) -> dict[str, Activation]:
         """The activations that the identity rule is for: of MLPs, where their gate is not detached, and of the head."""

@@ -2,7 +2,8 @@
 
 `surrogate` gives a forward value another backward pass; `nonlinear` sees, in a forward pass, what a rule set has to account
 for; `rules` has the rule sets, what they do to each operation, and the presets; `secants` averages operations between
-two runs, `attention_secants` those of attention.
+two runs, `attention_secants` those of attention; `mixtures` gives rules to experts, whose operations are calls of functions
+(`function_calls`) and no modules.
 
 To add a preset: a constant in `rules` and one line of `OWN` there; a line in the first loop of
 `interp.attribution.methods.node_methods` makes it a method. To add an activation: one entry of `ACTIVATIONS`. See

@@ -276,7 +276,7 @@ def recognise_norm(module: nn.Module, x: Tensor) -> Norm | None:
     """The norm that `module` computes at a random point shaped like its real input `x`, or None."""
     generator = torch.Generator().manual_seed(0)
     point = (3 * torch.randn(x.shape, generator=generator, dtype=torch.float32) + 0.5).to(x)
-    y = _value(module, point)
+    y = _value(module, point) if point.numel() else None
     if y is None:
         return None
     has_weight = getattr(module, "weight", None) is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from torch import nn
 
@@ -14,6 +14,7 @@ from interp.formatting.text import printed
 from interp.model.modules.linear import is_adapter, is_linear_map
 from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import passes
+from interp.model.probing.experts import Mixture, Treatment, described, ruled_around, try_mixtures
 from interp.model.probing.probe import Call, Probe
 from interp.parts.layout import BlockLayout, Layout
 from interp.rules.nonlinear import ELEMENTWISE, Operation, is_attention
@@ -21,7 +22,6 @@ from interp.rules.rules import Activation, Norm, Rules, recognise_activation, re
 
 #: What rules with secants do to an operation.
 AVERAGED: Final = "averaged between two runs"
-Treatment = Literal["rule", "plain gradient", "unsupported"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Operations:
     """What the modules of a model compute, by path, as recognised on the probe; and when each was first called.
 
     `outside`: by the path of the module whose code they are in, what is not linear and is in no module of its own, nor a part of
-    gate, attention or final transform. `attention_gates`: the output projections that read a product of z and a gate.
+    gate, attention or final transform. `attention_gates`: the output projections that read a product of z and a gate. `mixtures`: the
+    MLPs without a single activation, by path.
     """
 
     norms: Mapping[str, Norm]
@@ -39,6 +40,7 @@ class Operations:
     order: Mapping[str, int]
     outside: Mapping[str, tuple[str, ...]]
     attention_gates: frozenset[str]
+    mixtures: Mapping[str, Mixture]
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
             odd[path] = type(module).__name__
     order = {path: i for i, path in enumerate(seen.calls)}
     outside, gates = _outside(layout, seen, {*norms, *activations, *odd})
-    return Operations(norms, activations, frozenset(linear), odd, order, outside, gates)
+    mixtures = try_mixtures(model, layout, seen)
+    return Operations(norms, activations, frozenset(linear), odd, order, outside, gates, mixtures)
 
 
 def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
@@ -202,8 +205,8 @@ def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:
         *(_norm_row(path, norm, rules) for path, norm in operations.norms.items()),
         *(_activation_row(path, act, operations, layout, rules) for path, act in operations.activations.items()),
         *(_row(path, "linear", False) for path in sorted(operations.linear)),
-        *(row for block in layout.blocks for row in _block_rows(block, layout, rules)),
-        *(_unknown_row(path, name, rules) for path, name in operations.unknown.items()),
+        *(row for block in layout.blocks for row in _block_rows(block, layout, operations, rules)),
+        *(_unknown_row(path, name, operations, rules) for path, name in operations.unknown.items()),
         *(_attention_gate_row(block, rules) for block in layout.blocks if block.attn.o in operations.attention_gates),
         *(_outside_row(path, names, rules) for path, names in operations.outside.items()),
     ]
@@ -224,8 +227,10 @@ def _norm_row(path: str, norm: Norm, rules: Rules) -> Row:
     return _row(path, norm.name, has_rule, AVERAGED if rules.secants else "scale frozen")
 
 
-def _unknown_row(path: str, name: str, rules: Rules) -> Row:
+def _unknown_row(path: str, name: str, operations: Operations, rules: Rules) -> Row:
     """A module that is neither linear, norm nor activation: fine for gradients, no rule set may pass it over."""
+    if around := ruled_around(path, operations.mixtures, rules):
+        return Row(path, name, "rule", f"as part of {around}")
     return Row(path, name, "plain gradient" if rules == Rules() else "unsupported")
 
 
@@ -251,13 +256,14 @@ def _activation_row(path: str, act: Activation, operations: Operations, layout: 
     block = next((b for b in layout.blocks if b.mlp.act == path), None)
     if rules.act == "gradient":
         return Row(path, act.name, "plain gradient")
-    has_rule = block is not None or path in outer_activations(operations, layout)
+    around = ruled_around(path, operations.mixtures, rules)
+    has_rule = block is not None or path in outer_activations(operations, layout) or bool(around)
     return Row(path, act.name, "rule" if has_rule else "unsupported", f"f(x)/x of {act.name}" if has_rule else "")
 
 
-def _block_rows(block: BlockLayout, layout: Layout, rules: Rules) -> list[Row]:
+def _block_rows(block: BlockLayout, layout: Layout, operations: Operations, rules: Rules) -> list[Row]:
     """The operations of a block that are no modules: the gate's product, the experts, attention."""
-    rows = [_mlp_row(block, rules)] if block.mlp.act is None or block.mlp.gated else []
+    rows = [_mlp_row(block, operations, rules)] if block.mlp.act is None or block.mlp.gated else []
     rows += [_extra_row(block, extra, rules) for extra in layout.attention_extras]
     if rules.in_attention and not layout.attention_function:
         rows.append(Row(block.attn.module, "attention outside AttentionInterface", "unsupported"))
@@ -269,12 +275,10 @@ def _block_rows(block: BlockLayout, layout: Layout, rules: Rules) -> list[Row]:
     return rows
 
 
-def _mlp_row(block: BlockLayout, rules: Rules) -> Row:
+def _mlp_row(block: BlockLayout, operations: Operations, rules: Rules) -> Row:
     """The product of a gated MLP; or an MLP that has no single activation."""
     if block.mlp.act is None:
-        touched = rules.act != "gradient" or rules.gate != 1.0 or rules.secants
-        operation = "MLP without a single activation (experts, router)"
-        return Row(block.mlp.module, operation, "unsupported" if touched else "plain gradient")
+        return Row(block.mlp.module, *described(operations.mixtures.get(block.mlp.module), rules))
     rule = AVERAGED if rules.secants else {0.5: "half rule", 0.0: "gate detached", 1.0: ""}[rules.gate]
     return _row(block.mlp.module, "gated product", bool(rule), rule)
 
