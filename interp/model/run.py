@@ -201,7 +201,7 @@ class _Run:
         mode = Mixtures(self.plan.rules)
         stack.callback(mode.leave)
         for path in ruled_mixtures(self.operations.mixtures, self.plan.rules):
-            self._on_input(stack, path, lambda *_, path=path: mode.enter(path))
+            self._on_input(stack, path, lambda m, a, k, path=path: mode.enter(path, a, k))
             stack.callback(self._module(path).register_forward_hook(lambda m, a, y: mode.leave(y)).remove)
 
     def _ruled_activations(self) -> dict[str, Activation]:

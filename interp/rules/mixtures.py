@@ -86,8 +86,9 @@ class Mixtures(TorchFunctionMode):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def enter(self, area: str) -> None:
-        """The MLP at the path `area` begins."""
+    def enter(self, area: str, *given: Any) -> None:
+        """The MLP at the path `area` begins, with what it is given, whatever made that."""
+        self._marked(given)
         self.__enter__()  # type: ignore[no-untyped-call]
         self.area, self.inside = area, True
 

@@ -90,7 +90,7 @@ def _tried(module: nn.Module, path: str, call: Call) -> Mixture:
     try:
         with torch.enable_grad():
             x = call.x_value.clone().requires_grad_()
-            mode.enter(path)
+            mode.enter(path, x)
             output = module(x)
             mode.leave(output)
             y = activation_out(output)

@@ -24,7 +24,7 @@ def back(f: Callable[[Tensor], Tensor], rules: Rules = RELP, x: Tensor | None = 
     """What comes back to x [5 6] under `rules` for a random gradient; the value is that of the plain call, bit for bit."""
     x = (draw(5, 6) if x is None else x).requires_grad_()
     mode = Mixtures(rules)
-    mode.enter("here")
+    mode.enter("here", x)
     y = f(x)
     mode.leave(y)
     assert torch.equal(y, f(x))
@@ -188,6 +188,19 @@ def test_what_has_no_rule_is_fine_where_nothing_comes_back() -> None:
     assert same(
         back(lambda x: torch.where((x @ W).exp() > 1, x, -x)), torch.where(draw(5, 6) @ W > 0, 1.0, -1.0) * g(5, 6)
     )
+
+
+def test_what_is_given_may_come_from_anywhere() -> None:
+    x = draw(5, 6).requires_grad_()
+    assert same(back(F.silu, x=draw(5, 6)) * 3, _through(Own.apply(x), x))
+
+
+def _through(given: Tensor, x: Tensor) -> Tensor:
+    mode = Mixtures(RELP)
+    mode.enter("here", given)
+    y = F.silu(given / 2)
+    mode.leave(y)
+    return torch.autograd.grad(y, x, g(5, 6))[0] * 2
 
 
 def test_the_mode_ends_and_what_it_knew_with_it() -> None:
