@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from interp.rules.nonlinear import ELEMENTWISE, tensors_in
+from interp.rules.nonlinear import ELEMENTWISE, Nonlinear, is_linear, tensors_in
 from interp.rules.rules import ACTIVATIONS
 
 PRODUCTS: Final = frozenset(("mul", "multiply", "imul", "rmul"))
@@ -20,6 +20,12 @@ SUMS: Final = frozenset(("add", "iadd", "radd", "sub", "isub", "rsub", "subtract
 #: Give every entry as it is, or with another sign or type.
 _SAME: Final = ("neg", "to", "type", "type_as", "float", "half", "bfloat16", "double", "contiguous", "clone", "dropout")
 _CLAMPS: Final = frozenset(("clamp", "clip", "clamp_min", "clamp_max"))
+#: Linear like the operations of `nonlinear`, under names that only functions have.
+_LINEAR: Final = frozenset(
+    ("getitem", "setitem", "get", "dim", "size", "float", "double", "half", "bfloat16", "type_as")
+)
+#: Linear in one factor where the others are constant.
+_MAPS: Final = MATRIX_PRODUCTS | {"linear", "grouped_mm"} | PRODUCTS
 _POWERS: Final = frozenset(("pow", "square"))
 _ACTIVATIONS: Final = {own.name: own for own in ACTIVATIONS}
 
@@ -67,6 +73,14 @@ class Call:
     def bends(self) -> bool:
         """Whether it is more than a limit."""
         return self.name not in _CLAMPS
+
+    def watched(self) -> tuple[Any, frozenset[str]]:
+        """Its result, and the names of the operations in it that are not linear: by its own name, else by what torch does."""
+        if self.name in _LINEAR or is_linear(self.name) or (self.name in _MAPS and len(self.live) == 1):
+            return self(), frozenset()
+        with Nonlinear(lambda: None) as watch:
+            out = self()
+        return out, frozenset(operation.name for operation in watch.found)
 
     def pair(self) -> tuple[Tensor, Tensor] | None:
         """The two operands of a product or quotient, where both depend on what gradients reach."""

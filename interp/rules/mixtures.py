@@ -12,7 +12,7 @@ where its pattern is held. Inside, every operation has the meaning that `interp.
 | a * b, entry by entry, of one size | the gate rule |
 | everything else | nothing may come back through it: UnsupportedRuleError |
 
-What is linear is not listed here: each call is watched, and what torch then does is told by `interp.rules.nonlinear`.
+What is linear is not listed here: `interp.rules.nonlinear` tells, by the name of the function or by what torch does in it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch.overrides import TorchFunctionMode
 
 from interp.errors import UnsupportedRuleError
 from interp.rules.function_calls import MATRIX_PRODUCTS, PRODUCTS, QUOTIENTS, SUMS, Call
-from interp.rules.nonlinear import ELEMENTWISE, Nonlinear, tensors_in
+from interp.rules.nonlinear import ELEMENTWISE, tensors_in
 from interp.rules.rules import Rules
 from interp.rules.surrogate import is_surrogate, surrogate
 
@@ -107,7 +107,7 @@ class Mixtures(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         call = Call(func, args, kwargs or {})
-        if not self.inside or not torch.is_grad_enabled() or not call.live:
+        if not self.inside or not torch.is_grad_enabled() or call.name in _ASKED or not call.live:
             return call()
         self._check_makers(call.live)
         if call.name in PRODUCTS | QUOTIENTS and (pair := call.pair()) is not None:
@@ -187,9 +187,7 @@ class Mixtures(TorchFunctionMode):
         if call.name in MATRIX_PRODUCTS and 0 < len(weights) < len(own):
             self._note("weight")
             call, own = call.holding(*weights), [mark for mark in own if not mark.weights]
-        with Nonlinear(lambda: None) as watch:
-            out = call()
-        names = {operation.name for operation in watch.found}
+        out, names = call.watched()
         if names and not (self.rules.act == "gradient" and names <= ELEMENTWISE):
             return self._unruled(out, call.name, weights=call.name in _WEIGHTS or len(weights) == len(own))
         made = call.args[0] if out is None and call.in_place else out
@@ -254,6 +252,8 @@ class Mixtures(TorchFunctionMode):
 
 
 _KINDS: Final = ("activation", "odd", "entries")
+#: What is asked of a tensor without making another.
+_ASKED: Final = frozenset(("dim", "size", "numel", "stride", "is_contiguous", "data_ptr"))
 #: The functions that make weights.
 _WEIGHTS: Final = ("softmax", "sigmoid")
 

@@ -12,7 +12,8 @@
 | attention | `AttentionRule` | coefficients on q and k, on v, and the temperature of the softmax VJP |
 | secants | n > 0 | every operation's Jacobian averaged between its inputs in this run and another (`interp.rules.secants`) |
 
-Everything linear (projections, embeddings, residual additions, rotary) keeps its gradient, which is the 0-rule.
+Everything linear (projections, embeddings, residual additions, rotary) keeps its gradient, which is the 0-rule. Rules of act or gate
+hold the weights of experts constant too, and act on the functions in them (`interp.rules.mixtures`).
 """
 
 from __future__ import annotations
