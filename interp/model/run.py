@@ -19,7 +19,7 @@ from interp.model.modules.tensors import activation_in, activation_out, replace_
 from interp.model.operands import Averaged
 from interp.model.plan import Plan
 from interp.model.probing.coverage import Operations, outer_activations
-from interp.model.probing.experts import ruled_mixtures
+from interp.model.probing.experts import attach, ruled_mixtures
 from interp.model.vocabulary import Columns
 from interp.parts.layout import Layout
 from interp.parts.ports import Port, from_site, port, to_site, unscaled
@@ -43,6 +43,11 @@ class _Run:
     found: dict[Site, Tensor] = field(default_factory=dict)
     entering: dict[Site, Tensor] = field(default_factory=dict)
     layer_of: dict[int, int] = field(default_factory=dict)
+
+    @cached_property
+    def mixtures(self) -> Mixtures:
+        """What gives rules to MLPs function by function."""
+        return Mixtures(self.plan.rules)
 
     @cached_property
     def averaged(self) -> Averaged:
@@ -80,7 +85,13 @@ class _Run:
         return x
 
     def through(self, site: Site, at: Port, x: Tensor) -> Tensor:
-        """The tensor that the model goes on with, for the tensor `x` that it has at this port."""
+        """The tensor that the model goes on with, for the tensor `x` that it has at this port. No rule acts on what is done to it."""
+        self.mixtures.pause()
+        found = self._through(site, at, x)
+        self.mixtures.resume(found)
+        return found
+
+    def _through(self, site: Site, at: Port, x: Tensor) -> Tensor:
         value = to_site(x, at, self.batch, self.layout.n_heads)
         seen = self.visit(site, value)
         if self.plan.changes(site) or not at.scaled:
@@ -198,11 +209,8 @@ class _Run:
 
     def _attach_mixtures(self, stack: ExitStack) -> None:
         """Rules function by function, while the MLPs run that have no single activation."""
-        mode = Mixtures(self.plan.rules)
-        stack.callback(mode.leave)
         for path in ruled_mixtures(self.operations.mixtures, self.plan.rules):
-            self._on_input(stack, path, lambda m, a, k, path=path: mode.enter(path, a, k))
-            stack.callback(self._module(path).register_forward_hook(lambda m, a, y: mode.leave(y)).remove)
+            attach(stack, self.model, path, self.mixtures, self.operations.norms)
 
     def _ruled_activations(self) -> dict[str, Activation]:
         """The activations that the identity rule is for: of MLPs, where their gate is not detached, and of the head."""

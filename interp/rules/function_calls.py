@@ -116,7 +116,7 @@ class Call:
             return _ACTIVATIONS[self.activation].coefficient(x)
         if self.name in _POWERS:
             power = 2 if self.name == "square" else next(iter(self.args[1:]), None)
-            return x ** (power - 1) if isinstance(power, int) and power >= 1 else None
+            return x ** (power - 1) if isinstance(power, (int, float)) and power in range(1, 9) else None
         if self.name not in _CLAMPS:
             return None
         zero, value = (self.func(point, *self.args[1:], **self.kwargs) for point in (torch.zeros_like(x), x))

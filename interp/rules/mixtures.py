@@ -29,7 +29,7 @@ from interp.errors import UnsupportedRuleError
 from interp.rules.function_calls import MATRIX_PRODUCTS, PRODUCTS, QUOTIENTS, SUMS, Call
 from interp.rules.nonlinear import ELEMENTWISE, tensors_in
 from interp.rules.rules import Rules
-from interp.rules.surrogate import is_surrogate, surrogate
+from interp.rules.surrogate import surrogate
 
 #: What a tensor is of its root, entry by entry: c(x) x with c held constant; that plus a constant; anything else, through which
 #: nothing may come back.
@@ -79,7 +79,9 @@ class Mixtures(TorchFunctionMode):
     rules: Rules
     trying: bool = False
     area: str = ""
+    entered: bool = False
     inside: bool = False
+    paused: list[bool] = field(default_factory=list)
     marks: dict[int, Mark] = field(default_factory=dict)
     found: dict[str, dict[Any, None]] = field(default_factory=dict)
 
@@ -87,18 +89,30 @@ class Mixtures(TorchFunctionMode):
         super().__init__()
 
     def enter(self, area: str, *given: Any) -> None:
-        """The MLP at the path `area` begins, with what it is given, whatever made that."""
+        """The MLP at the path `area` begins, with what it is given."""
         self._marked(given)
         self.__enter__()  # type: ignore[no-untyped-call]
-        self.area, self.inside = area, True
+        self.area, self.entered, self.inside = area, True, True
 
     def leave(self, output: Any = None) -> None:
         """It is over, with this result; without one, whatever had begun is. An interrupt in between leaves a mode that does nothing."""
-        if self.inside:
-            self.inside = False
+        if self.entered:
+            self.entered = self.inside = False
             self.__exit__(None, None, None)  # type: ignore[no-untyped-call]
-            self._check_makers(tensors_in((output,)))
+            self._check_known(tensors_in((output,)))
             self.marks.clear()
+
+    def pause(self) -> None:
+        """What follows has its own backward pass."""
+        self.paused.append(self.inside)
+        self.inside = False
+
+    def resume(self, made: Any) -> None:
+        """It is over, and has made this."""
+        inside = self.paused.pop()
+        if inside:
+            self._marked(made)
+        self.inside = inside
 
     def met(self) -> Met:
         """What was met since the beginning."""
@@ -109,7 +123,7 @@ class Mixtures(TorchFunctionMode):
         call = Call(func, args, kwargs or {})
         if not self.inside or not torch.is_grad_enabled() or call.name in _ASKED or not call.live:
             return call()
-        self._check_makers(call.live)
+        self._check_known(call.live)
         if call.name in PRODUCTS | QUOTIENTS and (pair := call.pair()) is not None:
             both = self._of(pair[0]), self._of(pair[1])
             return self._quotient(call, *both) if call.name in QUOTIENTS else self._product(call, *both)
@@ -241,11 +255,11 @@ class Mixtures(TorchFunctionMode):
             "of one number for each position, no activation and no gated product. Choose other rules, or method 'atp'."
         )
 
-    def _check_makers(self, tensors: Iterable[Tensor]) -> None:
-        """Of what a backward pass of somebody's own belongs to nothing is known."""
+    def _check_known(self, tensors: Iterable[Tensor]) -> None:
+        """Nothing may come back through what no call of a function has made: one that torch does not show, a backward pass of its own."""
         for x in tensors:
-            if id(x) not in self.marks and not is_surrogate(x) and _own_backward(x):
-                self._unruled(x, f"{type(x.grad_fn).__name__}, a backward pass of its own")
+            if x.requires_grad and id(x) not in self.marks:
+                self._unruled(x, f"{type(x.grad_fn).__name__}, which no call of a function of torch has made")
 
     def _note(self, kind: str, what: Any = None) -> None:
         self.found.setdefault(kind, {})[what] = None
@@ -256,8 +270,3 @@ _KINDS: Final = ("activation", "odd", "entries")
 _ASKED: Final = frozenset(("dim", "size", "numel", "stride", "is_contiguous", "data_ptr"))
 #: The functions that make weights.
 _WEIGHTS: Final = ("softmax", "sigmoid")
-
-
-def _own_backward(x: Tensor) -> bool:
-    """Whether a function with a backward pass written in Python made a tensor."""
-    return isinstance(x.grad_fn, torch.autograd.function.BackwardCFunction)

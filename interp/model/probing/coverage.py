@@ -118,7 +118,7 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
             odd[path] = type(module).__name__
     order = {path: i for i, path in enumerate(seen.calls)}
     outside, gates = _outside(layout, seen, {*norms, *activations, *odd})
-    mixtures = try_mixtures(model, layout, seen)
+    mixtures = try_mixtures(model, layout, seen, norms)
     return Operations(norms, activations, frozenset(linear), odd, order, outside, gates, mixtures)
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -78,27 +79,38 @@ def described(mixture: Mixture | None, rules: Rules) -> tuple[str, Treatment, st
     return operation, "rule", mixture.ruled(rules)
 
 
-def try_mixtures(model: nn.Module, layout: Layout, seen: Probe) -> dict[str, Mixture]:
+def try_mixtures(model: nn.Module, layout: Layout, seen: Probe, norms: Iterable[str]) -> dict[str, Mixture]:
     """By path, the MLPs that are modules of their own without a single activation, each called once on what it read on the probe."""
     paths = [block.mlp.module for block in layout.blocks if block.mlp.act is None and block.mlp.module != block.path]
     with reserved(model), frozen(model):
-        return {path: _tried(model.get_submodule(path), path, seen.calls[path]) for path in paths}
+        return {path: _tried(model, path, seen.calls[path], norms) for path in paths}
 
 
-def _tried(module: nn.Module, path: str, call: Call) -> Mixture:
-    mode = Mixtures(replace(RELP, norm="gradient"), trying=True)
+def attach(stack: ExitStack, model: nn.Module, path: str, mode: Mixtures, norms: Iterable[str]) -> None:
+    """Have `mode` in force while the MLP at `path` runs, but for the norms in it, which have rules as modules."""
+
+    def begin(module: nn.Module, args: Any, kwargs: Any) -> None:
+        mode.enter(path, args, kwargs)
+
+    module = model.get_submodule(path)
+    stack.callback(mode.leave)
+    stack.callback(module.register_forward_pre_hook(begin, with_kwargs=True).remove)
+    stack.callback(module.register_forward_hook(lambda m, a, y: mode.leave(y)).remove)
+    for norm in (model.get_submodule(own) for own in norms if own.startswith(f"{path}.")):
+        stack.callback(norm.register_forward_pre_hook(lambda m, a: mode.pause()).remove)
+        stack.callback(norm.register_forward_hook(lambda m, a, y: mode.resume(y)).remove)
+
+
+def _tried(model: nn.Module, path: str, call: Call, norms: Iterable[str]) -> Mixture:
+    mode = Mixtures(RELP, trying=True)
     try:
-        with torch.enable_grad():
+        with ExitStack() as stack, torch.enable_grad():
+            attach(stack, model, path, mode, norms)
             x = call.x_value.clone().requires_grad_()
-            mode.enter(path, x)
-            output = module(x)
-            mode.leave(output)
-            y = activation_out(output)
+            y = activation_out(model.get_submodule(path)(x))
             if not close(y, call.y_value):
                 return Mixture(_NOTHING, "it gives something else when it is called again on the stream alone")
             torch.autograd.grad(y, x, torch.ones_like(y), allow_unused=True)
     except Exception as error:  # a module of somebody else may raise anything
         return Mixture(_NOTHING, f"it cannot be called on the stream alone ({type(error).__name__})")
-    finally:
-        mode.leave()
     return Mixture(mode.met())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import UnsupportedRuleError
+from interp.model.edits import Edit
 from interp.model.model import HookedModel
 from interp.rules.rules import DEEPLIFT, GRADIENT, PRESETS, RELP, RELP_AH, Rules
 from tests.interp.model.discovery.written import FunctionMlp, GatedMlp, Mlp
@@ -206,3 +207,38 @@ def test_functions_have_the_rules_of_modules(functions: Any, modules: Any) -> No
         runs = [HookedModel(hf).run(ids(), reads=["embed"], rules=rules) for hf in (ours, theirs)]
         found: list[Tensor] = [torch.autograd.grad(run.logits[:, -1, 7].sum(), run["embed"])[0] for run in runs]
         assert torch.allclose(*found, rtol=1e-9, atol=1e-12), rules.describe()
+
+
+class Normed(Best):
+    """A norm with a mean behind each expert, which is a module that has a rule of its own."""
+
+    def __init__(self, c: Any) -> None:
+        super().__init__(c)
+        self.calm = nn.LayerNorm(c.wide)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.calm(super().forward(x))
+        return out
+
+
+def test_norms_among_experts_have_their_own_rule() -> None:
+    with true_float64():
+        model = HookedModel(decoder(Normed))
+        assert is_conserved(model)
+        held, free = (
+            model.run(ids(), reads=["embed"], rules=Rules(norm=norm, act="identity", gate=0.5))
+            for norm in ("frozen", "gradient")
+        )
+        found = [torch.autograd.grad(run.logits[:, -1, 7].sum(), run["embed"])[0] for run in (held, free)]
+        assert torch.isfinite(found[1]).all() and not torch.allclose(*found, rtol=0.1)
+
+
+@pytest.mark.parametrize("kind", [FunctionMlp, Best])
+def test_no_rule_acts_on_what_an_edit_does(kind: type[nn.Module]) -> None:
+    """A factor of one number, put on what an MLP adds, is no weight: its slope is what is added times what comes back there."""
+    model, m = HookedModel(decoder(kind)), torch.ones(1, dtype=torch.float64, requires_grad=True)
+    run = model.run(ids(), reads=["mlp_out.0"], rules=RELP)
+    (rho,) = torch.autograd.grad(run.logits[:, -1, 7].sum(), run["mlp_out.0"])
+    edited = model.run(ids(), edits=[Edit("mlp_out.0", lambda x: x * m)], rules=RELP)
+    (slope,) = torch.autograd.grad(edited.logits[:, -1, 7].sum(), m)
+    assert torch.allclose(slope, (run["mlp_out.0"] * rho).sum(), rtol=1e-9)
