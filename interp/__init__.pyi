@@ -24,6 +24,8 @@ from .display.attention_plots import plot_attention as plot_attention
 from .display.plots import plot_agreement as plot_agreement
 from .display.plots import plot_scores as plot_scores
 from .errors import InterpError as InterpError
+from .lenses.decoder_lens import DecoderLens as DecoderLens
+from .lenses.decoder_lens import decoder_lens as decoder_lens
 from .lenses.direct import LogitAttribution as LogitAttribution
 from .lenses.direct_effects import DirectEffects as DirectEffects
 from .lenses.direct_effects import direct_effects as direct_effects
@@ -38,8 +40,8 @@ from .model.edits import patch as patch
 from .model.edits import zero as zero
 from .model.loading.load import load as load
 from .model.model import HookedModel as HookedModel
-from .model.model import Run as Run
 from .model.probing.coverage import Coverage as Coverage
+from .model.result import Run as Run
 from .model.similarity import Similarity as Similarity
 from .model.similarity import similarity as similarity
 from .parts.graph import Edge as Edge

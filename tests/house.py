@@ -27,6 +27,7 @@ FLOORS = (
     "interp/dictionaries",
     "interp/model/modules",
     "interp/model/probing",
+    "interp/model/inputs",
     "interp/model",
     "interp/model/loading",
     "interp/learning",

@@ -122,7 +122,7 @@ def attribute_tokens(
     task = find_task(task, model).limit(limit)
     check_wrong(measure, task)
     pairs = task.tokenize(model.tokenizer, model.outputs, several=measure.several)
-    size = batch_size or default_batch_size(model, max(pair.length for pair in pairs))
+    size = batch_size or default_batch_size(model, max(pair.longest for pair in pairs))
     job = Job(
         model,
         chosen,

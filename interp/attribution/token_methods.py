@@ -64,7 +64,7 @@ class Job:
 
     def _score(self, pairs: Sequence[TokenPair], show: bool | None) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         rows, clean, base, corrupt = [np.empty(0)] * len(pairs), *np.zeros((3, len(pairs)))
-        batches = list(by_length([pair.length for pair in pairs], self.size))
+        batches = list(by_length([pair.shape for pair in pairs], self.size))
         with progress("attributing", len(batches), show) as advance:
             for index in batches:
                 batch = self.batch([pairs[i] for i in index])

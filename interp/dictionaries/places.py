@@ -29,7 +29,7 @@ def one_site(given: SiteLike) -> Site:
     """The one site that a name means. Raises: DictionaryError for a kind without a layer, a part of a site, an unknown name."""
     name = f"mlp_normed.{m[1]}" if isinstance(given, str) and (m := _NORMED.fullmatch(given)) else given
     try:
-        found = parse(name, _LAYERS, rotary=True)
+        found = parse(name, {"": _LAYERS}, rotary=True)
     except SiteError as error:
         raise DictionaryError(f"a dictionary's site: {error}") from error
     if len(found) != 1 or found[0].part:

@@ -15,8 +15,8 @@ import torch
 from interp.errors import InterpError, SiteError, TaskError, unknown
 from interp.formatting.showing import card, figure
 from interp.given import kinds_checked
+from interp.model.inputs.taking import taken
 from interp.model.modules.lock import settled
-from interp.model.taking import taken
 from interp.parts.sites import Site
 from interp.parts.tokens import Tokens
 

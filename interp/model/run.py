@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -23,12 +23,35 @@ from interp.model.probing.experts import attach, ruled_mixtures
 from interp.model.vocabulary import Columns
 from interp.parts.layout import Layout
 from interp.parts.ports import Port, from_site, port, to_site, unscaled
-from interp.parts.sites import Site
+from interp.parts.sites import CROSS, Site
 from interp.rules.mixtures import Mixtures
 from interp.rules.rules import Activation, frozen_norm, identity_rule
 from interp.rules.surrogate import scale_gradient, surrogate
 
-_EMBED = Site("embed")
+_EMBED: Final = "embed"
+
+
+@dataclass(frozen=True)
+class Attending:
+    """Which attention a module computes: of the stack with this prefix, in which layer, and what comes before the kinds of its sites."""
+
+    stack: str
+    layer: int
+    before: str
+
+    def site(self, kind: str) -> Site:
+        """One of its sites: q, k, v or pattern."""
+        return Site(self.before + kind, self.layer, stack=self.stack)
+
+
+def attending(model: Any, layout: Layout) -> dict[int, Attending]:
+    """The attentions of a model, by the identity of the module that computes each."""
+    return {
+        id(model.get_submodule(own.module)): Attending(stack.name, layer, CROSS if own is block.cross else "")
+        for stack in layout.stacks
+        for layer, block in enumerate(stack.blocks)
+        for own in block.attentions
+    }
 
 
 @dataclass
@@ -42,7 +65,7 @@ class _Run:
     batch: int
     found: dict[Site, Tensor] = field(default_factory=dict)
     entering: dict[Site, Tensor] = field(default_factory=dict)
-    layer_of: dict[int, int] = field(default_factory=dict)
+    attending: dict[int, Attending] = field(default_factory=dict)
 
     @cached_property
     def mixtures(self) -> Mixtures:
@@ -74,7 +97,7 @@ class _Run:
         """
         for edit in self.plan.edits.get(site, ()):
             x = applied(edit, site, x)
-        if site == _EMBED and torch.is_grad_enabled() and not x.requires_grad:
+        if site.kind == _EMBED and torch.is_grad_enabled() and not x.requires_grad:
             x = x.detach().requires_grad_()
         if site in self.plan.entered:
             self.entering[site] = x
@@ -92,7 +115,7 @@ class _Run:
         return found
 
     def _through(self, site: Site, at: Port, x: Tensor) -> Tensor:
-        value = to_site(x, at, self.batch, self.layout.n_heads)
+        value = to_site(x, at, self.batch, self.layout.stack(site.stack).n_heads)
         seen = self.visit(site, value)
         if self.plan.changes(site) or not at.scaled:
             return from_site(seen, at, x)
@@ -115,7 +138,7 @@ class _Run:
             value = x
             # A block that flattens: its tensor must depend on what is read.
             if x.ndim != 3 or site in self.plan.splices or site in self.plan.edits:
-                value = to_site(x.clone(), at, self.batch, self.layout.n_heads)
+                value = to_site(x.clone(), at, self.batch, self.layout.stack(site.stack).n_heads)
             seen = self.visit(site, value)
             if value is not x:
                 x.copy_(from_site(seen, at, x))
@@ -133,26 +156,23 @@ class _Run:
         self, module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Reads, edits and rules of one layer's attention; q, k, v are recorded before the rule's coefficients."""
-        layer = self.layer_of[id(module)]
+        own = self.attending[id(module)]
         if self.plan.split_kv and (group := q.shape[1] // k.shape[1]) > 1:
             native = attention.per_query_head(native, group)
             k, v = (x.repeat_interleave(group, dim=1) for x in (k, v))
         q, k, v = (
-            self.visit(Site(kind, layer), x.transpose(1, 2)).transpose(1, 2) if self._touches(kind, layer) else x
+            self.visit(own.site(kind), x.transpose(1, 2)).transpose(1, 2) if own.site(kind) in self.plan.touched else x
             for kind, x in (("q", q), ("k", k), ("v", v))
         )
         rule = self.plan.rules.attention
-        native = attention.ruled(self.averaged.attention(layer, native), rule.qk, rule.v, rule.temperature)
+        native = attention.ruled(self.averaged.attention(own.site("q"), native), rule.qk, rule.v, rule.temperature)
         z, pattern = native(q, k, v)
-        site = Site("pattern", layer)
+        site = own.site("pattern")
         seen = self.visit(site, pattern)
         if self.plan.changes(site):
             values = scale_gradient(v, rule.v).repeat_interleave(q.shape[1] // v.shape[1], dim=1)
             z = torch.matmul(seen.to(v.dtype), values).transpose(1, 2).contiguous()
         return z, seen
-
-    def _touches(self, kind: str, layer: int) -> bool:
-        return Site(kind, layer) in self.plan.touched
 
     # ------------------------------------------------------------ attaching
 
@@ -161,7 +181,8 @@ class _Run:
         sites = self.plan.sites()
         if torch.is_grad_enabled():
             stack.enter_context(frozen(self.model))
-            sites = sites if _EMBED in sites else [_EMBED, *sites]
+            firsts = [Site(_EMBED, stack=stack.name) for stack in self.layout.stacks]
+            sites = [*(first for first in firsts if first not in sites), *sites]
             self._attach_gates(stack)
         self.averaged.attach_products(stack)
         hooks = [(site, port(site, self.layout).of(self.model)) for site in sites]
@@ -187,9 +208,10 @@ class _Run:
         """Half rule: the gradient times 1/2 at the input of the down projection, and of an attention's output projection that
         reads a product; detached gate: at the activation."""
         gate = self.plan.rules.gate
-        for block in self.layout.blocks:
-            if gate == 0.5 and block.attn.o in self.operations.attention_gates:
-                self._on_input(stack, block.attn.o, _halve_gradient(gate))
+        for block in self.layout.every_block:
+            for own in block.attentions:
+                if gate == 0.5 and own.o in self.operations.attention_gates:
+                    self._on_input(stack, own.o, _halve_gradient(gate))
             if gate == 1.0 or not block.mlp.gated or block.mlp.act is None or block.mlp.down is None:
                 continue
             if gate == 0.0:
@@ -215,7 +237,7 @@ class _Run:
     def _ruled_activations(self) -> dict[str, Activation]:
         """The activations that the identity rule is for: of MLPs, where their gate is not detached, and of the head."""
         found = outer_activations(self.operations, self.layout)
-        for mlp in (block.mlp for block in self.layout.blocks):
+        for mlp in (block.mlp for block in self.layout.every_block):
             held = mlp.gated and self.plan.rules.gate == 0.0
             if mlp.act is not None and not held and mlp.act in self.operations.activations:
                 found[mlp.act] = self.operations.activations[mlp.act]
@@ -242,7 +264,7 @@ def execute(
     Raises: SiteError where a read was never reached (a module that this input does not call).
     """
     state = _Run(model, layout, operations, plan, len(next(x for x in inputs.values() if isinstance(x, Tensor))))
-    state.layer_of = {id(model.get_submodule(b.attn.module)): i for i, b in enumerate(layout.blocks)}
+    state.attending = attending(model, layout)
     with running(model), no_inference_tensors(), ExitStack() as stack:
         state.attach(stack)
         around = state.around_attention if plan.needs_attention_function() else None

@@ -29,7 +29,7 @@ from interp.errors import UnsupportedRuleError
 from interp.rules.function_calls import MATRIX_PRODUCTS, PRODUCTS, QUOTIENTS, SUMS, Call
 from interp.rules.nonlinear import ELEMENTWISE, tensors_in
 from interp.rules.rules import Rules
-from interp.rules.surrogate import surrogate
+from interp.rules.surrogate import is_surrogate, surrogate
 
 #: What a tensor is of its root, entry by entry: c(x) x with c held constant; that plus a constant; anything else, through which
 #: nothing may come back.
@@ -256,9 +256,10 @@ class Mixtures(TorchFunctionMode):
         )
 
     def _check_known(self, tensors: Iterable[Tensor]) -> None:
-        """Nothing may come back through what no call of a function has made: one that torch does not show, a backward pass of its own."""
+        """Nothing may come back through what no call of a function has made, nor another rule: what torch does not show, a backward pass of
+        its own."""
         for x in tensors:
-            if x.requires_grad and id(x) not in self.marks:
+            if x.requires_grad and id(x) not in self.marks and not is_surrogate(x):
                 self._unruled(x, f"{type(x.grad_fn).__name__}, which no call of a function of torch has made")
 
     def _note(self, kind: str, what: Any = None) -> None:

@@ -44,7 +44,7 @@ class Options:
     """What a method may look at besides its batch. `positions`: which positions each label means, [label batch pos].
 
     `only`: the names of the parts to score, all by default. `tau`: the threshold of ACDC. `masks`: what searches on masks were told. `machine`: how to restart the
-    model in the middle, where it can be. `replay_bytes`: memory for the patches that are then redone at once.
+    model in the middle, where it can be; `resumes`: whether blocks that a patch cannot reach stand in for themselves. `replay_bytes`: memory for the patches that are then redone at once.
     """
 
     positions: Tensor
@@ -55,6 +55,7 @@ class Options:
     only: frozenset[str] | None = None
     tau: float | None = None
     machine: Machine | None = None
+    resumes: bool = False
     replay_bytes: int = REPLAY_BYTES
     masks: MaskSettings = field(default_factory=MaskSettings)
 

@@ -68,7 +68,11 @@ class Attribution:
         """How exact patching restarts the model in the middle; looked for where a method is exact."""
         if not any(m.exact for m in with_start(self.methods, self.masks)):
             return Restart(None, "no exact method")
-        if isinstance(self.space, NodeSpace) and (odd := {g.kind for g in self.space.groups} - REPLAYED):
+        if (
+            not self.model.layout.others
+            and isinstance(self.space, NodeSpace)
+            and (odd := {g.kind for g in self.space.groups} - REPLAYED)
+        ):
             return Restart(None, f"nodes of kind {min(odd)!r} are not known to replays.")
         with settled(self.model.device):
             return find_restart(self.model)
@@ -122,7 +126,7 @@ class Attribution:
     @property
     def indices(self) -> list[list[int]]:
         """The pairs of each batch."""
-        return list(by_length([p.length for p in self.pairs], self.memory.batch_size))
+        return list(by_length([p.shape for p in self.pairs], self.memory.batch_size))
 
     def _batches(self, m: Method) -> list[list[int]]:
         """The same for one method: the pairs of each turn after those of the one before, where pairs take turns."""
@@ -151,6 +155,7 @@ class Attribution:
             self.only,
             self.tau,
             self.restart.machine,
+            self.restart.resumes,
             self.memory.replay,
             self.masks,
         )

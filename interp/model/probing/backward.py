@@ -68,18 +68,18 @@ def check_gradients(model: Any, found: Suspects) -> None:
 def _cut(model: Any, paths: Sequence[str]) -> list[str]:
     """Of the modules at `paths` and the blocks, the innermost that gradients do not go through."""
     hf, layout, cut = model.hf, model.layout, set[str]()
-    blocks = [block.path for block in layout.blocks]
     with ExitStack() as stack:
         stack.enter_context(reserved(hf))
         stack.enter_context(settled(model.device))
         stack.enter_context(frozen(hf))
         stack.enter_context(attention.selected(hf, None) if layout.attention_function else nullcontext())
-        first = hf.get_submodule(blocks[0])
-        stack.callback(first.register_forward_pre_hook(_begin, with_kwargs=True).remove)
+        for own in layout.stacks:
+            first = hf.get_submodule(own.blocks[0].path)
+            stack.callback(first.register_forward_pre_hook(_begin, with_kwargs=True).remove)
         for path in paths:
             hook = _tried(path, cut)
             stack.callback(hf.get_submodule(path).register_forward_hook(hook, with_kwargs=True).remove)
-        for path in blocks[1:]:
+        for path in (block.path for own in layout.stacks for block in own.blocks[1:]):
             hook = _reached(path, cut)
             stack.callback(hf.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
         with torch.enable_grad():

@@ -16,7 +16,7 @@ from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import passes
 from interp.model.probing.experts import Mixture, Treatment, described, ruled_around, try_mixtures
 from interp.model.probing.probe import Call, Probe
-from interp.parts.layout import BlockLayout, Layout
+from interp.parts.layout import AttentionLayout, BlockLayout, Layout
 from interp.rules.nonlinear import ELEMENTWISE, Operation, is_attention
 from interp.rules.rules import Activation, Norm, Rules, recognise_activation, recognise_norm
 
@@ -94,10 +94,10 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
     norms: dict[str, Norm] = {}
     activations: dict[str, Activation] = {}
     linear = {path for path, call in seen.calls.items() if is_adapter(model.get_submodule(path), call.x_value)}
-    scales = {part.writer for block in layout.blocks for part in (block.attn, block.mlp) if part.place == "scaled"}
+    scales = {part.writer for block in layout.every_block for part in block.sublayers if part.place == "scaled"}
     inside, odd = tuple(f"{path}." for path in linear), {}
     acting = {operation.where.path for operation in seen.operations}
-    attending = {block.attn.module for block in layout.blocks if layout.attention_function}
+    attending = {own.module for stack in layout.stacks if stack.attention_function for own in stack.attentions}
     for path, call in seen.calls.items():
         module = model.get_submodule(path)
         if (
@@ -127,13 +127,13 @@ def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tu
     product, which is the gate of an attention."""
     found: dict[str, dict[str, None]] = {}
     gates: set[str] = set()
-    left = {id(block): block.mlp.gated for block in layout.blocks}
+    left = {id(block): block.mlp.gated for block in layout.every_block}
     for operation in seen.operations:
         path, block = operation.where.path, _block_of(operation.where.path, layout)
         if path in named or in_experts(path, layout):
             continue
-        if block and _within(path, block.attn.module) and _is_result(operation, seen, block.attn.o):
-            gates.add(block.attn.o)
+        if block and (own := _attention_of(path, block)) and _is_result(operation, seen, own.o):
+            gates.add(own.o)
         elif block and left[id(block)] and _is_result(operation, seen, block.mlp.down):
             left[id(block)] = False
         elif not _is_attention(operation, layout, block) and not (
@@ -144,7 +144,12 @@ def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tu
 
 
 def _block_of(path: str, layout: Layout) -> BlockLayout | None:
-    return next((block for block in layout.blocks if _within(path, block.path)), None)
+    return next((block for block in layout.every_block if _within(path, block.path)), None)
+
+
+def _attention_of(path: str, block: BlockLayout) -> AttentionLayout | None:
+    """The attention of a block that a module is of."""
+    return next((own for own in block.attentions if _within(path, own.module)), None)
 
 
 def _within(path: str, outer: str) -> bool:
@@ -174,7 +179,7 @@ def _is_result(operation: Operation, seen: Probe, reader: str | None) -> bool:
 
 def _is_attention(operation: Operation, layout: Layout, block: BlockLayout | None) -> bool:
     """Whether an operation is a part of plain attention, or one that the configuration tells of (`Layout.attention_extras`)."""
-    if block is None or not _within(operation.where.path, block.attn.module):
+    if block is None or _attention_of(operation.where.path, block) is None:
         return False
     told = {"tanh": "soft cap", "clamp": "clip"}.get(operation.name, "")
     if told and any(extra.startswith(told) for extra in layout.attention_extras):
@@ -201,14 +206,15 @@ def _is_idle(module: nn.Module, call: Call) -> bool:
 
 def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:
     """The table for `rules`: norms, activations, products, attention, final transform, and everything unknown."""
+    attentions = [own for stack in layout.stacks for own in stack.attentions]
     rows = [
         *(_norm_row(path, norm, rules) for path, norm in operations.norms.items()),
         *(_activation_row(path, act, operations, layout, rules) for path, act in operations.activations.items()),
         *(_row(path, "linear", False) for path in sorted(operations.linear)),
-        *(row for block in layout.blocks for row in _block_rows(block, layout, operations, rules)),
+        *(row for block in layout.every_block for row in _block_rows(block, layout, operations, rules)),
         *(_unknown_row(path, name, operations, rules) for path, name in operations.unknown.items()),
-        *(_attention_gate_row(block, rules) for block in layout.blocks if block.attn.o in operations.attention_gates),
-        *(_outside_row(path, names, rules) for path, names in operations.outside.items()),
+        *(_attention_gate_row(own, rules) for own in attentions if own.o in operations.attention_gates),
+        *(_outside_row(path, names, layout, rules) for path, names in operations.outside.items()),
     ]
     if rules.secants and not layout.output.linear:
         rows.append(Row(layout.output.name, "what is read of the model's result, not linear in it", "unsupported"))
@@ -234,16 +240,19 @@ def _unknown_row(path: str, name: str, operations: Operations, rules: Rules) -> 
     return Row(path, name, "plain gradient" if rules == Rules() else "unsupported")
 
 
-def _attention_gate_row(block: BlockLayout, rules: Rules) -> Row:
+def _attention_gate_row(own: AttentionLayout, rules: Rules) -> Row:
     """The product of z with a gate: each factor may get half; the gate is no module that could be detached."""
     treatment: Treatment = (
         "unsupported" if rules.gate == 0.0 or rules.secants else "plain gradient" if rules.gate == 1.0 else "rule"
     )
-    return Row(block.attn.module, "gated product of z", treatment, "half rule" if treatment == "rule" else "")
+    return Row(own.module, "gated product of z", treatment, "half rule" if treatment == "rule" else "")
 
 
-def _outside_row(path: str, names: tuple[str, ...], rules: Rules) -> Row:
-    """What is in no module of its own: functions of each entry keep their gradient where rules leave activations theirs."""
+def _outside_row(path: str, names: tuple[str, ...], layout: Layout, rules: Rules) -> Row:
+    """What is in no module of its own: functions of each entry keep their gradient where rules leave activations theirs. What the model
+    itself does with the outputs of two towers is how they are compared, which is measured and belongs to no rule."""
+    if not path and len(layout.stacks) > 1 and not layout.crosses and not rules.secants:
+        return Row(path, f"{', '.join(names)}: how the towers are compared", "plain gradient")
     plain = rules == Rules() or (rules.act == "gradient" and not rules.secants and ELEMENTWISE.issuperset(names))
     return Row(path, f"{', '.join(names)} in no module of its own", "plain gradient" if plain else "unsupported")
 
@@ -253,7 +262,7 @@ def _activation_row(path: str, act: Activation, operations: Operations, layout: 
     if rules.secants:
         alone = in_experts(path, layout)
         return Row(path, act.name, "unsupported" if alone else "rule", "" if alone else AVERAGED)
-    block = next((b for b in layout.blocks if b.mlp.act == path), None)
+    block = next((b for b in layout.every_block if b.mlp.act == path), None)
     if rules.act == "gradient":
         return Row(path, act.name, "plain gradient")
     around = ruled_around(path, operations.mixtures, rules)
@@ -264,15 +273,19 @@ def _activation_row(path: str, act: Activation, operations: Operations, layout: 
 def _block_rows(block: BlockLayout, layout: Layout, operations: Operations, rules: Rules) -> list[Row]:
     """The operations of a block that are no modules: the gate's product, the experts, attention."""
     rows = [_mlp_row(block, operations, rules)] if block.mlp.act is None or block.mlp.gated else []
-    rows += [_extra_row(block, extra, rules) for extra in layout.attention_extras]
-    if rules.in_attention and not layout.attention_function:
-        rows.append(Row(block.attn.module, "attention outside AttentionInterface", "unsupported"))
-    else:
-        if rules.secants and layout.pattern != "edit":
-            return [*rows, Row(block.attn.module, "attention that is no pattern times values", "unsupported")]
-        rule = AVERAGED if rules.secants else str(rules.attention)
-        rows.append(_row(block.attn.module, "attention", rules.in_attention, rule))
+    for own in block.attentions:
+        rows += [_extra_row(own, extra, rules) for extra in layout.attention_extras]
+        rows.append(_attention_row(own, layout, rules))
     return rows
+
+
+def _attention_row(own: AttentionLayout, layout: Layout, rules: Rules) -> Row:
+    if rules.in_attention and not layout.attention_function:
+        return Row(own.module, "attention outside AttentionInterface", "unsupported")
+    if rules.secants and not layout.editable:
+        return Row(own.module, "attention that is no pattern times values", "unsupported")
+    rule = AVERAGED if rules.secants else str(rules.attention)
+    return _row(own.module, "attention", rules.in_attention, rule)
 
 
 def _mlp_row(block: BlockLayout, operations: Operations, rules: Rules) -> Row:
@@ -283,9 +296,9 @@ def _mlp_row(block: BlockLayout, operations: Operations, rules: Rules) -> Row:
     return _row(block.mlp.module, "gated product", bool(rule), rule)
 
 
-def _extra_row(block: BlockLayout, extra: str, rules: Rules) -> Row:
+def _extra_row(own: AttentionLayout, extra: str, rules: Rules) -> Row:
     """A function inside attention that is no module: the cap of the scores is averaged with attention, a clip is not."""
     if not rules.secants:
-        return Row(block.attn.module, extra, "plain gradient")
+        return Row(own.module, extra, "plain gradient")
     capped = extra.startswith("soft cap")
-    return Row(block.attn.module, extra, "rule" if capped else "unsupported", AVERAGED if capped else "")
+    return Row(own.module, extra, "rule" if capped else "unsupported", AVERAGED if capped else "")

@@ -53,8 +53,9 @@ class Place:
 class Attended:
     """One attention of the probe: the module that computes it, how many calls had returned before, its query and K/V heads (0 where
     these are not seen), z [batch pos head d_head], or the pattern or z [batch head pos d_head] where attention does not go through the
-    attention function, whether a position looks at later ones, and what may be done with the pattern: `edit` where z is the pattern times
-    the values of the group, `read` where it is something else, nothing where there is none."""
+    attention function, whether a position looks at later ones, what may be done with the pattern: `edit` where z is the pattern times
+    the values of the group, `read` where it is something else, nothing where there is none; and whether the keys are of another stream
+    (`across`)."""
 
     path: str
     after: int
@@ -63,6 +64,7 @@ class Attended:
     made: Tensor
     ahead: bool
     pattern: Pattern = ""
+    across: bool = False
 
     @property
     def heads_axis(self) -> int:
@@ -88,12 +90,12 @@ class Probe:
 
 
 def probe(
-    model: nn.Module, blocks: Sequence[str], routed: bool, output: Output, inputs: Mapping[str, Tensor] | None = None
+    model: nn.Module, firsts: Sequence[str], routed: bool, output: Output, inputs: Mapping[str, Tensor] | None = None
 ) -> Probe:
-    """Run the probe's tokens through the model, whose blocks, way of attention and output are known, and record every module's first
-    call with a floating-point result.
+    """Run the probe's tokens through the model, whose first blocks (of each stack one), way of attention and output are known, and record
+    every module's first call with a floating-point result.
 
-    Raises: LayoutError for a model that cannot run on token ids alone.
+    Raises: LayoutError for a model that cannot run on token ids alone, and where one chain of blocks continues another.
     """
     calls: dict[str, Call] = {}
     counts: Counter[str] = Counter()
@@ -111,7 +113,8 @@ def probe(
         finally:
             inside.pop()
         ahead = _masked_ahead(native) if pattern is None else looks_ahead(pattern)
-        attended.append(Attended(path, after, q.shape[1], k.shape[1], z, ahead, _pattern(z, pattern, v)))
+        across = q.shape[2] != k.shape[2]
+        attended.append(Attended(path, after, q.shape[1], k.shape[1], z, ahead, _pattern(z, pattern, v), across))
         return z, pattern
 
     def softmax(pattern: Tensor, heads: int, ahead: bool) -> None:
@@ -121,8 +124,9 @@ def probe(
         stack.enter_context(frozen(model))
         if routed:
             stack.enter_context(attention.selected(model, around))
-        first = model.get_submodule(blocks[0])
-        stack.callback(first.register_forward_pre_hook(_leaf(blocks[0]), with_kwargs=True).remove)
+        for first in firsts:
+            begin = model.get_submodule(first).register_forward_pre_hook(_leaf(first), with_kwargs=True)
+            stack.callback(begin.remove)
         for path, module in model.named_modules():
             before = _entering(path, inside, versions)
             behind = _recorder(path, Seen(calls, counts, embedded, given), inside, versions)
@@ -167,6 +171,11 @@ def _leaf(path: str) -> Callable[..., Any]:
             raise LayoutError(
                 f"{path}: it is called with {kinds}; expected the residual stream as a tensor of its own."
             ) from error
+        if x.requires_grad:
+            raise LayoutError(
+                f"{path}: what this chain of blocks reads is made of what another one gives; expected one chain of blocks, or an encoder and a "
+                "decoder, or two towers."
+            )
         return with_activation(args, kwargs, x.detach().requires_grad_().clone())
 
     return begin

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from interp.errors import InterpError, LayoutError, UnsupportedRuleError
 from interp.model.model import HookedModel
 from interp.model.modules.linear import vocabulary_size
-from interp.model.probing.sample import probe_tokens
+from interp.model.probing.sample import probe_inputs
 from interp.rules.rules import PRESETS, RELP, recognise_activation, recognise_norm
 from tests.interp.model.probes.causal_lms import MODEL_TYPES, causal_lm
 from tests.interp.model.tiny import hooked, tiny
@@ -47,7 +47,7 @@ def test_every_vocabulary_is_probed_with_ids_that_it_has(size: int) -> None:
     special = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
     hf = tiny("llama", vocab_size=size, **special)
     assert vocabulary_size(hf) == size
-    ids = probe_tokens(hf)
+    ids = probe_inputs(hf)["input_ids"]
     assert ids.shape == (1, 4) and 0 <= int(ids.min()) <= int(ids.max()) < size
     assert len(set(ids[0].tolist())) == min(4, max(1, size - 2)) or size < 4
     model = HookedModel(hf)
