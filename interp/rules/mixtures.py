@@ -124,7 +124,7 @@ class Mixtures(TorchFunctionMode):
         if not self.inside or not torch.is_grad_enabled() or call.name in _ASKED or not call.live:
             return call()
         self._check_known(call.live)
-        if call.name in PRODUCTS | QUOTIENTS and (pair := call.pair()) is not None:
+        if call.name in _PAIRS and (pair := call.pair()) is not None:
             both = self._of(pair[0]), self._of(pair[1])
             return self._quotient(call, *both) if call.name in QUOTIENTS else self._product(call, *both)
         return self._entries(call, self._of(call.live[0])) if call.by_entry else self._other(call)
@@ -267,6 +267,7 @@ class Mixtures(TorchFunctionMode):
 
 
 _KINDS: Final = ("activation", "odd", "entries")
+_PAIRS: Final = PRODUCTS | QUOTIENTS
 #: What is asked of a tensor without making another.
 _ASKED: Final = frozenset(("dim", "size", "numel", "stride", "is_contiguous", "data_ptr"))
 #: The functions that make weights.

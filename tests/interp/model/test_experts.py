@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from interp.errors import UnsupportedRuleError
 from interp.model.edits import Edit
 from interp.model.model import HookedModel
-from interp.rules.rules import DEEPLIFT, GRADIENT, PRESETS, RELP, RELP_AH, Rules
+from interp.rules.rules import CP_LRP, DEEPLIFT, GIM, GRADIENT, PRESETS, RELP, RELP_AH, Rules
 from tests.interp.model.discovery.written import FunctionMlp, GatedMlp, Mlp
 from tests.interp.model.own_experts import Before, Best, Dense, Rare, Soft, Stacked, Wide, Written, decoder
 from tests.interp.model.probes.causal_lms import causal_lm
@@ -172,6 +172,13 @@ def test_what_experts_have_no_rule_for_is_named(kind: type[nn.Module]) -> None:
     ]
     own = [torch.autograd.grad(run.logits[:, -1, 7].sum(), run["embed"])[0] for run in both]
     assert torch.allclose(*own, rtol=1e-9, atol=1e-12)  # nothing but norms has a rule there
+
+
+@pytest.mark.parametrize("rules", [GIM, CP_LRP], ids=["gim", "cp-lrp"])
+def test_rules_without_one_for_activations_take_a_wide_gate_for_a_gate(rules: Rules) -> None:
+    model = HookedModel(decoder(Wide))
+    run = model.run(ids(), reads=["embed"], rules=rules)
+    assert torch.autograd.grad(run.logits[:, -1, 7].sum(), run["embed"])[0].isfinite().all()
 
 
 def test_an_expert_that_the_probe_did_not_reach_is_refused_in_the_run() -> None:
