@@ -25,7 +25,7 @@ INTERP = {
         "activations",
     ),
     "Dictionaries and features": ("dictionaries", "attribution.feature_edges"),
-    "Figures": ("display", "lenses.patterns"),
+    "Figures": ("display", "heads.patterns"),
     "Other": ("",),
 }
 CIRCUITS = {

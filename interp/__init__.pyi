@@ -1,17 +1,21 @@
 """The public names of `interp`, and where each lives: the one list of them. `interp/__init__.py` loads a name when it is first asked for."""
 
 from .activations.collect import collect as collect
+from .attribution.captum_function import CaptumFunction as CaptumFunction
+from .attribution.captum_function import captum_function as captum_function
 from .attribution.feature_edges import feature_edges as feature_edges
 from .attribution.masked_run import MaskedModel as MaskedModel
 from .attribution.masked_run import masked as masked
 from .attribution.methods import methods as methods
+from .attribution.pair_attribution import PairAttribution as PairAttribution
+from .attribution.pair_attribution import attribute_pairs as attribute_pairs
 from .attribution.path_effects import PathEffects as PathEffects
 from .attribution.path_patching import path_patch as path_patch
 from .attribution.request import attribute as attribute
 from .attribution.request import attribute_all as attribute_all
 from .attribution.request import learned_ablation as learned_ablation
-from .attribution.token_attribution import TokenAttribution as TokenAttribution
 from .attribution.token_attribution import attribute_tokens as attribute_tokens
+from .attribution.tokens.token_values import TokenAttribution as TokenAttribution
 from .dictionaries.dictionary import Dictionary as Dictionary
 from .dictionaries.evaluation.evaluate import evaluate_dictionary as evaluate_dictionary
 from .dictionaries.evaluation.probing import ProbeResult as ProbeResult
@@ -24,6 +28,19 @@ from .display.attention_plots import plot_attention as plot_attention
 from .display.plots import plot_agreement as plot_agreement
 from .display.plots import plot_scores as plot_scores
 from .errors import InterpError as InterpError
+from .evaluation.evaluate_tokens import evaluate_tokens as evaluate_tokens
+from .evaluation.token_evaluation import TokenEvaluation as TokenEvaluation
+from .heads.annotated import AnnotatedText as AnnotatedText
+from .heads.clusters import HeadClusters as HeadClusters
+from .heads.clusters import head_clusters as head_clusters
+from .heads.distances import HeadDistances as HeadDistances
+from .heads.distances import head_distances as head_distances
+from .heads.patterns import AttentionPatterns as AttentionPatterns
+from .heads.patterns import attention_patterns as attention_patterns
+from .heads.relations import HeadRelations as HeadRelations
+from .heads.relations import head_relations as head_relations
+from .heads.statistics import HeadStatistics as HeadStatistics
+from .heads.statistics import head_statistics as head_statistics
 from .lenses.decoder_lens import DecoderLens as DecoderLens
 from .lenses.decoder_lens import decoder_lens as decoder_lens
 from .lenses.direct import LogitAttribution as LogitAttribution
@@ -32,8 +49,8 @@ from .lenses.direct_effects import direct_effects as direct_effects
 from .lenses.lens import LogitLens as LogitLens
 from .lenses.lens import direct_logit_attribution as direct_logit_attribution
 from .lenses.lens import logit_lens as logit_lens
-from .lenses.patterns import AttentionPatterns as AttentionPatterns
-from .lenses.patterns import attention_patterns as attention_patterns
+from .lenses.second_order import SecondOrder as SecondOrder
+from .lenses.second_order import second_order as second_order
 from .model.edits import Edit as Edit
 from .model.edits import add as add
 from .model.edits import patch as patch

@@ -133,12 +133,7 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
     pairs = job.tokens(task)
     values = {which: measure(job.model, pairs, which, metric) for which in ("clean", "corrupt")}
     own = next((m for m in (job.leading, *job.settings.methods) if m in TOKEN_METHODS), "gradient-x-input")
-    several = bool(job.model.layout.others)
-    by_method = (
-        {}
-        if several
-        else {m: attribute_tokens(job.model, task, method=m, metric=metric) for m in ("integrated-gradients", own)}
-    )
+    by_method = {m: attribute_tokens(job.model, task, method=m, metric=metric) for m in ("integrated-gradients", own)}
     stack = job.model.layout.stacks[0].name
     return tuple(
         Prompt(

@@ -12,7 +12,7 @@ import re
 from dataclasses import replace
 from typing import Any, Final, cast
 
-from interp.attribution.token_attribution import TokenAttribution
+from interp.attribution.tokens.token_values import TokenAttribution
 from interp.formatting import showing
 from interp.formatting.text import token, visible
 from interp.given import kinds_checked

@@ -14,12 +14,11 @@ from interp.dictionaries.splice import check_dictionaries, widths
 from interp.errors import LayoutError, TaskError, some
 from interp.formatting.showing import card
 from interp.ledger import BACKWARD, ledger, spend
-from interp.model.checks import check_encoded, check_lists, check_pattern, check_value, checked_kept, checked_other
 from interp.model.edits import Edit
 from interp.model.inputs.answering import context_of, outputs_of_positions
 from interp.model.inputs.encoding import encoded as encoded_of
 from interp.model.inputs.encoding import with_encoded
-from interp.model.inputs.naming import embedded, names_of
+from interp.model.inputs.position_naming import embedded, names_of
 from interp.model.inputs.taking import InputsLike, TokensLike, arguments, example_of, probe_of, sourced, taken
 from interp.model.modules.calling import needed_inputs, stack_input
 from interp.model.modules.linear import embedding_device
@@ -35,6 +34,7 @@ from interp.model.probing.layout_probe import read_layout
 from interp.model.probing.sample import probe_inputs
 from interp.model.result import Run
 from interp.model.run import execute
+from interp.model.run_checks import check_encoded, check_lists, check_pattern, check_value, checked_kept, checked_other
 from interp.model.similarity import Similarity
 from interp.model.vocabulary import Columns
 from interp.parts.named_inputs import DECODER, TEXT, Inputs

@@ -16,8 +16,8 @@ from interp.attribution.token_attribution import TokenAttribution
 from interp.display.attention_plots import MOST_HEADS, plot_attention
 from interp.display.plots import MOST_BARS, plot_agreement, plot_scores
 from interp.errors import InterpError, ScoreError
+from interp.heads.patterns import AttentionPatterns, attention_patterns
 from interp.lenses.lens import direct_logit_attribution, logit_lens
-from interp.lenses.patterns import AttentionPatterns, attention_patterns
 from interp.scores.scores import Scores
 from tests.interp.dictionaries.random_dictionaries import made
 from tests.interp.model.tiny import hooked
