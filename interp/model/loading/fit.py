@@ -13,6 +13,7 @@ from torch import nn
 
 from interp.errors import LoadError, some
 from interp.model.loading.classes import causal_class, classes_of, weight_names
+from interp.model.loading.numbers import check_numbers
 from interp.model.loading.source import stored_names, stored_rows
 
 #: Buffers that older checkpoints hold and that newer classes make themselves; and the state of a training library.
@@ -47,6 +48,7 @@ def fitted(source: str, local: bool, model: Any, report: dict[str, Any]) -> tupl
     Raises: LoadError as `check_report`.
     """
     extra: list[str] = []
+    given = set(report["missing_keys"])  # in place of what the files lack
     if type(model) is causal_class(model.config):
         check_report(source, model, report)
     else:
@@ -62,6 +64,8 @@ def fitted(source: str, local: bool, model: Any, report: dict[str, Any]) -> tupl
         )
     _warn_of_constants(source, local, model)
     _keep_padding(source, local, model)
+    apart = set(report["unexpected_keys"])
+    check_numbers(source, local, model, lambda key: key in apart or _HARMLESS.search(key), given)
     return tuple(extra)
 
 

@@ -126,6 +126,16 @@ def stored_rows(source: str, local: bool, wanted: Mapping[str, int]) -> dict[str
     return found
 
 
+def stored_tensors(source: str, local: bool) -> Iterator[tuple[str, Tensor]]:
+    """The name and numbers of every weight in the files, one at a time."""
+    from safetensors import safe_open
+
+    for path in _weight_files(source, local):
+        with safe_open(path, framework="pt") as opened:
+            for name in opened.keys():  # noqa: SIM118
+                yield name, opened.get_tensor(name)
+
+
 def _weight_files(source: str, local: bool) -> list[Path]:
     named = json_object(source, local, "config.json").get("transformers_weights", WEIGHTS)
     found = [file(source, local, name) for name in _shards(source, local, named) or [named]]
