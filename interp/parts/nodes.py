@@ -48,6 +48,7 @@ LEVELS: Final = {
     "qkv": ("q", "k", "v"),
     "neurons": ("neuron",),
 }
+_OF_HEADS: Final = frozenset({"head", "q", "k", "v"})
 CIRCUIT_LEVELS: Final = ("blocks", "heads", "neurons", "features", "edges")
 #: The level of dictionaries: its nodes depend on them, not on the model alone (see `interp.attribution.features`).
 FEATURES: Final = "features"
@@ -144,7 +145,8 @@ class Group:
 
 
 def groups(level: str, layout: Layout) -> list[Group]:
-    """The groups of a level on this model, in forward order.
+    """The groups of a level on this model, in forward order. A layer that mixes positions without attention has no heads: at level
+    `heads` what it adds is one node.
 
     Raises: MethodError for an unknown level; SiteError where the model lacks a site that the level needs.
     """
@@ -157,8 +159,12 @@ def groups(level: str, layout: Layout) -> list[Group]:
                 continue
             if kind == "resid_mid" and layout.blocks[layer].parallel:
                 continue
+            if kind in _OF_HEADS and not layout.blocks[layer].attn.heads:
+                if kind != "head":
+                    continue
+                kind = "attn_out"
             found.append(_group(kind, layer, layout))
-    return found
+    return found or [_group(LEVELS[level][0], 0, layout)]  # which says why there is none
 
 
 def _group(kind: str, layer: int | None, layout: Layout) -> Group:

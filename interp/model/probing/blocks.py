@@ -1,4 +1,4 @@
-"""The chain of blocks of a model, from the paths of the modules that compute its attention."""
+"""The chain of blocks of a model, from the paths of the modules that compute its attention, or from its lists of modules where none does."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Final
 from torch import nn
 
 from interp.errors import LayoutError, some
+from interp.model.modules.calling import main_input
+from interp.parts.named_inputs import TEXT
 
 _LISTS: Final = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
 
 
 def find_blocks(model: nn.Module, attending: Sequence[str]) -> tuple[str, ...]:
-    """The paths of the blocks, in their order: the children of one module, each with one of the attentions.
+    """The paths of the blocks, in their order: the children of one module, each with one of the attentions or, in a list, with none;
+    without any attention those of the list that holds most of a model of text.
 
     Raises: LayoutError where there is no such chain, saying what was found.
     """
@@ -25,6 +28,8 @@ def find_blocks(model: nn.Module, attending: Sequence[str]) -> tuple[str, ...]:
                 f"{name}: attention in {some(whole)} is torch's nn.MultiheadAttention, whose projections are no modules that are called, so z "
                 "cannot be reached; expected attention with an output projection (nn.Linear) of its own."
             )
+        if main_input(model) == TEXT and (lists := _lists(model)):
+            return lists
         raise LayoutError(
             f"{name}: no attention was seen in a forward pass (no call of transformers' attention function, no softmax over the scores "
             "of all positions); expected blocks of attention and MLP."
@@ -80,15 +85,16 @@ def _owned(where: str, attending: Sequence[str]) -> Counter[str]:
 
 
 def _children(model: nn.Module, chain: str, attending: Sequence[str]) -> tuple[str, ...]:
-    """The blocks of a chain. Raises: LayoutError naming those of a list that have no attention."""
-    with_attention = list(_owned(chain, attending))
+    """The blocks of a chain: of a list all that is in it."""
     module = model.get_submodule(chain)
     if not isinstance(module, nn.ModuleList):
-        return tuple(with_attention)
-    every = [f"{chain}.{child}" for child, _ in module.named_children()]
-    if without := [path for path in every if path not in with_attention]:
-        raise LayoutError(
-            f"{type(model).__name__}: no attention was seen in {some(without)}, of {len(every)} blocks (another kind of layer, or "
-            "one that was not called?); expected one attention in each."
-        )
-    return tuple(with_attention)
+        return tuple(_owned(chain, attending))
+    return tuple(f"{chain}.{child}" for child, _ in module.named_children())
+
+
+def _lists(model: nn.Module) -> tuple[str, ...]:
+    """What is in the outermost list of modules with most weights; nothing without lists."""
+    every = [path for path, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)]
+    outer = [path for path in every if not any(path.startswith(f"{other}.") for other in every)]
+    sizes = {path: sum(p.numel() for p in model.get_submodule(path).parameters()) for path in outer}
+    return _children(model, max(outer, key=lambda path: sizes[path]), ()) if outer else ()

@@ -95,7 +95,7 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
     scales = {part.writer for block in layout.blocks for part in (block.attn, block.mlp) if part.place == "scaled"}
     inside, odd = tuple(f"{path}." for path in linear), {}
     acting = {operation.where.path for operation in seen.operations}
-    attending = {block.attn.module for block in layout.blocks if layout.attention_function}
+    attending = {block.attn.module for block in layout.blocks if layout.attention_function and block.attn.heads}
     for path, call in seen.calls.items():
         module = model.get_submodule(path)
         if (
@@ -129,7 +129,12 @@ def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tu
         path, block = operation.where.path, _block_of(operation.where.path, layout)
         if path in named or in_experts(path, layout):
             continue
-        if block and _within(path, block.attn.module) and _is_result(operation, seen, block.attn.o):
+        if (
+            block
+            and block.attn.heads
+            and _within(path, block.attn.module)
+            and _is_result(operation, seen, block.attn.o)
+        ):
             gates.add(block.attn.o)
         elif block and left[id(block)] and _is_result(operation, seen, block.mlp.down):
             left[id(block)] = False
@@ -171,7 +176,7 @@ def _is_result(operation: Operation, seen: Probe, reader: str | None) -> bool:
 
 def _is_attention(operation: Operation, layout: Layout, block: BlockLayout | None) -> bool:
     """Whether an operation is a part of plain attention, or one that the configuration tells of (`Layout.attention_extras`)."""
-    if block is None or not _within(operation.where.path, block.attn.module):
+    if block is None or not block.attn.heads or not _within(operation.where.path, block.attn.module):
         return False
     told = {"tanh": "soft cap", "clamp": "clip"}.get(operation.name, "")
     if told and any(extra.startswith(told) for extra in layout.attention_extras):
@@ -258,6 +263,16 @@ def _activation_row(path: str, act: Activation, operations: Operations, layout: 
 def _block_rows(block: BlockLayout, layout: Layout, rules: Rules) -> list[Row]:
     """The operations of a block that are no modules: the gate's product, the experts, attention."""
     rows = [_mlp_row(block, rules)] if block.mlp.act is None or block.mlp.gated else []
+    if not block.attn.heads:
+        treatment: Treatment = "plain gradient" if rules == Rules() else "unsupported"
+        return [
+            *rows,
+            Row(
+                block.attn.module,
+                "positions mixed without attention (recurrence, linear attention, convolution)",
+                treatment,
+            ),
+        ]
     rows += [_extra_row(block, extra, rules) for extra in layout.attention_extras]
     if rules.in_attention and not layout.attention_function:
         rows.append(Row(block.attn.module, "attention outside AttentionInterface", "unsupported"))

@@ -15,6 +15,7 @@ from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import BlockCalls
 from interp.model.probing.blocks import find_blocks
 from interp.model.probing.ends import position_embedding, read_end
+from interp.model.probing.mixers import mixing
 from interp.model.probing.probe import Call, Probe, probe
 from interp.model.probing.sample import probe_length, setting
 from interp.model.probing.sublayers import read_block
@@ -51,8 +52,15 @@ def read_layout(
 def _layout(model: Any, paths: Sequence[str], seen: Probe, output: Output) -> Layout:
     by_block = {path: own for own in seen.attended for path in paths if f"{own.path}.".startswith(f"{path}.")}
     for path in paths:
-        if path not in by_block or path not in seen.calls:
+        if path not in seen.calls:
             raise LayoutError(f"{type(model).__name__}: {path} {_unseen(path, seen)}.")
+        own = by_block.get(path) or mixing(model, path, seen.calls)
+        if own is None:
+            raise LayoutError(
+                f"{type(model).__name__}: no attention was seen in {path}, of {len(paths)} blocks, nor a module in its place that mixes positions "
+                "and gives the size of the stream; expected one or the other in each."
+            )
+        by_block[path] = own
     _check_positions(model, paths[0], seen.calls[paths[0]])
     blocks = tuple(read_block(BlockCalls(model, path, by_block[path], seen.calls, seen.counts)) for path in paths)
     _check_chain(seen.calls, paths)
@@ -62,7 +70,7 @@ def _layout(model: Any, paths: Sequence[str], seen: Probe, output: Output) -> La
     return Layout(
         n_layers=len(blocks),
         n_heads=n_heads,
-        n_kv_heads=seen.attended[0].kv_heads or int(setting(model, "num_key_value_heads") or n_heads),
+        n_kv_heads=_kv_heads(model, n_heads, seen),
         d_head=d_head,
         d_model=seen.calls[paths[-1]].y.shape[-1],
         d_mlp=neurons.pop() if len(neurons) == 1 else None,
@@ -70,7 +78,7 @@ def _layout(model: Any, paths: Sequence[str], seen: Probe, output: Output) -> La
         blocks=blocks,
         output=output,
         readout=end.readout,
-        causal=not any(own.ahead for own in seen.attended),
+        causal=not any(own.ahead for own in by_block.values()),
         ln_final=end.ln_final,
         unembed=end.unembed,
         linear=end.linear,
@@ -80,7 +88,9 @@ def _layout(model: Any, paths: Sequence[str], seen: Probe, output: Output) -> La
         logits_scale=end.scale,
         logits_softcap=end.softcap,
         attention_function=seen.routed,
-        pattern=min((own.pattern for own in seen.attended), key=("", "read", "edit").index) if seen.routed else "",
+        pattern=min((own.pattern for own in seen.attended), key=("", "read", "edit").index, default="")
+        if seen.routed
+        else "",
         repeated=_repeated(blocks, seen),
         attention_extras=_attention_extras(model),
     )
@@ -103,7 +113,7 @@ def _unseen(path: str, seen: Probe) -> str:
         return (
             "is never called itself, only modules in it; expected blocks that are modules with a forward of their own"
         )
-    return "does not read the residual stream as a tensor, or attends in one forward pass and not in the next"
+    return "does not read the residual stream as a tensor"
 
 
 def _repeated(blocks: Sequence[BlockLayout], seen: Probe) -> frozenset[str]:
@@ -137,15 +147,27 @@ def _attention_extras(model: Any) -> tuple[str, ...]:
 
 
 def _head_size(model: Any, blocks: Sequence[BlockLayout], seen: Probe) -> tuple[int, int]:
-    """(d_head, heads): the same in every layer, which z, scores of heads and the graph of edges rely on."""
-    name, (first, *_) = type(model).__name__, seen.attended
+    """(d_head, heads): the same in every layer that has heads, which z, scores of heads and the graph of edges rely on; 0 without any."""
+    name = type(model).__name__
+    if not seen.attended:
+        return 0, 0
+    first = seen.attended[0]
     if {(own.heads, own.kv_heads) for own in seen.attended} != {(first.heads, first.kv_heads)}:
         found = ", ".join(f"{own.heads} and {own.kv_heads}" for own in seen.attended)
         raise LayoutError(
             f"{name}: query and K/V heads of its layers: {found}; expected as many of each in every layer."
         )
-    widths = {seen.calls[block.attn.o].x.shape[-1] for block in blocks}
+    widths = {seen.calls[block.attn.o].x.shape[-1] for block in blocks if block.attn.heads}
     if len(widths) > 1 or (width := widths.pop()) % first.heads:
-        given = ", ".join(map(str, sorted({seen.calls[block.attn.o].x.shape[-1] for block in blocks})))
+        given = ", ".join(
+            map(str, sorted({seen.calls[block.attn.o].x.shape[-1] for block in blocks if block.attn.heads}))
+        )
         raise LayoutError(f"{name}: output projection of width {given} for {first.heads} heads.")
     return width // first.heads, first.heads
+
+
+def _kv_heads(model: Any, n_heads: int, seen: Probe) -> int:
+    """K/V heads, as seen, or as the configuration tells where attention does not show them."""
+    if not seen.attended:
+        return 0
+    return seen.attended[0].kv_heads or int(setting(model, "num_key_value_heads") or n_heads)

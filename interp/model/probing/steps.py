@@ -57,15 +57,20 @@ def solve(block: BlockCalls, o: str) -> tuple[Step, Step]:
     """
     attention = list(_written(block, o))
     mlps = [made for raw in _mlps(block, o) for made in _written(block, raw)]
+    if not mlps:
+        raise LayoutError(
+            f"{block.path}: beside what mixes positions ({block.attended.path}) no module of it could be an MLP; expected both in each block."
+        )
     for scales in (_no_scales, _stated_scales, _fitted_scales, _common_scales):
         for first, second in product(attention, mlps):
             for pair in scales(block, first, second):
                 if found := _rebuilt(block, first, second, pair):
                     return found
-    candidates = some(dict.fromkeys(made.raw for made in mlps)) or "no module that could be one"
+    candidates = some(dict.fromkeys(made.raw for made in mlps))
+    mixer = f"attention with output projection {o}" if block.attended.heads else f"positions mixed by {o}"
     raise LayoutError(
         f"{block.path}: its output is not input + attention output + MLP output, nor with norms in front, behind or around the sums. "
-        f"Found: attention with output projection {o}; MLP: {candidates}."
+        f"Found: {mixer}; MLP: {candidates}."
     )
 
 

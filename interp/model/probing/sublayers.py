@@ -39,7 +39,7 @@ def read_block(block: BlockCalls) -> BlockLayout:
         path=block.path,
         attn=AttentionLayout(
             block.attended.path, attn.norm, attn.entry, None if shared else attn.reader, attended.written.writer,
-            attended.place, attended.scale, attended.written.gain, attended.around, o,
+            attended.place, attended.scale, attended.written.gain, attended.around, o, block.attended.heads > 0,
         ),
         mlp=_mlp(block, module, down, mlp, computed, shared),
         parallel=parallel,
@@ -76,8 +76,10 @@ def _mlp_front(block: BlockCalls, module: str, o: str, attended: Step, computed:
 
 
 def _output_projection(block: BlockCalls) -> str:
-    """The output projection of attention, checked. Raises: LayoutError where the stream or z are of another shape than elsewhere."""
-    o, stream = output_projection(block), block.own.x
+    """The output projection of attention, checked; without heads the module that mixes positions. Raises: LayoutError where the stream or
+    z are of another shape than elsewhere."""
+    heads, stream = block.attended.heads > 0, block.own.x
+    o = output_projection(block) if heads else block.attended.path
     if o is None:
         raise LayoutError(
             f"{block.path}: attention was seen in {block.attended.path}, but no linear module that reads what it makes; expected an "
@@ -89,7 +91,7 @@ def _output_projection(block: BlockCalls) -> str:
             f"{block.path}: for one prompt it reads {list(stream.shape)}, its output projection {o} writes {list(written.shape)} and it "
             f"gives {list(given.shape)}; expected one residual stream [batch pos d_model]."
         )
-    if not heads_apart(block, o):
+    if heads and not heads_apart(block, o):
         raise LayoutError(
             f"{o}: the heads do not stand side by side in what it reads; expected z of one head after the other."
         )

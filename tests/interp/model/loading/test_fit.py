@@ -11,7 +11,7 @@ import torch
 import transformers
 
 from interp.errors import LoadError
-from interp.model.loading.numbers import check_numbers
+from interp.model.loading.fit import check_numbers
 from interp.model.loading.pretrained import read_pretrained
 from tests.interp.model.loading.folders import change_weights, saved
 from tests.interp.model.loading.others import other
@@ -48,7 +48,7 @@ def test_two_norms_that_change_places(tmp_path: Path) -> None:
 
 
 def check(folder: Path, model: Any) -> None:
-    check_numbers(str(folder), True, model, lambda key: False, ())
+    check_numbers(str(folder), True, model, {"missing_keys": (), "unexpected_keys": ()})
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "mixtral"])
