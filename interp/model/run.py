@@ -78,12 +78,18 @@ class _Run:
         return x
 
     def through(self, site: Site, at: Port, x: Tensor) -> Tensor:
-        """The tensor that the model goes on with, for the tensor `x` that it has at this port."""
+        """The tensor that the model goes on with, for the tensor `x` that it has at this port. Entries that no edit changes stay bit for
+        bit, also where the site's value is a multiple of them."""
         value = to_site(x, at, self.batch, self.layout.n_heads)
         seen = self.visit(site, value)
-        if self.plan.changes(site) or not at.scaled:
+        if not at.scaled:
             return from_site(seen, at, x)
-        return surrogate(seen, x, lambda grad: unscaled(grad.reshape(seen.shape), at)) if seen.requires_grad else x
+        kept = x
+        if self.plan.changes(site):
+            kept = torch.where((seen == value).reshape(x.shape), x, from_site(seen, at, x))
+        return (
+            surrogate(seen, kept, lambda grad: unscaled(grad.reshape(seen.shape), at)) if seen.requires_grad else kept
+        )
 
     def read_input(self, site: Site, at: Port) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
