@@ -53,8 +53,8 @@ def read_end(model: Any, blocks: Sequence[str], seen: Probe) -> End:
         if linear:
             check_kept(seen.calls, [p for p in (norm, path) if p])
             return End(norm, path, True, kind, head, scale, softcap)
-        found = found or End(_norm_behind(model, blocks, seen.calls, last), path, False, kind, head, scale, softcap)
-    return found or End(_norm_behind(model, blocks, seen.calls, last), None, False, kind, head)
+        found = found or End(_norm_behind(model, blocks, seen, last), path, False, kind, head, scale, softcap)
+    return found or End(_norm_behind(model, blocks, seen, last), None, False, kind, head)
 
 
 def _head(model: Any, blocks: Sequence[str], seen: Probe, last: Call) -> tuple[HeadStep, ...]:
@@ -113,11 +113,12 @@ def _one_each(output: Tensor, stream: Tensor) -> bool:
     return True
 
 
-def _norm_behind(model: Any, blocks: Sequence[str], calls: Mapping[str, Call], last: Call) -> str | None:
-    """The norm that reads the last block's output, whatever follows it."""
-    for path, call in calls.items():
+def _norm_behind(model: Any, blocks: Sequence[str], seen: Probe, last: Call) -> str | None:
+    """The norm that reads the last block's output and that all of what comes out goes through, whatever follows it."""
+    for path, call in seen.calls.items():
         outside = path and not _in_blocks(path, blocks) and not has_matrix(model.get_submodule(path))
-        if outside and _reads(call, last) and not passes(call) and call.y.shape == call.x.shape:
+        norms = outside and _reads(call, last) and not passes(call) and call.y.shape == call.x.shape
+        if norms and not depends(seen.output.grad_fn, last.made, but_through=call.made):
             return path
     return None
 
