@@ -60,7 +60,7 @@ def _global(site: Site, layout: Layout) -> Port | str:
 
 def _in_block(site: Site, block: BlockLayout, layout: Layout) -> Port | str:
     if not block.attn.heads and site.kind in (*ATTENTION_KINDS, "z"):
-        return "what mixes positions there is no attention (a recurrence, linear attention or a convolution), so it has no heads."
+        return "no attention is seen in what mixes positions there (a recurrence, linear attention or a convolution), so it has no heads."
     if site.kind in ATTENTION_KINDS:
         if not layout.attention_function:
             return "its attention does not go through transformers' AttentionInterface."

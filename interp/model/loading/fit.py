@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext, suppress
 from typing import Any, Final
 
 import torch
@@ -180,21 +181,19 @@ def check_numbers(source: str, local: bool, model: Any, report: Mapping[str, Any
     (`WeightConverter`).
     Raises: LoadError naming the tensors that differ, or that have no counterpart.
     """
-    named, converted = _names(model)
-    wrong: list[str] = []
-    loose: dict[str, Tensor] = {}
-    found: set[str] = set()
-    for key, value in stored_tensors(source, local):
-        if key in named:
-            found.add(key)
-            wrong += [] if _same(value, named[key]) else [key]
-        elif not converted:
-            loose[key] = value
+    files, wrong, found, left = stored_tensors(source, local), list[str](), dict[str, Tensor](), dict[str, Tensor]()
+    converted = _converted(model)
+    for key, own in _named(model, converted):
+        if key not in files:
+            left[key] = own
+            continue
+        found[key] = own
+        wrong += [] if _same(files[key](), own) else [key]
     if not converted:
-        stored, own = _alone(named, found, loose)
+        stored, alone = _alone({key: read for key, read in files.items() if key not in found}, found, left)
         apart = {key for key in stored if _HARMLESS.search(key) or _told(model, "unexpected", key)}
-        wrong += sorted({*stored} - apart - {*report["unexpected_keys"]})
-        wrong += sorted({*own} - {*report["missing_keys"]} - {key for key in own if _told(model, "missing", key)})
+        wrong += sorted(stored - apart - {*report["unexpected_keys"]})
+        wrong += sorted(alone - {*report["missing_keys"]} - {key for key in alone if _told(model, "missing", key)})
     if wrong:
         raise LoadError(
             f"model {source!r}: transformers does not put the weights of its files where a {type(model).__name__} has them ({len(wrong)}): "
@@ -207,24 +206,24 @@ def _same(stored: Tensor, own: Tensor) -> bool:
     """Whether numbers of a file are those of a tensor of the model, in its dtype."""
     if stored.shape != own.shape:
         return False
-    found = stored.to(own.device, own.dtype)
-    return torch.equal(found, own) or torch.equal(found.nan_to_num(), own.nan_to_num())
+    there = stored.to(own.device, own.dtype)
+    return torch.equal(there, own) or torch.equal(there.nan_to_num(), own.nan_to_num())
 
 
 def _alone(
-    named: Mapping[str, Tensor], found: Collection[str], loose: Mapping[str, Tensor]
-) -> tuple[list[str], list[str]]:
+    loose: Mapping[str, Callable[[], Tensor]], found: Mapping[str, Tensor], left: Mapping[str, Tensor]
+) -> tuple[set[str], set[str]]:
     """Of files and of the model the tensors whose names do not meet and that have no counterpart of the same numbers."""
-    met = {named[key].data_ptr() for key in found}
-    left = {key: own for key, own in named.items() if own.data_ptr() not in met}
-    alone = []
-    for key, value in loose.items():
-        twin = next((own.data_ptr() for own in left.values() if _same(value, own)), None)
+    met = {own.data_ptr() for own in found.values()}
+    open_, alone = {key: own for key, own in left.items() if own.data_ptr() not in met}, set()
+    for key, read in loose.items():
+        value = read()
+        twin = next((own.data_ptr() for own in open_.values() if _same(value, own)), None)
         if twin is not None:
-            left = {name: own for name, own in left.items() if own.data_ptr() != twin}
-        elif not any(_same(value, own) for own in named.values()):
-            alone.append(key)
-    return alone, [*left]
+            open_ = {name: own for name, own in open_.items() if own.data_ptr() != twin}
+        elif not any(_same(value, own) for own in (*found.values(), *left.values())):
+            alone.add(key)
+    return alone, {*open_}
 
 
 def _told(model: Any, what: str, key: str) -> bool:
@@ -233,23 +232,29 @@ def _told(model: Any, what: str, key: str) -> bool:
     return any(re.search(pattern, key) for pattern in patterns)
 
 
-def _names(model: Any) -> tuple[dict[str, Tensor], bool]:
-    """The tensors of a model under their names in files; and whether transformers takes some apart or puts some together."""
-    from transformers.core_model_loading import WeightConverter, revert_weight_conversion
+def _converted(model: Any) -> bool:
+    """Whether transformers took tensors of the files apart, or put some together."""
+    from transformers.core_model_loading import WeightConverter
 
-    ways = getattr(model, "_weight_conversions", None) or ()
-    converted = any(isinstance(way, WeightConverter) for way in ways)
-    found: dict[str, Tensor] = {}
-    for group in _groups(model.state_dict()) if converted else ({key: x} for key, x in model.state_dict().items()):
-        found.update(revert_weight_conversion(model, group) if ways else group)
-    return found, converted
+    return any(isinstance(way, WeightConverter) for way in getattr(model, "_weight_conversions", None) or ())
 
 
-def _groups(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """The tensors of one layer at a time, so that copies of them do not fill the memory."""
+def _named(model: Any, converted: bool) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a model under their names in files. Of those that are converted one layer at a time, so that copies do not
+    fill the memory, and none of a layer that transformers cannot turn back."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    ways, state = getattr(model, "_weight_conversions", None), model.state_dict()
+    for group in _layers(state) if converted else ({key: own} for key, own in state.items()):
+        with suppress(Exception) if converted else nullcontext():
+            yield from [*(revert_weight_conversion(model, group) if ways else group).items()]
+
+
+def _layers(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The tensors of each layer by themselves, by the first number in their names."""
     groups: dict[str, dict[str, Tensor]] = {}
-    for key, value in state.items():
+    for key, own in state.items():
         parts = key.split(".")
         number = next((i for i, part in enumerate(parts) if part.isdecimal()), len(parts))
-        groups.setdefault(".".join(parts[: number + 1]), {})[key] = value
+        groups.setdefault(".".join(parts[: number + 1]), {})[key] = own
     yield from groups.values()

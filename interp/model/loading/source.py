@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -126,14 +127,12 @@ def stored_rows(source: str, local: bool, wanted: Mapping[str, int]) -> dict[str
     return found
 
 
-def stored_tensors(source: str, local: bool) -> Iterator[tuple[str, Tensor]]:
-    """The name and numbers of every weight in the files, one at a time."""
+def stored_tensors(source: str, local: bool) -> dict[str, Callable[[], Tensor]]:
+    """By the name of every weight in the files what reads its numbers."""
     from safetensors import safe_open
 
-    for path in _weight_files(source, local):
-        with safe_open(path, framework="pt") as opened:
-            for name in opened.keys():  # noqa: SIM118
-                yield name, opened.get_tensor(name)
+    opened: list[Any] = [safe_open(path, framework="pt") for path in _weight_files(source, local)]
+    return {name: partial(one.get_tensor, name) for one in opened for name in one.keys()}  # noqa: SIM118
 
 
 def _weight_files(source: str, local: bool) -> list[Path]:
