@@ -112,7 +112,8 @@ class _Run:
         return x
 
     def through(self, site: Site, at: Port, x: Tensor) -> Tensor:
-        """The tensor that the model goes on with, for the tensor `x` that it has at this port. No rule acts on what is done to it."""
+        """The tensor that the model goes on with, for the tensor `x` that it has at this port. No rule acts on what is done to it. Entries
+        that no edit changes stay bit for bit, also where the site's value is a multiple of them."""
         self.mixtures.pause()
         found = self._through(site, at, x)
         self.mixtures.resume(found)
@@ -121,9 +122,14 @@ class _Run:
     def _through(self, site: Site, at: Port, x: Tensor) -> Tensor:
         value = to_site(x, at, self.batch, self.layout.stack(site.stack).n_heads if at.heads else 1)
         seen = self.visit(site, value)
-        if self.plan.changes(site) or not at.scaled:
+        if not at.scaled:
             return from_site(seen, at, x)
-        return surrogate(seen, x, lambda grad: unscaled(grad.reshape(seen.shape), at)) if seen.requires_grad else x
+        kept = x
+        if self.plan.changes(site):
+            kept = torch.where((seen == value).reshape(x.shape), x, from_site(seen, at, x))
+        return (
+            surrogate(seen, kept, lambda grad: unscaled(grad.reshape(seen.shape), at)) if seen.requires_grad else kept
+        )
 
     def meet(self, site: Site) -> None:
         """Raises: SiteError where the module of a site is called a second time, so that there is no one value at it."""

@@ -106,7 +106,9 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
     scales = {part.writer for block in layout.every_block for part in block.sublayers if part.place == "scaled"}
     inside, odd, pools = tuple(f"{path}." for path in linear), {}, set()
     acting = {operation.where.path for operation in seen.operations}
-    attending = {own.module for stack in layout.stacks if stack.attention_function for own in stack.attentions}
+    attending = {
+        own.module for stack in layout.stacks if stack.attention_function for own in stack.attentions if own.heads
+    }
     for path, call in seen.calls.items():
         module = model.get_submodule(path)
         if (
@@ -147,7 +149,8 @@ def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tu
         path, block = operation.where.path, _block_of(operation.where.path, layout)
         if path in named or in_experts(path, layout):
             continue
-        if block and (own := _attention_of(path, block)) and _is_result(operation, seen, own.o):
+        own = None if block is None else _attention_of(path, block)
+        if own is not None and _is_result(operation, seen, own.o):
             gates.add(own.o)
         elif block and left[id(block)] and _is_result(operation, seen, block.mlp.down):
             left[id(block)] = False
@@ -163,8 +166,8 @@ def _block_of(path: str, layout: Layout) -> BlockLayout | None:
 
 
 def _attention_of(path: str, block: BlockLayout) -> AttentionLayout | None:
-    """The attention of a block that a module is of."""
-    return next((own for own in block.attentions if _within(path, own.module)), None)
+    """The attention of a block that a module is of; none of what mixes positions in its place."""
+    return next((own for own in block.attentions if own.heads and _within(path, own.module)), None)
 
 
 def _within(path: str, outer: str) -> bool:
@@ -327,12 +330,15 @@ def _block_rows(block: BlockLayout, layout: Layout, operations: Operations, rule
     """The operations of a block that are no modules: the gate's product, the experts, attention."""
     rows = [_mlp_row(block, operations, rules)] if block.mlp.act is None or block.mlp.gated else []
     for own in block.attentions:
-        rows += [_extra_row(own, extra, rules) for extra in layout.attention_extras]
+        rows += [_extra_row(own, extra, rules) for extra in layout.attention_extras if own.heads]
         rows.append(_attention_row(own, layout, rules))
     return rows
 
 
 def _attention_row(own: AttentionLayout, layout: Layout, rules: Rules) -> Row:
+    if not own.heads:
+        what = "positions mixed without attention (recurrence, linear attention, convolution)"
+        return Row(own.module, what, "plain gradient" if rules == Rules() else "unsupported")
     if rules.in_attention and not layout.attention_function:
         return Row(own.module, "attention outside AttentionInterface", "unsupported")
     if rules.secants and not layout.editable:
