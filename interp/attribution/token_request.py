@@ -17,6 +17,7 @@ from interp.attribution.tokens.token_job import Job, Method, Reference, Sampling
 from interp.attribution.tokens.token_targets import Target, aimed, of_token, tokens_of
 from interp.attribution.tokens.token_values import TokenAttribution
 from interp.errors import MethodError, MetricError
+from interp.parts.named_inputs import Example
 from interp.tasks.metrics import Metric, check_wrong, get_metric
 from interp.tasks.task import Task, TokenPair
 from interp.whole_numbers import count
@@ -116,7 +117,7 @@ def plan(model: Any, task: Task, options: TokenOptions) -> TokenRequest:
         _sampling(method, options),
         tuple(own.places for own in groups) if held or not _single(options.features) else (),
         held,
-        _grid(groups) if method.window else (),
+        _grid(pairs, groups) if method.window else (),
     )
     return TokenRequest(options, given, task, tuple(pairs), tuple(groups), job)
 
@@ -139,9 +140,13 @@ def _groups(model: Any, task: Task, pairs: Sequence[TokenPair], features: Any, *
     return grouped(model, rows, features, answers=answers)
 
 
-def _grid(groups: Sequence[Groups]) -> tuple[tuple[int, ...], ...]:
-    """How the positions lie in rows and columns, where they are patches."""
-    return grid_of(groups[0].names, "occlusion") if patch_places(groups[0].names) else ()
+def _grid(pairs: Sequence[TokenPair], groups: Sequence[Groups]) -> tuple[tuple[int, ...], ...]:
+    """How the positions lie in rows and columns, where they are patches. Raises: MethodError for pictures of several sizes."""
+    if not isinstance(pairs[0].clean, Example) or not patch_places(groups[0].names):
+        return ()
+    if len({own.names for own in groups}) > 1:
+        raise MethodError("occlusion: pictures of several sizes in one call; give those of one size at a time.")
+    return grid_of(groups[0].names, "occlusion")
 
 
 def _sampling(method: Method, options: TokenOptions) -> Sampling:
