@@ -106,13 +106,15 @@ class _Views:
         level = self.circuit.level
         if level == FEATURES:
             raise CircuitError("the nodes of this circuit are features, not MLPs or neurons.")
-        layers = dict.fromkeys(n.layer for n in self.circuit.nodes if n.kind in ("mlp", "neuron"))
-        if not layers:
+        mlps = dict.fromkeys(
+            Node("mlp", n.layer, stack=n.stack) for n in self.circuit.nodes if n.kind in ("mlp", "neuron")
+        )
+        if not mlps:
             raise CircuitError("this circuit holds no MLP.")
         scores = self.scores if level == "neurons" else self._score("neurons")
         if level == "neurons":
             self.method = scores.provenance.method
-        return tuple(_top_neurons(scores, layer) for layer in layers if layer is not None)
+        return tuple(_top_neurons(scores, mlp) for mlp in mlps)
 
     def linked(self) -> tuple[Scores | None, Agreement | None]:
         """The edges, exact where that could be measured, and how the estimates agree with it."""
@@ -152,12 +154,16 @@ def scoring_method(job: Prepared) -> str:
     return "atp" if job.model.coverage(get_method("relp").rules).unsupported else "relp"
 
 
-def _top_neurons(scores: Scores, layer: int) -> TopNeurons:
-    own = [i for i, p in enumerate(scores.parts) if p.kind == "neuron" and p.layer == layer]
+def _top_neurons(scores: Scores, mlp: Node) -> TopNeurons:
+    own = [
+        i
+        for i, p in enumerate(scores.parts)
+        if isinstance(p, Node) and (p.kind, p.layer, p.stack) == ("neuron", mlp.layer, mlp.stack)
+    ]
     means = scores.mean
     first = sorted(own, key=lambda i: (-abs(means[i]), i))[:TOP_NEURONS]
     neurons = tuple(Neuron(scores.parts[i].name, float(means[i])) for i in first)
-    return TopNeurons(Node("mlp", layer).name, len(own), neurons)
+    return TopNeurons(mlp.name, len(own), neurons)
 
 
 # ---------------------------------------------------------------- heads and writes

@@ -17,8 +17,8 @@ from circuits.anatomy.anatomy import Anatomy, Example, LensRow, Pattern
 from circuits.anatomy.overview import answers_in_words, shown_metric
 from circuits.circuit.circuit import Circuit
 from circuits.settings.prepared import Prepared
+from interp.heads.patterns import attention_patterns
 from interp.lenses.lens import stream_logits
-from interp.lenses.patterns import attention_patterns
 from interp.parts.layout import Layout
 from interp.parts.nodes import Node
 from interp.parts.sites import Site

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -73,8 +75,8 @@ def _without_wrong(task: Task, pairs: Sequence[TokenPair]) -> str:
 def measure(model: Any, pairs: Sequence[TokenPair], which: str, metric: Metric) -> torch.Tensor:
     """A metric where the `clean` or `corrupt` prompts give the answer [example]."""
     found = torch.empty(len(pairs), dtype=torch.float64)
-    size = default_batch_size(model, max(p.length for p in pairs))
-    for index in by_length([p.length for p in pairs], size):
+    size = default_batch_size(model, max(p.longest for p in pairs))
+    for index in by_length([p.shape for p in pairs], size):
         batch = [pairs[i] for i in index]
         with torch.no_grad():
             given = run_of([getattr(p, which) for p in batch])
@@ -84,21 +86,32 @@ def measure(model: Any, pairs: Sequence[TokenPair], which: str, metric: Metric) 
     return found
 
 
-def score_positions(job: Prepared, say: Say) -> tuple[Scores, tuple[str, ...]]:
-    """The residual stream by layer and position, and the tokens of one prompt to label the positions with.
+def score_positions(job: Prepared, say: Say) -> tuple[Scores, dict[str, tuple[str, ...]]]:
+    """The residual stream of each stack by layer and position, and the tokens of one prompt to label the positions with, by stack.
 
     Prompts of several lengths are aligned at their end.
     """
-    settings, pairs, method = job.settings, job.request.pairs, mapping_method(job)
-    mode = "each" if len({len(p.prompts[0]) for p in pairs}) == 1 else "end"
+    method, stacks = mapping_method(job), job.model.layout.stacks
     begin(say, "mapping", f"mapping layers and positions with {method}")
-    path = settings.path if get_method(method).uses_steps else {}
-    request = settings.elsewhere(method, "resid", positions=mode, **path)
+    found = [_map_of_stack(job, method, stack.name if len(stacks) > 1 else None) for stack in stacks]
+    labels = {stack.name: texts for stack, (_, texts) in zip(stacks, found, strict=True)}
+    (first, _), *rest = found
+    if rest:
+        parts = tuple(part for scores, _ in found for part in scores.parts)
+        first = replace(first, parts=parts, per_example=np.concatenate([scores.per_example for scores, _ in found], 1))
+    return first, labels
+
+
+def _map_of_stack(job: Prepared, method: str, stack: str | None) -> tuple[Scores, tuple[str, ...]]:
+    """The stream of one stack, None for the only one, and the texts of its positions."""
+    own = [pair if stack is None else pair.of_stack(stack) for pair in job.request.pairs]
+    mode = "each" if len({len(p.prompts[0]) for p in own}) == 1 else "end"
+    path = job.settings.path if get_method(method).uses_steps else {}
+    request = job.settings.elsewhere(method, "resid", positions=mode, stack=stack, **path)
     scores = plan(job.model, job.scoring, request).score()[method]
-    labels = scores.positions()
-    shortest = min((p.prompts[0] for p in pairs), key=len)
-    texts = job.model.positions(shortest)
-    return scores, tuple(texts[label] if isinstance(label, int) else "…" for label in labels)
+    shortest = min((p.prompts[0] for p in own), key=len)
+    texts = job.model.positions(shortest, stack or job.model.layout.name)
+    return scores, tuple(texts[label] if isinstance(label, int) else "…" for label in scores.positions())
 
 
 def mapping_method(job: Prepared) -> str:
@@ -121,10 +134,11 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
     values = {which: measure(job.model, pairs, which, metric) for which in ("clean", "corrupt")}
     own = next((m for m in (job.leading, *job.settings.methods) if m in TOKEN_METHODS), "gradient-x-input")
     by_method = {m: attribute_tokens(job.model, task, method=m, metric=metric) for m in ("integrated-gradients", own)}
+    stack = job.model.layout.stacks[0].name
     return tuple(
         Prompt(
-            clean_tokens=job.model.positions(pair.clean),
-            corrupt_tokens=job.model.positions(pair.corrupt),
+            clean_tokens=job.model.positions(pair.clean, stack),
+            corrupt_tokens=job.model.positions(pair.corrupt, stack),
             answers=answers_in_words(pair, job.model.output_text),
             wrong=tuple(map(job.model.output_text, pair.wrong)),
             clean_metric=float(values["clean"][i]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from interp.formatting.showing import card, figure
 from interp.formatting.text import visible
 from interp.parts.graph import KEY_VALUE, Edge, KeyValue, Part, parse_edge
 from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES, Node, competes
+from interp.parts.sites import CROSS
 from interp.scores.scores import Scores
 
 FORMAT: Final = 1
@@ -26,7 +27,7 @@ MOST_LISTED: Final = 50
 ALWAYS: Final = ("embed",)
 #: Names of spans that edges can be at and be read back.
 NAMED: Final = re.compile(r"(?!-?\d+$).+", re.DOTALL)
-_NODE_KEYS: Final = {"kind", "layer", "unit", "grouped", "position"}
+_NODE_KEYS: Final = {"kind", "layer", "unit", "grouped", "position", "stack"}
 
 
 class CircuitError(InterpError):
@@ -161,7 +162,7 @@ class Circuit:
             return {"format": FORMAT, "edges": [p.name for p in self.parts], **data, **graph}
         return {
             "format": FORMAT,
-            "nodes": [asdict(p) for p in self.parts],
+            "nodes": [p.to_dict() for p in self.nodes],
             **data,
             "names": [p.name for p in self.parts],
         }
@@ -224,8 +225,9 @@ def component(node: Node) -> Node:
 
     A K/V reader shared by a group belongs to no single head and stays what it is.
     """
-    own = node.kind in ("q", "k", "v") and not node.grouped
-    return Node("head", node.layer, node.unit) if own else node
+    if node.grouped or node.kind.removeprefix(CROSS) not in ("q", "k", "v"):
+        return node
+    return Node("cross_head" if node.kind.startswith(CROSS) else "head", node.layer, node.unit, stack=node.stack)
 
 
 def _parts(data: dict[str, Any]) -> tuple[Part, ...]:

@@ -64,7 +64,7 @@ class Asked:
 
     @cached_property
     def longest(self) -> int:
-        return max(pair.length for pair in self.pairs)
+        return max(pair.longest for pair in self.pairs)
 
     @property
     def at_once(self) -> int:
@@ -81,7 +81,7 @@ class Asked:
     @cached_property
     def shapes(self) -> list[Shape]:
         """The batches of a runner."""
-        return [self._shape(index) for index in by_length([pair.length for pair in self.pairs], self.at_once)]
+        return [self._shape(index) for index in by_length([pair.shape for pair in self.pairs], self.at_once)]
 
     def _shape(self, index: Sequence[int]) -> Shape:
         metric = get_metric(self.metric)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -65,7 +64,7 @@ def to_networkx(value: Scores | Circuit | Contents) -> nx.MultiDiGraph[str]:
         if isinstance(part, Edge):
             _add_edge(graph, part, entry)
         else:
-            graph.add_node(part.name, **{k: v for k, v in asdict(part).items() if v is not None}, **entry)
+            graph.add_node(part.name, **{k: v for k, v in part.to_dict().items() if v is not None}, **entry)
     return graph
 
 

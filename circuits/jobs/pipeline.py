@@ -62,10 +62,23 @@ def run_discovery(job: Prepared, manifest: dict[str, Any], say: Say) -> Record:
         begin(say, "anatomy", "looking closely at the circuit")
         anatomy, node_edges = look_closely(job, scores[0], circuit, say)
     position_map, labels = score_positions(job, say)
-    prompts = show_prompts(job, say)
-    shown = (position_map, labels, prompts, accuracy)
     return Record(
-        manifest, scores, exact, agreements, circuit, evaluation, *shown, features, edges, anatomy, node_edges, search
+        manifest,
+        scores,
+        exact,
+        agreements,
+        circuit,
+        evaluation,
+        position_map,
+        labels.pop("", ()),
+        show_prompts(job, say),
+        accuracy,
+        features,
+        edges,
+        anatomy,
+        node_edges,
+        search,
+        labels,
     )
 
 

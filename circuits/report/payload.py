@@ -121,7 +121,7 @@ def _maps(record: Record) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for i, s in enumerate(mapped):
         edges = s.provenance.level == "edges"
-        maps = edge_maps(s, chosen, fine=i == 0) if edges else score_maps(s, chosen, record.position_labels)
+        maps = edge_maps(s, chosen, fine=i == 0) if edges else score_maps(s, chosen, record.labels)
         found.append({"method": s.provenance.method, "n": len(s.parts), "maps": maps})
     # The scale is that of the exact scores, or of the method that comes first.
     leading = next((g["maps"] for g, s in zip(found, mapped, strict=True) if s.provenance.exact), None)
@@ -154,7 +154,7 @@ def _unmapped(record: Record) -> list[dict[str, Any]]:
 def _position_maps(record: Record) -> list[dict[str, Any]]:
     if record.position_map is None:
         return []
-    maps = score_maps(record.position_map, frozenset(), record.position_labels)
+    maps = score_maps(record.position_map, frozenset(), record.labels)
     share_limit(maps, max((m["limit"] for m in maps), default=0.0))
     return [{**m, "method": record.position_map.provenance.method} for m in maps]
 

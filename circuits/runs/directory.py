@@ -15,7 +15,7 @@ import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -202,6 +202,8 @@ def save_record(path: Path, record: Record) -> None:
         "position_labels": list(record.position_labels),
         "prompts": [asdict(p) for p in record.prompts],
     }
+    if record.stack_labels:
+        shown["stack_labels"] = {name: list(texts) for name, texts in record.stack_labels.items()}
     write_text(path / "prompts.json", json.dumps(shown, indent=1))
 
 
@@ -231,6 +233,7 @@ def load_record(path: Path) -> Record:
             evaluation=_optional(Evaluation.load, path / "evaluation.json"),
             position_map=_optional(Scores.load, path / "position_map.parquet"),
             position_labels=shown.position_labels,
+            stack_labels=shown.stack_labels,
             prompts=shown.prompts,
             accuracy=shown.accuracy,
             features=_optional(FeatureStudy.load, path / "features.json"),
@@ -253,6 +256,7 @@ class _Shown:
     accuracy: Mapping[str, float]
     position_labels: tuple[str, ...]
     prompts: tuple[Prompt, ...]
+    stack_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def _all_scores(path: Path, methods: Sequence[str]) -> tuple[Scores, ...]:

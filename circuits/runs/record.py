@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Record:
     """`scores`: every method of the run, the one that the circuit was chosen by first. `exact`: exact patching of all
     nodes or of a sample. `agreements`: each approximation against it. `position_map`: scores of the residual stream at
-    each layer and position, with the token text of each position of an example in `position_labels`. `accuracy`:
+    each layer and position, with the token text of each position of an example in `position_labels`, and of stacks with a prefix in
+    `stack_labels`. `accuracy`:
     share of pairs where the right answer wins on the clean prompt, and the wrong one on the corrupt prompt. `manifest`: see `circuits.runs.directory`.
     `features`: what else is known of a circuit of features; `feature_edges`: edges between the first of them, and into the metric.
     `anatomy`: what the parts of the circuit do on a few prompts. `node_edges`: scores of the edges between the nodes of a node circuit, the
@@ -42,3 +43,9 @@ class Record:
     anatomy: Anatomy | None = None
     node_edges: Scores | None = None
     size_search: Search | None = None
+    stack_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """The texts of positions by the prefix of their stack."""
+        return {"": self.position_labels, **self.stack_labels}

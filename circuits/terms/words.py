@@ -29,23 +29,31 @@ _MORE: Final = {
 }
 _KINDS: Final = {
     "head": "heads",
+    "cross_head": "cross-attention heads",
     "mlp": "MLPs",
     "attn_out": "attention outputs",
+    "cross_out": "cross-attention outputs",
     "neuron": "neurons",
     "q": "queries",
     "k": "keys",
     "v": "values",
+    "cross_q": "cross-attention queries",
+    "cross_k": "cross-attention keys",
+    "cross_v": "cross-attention values",
     "embed": "embedding",
     "pos_embed": "position embedding",
     "resid_pre": "residual stream before the block",
     "resid_mid": "residual stream between attention and MLP",
+    "resid_cross": "residual stream between cross-attention and MLP",
     "resid_post": "residual stream after the block",
     "all": "all but the embedding",
 }
 _ONE: Final = {
     "head": "head",
+    "cross_head": "cross-attention head",
     "mlp": "MLP",
     "attn_out": "attention output",
+    "cross_out": "cross-attention output",
     "neuron": "neuron",
     "q": "query",
     "k": "key",
@@ -57,7 +65,9 @@ _PLACES: Final = {
     "resid_pre": "the stream before the block",
     "resid_mid": "the stream between attention and MLP",
     "resid_post": "the stream after the block",
+    "resid_cross": "the stream between cross-attention and MLP",
     "attn_out": "attention outputs",
+    "cross_out": "cross-attention outputs",
     "mlp_out": "MLP outputs",
 }
 #: Kinds of which a model has one, so that a sentence needs an article.

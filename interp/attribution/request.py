@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields, replace
 from pathlib import Path
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -16,6 +16,7 @@ from interp.attribution.batching.quadrature import DEFAULT_QUADRATURE, DEFAULT_S
 from interp.attribution.checks import Checked, check
 from interp.attribution.features.feature_space import FeatureSpace
 from interp.attribution.features.hosts import resolved
+from interp.attribution.net_levels.net_space import NetSpace
 from interp.attribution.protocol.registry import MaskSettings, Method, with_start
 from interp.attribution.protocol.spaces import Space, space_of
 from interp.attribution.request_options import Request, ShownRequest, ShownRequestOfOne
@@ -26,6 +27,7 @@ from interp.errors import MethodError, TaskError, unknown
 from interp.given import checker, kinds_checked
 from interp.option import taken
 from interp.parts.graph import KeyValue
+from interp.parts.layout import NET_LEVELS
 from interp.parts.nodes import FEATURES
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, preset
@@ -127,7 +129,7 @@ def prepare(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
     """Check every option against the model and the task; `.score()` then does the work.
 
     task: a `Task`, the name of a built-in one, or a task file.
-    level: `resid`, `blocks`, `heads`, `qkv`, `neurons`, `edges` or `features`. positions: `all` patches all positions of a node together;
+    level: `resid`, `blocks`, `heads`, `qkv`, `neurons`, `edges` or `features`; of nets without blocks `modules` or `channels`. positions: `all` patches all positions of a node together;
     `each`, `end` and `spans` score positions apart (the default of `resid` is `each`, which refuses `all`).
     direction: `denoise` (clean values into the corrupt run; the default for counterfactual) or `noise`.
     steps, quadrature: for IG methods, 8 midpoints by default. parts: score only these nodes or edges, by name.
@@ -178,12 +180,14 @@ def plan(
 ) -> Attribution:
     """`prepare`, of options that are a value already. ablation: one that was learned on these pairs. called: see `check`."""
     checked = check(asked, called)
+    model.check_level(asked.level)
     task = _task(model, task, checked.positions)
     check_wrong(checked.metric, task)
     given = resolved(model, asked.level, asked.dictionaries)
     methods, left_out = _methods(model, asked, checked)
+    _check_stacks(model, asked, checked, methods)
     pairs = _pairs(model, task, asked.ablation, checked.metric)
-    aligned = align(checked.positions, pairs)
+    aligned = align(checked.positions, pairs if asked.stack is None else [pair.of_stack(asked.stack) for pair in pairs])
     space = _space(model, asked, given, pairs)
     may = may_run(methods, asked.level == "edges", left_out) if checked.search else methods
     learns = ablation is None and ABLATIONS[asked.ablation].learn is not None
@@ -243,6 +247,32 @@ def _methods(model: Any, asked: Request, checked: Checked) -> tuple[list[Method]
     return methods, left_out
 
 
+def _check_stacks(model: Any, asked: Request, checked: Checked, methods: Sequence[Method]) -> None:
+    """Raises: MethodError for what needs one stream, where a model has several; SiteError for a stack that it has not."""
+    layout = model.layout
+    if asked.stack is not None:
+        layout.stack(asked.stack)
+    if not layout.others:
+        return
+    names = " and ".join(stack.name or "decoder" for stack in layout.stacks)
+    alone = asked.level in ("edges", FEATURES)
+    if alone or ABLATIONS[asked.ablation].learn is not None:
+        what = f"level {asked.level!r}" if alone else f"{asked.ablation} ablation"
+        raise MethodError(
+            f"{what}: this model has several streams ({names}); levels heads, blocks, qkv, neurons and resid work, with other ablations."
+        )
+    if checked.positions != "all" and (asked.stack is None or checked.positions == "spans" or asked.level == "qkv"):
+        prefixes = " or ".join(repr(stack.name) for stack in layout.stacks)
+        raise MethodError(
+            f"positions={checked.positions!r}: this model has several streams ({names}) with positions of their own; say whose: stack={prefixes}, "
+            "with positions 'each' or 'end', at any level but qkv."
+        )
+    if odd := [m.name for m in methods if m.unsigned or m.masked or m.joint]:
+        raise MethodError(
+            f"method {odd[0]!r}: this model has several streams ({names}), and it knows one; use another method."
+        )
+
+
 def _pairs(model: Any, task: Task, ablation: str, metric: Metric) -> list[TokenPair]:
     """The pairs of the task as tokens, none longer than the model's context. Raises: TaskError also where patching from the paired
     prompt would change nothing."""
@@ -264,9 +294,11 @@ def _space(model: Any, asked: Request, given: Mapping[Site, Dictionary], pairs: 
             f"level 'edges': {type(model.hf).__name__} takes no text, and what its embedding writes is not known as tokens and positions. Use "
             "'heads', 'blocks', 'qkv', 'neurons' or 'resid'."
         )
+    if asked.level in NET_LEVELS:
+        return NetSpace.of(model, asked.level)
     if asked.level != FEATURES:
-        return space_of(model, asked.level, asked.kv or "shared", asked.split_positions)
-    at_once = survey_batch(model, max(p.length for p in pairs), asked.batch_size, asked.max_memory)
+        return space_of(model, asked.level, asked.kv or "shared", asked.split_positions, asked.stack)
+    at_once = survey_batch(model, max(p.longest for p in pairs), asked.batch_size, asked.max_memory)
     return FeatureSpace.of(model, given, pairs, asked.ablation, at_once)
 
 

@@ -139,10 +139,12 @@ class MemoryOptions(BatchOptions):
 class ScoreOptions(MemoryOptions, TopOptions, SearchOptions, MethodOptions, PatchOptions, PositionOptions, PartOptions):
     """Everything that may be said of a request beside its methods.
 
-    `parts`: score only these, by name. `allow_unsupported`: take the plain gradient where a rule set has no rule.
+    `parts`: score only these, by name. `stack`: of a model with several, score the nodes of this one (`encoder`; empty for the one that is
+    read last), at its positions. `allow_unsupported`: take the plain gradient where a rule set has no rule.
     """
 
     parts: Sequence[str] | None = None
+    stack: str | None = None
     allow_unsupported: bool = False
 
 

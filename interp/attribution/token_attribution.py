@@ -37,6 +37,7 @@ def attribute_tokens(
     seed: int = 0,
     limit: int | None = None,
     batch_size: int | None = None,
+    stack: str | None = None,
     show_progress: bool | None = None,
 ) -> TokenAttribution:
     """What each token of the clean prompts contributes to the metric at the last position, or where the answer is given.
@@ -69,7 +70,8 @@ def attribute_tokens(
     a norm turns fast near the zero vector). samples: random points of `gradient-shap` and `smooth-grad` (16), orders of `shapley` (24; all
     of them where they are no more), sets of `kernel-shap` and `lime` (128), drawn with `seed` for each prompt apart. window: positions that
     `occlusion` replaces together (2; squares of patches). noise: of `smooth-grad`, in standard deviations of the prompt's embeddings
-    (0.15). limit: the first so many pairs.
+    (0.15). limit: the first so many pairs. stack: of a model with several, whose tokens: those of the encoder by default (the prompts of the
+    task), or what the decoder has been given (`stack=""`); what the other stack reads stays as it is in the clean prompt.
 
     Units: those of the metric; of `saliency` and `smooth-grad` per unit of the embedding. Source: Sundararajan et al. 2017 (integrated
     gradients), Zeiler & Fergus 2014 (ablation, occlusion), Castro et al. 2009 (shapley), Lundberg & Lee 2017 (the two of SHAP), Ribeiro et al.
@@ -80,6 +82,19 @@ def attribute_tokens(
     vocabulary lacks.
     """
     options = TokenOptions(
-        method, metric, baseline, features, target, per_token, steps, samples, window, noise, seed, limit, batch_size
+        method,
+        metric,
+        baseline,
+        features,
+        target,
+        per_token,
+        steps,
+        samples,
+        window,
+        noise,
+        seed,
+        limit,
+        batch_size,
+        stack,
     )
     return plan(model, find_task(task, model), options).score(show_progress)

@@ -10,6 +10,7 @@ from interp.attribution.tokens import token_perturbations as perturbations
 from interp.attribution.tokens.token_job import Method
 from interp.errors import MethodError
 from interp.registries import Registry
+from interp.rules.lrp import OF_NETS
 from interp.rules.rules import DEEPLIFT, GRADIENT, OWN
 
 METHODS: Final = Registry(
@@ -45,7 +46,7 @@ METHODS: Final = Registry(
         ),
         *(
             Method(own.name, gradients.relevance, ("zero",), "x . rho(x)", "2F + 1B", own.source, own.rules)
-            for own in OWN
+            for own in (*OWN, *OF_NETS)
             if own.rules != GRADIENT and not own.rules.secants
         ),
         Method(

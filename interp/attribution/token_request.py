@@ -17,6 +17,7 @@ from interp.attribution.tokens.token_job import Job, Method, Reference, Sampling
 from interp.attribution.tokens.token_targets import Target, aimed, of_token, tokens_of
 from interp.attribution.tokens.token_values import TokenAttribution
 from interp.errors import MethodError, MetricError
+from interp.model.modules.calling import needed_inputs
 from interp.parts.named_inputs import Example
 from interp.tasks.metrics import Metric, check_wrong, get_metric
 from interp.tasks.task import Task, TokenPair
@@ -42,6 +43,7 @@ class TokenOptions:
     seed: int = 0
     limit: int | None = None
     batch_size: int | None = None
+    stack: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,18 +108,23 @@ def plan(model: Any, task: Task, options: TokenOptions) -> TokenRequest:
     check_wrong(metric, task)
     pairs = task.tokenize(model.tokenizer, model.outputs, several=metric.several)
     held = options.target is not None
-    groups = _groups(model, task, pairs, options.features, answers=not held)
+    stack = _stack(model, options.stack)
+    groups = _groups(model, task, pairs, options.features, answers=not held, stack=stack)
+    names, main = _names(model, pairs[0])
     job = Job(
         model,
         method,
         metric,
         method.baselines[0] if options.baseline is None else options.baseline,
         int(options.steps or method.rules.secants or DEFAULT_STEPS),
-        options.batch_size or default_batch_size(model, max(pair.length for pair in pairs)),
+        options.batch_size or default_batch_size(model, max(pair.longest for pair in pairs)),
         _sampling(method, options),
         tuple(own.places for own in groups) if held or not _single(options.features) else (),
         held,
         _grid(pairs, groups) if method.window else (),
+        stack,
+        names,
+        main,
     )
     return TokenRequest(options, given, task, tuple(pairs), tuple(groups), job)
 
@@ -135,9 +142,24 @@ def _metric(options: TokenOptions) -> Metric:
     return get_metric("log_prob" if options.target is not None and options.metric is None else options.metric)
 
 
-def _groups(model: Any, task: Task, pairs: Sequence[TokenPair], features: Any, *, answers: bool) -> list[Groups]:
+def _groups(
+    model: Any, task: Task, pairs: Sequence[TokenPair], features: Any, *, answers: bool, stack: str
+) -> list[Groups]:
     rows = [(pair, ids, task.where(i)) for i, (pair, ids) in enumerate(zip(task.pairs, pairs, strict=True))]
-    return grouped(model, rows, features, answers=answers)
+    return grouped(model, rows, features, answers=answers, stack=stack)
+
+
+def _names(model: Any, pair: TokenPair) -> tuple[tuple[str, ...], str]:
+    """What a model that reads several things calls them, and the main one; nothing of one that reads one."""
+    if isinstance(pair.clean, Example) and len(needed_inputs(model.hf)) > 1:
+        return tuple(sorted(pair.clean.tensors)), pair.clean.main
+    return (), ""
+
+
+def _stack(model: Any, asked: str | None) -> str:
+    """Whose tokens: of a model with several stacks those of the first, which reads the prompts. Raises: SiteError for one that it has not."""
+    found = model.layout.stacks[0] if asked is None else model.layout.stack(asked)
+    return str(found.name)
 
 
 def _grid(pairs: Sequence[TokenPair], groups: Sequence[Groups]) -> tuple[tuple[int, ...], ...]:

@@ -27,7 +27,7 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.errors import SiteError, UnsupportedRuleError
 from interp.ledger import product
 from interp.parts.layout import Layout
-from interp.parts.sites import LAYERED, Site, SiteLike, order, parse
+from interp.parts.sites import CROSS, LAYERED, Site, SiteLike, order, parse
 from interp.rules.rules import Rules
 
 Visit = Callable[[Site, Tensor], Tensor]
@@ -132,7 +132,7 @@ def check_dictionaries(given: Mapping[SiteLike, Dictionary], layout: Layout, wid
         )
     found: dict[Site, Dictionary] = {}
     for key, dictionary in given.items():
-        sites = parse(key, layout.n_layers, rotary=layout.rotary)
+        sites = parse(key, layout.layers, rotary=layout.rotary)
         if len(sites) != 1 or sites[0].part:
             raise SiteError(f"dictionaries: key {str(key)!r} is not one place; write one site, such as 'resid_post.3'.")
         if not isinstance(dictionary, Dictionary):
@@ -165,8 +165,8 @@ def _check_fit(dictionary: Dictionary, widths: Mapping[str, int]) -> None:
 def widths(layout: Layout) -> dict[str, int]:
     """Numbers per token of every kind of site that can have a dictionary."""
     heads = {"z": layout.n_heads, "q": layout.n_heads, "k": layout.n_kv_heads, "v": layout.n_kv_heads}
-    found = {kind: layout.d_model for kind in ("embed", *LAYERED, "resid_final") if kind != "pattern"}
-    found |= {kind: n * layout.d_head for kind, n in heads.items()}
+    found = {kind: layout.d_model for kind in ("embed", *LAYERED, "resid_final") if not kind.endswith("pattern")}
+    found |= {before + kind: n * layout.d_head for kind, n in heads.items() for before in ("", CROSS)}
     return found | (dict.fromkeys(("mlp_pre", "mlp_post"), layout.d_mlp) if layout.d_mlp else {})
 
 

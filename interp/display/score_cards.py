@@ -9,13 +9,14 @@ from typing import Final
 from markupsafe import Markup
 
 from interp.attribution.tokens.token_values import TokenAttribution
+from interp.display.model_view import framed
 from interp.formatting import showing
 from interp.formatting.html import MOST_ROWS, bar, block, caption, element, joined, left_out, shaded, table, text
 from interp.formatting.numbers import MISSING, count, decimals, interval, number, percent, score, several, share_digits
 from interp.formatting.text import token
+from interp.heads.patterns import AttentionPatterns
 from interp.lenses.direct import LogitAttribution
 from interp.lenses.lens import LogitLens
-from interp.lenses.patterns import AttentionPatterns
 from interp.scores.agreement import Agreement, Row
 from interp.scores.scores import Provenance, Scores
 from interp.scores.wording import IN_TURN, neither
@@ -186,7 +187,7 @@ def lens_card(found: LogitLens) -> Markup:
 
 @showing.card.register
 def patterns_card(found: AttentionPatterns) -> Markup:
-    """Where the last token looks most, head by head."""
+    """All heads in a frame, and where the last token looks most, head by head."""
     shown = found.heads[:MOST_ROWS]
     rows = []
     for head in shown:
@@ -208,7 +209,7 @@ def patterns_card(found: AttentionPatterns) -> Markup:
     note = Markup(
         "Of the last token, {}: position, token and attention weight. A large weight is not yet an effect."
     ).format(_token(found.tokens[-1]))
-    return block("AttentionPatterns", said, table(columns, rows, left=left), caption(note))
+    return block("AttentionPatterns", said, framed(found), table(columns, rows, left=left), caption(note))
 
 
 @showing.card.register

@@ -139,7 +139,7 @@ def logit_lens(model: Any, tokens: Any, *, sites: SiteLike | Sequence[SiteLike] 
         raise LayoutError("logit lens: the outputs of this model are classes of each token, and no tokens.")
     asked = [sites] if isinstance(sites, (str, Site)) else list(sites)
     found = tuple(dict.fromkeys(site for name in asked for site in model.resolve(name)))
-    if odd := [str(site) for site in found if site.kind not in RESIDUAL]:
+    if odd := [str(site) for site in found if site.kind not in RESIDUAL or site.stack != model.layout.name]:
         raise SiteError(f"logit lens of {odd[0]!r}: expected places of the residual stream: {', '.join(RESIDUAL)}.")
     if not found:
         raise SiteError("logit lens of no sites: expected at least one, for example sites='resid_post'.")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, SupportsIndex
 
@@ -12,83 +11,43 @@ from torch import Tensor
 
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.splice import check_dictionaries, widths
-from interp.errors import EditError, InterpError, LayoutError, SiteError, TaskError, UnsupportedRuleError
+from interp.errors import LayoutError, MethodError, TaskError, some
 from interp.formatting.showing import card
 from interp.ledger import BACKWARD, ledger, spend
-from interp.model.answering import context_of, outputs_of_positions
 from interp.model.edits import Edit
-from interp.model.modules.calling import main_input
-from interp.model.modules.linear import embedding_device
+from interp.model.inputs.answering import context_of, outputs_of_positions
+from interp.model.inputs.encoding import encoded as encoded_of
+from interp.model.inputs.encoding import with_encoded
+from interp.model.inputs.position_naming import embedded, names_of
+from interp.model.inputs.taking import InputsLike, TokensLike, arguments, example_of, probe_of, sourced, taken
+from interp.model.modules.calling import needed_inputs, stack_input
+from interp.model.modules.linear import embedding_device, vocabularies
 from interp.model.modules.lock import settled
+from interp.model.modules.paths import check_path
 from interp.model.modules.soundness import check_model, check_state
 from interp.model.multiply_adds import Prices
 from interp.model.operands import Operands
 from interp.model.origin import Origin
 from interp.model.plan import plan_run
 from interp.model.probing.backward import Suspects, check_gradients, suspects
-from interp.model.probing.coverage import Coverage, coverage, recognise
+from interp.model.probing.coverage import Coverage, Operations, coverage, recognise
 from interp.model.probing.layout_probe import read_layout
 from interp.model.probing.sample import probe_inputs
+from interp.model.result import Run
 from interp.model.run import execute
+from interp.model.run_checks import check_encoded, check_lists, check_pattern, check_value, checked_kept, checked_other
 from interp.model.similarity import Similarity
-from interp.model.taking import InputsLike, TokensLike, arguments, embedded, example_of, names_of, probe_of, taken
 from interp.model.vocabulary import Columns
-from interp.parts.named_inputs import TEXT, Inputs
+from interp.parts.forms import form_of
+from interp.parts.layout import NET_LEVELS, Layout
+from interp.parts.named_inputs import DECODER, TEXT, Inputs
 from interp.parts.outputs import AtMask, Classes, NextToken, NoAnswer, Output, Outputs, class_names
 from interp.parts.ports import available, port
-from interp.parts.sites import Site, SiteLike, parse
+from interp.parts.sites import MODULE, Site, SiteLike, parse
 from interp.parts.texts import has_token, token_text
 from interp.parts.tokens import Tokens, as_tokens
 from interp.rules.rules import GRADIENT, Rules
 from interp.whole_numbers import whole
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Run(Mapping[SiteLike, Tensor]):
-    """What a run returns: `logits` [batch pos d_vocab] (or of some tokens only), the reads by site, and what it ran on, `given`: `tokens`,
-    or `inputs` that are no text."""
-
-    logits: Tensor
-    reads: Mapping[Site, Tensor]
-    given: Tokens | Inputs
-    _n_layers: int
-    _rotary: bool
-    operands: Operands | None = None
-
-    @property
-    def tokens(self) -> Tokens:
-        """The tokens that it ran on. Raises: TaskError where these were other inputs."""
-        if isinstance(self.given, Inputs):
-            raise TaskError(f"this run was of {self.given.main}, not of tokens; run.inputs has what it was given.")
-        return self.given
-
-    @property
-    def inputs(self) -> Inputs:
-        """The inputs that it ran on. Raises: TaskError where these were tokens."""
-        if isinstance(self.given, Tokens):
-            raise TaskError("this run was of tokens; run.tokens has them.")
-        return self.given
-
-    def __getitem__(self, site: SiteLike) -> Tensor:
-        found = parse(site, self._n_layers, rotary=self._rotary)
-        if len(found) != 1 or found[0] not in self.reads:
-            raise SiteError(
-                f"site {str(site)!r} was not read in this run; read: {', '.join(map(str, self.reads)) or 'none'}."
-            )
-        return self.reads[found[0]]
-
-    def __repr__(self) -> str:
-        shapes = ", ".join(f"{site} {list(x.shape)}" for site, x in self.reads.items())
-        return f"Run(logits {list(self.logits.shape)}, reads: {shapes or 'none'})"
-
-    def _repr_html_(self) -> str:
-        return str(card(self))
-
-    def __iter__(self) -> Iterator[Site]:
-        return iter(self.reads)
-
-    def __len__(self) -> int:
-        return len(self.reads)
 
 
 class HookedModel:
@@ -116,17 +75,21 @@ class HookedModel:
         self.tokenizer = tokenizer
         self.processor = processor
         self.origin = origin or Origin()
-        self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
+        self.name = name or getattr(self.config, "name_or_path", "") or type(model).__name__
         with settled(self.device):
-            read = output.of(model, tokenizer) if isinstance(output, Similarity) else output
             self._given = None if inputs is None else probe_of(self, inputs)
-            self.layout, seen = read_layout(model, read, self._given)
-            self.operations = recognise(model, self.layout, seen)
+            self.layout, self.operations = self._discovered(output)
         self._checked: set[Rules] = set()
         self.edge_maps: dict[Any, Any] = {}
         self.restart: Any = None
         self._differentiable: Suspects | None = None
-        self._lengths: dict[tuple[int, ...], int] = {}
+        self._lengths: dict[tuple[str, tuple[int, ...]], int] = {}
+
+    def _discovered(self, output: Any) -> tuple[Layout, Operations]:
+        """Where everything is in the model, and what its modules compute."""
+        read = output.of(self.hf, self.tokenizer) if isinstance(output, Similarity) else output
+        layout, seen = read_layout(self.hf, read, self._given)
+        return layout, recognise(self.hf, layout, seen)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle has: all but what is found out again, which belongs to these very modules."""
@@ -143,6 +106,11 @@ class HookedModel:
         return str(card(self))
 
     @property
+    def config(self) -> Any:
+        """The configuration of the model; None where it has none."""
+        return getattr(self.hf, "config", None)
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.hf.dtype  # type: ignore[no-any-return]
 
@@ -157,15 +125,30 @@ class HookedModel:
         return self._given or probe_inputs(self.hf)
 
     @property
+    def vocabularies(self) -> dict[str, int]:
+        """How many ids each input of ids has that it needs."""
+        return vocabularies(self.hf)
+
+    @property
+    def example_axes(self) -> int | None:
+        """How many axes one example of a main input that is no text has; None where that is not known."""
+        form = form_of(self.config, needed_inputs(self.hf)[0])
+        return None if form is None else len(form.axes)
+
+    @property
     def takes_text(self) -> bool:
-        """Whether its main input is token ids."""
-        return main_input(self.hf) == TEXT
+        """Whether token ids are all that it takes."""
+        return needed_inputs(self.hf) == (TEXT,)
 
     def tokenize(self, text: TokensLike) -> Tokens:
         """Token ids and mask of one or several prompts: padded on the left, or, where positions look at later ones, with what the
         tokeniser puts behind a text, and padded on the right. Raises: TaskError for a model that takes no text."""
         if not self.takes_text:
-            raise TaskError(f"{type(self.hf).__name__} takes {main_input(self.hf)}, and no text: it has no tokens.")
+            needed = needed_inputs(self.hf)
+            what = (
+                f"{needed[0]}, and no text: it has no tokens" if len(needed) == 1 else f"{some(needed)}, no text alone"
+            )
+            raise TaskError(f"{type(self.hf).__name__} takes {what}.")
         return as_tokens(text, self.tokenizer, whole=self.reads_whole)
 
     @property
@@ -177,21 +160,42 @@ class HookedModel:
     def outputs(self) -> Outputs:
         """What its outputs are called in tasks: tokens behind a prompt, or at its mask, or classes."""
         layout = self.layout
+        if layout.crosses and layout.readout == "each" and layout.output.name == "logits":
+            return NextToken(layout.d_vocab, partial(example_of, self))
         if layout.output.labels or layout.readout != "each" or not self.takes_text:
-            names = layout.output.labels or class_names(self.hf.config, layout.d_vocab)
+            names = layout.output.labels or class_names(self.config, layout.d_vocab)
             return Classes(names, None if self.takes_text else partial(example_of, self))
         return outputs_of_positions(self)
 
-    def positions(self, given: InputsLike | None = None) -> tuple[str, ...]:
+    def inputs(self, source: Any, *, decoder: str | None = None, text: str | Sequence[str] | None = None) -> Inputs:
+        """What `run` takes of a model that reads something else than one text, checked.
+
+        source: what it reads first: text or several texts, the file of a picture or a sound, its main input as a tensor, or a mapping as its
+        processor returns it. decoder: of an encoder-decoder what the decoder has been given behind its start. text: of two towers what is
+        compared with the source. Raises: TaskError.
+        """
+        return sourced(self, source, decoder, text)
+
+    def encode(self, given: InputsLike) -> Tensor:
+        """What the decoder of an encoder-decoder attends to [batch source_pos d_model], for runs without the encoder (`run(..., encoded=)`).
+        Raises: TaskError for other models."""
+        found = taken(self, given)
+        if isinstance(found, Tokens):
+            raise TaskError(f"{type(self.hf).__name__} has no decoder that attends to an encoder.")
+        return encoded_of(self, found)
+
+    def positions(self, given: InputsLike | None = None, stack: str = "") -> tuple[str, ...]:
         """What the positions of its stream are called: the tokens of a text; for images `CLS`, `r0c0`, `r0c1`, ... (row and column of the
         patch), behind `CLS` the distillation token `DIST` or registers `REG0`, ...; `f0t0`, ... for patches of a spectrogram (mel band
         and time); `t0`, ... for frames of sound.
 
-        given: text or inputs; without it inputs as configured. Raises: TaskError where text is missing or there are several.
+        given: text or inputs; without it inputs as configured. stack: which stream, by its prefix, of a model with several (`encoder`).
+        Raises: TaskError where text is missing or there are several; SiteError for a stack that it has not.
         """
+        self.layout.stack(stack)
         if not self.takes_text:
             found = taken(self, self.probed if given is None else given)
-            return names_of(self, found) if isinstance(found, Inputs) else ()
+            return names_of(self, found, stack) if isinstance(found, Inputs) else ()
         if given is None or len((tokens := self.tokenize(given)).ids) != 1:  # type: ignore[arg-type]
             raise TaskError("positions of a model of text are those of one text: model.positions('The cat sat.').")
         return tuple(self.text_of(i) for i in tokens.ids[0].tolist())
@@ -218,6 +222,13 @@ class HookedModel:
             raise TaskError(f"class {i}: this model has classes 0 to {outputs.n - 1}.")
         return outputs.names[i]
 
+    def check_level(self, level: str) -> None:
+        """Raises: MethodError for a level that this kind of model does not have."""
+        if level in NET_LEVELS:
+            raise MethodError(
+                f"level {level!r} is of nets without blocks; this model has blocks: use 'blocks', 'heads', 'neurons' or 'resid'."
+            )
+
     def check_next(self, what: str) -> None:
         """Raises: LayoutError where outputs are not those of what follows the last token, naming what needs that."""
         if not isinstance(self.outputs, NextToken):
@@ -236,9 +247,11 @@ class HookedModel:
 
     def resolve(self, site: SiteLike) -> list[Site]:
         """The sites that a name means here. Raises: SiteError for an unknown or unavailable one."""
-        found = parse(site, self.layout.n_layers, rotary=self.layout.rotary)
+        found = parse(site, self.layout.layers, rotary=self.layout.rotary)
         for one in found:
             port(one, self.layout)
+            if one.kind == MODULE:
+                check_path(self.hf, one.path)
         return found
 
     @cached_property
@@ -248,7 +261,7 @@ class HookedModel:
 
     def coverage(self, rules: Rules) -> Coverage:
         """How `rules` treat every operation of this model: rule, plain gradient or unsupported."""
-        _check_value(rules)
+        check_value(rules)
         return coverage(self.layout, self.operations, rules)
 
     def run(
@@ -265,6 +278,7 @@ class HookedModel:
         dictionaries: Mapping[SiteLike, Dictionary] | None = None,
         keep_operands: bool = False,
         toward: Run | None = None,
+        encoded: Tensor | None = None,
     ) -> Run:
         """One forward pass. A pure function: the model is the same after it as before.
 
@@ -286,40 +300,38 @@ class HookedModel:
         toward: for rules with secants (`interp.DEEPLIFT`) the run, made with `keep_operands`, between which and this one every
         operation is averaged; it is of this model, with the same number of prompts, of the same lengths.
 
+        encoded: what the encoder of an encoder-decoder makes of its input (`model.encode`), which is then not run.
+
         Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`), MethodError for rules where no gradient
         goes through a module, DictionaryError, InterpError for ids out of range.
         """
         check_state(self.hf)
-        if isinstance(reads, (str, Site)):
-            raise SiteError(f"reads={reads!r}: expected a list of sites, for example reads=[{str(reads)!r}].")
-        if isinstance(edits, Edit):
-            raise EditError("edits: given one edit; expected a list, for example edits=[edit].")
-        if odd := [e for e in edits if not isinstance(e, Edit)]:
-            raise EditError(
-                f"edits: given {odd[0]!r:.80}; expected edits, for example edits=[interp.zero('z.3', heads=0)]."
-            )
-        _check_value(rules)
+        check_lists(reads, edits)
+        check_value(rules)
         if rules != GRADIENT and not allow_unsupported:
             self._check_rules(rules)
         if rules != GRADIENT and torch.is_grad_enabled() and self._differentiable is None:
             self.check_gradients()
         operands = Operands(id(self.hf)) if keep_operands else None
         given = taken(self, tokens)
-        kept = whole(logits_to_keep, "logits_to_keep")
-        if kept < 0:
-            raise InterpError(f"logits_to_keep={kept}: expected a number of positions, or 0 for all.")
-        other = _checked_other(rules, toward, given, id(self.hf))
+        kept = checked_kept(logits_to_keep)
+        other = checked_other(rules, toward, given, id(self.hf))
+        if dictionaries:
+            self.layout.check_blocks("dictionaries")
         spliced = check_dictionaries({} if dictionaries is None else dictionaries, self.layout, widths(self.layout))
         resolved = [(self.resolve(e.site), e) for e in edits]
-        self._check_pattern([site for sites, _ in resolved for site in sites], split_kv)
+        check_pattern(type(self.hf).__name__, self.layout, [site for sites, _ in resolved for site in sites], split_kv)
         plan = plan_run([self.resolve(r) for r in reads], resolved, rules, split_kv, spliced, operands, other)
         columns = None if vocabulary is None else Columns.of(self, vocabulary)
         inputs = arguments(self, given, kept)
+        if encoded is not None:
+            check_encoded(self, plan.sites(), given, encoded)
+            inputs = with_encoded(inputs, encoded)
         logits, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns)
         logits = self._kept(logits, given, kept)
         if ledger() is not None:
-            self._account(given, kept, columns, logits)
-        return Run(logits, found, given, self.layout.n_layers, self.layout.rotary, operands)
+            self._account(given, kept, columns, logits, encoded is not None)
+        return Run(logits, found, given, self.layout.layers, self.layout.rotary, operands)
 
     def _kept(self, logits: Tensor, given: Tokens | Inputs, kept: int) -> Tensor:
         """Of logits [batch pos output] those that were asked for."""
@@ -331,7 +343,7 @@ class HookedModel:
                 return logits[masked.to(logits.device)][:, None]
         return logits[:, -kept:]
 
-    def generate(self, prompt: str, *, edits: Sequence[Edit] = (), max_new_tokens: int = 20, **options: Any) -> str:
+    def generate(self, prompt: Any, *, edits: Sequence[Edit] = (), max_new_tokens: int = 20, **options: Any) -> str:
         """Continue `prompt` with the edits in force at every step; options as in `interp.model.steering.generate`."""
         from interp.model.steering import generate
 
@@ -345,16 +357,6 @@ class HookedModel:
             check_gradients(self, found)
         self._differentiable = found
 
-    def _check_pattern(self, edited: Sequence[Site], split_kv: bool) -> None:
-        """Raises: EditError where z would not be what the model makes of an edited pattern, or of keys and values of each head."""
-        own = self.layout.attention_function and self.layout.pattern != "edit"
-        if own and (split_kv or any(site.kind == "pattern" for site in edited)):
-            what = "split_kv" if split_kv else "edits of the pattern"
-            raise EditError(
-                f"{what}: attention of {type(self.hf).__name__} is not the pattern times the values that a group of heads shares; edit z, "
-                "or q, k and v."
-            )
-
     def _check_rules(self, rules: Rules) -> None:
         """The coverage check, made once per rule set."""
         if rules not in self._checked:
@@ -367,51 +369,29 @@ class HookedModel:
         if limit is not None and n > limit:
             raise TaskError(f"a prompt of {n} tokens; this model's context is {limit} tokens. Shorten the prompts.")
 
-    def n_positions(self, given: Tokens | Inputs) -> int:
-        """How many positions its stream has for these tokens, or for inputs of this shape."""
+    def check_shape(self, given: Inputs) -> None:
+        """Raises: TaskError for inputs of a shape that it does not take, where the configuration does not tell that."""
+
+    def n_positions(self, given: Tokens | Inputs, stack: str | None = None) -> int:
+        """How many positions the stream of a stack, by default of the one that is read last, has for these tokens, or for inputs of this
+        shape."""
         if isinstance(given, Tokens):
             return given.ids.shape[1]
-        if given.shape not in self._lengths:
-            self._lengths[given.shape] = embedded(self, given).shape[1]
-        return self._lengths[given.shape]
+        stack = self.layout.name if stack is None else stack
+        if (name := stack_input(self.hf, stack)) in (TEXT, DECODER):
+            return given.tensors[name].shape[1]
+        key = stack, tuple(given.tensors[name].shape[1:])
+        if key not in self._lengths:
+            self._lengths[key] = embedded(self, given, stack).shape[1]
+        return self._lengths[key]
 
-    def _account(self, given: Tokens | Inputs, kept: int, columns: Columns | None, logits: Tensor) -> None:
+    def _account(
+        self, given: Tokens | Inputs, kept: int, columns: Columns | None, logits: Tensor, encoded: bool
+    ) -> None:
         """Tell what a run costs, and each backward from its logits when it comes."""
         batch, length = logits.shape[0], self.n_positions(given)
         tokens = self.layout.d_vocab if columns is None or columns.W is None else len(columns.tokens)
-        cost = self.prices.run(batch, length, (min(kept, length) or length) * tokens)
+        cost = self.prices.run(batch, length, (min(kept, length) or length) * tokens, encoded=encoded)
         spend(cost)
         if logits.requires_grad:
             logits.register_hook(lambda grad: spend(BACKWARD * cost))  # type: ignore[no-untyped-call]
-
-
-def _checked_other(rules: Rules, toward: Run | None, given: Tokens | Inputs, owner: int) -> Operands | None:
-    """The operands of the run that secants go to. Raises: UnsupportedRuleError where rules and run do not fit."""
-    if bool(rules.secants) != (toward is not None):
-        raise UnsupportedRuleError(
-            "rules with secants stand between two runs: pass toward=, a run made with keep_operands=True."
-            if rules.secants
-            else f"toward: rules ({rules.describe()}) stand at one run; it belongs to rules with secants (interp.DEEPLIFT)."
-        )
-    if toward is not None and toward.operands is None:
-        raise UnsupportedRuleError("toward: this run did not keep its operands; make it with keep_operands=True.")
-    if toward is None or toward.operands is None:
-        return None
-    if toward.operands.owner != owner:
-        raise UnsupportedRuleError("toward: this run is of another model; both runs must be made by the same one.")
-    if isinstance(given, Inputs):
-        return toward.operands
-    theirs = toward.tokens.mask.to(given.mask.device)
-    if theirs.shape == given.mask.shape and not torch.equal(theirs, given.mask):
-        raise UnsupportedRuleError(
-            f"toward: prompts of {given.mask.sum(1).tolist()} tokens in this run and of {theirs.sum(1).tolist()} in the other, "
-            "padded otherwise: both need prompts of one length, pair by pair."
-        )
-    return toward.operands
-
-
-def _check_value(rules: object) -> None:
-    if not isinstance(rules, Rules):
-        raise UnsupportedRuleError(
-            f"rules={rules!r:.80}: expected a rule set, for example interp.RELP, or interp.Rules(norm='frozen')."
-        )

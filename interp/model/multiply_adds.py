@@ -2,44 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
+from interp.parts.layout import Stack
+from interp.parts.named_inputs import Inputs
+
 
 @dataclass(frozen=True)
 class Prices:
-    """Multiply-adds of one row through each part of a layer, of one query-key pair, and of one logit."""
+    """Multiply-adds of one row through each part of a layer, of one query-key pair, and of one logit. `beside`: what the other stacks of a
+    model and attention to them take for one prompt, of the lengths of the probe: runs there are whole ones, and costs are stated in those;
+    `encoding`: that of an encoder alone; `main`: the layers of blocks by path; `of_blocks`: what each block of another stack takes."""
 
     rows: dict[tuple[str, int], int]
     score: int
     logit: int
     d_vocab: int
+    beside: int = 0
+    encoding: int = 0
+    main: Mapping[str, int] = field(default_factory=dict)
+    of_blocks: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: Any) -> Prices:
         """Counted from the weights; of experts those that a token is sent to."""
-        rows: dict[tuple[str, int], int] = {}
-        for layer, own in enumerate(model.layout.blocks):
-            get = model.hf.get_submodule
-            inside = own.mlp.module == own.path
-            mlp = [get(p) for p in (own.mlp.up, own.mlp.down) if p] if inside else [get(own.mlp.module)]
-            rows["o", layer] = _weights([get(own.attn.o)])
-            rows["qkv", layer] = _weights([get(own.path)]) - _weights(mlp) - rows["o", layer]
-            rows["mlp", layer] = sum(_used_weights(module, model.hf.config) for module in mlp)
         size = model.layout
-        return cls(rows, 2 * size.n_heads * size.d_head, size.d_model, size.d_vocab)
+        lengths = {stack.name: model.n_positions(Inputs(model.probed, ""), stack.name) for stack in size.others}
+        beside = encoding = sum(_alone(model, stack, lengths[stack.name]) for stack in size.others)
+        for own in (block.cross for block in size.blocks if block.cross):  # keys and values, half of its weights
+            beside += sum(lengths.values()) * _weights([model.hf.get_submodule(own.module)]) // 2
+        main = {block.path: layer for layer, block in enumerate(size.blocks)}
+        blocks = {
+            block.path: _alone(model, stack, lengths[stack.name]) // stack.n_layers
+            for stack in size.others
+            for block in stack.blocks
+        }
+        score = 2 * size.n_heads * size.d_head
+        return cls(_rows(model, size), score, size.d_model, size.d_vocab, beside, encoding, main, blocks)
 
-    def run(self, batch: int, length: int, logits: int) -> int:
-        """The multiply-adds of one run on a batch that computes so many logits of each prompt, over all its positions."""
+    def run(self, batch: int, length: int, logits: int, *, encoded: bool = False) -> int:
+        """The multiply-adds of one run on a batch that computes so many logits of each prompt, over all its positions; encoded: without the
+        encoder."""
         tokens, layers = batch * length, len(self.rows) // 3
-        return tokens * (sum(self.rows.values()) + layers * length * self.score) + batch * logits * self.logit
+        own = tokens * (sum(self.rows.values()) + layers * length * self.score)
+        return own + batch * (logits * self.logit + self.beside - encoded * self.encoding)
+
+    def share(self, blocks: Iterable[str], whole: int, length: int) -> float:
+        """The share of a run of `whole` multiply-adds for each prompt that these blocks are, of any stack, by path."""
+        own = sum(self.of_blocks.get(path, 0) or self._of_main(path, length) for path in blocks)
+        return own / whole
+
+    def _of_main(self, path: str, length: int) -> int:
+        layer = self.main[path]
+        rows = sum(n for (_, own), n in self.rows.items() if own == layer)
+        return length * (rows + length * self.score)
 
     def forward(self, batch: int, length: int) -> int:
         """The multiply-adds of one plain forward on a batch, with all logits: what costs are measured in."""
         return self.run(batch, length, length * self.d_vocab)
+
+
+def _rows(model: Any, stack: Stack) -> dict[tuple[str, int], int]:
+    """Multiply-adds of one row through each part of a layer of a stack."""
+    rows: dict[tuple[str, int], int] = {}
+    for layer, own in enumerate(stack.blocks):
+        get = model.hf.get_submodule
+        inside = own.mlp.module == own.path
+        mlp = [get(p) for p in (own.mlp.up, own.mlp.down) if p] if inside else [get(own.mlp.module)]
+        rows["o", layer] = _weights([get(own.attn.o)])
+        rows["qkv", layer] = _weights([get(own.path)]) - _weights(mlp) - rows["o", layer]
+        rows["mlp", layer] = sum(_used_weights(module, model.hf.config) for module in mlp)
+    return rows
+
+
+def _alone(model: Any, stack: Stack, length: int) -> int:
+    """The multiply-adds of a whole stack on one prompt."""
+    pairs = stack.n_layers * length * 2 * stack.n_heads * stack.d_head
+    return length * (sum(_rows(model, stack).values()) + pairs)
 
 
 def _weights(modules: Sequence[nn.Module]) -> int:

@@ -1,6 +1,6 @@
 """What the operations of a run read: kept in one run, so that another run can average each operation between both.
 
-Kept, in the order of the calls: the inputs of norms and activations and of the unembedding's soft cap, the two factors of a
+Kept, in the order of the calls: the inputs of norms, activations and max poolings and of the unembedding's soft cap, the two factors of a
 gated product, q, k and v of each layer. Under `Rules(secants=n)` the backward pass of each then is the mean of its Jacobian
 between its inputs in this run and in the other (`interp.rules.secants`); forward values stay bit for bit those of a plain run.
 """
@@ -20,20 +20,23 @@ from interp.errors import UnsupportedRuleError
 from interp.model.modules.tensors import activation_in, activation_out, replace_backward, with_activation
 from interp.model.probing.coverage import Operations, in_experts
 from interp.parts.layout import Branch, Layout
+from interp.parts.sites import Site
+from interp.rules.activations import Activation
 from interp.rules.attention_secants import QKV, Native, between
-from interp.rules.rules import Activation, Norm
+from interp.rules.max_pools import max_pool_secant
+from interp.rules.rules import Norm
 from interp.rules.secants import activation_secant, elementwise_secant, norm_secant, product_secant
 from interp.rules.surrogate import VJP, surrogate, surrogate2
 
 
 @dataclass
 class Operands:
-    """The operands of one run: tensors by the path of their module, one for each call; q, k, v by layer. `owner`: the identity
+    """The operands of one run: tensors by the path of their module, one for each call; q, k, v by the site of q. `owner`: the identity
     of the module that ran."""
 
     owner: int = 0
     inputs: dict[str, list[Tensor]] = field(default_factory=dict)
-    qkv: dict[int, QKV] = field(default_factory=dict)
+    qkv: dict[Site, QKV] = field(default_factory=dict)
 
     def keep(self, path: str, x: Tensor) -> None:
         self.inputs.setdefault(path, []).append(x.detach().clone())  # a model may write into it later
@@ -49,17 +52,17 @@ class Operands:
             )
         return found[call]
 
-    def attended(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> QKV:
-        """q, k, v of a layer in the shapes of those of this run, where a K/V head may be there for each query head.
+    def attended(self, site: Site, q: Tensor, k: Tensor, v: Tensor) -> QKV:
+        """q, k, v of an attention, by the site of its q, in the shapes of those of this run, where a K/V head may be there for each query head.
 
         Raises: UnsupportedRuleError where the other run did not come by, or with other shapes.
         """
-        kept = self.qkv.get(layer, (q[:0], k[:0], v[:0]))
+        kept = self.qkv.get(site, (q[:0], k[:0], v[:0]))
         group = max(1, k.shape[1] // max(1, kept[1].shape[1]))
         found = kept[0], *(x.repeat_interleave(group, dim=1) if group > 1 else x for x in kept[1:])
         if [x.shape for x in found] != [x.shape for x in (q, k, v)]:
             raise UnsupportedRuleError(
-                f"attention of layer {layer} reads q of {tuple(q.shape)} in this run and not in the other: both need prompts "
+                f"attention at '{site}' reads q of {tuple(q.shape)} in this run and not in the other: both need prompts "
                 "of one length, and the same number of them."
             )
         return found[0], found[1], found[2]
@@ -92,7 +95,7 @@ class Averaged:
         if self.own is None and self.other is None:
             return
         if self.own is not None:
-            for path in (*self.operations.norms, *self._activations()):
+            for path in (*self.operations.norms, *self._activations(), *self.operations.pools):
                 self._before(stack, path, self._keep_input(path, self.own))
         if self.other is not None:
             self._attach_rules(stack, self.other)
@@ -114,7 +117,7 @@ class Averaged:
 
     def _products(self) -> Iterator[tuple[str, Branch, str]]:
         """Of every gated MLP whose activation is known: the activation, the branch it multiplies, the module that reads both."""
-        for block in self.layout.blocks:
+        for block in self.layout.every_block:
             if block.mlp.act in self.operations.activations and block.mlp.act and block.mlp.branch and block.mlp.down:
                 yield block.mlp.act, block.mlp.branch, block.mlp.down
 
@@ -124,6 +127,9 @@ class Averaged:
             replace_backward(stack, module, _norm_rule(norm, module, path, other))
         for path, act in self._activations().items():
             replace_backward(stack, self.model.get_submodule(path), _activation_rule(act, path, other))
+        for path in self.operations.pools:
+            module = self.model.get_submodule(path)
+            replace_backward(stack, module, _pool_rule(module, path, other))
 
     def _keep_input(self, path: str, own: Operands) -> Callable[..., None]:
         return lambda module, args, kwargs: own.keep(path, activation_in(args, kwargs))
@@ -149,10 +155,10 @@ class Averaged:
 
     # ------------------------------------------------------------ what is no module
 
-    def attention(self, layer: int, native: Native) -> Native:
-        """The attention of a layer: as it is, with q, k, v kept, or averaged."""
-        native = native if self.other is None else _averaged(native, layer, self.other, self.points)
-        return native if self.own is None else _kept(native, layer, self.own)
+    def attention(self, site: Site, native: Native) -> Native:
+        """An attention, by the site of its q: as it is, with q, k, v kept, or averaged."""
+        native = native if self.other is None else _averaged(native, site, self.other, self.points)
+        return native if self.own is None else _kept(native, site, self.own)
 
     def logits(self, logits: Tensor) -> Tensor:
         """The logits, whose soft cap is kept or averaged."""
@@ -168,17 +174,17 @@ class Averaged:
         return surrogate(raw, logits, lambda grad: (grad * slope).to(grad.dtype))
 
 
-def _kept(native: Native, layer: int, own: Operands) -> Native:
+def _kept(native: Native, site: Site, own: Operands) -> Native:
     def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        own.qkv[layer] = q.detach(), k.detach(), v.detach()
+        own.qkv[site] = q.detach(), k.detach(), v.detach()
         return native(q, k, v)
 
     return run
 
 
-def _averaged(native: Native, layer: int, other: Operands, points: int) -> Native:
+def _averaged(native: Native, site: Site, other: Operands, points: int) -> Native:
     def run(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return between(native, other.attended(layer, q, k, v), points)(q, k, v)
+        return between(native, other.attended(site, q, k, v), points)(q, k, v)
 
     return run
 
@@ -191,6 +197,11 @@ def _norm_rule(norm: Norm, module: nn.Module, path: str, toward: Operands) -> Ca
 def _activation_rule(act: Activation, path: str, toward: Operands) -> Callable[[Tensor], VJP]:
     calls = count()
     return lambda x: activation_secant(act, x, toward.of(path, next(calls), x))
+
+
+def _pool_rule(module: nn.Module, path: str, toward: Operands) -> Callable[[Tensor], VJP]:
+    calls = count()
+    return lambda x: max_pool_secant(module, x, toward.of(path, next(calls), x))
 
 
 def _product(factors: dict[str, Tensor], act: str, up: str, f: Activation, toward: Operands) -> Any:

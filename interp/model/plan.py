@@ -79,7 +79,7 @@ def plan_run(
         for site in sites:
             by_site[site] = (*by_site.get(site, ()), edit)
     found = Plan(frozenset(_flat(reads)), by_site, rules, split_kv, dictionaries, keep, toward)
-    if (keep is not None or rules.secants) and (odd := [site for site in by_site if site.kind == "pattern"]):
+    if (keep is not None or rules.secants) and (odd := [site for site in by_site if site.kind.endswith("pattern")]):
         raise UnsupportedRuleError(
             f"edits of '{odd[0]}' in a run whose operands are kept, or that goes toward another: what follows an edited pattern "
             "has no average between two runs. Edit z instead."

@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from interp.errors import SiteError
 from interp.model.edits import applied
+from interp.model.layers.layer_kinds import linear_layer
 from interp.model.modules import attention
 from interp.model.modules.lock import frozen, no_inference_tensors, running
 from interp.model.modules.tensors import activation_in, activation_out, replace_backward, with_activation, with_output
@@ -22,11 +23,36 @@ from interp.model.probing.coverage import Operations, outer_activations
 from interp.model.vocabulary import Columns
 from interp.parts.layout import Layout
 from interp.parts.ports import Port, from_site, port, to_site, unscaled
-from interp.parts.sites import Site
-from interp.rules.rules import Activation, frozen_norm, identity_rule
+from interp.parts.sites import CROSS, MODULE, Site
+from interp.rules.activations import Activation, identity_rule
+from interp.rules.layer_rules import layer_vjp
+from interp.rules.rules import frozen_norm
 from interp.rules.surrogate import scale_gradient, surrogate
 
-_EMBED = Site("embed")
+_EMBED: Final = "embed"
+
+
+@dataclass(frozen=True)
+class Attending:
+    """Which attention a module computes: of the stack with this prefix, in which layer, and what comes before the kinds of its sites."""
+
+    stack: str
+    layer: int
+    before: str
+
+    def site(self, kind: str) -> Site:
+        """One of its sites: q, k, v or pattern."""
+        return Site(self.before + kind, self.layer, stack=self.stack)
+
+
+def attending(model: Any, layout: Layout) -> dict[int, Attending]:
+    """The attentions of a model, by the identity of the module that computes each."""
+    return {
+        id(model.get_submodule(own.module)): Attending(stack.name, layer, CROSS if own is block.cross else "")
+        for stack in layout.stacks
+        for layer, block in enumerate(stack.blocks)
+        for own in block.attentions
+    }
 
 
 @dataclass
@@ -40,7 +66,8 @@ class _Run:
     batch: int
     found: dict[Site, Tensor] = field(default_factory=dict)
     entering: dict[Site, Tensor] = field(default_factory=dict)
-    layer_of: dict[int, int] = field(default_factory=dict)
+    attending: dict[int, Attending] = field(default_factory=dict)
+    met: set[Site] = field(default_factory=set)
 
     @cached_property
     def averaged(self) -> Averaged:
@@ -67,7 +94,7 @@ class _Run:
         """
         for edit in self.plan.edits.get(site, ()):
             x = applied(edit, site, x)
-        if site == _EMBED and torch.is_grad_enabled() and not x.requires_grad:
+        if site.kind == _EMBED and torch.is_grad_enabled() and not x.requires_grad:
             x = x.detach().requires_grad_()
         if site in self.plan.entered:
             self.entering[site] = x
@@ -79,15 +106,41 @@ class _Run:
 
     def through(self, site: Site, at: Port, x: Tensor) -> Tensor:
         """The tensor that the model goes on with, for the tensor `x` that it has at this port."""
-        value = to_site(x, at, self.batch, self.layout.n_heads)
+        value = to_site(x, at, self.batch, self.layout.stack(site.stack).n_heads if at.heads else 1)
         seen = self.visit(site, value)
         if self.plan.changes(site) or not at.scaled:
             return from_site(seen, at, x)
         return surrogate(seen, x, lambda grad: unscaled(grad.reshape(seen.shape), at)) if seen.requires_grad else x
 
+    def meet(self, site: Site) -> None:
+        """Raises: SiteError where the module of a site is called a second time, so that there is no one value at it."""
+        if site.kind == MODULE and site in self.met:
+            raise SiteError(
+                f"site '{site}': {site.path} is called several times in a run, so there is no one value there."
+            )
+        self.met.add(site)
+
+    def check_unwritten(self, site: Site) -> tuple[Any, Any]:
+        """Hooks around a module whose input is a site. Raises: SiteError where it writes into what it reads, which a read would then be."""
+        seen: list[tuple[Tensor, int]] = []
+
+        def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+            x = activation_in(args, kwargs)
+            seen.append((x, x._version))
+
+        def behind(module: nn.Module, args: Any, output: Any) -> None:
+            x, version = seen.pop()
+            if x._version != version:
+                raise SiteError(
+                    f"site '{site}': {site.path} writes into what it reads; read what the module before it returns."
+                )
+
+        return before, behind
+
     def read_input(self, site: Site, at: Port) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
-            x = activation_in(args, kwargs)
+            self.meet(site)
+            x = _tensor_at(site, activation_in, args, kwargs)
             if at.where == "input_copy":
                 x = x.view_as(x)
             return with_activation(args, kwargs, self.through(site, at, x))
@@ -102,7 +155,7 @@ class _Run:
             value = x
             # A block that flattens: its tensor must depend on what is read.
             if x.ndim != 3 or site in self.plan.splices or site in self.plan.edits:
-                value = to_site(x.clone(), at, self.batch, self.layout.n_heads)
+                value = to_site(x.clone(), at, self.batch, self.layout.stack(site.stack).n_heads)
             seen = self.visit(site, value)
             if value is not x:
                 x.copy_(from_site(seen, at, x))
@@ -111,7 +164,8 @@ class _Run:
 
     def read_output(self, site: Site, at: Port) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            new = self.through(site, at, activation_out(output))
+            self.meet(site)
+            new = self.through(site, at, _tensor_at(site, activation_out, output))
             return with_output(output, new.clone() if at.shield else new)
 
         return hook
@@ -120,26 +174,23 @@ class _Run:
         self, module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Reads, edits and rules of one layer's attention; q, k, v are recorded before the rule's coefficients."""
-        layer = self.layer_of[id(module)]
+        own = self.attending[id(module)]
         if self.plan.split_kv and (group := q.shape[1] // k.shape[1]) > 1:
             native = attention.per_query_head(native, group)
             k, v = (x.repeat_interleave(group, dim=1) for x in (k, v))
         q, k, v = (
-            self.visit(Site(kind, layer), x.transpose(1, 2)).transpose(1, 2) if self._touches(kind, layer) else x
+            self.visit(own.site(kind), x.transpose(1, 2)).transpose(1, 2) if own.site(kind) in self.plan.touched else x
             for kind, x in (("q", q), ("k", k), ("v", v))
         )
         rule = self.plan.rules.attention
-        native = attention.ruled(self.averaged.attention(layer, native), rule.qk, rule.v, rule.temperature)
+        native = attention.ruled(self.averaged.attention(own.site("q"), native), rule.qk, rule.v, rule.temperature)
         z, pattern = native(q, k, v)
-        site = Site("pattern", layer)
+        site = own.site("pattern")
         seen = self.visit(site, pattern)
         if self.plan.changes(site):
             values = scale_gradient(v, rule.v).repeat_interleave(q.shape[1] // v.shape[1], dim=1)
             z = torch.matmul(seen.to(v.dtype), values).transpose(1, 2).contiguous()
         return z, seen
-
-    def _touches(self, kind: str, layer: int) -> bool:
-        return Site(kind, layer) in self.plan.touched
 
     # ------------------------------------------------------------ attaching
 
@@ -148,18 +199,25 @@ class _Run:
         sites = self.plan.sites()
         if torch.is_grad_enabled():
             stack.enter_context(frozen(self.model))
-            sites = sites if _EMBED in sites else [_EMBED, *sites]
+            firsts = [Site(_EMBED, stack=stack.name) for stack in self.layout.stacks]
+            sites = [*(first for first in firsts if first not in sites), *sites]
             self._attach_gates(stack)
         self.averaged.attach_products(stack)
         hooks = [(site, port(site, self.layout).of(self.model)) for site in sites]
         for site, at in hooks:
             if at.where in ("input", "input_copy"):
                 self._on_input(stack, at.path, self.read_input(site, at))
+                if at.form == "own":
+                    before, behind = self.check_unwritten(site)
+                    self._on_input(stack, at.path, before)
+                    stack.callback(self._module(at.path).register_forward_hook(behind).remove)
             elif at.where == "input_inplace":
                 self._on_input(stack, at.path, self.write_input(site, at))
         if torch.is_grad_enabled():
             self._attach_rules(stack)
         self.averaged.attach(stack)
+        for path in self.operations.inplace:
+            self._on_input(stack, path, _copied)
         for site, at in hooks:
             if at.where == "output":
                 stack.callback(self._module(at.path).register_forward_hook(self.read_output(site, at)).remove)
@@ -174,9 +232,10 @@ class _Run:
         """Half rule: the gradient times 1/2 at the input of the down projection, and of an attention's output projection that
         reads a product; detached gate: at the activation."""
         gate = self.plan.rules.gate
-        for block in self.layout.blocks:
-            if gate == 0.5 and block.attn.o in self.operations.attention_gates:
-                self._on_input(stack, block.attn.o, _halve_gradient(gate))
+        for block in self.layout.every_block:
+            for own in block.attentions:
+                if gate == 0.5 and own.o in self.operations.attention_gates:
+                    self._on_input(stack, own.o, _halve_gradient(gate))
             if gate == 1.0 or not block.mlp.gated or block.mlp.act is None or block.mlp.down is None:
                 continue
             if gate == 0.0:
@@ -192,15 +251,36 @@ class _Run:
         if self.plan.rules.act == "identity":
             for path, act in self._ruled_activations().items():
                 replace_backward(stack, self._module(path), partial(identity_rule, act))
+        for path, own in self.operations.layers.items():
+            rule = self.plan.rules.linear.of(own.conv, own.first)
+            if rule.name != "gradient":
+                layer = linear_layer(self.model, path, own)
+                replace_backward(stack, self._module(path), partial(layer_vjp, rule, layer))
 
     def _ruled_activations(self) -> dict[str, Activation]:
         """The activations that the identity rule is for: of MLPs, where their gate is not detached, and of the head."""
         found = outer_activations(self.operations, self.layout)
-        for mlp in (block.mlp for block in self.layout.blocks):
+        for mlp in (block.mlp for block in self.layout.every_block):
             held = mlp.gated and self.plan.rules.gate == 0.0
             if mlp.act is not None and not held and mlp.act in self.operations.activations:
                 found[mlp.act] = self.operations.activations[mlp.act]
-        return found
+        return {path: act for path, act in found.items() if not act.pole}
+
+
+def _copied(module: nn.Module, args: Any, kwargs: Any) -> Any:
+    """A module that writes into what it reads gets a copy of that."""
+    return with_activation(args, kwargs, activation_in(args, kwargs).clone())
+
+
+def _tensor_at(site: Site, find: Any, *given: Any) -> Tensor:
+    """The tensor of a site in the arguments or the result of its module. Raises: SiteError where a module has none."""
+    try:
+        found: Tensor = find(*given)
+    except TypeError as error:
+        if site.kind != MODULE:
+            raise
+        raise SiteError(f"site '{site}': {error}.") from error
+    return found
 
 
 def _halve_gradient(c: float) -> Any:
@@ -223,12 +303,13 @@ def execute(
     Raises: SiteError where a read was never reached (a module that this input does not call).
     """
     state = _Run(model, layout, operations, plan, len(next(x for x in inputs.values() if isinstance(x, Tensor))))
-    state.layer_of = {id(model.get_submodule(b.attn.module)): i for i, b in enumerate(layout.blocks)}
+    state.attending = attending(model, layout)
     with running(model), no_inference_tensors(), ExitStack() as stack:
         state.attach(stack)
-        around = state.around_attention if plan.needs_attention_function() else None
+        around = state.around_attention if layout.blocks and plan.needs_attention_function() else None
         stack.enter_context(attention.selected(model, around) if around else nullcontext())
         logits = state.logits(inputs, columns)
-    if missing := plan.reads - state.found.keys():
+    modules = {site for site in plan.touched if site.kind == MODULE}
+    if missing := (plan.reads - state.found.keys()) | (modules - state.met):
         raise SiteError(f"never reached in this run: {', '.join(map(str, sorted(missing)))}.")
     return logits, state.found

@@ -11,18 +11,25 @@ A sublayer f of a block changes the residual stream x by one of these steps (N a
 | `after` | x + s N'(f(N(x))): what the second norm lets through is added |
 | `scaled` | x + g * f(N(x)), g a learned vector (LayerScale, Touvron et al. 2021) |
 | `around` | N(x + s f(x)): the norm acts on the sum (Vaswani et al. 2017) |
+
+A model has one stack of blocks or several, each with a stream of its own: an encoder and a decoder whose blocks attend to the
+encoder's stream too, or two towers that only the output brings together.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from torch import Tensor
 
-from interp.errors import LayoutError
+from interp.errors import LayoutError, SiteError
 from interp.parts.outputs import Kind, Output
+from interp.parts.sites import no_stack
 
+#: The levels of nets without blocks: what each module returns, or each entry of its axis 1 (see `interp.attribution.net_levels`).
+NET_LEVELS: Final = ("modules", "channels")
 Place = Literal["pre", "after", "scaled", "around"]
 #: What may be done with attention patterns: nothing, where there are none to see; `read`; or `edit` too, where z is the pattern times
 #: the values that the query heads of a group share.
@@ -113,8 +120,9 @@ class HeadStep:
 
 @dataclass(frozen=True)
 class BlockLayout:
-    """One block, at `path`: attention and MLP, one after the other, or (`parallel`) both reading what the block reads. `middle`: whether
-    what the MLP reads of the stream, behind the norm around attention where there is one, is the tensor that is passed on too.
+    """One block, at `path`: attention and MLP, one after the other, or (`parallel`) both reading what the block reads; between them
+    `cross`, attention to the stream of another stack, where there is one. `middle`: whether what follows attention reads of the stream,
+    behind the norm around attention where there is one, is the tensor that is passed on too; `crossed`: the same behind `cross`.
     """
 
     path: str
@@ -122,51 +130,174 @@ class BlockLayout:
     mlp: MlpLayout
     parallel: bool
     middle: bool
+    cross: AttentionLayout | None = None
+    crossed: bool = False
+
+    @property
+    def attentions(self) -> tuple[AttentionLayout, ...]:
+        """Its attentions, in the order in which they act."""
+        return (self.attn,) if self.cross is None else (self.attn, self.cross)
+
+    @property
+    def sublayers(self) -> tuple[Sublayer, ...]:
+        """All that adds to the stream, in order."""
+        return (*self.attentions, self.mlp)
 
 
-@dataclass(frozen=True, repr=False)
-class Layout:
-    """The map of a model: sizes, blocks, and how the logits come out.
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Stack:
+    """A chain of blocks over one residual stream with positions of its own.
 
-    `ln_final`: the norm between the last block and the unembedding, None without one. `unembed`: the linear map whose output is what
-    comes out, None where there is none; `head`: the modules that make the output of the stream behind the last block, one of the other,
-    none where they are not known; `logits_scale` multiplies it, `logits_softcap` c means c * tanh(. / c) after it. `linear`: final
-    norm and unembedding are all that is behind the last block. `output`: what of a forward is read, `d_vocab` numbers; `readout`:
-    how they come out of the stream. `causal`: no position looks at later ones.
+    `name`: what its sites and nodes are prefixed with (`encoder:z.3`); empty for the stack that the output is read of, where there is one
+    such. `causal`: no position looks at later ones. `ln_final`: the norm behind the last block, None without one.
     `attention_function`: attention goes through transformers' AttentionInterface, so q, k and v exist; `pattern`: what may be done with
     its patterns. `repeated`: modules of the blocks that are called several times in a forward, so that a site there is none.
     `rotary`: q and k are rotated. `pos_embed`: the module whose output is added to the token embedding, where there is one.
     `attention_extras`: what the configuration does inside attention besides the softmax (soft caps, clips).
+    `entry`: None; of a net without blocks in which form its input is read (`interp.parts.ports.Form`), and `held`: about how many numbers
+    its modules make of each position of that; `embedding`: where the input is whole numbers, the module whose output is read in its place.
     """
 
+    name: str = ""
     n_layers: int
     n_heads: int
     n_kv_heads: int
     d_head: int
     d_model: int
     d_mlp: int | None
-    d_vocab: int
     blocks: tuple[BlockLayout, ...]
-    output: Output
-    readout: Kind
     causal: bool
     ln_final: str | None
-    unembed: str | None
-    linear: bool
-    head: tuple[HeadStep, ...]
     rotary: bool
     pos_embed: str | None
-    logits_scale: float
-    logits_softcap: float | None
     attention_function: bool
     pattern: Pattern
     repeated: frozenset[str]
     attention_extras: tuple[str, ...]
+    entry: Literal["stream", "channels"] | None = None
+    held: int = 0
+    embedding: str = ""
+
+    def check_blocks(self, what: str) -> None:
+        """Raises: LayoutError for a net without blocks, naming what needs them."""
+        if self.entry is not None:
+            raise LayoutError(
+                f"{what}: this net has no chain of blocks with attention. Its modules can be read and edited ('module:PATH'), and scored at "
+                "levels 'modules' and 'channels'."
+            )
+
+    @property
+    def attentions(self) -> tuple[AttentionLayout, ...]:
+        """The attentions of all its blocks."""
+        return tuple(own for block in self.blocks for own in block.attentions)
+
+    @property
+    def crosses(self) -> bool:
+        """Whether its blocks attend to another stack too."""
+        return any(block.cross is not None for block in self.blocks)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The sizes of all stacks together, for what they take in memory: so many layers, the largest of everything else; `held` of a net without
+    blocks."""
+
+    n_layers: int
+    n_heads: int
+    d_head: int
+    d_model: int
+    d_mlp: int | None
+    d_vocab: int
+    held: int = 0
+
+
+@dataclass(frozen=True, repr=False, kw_only=True)
+class Layout(Stack):
+    """The map of a model: the stack whose stream is read last, the `others` that run before it, and how the logits come out.
+
+    `unembed`: the linear map whose output is what comes out, None where there is none; `head`: the modules that make the output of the
+    stream behind the last block, one of the other, none where they are not known; `logits_scale` multiplies it, `logits_softcap` c means
+    c * tanh(. / c) after it. `linear`: final norm and unembedding are all that is behind the last block. `output`: what of a forward is
+    read, `d_vocab` numbers; `readout`: how they come out of the stream.
+    """
+
+    d_vocab: int
+    output: Output
+    readout: Kind
+    unembed: str | None
+    linear: bool
+    head: tuple[HeadStep, ...]
+    logits_scale: float
+    logits_softcap: float | None
+    others: tuple[Stack, ...] = ()
+
+    @property
+    def stacks(self) -> tuple[Stack, ...]:
+        """All stacks in the order in which they run."""
+        return (*self.others, self)
+
+    @property
+    def extent(self) -> Extent:
+        """Its sizes over all stacks."""
+        every = self.stacks
+        neurons = [stack.d_mlp for stack in every if stack.d_mlp]
+        return Extent(
+            sum(stack.n_layers for stack in every),
+            max(stack.n_heads for stack in every),
+            max(stack.d_head for stack in every),
+            max(stack.d_model for stack in every),
+            max(neurons) if len(neurons) == len(every) else None,
+            self.d_vocab,
+            self.held,
+        )
+
+    @property
+    def layers(self) -> dict[str, int]:
+        """How many layers each stack has, by its name."""
+        return {stack.name: stack.n_layers for stack in self.stacks}
+
+    @property
+    def every_block(self) -> tuple[BlockLayout, ...]:
+        """The blocks of all stacks."""
+        return tuple(block for stack in self.stacks for block in stack.blocks)
+
+    @property
+    def editable(self) -> bool:
+        """Whether the patterns of every attention may be edited."""
+        return all(stack.pattern == "edit" for stack in self.stacks)
+
+    def untouched(self, places: Iterable[tuple[str, int | None]]) -> tuple[str, ...]:
+        """The paths of the blocks that nothing changed at these places (stack, layer) can reach: earlier ones, and other towers. Layer None:
+        before all blocks of the stack."""
+        first: dict[str, int] = {}
+        for name, layer in places:
+            first[name] = min(first.get(name, self.stack(name).n_layers), layer or 0)
+        if self.crosses and any(stack.name in first for stack in self.others):
+            first[self.name] = 0
+        return tuple(b.path for stack in self.stacks for b in stack.blocks[: first.get(stack.name, stack.n_layers)])
+
+    def stack(self, name: str) -> Stack:
+        """The stack of this name. Raises: SiteError."""
+        found = next((stack for stack in self.stacks if stack.name == name), None)
+        if found is None:
+            raise SiteError(no_stack(name, self.layers))
+        return found
+
+    def check_single(self, what: str) -> None:
+        """Raises: LayoutError where the model has several stacks, naming what needs one."""
+        if self.others:
+            names = ", ".join(repr(stack.name or "decoder") for stack in self.stacks)
+            raise LayoutError(
+                f"{what}: this model has several stacks ({names}); expected one residual stream. Levels 'heads', 'blocks' and 'neurons' "
+                "work there."
+            )
 
     def check_sum(self, what: str) -> None:
         """Raises: LayoutError where the final stream is no sum of what components add, or where a parameter scales what they add,
         naming what needs it."""
-        parts: list[Sublayer] = [part for block in self.blocks for part in (block.attn, block.mlp)]
+        self.check_blocks(what)
+        self.check_single(what)
+        parts: list[Sublayer] = [part for block in self.blocks for part in block.sublayers]
         if gains := [part.gain for part in parts if part.gain]:
             raise LayoutError(
                 f"{what}: a parameter scales what components add ({gains[0]}), which is not known here. Level 'heads' works."
@@ -179,6 +310,7 @@ class Layout:
 
     def check_head(self, what: str) -> None:
         """Raises: LayoutError where a token's logit is no linear function of the normed stream at its own position, naming what needs it."""
+        self.check_blocks(what)
         if self.readout != "each" or not self.linear:
             how = (
                 "more than a norm and a linear map"
@@ -192,4 +324,5 @@ class Layout:
     def __repr__(self) -> str:
         kv = f", {self.n_kv_heads} of keys and values" if self.n_kv_heads != self.n_heads else ""
         widths = f"d_model {self.d_model}, d_head {self.d_head}, d_mlp {self.d_mlp}, d_vocab {self.d_vocab}"
-        return f"Layout({self.n_layers} layers of {self.n_heads} heads{kv}, {widths})"
+        beside = "".join(f", {stack.name} of {stack.n_layers} layers" for stack in self.others)
+        return f"Layout({self.n_layers} layers of {self.n_heads} heads{kv}, {widths}{beside})"

@@ -1,18 +1,10 @@
-"""Inputs that are no text, such as images and sound: keyword tensors of a model's `forward`, and how a model takes them.
-
-| main input | axes behind the batch | sizes from the configuration |
-| --- | --- | --- |
-| `pixel_values` | channel row column | `num_channels`, `image_size`; patches of `patch_size` are positions |
-| `input_values`, spectrogram | frame mel | `max_length`, `num_mel_bins`; patches with strides of their own |
-| `input_values`, sound | sample | any number; convolutions (`conv_kernel`, `conv_stride`) make frames of them |
-| `input_features` | mel frame, or frame feature | `num_mel_bins` and `max_source_positions`, or `feature_projection_input_dim` |
-"""
+"""Inputs by name: keyword tensors of a model's `forward`, such as images and sound, or the texts of an encoder and its decoder."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final
 
@@ -20,9 +12,12 @@ import torch
 from torch import Tensor
 
 from interp.errors import TaskError, some
+from interp.parts.forms import Form
 
 #: The main input of a model of text.
 TEXT: Final = "input_ids"
+#: What the decoder of an encoder-decoder reads.
+DECODER: Final = "decoder_input_ids"
 #: Main inputs by their usual names.
 MAIN: Final = (TEXT, "pixel_values", "input_values", "input_features")
 #: Lets a model take images of another size, where its forward has it.
@@ -64,11 +59,22 @@ class Inputs:
 @dataclass(frozen=True, eq=False, repr=False)
 class Example:
     """One example of such inputs, without a batch axis, as a value: equal to another of the same numbers. `length`: how many positions a
-    model makes of it, 0 where none has taken it."""
+    model makes of it in the stream that is read last, 0 where none has taken it; `lengths`: the same of each stack, by its prefix."""
 
     tensors: Mapping[str, Tensor]
     main: str = ""
     length: int = 0
+    lengths: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def longest(self) -> int:
+        """Positions of the longest stream."""
+        return max(self.lengths.values(), default=self.length)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes, alike of examples that may be run together: its length, and those of all its tensors by name."""
+        return (self.length, *(n for _, x in sorted(self.tensors.items()) for n in x.shape))
 
     def __len__(self) -> int:
         return self.length
@@ -111,59 +117,22 @@ def stacked(examples: Sequence[Example]) -> Inputs:
 
 
 @dataclass(frozen=True)
-class Form:
-    """How a main input is configured: the names of its axes behind the batch, how many entries each has (None: any number), and, of what
-    is cut into patches, their size and step along the last two axes. `kernels`, `steps`: of the convolutions that make frames of sound.
-    """
-
-    axes: tuple[str, ...]
-    sizes: tuple[int | None, ...]
-    patch: tuple[int, int] | None = None
-    step: tuple[int, int] | None = None
-    kernels: tuple[int, ...] = ()
-    steps: tuple[int, ...] = ()
-
-    @property
-    def shown(self) -> str:
-        """The axes with their sizes, for messages."""
-        sizes = (axis if n is None else f"{axis} {n}" for axis, n in zip(self.axes, self.sizes, strict=True))
-        return f"[{', '.join(('batch', *sizes))}]"
-
-    def grid(self, shape: Sequence[int]) -> tuple[int, int] | None:
-        """How many patches an input of this shape has along its last two axes; None where it is not cut into patches."""
-        if self.patch is None or self.step is None:
-            return None
-        rows, columns = (
-            (n - size) // step + 1 for n, size, step in zip(shape[-2:], self.patch, self.step, strict=True)
-        )
-        return rows, columns
-
-    @property
-    def spectrum(self) -> bool:
-        """Whether the patches are cut from a spectrogram."""
-        return self.axes[0] == "frame"
-
-    def patch_name(self, row: int, column: int) -> str:
-        """What a patch is called, counted along the last two axes: `r0c1`; of a spectrogram `f0t1`, mel bands then time."""
-        return f"f{column}t{row}" if self.spectrum else f"r{row}c{column}"
-
-    def samples(self, frames: int) -> int:
-        """How many samples of sound make so many frames."""
-        for kernel, step in zip(reversed(self.kernels), reversed(self.steps), strict=True):
-            frames = (frames - 1) * step + kernel
-        return frames
-
-
-@dataclass(frozen=True)
 class Accepted:
-    """What a model's forward accepts: the class of the model, its main input and how that is configured (None where that is not known),
-    and the names of its keyword arguments. `factor`: what its processor multiplies whole numbers by, to make pixels of them."""
+    """What a model's forward accepts: the class of the model, its main input, the inputs that it needs by name, those of ids with how many
+    there are (`ids`), the others with how they are configured (`forms`, None where that is not known), and the names of its keyword
+    arguments. `factor`: what its processor multiplies whole numbers by, to make pixels of them."""
 
     model: str
     main: str
-    form: Form | None
+    ids: Mapping[str, int]
+    forms: Mapping[str, Form | None]
     parameters: frozenset[str]
     factor: float = 1 / 255
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The inputs that it needs, the main one first."""
+        return tuple(sorted((*self.ids, *self.forms), key=lambda name: name != self.main))
 
     @property
     def fixed(self) -> bool:
@@ -172,40 +141,10 @@ class Accepted:
 
     @property
     def shown(self) -> str:
-        """The main input, for messages."""
-        return self.main if self.form is None else f"{self.main} {self.form.shown}"
-
-
-def form_of(config: Any, main: str) -> Form | None:
-    """How the main input is configured; None for text, and where the settings for it are others than those of the table above."""
-    have = {name: getattr(config, name, None) for name in _SETTINGS}
-    if main == "pixel_values" and have["image_size"]:
-        size, patch = _pair(have["image_size"]), _pair(have["patch_size"])
-        return Form(("channel", "row", "column"), (have["num_channels"] or 3, *(size or (None, None))), patch, patch)
-    if main == "input_values" and have["num_mel_bins"] and have["max_length"]:
-        step = _pair((have["time_stride"] or 0, have["frequency_stride"] or 0))
-        patch = _pair(have["patch_size"]) if step and all(step) else None
-        return Form(("frame", "mel"), (have["max_length"], have["num_mel_bins"]), patch, step if patch else None)
-    if main == "input_values" and have["conv_kernel"] and have["conv_stride"]:
-        return Form(("sample",), (None,), kernels=tuple(have["conv_kernel"]), steps=tuple(have["conv_stride"]))
-    if main == "input_features" and have["num_mel_bins"] and have["max_source_positions"]:
-        return Form(("mel", "frame"), (have["num_mel_bins"], 2 * have["max_source_positions"]))
-    if main == "input_features" and have["feature_projection_input_dim"]:
-        return Form(("frame", "feature"), (None, have["feature_projection_input_dim"]))
-    return None
-
-
-_SETTINGS: Final = (
-    "image_size", "patch_size", "num_channels", "num_mel_bins", "max_length", "time_stride", "frequency_stride", "conv_kernel",
-    "conv_stride", "max_source_positions", "feature_projection_input_dim",
-)  # fmt: skip
-
-
-def _pair(size: Any) -> tuple[int, int] | None:
-    """A size that is written as one number or two."""
-    if isinstance(size, int):
-        return size, size
-    return (int(size[0]), int(size[1])) if isinstance(size, (list, tuple)) and len(size) == 2 else None
+        """The inputs that it needs, for messages."""
+        known = {name: form.shown for name, form in self.forms.items() if form is not None}
+        known |= dict.fromkeys(self.ids, "[batch, pos]") if len(self.needed) > 1 else {}
+        return " and ".join(f"{name} {known[name]}" if name in known else name for name in self.needed)
 
 
 def as_inputs(given: Any, accepted: Accepted) -> Inputs:
@@ -217,13 +156,16 @@ def as_inputs(given: Any, accepted: Accepted) -> Inputs:
     """
     given = given.batched() if isinstance(given, Example) else given
     given = given.tensors if isinstance(given, Inputs) else given
-    alone = isinstance(given, Tensor) or hasattr(given, "__array__")
+    alone = (isinstance(given, Tensor) or hasattr(given, "__array__")) and len(accepted.needed) == 1
     named = {accepted.main: given} if alone else dict(given) if isinstance(given, Mapping) else None
     if named is None:
         raise TaskError(f"given {given!r:.80}; {_wanted(accepted)}")
     values = {str(name): _tensor(str(name), value) for name, value in named.items()}
     _check_names(values, accepted)
-    _check_main(values[accepted.main], accepted, bool(named.get(ANY_SIZE)))
+    for name, n in accepted.ids.items():
+        _check_ids(name, values[name], n)
+    for name, form in accepted.forms.items():
+        _check_numbers(name, values[name], form, accepted, bool(named.get(ANY_SIZE)))
     batches = {name: len(x) if x.ndim else 0 for name, x in values.items() if name != ANY_SIZE}
     if len(set(batches.values())) > 1:
         shown = ", ".join(f"{name} {n}" for name, n in batches.items())
@@ -231,10 +173,15 @@ def as_inputs(given: Any, accepted: Accepted) -> Inputs:
     for name, x in values.items():
         if x.is_floating_point() and not bool(torch.isfinite(x).all()):
             raise TaskError(f"{name}: some numbers are not finite (nan, inf); mend the input.")
-    return Inputs(values, accepted.main)
+    return Inputs({accepted.main: values[accepted.main], **values}, accepted.main)
 
 
 def _wanted(accepted: Accepted) -> str:
+    if len(accepted.needed) > 1:
+        return (
+            f"{accepted.model} takes {accepted.shown}, by name. Give a mapping of names to tensors, or what model.inputs(...) makes of texts "
+            "and files."
+        )
     return (
         f"{accepted.model} takes {accepted.shown}, not text. Give what its processor makes (model.processor(..., return_tensors='pt')), or "
         "that tensor alone."
@@ -259,15 +206,28 @@ def _check_names(values: Mapping[str, Tensor], accepted: Accepted) -> None:
     if unknown := [name for name in values if name not in accepted.parameters]:
         more = _wanted(accepted) if TEXT in unknown else f"Leave {'it' if len(unknown) == 1 else 'them'} out."
         raise TaskError(f"{accepted.model} does not take {some(unknown)}. {more}")
-    if accepted.main not in values:
-        raise TaskError(f"given {some(values) or 'nothing'}; {accepted.model} needs {accepted.shown}.")
-    if len(both := [name for name in values if name in MAIN]) > 1:
-        raise TaskError(f"given {some(both)}; {accepted.model} runs one of them here: give {accepted.main} alone.")
+    if missing := [name for name in accepted.needed if name not in values]:
+        more = f" {some(missing)} missing." if len(accepted.needed) > 1 else ""
+        raise TaskError(f"given {some(values) or 'nothing'}; {accepted.model} needs {accepted.shown}.{more}")
+    if more_than := [name for name in values if name in MAIN and name not in accepted.needed]:
+        both = [name for name in values if name in MAIN]
+        raise TaskError(
+            f"given {some(both)}; {accepted.model} runs without {some(more_than)} here: give {accepted.main} alone."
+        )
 
 
-def _check_main(x: Tensor, accepted: Accepted, any_size: bool) -> None:
+def _check_ids(name: str, x: Tensor, n: int) -> None:
+    """Raises: TaskError for what is no batch of token ids below `n`."""
+    if x.ndim != 2 or not x.numel() or x.is_floating_point() or x.dtype == torch.bool:
+        raise TaskError(f"{name}: given {list(x.shape)} {x.dtype}; expected token ids [batch, pos].")
+    if int(x.min()) < 0 or int(x.max()) >= n:
+        raise TaskError(
+            f"{name}: token ids from {int(x.min())} to {int(x.max())} given; this model has ids 0 to {n - 1}."
+        )
+
+
+def _check_numbers(name: str, x: Tensor, form: Form | None, accepted: Accepted, any_size: bool) -> None:
     """Raises: TaskError for whole numbers, and for other axes or sizes than configured."""
-    name, form = accepted.main, accepted.form
     if not x.is_floating_point():
         what = f" as floating-point numbers: multiply by {accepted.factor:.6g} and normalise, as its processor does"
         raise TaskError(
@@ -288,15 +248,3 @@ def _check_main(x: Tensor, accepted: Accepted, any_size: bool) -> None:
         raise TaskError(
             f"{name}: {x.shape[-1]} samples of sound; one frame takes {form.samples(1)}. Give a longer sound."
         )
-
-
-def position_names(grid: tuple[int, int], before: int, form: Form, config: Any) -> tuple[str, ...]:
-    """What the positions of a grid of patches are called, `before` of which are no patches: `CLS`, `DIST`, `REG0`, ..., `r0c0`, `r0c1`, ...;
-    of a spectrogram `f0t0`, `f0t1`, ... (mel bands, then time)."""
-    registers = min(before, int(getattr(config, "num_register_tokens", 0) or 0))
-    n = before - registers
-    first = ("CLS", "DIST")[:n] if n <= 2 else tuple(f"S{i}" for i in range(n))
-    rows, columns = grid
-    places = ((i, j) for i in range(rows) for j in range(columns))
-    patches = [form.patch_name(i, j) for i, j in (sorted(places, key=lambda at: at[::-1]) if form.spectrum else places)]
-    return (*first, *(f"REG{i}" for i in range(registers)), *patches)

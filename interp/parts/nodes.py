@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from torch import Tensor
 
 from interp.errors import MethodError, SiteError, unknown
-from interp.parts.layout import Layout
+from interp.parts.layout import Layout, Stack
 from interp.parts.ports import port
-from interp.parts.sites import Site
+from interp.parts.sites import CROSS, MODULE, Site
 from interp.precision import wide
 
 
@@ -34,20 +34,29 @@ VIEWS: Final = {
     "resid_post": View("resid_post", None),
     "attn_out": View("attn_out", None),
     "mlp": View("mlp_out", None),
+    "cross_out": View("cross_out", None),
+    "resid_cross": View("resid_cross", None),
     "head": View("z", "n_heads"),
+    "cross_head": View("cross_z", "n_heads"),
     "q": View("q", "n_heads"),
     "k": View("k", "n_kv_heads"),
     "v": View("v", "n_kv_heads"),
+    "cross_q": View("cross_q", "n_heads"),
+    "cross_k": View("cross_k", "n_kv_heads"),
+    "cross_v": View("cross_v", "n_kv_heads"),
     "neuron": View("mlp_post", "d_mlp", vector=False),
 }
 
+#: Kinds of nodes by level, in forward order; those of attention to another stack are there where there is such.
 LEVELS: Final = {
-    "resid": ("resid_pre", "resid_mid", "resid_post"),
-    "blocks": ("embed", "attn_out", "mlp"),
-    "heads": ("embed", "head", "mlp"),
-    "qkv": ("q", "k", "v"),
+    "resid": ("resid_pre", "resid_mid", "resid_cross", "resid_post"),
+    "blocks": ("embed", "attn_out", "cross_out", "mlp"),
+    "heads": ("embed", "head", "cross_head", "mlp"),
+    "qkv": ("q", "k", "v", "cross_q", "cross_k", "cross_v"),
     "neurons": ("neuron",),
 }
+#: The kinds that are of attention, and what they say of it.
+_CHANNELS: Final = {kind: kind[-1] for kind in ("q", "k", "v", "cross_q", "cross_k", "cross_v")}
 CIRCUIT_LEVELS: Final = ("blocks", "heads", "neurons", "features", "edges")
 #: The level of dictionaries: its nodes depend on them, not on the model alone (see `interp.attribution.features`).
 FEATURES: Final = "features"
@@ -58,31 +67,37 @@ FEATURE_EDGES: Final = "feature_edges"
 @dataclass(frozen=True)
 class Node:
     """One component. `unit` is the head, K/V head, neuron or feature; `position` a token position or span, None for all
-    together. Features and errors of dictionaries have kinds such as `resid_post.feature` and `mlp_out.error`."""
+    together. Features and errors of dictionaries have kinds such as `resid_post.feature` and `mlp_out.error`; modules of nets without
+    blocks have kinds such as `module:features.4`, of which `unit` is a channel. `stack`: the prefix of its stack, where that has one."""
 
     kind: str
     layer: int | None = None
     unit: int | None = None
     grouped: bool = False
     position: int | str | None = None
+    stack: str = ""
 
     @property
     def name(self) -> str:
         """`embed`, `a3.h2`, `m3`, `m3.n117`, `attn_out.3`, `resid_pre.3`, `a3.h2<q>`, `a3.kv1<k>`, `resid_post.3.f117`,
-        `resid_post.3.error`; `@p` at a position."""
+        `resid_post.3.error`; of attention to another stack `x3.h2`, `x3.h2<q>`, `cross_out.3`; of another stack `encoder:a3.h2`; of nets
+        without blocks `module:features.4`, `module:features.4.c2`; `@p` at a position."""
         at = "" if self.position is None else f"@{self.position}"
-        return self._component + at
+        return f"{self.stack}:{self._component}{at}" if self.stack else self._component + at
 
     @property
     def _component(self) -> str:
-        if self.kind == "head":
-            return f"a{self.layer}.h{self.unit}"
-        if self.kind in ("q", "k", "v"):
-            return f"a{self.layer}.{'kv' if self.grouped else 'h'}{self.unit}<{self.kind}>"
+        attention = f"{'x' if self.kind.startswith(CROSS) else 'a'}{self.layer}"
+        if self.kind in ("head", "cross_head"):
+            return f"{attention}.h{self.unit}"
+        if self.kind in _CHANNELS:
+            return f"{attention}.{'kv' if self.grouped else 'h'}{self.unit}<{_CHANNELS[self.kind]}>"
         if self.kind == "mlp":
             return f"m{self.layer}"
         if self.kind == "neuron":
             return f"m{self.layer}.n{self.unit}"
+        if self.kind.startswith(f"{MODULE}:"):
+            return self.kind if self.unit is None else f"{self.kind}.c{self.unit}"
         place, _, part = self.kind.partition(".")
         parts = (place, self.layer, f"f{self.unit}" if part == "feature" else part or None)
         return ".".join(str(x) for x in parts if x is not None)
@@ -90,7 +105,7 @@ class Node:
     @property
     def head(self) -> int | None:
         """Head (or K/V head) index; None for other kinds."""
-        return self.unit if self.kind in ("head", "q", "k", "v") else None
+        return self.unit if self.kind in ("head", "cross_head", *_CHANNELS) else None
 
     @property
     def neuron(self) -> int | None:
@@ -100,7 +115,12 @@ class Node:
     @property
     def feature(self) -> int | None:
         """Feature index in its dictionary; None for other kinds."""
-        return self.unit if self.kind.endswith(".feature") else None
+        of_dictionary = self.kind.endswith(".feature") and not self.kind.startswith(f"{MODULE}:")
+        return self.unit if of_dictionary else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields as plain data; the stack only where there is one."""
+        return {name: value for name, value in vars(self).items() if name != "stack" or value}
 
     def __str__(self) -> str:
         return self.name
@@ -121,13 +141,15 @@ class Group:
 
     def node(self, unit: int, position: int | str | None = None) -> Node:
         """The node of one unit."""
-        return Node(self.kind, self.site.layer, unit if self.view.units else None, self.grouped, position)
+        own = unit if self.view.units else None
+        return Node(self.kind, self.site.layer, own, self.grouped, position, self.site.stack)
 
     def width(self, layout: Layout) -> int:
         """Numbers per token at its site."""
         if not self.view.vector:
             return self.n_units
-        return int(self.n_units * layout.d_head if self.view.units else layout.d_model)
+        stack = layout.stack(self.site.stack)
+        return int(self.n_units * stack.d_head if self.view.units else stack.d_model)
 
     def contract(self, difference: Tensor, gradient: Tensor) -> Tensor:
         """difference . gradient within each node: site-shaped tensors -> [batch pos unit], in float32 or better."""
@@ -150,31 +172,39 @@ def groups(level: str, layout: Layout) -> list[Group]:
     """
     if level not in LEVELS:
         raise MethodError(unknown("level", level, (*LEVELS, "edges")))
-    found = [_group("embed", None, layout)] if "embed" in LEVELS[level] else []
-    for layer in range(layout.n_layers):
+    layout.check_blocks(f"level {level!r}")
+    return [group for stack in layout.stacks for group in _groups(level, stack, layout)]
+
+
+def _groups(level: str, stack: Stack, layout: Layout) -> Iterator[Group]:
+    """The groups of a level in one stack, in forward order."""
+    if "embed" in LEVELS[level]:
+        yield _group("embed", None, stack, layout)
+    for layer, block in enumerate(stack.blocks):
         for kind in LEVELS[level]:
-            if kind == "embed" or (kind == "resid_post" and layer < layout.n_layers - 1):
+            if kind == "embed" or (kind == "resid_post" and layer < stack.n_layers - 1):
                 continue
-            if kind == "resid_mid" and layout.blocks[layer].parallel:
+            if kind == "resid_mid" and block.parallel:
                 continue
-            found.append(_group(kind, layer, layout))
-    return found
+            if block.cross is None and (kind.startswith(CROSS) or kind == "resid_cross"):
+                continue
+            yield _group(kind, layer, stack, layout)
 
 
-def _group(kind: str, layer: int | None, layout: Layout) -> Group:
+def _group(kind: str, layer: int | None, stack: Stack, layout: Layout) -> Group:
     view = VIEWS[kind]
-    site = Site(view.site, layer)
+    site = Site(view.site, layer, stack=stack.name)
     try:
         port(site, layout)
     except SiteError as error:
         raise SiteError(f"nodes of kind {kind!r} cannot be scored: {error}") from error
-    n_units = getattr(layout, view.units) if view.units else 1
+    n_units = getattr(stack, view.units) if view.units else 1
     if n_units is None:
         raise SiteError(
             f"nodes of kind {kind!r} cannot be scored: the layers of this model have different numbers of them; sites such as "
             f"'{site}' can be read and edited."
         )
-    return Group(kind, site, n_units, kind in ("k", "v") and layout.n_kv_heads < layout.n_heads)
+    return Group(kind, site, n_units, _CHANNELS.get(kind, "q") != "q" and stack.n_kv_heads < stack.n_heads)
 
 
 def nodes_of(found: Sequence[Group], positions: Sequence[int | str | None]) -> list[Node]:
@@ -185,4 +215,4 @@ def nodes_of(found: Sequence[Group], positions: Sequence[int | str | None]) -> l
 def competes(kind: str) -> bool:
     """Whether nodes of a kind compete for a place in a circuit: the embedding is in every one, and errors of dictionaries are kept
     or removed all together."""
-    return kind != "embed" and not kind.endswith(".error")
+    return kind != "embed" and (kind.startswith(f"{MODULE}:") or not kind.endswith(".error"))

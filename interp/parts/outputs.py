@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Literal
 
+import torch
 from torch import Tensor
 
 from interp.errors import LayoutError
@@ -17,6 +18,8 @@ from interp.parts.named_inputs import Example
 Kind = Literal["each", "first", "last", "mean", "whole"]
 #: The attributes of a result that are read, the first that is there.
 ATTRIBUTES: Final = ("logits", "image_embeds", "text_embeds", "last_hidden_state")
+#: What two towers that compare images, or other inputs, with texts give.
+_COMPARED: Final = ("logits_per_image", "logits_per_audio")
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,11 @@ class Output:
 
 
 def default_output(result: Any, name: str) -> Output:
-    """What is read of the result of a forward by itself: its logits, or embeddings. Raises: LayoutError where it has none."""
+    """What is read of the result of a forward by itself: its logits, or embeddings; of two towers how like each example's two are, as
+    they compare them. Raises: LayoutError where it has none."""
+    for attribute in _COMPARED:
+        if isinstance(getattr(result, attribute, None), Tensor):
+            return Output(attribute, partial(_each_with_its_own, attribute), ("similarity",))
     for attribute in ATTRIBUTES:
         found = getattr(result, attribute, None)
         if isinstance(found, Tensor) and found.is_floating_point() and found.ndim in (2, 3):
@@ -48,6 +55,11 @@ def default_output(result: Any, name: str) -> Output:
     raise LayoutError(f"{name}: a forward pass gives a {given}; expected one of {', '.join(ATTRIBUTES)} in it.")
 
 
+def _each_with_its_own(name: str, result: Any, inputs: Mapping[str, Any]) -> Tensor:
+    """The diagonal of [batch batch], as [batch 1]: each example's first input with its second one."""
+    return torch.diagonal(getattr(result, name))[:, None]
+
+
 def _attribute(name: str, result: Any, inputs: Mapping[str, Any]) -> Tensor:
     found: Tensor = getattr(result, name)
     return found
@@ -55,9 +67,11 @@ def _attribute(name: str, result: Any, inputs: Mapping[str, Any]) -> Tensor:
 
 @dataclass(frozen=True)
 class NextToken:
-    """Outputs are `n` tokens, of what follows each position."""
+    """Outputs are `n` tokens, of what follows each position. `example`: of a decoder behind an encoder, what makes a checked example of what
+    both read."""
 
     n: int
+    example: Callable[..., Example] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

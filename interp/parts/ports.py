@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from interp.errors import SiteError
-from interp.parts.layout import BlockLayout, Layout
-from interp.parts.sites import ATTENTION_KINDS, GLOBAL, LAYERED, Site
+from interp.parts.layout import AttentionLayout, BlockLayout, Layout, MlpLayout, Stack, Sublayer
+from interp.parts.sites import ATTENTION_KINDS, CROSS, GLOBAL, LAYERED, MODULE, Site
 
+#: In which shape a site is: of the `stream` [batch pos ...], heads apart where there are some; of `channels` [batch channel ...] as
+#: [batch pos channel], of numbers [batch number] as [batch number 1]; or as the module has it (`own`).
+Form = Literal["stream", "channels", "own"]
 Where = Literal["input", "input_copy", "input_inplace", "output", "attention", "logits"]
 
 
@@ -23,7 +26,7 @@ class Port:
     `input`: the argument of module `path`; an edit gives the module (and what follows in it) another one.
     `input_copy`: the same argument seen by this module alone, apart from the skip connection that shares it.
     `input_inplace`: the same argument together with the skip connection: an edit is written into the tensor.
-    `output`: what the module returns. `scale`: the site's value is this times the tensor, and times the parameter at `gain`.
+    `output`: what the module returns. `form`: see `Form`. `scale`: the site's value is this times the tensor, and times the parameter at `gain`.
     """
 
     where: Where
@@ -32,6 +35,7 @@ class Port:
     gain: str | None = None
     heads: bool = False
     shield: bool = False
+    form: Form = "stream"
 
     @property
     def scaled(self) -> bool:
@@ -44,30 +48,48 @@ class Port:
 
 def port(site: Site, layout: Layout) -> Port:
     """The port of a site. Raises: SiteError, with the reason, where this model has no such place."""
-    found = _global(site, layout) if site.layer is None else _in_block(site, layout.blocks[site.layer], layout)
+    found: Port | str
+    if site.kind == MODULE:
+        return Port("input" if site.into else "output", site.path, shield=True, form="own")
+    if site.kind == "logits":
+        found = Port("logits")
+    else:
+        stack = layout.stack(site.stack)
+        found = (
+            _global(site.kind, stack) if site.layer is None else _in_block(site.kind, stack.blocks[site.layer], stack)
+        )
     if isinstance(found, str):
         raise SiteError(f"site '{site}' is not available on this model: {found}")
     return found
 
 
-def _global(site: Site, layout: Layout) -> Port | str:
-    if site.kind == "embed":
-        return Port("input", layout.blocks[0].path)
-    if site.kind == "logits":
-        return Port("logits")
-    return Port("input", layout.ln_final) if layout.ln_final else Port("output", layout.blocks[-1].path)
+def _global(kind: str, stack: Stack) -> Port | str:
+    if stack.entry is not None:
+        start = Port("output", stack.embedding) if stack.embedding else Port("input", form=stack.entry)
+        return start if kind == "embed" else NO_BLOCKS
+    if kind == "embed":
+        return Port("input", stack.blocks[0].path)
+    return Port("input", stack.ln_final) if stack.ln_final else Port("output", stack.blocks[-1].path)
 
 
-def _in_block(site: Site, block: BlockLayout, layout: Layout) -> Port | str:
-    if site.kind in ATTENTION_KINDS:
-        if not layout.attention_function:
+def _in_block(kind: str, block: BlockLayout, stack: Stack) -> Port | str:
+    attention = block.cross if _is_cross(kind) else block.attn
+    if attention is None:
+        return "its blocks attend to no other stack."
+    if kind in ATTENTION_KINDS:
+        if not stack.attention_function:
             return "its attention does not go through transformers' AttentionInterface."
-        lacking = site.kind == "pattern" and not layout.pattern
-        return "its attention function gives no pattern." if lacking else Port("attention", block.attn.module)
-    found = _BLOCK_PORTS[site.kind](block)
-    if isinstance(found, Port) and found.path in layout.repeated:
+        lacking = kind.endswith("pattern") and not stack.pattern
+        return "its attention function gives no pattern." if lacking else Port("attention", attention.module)
+    found = _BLOCK_PORTS[kind](block)
+    if isinstance(found, Port) and found.path in stack.repeated:
         return f"its module, {found.path}, is called several times in a forward pass."
     return found
+
+
+def _is_cross(kind: str) -> bool:
+    """Whether a kind of site is of attention to another stack, or behind it."""
+    return kind.startswith(CROSS) or kind == "resid_cross"
 
 
 def _own_copy(block: BlockLayout, reader: str | None) -> Port | str:
@@ -80,13 +102,28 @@ def _own_copy(block: BlockLayout, reader: str | None) -> Port | str:
 def _resid_mid(block: BlockLayout) -> Port | str:
     if block.parallel:
         return "attention and MLP run in parallel; there is no residual stream between them."
-    if block.mlp.reader is None and block.attn.around is None:
+    return _between(block.attn, block.cross or block.mlp, block.middle)
+
+
+def _resid_cross(block: BlockLayout) -> Port | str:
+    return _SEVERAL if block.cross is None else _between(block.cross, block.mlp, block.crossed)
+
+
+def _between(before: Sublayer, after: Sublayer, passed_on: bool) -> Port | str:
+    """The stream between two sublayers."""
+    if after.reader is None and before.around is None:
         return _SEVERAL
-    if not block.middle:
-        return "what the MLP reads of the stream between attention and MLP is another tensor than the one that is passed on."
-    if block.attn.around is not None:
-        return Port("output", block.attn.around)
-    return Port("input_inplace", block.mlp.reader) if block.mlp.reader else _SEVERAL
+    if not passed_on:
+        what = "the MLP" if isinstance(after, MlpLayout) else "attention to the other stack"
+        return f"what {what} reads of the stream there is another tensor than the one that is passed on."
+    if before.around is not None:
+        return Port("output", before.around)
+    return Port("input_inplace", after.reader) if after.reader else _SEVERAL
+
+
+def _crossing(make: Callable[[AttentionLayout], Port | str]) -> Callable[[BlockLayout], Port | str]:
+    """A port of the attention to another stack, which the block has."""
+    return lambda block: _SEVERAL if block.cross is None else make(block.cross)
 
 
 def _mlp_normed(block: BlockLayout) -> Port | str:
@@ -96,12 +133,19 @@ def _mlp_normed(block: BlockLayout) -> Port | str:
     return Port("output", block.mlp.norm) if block.mlp.norm is not None and alone else _SEVERAL
 
 
+NO_BLOCKS = (
+    "it has no chain of blocks with attention; its modules are sites by their paths, such as 'module:features.4'."
+)
 _SEVERAL = "several modules of the block read the stream there, so there is no one copy of it."
 _EXPERTS = "its MLP has no single activation and output projection (a mixture of experts?)."
 
 _BLOCK_PORTS: dict[str, Callable[[BlockLayout], Port | str]] = {
     "resid_pre": lambda b: Port("input", b.path),
     "resid_mid": _resid_mid,
+    "resid_cross": _resid_cross,
+    "cross_in": lambda b: _own_copy(b, b.cross.reader if b.cross else None),
+    "cross_z": _crossing(lambda own: Port("input", own.o, heads=True)),
+    "cross_out": _crossing(lambda own: Port("output", own.writer, scale=own.scale, gain=own.gain)),
     "resid_post": lambda b: Port("output", b.path),
     "attn_in": lambda b: _own_copy(b, b.attn.reader),
     "mlp_in": lambda b: _own_copy(b, b.mlp.reader),
@@ -115,18 +159,22 @@ _BLOCK_PORTS: dict[str, Callable[[BlockLayout], Port | str]] = {
 
 
 def available(layout: Layout) -> Iterator[tuple[str, str]]:
-    """Every kind of site with '' if every layer of this model has it, else the reason why not."""
-    for kind in (*GLOBAL[:1], *LAYERED, *GLOBAL[1:]):
-        if kind in GLOBAL:
-            found = _global(Site(kind), layout)
-            yield kind, found if isinstance(found, str) else ""
-        else:
-            yield kind, _missing(kind, layout)
+    """Every kind of site, with the prefix of its stack, with '' if every layer of this stack has it, else the reason why not; those of attention
+    to another stack only where there is such."""
+    for stack in layout.stacks:
+        prefix = f"{stack.name}:" if stack.name else ""
+        layered = [kind for kind in LAYERED if stack.crosses or not _is_cross(kind)]
+        for kind in (*GLOBAL[:1], *layered, *GLOBAL[1:2]):
+            found = _global(kind, stack) if kind in GLOBAL else _missing(kind, stack)
+            yield prefix + kind, found if isinstance(found, str) else ""
+    yield "logits", ""
 
 
-def _missing(kind: str, layout: Layout) -> str:
+def _missing(kind: str, stack: Stack) -> str:
     """Why a layered kind of site is not in every layer; where some have it, in which it is not."""
-    ports = [_in_block(Site(kind, i), block, layout) for i, block in enumerate(layout.blocks)]
+    if stack.entry is not None:
+        return NO_BLOCKS
+    ports = [_in_block(kind, block, stack) for block in stack.blocks]
     reasons = {i: reason for i, reason in enumerate(ports) if isinstance(reason, str)}
     if not reasons:
         return ""
@@ -136,6 +184,10 @@ def _missing(kind: str, layout: Layout) -> str:
 
 def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:
     """The tensor at a port in its site's shape: batch first (some blocks flatten), heads apart, scaled."""
+    if port.form == "own":
+        return x
+    if port.form == "channels":
+        return x.reshape(len(x), 1 if x.ndim == 2 else x.shape[1], -1).transpose(1, 2)
     shape = (batch, -1, n_heads, x.shape[-1] // n_heads) if port.heads else (batch, -1, x.shape[-1])
     x = x.reshape(shape)
     return x * port.scale if port.scaled else x
@@ -143,6 +195,8 @@ def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:
 
 def from_site(value: Tensor, port: Port, like: Tensor) -> Tensor:
     """The inverse of `to_site`, in the shape of the tensor that the model had there."""
+    if port.form == "channels":
+        return value.transpose(1, 2).reshape(like.shape).contiguous()
     value = unscaled(value, port) if port.scaled else value
     return value.reshape(like.shape)
 

@@ -61,6 +61,19 @@ def ids_of(tokenizer: Any, text: str, special: bool) -> list[int]:
     return [int(i) for i in ids]
 
 
+def encode_target(tokenizer: Any, text: str) -> list[int]:
+    """Token ids of what a decoder writes, which some tokenisers cut otherwise than what its encoder reads; without special tokens that the
+    text does not have. Raises: TaskError."""
+    if not callable(tokenizer):
+        return ids_of(tokenizer, text, False)
+    try:
+        return [int(i) for i in tokenizer(text_target=text, add_special_tokens=False)["input_ids"]]
+    except Exception as error:  # of a library below
+        raise TaskError(
+            f"text {text!r:.80}: the tokeniser fails: {str(error) or type(error).__name__:.200}."
+        ) from error
+
+
 def _behind_one_bos(tokenizer: Any, text: str, ids: list[int], plain: list[int]) -> list[int]:
     """`plain` behind the special tokens that stand before it in `ids`; alone where the text begins with the first of them."""
     if not plain:

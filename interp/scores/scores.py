@@ -188,7 +188,7 @@ class Scores(PerExample, Table):
 
     def to_pandas(self) -> Any:
         """A table: node (or edge, sender, receiver), kind, layer, head, neuron, position, score, stderr, importance; feature at
-        level `features`; and exact and error where they are known."""
+        level `features`; stack, of a model with several, empty for the one that is read last; and exact and error where they are known."""
         import pandas as pd
 
         columns: dict[str, Any] = {"node": [p.name for p in self.parts]}
@@ -196,6 +196,8 @@ class Scores(PerExample, Table):
             columns = {"edge": columns["node"], "sender": [str(e.sender) for e in self.edges]}
             columns["receiver"] = [str(e.receiver) for e in self.edges]
         columns |= {"kind": [p.kind for p in self.parts]}
+        if any(stacks := [getattr(p, "stack", "") for p in self.parts]):
+            columns["stack"] = stacks
         for name in ("layer", "head", "neuron", *(["feature"] if self.provenance.level == FEATURES else [])):
             columns[name] = pd.array([getattr(p, name) for p in self.parts], dtype="Int64")
         columns["position"] = ["all" if p.position is None else str(p.position) for p in self.parts]
@@ -294,7 +296,7 @@ def _described(parts: tuple[Part, ...]) -> dict[str, Any]:
     """Parts as plain data: edges by name, nodes by their fields."""
     if any(isinstance(part, Edge) for part in parts):
         return {"edges": [part.name for part in parts]}
-    return {"nodes": [asdict(part) for part in parts]}
+    return {"nodes": [part.to_dict() for part in parts if isinstance(part, Node)]}
 
 
 def _parts(header: Mapping[str, Any]) -> tuple[Part, ...]:

@@ -51,12 +51,14 @@ class Prompts:
     def means(self) -> dict[Any, Tensor]:
         """Mean over all positions of all prompts, by key: [1 1 ...], in float32 or better."""
         totals: dict[Any, Tensor] = {}
-        count = 0
+        counts: dict[Any, int] = defaultdict(int)
         for index, ids in zip(self._index(), self._batches(), strict=True):
-            count += sum(self.pairs[i].length for i in index)
+            tokens = sum(self.pairs[i].length for i in index)
             for key, value in self.see(ids).items():
+                summed = value.shape[:2] == (1, 1)  # and streams of other stacks have positions of their own
+                counts[key] += tokens if summed else value.shape[0] * value.shape[1]
                 totals[key] = totals.get(key, 0) + wide(value).sum((0, 1), keepdim=True)
-        return {key: total / count for key, total in totals.items()}
+        return {key: total / counts[key] for key, total in totals.items()}
 
     def tokens(self) -> dict[Any, Tensor]:
         """The values at all positions of all prompts, by key: [token ...], in float32 or better. All are held at once."""
@@ -84,7 +86,7 @@ class Prompts:
         return [run_of([self.pairs[i].clean for i in index]) for index in self._index()]
 
     def _index(self) -> list[list[int]]:
-        return list(by_length([pair.length for pair in self.pairs], self.batch_size))
+        return list(by_length([pair.shape for pair in self.pairs], self.batch_size))
 
 
 Values = Callable[[Prompts], Mapping[Any, Tensor]]
@@ -260,7 +262,7 @@ def make_ablation(
         kind = kind.kind
     chosen = ABLATIONS[kind]
     if chosen.partners is not None:
-        return Ablation(kind, _checked(chosen, [pair.length for pair in pairs], seed))
+        return Ablation(kind, _checked(chosen, _lengths(kind, pairs), seed))
     if chosen.is_fixed:
         seen = see or _reader(model, sites)
         prompts = Prompts(pairs, batch_size, seen, every or seen, replacing, whole(seed, "seed"))
@@ -269,6 +271,16 @@ def make_ablation(
         )
         return Ablation(kind, means=_checked_values(chosen, found), learned=learned)
     return Ablation(kind)
+
+
+def _lengths(kind: str, pairs: Sequence[TokenPair]) -> list[int]:
+    """The lengths of pairs, which say who may stand for whom. Raises: MethodError where inputs of one length are of several sizes."""
+    if len({pair.shape for pair in pairs}) > len(found := {pair.length for pair in pairs}):
+        raise MethodError(
+            f"{kind} ablation: inputs of other sizes with as many positions ({', '.join(map(str, sorted(found)))}); expected inputs of one size, "
+            "of which another may stand for each. Use counterfactual, mean or zero."
+        )
+    return [pair.length for pair in pairs]
 
 
 def _checked_values(kind: Kind, found: Any) -> Mapping[Any, Tensor]:
@@ -298,7 +310,8 @@ def _checked(kind: Kind, lengths: Sequence[int], seed: int) -> list[int]:
 def _reader(model: Any, sites: Sequence[Site]) -> See:
     def see(ids: Tensor | Inputs) -> Mapping[Any, Tensor]:
         with torch.no_grad():
-            return model.run(ids, reads=[Site("embed"), *sites], logits_to_keep=1).reads  # type: ignore[no-any-return]
+            reads = [Site("embed", stack=stack.name) for stack in model.layout.stacks]
+            return model.run(ids, reads=[*reads, *sites], logits_to_keep=1).reads  # type: ignore[no-any-return]
 
     return see
 

@@ -24,12 +24,14 @@ def InputPair(
     *,
     names: tuple[str, str] | None = None,
     spans: Spans | None = None,
+    decoder: str | tuple[str, str] | None = None,
 ) -> Pair:
     """A pair of images or sounds for a `Task`.
 
     clean, corrupt: what the processor makes of one input each, names of `forward` to tensors with a batch axis of one, or the main input
     alone; both of one shape, so that a position of one means the same as that of the other. answers, wrong: classes by their names
-    (`config.id2label`) or numbers. names: what messages and reports call both, by default a hash of their numbers. spans: ranges of positions
+    (`config.id2label`) or numbers; of a model that writes text behind an encoder they are tokens, what follows `decoder`: what its decoder has been
+    given already, of both or of each. names: what messages and reports call both, by default a hash of their numbers. spans: ranges of positions
     `(start, end)` with a name, as `model.positions()` counts them.
 
     Raises: TaskError for what is no tensor, and for classes that are neither all names nor all numbers. What a model does not take is refused where the
@@ -49,6 +51,7 @@ def InputPair(
         answer_ids=tuple(a for a in right if not isinstance(a, str)),
         wrong_ids=tuple(a for a in other if not isinstance(a, str)),
         inputs=(sides[0], sides[1]),
+        decoder=(decoder, decoder) if isinstance(decoder, str) else decoder,
     )
 
 

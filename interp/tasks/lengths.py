@@ -17,10 +17,10 @@ COMMONEST: Final = "commonest"
 Length = int | Literal["commonest"] | None
 
 
-def by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
-    """Indices in batches of equal length, shorter prompts first. Raises: InterpError for a batch of no size."""
+def by_length(lengths: Sequence[int] | Sequence[tuple[int, ...]], batch_size: int) -> Iterator[list[int]]:
+    """Indices in batches of equal length, or of equal sizes, shorter prompts first. Raises: InterpError for a batch of no size."""
     size = count(batch_size, "batch_size")
-    buckets: dict[int, list[int]] = defaultdict(list)
+    buckets: dict[Any, list[int]] = defaultdict(list)
     for i, length in enumerate(lengths):
         buckets[length].append(i)
     for _, members in sorted(buckets.items()):

@@ -87,6 +87,27 @@ class TokenPair:
         return len(self.clean)
 
     @property
+    def longest(self) -> int:
+        """Positions of the longest stream that a model makes of either prompt."""
+        return self.clean.longest if isinstance(self.clean, Example) else len(self.clean)
+
+    def of_stack(self, name: str) -> TokenPair:
+        """The same with the lengths that its prompts have in the stream of a stack."""
+        if (
+            not isinstance(self.clean, Example)
+            or not isinstance(self.corrupt, Example)
+            or name not in self.clean.lengths
+        ):
+            return self
+        clean, corrupt = (replace(side, length=side.lengths[name]) for side in (self.clean, self.corrupt))
+        return replace(self, clean=clean, corrupt=corrupt)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes that pairs have alike which are run together."""
+        return self.clean.shape if isinstance(self.clean, Example) else (len(self.clean),)
+
+    @property
     def prompts(self) -> tuple[Prompt, Prompt]:
         """Clean and corrupt without what they have of the answer."""
         if isinstance(self.clean, Example) or isinstance(self.corrupt, Example):
@@ -114,7 +135,8 @@ class Pair:
     tokeniser, written with its leading space where the token has one, or one answer of several for metrics that take it. `ids`: the same as token ids, where the source
     gives them; they are then what is run, and the text is for reading. `answer_ids`, `wrong_ids`: answers as ids where
     the prompts are text only. `messages`: clean and corrupt as chats, which are run as the tokeniser's template writes them; the
-    texts are then for reading. `inputs`: clean and corrupt as examples of inputs that are no text (`interp.InputPair`), or files of them, of which the texts are names. Without `wrong` only metrics of the answers alone can be taken. `where`: how messages name it, for example `gifts.jsonl line 2`.
+    texts are then for reading. `inputs`: clean and corrupt as examples of inputs that are no text (`interp.InputPair`), or files of them, of which the texts are names. `decoder`: of a model with an encoder, which reads clean and corrupt, what its decoder has been given already, of both (by default nothing
+    but its start); answers are what follows that. Without `wrong` only metrics of the answers alone can be taken. `where`: how messages name it, for example `gifts.jsonl line 2`.
     """
 
     clean: str
@@ -128,6 +150,7 @@ class Pair:
     where: str = field(default="", compare=False, repr=False)
     messages: tuple[Messages, ...] | None = None
     inputs: tuple[Example | Path, Example | Path] | None = None
+    decoder: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         for name in ("clean", "corrupt"):
@@ -138,6 +161,13 @@ class Pair:
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
         for name in ("answer_ids", "wrong_ids"):
             object.__setattr__(self, name, _ids(getattr(self, name), f"Pair: {name}"))
+        if self.decoder is not None:
+            given = (self.decoder, self.decoder) if isinstance(self.decoder, str) else tuple(self.decoder)
+            if len(given) != 2 or not all(isinstance(text, str) for text in given):
+                raise TaskError(
+                    f"Pair: decoder is {self.decoder!r:.80}; expected a text, or two for clean and corrupt."
+                )
+            object.__setattr__(self, "decoder", given)
         if self.messages is not None:
             object.__setattr__(self, "messages", _both(self.messages))
 
@@ -341,7 +371,7 @@ def _check_range(name: str, found: Sequence[int] | Example, outputs: Outputs, ro
 
 def _read(pair: Pair, reading: Reading, row: str, several: bool) -> TokenPair:
     """The ids of a pair of texts, as they are tokenised together, or its inputs as a model takes them."""
-    prompts = (pair.clean, pair.corrupt)
+    prompts = reading.before(pair)
     clean, corrupt = _sides(pair, reading, row)
     if several:
         answers = [] if pair.answer_ids else [reading.tokens(prompts, text, row, "answer") for text in pair.answers]
@@ -364,6 +394,13 @@ def _sides(pair: Pair, reading: Reading, row: str) -> tuple[Prompt, Prompt]:
     if pair.inputs is not None and not reading.of_inputs:
         raise TaskError(f"{row}: its inputs are no text, which this model takes; give interp.Pair(...) with two texts.")
     given: tuple[Any, Any] = pair.inputs or (pair.clean, pair.corrupt)
+    if reading.decodes:
+        before = reading.before(pair)
+        given = (given[0], before[0]), (given[1], before[1])
+    elif pair.decoder is not None:
+        raise TaskError(
+            f"{row}: it says what a decoder has been given, and this model has none behind an encoder; leave that out."
+        )
     return reading.prompt(given[0], row, "clean"), reading.prompt(given[1], row, "corrupt")
 
 
@@ -416,7 +453,7 @@ def _check_examples(pair: Pair, clean: Prompt, corrupt: Prompt, row: str) -> Non
 
 def _check_tokeniser(pair: Pair, ids: TokenPair, tokenizer: Any, row: str, behind: int) -> None:
     """Ids that come with their text must be this tokeniser's, give or take the special tokens at the start, and so many behind it."""
-    if pair.inputs is not None:
+    if isinstance(ids.clean, Example):
         return
     clean, corrupt = map(ids_of, ids.prompts)
     for name, text, found in (("clean", pair.clean, clean), ("corrupt", pair.corrupt, corrupt)):

@@ -16,7 +16,10 @@ from interp.formatting.plain import KeyTwice, strict_json
 from interp.tasks.reading.chats import Messages, in_words, messages_of
 from interp.tasks.task import Pair, Task, TokenPair
 
-_PROMPTS: Final = ("clean", "clean_prefix", "corrupt", "corrupted", "corrupted_hard", "patch_prefix")
+_PROMPTS: Final = (
+    *("clean", "clean_prefix", "corrupt", "corrupted", "corrupted_hard", "patch_prefix"),
+    *("decoder", "clean_decoder", "corrupt_decoder"),
+)
 _COLUMNS: Final = {
     "clean": ("clean", "clean_prefix", "clean_messages"),
     "corrupt": ("corrupt", "corrupted", "patch_prefix", "corrupt_messages"),
@@ -29,7 +32,11 @@ _COLUMNS: Final = {
 
 _SEPARATORS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 #: Every column that is read.
-_READ: Final = (*(name for names in _COLUMNS.values() for name in names), "clean_ids", "corrupt_ids", "label", "spans")
+_DECODERS: Final = ("clean_decoder", "corrupt_decoder")
+_READ: Final = (
+    *(name for names in _COLUMNS.values() for name in names),
+    *("clean_ids", "corrupt_ids", "label", "spans", "decoder", *_DECODERS),
+)
 #: The columns by which a header is known.
 _NEEDED: Final = (_COLUMNS["clean"], _COLUMNS["corrupt"])
 
@@ -41,7 +48,8 @@ def load_task(path: str | Path) -> Task:
     A pair has `clean`, `corrupt`, `answer`, `wrong` (each answer one or several; `wrong` only for metrics that read it), and may have `spans` and token ids
     (`clean_ids`, `corrupt_ids`, `answer_id`, `wrong_id`). Of images and sound `clean` and `corrupt` are the names of files beside the task:
     pictures, `.wav`, or `.npy` with the numbers that the model takes. Chats are lists of messages, `{"role": ..., "content": ...}`, in
-    place of both texts, or in `clean_messages` and `corrupt_messages`. SVA files of feature-circuits and CSV tables of EAP-IG
+    place of both texts, or in `clean_messages` and `corrupt_messages`. Where an encoder reads both prompts, `decoder` is what its decoder
+    has been given already, or `clean_decoder` and `corrupt_decoder`. SVA files of feature-circuits and CSV tables of EAP-IG
     (also greater-than's `label`) are read by their own column names.
 
     Raises: TaskError naming the file, and the line of a pair, counted from 1; in JSON its place, as in `pair 3 of 8`.
@@ -231,10 +239,27 @@ def _pair(row: Mapping[str, Any], where: str) -> Pair:
         texts["wrong"],
         _spans(row.get("spans") or {}, where),
         messages=tuple(messages.values()) if messages else None,
+        decoder=_decoder(row, where),
     )
-    if pair.clean == pair.corrupt and pair.clean:
+    if pair.clean == pair.corrupt and pair.clean and (pair.decoder is None or len(set(pair.decoder)) == 1):
         raise TaskError(f"{where}: 'clean' and 'corrupt' are the same text; there is nothing to patch.")
     return _with_ids(pair, row, found, where)
+
+
+def _decoder(row: Mapping[str, Any], where: str) -> tuple[str, str] | None:
+    """What a decoder has been given in both prompts; None where nothing is said of it. Raises: TaskError for one of two alone."""
+    both = [name for name in _DECODERS if row.get(name) is not None]
+    if len(both) == 1 or (both and row.get("decoder") is not None):
+        raise TaskError(
+            f"{where}: {both[0]!r} given; expected 'clean_decoder' and 'corrupt_decoder', or 'decoder' for both."
+        )
+    names = both or ["decoder", "decoder"]
+    given = [row.get(name) for name in names]
+    return (
+        None
+        if given[0] is None
+        else (_text(given[0], f"{where}: {names[0]!r}"), _text(given[1], f"{where}: {names[1]!r}"))
+    )
 
 
 def _messages(found: Mapping[str, Any], where: str) -> dict[str, Messages] | None:

@@ -19,7 +19,8 @@ from circuits.evaluation.faithfulness import find_smallest
 from interp.dictionaries.dictionary import Dictionary
 from interp.ledger import counting
 from interp.model.edits import Edit
-from interp.model.model import HookedModel, Run
+from interp.model.model import HookedModel
+from interp.model.result import Run
 from tests.interp.attribution.features.given_dictionaries import given
 from tests.interp.dictionaries.random_dictionaries import made
 from tests.interp.model.tiny import hooked

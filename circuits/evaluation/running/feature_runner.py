@@ -100,7 +100,7 @@ class FeatureRunner:
     def metrics(self, sets: Sequence[PartSet], show_progress: bool | None) -> dict[PartSet, np.ndarray]:
         """The metric of every set of features and errors on every pair [example]. Cost: one forward per set."""
         table = np.empty((len(sets), len(self.pairs)))
-        batches = list(by_length([p.length for p in self.pairs], self.batch_size))
+        batches = list(by_length([p.shape for p in self.pairs], self.batch_size))
         with (
             settled(self.model.device),
             torch.no_grad(),

@@ -17,7 +17,7 @@ import torch
 from circuits.circuit.circuit import ALWAYS, CircuitError
 from circuits.evaluation.running.runner import NONE, PartSet
 from circuits.evaluation.running.shared_runs import SHARED, SHARED_BYTES, SharedRuns
-from interp.attribution.batching.batches import Batch, default_batch_size
+from interp.attribution.batching.batches import Batch, default_batch_size, positions_at
 from interp.attribution.exact.engine import Machine
 from interp.attribution.exact.machine import find_restart
 from interp.attribution.methods.node_patching import one_attention, readout, recorded
@@ -60,7 +60,7 @@ class NodeRunner:
         self.parts: tuple[Part, ...] = tuple(nodes_of(self.groups, [None]))
         self.full, self.held = frozenset(self.parts), NONE
         self.pairs = task.tokenize(model.tokenizer, model.outputs, several=metric.several)
-        self.batch_size = batch_size or default_batch_size(model, max(p.length for p in self.pairs))
+        self.batch_size = batch_size or default_batch_size(model, max(p.longest for p in self.pairs))
         self.most_bytes = most_bytes
         self.keep = True
         self._kept: dict[tuple[int, ...], SharedRuns] = {}
@@ -75,7 +75,7 @@ class NodeRunner:
     def metrics(self, sets: Sequence[PartSet], show_progress: bool | None) -> dict[PartSet, np.ndarray]:
         """The metric of every set on every pair [example]. Cost: at most one forward per set."""
         table = np.empty((len(sets), len(self.pairs)))
-        batches = list(by_length([p.length for p in self.pairs], self.batch_size))
+        batches = list(by_length([p.shape for p in self.pairs], self.batch_size))
         with (
             settled(self.model.device),
             progress("evaluating circuits", len(sets) * len(batches), show_progress) as advance,
@@ -156,4 +156,4 @@ def _as_it_is(hf: Any, machine: Machine) -> tuple[Any, ...]:
 
 
 def _ablate(group: Group, value: torch.Tensor, outside: torch.Tensor, everywhere: torch.Tensor) -> Edit:
-    return Edit(group.site, lambda x: group.mix(x, value, outside, everywhere))
+    return Edit(group.site, lambda x: group.mix(x, value, outside, positions_at(everywhere, x)))

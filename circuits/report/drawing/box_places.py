@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from circuits.report.drawing.curves import Bend, upright
 from circuits.report.drawing.feature_boxes import feature_boxes, height
 from circuits.report.drawing.feature_boxes import place as site_of
-from circuits.report.drawing.layered import box_name, layered
+from circuits.report.drawing.layered import box_name, layered, row_at, row_of_layer
 from circuits.report.drawing.routes import Rows, Wire, routes
 from circuits.report.drawing.row_heights import HIGH, Heights, Strip, heights, reach
 
@@ -103,7 +103,7 @@ def places(
     the bottom, of which those without a node are folded; `shared`: head -> the keys and values that it shares; `shown`: what is drawn at
     first, which is to fill the frame; `routed`: whether the arrows get their curves.
     """
-    of_layers = not rows or rows[0].startswith("layer ")
+    of_layers = not rows or "layer " in rows[0]
     made = _of_layers(edges, pull, boxed, dots, shared) if of_layers else _of_sites(edges, pull, boxed, rows)
     step = max([_LEAST, *(_width(label) for _, label, _, _, _ in made.values())]) + _APART
     step, high = _spaced(made, dots, rows, [box for name, box in made.items() if name in shown], step)
@@ -211,11 +211,7 @@ def _of_layers(
     """The boxes in the lines of their layers."""
     made = layered(pull, [*ends(edges), *boxed, *_one_per_layer(boxed, dots)], shared)
     kept = {box_name(node): node for node in [*boxed, *ends(edges)]}
-    return {
-        b.name: (b.kind, short(kept[b.name]), b.x, b.y, "" if b.layer is None else f"layer {b.layer}")
-        for b in made.boxes.values()
-        if b.name in kept
-    }
+    return {b.name: (b.kind, short(kept[b.name]), b.x, b.y, b.row) for b in made.boxes.values() if b.name in kept}
 
 
 def short(node: Node) -> str:
@@ -227,8 +223,8 @@ def short(node: Node) -> str:
 
 def _one_per_layer(boxed: Sequence[Node], dots: Sequence[Node]) -> list[Node]:
     """A dot of each layer that has no box, so that the layer has a row."""
-    known = {node.layer for node in boxed}
-    return list({node.layer: node for node in dots if node.layer not in known}.values())
+    known = {row_at(node) for node in boxed}
+    return list({row_at(node): node for node in dots if row_at(node) not in known}.values())
 
 
 def _of_sites(edges: Sequence[Edge], pull: Sequence[Edge], boxed: Sequence[Node], sites: Sequence[str]) -> Grid:
@@ -241,7 +237,9 @@ def _of_sites(edges: Sequence[Edge], pull: Sequence[Edge], boxed: Sequence[Node]
 
 def row_of(node: Node) -> str:
     """The layer or site of a node of neurons or features, or of any node in a layer."""
-    return site_of(node) if node.kind.endswith(".feature") else f"layer {node.layer}"
+    if node.kind.endswith(".feature"):
+        return site_of(node)
+    return f"layer {node.layer}" if node.layer is None else row_of_layer(node.stack, node.layer)
 
 
 def _dots(dots: Sequence[Node], strips: Sequence[Strip], left: float) -> dict[str, Place]:

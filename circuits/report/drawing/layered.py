@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -24,13 +24,15 @@ DROP: Final = 0.27
 
 @dataclass(frozen=True)
 class Box:
-    """One node of a drawing. `kind`: embed, head, kv (K/V readers that a group of heads shares), mlp or logits."""
+    """One node of a drawing. `kind`: embed, head, kv (K/V readers that a group of heads shares), mlp or logits. `row`: what its row is called,
+    empty for the ends."""
 
     name: str
     kind: str
     layer: int | None
     x: float
     y: float
+    row: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,12 +56,26 @@ class Layered:
     def as_data(self) -> dict[str, Any]:
         """The boxes in their rows as plain data, which `edge_drawing` takes with the links between them."""
         return {
-            "boxes": [asdict(box) for box in self.boxes.values()],
+            "boxes": [{k: v for k, v in vars(box).items() if k != "row"} for box in self.boxes.values()],
             "layers": [list(row) for row in self.layers],
             "width": self.width,
             "rows_shown": list(self.rows),
             "rows_of": "layers",
         }
+
+
+#: Where a row stands: below others where its stack has a prefix, as that runs first.
+Row = tuple[bool, str, int]
+
+
+def row_at(node: Node) -> Row | None:
+    """The row of a node: its layer, in its stack; None for the ends."""
+    return None if node.layer is None else (not node.stack, node.stack, node.layer)
+
+
+def row_of_layer(stack: str, layer: int) -> str:
+    """What a row is called: `layer 3`, `encoder layer 3`."""
+    return f"{stack} layer {layer}" if stack else f"layer {layer}"
 
 
 def box_name(node: Node) -> str:
@@ -71,20 +87,21 @@ def layered(edges: Sequence[Edge], others: Sequence[Node] = (), shared: Mapping[
     """The boxes of some edges, and of `others` that may have none. `shared`: head -> the keys and values that it shares."""
     nodes = {box_name(node): node for edge in edges for node in (edge.sender, edge.receiver)}
     nodes |= {box_name(node): node for node in others}
-    present = sorted({node.layer for node in nodes.values() if node.layer is not None})
-    rows = {layer: row for row, layer in enumerate(present, 1)}
+    present = sorted({at for node in nodes.values() if (at := row_at(node)) is not None})
+    rows = {at: row for row, at in enumerate(present, 1)}
     heads = _heads(nodes)
-    groups = Counter(node.layer for node in nodes.values() if _kind(node) == "kv")
+    groups = Counter(row_at(node) for node in nodes.values() if _kind(node) == "kv")
     wide = max([*map(len, heads.values()), *groups.values()], default=0)
     # A few columns more than needed let chains of heads move apart.
     columns = max(wide, min(4, len(heads) + 1)) if wide else 0
     x = _fixed(nodes, columns) | _spread(nodes, heads, columns, edges, shared or {})
     boxes = {}
     for name, node in nodes.items():
-        y = float(rows[node.layer]) if node.layer is not None else 0.0 if "embed" in node.kind else len(present) + 1.0
-        kind = _kind(node)
-        boxes[name] = Box(name, kind, node.layer, x[name], y + 0.5 * (kind == "mlp") - DROP * (kind == "kv"))
-    return Layered(boxes, tuple(rows.items()))
+        at, kind = row_at(node), _kind(node)
+        y = float(rows[at]) if at is not None else 0.0 if "embed" in node.kind else len(present) + 1.0
+        row = "" if node.layer is None else row_of_layer(node.stack, node.layer)
+        boxes[name] = Box(name, kind, node.layer, x[name], y + 0.5 * (kind == "mlp") - DROP * (kind == "kv"), row)
+    return Layered(boxes, tuple((layer, row) for (_, _, layer), row in rows.items()))
 
 
 def _kind(node: Node) -> str:
@@ -99,26 +116,26 @@ def _spreads(node: Node) -> bool:
     return _kind(node) not in ("embed", "mlp", "logits")
 
 
-def _heads(nodes: dict[str, Node]) -> dict[int, list[str]]:
+def _heads(nodes: dict[str, Node]) -> dict[Row, list[str]]:
     """The boxes of each layer's attention, by number."""
-    found: dict[int, list[str]] = {}
+    found: dict[Row, list[str]] = {}
     for name, node in sorted(nodes.items(), key=lambda item: (item[1].layer or 0, item[1].unit or 0, item[0])):
-        if node.layer is not None and _spreads(node) and _kind(node) != "kv":
-            found.setdefault(node.layer, []).append(name)
+        if (at := row_at(node)) is not None and _spreads(node) and _kind(node) != "kv":
+            found.setdefault(at, []).append(name)
     return found
 
 
 def _fixed(nodes: dict[str, Node], columns: int) -> dict[str, float]:
     """x of all but the heads: MLPs in the lane, embeddings and logits in the middle."""
     centre = columns / 2
-    apart = 1.0 if "pos_embed" in nodes and "embed" in nodes else 0.0
-    ends = {"embed": centre - apart, "pos_embed": centre + apart, "logits": centre}
+    below = sorted(name for name, node in nodes.items() if _kind(node) == "embed")
+    ends = {name: centre + 2 * i - (len(below) - 1) for i, name in enumerate(below)} | {"logits": centre}
     return {name: ends.get(name, float(columns)) for name, node in nodes.items() if not _spreads(node)}
 
 
 def _spread(
     nodes: dict[str, Node],
-    heads: dict[int, list[str]],
+    heads: dict[Row, list[str]],
     columns: int,
     edges: Sequence[Edge],
     shared: Mapping[str, str],
@@ -168,13 +185,13 @@ def _groups(
     for head, group in shared.items():
         if head in x:
             members.setdefault(group, []).append(head)
-    rows: dict[int | None, dict[str, float]] = {}
+    rows: dict[Row | None, dict[str, float]] = {}
     for name, node in nodes.items():
         if _kind(node) == "kv":
             near = members.get(name) or joined.get(name) or ["embed"]
             places = [x[other] for other in near if other in x]
             mean = sum(places) / len(places) if places else 0.0
-            rows.setdefault(node.layer, {})[name] = mean - 0.5 * (name in members)
+            rows.setdefault(row_at(node), {})[name] = mean - 0.5 * (name in members)
     found: dict[str, float] = {}
     for row in rows.values():
         order = sorted(row, key=lambda name: (row[name], name))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +16,7 @@ from markupsafe import Markup, escape
 from circuits.report.drawing import edge_drawing, figures, pattern_drawing, svg, view_picture
 from circuits.report.sections import area_curves, features_section, map_numbers
 from interp.formatting import numbers
+from interp.formatting.self_contained import as_json, policy
 from interp.formatting.text import token, visible
 
 #: What makes tables of class `sortable` so; its rules are in the style sheet `tables.css`.
@@ -46,29 +45,12 @@ def html(
     style = "\n".join(_source(f"styles/{name}") for name in styles)
     sources = [_source(name) for name in scripts]
     page = Page(
-        policy=Markup(_policy(style, sources)),
+        policy=Markup(policy(style, sources)),
         style=Markup(style),
         scripts=tuple(map(Markup, sources)),
         data=None if data is None else as_json(data),
     )
     return _environment().get_template(template).render(payload, page=page)
-
-
-def as_json(data: Any) -> Markup:
-    """JSON that cannot end the script element it stands in, whatever text it holds. Raises: ValueError for NaN and infinity."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
-
-
-def _policy(style: str, scripts: Sequence[str]) -> str:
-    allowed = " ".join(map(_hash, scripts)) or "'none'"
-    return f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from circuits.terms.words import kind_name
@@ -19,28 +19,50 @@ MOST_NUMBERED: Final = 20
 MOST_BARS: Final = 30
 _COLUMNS: Final = {
     "attn_out": "attention",
+    "cross_out": "to encoder",
     "mlp": "MLP",
     "embed": "embed",
     "resid_pre": "before block",
     "resid_mid": "in the middle",
+    "resid_cross": "before MLP",
     "resid_post": "after block",
 }
+#: Kinds with a grid of their own, by layer and head.
+_APART: Final = ("q", "k", "v", "cross_head", "cross_q", "cross_k", "cross_v")
 _WHAT: Final = {"features": "features and errors", "edges": "edges", "feature_edges": "edges"}
 Key = tuple[Any, ...]
 Place = Callable[["Node"], tuple[Key, Key]]
 
 
-def score_maps(scores: Scores, chosen: frozenset[str], labels: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """The pictures of one method: `form` is `grid` or `bars`. `chosen`: names of nodes to outline."""
+def score_maps(
+    scores: Scores, chosen: frozenset[str], labels: Mapping[str, Sequence[str]] | None = None
+) -> list[dict[str, Any]]:
+    """The pictures of one method: `form` is `grid` or `bars`. `chosen`: names of nodes to outline. `labels`: texts of positions by stack."""
+    together = all(node.position is None for node in scores.parts)
+    if together and (scores.provenance.level == "features" or {node.kind for node in scores.parts} == {"neuron"}):
+        return [ranked_bars(scores)]
+    stacks = list(dict.fromkeys(node.stack for node in _nodes(scores)))
+    found = [(stack, grid) for stack in stacks for grid in _of_stack(scores, stack, chosen, labels or {})]
+    return [grid if len(stacks) == 1 else _titled(stack, grid) for stack, grid in found]
+
+
+def _of_stack(
+    scores: Scores, stack: str, chosen: frozenset[str], labels: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
+    """The grids of the nodes of one stack: attention to another one apart from its own."""
+    scores = scores.select([i for i, node in enumerate(_nodes(scores)) if node.stack == stack])
     kinds = list(dict.fromkeys(node.kind for node in scores.parts))
     if any(node.position is not None for node in scores.parts):
-        return [_by_position(scores, kind, chosen, labels) for kind in kinds]
-    if kinds == ["neuron"] or scores.provenance.level == "features":
-        return [ranked_bars(scores)]
-    separate = [kind for kind in kinds if kind in ("q", "k", "v")]
+        return [_by_position(scores, kind, chosen, labels.get(stack, ())) for kind in kinds]
+    separate = [kind for kind in kinds if kind in _APART]
     found = [_by_layer(scores, (kind,), chosen) for kind in separate]
     rest = tuple(kind for kind in kinds if kind not in separate)
     return found + ([_by_layer(scores, rest, chosen)] if rest else [])
+
+
+def _titled(stack: str, grid: dict[str, Any]) -> dict[str, Any]:
+    """A grid whose title says its stack."""
+    return {**grid, "title": ": ".join(part for part in (stack or "decoder", grid["title"]) if part)}
 
 
 def _nodes(scores: Scores) -> tuple[Node, ...]:
@@ -60,7 +82,7 @@ def _by_layer(scores: Scores, kinds: tuple[str, ...], chosen: frozenset[str]) ->
     others: list[str] = [
         kind for kind in ("attn_out", "mlp", "resid_pre", "resid_mid", "resid_post", "embed") if kind in kinds
     ]
-    others += [kind for kind in kinds if kind not in ("head", "q", "k", "v", *others)]
+    others += [kind for kind in kinds if kind not in ("head", *_APART, *others)]
 
     def place(node: Node) -> tuple[Key, Key]:
         column = (0, node.unit) if node.head is not None else (1, others.index(node.kind))
@@ -69,8 +91,8 @@ def _by_layer(scores: Scores, kinds: tuple[str, ...], chosen: frozenset[str]) ->
     def column_name(key: Key) -> str:
         return str(key[1]) if key[0] == 0 else _COLUMNS.get(others[key[1]], others[key[1]])
 
-    heads = any(kind in ("head", "q", "k", "v") for kind in kinds)
-    title = kind_name(kinds[0]) if kinds[0] in ("q", "k", "v") else ""
+    heads = any(kind in ("head", *_APART) for kind in kinds)
+    title = kind_name(kinds[0]) if kinds[0] in _APART else ""
     grid = _grid(scores, kinds, place, chosen)
     return _named(
         grid, title, ("layer", "head" if heads else "part of the block"), lambda key: str(key[0]), column_name

@@ -165,7 +165,7 @@ def _nodes(record: Record, parts: Parts, placed: Placed, facts: Facts) -> dict[s
         found[name] = {
             "id": f"n{len(found)}", "name": visible(name), "label": visible(place.label), "kind": place.kind,
             "what": _what(own, place.kind), "role": role(own, place.kind), "layer": own.layer, "row": row_of(own), **facts.of(name, limit),
-            "at": at.get(name, 0), "loose": (name not in order and own.name not in ("embed", "logits")) or parts.of_edges,
+            "at": at.get(name, 0), "loose": (name not in order and own.kind not in ("embed", "logits")) or parts.of_edges,
             "chosen": name in inside, "about": told.get(name),
         }  # fmt: skip
     return found
@@ -180,7 +180,8 @@ def _what(node: Node, kind: str) -> str:
             else "keys and values that several heads share; no part of its own"
         )
     where = "" if node.layer is None else f", layer {node.layer}"
-    return f"{kind_name(node.kind, one=True)}{where}"
+    whose = f" of the {node.stack}" if node.stack else ""
+    return f"{kind_name(node.kind, one=True)}{whose}{where}"
 
 
 def _edges(parts: Parts, facts: Facts, ids: dict[str, str]) -> tuple[list[dict[str, Any]], dict[str, Key]]:

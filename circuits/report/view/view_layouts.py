@@ -109,7 +109,11 @@ def always(parts: Parts) -> list[Node]:
     """The ends of a circuit of heads or blocks, which are drawn with any of its parts."""
     from interp.parts.nodes import Node
 
-    return [Node("embed"), Node("logits")] if parts.circuit.level in ("heads", "blocks") else []
+    if parts.circuit.level not in ("heads", "blocks"):
+        return []
+    scored = [part for part in (parts.scores.parts if parts.scores else ()) if isinstance(part, Node)]
+    stacks = [node.stack for node in scored if node.kind == "embed"]
+    return [*(Node("embed", stack=stack) for stack in stacks or [""]), Node("logits")]
 
 
 # ---------------------------------------------------------------- places
@@ -152,7 +156,12 @@ def placed_parts(parts: Parts) -> Placed:
         e for e in parts.edges if all(n in inside or is_end(n) for n in (component(e.sender), component(e.receiver)))
     ]
     boxed, dots = _boxed(parts)
-    shown = {part.name for part in inside} | {box_name(node) for node in ends(pull)} | {"embed", "logits"}
+    shown = (
+        {part.name for part in inside}
+        | {box_name(node) for node in ends(pull)}
+        | {node.name for node in always(parts)}
+        | {"embed", "logits"}
+    )
     return places(parts.edges, pull[:DRAWN], boxed, dots, parts.rows, shared=parts.shared, shown=shown)
 
 

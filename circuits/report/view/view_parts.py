@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from circuits.report.drawing.layered import row_at, row_of_layer
 from circuits.report.drawing.shared_groups import sharing
 from circuits.report.sections.search_section import how_known
 from circuits.report.sections.signs import has_sign
@@ -57,13 +58,15 @@ class Facts:
         both = zip(scores.parts, scores.mean.tolist(), scores.importance.tolist(), strict=True)
         for i, (part, mean, importance) in enumerate(both):
             self.known[part.name] = _Known(i, mean, importance, ranks[i])
-        inner = [k.mean for name, k in self.known.items() if name != "embed"] or [k.mean for k in self.known.values()]
+        inner = [k.mean for name, k in self.known.items() if name.rpartition(":")[2] != "embed"] or [
+            k.mean for k in self.known.values()
+        ]
         self.digits = decimals(inner)
         self.errors = scores.stderr
 
     def limit(self, parts: Iterable[Part]) -> float:
         """The largest importance of some parts, by size. The embedding, often far larger than all others, does not count."""
-        found = [abs(k.importance) for p in parts if p.name != "embed" and (k := self.known.get(p.name))]
+        found = [abs(k.importance) for p in parts if p.kind != "embed" and (k := self.known.get(p.name))]
         return max(found, default=0.0)
 
     def digits_of(self, value: float) -> int:
@@ -146,8 +149,9 @@ class Parts:
         if self.sites:
             return self.sites
         parts = [*self.order, *(self.scores.parts if self.scores else ())]
-        layers = [node.layer for part in parts for node in _ends(part) if node.layer is not None]
-        return [f"layer {layer}" for layer in range(max(layers, default=-1) + 1)]
+        found = {row for part in parts for node in _ends(part) if (row := row_at(node)) is not None}
+        last = {(own, stack): layer for own, stack, layer in sorted(found)}
+        return [row_of_layer(stack, layer) for (_, stack), n in last.items() for layer in range(n + 1)]
 
     @property
     def n_held(self) -> int:

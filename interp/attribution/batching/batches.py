@@ -10,8 +10,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from interp.errors import MethodError
 from interp.model.edits import Edit
-from interp.model.model import Run
+from interp.model.modules.lock import reserved
+from interp.model.modules.standing_in import recording, standing_in
+from interp.model.result import Run
 from interp.model.vocabulary import Columns
 from interp.parts.named_inputs import Inputs
 from interp.parts.nodes import Group
@@ -29,18 +32,31 @@ MEMORY_BUDGET = 1 << 30
 
 
 def bytes_per_prompt(model: Any, length: int) -> int:
-    """Bytes of the activations of one forward and backward of a prompt.
+    """Bytes of the activations of one forward and backward of a prompt, whose longest stream has so many positions.
 
     Counts, per token and layer, about 16 vectors of d_model, 4 of d_mlp and 3 rows of attention per head.
     """
-    size = model.layout
+    size = model.layout.extent
     per_token = size.n_layers * (16 * size.d_model + 4 * (size.d_mlp or 4 * size.d_model) + 3 * size.n_heads * length)
-    return int(4 * (length * per_token + 4 * size.d_vocab))
+    return int(4 * (length * (per_token + size.held) + 4 * size.d_vocab))
 
 
 def default_batch_size(model: Any, length: int) -> int:
     """Prompts per batch so that the activations of one forward and backward stay near `MEMORY_BUDGET`."""
     return int(max(1, min(256, MEMORY_BUDGET // bytes_per_prompt(model, length))))
+
+
+def positions_at(positions: Tensor, value: Tensor) -> Tensor:
+    """Positions [... pos] of one stack, at a value [batch pos ...]: all of them where it is of another stack, whose nodes are patched at
+    all positions together. Raises: MethodError where these are not all."""
+    n = value.shape[1]
+    if positions.shape[-1] == n:
+        return positions
+    if not bool(positions.all()):
+        raise MethodError(
+            f"{positions.shape[-1]} positions chosen of a stream of {n}; expected those of the nodes' own stack."
+        )
+    return positions.new_ones(*positions.shape[:-1], n)
 
 
 @dataclass
@@ -65,6 +81,7 @@ class Batch:
     _source_logits: Tensor | None = None
     _targets: Targets | None = field(default=None)
     _toward: Run | None = None
+    _blocks: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -84,8 +101,13 @@ class Batch:
 
     @property
     def sites(self) -> list[Site]:
-        """The sites of the groups, and the embedding, along which integrated gradients go."""
-        return list(dict.fromkeys([EMBED, *(group.site for group in self.groups)]))
+        """The sites of the groups, and the embeddings, along which integrated gradients go."""
+        return list(dict.fromkeys([*self.embeds, *(group.site for group in self.groups)]))
+
+    @cached_property
+    def embeds(self) -> tuple[Site, ...]:
+        """The embedding of each stack."""
+        return tuple(Site("embed", stack=stack.name) for stack in self.model.layout.stacks)
 
     @property
     def hosts(self) -> list[Site]:
@@ -155,6 +177,7 @@ class Batch:
     ) -> Tensor:
         """(source - base) . coefficient within each node, summed over the positions of each label [batch label unit]."""
         per_position = group.contract(self.source()[group.site] - base[group.site], coefficient[group.site])
+        positions = positions_at(positions, per_position)
         return torch.einsum("lbp,bpu->blu", positions.to(per_position), per_position)
 
     def step(self, site: Site) -> Tensor:
@@ -215,10 +238,20 @@ class Batch:
             self._targets = targets
         return self._targets
 
-    def patched(self, edits: Sequence[Edit]) -> Tensor:
-        """The metric of the base run with edits [batch]."""
-        self.forwards += 1
-        with torch.no_grad():
+    def record(self) -> None:
+        """Keep what each block of the base run gives, so that patched runs go on from it."""
+        paths = [block.path for block in self.model.layout.every_block]
+        with reserved(self.model.hf), recording(self.model.hf, paths) as self._blocks:
+            _, self._base, self._base_logits = self._plain(self.base_inputs)
+
+    def patched(self, edits: Sequence[Edit], *, resume: bool = False) -> Tensor:
+        """The metric of the base run with edits [batch]; resume: blocks that no edit reaches give what was recorded."""
+        layout = self.model.layout
+        sites = [site for edit in edits for site in self.model.resolve(edit.site)] if resume else []
+        kept = layout.untouched((site.stack, site.layer) for site in sites) if resume else ()
+        blocks = {path: self._blocks[path] for path in kept}
+        self.forwards += 1 - self.model.prices.share(blocks, self.plain_cost // len(self.pairs), self.pairs[0].length)
+        with torch.no_grad(), reserved(self.model.hf), standing_in(self.model.hf, blocks):
             run = self.model.run(self.base_inputs, edits=edits, logits_to_keep=self.keep, vocabulary=self.columns)
             return self.measure(self.at_metric(run.logits))
 

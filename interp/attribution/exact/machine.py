@@ -30,14 +30,17 @@ _HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks")
 
 @dataclass(frozen=True)
 class Restart:
-    """How a model is restarted: with `machine`, or not at all because of `reason`."""
+    """How a model is restarted: with `machine`; or not at all because of `reason`, where its blocks may stand in for themselves (`resumes`), so
+    that a patch runs those alone that it can reach."""
 
     machine: Machine | None
     reason: str = ""
+    resumes: bool = False
 
     def __str__(self) -> str:
         if self.machine is None:
-            return f"whole forwards: {self.reason}"
+            what = "forwards through the blocks that a patch reaches" if self.resumes else "whole forwards"
+            return f"{what}: {self.reason}"
         return "replay of layers at all positions" if self.machine.whole else "replay"
 
 
@@ -52,6 +55,8 @@ def find_restart(model: Any) -> Restart:
     try:
         with reserved(model.hf), torch.no_grad():
             _check_modules(model)
+            if model.layout.others:
+                return Restart(None, "the model has several stacks.", resumes=True)
             built = (model.dtype, *map(id, model.hf.modules()))
             if model.restart is None or model.restart[0] != built:
                 machine, seen = _machine(model)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from interp.attribution.exact.modules import LayerModules
+from interp.model.inputs.taking import arguments
 from interp.model.modules import attention
 from interp.model.modules.lock import reserved, running
 from interp.model.modules.tensors import activation_in, activation_out
-from interp.model.taking import arguments
 from interp.parts.named_inputs import Inputs
 from interp.parts.tokens import Tokens
 

@@ -188,7 +188,7 @@ def _table(listed: Listed, seen: Tensor, n_pairs: int) -> np.ndarray:
 
 
 def _prompts(pairs: Sequence[TokenPair], both: bool, batch_size: int) -> Iterator[tuple[list[int], Tensor | Inputs]]:
-    for index in by_length([pair.length for pair in pairs], batch_size):
+    for index in by_length([pair.shape for pair in pairs], batch_size):
         yield index, run_of([pairs[i].clean for i in index])
         if both:
             yield index, run_of([pairs[i].corrupt for i in index])

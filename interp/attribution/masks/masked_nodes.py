@@ -17,7 +17,7 @@ from interp.attribution.batching.batches import Batch
 from interp.attribution.masks.node_places import Place, dictionaries_of
 from interp.errors import UnsupportedRuleError
 from interp.model.edits import Edit
-from interp.model.model import Run
+from interp.model.result import Run
 from interp.parts.nodes import Group
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, Rules

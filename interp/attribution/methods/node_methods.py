@@ -11,7 +11,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from interp.attribution.batching.batches import EMBED, Batch
+from interp.attribution.batching.batches import Batch
 from interp.attribution.batching.quadrature import quadrature
 from interp.attribution.protocol.registry import Options, method
 from interp.model.edits import Edit
@@ -21,7 +21,7 @@ from interp.precision import wide
 from interp.rules.rules import ATTNLRP, CP_LRP, DEEPLIFT, GIM, GRADIENT, RELP, RELP_AH, Rules
 
 
-def _base_point(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
+def at_base_point(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
     """First-order estimate of the effect of patching each node alone, under propagation rules.
 
     score[u] = sum_pos (a_u(source) - a_u(base)) . rho_u(base); rho the gradient, or the relevance coefficient.
@@ -53,16 +53,18 @@ def _between_runs(batch: Batch, options: Options, rules: Rules) -> dict[Group, T
 def _along_path(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
     """As at the base point, with the coefficient averaged over embeddings between base and source.
 
-    rho_u = sum_k w_k rho_u(base + alpha_k (source - base)), the path taken at the embedding (Sundararajan et al. 2017).
+    rho_u = sum_k w_k rho_u(base + alpha_k (source - base)), the path taken at the embedding, of all stacks at once where there are several
+    (Sundararajan et al. 2017).
 
     Units: those of the metric. Cost: 2 forwards, and one forward and backward per step.
     """
     base, source = batch.base(), batch.source()
-    step = source[EMBED] - base[EMBED]
+    steps = {site: source[site] - base[site] for site in batch.embeds}
     total: dict[Site, Tensor] = {}
     for alpha, weight in quadrature(options.quadrature, options.steps):
-        point = base[EMBED] + alpha * step
-        _, gradients = batch.gradients(rules, [Edit(EMBED, lambda x, point=point: point)])  # type: ignore[misc]
+        points = {site: base[site] + alpha * step for site, step in steps.items()}
+        edits = [Edit(site, lambda x, point=point: point) for site, point in points.items()]  # type: ignore[misc]
+        _, gradients = batch.gradients(rules, edits)
         _add(total, gradients, weight)
         options.advance(1)
     return _contracted(batch, options, base, total)
@@ -118,7 +120,7 @@ for _name, _rules, _paper in (
         rules=_rules,
         base_point=True,
         first_order=_rules == GRADIENT,
-    )(_base_point)
+    )(at_base_point)
 
 method(
     "deeplift",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interp.attribution.batching.batches import Batch
+from interp.attribution.batching.batches import Batch, positions_at
 from interp.attribution.edges.edge_batches import EdgeBatch
 from interp.attribution.exact.edge_patches import EdgePatches
 from interp.attribution.exact.engine import Machine, Replay
@@ -24,9 +24,9 @@ from interp.attribution.features.feature_batches import FeatureBatch
 from interp.attribution.protocol.registry import Options, edge_method, method
 from interp.ledger import spend
 from interp.model.edits import Edit
+from interp.model.inputs.taking import taken
 from interp.model.modules import attention
 from interp.model.modules.lock import reserved
-from interp.model.taking import taken
 from interp.model.vocabulary import Columns
 from interp.parts.nodes import Group
 from interp.parts.outputs import AtMask
@@ -48,6 +48,8 @@ def activation_patching(batch: Batch, options: Options, rules: Rules) -> dict[Gr
     """
     replay = None if options.machine is None else recorded(batch, options.machine)
     batch.source()
+    if options.resumes:
+        batch.record()
     base = batch.base_metric()
     size = len(base), len(options.positions)
     scores = {group: base.new_zeros(*size, group.n_units) for group in batch.groups}
@@ -129,16 +131,17 @@ def _alone(batch: Batch, options: Options, group: Group, label: int) -> Values |
     chosen = options.positions[label]
     if isinstance(batch, FeatureBatch):
         return Parts(group, batch.apart(group, torch.tensor(units), chosen))
-    return Values(group, units, batch.source()[group.site], batch.base()[group.site], chosen)
+    base = batch.base()[group.site]
+    return Values(group, units, batch.source()[group.site], base, positions_at(chosen, base))
 
 
 def _whole_nodes(batch: Batch, options: Options) -> Found:
-    """Every patch, one forward each."""
+    """Every patch, one forward each, or the part of one that it reaches."""
     for group in batch.groups:
         for label in range(len(options.positions)):
             alone = _alone(batch, options, group, label)
             for patch, owner in enumerate(alone.owners if alone else ()):
-                yield group, label, owner[None], batch.patched([alone.edit(patch)])[None]  # type: ignore[union-attr]
+                yield group, label, owner[None], batch.patched([alone.edit(patch)], resume=options.resumes)[None]  # type: ignore[union-attr]
                 options.advance(1)
 
 

@@ -13,9 +13,10 @@ from interp.attribution.batching.batches import Batch
 from interp.attribution.exact.engine import Machine
 from interp.attribution.exact.sweep import REPLAY_BYTES
 from interp.errors import MethodError
+from interp.parts.layout import NET_LEVELS
 from interp.parts.nodes import FEATURES, Group
 from interp.registries import About, Registry
-from interp.rules.rules import GRADIENT, Rules
+from interp.rules.rules import GRADIENT, AttentionRule, Rules
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Options:
     """What a method may look at besides its batch. `positions`: which positions each label means, [label batch pos].
 
     `only`: the names of the parts to score, all by default. `tau`: the threshold of ACDC. `masks`: what searches on masks were told. `machine`: how to restart the
-    model in the middle, where it can be. `replay_bytes`: memory for the patches that are then redone at once.
+    model in the middle, where it can be; `resumes`: whether blocks that a patch cannot reach stand in for themselves. `replay_bytes`: memory for the patches that are then redone at once.
     """
 
     positions: Tensor
@@ -55,6 +56,7 @@ class Options:
     only: frozenset[str] | None = None
     tau: float | None = None
     machine: Machine | None = None
+    resumes: bool = False
     replay_bytes: int = REPLAY_BYTES
     masks: MaskSettings = field(default_factory=MaskSettings)
 
@@ -83,7 +85,8 @@ class Method:
     metric of the source run less that of the base run. `of_masks`: its runs carry masks over the parts; `warm`: it begins with the
     order of another method, that of the option `start` or of each of `starts`; `circuits`: how many it runs
     of each order that it chooses between; `spends`: the forwards that it may spend, where that and
-    not the number of its passes is given by default; `turns`: how many parts of the pairs take turns in its passes.
+    not the number of its passes is given by default; `turns`: how many parts of the pairs take turns in its passes. `of_nets`: for nets
+    without blocks alone.
     """
 
     name: str
@@ -114,9 +117,19 @@ class Method:
     spends: float | None = None
     turns: int = 1
     path: str = "points between base and source embedding"
+    of_nets: bool = False
 
     def scores(self, level: str) -> bool:
         """Whether it scores the parts of this level."""
+        if level in NET_LEVELS:
+            return (
+                self.function is not None
+                and not self.unsigned
+                and not self.of_masks
+                and self.rules.attention == AttentionRule()
+            )
+        if self.of_nets:
+            return False
         if self.of_masks and level == "resid":
             return False  # its nodes are scored apart by position
         if self.search or self.masked:
@@ -132,6 +145,8 @@ class Method:
     @property
     def levels(self) -> str:
         """What it scores, in words."""
+        if self.of_nets:
+            return "modules of nets"
         if self.scores("edges"):
             return "nodes, edges" if self.search or self.masked or self.function else "edges"
         return "nodes"

@@ -156,10 +156,12 @@ class EdgeSpace:
 Space = NodeSpace | EdgeSpace
 
 
-def space_of(model: Any, level: str, kv: KeyValue, split_positions: bool) -> Space:
-    """What is scored at a level that needs no more than the model. Raises: MethodError, SiteError, LayoutError."""
+def space_of(model: Any, level: str, kv: KeyValue, split_positions: bool, stack: str | None = None) -> Space:
+    """What is scored at a level that needs no more than the model; stack: the nodes of this one alone. Raises: MethodError, SiteError,
+    LayoutError."""
     if level != "edges":
-        return NodeSpace(tuple(groups(level, model.layout)))
+        found = groups(level, model.layout)
+        return NodeSpace(tuple(group for group in found if stack is None or group.site.stack == stack))
     return EdgeSpace(EdgeMap.of(model, Graph.of(model.layout, kv=kv, split_positions=split_positions)))
 
 

@@ -68,7 +68,11 @@ class Attribution:
         """How exact patching restarts the model in the middle; looked for where a method is exact."""
         if not any(m.exact for m in with_start(self.methods, self.masks)):
             return Restart(None, "no exact method")
-        if isinstance(self.space, NodeSpace) and (odd := {g.kind for g in self.space.groups} - REPLAYED):
+        if (
+            not self.model.layout.others
+            and isinstance(self.space, NodeSpace)
+            and (odd := {g.kind for g in self.space.groups} - REPLAYED)
+        ):
             return Restart(None, f"nodes of kind {min(odd)!r} are not known to replays.")
         with settled(self.model.device):
             return find_restart(self.model)
@@ -88,7 +92,7 @@ class Attribution:
         redone for some positions; at edges always."""
         redone = self.restart.machine is not None and not self.restart.machine.whole
         ruled = any(m.rules.in_attention for m in self.methods)
-        return redone or ruled or self.level in ("qkv", "edges")
+        return self.model.layout.entry is None and (redone or ruled or self.level in ("qkv", "edges"))
 
     def _score(self, show_progress: bool | None) -> dict[str, Scores]:
         parts = self.space.parts(self.positions.labels)
@@ -122,7 +126,7 @@ class Attribution:
     @property
     def indices(self) -> list[list[int]]:
         """The pairs of each batch."""
-        return list(by_length([p.length for p in self.pairs], self.memory.batch_size))
+        return list(by_length([p.shape for p in self.pairs], self.memory.batch_size))
 
     def _batches(self, m: Method) -> list[list[int]]:
         """The same for one method: the pairs of each turn after those of the one before, where pairs take turns."""
@@ -151,6 +155,7 @@ class Attribution:
             self.only,
             self.tau,
             self.restart.machine,
+            self.restart.resumes,
             self.memory.replay,
             self.masks,
         )
@@ -255,7 +260,7 @@ class Attribution:
             "task": self.task,
             "n_pairs": len(self.pairs),
             "dtype": str(self.model.dtype).removeprefix("torch."),
-            "attention": "eager" if self.eager else str(self.model.hf.config._attn_implementation),
+            "attention": "eager" if self.eager else str(getattr(self.model.config, "_attn_implementation", "none")),
             "special_tokens": self.special_tokens,
             "pairs": digest(self.pairs),
             **self._graph(),

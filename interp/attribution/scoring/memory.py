@@ -17,6 +17,7 @@ from interp.attribution.exact.sweep import REPLAY_BYTES, patch_bytes
 from interp.attribution.protocol.registry import Method
 from interp.attribution.protocol.spaces import Footprint, Space
 from interp.errors import MethodError
+from interp.parts.layout import Extent
 from interp.tasks.metrics import Metric
 from interp.tasks.targets import positions_read
 from interp.tasks.task import TokenPair
@@ -89,7 +90,7 @@ class Work:
     ) -> Work:
         """The work of scoring these pairs, with so many labels of positions; keep: what norms make of copies in masked runs; learns:
         whether values of the ablation are learned first."""
-        longest = max(pair.length for pair in pairs)
+        longest = max(pair.longest for pair in pairs)
         answers = positions_read(pairs)
         read = longest if metric.positions == "all" else answers
         columns, learned_at = space.n_parts * labels, answers if learns else 0
@@ -99,6 +100,12 @@ class Work:
     def table(self) -> int:
         """Bytes of the scores per example, and of what checks and normalises them."""
         return len(self.methods) * self.columns * self.examples * (9 + 8 * self.metric.normalised)
+
+    @property
+    def size(self) -> Extent:
+        """The sizes of the model, over all its stacks."""
+        found: Extent = self.model.layout.extent
+        return found
 
     @property
     def level(self) -> Footprint:
@@ -116,7 +123,7 @@ class Work:
         need = max(self._gradients(m) if _uses_gradients(m) else 0 for m in self.methods)
         need = max(need, self._replay() if self.exact else 0, self._forward())
         need += self._masked() if any(m.of_masks for m in self.methods) else 0
-        shared = self._values() + self._readers() + 4 * self._width * self.read * self.model.layout.d_vocab
+        shared = self._values() + self._readers() + 4 * self._width * self.read * self.size.d_vocab
         return int(SLACK * max(need + shared, self.learning())) + 16 * self.columns
 
     @property
@@ -132,24 +139,28 @@ class Work:
 
     def _layer(self) -> int:
         """Activations of one layer without its patterns: about 8 vectors of d_model and 4 of d_mlp per token."""
-        size = self.model.layout
+        size = self.size
         return int(self._width * self.length * (8 * size.d_model + 4 * (size.d_mlp or 4 * size.d_model)))
 
     def _pattern(self) -> int:
         """The attention patterns of one layer."""
-        return int(self._width * self.length**2 * self.model.layout.n_heads)
+        return int(self._width * self.length**2 * self.size.n_heads)
 
     def _forward(self) -> int:
         """A run without gradients: one layer at a time."""
-        return self._layer() + 4 * self._pattern()
+        return self._layer() + 4 * self._pattern() + self._net()
+
+    def _net(self) -> int:
+        """What the modules of a net without blocks make."""
+        return int(self._width * self.length * self.model.layout.held)
 
     def _gradients(self, method: Method) -> int:
         """A run with gradients keeps every layer; with eager attention also its patterns, twice where they are also read
         with a gradient or capped, or computed in another dtype."""
-        config, n = self.model.hf.config, int(self.model.layout.n_layers)
+        config, n = self.model.config, self.size.n_layers
         ruled = method.rules.in_attention
         level = self.level
-        eager = level.eager or self.exact or ruled or config._attn_implementation == "eager"
+        eager = level.eager or self.exact or ruled or getattr(config, "_attn_implementation", "") == "eager"
         twice = ruled or bool(getattr(config, "attn_logit_softcapping", None)) or self.model.dtype.itemsize < 4
         star = 2 * n if method.unsigned and level.patterns else 0  # patterns are read, and their gradients kept
         patterns = (n * (1 + twice) + 4 + star) * self._pattern() if eager else 0
@@ -158,14 +169,14 @@ class Work:
         ):  # scores and patterns of both runs and their means, and a dozen for the points of one layer
             patterns = (n * (5 + 2 * bool(getattr(config, "attn_logit_softcapping", None))) + 14) * self._pattern()
         kept = 1 + bool(method.rules.secants)  # of the other run, as much again
-        return kept * n * self._layer() + patterns
+        return kept * (n * self._layer() + self._net()) + patterns
 
     def learning(self) -> int:
         """A run that values are learned by, before anything is scored: every layer with its patterns and with what its parts are mixed
         from; log-probabilities with what their divergence and its gradient are made of; and which parts are replaced."""
         if not self.learned_at:
             return 0
-        size = self.model.layout
+        size = self.size
         layers = int(size.n_layers) * (self._layer() + 2 * self._pattern())
         mixed = _MIXED * self._width * self.length * self.level.sites
         return layers + mixed + _DIVERGENCE * self._width * self.learned_at * int(size.d_vocab) + 2 * self.space.n_parts
@@ -175,24 +186,24 @@ class Work:
         each value its gradient, the means of these, the mean of late steps, and where it is."""
         if not self.learned_at:
             return 0
-        of_pair = 2 * self._width * self.learned_at * int(self.model.layout.d_vocab) + _DRAWN * self.space.n_parts
+        of_pair = 2 * self._width * self.learned_at * int(self.size.d_vocab) + _DRAWN * self.space.n_parts
         return of_pair * self.examples + _OF_VALUES * self._width * self.level.sites
 
     def _replay(self) -> int:
         """The recording, 8 vectors of d_model per token and layer and the mask; a layer of it while it is made; and one
         patch of this prompt, which is never split."""
-        size = self.model.layout
+        size = self.size
         recording = self._width * self.length * (8 * size.n_layers * size.d_model + self.length)
-        return int(recording + self._forward() + patch_bytes(size, 1, self.length, 0, self._width))
+        return int(recording + self._forward() + patch_bytes(self.model.layout, 1, self.length, 0, self._width))
 
     def _readers(self) -> int:
         """What the readers of one layer need."""
-        return int(self._width * self.length * self.level.readers * self.model.layout.d_model)
+        return int(self._width * self.length * self.level.readers * self.size.d_model)
 
     def _masked(self) -> int:
         """What a masked run holds beside the model's own: what writers change and get back, and readers that wait or are kept; the
         slopes of each part."""
-        level, d_model = self.level, self.model.layout.d_model
+        level, d_model = self.level, self.size.d_model
         vectors = level.masked + self.keep * level.kept
         return int(self._width * (self.length * vectors * d_model + 2 * self.columns))
 
@@ -200,7 +211,7 @@ class Work:
 
     def fixed(self, replay: int) -> int:
         """Bytes whatever the batch size, with `replay` bytes for the patches that go through at once."""
-        size = self.model.layout
+        size = self.size
         weights = 4 * size.d_model * (4 * size.n_heads * size.d_head + (size.d_mlp or 4 * size.d_model))
         # All batches of such a method are there at once, each with the values of both runs.
         held = self._values() * self.examples if any(m.together for m in self.methods) else 0

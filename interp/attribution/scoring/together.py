@@ -39,7 +39,7 @@ def in_turns(
     found = []
     for turn in range(turns):
         own = sorted(drawn[turn::turns])
-        for index in by_length([pairs[i].length for i in own], batch_size):
+        for index in by_length([pairs[i].shape for i in own], batch_size):
             found.append(([own[i] for i in index], turn))
     return found
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from interp.attribution.tokens.patch_masks import grid_of, patch_groups
 from interp.errors import MethodError, some, unknown
+from interp.model.modules.calling import stack_input
 from interp.parts.named_inputs import Example
 from interp.parts.texts import token_text
 from interp.tasks.task import Pair, Prompt, TokenPair
@@ -41,12 +42,15 @@ class Read:
     spans: Mapping[str, tuple[int, int]]
     texts: tuple[str, ...]
     row: str
+    ids: tuple[int, ...] | None
 
 
-def grouped(model: Any, rows: Sequence[tuple[Pair, TokenPair, str]], features: Any, *, answers: bool) -> list[Groups]:
+def grouped(
+    model: Any, rows: Sequence[tuple[Pair, TokenPair, str]], features: Any, *, answers: bool, stack: str = ""
+) -> list[Groups]:
     """The groups of every clean prompt. rows: pair, its ids and its name in messages. features: a name of `NAMED`, or a user's groups: for each position the
     number of its group, groups by name with their positions, a picture's superpixels [row column] of patches or pixels, or a list of one of
-    these for each pair. answers: whether the tokens of an answer of several are positions too.
+    these for each pair. answers: whether the tokens of an answer of several are positions too. stack: whose positions, by its prefix.
 
     Raises: MethodError for an unknown name, groups that overlap or leave a position out, a mask of another size.
     """
@@ -54,15 +58,25 @@ def grouped(model: Any, rows: Sequence[tuple[Pair, TokenPair, str]], features: A
     found = []
     for i, (pair, ids, row) in enumerate(rows):
         prompt = ids.clean if answers else ids.prompts[0]
-        read = Read(model, pair, prompt, ids.spans, position_texts(model, prompt), row)
+        read = Read(
+            model, pair, prompt, ids.spans, position_texts(model, prompt, stack), row, _ids_of(model, prompt, stack)
+        )
         found.append(NAMED[own](read) if isinstance(own, str) else _given(read, own[i]))
     return found
 
 
-def position_texts(model: Any, prompt: Prompt) -> tuple[str, ...]:
+def _ids_of(model: Any, prompt: Prompt, stack: str) -> tuple[int, ...] | None:
+    """The token ids that a stack reads of a prompt; None where these are no ids."""
+    if not isinstance(prompt, Example):
+        return prompt
+    found = prompt.tensors.get(stack_input(model.hf, stack))
+    return tuple(found.tolist()) if found is not None and not found.is_floating_point() and found.ndim == 1 else None
+
+
+def position_texts(model: Any, prompt: Prompt, stack: str = "") -> tuple[str, ...]:
     """The texts of a prompt's tokens, or the names of its positions where it is no text."""
     if isinstance(prompt, Example):
-        return model.positions(prompt)  # type: ignore[no-any-return]
+        return model.positions(prompt, stack)  # type: ignore[no-any-return]
     return tuple(token_text(model.tokenizer, i) for i in prompt)
 
 
@@ -151,11 +165,11 @@ def _sentences(read: Read) -> Groups:
 
 def _text_ids(read: Read, features: str) -> tuple[int, ...]:
     """Raises: MethodError for what is no text, and without a tokeniser."""
-    if isinstance(read.prompt, Example) or read.model.tokenizer is None:
+    if read.ids is None or read.model.tokenizer is None:
         raise MethodError(
             f"{read.row}: features={features!r} is of text with its tokeniser; use 'tokens', or give groups of positions."
         )
-    return read.prompt
+    return read.ids
 
 
 def _spans(read: Read) -> Groups:

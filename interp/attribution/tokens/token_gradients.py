@@ -8,7 +8,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from interp.attribution.batching.batches import EMBED
 from interp.attribution.tokens.draws import drawn
 from interp.attribution.tokens.token_job import Batch, Job
 from interp.model.edits import Edit
@@ -99,30 +98,30 @@ def gradient_shap(job: Job, batch: Batch) -> Tensor:
 
 def relevance(job: Job, batch: Batch) -> Tensor:
     """x . rho(x): the embedding times its coefficient under the method's propagation rules."""
-    ids, targets = batch.args[0], batch.targets
+    given, targets = job.given(batch.args), batch.targets
     job.model.check_gradients()
     with torch.enable_grad():
         n, rules = targets.n_read, job.method.rules
-        run = job.model.run(ids, reads=[EMBED], edits=batch.edits, rules=rules, logits_to_keep=n)
+        run = job.model.run(given, reads=[job.site], edits=batch.edits, rules=rules, logits_to_keep=n)
         metric = job.measure(run.logits, targets)
-        (rho,) = torch.autograd.grad(metric.sum(), [run[EMBED]])
-    return summed(run[EMBED] * rho)
+        (rho,) = torch.autograd.grad(metric.sum(), [run[job.site]])
+    return summed(job.method.rules.linear.relevance(run[job.site], rho))
 
 
 def deeplift(job: Job, batch: Batch) -> Tensor:
     """(x - b) . m: with the gradient in which every operation's Jacobian is averaged between prompt and baseline."""
-    ids, targets = batch.args[0], batch.targets
+    given, targets = job.given(batch.args), batch.targets
     n = targets.n_read
     with torch.no_grad():
-        edit = Edit(EMBED, lambda _: batch.b)
-        other = job.model.run(ids, edits=[edit], logits_to_keep=n, keep_operands=True)
+        edit = Edit(job.site, lambda _: batch.b)
+        other = job.model.run(given, edits=[edit], logits_to_keep=n, keep_operands=True)
     with torch.enable_grad():
         rules = job.method.rules.at_points(job.steps)
-        run = job.model.run(ids, reads=[EMBED], edits=batch.edits, rules=rules, toward=other, logits_to_keep=n)
+        run = job.model.run(given, reads=[job.site], edits=batch.edits, rules=rules, toward=other, logits_to_keep=n)
         logits = last_of(run.logits, targets.n_read)
         ends = logits.detach(), last_of(other.logits, targets.n_read)
         slope = mean_gradient(lambda y: job.metric(y, targets), *ends, job.steps)
-        (multiplier,) = torch.autograd.grad(logits, [run[EMBED]], slope)
+        (multiplier,) = torch.autograd.grad(logits, [run[job.site]], slope)
     return summed((batch.x - batch.b) * multiplier)
 
 

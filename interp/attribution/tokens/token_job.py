@@ -6,7 +6,7 @@ Axis words: `batch pos d_model group`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +18,8 @@ from interp.attribution.tokens.draws import seed_of
 from interp.errors import MethodError, MetricError
 from interp.model.edits import Edit
 from interp.model.modules.lock import settled
+from interp.parts.named_inputs import Inputs
+from interp.parts.sites import Site
 from interp.progress import progress
 from interp.registries import About
 from interp.rules.rules import GRADIENT, Rules
@@ -37,7 +39,8 @@ Places = tuple[int, ...]
 class Batch:
     """Prompts of one length. x, b: embeddings of prompt and baseline [batch pos d_model]; args: ids, answer sets, and tokens of
     answers of several (`Targets.forced`) where there are; clean: the metric of the prompts [batch]. places: the group of each position of
-    each prompt; seeds: of each prompt. moved: `x` are embeddings that the model itself does not make of the ids."""
+    each prompt; seeds: of each prompt. moved: `x` are embeddings that the model itself does not make of the ids. site: whose embeddings they
+    are; n_inputs: how many of args are what the model reads."""
 
     x: Tensor
     b: Tensor
@@ -46,22 +49,25 @@ class Batch:
     places: tuple[Places, ...] = ()
     seeds: tuple[int, ...] = ()
     moved: bool = False
+    site: Site = EMBED
+    n_inputs: int = 1
 
     @property
     def targets(self) -> Targets:
         """What the metric measures against."""
-        return _targets(*self.args[1:])
+        return _targets(*self.args[self.n_inputs :])
 
     @property
     def edits(self) -> list[Edit]:
         """What a run on the ids needs to be one on `x`."""
-        return [Edit(EMBED, lambda _: self.x)] if self.moved else []
+        return [Edit(self.site, lambda _: self.x)] if self.moved else []
 
     def one(self, i: int) -> Batch:
         """One prompt alone."""
         alone, args = slice(i, i + 1), tuple(a[i : i + 1] for a in self.args)
         places, seeds = self.places[alone], self.seeds[alone]
-        return Batch(self.x[alone], self.b[alone], args, self.clean[alone], places, seeds, self.moved)
+        x, b, clean = self.x[alone], self.b[alone], self.clean[alone]
+        return replace(self, x=x, b=b, args=args, clean=clean, places=places, seeds=seeds)
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,8 @@ class Sampling:
 @dataclass(frozen=True)
 class Job:
     """Everything that the batches of one call have in common. places: the groups of each pair's positions, all by themselves where there
-    are none; held: whether the tokens of an answer of several stay as they are. grid: how positions of a picture lie in rows and columns."""
+    are none; held: whether the tokens of an answer of several stay as they are. grid: how positions of a picture lie in rows and columns.
+    stack: whose tokens they are, by its prefix; names: what a model that reads several things calls them, the main one as `main`."""
 
     model: Any
     method: Method
@@ -90,6 +97,18 @@ class Job:
     places: tuple[Places, ...] = ()
     held: bool = False
     grid: tuple[Places, ...] = ()
+    stack: str = ""
+    names: tuple[str, ...] = ()
+    main: str = ""
+
+    @property
+    def site(self) -> Site:
+        """Where the embeddings of its tokens are."""
+        return Site("embed", stack=self.stack)
+
+    def given(self, args: Sequence[Tensor]) -> Tensor | Inputs:
+        """What the model reads, of what captum hands through."""
+        return Inputs(dict(zip(self.names, args, strict=False)), self.main) if self.names else args[0]
 
     def score(self, pairs: Sequence[TokenPair], show: bool | None) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         """Per pair: the values of its groups, the metric of the clean prompt and (complete methods) of the baseline."""
@@ -98,7 +117,7 @@ class Job:
 
     def _score(self, pairs: Sequence[TokenPair], show: bool | None) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
         rows, clean, base, corrupt = [np.empty(0)] * len(pairs), *np.zeros((3, len(pairs)))
-        batches = list(by_length([pair.length for pair in pairs], self.size))
+        batches = list(by_length([pair.shape for pair in pairs], self.size))
         with progress("attributing", len(batches), show) as advance:
             for index in batches:
                 batch = self.batch([pairs[i] for i in index], index)
@@ -135,7 +154,8 @@ class Job:
         b = self._baseline(pairs, x)
         places = tuple(self.places[i] for i in index) if self.places else ()
         seeds = tuple(seed_of(self.sampling.seed, i) for i in index)
-        return Batch(x, b, self.args(pairs, "clean"), clean, places, seeds)
+        args, n = self.args(pairs, "clean"), max(1, len(self.names))
+        return Batch(x, b, args, clean, places, seeds, site=self.site, n_inputs=n)
 
     def _baseline(self, pairs: list[TokenPair], x: Tensor) -> Tensor:
         """What each position is replaced by [batch pos d_model]; where the answer's tokens are held, themselves."""
@@ -161,20 +181,24 @@ class Job:
         return own.to(x.device, x.dtype).expand_as(x)
 
     def args(self, pairs: list[TokenPair], which: str) -> tuple[Tensor, ...]:
-        """Token ids [batch pos], or the main input of what is no text, and the answer sets [batch d_vocab]: what captum hands through to `forward`."""
+        """Token ids [batch pos], or the main input of what is no text, or all that is read, and the answer sets [batch d_vocab]: what captum
+        hands through to `forward`."""
         given = run_of([getattr(pair, which) for pair in pairs])
-        ids = (given if isinstance(given, Tensor) else given.alone).to(self.model.device)
+        if isinstance(given, Inputs) and self.names:
+            read = [given.tensors[name].to(self.model.device) for name in self.names]
+        else:
+            read = [(given if isinstance(given, Tensor) else given.alone).to(self.model.device)]
         targets = make_targets(pairs, self.model.layout.d_vocab, self.model.device)
         more = () if targets.forced is None else (targets.forced,)
-        return ids, targets.answers, targets.wrong, *more
+        return *read, targets.answers, targets.wrong, *more
 
     def run(self, pairs: list[TokenPair], which: str) -> tuple[Tensor, Tensor]:
         """The embeddings [batch pos d_model] and the metric [batch] of the clean or corrupt prompts."""
-        ids, *sets = self.args(pairs, which)
-        targets = _targets(*sets)
+        args = self.args(pairs, which)
+        targets = _targets(*args[max(1, len(self.names)) :])
         with torch.no_grad():
-            run = self.model.run(ids, reads=[EMBED], logits_to_keep=targets.n_read)
-        return run[EMBED], self.measure(run.logits, targets)
+            run = self.model.run(self.given(args), reads=[self.site], logits_to_keep=targets.n_read)
+        return run[self.site], self.measure(run.logits, targets)
 
     def measure(self, logits: Tensor, targets: Targets) -> Tensor:
         """The metric [batch] of logits [batch pos d_vocab]."""
@@ -185,10 +209,10 @@ class Job:
         with torch.no_grad():
             return self.forward(x, *args)
 
-    def forward(self, x: Tensor, ids: Tensor, *sets: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *args: Tensor) -> Tensor:
         """The metric [batch] of the model run on embeddings `x` [batch pos d_model]: the function that captum sees."""
-        targets = _targets(*sets)
-        run = self.model.run(ids, edits=[Edit(EMBED, lambda _: x)], logits_to_keep=targets.n_read)
+        targets = _targets(*args[max(1, len(self.names)) :])
+        run = self.model.run(self.given(args), edits=[Edit(self.site, lambda _: x)], logits_to_keep=targets.n_read)
         return self.measure(run.logits, targets)
 
 

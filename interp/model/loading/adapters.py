@@ -17,7 +17,7 @@ from interp.errors import LoadError, some
 from interp.model.loading.pretrained import failing
 from interp.model.loading.source import ADAPTER
 from interp.model.origin import Merged
-from interp.model.probing.sample import probe_tokens
+from interp.model.probing.sample import probe_inputs
 
 WEIGHTS: Final = "adapter_model.safetensors"
 #: Kinds whose change of a weight is a number that can be added to it or multiplied into it, by peft's names.
@@ -93,7 +93,7 @@ def merge(model: Any, adapter: Adapter, name: str) -> Any:
         if odd := [key for key, t in adapter.tensors.items() if not bool(torch.isfinite(t).all())]:
             raise LoadError(f"{where}: it has numbers that are not finite (NaN or infinite) in {some(odd)}.")
         peft.set_peft_model_state_dict(live, dict(adapter.tensors))
-        tokens = probe_tokens(model)
+        tokens = probe_inputs(model)["input_ids"]
         with torch.no_grad():
             wanted = live(input_ids=tokens).logits
             merged = live.merge_and_unload(progressbar=False, safe_merge=True)

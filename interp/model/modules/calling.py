@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interp.parts.named_inputs import MAIN, TEXT
+from interp.parts.named_inputs import DECODER, MAIN, TEXT
 
 
 def takes(hf: nn.Module, name: str) -> bool:
@@ -20,9 +20,32 @@ def takes(hf: nn.Module, name: str) -> bool:
 
 def main_input(hf: nn.Module) -> str:
     """The name of what a model reads first: `input_ids`, `pixel_values`, ...: what its class says, where forward has that; else the first
-    of the usual ones that forward has."""
-    said, parameters = str(getattr(hf, "main_input_name", TEXT)), inspect.signature(hf.forward).parameters
+    of the usual ones that forward has; of a module that is no model of transformers else the first argument of forward."""
+    parameters = inspect.signature(hf.forward).parameters
+    first = next((name for name, p in parameters.items() if p.kind is not inspect.Parameter.VAR_POSITIONAL), TEXT)
+    said = str(getattr(hf, "main_input_name", next((name for name in MAIN if name in parameters), first)))
     return said if said in parameters else next((name for name in MAIN if name in parameters), said)
+
+
+def needed_inputs(hf: nn.Module) -> tuple[str, ...]:
+    """The names of what a forward cannot do without: the main input, of an encoder-decoder the ids of its decoder too, and of a model that
+    compares texts with something else both (one that continues texts runs without the other)."""
+    main, parameters = main_input(hf), inspect.signature(hf.forward).parameters
+    if getattr(getattr(hf, "config", None), "is_encoder_decoder", False) and DECODER in parameters:
+        return main, DECODER
+    beside = [name for name in MAIN if name in parameters]
+    continues = getattr(hf, "can_generate", lambda: False)()
+    both = len(beside) > 1 and TEXT in beside and not continues
+    return (main, *[name for name in beside if name != main][:1]) if both else (main,)
+
+
+def stack_input(hf: nn.Module, stack: str) -> str:
+    """The name of the input that a stack reads: of an encoder-decoder the decoder's ids, and the main input for its encoder; of two towers
+    the text for `text`, and the other input for the other."""
+    needed = needed_inputs(hf)
+    if DECODER in needed:
+        return needed[0] if stack else DECODER
+    return next((name for name in needed if (name == TEXT) == (stack == "text")), needed[0])
 
 
 def on_inputs(hf: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Any]:

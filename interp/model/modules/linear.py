@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import LayoutError
+from interp.model.modules.calling import needed_inputs
 from interp.model.modules.lock import settled
 from interp.model.modules.tensors import close
-from interp.rules.rules import Norm
+from interp.parts.named_inputs import DECODER, TEXT
+from interp.rules.rules import GroupedNorm, Norm
 
 #: How many rows go through a map at once, and their size: large, so that a bias takes no digits from the weights.
 _ROWS: Final = 512
@@ -62,9 +64,10 @@ def is_plain_map(module: nn.Module) -> bool:
 
 def _width(layout: Any, path: str) -> int:
     """How many numbers a map of the layout reads."""
-    if any(path == block.attn.o for block in layout.blocks):
-        return int(layout.n_heads * layout.d_head)
-    return int(layout.d_mlp if any(path == block.mlp.down for block in layout.blocks) else layout.d_model)
+    stack = next((own for own in layout.stacks if any(path.startswith(f"{b.path}.") for b in own.blocks)), layout)
+    if any(path == own.o for own in stack.attentions):
+        return int(stack.n_heads * stack.d_head)
+    return int(stack.d_mlp if any(path == block.mlp.down for block in stack.blocks) else stack.d_model)
 
 
 @dataclass(frozen=True)
@@ -177,6 +180,21 @@ def vocabulary_size(hf: Any) -> int:
     return len(weight)
 
 
+def vocabularies(hf: Any) -> dict[str, int]:
+    """How many token ids each input of ids has that a model needs. Raises: LayoutError without a table of them."""
+    needed, config = needed_inputs(hf), getattr(hf, "config", None)
+    found = {}
+    if TEXT in needed:
+        part = None if len(needed) == 1 or DECODER in needed else getattr(config, "text_config", None)
+        found[TEXT] = vocabulary_size(hf) if part is None else int(part.vocab_size)
+    if DECODER in needed:
+        own = getattr(config, "decoder_vocab_size", None) or getattr(
+            getattr(config, "decoder", None), "vocab_size", None
+        )
+        found[DECODER] = int(own) if own else vocabulary_size(hf)
+    return found
+
+
 def embedding_device(hf: Any) -> torch.device:
     """Where token ids go: the device of the embedding; of one that holds its weights in another form, of the model."""
     found = getattr(getattr(input_embedding(hf), "weight", None), "device", None)
@@ -185,7 +203,7 @@ def embedding_device(hf: Any) -> torch.device:
 
 def norm_at(model: Any, path: str) -> Norm:
     found: Norm | None = model.operations.norms.get(path)
-    if found is None:
+    if found is None or isinstance(found, GroupedNorm):
         raise LayoutError(
             f"{path} ({type(model.hf.get_submodule(path)).__name__}) is not recognised as LayerNorm or RMSNorm, "
             "so what it does to a single component is not known."

@@ -68,18 +68,20 @@ def check_gradients(model: Any, found: Suspects) -> None:
 def _cut(model: Any, paths: Sequence[str]) -> list[str]:
     """Of the modules at `paths` and the blocks, the innermost that gradients do not go through."""
     hf, layout, cut = model.hf, model.layout, set[str]()
-    blocks = [block.path for block in layout.blocks]
     with ExitStack() as stack:
         stack.enter_context(reserved(hf))
         stack.enter_context(settled(model.device))
         stack.enter_context(frozen(hf))
         stack.enter_context(attention.selected(hf, None) if layout.attention_function else nullcontext())
-        first = hf.get_submodule(blocks[0])
-        stack.callback(first.register_forward_pre_hook(_begin, with_kwargs=True).remove)
+        if layout.embedding:
+            stack.callback(hf.get_submodule(layout.embedding).register_forward_hook(_begin_behind).remove)
+        for path in () if layout.embedding else [own.blocks[0].path if own.blocks else "" for own in layout.stacks]:
+            first = hf.get_submodule(path)
+            stack.callback(first.register_forward_pre_hook(_begin, with_kwargs=True).remove)
         for path in paths:
             hook = _tried(path, cut)
             stack.callback(hf.get_submodule(path).register_forward_hook(hook, with_kwargs=True).remove)
-        for path in blocks[1:]:
+        for path in (block.path for own in layout.stacks for block in own.blocks[1:]):
             hook = _reached(path, cut)
             stack.callback(hf.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
         with torch.enable_grad():
@@ -97,6 +99,11 @@ def _begin(module: nn.Module, args: Any, kwargs: Any) -> Any:
     """Start the graph at the first block's input, unless the block is being tried and has one already."""
     x = activation_in(args, kwargs)
     return None if x.requires_grad else with_activation(args, kwargs, x.detach().requires_grad_())
+
+
+def _begin_behind(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    """Start the graph at what an embedding returns."""
+    return output if output.requires_grad else output.detach().requires_grad_()
 
 
 def _reached(path: str, cut: set[str]) -> Callable[..., None]:

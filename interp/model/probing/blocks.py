@@ -1,24 +1,60 @@
-"""The chain of blocks of a model, from the paths of the modules that compute its attention."""
+"""The chains of blocks of a model, from the paths of the modules that compute its attention."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from torch import nn
 
 from interp.errors import LayoutError, some
+from interp.model.probing.watch import Attending
 
 _LISTS: Final = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
 
 
-def find_blocks(model: nn.Module, attending: Sequence[str]) -> tuple[str, ...]:
-    """The paths of the blocks, in their order: the children of one module, each with one of the attentions.
+@dataclass(frozen=True)
+class Chain:
+    """The blocks of a stack, by path and in their order, and the prefix of its sites."""
 
-    Raises: LayoutError where there is no such chain, saying what was found.
+    name: str
+    blocks: tuple[str, ...]
+
+
+def find_chains(model: nn.Module, attending: Sequence[Attending]) -> tuple[Chain, ...]:
+    """The chains of blocks in the order in which they run: the children of one module, each with one of the attentions, and those of a
+    decoder behind an encoder with one across to that too.
+
+    Raises: LayoutError where there is no such chain, or no such two, saying what was found.
     """
     name = type(model).__name__
+    across = [own.path for own in attending if own.across]
+    within = [own.path for own in attending if not own.across]
+    if not within:
+        within, across = across, []
+    _check_seen(name, model, within)
+    chains = dict.fromkeys(_chain(model, path, within) for path in within)
+    if None in chains:
+        raise LayoutError(
+            f"{name}: attention is computed in {some(within)}; expected a list of blocks with one attention in each."
+        )
+    if len(chains) > 1:
+        _check_single(name, model, within)
+    if len(chains) > 2:
+        shown = some([str(chain) for chain in chains])
+        raise LayoutError(f"{name}: {len(chains)} chains of blocks were found ({shown}); expected one, or two.")
+    found = [_children(model, str(chain), within) for chain in chains]
+    if across:
+        _check_across(name, found, across)
+    names = _names([str(chain) for chain in chains], bool(across))
+    return tuple(Chain(prefix, blocks) for prefix, blocks in zip(names, found, strict=True))
+
+
+def _check_seen(name: str, model: nn.Module, attending: Sequence[str]) -> None:
+    """Raises: LayoutError where no attention was seen, or one several times."""
     if not attending:
         if whole := [path for path, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)]:
             raise LayoutError(
@@ -34,16 +70,27 @@ def find_blocks(model: nn.Module, attending: Sequence[str]) -> tuple[str, ...]:
             f"{name}: {some(twice)} attends {Counter(attending)[twice[0]]} times in one forward pass; expected every block to be called "
             "once (blocks that share one module cannot be told apart)."
         )
-    chains = dict.fromkeys(_chain(model, path, attending) for path in attending)
-    if None in chains:
+
+
+def _check_across(name: str, chains: Sequence[Sequence[str]], across: Sequence[str]) -> None:
+    """Raises: LayoutError where attention from one stream to another is not once in each block of the second of two chains."""
+    owners = Counter(block for path in across for block in chains[-1] if path.startswith(f"{block}."))
+    if len(chains) != 2 or owners != Counter(chains[-1]) or len(across) != len(chains[-1]):
         raise LayoutError(
-            f"{name}: attention is computed in {some(attending)}; expected a list of blocks with one attention in each."
+            f"{name}: attention with keys of other positions than its queries in {some(across)}; expected an encoder, and a decoder each block "
+            "of which attends to it once."
         )
-    if len(chains) > 1:
-        _check_single(name, model, attending)
-        found = some([str(chain) for chain in chains])
-        raise LayoutError(f"{name}: several chains of blocks were found ({found}); expected one, of a decoder.")
-    return _children(model, str(next(iter(chains))), attending)
+
+
+def _names(chains: Sequence[str], across: bool) -> tuple[str, ...]:
+    """The prefixes of stacks: `encoder` and none; of two towers what their paths call them (`vision_model.encoder.layers`: `vision`)."""
+    if len(chains) == 1:
+        return ("",)
+    if across:
+        return ("encoder", "")
+    parts = [chain.split(".") for chain in chains]
+    own = next(both for both in zip(*parts, strict=False) if len(set(both)) > 1)
+    return tuple(re.sub("_(model|encoder|tower|backbone)$", "", part) for part in own)
 
 
 def _chain(model: nn.Module, path: str, attending: Sequence[str]) -> str | None:

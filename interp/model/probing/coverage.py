@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from torch import nn
@@ -11,13 +11,16 @@ from torch import nn
 from interp.errors import UnsupportedRuleError
 from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed
+from interp.model.layers.layer_kinds import Layer, is_affine, is_max_pool
 from interp.model.modules.linear import is_adapter, is_linear_map
 from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import passes
 from interp.model.probing.probe import Call, Probe
-from interp.parts.layout import BlockLayout, Layout
-from interp.rules.nonlinear import ELEMENTWISE, Operation, is_attention
-from interp.rules.rules import Activation, Norm, Rules, recognise_activation, recognise_norm
+from interp.parts.layout import AttentionLayout, BlockLayout, Layout
+from interp.rules.activations import Activation, recognise_activation
+from interp.rules.layer_rules import PLAIN
+from interp.rules.nonlinear import ELEMENTWISE, RULED, Operation, is_attention
+from interp.rules.rules import AttentionRule, Norm, Rules, recognise_norm
 
 #: What rules with secants do to an operation.
 AVERAGED: Final = "averaged between two runs"
@@ -29,7 +32,9 @@ class Operations:
     """What the modules of a model compute, by path, as recognised on the probe; and when each was first called.
 
     `outside`: by the path of the module whose code they are in, what is not linear and is in no module of its own, nor a part of
-    gate, attention or final transform. `attention_gates`: the output projections that read a product of z and a gate.
+    gate, attention or final transform. `attention_gates`: the output projections that read a product of z and a gate. `pools`: max poolings.
+    Of a net without blocks `layers`: its convolutions and dense layers, `transposed`: its transposed convolutions, `inplace`: the modules that
+    write into what they read.
     """
 
     norms: Mapping[str, Norm]
@@ -39,6 +44,10 @@ class Operations:
     order: Mapping[str, int]
     outside: Mapping[str, tuple[str, ...]]
     attention_gates: frozenset[str]
+    pools: frozenset[str] = frozenset()
+    layers: Mapping[str, Layer] = field(default_factory=dict)
+    transposed: frozenset[str] = frozenset()
+    inplace: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -92,10 +101,10 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
     norms: dict[str, Norm] = {}
     activations: dict[str, Activation] = {}
     linear = {path for path, call in seen.calls.items() if is_adapter(model.get_submodule(path), call.x_value)}
-    scales = {part.writer for block in layout.blocks for part in (block.attn, block.mlp) if part.place == "scaled"}
-    inside, odd = tuple(f"{path}." for path in linear), {}
+    scales = {part.writer for block in layout.every_block for part in block.sublayers if part.place == "scaled"}
+    inside, odd, pools = tuple(f"{path}." for path in linear), {}, set()
     acting = {operation.where.path for operation in seen.operations}
-    attending = {block.attn.module for block in layout.blocks if layout.attention_function}
+    attending = {own.module for stack in layout.stacks if stack.attention_function for own in stack.attentions}
     for path, call in seen.calls.items():
         module = model.get_submodule(path)
         if (
@@ -106,8 +115,12 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
             or path in attending
         ):
             continue
-        if (_is_linear(module) or path in scales or _is_idle(module, call)) and path not in acting:
+        if is_affine(module) or (
+            (_is_linear(module) or path in scales or _is_idle(module, call)) and path not in acting
+        ):
             linear.add(path)
+        elif is_max_pool(module):
+            pools.add(path)
         elif (norm := recognise_norm(module, call.x_value)) and close(call.y_value, norm.forward(module, call.x_value)):
             norms[path] = norm
         elif (act := _activation(module, call)) is not None:
@@ -115,8 +128,9 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
         else:
             odd[path] = type(module).__name__
     order = {path: i for i, path in enumerate(seen.calls)}
-    outside, gates = _outside(layout, seen, {*norms, *activations, *odd})
-    return Operations(norms, activations, frozenset(linear), odd, order, outside, gates)
+    affine = {path for path in linear if is_affine(model.get_submodule(path))}
+    outside, gates = _outside(layout, seen, {*norms, *activations, *odd, *pools, *affine})
+    return Operations(norms, activations, frozenset(linear), odd, order, outside, gates, frozenset(pools))
 
 
 def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
@@ -124,13 +138,13 @@ def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tu
     product, which is the gate of an attention."""
     found: dict[str, dict[str, None]] = {}
     gates: set[str] = set()
-    left = {id(block): block.mlp.gated for block in layout.blocks}
+    left = {id(block): block.mlp.gated for block in layout.every_block}
     for operation in seen.operations:
         path, block = operation.where.path, _block_of(operation.where.path, layout)
         if path in named or in_experts(path, layout):
             continue
-        if block and _within(path, block.attn.module) and _is_result(operation, seen, block.attn.o):
-            gates.add(block.attn.o)
+        if block and (own := _attention_of(path, block)) and _is_result(operation, seen, own.o):
+            gates.add(own.o)
         elif block and left[id(block)] and _is_result(operation, seen, block.mlp.down):
             left[id(block)] = False
         elif not _is_attention(operation, layout, block) and not (
@@ -141,7 +155,12 @@ def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tu
 
 
 def _block_of(path: str, layout: Layout) -> BlockLayout | None:
-    return next((block for block in layout.blocks if _within(path, block.path)), None)
+    return next((block for block in layout.every_block if _within(path, block.path)), None)
+
+
+def _attention_of(path: str, block: BlockLayout) -> AttentionLayout | None:
+    """The attention of a block that a module is of."""
+    return next((own for own in block.attentions if _within(path, own.module)), None)
 
 
 def _within(path: str, outer: str) -> bool:
@@ -171,7 +190,7 @@ def _is_result(operation: Operation, seen: Probe, reader: str | None) -> bool:
 
 def _is_attention(operation: Operation, layout: Layout, block: BlockLayout | None) -> bool:
     """Whether an operation is a part of plain attention, or one that the configuration tells of (`Layout.attention_extras`)."""
-    if block is None or not _within(operation.where.path, block.attn.module):
+    if block is None or _attention_of(operation.where.path, block) is None:
         return False
     told = {"tanh": "soft cap", "clamp": "clip"}.get(operation.name, "")
     if told and any(extra.startswith(told) for extra in layout.attention_extras):
@@ -198,14 +217,17 @@ def _is_idle(module: nn.Module, call: Call) -> bool:
 
 def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:
     """The table for `rules`: norms, activations, products, attention, final transform, and everything unknown."""
+    attentions = [own for stack in layout.stacks for own in stack.attentions]
     rows = [
         *(_norm_row(path, norm, rules) for path, norm in operations.norms.items()),
         *(_activation_row(path, act, operations, layout, rules) for path, act in operations.activations.items()),
-        *(_row(path, "linear", False) for path in sorted(operations.linear)),
-        *(row for block in layout.blocks for row in _block_rows(block, layout, rules)),
+        *(_linear_row(path, operations, layout, rules) for path in sorted(operations.linear)),
+        *(_pool_row(path, rules) for path in sorted(operations.pools)),
+        *_net_rows(operations, layout, rules),
+        *(row for block in layout.every_block for row in _block_rows(block, layout, rules)),
         *(_unknown_row(path, name, rules) for path, name in operations.unknown.items()),
-        *(_attention_gate_row(block, rules) for block in layout.blocks if block.attn.o in operations.attention_gates),
-        *(_outside_row(path, names, rules) for path, names in operations.outside.items()),
+        *(_attention_gate_row(own, rules) for own in attentions if own.o in operations.attention_gates),
+        *(_outside_row(path, names, layout, rules) for path, names in operations.outside.items()),
     ]
     if rules.secants and not layout.output.linear:
         rows.append(Row(layout.output.name, "what is read of the model's result, not linear in it", "unsupported"))
@@ -219,6 +241,37 @@ def _row(path: str, operation: str, has_rule: bool, rule: str = "") -> Row:
     return Row(path, operation, "rule" if has_rule else "plain gradient", rule if has_rule else "")
 
 
+def _linear_row(path: str, operations: Operations, layout: Layout, rules: Rules) -> Row:
+    """A linear map: its gradient, or the rule of its layer; a BatchNorm behind one is folded into it."""
+    if rules.linear == PLAIN:
+        return _row(path, "linear", False)
+    if layout.entry is None or path in operations.transposed:
+        why = "transposed convolution" if layout.entry is not None else "linear, in a model with blocks"
+        return Row(path, why, "unsupported")
+    own = operations.layers.get(path)
+    if own is not None:
+        return Row(path, "linear", "rule", str(rules.linear.of(own.conv, own.first)))
+    before = next((name for name, layer in operations.layers.items() if layer.folded == path), "")
+    return _row(path, "linear", bool(before), f"folded into {before}")
+
+
+def _pool_row(path: str, rules: Rules) -> Row:
+    """A maximum: all goes to the winner, as by its gradient; between two runs, see `interp.rules.max_pools`."""
+    return _row(path, "max pooling", rules != Rules(), AVERAGED if rules.secants else "winner takes all")
+
+
+def _net_rows(operations: Operations, layout: Layout, rules: Rules) -> list[Row]:
+    """What a rule set asks of a net without blocks that it does not have."""
+    if layout.entry is None:
+        return []
+    rows = []
+    if rules.attention != AttentionRule():
+        rows.append(Row("(net)", "attention, of which none is known without blocks", "unsupported"))
+    if rules.linear.first is not None and not any(own.first for own in operations.layers.values()):
+        rows.append(Row("(net)", "first layer: none reads the net's input and nothing else does", "unsupported"))
+    return rows
+
+
 def _norm_row(path: str, norm: Norm, rules: Rules) -> Row:
     has_rule = bool(rules.secants) or rules.norm != "gradient"
     return _row(path, norm.name, has_rule, AVERAGED if rules.secants else "scale frozen")
@@ -229,17 +282,22 @@ def _unknown_row(path: str, name: str, rules: Rules) -> Row:
     return Row(path, name, "plain gradient" if rules == Rules() else "unsupported")
 
 
-def _attention_gate_row(block: BlockLayout, rules: Rules) -> Row:
+def _attention_gate_row(own: AttentionLayout, rules: Rules) -> Row:
     """The product of z with a gate: each factor may get half; the gate is no module that could be detached."""
     treatment: Treatment = (
         "unsupported" if rules.gate == 0.0 or rules.secants else "plain gradient" if rules.gate == 1.0 else "rule"
     )
-    return Row(block.attn.module, "gated product of z", treatment, "half rule" if treatment == "rule" else "")
+    return Row(own.module, "gated product of z", treatment, "half rule" if treatment == "rule" else "")
 
 
-def _outside_row(path: str, names: tuple[str, ...], rules: Rules) -> Row:
-    """What is in no module of its own: functions of each entry keep their gradient where rules leave activations theirs."""
-    plain = rules == Rules() or (rules.act == "gradient" and not rules.secants and ELEMENTWISE.issuperset(names))
+def _outside_row(path: str, names: tuple[str, ...], layout: Layout, rules: Rules) -> Row:
+    """What is in no module of its own: functions of each entry keep their gradient where rules leave activations theirs, and those whose
+    gradient is their rule always. What the model itself does with the outputs of two towers is how they are compared, which is measured and
+    belongs to no rule."""
+    if not path and len(layout.stacks) > 1 and not layout.crosses and not rules.secants:
+        return Row(path, f"{', '.join(names)}: how the towers are compared", "plain gradient")
+    kept = ELEMENTWISE | RULED if rules.act == "gradient" else RULED
+    plain = rules == Rules() or (not rules.secants and kept.issuperset(names))
     return Row(path, f"{', '.join(names)} in no module of its own", "plain gradient" if plain else "unsupported")
 
 
@@ -248,9 +306,12 @@ def _activation_row(path: str, act: Activation, operations: Operations, layout: 
     if rules.secants:
         alone = in_experts(path, layout)
         return Row(path, act.name, "unsupported" if alone else "rule", "" if alone else AVERAGED)
-    block = next((b for b in layout.blocks if b.mlp.act == path), None)
+    block = next((b for b in layout.every_block if b.mlp.act == path), None)
     if rules.act == "gradient":
         return Row(path, act.name, "plain gradient")
+    if act.pole:
+        name = f"{act.name}, whose f(x) / x has a pole at 0; rules with act='gradient', or deeplift, take it"
+        return Row(path, name, "unsupported")
     has_rule = block is not None or path in outer_activations(operations, layout)
     return Row(path, act.name, "rule" if has_rule else "unsupported", f"f(x)/x of {act.name}" if has_rule else "")
 
@@ -258,15 +319,19 @@ def _activation_row(path: str, act: Activation, operations: Operations, layout: 
 def _block_rows(block: BlockLayout, layout: Layout, rules: Rules) -> list[Row]:
     """The operations of a block that are no modules: the gate's product, the experts, attention."""
     rows = [_mlp_row(block, rules)] if block.mlp.act is None or block.mlp.gated else []
-    rows += [_extra_row(block, extra, rules) for extra in layout.attention_extras]
-    if rules.in_attention and not layout.attention_function:
-        rows.append(Row(block.attn.module, "attention outside AttentionInterface", "unsupported"))
-    else:
-        if rules.secants and layout.pattern != "edit":
-            return [*rows, Row(block.attn.module, "attention that is no pattern times values", "unsupported")]
-        rule = AVERAGED if rules.secants else str(rules.attention)
-        rows.append(_row(block.attn.module, "attention", rules.in_attention, rule))
+    for own in block.attentions:
+        rows += [_extra_row(own, extra, rules) for extra in layout.attention_extras]
+        rows.append(_attention_row(own, layout, rules))
     return rows
+
+
+def _attention_row(own: AttentionLayout, layout: Layout, rules: Rules) -> Row:
+    if rules.in_attention and not layout.attention_function:
+        return Row(own.module, "attention outside AttentionInterface", "unsupported")
+    if rules.secants and not layout.editable:
+        return Row(own.module, "attention that is no pattern times values", "unsupported")
+    rule = AVERAGED if rules.secants else str(rules.attention)
+    return _row(own.module, "attention", rules.in_attention, rule)
 
 
 def _mlp_row(block: BlockLayout, rules: Rules) -> Row:
@@ -279,9 +344,9 @@ def _mlp_row(block: BlockLayout, rules: Rules) -> Row:
     return _row(block.mlp.module, "gated product", bool(rule), rule)
 
 
-def _extra_row(block: BlockLayout, extra: str, rules: Rules) -> Row:
+def _extra_row(own: AttentionLayout, extra: str, rules: Rules) -> Row:
     """A function inside attention that is no module: the cap of the scores is averaged with attention, a clip is not."""
     if not rules.secants:
-        return Row(block.attn.module, extra, "plain gradient")
+        return Row(own.module, extra, "plain gradient")
     capped = extra.startswith("soft cap")
-    return Row(block.attn.module, extra, "rule" if capped else "unsupported", AVERAGED if capped else "")
+    return Row(own.module, extra, "rule" if capped else "unsupported", AVERAGED if capped else "")

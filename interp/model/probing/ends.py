@@ -37,24 +37,35 @@ class End:
 
 def read_end(model: Any, blocks: Sequence[str], seen: Probe) -> End:
     """How the output comes out of the last block. Raises: LayoutError where the last block has no part in it."""
-    last, kind = seen.calls[blocks[-1]], _readout(seen, seen.calls[blocks[-1]], f"{type(model).__name__}: {blocks[-1]}")
-    if depends(seen.output.grad_fn, seen.calls[blocks[0]].read, but_through=last.made):
-        raise LayoutError(
-            f"{type(model).__name__}: what comes out is made of more than the last block's output ({blocks[-1]}), of the stream before it too; "
-            "expected a head that reads the last block alone."
-        )
+    kind, last = check_end(model, blocks, seen), seen.calls[blocks[-1]]
     head, found = _head(model, blocks, seen, last), None
     for path, call in _unembeddings(model, blocks, seen):
         scale, softcap = _transform(model, call.y_value, seen.output.detach()) or (0.0, None)
         if not scale:
             continue
-        norm = _norm_between(model, blocks, seen.calls, call, last)
+        norm, factor = _norm_between(model, blocks, seen.calls, call, last), 1.0
         linear = norm is not None or _reads(call, last)
+        if not linear and softcap is None and (behind := _multiplied(model, blocks, seen, path)) is not None:
+            norm, factor = behind
+            linear, scale = True, scale * factor
         if linear:
             check_kept(seen.calls, [p for p in (norm, path) if p])
             return End(norm, path, True, kind, head, scale, softcap)
-        found = found or End(_norm_behind(model, blocks, seen.calls, last), path, False, kind, head, scale, softcap)
-    return found or End(_norm_behind(model, blocks, seen.calls, last), None, False, kind, head)
+        found = found or End(norm_behind(model, blocks, seen), path, False, kind, head, scale, softcap)
+    return found or End(norm_behind(model, blocks, seen), None, False, kind, head)
+
+
+def check_end(model: Any, blocks: Sequence[str], seen: Probe) -> Kind:
+    """Which positions of a stack's stream a prompt's output depends on. Raises: LayoutError where it depends on none, or on the stream
+    before the last block otherwise than through that."""
+    last, name = seen.calls[blocks[-1]], type(model).__name__
+    kind = _readout(seen, last, f"{name}: {blocks[-1]}")
+    if depends(seen.output.grad_fn, seen.calls[blocks[0]].read, but_through=last.made):
+        raise LayoutError(
+            f"{name}: what comes out is made of more than the last block's output ({blocks[-1]}), of the stream before it too; "
+            "expected a head that reads the last block alone."
+        )
+    return kind
 
 
 def _head(model: Any, blocks: Sequence[str], seen: Probe, last: Call) -> tuple[HeadStep, ...]:
@@ -113,9 +124,10 @@ def _one_each(output: Tensor, stream: Tensor) -> bool:
     return True
 
 
-def _norm_behind(model: Any, blocks: Sequence[str], calls: Mapping[str, Call], last: Call) -> str | None:
+def norm_behind(model: Any, blocks: Sequence[str], seen: Probe) -> str | None:
     """The norm that reads the last block's output, whatever follows it."""
-    for path, call in calls.items():
+    last = seen.calls[blocks[-1]]
+    for path, call in seen.calls.items():
         outside = path and not _in_blocks(path, blocks) and not has_matrix(model.get_submodule(path))
         if outside and _reads(call, last) and not passes(call) and call.y.shape == call.x.shape:
             return path
@@ -135,6 +147,20 @@ def _unembeddings(model: Any, blocks: Sequence[str], seen: Probe) -> Iterator[tu
 
 def _in_blocks(path: str, blocks: Sequence[str]) -> bool:
     return any(f"{path}.".startswith(f"{block}.") or block.startswith(f"{path}.") for block in blocks)
+
+
+def _multiplied(model: Any, blocks: Sequence[str], seen: Probe, path: str) -> tuple[str, float] | None:
+    """The norm behind the last block and the factor, a number, that make what an unembedding without a bias reads, as T5's does; None where
+    it reads something else."""
+    norm, call = norm_behind(model, blocks, seen), seen.calls[path]
+    with torch.no_grad():
+        if norm is None or bool(model.get_submodule(path)(torch.zeros_like(call.x_value)).any()):
+            return None
+    x, y = call.x_value.double(), seen.calls[norm].y_value.double()
+    if x.numel() != y.numel():
+        return None
+    factor = float((x.flatten() * y.flatten()).sum() / y.square().sum().clamp_min(1e-300))
+    return (norm, factor) if factor and close((factor * y).to(call.x_value), call.x_value.reshape(y.shape)) else None
 
 
 def _norm_between(model: Any, blocks: Sequence[str], calls: Mapping[str, Call], reader: Call, last: Call) -> str | None:

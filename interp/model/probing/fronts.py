@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,17 +52,17 @@ def heads_apart(block: BlockCalls, o: str) -> bool:
     return bool(sizes[0] > 0) and bool(sizes[0] >= 2 * sizes[1:].max()) if n > 1 else True
 
 
-def attention_front(block: BlockCalls, o: str, mlp: str, stream: Tensor) -> Front | None:
+def attention_front(block: BlockCalls, o: str, mlp: str, stream: Tensor, *, alone: bool = False) -> Front | None:
     """What stands in front of attention, if it reads this value of the stream [batch pos d_model]. mlp: the module that writes for the
-    MLP."""
+    MLP. alone: only what reads the stream as a whole, for attention whose keys and values are of another."""
     caller = block.attended.path
     around = [] if caller == block.path else [caller, *block.parents(caller)]
     for entry in (path for path in around if path in block.inside):
         call, last = block.inside[entry], block.inside[o]
-        alone = same(call.y, last.y) or (entry == caller and close(call.y_value, last.x_value))
-        if found := _front(block, entry, stream, alone):
+        whole = same(call.y, last.y) or (entry == caller and close(call.y_value, last.x_value))
+        if found := _front(block, entry, stream, whole):
             return found
-    return _read_by(block, feeding(block, o, mlp), stream, apart=False)
+    return None if alone else _read_by(block, feeding(block, o, mlp), stream, apart=False)
 
 
 def feeding(block: BlockCalls, o: str, mlp: str) -> list[str]:
@@ -70,30 +71,35 @@ def feeding(block: BlockCalls, o: str, mlp: str) -> list[str]:
     return [p for p in block.projections() if p != o and depends(z, block.inside[p].made, but_through=written)]
 
 
-def mlp_modules(block: BlockCalls, raw: str, o: str) -> tuple[str, str | None]:
+def mlp_modules(seen: Sequence[BlockCalls], raw: str, projections: Sequence[str]) -> tuple[str, str | None]:
     """The module of an MLP, the block where it has none, and its output projection, None where it has none; `raw` is what writes."""
+    block = seen[0]
     if not block.projects(raw):
         made = block.inside[raw]
         below = (path for path in block.projections(f"{raw}.") if same(block.inside[path].y, made.y))
         return raw, next((path for path in below if close(block.inside[path].y_value, made.y_value)), None)
     for path in block.parents(raw):
         others = [own for own in block.projections(f"{path}.") if own != raw]
-        if any(f"{own}.".startswith(f"{path}.") for own in (o, block.attended.path)):
+        if any(f"{own}.".startswith(f"{path}.") for own in (*projections, *(own.attended.path for own in seen))):
             break
         if others:
             return path, raw
     return block.path, raw
 
 
-def mlp_front(block: BlockCalls, module: str, writes: str, o: str, stream: Tensor) -> Front | None:
+def mlp_front(
+    seen: Sequence[BlockCalls], module: str, writes: str, projections: Sequence[str], stream: Tensor
+) -> Front | None:
     """What stands in front of the MLP whose output is that of `writes`, if it reads this value of the stream [batch pos d_model]."""
-    made, prefix = block.inside[writes], f"{module}."
+    block, prefix = seen[0], f"{module}."
+    made = block.inside[writes]
     own = () if module == block.path else (path for path in block.inside if f"{path}.".startswith(prefix))
     below = sorted(own, key=lambda path: path.count("."))
     for entry in (path for path in below if not block.projects(path) and block.makes(path)):
         if found := _front(block, entry, stream, same(block.inside[entry].y, made.y)):
             return found
-    attending = {o, writes, *feeding(block, o, writes)}
+    feeds = (path for view, o in zip(seen, projections, strict=True) for path in feeding(view, o, writes))
+    attending = {writes, *projections, *feeds}
     inner = [p for p in block.projections(prefix) if p not in attending and depends(made.read, block.inside[p].made)]
     return _read_by(block, inner, stream, apart=True)
 

@@ -10,17 +10,16 @@ import torch
 from torch import Tensor
 
 from interp.errors import LayoutError, LoadError
-from interp.model.modules.calling import main_input
+from interp.model.modules.calling import stack_input
 from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import BlockCalls
-from interp.model.probing.blocks import find_blocks
-from interp.model.probing.ends import position_embedding, read_end
-from interp.model.probing.probe import Call, Probe, probe
-from interp.model.probing.sample import probe_length, setting
+from interp.model.probing.blocks import Chain, find_chains
+from interp.model.probing.ends import check_end, norm_behind, position_embedding, read_end
+from interp.model.probing.probe import Attended, Call, Probe, probe
+from interp.model.probing.sample import probe_lengths, setting
 from interp.model.probing.sublayers import read_block
 from interp.model.probing.watch import attending
-from interp.parts.layout import BlockLayout, Layout
-from interp.parts.named_inputs import TEXT
+from interp.parts.layout import BlockLayout, Layout, Stack
 from interp.parts.outputs import Output
 
 
@@ -33,11 +32,11 @@ def read_layout(
     Raises: LayoutError naming the block whose residual stream is of no known form, or what else is no chain of blocks.
     """
     attended, routed, output = attending(model, output, inputs)
-    blocks = find_blocks(model, attended)
-    seen = probe(model, blocks, routed, output, inputs)
-    _check_finite(model, blocks, seen.calls)
+    chains = find_chains(model, attended)
+    seen = probe(model, [chain.blocks[0] for chain in chains], routed, output, inputs)
+    _check_finite(model, [path for chain in chains for path in chain.blocks], seen.calls)
     try:
-        return _layout(model, blocks, seen, output), seen
+        return _layout(model, chains, seen, output), seen
     except LayoutError:
         raise
     except Exception as error:  # modules and configurations of others may give anything at all
@@ -48,47 +47,74 @@ def read_layout(
         ) from error
 
 
-def _layout(model: Any, paths: Sequence[str], seen: Probe, output: Output) -> Layout:
-    by_block = {path: own for own in seen.attended for path in paths if f"{own.path}.".startswith(f"{path}.")}
-    for path in paths:
-        if path not in by_block or path not in seen.calls:
-            raise LayoutError(f"{type(model).__name__}: {path} {_unseen(path, seen)}.")
-    _check_positions(model, paths[0], seen.calls[paths[0]])
-    blocks = tuple(read_block(BlockCalls(model, path, by_block[path], seen.calls, seen.counts)) for path in paths)
-    _check_chain(seen.calls, paths)
+def _layout(model: Any, chains: Sequence[Chain], seen: Probe, output: Output) -> Layout:
+    """The map of the model: of its stacks, the last of which is read last, and of its end."""
+    others = tuple(Stack(**_stack(model, chain, seen)) for chain in chains[:-1])
+    own, paths = _stack(model, chains[-1], seen), chains[-1].blocks
     end = read_end(model, paths, seen)
-    d_head, n_heads = _head_size(model, blocks, seen)
-    neurons = {seen.calls[own.mlp.down].x.shape[-1] for own in blocks if own.mlp.down}
+    for other in chains[:-1]:
+        check_end(model, other.blocks, seen)
     return Layout(
-        n_layers=len(blocks),
-        n_heads=n_heads,
-        n_kv_heads=seen.attended[0].kv_heads or int(setting(model, "num_key_value_heads") or n_heads),
-        d_head=d_head,
-        d_model=seen.calls[paths[-1]].y.shape[-1],
-        d_mlp=neurons.pop() if len(neurons) == 1 else None,
+        **own | {"ln_final": end.ln_final},
         d_vocab=seen.output.shape[-1],
-        blocks=blocks,
         output=output,
         readout=end.readout,
-        causal=not any(own.ahead for own in seen.attended),
-        ln_final=end.ln_final,
         unembed=end.unembed,
         linear=end.linear,
         head=end.head,
-        rotary="Rotary" in str(model),
-        pos_embed=position_embedding(model, paths, seen),
         logits_scale=end.scale,
         logits_softcap=end.softcap,
-        attention_function=seen.routed,
-        pattern=min((own.pattern for own in seen.attended), key=("", "read", "edit").index) if seen.routed else "",
-        repeated=_repeated(blocks, seen),
-        attention_extras=_attention_extras(model),
+        others=others,
     )
 
 
-def _check_positions(model: Any, path: str, first: Call) -> None:
+def _stack(model: Any, chain: Chain, seen: Probe) -> dict[str, Any]:
+    """What is known of one stack, by the names of `Stack`."""
+    paths = chain.blocks
+    attended = [own for own in seen.attended if any(f"{own.path}.".startswith(f"{path}.") for path in paths)]
+    blocks = tuple(_block(model, path, attended, seen) for path in paths)
+    _check_positions(model, chain, seen)
+    _check_chain(seen.calls, paths)
+    d_head, n_heads = _head_size(model, blocks, attended, seen)
+    neurons = {seen.calls[own.mlp.down].x.shape[-1] for own in blocks if own.mlp.down}
+    return {
+        "name": chain.name,
+        "n_layers": len(blocks),
+        "n_heads": n_heads,
+        "n_kv_heads": attended[0].kv_heads or int(setting(model, "num_key_value_heads") or n_heads),
+        "d_head": d_head,
+        "d_model": seen.calls[paths[-1]].y.shape[-1],
+        "d_mlp": neurons.pop() if len(neurons) == 1 else None,
+        "blocks": blocks,
+        "causal": not any(own.ahead for own in attended if not own.across),
+        "ln_final": norm_behind(model, paths, seen),
+        "rotary": "Rotary" in str(model),
+        "pos_embed": position_embedding(model, paths, seen),
+        "attention_function": seen.routed,
+        "pattern": min((own.pattern for own in attended), key=("", "read", "edit").index) if seen.routed else "",
+        "repeated": _repeated(blocks, seen),
+        "attention_extras": _attention_extras(model),
+    }
+
+
+def _block(model: Any, path: str, attended: Sequence[Attended], seen: Probe) -> BlockLayout:
+    """One block with its attentions. Raises: LayoutError where it was not seen as one."""
+    own = [one for one in attended if f"{one.path}.".startswith(f"{path}.")]
+    if path not in seen.calls or not own:
+        raise LayoutError(f"{type(model).__name__}: {path} {_unseen(path, seen)}.")
+    if own[0].across and len(own) > 1:
+        raise LayoutError(
+            f"{path}: it attends to another stack ({own[0].path}) before its own; expected its own first."
+        )
+    first, *crossing = [BlockCalls(model, path, one, seen.calls, seen.counts) for one in own]
+    return read_block(first, *crossing)
+
+
+def _check_positions(model: Any, chain: Chain, seen: Probe) -> None:
     """Raises: LayoutError where a stream of text has other positions than the text has tokens."""
-    n = probe_length(model) if main_input(model) == TEXT else 0
+    path, name = chain.blocks[0], stack_input(model, chain.name)
+    first, lengths = seen.calls[path], probe_lengths(model)
+    n = lengths.get(name, 0)
     if n and first.x.numel() != n * first.x.shape[-1]:
         raise LayoutError(
             f"{path}: for one prompt of {n} tokens it reads {list(first.x.shape)}; expected one residual stream with a position for each token."
@@ -108,7 +134,7 @@ def _unseen(path: str, seen: Probe) -> str:
 
 def _repeated(blocks: Sequence[BlockLayout], seen: Probe) -> frozenset[str]:
     """The modules that sites are at and that are called several times."""
-    parts = [vars(part).values() for block in blocks for part in (block.attn, block.mlp)]
+    parts = [vars(part).values() for block in blocks for part in block.sublayers]
     paths = {value for values in parts for value in values if isinstance(value, str)}
     return frozenset(path for path in paths if seen.counts[path] > 1)
 
@@ -136,16 +162,16 @@ def _attention_extras(model: Any) -> tuple[str, ...]:
     return tuple(text.format(setting(model, name)) for name, text in known if setting(model, name))
 
 
-def _head_size(model: Any, blocks: Sequence[BlockLayout], seen: Probe) -> tuple[int, int]:
+def _head_size(model: Any, blocks: Sequence[BlockLayout], attended: Sequence[Attended], seen: Probe) -> tuple[int, int]:
     """(d_head, heads): the same in every layer, which z, scores of heads and the graph of edges rely on."""
-    name, (first, *_) = type(model).__name__, seen.attended
-    if {(own.heads, own.kv_heads) for own in seen.attended} != {(first.heads, first.kv_heads)}:
-        found = ", ".join(f"{own.heads} and {own.kv_heads}" for own in seen.attended)
+    name, (first, *_) = type(model).__name__, attended
+    if {(own.heads, own.kv_heads) for own in attended} != {(first.heads, first.kv_heads)}:
+        found = ", ".join(f"{own.heads} and {own.kv_heads}" for own in attended)
         raise LayoutError(
             f"{name}: query and K/V heads of its layers: {found}; expected as many of each in every layer."
         )
-    widths = {seen.calls[block.attn.o].x.shape[-1] for block in blocks}
-    if len(widths) > 1 or (width := widths.pop()) % first.heads:
-        given = ", ".join(map(str, sorted({seen.calls[block.attn.o].x.shape[-1] for block in blocks})))
+    widths = {seen.calls[own.o].x.shape[-1] for block in blocks for own in block.attentions}
+    if len(widths) > 1 or (width := min(widths)) % first.heads:
+        given = ", ".join(map(str, sorted(widths)))
         raise LayoutError(f"{name}: output projection of width {given} for {first.heads} heads.")
     return width // first.heads, first.heads

@@ -53,8 +53,9 @@ class Place:
 class Attended:
     """One attention of the probe: the module that computes it, how many calls had returned before, its query and K/V heads (0 where
     these are not seen), z [batch pos head d_head], or the pattern or z [batch head pos d_head] where attention does not go through the
-    attention function, whether a position looks at later ones, and what may be done with the pattern: `edit` where z is the pattern times
-    the values of the group, `read` where it is something else, nothing where there is none."""
+    attention function, whether a position looks at later ones, what may be done with the pattern: `edit` where z is the pattern times
+    the values of the group, `read` where it is something else, nothing where there is none; and whether the keys are of another stream
+    (`across`)."""
 
     path: str
     after: int
@@ -63,6 +64,7 @@ class Attended:
     made: Tensor
     ahead: bool
     pattern: Pattern = ""
+    across: bool = False
 
     @property
     def heads_axis(self) -> int:
@@ -88,12 +90,19 @@ class Probe:
 
 
 def probe(
-    model: nn.Module, blocks: Sequence[str], routed: bool, output: Output, inputs: Mapping[str, Tensor] | None = None
+    model: nn.Module,
+    firsts: Sequence[str],
+    routed: bool,
+    output: Output,
+    inputs: Mapping[str, Tensor] | None = None,
+    *,
+    behind: str = "",
 ) -> Probe:
-    """Run the probe's tokens through the model, whose blocks, way of attention and output are known, and record every module's first
-    call with a floating-point result.
+    """Run the probe's tokens through the model, whose first blocks (of each stack one), way of attention and output are known, and record
+    every module's first call with a floating-point result. behind: start torch's graph at what this module returns, and not at the first
+    blocks' inputs.
 
-    Raises: LayoutError for a model that cannot run on token ids alone.
+    Raises: LayoutError for a model that cannot run on token ids alone, and where one chain of blocks continues another.
     """
     calls: dict[str, Call] = {}
     counts: Counter[str] = Counter()
@@ -111,7 +120,8 @@ def probe(
         finally:
             inside.pop()
         ahead = _masked_ahead(native) if pattern is None else looks_ahead(pattern)
-        attended.append(Attended(path, after, q.shape[1], k.shape[1], z, ahead, _pattern(z, pattern, v)))
+        across = q.shape[2] != k.shape[2]
+        attended.append(Attended(path, after, q.shape[1], k.shape[1], z, ahead, _pattern(z, pattern, v), across))
         return z, pattern
 
     def softmax(pattern: Tensor, heads: int, ahead: bool) -> None:
@@ -121,13 +131,16 @@ def probe(
         stack.enter_context(frozen(model))
         if routed:
             stack.enter_context(attention.selected(model, around))
-        first = model.get_submodule(blocks[0])
-        stack.callback(first.register_forward_pre_hook(_leaf(blocks[0]), with_kwargs=True).remove)
+        if behind:
+            stack.callback(model.get_submodule(behind).register_forward_hook(_leaf_behind).remove)
+        for first in () if behind else firsts:
+            begin = model.get_submodule(first).register_forward_pre_hook(_leaf(first), with_kwargs=True)
+            stack.callback(begin.remove)
         for path, module in model.named_modules():
             before = _entering(path, inside, versions)
-            behind = _recorder(path, Seen(calls, counts, embedded, given), inside, versions)
+            after = _recorder(path, Seen(calls, counts, embedded, given), inside, versions)
             stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
-            stack.callback(module.register_forward_hook(behind, with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(after, with_kwargs=True).remove)
         watch = Nonlinear(lambda: inside[-1])
         stack.enter_context(nullcontext() if routed else Softmaxes(softmax))
         stack.enter_context(torch.enable_grad())
@@ -167,9 +180,19 @@ def _leaf(path: str) -> Callable[..., Any]:
             raise LayoutError(
                 f"{path}: it is called with {kinds}; expected the residual stream as a tensor of its own."
             ) from error
+        if x.requires_grad:
+            raise LayoutError(
+                f"{path}: what this chain of blocks reads is made of what another one gives; expected one chain of blocks, or an encoder and a "
+                "decoder, or two towers."
+            )
         return with_activation(args, kwargs, x.detach().requires_grad_().clone())
 
     return begin
+
+
+def _leaf_behind(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    """Start the graph at what a module returns."""
+    return output.detach().requires_grad_().clone()
 
 
 def _entering(path: str, inside: list[Place], versions: dict[str, int]) -> Callable[..., None]:

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import InterpError, LayoutError
-from interp.model.modules.calling import main_input, on_inputs, takes
-from interp.model.modules.linear import embedding_device, vocabulary_size
+from interp.model.modules.calling import needed_inputs, on_inputs, takes
+from interp.model.modules.linear import embedding_device, vocabularies
 from interp.model.modules.lock import no_inference_tensors
-from interp.parts.named_inputs import ANY_SIZE, TEXT, Form, form_of
+from interp.parts.forms import Form, form_of
+from interp.parts.named_inputs import ANY_SIZE, DECODER, TEXT
 from interp.parts.outputs import Output, default_output
 
 PROBE_LENGTH: Final = 4
@@ -36,21 +37,34 @@ def probe_length(model: Any) -> int:
     return min(PROBE_LENGTH, limit) if isinstance(limit, int) and limit > 0 else PROBE_LENGTH
 
 
-def probe_tokens(model: Any) -> Tensor:
-    """Ids spread over the vocabulary, distinct where it is large enough: a batch of one."""
-    most = vocabulary_size(model) - 1
-    ids = torch.linspace(min(1, most), max(0, most - 1), probe_length(model), dtype=torch.float32).long()
+def probe_lengths(model: Any) -> dict[str, int]:
+    """How many ids a probe gives each input of ids that the model needs: of an encoder one more than of its decoder, so that positions of
+    the two are not taken for each other."""
+    needed, n = needed_inputs(model), probe_length(model)
+    return {name: n + (name == TEXT and DECODER in needed) for name in needed if name in (TEXT, DECODER)}
+
+
+def _probe_tokens(model: Any, n: int, vocabulary: int) -> Tensor:
+    """`n` ids spread over the vocabulary, distinct where it is large enough: a batch of one."""
+    most = vocabulary - 1
+    ids = torch.linspace(min(1, most), max(0, most - 1), n, dtype=torch.float32).long()
     return ids[None].to(embedding_device(model))
 
 
 def probe_inputs(model: Any) -> dict[str, Tensor]:
-    """The main input of a probe by its name, a batch of one: tokens, or N(0, 1) in the form that the configuration tells.
+    """What a forward cannot do without, by name, a batch of one: tokens, or N(0, 1) in the form that the configuration tells.
 
     Raises: LayoutError for a model whose configuration does not tell it.
     """
-    name = main_input(model)
-    if name == TEXT:
-        return {name: probe_tokens(model)}
+    lengths, sizes = probe_lengths(model), vocabularies(model)
+    return {
+        name: _probe_tokens(model, lengths[name], sizes[name]) if name in sizes else _random(model, name)
+        for name in needed_inputs(model)
+    }
+
+
+def _random(model: Any, name: str) -> Tensor:
+    """N(0, 1) in the form of an input that is no text. Raises: LayoutError where the configuration does not tell it."""
     form = form_of(model.config, name)
     if form is None:
         raise LayoutError(
@@ -59,7 +73,7 @@ def probe_inputs(model: Any) -> dict[str, Tensor]:
         )
     shape = _shape(form, free=not takes(model, ANY_SIZE))
     x = torch.randn((1, *shape), generator=torch.Generator().manual_seed(0), dtype=torch.float32)
-    return {name: x.to(embedding_device(model), model.dtype)}
+    return x.to(embedding_device(model), model.dtype)
 
 
 def _shape(form: Form, *, free: bool) -> list[int]:
@@ -97,28 +111,25 @@ def run_probe(
             f"{name}: a forward pass on {_shown(given)} fails ({type(error).__name__}: {reason:.300}); expected a "
             f"model that needs nothing but {_named(given)}, with a configuration that fits its weights."
         ) from error
+    read = given.get(DECODER, given.get(TEXT) if len(given) == 1 else None)
     odd = (
-        TEXT in given
-        and isinstance(found, Tensor)
-        and found.ndim == 3
-        and found.shape[1] not in (1, given[TEXT].shape[1])
+        read is not None and isinstance(found, Tensor) and found.ndim == 3 and found.shape[1] not in (1, read.shape[1])
     )
     if odd or not isinstance(found, Tensor) or found.ndim != 3 or found.shape[0] != 1:
         shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        (own,) = given.values()
+        shapes = ", ".join(str(tuple(x.shape)) for x in given.values())
         raise LayoutError(
-            f"{name}: {output.name} {shape} for {_named(given)} {tuple(own.shape)}; expected [batch pos output] or [batch output]."
+            f"{name}: {output.name} {shape} for {_named(given)} {shapes}; expected [batch pos output] or [batch output]."
         )
     return found, output
 
 
 def _named(given: Mapping[str, Tensor]) -> str:
     """What a probe gives a model, in words."""
-    (name,) = given
-    return "token ids" if name == TEXT else name
+    return " and ".join("token ids" if name == TEXT else name for name in given)
 
 
 def _shown(given: Mapping[str, Tensor]) -> str:
     """The same with its size."""
-    (x,) = given.values()
-    return f"{x.shape[1]} token ids" if TEXT in given else f"{_named(given)} {list(x.shape)}"
+    sizes = (f"{x.shape[1]} token ids" if name == TEXT else f"{name} {list(x.shape)}" for name, x in given.items())
+    return " and ".join(sizes)

@@ -5,7 +5,7 @@ Of every way to put the pieces together, the one is taken whose result is the ou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Final
@@ -49,23 +49,25 @@ class Step:
         return "around" if self.around else self.written.place
 
 
-def solve(block: BlockCalls, o: str) -> tuple[Step, Step]:
-    """The steps of attention, whose output projection is `o`, and of the MLP.
+def solve(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> tuple[Step, ...]:
+    """The steps of each attention of a block, seen from it (`blocks`), whose output projections are `projections`, and of the MLP.
 
     Of several ways that rebuild the output, as far as one can tell by its rounding, the one without factors is taken, and of these
     the one that ends at the last module behind a sublayer. Raises: LayoutError naming the block whose output is not made of them.
     """
-    attention = list(_written(block, o))
-    mlps = [made for raw in _mlps(block, o) for made in _written(block, raw)]
+    block, *_ = blocks
+    attentions = [list(_written(block, o)) for o in projections]
+    mlps = [made for raw in _mlps(blocks, projections) for made in _written(block, raw)]
     for scales in (_no_scales, _stated_scales, _fitted_scales, _common_scales):
-        for first, second in product(attention, mlps):
-            for pair in scales(block, first, second):
-                if found := _rebuilt(block, first, second, pair):
+        for made in product(*attentions, mlps):
+            for own in scales(block, made):
+                if found := _rebuilt(block, made, own):
                     return found
     candidates = some(dict.fromkeys(made.raw for made in mlps)) or "no module that could be one"
+    crossing = " + output of attention to the other stack" * (len(blocks) - 1)
     raise LayoutError(
-        f"{block.path}: its output is not input + attention output + MLP output, nor with norms in front, behind or around the sums. "
-        f"Found: attention with output projection {o}; MLP: {candidates}."
+        f"{block.path}: its output is not input + attention output{crossing} + MLP output, nor with norms in front, behind or around the sums. "
+        f"Found: attention with output projection {', '.join(projections)}; MLP: {candidates}."
     )
 
 
@@ -114,28 +116,33 @@ def _scales(module: nn.Module, x: Tensor) -> bool:
     return torch.allclose(two, 2 * one, rtol=1e-3, atol=0) and not mixes(module, x)
 
 
-def _mlps(block: BlockCalls, o: str) -> list[str]:
+def _mlps(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> list[str]:
     """Modules that may be the MLP or its output projection: outside attention, with weights, of the stream's size; outer ones first."""
-    size, attended = block.own.x.numel(), block.attended.path
+    block, attended = blocks[0], [own.attended.path for own in blocks]
     found = []
     for path, call in block.inside.items():
-        holds = any(f"{inner}.".startswith(f"{path}.") for inner in (attended, o))
-        within = attended != block.path and path.startswith(f"{attended}.")
-        if call.y.numel() == size and not holds and not within and not passes(call) and block.makes(path):
+        holds = any(f"{inner}.".startswith(f"{path}.") for inner in (*attended, *projections))
+        within = any(own != block.path and path.startswith(f"{own}.") for own in attended)
+        size = call.y.numel() == block.own.x.numel()
+        if size and not holds and not within and not passes(call) and block.makes(path):
             found.append(path)
     return sorted(found, key=lambda path: path.count("."))
 
 
-def _rebuilt(
-    block: BlockCalls, first: Written, second: Written, scales: tuple[float, float]
-) -> tuple[Step, Step] | None:
-    """The two steps whose result is the output of the block, if there are such."""
+def _rebuilt(block: BlockCalls, made: Sequence[Written], scales: Sequence[float]) -> tuple[Step, ...] | None:
+    """The steps whose result is the output of the block, if there are such."""
     x = block.own.x_value
-    for one in _after(block, x, first, scales[0]):
-        for two in _after(block, one.after, second, scales[1]):
-            if _same_step(block, two.after, [_scaled(first, scales[0], x), _scaled(second, scales[1], x)]):
-                return one, two
-    return None
+    parts = [_scaled(written, scale, x) for written, scale in zip(made, scales, strict=True)]
+    return next((steps for steps in _ways(block, x, made, scales) if _same_step(block, steps[-1].after, parts)), None)
+
+
+def _ways(block: BlockCalls, x: Tensor, made: Sequence[Written], scales: Sequence[float]) -> Iterator[tuple[Step, ...]]:
+    """Every way from the stream `x` through what is written, one sublayer after the other."""
+    for step in _after(block, x, made[0], scales[0]):
+        if len(made) == 1:
+            yield (step,)
+        else:
+            yield from ((step, *rest) for rest in _ways(block, step.after, made[1:], scales[1:]))
 
 
 def _scaled(written: Written, scale: float, x: Tensor) -> Tensor:
@@ -152,34 +159,37 @@ def _after(block: BlockCalls, x: Tensor, written: Written, scale: float) -> Iter
         yield Step(written, scale, path, block.inside[path].y_value.reshape(x.shape))
 
 
-Scales = Iterator[tuple[float, float]]
+Scales = Iterator[tuple[float, ...]]
 
 
-def _no_scales(block: BlockCalls, first: Written, second: Written) -> Scales:
-    yield 1.0, 1.0
+def _no_scales(block: BlockCalls, made: Sequence[Written]) -> Scales:
+    yield (1.0,) * len(made)
 
 
-def _stated_scales(block: BlockCalls, first: Written, second: Written) -> Scales:
+def _stated_scales(block: BlockCalls, made: Sequence[Written]) -> Scales:
     """The factor that the configuration states."""
     if (stated := float(setting(block.model, "residual_multiplier", 1.0))) != 1.0:
-        yield stated, stated
+        yield (stated,) * len(made)
 
 
-def _fitted_scales(block: BlockCalls, first: Written, second: Written) -> Scales:
+def _fitted_scales(block: BlockCalls, made: Sequence[Written], x: Tensor | None = None) -> Scales:
     """Factors that make of the stream what a module of the block reads, one sublayer after the other."""
-    x = block.own.x_value
-    for scale in _fits(block, x, first):
-        for one in _after(block, x, first, scale):
-            yield from ((scale, last) for last in _fits(block, one.after, second))
+    x = block.own.x_value if x is None else x
+    for scale in _fits(block, x, made[0]):
+        if len(made) == 1:
+            yield (scale,)
+            continue
+        for step in _after(block, x, made[0], scale):
+            yield from ((scale, *rest) for rest in _fitted_scales(block, made[1:], step.after))
 
 
-def _common_scales(block: BlockCalls, first: Written, second: Written) -> Scales:
-    """Factors of two sublayers that are added at once."""
-    parts = torch.stack([written.value.double().flatten() for written in (first, second)], dim=1)
+def _common_scales(block: BlockCalls, made: Sequence[Written]) -> Scales:
+    """Factors of sublayers that are added at once."""
+    parts = torch.stack([written.value.double().flatten() for written in made], dim=1)
     step = (block.own.y_value.double() - block.own.x_value.double()).reshape(-1, 1)
     found = torch.linalg.lstsq(parts.cpu(), step.cpu()).solution.flatten().tolist()
     if all(_LEAST < abs(scale) < 1 / _LEAST for scale in found):
-        yield _meant(block, found[0]), _meant(block, found[1])
+        yield tuple(_meant(block, scale) for scale in found)
 
 
 def _fits(block: BlockCalls, x: Tensor, written: Written) -> Iterator[float]:

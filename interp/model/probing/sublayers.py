@@ -24,28 +24,52 @@ from interp.model.probing.steps import Step, solve
 from interp.parts.layout import AttentionLayout, BlockLayout, Branch, MlpLayout
 
 
-def read_block(block: BlockCalls) -> BlockLayout:
-    """The layout of a block. Raises: LayoutError naming the block and what of it is of no known form."""
+def read_block(block: BlockCalls, crossing: BlockCalls | None = None) -> BlockLayout:
+    """The layout of a block; `crossing`: the same block seen from its attention to another stack, where it has one.
+
+    Raises: LayoutError naming the block and what of it is of no known form."""
     writing = [p for p, call in block.inside.items() if call.written and same(call.x, block.own.x)]
     check_kept(block.calls, [*sorted(writing, key=lambda path: -path.count(".")), block.path])
-    o = _output_projection(block)
-    attended, computed = solve(block, o)
-    module, down = mlp_modules(block, computed.written.raw, o)
-    attn = _attention_front(block, o, computed)
-    mlp, parallel = _mlp_front(block, module, o, attended, computed)
-    shared = attn.norm is not None and attn.norm == mlp.norm
+    seen = [block] if crossing is None else [block, crossing]
+    projections = [_output_projection(own) for own in seen]
+    attended, *between, computed = solve(seen, projections)
+    module, down = mlp_modules(seen, computed.written.raw, projections)
+    front = _attention_front(block, projections[0], computed)
+    before = between[-1] if between else attended
+    mlp, parallel = _mlp_front(seen, module, projections, before, computed)
+    shared = front.norm is not None and front.norm == mlp.norm
     parallel = parallel or shared
+    cross = None if crossing is None else _cross_front(crossing, projections, attended, computed)
+    if cross is not None and (parallel or (cross.norm and cross.norm in (front.norm, mlp.norm))):
+        raise LayoutError(f"{block.path}: attention to another stack beside the MLP; expected one after the other.")
     found = BlockLayout(
         path=block.path,
-        attn=AttentionLayout(
-            block.attended.path, attn.norm, attn.entry, None if shared else attn.reader, attended.written.writer,
-            attended.place, attended.scale, attended.written.gain, attended.around, o,
-        ),
-        mlp=_mlp(block, module, down, mlp, computed, shared),
+        attn=_attention(block, front, attended, projections[0], shared),
+        mlp=_mlp(seen, module, down, mlp, computed, shared),
         parallel=parallel,
-        middle=not parallel and _passed_on(block, attended.around, mlp.reader),
-    )  # fmt: skip
+        middle=not parallel and _passed_on(block, attended.around, (cross or mlp).reader),
+        cross=None if cross is None else _attention(seen[-1], cross, between[0], projections[-1], False),
+        crossed=cross is not None and _passed_on(block, between[0].around, mlp.reader),
+    )
     _check_kept(block.calls, found)
+    return found
+
+
+def _attention(block: BlockCalls, front: Front, step: Step, o: str, shared: bool) -> AttentionLayout:
+    return AttentionLayout(
+        block.attended.path, front.norm, front.entry, None if shared else front.reader, step.written.writer,
+        step.place, step.scale, step.written.gain, step.around, o,
+    )  # fmt: skip
+
+
+def _cross_front(block: BlockCalls, projections: Sequence[str], attended: Step, computed: Step) -> Front:
+    """What stands in front of attention to another stack, which reads the stream behind the first attention. Raises: LayoutError."""
+    found = attention_front(block, projections[-1], computed.written.raw, attended.after, alone=True)
+    if found is None:
+        raise LayoutError(
+            f"{block.path}: what the queries of {block.attended.path} read was not found; expected the stream behind {projections[0]}, or a norm "
+            "of it."
+        )
     return found
 
 
@@ -61,10 +85,12 @@ def _attention_front(block: BlockCalls, o: str, computed: Step) -> Front:
     return found or unknown_front(block, "attention")
 
 
-def _mlp_front(block: BlockCalls, module: str, o: str, attended: Step, computed: Step) -> tuple[Front, bool]:
+def _mlp_front(
+    seen: Sequence[BlockCalls], module: str, projections: Sequence[str], attended: Step, computed: Step
+) -> tuple[Front, bool]:
     """What stands in front of the MLP, and whether it reads what the block reads: by the values, then by memory, then by the graph."""
-    raw = computed.written.raw
-    before, after = (mlp_front(block, module, raw, o, x) for x in (block.own.x_value, attended.after))
+    block, raw = seen[0], computed.written.raw
+    before, after = (mlp_front(seen, module, raw, projections, x) for x in (block.own.x_value, attended.after))
     if before and after:
         reader = before.norm or before.entry
         first = reader in block.inside and same(block.inside[reader].x, block.own.x)
@@ -107,8 +133,11 @@ def _passed_on(block: BlockCalls, around: str | None, reader: str | None) -> boo
     return depends(block.own.made, middle, but_through=reading.made)
 
 
-def _mlp(block: BlockCalls, module: str, down: str | None, front: Front, step: Step, shared: bool) -> MlpLayout:
-    act, branch = _activation(block, module, down)
+def _mlp(
+    seen: Sequence[BlockCalls], module: str, down: str | None, front: Front, step: Step, shared: bool
+) -> MlpLayout:
+    block = seen[0]
+    act, branch = _activation(seen, module, down)
     up = _up(block, module, front, act, branch, down)
     written = step.written
     writer = down if down is not None and written.writer == written.raw else written.writer
@@ -120,15 +149,17 @@ def _mlp(block: BlockCalls, module: str, down: str | None, front: Front, step: S
     )  # fmt: skip
 
 
-def _activation(block: BlockCalls, module: str, down: str | None) -> tuple[str | None, Branch | None]:
+def _activation(seen: Sequence[BlockCalls], module: str, down: str | None) -> tuple[str | None, Branch | None]:
     """The MLP's activation module, and the branch that its output is multiplied by (gated).
 
     An MLP whose down projection reads neither act(.) nor act(.) * up(.) has no activation in this sense.
     """
     if down is None:
         return None, None
+    block = seen[0]
     post = block.inside[down].x_value
-    inside = {p: c for p, c in block.inside.items() if p.startswith(f"{module}.") and not _attends(block, p)}
+    within = {p: c for p, c in block.inside.items() if p.startswith(f"{module}.")}
+    inside = {p: c for p, c in within.items() if not any(_attends(view, p) for view in seen)}
     branches = [(own, own.of(c.y_value)) for p, c in inside.items() for own in _branches(p, c.y_value, post.shape[-1])]
     for path, call in inside.items():
         own = block.model.get_submodule(path)
@@ -186,7 +217,8 @@ def _up(
 def _check_kept(calls: Mapping[str, Call], found: BlockLayout) -> None:
     """What the modules read, where sites are read and patched, stays what it was; those inside others come first."""
     mlp, attn = found.mlp, found.attn
-    inner = (mlp.down or mlp.module, attn.o, mlp.entry, mlp.reader, attn.reader, attn.module, found.path)
+    across = () if found.cross is None else (found.cross.o, found.cross.reader)
+    inner = (mlp.down or mlp.module, attn.o, *across, mlp.entry, mlp.reader, attn.reader, attn.module, found.path)
     check_kept(calls, [path for path in inner if path])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import torch
@@ -23,23 +24,30 @@ _SOFTMAX: Final = (torch.softmax, nn.functional.softmax, Tensor.softmax)
 _WHOLE: Final = nn.functional.scaled_dot_product_attention
 
 
+@dataclass(frozen=True)
+class Attending:
+    """The path of a module that computes attention, and whether its keys have other positions than its queries (`across`)."""
+
+    path: str
+    across: bool = False
+
+
 def attending(
     model: nn.Module, output: Output | None, given: Mapping[str, Tensor] | None = None
-) -> tuple[tuple[str, ...], bool, Output]:
-    """The path of the module that computes each attention of a forward, in order, whether these go through the attention function,
-    and what of the result is read.
+) -> tuple[tuple[Attending, ...], bool, Output]:
+    """The attentions of a forward, in order, whether these go through the attention function, and what of the result is read.
 
     Raises: LayoutError for a model that cannot run on the probe's inputs.
     """
-    called: list[str] = []
-    seen: list[str] = []
+    called: list[Attending] = []
+    seen: list[Attending] = []
     with reserved(model), inside_modules(model) as where, torch.no_grad():
 
         def around(module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> Any:
-            called.append(where[-1])
+            called.append(Attending(where[-1], q.shape[2] != k.shape[2]))
             return native(q, k, v)
 
-        with attention.selected(model, around), Softmaxes(lambda *_: seen.append(where[-1])):
+        with attention.selected(model, around), Softmaxes(lambda *_: seen.append(Attending(where[-1]))):
             _, output = run_probe(model, output, given=given)
     return tuple(called or seen), bool(called), output
 

@@ -50,8 +50,10 @@ class Reading:
 
     #: How a prompt becomes ids.
     encoding: Callable[[Any, str], list[int]] = staticmethod(encode)
-    #: Whether prompts are inputs that are no text.
+    #: Whether prompts may be inputs that are no text.
     of_inputs = False
+    #: Whether a prompt is what an encoder reads and what its decoder has been given.
+    decodes = False
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
@@ -64,6 +66,10 @@ class Reading:
     @cached_property
     def _unknown(self) -> int | None:
         return unknown_id(self.tokenizer)
+
+    def before(self, pair: Any) -> tuple[str, str]:
+        """The texts that the answers of a pair follow, of clean and corrupt."""
+        return pair.clean, pair.corrupt
 
     def prompt(self, text: str, row: str, what: str) -> tuple[int, ...]:
         """The ids of a prompt. Words that the vocabulary lacks are a doubt."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from interp.errors import TaskError, unknown
 from interp.parts.named_inputs import Example
-from interp.parts.outputs import AtMask, Classes, NoAnswer, Outputs
-from interp.parts.texts import encode_document, n_unknown, token_text
+from interp.parts.outputs import AtMask, Classes, NextToken, NoAnswer, Outputs
+from interp.parts.texts import encode_document, encode_target, n_unknown, token_text
 from interp.tasks.reading.answers import Found, Reading, unread
 
 
@@ -21,6 +21,8 @@ def reading_of(tokenizer: Any, outputs: Outputs) -> Reading:
         return (ClassReading if outputs.example is None else InputReading)(tokenizer, outputs)
     if isinstance(outputs, NoAnswer):
         raise TaskError(f"no task can be read for this model: {outputs.why}")
+    if isinstance(outputs, NextToken) and outputs.example is not None:
+        return SourceReading(tokenizer, outputs.example)
     return Reading(tokenizer)
 
 
@@ -104,3 +106,40 @@ class InputReading(ClassReading):
             return self.example(given if isinstance(given, Path) else given.tensors.get("", given.tensors))
         except TaskError as error:
             raise TaskError(f"{row}: {what!r}: {error}") from error
+
+
+class SourceReading(Reading):
+    """A prompt is what an encoder reads, text or not, and what its decoder has been given; an answer is the token behind that."""
+
+    of_inputs = True
+    decodes = True
+
+    def __init__(self, tokenizer: Any, example: Callable[..., Example]) -> None:
+        super().__init__(tokenizer)
+        self.example = example
+
+    def before(self, pair: Any) -> tuple[str, str]:
+        """What the decoder has been given, of clean and corrupt."""
+        return pair.decoder or ("", "")
+
+    def prompt(self, given: Any, row: str, what: str) -> Any:
+        """The example as the model takes it: of a text or input and the decoder's text. Raises: TaskError, with `row` in it."""
+        source, decoder = given
+        source = source.tensors.get("", source.tensors) if isinstance(source, Example) else source
+        try:
+            return self.example(source, decoder)
+        except TaskError as error:
+            raise TaskError(f"{row}: {what!r}: {error}") from error
+
+    def tokens(self, prompts: Sequence[str], text: str, row: str, what: str) -> tuple[int, ...]:
+        """One token: what a decoder has been given is a part of the pair, not of the answer."""
+        return (self.answer(prompts, text, row, what),)
+
+    def continued(self, prompt: str, answer: str) -> Found:
+        """An answer has no second token here."""
+        return Found(None)
+
+    def _plain(self, text: str) -> list[int]:
+        if text not in self._alone:
+            self._alone[text] = encode_target(self.tokenizer, text) if text else []
+        return self._alone[text]

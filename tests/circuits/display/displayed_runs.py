@@ -13,8 +13,9 @@ from circuits.circuit.algebra import Comparison, Overlap
 from circuits.circuit.circuit import Circuit
 from circuits.evaluation.evaluation import Evaluation, Search
 from circuits.runs.record import Record
+from interp.heads.clusters import head_clusters
+from interp.heads.patterns import AttentionPatterns
 from interp.lenses.direct import LogitAttribution
-from interp.lenses.patterns import AttentionPatterns
 from interp.model.probing.coverage import Coverage, Row
 from interp.parts.nodes import Node
 from interp.rules.rules import RELP
@@ -31,6 +32,13 @@ from tests.interp.display.displayed import (
     probe_of,
     provenance,
     tokens_of,
+)
+from tests.interp.display.displayed_heads import (
+    head_distances_of,
+    head_relations_of,
+    head_statistics_of,
+    pairs_of,
+    second_order_of,
 )
 
 
@@ -87,6 +95,12 @@ MAKERS: Final[dict[str, Callable[[str], Any]]] = {
     "paths": paths_of,
     "comparison": comparison_of,
     "patterns": lambda name: AttentionPatterns((name, "b"), (0,), np.full((1, 2, 2, 2), 0.5), name),
+    "head statistics": head_statistics_of,
+    "head distances": head_distances_of,
+    "head clusters": lambda name: head_clusters(head_distances_of(name), 2),
+    "head relations": head_relations_of,
+    "pairs": pairs_of,
+    "second order": second_order_of,
     "search": lambda name: Search(
         0.9, None, None, replace(an_evaluation("x").faithfulness), None, an_evaluation("x").faithfulness, 4, 9, "nodes", (), name
     ),

@@ -38,7 +38,7 @@ class ByHand:
     outputs = 12
     reads_whole = False
     device = torch.device("cpu")
-    layout = SimpleNamespace(d_vocab=12)
+    layout = SimpleNamespace(d_vocab=12, stacks=(SimpleNamespace(name=""),))
 
     def __init__(self, function: Callable[[Tensor], Tensor], table: Tensor) -> None:
         self.function, self.table = function, table

@@ -8,15 +8,9 @@ from typing import Any, Final
 
 import pytest
 
-from interp.errors import LayoutError
 from interp.model.model import HookedModel
 from tests.interp.model.discovery.others import MADE, other
 
-#: Refused today, as they have two stacks. One that loads is taken off this list, and then compared.
-NOT_YET: Final = frozenset({
-    "CLIPModel", "T5ForConditionalGeneration", "T5-gated", "BartForConditionalGeneration", "MarianMTModel",
-    "WhisperForConditionalGeneration",
-})  # fmt: skip
 #: What the other program did not find.
 UNKNOWN: Final = ("", None)
 
@@ -43,20 +37,11 @@ def test_every_class_of_the_reference_is_made(reference: dict[str, Any]) -> None
 
 @pytest.mark.parametrize("name", MADE)
 def test_the_stacks_are_those_of_the_reference(reference: dict[str, Any], name: str) -> None:
-    model = other(name)
-    if name in NOT_YET:
-        with pytest.raises(LayoutError) as raised:
-            HookedModel(model)
-        said = str(raised.value)
-        assert type(model).__name__ in said or any(row["block"] in said for row in _rows(reference[name]))
-        assert "\n" not in said and len(said) < 500
-        return
     by_path = {row["block"]: row for row in _rows(reference[name])}
-    blocks = HookedModel(model).layout.blocks
-    assert {block.path for block in blocks} <= by_path.keys()
+    blocks = HookedModel(other(name)).layout.every_block
+    assert {block.path for block in blocks} == by_path.keys()
     for block in blocks:
-        row = by_path[block.path]
-        _compare(block, row)
+        _compare(block, by_path[block.path])
 
 
 def _rows(stacks: dict[str, Any]) -> list[dict[str, Any]]:
@@ -70,7 +55,10 @@ def _compare(block: Any, row: dict[str, Any]) -> None:
     assert (block.attn.module, block.attn.o) == subs["attn"]
     assert block.mlp.down == subs["mlp"][1]
     assert block.mlp.branch is not None or block.mlp.up == subs["mlp"][0]
-    for kind, part in (("attn", block.attn), ("mlp", block.mlp)):
+    assert ("cross" in subs) == (block.cross is not None)
+    if block.cross is not None:
+        assert (block.cross.module, block.cross.o) == subs["cross"]
+    for kind, part in zip(places, block.sublayers, strict=True):
         place, norm = places[kind]
         assert part.place == place
         if place == "around":

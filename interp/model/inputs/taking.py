@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from interp.errors import InterpError, TaskError
-from interp.model.input_files import input_of
-from interp.model.modules.calling import main_input, on_ids, on_inputs, takes
+from interp.model.inputs.input_files import input_of
+from interp.model.inputs.sources import named_sources
+from interp.model.modules.calling import main_input, needed_inputs, on_ids, on_inputs, takes
 from interp.model.modules.linear import vocabulary_size
-from interp.model.modules.lock import reserved, running
-from interp.model.modules.tensors import activation_in
-from interp.parts.named_inputs import TEXT, Accepted, Example, Inputs, as_inputs, form_of, position_names
-from interp.parts.ports import Port, to_site
+from interp.parts.forms import form_of
+from interp.parts.named_inputs import DECODER, TEXT, Accepted, Example, Inputs, as_inputs
 from interp.parts.tokens import Tokens
 
 TokensLike = str | Sequence[str] | Sequence[int] | Tensor | Tokens
@@ -31,12 +29,13 @@ _SAID: Final = ("special_tokens_mask", "offset_mapping", "length", "overflow_to_
 
 
 def accepted(model: Any) -> Accepted:
-    """What the forward of a model that reads no text accepts."""
-    main = main_input(model.hf)
+    """What the forward of a model accepts that does not read text alone."""
+    hf, ids = model.hf, model.vocabularies
     factor = getattr(getattr(model.processor, "image_processor", model.processor), "rescale_factor", None)
-    names = frozenset(inspect.signature(model.hf.forward).parameters)
+    forms = {name: form_of(model.config, name) for name in needed_inputs(hf) if name not in ids}
+    names = frozenset(inspect.signature(hf.forward).parameters)
     known = {"factor": float(factor)} if isinstance(factor, (int, float)) else {}
-    return Accepted(type(model.hf).__name__, main, form_of(model.hf.config, main), names, **known)
+    return Accepted(type(hf).__name__, main_input(hf), ids, forms, names, **known)
 
 
 def taken(model: Any, given: InputsLike) -> Tokens | Inputs:
@@ -44,37 +43,49 @@ def taken(model: Any, given: InputsLike) -> Tokens | Inputs:
     if model.takes_text:
         _check_text(model, given)
         return model.tokenize(given).to(model.device)  # type: ignore[no-any-return]
+    if isinstance(given, str) and DECODER in needed_inputs(model.hf):
+        return sourced(model, given)
     return as_inputs(given, accepted(model)).to(model.device, model.dtype)
 
 
+def sourced(model: Any, source: Any, decoder: str | None = None, text: str | Sequence[str] | None = None) -> Inputs:
+    """Checked inputs of an encoder-decoder, or of two towers, from what each reads (see `interp.model.inputs.sources`)."""
+    return as_inputs(named_sources(model, source, decoder, text), accepted(model)).to(model.device, model.dtype)
+
+
 def probe_of(model: Any, given: Any) -> dict[str, Tensor]:
-    """The main input of one example that a user gives to find a layout on. Raises: TaskError."""
+    """The inputs of one example that a user gives to find a layout on. Raises: TaskError."""
     if model.takes_text:
         raise TaskError(
             f"inputs: {type(model.hf).__name__} takes text, and is tried on tokens of its own. Leave them out."
         )
-    found = as_inputs(given, accepted(model)).to(model.device, model.dtype)
-    return {found.main: found.alone[:1]}
+    needed = accepted(model)
+    found = as_inputs(given, needed).to(model.device, model.dtype)
+    if len(needed.needed) == 1:
+        return {name: x[:1] if x.ndim else x for name, x in found.tensors.items()}
+    return {name: found.tensors[name][:1] for name in needed.needed}
 
 
-def example_of(model: Any, given: Any) -> Example:
-    """One checked example of inputs that are no text, for a task: of a file, or each tensor with a batch axis of one, or, of a main input alone,
-    without. Raises: TaskError for several, and where each position has an output of its own, so that none is the answer."""
-    name, form = type(model.hf).__name__, form_of(model.hf.config, main_input(model.hf))
-    if model.layout.readout == "each":
+def example_of(model: Any, given: Any, decoder: str | None = None) -> Example:
+    """One checked example of inputs that are no text alone, for a task: of a file, or each tensor with a batch axis of one, or, of a main input
+    alone, without. decoder: what a decoder behind an encoder has been given. Raises: TaskError for several, and where each position has an
+    output of its own, so that none is the answer."""
+    hf, name = model.hf, type(model.hf).__name__
+    decodes = DECODER in needed_inputs(hf)
+    if model.layout.readout == "each" and not decodes:
         raise TaskError(
             f"{name}: its output ({model.layout.output.name}) is one for each position; a task needs one for the whole input. Load it with "
             "output= that makes one of them (interp.Output)."
         )
     given = input_of(model, given) if isinstance(given, Path) else given
-    if isinstance(given, Tensor) and form is not None and given.ndim == len(form.axes):
+    if isinstance(given, Tensor) and given.ndim == model.example_axes:
         given = given[None]
-    found = taken(model, given)
+    found = sourced(model, given, decoder) if decodes else taken(model, given)
     if isinstance(found, Tokens) or len(found) != 1:
         raise TaskError(f"{len(found.ids if isinstance(found, Tokens) else found)} examples given; expected one.")
-    length = model.n_positions(found)
+    lengths = {stack.name: model.n_positions(found, stack.name) for stack in model.layout.stacks}
     inside = {key: x[0] if x.ndim else x for key, x in found.to("cpu").tensors.items()}
-    return Example(inside, found.main, length)
+    return Example(inside, found.main, model.n_positions(found), lengths)
 
 
 def _check_text(model: Any, given: Any) -> None:
@@ -92,6 +103,7 @@ def _check_text(model: Any, given: Any) -> None:
 def arguments(model: Any, given: Tokens | Inputs, logits_to_keep: int) -> dict[str, Any]:
     """The model's keyword arguments; without padding exactly those of a plain call."""
     if isinstance(given, Inputs):
+        model.check_shape(given)
         return on_inputs(model.hf, given.tensors)
     hf, causal = model.hf, model.layout.causal
     _check_ids(hf, given.ids)
@@ -148,62 +160,3 @@ def _check_ids(hf: Any, ids: Tensor) -> None:
         raise InterpError(
             f"token ids from {int(ids.min())} to {int(ids.max())} given; this model has ids 0 to {limit - 1}."
         )
-
-
-# ---------------------------------------------------------------- positions of what is no text
-
-
-def names_of(model: Any, given: Inputs) -> tuple[str, ...]:
-    """What the positions of inputs are called: patches by row and column behind what is no patch, frames of sound by time.
-
-    Where patches are is tried: three corners of one input are changed one at a time, and the positions that change are theirs. Of
-    patches that are not found so, and of anything else, positions are numbered.
-    """
-    form, n = form_of(model.hf.config, given.main), model.n_positions(given)
-    if form is None or form.patch is None or form.step is None:
-        letter = "t" if given.main != "pixel_values" else "p"
-        return tuple(f"{letter}{i}" for i in range(n))
-    grid = form.grid(given.shape)
-    names = None if grid is None else _patch_names(model, given, form, grid, n)
-    return names or tuple(f"p{i}" for i in range(n))
-
-
-def _patch_names(model: Any, given: Inputs, form: Any, grid: tuple[int, int], n: int) -> tuple[str, ...] | None:
-    """The names of a grid of patches in `n` positions; None where the patches are not where the names would say."""
-    rows, columns = grid
-    before = n - rows * columns
-    if before < 0:
-        return None
-    names = position_names(grid, before, form, model.hf.config)
-    (height, width), (down, right) = form.patch, form.step
-    own = {name: x for name, x in given.tensors.items() if not x.ndim}
-    first = given.tensors[given.main][:1]
-    for row, column in dict.fromkeys(((0, 0), (0, columns - 1), (rows - 1, columns - 1))):
-        changed = first.clone()
-        # A corner that is in no other patch, where patches overlap.
-        changed[..., row * down + height - 1 if row else 0, column * right + width - 1 if column else 0] += 1
-        base, other = embedded(model, Inputs({given.main: torch.cat([first, changed]), **own}, given.main))
-        where = (base != other).any(-1).nonzero().flatten().tolist()
-        if [names[i] for i in where] != [form.patch_name(row, column)]:
-            return None
-    return names
-
-
-class _Reached(Exception):
-    """Ends a forward pass where the first block's input is known."""
-
-
-def embedded(model: Any, given: Inputs) -> Tensor:
-    """What enters the first block [batch pos d_model]; the forward ends there."""
-    seen: list[Tensor] = []
-
-    def stop(module: nn.Module, args: Any, kwargs: Any) -> None:
-        seen.append(activation_in(args, kwargs))
-        raise _Reached
-
-    with reserved(model.hf), torch.no_grad(), ExitStack() as stack:
-        first = model.hf.get_submodule(model.layout.blocks[0].path)
-        stack.callback(first.register_forward_pre_hook(stop, with_kwargs=True).remove)
-        with running(model.hf), suppress(_Reached):
-            model.hf(**arguments(model, given, 0))
-    return to_site(seen[0], Port("input"), len(given), 1)
