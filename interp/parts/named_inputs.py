@@ -245,7 +245,7 @@ def _check_ids(name: str, x: Tensor, n: int) -> None:
 def _check_mask(name: str, x: Tensor, ids: Tensor) -> None:
     """Raises: TaskError for what does not say of each id, by 0 or 1, whether it is shown."""
     if x.shape != ids.shape or bool(((x != 0) & (x != 1)).any()):
-        values = ", ".join(f"{value:g}" for value in x.unique()[:4].tolist())
+        values = ", ".join(f"{value:g}" for value in sorted(set(x.flatten().tolist()))[:4])
         raise TaskError(
             f"{name}: given {list(x.shape)} of {values}; expected 0 or 1 for each of the ids {list(ids.shape)}."
         )

@@ -168,11 +168,6 @@ def test_a_configuration_that_does_not_tell_the_size_is_refused_with_a_sentence(
         HookedModel(model)
 
 
-def test_two_towers_are_refused_with_a_sentence() -> None:
-    with pytest.raises(LayoutError, match="CLIPModel: a forward pass on 4 token ids fails"):
-        HookedModel(made("CLIPModel"))
-
-
 def test_whole_numbers_of_numpy_are_refused_too() -> None:
     with pytest.raises(TaskError, match="whole numbers"):
         hooked(IMAGE).run(np.zeros((1, 3, 16, 16), dtype=np.uint8))
