@@ -43,9 +43,10 @@ def table(name: str) -> Callable[[Callable[[], str]], Callable[[], str]]:
 @table("methods")
 def methods() -> str:
     from interp.attribution.methods import METHODS
+    from interp.rules.lrp import OF_NETS
     from interp.rules.rules import PRESETS
 
-    preset = {found.rules: name for name, found in PRESETS.items()}
+    preset = {found.rules: found.name for found in (*PRESETS.values(), *OF_NETS)}
     rows = [
         (
             f"`{m.name}`",
@@ -97,6 +98,26 @@ def rules() -> str:
         rows.append((f"`{preset.name}`", preset.about.sentence, *numbers, code(used), _source(preset)))
     header = ("preset", "what", "norm", "act", "gate", "q and k x", "v x", "softmax temperature", "used by", "source")
     return markdown(header, rows)
+
+
+@table("rules-of-nets")
+def rules_of_nets() -> str:
+    from interp.rules.lrp import OF_NETS
+
+    rows = []
+    for preset in OF_NETS:
+        own = preset.rules.linear
+        rows.append(
+            (
+                f"`{preset.name}`",
+                preset.about.sentence,
+                str(own.conv),
+                str(own.dense),
+                str(own.first or "as the others"),
+                _source(preset),
+            )
+        )
+    return markdown(("preset", "what", "convolutions", "dense layers", "layers that read the input", "source"), rows)
 
 
 @table("metrics")

@@ -52,7 +52,7 @@ def errors(step: float) -> list[str]:
     """Of each activation: the plain quotient in float32, the secant of the rules, and the derivative at the middle."""
     import torch
 
-    from interp.rules.rules import ACTIVATIONS as KNOWN
+    from interp.rules.activations import ACTIVATIONS as KNOWN
     from interp.rules.secants import elementwise_secant
 
     x = 2 * torch.randn(NUMBERS, generator=torch.Generator().manual_seed(0))

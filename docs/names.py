@@ -25,7 +25,7 @@ INTERP = {
         "activations",
     ),
     "Dictionaries and features": ("dictionaries", "attribution.feature_edges"),
-    "Figures": ("display", "lenses.patterns"),
+    "Figures": ("display", "heads.patterns"),
     "Other": ("",),
 }
 CIRCUITS = {
@@ -84,7 +84,9 @@ def _first_sentence(module: Any, name: str) -> str:
 
 
 def _of_value(value: Any) -> str:
-    """A constant, by what it is."""
+    """A constant, by what it is; of a module what is in it."""
+    if inspect.ismodule(value):
+        return f"the module of {', '.join(f'`{name}`' for name in value.__all__)}"
     if isinstance(value, dict):
         return f"the registry: {', '.join(f'`{key}`' for key in value)}"
     return f"`{value}`" if isinstance(value, str) else f"the preset: {value.describe()}"

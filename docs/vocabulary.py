@@ -67,6 +67,8 @@ def options() -> dict[str, Iterable[str]]:
     from circuits.reproduction.papers import PAPERS
     from interp.attribution.batching.positions import POSITIONS
     from interp.attribution.batching.quadrature import QUADRATURES
+    from interp.attribution.tokens.token_features import NAMED
+    from interp.attribution.tokens.token_job import Baseline
     from interp.dictionaries.training.steps.learner import DTYPES as TRAINED_IN
     from interp.dictionaries.training.steps.options import ARCHITECTURES
     from interp.model.loading.load import DTYPES
@@ -85,6 +87,8 @@ def options() -> dict[str, Iterable[str]]:
         "POSITIONS": POSITIONS,
         "KEY_VALUES": KEY_VALUE,
         "QUADRATURES": QUADRATURES,
+        "TOKEN_FEATURES": NAMED,
+        "TOKEN_BASELINES": get_args(Baseline),
         "DTYPES": DTYPES,
         "ARCHITECTURES": ARCHITECTURES,
         "TRAINED_IN": [str(dtype).removeprefix("torch.") for dtype in TRAINED_IN],

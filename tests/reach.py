@@ -47,8 +47,8 @@ def public_names() -> dict[str, str]:
         stub = ast.parse((ROOT / package / "__init__.pyi").read_text(encoding="utf-8"))
         for node in stub.body:
             if isinstance(node, ast.ImportFrom):
-                file = modules()[f"{package}.{node.module}"]
-                found.update({f"{package}.{alias.name}": file for alias in node.names})
+                for alias in node.names:  # `from . import NAME` is a room
+                    found[f"{package}.{alias.name}"] = modules()[f"{package}.{node.module or alias.name}"]
     return found
 
 

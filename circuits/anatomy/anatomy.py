@@ -7,9 +7,10 @@ Axis words: `q_pos k_pos layer`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from circuits.circuit.saved import Saved
+from interp.pictures.input_picture import Picture
 from interp.scores.agreement import Agreement
 
 PATTERNS: Final = "patterns"
@@ -22,10 +23,17 @@ ARROWS: Final = "arrows"
 
 @dataclass(frozen=True)
 class Pattern:
-    """Where one head looks on a prompt: softmax weights [q_pos k_pos], in thousandths, one row per query token."""
+    """Where one head looks on a prompt: softmax weights [q_pos k_pos], in thousandths, one row per query token; none of long inputs that are
+    no text. `looks`: those from where the answer is read [k_pos], from 0 to 1, the mean of all rows where it is read at several positions."""
 
     head: str
     rows: tuple[tuple[int, ...], ...]
+    looks: tuple[float, ...] = ()
+
+    @property
+    def looked(self) -> tuple[float, ...]:
+        """`looks`; in a file of a version without it the last row."""
+        return self.looks or tuple(w / 1000 for w in (self.rows[-1] if self.rows else ()))
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,8 @@ class Example:
 
     `skipped`: tokens at the start that are left out of `tokens` and `patterns` because the prompt is long; a row's weights then add up
     to less than 1000. `writes`: what the nodes write on this prompt alone: a head that copies a name raises another token on each.
+    `reads`: where the answer is read: at the `last` token, at `one` other position (`reader`: what stands there), or at `all`, several.
+    `next_token`: whether the answer is the token behind the prompt. `picture`: how the input looks where it is no text; `tokens` are then the names of all positions.
     """
 
     tokens: tuple[str, ...]
@@ -83,6 +93,10 @@ class Example:
     patterns: tuple[Pattern, ...]
     lens: tuple[LensRow, ...]
     writes: tuple[Writes, ...] = ()
+    reads: Literal["last", "one", "all"] = "last"
+    reader: str = ""
+    picture: Picture | None = None
+    next_token: bool = True
 
 
 @dataclass(frozen=True)

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from circuits.anatomy.anatomy import Anatomy, Example, LensRow, Pattern
-from circuits.anatomy.overview import answers_in_words, shown_metric
+from circuits.anatomy.overview import answers_in_words, pictures_of, shown_metric
 from circuits.circuit.circuit import Circuit
 from circuits.settings.prepared import Prepared
-from interp.lenses.lens import stream_logits
-from interp.lenses.patterns import attention_patterns
+from interp.heads.patterns import AttentionPatterns, attention_patterns
+from interp.lenses.lens import logit_lens, stream_logits
+from interp.model.inputs.answering import answers_at
+from interp.model.inputs.taking import taken
 from interp.parts.layout import Layout
 from interp.parts.nodes import Node
+from interp.parts.outputs import Classes, NextToken
 from interp.parts.sites import Site
+from interp.pictures.input_picture import Picture
 from interp.tasks.targets import at_answers, make_targets, positions_read
-from interp.tasks.task import Task, TokenPair, run_of
+from interp.tasks.task import Pair, Task, TokenPair, run_of
 
 EXAMPLES: Final = 3
 #: Tokens of a prompt that are shown: the last so many.
@@ -47,17 +51,33 @@ def pairs_of(job: Prepared) -> list[TokenPair]:
 
 def examples_of(job: Prepared) -> tuple[Example, ...]:
     """The prompts alone."""
-    return tuple(
-        Example(
-            tokens=job.model.positions(pair.clean)[-LONGEST:],
-            answers=answers_in_words(pair, job.model.output_text),
-            wrong=tuple(map(job.model.output_text, pair.wrong)),
-            skipped=max(0, pair.length - LONGEST),
-            patterns=(),
-            lens=(),
-        )
-        for pair in pairs_of(job)
+    found = zip(tasks_of(job), pairs_of(job), strict=True)
+    return tuple(_example(job.model, pair, task.pairs[0]) for task, pair in found)
+
+
+def _example(model: Any, pair: TokenPair, named: Pair) -> Example:
+    """One clean prompt; of text its last tokens, of anything else all positions."""
+    given, names = taken(model, run_of([pair.clean])), model.positions(pair.clean)
+    at, skipped = answers_at(model, given), max(0, pair.length - LONGEST)
+    whole = not model.takes_text
+    return Example(
+        tokens=names if whole else names[-LONGEST:],
+        answers=answers_in_words(pair, model.output_text),
+        wrong=tuple(map(model.output_text, pair.wrong)),
+        skipped=0 if whole else skipped,
+        patterns=(),
+        lens=(),
+        reads="all" if at is None else "last" if at == len(names) - 1 else "one",
+        reader="" if at is None else names[at],
+        picture=_picture(model, pair, named),
+        next_token=isinstance(model.outputs, NextToken),
     )
+
+
+def _picture(model: Any, pair: TokenPair, named: Pair) -> Picture | None:
+    """How the clean input looks, where the positions of the last stream stand in it."""
+    found = pictures_of(model, pair, named).get("clean_picture")
+    return found if found is not None and found.stack == model.layout.name else None
 
 
 # ---------------------------------------------------------------- patterns
@@ -84,26 +104,31 @@ def patterns_of(job: Prepared, found: Anatomy, heads: Sequence[Node]) -> Anatomy
     examples = []
     for example, pair in zip(found.examples, pairs_of(job), strict=True):
         seen = _patterns(job, pair, heads)
-        examples.append(replace(example, patterns=tuple(Pattern(head.name, seen[head.name]) for head in heads)))
+        examples.append(replace(example, patterns=tuple(seen[head.name] for head in heads)))
     return replace(found, examples=tuple(examples))
 
 
-def _patterns(job: Prepared, pair: TokenPair, heads: Sequence[Node]) -> dict[str, tuple[tuple[int, ...], ...]]:
+def _patterns(job: Prepared, pair: TokenPair, heads: Sequence[Node]) -> dict[str, Pattern]:
     """The pattern of each head on one clean prompt; of a long prompt a few layers at a time, each time with another forward."""
     layers = sorted({head.layer for head in heads if head.layer is not None})
     at_once = max(1, PATTERN_BYTES // (4 * job.model.layout.n_heads * pair.length**2))
-    found: dict[str, tuple[tuple[int, ...], ...]] = {}
+    found: dict[str, Pattern] = {}
     for start in range(0, len(layers), at_once):
         some = layers[start : start + at_once]
         weights = attention_patterns(job.model, pair.clean, layers=some)
-        found |= {head.name: _thousandths(weights[head.name]) for head in heads if head.layer in some}
+        found |= {
+            head.name: _pattern(weights, head.name, not job.model.takes_text) for head in heads if head.layer in some
+        }
     return found
 
 
-def _thousandths(weights: np.ndarray) -> tuple[tuple[int, ...], ...]:
-    """The last rows and columns of a pattern [q_pos k_pos], in thousandths."""
-    shown = np.rint(1000 * weights[-LONGEST:, -LONGEST:].astype(np.float64)).astype(int)
-    return tuple(map(tuple, shown.tolist()))
+def _pattern(found: AttentionPatterns, head: str, whole: bool) -> Pattern:
+    """The last rows and columns of a pattern. whole: of a long input no rows, and all columns of where it looks."""
+    weights, looks = found[head], found.looks(head)
+    if not whole:
+        weights, looks = weights[-LONGEST:, -LONGEST:], looks[-LONGEST:]
+    rows = [] if len(weights) > LONGEST else np.rint(1000 * weights.astype(np.float64)).astype(int).tolist()
+    return Pattern(head, tuple(map(tuple, rows)), tuple(looks.astype(np.float64).round(5).tolist()))
 
 
 # ---------------------------------------------------------------- logit lens
@@ -119,11 +144,24 @@ def lens_of(job: Prepared, found: Anatomy) -> Anatomy:
 def _lens(job: Prepared, pair: TokenPair) -> tuple[LensRow, ...]:
     """A row for the embedding and one behind every layer."""
     model = job.model
+    if isinstance(model.outputs, Classes) and model.layout.readout != "each":
+        return _class_lens(job, pair)
     model.check_next("logit lens")
     sites = [Site("embed"), *(Site("resid_post", layer) for layer in range(model.layout.n_layers))]
     with torch.no_grad():
         run, n = model.run(run_of([pair.clean]), reads=sites, logits_to_keep=1), positions_read([pair])
         return tuple(_row(job, site, stream_logits(model, run[site][:, -n:]), pair) for site in sites)
+
+
+def _class_lens(job: Prepared, pair: TokenPair) -> tuple[LensRow, ...]:
+    """The same of a classifier, where its answer is read; the mean where that is at all positions."""
+    sites = ["embed", "resid_post"]
+    at = answers_at(job.model, taken(job.model, run_of([pair.clean])))
+    found = logit_lens(job.model, run_of([pair.clean]), sites=sites, positions=at)
+    return tuple(
+        _row(job, site, logits.mean(1, keepdim=True), pair)
+        for site, logits in zip(found.sites, found.logits, strict=True)
+    )
 
 
 def _row(job: Prepared, site: Site, logits: Tensor, pair: TokenPair) -> LensRow:

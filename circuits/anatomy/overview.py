@@ -17,11 +17,14 @@ from interp.attribution.methods import get_method
 from interp.attribution.request import plan
 from interp.attribution.scoring.driver import LOW_ACCURACY
 from interp.attribution.token_methods import METHODS as TOKEN_METHODS
+from interp.parts.named_inputs import Example as Input
+from interp.pictures.input_picture import Picture
+from interp.pictures.picturing import pictures
 from interp.scores.scores import Scores
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import METRICS, Metric, get_metric
 from interp.tasks.targets import Targets, at_answers, make_targets, positions_read
-from interp.tasks.task import Task, TokenPair, run_of
+from interp.tasks.task import Pair, Task, TokenPair, run_of
 
 SHOWN_PROMPTS: Final = 4
 
@@ -133,12 +136,7 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
     pairs = job.tokens(task)
     values = {which: measure(job.model, pairs, which, metric) for which in ("clean", "corrupt")}
     own = next((m for m in (job.leading, *job.settings.methods) if m in TOKEN_METHODS), "gradient-x-input")
-    several = bool(job.model.layout.others)
-    by_method = (
-        {}
-        if several
-        else {m: attribute_tokens(job.model, task, method=m, metric=metric) for m in ("integrated-gradients", own)}
-    )
+    by_method = {m: attribute_tokens(job.model, task, method=m, metric=metric) for m in ("integrated-gradients", own)}
     stack = job.model.layout.stacks[0].name
     return tuple(
         Prompt(
@@ -151,9 +149,25 @@ def show_prompts(job: Prepared, say: Say) -> tuple[Prompt, ...]:
             attributions={m: tuple(map(float, found.values[i])) for m, found in by_method.items()},
             metric=metric.name,
             unit=metric.unit,
+            segments=segments_of(job.model, pair),
+            **pictures_of(job.model, pair, task.pairs[i]),
         )
         for i, pair in enumerate(pairs)
     )
+
+
+def pictures_of(model: Any, pair: TokenPair, named: Pair) -> dict[str, Picture]:
+    """`clean_picture` and `corrupt_picture` of a pair that is no text; nothing of one that is, and where it is not known how it looks."""
+    if model.takes_text or not isinstance(pair.clean, Input):
+        return {}
+    found = pictures(model, [pair.clean, pair.corrupt], [named.clean, named.corrupt])
+    return {} if found is None else dict(zip(("clean_picture", "corrupt_picture"), found, strict=True))
+
+
+def segments_of(model: Any, pair: TokenPair) -> tuple[int, ...]:
+    """Of each token of a pair of two texts which of them it belongs to, from 1; nothing of other pairs."""
+    types = model.tokenize(pair.clean).types if model.takes_text and isinstance(pair.clean, Input) else None
+    return () if types is None else tuple(1 + i for i in types[0].tolist())
 
 
 def answers_in_words(pair: TokenPair, text: Callable[[int], str]) -> tuple[str, ...]:

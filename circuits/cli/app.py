@@ -20,6 +20,7 @@ from circuits.cli.commands import (
     reproduce_command,
     sae_train_command,
     starting_commands,
+    tokens_command,
 )
 from circuits.cli.options.help_sections import Grouped, Sectioned
 from circuits.console.streams import Readable
@@ -60,6 +61,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "evaluate": judging_commands.evaluate,
     "stability": judging_commands.stability,
     "truth": judging_commands.truth,
+    "tokens": tokens_command.tokens,
     "reproduce": reproduce_command.reproduce,
     "export": exchange_commands.export,
     "import": exchange_commands.import_,

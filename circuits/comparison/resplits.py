@@ -11,10 +11,11 @@ import numpy as np
 from circuits.circuit.chance import Chance, shared_by_chance
 from circuits.circuit.circuit import Circuit
 from circuits.circuit.saved import Saved
-from circuits.evaluation.evaluation import Counts, Estimate, Evaluation, OtherAblation
+from circuits.evaluation.evaluation import Counts, Evaluation, OtherAblation
 from interp.formatting.numbers import number
 from interp.formatting.text import printed
 from interp.parts.graph import Part
+from interp.scores.resampling import Estimate
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from interp.attribution.protocol.spaces import NodeSpace
 from interp.attribution.request import plan
 from interp.attribution.request_options import Request
 from interp.attribution.scoring.driver import Attribution
-from interp.attribution.token_attribution import DEFAULT_STEPS
+from interp.attribution.token_request import DEFAULT_STEPS
 from interp.errors import InterpError, LayoutError
 from interp.ledger import BACKWARD, PASS
 from interp.model.model import HookedModel

@@ -9,7 +9,7 @@ from markupsafe import Markup, escape
 
 from circuits.circuit.circuit import Circuit, ShownCircuit
 from circuits.evaluation.assessment import Assessment
-from circuits.evaluation.evaluation import Estimate, Evaluation, Point, Search
+from circuits.evaluation.evaluation import Evaluation, Point, Search
 from circuits.evaluation.none_smaller import NoneSmaller, none_smaller
 from circuits.report.drawing import svg
 from circuits.report.drawing.svg import Scale
@@ -19,6 +19,7 @@ from interp.formatting import showing
 from interp.formatting.html import MOST_ROWS, NEGATIVE, block, caption, element, facts, joined, left_out, table, text
 from interp.formatting.numbers import MISSING, column_digits, count, number, percent, percent_interval
 from interp.parts.nodes import FEATURES
+from interp.scores.resampling import Estimate
 from interp.scores.scores import Scores
 
 MOST_PARTS: Final = 60

@@ -10,8 +10,9 @@ import numpy as np
 
 from circuits.circuit.circuit import CircuitError
 from circuits.circuit.saved import Saved
-from circuits.evaluation.evaluation import Counts, Estimate
+from circuits.evaluation.evaluation import Counts
 from circuits.terms.words import pairs_in_words
+from interp.scores.resampling import Estimate
 from interp.scores.scores import Ranking
 
 Axis = Literal["linear", "log", "own"]

@@ -22,9 +22,8 @@ from circuits.evaluation.area_values import (
     trapezoid_weights,
     under,
 )
-from circuits.evaluation.evaluation import Estimate
 from circuits.evaluation.faithfulness import counted
-from circuits.evaluation.ratio import Measured, conditions, interval, measure
+from circuits.evaluation.ratio import Measured, conditions, measure
 from circuits.evaluation.running.feature_runner import with_silent
 from circuits.evaluation.running.runner import PartSet, Runner, check_parts, is_held_out
 from circuits.evaluation.running.runners import runner_for
@@ -33,6 +32,7 @@ from circuits.terms.kinds import kinds_checked
 from interp.attribution.features.hosts import Dictionaries
 from interp.parts.graph import Edge, Part
 from interp.parts.nodes import FEATURES
+from interp.scores.resampling import Estimate, interval
 from interp.scores.scores import Ranking, Scores
 from interp.tasks.ablations import Ablation
 from interp.tasks.metrics import Metric

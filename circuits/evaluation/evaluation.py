@@ -11,28 +11,13 @@ from circuits.terms.words import pairs_in_words
 from interp.formatting.numbers import several
 from interp.formatting.showing import card, figure
 from interp.formatting.text import visible
+from interp.scores.resampling import Estimate
 
 Counts = Literal["nodes", "edges", "features"]
 #: What an assessment is made of, in order: the names of its phases for who counts what it costs.
 CURVE, TESTS, MINIMALITY, AREAS = ("curve", "tests", "minimality", "areas")
 #: So much further from f = 1 under another ablation, a circuit is said to be made for its own.
 SHORT: Final = 0.1
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A ratio with its 95 % bootstrap interval over prompt pairs. `value` None: undefined; a single pair has no interval."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-    def __str__(self) -> str:
-        if self.value is None:
-            return "undefined"
-        if self.low is None or self.high is None:
-            return f"{self.value:.3f}"
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 @dataclass(frozen=True)

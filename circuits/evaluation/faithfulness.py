@@ -13,7 +13,7 @@ import numpy as np
 from circuits.circuit.algebra import grouped
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.circuit.selection import ranked
-from circuits.evaluation.evaluation import Counts, Estimate, Evaluation, Point, Search
+from circuits.evaluation.evaluation import Counts, Evaluation, Point, Search
 from circuits.evaluation.other_ablation import judge_otherwise, other_runners
 from circuits.evaluation.ratio import Measured, conditions, measure
 from circuits.evaluation.running.runner import PartSet, Runner, check_dictionaries, check_parts, is_held_out
@@ -23,6 +23,7 @@ from circuits.terms.kinds import kinds_checked
 from interp.attribution.features.hosts import Dictionaries
 from interp.parts.graph import Part
 from interp.parts.nodes import FEATURES
+from interp.scores.resampling import Estimate
 from interp.scores.scores import Ranking, Scores
 from interp.tasks.ablations import Ablation, ablations_beside, kind_of
 from interp.tasks.metrics import Metric

@@ -8,13 +8,14 @@ from typing import Any
 
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.circuit.saved import Saved
-from circuits.evaluation.evaluation import Counts, Estimate
+from circuits.evaluation.evaluation import Counts
 from circuits.evaluation.faithfulness import counted
 from circuits.evaluation.ratio import conditions, measure
 from circuits.evaluation.running.runner import Runner, check_parts, is_held_out
 from circuits.evaluation.running.runners import runner_for
 from circuits.terms.kinds import kinds_checked
 from interp.attribution.features.hosts import Dictionaries
+from interp.scores.resampling import Estimate
 from interp.tasks.ablations import Ablation
 from interp.tasks.metrics import Metric
 from interp.tasks.task import Task

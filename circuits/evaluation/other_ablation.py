@@ -10,11 +10,12 @@ from typing import Any, Final
 import numpy as np
 
 from circuits.circuit.circuit import Circuit, CircuitError
-from circuits.evaluation.evaluation import Estimate, OtherAblation
-from circuits.evaluation.ratio import Measured, interval, measure
+from circuits.evaluation.evaluation import OtherAblation
+from circuits.evaluation.ratio import Measured, measure
 from circuits.evaluation.running.node_runner import NodeRunner
 from circuits.evaluation.running.runner import PartSet, Runner
 from circuits.evaluation.running.runners import runner_for
+from interp.scores.resampling import Estimate, interval
 from interp.tasks.task import Task
 
 UNDEFINED: Final = Estimate(None, None, None)

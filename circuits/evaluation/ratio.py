@@ -7,12 +7,12 @@ from typing import Final, TypedDict
 
 import numpy as np
 
-from circuits.evaluation.evaluation import Counts, Estimate
+from circuits.evaluation.evaluation import Counts
 from circuits.evaluation.running.runner import PartSet, Runner
 from interp.ledger import spend
-from interp.whole_numbers import count, whole
+from interp.scores.resampling import Estimate, interval, resample_weights
+from interp.whole_numbers import whole
 
-RESAMPLES: Final = 1000
 EMPTY: Final[PartSet] = frozenset()
 
 
@@ -50,11 +50,6 @@ def conditions(runner: Runner, found: Measured, counts: Counts, held_out: bool, 
         "seed": whole(seed, "seed"),
         "reason": found.reason,
     }
-
-
-def resample_weights(n: int, seed: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """Bootstrap weights over examples [resample example]; each row sums to 1."""
-    return np.random.default_rng(count(seed, "seed", least=0)).multinomial(n, np.full(n, 1 / n), size=resamples) / n
 
 
 class Measured:
@@ -112,11 +107,3 @@ class Measured:
         if value is None:
             return Estimate(None, None, None)
         return interval(value, self.resampled(parts, base), len(self.span))
-
-
-def interval(value: float, resampled: np.ndarray, n_examples: int) -> Estimate:
-    """A value with the 95 % interval of its resamples; a single example has none."""
-    if n_examples == 1:
-        return Estimate(value, None, None)
-    low, high = np.quantile(resampled, [0.025, 0.975])
-    return Estimate(value, float(low), float(high))

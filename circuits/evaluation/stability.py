@@ -14,10 +14,10 @@ from circuits.circuit.chance import Chance, shared_by_chance
 from circuits.circuit.circuit import CircuitError
 from circuits.circuit.saved import Saved
 from circuits.circuit.selection import ranked
-from circuits.evaluation.evaluation import Counts, Estimate
+from circuits.evaluation.evaluation import Counts
 from circuits.evaluation.faithfulness import counted
-from circuits.evaluation.ratio import RESAMPLES, interval, resample_weights
 from circuits.terms.kinds import kinds_checked
+from interp.scores.resampling import RESAMPLES, Estimate, interval, resample_weights
 from interp.scores.scores import Ranking, Scores
 from interp.whole_numbers import count, whole
 

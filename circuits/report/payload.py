@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from circuits.report.sections.agreements import agreement, samples, scatters
 from circuits.report.sections.anatomy_section import anatomy
@@ -12,6 +12,7 @@ from circuits.report.sections.context import conventions, direction_line, manife
 from circuits.report.sections.edges_section import edge_maps, graph
 from circuits.report.sections.features_section import features
 from circuits.report.sections.maps import score_maps, share_limit
+from circuits.report.sections.pictures_section import pictures, stream_pictures
 from circuits.report.sections.search_section import how_known, search, search_of
 from circuits.report.view.view import view
 from circuits.runs.finding import finding
@@ -22,6 +23,7 @@ from interp.formatting.numbers import count, decimals, percent
 
 if TYPE_CHECKING:
     from circuits.runs.record import Record
+    from interp.parts.nodes import Node
     from interp.scores.scores import Provenance, Scores
 
 MOST_RANKED: Final = 50
@@ -52,6 +54,7 @@ def payload(record: Record) -> dict[str, Any]:
         "ranking": _ranking(record),
         **curve_and_areas(record),
         "circuit": None if record.circuit is None else [n.name for n in record.circuit],
+        "pictures": pictures(record, MOST_PROMPTS),
         "prompts": [prompt_pair(p, i) for i, p in enumerate(record.prompts[:MOST_PROMPTS])],
         "prompts_left": max(0, len(record.prompts) - MOST_PROMPTS),
         "conventions": [conventions(s) for s in _all_scores(record)],
@@ -156,7 +159,16 @@ def _position_maps(record: Record) -> list[dict[str, Any]]:
         return []
     maps = score_maps(record.position_map, frozenset(), record.labels)
     share_limit(maps, max((m["limit"] for m in maps), default=0.0))
-    return [{**m, "method": record.position_map.provenance.method} for m in maps]
+    method, pictured = record.position_map.provenance.method, stream_pictures(record)
+    # Maps come stack by stack, and of each kind by kind.
+    stacks = dict.fromkeys(n.stack for n in _nodes(record.position_map))
+    kinds = dict.fromkeys((s, n.kind) for s in stacks for n in _nodes(record.position_map) if n.stack == s)
+    return [{**m, "method": method, "pictured": pictured.get(kind, [])} for m, kind in zip(maps, kinds, strict=True)]
+
+
+def _nodes(scores: Scores) -> tuple[Node, ...]:
+    """The parts of a map of the stream, which are nodes."""
+    return cast("tuple[Node, ...]", scores.parts)
 
 
 def _ranking(record: Record) -> dict[str, Any] | None:

@@ -80,6 +80,13 @@ TOKEN_METHODS: Final = (
     "cp-lrp",
     "gim",
     "deeplift",
+    "saliency",
+    "smooth-grad",
+    "gradient-shap",
+    "occlusion",
+    "shapley",
+    "kernel-shap",
+    "lime",
 )
 ALGORITHMS: Final = (
     "top",
@@ -146,6 +153,18 @@ QUADRATURES: Final = (
     "trapezoid",
     "left",
     "right",
+)
+TOKEN_FEATURES: Final = (
+    "tokens",
+    "words",
+    "spans",
+    "sentences",
+    "patches",
+    "frames",
+)
+TOKEN_BASELINES: Final = (
+    "corrupt",
+    "zero",
 )
 DTYPES: Final = (
     "float32",

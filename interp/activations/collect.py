@@ -14,7 +14,7 @@ from interp.activations.collection import Collected, Writer, load_collected, pre
 from interp.attribution.batching.batches import default_batch_size
 from interp.errors import SiteError, TaskError
 from interp.given import kinds_checked
-from interp.parts.sites import Site, SiteLike
+from interp.parts.sites import MODULE, Site, SiteLike
 from interp.parts.texts import encode, encode_document, pad_id
 from interp.parts.tokens import pad
 from interp.progress import progress
@@ -69,6 +69,10 @@ def _resolved(model: Any, sites: SiteLike | Sequence[SiteLike]) -> list[Site]:
         raise SiteError("no sites to collect; expected at least one, for example 'resid_post.3'.")
     if any(site.kind == "pattern" for site in found):
         raise SiteError("site 'pattern' has two position axes and so no value per token; read it with model.run.")
+    if odd := [site for site in found if site.kind == MODULE]:
+        raise SiteError(
+            f"site '{odd[0]}': what a module returns has axes of its own and no value per token; read it with model.run."
+        )
     return found
 
 

@@ -19,6 +19,7 @@ from interp.attribution.scoring.memory import parse_bytes
 from interp.errors import MethodError, MetricError, unknown
 from interp.ledger import PASS
 from interp.parts.graph import KEY_VALUE
+from interp.parts.layout import NET_LEVELS
 from interp.parts.nodes import FEATURES, LEVELS
 from interp.rules.rules import preset
 from interp.tasks.ablations import ABLATIONS, check_direction
@@ -42,8 +43,8 @@ def check(asked: Request, called: str | None = None) -> Checked:
 
     Raises: MethodError, MetricError.
     """
-    if asked.level not in (*LEVELS, "edges", FEATURES):
-        raise MethodError(unknown("level", asked.level, (*LEVELS, "edges", FEATURES)))
+    if asked.level not in (levels := (*LEVELS, "edges", FEATURES, *NET_LEVELS)):
+        raise MethodError(unknown("level", asked.level, levels))
     chosen, metric = [get_method(name) for name in asked.methods], get_metric(asked.metric)
     if called is not None:
         chosen = [replace(m, name=called) for m in chosen]
@@ -212,6 +213,11 @@ def _positions_mode(asked: Request) -> str:
         raise MethodError(
             "level 'resid' with positions='all' patches the whole residual stream, which gives the same number at every "
             "layer. Use positions='each', 'end' or 'spans'."
+        )
+    if asked.level in NET_LEVELS and asked.positions not in (None, "all"):
+        raise MethodError(
+            f"level {asked.level!r} with positions={asked.positions!r}: what modules return has axes of its own, and no positions of the input; use "
+            "'all'."
         )
     return asked.positions or ("each" if asked.level == "resid" else "all")
 

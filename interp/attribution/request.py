@@ -16,6 +16,7 @@ from interp.attribution.batching.quadrature import DEFAULT_QUADRATURE, DEFAULT_S
 from interp.attribution.checks import Checked, check
 from interp.attribution.features.feature_space import FeatureSpace
 from interp.attribution.features.hosts import resolved
+from interp.attribution.net_levels.net_space import NetSpace
 from interp.attribution.protocol.registry import MaskSettings, Method, with_start
 from interp.attribution.protocol.spaces import Space, space_of
 from interp.attribution.request_options import Request, ShownRequest, ShownRequestOfOne
@@ -26,6 +27,8 @@ from interp.errors import MethodError, TaskError, unknown
 from interp.given import checker, kinds_checked
 from interp.option import taken
 from interp.parts.graph import KeyValue
+from interp.parts.layout import NET_LEVELS
+from interp.parts.named_inputs import Example
 from interp.parts.nodes import FEATURES
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, preset
@@ -127,7 +130,7 @@ def prepare(model: Any, task: Task | str | Path, asked: Request) -> Attribution:
     """Check every option against the model and the task; `.score()` then does the work.
 
     task: a `Task`, the name of a built-in one, or a task file.
-    level: `resid`, `blocks`, `heads`, `qkv`, `neurons`, `edges` or `features`. positions: `all` patches all positions of a node together;
+    level: `resid`, `blocks`, `heads`, `qkv`, `neurons`, `edges` or `features`; of nets without blocks `modules` or `channels`. positions: `all` patches all positions of a node together;
     `each`, `end` and `spans` score positions apart (the default of `resid` is `each`, which refuses `all`).
     direction: `denoise` (clean values into the corrupt run; the default for counterfactual) or `noise`.
     steps, quadrature: for IG methods, 8 midpoints by default. parts: score only these nodes or edges, by name.
@@ -178,6 +181,7 @@ def plan(
 ) -> Attribution:
     """`prepare`, of options that are a value already. ablation: one that was learned on these pairs. called: see `check`."""
     checked = check(asked, called)
+    model.check_level(asked.level)
     task = _task(model, task, checked.positions)
     check_wrong(checked.metric, task)
     given = resolved(model, asked.level, asked.dictionaries)
@@ -290,6 +294,13 @@ def _space(model: Any, asked: Request, given: Mapping[Site, Dictionary], pairs: 
         raise MethodError(
             f"level 'edges': {type(model.hf).__name__} takes no text, and what its embedding writes is not known as tokens and positions. Use "
             "'heads', 'blocks', 'qkv', 'neurons' or 'resid'."
+        )
+    if asked.level in NET_LEVELS:
+        return NetSpace.of(model, asked.level)
+    if asked.level == "edges" and any(isinstance(pair.clean, Example) for pair in pairs):
+        raise MethodError(
+            "level 'edges': what the embedding of a model writes for token types is not known apart. Use 'heads', 'blocks', 'qkv', 'neurons' or "
+            "'resid'."
         )
     if asked.level != FEATURES:
         return space_of(model, asked.level, asked.kv or "shared", asked.split_positions, asked.stack)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from interp.dictionaries.activation import DictionaryError
 from interp.errors import SiteError
-from interp.parts.sites import Site, SiteLike, hook_name, parse
+from interp.parts.sites import MODULE, Site, SiteLike, hook_name, parse
 
 #: More layers than any model has: the model is not known where a dictionary is read.
 _LAYERS: Final = 1000
@@ -32,6 +32,10 @@ def one_site(given: SiteLike) -> Site:
         found = parse(name, {"": _LAYERS}, rotary=True)
     except SiteError as error:
         raise DictionaryError(f"a dictionary's site: {error}") from error
+    if found and found[0].kind == MODULE:
+        raise DictionaryError(
+            f"a dictionary's site {str(given)!r}: what a module returns has axes of its own; expected a place of the stream, for example 'resid_post.3'."
+        )
     if len(found) != 1 or found[0].part:
         raise DictionaryError(f"a dictionary's site {str(given)!r}: expected one place, for example 'resid_post.3'.")
     return found[0]

@@ -14,7 +14,7 @@ import numpy as np
 from interp.display.plots import SEQUENTIAL, shown, shown_token
 from interp.errors import InterpError
 from interp.formatting import showing
-from interp.lenses.patterns import AttentionPatterns, attention_patterns
+from interp.heads.patterns import AttentionPatterns, attention_patterns
 
 MOST_HEADS: Final = 16
 MOST_COLUMNS: Final = 4

@@ -15,10 +15,14 @@ from interp.formatting.numbers import MISSING, count, several
 from interp.formatting.text import token
 from interp.model.inputs.taking import accepted
 from interp.model.model import HookedModel
+from interp.model.nets.net import Net
 from interp.model.probing.coverage import Coverage
 from interp.model.probing.coverage import Row as Treated
 from interp.model.result import Run
+from interp.parts.layout import NET_LEVELS
 from interp.parts.named_inputs import Inputs
+from interp.rules.layer_rules import PLAIN
+from interp.rules.lrp import OF_NETS
 from interp.rules.rules import PRESETS, AttentionRule, Rules
 from interp.tasks.task import Pair, Task
 
@@ -56,6 +60,36 @@ def model_card(found: HookedModel) -> Markup:
     rows = [(name, text(why)) for name, why in missing.items()]
     lacks = [table(("site that it lacks", "why"), rows)] if rows else []
     return block("HookedModel", joined(text(found.name), type(found.hf).__name__), known, *lacks)
+
+
+@showing.card.register
+def net_card(found: Net) -> Markup:
+    """What it takes and gives, and its modules: those that are scored with the shape of what they return, and those that are no sites."""
+    known = facts(
+        [
+            (
+                "takes",
+                Markup("{}, tried on {}").format(
+                    accepted(found).shown, _shape(next(iter(found.probed.values())).shape)
+                ),
+            ),
+            ("outputs", count(found.layout.d_vocab)),
+            ("numbers", f"{str(found.dtype).removeprefix('torch.')} on {found.device}"),
+            ("levels", ", ".join(NET_LEVELS)),
+        ]
+    )
+    nodes = list(found.nodes.items())
+    rows = [
+        (text(f"module:{path}"), type(found.hf.get_submodule(path)).__name__, _shape(shape))
+        for path, shape in nodes[:MOST_ROWS]
+    ]
+    left = left_out(len(nodes), len(rows), "modules")
+    missing = list(found.found.missing.items())
+    lacks = [(text(f"module:{path}"), text(why)) for path, why in missing[:MOST_ROWS]]
+    more = left_out(len(missing), len(lacks), "modules")
+    tables = [table(("module", "class", "returns, for each example"), rows, left=left)]
+    tables += [table(("site that it lacks", "why"), lacks, left=more)] if lacks else []
+    return block("Net", joined(text(found.name), type(found.hf).__name__), known, *tables)
 
 
 @showing.card.register
@@ -160,14 +194,18 @@ def _answers(answers: Sequence[str], ids: Sequence[int]) -> Markup:
 def rules_card(found: Rules) -> Markup:
     """What each operation means in the backward pass; what is the plain gradient comes last."""
     told = [_norm(found), _act(found), _gate(found), _attention(found.attention)]
+    if found.linear != PLAIN:
+        told.append(("linear layers", "LRP", str(found.linear)))
     rows = sorted(told, key=lambda row: row[1] == "plain gradient")
-    named = next((preset.name for preset in PRESETS.values() if preset.rules == found), "")
+    named = next((preset.name for preset in (*PRESETS.values(), *OF_NETS) if preset.rules == found), "")
     said = joined(f"preset {named}" if named else found.describe())
     return block(
         "Rules",
         said,
         table(("operation", "backward pass", "meaning"), rows),
-        caption("The forward pass is bit-identical; everything linear keeps its gradient."),
+        caption(
+            f"The forward pass is bit-identical; everything {'else that is ' * (found.linear != PLAIN)}linear keeps its gradient."
+        ),
     )
 
 

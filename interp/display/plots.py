@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import html
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final, cast
 
-from interp.attribution.token_attribution import TokenAttribution
+from interp.attribution.tokens.token_values import TokenAttribution
 from interp.formatting import showing
 from interp.formatting.text import token, visible
 from interp.given import kinds_checked
@@ -36,6 +37,7 @@ _IN_LAYER: Final = re.compile(
     r"a(?P<of_head>[0-9]{1,6})\.(?P<head>h[0-9]{1,6})|m(?P<mlp>[0-9]{1,6})|bias\.attn\.(?P<bias>[0-9]{1,6})"
 )
 HOVER: Final = "%{text}<extra></extra>"
+_PLACE: Final = re.compile(r"r([0-9]{1,6})c([0-9]{1,6})")
 
 
 def shown(text: object) -> str:
@@ -247,9 +249,11 @@ def plot_lens(found: LogitLens, example: int = 0) -> Any:
 
 @showing.figure.register
 def plot_tokens(found: TokenAttribution, example: int = 0) -> Any:
-    """What each token of one prompt adds to the metric, as bars."""
+    """What each token of one prompt adds to the metric, as bars; of pixels or patches a map of them."""
     import plotly.graph_objects as go
 
+    if (grid := _grid(found.tokens[example])) is not None:
+        return _plot_pixels(found, example, grid)
     tokens, values = found.tokens[example], [float(v) for v in found.values[example]]
     bar = go.Bar(x=[f"{i} {shown_token(t)}" for i, t in enumerate(tokens)], y=values, hoverinfo="text")
     bar.marker.color = [POSITIVE if value >= 0 else NEGATIVE for value in values]
@@ -259,4 +263,35 @@ def plot_tokens(found: TokenAttribution, example: int = 0) -> Any:
         title=title,
         xaxis={"title": "token", "type": "category"},
         yaxis_title=f"adds to {shown(found.metric)} ({shown(found.unit)})",
+    )
+
+
+def _grid(names: Sequence[str]) -> tuple[int, int] | None:
+    """How many rows and columns positions `r0c0`, `r0c1`, ... are of; None for any other positions."""
+    places = [_PLACE.fullmatch(name) for name in names]
+    if len(names) < 2 or not all(places):
+        return None
+    rows, columns = (1 + max(int(place[i]) for place in places if place) for i in (1, 2))
+    whole = [f"r{i}c{j}" for i in range(rows) for j in range(columns)] if rows * columns == len(names) else []
+    return (rows, columns) if whole == list(names) else None
+
+
+def _plot_pixels(found: TokenAttribution, example: int, grid: tuple[int, int]) -> Any:
+    """What each pixel or patch adds to the metric, where it is in the image: orange adds, blue takes away."""
+    import plotly.graph_objects as go
+
+    rows, columns = grid
+    values = [float(v) for v in found.values[example]]
+    table = [values[i * columns : (i + 1) * columns] for i in range(rows)]
+    text = [[f"r{i}c{j}: {v:+.4f} {shown(found.unit)}" for j, v in enumerate(row)] for i, row in enumerate(table)]
+    most = max(map(abs, values)) or 1.0
+    heat = go.Heatmap(z=table, text=text, hovertemplate=HOVER, colorscale=DIVERGING, zmin=-most, zmax=most)
+    heat.colorbar.title.text = f"adds to {shown(found.metric)} ({shown(found.unit)})"
+    figure = (
+        go.Figure(heat)
+        .update_yaxes(autorange="reversed", scaleanchor="x", title="row")
+        .update_xaxes(title="column", constrain="domain")
+    )
+    return figure.update_layout(
+        title=shown(f"{found.method} on {found.task}, pair {example + 1} of {len(found.tokens)}")
     )

@@ -8,14 +8,15 @@ from typing import Final
 
 from markupsafe import Markup
 
-from interp.attribution.token_attribution import TokenAttribution
+from interp.attribution.tokens.token_values import TokenAttribution
+from interp.display.model_view import framed
 from interp.formatting import showing
 from interp.formatting.html import MOST_ROWS, bar, block, caption, element, joined, left_out, shaded, table, text
 from interp.formatting.numbers import MISSING, count, decimals, interval, number, percent, score, several, share_digits
 from interp.formatting.text import token
+from interp.heads.patterns import AttentionPatterns
 from interp.lenses.direct import LogitAttribution
 from interp.lenses.lens import LogitLens
-from interp.lenses.patterns import AttentionPatterns
 from interp.scores.agreement import Agreement, Row
 from interp.scores.scores import Provenance, Scores
 from interp.scores.wording import IN_TURN, neither
@@ -186,11 +187,11 @@ def lens_card(found: LogitLens) -> Markup:
 
 @showing.card.register
 def patterns_card(found: AttentionPatterns) -> Markup:
-    """Where the last token looks most, head by head."""
+    """All heads in a frame, and where the position that the answer is read at looks most, head by head."""
     shown = found.heads[:MOST_ROWS]
     rows = []
     for head in shown:
-        last = found[head][-1]
+        last = found.looks(head)
         order = [int(i) for i in (-last).argsort(kind="stable")[:3]]
         digits = share_digits(float(last[i]) for i in order)
         most = [
@@ -205,10 +206,21 @@ def patterns_card(found: AttentionPatterns) -> Markup:
     )
     left = left_out(len(found.heads), len(shown), "heads")
     columns = ("head", "looks most at", "then at", "")[: 2 + len(found.tokens[:3]) - 1]
-    note = Markup(
-        "Of the last token, {}: position, token and attention weight. A large weight is not yet an effect."
-    ).format(_token(found.tokens[-1]))
-    return block("AttentionPatterns", said, table(columns, rows, left=left), caption(note))
+    note = Markup("{}: position, token and attention weight. A large weight is not yet an effect.").format(
+        _reader(found)
+    )
+    return block("AttentionPatterns", said, framed(found), table(columns, rows, left=left), caption(note))
+
+
+def _reader(found: AttentionPatterns) -> Markup:
+    """Whose look is shown."""
+    if found.read is None:
+        return Markup("Of all positions on average")
+    own = _token(found.tokens[found.read])
+    last = found.read in (-1, len(found.tokens) - 1)
+    return (
+        Markup("Of the last token, {}").format(own) if last else Markup("Of {}, where the answer is read").format(own)
+    )
 
 
 @showing.card.register

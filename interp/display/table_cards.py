@@ -1,4 +1,4 @@
-"""How tables of effects and probes show themselves in notebooks: direct effects, paths, probes."""
+"""How tables of effects and probes show themselves in notebooks: direct effects, second-order effects, paths, probes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from interp.formatting.html import MOST_ROWS, bar, block, caption, joined, left_
 from interp.formatting.numbers import MISSING, count, decimals, interval, number, percent, score, several
 from interp.formatting.text import token
 from interp.lenses.direct_effects import DirectEffects
+from interp.lenses.second_order import SecondOrder
 
 MOST_TOKENS: Final = 3
 MOST_CHOSEN: Final = 4
+MOST_OUTPUTS: Final = 8
 
 
 @showing.card.register
@@ -53,6 +55,30 @@ def effects_card(found: DirectEffects) -> Markup:
 
 def _tokens(texts: Sequence[str]) -> Markup:
     return joined(*(Markup("<bdi>{}</bdi>").format(token(t)) for t in texts[:MOST_TOKENS]), by=" ")
+
+
+@showing.card.register
+def second_card(found: SecondOrder) -> Markup:
+    """The neurons with the largest effect on each of the first outputs."""
+    shown = found.outputs[:MOST_OUTPUTS]
+    rows = [(text(output), *_strongest(found, output)) for output in shown]
+    said = joined(
+        f"{several(len(found.neurons), 'neuron')} of layer {found.layer}",
+        several(len(found.per_example), "example"),
+        text(found.model),
+    )
+    note = "What each adds to the output through exactly one later attention, patterns and norms frozen: mean over the examples, the largest in size first; beside it all of the MLP, biases too."
+    left = left_out(len(found.outputs), len(shown), "outputs")
+    columns = ("output", "first", "second", "third", "whole MLP")
+    return block("SecondOrder", said, table(columns, rows, numeric=(4,), left=left), caption(note))
+
+
+def _strongest(found: SecondOrder, output: str) -> tuple[str | Markup, ...]:
+    most = found.largest(output, 3)
+    digits = decimals([value for _, value in most])
+    cells = [joined(text(name), score(value, digits), by=" ") for name, value in most]
+    whole = float(found.whole[:, found.outputs.index(output)].mean())
+    return (*cells, *[MISSING] * (3 - len(cells)), score(whole, digits))
 
 
 @showing.card.register

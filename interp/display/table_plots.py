@@ -1,4 +1,4 @@
-"""Plotly figures of tables: direct effects, paths, probes, agreement, coverage. The other figures are in `interp.display.plots`.
+"""Plotly figures of tables: direct effects, second-order effects, paths, probes, agreement, coverage. The other figures are in `interp.display.plots`.
 
 Nothing is computed that the value does not hold.
 """
@@ -13,6 +13,7 @@ from interp.dictionaries.evaluation.probing import DIMENSIONS, FEATURES, ProbeRe
 from interp.display.plots import COLOURS, DOTTED, GREY, MOST_BARS, NEGATIVE, POSITIVE, SYMBOLS, shown, shown_token
 from interp.formatting import showing
 from interp.lenses.direct_effects import DirectEffects
+from interp.lenses.second_order import SecondOrder
 from interp.model.probing.coverage import Coverage
 from interp.scores.agreement import Agreement, Row
 
@@ -44,6 +45,19 @@ def _tokens(found: DirectEffects, place: int) -> str:
         pairs = [f"{shown_token(found.texts(t))} {v:+.2f}" for t, v in zip(ids, logits, strict=True) if sign * v > 0]
         told += f"<br>{word} {', '.join(pairs)}" if pairs else ""
     return told
+
+
+@showing.figure.register
+def plot_second(found: SecondOrder, output: str | None = None) -> Any:
+    """The neurons with the largest effect on one output, the first by default, the largest at the top. Raises: InterpError for an unknown one."""
+    most = found.largest(output, MOST_BARS)
+    hover = [f"{name}: {value:+.4f}" for name, value in most]
+    figure = _bars([name for name, _ in most], [value for _, value in most], hover)
+    return figure.update_layout(
+        title=shown(f"Through one later attention, layer {found.layer}, {found.model}"),
+        xaxis_title=shown(f"adds to {found.outputs[0] if output is None else output}"),
+        yaxis_title=f"neuron, the {len(most)} largest of {len(found.neurons)}",
+    )
 
 
 @showing.figure.register

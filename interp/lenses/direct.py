@@ -18,16 +18,17 @@ from interp.errors import InterpError, TaskError, unknown
 from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed
 from interp.given import kinds_checked
-from interp.lenses.stream import FINAL, Stream, last_position
+from interp.lenses.stream import FINAL, Stream, at_place, read_place
 from interp.model.modules.linear import linear
 from interp.model.modules.lock import reserved, settled
+from interp.parts.outputs import NextToken
 from interp.parts.sites import Site
 from interp.parts.texts import encode
 from interp.parts.tokens import as_tokens
 from interp.scores.per_example import PerExample
 from interp.tasks.lengths import by_length
 from interp.tasks.reading.answers import Reading
-from interp.tasks.task import Task
+from interp.tasks.task import Prompt, Task, run_of
 from interp.whole_numbers import count, is_whole
 
 TokenLike = int | str
@@ -81,7 +82,7 @@ class LogitAttribution(PerExample, Table):
 class _Prompt:
     """One prompt without padding and the tokens compared; no answers means the model's own first choice."""
 
-    ids: tuple[int, ...]
+    ids: Prompt
     answers: tuple[int, ...]
     wrong: tuple[int, ...]
 
@@ -96,7 +97,7 @@ def direct_logit_attribution(
     prompts: Literal["clean", "corrupt"] = "clean",
     batch_size: int | None = None,
 ) -> LogitAttribution:
-    """Split a logit at the last real position into what each component writes there.
+    """Split a logit at the last real position, or where a classifier reads its answer, into what each component writes there.
 
     contribution[u] = scale * W_U[t] . w (a_u - mean(a_u)) / sigma, with the sigma of the final norm in this run (an
     RMSNorm subtracts no mean); head h writes W_O z_h, under a post-norm w (W_O z_h) / sigma with that norm's sigma.
@@ -106,7 +107,7 @@ def direct_logit_attribution(
     as a token (id or text) for all prompts or one per prompt; no answers means the model's most probable next token.
     Units: logits, before a soft cap (which is no sum of components). Cost: one forward.
     Source: Elhage et al. 2021, "A mathematical framework for transformer circuits".
-    Raises: TaskError for unusable prompts or answers; LayoutError where the final norm or a post-norm is not
+    Raises: TaskError for unusable prompts or answers; LayoutError where the output is no norm and linear map of one position, where the final norm or a post-norm is not
     recognised, or an output projection is not a linear map.
     """
     if batch_size is not None:
@@ -141,6 +142,8 @@ def _from_task(model: Any, task: Task, prompts: str, answers: Any, wrong: Any) -
 def _from_tokens(model: Any, given: Any, answers: Any, wrong: Any) -> list[_Prompt]:
     if wrong is not None and answers is None:
         raise TaskError("wrong tokens given without answers: give answers too, for the difference answers - wrong.")
+    if not isinstance(model.outputs, NextToken):
+        raise TaskError("direct logit attribution of a model that continues no texts: give a Task, with its answers.")
     tokens = as_tokens(given, model.tokenizer)
     rows = [tuple(ids[mask].tolist()) for ids, mask in zip(tokens.ids, tokens.mask, strict=True)]
     texts = _texts(given, len(rows))
@@ -191,7 +194,8 @@ def _token(model: Any, reading: Reading, prompt: str, token: Any, what: str) -> 
 
 def unembedded(model: Any, x: Tensor) -> Tensor:
     """Logits of `x` [... d_model] by the model's final norm, unembedding and logits scale, before a soft cap."""
-    model.layout.check_head("reading the stream in logits")
+    if not model.layout.linear:
+        model.layout.check_head("reading the stream in logits")
     final, get = model.layout.ln_final, model.hf.get_submodule
     with reserved(model.hf):
         logits: Tensor = get(model.layout.unembed)(x if final is None else get(final)(x))
@@ -201,15 +205,14 @@ def unembedded(model: Any, x: Tensor) -> Tensor:
 def _batch_shares(model: Any, prompts: list[_Prompt]) -> tuple[dict[str, Tensor], Tensor]:
     """Per node its contributions [batch], and the model's own logit [batch], of prompts of one length, in float64."""
     model.layout.check_sum("direct logit attribution")
-    model.layout.check_head("direct logit attribution")
-    model.check_next("direct logit attribution")
+    at = read_place(model, "direct logit attribution")
     layers = range(model.layout.n_layers)
     sites = [Site("embed"), *(Site(kind, i) for i in layers for kind in ("z", "mlp_out")), FINAL]
     with settled(model.device), torch.no_grad():
-        run = model.run(torch.tensor([p.ids for p in prompts]), reads=sites, logits_to_keep=1)
-        logits = unembedded(model, run[FINAL][:, -1])
+        run = model.run(run_of([p.ids for p in prompts]), reads=sites, logits_to_keep=1)
+        logits = unembedded(model, run[FINAL][:, at])
         chosen = [(p.answers or (int(row.argmax()),), p.wrong) for p, row in zip(prompts, logits, strict=True)]
-        return dict(_shares(Stream(model, last_position(run.reads)), chosen)), contrast_of(logits, chosen)
+        return dict(_shares(Stream(model, at_place(run.reads, at)), chosen)), contrast_of(logits, chosen)
 
 
 def contrast_of(logits: Tensor, chosen: Sequence[tuple[Sequence[int], Sequence[int]]]) -> Tensor:

@@ -22,16 +22,17 @@ from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed, token
 from interp.given import kinds_checked
 from interp.lenses.direct import contrast_of, contrasts, unembedded
-from interp.lenses.stream import FINAL, Stream, last_position
+from interp.lenses.stream import FINAL, Stream, at_place, read_place
 from interp.model.modules.linear import linear
 from interp.model.modules.lock import settled
 from interp.parts.graph import Graph
+from interp.parts.named_inputs import Inputs
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from interp.parts.tokens import Texts
 from interp.scores.per_example import PerExample
 from interp.tasks.lengths import by_length
-from interp.tasks.task import Task, ids_of
+from interp.tasks.task import Task, run_of
 
 EMBED: Final = Site("embed")
 _STREAM: Final = {"embed": "embed", "mlp": "mlp_out", "attn_out": "attn_out"}
@@ -125,8 +126,7 @@ def direct_effects(
     Raises: MethodError for a node that writes nothing; LayoutError where a norm or a projection is not recognised.
     """
     model.layout.check_sum("direct effects")
-    model.layout.check_head("direct effects")
-    model.check_next("direct effects")
+    place = read_place(model, "direct effects")
     pairs = task.tokenize(model.tokenizer, model.outputs)
     job = _Job(model, tuple(nodes), dictionaries or {}, split_positions)
     lengths = [pair.length for pair in pairs]
@@ -136,13 +136,13 @@ def direct_effects(
         for index in by_length(lengths, batch_size or default_batch_size(model, max(lengths))):
             chosen = [(pairs[i].answers, pairs[i].wrong) for i in index]
             direction = contrasts(model, chosen)
-            seen = _Seen.of(job, torch.tensor([ids_of(getattr(pairs[i], prompts)) for i in index]))
-            total[index] = contrast_of(unembedded(model, seen.run[FINAL][:, -1]), chosen).cpu().numpy()
+            seen = _Seen.of(job, run_of([getattr(pairs[i], prompts) for i in index]), place)
+            total[index] = contrast_of(unembedded(model, seen.run[FINAL][:, place]), chosen).cpu().numpy()
             for at, parts in seen.normed():
                 table[np.ix_(index, at)] = (parts * direction[:, None]).sum(-1).cpu().numpy()
                 normed[at] += parts.sum(0)
         up, up_logits, down, down_logits = _extremes(model, normed / len(pairs), k)
-    texts = Texts.of(model.text_of, {*up.ravel().tolist(), *down.ravel().tolist()})
+    texts = Texts.of(model.output_text, {*up.ravel().tolist(), *down.ravel().tolist()})
     return DirectEffects(
         job.nodes, table, up, up_logits, down, down_logits, total, texts, model.name, task.name, prompts
     )
@@ -195,15 +195,15 @@ class _Seen:
     """The run of one batch of prompts of one length."""
 
     job: _Job
-    ids: Tensor
+    ids: Tensor | Inputs
     run: Any
     stream: Stream
 
     @classmethod
-    def of(cls, job: _Job, ids: Tensor) -> _Seen:
-        """ids: [batch pos]."""
+    def of(cls, job: _Job, ids: Tensor | Inputs, place: int) -> _Seen:
+        """ids: [batch pos], or inputs that are no text. place: the position that the output is read at."""
         run = job.model.run(ids, reads=job.sites, logits_to_keep=1)
-        return cls(job, ids, run, Stream(job.model, last_position(run.reads)))
+        return cls(job, ids, run, Stream(job.model, at_place(run.reads, place)))
 
     def normed(self) -> Iterator[tuple[list[int], Tensor]]:
         """(places among the nodes, what the final norm makes of what they add [batch part d_model]), a few nodes at a time."""
@@ -231,6 +231,8 @@ class _Seen:
 
     def _embedding(self, kind: str) -> Tensor:
         """The token embedding alone, or the position embedding [batch d_model]."""
+        if isinstance(self.ids, Inputs):
+            raise MethodError("split_positions: what is no single text has no token embedding apart; leave it out.")
         writers = Writers(self.job.model, Graph.of(self.job.model.layout, split_positions=True))
         position = writers.position_part(self.ids, self.run[EMBED])[:, -1].double()
         both = self.stream.values[EMBED]

@@ -18,16 +18,17 @@ from interp.formatting.plain import WRITTEN_AS
 from interp.formatting.showing import figure
 from interp.formatting.table import Table, along, check_sizes, lines_of, rows_of
 from interp.given import kinds_checked
+from interp.lenses.class_lens import ClassLens, class_lens
 from interp.lenses.direct import LogitAttribution, direct_logit_attribution, unembedded
 from interp.model.modules.lock import settled
-from interp.parts.outputs import NoAnswer
+from interp.parts.outputs import Classes, NoAnswer
 from interp.parts.sites import Site, SiteLike
 from interp.parts.texts import token_text
 from interp.parts.tokens import Texts, Tokens
 from interp.precision import wide
 from interp.whole_numbers import count
 
-__all__ = ["LogitAttribution", "LogitLens", "direct_logit_attribution", "logit_lens"]
+__all__ = ["ClassLens", "LogitAttribution", "LogitLens", "direct_logit_attribution", "logit_lens"]
 
 _COLUMNS: Final = ("example", "site", "layer", "position", "input", "rank", "id", "token", "probability", "logit")
 RESIDUAL: Final = ("embed", "resid_pre", "resid_mid", "resid_post", "resid_final")
@@ -124,18 +125,30 @@ class LogitLens(Table):
 
 
 @kinds_checked
-def logit_lens(model: Any, tokens: Any, *, sites: SiteLike | Sequence[SiteLike] = "resid_post") -> LogitLens:
+def logit_lens(
+    model: Any,
+    tokens: Any,
+    *,
+    sites: SiteLike | Sequence[SiteLike] = "resid_post",
+    positions: str | int | Sequence[str | int] | None = None,
+) -> Any:
     """Decode the residual stream at every layer through the model's own final norm, unembedding, scale and soft cap.
 
-    logits(site) = cap(scale * W_U norm_final(x_site)); at the last layer these are the logits of the model.
+    logits(site) = cap(scale * W_U norm_final(x_site)); at the last layer these are the logits of the model. Of a classifier of texts, images or
+    sound it is its whole head on each position alone, and at the last layer, where the answer is read, its output (of pooled ones the mean).
 
-    tokens: what `model.run` takes. sites: residual-stream sites or kinds (embed, resid_pre, resid_mid, resid_post,
+    Returns: `LogitLens`, or `ClassLens` of a model with one output for each input. positions: of a classifier only these, by name (`CLS`, `r0c0`) or
+    number. tokens: what `model.run` takes. sites: residual-stream sites or kinds (embed, resid_pre, resid_mid, resid_post,
     resid_final). Units: logits. Memory: one [batch pos d_vocab] per site. Cost: one forward, one unembedding per site.
     Source: nostalgebraist 2020, "interpreting GPT: the logit lens".
-    Raises: SiteError for a site that is no residual stream, or that this model does not have.
+    Raises: SiteError for a site that is no residual stream, or that this model does not have; LayoutError for a head that is not known as one
+    that reads a position; TaskError for positions that are not there.
     """
-    model.layout.check_head("logit lens")
+    model.layout.check_blocks("logit lens")
     model.layout.check_single("logit lens")
+    classes = isinstance(model.outputs, Classes) and model.layout.readout != "each"
+    if not classes:
+        model.layout.check_head("logit lens")
     if isinstance(model.outputs, NoAnswer) and model.outputs.names:
         raise LayoutError("logit lens: the outputs of this model are classes of each token, and no tokens.")
     asked = [sites] if isinstance(sites, (str, Site)) else list(sites)
@@ -144,6 +157,10 @@ def logit_lens(model: Any, tokens: Any, *, sites: SiteLike | Sequence[SiteLike] 
         raise SiteError(f"logit lens of {odd[0]!r}: expected places of the residual stream: {', '.join(RESIDUAL)}.")
     if not found:
         raise SiteError("logit lens of no sites: expected at least one, for example sites='resid_post'.")
+    if classes:
+        return class_lens(model, tokens, found, positions)
+    if positions is not None:
+        raise SiteError("positions belong to the lens of a classifier; this model has logits of each position.")
     with settled(model.device), torch.no_grad():
         run = model.run(tokens, reads=list(found), logits_to_keep=1)
         logits = torch.stack([stream_logits(model, run[site]).cpu() for site in found])

@@ -1,4 +1,4 @@
-"""What single components add to the residual stream at the last position of a run, and what the final norm makes of it.
+"""What single components add to the residual stream at the position that the output is read at, and what the final norm makes of it.
 
 Every norm behind a component is frozen at the scale of the run itself, so that the parts of a sum stay a sum:
 
@@ -26,14 +26,27 @@ from interp.parts.sites import Site
 FINAL = Site("resid_final")
 
 
-def last_position(reads: Mapping[Site, Tensor]) -> dict[Site, Tensor]:
-    """What a run read, at its last position, in float64."""
-    return {site: x[:, -1].detach().double() for site, x in reads.items()}
+def read_place(model: Any, what: str) -> int:
+    """Where the output is read: at the last position (-1), or at the first (0) of a classifier that reads it.
+
+    Raises: LayoutError where the output is no norm and linear map of one position, naming what needs it.
+    """
+    layout = model.layout
+    if not layout.linear or layout.readout not in ("each", "first", "last"):
+        layout.check_head(what)
+    if layout.readout == "each":
+        model.check_next(what)
+    return 0 if layout.readout == "first" else -1
+
+
+def at_place(reads: Mapping[Site, Tensor], at: int) -> dict[Site, Tensor]:
+    """What a run read, at one position, in float64."""
+    return {site: x[:, at].detach().double() for site, x in reads.items()}
 
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """One run at its last position. values: site -> [batch ...] in float64, `resid_final` among them."""
+    """One run at the position that is read. values: site -> [batch ...] in float64, `resid_final` among them."""
 
     model: Any
     values: Mapping[Site, Tensor]

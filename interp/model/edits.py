@@ -8,14 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from interp.errors import EditError
-from interp.parts.sites import Site, SiteLike, kind_of, part_of
+from interp.parts.sites import MODULE, Site, SiteLike, kind_of, part_of
 
 Index = int | slice | Tensor | list[int]
+#: A part of what is at the site of a module: of the axes behind the batch, or a mask of truth values over them.
+Part = Index | tuple[int | slice | list[int] | Tensor, ...]
 Value = Tensor | float
 HEAD_KINDS = ("q", "k", "v", "z", "pattern")
 _all = slice(None)
@@ -42,10 +45,12 @@ def patch(
     heads: Index | None = None,
     positions: Index | None = None,
     features: Index | None = None,
+    index: Part | None = None,
 ) -> Edit:
     """Put `value` in: a number, the site's shape, or one that broadcasts to the part chosen by the indices.
 
-    `patch("resid_post.3.features", 5.0, features=117)` clamps a feature of a dictionary.
+    `patch("resid_post.3.features", 5.0, features=117)` clamps a feature of a dictionary. index: at the site of a module
+    (`patch("module:features.4", 0.0, index=3)`) a part of the axes behind the batch, or a mask over them.
     """
 
     _check_value("patch", site, value)
@@ -55,7 +60,7 @@ def patch(
             return torch.full_like(part, value)
         return _fitted("patch", site, "value", value, part)
 
-    return Edit(site, _on_part(site, heads, positions, put, features))
+    return Edit(site, _on_part(site, heads, positions, put, features, index))
 
 
 def add(
@@ -66,6 +71,7 @@ def add(
     heads: Index | None = None,
     positions: Index | None = None,
     features: Index | None = None,
+    index: Part | None = None,
 ) -> Edit:
     """Steer: add `scale * vector` (a number, or broadcast over batch and positions)."""
 
@@ -76,7 +82,7 @@ def add(
             return part + scale * vector
         return part + scale * _fitted("add", site, "vector", vector, part)
 
-    return Edit(site, _on_part(site, heads, positions, added, features))
+    return Edit(site, _on_part(site, heads, positions, added, features, index))
 
 
 def _fitted(act: str, site: SiteLike, name: str, value: Tensor, part: Tensor) -> Tensor:
@@ -90,10 +96,15 @@ def _fitted(act: str, site: SiteLike, name: str, value: Tensor, part: Tensor) ->
 
 
 def zero(
-    site: SiteLike, *, heads: Index | None = None, positions: Index | None = None, features: Index | None = None
+    site: SiteLike,
+    *,
+    heads: Index | None = None,
+    positions: Index | None = None,
+    features: Index | None = None,
+    index: Part | None = None,
 ) -> Edit:
     """Set to zero: ablate."""
-    return Edit(site, _on_part(site, heads, positions, torch.zeros_like, features))
+    return Edit(site, _on_part(site, heads, positions, torch.zeros_like, features, index))
 
 
 def _check_value(what: str, site: SiteLike, value: object) -> None:
@@ -107,9 +118,13 @@ def _on_part(
     positions: Index | None,
     f: Callable[[Tensor], Tensor],
     features: Index | None = None,
+    index: Part | None = None,
 ) -> Callable[[Tensor], Tensor]:
-    """Apply `f` to some positions (query positions of a pattern) and heads, or features, of a tensor and leave the rest as it is."""
+    """Apply `f` to some positions (query positions of a pattern) and heads, or features, or to an index behind the batch, of a tensor and leave
+    the rest as it is."""
     kind = kind_of(site)
+    if kind == MODULE or index is not None:
+        return _of_module(site, {"heads": heads, "positions": positions, "features": features}, index, f)
     if features is not None:
         if part_of(site) != "features":
             raise EditError(
@@ -128,6 +143,37 @@ def _on_part(
         part = (_all, *(reversed(at) if kind == "pattern" else at if heads is not None else at[:1]))
         new = x.clone()
         new[part] = f(_chosen(x, part, site, heads, positions, kind == "pattern"))
+        return new
+
+    return apply
+
+
+def _of_module(
+    site: SiteLike, others: dict[str, Index | None], index: Part | None, f: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """Apply `f` to a part of what is at a module. Raises: EditError for what belongs to other sites, and for an index elsewhere."""
+    if given := [f"{name}={value!r:.40}" for name, value in others.items() if value is not None]:
+        raise EditError(f"{given[0]} at {site}: the value of a module has its own axes; choose of them with index=.")
+    if kind_of(site) != MODULE:
+        raise EditError(
+            f"index={index!r:.40} at {site}: only sites of modules ('module:PATH') have it; use positions= and heads=."
+        )
+    if index is None:
+        return f
+
+    def apply(x: Tensor) -> Tensor:
+        part: Any = (_all, *index) if isinstance(index, tuple) else (_all, index)
+        try:
+            if isinstance(index, Tensor) and index.dtype == torch.bool and index.shape != x.shape[1 : 1 + index.ndim]:
+                raise IndexError
+            chosen = x[tuple(map(_no_truth, part))]
+        except (IndexError, TypeError):
+            raise EditError(
+                f"index={index!r:.60} at {site}: the axes behind the batch have {list(x.shape[1:])} entries; expected whole numbers, slices or "
+                "a mask of them."
+            ) from None
+        new = x.clone()
+        new[part] = f(chosen)
         return new
 
     return apply

@@ -11,36 +11,39 @@ from torch import Tensor
 
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.splice import check_dictionaries, widths
-from interp.errors import LayoutError, TaskError, some
+from interp.errors import LayoutError, MethodError, TaskError, some
 from interp.formatting.showing import card
 from interp.ledger import BACKWARD, ledger, spend
-from interp.model.checks import check_encoded, check_lists, check_pattern, check_value, checked_kept, checked_other
 from interp.model.edits import Edit
 from interp.model.inputs.answering import context_of, outputs_of_positions
 from interp.model.inputs.encoding import encoded as encoded_of
 from interp.model.inputs.encoding import encoded_width, with_encoded
-from interp.model.inputs.naming import embedded, names_of
+from interp.model.inputs.position_naming import embedded, names_of
 from interp.model.inputs.taking import InputsLike, TokensLike, arguments, example_of, probe_of, sourced, taken
-from interp.model.modules.calling import needed_inputs, stack_input
-from interp.model.modules.linear import embedding_device
+from interp.model.modules.calling import n_token_types, needed_inputs, stack_input
+from interp.model.modules.linear import embedding_device, vocabularies
 from interp.model.modules.lock import settled
+from interp.model.modules.paths import check_path
 from interp.model.modules.soundness import check_model, check_state
 from interp.model.multiply_adds import Prices
 from interp.model.operands import Operands
 from interp.model.origin import Origin
 from interp.model.plan import plan_run
 from interp.model.probing.backward import Suspects, check_gradients, suspects
-from interp.model.probing.coverage import Coverage, coverage, recognise
+from interp.model.probing.coverage import Coverage, Operations, coverage, recognise
 from interp.model.probing.layout_probe import read_layout
 from interp.model.probing.sample import probe_inputs
 from interp.model.result import Run
 from interp.model.run import execute
+from interp.model.run_checks import check_encoded, check_lists, check_pattern, check_value, checked_kept, checked_other
 from interp.model.similarity import Similarity
 from interp.model.vocabulary import Columns
+from interp.parts.forms import form_of
+from interp.parts.layout import NET_LEVELS, Layout
 from interp.parts.named_inputs import DECODER, TEXT, Inputs
 from interp.parts.outputs import AtMask, Classes, NextToken, NoAnswer, Output, Outputs, class_names
 from interp.parts.ports import available, port
-from interp.parts.sites import Site, SiteLike, parse
+from interp.parts.sites import MODULE, Site, SiteLike, parse
 from interp.parts.texts import has_token, token_text
 from interp.parts.tokens import Tokens, as_tokens
 from interp.rules.rules import GRADIENT, Rules
@@ -72,17 +75,21 @@ class HookedModel:
         self.tokenizer = tokenizer
         self.processor = processor
         self.origin = origin or Origin()
-        self.name = name or getattr(model.config, "name_or_path", "") or type(model).__name__
+        self.name = name or getattr(self.config, "name_or_path", "") or type(model).__name__
         with settled(self.device):
-            read = output.of(model, tokenizer) if isinstance(output, Similarity) else output
             self._given = None if inputs is None else probe_of(self, inputs)
-            self.layout, seen = read_layout(model, read, self._given)
-            self.operations = recognise(model, self.layout, seen)
+            self.layout, self.operations = self._discovered(output)
         self._checked: set[Rules] = set()
         self.edge_maps: dict[Any, Any] = {}
         self.restart: Any = None
         self._differentiable: Suspects | None = None
         self._lengths: dict[tuple[str, tuple[Any, ...]], int] = {}
+
+    def _discovered(self, output: Any) -> tuple[Layout, Operations]:
+        """Where everything is in the model, and what its modules compute."""
+        read = output.of(self.hf, self.tokenizer) if isinstance(output, Similarity) else output
+        layout, seen = read_layout(self.hf, read, self._given)
+        return layout, recognise(self.hf, layout, seen)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle has: all but what is found out again, which belongs to these very modules."""
@@ -99,6 +106,11 @@ class HookedModel:
         return str(card(self))
 
     @property
+    def config(self) -> Any:
+        """The configuration of the model; None where it has none."""
+        return getattr(self.hf, "config", None)
+
+    @property
     def dtype(self) -> torch.dtype:
         return self.hf.dtype  # type: ignore[no-any-return]
 
@@ -111,6 +123,17 @@ class HookedModel:
     def probed(self) -> Mapping[str, Tensor]:
         """What it is tried on: the main input, one example, by its name."""
         return self._given or probe_inputs(self.hf)
+
+    @property
+    def vocabularies(self) -> dict[str, int]:
+        """How many ids each input of ids has that it needs."""
+        return vocabularies(self.hf)
+
+    @property
+    def example_axes(self) -> int | None:
+        """How many axes one example of a main input that is no text has; None where that is not known."""
+        form = form_of(self.config, needed_inputs(self.hf)[0])
+        return None if form is None else len(form.axes)
 
     @property
     def takes_text(self) -> bool:
@@ -140,8 +163,8 @@ class HookedModel:
         if layout.crosses and layout.readout == "each" and layout.output.name == "logits":
             return NextToken(layout.d_vocab, partial(example_of, self))
         if layout.output.labels or layout.readout != "each" or not self.takes_text:
-            names = layout.output.labels or class_names(self.hf.config, layout.d_vocab)
-            return Classes(names, None if self.takes_text else partial(example_of, self))
+            names = layout.output.labels or class_names(self.config, layout.d_vocab)
+            return Classes(names, None if self.takes_text else partial(example_of, self), n_token_types(self.hf))
         return outputs_of_positions(self)
 
     def inputs(self, source: Any, *, decoder: str | None = None, text: str | Sequence[str] | None = None) -> Inputs:
@@ -204,6 +227,13 @@ class HookedModel:
             raise TaskError(f"class {i}: this model has classes 0 to {outputs.n - 1}.")
         return outputs.names[i]
 
+    def check_level(self, level: str) -> None:
+        """Raises: MethodError for a level that this kind of model does not have."""
+        if level in NET_LEVELS:
+            raise MethodError(
+                f"level {level!r} is of nets without blocks; this model has blocks: use 'blocks', 'heads', 'neurons' or 'resid'."
+            )
+
     def check_next(self, what: str) -> None:
         """Raises: LayoutError where outputs are not those of what follows the last token, naming what needs that."""
         if not isinstance(self.outputs, NextToken):
@@ -225,6 +255,8 @@ class HookedModel:
         found = parse(site, self.layout.layers, rotary=self.layout.rotary)
         for one in found:
             port(one, self.layout)
+            if one.kind == MODULE:
+                check_path(self.hf, one.path)
         return found
 
     @cached_property
@@ -289,6 +321,8 @@ class HookedModel:
         given = taken(self, tokens)
         kept = checked_kept(logits_to_keep)
         other = checked_other(rules, toward, given, id(self.hf))
+        if dictionaries:
+            self.layout.check_blocks("dictionaries")
         spliced = check_dictionaries({} if dictionaries is None else dictionaries, self.layout, widths(self.layout))
         resolved = [(self.resolve(e.site), e) for e in edits]
         check_pattern(type(self.hf).__name__, self.layout, [site for sites, _ in resolved for site in sites], split_kv)
@@ -339,6 +373,9 @@ class HookedModel:
         limit = context_of(self.hf) if self.takes_text else None
         if limit is not None and n > limit:
             raise TaskError(f"a prompt of {n} tokens; this model's context is {limit} tokens. Shorten the prompts.")
+
+    def check_shape(self, given: Inputs) -> None:
+        """Raises: TaskError for inputs of a shape that it does not take, where the configuration does not tell that."""
 
     def n_positions(self, given: Tokens | Inputs, stack: str | None = None) -> int:
         """How many positions the stream of a stack, by default of the one that is read last, has for these tokens, or for inputs of this

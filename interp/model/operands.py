@@ -1,6 +1,6 @@
 """What the operations of a run read: kept in one run, so that another run can average each operation between both.
 
-Kept, in the order of the calls: the inputs of norms and activations and of the unembedding's soft cap, the two factors of a
+Kept, in the order of the calls: the inputs of norms, activations and max poolings and of the unembedding's soft cap, the two factors of a
 gated product, q, k and v of each layer. Under `Rules(secants=n)` the backward pass of each then is the mean of its Jacobian
 between its inputs in this run and in the other (`interp.rules.secants`); forward values stay bit for bit those of a plain run.
 """
@@ -21,8 +21,10 @@ from interp.model.modules.tensors import activation_in, activation_out, replace_
 from interp.model.probing.coverage import Operations, in_experts
 from interp.parts.layout import Branch, Layout
 from interp.parts.sites import Site
+from interp.rules.activations import Activation
 from interp.rules.attention_secants import QKV, Native, between
-from interp.rules.rules import Activation, Norm
+from interp.rules.max_pools import max_pool_secant
+from interp.rules.rules import Norm
 from interp.rules.secants import activation_secant, elementwise_secant, norm_secant, product_secant
 from interp.rules.surrogate import VJP, surrogate, surrogate2
 
@@ -93,7 +95,7 @@ class Averaged:
         if self.own is None and self.other is None:
             return
         if self.own is not None:
-            for path in (*self.operations.norms, *self._activations()):
+            for path in (*self.operations.norms, *self._activations(), *self.operations.pools):
                 self._before(stack, path, self._keep_input(path, self.own))
         if self.other is not None:
             self._attach_rules(stack, self.other)
@@ -125,6 +127,9 @@ class Averaged:
             replace_backward(stack, module, _norm_rule(norm, module, path, other))
         for path, act in self._activations().items():
             replace_backward(stack, self.model.get_submodule(path), _activation_rule(act, path, other))
+        for path in self.operations.pools:
+            module = self.model.get_submodule(path)
+            replace_backward(stack, module, _pool_rule(module, path, other))
 
     def _keep_input(self, path: str, own: Operands) -> Callable[..., None]:
         return lambda module, args, kwargs: own.keep(path, activation_in(args, kwargs))
@@ -192,6 +197,11 @@ def _norm_rule(norm: Norm, module: nn.Module, path: str, toward: Operands) -> Ca
 def _activation_rule(act: Activation, path: str, toward: Operands) -> Callable[[Tensor], VJP]:
     calls = count()
     return lambda x: activation_secant(act, x, toward.of(path, next(calls), x))
+
+
+def _pool_rule(module: nn.Module, path: str, toward: Operands) -> Callable[[Tensor], VJP]:
+    calls = count()
+    return lambda x: max_pool_secant(module, x, toward.of(path, next(calls), x))
 
 
 def _product(factors: dict[str, Tensor], act: str, up: str, f: Activation, toward: Operands) -> Any:

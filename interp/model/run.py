@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from interp.errors import SiteError
 from interp.model.edits import applied
+from interp.model.layers.layer_kinds import linear_layer
 from interp.model.modules import attention
 from interp.model.modules.lock import frozen, no_inference_tensors, running
 from interp.model.modules.tensors import activation_in, activation_out, replace_backward, with_activation, with_output
@@ -22,8 +23,10 @@ from interp.model.probing.coverage import Operations, outer_activations
 from interp.model.vocabulary import Columns
 from interp.parts.layout import Layout
 from interp.parts.ports import Port, from_site, port, to_site, unscaled
-from interp.parts.sites import CROSS, Site
-from interp.rules.rules import Activation, frozen_norm, identity_rule
+from interp.parts.sites import CROSS, MODULE, Site
+from interp.rules.activations import Activation, identity_rule
+from interp.rules.layer_rules import layer_vjp
+from interp.rules.rules import frozen_norm
 from interp.rules.surrogate import scale_gradient, surrogate
 
 _EMBED: Final = "embed"
@@ -64,6 +67,7 @@ class _Run:
     found: dict[Site, Tensor] = field(default_factory=dict)
     entering: dict[Site, Tensor] = field(default_factory=dict)
     attending: dict[int, Attending] = field(default_factory=dict)
+    met: set[Site] = field(default_factory=set)
 
     @cached_property
     def averaged(self) -> Averaged:
@@ -102,15 +106,41 @@ class _Run:
 
     def through(self, site: Site, at: Port, x: Tensor) -> Tensor:
         """The tensor that the model goes on with, for the tensor `x` that it has at this port."""
-        value = to_site(x, at, self.batch, self.layout.stack(site.stack).n_heads)
+        value = to_site(x, at, self.batch, self.layout.stack(site.stack).n_heads if at.heads else 1)
         seen = self.visit(site, value)
         if self.plan.changes(site) or not at.scaled:
             return from_site(seen, at, x)
         return surrogate(seen, x, lambda grad: unscaled(grad.reshape(seen.shape), at)) if seen.requires_grad else x
 
+    def meet(self, site: Site) -> None:
+        """Raises: SiteError where the module of a site is called a second time, so that there is no one value at it."""
+        if site.kind == MODULE and site in self.met:
+            raise SiteError(
+                f"site '{site}': {site.path} is called several times in a run, so there is no one value there."
+            )
+        self.met.add(site)
+
+    def check_unwritten(self, site: Site) -> tuple[Any, Any]:
+        """Hooks around a module whose input is a site. Raises: SiteError where it writes into what it reads, which a read would then be."""
+        seen: list[tuple[Tensor, int]] = []
+
+        def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+            x = activation_in(args, kwargs)
+            seen.append((x, x._version))
+
+        def behind(module: nn.Module, args: Any, output: Any) -> None:
+            x, version = seen.pop()
+            if x._version != version:
+                raise SiteError(
+                    f"site '{site}': {site.path} writes into what it reads; read what the module before it returns."
+                )
+
+        return before, behind
+
     def read_input(self, site: Site, at: Port) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
-            x = activation_in(args, kwargs)
+            self.meet(site)
+            x = _tensor_at(site, activation_in, args, kwargs)
             if at.where == "input_copy":
                 x = x.view_as(x)
             return with_activation(args, kwargs, self.through(site, at, x))
@@ -134,7 +164,8 @@ class _Run:
 
     def read_output(self, site: Site, at: Port) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            new = self.through(site, at, activation_out(output))
+            self.meet(site)
+            new = self.through(site, at, _tensor_at(site, activation_out, output))
             return with_output(output, new.clone() if at.shield else new)
 
         return hook
@@ -176,11 +207,17 @@ class _Run:
         for site, at in hooks:
             if at.where in ("input", "input_copy"):
                 self._on_input(stack, at.path, self.read_input(site, at))
+                if at.form == "own":
+                    before, behind = self.check_unwritten(site)
+                    self._on_input(stack, at.path, before)
+                    stack.callback(self._module(at.path).register_forward_hook(behind).remove)
             elif at.where == "input_inplace":
                 self._on_input(stack, at.path, self.write_input(site, at))
         if torch.is_grad_enabled():
             self._attach_rules(stack)
         self.averaged.attach(stack)
+        for path in self.operations.inplace:
+            self._on_input(stack, path, _copied)
         for site, at in hooks:
             if at.where == "output":
                 stack.callback(self._module(at.path).register_forward_hook(self.read_output(site, at)).remove)
@@ -214,6 +251,11 @@ class _Run:
         if self.plan.rules.act == "identity":
             for path, act in self._ruled_activations().items():
                 replace_backward(stack, self._module(path), partial(identity_rule, act))
+        for path, own in self.operations.layers.items():
+            rule = self.plan.rules.linear.of(own.conv, own.first)
+            if rule.name != "gradient":
+                layer = linear_layer(self.model, path, own)
+                replace_backward(stack, self._module(path), partial(layer_vjp, rule, layer))
 
     def _ruled_activations(self) -> dict[str, Activation]:
         """The activations that the identity rule is for: of MLPs, where their gate is not detached, and of the head."""
@@ -222,7 +264,23 @@ class _Run:
             held = mlp.gated and self.plan.rules.gate == 0.0
             if mlp.act is not None and not held and mlp.act in self.operations.activations:
                 found[mlp.act] = self.operations.activations[mlp.act]
-        return found
+        return {path: act for path, act in found.items() if not act.pole}
+
+
+def _copied(module: nn.Module, args: Any, kwargs: Any) -> Any:
+    """A module that writes into what it reads gets a copy of that."""
+    return with_activation(args, kwargs, activation_in(args, kwargs).clone())
+
+
+def _tensor_at(site: Site, find: Any, *given: Any) -> Tensor:
+    """The tensor of a site in the arguments or the result of its module. Raises: SiteError where a module has none."""
+    try:
+        found: Tensor = find(*given)
+    except TypeError as error:
+        if site.kind != MODULE:
+            raise
+        raise SiteError(f"site '{site}': {error}.") from error
+    return found
 
 
 def _halve_gradient(c: float) -> Any:
@@ -248,9 +306,10 @@ def execute(
     state.attending = attending(model, layout)
     with running(model), no_inference_tensors(), ExitStack() as stack:
         state.attach(stack)
-        around = state.around_attention if plan.needs_attention_function() else None
+        around = state.around_attention if layout.blocks and plan.needs_attention_function() else None
         stack.enter_context(attention.selected(model, around) if around else nullcontext())
         logits = state.logits(inputs, columns)
-    if missing := plan.reads - state.found.keys():
+    modules = {site for site in plan.touched if site.kind == MODULE}
+    if missing := (plan.reads - state.found.keys()) | (modules - state.met):
         raise SiteError(f"never reached in this run: {', '.join(map(str, sorted(missing)))}.")
     return logits, state.found

@@ -3,7 +3,7 @@
 `sites` names every place of a forward pass; `layout` finds the modules of a live model; `ports` says how a site is
 reached there; `outputs` says what comes out of it; `nodes` has the parts that are scored; `graph` what one part reads of another;
 `texts` turns a text into ids and an id into its text; `tokens` makes batches of them, of all that users have; `named_inputs` are
-those that are no text, such as images and sound.
+those that are no text alone, such as images and sound, and `forms` says how they are configured; `text_pairs` are two texts as one.
 
 To add a site: how it is reached, one line of `_BLOCK_PORTS` in ports.py, and its name in `LAYERED` of sites.py, in
 forward order. To add a kind of node: one entry of `VIEWS` in nodes.py and its name in a level of `LEVELS`. See

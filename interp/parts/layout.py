@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from torch import Tensor
 
@@ -28,6 +28,8 @@ from interp.errors import LayoutError, SiteError
 from interp.parts.outputs import Kind, Output
 from interp.parts.sites import no_stack
 
+#: The levels of nets without blocks: what each module returns, or each entry of its axis 1 (see `interp.attribution.net_levels`).
+NET_LEVELS: Final = ("modules", "channels")
 Place = Literal["pre", "after", "scaled", "around"]
 #: What may be done with attention patterns: nothing, where there are none to see; `read`; or `edit` too, where z is the pattern times
 #: the values that the query heads of a group share.
@@ -152,6 +154,8 @@ class Stack:
     its patterns. `repeated`: modules of the blocks that are called several times in a forward, so that a site there is none.
     `rotary`: q and k are rotated. `pos_embed`: the module whose output is added to the token embedding, where there is one.
     `attention_extras`: what the configuration does inside attention besides the softmax (soft caps, clips).
+    `entry`: None; of a net without blocks in which form its input is read (`interp.parts.ports.Form`), and `held`: about how many numbers
+    its modules make of each position of that; `embedding`: where the input is whole numbers, the module whose output is read in its place.
     """
 
     name: str = ""
@@ -170,6 +174,17 @@ class Stack:
     pattern: Pattern
     repeated: frozenset[str]
     attention_extras: tuple[str, ...]
+    entry: Literal["stream", "channels"] | None = None
+    held: int = 0
+    embedding: str = ""
+
+    def check_blocks(self, what: str) -> None:
+        """Raises: LayoutError for a net without blocks, naming what needs them."""
+        if self.entry is not None:
+            raise LayoutError(
+                f"{what}: this net has no chain of blocks with attention. Its modules can be read and edited ('module:PATH'), and scored at "
+                "levels 'modules' and 'channels'."
+            )
 
     @property
     def attentions(self) -> tuple[AttentionLayout, ...]:
@@ -184,7 +199,8 @@ class Stack:
 
 @dataclass(frozen=True)
 class Extent:
-    """The sizes of all stacks together, for what they take in memory: so many layers, the largest of everything else."""
+    """The sizes of all stacks together, for what they take in memory: so many layers, the largest of everything else; `held` of a net without
+    blocks."""
 
     n_layers: int
     n_heads: int
@@ -192,6 +208,7 @@ class Extent:
     d_model: int
     d_mlp: int | None
     d_vocab: int
+    held: int = 0
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -232,6 +249,7 @@ class Layout(Stack):
             max(stack.d_model for stack in every),
             max(neurons) if len(neurons) == len(every) else None,
             self.d_vocab,
+            self.held,
         )
 
     @property
@@ -278,6 +296,7 @@ class Layout(Stack):
     def check_sum(self, what: str) -> None:
         """Raises: LayoutError where the final stream is no sum of what components add, or where a parameter scales what they add,
         naming what needs it."""
+        self.check_blocks(what)
         self.check_single(what)
         parts: list[Sublayer] = [part for block in self.blocks for part in block.sublayers]
         if gains := [part.gain for part in parts if part.gain]:
@@ -292,6 +311,7 @@ class Layout(Stack):
 
     def check_head(self, what: str) -> None:
         """Raises: LayoutError where a token's logit is no linear function of the normed stream at its own position, naming what needs it."""
+        self.check_blocks(what)
         if self.readout != "each" or not self.linear:
             how = (
                 "more than a norm and a linear map"

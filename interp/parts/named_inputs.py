@@ -187,7 +187,7 @@ def as_inputs(given: Any, accepted: Accepted) -> Inputs:
     for name, x in values.items():
         if x.is_floating_point() and not bool(torch.isfinite(x).all()):
             raise TaskError(f"{name}: some numbers are not finite (nan, inf); mend the input.")
-    return Inputs(values, accepted.main)
+    return Inputs({accepted.main: values[accepted.main], **values}, accepted.main)
 
 
 def _wanted(accepted: Accepted) -> str:

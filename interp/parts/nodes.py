@@ -11,7 +11,7 @@ from torch import Tensor
 from interp.errors import MethodError, SiteError, unknown
 from interp.parts.layout import Layout, Stack
 from interp.parts.ports import port
-from interp.parts.sites import CROSS, Site
+from interp.parts.sites import CROSS, MODULE, Site
 from interp.precision import wide
 
 
@@ -67,7 +67,8 @@ FEATURE_EDGES: Final = "feature_edges"
 @dataclass(frozen=True)
 class Node:
     """One component. `unit` is the head, K/V head, neuron or feature; `position` a token position or span, None for all
-    together; `stack` the prefix of its stack, where that has one. Features and errors of dictionaries have kinds such as `resid_post.feature` and `mlp_out.error`."""
+    together. Features and errors of dictionaries have kinds such as `resid_post.feature` and `mlp_out.error`; modules of nets without
+    blocks have kinds such as `module:features.4`, of which `unit` is a channel. `stack`: the prefix of its stack, where that has one."""
 
     kind: str
     layer: int | None = None
@@ -79,8 +80,8 @@ class Node:
     @property
     def name(self) -> str:
         """`embed`, `a3.h2`, `m3`, `m3.n117`, `attn_out.3`, `resid_pre.3`, `a3.h2<q>`, `a3.kv1<k>`, `resid_post.3.f117`,
-        `resid_post.3.error`; of attention to another stack `x3.h2`, `x3.h2<q>`, `cross_out.3`; of another stack `encoder:a3.h2`; `@p` at a
-        position."""
+        `resid_post.3.error`; of attention to another stack `x3.h2`, `x3.h2<q>`, `cross_out.3`; of another stack `encoder:a3.h2`; of nets
+        without blocks `module:features.4`, `module:features.4.c2`; `@p` at a position."""
         at = "" if self.position is None else f"@{self.position}"
         return f"{self.stack}:{self._component}{at}" if self.stack else self._component + at
 
@@ -95,6 +96,8 @@ class Node:
             return f"m{self.layer}"
         if self.kind == "neuron":
             return f"m{self.layer}.n{self.unit}"
+        if self.kind.startswith(f"{MODULE}:"):
+            return self.kind if self.unit is None else f"{self.kind}.c{self.unit}"
         place, _, part = self.kind.partition(".")
         parts = (place, self.layer, f"f{self.unit}" if part == "feature" else part or None)
         return ".".join(str(x) for x in parts if x is not None)
@@ -112,7 +115,8 @@ class Node:
     @property
     def feature(self) -> int | None:
         """Feature index in its dictionary; None for other kinds."""
-        return self.unit if self.kind.endswith(".feature") else None
+        of_dictionary = self.kind.endswith(".feature") and not self.kind.startswith(f"{MODULE}:")
+        return self.unit if of_dictionary else None
 
     def to_dict(self) -> dict[str, Any]:
         """Its fields as plain data; the stack only where there is one."""
@@ -168,6 +172,7 @@ def groups(level: str, layout: Layout) -> list[Group]:
     """
     if level not in LEVELS:
         raise MethodError(unknown("level", level, (*LEVELS, "edges")))
+    layout.check_blocks(f"level {level!r}")
     return [group for stack in layout.stacks for group in _groups(level, stack, layout)]
 
 
@@ -210,4 +215,4 @@ def nodes_of(found: Sequence[Group], positions: Sequence[int | str | None]) -> l
 def competes(kind: str) -> bool:
     """Whether nodes of a kind compete for a place in a circuit: the embedding is in every one, and errors of dictionaries are kept
     or removed all together."""
-    return kind != "embed" and not kind.endswith(".error")
+    return kind != "embed" and (kind.startswith(f"{MODULE}:") or not kind.endswith(".error"))

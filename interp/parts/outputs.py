@@ -85,10 +85,11 @@ class AtMask:
 @dataclass(frozen=True)
 class Classes:
     """Outputs are classes, or other numbers with names. `example`: of a model that takes no text, what makes a checked example of named
-    inputs."""
+    inputs. `types`: how many types of tokens the model tells apart, where it reads two texts."""
 
     names: tuple[str, ...]
     example: Callable[[Any], Example] | None = field(default=None, compare=False, repr=False)
+    types: int = field(default=0, compare=False, repr=False)
 
     @property
     def n(self) -> int:

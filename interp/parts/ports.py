@@ -11,8 +11,11 @@ from torch import Tensor
 
 from interp.errors import SiteError
 from interp.parts.layout import AttentionLayout, BlockLayout, Layout, MlpLayout, Stack, Sublayer
-from interp.parts.sites import ATTENTION_KINDS, CROSS, GLOBAL, LAYERED, Site
+from interp.parts.sites import ATTENTION_KINDS, CROSS, GLOBAL, LAYERED, MODULE, Site
 
+#: In which shape a site is: of the `stream` [batch pos ...], heads apart where there are some; of `channels` [batch channel ...] as
+#: [batch pos channel], of numbers [batch number] as [batch number 1]; or as the module has it (`own`).
+Form = Literal["stream", "channels", "own"]
 Where = Literal["input", "input_copy", "input_inplace", "output", "attention", "logits"]
 
 
@@ -23,7 +26,7 @@ class Port:
     `input`: the argument of module `path`; an edit gives the module (and what follows in it) another one.
     `input_copy`: the same argument seen by this module alone, apart from the skip connection that shares it.
     `input_inplace`: the same argument together with the skip connection: an edit is written into the tensor.
-    `output`: what the module returns. `scale`: the site's value is this times the tensor, and times the parameter at `gain`.
+    `output`: what the module returns. `form`: see `Form`. `scale`: the site's value is this times the tensor, and times the parameter at `gain`.
     """
 
     where: Where
@@ -32,6 +35,7 @@ class Port:
     gain: str | None = None
     heads: bool = False
     shield: bool = False
+    form: Form = "stream"
 
     @property
     def scaled(self) -> bool:
@@ -45,6 +49,8 @@ class Port:
 def port(site: Site, layout: Layout) -> Port:
     """The port of a site. Raises: SiteError, with the reason, where this model has no such place."""
     found: Port | str
+    if site.kind == MODULE:
+        return Port("input" if site.into else "output", site.path, shield=True, form="own")
     if site.kind == "logits":
         found = Port("logits")
     else:
@@ -57,7 +63,10 @@ def port(site: Site, layout: Layout) -> Port:
     return found
 
 
-def _global(kind: str, stack: Stack) -> Port:
+def _global(kind: str, stack: Stack) -> Port | str:
+    if stack.entry is not None:
+        start = Port("output", stack.embedding) if stack.embedding else Port("input", form=stack.entry)
+        return start if kind == "embed" else NO_BLOCKS
     if kind == "embed":
         return Port("input", stack.blocks[0].path)
     return Port("input", stack.ln_final) if stack.ln_final else Port("output", stack.blocks[-1].path)
@@ -124,6 +133,9 @@ def _mlp_normed(block: BlockLayout) -> Port | str:
     return Port("output", block.mlp.norm) if block.mlp.norm is not None and alone else _SEVERAL
 
 
+NO_BLOCKS = (
+    "it has no chain of blocks with attention; its modules are sites by their paths, such as 'module:features.4'."
+)
 _SEVERAL = "several modules of the block read the stream there, so there is no one copy of it."
 _EXPERTS = "its MLP has no single activation and output projection (a mixture of experts?)."
 
@@ -153,12 +165,15 @@ def available(layout: Layout) -> Iterator[tuple[str, str]]:
         prefix = f"{stack.name}:" if stack.name else ""
         layered = [kind for kind in LAYERED if stack.crosses or not _is_cross(kind)]
         for kind in (*GLOBAL[:1], *layered, *GLOBAL[1:2]):
-            yield prefix + kind, "" if kind in GLOBAL else _missing(kind, stack)
+            found = _global(kind, stack) if kind in GLOBAL else _missing(kind, stack)
+            yield prefix + kind, found if isinstance(found, str) else ""
     yield "logits", ""
 
 
 def _missing(kind: str, stack: Stack) -> str:
     """Why a layered kind of site is not in every layer; where some have it, in which it is not."""
+    if stack.entry is not None:
+        return NO_BLOCKS
     ports = [_in_block(kind, block, stack) for block in stack.blocks]
     reasons = {i: reason for i, reason in enumerate(ports) if isinstance(reason, str)}
     if not reasons:
@@ -169,6 +184,10 @@ def _missing(kind: str, stack: Stack) -> str:
 
 def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:
     """The tensor at a port in its site's shape: batch first (some blocks flatten), heads apart, scaled."""
+    if port.form == "own":
+        return x
+    if port.form == "channels":
+        return x.reshape(len(x), 1 if x.ndim == 2 else x.shape[1], -1).transpose(1, 2)
     shape = (batch, -1, n_heads, x.shape[-1] // n_heads) if port.heads else (batch, -1, x.shape[-1])
     x = x.reshape(shape)
     return x * port.scale if port.scaled else x
@@ -176,6 +195,8 @@ def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:
 
 def from_site(value: Tensor, port: Port, like: Tensor) -> Tensor:
     """The inverse of `to_site`, in the shape of the tensor that the model had there."""
+    if port.form == "channels":
+        return value.transpose(1, 2).reshape(like.shape).contiguous()
     value = unscaled(value, port) if port.scaled else value
     return value.reshape(like.shape)
 

@@ -24,6 +24,10 @@ Of a model with several stacks, those of the one that the output is read of have
 `encoder:embed`; of two towers both have one (`vision:z.3`, `text:z.3`). TransformerLens' `encoder_blocks.3.attn.hook_z` is `encoder:z.3`,
 and `decoder_blocks.3.attn.hook_z` or `decoder:z.3` is `z.3`.
 
+A module by its path is a site too, on every model: `module:features.4` is what it returns, `module:features.4:in` what it is called with, in the
+module's own shape, batch first (of several tensors the first). A net without blocks has these, `embed`, which is its input with its places as
+positions [batch pos channel], and `logits`.
+
 Where a dictionary is spliced in, its site has two parts, which are sites too: `resid_post.3.features` [batch pos feature] and
 `resid_post.3.error` [batch pos d_model], heads concatenated at z (see `interp.dictionaries.splice`).
 """
@@ -48,6 +52,9 @@ GLOBAL: Final = ("embed", "resid_final", "logits")
 CROSS: Final = "cross_"
 _INSIDE: Final = ("q", "k", "v", "pattern")
 ATTENTION_KINDS: Final = frozenset((*_INSIDE, *(CROSS + kind for kind in _INSIDE)))
+#: The kind of a module by its path, as its name begins, and what stands behind the path where its input is meant.
+MODULE: Final = "module"
+_BEGINS, _INPUT = f"{MODULE}:", ":in"
 #: What a dictionary makes of a site.
 PARTS: Final = ("features", "error")
 
@@ -80,15 +87,24 @@ _PART = re.compile(r"(.+)\.(features|error)")
 class Site:
     """One place in a forward pass: a kind, and a layer for the kinds that have one.
 
-    `part`: `features` or `error` of the dictionary there; empty for the place itself. `stack`: the prefix of its stack, where that has one.
+    `part`: `features` or `error` of the dictionary there; empty for the place itself. `stack`: the prefix of its stack, where that has one. Of
+    kind `module`: the `path` of the module, and whether its input is meant and not what it returns; `Site("module", "features.4")` says
+    the same.
     """
 
     kind: str
     layer: int | None = None
     part: str = ""
     stack: str = ""
+    path: str = ""
+    into: bool = False
 
     def __post_init__(self) -> None:
+        if self.kind == MODULE:
+            self._check_module()
+            return
+        if self.path or self.into:
+            raise SiteError(f"site {self.kind!r}: given path {self.path!r}; only kind {MODULE!r} has one.")
         if self.kind not in LAYERED and self.kind not in GLOBAL:
             raise SiteError(unknown("site", self.kind, (*LAYERED, *GLOBAL)))
         if (self.kind in LAYERED) != (self.layer is not None):
@@ -101,7 +117,23 @@ class Site:
         if self.part not in ("", *PARTS):
             raise SiteError(unknown("part of a site", self.part, PARTS))
 
+    def _check_module(self) -> None:
+        if isinstance(self.layer, str) and not self.path:
+            object.__setattr__(self, "path", self.layer)
+            object.__setattr__(self, "layer", None)
+        if not isinstance(self.path, str) or self.layer is not None or self.part:
+            raise SiteError(
+                f"site of a module: given {self.path!r:.80}, layer {self.layer!r}, part {self.part!r}; expected a path alone."
+            )
+        if self.path.endswith(_INPUT):
+            object.__setattr__(self, "path", self.path.removesuffix(_INPUT))
+            object.__setattr__(self, "into", True)
+        if not self.path:
+            raise SiteError("site of a module without a path: expected a name such as 'module:features.4'.")
+
     def __str__(self) -> str:
+        if self.kind == MODULE:
+            return f"{_BEGINS}{self.path}{_INPUT * self.into}"
         name = ".".join(str(x) for x in (self.kind, self.layer, self.part or None) if x is not None)
         return f"{self.stack}:{name}" if self.stack else name
 
@@ -141,13 +173,15 @@ def parse(site: SiteLike, layers: Mapping[str, int], *, rotary: bool = False) ->
         found = [site]
     elif not isinstance(site, str):
         raise SiteError(f"site {site!r:.80}: expected a name such as 'z.3', or a Site.")
+    elif site.startswith(_BEGINS):
+        found = [Site(MODULE, path=site.removeprefix(_BEGINS))]
     elif prefixed := _STACK.fullmatch(site):
         stack = _stack(prefixed[1] or prefixed[3], layers)
         found = _parsed(prefixed[2] or prefixed[4], stack, layers.get(stack, 0), rotary)
     else:
         found = _parsed(site, "", layers.get("", 0), rotary)
     for one in found:
-        if one.stack not in layers and one.kind != "logits":
+        if one.stack not in layers and one.kind not in ("logits", MODULE):
             raise SiteError(f"site {str(site)!r}: {no_stack(one.stack, layers)}")
         n_layers = layers.get(one.stack, 0)
         if one.layer is not None and not 0 <= one.layer < n_layers:
@@ -184,6 +218,8 @@ def kind_of(site: SiteLike) -> str:
     """The kind that a name speaks of, whatever the layer; the name itself where it is unknown."""
     if isinstance(site, Site):
         return site.kind
+    if site.startswith(_BEGINS):
+        return MODULE
     site = site if (part := _PART.fullmatch(site)) is None else part[1]
     site = site if (prefixed := _STACK.fullmatch(site)) is None else prefixed[2] or prefixed[4]
     if match := _BLOCK.fullmatch(site):
@@ -201,6 +237,8 @@ def part_of(site: SiteLike) -> str:
     """`features` or `error` where a name speaks of a part of a site; else empty."""
     if isinstance(site, Site):
         return site.part
+    if site.startswith(_BEGINS):
+        return ""
     return found[2] if (found := _PART.fullmatch(site)) else ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,16 +13,20 @@ import torch
 from torch import Tensor
 
 from interp.errors import TaskError
+from interp.parts.named_inputs import Example, Inputs
+from interp.parts.text_pairs import with_types
 from interp.parts.texts import TokenWarning, encode, encode_document, n_unknown, pad_id
 from interp.whole_numbers import is_whole
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """`ids` [batch pos], `mask` [batch pos] true where a token is real. Without padding the mask is all true."""
+    """`ids` [batch pos], `mask` [batch pos] true where a token is real. Without padding the mask is all true. `types` [batch pos]: of which
+    segment each token is, where two texts are one input; None where all are of the first."""
 
     ids: Tensor
     mask: Tensor
+    types: Tensor | None = None
 
     @property
     def padded(self) -> bool:
@@ -38,7 +42,8 @@ class Tokens:
         return (self.mask.long().cumsum(-1) - 1).clamp_min(0)
 
     def to(self, device: Any) -> Tokens:
-        return Tokens(self.ids.to(device), self.mask.to(device))
+        types = None if self.types is None else self.types.to(device)
+        return Tokens(self.ids.to(device), self.mask.to(device), types)
 
 
 @dataclass(frozen=True)
@@ -80,10 +85,13 @@ def pad(prompts: Sequence[Sequence[int]], pad_id: int = 0, side: Literal["left",
 
 
 def as_tokens(
-    given: str | Sequence[str] | Sequence[int] | Tensor | Tokens, tokenizer: Any, *, whole: bool = False
+    given: str | Sequence[str] | Sequence[int] | Tensor | Tokens | Example | Inputs,
+    tokenizer: Any,
+    *,
+    whole: bool = False,
 ) -> Tokens:
-    """Tokens from text (one prompt or several), ids (list, array or tensor, [pos] or [batch pos]), what a tokeniser
-    returns (a mapping with `input_ids` and `attention_mask`), or tokens. Lists of ids of several lengths are padded on the left.
+    """Tokens from text (one prompt or several), ids (list, array or tensor, [pos] or [batch pos]; with the types of segments [batch pos 2]), what a
+    tokeniser returns (a mapping with `input_ids`, `attention_mask` and `token_type_ids`), or tokens. Lists of ids of several lengths are padded on the left.
 
     whole: for models that look at a whole text at once: texts end as the tokeniser ends them, and padding is on the right.
 
@@ -91,6 +99,8 @@ def as_tokens(
     """
     if isinstance(given, Tokens):
         return given
+    if isinstance(given, (Example, Inputs)):
+        given = given.batched().alone if isinstance(given, Example) else given.alone
     if isinstance(given, Mapping):
         return _from_mapping(given, whole)
     if hasattr(given, "__array__") and not isinstance(given, Tensor):
@@ -117,7 +127,9 @@ def _rows(given: Any) -> list[list[int]]:
 
 
 def _from_tensor(given: Tensor) -> Tokens:
-    """Ids [pos] or [batch pos]. Raises: TaskError for anything else."""
+    """Ids [pos] or [batch pos], or with the type of each [batch pos 2]. Raises: TaskError for anything else."""
+    if given.ndim == 3 and given.shape[-1] == 2:
+        return replace(_from_tensor(given[..., 0]), types=given[..., 1].long())
     ids = given if given.ndim == 2 else given[None]
     odd = ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool
     if ids.ndim != 2 or odd or ids.numel() == 0:
@@ -141,12 +153,18 @@ def _from_texts(texts: Sequence[str], tokenizer: Any, whole: bool) -> Tokens:
 
 
 def _from_mapping(given: Mapping[str, Any], whole: bool) -> Tokens:
-    """What a tokeniser returns: `input_ids` and, with padding, `attention_mask`."""
+    """What a tokeniser returns: `input_ids`, with padding `attention_mask`, and of two texts `token_type_ids`."""
     if "input_ids" not in given:
         raise TaskError(f"tokens: given a mapping with {', '.join(map(str, given))}; expected 'input_ids'.")
     tokens = as_tokens(given["input_ids"], None, whole=whole)
-    mask = given.get("attention_mask")
-    return tokens if mask is None else Tokens(tokens.ids, _mask(mask, tokens.ids))
+    mask, types = given.get("attention_mask"), given.get("token_type_ids")
+    tokens = tokens if mask is None else Tokens(tokens.ids, _mask(mask, tokens.ids))
+    types = None if types is None else as_tokens(types, None, whole=whole).ids
+    return (
+        tokens
+        if types is None or not bool(types.any())
+        else replace(tokens, types=with_types(tokens.ids, types)[..., 1])
+    )
 
 
 def _mask(given: Any, ids: Tensor) -> Tensor:

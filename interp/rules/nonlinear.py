@@ -26,7 +26,11 @@ _LINEAR_NAMES: Final = """
     split_with_sizes split_with_sizes_copy squeeze squeeze_copy stack sub sum t t_copy take tile to_copy to trace transpose
     transpose_copy tril triu type_as unbind unbind_copy unflatten unfold unsafe_chunk unsafe_split unsafe_split_with_sizes
     unsafe_view unsqueeze unsqueeze_copy view view_as view_as_complex view_as_real view_copy where zero zeros
-    embedding dropout real imag
+    embedding dropout real imag adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d avg_pool1d avg_pool2d avg_pool3d
+    upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_nearest_exact1d upsample_nearest_exact2d
+    upsample_nearest_exact3d upsample_linear1d upsample_bilinear2d upsample_trilinear3d upsample_bicubic2d upsample_bilinear2d_aa
+    upsample_bicubic2d_aa reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d
+    pixel_unshuffle channel_shuffle native_channel_shuffle im2col col2im
 """
 #: Of no derivative, so nothing passes through them that a rule could change: comparisons, and what reads sizes or indices.
 _CONSTANT_NAMES: Final = """
@@ -64,6 +68,18 @@ _ELEMENTWISE_NAMES: Final = """
     abs celu clamp clamp_max clamp_min cos elu erf exp expm1 gelu hardsigmoid hardswish hardtanh leaky_relu log log1p log_sigmoid
     log_sigmoid_forward logit mish reciprocal relu relu6 rsqrt selu sigmoid silu sin softplus sqrt square tan tanh threshold
 """
+#: Functions whose gradient is f(x) / x: one slope on either side of 0, and what takes the largest of some.
+RULED: Final = frozenset(
+    [
+        "relu",
+        "threshold",
+        "leaky_relu",
+        "max_pool2d_with_indices",
+        "max_pool3d_with_indices",
+        "adaptive_max_pool2d",
+        "adaptive_max_pool3d",
+    ]
+)
 _LINEAR: Final = frozenset(_LINEAR_NAMES.split())
 _CONSTANT: Final = frozenset(_CONSTANT_NAMES.split())
 ELEMENTWISE: Final = frozenset(_ELEMENTWISE_NAMES.split())

@@ -10,17 +10,16 @@
 | | 0.5 | half of it for each factor (half rule, Arras et al. 2019) |
 | | 0.0 | the gate branch is detached; all goes through the other factor (CP-LRP, Ali et al. 2022) |
 | attention | `AttentionRule` | coefficients on q and k, on v, and the temperature of the softmax VJP |
+| linear | `LinearRule` | of convolutions and dense layers, in nets without blocks: LRP rules (`interp.rules.layer_rules`) |
 | secants | n > 0 | every operation's Jacobian averaged between its inputs in this run and another (`interp.rules.secants`) |
 
-Everything linear (projections, embeddings, residual additions, rotary) keeps its gradient, which is the 0-rule.
+Everything else that is linear (projections, embeddings, residual additions, rotary) keeps its gradient, which is the 0-rule.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +28,8 @@ from interp.errors import UnsupportedRuleError, unknown
 from interp.formatting.showing import card
 from interp.precision import wide
 from interp.registries import About, Registry
+from interp.rules.activations import module_value
+from interp.rules.layer_rules import PLAIN, LinearRule
 from interp.rules.surrogate import VJP
 from interp.whole_numbers import is_whole
 
@@ -63,6 +64,7 @@ class Rules:
     gate: float = 1.0
     attention: AttentionRule = AttentionRule()
     secants: int = 0
+    linear: LinearRule = PLAIN
 
     def __post_init__(self) -> None:
         for name, valid in (("norm", ("gradient", "frozen")), ("act", ("gradient", "identity"))):
@@ -74,6 +76,8 @@ class Rules:
             )
         if not isinstance(self.attention, AttentionRule):
             raise UnsupportedRuleError(f"attention rule {self.attention!r}: expected an AttentionRule.")
+        if not isinstance(self.linear, LinearRule):
+            raise UnsupportedRuleError(f"linear rule {self.linear!r:.80}: expected a LinearRule.")
         if not is_whole(self.secants) or self.secants < 0:
             raise UnsupportedRuleError(f"secants={self.secants!r}: expected a number of points of a softmax, or 0.")
         object.__setattr__(self, "secants", int(self.secants))
@@ -153,88 +157,6 @@ def preset(name: str) -> Rules:
     return PRESETS[name].rules
 
 
-# ---------------------------------------------------------------- activations: f and the coefficient f(x) / x
-
-_TANH_GELU = math.sqrt(2 / math.pi)
-
-
-@dataclass(frozen=True)
-class Activation:
-    """A known activation f and its coefficient c(x) with f(x) = c(x) x, finite everywhere."""
-
-    name: str
-    coefficient: Callable[[Tensor], Tensor]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return self.coefficient(x) * x
-
-
-def _gelu(x: Tensor) -> Tensor:
-    return 0.5 * (1 + torch.erf(x / math.sqrt(2)))
-
-
-def _gelu_tanh(x: Tensor) -> Tensor:
-    return 0.5 * (1 + torch.tanh(_TANH_GELU * (x + 0.044715 * x**3)))
-
-
-def _quick_gelu(x: Tensor) -> Tensor:
-    return torch.sigmoid(1.702 * x)
-
-
-def _relu(x: Tensor) -> Tensor:
-    return (x > 0).to(x.dtype)
-
-
-def _relu_squared(x: Tensor) -> Tensor:
-    return x * (x > 0)
-
-
-def _tanh(x: Tensor) -> Tensor:
-    return torch.where(x == 0, 1.0, torch.tanh(x) / torch.where(x == 0, 1.0, x)).to(x.dtype)
-
-
-#: Functions with names, so that a model that holds them can be pickled.
-ACTIVATIONS: Final = (
-    Activation("silu", torch.sigmoid),
-    Activation("gelu", _gelu),
-    Activation("gelu_tanh", _gelu_tanh),
-    Activation("quick_gelu", _quick_gelu),
-    Activation("relu", _relu),
-    Activation("relu_squared", _relu_squared),
-    Activation("tanh", _tanh),
-)
-
-
-def _value(module: nn.Module, x: Tensor) -> Tensor | None:
-    """What `module` makes of `x` alone; None where it needs more than that, changes the shape, or fails in any way."""
-    try:
-        with torch.no_grad():
-            y = module(x.clone())
-    except Exception:  # a module of somebody else may raise anything
-        return None
-    return y if isinstance(y, Tensor) and y.shape == x.shape and y.is_floating_point() else None
-
-
-def recognise_activation(module: nn.Module, device: torch.device) -> Activation | None:
-    """The activation that `module` computes on [-8, 8], or None.
-
-    Compared in float64 (a module without parameters takes any dtype), so that GELU and its tanh form stay apart.
-    """
-    x = torch.linspace(-8, 8, 801, dtype=torch.float64, device=device)
-    y = _value(module, x[None, None])
-    if y is None:
-        return None
-    errors = [((known(x) - y[0, 0]).abs() / (1 + x.abs())).max().item() for known in ACTIVATIONS]
-    best = min(range(len(errors)), key=errors.__getitem__)
-    return ACTIVATIONS[best] if errors[best] <= 1e-5 else None
-
-
-def identity_rule(activation: Activation, x: Tensor) -> VJP:
-    """Backward of the identity rule at `x` (any shape): g -> (f(x) / x) g."""
-    coefficient = activation.coefficient(x.detach())
-    return lambda grad: grad * coefficient
-
-
 # ---------------------------------------------------------------- norms: y = w (x - centre) / sigma + b
 
 _EPS_NAMES: Final = ("eps", "variance_epsilon", "epsilon", "layer_norm_epsilon")
@@ -263,6 +185,10 @@ class Norm:
         centred = x - x.mean(-1, keepdim=True) if self.centred else x
         return torch.rsqrt(centred.square().mean(-1, keepdim=True) + self.eps)
 
+    def apart(self, x: Tensor) -> Tensor:
+        """`x` with what is normed together along its last axis: as it is."""
+        return x
+
     def forward(self, module: nn.Module, x: Tensor) -> Tensor:
         """The norm by its formula, to compare with what the module computes."""
         x = x.double()
@@ -272,14 +198,52 @@ class Norm:
         return y if bias is None else y + bias.detach()
 
 
+@dataclass(frozen=True)
+class GroupedNorm(Norm):
+    """A norm over groups of channels [batch channel ...] and all places together (Wu & He 2018). `axes`: how many axes there are behind the
+    channels; the numbers that are normed together stand along the last axis of [batch group number]."""
+
+    groups: int = 1
+    axes: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"GroupNorm of {self.groups}"
+
+    def weight(self, module: nn.Module) -> Tensor | float:
+        """The factor of each channel, with the axes behind it."""
+        return 1.0 if self.offset is None else self._of_channels(module.weight)
+
+    def _of_channels(self, x: Any) -> Tensor:
+        found: Tensor = x.detach().view(-1, *[1] * self.axes)
+        return found
+
+    def apart(self, x: Tensor) -> Tensor:
+        """[batch channel ...] -> [batch group number]"""
+        return x.reshape(len(x), self.groups, -1)
+
+    def inverse_sigma(self, x: Tensor) -> Tensor:
+        """1 / sigma [batch group 1], in float32 or better."""
+        return super().inverse_sigma(self.apart(x))
+
+    def forward(self, module: nn.Module, x: Tensor) -> Tensor:
+        """The norm by its formula, to compare with what the module computes."""
+        own = self.apart(x.double())
+        y = ((own - own.mean(-1, keepdim=True)) * self.inverse_sigma(x.double())).reshape(x.shape) * self.weight(module)
+        return y if self.offset is None else y + self._of_channels(module.bias)
+
+
 def recognise_norm(module: nn.Module, x: Tensor) -> Norm | None:
     """The norm that `module` computes at a random point shaped like its real input `x`, or None."""
     generator = torch.Generator().manual_seed(0)
     point = (3 * torch.randn(x.shape, generator=generator, dtype=torch.float32) + 0.5).to(x)
-    y = _value(module, point)
+    y = module_value(module, point)
     if y is None:
         return None
     has_weight = getattr(module, "weight", None) is not None
+    if isinstance(module, nn.GroupNorm):
+        grouped = GroupedNorm(True, module.eps, 0.0 if has_weight else None, module.num_groups, x.ndim - 2)
+        return grouped if (value := _formula(grouped, module, point)) is not None and _agrees(value, y) else None
     own_eps = next((getattr(module, n) for n in _EPS_NAMES if isinstance(getattr(module, n, None), float)), None)
     if own_eps is None and isinstance(module, nn.RMSNorm):  # torch's default
         own_eps = torch.finfo(x.dtype).eps
@@ -308,11 +272,11 @@ def _agrees(formula: Tensor, y: Tensor) -> bool:
 
 
 def frozen_norm(norm: Norm, module: nn.Module, x: Tensor) -> VJP:
-    """Backward of the LN-rule at `x` [..., d]: g -> w g / sigma, minus its mean over d where the norm centres."""
+    """Backward of the LN-rule at `x` [..., d] (or groups of channels): g -> w g / sigma, minus its mean over d where the norm centres."""
     inverse_sigma, weight = norm.inverse_sigma(x), norm.weight(module)
 
     def vjp(grad: Tensor) -> Tensor:
-        g = grad.to(inverse_sigma.dtype) * weight * inverse_sigma
-        return (g - g.mean(-1, keepdim=True) if norm.centred else g).to(grad.dtype)
+        g = norm.apart(grad.to(inverse_sigma.dtype) * weight) * inverse_sigma
+        return (g - g.mean(-1, keepdim=True) if norm.centred else g).reshape(grad.shape).to(grad.dtype)
 
     return vjp

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from interp.precision import wide
-from interp.rules.rules import Activation, Norm
+from interp.rules.activations import Activation
+from interp.rules.rules import Norm
 from interp.rules.surrogate import VJP, VJP2
 
 #: Below this step, relative to the operand, an elementwise secant is the derivative between its ends: in float64 both
@@ -43,13 +44,14 @@ def _finite(scores: Tensor) -> Tensor:
 
 
 def norm_middle(norm: Norm, x: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the VJP of a norm is the average of its Jacobian between `x` and `other` [..., d]: 1 / sigma and the normed point.
+    """Where the VJP of a norm is the average of its Jacobian between `x` and `other` [..., d]: 1 / sigma and the normed point, what is normed
+    together along the last axis.
 
     1 / sigma is the mean of the two, r and s; the point is c-bar times their harmonic mean. It follows from the rules of the
     table with  delta r / delta mean(c^2) = -r^2 s^2 / (r + s).
     """
     r, s = norm.inverse_sigma(x), norm.inverse_sigma(other)
-    middle = ((x.detach() + other) / 2).to(r.dtype)
+    middle = norm.apart(((x.detach() + other) / 2).to(r.dtype))
     centre = middle - middle.mean(-1, keepdim=True) if norm.centred else middle
     return (r + s) / 2, centre * (2 * r * s / (r + s))
 
@@ -59,9 +61,9 @@ def norm_secant(norm: Norm, module: nn.Module, x: Tensor, other: Tensor) -> VJP:
     (inverse_sigma, normed), weight = norm_middle(norm, x, other), norm.weight(module)
 
     def vjp(grad: Tensor) -> Tensor:
-        g = grad.to(normed.dtype) * weight * inverse_sigma
+        g = norm.apart(grad.to(normed.dtype) * weight) * inverse_sigma
         g = g - g.mean(-1, keepdim=True) if norm.centred else g
-        return (g - normed * (g * normed).mean(-1, keepdim=True)).to(grad.dtype)
+        return (g - normed * (g * normed).mean(-1, keepdim=True)).reshape(grad.shape).to(grad.dtype)
 
     return vjp
 

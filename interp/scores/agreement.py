@@ -14,10 +14,9 @@ from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed, visible
 from interp.given import kinds_checked
 from interp.parts.nodes import competes
+from interp.scores.resampling import pearson, resample_weights, spearman
 from interp.scores.scores import Scores
-from interp.whole_numbers import count
 
-RESAMPLES: Final = 1000
 MIN_NODES: Final = 8
 #: How far a correlation moves without the largest node, for that node to be named.
 CARRIED: Final = 0.1
@@ -119,8 +118,7 @@ def agreement(scores: Scores, exact: Scores, *, seed: int = 0, sampled: str = ""
     column = {node.name: i for i, node in enumerate(scores.parts)}
     ours = scores.per_example[:, [column[node.name] for node in exact.parts]]
     kinds = np.array([node.kind for node in exact.parts])
-    rng = np.random.default_rng(count(seed, "seed", least=0))
-    weights = rng.multinomial(len(ours), np.full(len(ours), 1 / len(ours)), size=RESAMPLES) / len(ours)
+    weights = resample_weights(len(ours), seed)
     shown = np.array(["->" in kind or competes(kind) for kind in kinds])
     sets = [("all", shown), *((kind, kinds == kind) for kind in dict.fromkeys(kinds))]
     unsigned, sloped = scores.provenance.unsigned, scores.provenance.unit == exact.provenance.unit
@@ -174,16 +172,16 @@ def _row(
     return Row(
         kind=kind,
         n=n,
-        pearson=_number(_pearson(a[None], b[None])) if several else None,
+        pearson=_number(pearson(a[None], b[None])) if several else None,
         pearson_ci=pearson_ci,
-        spearman=_number(_spearman(a[None], b[None])) if several else None,
+        spearman=_number(spearman(a[None], b[None])) if several else None,
         spearman_ci=spearman_ci,
         sign=None if unsigned else float((np.sign(a) == np.sign(b)).mean()),
         top_k=_overlap(np.abs(a), np.abs(b), k),
         k=k,
         slope=float(a @ b / (b @ b)) if sloped and (b @ b) > 0 else None,
         largest=str(names[largest]),
-        pearson_without=_number(_pearson(a[None, rest], b[None, rest])) if n >= 4 else None,
+        pearson_without=_number(pearson(a[None, rest], b[None, rest])) if n >= 4 else None,
         top_weighted=_top_weighted(np.abs(a), np.abs(b)) if several else None,
         error=float(np.abs(a - b).mean() / np.abs(b).mean()) if sloped and (b != 0).any() else None,
     )
@@ -198,7 +196,7 @@ def _ordered(kind: str, names: np.ndarray, ours: np.ndarray, exact: np.ndarray, 
         n=n,
         pearson=None,
         pearson_ci=None,
-        spearman=_number(_spearman(a[None], b[None])) if n >= 3 else None,
+        spearman=_number(spearman(a[None], b[None])) if n >= 3 else None,
         spearman_ci=_intervals(ours, exact, weights, False)[1],
         sign=None,
         top_k=_overlap(a, b, k),
@@ -224,7 +222,7 @@ def _intervals(
         return None, None
     a, b = weights @ ours, weights @ exact
     b = np.abs(b) if unsigned else b
-    return _interval(_pearson(a, b)), _interval(_spearman(a, b))
+    return _interval(pearson(a, b)), _interval(spearman(a, b))
 
 
 def _top_weighted(a: np.ndarray, b: np.ndarray) -> float | None:
@@ -234,21 +232,6 @@ def _top_weighted(a: np.ndarray, b: np.ndarray) -> float | None:
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return None
     return float(weightedtau(a, b).statistic)
-
-
-def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Row-wise rank correlation of [row node]."""
-    from scipy.stats import rankdata
-
-    return _pearson(rankdata(a, axis=1), rankdata(b, axis=1))
-
-
-def _pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Row-wise Pearson correlation of [row node]; nan where a row does not vary."""
-    a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
-    scale = np.sqrt((a * a).sum(1) * (b * b).sum(1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(scale > 0, (a * b).sum(1) / scale, np.nan)  # type: ignore[no-any-return]
 
 
 def _number(value: np.ndarray) -> float | None:

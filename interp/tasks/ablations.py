@@ -76,7 +76,7 @@ class Prompts:
             corrupt = run_of([pair.corrupt for pair in some])
             if isinstance(clean, Inputs) or isinstance(corrupt, Inputs):
                 raise MethodError(
-                    "optimal ablation is learned on text; of images and sound use mean, zero or resample."
+                    "optimal ablation is learned on single texts; of two texts, images and sound use mean, zero or resample."
                 )
             found.append(Sides(index, torch.stack([clean, corrupt]), positions_read(some)))
         return found

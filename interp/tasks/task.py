@@ -20,6 +20,7 @@ from interp.errors import TaskError
 from interp.formatting.showing import card
 from interp.parts.named_inputs import Example, Inputs, stacked
 from interp.parts.outputs import AtMask, Classes, NextToken, Outputs
+from interp.parts.text_pairs import check_segments
 from interp.parts.texts import encode, token_text
 from interp.tasks.halves import halved, same_pairs
 from interp.tasks.reading.answers import SEVERAL, Reading
@@ -136,7 +137,7 @@ class Pair:
     gives them; they are then what is run, and the text is for reading. `answer_ids`, `wrong_ids`: answers as ids where
     the prompts are text only. `messages`: clean and corrupt as chats, which are run as the tokeniser's template writes them; the
     texts are then for reading. `inputs`: clean and corrupt as examples of inputs that are no text (`interp.InputPair`), or files of them, of which the texts are names. `decoder`: of a model with an encoder, which reads clean and corrupt, what its decoder has been given already, of both (by default nothing
-    but its start); answers are what follows that. Without `wrong` only metrics of the answers alone can be taken. `where`: how messages name it, for example `gifts.jsonl line 2`.
+    but its start); answers are what follows that. `second`: the second text of clean and of corrupt (one for both), of a model that reads two, such as premise and hypothesis. Without `wrong` only metrics of the answers alone can be taken. `where`: how messages name it, for example `gifts.jsonl line 2`.
     """
 
     clean: str
@@ -151,6 +152,7 @@ class Pair:
     messages: tuple[Messages, ...] | None = None
     inputs: tuple[Example | Path, Example | Path] | None = None
     decoder: tuple[str, str] | None = None
+    second: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         for name in ("clean", "corrupt"):
@@ -161,13 +163,11 @@ class Pair:
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
         for name in ("answer_ids", "wrong_ids"):
             object.__setattr__(self, name, _ids(getattr(self, name), f"Pair: {name}"))
-        if self.decoder is not None:
-            given = tuple(self.decoder) if isinstance(self.decoder, (list, tuple)) else (self.decoder,) * 2
-            if len(given) != 2 or not all(isinstance(text, str) for text in given):
-                raise TaskError(
-                    f"Pair: decoder is {self.decoder!r:.80}; expected a text, or two for clean and corrupt."
-                )
-            object.__setattr__(self, "decoder", given)
+        for name in ("decoder", "second"):
+            if (given := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _two_texts(given, name))
+        if self.second is not None and (self.ids or self.messages or self.inputs or self.decoder):
+            raise TaskError("Pair: second belongs to two texts; given with ids, messages, inputs or decoder.")
         if self.messages is not None:
             object.__setattr__(self, "messages", _both(self.messages))
 
@@ -187,6 +187,14 @@ def as_text(pair: Pair, tokenizer: Any, where: str) -> Pair:
         return pair
     clean, corrupt = (rendered(tokenizer, messages, where) for messages in pair.messages)
     return replace(pair, clean=clean, corrupt=corrupt, messages=None)
+
+
+def _two_texts(given: Any, what: str) -> tuple[str, str]:
+    """A text for clean and one for corrupt, or one for both. Raises: TaskError for anything else."""
+    found = (given, given) if isinstance(given, str) else tuple(given) if isinstance(given, (list, tuple)) else ()
+    if len(found) != 2 or not all(isinstance(text, str) for text in found):
+        raise TaskError(f"Pair: {what} is {given!r:.80}; expected a text, or two for clean and corrupt.")
+    return found[0], found[1]
 
 
 def _both(given: Any) -> tuple[Messages, ...]:
@@ -303,10 +311,10 @@ class Task:
         return found
 
 
-def _prompts(pairs: Sequence[Pair] | Sequence[TokenPair]) -> list[tuple[Any, Any]]:
+def _prompts(pairs: Sequence[Pair] | Sequence[TokenPair]) -> list[tuple[Any, ...]]:
     """What each pair asks, without its answers: the prompts as token ids where they are known, else as text."""
     known = (pair.ids or pair if isinstance(pair, Pair) else pair for pair in pairs)
-    return [pair.prompts if isinstance(pair, TokenPair) else (pair.clean, pair.corrupt) for pair in known]
+    return [pair.prompts if isinstance(pair, TokenPair) else (pair.clean, pair.corrupt, pair.second) for pair in known]
 
 
 def _token_pair(pair: Pair, reading: Reading, outputs: Outputs, row: str, several: bool) -> TokenPair:
@@ -401,6 +409,12 @@ def _sides(pair: Pair, reading: Reading, row: str) -> tuple[Prompt, Prompt]:
         raise TaskError(
             f"{row}: it says what a decoder has been given, and this model has none behind an encoder; leave that out."
         )
+    if pair.second is not None:
+        if not reading.of_segments or pair.inputs is not None:
+            raise TaskError(
+                f"{row}: it has a second text, and this model answers no question about two: expected one with classes. Write both as one text."
+            )
+        given = (given[0], pair.second[0]), (given[1], pair.second[1])
     return reading.prompt(given[0], row, "clean"), reading.prompt(given[1], row, "corrupt")
 
 
@@ -443,9 +457,11 @@ def _check_examples(pair: Pair, clean: Prompt, corrupt: Prompt, row: str) -> Non
         for side in (clean, corrupt)
         if isinstance(side, Example)
     ]
+    if pair.second is not None and isinstance(clean, Example) and isinstance(corrupt, Example):
+        check_segments(clean, corrupt, row)
     if len(shapes) < 2 or shapes[0] != shapes[1]:
         raise TaskError(f"{row}: clean is {clean} and corrupt {corrupt}; patching needs inputs of one shape.")
-    if clean == corrupt and pair.clean != pair.corrupt:
+    if clean == corrupt and (pair.clean != pair.corrupt or len({*(pair.second or ())}) > 1):
         raise TaskError(
             f"{row}: 'clean' {pair.clean!r} and 'corrupt' {pair.corrupt!r} are the same numbers; there is nothing to patch."
         )

@@ -18,7 +18,7 @@ from interp.tasks.task import Pair, Task, TokenPair
 
 _PROMPTS: Final = (
     *("clean", "clean_prefix", "corrupt", "corrupted", "corrupted_hard", "patch_prefix"),
-    *("decoder", "clean_decoder", "corrupt_decoder"),
+    *("decoder", "clean_decoder", "corrupt_decoder", "second", "clean_second", "corrupt_second"),
 )
 _COLUMNS: Final = {
     "clean": ("clean", "clean_prefix", "clean_messages"),
@@ -32,10 +32,10 @@ _COLUMNS: Final = {
 
 _SEPARATORS: Final = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 #: Every column that is read.
-_DECODERS: Final = ("clean_decoder", "corrupt_decoder")
 _READ: Final = (
     *(name for names in _COLUMNS.values() for name in names),
-    *("clean_ids", "corrupt_ids", "label", "spans", "decoder", *_DECODERS),
+    *("clean_ids", "corrupt_ids", "label", "spans"),
+    *(f"{side}{what}" for side in ("", "clean_", "corrupt_") for what in ("decoder", "second")),
 )
 #: The columns by which a header is known.
 _NEEDED: Final = (_COLUMNS["clean"], _COLUMNS["corrupt"])
@@ -49,7 +49,8 @@ def load_task(path: str | Path) -> Task:
     (`clean_ids`, `corrupt_ids`, `answer_id`, `wrong_id`). Of images and sound `clean` and `corrupt` are the names of files beside the task:
     pictures, `.wav`, or `.npy` with the numbers that the model takes. Chats are lists of messages, `{"role": ..., "content": ...}`, in
     place of both texts, or in `clean_messages` and `corrupt_messages`. Where an encoder reads both prompts, `decoder` is what its decoder
-    has been given already, or `clean_decoder` and `corrupt_decoder`. SVA files of feature-circuits and CSV tables of EAP-IG
+    has been given already, or `clean_decoder` and `corrupt_decoder`. Of a model that reads two texts (premise and hypothesis) the second one is
+    `second`, or `clean_second` and `corrupt_second`. SVA files of feature-circuits and CSV tables of EAP-IG
     (also greater-than's `label`) are read by their own column names.
 
     Raises: TaskError naming the file, and the line of a pair, counted from 1; in JSON its place, as in `pair 3 of 8`.
@@ -239,25 +240,35 @@ def _pair(row: Mapping[str, Any], where: str) -> Pair:
         texts["wrong"],
         _spans(row.get("spans") or {}, where),
         messages=tuple(messages.values()) if messages else None,
-        decoder=_decoder(row, where),
+        decoder=_of_both("decoder", row, where),
+        second=_second(row, where),
     )
-    if pair.clean == pair.corrupt and pair.clean and (pair.decoder is None or len(set(pair.decoder)) == 1):
+    beside = [texts for texts in (pair.decoder, pair.second) if texts is not None]
+    if pair.clean == pair.corrupt and pair.clean and all(len(set(texts)) == 1 for texts in beside):
         raise TaskError(f"{where}: 'clean' and 'corrupt' are the same text; there is nothing to patch.")
     return _with_ids(pair, row, found, where)
 
 
-def _decoder(row: Mapping[str, Any], where: str) -> tuple[str, str] | None:
-    """What a decoder has been given in both prompts; None where nothing is said of it. Raises: TaskError for one of two alone."""
-    said = [name for name in (*_DECODERS, "decoder") if row.get(name) not in (None, "")]  # an empty cell says nothing
-    both = [name for name in said if name in _DECODERS]
+def _of_both(what: str, row: Mapping[str, Any], where: str) -> tuple[str, str] | None:
+    """A text that stands beside both prompts, of each or one for both; None where there is none, as in an empty cell. Raises: TaskError for
+    one of two alone."""
+    own = (f"clean_{what}", f"corrupt_{what}")
+    said = [name for name in (*own, what) if row.get(name) not in (None, "")]
+    both = [name for name in said if name in own]
     if both and len(said) != 2:
-        raise TaskError(
-            f"{where}: {both[0]!r} given; expected 'clean_decoder' and 'corrupt_decoder', or 'decoder' for both."
-        )
+        raise TaskError(f"{where}: {both[0]!r} given; expected {own[0]!r} and {own[1]!r}, or {what!r} for both.")
     if not said:
         return None
-    clean, corrupt = both or ("decoder", "decoder")
+    clean, corrupt = both or (what, what)
     return _text(row[clean], f"{where}: {clean!r}"), _text(row[corrupt], f"{where}: {corrupt!r}")
+
+
+def _second(row: Mapping[str, Any], where: str) -> tuple[str, str] | None:
+    """The second texts of a model that reads two. Raises: TaskError where the row has token ids too."""
+    found = _of_both("second", row, where)
+    if found is not None and "clean_ids" in row:
+        raise TaskError(f"{where}: second texts with 'clean_ids'; expected texts, or ids of both texts together.")
+    return found
 
 
 def _messages(found: Mapping[str, Any], where: str) -> dict[str, Messages] | None:

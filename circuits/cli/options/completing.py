@@ -58,6 +58,9 @@ NAMES: Final[Mapping[str, Names]] = {
     "presets": Names(names.PRESETS, "interp.presets"),
     "quadratures": Names(names.QUADRATURES),
     "rankings": Names(names.RANKINGS),
+    "token baselines": Names(names.TOKEN_BASELINES),
+    "token features": Names(names.TOKEN_FEATURES),
+    "token methods": Names(names.TOKEN_METHODS, "interp.token_methods"),
     "trained in": Names(names.TRAINED_IN),
 }
 

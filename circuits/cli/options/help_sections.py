@@ -11,6 +11,7 @@ COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "Find a circuit": ("discover", "init", "open"),
     "Judge it": ("evaluate", "compare", "stability", "truth", "reproduce"),
     "Keep, compare and exchange": ("report", "diff", "export", "import"),
+    "Without circuits": ("tokens",),
     "Dictionaries of features": ("sae",),
     "What there is": ("models", "tasks", "methods", "sites"),
     "This machine": ("doctor", "verify", "bench"),
@@ -73,6 +74,12 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "reproduce": {
         "What is measured": ("model", "methods", "steps", "limit", "length", "dtype", "device"),
         _RUN: _OF_A_RUN,
+    },
+    "tokens": {
+        _PROMPTS: _OF_PROMPTS,
+        _SCORES: ("methods", "metric", "baseline", "features", "target"),
+        "How good the methods are": ("evaluate", "again", "truth"),
+        _RUN: ("seed", "shown", "out", "force", "json", "quiet", "help"),
     },
     "stability": {_PLAIN: ("n", "ranking", "resamples", "splits", "seed", "json", "help")},
     "sites": {_PLAIN: ("model", "adapter", "rules", "help")},

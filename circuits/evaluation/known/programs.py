@@ -25,12 +25,12 @@ from typing import Any, Final
 import numpy as np
 
 from circuits.circuit.circuit import Circuit
-from circuits.evaluation.known.roc import Roc, roc
 from interp.errors import InterpError, MethodError, unknown
 from interp.model.model import HookedModel
 from interp.model.modules.linear import vocabulary_size
 from interp.parts.graph import Edge, Graph
 from interp.parts.outputs import Outputs
+from interp.scores.roc import Roc, roc
 from interp.tasks.task import Pair, Task, TokenPair
 
 THRESHOLD: Final = 1e-4

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,9 +13,10 @@ from typing import Any, Final
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from circuits.report.drawing import edge_drawing, figures, pattern_drawing, svg, view_picture
+from circuits.report.drawing import edge_drawing, figures, input_drawing, pattern_drawing, svg, view_picture
 from circuits.report.sections import area_curves, features_section, map_numbers
 from interp.formatting import numbers
+from interp.formatting.self_contained import as_json, policy
 from interp.formatting.text import token, visible
 
 #: What makes tables of class `sortable` so; its rules are in the style sheet `tables.css`.
@@ -26,7 +25,7 @@ TABLES: Final = ("scripts/tables.js",)
 
 @dataclass(frozen=True)
 class Page:
-    """What stands around the sections. `policy` forbids every request, and every script and style but these."""
+    """What stands around the sections. `policy` forbids every request, and every script and style but these, and images but those in the page."""
 
     policy: Markup
     style: Markup
@@ -46,29 +45,12 @@ def html(
     style = "\n".join(_source(f"styles/{name}") for name in styles)
     sources = [_source(name) for name in scripts]
     page = Page(
-        policy=Markup(_policy(style, sources)),
+        policy=Markup(policy(style, sources, pictures=bool(payload.get("pictures")))),
         style=Markup(style),
         scripts=tuple(map(Markup, sources)),
         data=None if data is None else as_json(data),
     )
     return _environment().get_template(template).render(payload, page=page)
-
-
-def as_json(data: Any) -> Markup:
-    """JSON that cannot end the script element it stands in, whatever text it holds. Raises: ValueError for NaN and infinity."""
-    text = json.dumps(data, allow_nan=False, separators=(",", ":"))
-    for character in "<>&\u2028\u2029":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
-
-
-def _policy(style: str, scripts: Sequence[str]) -> str:
-    allowed = " ".join(map(_hash, scripts)) or "'none'"
-    return f"default-src 'none'; script-src {allowed}; style-src {_hash(style)}; base-uri 'none'; form-action 'none'"
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 @cache
@@ -159,5 +141,8 @@ _DRAWINGS: Final[Mapping[str, Callable[..., Any]]] = {
     "picture_left": view_picture.left_out,
     "site_shares": features_section.shares,
     "pattern": pattern_drawing.pattern,
+    "pixels": input_drawing.pixels,
+    "seen": input_drawing.seen,
+    "heat": input_drawing.heat_over,
     "map_numbers": map_numbers.map_numbers,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from circuits.report.sections.pictures_section import looks
 from circuits.terms.words import metric_name
 from interp.formatting.numbers import decimals
 from interp.formatting.text import token
@@ -57,15 +58,22 @@ def _example(example: Example, index: int) -> dict[str, Any]:
         "skipped": example.skipped,
         "answers": list(example.answers),
         "wrong": list(example.wrong),
-        "patterns": [_pattern(p, example, shown) for p in example.patterns],
+        "patterns": [
+            {**_pattern(p, example, shown), "heat": looks(p, example.tokens, example.picture, f"example-{index + 1}")}
+            for p in example.patterns
+        ],
+        "picture": None if example.picture is None else f"example-{index + 1}",
+        "name": "" if example.picture is None else example.picture.name,
+        "reads": example.reads,
+        "next": example.next_token,
         "lens": _lens(example),
         "writes": [_write(w, _limit(example.writes)) for w in example.writes],
     }
 
 
 def _pattern(pattern: Pattern, example: Example, shown: list[str]) -> dict[str, Any]:
-    """A drawing, and in words what the last token looks at."""
-    last = pattern.rows[-1] if pattern.rows else ()
+    """A drawing, and in words what is looked at from where the answer is read."""
+    last = pattern.looked
     order = sorted(range(len(last)), key=lambda i: (-last[i], i))[:MOST_LOOKED_AT]
     return {
         "head": pattern.head,
@@ -73,8 +81,8 @@ def _pattern(pattern: Pattern, example: Example, shown: list[str]) -> dict[str, 
         "tokens": shown,
         "labels": [_label(text) for text in shown],
         "skipped": example.skipped,
-        "from": example.tokens[-1] if example.tokens else "",
-        "looked_at": [{"token": example.tokens[i], "weight": last[i] / 1000} for i in order if last[i] >= 50],
+        "from": example.reader or (example.tokens[-1] if example.tokens else ""),
+        "looked_at": [{"token": example.tokens[i], "weight": last[i]} for i in order if last[i] >= 0.05],
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
+from circuits.report.sections.pictures_section import pair_pictures
 from circuits.terms.words import metric_name
 from interp.formatting.numbers import MISSING, count, decimals, number
 
@@ -107,12 +108,14 @@ def prompt_pair(prompt: Prompt, index: int) -> dict[str, Any]:
         "unit": prompt.unit,
         "methods": list(prompt.attributions),
         "blocks": _blocks(prompt),
+        "pictures": pair_pictures(prompt, index),
     }
 
 
 def _blocks(prompt: Prompt) -> list[dict[str, Any]]:
     n = max(len(prompt.clean_tokens), len(prompt.corrupt_tokens))
     clean, corrupt = _padded(prompt.clean_tokens, n), _padded(prompt.corrupt_tokens, n)
+    segments = list(prompt.segments)
     found = {method: _padded(values, n) for method, values in prompt.attributions.items()}
     limits = {method: max((abs(v) for v in values if v is not None), default=0.0) for method, values in found.items()}
     # Long prompts go over several lines of about the same length.
@@ -125,7 +128,7 @@ def _blocks(prompt: Prompt) -> list[dict[str, Any]]:
             for m, values in found.items()
         ]
         differs = [a != b for a, b in zip(clean[at], corrupt[at], strict=True)]
-        tokens = {"clean": clean[at], "corrupt": corrupt[at], "differs": differs}
+        tokens = {"clean": clean[at], "corrupt": corrupt[at], "differs": differs, "segments": segments[at]}
         blocks.append({"positions": list(range(start, min(n, start + width))), **tokens, "attributions": rows})
     return blocks
 

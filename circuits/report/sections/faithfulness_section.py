@@ -11,7 +11,8 @@ from circuits.terms.words import metric_name
 from interp.formatting.numbers import count, number, percent_interval
 
 if TYPE_CHECKING:
-    from circuits.evaluation.evaluation import Estimate, Evaluation
+    from circuits.evaluation.evaluation import Evaluation
+    from interp.scores.resampling import Estimate
 
 # The curve is cut off here where a few circuits lie far outside; the table still has them.
 WIDE_CURVE: Final = (-0.5, 1.6)

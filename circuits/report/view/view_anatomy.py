@@ -33,7 +33,7 @@ def examples(anatomy: Anatomy | None) -> list[dict[str, Any]]:
             "answers": ", ".join(map(token, e.answers)),
             "wrong": ", ".join(map(token, e.wrong)),
             "skipped": e.skipped,
-            "patterns": {visible(p.head): [list(row) for row in p.rows] for p in e.patterns},
+            "patterns": {visible(p.head): [list(row) for row in p.rows] for p in e.patterns if p.rows},
             "writes": {visible(w.node): _writes(w, direct_digits(e.writes)) for w in e.writes},
         }
         for e in anatomy.examples
@@ -45,8 +45,11 @@ def reasons(anatomy: Anatomy | None) -> dict[str, str]:
     if anatomy is None:
         return dict.fromkeys(("patterns", "writes", "neurons"), "this run did not look at it")
     heads, writes = anatomy.heads_left, anatomy.writes_left
+    drawn = any(p.looks and not p.rows for e in anatomy.examples for p in e.patterns)
     left = {
-        "patterns": f"measured for the {_first(sum(len(e.patterns) for e in anatomy.examples[:1]), 'head')} of the circuit"
+        "patterns": "drawn over the input in “What the parts do”, for the heads of the circuit"
+        if drawn
+        else f"measured for the {_first(sum(len(e.patterns) for e in anatomy.examples[:1]), 'head')} of the circuit"
         if heads
         else "",
         "writes": f"measured for the {_first(len(anatomy.writes), 'node')} of the circuit" if writes else "",

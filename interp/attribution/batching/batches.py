@@ -38,7 +38,7 @@ def bytes_per_prompt(model: Any, length: int) -> int:
     """
     size = model.layout.extent
     per_token = size.n_layers * (16 * size.d_model + 4 * (size.d_mlp or 4 * size.d_model) + 3 * size.n_heads * length)
-    return int(4 * (length * per_token + 4 * size.d_vocab))
+    return int(4 * (length * (per_token + size.held) + 4 * size.d_vocab))
 
 
 def default_batch_size(model: Any, length: int) -> int:

@@ -1,6 +1,6 @@
 """How does each method score?
 
-`node_methods` has gradients, relevance and paths, and reads like the formulas; `edge_methods` the same for edges;
+`node_methods` has gradients, relevance and paths, and reads like the formulas; `net_methods` LRP for nets without blocks; `edge_methods` the same for edges;
 `node_patching` is exact patching of both; `edge_patching` is ACDC; `flow_routes` needs no gradient; `atp_star`
 repairs attribution patching; `mask_methods` search in runs with most parts replaced.
 
@@ -15,6 +15,7 @@ from interp.attribution.methods import (
     edge_patching,
     flow_routes,
     mask_methods,
+    net_methods,
     node_methods,
     node_patching,
 )
@@ -41,6 +42,7 @@ __all__ = [
     "masked_method",
     "method",
     "methods",
+    "net_methods",
     "node_methods",
     "node_patching",
 ]

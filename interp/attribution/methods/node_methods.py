@@ -21,7 +21,7 @@ from interp.precision import wide
 from interp.rules.rules import ATTNLRP, CP_LRP, DEEPLIFT, GIM, GRADIENT, RELP, RELP_AH, Rules
 
 
-def _base_point(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
+def at_base_point(batch: Batch, options: Options, rules: Rules) -> dict[Group, Tensor]:
     """First-order estimate of the effect of patching each node alone, under propagation rules.
 
     score[u] = sum_pos (a_u(source) - a_u(base)) . rho_u(base); rho the gradient, or the relevance coefficient.
@@ -120,7 +120,7 @@ for _name, _rules, _paper in (
         rules=_rules,
         base_point=True,
         first_order=_rules == GRADIENT,
-    )(_base_point)
+    )(at_base_point)
 
 method(
     "deeplift",

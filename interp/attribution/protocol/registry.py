@@ -13,9 +13,10 @@ from interp.attribution.batching.batches import Batch
 from interp.attribution.exact.engine import Machine
 from interp.attribution.exact.sweep import REPLAY_BYTES
 from interp.errors import MethodError
+from interp.parts.layout import NET_LEVELS
 from interp.parts.nodes import FEATURES, Group
 from interp.registries import About, Registry
-from interp.rules.rules import GRADIENT, Rules
+from interp.rules.rules import GRADIENT, AttentionRule, Rules
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ class Method:
     metric of the source run less that of the base run. `of_masks`: its runs carry masks over the parts; `warm`: it begins with the
     order of another method, that of the option `start` or of each of `starts`; `circuits`: how many it runs
     of each order that it chooses between; `spends`: the forwards that it may spend, where that and
-    not the number of its passes is given by default; `turns`: how many parts of the pairs take turns in its passes.
+    not the number of its passes is given by default; `turns`: how many parts of the pairs take turns in its passes. `of_nets`: for nets
+    without blocks alone.
     """
 
     name: str
@@ -115,9 +117,19 @@ class Method:
     spends: float | None = None
     turns: int = 1
     path: str = "points between base and source embedding"
+    of_nets: bool = False
 
     def scores(self, level: str) -> bool:
         """Whether it scores the parts of this level."""
+        if level in NET_LEVELS:
+            return (
+                self.function is not None
+                and not self.unsigned
+                and not self.of_masks
+                and self.rules.attention == AttentionRule()
+            )
+        if self.of_nets:
+            return False
         if self.of_masks and level == "resid":
             return False  # its nodes are scored apart by position
         if self.search or self.masked:
@@ -133,6 +145,8 @@ class Method:
     @property
     def levels(self) -> str:
         """What it scores, in words."""
+        if self.of_nets:
+            return "modules of nets"
         if self.scores("edges"):
             return "nodes, edges" if self.search or self.masked or self.function else "edges"
         return "nodes"

@@ -92,7 +92,7 @@ class Attribution:
         redone for some positions; at edges always."""
         redone = self.restart.machine is not None and not self.restart.machine.whole
         ruled = any(m.rules.in_attention for m in self.methods)
-        return redone or ruled or self.level in ("qkv", "edges")
+        return self.model.layout.entry is None and (redone or ruled or self.level in ("qkv", "edges"))
 
     def _score(self, show_progress: bool | None) -> dict[str, Scores]:
         parts = self.space.parts(self.positions.labels)
@@ -260,7 +260,7 @@ class Attribution:
             "task": self.task,
             "n_pairs": len(self.pairs),
             "dtype": str(self.model.dtype).removeprefix("torch."),
-            "attention": "eager" if self.eager else str(self.model.hf.config._attn_implementation),
+            "attention": "eager" if self.eager else str(getattr(self.model.config, "_attn_implementation", "none")),
             "special_tokens": self.special_tokens,
             "pairs": digest(self.pairs),
             **self._graph(),

@@ -148,15 +148,19 @@ class Work:
 
     def _forward(self) -> int:
         """A run without gradients: one layer at a time."""
-        return self._layer() + 4 * self._pattern()
+        return self._layer() + 4 * self._pattern() + self._net()
+
+    def _net(self) -> int:
+        """What the modules of a net without blocks make."""
+        return int(self._width * self.length * self.model.layout.held)
 
     def _gradients(self, method: Method) -> int:
         """A run with gradients keeps every layer; with eager attention also its patterns, twice where they are also read
         with a gradient or capped, or computed in another dtype."""
-        config, n = self.model.hf.config, self.size.n_layers
+        config, n = self.model.config, self.size.n_layers
         ruled = method.rules.in_attention
         level = self.level
-        eager = level.eager or self.exact or ruled or config._attn_implementation == "eager"
+        eager = level.eager or self.exact or ruled or getattr(config, "_attn_implementation", "") == "eager"
         twice = ruled or bool(getattr(config, "attn_logit_softcapping", None)) or self.model.dtype.itemsize < 4
         star = 2 * n if method.unsigned and level.patterns else 0  # patterns are read, and their gradients kept
         patterns = (n * (1 + twice) + 4 + star) * self._pattern() if eager else 0
@@ -165,7 +169,7 @@ class Work:
         ):  # scores and patterns of both runs and their means, and a dozen for the points of one layer
             patterns = (n * (5 + 2 * bool(getattr(config, "attn_logit_softcapping", None))) + 14) * self._pattern()
         kept = 1 + bool(method.rules.secants)  # of the other run, as much again
-        return kept * n * self._layer() + patterns
+        return kept * (n * self._layer() + self._net()) + patterns
 
     def learning(self) -> int:
         """A run that values are learned by, before anything is scored: every layer with its patterns and with what its parts are mixed

@@ -8,7 +8,9 @@ from torch import nn
 
 from interp.model.modules.linear import vocabulary_size
 from interp.model.probing.sample import setting
+from interp.parts.named_inputs import Inputs
 from interp.parts.outputs import AtMask, NextToken, NoAnswer, Outputs, class_names
+from interp.parts.tokens import Tokens
 
 
 def outputs_of_positions(model: Any) -> Outputs:
@@ -32,6 +34,16 @@ def outputs_of_positions(model: Any) -> Outputs:
             "it looks at later tokens too, so its outputs are not what follows; give its tokeniser, whose mask token is read.",
         )
     return AtMask(n, int(mask))
+
+
+def answers_at(model: Any, given: Tokens | Inputs) -> int | None:
+    """The position of one prompt that its answer is read at: the mask of a masked language model, else the first or the last as the output
+    is made of it; None where it is made of several."""
+    if isinstance(model.outputs, AtMask) and isinstance(given, Tokens):
+        places = (given.ids[0] == model.outputs.mask).nonzero().flatten().tolist()
+        return places[0] if len(places) == 1 else None
+    last = model.n_positions(given) - 1
+    return {"first": 0, "last": last, "each": last}.get(model.layout.readout)
 
 
 def context_of(hf: Any) -> int | None:

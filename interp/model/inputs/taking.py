@@ -13,8 +13,8 @@ from torch import Tensor
 from interp.errors import InterpError, TaskError
 from interp.model.inputs.input_files import input_of
 from interp.model.inputs.sources import named_sources
-from interp.model.modules.calling import main_input, needed_inputs, on_ids, on_inputs, takes
-from interp.model.modules.linear import vocabularies, vocabulary_size
+from interp.model.modules.calling import main_input, n_token_types, needed_inputs, on_ids, on_inputs, takes
+from interp.model.modules.linear import vocabulary_size
 from interp.parts.forms import form_of
 from interp.parts.named_inputs import DECODER, TEXT, Accepted, Example, Inputs, as_inputs
 from interp.parts.tokens import Tokens
@@ -30,9 +30,9 @@ _SAID: Final = ("special_tokens_mask", "offset_mapping", "length", "overflow_to_
 
 def accepted(model: Any) -> Accepted:
     """What the forward of a model accepts that does not read text alone."""
-    hf, ids = model.hf, vocabularies(model.hf)
+    hf, ids = model.hf, model.vocabularies
     factor = getattr(getattr(model.processor, "image_processor", model.processor), "rescale_factor", None)
-    forms = {name: form_of(hf.config, name) for name in needed_inputs(hf) if name not in ids}
+    forms = {name: form_of(model.config, name) for name in needed_inputs(hf) if name not in ids}
     names = frozenset(inspect.signature(hf.forward).parameters)
     known = {"factor": float(factor)} if isinstance(factor, (int, float)) else {}
     return Accepted(type(hf).__name__, main_input(hf), ids, forms, names, **known)
@@ -62,7 +62,7 @@ def probe_of(model: Any, given: Any) -> dict[str, Tensor]:
     needed = accepted(model)
     found = as_inputs(given, needed).to(model.device, model.dtype)
     if len(needed.needed) == 1:
-        return {found.main: found.alone[:1]}
+        return {name: x[:1] if x.ndim else x for name, x in found.tensors.items()}
     return {name: found.tensors[name][:1] for name in needed.needed}
 
 
@@ -71,7 +71,6 @@ def example_of(model: Any, given: Any, decoder: str | None = None) -> Example:
     alone, without. decoder: what a decoder behind an encoder has been given. Raises: TaskError for several, and where each position has an
     output of its own, so that none is the answer."""
     hf, name = model.hf, type(model.hf).__name__
-    form = form_of(hf.config, main_input(hf))
     decodes = DECODER in needed_inputs(hf)
     if model.layout.readout == "each" and not decodes:
         raise TaskError(
@@ -79,7 +78,7 @@ def example_of(model: Any, given: Any, decoder: str | None = None) -> Example:
             "output= that makes one of them (interp.Output)."
         )
     given = input_of(model, given) if isinstance(given, Path) else given
-    if isinstance(given, Tensor) and form is not None and given.ndim == len(form.axes):
+    if isinstance(given, Tensor) and given.ndim == model.example_axes:
         given = given[None]
     found = sourced(model, given, decoder) if decodes else taken(model, given)
     if isinstance(found, Tokens) or len(found) != 1:
@@ -91,10 +90,11 @@ def example_of(model: Any, given: Any, decoder: str | None = None) -> Example:
 
 def _check_text(model: Any, given: Any) -> None:
     """Raises: TaskError for inputs by name that a run on token ids would leave out."""
-    named = given.tensors if isinstance(given, Inputs) else given if isinstance(given, Mapping) else {}
-    left = [name for name in named if name not in (TEXT, "attention_mask", *_SAID)]
+    named = given.tensors if isinstance(given, (Inputs, Example)) else given if isinstance(given, Mapping) else {}
+    known = (TEXT, "attention_mask", *(["token_type_ids"] * bool(n_token_types(model.hf))), *_SAID)
+    left = [name for name in named if name not in known]
     left = [name for name in left if name != "token_type_ids" or bool(torch.as_tensor(named[name]).any())]
-    if isinstance(given, Inputs) or left:
+    if left or (isinstance(given, (Inputs, Example)) and given.main != TEXT):
         raise TaskError(
             f"given {', '.join(left or named)}; a run of {type(model.hf).__name__} takes text, or {TEXT} and attention_mask. "
             "Leave the rest out, or call the model itself."
@@ -104,11 +104,15 @@ def _check_text(model: Any, given: Any) -> None:
 def arguments(model: Any, given: Tokens | Inputs, logits_to_keep: int) -> dict[str, Any]:
     """The model's keyword arguments; without padding exactly those of a plain call."""
     if isinstance(given, Inputs):
+        model.check_shape(given)
         return on_inputs(model.hf, given.tensors)
     hf, causal = model.hf, model.layout.causal
     _check_ids(hf, given.ids)
     model.check_length(given.ids.shape[1])
     inputs = on_ids(hf, _padded_as_configured(model, given))
+    if given.types is not None and bool(given.types.any()):
+        _check_types(hf, given.types)
+        inputs["token_type_ids"] = given.types
     if given.padded:
         _check_padding(model, given)
         inputs["attention_mask"] = given.mask.long()
@@ -151,6 +155,16 @@ def _check_padding(model: Any, given: Tokens) -> None:
         raise TaskError(
             "prompts padded on the left: this model looks at whole texts and counts positions from the first token. Pad on the "
             "right, or give the texts, which are padded so."
+        )
+
+
+def _check_types(hf: Any, types: Tensor) -> None:
+    """Raises: TaskError for types of segments that a model does not tell apart."""
+    n = n_token_types(hf)
+    if int(types.min()) < 0 or int(types.max()) >= max(1, n):
+        raise TaskError(
+            f"token_type_ids from {int(types.min())} to {int(types.max())} given; {type(hf).__name__} tells "
+            f"{n or 'no'} types of tokens apart. Leave them out."
         )
 
 

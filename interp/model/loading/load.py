@@ -20,6 +20,7 @@ from interp.model.loading.processors import Beside
 from interp.model.loading.source import ADAPTER, refuse_adapter
 from interp.model.model import HookedModel
 from interp.model.modules.lock import settled
+from interp.model.nets.net import Net
 from interp.model.origin import Dequantised, Origin
 from interp.model.similarity import Similarity
 from interp.parts.outputs import Output
@@ -38,7 +39,7 @@ def load(
     device: str | None = None,
     adapter: str | Path | None = None,
     processor: Any = None,
-    output: Output | Similarity | None = None,
+    output: Output | Similarity | Callable[[Any], torch.Tensor] | None = None,
     inputs: Any = None,
 ) -> HookedModel:
     """A `HookedModel` of `x`.
@@ -46,13 +47,15 @@ def load(
     x: `"demo"` (the embedded model), a local Hugging Face folder, a folder in TransformerLens layout (see
     `interp.model.loading.transformer_lens_files`), a GGUF file (its tensors are unpacked, its tokeniser is built; `model.origin` says
     what was), a hub id written `hf:ORG/NAME` (the only case that may touch the network), a `PreTrainedModel` in
-    memory, or a `HookedModel`. Of a folder or hub id the class is the one that its configuration names. A `TransformerBridge` or
+    memory, any other `nn.Module`, or a `HookedModel`. Of a folder or hub id the class is the one that its configuration names. A `TransformerBridge` or
     `HookedTransformer` of transformer-lens is refused: the first has replaced modules of its model, the second has
     converted the weights, so neither gives the numbers of the Hugging Face model.
     dtype, device: by name, for models loaded here; default the checkpoint's dtype and the CPU.
     tokenizer, processor: what makes inputs of text, and of images or sound; default those beside the weights, None where there
     are none.
-    output: what of a forward is read, such as `interp.similarity("A text.")`; default its logits, or else embeddings.
+    output: what of a forward is read, such as `interp.similarity("A text.")`; default its logits, or else embeddings. A function of what forward
+    returns, which gives [batch output], makes of any module, also of one of transformers, a net without blocks (as every module is that is
+    none of transformers): its sites are its modules by their paths, `module:features.4`.
     inputs: of a model of images or sound an example, to find its layout on; default one of the size that the configuration tells.
     adapter: a folder that peft saved, whose adapters are merged into the weights: in float32 or wider, then rounded to the dtype.
 
@@ -66,6 +69,10 @@ def load(
         )
     beside = Beside(tokenizer, processor, output, inputs)
     if isinstance(x, HookedModel):
+        if isinstance(x, Net):
+            return (
+                x if output is None else Net(x.hf, name=x.name, processor=x.processor, output=output, inputs=x.probed)
+            )
         return x if output is None else _hooked(x.hf, Beside(x.tokenizer, x.processor, output), x.name, x.origin)
     with _quiet():
         if isinstance(x, (str, Path)):
@@ -113,14 +120,18 @@ def _from_memory(x: Any, beside: Beside, dtype: str | None, device: str | None) 
         )
     from transformers import PreTrainedModel
 
-    if not isinstance(x, PreTrainedModel):
+    if not isinstance(x, torch.nn.Module):
         raise LoadError(
-            f"{type(x).__name__} given; expected 'demo', a folder, a GGUF file, 'hf:ORG/NAME' or a Hugging Face PreTrainedModel."
+            f"{type(x).__name__} given; expected 'demo', a folder, a GGUF file, 'hf:ORG/NAME', a Hugging Face PreTrainedModel or another "
+            "nn.Module."
         )
     if dtype is not None or device is not None:
         raise LoadError(
             "dtype and device belong to models loaded by name; move a model in memory yourself (model.to(...))."
         )
+    own = beside.output
+    if not isinstance(x, PreTrainedModel) or (callable(own) and not isinstance(own, (Output, Similarity))):
+        return Net(x, processor=beside.processor, output=own, inputs=beside.inputs)
     return _hooked(x, beside)
 
 

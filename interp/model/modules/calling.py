@@ -18,10 +18,18 @@ def takes(hf: nn.Module, name: str) -> bool:
     return name in parameters or any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
 
 
+def n_token_types(hf: nn.Module) -> int:
+    """How many types of tokens a model tells apart, of segments of a text; 0 where its forward takes none."""
+    named = "token_type_ids" in inspect.signature(hf.forward).parameters
+    return int(getattr(getattr(hf, "config", None), "type_vocab_size", None) or 0) if named else 0
+
+
 def main_input(hf: nn.Module) -> str:
     """The name of what a model reads first: `input_ids`, `pixel_values`, ...: what its class says, where forward has that; else the first
-    of the usual ones that forward has."""
-    said, parameters = str(getattr(hf, "main_input_name", TEXT)), inspect.signature(hf.forward).parameters
+    of the usual ones that forward has; of a module that is no model of transformers else the first argument of forward."""
+    parameters = inspect.signature(hf.forward).parameters
+    first = next((name for name, p in parameters.items() if p.kind is not inspect.Parameter.VAR_POSITIONAL), TEXT)
+    said = str(getattr(hf, "main_input_name", next((name for name in MAIN if name in parameters), first)))
     return said if said in parameters else next((name for name in MAIN if name in parameters), said)
 
 

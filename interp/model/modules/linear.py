@@ -15,7 +15,7 @@ from interp.model.modules.calling import needed_inputs
 from interp.model.modules.lock import settled
 from interp.model.modules.tensors import close
 from interp.parts.named_inputs import DECODER, TEXT
-from interp.rules.rules import Norm
+from interp.rules.rules import GroupedNorm, Norm
 
 #: How many rows go through a map at once, and their size: large, so that a bias takes no digits from the weights.
 _ROWS: Final = 512
@@ -203,7 +203,7 @@ def embedding_device(hf: Any) -> torch.device:
 
 def norm_at(model: Any, path: str) -> Norm:
     found: Norm | None = model.operations.norms.get(path)
-    if found is None:
+    if found is None or isinstance(found, GroupedNorm):
         raise LayoutError(
             f"{path} ({type(model.hf.get_submodule(path)).__name__}) is not recognised as LayerNorm or RMSNorm, "
             "so what it does to a single component is not known."

@@ -90,7 +90,8 @@ def _check_inference(model: nn.Module) -> None:
 
 def _check_finite(model: Any) -> None:
     """One pass over the weights. A bias of the unembedding may be -inf, which bans a token."""
-    head = getattr(model.get_output_embeddings(), "bias", None)
+    output = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    head = getattr(output, "bias", None)
     odd = [name for name, p in model.named_parameters() if _readable(p) and not _finite(p.detach(), p is head)]
     if odd:
         raise LoadError(

@@ -73,8 +73,10 @@ def _cut(model: Any, paths: Sequence[str]) -> list[str]:
         stack.enter_context(settled(model.device))
         stack.enter_context(frozen(hf))
         stack.enter_context(attention.selected(hf, None) if layout.attention_function else nullcontext())
-        for own in layout.stacks:
-            first = hf.get_submodule(own.blocks[0].path)
+        if layout.embedding:
+            stack.callback(hf.get_submodule(layout.embedding).register_forward_hook(_begin_behind).remove)
+        for path in () if layout.embedding else [own.blocks[0].path if own.blocks else "" for own in layout.stacks]:
+            first = hf.get_submodule(path)
             stack.callback(first.register_forward_pre_hook(_begin, with_kwargs=True).remove)
         for path in paths:
             hook = _tried(path, cut)
@@ -97,6 +99,11 @@ def _begin(module: nn.Module, args: Any, kwargs: Any) -> Any:
     """Start the graph at the first block's input, unless the block is being tried and has one already."""
     x = activation_in(args, kwargs)
     return None if x.requires_grad else with_activation(args, kwargs, x.detach().requires_grad_())
+
+
+def _begin_behind(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    """Start the graph at what an embedding returns."""
+    return output if output.requires_grad else output.detach().requires_grad_()
 
 
 def _reached(path: str, cut: set[str]) -> Callable[..., None]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from torch import nn
@@ -11,13 +11,16 @@ from torch import nn
 from interp.errors import UnsupportedRuleError
 from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed
+from interp.model.layers.layer_kinds import Layer, is_affine, is_max_pool
 from interp.model.modules.linear import is_adapter, is_linear_map
 from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import passes
 from interp.model.probing.probe import Call, Probe
 from interp.parts.layout import AttentionLayout, BlockLayout, Layout
-from interp.rules.nonlinear import ELEMENTWISE, Operation, is_attention
-from interp.rules.rules import Activation, Norm, Rules, recognise_activation, recognise_norm
+from interp.rules.activations import Activation, recognise_activation
+from interp.rules.layer_rules import PLAIN
+from interp.rules.nonlinear import ELEMENTWISE, RULED, Operation, is_attention
+from interp.rules.rules import AttentionRule, Norm, Rules, recognise_norm
 
 #: What rules with secants do to an operation.
 AVERAGED: Final = "averaged between two runs"
@@ -29,7 +32,9 @@ class Operations:
     """What the modules of a model compute, by path, as recognised on the probe; and when each was first called.
 
     `outside`: by the path of the module whose code they are in, what is not linear and is in no module of its own, nor a part of
-    gate, attention or final transform. `attention_gates`: the output projections that read a product of z and a gate.
+    gate, attention or final transform. `attention_gates`: the output projections that read a product of z and a gate. `pools`: max poolings.
+    Of a net without blocks `layers`: its convolutions and dense layers, `transposed`: its transposed convolutions, `inplace`: the modules that
+    write into what they read.
     """
 
     norms: Mapping[str, Norm]
@@ -39,6 +44,10 @@ class Operations:
     order: Mapping[str, int]
     outside: Mapping[str, tuple[str, ...]]
     attention_gates: frozenset[str]
+    pools: frozenset[str] = frozenset()
+    layers: Mapping[str, Layer] = field(default_factory=dict)
+    transposed: frozenset[str] = frozenset()
+    inplace: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ class Coverage(Table):
             more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
             raise UnsupportedRuleError(
                 f"rules ({self.rules.describe()}) have no meaning for: {named}{more}. "
-                "Choose other rules, or pass allow_unsupported=True to take the plain gradient there."
+                "Choose other rules; interp.attribute and model.run take allow_unsupported=True for the plain gradient there."
             )
 
     def __str__(self) -> str:
@@ -93,7 +102,7 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
     activations: dict[str, Activation] = {}
     linear = {path for path, call in seen.calls.items() if is_adapter(model.get_submodule(path), call.x_value)}
     scales = {part.writer for block in layout.every_block for part in block.sublayers if part.place == "scaled"}
-    inside, odd = tuple(f"{path}." for path in linear), {}
+    inside, odd, pools = tuple(f"{path}." for path in linear), {}, set()
     acting = {operation.where.path for operation in seen.operations}
     attending = {own.module for stack in layout.stacks if stack.attention_function for own in stack.attentions}
     for path, call in seen.calls.items():
@@ -106,8 +115,12 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
             or path in attending
         ):
             continue
-        if (_is_linear(module) or path in scales or _is_idle(module, call)) and path not in acting:
+        if is_affine(module) or (
+            (_is_linear(module) or path in scales or _is_idle(module, call)) and path not in acting
+        ):
             linear.add(path)
+        elif is_max_pool(module):
+            pools.add(path)
         elif (norm := recognise_norm(module, call.x_value)) and close(call.y_value, norm.forward(module, call.x_value)):
             norms[path] = norm
         elif (act := _activation(module, call)) is not None:
@@ -115,8 +128,9 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
         else:
             odd[path] = type(module).__name__
     order = {path: i for i, path in enumerate(seen.calls)}
-    outside, gates = _outside(layout, seen, {*norms, *activations, *odd})
-    return Operations(norms, activations, frozenset(linear), odd, order, outside, gates)
+    affine = {path for path in linear if is_affine(model.get_submodule(path))}
+    outside, gates = _outside(layout, seen, {*norms, *activations, *odd, *pools, *affine})
+    return Operations(norms, activations, frozenset(linear), odd, order, outside, gates, frozenset(pools))
 
 
 def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
@@ -207,7 +221,9 @@ def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:
     rows = [
         *(_norm_row(path, norm, rules) for path, norm in operations.norms.items()),
         *(_activation_row(path, act, operations, layout, rules) for path, act in operations.activations.items()),
-        *(_row(path, "linear", False) for path in sorted(operations.linear)),
+        *(_linear_row(path, operations, layout, rules) for path in sorted(operations.linear)),
+        *(_pool_row(path, rules) for path in sorted(operations.pools)),
+        *_net_rows(operations, layout, rules),
         *(row for block in layout.every_block for row in _block_rows(block, layout, rules)),
         *(_unknown_row(path, name, rules) for path, name in operations.unknown.items()),
         *(_attention_gate_row(own, rules) for own in attentions if own.o in operations.attention_gates),
@@ -223,6 +239,37 @@ def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:
 
 def _row(path: str, operation: str, has_rule: bool, rule: str = "") -> Row:
     return Row(path, operation, "rule" if has_rule else "plain gradient", rule if has_rule else "")
+
+
+def _linear_row(path: str, operations: Operations, layout: Layout, rules: Rules) -> Row:
+    """A linear map: its gradient, or the rule of its layer; a BatchNorm behind one is folded into it."""
+    if rules.linear == PLAIN:
+        return _row(path, "linear", False)
+    if layout.entry is None or path in operations.transposed:
+        why = "transposed convolution" if layout.entry is not None else "linear, in a model with blocks"
+        return Row(path, why, "unsupported")
+    own = operations.layers.get(path)
+    if own is not None:
+        return Row(path, "linear", "rule", str(rules.linear.of(own.conv, own.first)))
+    before = next((name for name, layer in operations.layers.items() if layer.folded == path), "")
+    return _row(path, "linear", bool(before), f"folded into {before}")
+
+
+def _pool_row(path: str, rules: Rules) -> Row:
+    """A maximum: all goes to the winner, as by its gradient; between two runs, see `interp.rules.max_pools`."""
+    return _row(path, "max pooling", rules != Rules(), AVERAGED if rules.secants else "winner takes all")
+
+
+def _net_rows(operations: Operations, layout: Layout, rules: Rules) -> list[Row]:
+    """What a rule set asks of a net without blocks that it does not have."""
+    if layout.entry is None:
+        return []
+    rows = []
+    if rules.attention != AttentionRule():
+        rows.append(Row("(net)", "attention, of which none is known without blocks", "unsupported"))
+    if rules.linear.first is not None and not any(own.first for own in operations.layers.values()):
+        rows.append(Row("(net)", "first layer: none reads the net's input and nothing else does", "unsupported"))
+    return rows
 
 
 def _norm_row(path: str, norm: Norm, rules: Rules) -> Row:
@@ -244,11 +291,13 @@ def _attention_gate_row(own: AttentionLayout, rules: Rules) -> Row:
 
 
 def _outside_row(path: str, names: tuple[str, ...], layout: Layout, rules: Rules) -> Row:
-    """What is in no module of its own: functions of each entry keep their gradient where rules leave activations theirs. What the model
-    itself does with the outputs of two towers is how they are compared, which is measured and belongs to no rule."""
+    """What is in no module of its own: functions of each entry keep their gradient where rules leave activations theirs, and those whose
+    gradient is their rule always. What the model itself does with the outputs of two towers is how they are compared, which is measured and
+    belongs to no rule."""
     if not path and len(layout.stacks) > 1 and not layout.crosses and not rules.secants:
         return Row(path, f"{', '.join(names)}: how the towers are compared", "plain gradient")
-    plain = rules == Rules() or (rules.act == "gradient" and not rules.secants and ELEMENTWISE.issuperset(names))
+    kept = ELEMENTWISE | RULED if rules.act == "gradient" else RULED
+    plain = rules == Rules() or (not rules.secants and kept.issuperset(names))
     return Row(path, f"{', '.join(names)} in no module of its own", "plain gradient" if plain else "unsupported")
 
 
@@ -260,6 +309,9 @@ def _activation_row(path: str, act: Activation, operations: Operations, layout: 
     block = next((b for b in layout.every_block if b.mlp.act == path), None)
     if rules.act == "gradient":
         return Row(path, act.name, "plain gradient")
+    if act.pole:
+        name = f"{act.name}, whose f(x) / x has a pole at 0; rules with act='gradient', or deeplift, take it"
+        return Row(path, name, "unsupported")
     has_rule = block is not None or path in outer_activations(operations, layout)
     return Row(path, act.name, "rule" if has_rule else "unsupported", f"f(x)/x of {act.name}" if has_rule else "")
 

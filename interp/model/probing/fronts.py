@@ -111,7 +111,7 @@ def unknown_front(block: BlockCalls, what: str) -> Front:
     """
     if twice := [path for path in block.inside if block.counts[path] > 1 and not block.makes(path)]:
         raise LayoutError(
-            f"{block.path}: what its {what} reads was not found, and {some(twice)} is called more than once (twice or more) in a forward pass; "
+            f"{block.path}: what its {what} reads was not found, and {some(twice)} is called more than once in a forward pass; "
             "expected a norm of its own for each sublayer."
         )
     return Front(None, block.path, None)

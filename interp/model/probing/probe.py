@@ -91,10 +91,17 @@ class Probe:
 
 
 def probe(
-    model: nn.Module, firsts: Sequence[str], routed: bool, output: Output, inputs: Mapping[str, Tensor] | None = None
+    model: nn.Module,
+    firsts: Sequence[str],
+    routed: bool,
+    output: Output,
+    inputs: Mapping[str, Tensor] | None = None,
+    *,
+    behind: str = "",
 ) -> Probe:
     """Run the probe's tokens through the model, whose first blocks (of each stack one), way of attention and output are known, and record
-    every module's first call with a floating-point result.
+    every module's first call with a floating-point result. behind: start torch's graph at what this module returns, and not at the first
+    blocks' inputs.
 
     Raises: LayoutError for a model that cannot run on token ids alone, and where one chain of blocks continues another.
     """
@@ -125,14 +132,16 @@ def probe(
         stack.enter_context(frozen(model))
         if routed:
             stack.enter_context(attention.selected(model, around))
-        for first in firsts:
+        if behind:
+            stack.callback(model.get_submodule(behind).register_forward_hook(_leaf_behind).remove)
+        for first in () if behind else firsts:
             begin = model.get_submodule(first).register_forward_pre_hook(_leaf(first), with_kwargs=True)
             stack.callback(begin.remove)
         for path, module in model.named_modules():
             before = _entering(path, inside, versions)
-            behind = _recorder(path, Seen(calls, counts, embedded, given), inside, versions)
+            after = _recorder(path, Seen(calls, counts, embedded, given), inside, versions)
             stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
-            stack.callback(module.register_forward_hook(behind, with_kwargs=True).remove)
+            stack.callback(module.register_forward_hook(after, with_kwargs=True).remove)
         watch = Nonlinear(lambda: inside[-1])
         stack.enter_context(nullcontext() if routed else Softmaxes(softmax))
         stack.enter_context(torch.enable_grad())
@@ -180,6 +189,11 @@ def _leaf(path: str) -> Callable[..., Any]:
         return with_activation(args, kwargs, x.detach().requires_grad_().clone())
 
     return begin
+
+
+def _leaf_behind(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+    """Start the graph at what a module returns."""
+    return output.detach().requires_grad_().clone()
 
 
 def _entering(path: str, inside: list[Place], versions: dict[str, int]) -> Callable[..., None]:

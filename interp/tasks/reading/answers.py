@@ -52,6 +52,8 @@ class Reading:
     encoding: Callable[[Any, str], list[int]] = staticmethod(encode)
     #: Whether prompts may be inputs that are no text.
     of_inputs = False
+    #: Whether a prompt may be two texts.
+    of_segments = False
     #: Whether a prompt is what an encoder reads and what its decoder has been given.
     decodes = False
 
@@ -72,11 +74,14 @@ class Reading:
         return pair.clean, pair.corrupt
 
     def prompt(self, text: str, row: str, what: str) -> tuple[int, ...]:
-        """The ids of a prompt. Words that the vocabulary lacks are a doubt."""
-        ids = self.encoding(self.tokenizer, text)
+        """The ids of a prompt."""
+        return self.known(tuple(self.encoding(self.tokenizer, text)), text, row, what)
+
+    def known(self, ids: tuple[int, ...], text: str, row: str, what: str) -> tuple[int, ...]:
+        """The ids of a text. Words that the vocabulary lacks are a doubt."""
         if n := n_unknown(self.tokenizer, text, ids):
             self._doubt("unknown", row, f"{n} of {len(ids)} tokens of {what!r} stand for what the vocabulary lacks.")
-        return tuple(ids)
+        return ids
 
     def answer(self, prompts: Sequence[str], text: str, row: str, what: str) -> int:
         """The token that an answer is behind each of the prompts. what: `answer` or `wrong`, for messages.

@@ -9,6 +9,7 @@ from typing import Any
 from interp.errors import TaskError, unknown
 from interp.parts.named_inputs import Example
 from interp.parts.outputs import AtMask, Classes, NextToken, NoAnswer, Outputs
+from interp.parts.text_pairs import encode_segments, segmented
 from interp.parts.texts import encode_document, encode_target, n_unknown, token_text
 from interp.tasks.reading.answers import Found, Reading, unread
 
@@ -73,11 +74,23 @@ class AtMaskReading(WholeReading):
 
 
 class ClassReading(WholeReading):
-    """An answer is a class of the model, by its name."""
+    """An answer is a class of the model, by its name. A prompt is a text, or two."""
+
+    of_segments = True
 
     def __init__(self, tokenizer: Any, outputs: Classes) -> None:
         super().__init__(tokenizer)
-        self.names = outputs.names
+        self.names, self.types = outputs.names, outputs.types
+
+    def prompt(self, given: str | tuple[str, str], row: str, what: str) -> Any:
+        """The ids of a text; of two texts with the types of their segments, where the model tells them apart."""
+        if isinstance(given, str):
+            return super().prompt(given, row, what)
+        try:
+            ids, types = encode_segments(self.tokenizer, *given)
+            return segmented(self.known(tuple(ids), " ".join(given), row, what), types, self.types)
+        except TaskError as error:
+            raise TaskError(f"{row}: {what!r}: {error}") from error
 
     def answer(self, prompts: Sequence[str], text: str, row: str, what: str) -> int:
         """Raises: TaskError with the near names for one that is no class."""
@@ -89,15 +102,15 @@ class ClassReading(WholeReading):
 class InputReading(ClassReading):
     """A pair is of inputs that are no text; an answer is a class of the model."""
 
-    of_inputs = True
+    of_inputs, of_segments = True, False
 
     def __init__(self, tokenizer: Any, outputs: Classes) -> None:
         super().__init__(tokenizer, outputs)
         self.example = outputs.example
 
-    def prompt(self, given: str | Example | Path, row: str, what: str) -> Any:
+    def prompt(self, given: str | tuple[str, str] | Example | Path, row: str, what: str) -> Any:
         """The example as the model takes it. Raises: TaskError, with `row` in it, for text and for what the model does not take."""
-        if isinstance(given, str) or self.example is None:
+        if isinstance(given, (str, tuple)) or self.example is None:
             raise TaskError(
                 f"{row}: {what!r} is text ({given!r:.60}) and no file beside the task; this model takes no text. Give interp.InputPair(...), "
                 "or a table with the names of pictures, sounds or arrays beside it."

@@ -19,7 +19,7 @@ from circuits.anatomy.closeups_examples import heads_of, patterns_of
 from circuits.circuit.circuit import Circuit
 from circuits.circuit.selection import discover
 from circuits.settings.prepared import Prepared, Settings, prepare_run
-from interp.lenses.patterns import attention_patterns
+from interp.heads.patterns import attention_patterns
 from interp.parts.graph import Edge
 from interp.parts.nodes import Node
 from tests.interp.model.tiny import hooked, tiny

@@ -72,3 +72,23 @@ def test_writes_say_why_they_are_not_there_and_patterns_are_those_of_the_model(n
             layer, head = int(pattern.head[1]), int(pattern.head[4])
             wanted = 1000 * own_patterns[layer][0, head].detach().double().numpy()
             assert np.abs(np.array(pattern.rows) - wanted).max() <= 0.501
+
+
+@pytest.mark.parametrize(
+    ("name", "reads", "reader"),
+    [
+        ("bert-mlm", "one", "[MASK]"),
+        ("bert-classes", "one", "[CLS]"),
+        ("by-hand-mean", "all", ""),
+        ("gpt2-classes", "last", None),
+    ],
+)
+def test_where_heads_look_is_from_where_the_answer_is_read(name: str, reads: str, reader: str | None) -> None:
+    _, _, found = _looked(name)
+    for example in found.examples:
+        assert example.reads == reads and example.reader == (example.tokens[-1] if reader is None else reader)
+        for pattern in example.patterns:
+            rows = np.array(pattern.rows) / 1000
+            at = {"one": example.tokens.index(reader or example.tokens[-1]), "last": -1}.get(reads)
+            wanted = rows.mean(0) if at is None else rows[at]
+            assert np.abs(np.array(pattern.looks) - wanted).max() <= 0.00051 and pattern.looked == pattern.looks

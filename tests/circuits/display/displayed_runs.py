@@ -8,15 +8,20 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
+import torch
 
 from circuits.circuit.algebra import Comparison, Overlap
 from circuits.circuit.circuit import Circuit
 from circuits.evaluation.evaluation import Evaluation, Search
 from circuits.runs.record import Record
+from interp.heads.clusters import head_clusters
+from interp.heads.patterns import AttentionPatterns
+from interp.lenses.class_lens import ClassLens
 from interp.lenses.direct import LogitAttribution
-from interp.lenses.patterns import AttentionPatterns
 from interp.model.probing.coverage import Coverage, Row
 from interp.parts.nodes import Node
+from interp.parts.sites import Site
+from interp.pictures.input_picture import Picture
 from interp.rules.rules import RELP
 from interp.scores.agreement import Agreement
 from interp.scores.scores import Scores
@@ -31,6 +36,13 @@ from tests.interp.display.displayed import (
     probe_of,
     provenance,
     tokens_of,
+)
+from tests.interp.display.displayed_heads import (
+    head_distances_of,
+    head_relations_of,
+    head_statistics_of,
+    pairs_of,
+    second_order_of,
 )
 
 
@@ -65,6 +77,14 @@ def comparison_of(name: str) -> Comparison:
     return Comparison("heads", 4, 5, counts, (counts,), (counts, Overlap("m1", 0, 0, 1)), nodes, nodes[:1])
 
 
+def class_lens_of(name: str) -> ClassLens:
+    picture = Picture(name, "image", 2, 2, 1, "AAAAAA==", ((), (0.0, 0.0, 1.0, 1.0)))
+    logits = torch.tensor([[[[1.0, 2.0], [4.0, 3.0]]]])
+    return ClassLens(
+        (Site("resid_post", 0),), ((name, "b"),), logits, logits[0, :, 0], 0, (name, "dog"), (picture,), name
+    )
+
+
 #: A value of every kind whose names, tokens and paths are some text.
 MAKERS: Final[dict[str, Callable[[str], Any]]] = {
     "scores": scores_of,
@@ -87,6 +107,14 @@ MAKERS: Final[dict[str, Callable[[str], Any]]] = {
     "paths": paths_of,
     "comparison": comparison_of,
     "patterns": lambda name: AttentionPatterns((name, "b"), (0,), np.full((1, 2, 2, 2), 0.5), name),
+    "class lens": class_lens_of,
+    "drawn input": lambda name: class_lens_of(name).image(0),
+    "head statistics": head_statistics_of,
+    "head distances": head_distances_of,
+    "head clusters": lambda name: head_clusters(head_distances_of(name), 2),
+    "head relations": head_relations_of,
+    "pairs": pairs_of,
+    "second order": second_order_of,
     "search": lambda name: Search(
         0.9, None, None, replace(an_evaluation("x").faithfulness), None, an_evaluation("x").faithfulness, 4, 9, "nodes", (), name
     ),

@@ -6,9 +6,10 @@ import pytest
 
 from circuits.circuit.selection import discover
 from circuits.display.circuit_plots import plot_evaluation
-from circuits.evaluation.evaluation import Estimate, Evaluation, Point
+from circuits.evaluation.evaluation import Evaluation, Point
 from circuits.evaluation.faithfulness import evaluate
 from interp.attribution.request import attribute_all
+from interp.scores.resampling import Estimate
 from interp.scores.scores import Scores
 from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import toy_task

@@ -19,9 +19,10 @@ from circuits.evaluation.areas import ranking_areas_on
 from circuits.evaluation.faithfulness import evaluate_on, find_smallest_on
 from circuits.evaluation.hypotheses import hypothesis_on
 from circuits.evaluation.minimality import leave_one_out_on
-from circuits.evaluation.ratio import Measured, measure, resample_weights
+from circuits.evaluation.ratio import Measured, measure
 from circuits.evaluation.twins import Twins
 from interp.parts.graph import Edge, Graph, Part
+from interp.scores.resampling import resample_weights
 from tests.circuits.evaluation.running.hand import EDGES, Hand, N, additive, circuit, falling, scored, weighted
 
 # ---------------------------------------------------------------- random circuits and ratios

@@ -14,11 +14,11 @@ import pytest
 import interp
 from circuits.circuit.circuit import CircuitError
 from circuits.circuit.selection import discover
-from circuits.evaluation.evaluation import Estimate, Evaluation, OtherAblation
+from circuits.evaluation.evaluation import Evaluation, OtherAblation
 from circuits.evaluation.faithfulness import CURVE_RANDOM, evaluate, evaluate_on
-from circuits.evaluation.ratio import resample_weights
 from circuits.evaluation.running.runner import PartSet
 from interp.errors import MethodError
+from interp.scores.resampling import Estimate, resample_weights
 from interp.tasks.ablations import Ablation
 from tests.circuits.evaluation.running.hand import EDGES, Hand, additive, circuit, falling, weighted
 from tests.interp.attribution.features.given_dictionaries import given, stub

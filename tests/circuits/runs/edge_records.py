@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from circuits.circuit.circuit import Circuit
-from circuits.evaluation.evaluation import Estimate, Evaluation, Point
+from circuits.evaluation.evaluation import Evaluation, Point
 from circuits.runs.record import Record
 from interp.parts.graph import Edge, Graph
 from interp.scores.agreement import agreement
+from interp.scores.resampling import Estimate
 from interp.scores.scores import Scores
 from tests.circuits.runs.records import a_record, an_evaluation, some_prompts
 from tests.interp.scores.random_scores import PAIRS, provenance

@@ -8,12 +8,13 @@ import numpy as np
 
 from circuits.anatomy.feature_study import Beside, DictionaryFacts, FeatureStudy, Look
 from circuits.circuit.circuit import Circuit
-from circuits.evaluation.evaluation import Estimate, Evaluation, Point
+from circuits.evaluation.evaluation import Evaluation, Point
 from circuits.runs.record import Record
 from interp.dictionaries.evaluation.dashboard_values import Dashboard, Example, Histogram, LogitEffects, TokenEffect
 from interp.parts.graph import Edge
 from interp.parts.nodes import Node
 from interp.scores.agreement import agreement
+from interp.scores.resampling import Estimate
 from interp.scores.scores import Scores
 from tests.circuits.runs.records import an_evaluation, some_prompts
 from tests.interp.formatting.tags import Text, same

@@ -9,10 +9,11 @@ import numpy as np
 
 from circuits.anatomy.prompts import Prompt
 from circuits.circuit.circuit import Circuit
-from circuits.evaluation.evaluation import Estimate, Evaluation, Point
+from circuits.evaluation.evaluation import Evaluation, Point
 from circuits.runs.record import Record
 from interp.parts.nodes import Node
 from interp.scores.agreement import agreement
+from interp.scores.resampling import Estimate
 from interp.scores.scores import Scores
 from tests.interp.formatting.tags import Text, same
 from tests.interp.scores.random_scores import LAYERS, PAIRS, POSITIONS, head_nodes, provenance, some_scores

@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from circuits.evaluation.evaluation import Estimate, OtherAblation, Point
+from circuits.evaluation.evaluation import OtherAblation, Point
 from circuits.evaluation.faithfulness import evaluate_on, find_smallest_on
 from circuits.evaluation.none_smaller import none_smaller
 from circuits.runs.finding import finding
 from circuits.runs.judged import random_words
 from circuits.runs.record import Record
 from interp.scores.agreement import Agreement, Row
+from interp.scores.resampling import Estimate
 from tests.circuits.evaluation.running.hand import EDGES, Hand, N, additive, circuit, scored, weighted
 from tests.circuits.runs.records import a_record, an_evaluation, compare_record, searched_record
 from tests.interp.scores.random_scores import PAIRS

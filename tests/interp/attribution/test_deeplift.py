@@ -180,7 +180,7 @@ class _OneLayer(torch.nn.Module):
 def test_one_layer_of_relu_as_captum() -> None:
     from captum.attr import DeepLift
 
-    from interp.rules.rules import ACTIVATIONS
+    from interp.rules.activations import ACTIVATIONS
     from interp.rules.secants import elementwise_secant
 
     relu = next(a for a in ACTIVATIONS if a.name == "relu")

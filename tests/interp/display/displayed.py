@@ -10,13 +10,15 @@ from typing import Any, Final
 import numpy as np
 
 from interp.attribution.path_effects import PathEffect, PathEffects
-from interp.attribution.token_attribution import TokenAttribution
+from interp.attribution.tokens.token_values import TokenAttribution
 from interp.dictionaries.evaluation.feature_classifier import Interval, Quality
 from interp.dictionaries.evaluation.probing import ProbeResult, ProbeRow
+from interp.evaluation.token_evaluation import Curve, Judgement, TokenEvaluation
 from interp.lenses.direct_effects import DirectEffects
 from interp.lenses.lens import LogitLens, logit_lens
 from interp.parts.nodes import Node
 from interp.parts.tokens import Texts
+from interp.scores.resampling import Estimate
 from tests.interp.dictionaries.random_dictionaries import made
 from tests.interp.model.tiny import hooked
 
@@ -84,6 +86,21 @@ def tokens_of(name: str) -> TokenAttribution:
     return TokenAttribution(
         ((name, "b"),), ((1.0, -2.0),), (0.5,), None, name, name, name, "zero", None, name, name, name
     )
+
+
+def judged_of(name: str) -> TokenEvaluation:
+    some, none = Estimate(0.5, 0.25, 0.75), Estimate(None, None, None)
+    rows = (
+        Judgement(name, name, "lower", name, some, some, (0.25, 0.75)),
+        Judgement(name, "AUROC", "higher", name, none, None, (None, None)),
+    )
+    heights = (0.0, 0.5, 1.0)
+    curves = tuple(
+        Curve(method, kind, heights, heights, heights, heights)
+        for method in (name, "random")
+        for kind in ("deletion", "insertion")
+    )  # type: ignore[arg-type]
+    return TokenEvaluation(rows, curves, 2, 3.5, name, name, "zero", name, False, 5, 32, 0, name, name)
 
 
 def lens_of(name: str) -> LogitLens:

@@ -10,11 +10,14 @@ import torch
 
 from interp.attribution.request import attribute_all
 from interp.lenses.lens import logit_lens
+from interp.model.nets.net import Net
 from interp.model.probing.coverage import Coverage, Row
 from interp.parts.tokens import as_tokens
+from interp.rules.lrp import EPSILON, EPSILON_PLUS
 from interp.rules.rules import GIM, GRADIENT, PRESETS, RELP, Rules, preset
 from interp.tasks.task import Pair, Task, TokenPair
 from tests.interp.display.displayed import read, small
+from tests.interp.model.nets.made import Residual, settled
 from tests.interp.tasks.toy import toy_task
 
 
@@ -48,6 +51,15 @@ def test_rules_are_named_and_their_plain_parts_come_last(name: str) -> None:
     plain = {"norm": preset(name).norm == "gradient", "activation": preset(name).act == "gradient"}
     for part, is_plain in plain.items():
         assert (words[words.index(part) + 1] == "plain gradient") == is_plain
+
+
+def test_a_net_and_its_rules_show_themselves() -> None:
+    model = Net(settled(Residual()), name="<b>mine</b>")
+    text = " ".join(read(model._repr_html_()).text)
+    assert "<b>mine</b>" in text and "module:norm" in text and "[2, 8, 8]" in text and "called 2 times" in text
+    words = " ".join(read(EPSILON_PLUS._repr_html_()).text)
+    assert "preset epsilon-plus" in words and "conv alpha-beta (alpha 1, beta 0), dense epsilon" in words
+    assert "conv epsilon" in " ".join(read(model.coverage(EPSILON)._repr_html_()).text)
 
 
 def test_rules_and_coverage_say_what_is_not_plain() -> None:

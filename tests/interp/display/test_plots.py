@@ -16,8 +16,8 @@ from interp.attribution.token_attribution import TokenAttribution
 from interp.display.attention_plots import MOST_HEADS, plot_attention
 from interp.display.plots import MOST_BARS, plot_agreement, plot_scores
 from interp.errors import InterpError, ScoreError
+from interp.heads.patterns import AttentionPatterns, attention_patterns
 from interp.lenses.lens import direct_logit_attribution, logit_lens
-from interp.lenses.patterns import AttentionPatterns, attention_patterns
 from interp.scores.scores import Scores
 from tests.interp.dictionaries.random_dictionaries import made
 from tests.interp.model.tiny import hooked
@@ -176,6 +176,29 @@ def test_lens_and_logits_hold_what_the_values_hold() -> None:
     assert shown["layer 1", "h2"] == pytest.approx(parts["a1.h2"])
     assert shown["layer 0", "mlp"] == pytest.approx(parts["m0"])
     assert figure.data[0].zmid == 0 and f"embed {parts['embed']:+.3f}" in figure.layout.title.text
+
+
+def test_pixels_are_a_map_and_positions_of_no_whole_image_are_bars() -> None:
+    names = tuple(f"r{i}c{j}" for i in range(2) for j in range(3))
+    values = (0.5, -0.25, 0.0, 1.0, 2.0, -4.0)
+    found = TokenAttribution(
+        (names, names[1:]),
+        (values, values[1:]),
+        (1.0, 2.0),
+        None,
+        "epsilon",
+        "logit",
+        NASTY_TAG,
+        "zero",
+        None,
+        "",
+        "m",
+        NASTY_TAG,
+    )
+    heat = found.plot().data[0]
+    assert heat.type == "heatmap" and [list(row) for row in heat.z] == [[0.5, -0.25, 0.0], [1.0, 2.0, -4.0]]
+    assert (heat.zmin, heat.zmax) == (-4.0, 4.0) and found.plot().layout.yaxis.autorange == "reversed"
+    assert "<img" not in found.plot().to_json() and found.plot(1).data[0].type == "bar"
 
 
 def test_tokens_are_bars_and_hostile_tokens_are_text() -> None:

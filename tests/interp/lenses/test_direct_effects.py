@@ -10,8 +10,8 @@ import torch
 
 import interp
 from interp.errors import MethodError, SiteError, TaskError
+from interp.heads.patterns import attention_patterns
 from interp.lenses.direct_effects import direct_effects
-from interp.lenses.patterns import attention_patterns
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from tests.interp.dictionaries.random_dictionaries import made

@@ -20,9 +20,6 @@ TEXT = "the [MASK] sat on a mat"
         ("bert-mlm", "more than a norm and a linear map"),
         ("modernbert-mlm", "more than a norm and a linear map"),
         ("bert", "more than a norm and a linear map"),
-        ("bert-classes", r"one for the prompt \(first position\)"),
-        ("gpt2-classes", r"one for the prompt \(last position\)"),
-        ("by-hand-mean", r"one for the prompt \(mean position\)"),
     ],
 )
 def test_no_lens_through_more_than_a_linear_head(name: str, why: str) -> None:

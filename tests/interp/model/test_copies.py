@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from interp.model.model import HookedModel
-from interp.rules.rules import ACTIVATIONS, RELP
+from interp.rules.activations import ACTIVATIONS
+from interp.rules.rules import RELP
 from tests.interp.model.tiny import ARCHITECTURES, hooked, ids
 
 

@@ -9,8 +9,9 @@ from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from interp.errors import UnsupportedRuleError
+from interp.rules.activations import ACTIVATIONS
 from interp.rules.attention_secants import between
-from interp.rules.rules import ACTIVATIONS, recognise_norm
+from interp.rules.rules import recognise_norm
 from interp.rules.secants import (
     elementwise_secant,
     gauss_legendre,
@@ -50,7 +51,7 @@ def test_activation(activation: object) -> None:
     slope = elementwise_secant(f, x.float(), y.float()).double()
     x, y = x.float().double(), y.float().double()
     assert torch.allclose(slope * (x - y), f(x) - f(y), rtol=1e-6, atol=1e-7)
-    if "relu" not in f.name:  # type: ignore[attr-defined]
+    if "relu" not in f.name and "hard" not in f.name:  # type: ignore[attr-defined]
         assert torch.allclose(slope, average(f, [x], [y], torch.ones_like(x))[0], rtol=1e-5, atol=1e-6)
 
 

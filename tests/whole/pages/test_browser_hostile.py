@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from circuits.report.page.page import as_json
 from circuits.report.pages import render
+from interp.formatting.self_contained import as_json
 from interp.formatting.text import token
 from tests.interp.formatting.hostile import HARMLESS, HOSTILE, Taking, filled
 from tests.whole.pages.browser import Chrome, Tab

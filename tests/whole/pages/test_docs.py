@@ -159,14 +159,16 @@ def test_command_lines_parse(where: str, arguments: list[str]) -> None:
 def check_names(values: dict[str, object]) -> None:
     """Methods, tasks, levels and metrics on a command line exist."""
     from interp.attribution.methods import METHODS
+    from interp.attribution.token_methods import METHODS as TOKEN_METHODS
     from interp.parts.nodes import CIRCUIT_LEVELS, LEVELS
     from interp.tasks import builtin
     from interp.tasks.metrics import METRICS
 
     named = str(values.get("methods") or values.get("method") or "relp")
-    assert {m.strip() for m in named.split(",")} <= METHODS.keys()
+    known = TOKEN_METHODS if "features" in values else METHODS
+    assert {m.strip() for m in named.split(",")} <= known.keys()
     assert (values.get("level") or "heads") in {*LEVELS, *CIRCUIT_LEVELS}
-    assert values.get("metric", "logit_diff") in METRICS
+    assert values.get("metric") is None or values["metric"] in METRICS
     task = str(values.get("task", "ioi"))
     assert task in builtin.names() or Path(task).suffix in (".json", ".jsonl", ".csv")
 

@@ -89,5 +89,6 @@ def test_values_show_themselves(executed: Any) -> None:
 def test_the_notebooks_are_there() -> None:
     assert {path.stem for path in NOTEBOOKS} == {
         "find_a_circuit", "find_a_smaller_circuit", "compare_methods", "edges_and_known_circuits", "features", "own_model_and_task",
+        "encoder", "image_classifier",
         WRITES,
     }  # fmt: skip

@@ -20,6 +20,7 @@ from interp.attribution.token_attribution import TokenAttribution
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.evaluation.probing import ProbeResult
 from interp.errors import InterpError, ScoreError, TableError
+from interp.evaluation.token_evaluation import TokenEvaluation
 from interp.formatting.table import HEADER, Table
 from interp.lenses.direct import LogitAttribution
 from interp.lenses.direct_effects import DirectEffects
@@ -28,7 +29,7 @@ from interp.model.probing.coverage import Coverage
 from interp.scores.agreement import Agreement
 from tests.circuits.display.displayed_runs import MAKERS as SHOWN
 from tests.circuits.display.displayed_runs import agreement_of, comparison_of
-from tests.interp.display.displayed import effects_of, lens_of, paths_of, probe_of, tokens_of
+from tests.interp.display.displayed import effects_of, judged_of, lens_of, paths_of, probe_of, tokens_of
 
 DATA: Final = Path(__file__).parent / "data"
 #: A value of every table that has the layout of the base, with any text for its names.
@@ -38,6 +39,7 @@ MAKERS: Final[dict[type[Table], Callable[[str], Table]]] = {
     LogitLens: lens_of,
     TokenAttribution: tokens_of,
     PathEffects: paths_of,
+    TokenEvaluation: judged_of,
     Agreement: agreement_of,
     ProbeResult: probe_of,
     Coverage: SHOWN["coverage"],

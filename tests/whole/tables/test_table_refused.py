@@ -63,7 +63,9 @@ def test_every_field_must_be_there_and_of_its_type(cls: type[Table], tmp_path: P
     path = saved(MAKERS[cls]("plain"), tmp_path)
     header = json.loads(pq.read_schema(path).metadata[HEADER])
     optional = {
-        f.name for f in fields(cls) if f.default is None or isinstance(f.default, str) or callable(f.default_factory)
+        f.name
+        for f in fields(cls)
+        if f.default is None or isinstance(f.default, (str, tuple)) or callable(f.default_factory)
     }
     for name in header["fields"]:
         for wrong in ({"odd": 1}, [[["x"]]], math.pi * 1j):

@@ -7,7 +7,11 @@
   const percent = (thousandths) => `${(thousandths / 10).toFixed(1)} %`;
   const short = (text) => (text.length > 12 ? `${[...text].slice(0, 11).join("")}…` : text);
 
+  // Of a model that looks at later tokens too, all columns; else those up to the token that looks.
+  const whole = (rows) => rows.some((row, q) => row.slice(q + 1).some((value) => value > 0));
+
   function grid(tokens, rows) {
+    const all = whole(rows);
     const left = Math.min(90, LETTER * Math.max(...tokens.map((t) => short(t).length)) + 10);
     const cellSize = Math.max(SMALLEST, Math.min(LARGEST, Math.floor((ROOM - left) / tokens.length)));
     const [size, top] = [cellSize * tokens.length, left];
@@ -18,21 +22,21 @@
       svg.append(report.svg("text", { x: left - 6, y: top + middle + 4, class: "end" }, short(token)));
       svg.append(report.svg("text", { x: left + middle + 4, y: top - 6, transform: turned }, short(token)));
     });
-    const cells = rows.map((row, q) => row.slice(0, q + 1).map((value, k) => {
+    const cells = rows.map((row, q) => row.slice(0, all ? row.length : q + 1).map((value, k) => {
       const place = { x: left + k * cellSize + 0.5, y: top + q * cellSize + 0.5, width: cellSize - 1, height: cellSize - 1 };
       const cell = report.svg("rect", { ...place, class: "look-cell", "fill-opacity": Math.min(1, value / 1000) });
       svg.append(report.svg("rect", { ...place, class: "look-back" }), cell);
       return cell;
     }));
-    return { svg, cells, at: (event) => place(svg, event, { left, top, cellSize, n: tokens.length }) };
+    return { svg, cells, all, at: (event) => place(svg, event, { left, top, cellSize, all, n: tokens.length }) };
   }
 
   // The cell under the pointer, whatever size the drawing is shown at.
-  function place(svg, event, { left, top, cellSize, n }) {
+  function place(svg, event, { left, top, cellSize, all, n }) {
     const box = svg.getBoundingClientRect();
     const scale = svg.viewBox.baseVal.width / box.width;
     const [k, q] = [(event.clientX - box.left) * scale - left, (event.clientY - box.top) * scale - top].map((v) => Math.floor(v / cellSize));
-    return q >= 0 && q < n && k >= 0 && k <= q ? [q, k] : null;
+    return q >= 0 && q < n && k >= 0 && k < (all ? n : q + 1) ? [q, k] : null;
   }
 
   // The strongest look of the last token, so that the line below says something before it is used.
@@ -56,7 +60,7 @@
       if (!step) return;
       event.preventDefault();
       const q = Math.max(0, Math.min(rows.length - 1, at[0] + step[0]));
-      go([q, Math.max(0, Math.min(q, at[1] + step[1]))]);
+      go([q, Math.max(0, Math.min(drawn.all ? rows.length - 1 : q, at[1] + step[1]))]);
     });
     region.addEventListener("pointermove", (event) => {
       const found = drawn.at(event);

@@ -14,10 +14,10 @@ import pytest
 
 from circuits.evaluation.known import programs as compiled
 from circuits.evaluation.known.programs import TruthError, load_truth, programs
-from circuits.evaluation.known.roc import roc
 from circuits.evaluation.known.truth import judge, table
 from interp.attribution.methods import METHODS
 from interp.errors import InterpError, ScoreError
+from interp.scores.roc import roc
 from tests.interp.model.loading.test_reference_model import PROGRAMS, SETTINGS, folder_of, random_tensors
 
 # ---------------------------------------------------------------- the curve

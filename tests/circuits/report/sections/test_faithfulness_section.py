@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from circuits.evaluation.evaluation import Estimate, OtherAblation
+from circuits.evaluation.evaluation import OtherAblation
 from circuits.report.sections.faithfulness_section import faithfulness
+from interp.scores.resampling import Estimate
 from tests.circuits.runs.records import an_evaluation
 
 

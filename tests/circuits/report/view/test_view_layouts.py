@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 
 from circuits.circuit.circuit import Circuit
-from circuits.evaluation.evaluation import Estimate, Point
+from circuits.evaluation.evaluation import Point
 from circuits.report.drawing.row_heights import heights
 from circuits.report.drawing.view_picture import at_layout, chosen, left_out, picture
 from circuits.report.view.view import view
 from circuits.runs.record import Record
 from interp.parts.graph import Graph
 from interp.parts.nodes import Node
+from interp.scores.resampling import Estimate
 from interp.scores.scores import Scores
 from tests.circuits.report.drawing.test_report_routes import in_picture, in_view
 from tests.circuits.report.view.test_report_view import assert_apart

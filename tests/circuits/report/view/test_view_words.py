@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from circuits.evaluation.evaluation import Estimate
 from circuits.report.view.view_parts import UNCLEAR
+from interp.scores.resampling import Estimate
 from interp.scores.scores import Scores
 from tests.circuits.report.view.test_report_view import seen
 from tests.circuits.runs.edge_records import edge_record, node_record

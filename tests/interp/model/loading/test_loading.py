@@ -31,7 +31,7 @@ def test_training_mode_is_refused() -> None:
         interp.load(tiny("gpt2").train())
 
 
-@pytest.mark.parametrize("wrong", [3, None, torch.nn.Linear(2, 2)])
+@pytest.mark.parametrize("wrong", [3, None, torch.ones(2)])
 def test_other_objects_are_refused(wrong: Any) -> None:
     with pytest.raises(LoadError, match="expected"):
         interp.load(wrong)

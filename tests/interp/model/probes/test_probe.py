@@ -12,7 +12,8 @@ from interp.errors import InterpError, LayoutError, UnsupportedRuleError
 from interp.model.model import HookedModel
 from interp.model.modules.linear import vocabulary_size
 from interp.model.probing.sample import probe_inputs
-from interp.rules.rules import PRESETS, RELP, recognise_activation, recognise_norm
+from interp.rules.activations import recognise_activation
+from interp.rules.rules import PRESETS, RELP, recognise_norm
 from tests.interp.model.probes.causal_lms import MODEL_TYPES, causal_lm
 from tests.interp.model.tiny import hooked, tiny
 
@@ -159,7 +160,7 @@ _X = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
 @pytest.mark.parametrize(
     "module",
     [
-        nn.GroupNorm(2, 4), nn.GroupNorm(4, 4, affine=False), nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False),
+        nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False),
         nn.InstanceNorm2d(4, affine=True), nn.BatchNorm1d(4), nn.Linear(6, 3), nn.Conv2d(4, 2, 3), nn.Bilinear(6, 6, 6),
         nn.MultiheadAttention(6, 2), nn.LSTM(6, 6), nn.Flatten(), nn.Softmax(-1), nn.PReLU(4), _Raises(), nn.Embedding(4, 6),
         _Wrapped(weight=nn.Linear(2, 2)), _Wrapped(weight=nn.Parameter(torch.ones(5))), _Wrapped(bias=True),

@@ -1,0 +1,116 @@
+"""One step of torch's recurrent layers, from their own weights.
+
+| cell | next state (i, f, g, o and r, z, n as in torch: W x + b + U h + c, gates by a sigmoid) |
+| --- | --- |
+| LSTM | c' = f c + i tanh(g), h' = o tanh(c'), projected where the layer projects |
+| GRU | n = tanh(W x + b + r (U h + c)), h' = (1 - z) n + z h |
+| RNN | h' = tanh or relu of W x + b + U h + c |
+
+Sources: Hochreiter & Schmidhuber 1997, Cho et al. 2014, Elman 1990, in the forms that torch computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import torch
+from torch import Tensor, nn
+
+from interp.errors import InterpError
+
+LAYERS: Final = (nn.LSTM, nn.GRU, nn.RNN)
+CELLS: Final = (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
+Kind = Literal["LSTM", "GRU", "RNN_TANH", "RNN_RELU"]
+
+
+class RecurrentError(InterpError):
+    """A recurrent layer, state or edit that cannot be unrolled, read or made."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The weights of one layer in one direction: `input` [gate*unit feature], `hidden` [gate*unit unit], biases or None, and the projection of an
+    LSTM that has one."""
+
+    kind: Kind
+    input: Tensor
+    hidden: Tensor
+    input_bias: Tensor | None
+    hidden_bias: Tensor | None
+    projection: Tensor | None = None
+
+    @classmethod
+    def of(cls, module: Any, layer: int = 0, backward: bool = False) -> Cell:
+        """The cell of one layer of a recurrent module, or that a cell of torch is. Raises: RecurrentError for anything else."""
+        if not isinstance(module, (*LAYERS, *CELLS)):
+            raise RecurrentError(f"{type(module).__name__} given; expected nn.LSTM, nn.GRU, nn.RNN or a cell of these.")
+        if isinstance(module, CELLS):
+            mode: Any = {"LSTMCell": "LSTM", "GRUCell": "GRU"}.get(
+                type(module).__name__, f"RNN_{getattr(module, 'nonlinearity', 'tanh').upper()}"
+            )
+            end = ""
+        else:
+            if not 0 <= layer < module.num_layers:
+                raise RecurrentError(
+                    f"layer {layer}: this {type(module).__name__} has layers 0 to {module.num_layers - 1}."
+                )
+            mode, end = module.mode, f"_l{layer}{'_reverse' * backward}"
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+        weights = [getattr(module, f"{name}{end}", None) for name in names]
+        w = [x.detach() if isinstance(x, Tensor) else None for x in weights]
+        if w[0] is None or w[1] is None:
+            raise RecurrentError(f"{type(module).__name__} has no weights of its own for layer {layer}.")
+        return cls(mode, w[0], w[1], w[2], w[3], w[4])
+
+    def to(self, dtype: torch.dtype) -> Cell:
+        """The same in another precision."""
+        moved = (None if x is None else x.to(dtype) for x in (self.input_bias, self.hidden_bias, self.projection))
+        return Cell(self.kind, self.input.to(dtype), self.hidden.to(dtype), *moved)
+
+    @property
+    def features(self) -> int:
+        """How many numbers it reads at each step."""
+        return self.input.shape[1]
+
+    @property
+    def n_hidden(self) -> int:
+        """Units of h."""
+        return self.hidden.shape[1]
+
+    @property
+    def n_cell(self) -> int:
+        """Units of c; 0 without one."""
+        return self.hidden.shape[0] // 4 if self.kind == "LSTM" else 0
+
+    def memory(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Of an LSTM: c' [batch unit], and the output gate."""
+        i, f, g, o = (_affine(x, self.input, self.input_bias) + _affine(h, self.hidden, self.hidden_bias)).chunk(4, -1)
+        return f.sigmoid() * c + i.sigmoid() * g.tanh(), o.sigmoid()
+
+    def shown(self, c: Tensor, o: Tensor) -> Tensor:
+        """Of an LSTM: h' of c' and the output gate."""
+        h = o * c.tanh()
+        return h if self.projection is None else _affine(h, self.projection, None)
+
+    def plain(self, x: Tensor, h: Tensor) -> Tensor:
+        """h' of a cell without a memory of its own."""
+        own, before = _affine(x, self.input, self.input_bias), _affine(h, self.hidden, self.hidden_bias)
+        if self.kind != "GRU":
+            return (own + before).tanh() if self.kind == "RNN_TANH" else (own + before).relu()
+        (r, z, n), (u, v, w) = own.chunk(3, -1), before.chunk(3, -1)
+        z = (z + v).sigmoid()
+        n = (n + (r + u).sigmoid() * w).tanh()
+        return (1 - z) * n + z * h
+
+    def step(self, x: Tensor, state: Tensor) -> Tensor:
+        """The next state [... unit], h, of an LSTM h and c one behind the other."""
+        if self.kind != "LSTM":
+            return self.plain(x, state)
+        h, c = state[..., : self.n_hidden], state[..., self.n_hidden :]
+        c, o = self.memory(x, h, c)
+        return torch.cat([self.shown(c, o), c], -1)
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.nn.functional.linear(x, weight, bias)
