@@ -55,9 +55,10 @@ def stack_input(hf: nn.Module, stack: str) -> str:
 
 
 def on_inputs(hf: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The arguments of a plain call on inputs by name, without a cache; a single truth value is a switch."""
+    """The arguments of a plain call on inputs by name, without a cache, which towers have not; a single truth value is a switch."""
     found: dict[str, Any] = {k: bool(x) if x.dtype == torch.bool and x.ndim == 0 else x for k, x in inputs.items()}
-    return found | {"use_cache": False} if takes(hf, "use_cache") else found
+    towers = len(needed := needed_inputs(hf)) > 1 and DECODER not in needed
+    return found | {"use_cache": False} if takes(hf, "use_cache") and not towers else found
 
 
 def on_ids(hf: nn.Module, ids: Tensor) -> dict[str, Any]:
