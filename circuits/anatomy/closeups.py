@@ -173,6 +173,11 @@ def _heads(job: Prepared, circuit: Circuit) -> tuple[Node, ...]:
     if circuit.level not in WITH_HEADS:
         raise CircuitError(f"the nodes of this circuit are {circuit.level}, not heads.")
     found = heads_of(circuit, job.model.layout)
+    if not found and any(node.head is not None for node in circuit.nodes):
+        raise CircuitError(
+            "the heads of this circuit are of another stack, or attend to one, and examples have the positions of the last one: "
+            "interp.attention_patterns(model, prompt, stack=...)."
+        )
     if not found:
         raise CircuitError("this circuit holds no head.")
     return found

@@ -85,9 +85,9 @@ def _picture(model: Any, pair: TokenPair, named: Pair) -> Picture | None:
 
 def heads_of(circuit: Circuit, layout: Layout) -> tuple[Node, ...]:
     """The heads of a circuit in the order of its nodes: also all that read by shared keys and values in it, and all of an
-    attention output."""
-    group, found = layout.n_heads // layout.n_kv_heads, list[Node]()
-    for node in circuit.nodes:
+    attention output. Those of the stack that is read last, whose positions an example has."""
+    group, found = layout.n_heads // max(1, layout.n_kv_heads), list[Node]()
+    for node in (node for node in circuit.nodes if node.stack == layout.name):
         if node.kind == "head":
             found.append(node)
         elif node.kind == "attn_out":
