@@ -101,7 +101,7 @@ class _Run:
         """
         for edit in self.plan.edits.get(site, ()):
             x = applied(edit, site, x)
-        if site.kind == _EMBED and torch.is_grad_enabled() and not x.requires_grad:
+        if site.kind == _EMBED and not site.part and torch.is_grad_enabled() and not x.requires_grad:
             x = x.detach().requires_grad_()
         if site in self.plan.entered:
             self.entering[site] = x
