@@ -29,6 +29,11 @@ METHODS: Final = (
     "iterated",
     "learned",
     "portfolio",
+    "epsilon",
+    "epsilon-plus",
+    "epsilon-alpha2-beta1",
+    "epsilon-plus-flat",
+    "epsilon-gamma-box",
     "exact",
 )
 METRICS: Final = (
@@ -79,6 +84,11 @@ TOKEN_METHODS: Final = (
     "attnlrp",
     "cp-lrp",
     "gim",
+    "epsilon",
+    "epsilon-plus",
+    "epsilon-alpha2-beta1",
+    "epsilon-plus-flat",
+    "epsilon-gamma-box",
     "deeplift",
     "saliency",
     "smooth-grad",

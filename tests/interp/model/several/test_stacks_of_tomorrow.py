@@ -222,6 +222,7 @@ def test_towers_of_any_name_have_their_own_positions() -> None:
         assert (
             len(model.positions(inputs, "read")) == n == model.run(inputs, reads=["read:embed"])["read:embed"].shape[1]
         )
+        assert model.positions(inputs, "read") == tuple(f"<{i}>" for i in inputs["input_ids"][0].tolist())
         assert model.positions(inputs, "see")[:5] == ("r0c0", "r0c1", "r0c2", "r0c3", "r1c0")
     for name in ("z.0", "text:z.0", "encoder:z.0"):
         with pytest.raises(SiteError):
