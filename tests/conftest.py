@@ -47,7 +47,8 @@ def pytest_collection_modifyitems(config: Any, items: list[Any]) -> None:
 
 
 def beyond_the_sample(items: list[Any]) -> set[Any]:
-    """The cases of `broad` tests that do not run: of each test one in SHARE is kept, at least one, drawn by the hash of its name."""
+    """The cases of `broad` tests that do not run: of each test one in SHARE is kept, at least one, or as many as the mark says (`cases`),
+    drawn by the hash of its name."""
     cases = defaultdict(list)
     for item in items:
         if "broad" in item.keywords:
@@ -55,7 +56,8 @@ def beyond_the_sample(items: list[Any]) -> set[Any]:
     left_out: set[Any] = set()
     for every in cases.values():
         every.sort(key=lambda item: hashlib.sha256(item.nodeid.encode()).digest())
-        left_out.update(every[ceil(len(every) / SHARE) :])
+        mark = every[0].get_closest_marker("broad")
+        left_out.update(every[mark.kwargs.get("cases", ceil(len(every) / SHARE)) :])
     return left_out
 
 

@@ -121,7 +121,7 @@ def plan(model: Any, task: Task, options: TokenOptions) -> TokenRequest:
         _sampling(method, options),
         tuple(own.places for own in groups) if held or not _single(options.features) else (),
         held,
-        _grid(groups) if method.window else (),
+        _grid(pairs, groups) if method.window else (),
         stack,
         names,
         main,
@@ -162,9 +162,13 @@ def _stack(model: Any, asked: str | None) -> str:
     return str(found.name)
 
 
-def _grid(groups: Sequence[Groups]) -> tuple[tuple[int, ...], ...]:
-    """How the positions lie in rows and columns, where they are patches."""
-    return grid_of(groups[0].names, "occlusion") if patch_places(groups[0].names) else ()
+def _grid(pairs: Sequence[TokenPair], groups: Sequence[Groups]) -> tuple[tuple[int, ...], ...]:
+    """How the positions lie in rows and columns, where they are patches. Raises: MethodError for pictures of several sizes."""
+    if not isinstance(pairs[0].clean, Example) or not patch_places(groups[0].names):
+        return ()
+    if len({own.names for own in groups}) > 1:
+        raise MethodError("occlusion: pictures of several sizes in one call; give those of one size at a time.")
+    return grid_of(groups[0].names, "occlusion")
 
 
 def _sampling(method: Method, options: TokenOptions) -> Sampling:

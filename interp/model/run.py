@@ -20,12 +20,14 @@ from interp.model.modules.tensors import activation_in, activation_out, replace_
 from interp.model.operands import Averaged
 from interp.model.plan import Plan
 from interp.model.probing.coverage import Operations, outer_activations
+from interp.model.probing.experts import attach, ruled_mixtures
 from interp.model.vocabulary import Columns
 from interp.parts.layout import Layout
 from interp.parts.ports import Port, from_site, port, to_site, unscaled
 from interp.parts.sites import CROSS, MODULE, Site
 from interp.rules.activations import Activation, identity_rule
 from interp.rules.layer_rules import layer_vjp
+from interp.rules.mixtures import Mixtures
 from interp.rules.rules import frozen_norm
 from interp.rules.surrogate import scale_gradient, surrogate
 
@@ -70,6 +72,11 @@ class _Run:
     met: set[Site] = field(default_factory=set)
 
     @cached_property
+    def mixtures(self) -> Mixtures:
+        """What gives rules to MLPs function by function."""
+        return Mixtures(self.plan.rules)
+
+    @cached_property
     def averaged(self) -> Averaged:
         """What keeps the operands of this run, or averages its operations toward another."""
         return Averaged(
@@ -105,12 +112,24 @@ class _Run:
         return x
 
     def through(self, site: Site, at: Port, x: Tensor) -> Tensor:
-        """The tensor that the model goes on with, for the tensor `x` that it has at this port."""
+        """The tensor that the model goes on with, for the tensor `x` that it has at this port. No rule acts on what is done to it. Entries
+        that no edit changes stay bit for bit, also where the site's value is a multiple of them."""
+        self.mixtures.pause()
+        found = self._through(site, at, x)
+        self.mixtures.resume(found)
+        return found
+
+    def _through(self, site: Site, at: Port, x: Tensor) -> Tensor:
         value = to_site(x, at, self.batch, self.layout.stack(site.stack).n_heads if at.heads else 1)
         seen = self.visit(site, value)
-        if self.plan.changes(site) or not at.scaled:
+        if not at.scaled:
             return from_site(seen, at, x)
-        return surrogate(seen, x, lambda grad: unscaled(grad.reshape(seen.shape), at)) if seen.requires_grad else x
+        kept = x
+        if self.plan.changes(site):
+            kept = torch.where((seen == value).reshape(x.shape), x, from_site(seen, at, x))
+        return (
+            surrogate(seen, kept, lambda grad: unscaled(grad.reshape(seen.shape), at)) if seen.requires_grad else kept
+        )
 
     def meet(self, site: Site) -> None:
         """Raises: SiteError where the module of a site is called a second time, so that there is no one value at it."""
@@ -256,6 +275,12 @@ class _Run:
             if rule.name != "gradient":
                 layer = linear_layer(self.model, path, own)
                 replace_backward(stack, self._module(path), partial(layer_vjp, rule, layer))
+        self._attach_mixtures(stack)
+
+    def _attach_mixtures(self, stack: ExitStack) -> None:
+        """Rules function by function, while the MLPs run that have no single activation."""
+        for path in ruled_mixtures(self.operations.mixtures, self.plan.rules):
+            attach(stack, self.model, path, self.mixtures, self.operations.norms)
 
     def _ruled_activations(self) -> dict[str, Activation]:
         """The activations that the identity rule is for: of MLPs, where their gate is not detached, and of the head."""

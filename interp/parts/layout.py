@@ -75,9 +75,11 @@ class Sublayer:
 
 @dataclass(frozen=True)
 class AttentionLayout(Sublayer):
-    """Attention. `o`: its output projection, whose input is z."""
+    """Attention, or what mixes positions in its place. `o`: its output projection, whose input is z. `heads`: whether it has heads; a
+    recurrence, linear attention or a convolution has none that are seen, and `o` is then its module, which writes."""
 
     o: str
+    heads: bool
 
     @property
     def plain(self) -> bool:
@@ -294,10 +296,11 @@ class Layout(Stack):
             )
 
     def check_sum(self, what: str) -> None:
-        """Raises: LayoutError where the final stream is no sum of what components add, or where a parameter scales what they add,
-        naming what needs it."""
+        """Raises: LayoutError where the final stream is no sum of what components add, where a parameter scales what they add, or where
+        a layer has no heads, naming what needs it."""
         self.check_blocks(what)
         self.check_single(what)
+        self.check_heads(what)
         parts: list[Sublayer] = [part for block in self.blocks for part in block.sublayers]
         if gains := [part.gain for part in parts if part.gain]:
             raise LayoutError(
@@ -307,6 +310,13 @@ class Layout(Stack):
             raise LayoutError(
                 f"{what}: the norms of this model act on the sums ({found}), so what a component adds does not reach later readers "
                 "unchanged. Level 'heads' works."
+            )
+
+    def check_heads(self, what: str) -> None:
+        """Raises: LayoutError where a layer mixes positions without attention, naming what needs heads in all of them."""
+        if without := [block.attn.module for block in self.blocks if not block.attn.heads]:
+            raise LayoutError(
+                f"{what}: {without[0]} mixes positions without attention, so it has no heads. Level 'heads' works."
             )
 
     def check_head(self, what: str) -> None:

@@ -57,6 +57,7 @@ LEVELS: Final = {
 }
 #: The kinds that are of attention, and what they say of it.
 _CHANNELS: Final = {kind: kind[-1] for kind in ("q", "k", "v", "cross_q", "cross_k", "cross_v")}
+_OF_HEADS: Final = frozenset({"head", "q", "k", "v"})
 CIRCUIT_LEVELS: Final = ("blocks", "heads", "neurons", "features", "edges")
 #: The level of dictionaries: its nodes depend on them, not on the model alone (see `interp.attribution.features`).
 FEATURES: Final = "features"
@@ -166,14 +167,16 @@ class Group:
 
 
 def groups(level: str, layout: Layout) -> list[Group]:
-    """The groups of a level on this model, in forward order.
+    """The groups of a level on this model, in forward order. A layer that mixes positions without attention has no heads: at level
+    `heads` what it adds is one node.
 
     Raises: MethodError for an unknown level; SiteError where the model lacks a site that the level needs.
     """
     if level not in LEVELS:
         raise MethodError(unknown("level", level, (*LEVELS, "edges")))
     layout.check_blocks(f"level {level!r}")
-    return [group for stack in layout.stacks for group in _groups(level, stack, layout)]
+    found = [group for stack in layout.stacks for group in _groups(level, stack, layout)]
+    return found or [_group(LEVELS[level][0], 0, layout, layout)]  # which says why there is none
 
 
 def _groups(level: str, stack: Stack, layout: Layout) -> Iterator[Group]:
@@ -188,6 +191,10 @@ def _groups(level: str, stack: Stack, layout: Layout) -> Iterator[Group]:
                 continue
             if block.cross is None and (kind.startswith(CROSS) or kind == "resid_cross"):
                 continue
+            if kind in _OF_HEADS and not block.attn.heads:
+                if kind != "head":
+                    continue
+                kind = "attn_out"
             yield _group(kind, layer, stack, layout)
 
 

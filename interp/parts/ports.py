@@ -76,6 +76,8 @@ def _in_block(kind: str, block: BlockLayout, stack: Stack) -> Port | str:
     attention = block.cross if _is_cross(kind) else block.attn
     if attention is None:
         return "its blocks attend to no other stack."
+    if not attention.heads and (kind in ATTENTION_KINDS or kind == "z"):
+        return "no attention is seen in what mixes positions there (a recurrence, linear attention or a convolution), so it has no heads."
     if kind in ATTENTION_KINDS:
         if not stack.attention_function:
             return "its attention does not go through transformers' AttentionInterface."

@@ -135,6 +135,11 @@ def not_linear(func: Any, args: Any, kwargs: Any) -> str:
     return name
 
 
+def is_linear(name: str) -> bool:
+    """Whether an operation of this name is linear in all its tensors together, or has no derivative, by its definition."""
+    return name in _LINEAR or name in _CONSTANT
+
+
 @cache
 def _name(func: Any) -> str:
     return str(func.overloadpacket.__name__).strip("_")

@@ -13,7 +13,8 @@
 | linear | `LinearRule` | of convolutions and dense layers, in nets without blocks: LRP rules (`interp.rules.layer_rules`) |
 | secants | n > 0 | every operation's Jacobian averaged between its inputs in this run and another (`interp.rules.secants`) |
 
-Everything else that is linear (projections, embeddings, residual additions, rotary) keeps its gradient, which is the 0-rule.
+Everything else that is linear (projections, embeddings, residual additions, rotary) keeps its gradient, which is the 0-rule. Rules of act or gate
+hold the weights of experts constant too, and act on the functions in them (`interp.rules.mixtures`).
 """
 
 from __future__ import annotations
@@ -237,7 +238,7 @@ def recognise_norm(module: nn.Module, x: Tensor) -> Norm | None:
     """The norm that `module` computes at a random point shaped like its real input `x`, or None."""
     generator = torch.Generator().manual_seed(0)
     point = (3 * torch.randn(x.shape, generator=generator, dtype=torch.float32) + 0.5).to(x)
-    y = module_value(module, point)
+    y = module_value(module, point) if point.numel() else None
     if y is None:
         return None
     has_weight = getattr(module, "weight", None) is not None

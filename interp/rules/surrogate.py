@@ -51,6 +51,11 @@ def surrogate2(a: Tensor, b: Tensor, value: Tensor, vjp: VJP2) -> Tensor:
     return _Surrogate2.apply(a, b, value.detach(), vjp)  # type: ignore[no-any-return,no-untyped-call]
 
 
+def is_surrogate(x: Tensor) -> bool:
+    """Whether a tensor is what one of the functions above gave."""
+    return getattr(x.grad_fn, "_forward_cls", None) in (_Surrogate, _Surrogate2)
+
+
 def scale_gradient(x: Tensor, c: float) -> Tensor:
     """`x`, bit for bit, with its gradient multiplied by `c`; 1 leaves it as it is, 0 detaches it."""
     if c == 1.0:

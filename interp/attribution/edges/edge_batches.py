@@ -69,6 +69,7 @@ class EdgeMap:
 
     @classmethod
     def _find(cls, model: Any, graph: Graph) -> EdgeMap:
+        model.layout.check_heads("edges")
         writers = Writers(model, graph)
         for layer, block in enumerate(model.layout.blocks):
             for path in (block.attn.norm, block.mlp.norm):

@@ -83,7 +83,7 @@ def _check_modules(model: Any) -> None:
         if "forward" in vars(module) and not hasattr(module, "_hf_hook"):  # accelerate's moves between devices, no more
             raise LayoutError(f"the forward of {where} was replaced.")
     for own in model.layout.blocks:
-        for path in (own.attn.o, own.mlp.down if own.mlp.act else None):
+        for path in (own.attn.o if own.attn.heads else None, own.mlp.down if own.mlp.act else None):
             if path:
                 _check_projection(model, path)
 

@@ -52,6 +52,10 @@ class LayerModules:
         """The modules of a layer, by the paths of the layout. Raises: LayoutError where attention is no module of its own."""
         own: BlockLayout = model.layout.blocks[layer]
         attn, mlp, get = own.attn, own.mlp, model.hf.get_submodule
+        if not attn.heads:
+            raise LayoutError(
+                f"{attn.module} mixes positions without attention, so it cannot be redone for some of them."
+            )
         if attn.entry == own.path:
             raise LayoutError(f"{own.path}: its attention is no module of its own, so it cannot be called apart.")
         if attn.gain or mlp.gain:

@@ -101,7 +101,7 @@ def _alone(read: Read) -> Groups:
 
 def _patches(read: Read) -> Groups:
     """Raises: MethodError where positions are no patches."""
-    grid_of(read.texts, f"{read.row}: features='patches'")
+    grid_of(read.texts if isinstance(read.prompt, Example) else (), f"{read.row}: features='patches'")
     return _alone(read)
 
 

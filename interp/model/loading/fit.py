@@ -1,19 +1,20 @@
-"""Do a model's files and its class fit: is every weight there, and what is left over?"""
+"""Do a model's files and its class fit: is every weight there, what is left over, and are the numbers those of the files?"""
 
 from __future__ import annotations
 
 import inspect
 import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext, suppress
 from typing import Any, Final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from interp.errors import LoadError, some
 from interp.model.loading.classes import causal_class, classes_of, weight_names
-from interp.model.loading.source import stored_names, stored_rows
+from interp.model.loading.source import stored_names, stored_rows, stored_tensors
 
 #: Buffers that older checkpoints hold and that newer classes make themselves; and the state of a training library.
 _HARMLESS: Final = re.compile(
@@ -62,6 +63,7 @@ def fitted(source: str, local: bool, model: Any, report: dict[str, Any]) -> tupl
         )
     _warn_of_constants(source, local, model)
     _keep_padding(source, local, model)
+    check_numbers(source, local, model, report)
     return tuple(extra)
 
 
@@ -165,3 +167,94 @@ def _in_files(model: Any, name: str) -> set[str]:
 
 def _warn(said: str) -> None:
     warnings.warn(said, LoadWarning, stacklevel=2)
+
+
+# ---------------------------------------------------------------- number by number
+
+
+def check_numbers(source: str, local: bool, model: Any, report: Mapping[str, Any]) -> None:
+    """Compare the tensors of the files with those of the model that was read from them, both ways.
+
+    A tensor of the model has a name in files, that under which transformers saves it: there its numbers have to be, in its dtype. Files
+    that are older have other names: these, and what of the model has no name there, must have the same numbers one by one, tied
+    tensors counted once. That last part is left out of models whose tensors transformers takes apart or puts together
+    (`WeightConverter`).
+    Raises: LoadError naming the tensors that differ, or that have no counterpart.
+    """
+    files, wrong, found, left = stored_tensors(source, local), list[str](), dict[str, Tensor](), dict[str, Tensor]()
+    converted = _converted(model)
+    for key, own in _named(model, converted):
+        if key not in files:
+            left[key] = own
+            continue
+        found[key] = own
+        wrong += [] if _same(files[key](), own) else [key]
+    if not converted:
+        stored, alone = _alone({key: read for key, read in files.items() if key not in found}, found, left)
+        apart = {key for key in stored if _HARMLESS.search(key) or _told(model, "unexpected", key)}
+        wrong += sorted(stored - apart - {*report["unexpected_keys"]})
+        wrong += sorted(alone - {*report["missing_keys"]} - {key for key in alone if _told(model, "missing", key)})
+    if wrong:
+        raise LoadError(
+            f"model {source!r}: transformers does not put the weights of its files where a {type(model).__name__} has them ({len(wrong)}): "
+            f"{some(sorted(wrong))}. The model would compute something else. Make it yourself, fill it by load_state_dict under the names of its own "
+            "state_dict, and give that model in place of the folder."
+        )
+
+
+def _same(stored: Tensor, own: Tensor) -> bool:
+    """Whether numbers of a file are those of a tensor of the model, in its dtype."""
+    if stored.shape != own.shape:
+        return False
+    there = stored.to(own.device, own.dtype)
+    return torch.equal(there, own) or torch.equal(there.nan_to_num(), own.nan_to_num())
+
+
+def _alone(
+    loose: Mapping[str, Callable[[], Tensor]], found: Mapping[str, Tensor], left: Mapping[str, Tensor]
+) -> tuple[set[str], set[str]]:
+    """Of files and of the model the tensors whose names do not meet and that have no counterpart of the same numbers."""
+    met = {own.data_ptr() for own in found.values()}
+    open_, alone = {key: own for key, own in left.items() if own.data_ptr() not in met}, set()
+    for key, read in loose.items():
+        value = read()
+        twin = next((own.data_ptr() for own in open_.values() if _same(value, own)), None)
+        if twin is not None:
+            open_ = {name: own for name, own in open_.items() if own.data_ptr() != twin}
+        elif not any(_same(value, own) for own in (*found.values(), *left.values())):
+            alone.add(key)
+    return alone, {*open_}
+
+
+def _told(model: Any, what: str, key: str) -> bool:
+    """Whether a class says itself that a weight may be missing in files, or be there without a place."""
+    patterns = getattr(model, f"_keys_to_ignore_on_load_{what}", None) or ()
+    return any(re.search(pattern, key) for pattern in patterns)
+
+
+def _converted(model: Any) -> bool:
+    """Whether transformers took tensors of the files apart, or put some together."""
+    from transformers.core_model_loading import WeightConverter
+
+    return any(isinstance(way, WeightConverter) for way in getattr(model, "_weight_conversions", None) or ())
+
+
+def _named(model: Any, converted: bool) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a model under their names in files. Of those that are converted one layer at a time, so that copies do not
+    fill the memory, and none of a layer that transformers cannot turn back."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    ways, state = getattr(model, "_weight_conversions", None), model.state_dict()
+    for group in _layers(state) if converted else ({key: own} for key, own in state.items()):
+        with suppress(Exception) if converted else nullcontext():
+            yield from [*(revert_weight_conversion(model, group) if ways else group).items()]
+
+
+def _layers(state: Mapping[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The tensors of each layer by themselves, by the first number in their names."""
+    groups: dict[str, dict[str, Tensor]] = {}
+    for key, own in state.items():
+        parts = key.split(".")
+        number = next((i for i, part in enumerate(parts) if part.isdecimal()), len(parts))
+        groups.setdefault(".".join(parts[: number + 1]), {})[key] = own
+    yield from groups.values()

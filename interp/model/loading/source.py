@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -124,6 +125,14 @@ def stored_rows(source: str, local: bool, wanted: Mapping[str, int]) -> dict[str
             for name in wanted.keys() & set(opened.keys()):
                 found[name] = opened.get_slice(name)[wanted[name] : wanted[name] + 1]
     return found
+
+
+def stored_tensors(source: str, local: bool) -> dict[str, Callable[[], Tensor]]:
+    """By the name of every weight in the files what reads its numbers."""
+    from safetensors import safe_open
+
+    opened: list[Any] = [safe_open(path, framework="pt") for path in _weight_files(source, local)]
+    return {name: partial(one.get_tensor, name) for one in opened for name in one.keys()}  # noqa: SIM118
 
 
 def _weight_files(source: str, local: bool) -> list[Path]:

@@ -27,6 +27,22 @@ from interp.rules.surrogate import scale_gradient, surrogate
 
 NAME: Final = "interp_attention"
 
+
+class _Eager(str):
+    """The name under which a model finds our function, equal to `eager` too: that is what it computes, and a class that asks which
+    attention it has does beside it what it does for eager (the mask of chosen keys in DeepSeek V3.2)."""
+
+    __hash__ = str.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return str.__eq__(self, other) is True or other == "eager"
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+
+_NAMED: Final = _Eager(NAME)
+
 Native = Callable[..., tuple[Tensor, Tensor]]
 Around = Callable[[nn.Module, Native, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -88,9 +104,11 @@ def _select(model: Any) -> None:
     can_set: Callable[[], bool] = getattr(model, "_can_set_attn_implementation", lambda: False)
     if can_set():
         model.set_attn_implementation(NAME)
-        return
-    for config in _configurations(model):
-        config._attn_implementation_internal = NAME
+        chosen = [config for config in _configurations(model) if config._attn_implementation == NAME]
+    else:
+        chosen = _configurations(model)
+    for config in chosen:
+        config._attn_implementation_internal = _NAMED
 
 
 def _configurations(model: Any) -> list[Any]:
@@ -110,7 +128,7 @@ def _back(model: Any) -> Callable[[], None]:
     def back() -> None:
         _around.set(before)
         for config, name in were:
-            if config._attn_implementation != name:
+            if config._attn_implementation is not name:
                 config._attn_implementation_internal = name
 
     return back

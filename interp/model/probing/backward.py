@@ -23,8 +23,8 @@ from interp.rules.nonlinear import tensors_in
 _KNOWN: Final = ("torch.nn.modules.", "transformers.models.", "transformers.pytorch_utils", "transformers.activations")
 _OURS: Final = "interp."
 _HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-#: Sizes of the step beside the input's own. A small one serves curved modules, a large one those that round.
-_STEPS: Final = (0.01, 0.1, 1.0)
+#: Sizes of the step beside the input's own. A small one serves curved modules and those that choose experts, a large one those that round.
+_STEPS: Final = (0.001, 0.01, 0.1, 1.0)
 _TOLERANCE: Final = 0.05
 
 Suspects = tuple[tuple[str, int], ...]

@@ -1,4 +1,4 @@
-"""The chains of blocks of a model, from the paths of the modules that compute its attention."""
+"""The chains of blocks of a model, from the paths of the modules that compute its attention, or from its lists of modules where none does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Final
 from torch import nn
 
 from interp.errors import LayoutError, some
+from interp.model.modules.calling import main_input
 from interp.model.probing.watch import Attending
+from interp.parts.named_inputs import TEXT
 
 _LISTS: Final = (nn.ModuleList, nn.Sequential, nn.ModuleDict)
 
@@ -25,8 +27,9 @@ class Chain:
 
 
 def find_chains(model: nn.Module, attending: Sequence[Attending]) -> tuple[Chain, ...]:
-    """The chains of blocks in the order in which they run: the children of one module, each with one of the attentions, and those of a
-    decoder behind an encoder with one across to that too.
+    """The chains of blocks in the order in which they run: the children of one module, each with one of the attentions or, in a list, with
+    none, and those of a decoder behind an encoder with one across to that too; without any attention those of the list that holds most of a model
+    of text.
 
     Raises: LayoutError where there is no such chain, or no such two, saying what was found.
     """
@@ -35,6 +38,8 @@ def find_chains(model: nn.Module, attending: Sequence[Attending]) -> tuple[Chain
     within = [own.path for own in attending if not own.across]
     if not within:
         within, across = across, []
+    if not within and main_input(model) == TEXT and not _of_torch(model) and (lists := _lists(model)):
+        return (Chain("", lists),)
     _check_seen(name, model, within)
     chains = dict.fromkeys(_chain(model, path, within) for path in within)
     if None in chains:
@@ -56,7 +61,7 @@ def find_chains(model: nn.Module, attending: Sequence[Attending]) -> tuple[Chain
 def _check_seen(name: str, model: nn.Module, attending: Sequence[str]) -> None:
     """Raises: LayoutError where no attention was seen, or one several times."""
     if not attending:
-        if whole := [path for path, m in model.named_modules() if isinstance(m, nn.MultiheadAttention)]:
+        if whole := _of_torch(model):
             raise LayoutError(
                 f"{name}: attention in {some(whole)} is torch's nn.MultiheadAttention, whose projections are no modules that are called, so z "
                 "cannot be reached; expected attention with an output projection (nn.Linear) of its own."
@@ -70,6 +75,11 @@ def _check_seen(name: str, model: nn.Module, attending: Sequence[str]) -> None:
             f"{name}: {some(twice)} attends {Counter(attending)[twice[0]]} times in one forward pass; expected every block to be called "
             "once (blocks that share one module cannot be told apart)."
         )
+
+
+def _of_torch(model: nn.Module) -> list[str]:
+    """The paths of torch's own attention modules."""
+    return [path for path, module in model.named_modules() if isinstance(module, nn.MultiheadAttention)]
 
 
 def _check_across(name: str, chains: Sequence[Sequence[str]], across: Sequence[str]) -> None:
@@ -127,15 +137,16 @@ def _owned(where: str, attending: Sequence[str]) -> Counter[str]:
 
 
 def _children(model: nn.Module, chain: str, attending: Sequence[str]) -> tuple[str, ...]:
-    """The blocks of a chain. Raises: LayoutError naming those of a list that have no attention."""
-    with_attention = list(_owned(chain, attending))
+    """The blocks of a chain: of a list all that is in it."""
     module = model.get_submodule(chain)
     if not isinstance(module, nn.ModuleList):
-        return tuple(with_attention)
-    every = [f"{chain}.{child}" for child, _ in module.named_children()]
-    if without := [path for path in every if path not in with_attention]:
-        raise LayoutError(
-            f"{type(model).__name__}: no attention was seen in {some(without)}, of {len(every)} blocks (another kind of layer, or "
-            "one that was not called?); expected one attention in each."
-        )
-    return tuple(with_attention)
+        return tuple(_owned(chain, attending))
+    return tuple(f"{chain}.{child}" for child, _ in module.named_children())
+
+
+def _lists(model: nn.Module) -> tuple[str, ...]:
+    """What is in the outermost list of modules with most weights; nothing without lists."""
+    every = [path for path, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module)]
+    outer = [path for path in every if not any(path.startswith(f"{other}.") for other in every)]
+    sizes = {path: sum(p.numel() for p in model.get_submodule(path).parameters()) for path in outer}
+    return _children(model, max(outer, key=lambda path: sizes[path]), ()) if outer else ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from torch import nn
 
@@ -15,6 +15,7 @@ from interp.model.layers.layer_kinds import Layer, is_affine, is_max_pool
 from interp.model.modules.linear import is_adapter, is_linear_map
 from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import passes
+from interp.model.probing.experts import Mixture, Treatment, described, ruled_around, try_mixtures
 from interp.model.probing.probe import Call, Probe
 from interp.parts.layout import AttentionLayout, BlockLayout, Layout
 from interp.rules.activations import Activation, recognise_activation
@@ -24,7 +25,6 @@ from interp.rules.rules import AttentionRule, Norm, Rules, recognise_norm
 
 #: What rules with secants do to an operation.
 AVERAGED: Final = "averaged between two runs"
-Treatment = Literal["rule", "plain gradient", "unsupported"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Operations:
     """What the modules of a model compute, by path, as recognised on the probe; and when each was first called.
 
     `outside`: by the path of the module whose code they are in, what is not linear and is in no module of its own, nor a part of
-    gate, attention or final transform. `attention_gates`: the output projections that read a product of z and a gate. `pools`: max poolings.
+    gate, attention or final transform. `attention_gates`: the output projections that read a product of z and a gate. `mixtures`: the
+    MLPs without a single activation, by path. `pools`: max poolings.
     Of a net without blocks `layers`: its convolutions and dense layers, `transposed`: its transposed convolutions, `inplace`: the modules that
     write into what they read.
     """
@@ -44,6 +45,7 @@ class Operations:
     order: Mapping[str, int]
     outside: Mapping[str, tuple[str, ...]]
     attention_gates: frozenset[str]
+    mixtures: Mapping[str, Mixture] = field(default_factory=dict)
     pools: frozenset[str] = frozenset()
     layers: Mapping[str, Layer] = field(default_factory=dict)
     transposed: frozenset[str] = frozenset()
@@ -104,7 +106,9 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
     scales = {part.writer for block in layout.every_block for part in block.sublayers if part.place == "scaled"}
     inside, odd, pools = tuple(f"{path}." for path in linear), {}, set()
     acting = {operation.where.path for operation in seen.operations}
-    attending = {own.module for stack in layout.stacks if stack.attention_function for own in stack.attentions}
+    attending = {
+        own.module for stack in layout.stacks if stack.attention_function for own in stack.attentions if own.heads
+    }
     for path, call in seen.calls.items():
         module = model.get_submodule(path)
         if (
@@ -130,7 +134,9 @@ def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:
     order = {path: i for i, path in enumerate(seen.calls)}
     affine = {path for path in linear if is_affine(model.get_submodule(path))}
     outside, gates = _outside(layout, seen, {*norms, *activations, *odd, *pools, *affine})
-    return Operations(norms, activations, frozenset(linear), odd, order, outside, gates, frozenset(pools))
+    mixtures = try_mixtures(model, layout, seen, norms)
+    found = (norms, activations, frozenset(linear), odd, order, outside, gates)
+    return Operations(*found, mixtures, frozenset(pools))
 
 
 def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tuple[str, ...]], frozenset[str]]:
@@ -143,7 +149,8 @@ def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tu
         path, block = operation.where.path, _block_of(operation.where.path, layout)
         if path in named or in_experts(path, layout):
             continue
-        if block and (own := _attention_of(path, block)) and _is_result(operation, seen, own.o):
+        own = None if block is None else _attention_of(path, block)
+        if own is not None and _is_result(operation, seen, own.o):
             gates.add(own.o)
         elif block and left[id(block)] and _is_result(operation, seen, block.mlp.down):
             left[id(block)] = False
@@ -159,8 +166,8 @@ def _block_of(path: str, layout: Layout) -> BlockLayout | None:
 
 
 def _attention_of(path: str, block: BlockLayout) -> AttentionLayout | None:
-    """The attention of a block that a module is of."""
-    return next((own for own in block.attentions if _within(path, own.module)), None)
+    """The attention of a block that a module is of; none of what mixes positions in its place."""
+    return next((own for own in block.attentions if own.heads and _within(path, own.module)), None)
 
 
 def _within(path: str, outer: str) -> bool:
@@ -224,8 +231,8 @@ def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:
         *(_linear_row(path, operations, layout, rules) for path in sorted(operations.linear)),
         *(_pool_row(path, rules) for path in sorted(operations.pools)),
         *_net_rows(operations, layout, rules),
-        *(row for block in layout.every_block for row in _block_rows(block, layout, rules)),
-        *(_unknown_row(path, name, rules) for path, name in operations.unknown.items()),
+        *(row for block in layout.every_block for row in _block_rows(block, layout, operations, rules)),
+        *(_unknown_row(path, name, operations, rules) for path, name in operations.unknown.items()),
         *(_attention_gate_row(own, rules) for own in attentions if own.o in operations.attention_gates),
         *(_outside_row(path, names, layout, rules) for path, names in operations.outside.items()),
     ]
@@ -277,8 +284,10 @@ def _norm_row(path: str, norm: Norm, rules: Rules) -> Row:
     return _row(path, norm.name, has_rule, AVERAGED if rules.secants else "scale frozen")
 
 
-def _unknown_row(path: str, name: str, rules: Rules) -> Row:
+def _unknown_row(path: str, name: str, operations: Operations, rules: Rules) -> Row:
     """A module that is neither linear, norm nor activation: fine for gradients, no rule set may pass it over."""
+    if around := ruled_around(path, operations.mixtures, rules):
+        return Row(path, name, "rule", f"as part of {around}")
     return Row(path, name, "plain gradient" if rules == Rules() else "unsupported")
 
 
@@ -309,23 +318,27 @@ def _activation_row(path: str, act: Activation, operations: Operations, layout: 
     block = next((b for b in layout.every_block if b.mlp.act == path), None)
     if rules.act == "gradient":
         return Row(path, act.name, "plain gradient")
-    if act.pole:
+    around = ruled_around(path, operations.mixtures, rules)
+    if act.pole and not around:
         name = f"{act.name}, whose f(x) / x has a pole at 0; rules with act='gradient', or deeplift, take it"
         return Row(path, name, "unsupported")
-    has_rule = block is not None or path in outer_activations(operations, layout)
+    has_rule = block is not None or path in outer_activations(operations, layout) or bool(around)
     return Row(path, act.name, "rule" if has_rule else "unsupported", f"f(x)/x of {act.name}" if has_rule else "")
 
 
-def _block_rows(block: BlockLayout, layout: Layout, rules: Rules) -> list[Row]:
+def _block_rows(block: BlockLayout, layout: Layout, operations: Operations, rules: Rules) -> list[Row]:
     """The operations of a block that are no modules: the gate's product, the experts, attention."""
-    rows = [_mlp_row(block, rules)] if block.mlp.act is None or block.mlp.gated else []
+    rows = [_mlp_row(block, operations, rules)] if block.mlp.act is None or block.mlp.gated else []
     for own in block.attentions:
-        rows += [_extra_row(own, extra, rules) for extra in layout.attention_extras]
+        rows += [_extra_row(own, extra, rules) for extra in layout.attention_extras if own.heads]
         rows.append(_attention_row(own, layout, rules))
     return rows
 
 
 def _attention_row(own: AttentionLayout, layout: Layout, rules: Rules) -> Row:
+    if not own.heads:
+        what = "positions mixed without attention (recurrence, linear attention, convolution)"
+        return Row(own.module, what, "plain gradient" if rules == Rules() else "unsupported")
     if rules.in_attention and not layout.attention_function:
         return Row(own.module, "attention outside AttentionInterface", "unsupported")
     if rules.secants and not layout.editable:
@@ -334,12 +347,10 @@ def _attention_row(own: AttentionLayout, layout: Layout, rules: Rules) -> Row:
     return _row(own.module, "attention", rules.in_attention, rule)
 
 
-def _mlp_row(block: BlockLayout, rules: Rules) -> Row:
+def _mlp_row(block: BlockLayout, operations: Operations, rules: Rules) -> Row:
     """The product of a gated MLP; or an MLP that has no single activation."""
     if block.mlp.act is None:
-        touched = rules.act != "gradient" or rules.gate != 1.0 or rules.secants
-        operation = "MLP without a single activation (experts, router)"
-        return Row(block.mlp.module, operation, "unsupported" if touched else "plain gradient")
+        return Row(block.mlp.module, *described(operations.mixtures.get(block.mlp.module), rules))
     rule = AVERAGED if rules.secants else {0.5: "half rule", 0.0: "gate detached", 1.0: ""}[rules.gate]
     return _row(block.mlp.module, "gated product", bool(rule), rule)
 

@@ -127,12 +127,14 @@ def _one_each(output: Tensor, stream: Tensor) -> bool:
 
 
 def norm_behind(model: Any, blocks: Sequence[str], seen: Probe) -> str | None:
-    """The norm that reads the last block's output, whatever follows it; none that is called elsewhere too."""
+    """The norm that reads the last block's output and that all of what comes out goes through, whatever follows it; none that is called elsewhere
+    too."""
     last = seen.calls[blocks[-1]]
     for path, call in seen.calls.items():
         once = path and seen.counts[path] == 1
         outside = once and not _in_blocks(path, blocks) and not has_matrix(model.get_submodule(path))
-        if outside and _reads(call, last) and not passes(call) and call.y.shape == call.x.shape:
+        norms = outside and _reads(call, last) and not passes(call) and call.y.shape == call.x.shape
+        if norms and not depends(seen.output.grad_fn, last.made, but_through=call.made):
             return path
     return None
 

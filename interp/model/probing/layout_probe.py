@@ -15,6 +15,7 @@ from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import BlockCalls, depends
 from interp.model.probing.blocks import Chain, find_chains
 from interp.model.probing.ends import check_end, norm_behind, position_embedding, read_end
+from interp.model.probing.mixers import mixing
 from interp.model.probing.probe import Attended, Call, Probe, probe
 from interp.model.probing.sample import probe_lengths, setting
 from interp.model.probing.sublayers import read_block
@@ -74,7 +75,8 @@ def _stack(model: Any, chain: Chain, seen: Probe) -> dict[str, Any]:
     """What is known of one stack, by the names of `Stack`."""
     paths = chain.blocks
     attended = [own for own in seen.attended if any(f"{own.path}.".startswith(f"{path}.") for path in paths)]
-    blocks = tuple(_block(model, path, attended, seen) for path in paths)
+    mixed = [_mixing(model, path, attended, seen, len(paths)) for path in paths]
+    blocks = tuple(_block(model, path, own, seen) for path, own in zip(paths, mixed, strict=True))
     _check_positions(model, chain, seen)
     _check_chain(seen.calls, paths)
     d_head, n_heads = _head_size(model, blocks, attended, seen)
@@ -83,27 +85,40 @@ def _stack(model: Any, chain: Chain, seen: Probe) -> dict[str, Any]:
         "name": chain.name,
         "n_layers": len(blocks),
         "n_heads": n_heads,
-        "n_kv_heads": attended[0].kv_heads or int(setting(model, "num_key_value_heads") or n_heads),
+        "n_kv_heads": _kv_heads(model, n_heads, attended),
         "d_head": d_head,
         "d_model": seen.calls[paths[-1]].y.shape[-1],
         "d_mlp": neurons.pop() if len(neurons) == 1 else None,
         "blocks": blocks,
-        "causal": not any(own.ahead for own in attended if not own.across),
+        "causal": not any(one.ahead for own in mixed for one in own if not one.across),
         "ln_final": norm_behind(model, paths, seen),
         "rotary": "Rotary" in str(model),
         "pos_embed": position_embedding(model, paths, seen),
         "attention_function": seen.routed,
-        "pattern": min((own.pattern for own in attended), key=("", "read", "edit").index) if seen.routed else "",
+        "pattern": min((own.pattern for own in attended), key=("", "read", "edit").index, default="")
+        if seen.routed
+        else "",
         "repeated": _repeated(blocks, seen),
         "attention_extras": _attention_extras(model),
     }
 
 
-def _block(model: Any, path: str, attended: Sequence[Attended], seen: Probe) -> BlockLayout:
-    """One block with its attentions. Raises: LayoutError where it was not seen as one."""
-    own = [one for one in attended if f"{one.path}.".startswith(f"{path}.")]
-    if path not in seen.calls or not own:
+def _mixing(model: Any, path: str, attended: Sequence[Attended], seen: Probe, n: int) -> list[Attended]:
+    """The attentions of one block of `n`, or what mixes positions in their place. Raises: LayoutError where there is neither."""
+    if path not in seen.calls:
         raise LayoutError(f"{type(model).__name__}: {path} {_unseen(path, seen)}.")
+    own = [one for one in attended if f"{one.path}.".startswith(f"{path}.")]
+    other = None if own else mixing(model, path, seen.calls)
+    if not own and other is None:
+        raise LayoutError(
+            f"{type(model).__name__}: no attention was seen in {path}, of {n} blocks, nor a module in its place that mixes positions "
+            "and gives the size of the stream; expected one or the other in each."
+        )
+    return own if other is None else [other]
+
+
+def _block(model: Any, path: str, own: Sequence[Attended], seen: Probe) -> BlockLayout:
+    """One block with its attentions. Raises: LayoutError where it attends to another stack first."""
     if own[0].across and len(own) > 1:
         raise LayoutError(
             f"{path}: it attends to another stack ({own[0].path}) before its own; expected its own first."
@@ -142,7 +157,7 @@ def _unseen(path: str, seen: Probe) -> str:
         return (
             "is never called itself, only modules in it; expected blocks that are modules with a forward of their own"
         )
-    return "does not read the residual stream as a tensor, or attends in one forward pass and not in the next"
+    return "does not read the residual stream as a tensor"
 
 
 def _repeated(blocks: Sequence[BlockLayout], seen: Probe) -> frozenset[str]:
@@ -176,15 +191,25 @@ def _attention_extras(model: Any) -> tuple[str, ...]:
 
 
 def _head_size(model: Any, blocks: Sequence[BlockLayout], attended: Sequence[Attended], seen: Probe) -> tuple[int, int]:
-    """(d_head, heads): the same in every layer, which z, scores of heads and the graph of edges rely on."""
-    name, (first, *_) = type(model).__name__, attended
+    """(d_head, heads): the same in every layer that has heads, which z, scores of heads and the graph of edges rely on; 0 without any."""
+    name = type(model).__name__
+    if not attended:
+        return 0, 0
+    first = attended[0]
     if {(own.heads, own.kv_heads) for own in attended} != {(first.heads, first.kv_heads)}:
         found = ", ".join(f"{own.heads} and {own.kv_heads}" for own in attended)
         raise LayoutError(
             f"{name}: query and K/V heads of its layers: {found}; expected as many of each in every layer."
         )
-    widths = {seen.calls[own.o].x.shape[-1] for block in blocks for own in block.attentions}
+    widths = {seen.calls[own.o].x.shape[-1] for block in blocks for own in block.attentions if own.heads}
     if len(widths) > 1 or (width := min(widths)) % first.heads:
         given = ", ".join(map(str, sorted(widths)))
         raise LayoutError(f"{name}: output projection of width {given} for {first.heads} heads.")
     return width // first.heads, first.heads
+
+
+def _kv_heads(model: Any, n_heads: int, attended: Sequence[Attended]) -> int:
+    """K/V heads, as seen, or as the configuration tells where attention does not show them."""
+    if not attended:
+        return 0
+    return attended[0].kv_heads or int(setting(model, "num_key_value_heads") or n_heads)

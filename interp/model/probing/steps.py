@@ -58,16 +58,21 @@ def solve(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> tuple[Ste
     block, *_ = blocks
     attentions = [list(_written(block, o)) for o in projections]
     mlps = [made for raw in _mlps(blocks, projections) for made in _written(block, raw)]
+    if not mlps:
+        raise LayoutError(
+            f"{block.path}: beside what mixes positions ({block.attended.path}) no module of it could be an MLP; expected both in each block."
+        )
     for scales in (_no_scales, _stated_scales, _fitted_scales, _common_scales):
         for made in product(*attentions, mlps):
             for own in scales(block, made):
                 if found := _rebuilt(block, made, own):
                     return found
-    candidates = some(dict.fromkeys(made.raw for made in mlps)) or "no module that could be one"
+    candidates = some(dict.fromkeys(made.raw for made in mlps))
     crossing = " + output of attention to the other stack" * (len(blocks) - 1)
+    what = "attention with output projection" if block.attended.heads else "positions mixed by"
     raise LayoutError(
         f"{block.path}: its output is not input + attention output{crossing} + MLP output, nor with norms in front, behind or around the sums. "
-        f"Found: attention with output projection {', '.join(projections)}; MLP: {candidates}."
+        f"Found: {what} {', '.join(projections)}; MLP: {candidates}."
     )
 
 

@@ -58,7 +58,7 @@ def read_block(block: BlockCalls, crossing: BlockCalls | None = None) -> BlockLa
 def _attention(block: BlockCalls, front: Front, step: Step, o: str, shared: bool) -> AttentionLayout:
     return AttentionLayout(
         block.attended.path, front.norm, front.entry, None if shared else front.reader, step.written.writer,
-        step.place, step.scale, step.written.gain, step.around, o,
+        step.place, step.scale, step.written.gain, step.around, o, block.attended.heads > 0,
     )  # fmt: skip
 
 
@@ -102,8 +102,10 @@ def _mlp_front(
 
 
 def _output_projection(block: BlockCalls) -> str:
-    """The output projection of attention, checked. Raises: LayoutError where the stream or z are of another shape than elsewhere."""
-    o, stream = output_projection(block), block.own.x
+    """The output projection of attention, checked; without heads the module that mixes positions. Raises: LayoutError where the stream or
+    z are of another shape than elsewhere."""
+    heads, stream = block.attended.heads > 0, block.own.x
+    o = output_projection(block) if heads else block.attended.path
     if o is None:
         raise LayoutError(
             f"{block.path}: attention was seen in {block.attended.path}, but no linear module that reads what it makes; expected an "
@@ -115,7 +117,7 @@ def _output_projection(block: BlockCalls) -> str:
             f"{block.path}: for one prompt it reads {list(stream.shape)}, its output projection {o} writes {list(written.shape)} and it "
             f"gives {list(given.shape)}; expected one residual stream [batch pos d_model]."
         )
-    if not heads_apart(block, o):
+    if heads and not heads_apart(block, o):
         raise LayoutError(
             f"{o}: the heads do not stand side by side in what it reads; expected z of one head after the other."
         )

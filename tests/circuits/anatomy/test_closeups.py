@@ -14,12 +14,13 @@ import torch
 import interp
 from circuits.anatomy import closeups_examples
 from circuits.anatomy.anatomy import Anatomy
-from circuits.anatomy.closeups import look_closely
+from circuits.anatomy.closeups import look_closely, scoring_method
 from circuits.anatomy.closeups_examples import heads_of, patterns_of
 from circuits.circuit.circuit import Circuit
 from circuits.circuit.selection import discover
 from circuits.settings.prepared import Prepared, Settings, prepare_run
 from interp.heads.patterns import attention_patterns
+from interp.model.model import HookedModel
 from interp.parts.graph import Edge
 from interp.parts.nodes import Node
 from tests.interp.model.tiny import hooked, tiny
@@ -158,9 +159,16 @@ def test_a_model_whose_attention_does_not_route_says_why() -> None:
 
 def test_experts_have_no_neurons_and_the_rest_is_there() -> None:
     _, _, found, edges = _looked("mixtral", n=10, method="exact")
-    assert found.method == "atp" and edges.provenance.method == "atp", "relp has no rule for experts"
+    assert found.method == "relp" and edges.provenance.method == "relp"
     assert "mlp_post" in found.reason("neurons") and not found.neurons
     assert found.examples[0].patterns and found.writes and edges is not None
+
+
+def test_where_relp_has_no_rule_plain_gradients_score() -> None:
+    hf, settings = tiny("llama"), Settings(methods=("exact",), n=4, n_random=1)
+    hf.model.layers[1].mlp.act_fn = torch.nn.Mish()
+    assert scoring_method(prepare_run(HookedModel(hf), toy_task(n=8, lengths=(6,)), settings)) == "atp"
+    assert scoring_method(prepare_run(hooked("llama"), toy_task(n=8, lengths=(6,)), settings)) == "relp"
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,7 @@ def test_it_needs_the_other_run() -> None:
     for ablation in ("mean", "zero"):
         with pytest.raises(MethodError, match="deeplift needs the source run"):
             attribute(model, toy_task(3), method="deeplift", level="heads", ablation=ablation)
-    with pytest.raises(UnsupportedRuleError, match="experts, router"):
+    with pytest.raises(UnsupportedRuleError, match="experts: which of them"):
         attribute(hooked("mixtral"), toy_task(2), method="deeplift", level="heads")
     with pytest.raises(UnsupportedRuleError, match="outside AttentionInterface"):
         attribute(hooked("bloom"), toy_task(2), method="deeplift", level="heads")

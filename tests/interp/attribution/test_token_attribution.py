@@ -178,8 +178,8 @@ def test_refusals_say_why_and_what_instead() -> None:
         attribute_tokens(model, TASK, method="relp", steps=8)
     with pytest.raises(MethodError, match="limit=0"):
         attribute_tokens(model, TASK, limit=0)
-    with pytest.raises(UnsupportedRuleError):
-        attribute_tokens(hooked("mixtral"), TASK, method="relp")
+    with pytest.raises(UnsupportedRuleError, match="outside AttentionInterface"):
+        attribute_tokens(hooked("bloom"), TASK, method="relp-ah")
 
 
 def test_captums_deep_lift_is_gradient_x_input_here() -> None:

@@ -15,11 +15,13 @@ from interp.attribution.token_methods import METHODS
 from interp.attribution.token_request import TokenOptions, plan
 from interp.attribution.tokens.draws import drawn, seed_of
 from interp.evaluation.reruns import max_sensitivity, randomisation, shuffled
+from interp.rules.layer_rules import PLAIN
 from tests.interp.attribution.on_tokens.functions import ByHand, linear, table, task_of
 from tests.interp.model.tiny import hooked, tiny
 from tests.interp.tasks.toy import toy_task
 
-PLAIN = tuple(name for name, method in METHODS.items() if not method.needs)
+#: Those that need no package of an extra, without the rules of linear layers, which are for nets without blocks.
+OF_STACKS = tuple(name for name, m in METHODS.items() if not m.needs and m.rules.linear == PLAIN)
 TASK = toy_task(1, lengths=(6,), changed=4)
 
 
@@ -28,7 +30,7 @@ def prepared(model: Any, method: str, task: Any = TASK, **options: Any) -> tuple
     return request.job, request.job.batch(list(request.pairs), [0])
 
 
-@pytest.mark.parametrize("method", PLAIN)
+@pytest.mark.parametrize("method", OF_STACKS)
 def test_at_the_same_embeddings_put_in_every_method_gives_the_same(method: str) -> None:
     job, batch = prepared(hooked("llama", dtype=torch.float64), method)
     (values,), (again,) = job.values(batch), job.values(replace(batch, x=batch.x.clone(), moved=True))

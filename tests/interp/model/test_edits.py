@@ -100,3 +100,23 @@ def test_what_is_in_range_is_still_edited(model: Any) -> None:
     y = model.run(IDS, reads=["resid_post.0"], edits=[interp.add("resid_post.0", vector, scale=2.0, positions=-1)])
     torch.testing.assert_close(y["resid_post.0"][:, -1], x[:, -1] + 2 * vector)
     assert torch.equal(y["resid_post.0"][:, :-1], x[:, :-1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+@torch.no_grad()
+def test_entries_that_no_edit_changes_stay_where_the_value_is_a_multiple(dtype: torch.dtype) -> None:
+    """Granite adds 0.22 of what its sublayers give; dividing by that again would round."""
+    model = hooked("granite", dtype=dtype)
+    expected = model.run(IDS).logits
+    for site in ("attn_out", "mlp_out"):
+        assert torch.equal(model.run(IDS, edits=[interp.Edit(site, lambda x: x)]).logits, expected), site
+    seen: list[torch.Tensor] = []
+    hook = model.hf.model.layers[0].mlp.register_forward_hook(lambda m, a, y: seen.append(y.clone()))
+    model.run(IDS)
+    hook.remove()
+    hook = model.hf.model.layers[0].register_forward_hook(lambda m, a, y: seen.append(y.clone()))
+    model.run(IDS, edits=[interp.zero("mlp_out.0", positions=0)])
+    run = model.run(IDS, reads=["resid_mid.0"])
+    hook.remove()
+    whole = run["resid_mid.0"] + 0.22 * seen[0]
+    assert torch.equal(seen[1][:, 1:], whole.to(dtype)[:, 1:]) and torch.equal(seen[1][:, 0], run["resid_mid.0"][:, 0])

@@ -93,7 +93,7 @@ def test_runs_that_do_not_belong_together_are_refused() -> None:
 
 def test_experts_are_refused_by_name() -> None:
     model = hooked("mixtral")
-    with pytest.raises(UnsupportedRuleError, match=r"layers\.0\.mlp \(MLP without a single activation"):
+    with pytest.raises(UnsupportedRuleError, match=r"layers\.0\.mlp \(experts: which of them are chosen jumps"):
         model.run(ids(), rules=DEEPLIFT, toward=model.run(ids(), keep_operands=True))
 
 

@@ -20,6 +20,7 @@ from tests.house import ROOT
 SMALLEST = {
     "measure": "--pairs 4 --methods exact,relp --share 0.02",
     "measure_agreement": "--out OUT --tasks ioi --levels blocks --directions noise --pairs 2 --methods relp",
+    "measure_architectures": "--rows OUT.jsonl GPT2LMHeadModel",
     "measure_auto": "--tasks ioi --levels heads --pairs 2",
     "measure_circuits": "--out OUT --tasks ioi --pairs 4 --methods relp",
     "measure_features": (

@@ -111,6 +111,15 @@ def test_words_of_a_byte_level_tokeniser(real_model: Any) -> None:
     assert max(words.places[0]) + 1 < len(words.places[0])
 
 
+def test_tokens_that_are_called_like_patches_are_no_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interp.attribution.tokens.token_features.token_text", lambda tokenizer, i: f"r{i}c{i}")
+    found = interp.attribute_tokens(MODEL, TASK, method="occlusion", window=1, batch_size=4)
+    alone = interp.attribute_tokens(MODEL, TASK, method="feature-ablation", batch_size=4)
+    assert found.tokens[0][0] == "r2c2" and found.values[0] == pytest.approx(alone.values[0], abs=1e-6)
+    with pytest.raises(MethodError, match="no patches of a picture"):
+        groups("patches")
+
+
 # ---------------------------------------------------------------- pictures
 
 NAMES = ("CLS", *(f"r{i}c{j}" for i in range(2) for j in range(2)))

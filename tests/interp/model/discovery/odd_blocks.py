@@ -96,22 +96,6 @@ class Macaron(Block):
         return super().forward(x + 0.5 * self.first(self.n3(x)), mask)
 
 
-class LinearAttention(Attention):
-    """Kernels for a softmax: phi(q) (sum phi(k) v) / phi(q) (sum phi(k)), phi = elu + 1."""
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        q, k, v = self.qkv(x)
-        q, k = nn.functional.elu(q) + 1, nn.functional.elu(k) + 1
-        weights = (q @ k.mT).tril()
-        z = weights / weights.sum(-1, keepdim=True) @ v
-        out: Tensor = self.o(z.transpose(1, 2).flatten(2))
-        return out
-
-
-class Linear(Block):
-    attention = LinearAttention
-
-
 class BareProjection(Attention):
     """The output projection is a parameter, no module: nothing has z as its input."""
 

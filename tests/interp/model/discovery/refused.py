@@ -200,7 +200,6 @@ REFUSED: Final[dict[str, Refused]] = {
     "no MLP": Refused(_of(odd.NoMlp), r"layers\.0\b.*MLP"),
     "two attentions": Refused(_of(odd.TwoAttentions), r"layers\.0\b"),
     "two MLPs": Refused(_of(odd.Macaron), r"layers\.0\b"),
-    "attention without softmax": Refused(_of(odd.Linear), "attention"),
     "projection by a parameter": Refused(_of(odd.Bare), r"layers\.0\b"),
     "another width": Refused(lambda: _made(Widening), r"layers\.[01]\b"),
     "a block called twice": Refused(lambda: _made(Repeated), r"layers\.0\b"),

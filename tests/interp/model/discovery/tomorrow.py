@@ -148,8 +148,8 @@ KNOWN: Final[dict[str, Known]] = {
     "gated z": Known(Gated, up=None, branch="mlp.left", relp=False),
     "fused": Known(Fused, o="attn.merge", up=None, branch="mlp.both", adds=("attn.merge", "mlp.down")),
     "fused, branch first": Known(Reversed, up=None, branch="mlp.both"),
-    "activation by function": Known(ByFunction, act=None, relp=False, missing=frozenset({"mlp_pre"})),
-    "activation squared": Known(Squared, act=None, relp=False, missing=frozenset({"mlp_pre"})),
+    "activation by function": Known(ByFunction, act=None, missing=frozenset({"mlp_pre"})),
+    "activation squared": Known(Squared, act=None, missing=frozenset({"mlp_pre"})),
     "ReLU squared": Known(SquaredRelu, act=None, ambiguous=True, relp=None),
     "all in one nn.Sequential": Known(
         stacks.AllInOne, blocks=("net.1", "net.2"), final="net.3", head="net.4"

@@ -53,11 +53,11 @@ def test_a_name_is_never_looked_up_on_the_network(monkeypatch: pytest.MonkeyPatc
     assert interp.load("demo").layout.n_layers >= 4
 
 
-def test_an_architecture_without_attention_is_named() -> None:
+def test_blocks_without_mlp_are_named() -> None:
     from transformers import MambaConfig, MambaForCausalLM
 
     model = MambaForCausalLM(MambaConfig(vocab_size=20, hidden_size=8, state_size=4, num_hidden_layers=1)).eval()
-    with pytest.raises(LayoutError, match="MambaForCausalLM: no attention was seen"):
+    with pytest.raises(LayoutError, match=r"backbone\.layers\.0: .*mixer\) no module of it could be an MLP"):
         interp.load(model)
 
 

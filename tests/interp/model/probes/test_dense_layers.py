@@ -1,4 +1,4 @@
-"""Dense layers of models with experts: found by the probe, under the rules of any other MLP; only sparse layers have none."""
+"""Dense layers of models with experts: found by the probe, under the rules of any other MLP; only sparse layers are experts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import interp
 from interp.errors import SiteError, UnsupportedRuleError
 from interp.model.model import HookedModel
 from interp.parts.nodes import groups
-from interp.rules.rules import GRADIENT, PRESETS, RELP, RELP_AH
+from interp.rules.rules import DEEPLIFT, GRADIENT, PRESETS, RELP, RELP_AH
 from tests.interp.model.probes.causal_lms import causal_lm
 from tests.interp.model.tiny import ids, tiny
 from tests.interp.rules.float64 import true_float64
@@ -51,15 +51,16 @@ def test_a_model_of_dense_layers_only_is_the_dense_model(rules: interp.Rules) ->
         ("llama4_text", {"moe_layers": [1], "intermediate_size_mlp": 40}),
     ],
 )
-def test_only_sparse_layers_are_unsupported(model_type: str, changes: dict[str, Any]) -> None:
+def test_only_sparse_layers_are_experts(model_type: str, changes: dict[str, Any]) -> None:
     model = model_of(model_type, **changes)
     dense, sparse = model.layout.blocks
     assert dense.mlp.act is not None and dense.mlp.gated and sparse.mlp.act is None
-    rows = model.coverage(RELP).unsupported
-    assert rows and all(row.path.startswith(sparse.mlp.module) for row in rows)
-    assert [row.rule for row in model.coverage(RELP).rows if row.operation == "gated product"] == ["half rule"]
-    with pytest.raises(UnsupportedRuleError, match=sparse.mlp.module):
-        model.run(ids(), rules=RELP)
+    rows = model.coverage(RELP).rows
+    assert [row.path for row in rows if row.operation == "experts"] == [sparse.mlp.module]
+    assert [row.rule for row in rows if row.operation == "gated product"] == ["half rule"]
+    assert any(row.treatment == "unsupported" for row in model.coverage(DEEPLIFT).rows)
+    with pytest.raises(UnsupportedRuleError, match=rf"{sparse.mlp.module} \(experts: which"):
+        model.run(ids(), rules=DEEPLIFT, toward=model.run(ids(), keep_operands=True))
     assert model.missing_sites()["mlp_post"].startswith("not in layer 1: ") and "mlp_post" not in model.sites()
     width = model.run(ids(), reads=["mlp_post.0"])["mlp_post.0"].shape[-1]
     assert width == model.layout.d_mlp == (40 if model_type == "llama4_text" else 48)
