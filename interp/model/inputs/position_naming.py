@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interp.model.modules.calling import on_inputs, stack_input
+from interp.model.modules.calling import needed_inputs, on_inputs, stack_input
 from interp.model.modules.lock import reserved, running
 from interp.model.modules.tensors import activation_in
 from interp.parts.forms import Form, form_of, position_names
@@ -22,8 +22,8 @@ def names_of(model: Any, given: Inputs, stack: str = "") -> tuple[str, ...]:
     Where patches are is tried: three corners of one input are changed one at a time, and the positions that change are theirs. Of
     patches that are not found so, and of anything else, positions are numbered.
     """
-    main, n = stack_input(model.hf, stack), model.n_positions(given, stack)
-    if main in (TEXT, DECODER):
+    main, n = _input_of(model, given, stack), model.n_positions(given, stack)
+    if main in (TEXT, DECODER) and given.tensors[main].shape[1] == n:
         return tuple(model.text_of(i) for i in given.tensors[main][0].tolist())
     form = form_of(model.hf.config, main)
     if form is None or form.patch is None or form.step is None:
@@ -32,6 +32,20 @@ def names_of(model: Any, given: Inputs, stack: str = "") -> tuple[str, ...]:
     grid = form.grid(given.tensors[main].shape[1:])
     names = None if grid is None else _patch_names(model, given, form, grid, n, stack)
     return names or tuple(f"p{i}" for i in range(n))
+
+
+def _input_of(model: Any, given: Inputs, stack: str) -> str:
+    """The name of the input that a stack reads; of a tower that is not called after it the one that changes what its first block reads."""
+    needed, said = needed_inputs(model.hf), stack_input(model.hf, stack)
+    if len(needed) == 1 or DECODER in needed or said == TEXT:
+        return said
+    base = embedded(model, given, stack)
+    for name in needed:
+        x = given.tensors[name]
+        other = Inputs({**given.tensors, name: x + 1 if x.is_floating_point() else x.flip(-1)}, given.main)
+        if not torch.equal(embedded(model, other, stack), base):
+            return name
+    return said
 
 
 def _patch_names(

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from interp.attribution.request import attribute
-from interp.errors import MetricError, TaskError
+from interp.errors import TaskError
 from interp.parts.named_inputs import Example
 from interp.tasks.input_pairs import InputPair
 from interp.tasks.task import Pair, Task, TokenPair
@@ -84,15 +83,6 @@ def test_both_of_the_columns_are_needed(tmp_path: Path) -> None:
     (tmp_path / "words.jsonl").write_text(json.dumps(row))
     with pytest.raises(TaskError, match="decoder"):
         load_task(tmp_path / "words.jsonl")
-
-
-def test_metrics_that_read_a_wrong_answer_need_one() -> None:
-    pair = Pair("the cat", "the dog", "katze", decoder="der")
-    with pytest.raises(MetricError, match="wrong"):
-        attribute(speaking(), Task("words", (pair,)), method="atp", level="heads")
-    assert attribute(speaking(), Task("words", (pair,)), method="atp", level="heads", metric="log_prob")[
-        "encoder:embed"
-    ]
 
 
 def test_sounds_are_pairs_of_inputs() -> None:

@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from interp.attribution.request import attribute
-from interp.errors import MethodError, SiteError
+from interp.errors import MethodError, MetricError, SiteError
 from interp.model.model import HookedModel
 from interp.tasks.input_pairs import InputPair
-from interp.tasks.task import Task
+from interp.tasks.task import Pair, Task
 from tests.interp.attribution.on_stacks.pairs import ANSWER, WRONG, effect, inputs, site_of, task, value
 from tests.interp.model.several import odd_stacks as odd
 from tests.interp.model.several.made import BART, CLIP, T5, WHISPER, known, made
 from tests.interp.model.several.own_stacks import Both
+from tests.interp.model.several.speaking import speaking
 from tests.interp.model.several.test_stacks_of_tomorrow import _given, _hooked
 from tests.interp.rules.float64 import true_float64
 
@@ -189,3 +190,12 @@ def test_slopes_along_masks_of_both_stacks_sum_to_the_change() -> None:
     change = value(BART, model.run(inputs(BART, 1)).logits) - value(BART, model.run(inputs(BART, 2)).logits)
     assert abs(change) > 0.1 and min(abs(scores[node]) for node in ("encoder:m0", "x1.h0", "m1")) > 0
     assert float(scores.mean.sum()) == pytest.approx(change, rel=0.03)
+
+
+def test_metrics_that_read_a_wrong_answer_need_one() -> None:
+    pair = Pair("the cat", "the dog", "katze", decoder="der")
+    with pytest.raises(MetricError, match="wrong"):
+        attribute(speaking(), Task("words", (pair,)), method="atp", level="heads")
+    assert attribute(speaking(), Task("words", (pair,)), method="atp", level="heads", metric="log_prob")[
+        "encoder:embed"
+    ]

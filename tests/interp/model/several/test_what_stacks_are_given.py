@@ -12,12 +12,10 @@ from interp.dictionaries.activation import DictionaryError
 from interp.errors import (
     EditError,
     InterpError,
-    LayoutError,
     SiteError,
     TaskError,
     UnsupportedRuleError,
 )
-from interp.lenses.lens import logit_lens
 from interp.model.edits import Edit, add, patch, zero
 from interp.rules.rules import DEEPLIFT
 from tests.interp.model.several.made import BART, CLIP, T5, WHISPER, given, known, output
@@ -132,10 +130,6 @@ def test_edits_and_runs_that_do_not_fit_are_refused() -> None:
     longer = model.run(given(T5, n=7), keep_operands=True)
     with pytest.raises(UnsupportedRuleError, match="one length"):
         model.run(inputs, rules=DEEPLIFT, toward=longer, reads=["embed"])
-    with pytest.raises(LayoutError, match="several stacks"):
-        logit_lens(model, inputs)
-    with pytest.raises(LayoutError, match="several stacks"):
-        logit_lens(model, inputs, sites="encoder:resid_post")
 
 
 # ---------------------------------------------------------------- texts
