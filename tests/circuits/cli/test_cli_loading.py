@@ -12,7 +12,7 @@ import torch
 import interp
 from interp.model.loading.load import DEMO
 from tests.circuits.cli.called import Run, run
-from tests.interp.model.loading.gguf_writing import write
+from tests.interp.model.loading.in_gguf.gguf_writing import write
 
 __all__ = ["run"]
 

@@ -16,7 +16,7 @@ import interp
 from interp.errors import LayoutError, LoadError
 from interp.model.loading.gguf_files import CHECKED
 from interp.model.loading.gguf_header import read_header
-from tests.interp.model.loading.gguf_writing import write
+from tests.interp.model.loading.in_gguf.gguf_writing import write
 from tests.interp.model.tiny import VOCAB, ids, randomise, tiny
 
 gguf = pytest.importorskip("gguf", reason="the package gguf is not installed (pip install relevance-circuits[gguf])")

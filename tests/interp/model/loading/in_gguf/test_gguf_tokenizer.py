@@ -12,7 +12,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 import interp
 from interp.errors import LoadError
-from tests.interp.model.loading.gguf_writing import write
+from tests.interp.model.loading.in_gguf.gguf_writing import write
 from tests.interp.model.tiny import tiny
 
 pytest.importorskip("gguf", reason="the package gguf is not installed (pip install relevance-circuits[gguf])")
