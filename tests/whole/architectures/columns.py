@@ -15,6 +15,7 @@ from interp.model.edits import Edit
 from interp.model.model import HookedModel
 from interp.model.modules.calling import on_inputs
 from interp.parts.outputs import Output
+from interp.parts.sites import Site
 from interp.rules.rules import RELP_AH
 from tests.interp.rules.float64 import true_float64
 from tests.whole.architectures.building import Built, NotBuilt, build
@@ -23,7 +24,7 @@ COLUMNS: Final = ("loads", "reads", "patching", "relp")
 #: What stands in a column: it holds; `relp` only: refused by the name of what has no rule; it does not hold; it was not tried, since a
 #: column before it does not hold.
 YES, REFUSED, NO, UNTRIED = "yes", "refused", "no", "-"
-#: Streams that are cuts: all that reaches the output passes through them.
+#: Streams that are cuts: all that reaches the output passes through them; of an encoder together with what enters its decoder.
 _CUTS: Final = ("embed", "resid_pre", "resid_mid", "resid_post", "resid_final")
 
 Row = dict[str, str]
@@ -108,7 +109,7 @@ def _reads(model: HookedModel, built: Built) -> None:
     given, expected = _given(model, built.inputs), _plain(model, built.inputs)
     with torch.no_grad():
         _equal(model.run(given, reads=model.sites()).logits, expected, "with every site read")
-        own = [site for site in model.sites() if site != "pattern" or model.layout.pattern == "edit"]
+        own = [site for site in model.sites() if not site.endswith("pattern") or model.layout.editable]
         for site in own:
             _equal(model.run(given, edits=[Edit(site, lambda x: x)]).logits, expected, f"{site} edited to itself")
 
@@ -123,15 +124,37 @@ def _patching(model: HookedModel, built: Built) -> None:
     """All of the stream at a place put in from another run: the output is that run's, bit for bit."""
     given, other = (_given(model, x) for x in (built.inputs, _other(built.inputs)))
     with torch.no_grad():
-        cuts = [site for site in _CUTS if site in model.sites()]
-        run, own = model.run(other, reads=cuts), model.run(given).logits
+        cuts = _cuts(model)
+        run, own = model.run(other, reads=[site for cut in cuts for site in cut]), model.run(given).logits
         if torch.equal(run.logits, own):
             raise Fails("another input gives the same output, so that patching shows nothing")
-        for site, value in run.items():
-            found = model.run(given, edits=[Edit(site, lambda x, value=value: value)]).logits
+        for cut in cuts:
+            edits = [Edit(site, lambda x, value=run[site]: value) for site in cut]
+            found = model.run(given, edits=edits).logits
             if not torch.equal(found, run.logits):
                 off = float((found - run.logits).abs().max() / (run.logits - own).abs().max())
-                raise Fails(f"{site.kind} of another run does not give its output, off by {off:.1g} of the difference")
+                raise Fails(
+                    f"{cut[0].kind} of another run does not give its output, off by {off:.1g} of the difference"
+                )
+
+
+def _cuts(model: HookedModel) -> list[tuple[Site, ...]]:
+    """The cuts of a model, each the sites that make it up."""
+    found: list[tuple[Site, ...]] = []
+    for stack in model.layout.stacks:
+        prefix = f"{stack.name}:" if stack.name else ""
+        beside = tuple(
+            one for own in model.layout.stacks if own is not stack for one in model.resolve(_embed(own.name))
+        )
+        kinds = [kind for kind in _CUTS if f"{prefix}{kind}" in model.sites()]
+        kinds = ["resid_final"] if stack.crosses else kinds  # an encoder has written into the stream before that
+        for site in (site for kind in kinds for site in model.resolve(f"{prefix}{kind}")):
+            found.append((site,) if stack.crosses else (site, *beside))
+    return found
+
+
+def _embed(stack: str) -> str:
+    return f"{stack}:embed" if stack else "embed"
 
 
 def _relp(model: HookedModel, built: Built) -> str:
@@ -140,18 +163,21 @@ def _relp(model: HookedModel, built: Built) -> str:
         return REFUSED
     with true_float64():
         hf = _without_biases(copy.deepcopy(built.model).double())
+        if any("experts" in path for path, _ in hf.named_modules()):
+            hf.set_experts_implementation("eager")  # torch has no grouped products in float64
         inputs = {name: x.double() if x.is_floating_point() else x for name, x in built.inputs.items()}
         wide = _hooked(hf, inputs)
-        cuts = [site for site in _CUTS if site in wide.sites()]
-        run = wide.run(_given(wide, inputs), reads=cuts, rules=RELP_AH)
+        cuts = _cuts(wide)
+        run = wide.run(_given(wide, inputs), reads=[site for cut in cuts for site in cut], rules=RELP_AH)
         weights = torch.randn(run.logits.shape, generator=torch.Generator().manual_seed(2))
         metric = (_uncapped(run.logits, wide.layout.logits_softcap) * weights).sum()
         places = list(run.reads.items())
         slopes = torch.autograd.grad(metric, [x for _, x in places])
-        for (site, x), slope in zip(places, slopes, strict=True):
-            off = float(((x * slope).sum() - metric).abs() / metric.abs())
+        relevance = {site: (x * slope).sum() for (site, x), slope in zip(places, slopes, strict=True)}
+        for cut in cuts:
+            off = float((sum(relevance[site] for site in cut) - metric).abs() / metric.abs())
             if not off < 1e-6:
-                raise Fails(f"relevance at {site.kind} is not conserved, off by {off:.1g} of the output")
+                raise Fails(f"relevance at {cut[0].kind} is not conserved, off by {off:.1g} of the output")
     return YES
 
 
