@@ -123,7 +123,7 @@ def mean_looks(model: Any, prompts: Sequence[tuple[Sequence[int], Mapping[str, t
 def copied(model: Any, pair: Any) -> Any:
     """What each head would add to a name's logit, less the other name's, if it looked only at that name [head]: the mean of IO and S1."""
     from interp.lenses.direct import contrasts
-    from interp.lenses.stream import FINAL, Stream, last_position
+    from interp.lenses.stream import FINAL, Stream, at_place
     from interp.parts.sites import Site
 
     layers, found = range(model.layout.n_layers), []
@@ -132,7 +132,7 @@ def copied(model: Any, pair: Any) -> Any:
         for name, own, other in (("IO", pair.answers, pair.wrong), ("S1", pair.wrong, pair.answers)):
             values = [run[Site("v", layer)][:, pair.spans[name][0]].double() for layer in layers]
             z = {Site("z", i): v.repeat_interleave(model.layout.n_heads // v.shape[1], 1) for i, v in enumerate(values)}
-            stream = Stream(model, {**z, **last_position({FINAL: run[FINAL]})})
+            stream = Stream(model, {**z, **at_place({FINAL: run[FINAL]}, -1)})
             normed = stream.normed(torch.cat([stream.heads(layer) for layer in layers], 1))
             found.append((normed * contrasts(model, [(own, other)])[:, None]).sum(-1)[0])
     return torch.stack(found).mean(0).numpy()

@@ -67,7 +67,7 @@ class HeadRelations(Table):
     total: np.ndarray = field(metadata=along(0))
     offset_hits: np.ndarray = field(metadata=along(0))
     chosen_on: tuple[bool, ...]
-    word_level: bool = True
+    word_level: bool
     model: str = ""
 
     def __post_init__(self) -> None:

@@ -39,8 +39,8 @@ class DecoderLens(Table):
     logits: Tensor = field(metadata=along(0, 1))
     texts: tuple[tuple[str, ...], ...]
     decode: Texts
-    raw: bool = False
-    normed: bool = True
+    raw: bool
+    normed: bool
     model: str = ""
 
     def __post_init__(self) -> None:

@@ -72,6 +72,10 @@ def _hard_swish(x: Tensor) -> Tensor:
     return F.relu6(x + 3) / 6
 
 
+def _relu6(x: Tensor) -> Tensor:
+    return _clamped(0.0, 6.0, x)
+
+
 def _leaky(slope: float, x: Tensor) -> Tensor:
     return torch.where(x > 0, torch.ones_like(x), slope)
 
@@ -99,7 +103,7 @@ ACTIVATIONS: Final = (
     Activation("relu_squared", _relu_squared),
     Activation("tanh", _tanh),
     Activation("hard_swish", _hard_swish),
-    Activation("relu6", partial(_clamped, 0.0, 6.0)),
+    Activation("relu6", _relu6),
     Activation("sigmoid", None, torch.sigmoid),
     Activation("hard_sigmoid", None, F.hardsigmoid),
 )

@@ -39,7 +39,7 @@ def load(
     device: str | None = None,
     adapter: str | Path | None = None,
     processor: Any = None,
-    output: Output | Similarity | Callable[[Any], torch.Tensor] | None = None,
+    output: Output | Similarity | Callable[[Any], Any] | None = None,
     inputs: Any = None,
 ) -> HookedModel:
     """A `HookedModel` of `x`.

@@ -1,14 +1,18 @@
-"""Values of what heads look at and of pairs of tokens, made with any text for their names."""
+"""Values of what heads look at, of pairs of tokens and of the decoder lens, made with any text for their names."""
 
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from interp.attribution.pair_attribution import PairAttribution
+from interp.heads.clusters import HeadClusters, head_clusters
 from interp.heads.distances import HeadDistances
 from interp.heads.relations import HeadRelations
 from interp.heads.statistics import HeadStatistics
+from interp.lenses.decoder_lens import DecoderLens
 from interp.lenses.second_order import SecondOrder
+from interp.parts.tokens import Texts
 
 HEADS = ("a0.h0", "a0.h1", "a1.h0", "a1.h1")
 
@@ -23,6 +27,10 @@ def head_statistics_of(name: str) -> HeadStatistics:
 def head_distances_of(name: str) -> HeadDistances:
     distances = np.array([[0, 0.1, 0.5, 0.6], [0.1, 0, 0.5, 0.4], [0.5, 0.5, 0, 0.2], [0.6, 0.4, 0.2, 0]])
     return HeadDistances(HEADS, distances, "js", 30, 3, name)
+
+
+def head_clusters_of(name: str) -> HeadClusters:
+    return head_clusters(head_distances_of(name), 2)
 
 
 def head_relations_of(name: str) -> HeadRelations:
@@ -48,3 +56,10 @@ def second_order_of(name: str) -> SecondOrder:
     """Three neurons on two examples, and two outputs."""
     values = np.array([[[1.0, 0.0], [-2.0, 0.5], [0.25, 0.0]]] * 2)
     return SecondOrder(1, (name, f"{name} too"), values, values.sum(1) + 0.5, name)
+
+
+def decoder_lens_of(name: str) -> DecoderLens:
+    """Two layers on two examples, of three tokens."""
+    logits = torch.tensor([[[1.0, 0.0, -1.0], [0.0, 0.5, 0.25]], [[0.0, 2.0, 0.0], [0.0, 0.5, 0.25]]])
+    texts = ((name, "b"), ("", f"{name} too"))
+    return DecoderLens((0, 2), logits, texts, Texts((1,), (name,)), False, True, name)

@@ -46,7 +46,13 @@ def test_relations_stand_beside_their_offset() -> None:
     assert (list(head.x), list(offset.x), list(head.y)) == ([1.0], [1 / 3], ["x (3)"])
     assert head.error_x.arrayminus[0] == pytest.approx(1 - found.rows[0].low)  # type: ignore[operator]
     one = HeadRelations(
-        found.relations[1:], found.heads, found.hits[1:], found.total[1:], found.offset_hits[1:], found.chosen_on
+        found.relations[1:],
+        found.heads,
+        found.hits[1:],
+        found.total[1:],
+        found.offset_hits[1:],
+        found.chosen_on,
+        True,
     )
     with pytest.raises(InterpError, match="in both parts"):
         one.plot()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,14 +11,14 @@ from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
 from interp.errors import InterpError, LayoutError, SiteError
-from interp.lenses.decoder_lens import DecoderLens, decoder_lens
+from interp.lenses.decoder_lens import decoder_lens
 from interp.lenses.lens import logit_lens
 from tests.interp.model.plain import close
 from tests.interp.model.several import odd_stacks as odd
 from tests.interp.model.several.made import BART, CLIP, T5, WHISPER, given, known, output
 from tests.interp.model.several.own_stacks import Both
 from tests.interp.model.several.speaking import speaking
-from tests.interp.model.several.test_stacks_of_tomorrow import _given, _hooked, _output
+from tests.interp.model.several.unheard import given_of, hooked_of, output_of
 
 SOME = pytest.mark.parametrize("name", [T5, BART, WHISPER, "ViT-GPT2"])
 #: The encoder's final norm, by its path; BART has none.
@@ -125,7 +126,7 @@ def test_models_without_an_encoder_behind_which_a_decoder_attends_are_refused() 
 def test_a_lens_of_wrong_sizes_is_none() -> None:
     lens = decoder_lens(known(BART), given(BART))
     with pytest.raises(InterpError):
-        DecoderLens((0,), lens.logits, lens.texts, lens.decode)
+        replace(lens, layers=(0,))
     with pytest.raises(SiteError, match="layer 7"):
         lens.text(7)
 
@@ -139,14 +140,14 @@ _OWN = (Both, odd.CrossAround, odd.Multiplied, odd.Lengthened, odd.Halved, odd.H
 @pytest.mark.parametrize("kind", _OWN, ids=lambda kind: kind.__name__)
 @torch.no_grad()
 def test_the_last_layer_is_the_model_whatever_is_made_of_it(kind: type) -> None:
-    model, inputs = _hooked(kind), _given(kind)
-    close(decoder_lens(model, inputs).logits[-1], _output(model.hf, inputs)[:, -1], 1e-6)
+    model, inputs = hooked_of(kind), given_of(kind)
+    close(decoder_lens(model, inputs).logits[-1], output_of(model.hf, inputs)[:, -1], 1e-6)
 
 
 @pytest.mark.parametrize(("kind", "words"), [(odd.SharedNorm, "final norm"), (odd.Bare, "decoder of Bare")])
 def test_decoders_that_cannot_say_what_a_layer_holds_are_refused(kind: type, words: str) -> None:
     with pytest.raises(LayoutError, match=words):
-        decoder_lens(_hooked(kind), _given(kind))
+        decoder_lens(hooked_of(kind), given_of(kind))
 
 
 @pytest.mark.parametrize("sites", ["resid_post", "encoder:resid_post"])

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from interp.model.inputs.naming import embedded
 from torch import Tensor
 
 from interp.errors import TaskError
+from interp.model.inputs.position_naming import embedded
 from interp.model.inputs.taking import taken
 from interp.model.model import HookedModel
 from interp.parts.named_inputs import Inputs

@@ -12,8 +12,9 @@ from torch import Tensor
 from transformers.activations import ACT2FN
 
 from interp.errors import UnsupportedRuleError
+from interp.rules.activations import recognise_activation
 from interp.rules.mixtures import Mixtures
-from interp.rules.rules import CP_LRP, GIM, RELP, Rules, recognise_activation
+from interp.rules.rules import CP_LRP, GIM, RELP, Rules
 from tests.interp.rules.float64 import true_float64
 from tests.interp.rules.test_rules import draw
 

@@ -15,6 +15,7 @@ import torch
 
 from circuits.circuit.algebra import Comparison
 from circuits.circuit.circuit import CircuitError
+from interp.attribution.pair_attribution import PairAttribution
 from interp.attribution.path_effects import PathEffects
 from interp.attribution.token_attribution import TokenAttribution
 from interp.dictionaries.activation import DictionaryError
@@ -22,14 +23,29 @@ from interp.dictionaries.evaluation.probing import ProbeResult
 from interp.errors import InterpError, ScoreError, TableError
 from interp.evaluation.token_evaluation import TokenEvaluation
 from interp.formatting.table import HEADER, Table
+from interp.heads.clusters import HeadClusters
+from interp.heads.distances import HeadDistances
+from interp.heads.relations import HeadRelations
+from interp.heads.statistics import HeadStatistics
+from interp.lenses.decoder_lens import DecoderLens
 from interp.lenses.direct import LogitAttribution
 from interp.lenses.direct_effects import DirectEffects
 from interp.lenses.lens import LogitLens
+from interp.lenses.second_order import SecondOrder
 from interp.model.probing.coverage import Coverage
 from interp.scores.agreement import Agreement
 from tests.circuits.display.displayed_runs import MAKERS as SHOWN
 from tests.circuits.display.displayed_runs import agreement_of, comparison_of
 from tests.interp.display.displayed import effects_of, judged_of, lens_of, paths_of, probe_of, tokens_of
+from tests.interp.display.displayed_heads import (
+    decoder_lens_of,
+    head_clusters_of,
+    head_distances_of,
+    head_relations_of,
+    head_statistics_of,
+    pairs_of,
+    second_order_of,
+)
 
 DATA: Final = Path(__file__).parent / "data"
 #: A value of every table that has the layout of the base, with any text for its names.
@@ -43,6 +59,13 @@ MAKERS: Final[dict[type[Table], Callable[[str], Table]]] = {
     Agreement: agreement_of,
     ProbeResult: probe_of,
     Coverage: SHOWN["coverage"],
+    HeadStatistics: head_statistics_of,
+    HeadDistances: head_distances_of,
+    HeadClusters: head_clusters_of,
+    HeadRelations: head_relations_of,
+    SecondOrder: second_order_of,
+    PairAttribution: pairs_of,
+    DecoderLens: decoder_lens_of,
     Comparison: comparison_of,
 }
 FAULTS: Final = {Agreement: ScoreError, ProbeResult: DictionaryError, Comparison: CircuitError}

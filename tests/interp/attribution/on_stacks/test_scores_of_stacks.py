@@ -16,7 +16,7 @@ from tests.interp.model.several import odd_stacks as odd
 from tests.interp.model.several.made import BART, CLIP, T5, WHISPER, known, made
 from tests.interp.model.several.own_stacks import Both
 from tests.interp.model.several.speaking import speaking
-from tests.interp.model.several.test_stacks_of_tomorrow import _given, _hooked
+from tests.interp.model.several.unheard import given_of, hooked_of
 from tests.interp.rules.float64 import true_float64
 
 SOME = pytest.mark.parametrize("name", [T5, BART, WHISPER, CLIP])
@@ -65,8 +65,8 @@ def test_exact_at_other_levels(level: str) -> None:
 )
 def test_exact_on_models_of_tomorrow(kind: type) -> None:
     """Also where the decoder cannot run without its encoder, or reads it elsewhere."""
-    model = _hooked(kind)
-    clean, corrupt = ({key: x[:1] for key, x in _given(kind, seed=seed).items()} for seed in (1, 2))
+    model = hooked_of(kind)
+    clean, corrupt = ({key: x[:1] for key, x in given_of(kind, seed=seed).items()} for seed in (1, 2))
     corrupt["decoder_input_ids"] = clean["decoder_input_ids"]
     swap = Task("swap", (InputPair(clean, corrupt, answers=[ANSWER], wrong=[WRONG]),))
     scores = attribute(model, swap, method="exact", level="heads")

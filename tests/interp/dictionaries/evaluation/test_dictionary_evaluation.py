@@ -140,7 +140,7 @@ def test_pca_written_again(k: int) -> None:
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_neox", "opt", "bloom", "granite"])
 def test_what_makes_up_everything_costs_nothing_anywhere(name: str, site: str) -> None:
     """On every shape of block: scaled residual branches, post-norms, parallel and flattened MLPs."""
-    place = parse(site, 2)[0]
+    place = parse(site, {"": 2})[0]
     found = evaluate_dictionary(model_of(name), replace(whole(), site=place, target=place), rows())
     ce = found.cross_entropies
     assert ce.spliced == pytest.approx(ce.clean, abs=1e-12) and abs(ce.zero - ce.clean) > 1e-4

@@ -185,7 +185,7 @@ REFUSED: Final[dict[str, Refused]] = {
     "attention feeds the MLP alone": Refused(_of(odd.Serial), r"layers\.0\b"),
     "a part of the stream is kept": Refused(_of(odd.Decayed), r"layers\.0\b"),
     "written behind": Refused(_of(odd.WrittenBehind), r"layers\.0\b.*in place"),
-    "one norm for both": Refused(_of(odd.OneNorm), r"layers\.0\.(n1|n2)\b.*twice"),
+    "one norm for both": Refused(_of(odd.OneNorm), r"layers\.0\.(n1|n2)\b.*more than once"),
     "blocks give a mapping": Refused(lambda: _made(GivesMapping), r"layers\.0\b.*dict"),
     "blocks take a tuple": Refused(lambda: _made(TakesTuple), r"layers\.0\b.*tuple"),
     "attention of torch": Refused(_of(odd.Torch), r"layers\.0\.attn\.whole|MultiheadAttention"),

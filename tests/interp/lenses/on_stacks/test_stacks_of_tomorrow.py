@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
 
 from interp.errors import EditError, LayoutError, SiteError, TaskError
 from interp.model.edits import Edit, patch
@@ -15,8 +11,8 @@ from interp.model.model import HookedModel
 from interp.rules.rules import GRADIENT, RELP_AH
 from tests.interp.model.plain import close
 from tests.interp.model.several import odd_stacks as odd
-from tests.interp.model.several.own_stacks import Both, Config
-from tests.interp.model.tiny import randomise
+from tests.interp.model.several.own_stacks import Both
+from tests.interp.model.several.unheard import given_of, hooked_of, made_of, output_of
 
 #: Those that load, with kinds of sites that there are not.
 LOADED: dict[type, set[str]] = {
@@ -64,41 +60,10 @@ REFUSED: dict[type, tuple[str, ...]] = {
 every = pytest.mark.parametrize("kind", LOADED, ids=lambda kind: kind.__name__)
 
 
-def _made(kind: type) -> Any:
-    torch.manual_seed(0)
-    sizes = (
-        {}
-        if issubclass(kind, Both)
-        else {"is_encoder_decoder": False, "image_size": 16, "patch_size": 4, "num_channels": 3, "vocab_size": 64}
-    )
-    model = kind(Config(attn_implementation="eager", **sizes))
-    randomise(model)
-    return model.eval()
-
-
-@cache
-def _hooked(kind: type) -> HookedModel:
-    return HookedModel(_made(kind))
-
-
-def _given(kind: type, seed: int = 1, n: int = 6) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(3, 60, (2, n), generator=generator)
-    if issubclass(kind, Both):
-        return {"input_ids": ids, "decoder_input_ids": torch.randint(3, 60, (2, 5), generator=generator)}
-    return {"input_ids": ids, "pixel_values": torch.randn(2, 3, 16, 16, generator=generator)}
-
-
-def _output(model: Any, inputs: dict[str, Tensor]) -> Tensor:
-    with torch.no_grad():
-        logits: Tensor = model(**inputs).logits
-    return logits if logits.ndim == 3 else logits[:, None]
-
-
 @every
 def test_the_layout_says_what_is_known(kind: type) -> None:
-    layout, missing = _hooked(kind).layout, LOADED[kind]
-    assert set(_hooked(kind).missing_sites()) == missing
+    layout, missing = hooked_of(kind).layout, LOADED[kind]
+    assert set(hooked_of(kind).missing_sites()) == missing
     if not issubclass(kind, Both):
         assert [(stack.name, stack.n_layers) for stack in layout.stacks] == [("read", 2), ("see", 3)]
         shared = kind is odd.SharedFinal
@@ -138,8 +103,8 @@ def test_the_layout_says_what_is_known(kind: type) -> None:
 
 @every
 def test_every_site_is_read_and_edited_without_a_trace(kind: type) -> None:
-    model, inputs = _hooked(kind), _given(kind)
-    expected = _output(model.hf, inputs)
+    model, inputs = hooked_of(kind), given_of(kind)
+    expected = output_of(model.hf, inputs)
     for rules in (GRADIENT, RELP_AH):
         run = model.run(inputs, reads=model.sites(), rules=rules, allow_unsupported=True)
         assert torch.equal(run.logits, expected)
@@ -154,9 +119,9 @@ def test_every_site_is_read_and_edited_without_a_trace(kind: type) -> None:
 @torch.no_grad()
 def test_the_streams_of_another_run_give_its_output(kind: type) -> None:
     """What a final norm reads is the last block's output, also where both stacks share it."""
-    model, one, other = _hooked(kind), _given(kind), _given(kind, seed=2)
+    model, one, other = hooked_of(kind), given_of(kind), given_of(kind, seed=2)
     prefixes = [f"{stack.name}:" if stack.name else "" for stack in model.layout.stacks]
-    run, expected = model.run(other, reads=model.sites()), _output(model.hf, other)
+    run, expected = model.run(other, reads=model.sites()), output_of(model.hf, other)
     for place in ("embed", "resid_final"):
         patched = model.run(one, edits=[patch(f"{prefix}{place}", run[f"{prefix}{place}"]) for prefix in prefixes])
         assert torch.equal(patched.logits, expected), place
@@ -172,7 +137,7 @@ def test_the_streams_of_another_run_give_its_output(kind: type) -> None:
 @pytest.mark.parametrize("kind", REFUSED, ids=lambda kind: kind.__name__)
 def test_what_no_layout_states_is_refused_by_name(kind: type) -> None:
     with pytest.raises(LayoutError) as error:
-        HookedModel(_made(kind))
+        HookedModel(made_of(kind))
     for word in REFUSED[kind]:
         assert word in str(error.value)
 
@@ -182,7 +147,7 @@ def test_what_no_layout_states_is_refused_by_name(kind: type) -> None:
 
 @torch.no_grad()
 def test_a_decoder_that_cannot_be_alone_is_not_run_alone() -> None:
-    model, inputs = _hooked(odd.Bare), _given(odd.Bare)
+    model, inputs = hooked_of(odd.Bare), given_of(odd.Bare)
     assert model.encoded_width is None
     with pytest.raises(TaskError, match="Bare was tried"):
         model.encode(inputs)
@@ -197,10 +162,10 @@ def test_a_decoder_that_cannot_be_alone_is_not_run_alone() -> None:
 @torch.no_grad()
 def test_others_run_alone_on_what_is_encoded(kind: type) -> None:
     """Whatever they make of it before they attend to it."""
-    model, inputs = _hooked(kind), _given(kind)
+    model, inputs = hooked_of(kind), given_of(kind)
     encoded = model.encode(inputs)
     assert torch.equal(encoded, model.hf.upper(inputs["input_ids"], None).last_hidden_state)
-    assert torch.equal(model.run(inputs, encoded=encoded).logits, _output(model.hf, inputs))
+    assert torch.equal(model.run(inputs, encoded=encoded).logits, output_of(model.hf, inputs))
 
 
 # ---------------------------------------------------------------- towers
@@ -208,9 +173,9 @@ def test_others_run_alone_on_what_is_encoded(kind: type) -> None:
 
 @torch.no_grad()
 def test_towers_of_any_name_have_their_own_positions() -> None:
-    model = _hooked(odd.Towers)
+    model = hooked_of(odd.Towers)
     for n in (6, 9):
-        inputs = {key: x[:1] for key, x in _given(odd.Towers, n=n).items()}
+        inputs = {key: x[:1] for key, x in given_of(odd.Towers, n=n).items()}
         assert (
             len(model.positions(inputs, "read")) == n == model.run(inputs, reads=["read:embed"])["read:embed"].shape[1]
         )
