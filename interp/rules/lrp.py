@@ -12,10 +12,15 @@ def _lrp(conv: LayerRule, first: LayerRule | None = None) -> Rules:
     return Rules(norm="frozen", act="identity", linear=LinearRule(conv, LayerRule("epsilon"), first))
 
 
+def _parts(alpha: float, beta: float) -> LayerRule:
+    """Sums of one sign do not cancel, so their epsilon is there for the sum of nothing alone, and is small."""
+    return LayerRule("alpha-beta", epsilon=1e-9, alpha=alpha, beta=beta)
+
+
 EPSILON: Final = _lrp(LayerRule("epsilon"))
-EPSILON_PLUS: Final = _lrp(LayerRule("alpha-beta"))
-EPSILON_ALPHA2_BETA1: Final = _lrp(LayerRule("alpha-beta", alpha=2.0, beta=1.0))
-EPSILON_PLUS_FLAT: Final = _lrp(LayerRule("alpha-beta"), LayerRule("flat"))
+EPSILON_PLUS: Final = _lrp(_parts(1.0, 0.0))
+EPSILON_ALPHA2_BETA1: Final = _lrp(_parts(2.0, 1.0))
+EPSILON_PLUS_FLAT: Final = _lrp(_parts(1.0, 0.0), LayerRule("flat"))
 
 
 def epsilon_gamma_box(low: float, high: float) -> Rules:
