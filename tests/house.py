@@ -36,6 +36,7 @@ FLOORS = (
     "interp/pictures",
     "interp/learning",
     "interp/tasks/reading",
+    "interp/tasks/pairs",
     "interp/tasks",
     "interp/heads",
     "interp/demo",

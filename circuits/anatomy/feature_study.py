@@ -38,7 +38,7 @@ from interp.parts.sites import order
 from interp.scores.scores import Scores
 from interp.tasks.ablations import NONE
 from interp.tasks.lengths import by_length
-from interp.tasks.task import run_of
+from interp.tasks.pairs.token_pairs import run_of
 
 #: The first features of the circuit, whose edges are scored and whose reactions are shown.
 LOOKED_AT: Final = 16

@@ -23,8 +23,10 @@ from interp.pictures.picturing import pictures
 from interp.scores.scores import Scores
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import METRICS, Metric, get_metric
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair, run_of
 from interp.tasks.targets import Targets, at_answers, make_targets, positions_read
-from interp.tasks.task import Pair, Task, TokenPair, run_of
+from interp.tasks.task import Task
 
 SHOWN_PROMPTS: Final = 4
 

@@ -18,7 +18,7 @@ from interp.parts.sites import Site
 from interp.tasks.ablations import ABLATIONS, Ablation
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import METRICS, get_metric
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ from interp.ledger import BACKWARD, PASS
 from interp.model.model import HookedModel
 from interp.parts.nodes import groups
 from interp.tasks.ablations import ABLATIONS, ablations_beside
-from interp.tasks.task import Task, TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ from interp.scores.scores import Scores
 from interp.tasks.ablations import ABLATIONS, Ablation, ablations_beside, check_direction
 from interp.tasks.lengths import check_length, of_length
 from interp.tasks.metrics import check_wrong, get_metric
-from interp.tasks.task import Task, digest
+from interp.tasks.pairs.token_pairs import digest
+from interp.tasks.task import Task
 from interp.whole_numbers import count
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from interp.model.model import HookedModel
 from interp.parts.nodes import FEATURES
 from interp.parts.sites import Site
 from interp.parts.texts import TokenWarning
-from interp.tasks.task import Pair, Task
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.task import Task
 from interp.whole_numbers import count
 
 

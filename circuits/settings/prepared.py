@@ -33,7 +33,8 @@ from interp.option import taken
 from interp.parts.sites import Site
 from interp.tasks.ablations import ABLATIONS, Ablation, ablations_beside, make_ablation
 from interp.tasks.metrics import get_metric
-from interp.tasks.task import Task, TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from interp.whole_numbers import count, whole
 
 Say = Callable[[str], None]

@@ -18,7 +18,8 @@ from interp.parts.sites import MODULE, Site, SiteLike
 from interp.parts.texts import encode, encode_document, pad_id
 from interp.parts.tokens import pad
 from interp.progress import progress
-from interp.tasks.task import Task, ids_of
+from interp.tasks.pairs.token_pairs import ids_of
+from interp.tasks.task import Task
 from interp.whole_numbers import count, is_whole
 
 __all__ = ["Collected", "collect", "load_collected"]

@@ -23,7 +23,7 @@ from interp.model.similarity import POOLINGS
 from interp.parts.named_inputs import Example
 from interp.parts.sites import Site
 from interp.rules.secants import gauss_legendre
-from interp.tasks.task import Prompt, run_of
+from interp.tasks.pairs.token_pairs import Prompt, run_of
 
 REFERENCES: Final = ("pad", "mask", "zero")
 #: Outputs that are an embedding of the whole prompt, and the one that is to be pooled.

@@ -37,7 +37,8 @@ from interp.tasks.ablations import ABLATIONS, Ablation
 from interp.tasks.find import alike
 from interp.tasks.find import task as find_task
 from interp.tasks.metrics import Metric, check_wrong
-from interp.tasks.task import Task, TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from interp.whole_numbers import is_whole, whole
 
 P = ParamSpec("P")

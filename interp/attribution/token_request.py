@@ -20,7 +20,8 @@ from interp.errors import MethodError, MetricError
 from interp.model.modules.calling import needed_inputs
 from interp.parts.named_inputs import Example
 from interp.tasks.metrics import Metric, check_wrong, get_metric
-from interp.tasks.task import Task, TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from interp.whole_numbers import count
 
 DEFAULT_STEPS: Final = 32

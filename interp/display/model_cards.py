@@ -24,7 +24,8 @@ from interp.parts.named_inputs import Inputs
 from interp.rules.layer_rules import PLAIN
 from interp.rules.lrp import OF_NETS
 from interp.rules.rules import PRESETS, AttentionRule, Rules
-from interp.tasks.task import Pair, Task
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.task import Task
 
 MOST_PAIRS: Final = 3
 MOST_WORDS: Final = 48

@@ -27,8 +27,9 @@ from interp.parts.texts import encode
 from interp.parts.tokens import as_tokens
 from interp.scores.per_example import PerExample
 from interp.tasks.lengths import by_length
+from interp.tasks.pairs.token_pairs import Prompt, run_of
 from interp.tasks.reading.answers import Reading
-from interp.tasks.task import Prompt, Task, run_of
+from interp.tasks.task import Task
 from interp.whole_numbers import count, is_whole
 
 TokenLike = int | str

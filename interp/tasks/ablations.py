@@ -24,8 +24,8 @@ from interp.precision import wide
 from interp.registries import About, Registry
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import Direction
+from interp.tasks.pairs.token_pairs import TokenPair, run_of
 from interp.tasks.targets import positions_read
-from interp.tasks.task import TokenPair, run_of
 from interp.whole_numbers import whole
 
 See = Callable[[Any], Mapping[Any, Tensor]]

@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from interp.errors import TaskError
 from interp.formatting.plain import KeyTwice, strict_json
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
 from interp.tasks.reading.chats import Messages, in_words, messages_of
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.task import Task
 
 _PROMPTS: Final = (
     *("clean", "clean_prefix", "corrupt", "corrupted", "corrupted_hard", "patch_prefix"),

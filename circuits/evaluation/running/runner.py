@@ -12,7 +12,7 @@ from interp.parts.graph import Part
 from interp.parts.nodes import FEATURES
 from interp.tasks.ablations import Ablation
 from interp.tasks.metrics import Metric
-from interp.tasks.task import TokenPair, digest
+from interp.tasks.pairs.token_pairs import TokenPair, digest
 
 PartSet = frozenset[Part]
 NONE: Final[PartSet] = frozenset()

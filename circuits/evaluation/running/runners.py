@@ -23,7 +23,8 @@ from interp.scores.scores import Scores
 from interp.tasks.ablations import ABLATIONS, Ablation, check_direction, kind_of
 from interp.tasks.find import task as find_task
 from interp.tasks.metrics import METRICS, Metric, check_wrong, get_metric
-from interp.tasks.task import Task, digest
+from interp.tasks.pairs.token_pairs import digest
+from interp.tasks.task import Task
 
 #: The share of the memory allowed that circuits which run together may take, and what is kept of their batches; a quarter
 #: goes to the prompts of a batch, and the rest is room for what allocators hold on to.

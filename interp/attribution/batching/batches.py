@@ -24,8 +24,8 @@ from interp.rules.rules import GRADIENT, Rules
 from interp.rules.secants import mean_gradient
 from interp.tasks.ablations import Ablation
 from interp.tasks.metrics import Direction, Metric
+from interp.tasks.pairs.token_pairs import TokenPair, ids_of, run_of
 from interp.tasks.targets import Targets, answer_columns, at_answers, make_targets, positions_read
-from interp.tasks.task import TokenPair, ids_of, run_of
 
 EMBED = Site("embed")
 MEMORY_BUDGET = 1 << 30

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from interp.errors import MethodError, unknown
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 
 Label = int | str | None
 POSITIONS: Final = ("all", "each", "end", "spans")

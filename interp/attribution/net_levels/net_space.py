@@ -20,7 +20,7 @@ from interp.parts.nodes import Group
 from interp.parts.sites import Site
 from interp.precision import wide
 from interp.tasks.ablations import ABLATIONS, Ablation, kind_of, make_ablation
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 
 
 @dataclass

@@ -22,7 +22,7 @@ from interp.parts.graph import Graph, KeyValue, Part
 from interp.parts.nodes import Group, groups, nodes_of
 from interp.tasks.ablations import Ablation, make_ablation
 from interp.tasks.metrics import Direction, Metric
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 
 Labels = Sequence[int | str | None]
 

@@ -19,8 +19,8 @@ from interp.attribution.protocol.spaces import Footprint, Space
 from interp.errors import MethodError
 from interp.parts.layout import Extent
 from interp.tasks.metrics import Metric
+from interp.tasks.pairs.token_pairs import TokenPair
 from interp.tasks.targets import positions_read
-from interp.tasks.task import TokenPair
 
 LARGEST_BATCH: Final = 256
 #: Whatever is scored: libraries that are loaded when they are first needed, and small tensors.

@@ -21,7 +21,7 @@ from circuits.cli import app
 from circuits.runs.directory import load_record
 from interp.demo import path as demo_path
 from interp.scores.scores import Scores
-from interp.tasks.task import digest
+from interp.tasks.pairs.token_pairs import digest
 from tests.circuits.cli.called import Run, calling
 
 SMALL = ("--task", "gender", "--limit", "8", "--random", "2", "--quiet")

@@ -10,7 +10,7 @@ import torch
 
 from interp.errors import MethodError
 from interp.tasks.ablations import ABLATIONS, Kind, ablations_beside, check_direction, make_ablation
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import toy_task
 

@@ -15,7 +15,7 @@ from interp.parts.graph import Edge, Graph, Part
 from interp.scores.scores import Provenance, Scores
 from interp.tasks.ablations import Ablation
 from interp.tasks.metrics import METRICS, Metric
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 
 GRAPH = Graph(2, 2, 2, (False, False))
 EDGES = GRAPH.edges
