@@ -93,8 +93,8 @@ from .scores.agreement import Agreement as Agreement
 from .scores.agreement import agreement as agreement
 from .scores.scores import Scores as Scores
 from .tasks.find import task as task
+from .tasks.metric import Metric as Metric
 from .tasks.metrics import METRICS as METRICS
-from .tasks.metrics import Metric as Metric
 from .tasks.pairs.input_pairs import InputPair as InputPair
 from .tasks.pairs.pairs import Pair as Pair
 from .tasks.task import Task as Task

@@ -22,7 +22,8 @@ from interp.pictures.input_picture import Picture
 from interp.pictures.picturing import pictures
 from interp.scores.scores import Scores
 from interp.tasks.lengths import by_length
-from interp.tasks.metrics import METRICS, Metric, get_metric
+from interp.tasks.metric import Metric
+from interp.tasks.metrics import METRICS, get_metric
 from interp.tasks.pairs.pairs import Pair
 from interp.tasks.pairs.token_pairs import TokenPair, run_of
 from interp.tasks.targets import Targets, at_answers, make_targets, positions_read

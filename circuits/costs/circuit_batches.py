@@ -15,10 +15,11 @@ from interp.attribution.methods.node_patching import readout
 from interp.attribution.scoring.memory import survey_batch
 from interp.dictionaries.dictionary import Dictionary
 from interp.parts.sites import Site
-from interp.tasks.ablations import ABLATIONS, Ablation
+from interp.tasks.ablations import ABLATIONS
 from interp.tasks.lengths import by_length
 from interp.tasks.metrics import METRICS, get_metric
 from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.replacements import Ablation
 
 
 @dataclass(frozen=True)

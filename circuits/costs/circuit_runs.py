@@ -25,8 +25,9 @@ from interp.attribution.protocol.spaces import EdgeSpace
 from interp.dictionaries.dictionary import Dictionary
 from interp.parts.graph import Graph
 from interp.parts.nodes import FEATURES, groups
-from interp.tasks.ablations import ABLATIONS, Ablation
+from interp.tasks.ablations import ABLATIONS
 from interp.tasks.metrics import METRICS
+from interp.tasks.replacements import Ablation
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ from interp.parts.graph import Part
 from interp.parts.nodes import FEATURES
 from interp.scores.resampling import Estimate
 from interp.scores.scores import Ranking, Scores
-from interp.tasks.ablations import Ablation, ablations_beside, kind_of
-from interp.tasks.metrics import Metric
+from interp.tasks.ablations import ablations_beside
+from interp.tasks.metric import Metric
+from interp.tasks.replacements import Ablation, kind_of
 from interp.tasks.task import Task
 from interp.whole_numbers import count, whole
 

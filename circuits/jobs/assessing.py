@@ -38,10 +38,11 @@ from interp.ledger import Ledger, counting, enter
 from interp.model.model import HookedModel
 from interp.parts.sites import Site
 from interp.scores.scores import Scores
-from interp.tasks.ablations import ABLATIONS, Ablation, ablations_beside, check_direction
+from interp.tasks.ablations import ABLATIONS, ablations_beside, check_direction
 from interp.tasks.lengths import check_length, of_length
 from interp.tasks.metrics import check_wrong, get_metric
 from interp.tasks.pairs.token_pairs import digest
+from interp.tasks.replacements import Ablation
 from interp.tasks.task import Task
 from interp.whole_numbers import count
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from interp.attribution.request_options import MemoryOptions, SeedOptions, StepOptions
-from interp.tasks.metrics import Direction
+from interp.tasks.metric import Direction
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,9 +31,10 @@ from interp.errors import InterpError
 from interp.ledger import enter
 from interp.option import taken
 from interp.parts.sites import Site
-from interp.tasks.ablations import ABLATIONS, Ablation, ablations_beside, make_ablation
+from interp.tasks.ablations import ABLATIONS, ablations_beside
 from interp.tasks.metrics import get_metric
 from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.replacements import Ablation, make_ablation
 from interp.tasks.task import Task
 from interp.whole_numbers import count, whole
 

@@ -23,7 +23,8 @@ from interp.parts.layout import NET_LEVELS
 from interp.parts.nodes import FEATURES, LEVELS
 from interp.rules.rules import preset
 from interp.tasks.ablations import ABLATIONS, check_direction
-from interp.tasks.metrics import Direction, Metric, get_metric
+from interp.tasks.metric import Direction, Metric
+from interp.tasks.metrics import get_metric
 from interp.whole_numbers import count, whole
 
 

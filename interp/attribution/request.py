@@ -33,11 +33,13 @@ from interp.parts.nodes import FEATURES
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, preset
 from interp.scores.scores import Scores
-from interp.tasks.ablations import ABLATIONS, Ablation
+from interp.tasks.ablations import ABLATIONS
 from interp.tasks.find import alike
 from interp.tasks.find import task as find_task
-from interp.tasks.metrics import Metric, check_wrong
+from interp.tasks.metric import Metric
+from interp.tasks.metrics import check_wrong
 from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.replacements import Ablation
 from interp.tasks.task import Task
 from interp.whole_numbers import is_whole, whole
 

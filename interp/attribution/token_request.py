@@ -19,7 +19,8 @@ from interp.attribution.tokens.token_values import TokenAttribution
 from interp.errors import MethodError, MetricError
 from interp.model.modules.calling import needed_inputs
 from interp.parts.named_inputs import Example
-from interp.tasks.metrics import Metric, check_wrong, get_metric
+from interp.tasks.metric import Metric
+from interp.tasks.metrics import check_wrong, get_metric
 from interp.tasks.pairs.token_pairs import TokenPair
 from interp.tasks.task import Task
 from interp.whole_numbers import count

@@ -17,9 +17,9 @@ from interp.model.modules import attention
 from interp.model.modules.lock import settled
 from interp.parts.graph import Graph, KeyValue, Part
 from interp.progress import progress
-from interp.tasks.ablations import Ablation
 from interp.tasks.lengths import by_length
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
+from interp.tasks.replacements import Ablation
 from interp.tasks.task import Task
 
 EdgeSet = frozenset[Part]

@@ -33,9 +33,9 @@ from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from interp.progress import progress
 from interp.scores.scores import Scores
-from interp.tasks.ablations import Ablation, kind_of
 from interp.tasks.lengths import by_length
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
+from interp.tasks.replacements import Ablation, kind_of
 from interp.tasks.task import Task
 
 Errors = Literal["kept", "removed"]

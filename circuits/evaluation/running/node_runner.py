@@ -28,9 +28,9 @@ from interp.model.modules.lock import reserved, settled
 from interp.parts.graph import Part
 from interp.parts.nodes import Group, groups, nodes_of
 from interp.progress import progress
-from interp.tasks.ablations import Ablation
 from interp.tasks.lengths import by_length
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
+from interp.tasks.replacements import Ablation
 from interp.tasks.task import Task
 
 #: Bytes of recorded runs that are kept for the next call.

@@ -21,7 +21,7 @@ from interp.parts.nodes import competes
 from interp.rules.rules import GRADIENT
 from interp.scores.scores import Provenance, Scores
 from interp.tasks.ablations import ABLATIONS
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
 
 AUTO: Final = "auto"
 #: Presets that a search leaves out, each with the reason.

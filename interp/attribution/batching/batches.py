@@ -22,9 +22,9 @@ from interp.parts.outputs import NextToken
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, Rules
 from interp.rules.secants import mean_gradient
-from interp.tasks.ablations import Ablation
-from interp.tasks.metrics import Direction, Metric
+from interp.tasks.metric import Direction, Metric
 from interp.tasks.pairs.token_pairs import TokenPair, ids_of, run_of
+from interp.tasks.replacements import Ablation
 from interp.tasks.targets import Targets, answer_columns, at_answers, make_targets, positions_read
 
 EMBED = Site("embed")

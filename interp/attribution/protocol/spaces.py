@@ -20,9 +20,9 @@ from interp.model.modules import attention
 from interp.model.modules.lock import settled
 from interp.parts.graph import Graph, KeyValue, Part
 from interp.parts.nodes import Group, groups, nodes_of
-from interp.tasks.ablations import Ablation, make_ablation
-from interp.tasks.metrics import Direction, Metric
+from interp.tasks.metric import Direction, Metric
 from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.replacements import Ablation, make_ablation
 
 Labels = Sequence[int | str | None]
 

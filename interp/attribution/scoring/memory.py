@@ -18,7 +18,7 @@ from interp.attribution.protocol.registry import Method
 from interp.attribution.protocol.spaces import Footprint, Space
 from interp.errors import MethodError
 from interp.parts.layout import Extent
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
 from interp.tasks.pairs.token_pairs import TokenPair
 from interp.tasks.targets import positions_read
 

@@ -24,7 +24,7 @@ from interp.progress import progress
 from interp.registries import About
 from interp.rules.rules import GRADIENT, Rules
 from interp.tasks.lengths import by_length
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
 from interp.tasks.pairs.token_pairs import TokenPair, run_of
 from interp.tasks.targets import Targets, last_of, make_targets
 

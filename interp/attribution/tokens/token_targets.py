@@ -12,7 +12,7 @@ from torch import Tensor
 from interp.errors import TaskError
 from interp.parts.named_inputs import Example
 from interp.parts.texts import ids_of, n_unknown
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
 from interp.tasks.pairs.pairs import Pair
 from interp.tasks.pairs.token_pairs import TokenPair
 from interp.tasks.targets import Targets

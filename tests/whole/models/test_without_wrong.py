@@ -15,7 +15,8 @@ import interp
 from interp.attribution.methods import METHODS
 from interp.attribution.request import attribute
 from interp.errors import MetricError
-from interp.tasks.metrics import METRICS, Metric, Targets
+from interp.tasks.metric import Metric
+from interp.tasks.metrics import METRICS, Targets
 from interp.tasks.pairs.pairs import Pair
 from interp.tasks.pairs.token_pairs import TokenPair
 from interp.tasks.task import Task
