@@ -37,6 +37,7 @@ FLOORS = (
     "interp/learning",
     "interp/tasks/reading",
     "interp/tasks/pairs",
+    "interp/tasks/files",
     "interp/tasks",
     "interp/heads",
     "interp/demo",
