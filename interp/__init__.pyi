@@ -57,13 +57,13 @@ from .model.edits import Edit as Edit
 from .model.edits import add as add
 from .model.edits import patch as patch
 from .model.edits import zero as zero
+from .model.inputs.similarity import Similarity as Similarity
+from .model.inputs.similarity import similarity as similarity
 from .model.loading.load import load as load
 from .model.model import HookedModel as HookedModel
 from .model.nets.net import Net as Net
 from .model.probing.coverage import Coverage as Coverage
 from .model.result import Run as Run
-from .model.similarity import Similarity as Similarity
-from .model.similarity import similarity as similarity
 from .parts.graph import Edge as Edge
 from .parts.graph import Graph as Graph
 from .parts.named_inputs import Inputs as Inputs

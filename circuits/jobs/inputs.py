@@ -32,8 +32,8 @@ def load_model(
 ) -> HookedModel:
     """A model for the command line: quiet, and by name only."""
     warnings.filterwarnings("ignore")
+    from interp.model.inputs.similarity import similarity
     from interp.model.loading.load import load
-    from interp.model.similarity import similarity
 
     output = similarity(*similar_to) if similar_to else None
     return load(name, dtype=dtype, device=device, adapter=adapter, output=output)

@@ -19,7 +19,7 @@ from torch.autograd import forward_ad
 from interp.attribution.batching.batches import default_batch_size
 from interp.errors import LayoutError, TaskError, unknown
 from interp.model.edits import patch
-from interp.model.similarity import POOLINGS
+from interp.model.inputs.similarity import POOLINGS
 from interp.parts.named_inputs import Example
 from interp.parts.sites import Site
 from interp.rules.secants import gauss_legendre
