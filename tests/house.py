@@ -53,6 +53,7 @@ FLOORS = (
     "interp/attribution/scoring",
     "interp/attribution/tokens",
     "interp/attribution/auto",
+    "interp/attribution/asking",
     "interp/attribution",
     "interp/evaluation",
     "interp/lenses",

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from circuits.anatomy.prompts import Prompt
 from circuits.settings.prepared import Prepared, Say, begin
+from interp.attribution.asking.planning import plan
 from interp.attribution.batching.batches import default_batch_size
 from interp.attribution.methods import get_method
-from interp.attribution.request import plan
 from interp.attribution.scoring.driver import LOW_ACCURACY
 from interp.attribution.token_methods import METHODS as TOKEN_METHODS
 from interp.parts.named_inputs import Example as Input

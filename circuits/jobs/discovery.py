@@ -32,7 +32,7 @@ from circuits.runs.model_files import described
 from circuits.runs.record import Record
 from circuits.settings.prepared import Prepared, Say, Settings, begin, checked, prepare_run
 from circuits.settings.run_options import Discovery, OutputOptions, ScoringRun
-from interp.attribution.checks import check
+from interp.attribution.asking.checks import check
 from interp.errors import InterpError
 from interp.files import write_text
 from interp.ledger import counting

@@ -26,7 +26,7 @@ from circuits.settings.judging_options import Resampling
 from circuits.settings.prepared import Prepared, Settings, begin, checked, prepare_run
 from circuits.settings.run_options import Discovery
 from circuits.terms.kinds import kinds_checked
-from interp.attribution.checks import check
+from interp.attribution.asking.checks import check
 from interp.formatting.numbers import several
 from interp.ledger import counting
 from interp.option import options_of

@@ -12,11 +12,9 @@ from circuits.circuit.circuit import listable
 from circuits.circuit.selection import get_selection
 from circuits.settings.held_out import Halves
 from circuits.settings.run_options import CircuitOptions
-from interp.attribution.auto.verified import AUTO, VerifiedAttribution
-from interp.attribution.checks import check
-from interp.attribution.methods import get_method
-from interp.attribution.request import plan
-from interp.attribution.request_options import (
+from interp.attribution.asking.checks import check
+from interp.attribution.asking.planning import plan
+from interp.attribution.asking.request_options import (
     MemoryOptions,
     MethodOptions,
     PartOptions,
@@ -25,6 +23,8 @@ from interp.attribution.request_options import (
     Request,
     SearchOptions,
 )
+from interp.attribution.auto.verified import AUTO, VerifiedAttribution
+from interp.attribution.methods import get_method
 from interp.attribution.scoring.driver import Attribution
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError

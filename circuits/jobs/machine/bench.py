@@ -23,9 +23,9 @@ from circuits.jobs.assessing import check_file
 from circuits.runs import directory
 from circuits.settings.machine_options import Benchmark
 from circuits.settings.run_options import MachineOptions, listed
-from interp.attribution.checks import check
+from interp.attribution.asking.checks import check
+from interp.attribution.asking.request_options import Request, StepOptions
 from interp.attribution.methods import get_method
-from interp.attribution.request_options import Request, StepOptions
 from interp.dictionaries.training.steps.options import ARCHITECTURES
 from interp.errors import InterpError, unknown
 from interp.files import write_text
