@@ -13,7 +13,7 @@ from torch import Tensor
 from circuits.anatomy.prompts import Prompt
 from circuits.settings.prepared import Prepared, Say, begin
 from interp.attribution.asking.planning import plan
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.attribution.methods import get_method
 from interp.attribution.scoring.driver import LOW_ACCURACY
 from interp.attribution.token_methods import METHODS as TOKEN_METHODS

@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from circuits.evaluation.running.runners import share_of
-from interp.attribution.batching.batches import Batch, default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
+from interp.attribution.batching.batches import Batch
 from interp.attribution.exact.forecast import starts_at
 from interp.attribution.exact.machine import find_restart
 from interp.attribution.methods.node_patching import readout

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from interp.activations.collection import Collected, Writer, load_collected, prepared
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.errors import SiteError, TaskError
 from interp.given import kinds_checked
 from interp.parts.sites import MODULE, Site, SiteLike

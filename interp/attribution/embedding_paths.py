@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.errors import LayoutError, TaskError, unknown
 from interp.model.edits import patch
 from interp.model.inputs.similarity import POOLINGS

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from torch import Tensor
 
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.attribution.token_methods import METHODS, get_token_method
 from interp.attribution.tokens.patch_masks import grid_of, patch_places
 from interp.attribution.tokens.token_features import Groups, grouped

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.attribution.edges.writers import Writers
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError

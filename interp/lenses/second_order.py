@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.errors import InterpError, LayoutError, SiteError, TaskError, unknown
 from interp.formatting.numbers import several
 from interp.formatting.table import Table, along, check_sizes, rows_of

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from circuits.circuit.circuit import CircuitError
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.attribution.batching.positions import Label, align
 from interp.attribution.edges.edge_batches import EdgeMap
 from interp.attribution.protocol.spaces import EdgeSpace

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from circuits.circuit.circuit import CircuitError, is_error, listable
 from circuits.evaluation.running.runner import NONE, PartSet
-from interp.attribution.batching.batches import Batch, default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
+from interp.attribution.batching.batches import Batch
 from interp.attribution.features.feature_space import FeatureSpace
 from interp.attribution.features.listed import Listed
 from interp.dictionaries.dictionary import Dictionary

@@ -17,7 +17,9 @@ import torch
 from circuits.circuit.circuit import ALWAYS, CircuitError
 from circuits.evaluation.running.runner import NONE, PartSet
 from circuits.evaluation.running.shared_runs import SHARED, SHARED_BYTES, SharedRuns
-from interp.attribution.batching.batches import Batch, default_batch_size, positions_at
+from interp.attribution.batching.batch_sizes import default_batch_size
+from interp.attribution.batching.batches import Batch
+from interp.attribution.batching.positions import positions_at
 from interp.attribution.exact.engine import Machine
 from interp.attribution.exact.machine import find_restart
 from interp.attribution.methods.node_patching import one_attention, readout, recorded

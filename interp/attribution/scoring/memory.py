@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from interp.attribution.batching.batches import MEMORY_BUDGET, bytes_per_prompt, default_batch_size
+from interp.attribution.batching.batch_sizes import MEMORY_BUDGET, bytes_per_prompt, default_batch_size
 from interp.attribution.exact.sweep import REPLAY_BYTES, patch_bytes
 from interp.attribution.protocol.registry import Method
 from interp.attribution.protocol.spaces import Footprint, Space
