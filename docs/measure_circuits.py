@@ -121,9 +121,9 @@ def within(model: Any, scoring: Any, name: str, how: Mapping[str, Any]) -> Any:
 def circuits(model: Any, halves: tuple[Any, Any], scores: Mapping[str, Any], seed: int) -> Iterator[dict[str, Any]]:
     """Of each method: the smallest circuit of each ranking on the first half, and on the second its f and the curve's."""
     from circuits.circuit.selection import ranked
-    from circuits.evaluation.faithfulness import find_smallest_on
     from circuits.evaluation.ratio import measure
     from circuits.evaluation.running.runners import runner_for
+    from circuits.evaluation.smallest import find_smallest_on
 
     first = next(iter(scores.values()))
     choosing, judging = (runner_for(model, half, first) for half in halves)

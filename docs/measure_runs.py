@@ -61,7 +61,7 @@ def costs(manifest: Mapping[str, Any]) -> list[str]:
 def sizes(record: Any, target: float) -> Iterator[str]:
     """One row of the second table."""
     import interp
-    from circuits.evaluation.faithfulness import find_smallest
+    from circuits.evaluation.smallest import find_smallest
     from circuits.settings.held_out import Halves
     from interp.ledger import counting
 

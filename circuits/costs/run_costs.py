@@ -15,7 +15,8 @@ from circuits.costs.bounds import one_forward
 from circuits.costs.circuit_batches import Asked
 from circuits.costs.circuit_runs import CircuitRuns, runs_of, written_again
 from circuits.costs.scoring import exactly, of_request, of_search, passes, sweeps
-from circuits.evaluation.faithfulness import CURVE_RANDOM, spread, steps_of
+from circuits.evaluation.faithfulness import CURVE_RANDOM, spread
+from circuits.evaluation.smallest import steps_of
 from circuits.settings.prepared import Prepared, Settings
 from interp.attribution.asking.planning import plan
 from interp.attribution.asking.request_options import Request
