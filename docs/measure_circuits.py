@@ -88,7 +88,7 @@ def asked(given: argparse.Namespace) -> dict[str, Any]:
 def measured(model: Any, name: str, given: argparse.Namespace) -> dict[str, Any]:
     """The circuits of one model on one task, as plain data."""
     import interp
-    from circuits.runs import directory
+    from circuits.runs.made_with import machine
 
     start = time.perf_counter()
     scoring, held_out = interp.task(name, model, n=given.pairs, seed=given.seed).split(seed=given.seed)
@@ -105,7 +105,7 @@ def measured(model: Any, name: str, given: argparse.Namespace) -> dict[str, Any]
         "pairs": (len(scoring), len(held_out)),
         "rows": list(circuits(model, (scoring, held_out), scores, given.seed)),
         "weights": weights(model),
-        "machine": directory.machine() | {"cores": os.cpu_count()},
+        "machine": machine() | {"cores": os.cpu_count()},
         "seconds": round(time.perf_counter() - start, 1),
     }
 

@@ -32,7 +32,7 @@ def options() -> argparse.Namespace:
 
 
 def main(given: argparse.Namespace) -> int:
-    from circuits.runs.directory import load_record
+    from circuits.runs.record_files import load_record
 
     records = [load_record(path) for path in given.runs]
     say("Forwards of the scored pairs, by phase:\n")

@@ -25,6 +25,7 @@ from circuits.jobs.inputs import (
 )
 from circuits.runs import directory
 from circuits.runs.model_files import described
+from circuits.runs.record_files import load_record
 from circuits.settings.held_out import Halves, repeated_in_words
 from circuits.settings.judging_options import Judgement
 from circuits.settings.prepared import check_ranking
@@ -196,7 +197,7 @@ def _subject(asked: Judgement) -> Subject:
     own = Scores.load(asked.scores) if asked.scores is not None else None
     if not directory.is_run(asked.circuit):
         return Subject(Circuit.load(asked.circuit), own, {})
-    record = directory.load_record(asked.circuit)
+    record = load_record(asked.circuit)
     if record.circuit is None:
         raise CircuitError(
             f"run {str(asked.circuit)!r} has no circuit (it is a {record.manifest.get('job')}); expected a run of discover."
