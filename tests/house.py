@@ -88,6 +88,7 @@ FLOORS = (
     "circuits/display",
     "circuits/costs",
     "circuits/jobs",
+    "circuits/jobs/dictionaries",
     "circuits/jobs/machine",
     "circuits/cli/options",
     "circuits/cli/commands",
