@@ -11,7 +11,7 @@ import torch
 from circuits.circuit.circuit import CircuitError
 from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.attribution.batching.positions import Label, align
-from interp.attribution.edges.edge_batches import EdgeMap
+from interp.attribution.edges.edge_maps import EdgeMap
 from interp.attribution.protocol.spaces import EdgeSpace
 from interp.model.modules import attention
 from interp.model.modules.lock import settled

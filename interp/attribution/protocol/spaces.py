@@ -11,7 +11,8 @@ from torch import Tensor
 
 from interp.attribution.batching.batches import Batch
 from interp.attribution.edges.contraction import BUFFER_BYTES, WRITER_BYTES
-from interp.attribution.edges.edge_batches import SETS_BYTES, EdgeBatch, EdgeMap
+from interp.attribution.edges.edge_batches import SETS_BYTES, EdgeBatch
+from interp.attribution.edges.edge_maps import EdgeMap
 from interp.attribution.exact.edge_patches import WRITER_SHARE
 from interp.attribution.protocol.registry import Method, Options
 from interp.attribution.protocol.replacing import replacing_nodes, replacing_writers
