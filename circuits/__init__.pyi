@@ -23,8 +23,6 @@ from .evaluation.assessment import assess as assess
 from .evaluation.evaluation import Evaluation as Evaluation
 from .evaluation.evaluation import Search as Search
 from .evaluation.faithfulness import evaluate as evaluate
-from .evaluation.faithfulness import find_smallest as find_smallest
-from .evaluation.faithfulness import smallest_faithful as smallest_faithful
 from .evaluation.hypotheses import necessity as necessity
 from .evaluation.hypotheses import sufficiency as sufficiency
 from .evaluation.known.programs import load_truth as load_truth
@@ -32,6 +30,8 @@ from .evaluation.known.truth import judge as judge
 from .evaluation.minimality import leave_one_out as leave_one_out
 from .evaluation.none_smaller import NoneSmaller as NoneSmaller
 from .evaluation.none_smaller import none_smaller as none_smaller
+from .evaluation.smallest import find_smallest as find_smallest
+from .evaluation.smallest import smallest_faithful as smallest_faithful
 from .evaluation.stability import consensus as consensus
 from .evaluation.stability import selection_frequency as selection_frequency
 from .interchange import from_networkx as from_networkx

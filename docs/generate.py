@@ -183,8 +183,7 @@ def selections() -> str:
 
 @table("quadratures")
 def quadratures() -> str:
-    from interp.attribution.batching.quadrature import QUADRATURES, quadrature
-    from interp.attribution.request import DEFAULT_QUADRATURE, DEFAULT_STEPS
+    from interp.attribution.batching.quadrature import DEFAULT_QUADRATURE, DEFAULT_STEPS, QUADRATURES, quadrature
 
     rows = []
     for name in QUADRATURES:

@@ -85,7 +85,7 @@ def agreement(scores: Any, exact: Any) -> list[str]:
 
 def smallest(model: Any, task: Any, scores: Any, ranking: Any, given: argparse.Namespace) -> str:
     """The smallest circuit within the limits; where it is larger than allowed, also the best one of an allowed size."""
-    from circuits.evaluation.faithfulness import find_smallest
+    from circuits.evaluation.smallest import find_smallest
 
     largest = int(given.share * len(scores.parts))
     wanted = {"ranking": ranking, "seed": given.seed, **LIMITS}

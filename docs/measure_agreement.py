@@ -73,7 +73,7 @@ def asked(given: argparse.Namespace) -> tuple[int, list[str], int]:
 def measured(model: Any, task: str, level: str, direction: str, given: argparse.Namespace) -> dict[str, Any]:
     """What `circuits compare` finds, as plain data."""
     from circuits.console.printing import record_json
-    from circuits.runs import directory
+    from circuits.runs.made_with import machine
 
     start = time.perf_counter()
     found = compared(model, task, level, direction, given)
@@ -89,7 +89,7 @@ def measured(model: Any, task: str, level: str, direction: str, given: argparse.
         "passes": {p.method: (p.forwards, p.backwards) for p in every},
         "seconds": round(time.perf_counter() - start, 1),
         "weights": weights(model),
-        "machine": directory.machine() | {"cores": os.cpu_count()},
+        "machine": machine() | {"cores": os.cpu_count()},
         **{key: value for key, value in record_json(found, "").items() if key in ("finding", "accuracy", "agreement")},
     }
 

@@ -77,7 +77,7 @@ def main(given: argparse.Namespace) -> int:
 
 def header(model: Any) -> str:
     """The model, the sha256 of its weights, and the machine."""
-    from circuits.runs.directory import machine
+    from circuits.runs.made_with import machine
     from circuits.runs.model_files import described
 
     own = hashes(weights_of(described(model)["files"]))

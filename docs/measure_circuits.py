@@ -88,7 +88,7 @@ def asked(given: argparse.Namespace) -> dict[str, Any]:
 def measured(model: Any, name: str, given: argparse.Namespace) -> dict[str, Any]:
     """The circuits of one model on one task, as plain data."""
     import interp
-    from circuits.runs import directory
+    from circuits.runs.made_with import machine
 
     start = time.perf_counter()
     scoring, held_out = interp.task(name, model, n=given.pairs, seed=given.seed).split(seed=given.seed)
@@ -105,7 +105,7 @@ def measured(model: Any, name: str, given: argparse.Namespace) -> dict[str, Any]
         "pairs": (len(scoring), len(held_out)),
         "rows": list(circuits(model, (scoring, held_out), scores, given.seed)),
         "weights": weights(model),
-        "machine": directory.machine() | {"cores": os.cpu_count()},
+        "machine": machine() | {"cores": os.cpu_count()},
         "seconds": round(time.perf_counter() - start, 1),
     }
 
@@ -121,9 +121,9 @@ def within(model: Any, scoring: Any, name: str, how: Mapping[str, Any]) -> Any:
 def circuits(model: Any, halves: tuple[Any, Any], scores: Mapping[str, Any], seed: int) -> Iterator[dict[str, Any]]:
     """Of each method: the smallest circuit of each ranking on the first half, and on the second its f and the curve's."""
     from circuits.circuit.selection import ranked
-    from circuits.evaluation.faithfulness import find_smallest_on
     from circuits.evaluation.ratio import measure
     from circuits.evaluation.running.runners import runner_for
+    from circuits.evaluation.smallest import find_smallest_on
 
     first = next(iter(scores.values()))
     choosing, judging = (runner_for(model, half, first) for half in halves)

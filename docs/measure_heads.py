@@ -57,7 +57,7 @@ def options() -> argparse.Namespace:
 
 def main(given: argparse.Namespace) -> int:
     import interp
-    from circuits.runs.directory import load_record
+    from circuits.runs.record_files import load_record
 
     record = load_record(given.run)
     asked = record.manifest["options"]

@@ -32,7 +32,7 @@ def options() -> argparse.Namespace:
 
 
 def main(given: argparse.Namespace) -> int:
-    from circuits.runs.directory import load_record
+    from circuits.runs.record_files import load_record
 
     records = [load_record(path) for path in given.runs]
     say("Forwards of the scored pairs, by phase:\n")
@@ -61,7 +61,7 @@ def costs(manifest: Mapping[str, Any]) -> list[str]:
 def sizes(record: Any, target: float) -> Iterator[str]:
     """One row of the second table."""
     import interp
-    from circuits.evaluation.faithfulness import find_smallest
+    from circuits.evaluation.smallest import find_smallest
     from circuits.settings.held_out import Halves
     from interp.ledger import counting
 

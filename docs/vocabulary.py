@@ -75,7 +75,7 @@ def options() -> dict[str, Iterable[str]]:
     from interp.parts.graph import KEY_VALUE
     from interp.parts.nodes import FEATURES, LEVELS
     from interp.scores.scores import Ranking
-    from interp.tasks.metrics import Direction
+    from interp.tasks.metric import Direction
 
     pictures_first = sorted(FORMATS.values(), key=lambda f: f.extension not in KINDS)
     return {

@@ -57,13 +57,13 @@ from .model.edits import Edit as Edit
 from .model.edits import add as add
 from .model.edits import patch as patch
 from .model.edits import zero as zero
+from .model.inputs.similarity import Similarity as Similarity
+from .model.inputs.similarity import similarity as similarity
 from .model.loading.load import load as load
 from .model.model import HookedModel as HookedModel
 from .model.nets.net import Net as Net
 from .model.probing.coverage import Coverage as Coverage
 from .model.result import Run as Run
-from .model.similarity import Similarity as Similarity
-from .model.similarity import similarity as similarity
 from .parts.graph import Edge as Edge
 from .parts.graph import Graph as Graph
 from .parts.named_inputs import Inputs as Inputs
@@ -93,10 +93,10 @@ from .scores.agreement import Agreement as Agreement
 from .scores.agreement import agreement as agreement
 from .scores.scores import Scores as Scores
 from .tasks.find import task as task
-from .tasks.input_pairs import InputPair as InputPair
+from .tasks.metric import Metric as Metric
 from .tasks.metrics import METRICS as METRICS
-from .tasks.metrics import Metric as Metric
-from .tasks.task import Pair as Pair
+from .tasks.pairs.input_pairs import InputPair as InputPair
+from .tasks.pairs.pairs import Pair as Pair
 from .tasks.task import Task as Task
 from .tasks.task_files import load_task as load_task
 

@@ -30,8 +30,8 @@ from circuits.anatomy.closeups_examples import examples_of, heads_of, lens_of, p
 from circuits.anatomy.overview import shown_metric
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.settings.prepared import Prepared, Say
+from interp.attribution.asking.planning import plan
 from interp.attribution.methods import get_method
-from interp.attribution.request import plan
 from interp.attribution.scoring.memory import survey_batch
 from interp.errors import InterpError
 from interp.formatting.numbers import number, several

@@ -26,8 +26,10 @@ from interp.parts.nodes import Node
 from interp.parts.outputs import Classes, NextToken
 from interp.parts.sites import Site
 from interp.pictures.input_picture import Picture
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair, run_of
 from interp.tasks.targets import at_answers, make_targets, positions_read
-from interp.tasks.task import Pair, Task, TokenPair, run_of
+from interp.tasks.task import Task
 
 EXAMPLES: Final = 3
 #: Tokens of a prompt that are shown: the last so many.

@@ -9,7 +9,7 @@ from typing import Final
 
 from circuits.evaluation.faithfulness import counted
 from circuits.settings.prepared import Prepared, Say, Settings, begin
-from interp.attribution.request import plan
+from interp.attribution.asking.planning import plan
 from interp.parts.graph import Part
 from interp.parts.nodes import FEATURES
 from interp.scores.agreement import Agreement, agreement

@@ -19,10 +19,10 @@ from circuits.evaluation.faithfulness import evaluate
 from circuits.evaluation.ratio import measure
 from circuits.evaluation.running.runners import make_runner
 from circuits.settings.prepared import Prepared, Say
+from interp.attribution.asking.planning import plan
+from interp.attribution.asking.request_options import MemoryOptions, PatchOptions
 from interp.attribution.feature_edges import feature_edges
 from interp.attribution.methods import get_method
-from interp.attribution.request import plan
-from interp.attribution.request_options import MemoryOptions, PatchOptions
 from interp.attribution.scoring.memory import survey_batch
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
@@ -38,7 +38,7 @@ from interp.parts.sites import order
 from interp.scores.scores import Scores
 from interp.tasks.ablations import NONE
 from interp.tasks.lengths import by_length
-from interp.tasks.task import run_of
+from interp.tasks.pairs.token_pairs import run_of
 
 #: The first features of the circuit, whose edges are scored and whose reactions are shown.
 LOOKED_AT: Final = 16

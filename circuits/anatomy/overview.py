@@ -12,9 +12,9 @@ from torch import Tensor
 
 from circuits.anatomy.prompts import Prompt
 from circuits.settings.prepared import Prepared, Say, begin
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.asking.planning import plan
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.attribution.methods import get_method
-from interp.attribution.request import plan
 from interp.attribution.scoring.driver import LOW_ACCURACY
 from interp.attribution.token_methods import METHODS as TOKEN_METHODS
 from interp.parts.named_inputs import Example as Input
@@ -22,9 +22,12 @@ from interp.pictures.input_picture import Picture
 from interp.pictures.picturing import pictures
 from interp.scores.scores import Scores
 from interp.tasks.lengths import by_length
-from interp.tasks.metrics import METRICS, Metric, get_metric
+from interp.tasks.metric import Metric
+from interp.tasks.metrics import METRICS, get_metric
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair, run_of
 from interp.tasks.targets import Targets, at_answers, make_targets, positions_read
-from interp.tasks.task import Pair, Task, TokenPair, run_of
+from interp.tasks.task import Task
 
 SHOWN_PROMPTS: Final = 4
 

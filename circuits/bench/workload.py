@@ -15,7 +15,9 @@ import torch
 
 from interp.errors import InterpError
 from interp.model.model import HookedModel
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 
 GPT2_SMALL: Final = "gpt2-small-random"
 

@@ -12,9 +12,10 @@ from circuits.circuit.algebra import compare, grouped
 from circuits.circuit.circuit import Circuit, CircuitError, listable
 from circuits.comparison.sides import Fact, Placed, Quantity, Side, SideBySide, common
 from circuits.evaluation.evaluation import Evaluation
-from circuits.runs.directory import is_run, load_record
+from circuits.runs.directory import is_run
 from circuits.runs.finding import finding
 from circuits.runs.record import Record
+from circuits.runs.record_files import load_record
 from circuits.terms.kinds import kinds_checked
 from circuits.terms.words import pairs_in_words
 from interp.parts.graph import Part

@@ -235,7 +235,7 @@ _ORDER: Final = ("method", "kind", "n", "rank", "top τ", "top k", "note")
 def agreements(found: Sequence[Agreement]) -> None:
     """Agreement with exact patching, and what is to be doubted in it: of estimates, and apart from them of searches."""
     from circuits.report.sections.agreements import RANKS, RANKS_MEAN
-    from circuits.runs.finding import ORDER
+    from circuits.runs.agreeing import ORDER
 
     estimates, searches = [a for a in found if not a.order], [a for a in found if a.order]
     _agreement_tables("agreement{} with exact patching", _AGREEMENT, estimates)

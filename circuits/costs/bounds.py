@@ -14,7 +14,7 @@ from circuits.bench.workload import resident_peak
 from interp.errors import InterpError
 from interp.formatting.numbers import number, several
 from interp.ledger import Ledger
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 
 
 def one_forward(model: Any, pairs: Sequence[TokenPair]) -> int:

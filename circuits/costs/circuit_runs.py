@@ -19,14 +19,15 @@ from circuits.circuit.circuit import ALWAYS
 from circuits.costs.circuit_batches import Asked, Shape
 from circuits.evaluation.running.node_runner import KEPT_BYTES
 from circuits.evaluation.running.shared_runs import SHARED, SHARED_BYTES, sets_at_once
-from interp.attribution.edges.edge_batches import EdgeMap
+from interp.attribution.edges.edge_maps import EdgeMap
 from interp.attribution.exact.machine import find_restart
 from interp.attribution.protocol.spaces import EdgeSpace
 from interp.dictionaries.dictionary import Dictionary
 from interp.parts.graph import Graph
 from interp.parts.nodes import FEATURES, groups
-from interp.tasks.ablations import ABLATIONS, Ablation
+from interp.tasks.ablations import ABLATIONS
 from interp.tasks.metrics import METRICS
+from interp.tasks.replacements import Ablation
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Final
 from circuits.costs.run_bounds import least
 from circuits.costs.scoring import exactly, of_request
 from circuits.settings.prepared import SEARCH, Settings, checked, prepare_run
+from interp.attribution.asking.planning import plan
 from interp.attribution.auto.verified import AUTO
-from interp.attribution.request import plan
 from interp.errors import InterpError
 from interp.formatting.numbers import number
 from interp.model.model import HookedModel

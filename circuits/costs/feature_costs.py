@@ -26,7 +26,7 @@ from interp.errors import InterpError
 from interp.ledger import BACKWARD, PASS
 from interp.lenses.direct_effects import PARTS_AT_ONCE
 from interp.tasks.ablations import ABLATIONS
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 
 
 @dataclass(frozen=True)

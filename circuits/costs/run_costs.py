@@ -15,13 +15,14 @@ from circuits.costs.bounds import one_forward
 from circuits.costs.circuit_batches import Asked
 from circuits.costs.circuit_runs import CircuitRuns, runs_of, written_again
 from circuits.costs.scoring import exactly, of_request, of_search, passes, sweeps
-from circuits.evaluation.faithfulness import CURVE_RANDOM, spread, steps_of
+from circuits.evaluation.faithfulness import CURVE_RANDOM, spread
+from circuits.evaluation.smallest import steps_of
 from circuits.settings.prepared import Prepared, Settings
+from interp.attribution.asking.planning import plan
+from interp.attribution.asking.request_options import Request
 from interp.attribution.auto.verified import ALONG_PATHS, VerifiedAttribution
 from interp.attribution.methods import get_method
 from interp.attribution.protocol.spaces import NodeSpace
-from interp.attribution.request import plan
-from interp.attribution.request_options import Request
 from interp.attribution.scoring.driver import Attribution
 from interp.attribution.token_request import DEFAULT_STEPS
 from interp.errors import InterpError, LayoutError
@@ -29,7 +30,8 @@ from interp.ledger import BACKWARD, PASS
 from interp.model.model import HookedModel
 from interp.parts.nodes import groups
 from interp.tasks.ablations import ABLATIONS, ablations_beside
-from interp.tasks.task import Task, TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 
 
 @dataclass(frozen=True)

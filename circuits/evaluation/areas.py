@@ -34,8 +34,8 @@ from interp.parts.graph import Edge, Part
 from interp.parts.nodes import FEATURES
 from interp.scores.resampling import Estimate, interval
 from interp.scores.scores import Ranking, Scores
-from interp.tasks.ablations import Ablation
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
+from interp.tasks.replacements import Ablation
 from interp.tasks.task import Task
 from interp.whole_numbers import count
 

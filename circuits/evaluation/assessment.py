@@ -24,8 +24,9 @@ from interp.formatting.showing import card
 from interp.formatting.text import printed
 from interp.ledger import enter
 from interp.scores.scores import Ranking, Scores
-from interp.tasks.ablations import Ablation, ablations_beside, kind_of
-from interp.tasks.metrics import Metric
+from interp.tasks.ablations import ablations_beside
+from interp.tasks.metric import Metric
+from interp.tasks.replacements import Ablation, kind_of
 from interp.tasks.task import Task
 
 MINIMALITY_LIMIT: Final = 200

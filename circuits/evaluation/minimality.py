@@ -16,8 +16,8 @@ from circuits.evaluation.running.runners import runner_for
 from circuits.terms.kinds import kinds_checked
 from interp.attribution.features.hosts import Dictionaries
 from interp.scores.resampling import Estimate
-from interp.tasks.ablations import Ablation
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
+from interp.tasks.replacements import Ablation
 from interp.tasks.task import Task
 
 

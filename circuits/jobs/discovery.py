@@ -28,11 +28,13 @@ from circuits.jobs.inputs import (
 from circuits.jobs.pipeline import phases, run_comparison, run_discovery
 from circuits.report.pages import render
 from circuits.runs import directory
+from circuits.runs.made_with import machine, packages, to_toml, versions
 from circuits.runs.model_files import described
 from circuits.runs.record import Record
+from circuits.runs.record_files import load_record, save_record
 from circuits.settings.prepared import Prepared, Say, Settings, begin, checked, prepare_run
 from circuits.settings.run_options import Discovery, OutputOptions, ScoringRun
-from interp.attribution.checks import check
+from interp.attribution.asking.checks import check
 from interp.errors import InterpError
 from interp.files import write_text
 from interp.ledger import counting
@@ -63,7 +65,7 @@ def run(asked: ScoringRun) -> None:
         forward = one_forward(job.model, job.request.pairs)
         ledger.most = None if asked.max_forwards is None else asked.max_forwards * forward
         with directory.open_run(path, manifest, force=asked.force) as folder:
-            write_text(folder / "config.toml", directory.to_toml(configuration(asked)))
+            write_text(folder / "config.toml", to_toml(configuration(asked)))
             found = _work(asked.command, job, manifest, say)
             begin(say, "writing", "writing the report")
             took = {"seconds": round(time.perf_counter() - started, 2), **spent(ledger, forward), **memory(loaded)}
@@ -87,7 +89,7 @@ def _write(folder: Path, found: Record, manifest: dict[str, Any]) -> Record:
     """Every value of a run, its report, and last the manifest that says it is complete; and the run with that manifest."""
     conventions = {k: v for k, v in asdict(found.scores[0].provenance).items() if k != "pairs"}
     found = replace(found, manifest=directory.finished(manifest | {"conventions": conventions}))
-    directory.save_record(folder, found)
+    save_record(folder, found)
     write_text(folder / "report.html", render(found))
     directory.complete(folder, found.manifest)
     return found
@@ -172,14 +174,14 @@ def _manifest(asked: ScoringRun, job: Prepared) -> dict[str, Any]:
             **({"repeated": len(job.halves.repeats)} if job.halves.repeats else {}),
         },
         "seeds": {"seed": job.settings.seed},
-        "versions": directory.versions(),
-        **directory.packages(),
-        "machine": directory.machine(),
+        "versions": versions(),
+        **packages(),
+        "machine": machine(),
     }
 
 
 def render_again(folder: Path) -> Path:
     """report.html of a complete run, from its files alone."""
-    found = directory.load_record(folder)
+    found = load_record(folder)
     write_text(folder / "report.html", render(found))
     return folder / "report.html"

@@ -30,7 +30,8 @@ def export(source: Path, to: str | None, out: Path, force: bool = False, *, mode
 
 def _source(source: Path) -> tuple[Contents, str]:
     """What our file holds, and the model it names."""
-    from circuits.runs.directory import is_run, load_record
+    from circuits.runs.directory import is_run
+    from circuits.runs.record_files import load_record
 
     if is_run(source):
         record = load_record(source)

@@ -18,7 +18,8 @@ from interp.model.model import HookedModel
 from interp.parts.nodes import FEATURES
 from interp.parts.sites import Site
 from interp.parts.texts import TokenWarning
-from interp.tasks.task import Pair, Task
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.task import Task
 from interp.whole_numbers import count
 
 
@@ -31,8 +32,8 @@ def load_model(
 ) -> HookedModel:
     """A model for the command line: quiet, and by name only."""
     warnings.filterwarnings("ignore")
+    from interp.model.inputs.similarity import similarity
     from interp.model.loading.load import load
-    from interp.model.similarity import similarity
 
     output = similarity(*similar_to) if similar_to else None
     return load(name, dtype=dtype, device=device, adapter=adapter, output=output)

@@ -11,6 +11,7 @@ from circuits.console import printing
 from circuits.console.phases import telling
 from circuits.runs import directory
 from circuits.runs.record import Record
+from circuits.runs.record_files import load_record
 from circuits.settings.judging_options import KnownCircuits, Resampling
 from interp.formatting.numbers import several
 from interp.scores.scores import Scores
@@ -24,7 +25,7 @@ def stability(asked: Resampling) -> None:
     """How often each part is in the top `n` over resamples of the examples, as a table."""
     from circuits.evaluation.stability import selection_frequency
 
-    record = directory.load_record(asked.source) if directory.is_run(asked.source) else None
+    record = load_record(asked.source) if directory.is_run(asked.source) else None
     if asked.splits is not None:
         from circuits.jobs.resplitting import stability_on_splits
 

@@ -17,8 +17,9 @@ from circuits.circuit.circuit import Circuit
 from circuits.circuit.selection import discover, get_selection
 from circuits.costs.run_bounds import pace
 from circuits.evaluation.evaluation import Evaluation, Search
-from circuits.evaluation.faithfulness import evaluate, find_smallest_on
+from circuits.evaluation.faithfulness import evaluate
 from circuits.evaluation.running.runners import runner_for
+from circuits.evaluation.smallest import find_smallest_on
 from circuits.runs.record import Record
 from circuits.settings.prepared import Prepared, Say, Settings, begin
 from circuits.terms.words import kinds_in_words, pairs_in_words

@@ -34,6 +34,7 @@ from circuits.reproduction.reproduced import (
 )
 from circuits.reproduction.verdicts import facts, verdicts
 from circuits.runs import directory
+from circuits.runs.made_with import machine, packages, versions
 from circuits.runs.model_files import described
 from circuits.settings.prepared import begin, check_seed
 from circuits.settings.reproduction_options import PaperOptions
@@ -216,7 +217,7 @@ def _manifest(asked: PaperOptions, paper: Paper, wanted: Wanted, models: list[st
         "paper": {"name": paper.name, "title": paper.title, "source": paper.source},
         "options": options | {"model": models, "methods": list(wanted.methods)},
         "seeds": {"seed": asked.seed},
-        "versions": directory.versions(),
-        **directory.packages(),
-        "machine": directory.machine(),
+        "versions": versions(),
+        **packages(),
+        "machine": machine(),
     }

@@ -15,10 +15,10 @@ from circuits.costs.bounds import one_forward
 from circuits.costs.default_method import decided
 from circuits.costs.run_bounds import bounds_of_finding
 from circuits.evaluation.faithfulness import counted
-from circuits.jobs.assessing import check_manifest, check_weights
 from circuits.jobs.discovery import settings_of
 from circuits.jobs.inputs import load_model, said_doubts, task_for
 from circuits.jobs.pipeline import choose_circuit, judge, score
+from circuits.jobs.subjects import check_manifest, check_weights
 from circuits.runs import directory
 from circuits.runs.record import Record
 from circuits.runs.worth import forwards_of_finding
@@ -26,7 +26,7 @@ from circuits.settings.judging_options import Resampling
 from circuits.settings.prepared import Prepared, Settings, begin, checked, prepare_run
 from circuits.settings.run_options import Discovery
 from circuits.terms.kinds import kinds_checked
-from interp.attribution.checks import check
+from interp.attribution.asking.checks import check
 from interp.formatting.numbers import several
 from interp.ledger import counting
 from interp.option import options_of

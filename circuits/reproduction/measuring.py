@@ -10,9 +10,9 @@ from circuits.anatomy.overview import measure_accuracy
 from circuits.reproduction.paper import Paper, Printed, Wanted
 from circuits.reproduction.reproduced import COLUMNS, Cell, ModelTable
 from circuits.settings.prepared import Say, begin
-from interp.attribution.checks import check
-from interp.attribution.request import plan
-from interp.attribution.request_options import Request
+from interp.attribution.asking.checks import check
+from interp.attribution.asking.planning import plan
+from interp.attribution.asking.request_options import Request
 from interp.attribution.scoring.driver import Attribution
 from interp.errors import InterpError
 from interp.formatting.numbers import several

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from interp.attribution.request_options import MemoryOptions, SeedOptions, StepOptions
-from interp.tasks.metrics import Direction
+from interp.attribution.asking.request_options import MemoryOptions, SeedOptions, StepOptions
+from interp.tasks.metric import Direction
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,37 +2,23 @@
 
 manifest.json   status (running, complete, failed, interrupted), command, versions, seeds, model file hashes, conventions
 config.toml     the options of the run
-scores.parquet  (scores-METHOD.parquet for every further method), exact.parquet, position_map.parquet
-circuit.json, evaluation.json, agreement.json, prompts.json, report.html
-features.json, feature_edges.parquet at level features
-anatomy.json, node_edges.parquet: what the parts of the circuit do, edges between the nodes of a node circuit
+and the files of the record: see `circuits.runs.record_files`
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from circuits.anatomy.anatomy import Anatomy
-from circuits.anatomy.prompts import Prompt
-from circuits.circuit.circuit import Circuit
-from circuits.evaluation.evaluation import Evaluation, Search
-from circuits.runs.record import Record
 from interp.errors import InterpError
 from interp.files import write_text
 from interp.folders import State, recover, replacing_folder, set_aside
 from interp.formatting.guarded import read_json, reading
 from interp.formatting.plain import rebuilt
-from interp.registries import loaded
-from interp.scores.agreement import Agreement
-from interp.scores.scores import Scores
 
 FORMAT: Final = 1
 #: The job of a run that is the table of a paper: no record of scores and a circuit.
@@ -171,151 +157,3 @@ _KINDS: Final[Mapping[str, Any]] = {
     "model": dict,
     "task": dict,
 }
-
-
-# ---------------------------------------------------------------- records
-
-
-def save_record(path: Path, record: Record) -> None:
-    """Write the values of a run, each to its file."""
-    record.scores[0].save(path / "scores.parquet")
-    for other in record.scores[1:]:
-        other.save(path / f"scores-{other.provenance.method}.parquet")
-    for name in ("exact", "position_map", "feature_edges", "node_edges"):
-        scores = getattr(record, name)
-        if scores is not None:
-            scores.save(path / f"{name}.parquet")
-    if record.circuit is not None:
-        record.circuit.save(path / "circuit.json")
-    if record.evaluation is not None:
-        record.evaluation.save(path / "evaluation.json")
-    if record.size_search is not None:
-        record.size_search.save(path / "size_search.json")
-    if record.features is not None:
-        record.features.save(path / "features.json")
-    if record.anatomy is not None:
-        record.anatomy.save(path / "anatomy.json")
-    write_text(path / "agreement.json", json.dumps([asdict(a) for a in record.agreements], indent=1))
-    shown = {
-        "methods": [s.provenance.method for s in record.scores],
-        "accuracy": dict(record.accuracy),
-        "position_labels": list(record.position_labels),
-        "prompts": [asdict(p) for p in record.prompts],
-    }
-    if record.stack_labels:
-        shown["stack_labels"] = {name: list(texts) for name, texts in record.stack_labels.items()}
-    write_text(path / "prompts.json", json.dumps(shown, indent=1))
-
-
-def load_record(path: Path) -> Record:
-    """Read a complete run back. Raises: RunError for an incomplete one or a missing or damaged file."""
-    from circuits.anatomy.feature_study import FeatureStudy
-
-    is_run(path)
-    manifest = read_manifest(path)
-    if manifest.get("status") != "complete":
-        raise RunError(f"{str(path)!r} is not complete: its status is {manifest.get('status')!r}.")
-    if manifest.get("job") == REPRODUCE:
-        raise RunError(
-            f"{str(path)!r} is of circuits reproduce, which has several models and no circuit; see its table.json."
-        )
-    with reading(f"run {str(path)!r} is damaged: {'prompts.json'!r}", RunError):
-        shown = rebuilt(_Shown, read_json(path / "prompts.json"))
-    with reading(f"run {str(path)!r} is damaged: {'agreement.json'!r}", RunError):
-        agreements = rebuilt(tuple[Agreement, ...], read_json(path / "agreement.json"))
-    with reading(f"run {str(path)!r} is damaged and", RunError):
-        found = Record(
-            manifest=manifest,
-            scores=_all_scores(path, shown.methods),
-            exact=_optional(Scores.load, path / "exact.parquet"),
-            agreements=agreements,
-            circuit=_optional(Circuit.load, path / "circuit.json"),
-            evaluation=_optional(Evaluation.load, path / "evaluation.json"),
-            position_map=_optional(Scores.load, path / "position_map.parquet"),
-            position_labels=shown.position_labels,
-            stack_labels=shown.stack_labels,
-            prompts=shown.prompts,
-            accuracy=shown.accuracy,
-            features=_optional(FeatureStudy.load, path / "features.json"),
-            feature_edges=_optional(Scores.load, path / "feature_edges.parquet"),
-            anatomy=_optional(Anatomy.load, path / "anatomy.json"),
-            node_edges=_optional(Scores.load, path / "node_edges.parquet"),
-            size_search=_optional(Search.load, path / "size_search.json"),
-        )
-    if manifest.get("job") == "discover" and (found.circuit is None) != (found.evaluation is None):
-        lost = "circuit.json" if found.circuit is None else "evaluation.json"
-        raise RunError(f"run {str(path)!r} is damaged: it has no {lost}.")
-    return found
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """What prompts.json holds."""
-
-    methods: tuple[str, ...]
-    accuracy: Mapping[str, float]
-    position_labels: tuple[str, ...]
-    prompts: tuple[Prompt, ...]
-    stack_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-
-def _all_scores(path: Path, methods: Sequence[str]) -> tuple[Scores, ...]:
-    """The scores of every method. Raises: ScoreError; RunError where the files are not those of the methods."""
-    names = {f"scores-{method}.parquet" for method in methods[1:]}
-    if strange := names ^ {file.name for file in path.glob("scores-*.parquet")}:
-        raise RunError(f"it names the methods {', '.join(methods)}, and {min(strange)} is missing or one too many")
-    found = (Scores.load(path / "scores.parquet"), *(Scores.load(path / f"scores-{m}.parquet") for m in methods[1:]))
-    if tuple(scores.provenance.method for scores in found) != tuple(methods):
-        raise RunError(f"it names the methods {', '.join(methods)}, and its scores are of others")
-    return found
-
-
-def _optional(load: Any, path: Path) -> Any:
-    return load(path) if path.exists() else None
-
-
-# ---------------------------------------------------------------- what a manifest says
-
-
-def versions() -> dict[str, str]:
-    """The versions of everything that makes the numbers."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": platform.python_version()}
-    for name in ("relevance-circuits", "torch", "transformers", "transformer-lens", "captum", "numpy", "pandas"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    for name in ("gguf", "peft"):  # which read and merge weights where they are asked to
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found
-
-
-def packages() -> dict[str, dict[str, str]]:
-    """What came from other packages, under the key of a manifest: nothing where nothing was loaded."""
-    found = loaded()
-    return {"packages": found} if found else {}
-
-
-def file_hashes(place: Path) -> dict[str, str]:
-    """SHA-256 of every file of a folder, or of the one file, by name."""
-    hashes = {}
-    for path in [place] if place.is_file() else sorted(p for p in place.iterdir() if p.is_file()):
-        with path.open("rb") as file:
-            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
-
-
-def to_toml(options: Mapping[str, Any]) -> str:
-    """A flat TOML file of the options; those that were not given are left out."""
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in options.items() if value is not None]
-    return "\n".join(lines) + "\n"
-
-
-def machine() -> dict[str, Any]:
-    """What a run ran on."""
-    import torch
-
-    return {"system": platform.system(), "processor": platform.machine(), "threads": torch.get_num_threads()}

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from circuits.runs.made_with import file_hashes
 from interp.errors import some
 from interp.formatting.numbers import count
 
@@ -20,8 +21,6 @@ _ADAPTER: Final = "adapter/"
 
 def _files(model: HookedModel) -> dict[str, str]:
     """SHA-256 of every file that the weights were made of, by name; none for a model of the hub or in memory."""
-    from circuits.runs.directory import file_hashes  # needs torch, which a report does without
-
     origin = model.origin
     files = file_hashes(Path(origin.path)) if origin.path else {}
     if origin.merged:

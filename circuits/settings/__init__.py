@@ -6,6 +6,6 @@ the command line fills and the job takes. `held_out` says which pairs are scored
 `prepared` has the options checked, and the job that is ready to run.
 
 To add an option: a field `option(default, help, ...)` of the value of its commands here, or in
-`interp.attribution.request_options` where a request for scores has it too; a check of it in prepared.py. The command line, files
+`interp.attribution.asking.request_options` where a request for scores has it too; a check of it in prepared.py. The command line, files
 of options and --help then have it; its place in --help is its name in `OPTIONS` of `circuits.cli.options.help_sections`.
 """

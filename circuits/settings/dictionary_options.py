@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from circuits.settings.run_options import ADAPTER, MODEL, DeviceOptions, LoadOptions, OutputOptions, PrintOptions
-from interp.attribution.request_options import SeedOptions
+from interp.attribution.asking.request_options import SeedOptions
 from interp.option import needed, option
 
 

@@ -16,7 +16,7 @@ from circuits.settings.run_options import (
     RankingOptions,
     listed,
 )
-from interp.attribution.request_options import DictionaryOptions, MemoryOptions, SeedOptions
+from interp.attribution.asking.request_options import DictionaryOptions, MemoryOptions, SeedOptions
 from interp.option import needed, option
 
 OF_RUN = "[default: that of the run]"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from circuits.settings.run_options import JsonOptions, MachineOptions, ModelOptions
 from circuits.terms.names import BENCH_PARTS
-from interp.attribution.request_options import StepOptions
+from interp.attribution.asking.request_options import StepOptions
 from interp.option import option
 
 

@@ -12,11 +12,9 @@ from circuits.circuit.circuit import listable
 from circuits.circuit.selection import get_selection
 from circuits.settings.held_out import Halves
 from circuits.settings.run_options import CircuitOptions
-from interp.attribution.auto.verified import AUTO, VerifiedAttribution
-from interp.attribution.checks import check
-from interp.attribution.methods import get_method
-from interp.attribution.request import plan
-from interp.attribution.request_options import (
+from interp.attribution.asking.checks import check
+from interp.attribution.asking.planning import plan
+from interp.attribution.asking.request_options import (
     MemoryOptions,
     MethodOptions,
     PartOptions,
@@ -25,15 +23,19 @@ from interp.attribution.request_options import (
     Request,
     SearchOptions,
 )
+from interp.attribution.auto.verified import AUTO, VerifiedAttribution
+from interp.attribution.methods import get_method
 from interp.attribution.scoring.driver import Attribution
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError
 from interp.ledger import enter
 from interp.option import taken
 from interp.parts.sites import Site
-from interp.tasks.ablations import ABLATIONS, Ablation, ablations_beside, make_ablation
+from interp.tasks.ablations import ABLATIONS, ablations_beside
 from interp.tasks.metrics import get_metric
-from interp.tasks.task import Task, TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.replacements import Ablation, make_ablation
+from interp.tasks.task import Task
 from interp.whole_numbers import count, whole
 
 Say = Callable[[str], None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from circuits.settings.run_options import MODEL, MachineOptions, OutputOptions
-from interp.attribution.request_options import MemoryOptions, SeedOptions, StepOptions
+from interp.attribution.asking.request_options import MemoryOptions, SeedOptions, StepOptions
 from interp.option import needed, option
 
 

@@ -1,4 +1,4 @@
-"""The options of discover and compare, each written here or in `interp.attribution.request_options` once.
+"""The options of discover and compare, each written here or in `interp.attribution.asking.request_options` once.
 
 The command line's options, the keys of files of options, --help and the values that the jobs take come from them.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from interp.attribution.request_options import (
+from interp.attribution.asking.request_options import (
     MemoryOptions,
     MethodOptions,
     PartOptions,

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from interp.activations.collection import Collected, Writer, load_collected, prepared
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.errors import SiteError, TaskError
 from interp.given import kinds_checked
 from interp.parts.sites import MODULE, Site, SiteLike
 from interp.parts.texts import encode, encode_document, pad_id
 from interp.parts.tokens import pad
 from interp.progress import progress
-from interp.tasks.task import Task, ids_of
+from interp.tasks.pairs.token_pairs import ids_of
+from interp.tasks.task import Task
 from interp.whole_numbers import count, is_whole
 
 __all__ = ["Collected", "collect", "load_collected"]

@@ -1,7 +1,6 @@
 """How are the parts of a model scored: what do users call?
 
-`request_options` is what can be asked, each option once; `request` is where to begin: it checks what is asked for and
-has it scored; `checks` refuses what needs no model to be wrong; `token_attribution` scores input tokens, by `token_request` and the registry in `token_methods`,
+`request` is where to begin: it has what is asked for checked and scored; `token_attribution` scores input tokens, by `token_request` and the registry in `token_methods`,
 and `captum_function` hands the same function to any class of captum; `pair_attribution` scores tokens of one text with those of another, by `embedding_paths`;
 `path_patching` patches paths, by `path_runs`, into
 `path_effects`; `feature_edges` scores edges between features; `masked_run` is a model with a mask over its parts,

@@ -15,7 +15,8 @@ from interp.errors import MetricError, TaskError
 from interp.given import kinds_checked
 from interp.tasks.find import task as find_task
 from interp.tasks.lengths import listed
-from interp.tasks.metrics import Metric, get_metric
+from interp.tasks.metric import Metric
+from interp.tasks.metrics import get_metric
 from interp.tasks.task import Task
 
 

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.errors import LayoutError, TaskError, unknown
 from interp.model.edits import patch
-from interp.model.similarity import POOLINGS
+from interp.model.inputs.similarity import POOLINGS
 from interp.parts.named_inputs import Example
 from interp.parts.sites import Site
 from interp.rules.secants import gauss_legendre
-from interp.tasks.task import Prompt, run_of
+from interp.tasks.pairs.token_pairs import Prompt, run_of
 
 REFERENCES: Final = ("pad", "mask", "zero")
 #: Outputs that are an embedding of the whole prompt, and the one that is to be pooled.

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from interp.attribution.asking.keywords import takes
+from interp.attribution.asking.planning import plan
+from interp.attribution.asking.request_options import Request, ScoreOptions
 from interp.attribution.masks.masked import Masked
-from interp.attribution.request import plan, takes
-from interp.attribution.request_options import Request, ScoreOptions
 from interp.attribution.scoring.driver import Attribution
 from interp.errors import MethodError, MetricError, unknown
 from interp.given import kinds_checked

@@ -18,7 +18,7 @@ from interp.heads.looking import prompts_of
 from interp.model.modules.lock import settled
 from interp.parts.named_inputs import Example
 from interp.parts.texts import token_text
-from interp.tasks.task import Prompt
+from interp.tasks.pairs.token_pairs import Prompt
 from interp.whole_numbers import count
 
 SIMILARITIES: Final = ("dot", "cosine")

@@ -21,7 +21,7 @@ from interp.errors import MethodError, unknown
 from interp.given import kinds_checked
 from interp.parts.graph import Graph, KeyValue
 from interp.parts.nodes import Node
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
 from interp.tasks.task import Task
 
 Nodes = str | Node | Iterable[str | Node]

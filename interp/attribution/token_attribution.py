@@ -15,7 +15,7 @@ from interp.attribution.tokens.token_targets import Target
 from interp.attribution.tokens.token_values import TokenAttribution
 from interp.given import kinds_checked
 from interp.tasks.find import task as find_task
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
 from interp.tasks.task import Task
 
 

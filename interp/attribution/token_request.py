@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from torch import Tensor
 
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.attribution.token_methods import METHODS, get_token_method
 from interp.attribution.tokens.patch_masks import grid_of, patch_places
 from interp.attribution.tokens.token_features import Groups, grouped
@@ -19,8 +19,10 @@ from interp.attribution.tokens.token_values import TokenAttribution
 from interp.errors import MethodError, MetricError
 from interp.model.modules.calling import needed_inputs
 from interp.parts.named_inputs import Example
-from interp.tasks.metrics import Metric, check_wrong, get_metric
-from interp.tasks.task import Task, TokenPair
+from interp.tasks.metric import Metric
+from interp.tasks.metrics import check_wrong, get_metric
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from interp.whole_numbers import count
 
 DEFAULT_STEPS: Final = 32

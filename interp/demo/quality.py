@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from interp.demo import corpus, path
 from interp.tasks import builtin
 from interp.tasks import word_lists as w
-from interp.tasks.task import Pair
+from interp.tasks.pairs.pairs import Pair
 
 #: A shortcut's score of one candidate answer, given the prompt's words.
 Shortcut = Callable[[str, Sequence[str]], float]

@@ -1,6 +1,6 @@
 """How do the values of the engine look in notebooks and figures?
 
-`model_cards` shows models, runs, tasks, rules, dictionaries; `score_cards` shows results; `plots` draws them;
+`model_cards` shows models, runs, rules, dictionaries, `task_cards` tasks; `score_cards` shows results; `plots` draws them;
 `attention_plots` draws where heads look, `model_view` shows all of them at once, `head_cards` and `head_plots` show that of many texts, `pair_cards` has
 matrices of tokens with tokens, `picture_cards` inputs that are no text and the lens of classifiers; `table_cards` and `table_plots` are those of the smaller
 tables; `evaluation_views` shows how good attributions to tokens are, `decoder_lens_views` what a decoder makes of the layers of its encoder.
@@ -23,6 +23,7 @@ from interp.display import (
     score_cards,
     table_cards,
     table_plots,
+    task_cards,
 )
 
 __all__ = [
@@ -39,4 +40,5 @@ __all__ = [
     "score_cards",
     "table_cards",
     "table_plots",
+    "task_cards",
 ]

@@ -19,19 +19,19 @@ _MOST_EXAMPLES: Final = 24
 @showing.card.register
 def decoder_lens_card(found: DecoderLens) -> Markup:
     """The first example from every layer: the most probable token, its probability, and what was written; the last layer at the bottom."""
-    layers = found.layers[-MOST_ROWS:]
-    best, probabilities = found.logits[:, 0].argmax(-1), found.probabilities[:, 0]
-    given = [float(probabilities[found.layers.index(layer)].max()) for layer in layers]
+    layers, first = found.layers[-MOST_ROWS:], max(0, len(found.layers) - MOST_ROWS)
+    best, probabilities = found.logits[first:, 0].argmax(-1).tolist(), found.probabilities[first:, 0]
+    given, agreement = probabilities.amax(-1).tolist(), found.agreement[first:]
     digits = share_digits(given)
     rows = [
         (
             f"layer {layer}",
-            shaded(text(token(found.decode(int(best[found.layers.index(layer)])))), p, 1.0),
+            shaded(text(token(found.decode(i))), p, 1.0),
             percent(p, digits),
-            percent(found.agreement[found.layers.index(layer)], 0),
-            text(found.text(layer)),
+            percent(agrees, 0),
+            text(said[0]),
         )
-        for layer, p in zip(layers, given, strict=True)
+        for layer, i, p, agrees, said in zip(layers, best, given, agreement, found.texts[first:], strict=True)
     ]
     through = "raw" if found.raw or not found.normed else "through the encoder's final norm"
     said = joined(several(len(found.layers), "layer"), several(found.logits.shape[1], "example"), text(found.model))

@@ -19,7 +19,8 @@ from interp.evaluation.token_judge import KNOWN, Judge
 from interp.evaluation.token_truth import known_groups
 from interp.given import kinds_checked
 from interp.tasks.find import task as find_task
-from interp.tasks.metrics import Metric, get_metric
+from interp.tasks.metric import Metric
+from interp.tasks.metrics import get_metric
 from interp.tasks.task import Task
 from interp.whole_numbers import count
 

@@ -10,7 +10,7 @@ import numpy as np
 from interp.attribution.tokens.token_features import Groups
 from interp.errors import MethodError
 from interp.scores.roc import roc
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 from interp.whole_numbers import is_whole
 
 

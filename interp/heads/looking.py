@@ -21,7 +21,8 @@ from interp.parts.named_inputs import Example, Inputs
 from interp.parts.sites import Site
 from interp.parts.tokens import Tokens
 from interp.tasks.lengths import by_length
-from interp.tasks.task import Prompt, Task, run_of
+from interp.tasks.pairs.token_pairs import Prompt, run_of
+from interp.tasks.task import Task
 from interp.whole_numbers import count
 
 Prompts = Literal["clean", "corrupt"]

@@ -19,7 +19,7 @@ from interp.given import kinds_checked
 from interp.heads.annotated import AnnotatedText, annotated_texts
 from interp.heads.looking import Watched, looks, prompts_of
 from interp.heads.words_of_tokens import Groups, over_words, tokens_of_words
-from interp.tasks.task import Prompt
+from interp.tasks.pairs.token_pairs import Prompt
 from interp.whole_numbers import whole
 
 RESAMPLES: Final = 1000

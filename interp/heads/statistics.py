@@ -17,7 +17,8 @@ from interp.formatting.text import printed, visible
 from interp.given import kinds_checked
 from interp.heads.looking import Prompts, Watched, looks, prompts_of
 from interp.heads.row_measures import Offset, keys_of, measured, offsets_of, token_sets
-from interp.tasks.task import Prompt, Task
+from interp.tasks.pairs.token_pairs import Prompt
+from interp.tasks.task import Task
 from interp.whole_numbers import count
 
 RESAMPLES: Final = 1000

@@ -62,7 +62,7 @@ class Sides:
 
 
 class Prompts(Protocol):
-    """What constants are learned on: see `interp.tasks.ablations.Prompts`, whose these are."""
+    """What constants are learned on: see `interp.tasks.clean_prompts.Prompts`, whose these are."""
 
     @property
     def see(self) -> Callable[[Tensor], Mapping[Any, Tensor]]: ...

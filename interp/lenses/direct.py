@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.errors import InterpError, TaskError, unknown
 from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed
@@ -27,8 +27,9 @@ from interp.parts.texts import encode
 from interp.parts.tokens import as_tokens
 from interp.scores.per_example import PerExample
 from interp.tasks.lengths import by_length
+from interp.tasks.pairs.token_pairs import Prompt, run_of
 from interp.tasks.reading.answers import Reading
-from interp.tasks.task import Prompt, Task, run_of
+from interp.tasks.task import Task
 from interp.whole_numbers import count, is_whole
 
 TokenLike = int | str

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.attribution.edges.writers import Writers
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
@@ -32,7 +32,8 @@ from interp.parts.sites import Site
 from interp.parts.tokens import Texts
 from interp.scores.per_example import PerExample
 from interp.tasks.lengths import by_length
-from interp.tasks.task import Task, run_of
+from interp.tasks.pairs.token_pairs import run_of
+from interp.tasks.task import Task
 
 EMBED: Final = Site("embed")
 _STREAM: Final = {"embed": "embed", "mlp": "mlp_out", "attn_out": "attn_out"}

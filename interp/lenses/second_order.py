@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.errors import InterpError, LayoutError, SiteError, TaskError, unknown
 from interp.formatting.numbers import several
 from interp.formatting.table import Table, along, check_sizes, rows_of
@@ -33,8 +33,9 @@ from interp.parts.sites import Site
 from interp.rules.rules import AttentionRule, Rules
 from interp.scores.per_example import PerExample
 from interp.tasks.lengths import by_length
+from interp.tasks.pairs.token_pairs import Prompt, run_of
 from interp.tasks.targets import make_targets
-from interp.tasks.task import Prompt, Task, run_of
+from interp.tasks.task import Task
 from interp.whole_numbers import count, is_whole, whole
 
 #: Patterns and norms as they are in the run.

@@ -1,7 +1,7 @@
 """How does one run of a live model happen, with reads, edits and rules?
 
-`model` is what users hold; `run_checks` refuses options of a run, `plan` says what it does, `run` carries it out and `result` is what comes back; `edits` are interventions as values; `operands` keeps what a run reads, so that another can be averaged toward it;
-`vocabulary` computes few logits only; `similarity` is what a sentence encoder is measured by; `multiply_adds` says what a run costs
+`model` is what users hold, and run; `held` is what is known of it; `run_checks` refuses options of a run, `plan` says what it does, `run` carries it out and `result` is what comes back; `edits` are interventions as values; `operands` keeps what a run reads, so that another can be averaged toward it;
+`vocabulary` computes few logits only; `multiply_adds` says what a run costs
 and `origin` what a model was made of; `steering` generates under edits, `writing` behind an encoder;
 `architectures` lists the tested ones.
 

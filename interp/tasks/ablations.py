@@ -1,4 +1,4 @@
-"""What a node is replaced by: one object, shared by scoring and evaluation.
+"""By what nodes may be replaced, in which direction, and what else may be tried beside: names shared by scoring and evaluation.
 
 A kind is an entry of `ABLATIONS`: a run on the paired prompt or on another one, or fixed values by site. A new one is one
 function and one line of registration.
@@ -9,86 +9,19 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from numbers import Integral
+from dataclasses import dataclass
 from typing import Any, Final
 
-import torch
 from torch import Tensor
 
 from interp.errors import MethodError, TaskError, unknown
-from interp.learning.optimal import FORWARDS, Learned, Replacing, Sides, learn
-from interp.parts.named_inputs import Inputs
-from interp.parts.sites import Site
-from interp.precision import wide
+from interp.learning.optimal import FORWARDS, Learned, learn
 from interp.registries import About, Registry
-from interp.tasks.lengths import by_length
-from interp.tasks.metrics import Direction
-from interp.tasks.targets import positions_read
-from interp.tasks.task import TokenPair, run_of
+from interp.tasks.clean_prompts import Prompts
+from interp.tasks.metric import Direction
 from interp.whole_numbers import whole
 
-See = Callable[[Any], Mapping[Any, Tensor]]
 Partners = Callable[[Sequence[int], int], Sequence[int]]
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """The clean prompts of a data set, as an ablation with fixed values looks at them.
-
-    `see`: token ids [batch pos] -> values by key [batch pos ...], or their sums over both axes [1 1 ...]; `every`: the values
-    of each token, whatever that costs. The keys are sites, or parts of sites at level `features`. `replacing`: how the model is run with
-    parts at constants, None where it cannot be; `seed`: of what is drawn.
-    """
-
-    pairs: Sequence[TokenPair]
-    batch_size: int
-    see: See
-    every: See
-    replacing: Replacing | None = None
-    seed: int = 0
-
-    def means(self) -> dict[Any, Tensor]:
-        """Mean over all positions of all prompts, by key: [1 1 ...], in float32 or better."""
-        totals: dict[Any, Tensor] = {}
-        counts: dict[Any, int] = defaultdict(int)
-        for index, ids in zip(self._index(), self._batches(), strict=True):
-            tokens = sum(self.pairs[i].length for i in index)
-            for key, value in self.see(ids).items():
-                summed = value.shape[:2] == (1, 1)  # and streams of other stacks have positions of their own
-                counts[key] += tokens if summed else value.shape[0] * value.shape[1]
-                totals[key] = totals.get(key, 0) + wide(value).sum((0, 1), keepdim=True)
-        return {key: total / counts[key] for key, total in totals.items()}
-
-    def tokens(self) -> dict[Any, Tensor]:
-        """The values at all positions of all prompts, by key: [token ...], in float32 or better. All are held at once."""
-        found: dict[Any, list[Tensor]] = defaultdict(list)
-        for ids in self._batches():
-            for key, value in self.every(ids).items():
-                found[key].append(wide(value).flatten(0, 1))
-        return {key: torch.cat(values) for key, values in found.items()}
-
-    def sides(self) -> list[Sides]:
-        """The prompts of both sides, in batches of one length."""
-        found = []
-        for index, clean in zip(self._index(), self._batches(), strict=True):
-            some = [self.pairs[i] for i in index]
-            corrupt = run_of([pair.corrupt for pair in some])
-            if isinstance(clean, Inputs) or isinstance(corrupt, Inputs):
-                raise MethodError(
-                    "optimal ablation is learned on single texts; of two texts, images and sound use mean, zero or resample."
-                )
-            found.append(Sides(index, torch.stack([clean, corrupt]), positions_read(some)))
-        return found
-
-    def _batches(self) -> list[Tensor | Inputs]:
-        """Token ids [batch pos] of clean prompts of one length, or their inputs that are no text."""
-        return [run_of([self.pairs[i].clean for i in index]) for index in self._index()]
-
-    def _index(self) -> list[list[int]]:
-        return list(by_length([pair.shape for pair in self.pairs], self.batch_size))
-
-
 Values = Callable[[Prompts], Mapping[Any, Tensor]]
 Learning = Callable[[Prompts], tuple[Mapping[Any, Tensor], Learned]]
 
@@ -159,45 +92,6 @@ def ablation(name: str, *, sentence: str, cost: str, source: str = "") -> Callab
     return register
 
 
-@dataclass(frozen=True)
-class Ablation:
-    """A kind, with what it needs: the `partners` of its pairs (index -> index) or its fixed values by key (`means`).
-
-    `learned`: how they were learned, of a kind that learns. Such an ablation is given in place of a name where other pairs than those that
-    it was learned on are judged: to `circuits.evaluate` and its like.
-    """
-
-    kind: str
-    partners: Sequence[int] = ()
-    means: Mapping[Any, Tensor] = field(default_factory=dict)
-    learned: Learned | None = None
-
-    @property
-    def has_run(self) -> bool:
-        """Whether the values come from a run on other prompts."""
-        known = ABLATIONS.get(self.kind)
-        return known is not None and known.has_run
-
-    def fixed(self, key: Any) -> Tensor | None:
-        """The value at `key` of a kind without a run, None where that is zero. Raises: MethodError where it has none."""
-        known = ABLATIONS.get(self.kind)
-        if known is not None and known.is_zero:
-            return None
-        if key not in self.means:
-            raise MethodError(f"{self.kind} ablation has no value at {key}; its function must give one for every key.")
-        return self.means[key]
-
-    def value(self, site: Any, like: Tensor) -> Tensor:
-        """The replacement at `site`, in the shape of `like`, for the kinds without a run."""
-        fixed = self.fixed(site)
-        return torch.zeros_like(like) if fixed is None else fixed.to(like).expand_as(like)
-
-
-def kind_of(ablation: str | Ablation) -> str:
-    """The name of an ablation that is given by it, or as it was made."""
-    return ablation.kind if isinstance(ablation, Ablation) else ablation
-
-
 def check_direction(kind: str, direction: str | None) -> Direction:
     """The direction to use: denoise by default for counterfactual, else noise.
 
@@ -237,83 +131,6 @@ def ablations_beside(kind: str, asked: str | None = None) -> tuple[str, ...]:
             f"circuits evaluate --ablation {asked}."
         )
     return (asked,)
-
-
-def make_ablation(
-    kind: str | Ablation,
-    model: Any,
-    pairs: Sequence[TokenPair],
-    sites: Sequence[Site],
-    seed: int,
-    batch_size: int,
-    see: See | None = None,
-    every: See | None = None,
-    replacing: Replacing | None = None,
-) -> Ablation:
-    """The ablation for a data set: partners drawn, or values taken over the clean prompts.
-
-    The value of the embedding is always taken: integrated gradients go from the base's embedding to the source's. `see`: the
-    values of token ids [batch pos], by key, or their sums over both axes [1 1 ...], where they are not those of `sites` as the
-    model has them; `every`: the values where `see` gives sums. `kind`: a name, or one that was learned on other pairs, which stays.
-    """
-    if isinstance(kind, Ablation):
-        if kind.learned is not None:
-            return kind
-        kind = kind.kind
-    chosen = ABLATIONS[kind]
-    if chosen.partners is not None:
-        return Ablation(kind, _checked(chosen, _lengths(kind, pairs), seed))
-    if chosen.is_fixed:
-        seen = see or _reader(model, sites)
-        prompts = Prompts(pairs, batch_size, seen, every or seen, replacing, whole(seed, "seed"))
-        found, learned = (
-            chosen.learn(prompts) if chosen.learn else (chosen.values(prompts), None) if chosen.values else ({}, None)
-        )
-        return Ablation(kind, means=_checked_values(chosen, found), learned=learned)
-    return Ablation(kind)
-
-
-def _lengths(kind: str, pairs: Sequence[TokenPair]) -> list[int]:
-    """The lengths of pairs, which say who may stand for whom. Raises: MethodError where inputs of one length are of several sizes."""
-    if len({pair.shape for pair in pairs}) > len(found := {pair.length for pair in pairs}):
-        raise MethodError(
-            f"{kind} ablation: inputs of other sizes with as many positions ({', '.join(map(str, sorted(found)))}); expected inputs of one size, "
-            "of which another may stand for each. Use counterfactual, mean or zero."
-        )
-    return [pair.length for pair in pairs]
-
-
-def _checked_values(kind: Kind, found: Any) -> Mapping[Any, Tensor]:
-    """The fixed values. Raises: MethodError where they are no tensors with batch and position of size 1."""
-    if not isinstance(found, Mapping):
-        raise MethodError(f"{kind.name} ablation gave a {type(found).__name__}; expected tensors by key.")
-    for key, value in found.items():
-        if not isinstance(value, Tensor) or value.shape[:2] != (1, 1):
-            given = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-            raise MethodError(f"{kind.name} ablation gave {given} at {key}; expected a tensor [1 1 ...].")
-    return found
-
-
-def _checked(kind: Kind, lengths: Sequence[int], seed: int) -> list[int]:
-    """The partners of all pairs. Raises: MethodError for a partner that is not there or has another length."""
-    found = list(kind.partners(lengths, seed)) if kind.partners else []
-    if len(found) != len(lengths):
-        raise MethodError(f"{kind.name} ablation gave {len(found)} partners; expected one for each of {len(lengths)}.")
-    for here, there in enumerate(found):
-        if not isinstance(there, Integral) or not 0 <= there < len(lengths) or lengths[here] != lengths[there]:
-            raise MethodError(
-                f"{kind.name} ablation gave pair {here} partner {there}; expected one of the same length."
-            )
-    return [int(there) for there in found]
-
-
-def _reader(model: Any, sites: Sequence[Site]) -> See:
-    def see(ids: Tensor | Inputs) -> Mapping[Any, Tensor]:
-        with torch.no_grad():
-            reads = [Site("embed", stack=stack.name) for stack in model.layout.stacks]
-            return model.run(ids, reads=[*reads, *sites], logits_to_keep=1).reads  # type: ignore[no-any-return]
-
-    return see
 
 
 def _derange(lengths: Sequence[int], seed: int) -> list[int]:

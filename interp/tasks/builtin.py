@@ -18,8 +18,8 @@ from interp.errors import TaskError, unknown
 from interp.registries import About, Registry
 from interp.tasks import word_lists as w
 from interp.tasks.lengths import length_of
+from interp.tasks.pairs.pairs import Pair
 from interp.tasks.pieces import pair_of
-from interp.tasks.task import Pair
 from interp.tasks.years import EARLIEST, form, years
 from interp.whole_numbers import whole
 

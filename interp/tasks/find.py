@@ -10,9 +10,10 @@ from typing import Any, Final
 from interp.errors import TaskError, unknown
 from interp.given import kinds_checked
 from interp.tasks.lengths import COMMONEST, Length, check_length, commonest, length_of, of_length
+from interp.tasks.pairs.pairs import Pair, as_text
 from interp.tasks.pieces import WRAPPED, wrapped
 from interp.tasks.reading.answers import Reading
-from interp.tasks.task import Pair, Task, as_text
+from interp.tasks.task import Task
 from interp.tasks.task_files import load_task
 from interp.whole_numbers import count
 

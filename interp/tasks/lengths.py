@@ -9,7 +9,8 @@ from typing import Any, Final, Literal
 
 from interp.errors import TaskError, unknown
 from interp.parts.texts import encode, encode_document
-from interp.tasks.task import Pair, Task, as_text
+from interp.tasks.pairs.pairs import Pair, as_text
+from interp.tasks.task import Task
 from interp.whole_numbers import count, whole
 
 COMMONEST: Final = "commonest"

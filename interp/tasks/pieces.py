@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from interp.errors import TaskError
 from interp.parts.texts import encode, leading_specials
+from interp.tasks.pairs.pairs import Pair, as_text
 from interp.tasks.reading.chats import answer_space
-from interp.tasks.task import Pair, as_text
 from interp.tasks.word_lists import Piece
 
 #: What the source of a task says of prompts that were wrapped.

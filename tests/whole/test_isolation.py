@@ -15,7 +15,7 @@ from transformers import BatchEncoding
 import circuits
 import interp
 from circuits.circuit.circuit import Circuit, CircuitError
-from circuits.evaluation.faithfulness import smallest_faithful
+from circuits.evaluation.smallest import smallest_faithful
 from interp.errors import EditError, ScoreError, TaskError
 from interp.model.model import HookedModel
 from tests.interp.model.tiny import tiny

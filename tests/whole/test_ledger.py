@@ -15,7 +15,7 @@ from torch.utils.flop_counter import flop_registry
 
 import circuits
 import interp
-from circuits.evaluation.faithfulness import find_smallest
+from circuits.evaluation.smallest import find_smallest
 from interp.dictionaries.dictionary import Dictionary
 from interp.ledger import counting
 from interp.model.edits import Edit

@@ -28,9 +28,10 @@ from interp.attribution.token_methods import METHODS as TOKEN_METHODS
 from interp.errors import InterpError, MethodError, TaskError, UnsupportedRuleError
 from interp.registries import Registry, loaded
 from interp.rules.rules import PRESETS, preset
-from interp.tasks.ablations import ABLATIONS, Ablation, Kind
+from interp.tasks.ablations import ABLATIONS, Kind
 from interp.tasks.builtin import TASKS, describe
 from interp.tasks.metrics import METRICS
+from interp.tasks.replacements import Ablation
 from tests.circuits.cli.called import Run, calling
 from tests.house import ROOT
 from tests.interp.attribution.features.feature_twin import dictionaries
@@ -97,7 +98,7 @@ from interp.rules.rules import PRESETS, Preset, Rules
 from interp.tasks import word_lists as w
 from interp.tasks.ablations import ABLATIONS, Kind, ablation
 from interp.tasks.builtin import Draft, generator
-from interp.tasks.metrics import METRICS, Metric
+from interp import METRICS, Metric
 
 
 @method("x-half", formula="half of relp", cost="2F + 1B", paper="here", rules=Rules(norm="frozen"), base_point=True)
@@ -257,9 +258,7 @@ def test_a_shell_completes_what_packages_offer(extras: Path) -> None:
 
 
 def test_a_fault_in_a_package_ends_a_command_in_one_line_that_names_it(folder: Path, run: Run) -> None:
-    broken = (
-        "from interp.tasks.metrics import METRICS, Metric\nMETRICS.add(Metric('bad', lambda x, t: 1 / 0, 'u', 'd'))"
-    )
+    broken = "from interp import METRICS, Metric\nMETRICS.add(Metric('bad', lambda x, t: 1 / 0, 'u', 'd'))"
     install(folder, "broken", {"interp.metrics": {"bad": "broken", "gone": "nowhere"}}, broken)
     code, _, err = run("discover", "--metric", "bad", "--method", "relp", "--limit", "8", "--out", "found", "--quiet")
     assert code == 1 and "metric 'bad' of package broken 1.0 failed: ZeroDivisionError: division by zero" in err

@@ -23,7 +23,7 @@ from interp.attribution.request import prepare
 from interp.model.model import HookedModel
 from interp.model.modules.lock import reserved
 from interp.parts.tokens import as_tokens
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
 from tests.house import ROOT
 from tests.interp.model.plain import state
 from tests.interp.model.tiny import hooked, ids

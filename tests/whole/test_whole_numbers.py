@@ -13,7 +13,8 @@ import torch
 import circuits
 import interp
 from interp.errors import InterpError
-from interp.tasks.task import Pair, Task
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.task import Task
 from tests.interp.model.tiny import hooked, ids
 from tests.interp.tasks.toy import toy_task
 

@@ -12,5 +12,5 @@ def evaluate(asked: DictionaryJudgement) -> None:
     from circuits.console.phases import waiting
 
     with waiting(asked.quiet):
-        from circuits.jobs import dictionary_evaluation
+        from circuits.jobs.dictionaries import dictionary_evaluation
     dictionary_evaluation.evaluate(asked)

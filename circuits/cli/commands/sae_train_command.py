@@ -23,5 +23,5 @@ def train(asked: Training) -> None:
 
     with waiting(asked.quiet):
         from circuits.cli.options.training_options import merged
-        from circuits.jobs import dictionary_training
+        from circuits.jobs.dictionaries import dictionary_training
     dictionary_training.train(asked, merged(asked))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from circuits.cli.options.configuration import owners, read_toml
-from circuits.jobs.dictionary_training import RUN, SEVERAL, is_file
+from circuits.jobs.dictionaries.dictionary_training import RUN, SEVERAL, is_file
 from circuits.settings.dictionary_options import Training
 from interp.errors import InterpError, unknown
 from interp.option import keys_of, plain

@@ -31,7 +31,9 @@ from interp.model.modules.linear import vocabulary_size
 from interp.parts.graph import Edge, Graph
 from interp.parts.outputs import Outputs
 from interp.scores.roc import Roc, roc
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 
 THRESHOLD: Final = 1e-4
 GROUND_TRUTH: Final = {"counterfactual": "in_resample_circuit", "zero": "in_zero_circuit"}

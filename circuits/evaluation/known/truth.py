@@ -75,8 +75,8 @@ def _by_metric(methods: Sequence[str]) -> dict[str, list[str]]:
 
 def _check_methods(methods: Sequence[str], ablation: str, limit: int | None) -> None:
     """Refuse what no program can be judged by, before one is loaded. Raises: TruthError, MethodError."""
-    from interp.attribution.checks import check
-    from interp.attribution.request_options import Request
+    from interp.attribution.asking.checks import check
+    from interp.attribution.asking.request_options import Request
 
     check_ablation(ablation)
     by_metric = _by_metric(methods)

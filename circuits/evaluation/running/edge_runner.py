@@ -9,17 +9,17 @@ import numpy as np
 import torch
 
 from circuits.circuit.circuit import CircuitError
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.attribution.batching.positions import Label, align
-from interp.attribution.edges.edge_batches import EdgeMap
+from interp.attribution.edges.edge_maps import EdgeMap
 from interp.attribution.protocol.spaces import EdgeSpace
 from interp.model.modules import attention
 from interp.model.modules.lock import settled
 from interp.parts.graph import Graph, KeyValue, Part
 from interp.progress import progress
-from interp.tasks.ablations import Ablation
 from interp.tasks.lengths import by_length
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
+from interp.tasks.replacements import Ablation
 from interp.tasks.task import Task
 
 EdgeSet = frozenset[Part]

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from circuits.circuit.circuit import CircuitError, is_error, listable
 from circuits.evaluation.running.runner import NONE, PartSet
-from interp.attribution.batching.batches import Batch, default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
+from interp.attribution.batching.batches import Batch
 from interp.attribution.features.feature_space import FeatureSpace
 from interp.attribution.features.listed import Listed
 from interp.dictionaries.dictionary import Dictionary
@@ -33,9 +34,9 @@ from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from interp.progress import progress
 from interp.scores.scores import Scores
-from interp.tasks.ablations import Ablation, kind_of
 from interp.tasks.lengths import by_length
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
+from interp.tasks.replacements import Ablation, kind_of
 from interp.tasks.task import Task
 
 Errors = Literal["kept", "removed"]

@@ -17,7 +17,9 @@ import torch
 from circuits.circuit.circuit import ALWAYS, CircuitError
 from circuits.evaluation.running.runner import NONE, PartSet
 from circuits.evaluation.running.shared_runs import SHARED, SHARED_BYTES, SharedRuns
-from interp.attribution.batching.batches import Batch, default_batch_size, positions_at
+from interp.attribution.batching.batch_sizes import default_batch_size
+from interp.attribution.batching.batches import Batch
+from interp.attribution.batching.positions import positions_at
 from interp.attribution.exact.engine import Machine
 from interp.attribution.exact.machine import find_restart
 from interp.attribution.methods.node_patching import one_attention, readout, recorded
@@ -28,9 +30,9 @@ from interp.model.modules.lock import reserved, settled
 from interp.parts.graph import Part
 from interp.parts.nodes import Group, groups, nodes_of
 from interp.progress import progress
-from interp.tasks.ablations import Ablation
 from interp.tasks.lengths import by_length
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
+from interp.tasks.replacements import Ablation
 from interp.tasks.task import Task
 
 #: Bytes of recorded runs that are kept for the next call.

@@ -10,9 +10,9 @@ import numpy as np
 from circuits.circuit.circuit import CircuitError
 from interp.parts.graph import Part
 from interp.parts.nodes import FEATURES
-from interp.tasks.ablations import Ablation
-from interp.tasks.metrics import Metric
-from interp.tasks.task import TokenPair, digest
+from interp.tasks.metric import Metric
+from interp.tasks.pairs.token_pairs import TokenPair, digest
+from interp.tasks.replacements import Ablation
 
 PartSet = frozenset[Part]
 NONE: Final[PartSet] = frozenset()

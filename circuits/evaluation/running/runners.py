@@ -20,10 +20,13 @@ from interp.errors import unknown
 from interp.parts.graph import KeyValue, Part
 from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES
 from interp.scores.scores import Scores
-from interp.tasks.ablations import ABLATIONS, Ablation, check_direction, kind_of
+from interp.tasks.ablations import ABLATIONS, check_direction
 from interp.tasks.find import task as find_task
-from interp.tasks.metrics import METRICS, Metric, check_wrong, get_metric
-from interp.tasks.task import Task, digest
+from interp.tasks.metric import Metric
+from interp.tasks.metrics import METRICS, check_wrong, get_metric
+from interp.tasks.pairs.token_pairs import digest
+from interp.tasks.replacements import Ablation, kind_of
+from interp.tasks.task import Task
 
 #: The share of the memory allowed that circuits which run together may take, and what is kept of their batches; a quarter
 #: goes to the prompts of a batch, and the rest is room for what allocators hold on to.

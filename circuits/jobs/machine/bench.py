@@ -20,12 +20,12 @@ from circuits.bench.training_cost import Throughput, Training, measured
 from circuits.bench.workload import GPT2_SMALL, Measurement, Size, Skipped, gpt2_small_random
 from circuits.console import printing
 from circuits.jobs.assessing import check_file
-from circuits.runs import directory
+from circuits.runs.made_with import machine, packages, versions
 from circuits.settings.machine_options import Benchmark
 from circuits.settings.run_options import MachineOptions, listed
-from interp.attribution.checks import check
+from interp.attribution.asking.checks import check
+from interp.attribution.asking.request_options import Request, StepOptions
 from interp.attribution.methods import get_method
-from interp.attribution.request_options import Request, StepOptions
 from interp.dictionaries.training.steps.options import ARCHITECTURES
 from interp.errors import InterpError, unknown
 from interp.files import write_text
@@ -138,9 +138,9 @@ def _described(model: HookedModel, size: Size, found: Sequence[Found]) -> dict[s
         "dtype": str(model.dtype),
         "device": str(model.device),
         "size": asdict(size),
-        "machine": directory.machine(),
-        "versions": directory.versions(),
-        **directory.packages(),
+        "machine": machine(),
+        "versions": versions(),
+        **packages(),
         "measured": [asdict(one) for one in found if isinstance(one, Measurement)],
         "not_measured": [asdict(one) for one in found if isinstance(one, Skipped)],
     }
@@ -183,8 +183,8 @@ def bench_sae(asked: Benchmark) -> None:
         printing.say(f"{one.architecture}: {one.tokens_per_second:,.0f} tokens/s, {beside}")
     data = {
         "size": asdict(size),
-        "machine": directory.machine(),
-        "versions": directory.versions() | {"sae-lens": version("sae-lens")},
+        "machine": machine(),
+        "versions": versions() | {"sae-lens": version("sae-lens")},
         "measured": [asdict(one) for one in found],
     }
     if asked.out is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
-from circuits.runs.finding import POOR
+from circuits.runs.agreeing import POOR
 from circuits.runs.naming import of_edges
 from circuits.terms.words import kind_name
 from interp.formatting.numbers import number

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from circuits.report.drawing.box_places import ends
 from circuits.report.sections.agreements import RANKS, note
-from circuits.runs.finding import POOR, bounds
+from circuits.runs.agreeing import POOR, bounds
 from interp.formatting.numbers import count, number
 from interp.formatting.text import visible
 

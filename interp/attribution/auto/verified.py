@@ -21,7 +21,7 @@ from interp.parts.nodes import competes
 from interp.rules.rules import GRADIENT
 from interp.scores.scores import Provenance, Scores
 from interp.tasks.ablations import ABLATIONS
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
 
 AUTO: Final = "auto"
 #: Presets that a search leaves out, each with the reason.
@@ -166,7 +166,7 @@ def verified(
     requested: Sequence[str],
     left_out: LeftOut,
 ) -> VerifiedAttribution:
-    """A request with the options of `auto`, checked as far as they go (see `interp.attribution.checks`). Raises: MethodError."""
+    """A request with the options of `auto`, checked as far as they go (see `interp.attribution.asking.checks`). Raises: MethodError."""
     size = sum(competes(part.kind) for part in request.space.parts([None]))
     if n is not None and not (isinstance(n, int | np.integer) and not isinstance(n, bool) and 1 <= n <= size):
         raise MethodError(

@@ -10,7 +10,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from interp.errors import MethodError
+from interp.attribution.batching.positions import positions_at
 from interp.model.edits import Edit
 from interp.model.modules.lock import reserved
 from interp.model.modules.standing_in import recording, standing_in
@@ -22,41 +22,12 @@ from interp.parts.outputs import NextToken
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, Rules
 from interp.rules.secants import mean_gradient
-from interp.tasks.ablations import Ablation
-from interp.tasks.metrics import Direction, Metric
+from interp.tasks.metric import Direction, Metric
+from interp.tasks.pairs.token_pairs import TokenPair, ids_of, run_of
+from interp.tasks.replacements import Ablation
 from interp.tasks.targets import Targets, answer_columns, at_answers, make_targets, positions_read
-from interp.tasks.task import TokenPair, ids_of, run_of
 
 EMBED = Site("embed")
-MEMORY_BUDGET = 1 << 30
-
-
-def bytes_per_prompt(model: Any, length: int) -> int:
-    """Bytes of the activations of one forward and backward of a prompt, whose longest stream has so many positions.
-
-    Counts, per token and layer, about 16 vectors of d_model, 4 of d_mlp and 3 rows of attention per head.
-    """
-    size = model.layout.extent
-    per_token = size.n_layers * (16 * size.d_model + 4 * (size.d_mlp or 4 * size.d_model) + 3 * size.n_heads * length)
-    return int(4 * (length * (per_token + size.held) + 4 * size.d_vocab))
-
-
-def default_batch_size(model: Any, length: int) -> int:
-    """Prompts per batch so that the activations of one forward and backward stay near `MEMORY_BUDGET`."""
-    return int(max(1, min(256, MEMORY_BUDGET // bytes_per_prompt(model, length))))
-
-
-def positions_at(positions: Tensor, value: Tensor) -> Tensor:
-    """Positions [... pos] of one stack, at a value [batch pos ...]: all of them where it is of another stack, whose nodes are patched at
-    all positions together. Raises: MethodError where these are not all."""
-    n = value.shape[1]
-    if positions.shape[-1] == n:
-        return positions
-    if not bool(positions.all()):
-        raise MethodError(
-            f"{positions.shape[-1]} positions chosen of a stream of {n}; expected those of the nodes' own stack."
-        )
-    return positions.new_ones(*positions.shape[:-1], n)
 
 
 @dataclass

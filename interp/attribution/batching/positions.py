@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from interp.errors import MethodError, unknown
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 
 Label = int | str | None
 POSITIONS: Final = ("all", "each", "end", "spans")
@@ -105,3 +105,16 @@ def _spans(pairs: Sequence[TokenPair], known: Sequence[Label]) -> Positions:
             row[start:end] = [label] * (end - start)
         rows.append(tuple(row))
     return Positions("spans", (*names, REST), tuple(rows))
+
+
+def positions_at(positions: Tensor, value: Tensor) -> Tensor:
+    """Positions [... pos] of one stack, at a value [batch pos ...]: all of them where it is of another stack, whose nodes are patched at
+    all positions together. Raises: MethodError where these are not all."""
+    n = value.shape[1]
+    if positions.shape[-1] == n:
+        return positions
+    if not bool(positions.all()):
+        raise MethodError(
+            f"{positions.shape[-1]} positions chosen of a stream of {n}; expected those of the nodes' own stack."
+        )
+    return positions.new_ones(*positions.shape[:-1], n)

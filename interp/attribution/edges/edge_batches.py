@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from math import isqrt
 from typing import Any, Final
@@ -13,79 +13,22 @@ import torch
 from torch import Tensor
 
 from interp.attribution.batching.batches import Batch
-from interp.attribution.edges.assumptions import check_model
 from interp.attribution.edges.contraction import Contraction
+from interp.attribution.edges.edge_maps import POSITION, EdgeMap
 from interp.attribution.edges.interventions import PatchedRun
-from interp.attribution.edges.projections import Projections, find_projections
 from interp.attribution.edges.readers import Stream
 from interp.attribution.edges.sums import Sums
-from interp.attribution.edges.workspace import Workspace
-from interp.attribution.edges.writers import EMBED, Values, Writers
-from interp.ledger import uncounted
+from interp.attribution.edges.writers import EMBED, Values
 from interp.model.edits import Edit
-from interp.model.modules.linear import norm_at
-from interp.model.modules.lock import reserved, settled
-from interp.model.probing.backward import untouched
-from interp.parts.graph import Graph
 from interp.parts.sites import Site
 from interp.precision import wide
 from interp.rules.rules import Rules
 
-POSITION: Final = "position embedding"
 SETS_BYTES: Final = 16 << 20
 TERM_BYTES: Final = 32 << 20
 
 #: Edits of the base run, and how much its gradients count.
 Point = tuple[Sequence[Edit], float]
-
-
-@dataclass(frozen=True)
-class EdgeMap:
-    """What level `edges` knows of a model: its graph, its writers, how its attention reads, and memory to work in.
-
-    `checked`: the model that it was last checked on, where that tells whether it is the same.
-    """
-
-    graph: Graph
-    writers: Writers
-    projections: tuple[Projections, ...]
-    workspace: Workspace = field(default_factory=Workspace)
-    checked: tuple[Any, ...] | None = None
-
-    @classmethod
-    def of(cls, model: Any, graph: Graph) -> EdgeMap:
-        """Found and checked once per model and graph; checked again when a module is another one, and each time where somebody's
-        hook or another forward acts on any.
-
-        Raises: LayoutError where a norm, an output projection or attention is not understood, or does something else now.
-        """
-        with settled(model.device), uncounted(), reserved(model.hf):
-            known: EdgeMap = model.edge_maps.get(graph) or cls._find(model, graph)
-            now = untouched(model.hf)
-            if now is None or now != known.checked:
-                check_model(known.writers, known.projections, now is not None)
-        model.edge_maps[graph] = replace(known, checked=now)
-        return model.edge_maps[graph]  # type: ignore[no-any-return]
-
-    @classmethod
-    def _find(cls, model: Any, graph: Graph) -> EdgeMap:
-        model.layout.check_heads("edges")
-        writers = Writers(model, graph)
-        for layer, block in enumerate(model.layout.blocks):
-            for path in (block.attn.norm, block.mlp.norm):
-                if path:
-                    norm_at(model, path)
-            writers.W_O(layer)
-        return cls(graph, writers, find_projections(model, graph))
-
-    def see(self, ids: Tensor) -> Mapping[Any, Tensor]:
-        """The values of every writer on token ids [batch pos], for means."""
-        with torch.no_grad():
-            run = self.writers.model.run(ids, reads=self.writers.sites, logits_to_keep=1)
-        values: dict[Any, Tensor] = dict(self.writers.seen(run.reads))
-        if self.graph.split_positions:
-            values[POSITION] = self.writers.position_part(ids, values[EMBED]).expand_as(values[EMBED])
-        return values
 
 
 @dataclass

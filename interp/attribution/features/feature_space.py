@@ -23,9 +23,10 @@ from interp.errors import MethodError
 from interp.model.modules.lock import settled
 from interp.parts.named_inputs import Inputs
 from interp.parts.sites import Site
-from interp.tasks.ablations import ABLATIONS, Ablation, make_ablation
+from interp.tasks.ablations import ABLATIONS
 from interp.tasks.lengths import by_length
-from interp.tasks.task import TokenPair, run_of
+from interp.tasks.pairs.token_pairs import TokenPair, run_of
+from interp.tasks.replacements import Ablation, make_ablation
 
 #: Bytes that an active feature of a token takes in a change and its contraction.
 ENTRY_BYTES: Final = 96

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interp.attribution.edges.edge_batches import EdgeMap
+from interp.attribution.edges.edge_maps import EdgeMap
 from interp.attribution.edges.grabbing import Grabbed
 from interp.attribution.edges.pullbacks import NO_NORM, Pullback, gathered, hand_on
 from interp.attribution.masks.copies import some

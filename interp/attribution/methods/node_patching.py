@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interp.attribution.batching.batches import Batch, positions_at
+from interp.attribution.batching.batches import Batch
+from interp.attribution.batching.positions import positions_at
 from interp.attribution.edges.edge_batches import EdgeBatch
 from interp.attribution.exact.edge_patches import EdgePatches
 from interp.attribution.exact.engine import Machine, Replay

@@ -19,8 +19,9 @@ from interp.parts.named_inputs import Inputs
 from interp.parts.nodes import Group
 from interp.parts.sites import Site
 from interp.precision import wide
-from interp.tasks.ablations import ABLATIONS, Ablation, kind_of, make_ablation
-from interp.tasks.task import TokenPair
+from interp.tasks.ablations import ABLATIONS
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.replacements import Ablation, kind_of, make_ablation
 
 
 @dataclass

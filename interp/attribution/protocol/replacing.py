@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interp.attribution.edges.edge_batches import POSITION, EdgeMap
+from interp.attribution.edges.edge_maps import POSITION, EdgeMap
 from interp.attribution.edges.writers import EMBED
 from interp.learning.optimal import Constants, Out, Replacing
 from interp.ledger import spend

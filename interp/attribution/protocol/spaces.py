@@ -11,7 +11,8 @@ from torch import Tensor
 
 from interp.attribution.batching.batches import Batch
 from interp.attribution.edges.contraction import BUFFER_BYTES, WRITER_BYTES
-from interp.attribution.edges.edge_batches import SETS_BYTES, EdgeBatch, EdgeMap
+from interp.attribution.edges.edge_batches import SETS_BYTES, EdgeBatch
+from interp.attribution.edges.edge_maps import EdgeMap
 from interp.attribution.exact.edge_patches import WRITER_SHARE
 from interp.attribution.protocol.registry import Method, Options
 from interp.attribution.protocol.replacing import replacing_nodes, replacing_writers
@@ -20,9 +21,9 @@ from interp.model.modules import attention
 from interp.model.modules.lock import settled
 from interp.parts.graph import Graph, KeyValue, Part
 from interp.parts.nodes import Group, groups, nodes_of
-from interp.tasks.ablations import Ablation, make_ablation
-from interp.tasks.metrics import Direction, Metric
-from interp.tasks.task import TokenPair
+from interp.tasks.metric import Direction, Metric
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.replacements import Ablation, make_ablation
 
 Labels = Sequence[int | str | None]
 

@@ -30,10 +30,10 @@ from interp.parts.graph import Part
 from interp.progress import progress
 from interp.rules.rules import preset
 from interp.scores.scores import Provenance, Scores
-from interp.tasks.ablations import Ablation
 from interp.tasks.lengths import by_length
-from interp.tasks.metrics import Direction, Metric
-from interp.tasks.task import TokenPair, digest
+from interp.tasks.metric import Direction, Metric
+from interp.tasks.pairs.token_pairs import TokenPair, digest
+from interp.tasks.replacements import Ablation
 from interp.whole_numbers import whole
 
 LOW_ACCURACY: Final = 0.75

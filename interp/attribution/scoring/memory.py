@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from interp.attribution.batching.batches import MEMORY_BUDGET, bytes_per_prompt, default_batch_size
+from interp.attribution.batching.batch_sizes import MEMORY_BUDGET, bytes_per_prompt, default_batch_size
 from interp.attribution.exact.sweep import REPLAY_BYTES, patch_bytes
 from interp.attribution.protocol.registry import Method
 from interp.attribution.protocol.spaces import Footprint, Space
 from interp.errors import MethodError
 from interp.formatting.numbers import several
 from interp.parts.layout import Extent
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
+from interp.tasks.pairs.token_pairs import TokenPair
 from interp.tasks.targets import positions_read
-from interp.tasks.task import TokenPair
 
 LARGEST_BATCH: Final = 256
 #: Whatever is scored: libraries that are loaded when they are first needed, and small tensors.

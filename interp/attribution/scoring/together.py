@@ -13,7 +13,7 @@ from interp.attribution.masks.masked import Masked
 from interp.attribution.masks.searches import Search
 from interp.attribution.protocol.registry import Method, Options
 from interp.tasks.lengths import by_length
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 
 #: So many pairs at least go through at once, where parts of the pairs take turns.
 LEAST_IN_A_TURN: Final = 4

@@ -17,7 +17,8 @@ from interp.errors import MethodError, some, unknown
 from interp.model.modules.calling import stack_input
 from interp.parts.named_inputs import Example
 from interp.parts.texts import token_text
-from interp.tasks.task import Pair, Prompt, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import Prompt, TokenPair
 from interp.whole_numbers import is_whole
 
 #: Sentences end behind these.

@@ -24,9 +24,9 @@ from interp.progress import progress
 from interp.registries import About
 from interp.rules.rules import GRADIENT, Rules
 from interp.tasks.lengths import by_length
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
+from interp.tasks.pairs.token_pairs import TokenPair, run_of
 from interp.tasks.targets import Targets, last_of, make_targets
-from interp.tasks.task import TokenPair, run_of
 
 Baseline = Literal["corrupt", "zero"]
 #: What replaces a token: the paired prompt, zero, or embeddings of the user's own, [d_model] or [pos d_model].

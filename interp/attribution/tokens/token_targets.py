@@ -12,9 +12,11 @@ from torch import Tensor
 from interp.errors import TaskError
 from interp.parts.named_inputs import Example
 from interp.parts.texts import ids_of, n_unknown
-from interp.tasks.metrics import Metric
+from interp.tasks.metric import Metric
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
 from interp.tasks.targets import Targets
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.task import Task
 from interp.whole_numbers import is_whole, whole
 
 #: A text or a class by its name, a token or class by its number; or one of these for each pair.

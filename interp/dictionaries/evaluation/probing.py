@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.attribution.batching.batches import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.dashboard_stream import Seen, check_fits, encoded, seen

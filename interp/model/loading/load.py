@@ -14,6 +14,7 @@ from typing import Any, Final
 import torch
 
 from interp.errors import LoadError, some
+from interp.model.inputs.similarity import Similarity
 from interp.model.loading.adapters import adapter_settings, merge, read_adapter
 from interp.model.loading.pretrained import blamed, cause, failing, read_pretrained
 from interp.model.loading.processors import Beside
@@ -22,7 +23,6 @@ from interp.model.model import HookedModel
 from interp.model.modules.lock import settled
 from interp.model.nets.net import Net
 from interp.model.origin import Dequantised, Origin
-from interp.model.similarity import Similarity
 from interp.parts.outputs import Output
 
 HUB: Final = "hf:"

@@ -13,7 +13,8 @@ from circuits.anatomy.anatomy import Anatomy
 from circuits.anatomy.closeups import look_closely
 from circuits.circuit.selection import discover
 from circuits.settings.prepared import Prepared, Settings, prepare_run
-from interp.tasks.task import Pair, Task
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.task import Task
 from tests.interp.attribution.on_encoders.asked import Asked, asked
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from circuits.bench import attribution_cost, exact_cost
 from circuits.bench.workload import Measurement, Size, Skipped, random_task
-from interp.attribution.edges import edge_batches
+from interp.attribution.edges import edge_maps
 from interp.attribution.request import prepare
 from interp.errors import MethodError
 from interp.model.model import HookedModel
@@ -147,8 +147,8 @@ def test_attribution_is_a_ratio_to_the_plain_model(monkeypatch: pytest.MonkeyPat
 
 def test_whole_calls_at_edges_are_timed_too_and_the_first_one_knows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
-    find = edge_batches.find_projections
-    monkeypatch.setattr(edge_batches, "find_projections", lambda *of: looked.append(0) or find(*of))
+    find = edge_maps.find_projections
+    monkeypatch.setattr(edge_maps, "find_projections", lambda *of: looked.append(0) or find(*of))
     wanted = [("eap", "edges", None), ("relp", "edges", None)]
     found = [one.name for one in attribution_cost.bench_attribution(hooked("gpt2"), wanted, SMALL)]
     assert found == [attribution_cost.PLAIN, "eap, edges", "relp, edges", "eap, edges, first call", "eap, edges, later call"]  # fmt: skip

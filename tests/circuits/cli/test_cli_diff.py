@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from circuits.runs.directory import save_record
 from circuits.runs.record import Record
+from circuits.runs.record_files import save_record
 from tests.circuits.cli.called import Run, calling
 from tests.circuits.runs.edge_records import edge_record
 from tests.circuits.runs.records import a_record

@@ -18,10 +18,10 @@ import interp
 from circuits.anatomy import exact_check
 from circuits.circuit.circuit import Circuit
 from circuits.cli import app
-from circuits.runs.directory import load_record
+from circuits.runs.record_files import load_record
 from interp.demo import path as demo_path
 from interp.scores.scores import Scores
-from interp.tasks.task import digest
+from interp.tasks.pairs.token_pairs import digest
 from tests.circuits.cli.called import Run, calling
 
 SMALL = ("--task", "gender", "--limit", "8", "--random", "2", "--quiet")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from circuits.circuit.circuit import Circuit
-from circuits.runs import directory
+from circuits.runs.record_files import load_record
 from interp.dictionaries.storage import save_dictionary
 from interp.scores.scores import Scores
 from tests.circuits.cli.called import Run, calling
@@ -37,7 +37,7 @@ SMALL = ("--task", "sva", "--limit", "8", "--random", "2", "--quiet")
 def test_discover_writes_a_run_that_is_read_and_evaluated_again(run: Run, tmp_path: Path) -> None:
     code, out, err = run("discover", *SMALL, *GIVEN, "--method", "relp", "--n", "6", "--out", "run", "--json")
     assert (code, err) == (0, "")
-    said, record = json.loads(out), directory.load_record(tmp_path / "run")
+    said, record = json.loads(out), load_record(tmp_path / "run")
     assert record.features is not None and record.circuit is not None and record.evaluation is not None
     assert said["circuit"] == [p.name for p in record.circuit.parts] and len(record.circuit) == 6
     assert [f.target for f in record.features.dictionaries] == ["resid_post.0", "mlp_out.1"]
@@ -104,7 +104,7 @@ def test_compare_judges_methods_of_features(run: Run, tmp_path: Path) -> None:
     )
     assert code == 0 and set(json.loads(out)["agreement"]) == {"atp", "relp"}
     assert (
-        directory.load_record(tmp_path / "c").features is None
+        load_record(tmp_path / "c").features is None
         and "Where the scores are" in (tmp_path / "c" / "report.html").read_text()
     )
 

@@ -12,7 +12,7 @@ import pytest
 
 from circuits.cli.options.configuration import described
 from circuits.jobs import starting
-from circuits.runs.directory import to_toml
+from circuits.runs.made_with import to_toml
 from circuits.settings.run_options import DEFAULT_METHODS, Comparison, Discovery, ScoringRun
 from interp.option import options_of, plain
 from interp.scores.scores import Scores

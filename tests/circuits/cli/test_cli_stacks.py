@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from circuits.runs.directory import load_record
+from circuits.runs.record_files import load_record
 from interp.attribution.request import attribute
 from interp.parts.nodes import Node
 from interp.tasks.task_files import load_task

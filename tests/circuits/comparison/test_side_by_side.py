@@ -14,8 +14,8 @@ import pytest
 
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.comparison.matching import side_by_side
-from circuits.runs.directory import save_record
 from circuits.runs.record import Record
+from circuits.runs.record_files import save_record
 from interp.parts.nodes import Node
 from interp.scores.scores import Scores
 from tests.circuits.runs.edge_records import edge_record

@@ -25,7 +25,8 @@ from interp.pictures.input_picture import Picture
 from interp.rules.rules import RELP
 from interp.scores.agreement import Agreement
 from interp.scores.scores import Scores
-from interp.tasks.task import Pair, Task
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.task import Task
 from tests.circuits.runs.edge_records import edge_record, edge_scores
 from tests.interp.display.displayed import (
     dictionary_of,

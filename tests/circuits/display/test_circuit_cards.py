@@ -8,7 +8,8 @@ import numpy as np
 
 from circuits.circuit.selection import discover
 from circuits.evaluation.assessment import Assessment, assess
-from circuits.evaluation.faithfulness import evaluate, find_smallest
+from circuits.evaluation.faithfulness import evaluate
+from circuits.evaluation.smallest import find_smallest
 from interp.attribution.request import attribute_all
 from interp.lenses.direct import LogitAttribution
 from interp.scores.agreement import agreement

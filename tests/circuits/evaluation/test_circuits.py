@@ -20,7 +20,9 @@ from interp.attribution.request import attribute
 from interp.model.model import HookedModel
 from interp.parts.nodes import Node, groups, nodes_of
 from interp.scores.scores import Scores
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from tests.circuits.circuit.test_node_circuits import _scores
 from tests.interp.model.tiny import tiny
 from tests.interp.tasks.toy import answered

@@ -11,7 +11,7 @@ import interp
 from circuits.circuit.selection import discover
 from circuits.evaluation.faithfulness import evaluate
 from interp.model.edits import Edit
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 from tests.interp.attribution.on_encoders.asked import Asked, asked
 from tests.interp.parts.masks import PIECES
 

@@ -19,7 +19,7 @@ from circuits.evaluation.running.runners import make_runner
 from circuits.evaluation.twins import Twins
 from interp.attribution.request import attribute, learned_ablation
 from interp.parts.graph import Graph, Part
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 from tests.circuits.evaluation.running.hand import scored
 from tests.circuits.evaluation.running.test_node_ablation import MODELS
 from tests.interp.model.tiny import hooked

@@ -14,12 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuits.circuit.circuit import CircuitError
-from circuits.evaluation import faithfulness
+from circuits.evaluation import smallest
 from circuits.evaluation.areas import ranking_areas_on
-from circuits.evaluation.faithfulness import evaluate_on, find_smallest_on
+from circuits.evaluation.faithfulness import evaluate_on
 from circuits.evaluation.hypotheses import hypothesis_on
 from circuits.evaluation.minimality import leave_one_out_on
 from circuits.evaluation.ratio import Measured, measure
+from circuits.evaluation.smallest import find_smallest_on
 from circuits.evaluation.twins import Twins
 from interp.parts.graph import Edge, Graph, Part
 from interp.scores.resampling import resample_weights
@@ -199,7 +200,7 @@ def test_the_smallest_circuit_is_the_one_found_by_trying_all(
         return
     limits: Any = {"target": target, "at_most": target + room, "largest": largest}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(faithfulness, "FEW", 1)
+        patch.setattr(smallest, "FEW", 1)
         scores = scored(list(weights.values()))
         found = find_smallest_on(Hand(additive(weights)), scores, **limits)
     every = find_smallest_on(Hand(additive(weights)), scores, every=True, **limits)

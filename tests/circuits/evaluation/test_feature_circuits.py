@@ -13,11 +13,12 @@ from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.circuit.selection import discover, ranked
 from circuits.evaluation.areas import ranking_areas
 from circuits.evaluation.assessment import assess
-from circuits.evaluation.faithfulness import evaluate, find_smallest
+from circuits.evaluation.faithfulness import evaluate
 from circuits.evaluation.hypotheses import sufficiency
 from circuits.evaluation.minimality import leave_one_out
 from circuits.evaluation.ratio import measure
 from circuits.evaluation.running.feature_runner import with_silent
+from circuits.evaluation.smallest import find_smallest
 from interp.errors import InterpError
 from interp.parts.nodes import Node
 from tests.circuits.evaluation.running.test_feature_runner import runner

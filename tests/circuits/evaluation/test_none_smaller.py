@@ -10,8 +10,8 @@ import pytest
 
 from circuits.circuit.circuit import CircuitError
 from circuits.evaluation.evaluation import Search
-from circuits.evaluation.faithfulness import find_smallest_on
 from circuits.evaluation.none_smaller import NoneSmaller, none_smaller
+from circuits.evaluation.smallest import find_smallest_on
 from interp.parts.graph import Graph
 from interp.scores.scores import Scores
 from tests.circuits.evaluation.running.hand import Hand, additive, scored

@@ -19,7 +19,7 @@ from circuits.evaluation.faithfulness import CURVE_RANDOM, evaluate, evaluate_on
 from circuits.evaluation.running.runner import PartSet
 from interp.errors import MethodError
 from interp.scores.resampling import Estimate, resample_weights
-from interp.tasks.ablations import Ablation
+from interp.tasks.replacements import Ablation
 from tests.circuits.evaluation.running.hand import EDGES, Hand, additive, circuit, falling, weighted
 from tests.interp.attribution.features.given_dictionaries import given, stub
 from tests.interp.model.tiny import hooked

@@ -15,9 +15,10 @@ import pytest
 from circuits.circuit.chance import shared_by_chance
 from circuits.circuit.circuit import CircuitError
 from circuits.evaluation.evaluation import Evaluation, Search
-from circuits.evaluation.faithfulness import evaluate_on, find_smallest_on
+from circuits.evaluation.faithfulness import evaluate_on
 from circuits.evaluation.hypotheses import HypothesisTest, hypothesis_on
 from circuits.evaluation.minimality import Minimality, leave_one_out_on
+from circuits.evaluation.smallest import find_smallest_on
 from circuits.evaluation.stability import Consensus, Stability, consensus, selection_frequency
 from interp.scores.resampling import resample_weights
 from tests.circuits.evaluation.running.hand import EDGES, Hand, additive, circuit, falling, scored

@@ -12,7 +12,8 @@ from circuits.costs.run_bounds import bounds, within
 from circuits.costs.scoring import exactly, of_request, rounds_of
 from circuits.jobs.resplitting import resplit
 from circuits.settings.prepared import Settings, checked, prepare_run
-from interp.attribution.request import attribute, plan
+from interp.attribution.asking.planning import plan
+from interp.attribution.request import attribute
 from interp.errors import InterpError, UnsupportedRuleError
 from interp.model.loading.load import load
 from interp.model.model import HookedModel

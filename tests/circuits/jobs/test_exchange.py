@@ -17,6 +17,7 @@ from circuits.interchange import (
 from circuits.jobs.exchange import export, import_file
 from circuits.runs import directory
 from circuits.runs.record import Record
+from circuits.runs.record_files import save_record
 from interp.errors import InterpError
 from interp.scores.scores import Scores
 from tests.circuits.interchange.exchanged import SMALL, edge_circuit, edge_scores, provenance, same, saved, theirs
@@ -52,7 +53,7 @@ def test_a_run_directory_is_exported(tmp_path: Path) -> None:
     circuit = edge_circuit(scores.parts[3:6])
     manifest = {"options": {"model": str(tmp_path / "model")}}
     with directory.open_run(tmp_path / "run", manifest) as folder:
-        directory.save_record(folder, Record(manifest, (scores,), circuit=circuit))
+        save_record(folder, Record(manifest, (scores,), circuit=circuit))
         with pytest.raises(InterpError, match="not complete"):
             export(folder, "parquet", tmp_path / "x.parquet")
         directory.complete(folder, directory.finished(manifest))

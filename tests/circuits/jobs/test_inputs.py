@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 
 from circuits.jobs.inputs import said_doubts
-from interp.tasks.task import Pair, Task
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.task import Task
 from tests.interp.parts.tokenisers import words
 
 

@@ -12,7 +12,8 @@ from circuits.anatomy import exact_check
 from circuits.anatomy.overview import measure_accuracy
 from circuits.jobs import pipeline
 from circuits.jobs.pipeline import run_comparison, run_discovery
-from circuits.runs.directory import complete, finished, load_record, open_run, save_record
+from circuits.runs.directory import complete, finished, open_run
+from circuits.runs.record_files import load_record, save_record
 from circuits.settings.prepared import Settings, prepare_run
 from interp.attribution.request import attribute
 from interp.errors import EditError

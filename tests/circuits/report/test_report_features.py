@@ -14,9 +14,9 @@ import pytest
 from circuits.report.pages import render
 from circuits.report.payload import payload
 from circuits.report.sections.features_section import MOST_DRAWN, edge_graph, features
-from circuits.runs import directory
 from circuits.runs.finding import finding
 from circuits.runs.record import Record
+from circuits.runs.record_files import load_record, save_record
 from circuits.terms.words import kind_name
 from interp.formatting.numbers import number, percent, percent_interval, score
 from interp.scores.agreement import agreement
@@ -195,9 +195,9 @@ def test_agreement_over_all_features_is_called_that(record: Record) -> None:
 
 
 def test_a_record_comes_back_from_its_files(record: Record, tmp_path: Path) -> None:
-    directory.save_record(tmp_path, record)
+    save_record(tmp_path, record)
     (tmp_path / "manifest.json").write_text('{"format": 1, "status": "complete"}')
-    found = directory.load_record(tmp_path)
+    found = load_record(tmp_path)
     assert (
         found.features == record.features and found.circuit == record.circuit and found.evaluation == record.evaluation
     )

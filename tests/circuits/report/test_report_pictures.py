@@ -12,7 +12,8 @@ import pytest
 
 from circuits.report.pages import render
 from circuits.report.payload import payload
-from circuits.runs.directory import RunError, load_record, open_run, save_record
+from circuits.runs.directory import RunError, open_run
+from circuits.runs.record_files import load_record, save_record
 from tests.circuits.runs.picture_records import NAMES, VALUES, picture_record
 from tests.circuits.runs.records import a_record
 from tests.interp.formatting.hostile import HARMLESS, Taking, filled

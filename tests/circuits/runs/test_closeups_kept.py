@@ -10,8 +10,9 @@ import numpy as np
 
 from circuits.anatomy.anatomy import Anatomy
 from circuits.anatomy.closeups_edges import MOST_CHECKED
-from circuits.runs.directory import load_record, open_run, save_record
+from circuits.runs.directory import open_run
 from circuits.runs.record import Record
+from circuits.runs.record_files import load_record, save_record
 from interp.scores.scores import Scores
 from tests.circuits.anatomy.test_closeups import _looked
 

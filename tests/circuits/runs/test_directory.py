@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from circuits.runs.directory import RunError, load_record, open_run
+from circuits.runs.directory import RunError, open_run
+from circuits.runs.record_files import load_record
 
 
 def test_a_failed_run_is_marked_and_not_loaded(tmp_path: Path) -> None:

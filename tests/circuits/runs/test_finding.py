@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from circuits.evaluation.evaluation import OtherAblation, Point
-from circuits.evaluation.faithfulness import evaluate_on, find_smallest_on
+from circuits.evaluation.faithfulness import evaluate_on
 from circuits.evaluation.none_smaller import none_smaller
+from circuits.evaluation.smallest import find_smallest_on
 from circuits.runs.finding import finding
 from circuits.runs.judged import random_words
 from circuits.runs.record import Record

@@ -9,6 +9,7 @@ import pytest
 
 from circuits.runs import directory
 from circuits.runs.directory import RunError
+from circuits.runs.record_files import load_record
 from interp.folders import set_aside
 
 
@@ -81,7 +82,7 @@ def test_a_run_that_is_replaced_now_is_not_touched(tmp_path: Path) -> None:
     path = _run(tmp_path / "r", "complete", "old")
     with directory.open_run(path, {}, force=True) as folder:
         with pytest.raises(RunError, match="running"):
-            directory.load_record(path)
+            load_record(path)
         with pytest.raises(RunError, match="another process replaces it now"):
             directory.check_target(path, force=True)
         assert folder.is_dir() and set_aside(path).is_dir()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from circuits.settings.held_out import Halves
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 
 
 def _halves(ids: list[tuple[int, int]], wanted: bool = True) -> Halves:

@@ -17,7 +17,9 @@ import interp
 from interp.attribution.request import attribute, attribute_all
 from interp.errors import MethodError, MetricError, SiteError, TaskError
 from interp.model.model import HookedModel
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from interp.tasks.task_files import load_task
 from tests.interp.attribution.test_attribution import APPROXIMATE, by_name, seen
 from tests.interp.model.tiny import hooked

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from interp.attribution.request import attribute, attribute_all
 from interp.model.model import HookedModel
-from interp.tasks.task import Task, TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from tests.interp.model.tiny import hooked
 from tests.interp.rules.float64 import true_float64
 from tests.interp.rules.twin import Twin

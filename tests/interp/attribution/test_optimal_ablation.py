@@ -9,7 +9,7 @@ import torch
 from interp.attribution.request import attribute, learned_ablation, prepare
 from interp.errors import MethodError
 from interp.model.edits import Edit
-from interp.tasks.ablations import make_ablation
+from interp.tasks.replacements import make_ablation
 from tests.interp.model.tiny import hooked
 from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import pairs_of, toy_task

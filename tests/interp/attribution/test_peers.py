@@ -12,7 +12,7 @@ from torch import Tensor
 
 from interp.attribution.batching.quadrature import QUADRATURES, quadrature
 from interp.attribution.request import attribute, attribute_all
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 from tests.interp.attribution.test_attribution import by_name
 from tests.interp.model.hooked_transformer import _transformer_lens
 from tests.interp.model.tiny import hooked, parts

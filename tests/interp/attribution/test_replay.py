@@ -168,7 +168,8 @@ def test_bidirectional_attention_is_redone_at_all_positions(level: str, metric: 
 @pytest.mark.parametrize("level", ["resid", "heads"])
 def test_prompts_of_one_token(name: str, level: str) -> None:
     """Zero ablation is the only patch that changes anything there."""
-    from interp.tasks.task import Pair, TokenPair
+    from interp.tasks.pairs.pairs import Pair
+    from interp.tasks.pairs.token_pairs import TokenPair
 
     pairs = tuple(Pair("", "", (), (), {}, TokenPair((t,), (t,), (5,), (9,), {})) for t in (4, 7))
     fast, slow = both(model64(name), Task("one", pairs), level=level, positions="each", ablation="zero")

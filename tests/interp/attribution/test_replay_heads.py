@@ -13,7 +13,9 @@ from torch import nn
 import interp
 from interp.model.model import HookedModel
 from interp.parts.outputs import AtMask
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from tests.interp.model.tiny import randomise, tiny
 
 MASK = 5

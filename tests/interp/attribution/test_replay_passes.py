@@ -15,7 +15,9 @@ from interp.attribution.exact.machine import find_restart
 from interp.attribution.exact.readout import Readout
 from interp.attribution.request import prepare
 from interp.model.model import HookedModel
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from tests.interp.attribution.exact.test_replay_counts import LAYERS, LENGTH, SIZES, flops, gpt2
 from tests.interp.model.tiny import hooked, ids
 from tests.interp.tasks.toy import toy_task

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import interp
-from interp.attribution.checks import check
-from interp.attribution.request import attribute, attribute_all, plan, prepare
-from interp.attribution.request_options import Request, ScoreOptions, ShownRequest, ShownRequestOfOne
+from interp.attribution.asking.checks import check
+from interp.attribution.asking.planning import plan
+from interp.attribution.asking.request_options import Request, ScoreOptions, ShownRequest, ShownRequestOfOne
+from interp.attribution.request import attribute, attribute_all, prepare
 from interp.errors import InterpError
 from interp.option import options_of
 from interp.parts.nodes import LEVELS

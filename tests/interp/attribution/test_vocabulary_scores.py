@@ -14,7 +14,8 @@ from interp.attribution.path_patching import path_patch
 from interp.attribution.request import attribute
 from interp.errors import MetricError
 from interp.model.model import HookedModel
-from interp.tasks.metrics import METRICS, Metric
+from interp.tasks.metric import Metric
+from interp.tasks.metrics import METRICS
 from interp.tasks.task import Task
 from tests.interp.model.tiny import hooked
 from tests.interp.rules.float64 import true_float64

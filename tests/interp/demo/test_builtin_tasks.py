@@ -16,7 +16,8 @@ from interp.demo.tokenizer import task_pieces
 from interp.errors import TaskError
 from interp.tasks import builtin
 from interp.tasks import word_lists as w
-from interp.tasks.task import Pair, Task
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.task import Task
 
 UNKNOWN_NAMES = {" Mary", " John"}
 WHOLE_YEARS = {" 1500", " 1732"}

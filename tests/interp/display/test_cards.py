@@ -15,7 +15,9 @@ from interp.model.probing.coverage import Coverage, Row
 from interp.parts.tokens import as_tokens
 from interp.rules.lrp import EPSILON, EPSILON_PLUS
 from interp.rules.rules import GIM, GRADIENT, PRESETS, RELP, Rules, preset
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from tests.interp.display.displayed import read, small
 from tests.interp.model.nets.made import Residual, settled
 from tests.interp.tasks.toy import toy_task

@@ -15,7 +15,7 @@ from torch import nn
 import interp
 from interp.errors import LayoutError, MethodError
 from interp.model.model import HookedModel
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 from tests.interp.model import adapters
 from tests.interp.model.loading.test_modes import MODES
 from tests.interp.model.tiny import VOCAB, tiny

@@ -10,7 +10,9 @@ import torch
 import transformers
 
 from interp.model.model import HookedModel
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 
 A, B, C, RIGHT, WRONG = 0, 1, 2, 3, 4
 

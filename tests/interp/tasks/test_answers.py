@@ -12,7 +12,9 @@ import torch
 from interp.errors import TaskError
 from interp.parts.texts import TokenWarning, encode
 from interp.tasks.builtin import build
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from tests.interp.parts.tokenisers import SPACE, merged, pieces, words
 
 NAMES = [

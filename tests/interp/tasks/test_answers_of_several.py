@@ -9,7 +9,9 @@ import pytest
 
 from interp.errors import TaskError
 from interp.parts.texts import TokenWarning, encode
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from tests.interp.parts.tokenisers import merged, pieces, words
 
 NAMES = ["_He", "_Tom", "_said", '_"', '"', "_Mary", "Mary", "_John", "John", "_Anna", "An", "na", "_is", "_s", "s"]

@@ -12,7 +12,9 @@ import pytest
 from interp.errors import TaskError
 from interp.tasks.find import task
 from interp.tasks.lengths import length_of
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from tests.interp.parts.tokenisers import KNOWN, words
 
 #: Ends in a space as others do in a line break: what follows has no space before it.

@@ -8,7 +8,9 @@ from collections import Counter
 import pytest
 
 from interp.errors import TaskError
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 
 
 def _pair(number: int, answer: str = " a") -> Pair:

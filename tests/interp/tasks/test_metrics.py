@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from interp.errors import MetricError
-from interp.tasks.metrics import METRICS, Metric
+from interp.tasks.metric import Metric
+from interp.tasks.metrics import METRICS
 from interp.tasks.targets import Targets
 
 NONE = torch.zeros(0)

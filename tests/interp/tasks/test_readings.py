@@ -10,7 +10,9 @@ import pytest
 from interp.errors import InterpError, TaskError
 from interp.model.model import HookedModel
 from interp.tasks.lengths import of_length
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from tests.interp.model.encoders.models import hooked
 from tests.interp.parts.masks import PIECES, bytes_with_mask, wordpiece
 

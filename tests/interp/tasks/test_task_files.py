@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from interp.errors import TaskError
-from interp.tasks.task import Pair, Task
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.task import Task
 from interp.tasks.task_files import load_task
 
 ROW = {"clean": "the dog", "corrupt": "the dogs", "answer": " is", "wrong": " are"}

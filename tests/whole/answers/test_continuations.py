@@ -22,8 +22,10 @@ from circuits.anatomy.overview import measure_accuracy
 from interp.attribution.path_patching import path_patch
 from interp.attribution.request import attribute
 from interp.errors import MetricError, TaskError
-from interp.tasks.metrics import METRICS, Metric
-from interp.tasks.task import Task, TokenPair, digest
+from interp.tasks.metric import Metric
+from interp.tasks.metrics import METRICS
+from interp.tasks.pairs.token_pairs import TokenPair, digest
+from interp.tasks.task import Task
 from tests.circuits.cli.called import Run, run
 from tests.interp.attribution.features.given_dictionaries import given
 from tests.interp.model.tiny import OWN_ATTENTION, VOCAB, hooked

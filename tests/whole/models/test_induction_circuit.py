@@ -21,7 +21,9 @@ from interp.attribution.request import attribute
 from interp.model.loading.transformer_lens_model import ReferenceConfig, ReferenceTransformer
 from interp.model.model import HookedModel
 from interp.tasks.metrics import METRICS
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 
 TOKENS, LENGTH, SHARP = 6, 5, 40.0
 #: Parts of the residual stream: the token, the position, the token before, the answer, and what nobody reads.

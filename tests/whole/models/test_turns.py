@@ -11,7 +11,7 @@ from torch import nn
 
 import circuits
 import interp
-from circuits.evaluation.faithfulness import find_smallest
+from circuits.evaluation.smallest import find_smallest
 from interp.attribution.protocol.registry import METHODS
 from interp.errors import InterpError
 from interp.model.model import HookedModel

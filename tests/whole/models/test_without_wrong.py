@@ -15,8 +15,11 @@ import interp
 from interp.attribution.methods import METHODS
 from interp.attribution.request import attribute
 from interp.errors import MetricError
-from interp.tasks.metrics import METRICS, Metric, Targets
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.metric import Metric
+from interp.tasks.metrics import METRICS, Targets
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from tests.circuits.cli.called import Run, run
 from tests.interp.model.tiny import VOCAB, hooked
 from tests.interp.rules.float64 import true_float64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from circuits.runs.directory import load_record
+from circuits.runs.record_files import load_record
 from tests.whole.pages.browser import Chrome, Reports
 from tests.whole.pages.test_browser_view import CY, shown, text
 

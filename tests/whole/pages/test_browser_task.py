@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from circuits.runs.directory import load_record
+from circuits.runs.record_files import load_record
 from interp.formatting.text import token
 from tests.interp.formatting.hostile import HOSTILE
 from tests.whole.pages.browser import Chrome, Reports, Tab, command

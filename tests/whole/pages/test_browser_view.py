@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from circuits.report.view.view_anatomy import direct_digits
-from circuits.runs.directory import load_record
 from circuits.runs.record import Record
+from circuits.runs.record_files import load_record
 from interp.formatting.numbers import number, percent_interval, score
 from interp.formatting.text import token
 from tests.whole.pages.browser import Chrome, Reports, Tab, data_of

@@ -198,7 +198,7 @@ def test_training_files_are_understood(where: str, text: str, tmp_path: Path) ->
     """The options exist and the dictionaries can be made."""
     import interp
     from circuits.cli.options.training_options import merged
-    from circuits.jobs.dictionary_training import split
+    from circuits.jobs.dictionaries.dictionary_training import split
     from circuits.settings.dictionary_options import Training
     from interp.dictionaries.training.loop.settings import wanted
 

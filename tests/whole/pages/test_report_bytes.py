@@ -21,7 +21,7 @@ AGAIN = """
 import hashlib, sys
 from pathlib import Path
 from circuits.report.pages import render
-from circuits.runs.directory import load_record
+from circuits.runs.record_files import load_record
 for path in sys.argv[1:]:
     print(hashlib.sha256(render(load_record(Path(path))).encode()).hexdigest())
 """

@@ -13,9 +13,10 @@ from circuits.circuit.circuit import Circuit
 from circuits.evaluation.running.runner import PartSet
 from interp.parts.graph import Edge, Graph, Part
 from interp.scores.scores import Provenance, Scores
-from interp.tasks.ablations import Ablation
-from interp.tasks.metrics import METRICS, Metric
-from interp.tasks.task import TokenPair
+from interp.tasks.metric import Metric
+from interp.tasks.metrics import METRICS
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.replacements import Ablation
 
 GRAPH = Graph(2, 2, 2, (False, False))
 EDGES = GRAPH.edges

@@ -15,7 +15,8 @@ from circuits.evaluation.running.edge_runner import EdgeRunner
 from interp.attribution.request import attribute
 from interp.errors import LayoutError
 from interp.model.model import HookedModel
-from interp.tasks.metrics import METRICS, Metric
+from interp.tasks.metric import Metric
+from interp.tasks.metrics import METRICS
 from tests.interp.attribution.edges.edge_checks import BOTH, EACH, TWINS, ready
 from tests.interp.attribution.edges.edge_twin import Prompts
 from tests.interp.attribution.level_edges.test_edge_patching import EVERY, _plain, ablated

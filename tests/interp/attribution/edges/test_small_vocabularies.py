@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from interp.attribution.edges.edge_batches import EdgeMap
+from interp.attribution.edges.edge_maps import EdgeMap
 from interp.model.model import HookedModel
 from interp.parts.graph import Graph
 from tests.interp.model.tiny import tiny

@@ -15,7 +15,7 @@ from interp.model.edits import Edit
 from interp.model.model import HookedModel
 from interp.parts.nodes import Node
 from interp.rules.rules import GRADIENT, Rules
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 from tests.interp.dictionaries.random_dictionaries import made
 from tests.interp.model.tiny import PARALLEL
 from tests.interp.tasks.toy import measured

@@ -17,7 +17,7 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError
 from interp.model.model import HookedModel
 from interp.scores.scores import Scores
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 from tests.interp.dictionaries.random_dictionaries import made
 from tests.interp.model.tiny import hooked
 from tests.interp.rules.float64 import true_float64

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interp.attribution.edges.edge_batches import EdgeBatch, EdgeMap
+from interp.attribution.edges.edge_batches import EdgeBatch
+from interp.attribution.edges.edge_maps import EdgeMap
 from interp.attribution.protocol.spaces import EdgeSpace
 from interp.parts.graph import Graph
 from interp.tasks.metrics import get_metric

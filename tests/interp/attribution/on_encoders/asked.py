@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from interp.model.model import HookedModel
 from interp.parts.nodes import Node
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from tests.interp.model.encoders.models import AROUND, hooked, plainly
 from tests.interp.model.encoders.places import parts
 from tests.interp.parts.masks import PIECES, wordpiece

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import interp
 from interp.parts.nodes import Node
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 from tests.interp.attribution.on_encoders.asked import Asked, asked, seen
 from tests.interp.model.encoders.models import AROUND
 

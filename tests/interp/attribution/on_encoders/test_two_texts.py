@@ -14,7 +14,8 @@ from torch import Tensor
 
 import interp
 from interp.errors import InterpError, MethodError, TaskError
-from interp.tasks.task import Pair, Task
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.task import Task
 from interp.tasks.task_files import load_task
 from tests.interp.model.encoders.models import hooked
 from tests.interp.model.tiny import hooked as decoder

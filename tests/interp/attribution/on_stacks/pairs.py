@@ -10,7 +10,7 @@ from torch import Tensor
 from interp.model.edits import Edit
 from interp.model.model import HookedModel
 from interp.parts.nodes import Node
-from interp.tasks.input_pairs import InputPair
+from interp.tasks.pairs.input_pairs import InputPair
 from interp.tasks.task import Task
 from tests.interp.model.several.made import CLIP, given
 

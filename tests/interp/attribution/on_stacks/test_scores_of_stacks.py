@@ -9,8 +9,9 @@ import torch
 from interp.attribution.request import attribute
 from interp.errors import MethodError, MetricError, SiteError
 from interp.model.model import HookedModel
-from interp.tasks.input_pairs import InputPair
-from interp.tasks.task import Pair, Task
+from interp.tasks.pairs.input_pairs import InputPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.task import Task
 from tests.interp.attribution.on_stacks.pairs import ANSWER, WRONG, effect, inputs, site_of, task, value
 from tests.interp.model.several import odd_stacks as odd
 from tests.interp.model.several.made import BART, CLIP, T5, WHISPER, known, made

@@ -11,8 +11,10 @@ import torch
 
 from interp.errors import TaskError
 from interp.parts.named_inputs import Example
-from interp.tasks.input_pairs import InputPair
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.input_pairs import InputPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 from interp.tasks.task_files import load_task
 from tests.interp.model.several.made import BART, CLIP, WHISPER, given, known
 from tests.interp.model.several.speaking import speaking

@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interp.tasks.task import Pair, Task, TokenPair
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import TokenPair
+from interp.tasks.task import Task
 
 
 @dataclass

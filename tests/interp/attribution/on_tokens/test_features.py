@@ -14,7 +14,7 @@ from interp.attribution.token_methods import METHODS
 from interp.attribution.tokens.patch_masks import patch_groups
 from interp.errors import MethodError
 from interp.parts.named_inputs import Example
-from interp.tasks.task import TokenPair
+from interp.tasks.pairs.token_pairs import TokenPair
 from tests.interp.attribution.on_tokens.functions import ByHand, linear, table, task_of
 from tests.interp.model.tiny import hooked
 from tests.interp.tasks.toy import toy_task

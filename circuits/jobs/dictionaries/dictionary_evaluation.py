@@ -21,6 +21,7 @@ from circuits.console import printing
 from circuits.console.phases import Telling, telling
 from circuits.jobs.inputs import load_model, note_models, note_weights
 from circuits.runs import directory
+from circuits.runs.made_with import file_hashes, machine, to_toml, versions
 from circuits.runs.model_files import described
 from circuits.settings.dictionary_options import DictionaryJudgement
 from circuits.settings.run_options import OutputOptions
@@ -69,7 +70,7 @@ def evaluate(asked: DictionaryJudgement) -> None:
         manifest = _manifest(asked, model, dictionaries) | {"created": created}
         note_weights(manifest, say)
         with directory.open_run(path, manifest, force=asked.force) as folder:
-            write_text(folder / "config.toml", directory.to_toml(_config(asked)))
+            write_text(folder / "config.toml", to_toml(_config(asked)))
             for name, one in zip(dictionaries, found, strict=True):
                 _write(one, folder if len(found) == 1 else folder / name)
             directory.complete(
@@ -206,8 +207,8 @@ def _manifest(asked: DictionaryJudgement, model: HookedModel, dictionaries: Mapp
         "dictionaries": {name: repr(d) for name, d in dictionaries.items()},
         "dictionary_files": _hashes(source) if source.is_dir() else {},
         "seeds": {"seed": asked.seed},
-        "versions": {**directory.versions(), "sae-lens": version("sae-lens")},
-        "machine": directory.machine(),
+        "versions": {**versions(), "sae-lens": version("sae-lens")},
+        "machine": machine(),
     }
 
 
@@ -216,7 +217,7 @@ def _hashes(source: Path) -> dict[str, str]:
     from interp.dictionaries.storage import dictionary_folders
 
     folders = dictionary_folders(source)
-    return {f"{x.name}/{name}": value for x in folders for name, value in directory.file_hashes(x).items()}
+    return {f"{x.name}/{name}": value for x in folders for name, value in file_hashes(x).items()}
 
 
 # ---------------------------------------------------------------- what is printed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from circuits.jobs.dictionary_training import _warn_of_l0
+from circuits.jobs.dictionaries.dictionary_training import _warn_of_l0
 
 
 @pytest.mark.parametrize(("l0", "said"), [(12.1, "more tokens"), (11.9, ""), (5.4, ""), (5.2, "dead")])

@@ -8,13 +8,13 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from interp.attribution.asking.request_options import Request
 from interp.attribution.auto.budget import CHANCE, parse_budget
 from interp.attribution.batching.positions import POSITIONS
 from interp.attribution.batching.quadrature import DEFAULT_QUADRATURE, DEFAULT_STEPS
 from interp.attribution.batching.quadrature import quadrature as points
 from interp.attribution.methods import METHODS, get_method
 from interp.attribution.protocol.registry import MaskSettings, Method, with_start
-from interp.attribution.request_options import Request
 from interp.attribution.scoring.memory import parse_bytes
 from interp.errors import MethodError, MetricError, unknown
 from interp.ledger import PASS
@@ -23,7 +23,8 @@ from interp.parts.layout import NET_LEVELS
 from interp.parts.nodes import FEATURES, LEVELS
 from interp.rules.rules import preset
 from interp.tasks.ablations import ABLATIONS, check_direction
-from interp.tasks.metrics import Direction, Metric, get_metric
+from interp.tasks.metric import Direction, Metric
+from interp.tasks.metrics import get_metric
 from interp.whole_numbers import count, whole
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from interp.errors import TaskError
 from interp.parts.named_inputs import Example
-from interp.tasks.task import Pair, Spans
+from interp.tasks.pairs.pairs import Pair
+from interp.tasks.pairs.token_pairs import Spans
 from interp.whole_numbers import is_whole
 
 Answers = str | int | Sequence[str] | Sequence[int]

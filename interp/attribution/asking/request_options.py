@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from interp.attribution.features.hosts import Dictionaries
     from interp.parts.graph import KeyValue
     from interp.scores.scores import Ranking
-    from interp.tasks.metrics import Metric
+    from interp.tasks.metric import Metric
 
 
 @dataclass(frozen=True, kw_only=True)

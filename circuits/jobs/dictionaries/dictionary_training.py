@@ -14,6 +14,7 @@ from circuits.console import printing
 from circuits.console.phases import Telling, telling
 from circuits.jobs.inputs import load_model, note_weights
 from circuits.runs import directory
+from circuits.runs.made_with import to_toml
 from circuits.runs.model_files import described
 from circuits.settings.dictionary_options import Training
 from interp.errors import InterpError
@@ -164,4 +165,4 @@ def _to_toml(asked: Mapping[str, Any]) -> str:
     whole = {key: str(Path(value).resolve()) for key, value in asked.items() if is_file(key, value)}
     plain = {key: value for key, value in {**asked, **whole}.items() if key != SEVERAL}
     tables = asked.get(SEVERAL, [])
-    return "\n".join([directory.to_toml(plain), *(f"[[{SEVERAL}]]\n{directory.to_toml(table)}" for table in tables)])
+    return "\n".join([to_toml(plain), *(f"[[{SEVERAL}]]\n{to_toml(table)}" for table in tables)])
