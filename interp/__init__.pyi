@@ -60,7 +60,7 @@ from .model.edits import zero as zero
 from .model.loading.load import load as load
 from .model.model import HookedModel as HookedModel
 from .model.nets.net import Net as Net
-from .model.probing.coverage import Coverage as Coverage
+from .model.coverage.coverage import Coverage as Coverage
 from .model.result import Run as Run
 from .model.similarity import Similarity as Similarity
 from .model.similarity import similarity as similarity

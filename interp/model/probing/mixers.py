@@ -26,6 +26,11 @@ def mixing(model: nn.Module, path: str, calls: Mapping[str, Call]) -> Attended |
     return None
 
 
+def mixes_positions(call: Call, width: int) -> bool:
+    """Whether the output of a module of the stream's size [1 pos width] depends, at some position, on what it reads at another."""
+    return any(_reach(call, width))
+
+
 def _reach(call: Call, width: int) -> tuple[bool, bool]:
     """Whether the output of a module depends on earlier positions of what it reads, at the last one, and on later ones, at the first."""
     if not (call.y.requires_grad and call.x.requires_grad) or call.x.numel() % width:
