@@ -223,20 +223,25 @@ class _Search:
     def _fitted(self, goal: Tensor, x: Tensor, made: Sequence[Written]) -> tuple[float, list[float]] | None:
         """The numbers k, s with k x + s1 w1 + ... = goal to rounding; those that a configuration states, or 1, where these do as well."""
         columns = [x, *(own.value.reshape(x.shape) for own in made)]
-        wide = torch.stack([own.double().flatten() for own in columns])
-        products, onto = wide @ wide.T, wide @ goal.double().flatten()
-        try:
-            exact = torch.linalg.solve(products, onto).tolist()
-        except RuntimeError:  # one is a multiple of another
-            return None
+        exact = self._least(goal, columns)
         if not all(max(LEAST, 4 * self._tolerance) < abs(number) < 1 / LEAST for number in exact):
             return None
-        stated = [self._meant(number) for number in exact]
-        for numbers in (stated, exact):
+        for numbers in ([self._meant(number) for number in exact], exact) if exact else ():
             scaled = [number * own for number, own in zip(numbers, columns, strict=True)]
             if near(sum(scaled, torch.zeros_like(x)), goal, scaled[0], scaled):
                 return numbers[0], numbers[1:]
         return None
+
+    def _least(self, goal: Tensor, columns: Sequence[Tensor]) -> list[float]:
+        """The numbers whose sum of columns is nearest to the goal; none where that is far from it."""
+        wide = torch.stack([own.double().flatten() for own in columns])
+        g, products = goal.double().flatten(), wide @ wide.T
+        try:
+            found = torch.linalg.solve(products, wide @ g)
+        except RuntimeError:  # one is a multiple of another
+            return []
+        left, sizes = (g - found @ wide).square().sum(), (found.square() * products.diagonal()).sum()
+        return found.tolist() if left <= (self._tolerance + 1e-3) ** 2 * sizes else []  # type: ignore[no-any-return]
 
     def _meant(self, number: float) -> float:
         """A number that the block or the configuration holds, or 1, where one is so near."""

@@ -151,7 +151,7 @@ def _output_projection(block: BlockCalls) -> str:
     """The output projection of attention, checked; without heads the module that mixes positions. Raises: LayoutError where the stream or
     z are of another shape than elsewhere."""
     heads, stream = block.attended.heads > 0, block.own.x
-    o = output_projection(block) if heads else block.attended.path
+    o = output_projection(block) if heads or block.attended.projected else block.attended.path
     if o is None:
         raise LayoutError(
             f"{block.path}: attention was seen in {block.attended.path}, but no linear module that reads what it makes; expected an "
