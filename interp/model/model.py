@@ -14,6 +14,7 @@ from interp.dictionaries.splice import check_dictionaries, widths
 from interp.errors import LayoutError, MethodError, TaskError, some
 from interp.formatting.showing import card
 from interp.ledger import BACKWARD, ledger, spend
+from interp.model.coverage.backward import Suspects, check_gradients, suspects
 from interp.model.coverage.coverage import Coverage, Operations, coverage, recognise
 from interp.model.edits import Edit
 from interp.model.inputs.answering import context_of, outputs_of_positions
@@ -30,7 +31,6 @@ from interp.model.multiply_adds import Prices
 from interp.model.operands import Operands
 from interp.model.origin import Origin
 from interp.model.plan import plan_run
-from interp.model.probing.backward import Suspects, check_gradients, suspects
 from interp.model.probing.layout_probe import read_layout
 from interp.model.probing.sample import probe_inputs
 from interp.model.result import Run

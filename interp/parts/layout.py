@@ -11,6 +11,7 @@ A sublayer f of a block changes the residual stream x by one of these steps (N a
 | `after` | x + s N'(f(N(x))): what the second norm lets through is added |
 | `scaled` | x + g * f(N(x)), g a learned vector (LayerScale, Touvron et al. 2021) |
 | `around` | N(x + s f(x)): the norm acts on the sum (Vaswani et al. 2017) |
+| `mixed` | x + s C(f(N(x))), C a module that mixes positions, such as a short convolution |
 
 In each of them the stream x may be kept in part, k x or a learned vector times x, and what is added may have a bias of its own. Beside
 attention and the MLP a block may have a mixer of positions without heads, and a second MLP.
@@ -33,7 +34,7 @@ from interp.parts.sites import FURTHER, no_stack
 
 #: The levels of nets without blocks: what each module returns, or each entry of its axis 1 (see `interp.attribution.net_levels`).
 NET_LEVELS: Final = ("modules", "channels")
-Place = Literal["pre", "after", "scaled", "around"]
+Place = Literal["pre", "after", "scaled", "around", "mixed"]
 #: What may be done with attention patterns: nothing, where there are none to see; `read`; or `edit` too, where z is the pattern times
 #: the values that the query heads of a group share.
 Pattern = Literal["", "read", "edit"]
@@ -352,6 +353,10 @@ class Layout(Stack):
             if block.beside:
                 raise LayoutError(
                     f"{what}: beside attention and MLP {block.beside[0].writer} adds to the stream. Level 'heads' works."
+                )
+            if mixed := next((part for part in block.sublayers if part.place == "mixed"), None):
+                raise LayoutError(
+                    f"{what}: {mixed.writer} mixes positions of what components add. Level 'heads' works."
                 )
             if block.first or not all(part.keeps for part in block.sublayers):
                 part = next((part for part in block.sublayers if not part.keeps), None)

@@ -22,10 +22,10 @@ from interp.attribution.edges.sums import Sums
 from interp.attribution.edges.workspace import Workspace
 from interp.attribution.edges.writers import EMBED, Values, Writers
 from interp.ledger import uncounted
+from interp.model.coverage.backward import untouched
 from interp.model.edits import Edit
 from interp.model.modules.linear import norm_at
 from interp.model.modules.lock import reserved, settled
-from interp.model.probing.backward import untouched
 from interp.parts.graph import Graph
 from interp.parts.sites import Site
 from interp.precision import wide

@@ -124,6 +124,8 @@ def _check_apart(own: BlockLayout) -> None:
         raise LayoutError(f"{own.path}: a parameter of its own scales what is added.")
     if own.beside:
         raise LayoutError(f"{own.path}: {own.beside[0].writer} adds to the stream beside attention and MLP.")
+    if "mixed" in (attn.place, mlp.place):
+        raise LayoutError(f"{own.path}: positions are mixed between a projection and the stream.")
     if own.first or not all(part.keeps for part in own.sublayers):
         raise LayoutError(f"{own.path}: it passes on more or less than the stream and what its parts add.")
 

@@ -21,9 +21,11 @@ from torch import Tensor
 from interp.errors import LayoutError, some
 from interp.model.modules.tensors import activation_out, close
 from interp.model.probing.block_calls import BlockCalls, depends, reads, same
+from interp.model.probing.fits import Fits
 from interp.model.probing.fronts import mlp_modules
 from interp.model.probing.mixers import mixes_positions
-from interp.model.probing.steps import LEAST, Step, Written, behind, may_add, meant, mlp_candidates, near, solve
+from interp.model.probing.probe import Call
+from interp.model.probing.steps import Step, Written, behind, may_add, mlp_candidates, near, solve
 
 #: How many parts a block may have beside attention and MLP.
 _BESIDE: Final = 2
@@ -85,17 +87,31 @@ class _Search:
     def block(self) -> BlockCalls:
         return self.blocks[0]
 
+    @cached_property
+    def fits(self) -> Fits:
+        return Fits(self.block)
+
     def found(self) -> Sums | None:
         """The first way that rebuilds the output: with fewest parts, and without a norm of the stream."""
         candidates = self._candidates()
-        for n in range(1, 2 + _BESIDE):
-            for chosen in combinations(candidates, n):
-                if not any(f"{b}.".startswith(f"{a}.") for a in chosen for b in chosen if a != b):
-                    for first, x in self._starts():
-                        for steps in self._ways(x, self._parts(chosen), 0):
-                            if found := self._named(chosen, steps, first):
-                                return found
+        every = (chosen for n in range(1, 2 + _BESIDE) for chosen in combinations(candidates, n))
+        for chosen in (*every, *((norm,) for norm in self._joining(candidates))):
+            if not any(f"{b}.".startswith(f"{a}.") for a in chosen for b in chosen if a != b):
+                for first, x in self._starts():
+                    for steps in self._ways(x, self._parts(chosen), 0):
+                        if found := self._named(chosen, steps, first):
+                            return found
         return None
+
+    def _joining(self, candidates: Sequence[str]) -> Iterator[str]:
+        """Norms that read the sum of what two MLPs make, which is then the MLP as a whole: N(f(x) + g(x))."""
+        inside = self.block.inside
+        made = [[own.value.flatten() for own in may_add(self.block, raw) if own.gain is None] for raw in candidates]
+        totals = [a + b for one, two in combinations(made, 2) for a, b in product(one, two)]
+        for path, call in inside.items():
+            size = call.x.numel() == call.y.numel() == self.block.own.x.numel()
+            if size and not self.block.makes(path) and any(close(call.x_value.flatten(), total) for total in totals):
+                yield path
 
     def _candidates(self) -> list[str]:
         """What may be an MLP or stand beside it; of modules that give the same the outermost."""
@@ -128,7 +144,9 @@ class _Search:
     def _options(self, raw: str) -> list[Written]:
         """What a module's output, or what is made of it, may add: also with a bias that a module around it holds, or times a vector."""
         call, get = self.block.inside[raw], self.block.model.get_submodule
-        found = [own for own in may_add(self.block, raw) if own.gain is None]
+        found = [own for own in may_add(self.block, raw) if own.gain is None] if self.block.makes(raw) else []
+        found += [] if found else [Written(raw, raw, "after", call.y_value)]
+        found += [Written(raw, path, "mixed", own.y_value) for path, own in self._mixed_behind(raw)]
         for path in self.block.parents(raw):
             for name, bias in get(path).named_parameters(recurse=False):
                 if bias.numel() == call.y.shape[-1]:
@@ -137,18 +155,17 @@ class _Search:
         gained = [
             replace(own, value=own.value * gain, gain=path, place="scaled" if own.place == "pre" else own.place)
             for own in found
-            for path, gain in self._factors.items()
-            if gain.numel() > 1
+            for path, gain in self.fits.vectors.items()
         ]
         return found + gained
 
-    @cached_property
-    def _factors(self) -> dict[str, Tensor]:
-        """The numbers and vectors of the block's own, by path."""
-        module, path = self.block.model.get_submodule(self.block.path), self.block.path
-        every = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
-        sizes = 1, self.block.own.x.shape[-1]
-        return {f"{path}.{n}": p.detach().flatten() for n, p in every if p.numel() in sizes and p.is_floating_point()}
+    def _mixed_behind(self, raw: str) -> Iterator[tuple[str, Call]]:
+        """The modules behind a part that mix positions of what it makes, as a short convolution does."""
+        y = self.block.inside[raw].y
+        for path, call in self.block.inside.items():
+            reads_it = same(call.x, y) and call.y.numel() == y.numel() and not f"{path}.".startswith(f"{raw}.")
+            if reads_it and mixes_positions(call, self._width):
+                yield path, call
 
     # ------------------------------------------------------------ steps
 
@@ -167,9 +184,9 @@ class _Search:
     def _steps(self, x: Tensor, made: Sequence[Written]) -> Iterator[list[Step]]:
         """The steps that add these parts at once and give what a module of the block reads, or the block: the value that was seen there."""
         seen: list[Tensor] = []
-        for keeper, kept in ((None, x), *((p, x * v) for p, v in self._factors.items() if v.numel() > 1)):
-            for goal in self._goals:
-                found = self._fitted(goal.reshape(x.shape), kept, made)
+        for keeper, kept in ((None, x), *((p, x * v) for p, v in self.fits.vectors.items())):
+            for goal in self.fits.goals:
+                found = self.fits.fitted(goal.reshape(x.shape), kept, made)
                 if found is None or (keeper and found[0] != 1.0):
                     continue
                 if any(torch.allclose(goal, own, rtol=1e-4, atol=1e-6) for own in seen):
@@ -188,74 +205,20 @@ class _Search:
         after: Tensor,
     ) -> list[Step]:
         """Steps from x to what is behind them: the first keeps, the norm is around the last. Numbers that the block holds are named."""
-        keep, named = self._name(fit[0])
+        keep, named = self.fits.name(fit[0])
         first = Step(made[0], 1.0, None, x, after, keep, keeper or named)
         steps = [first, *(Step(own, 1.0, None, x, after) for own in made[1:])]
         for i, (own, s) in enumerate(zip(made, fit[1], strict=True)):
-            scale, gain = (s, None) if own.gain else self._name(s)
-            scaled = own if gain is None else replace(own, gain=gain, value=own.value * self._factors[gain])
+            scale, gain = (s, None) if own.gain else self.fits.name(s)
+            scaled = own if gain is None else replace(own, gain=gain, value=own.value * self.fits.factors[gain])
             if scaled.gain and scaled.place == "pre":
                 scaled = replace(scaled, place="scaled")
             steps[i] = replace(steps[i], written=scaled, scale=scale)
         return [*steps[:-1], replace(steps[-1], around=around)]
 
-    def _name(self, number: float) -> tuple[float, str | None]:
-        """A factor as (1, path) where the block holds this number."""
-        if number == 1.0:
-            return 1.0, None
-        for path, value in self._factors.items():
-            if value.numel() == 1 and abs(float(value) - number) <= 1e-4 * abs(number):
-                return 1.0, path
-        return number, None
-
-    @cached_property
-    def _goals(self) -> list[Tensor]:
-        """The block's output, and what its modules read, each value once."""
-        found = [self.block.own.y_value]
-        for call in self.block.inside.values():
-            value = call.x_value
-            if value.numel() == found[0].numel() and not any(
-                torch.equal(value.flatten(), own.flatten()) for own in found
-            ):
-                found.append(value)
-        return found
-
-    def _fitted(self, goal: Tensor, x: Tensor, made: Sequence[Written]) -> tuple[float, list[float]] | None:
-        """The numbers k, s with k x + s1 w1 + ... = goal to rounding; those that a configuration states, or 1, where these do as well."""
-        columns = [x, *(own.value.reshape(x.shape) for own in made)]
-        exact = self._least(goal, columns)
-        if not all(max(LEAST, 4 * self._tolerance) < abs(number) < 1 / LEAST for number in exact):
-            return None
-        for numbers in ([self._meant(number) for number in exact], exact) if exact else ():
-            scaled = [number * own for number, own in zip(numbers, columns, strict=True)]
-            if near(sum(scaled, torch.zeros_like(x)), goal, scaled[0], scaled):
-                return numbers[0], numbers[1:]
-        return None
-
-    def _least(self, goal: Tensor, columns: Sequence[Tensor]) -> list[float]:
-        """The numbers whose sum of columns is nearest to the goal; none where that is far from it."""
-        wide = torch.stack([own.double().flatten() for own in columns])
-        g, products = goal.double().flatten(), wide @ wide.T
-        try:
-            found = torch.linalg.solve(products, wide @ g)
-        except RuntimeError:  # one is a multiple of another
-            return []
-        left, sizes = (g - found @ wide).square().sum(), (found.square() * products.diagonal()).sum()
-        return found.tolist() if left <= (self._tolerance + 1e-3) ** 2 * sizes else []  # type: ignore[no-any-return]
-
-    def _meant(self, number: float) -> float:
-        """A number that the block or the configuration holds, or 1, where one is so near."""
-        near = (float(own) for own in self._factors.values() if own.numel() == 1)
-        own = next((own for own in near if abs(own - number) <= self._tolerance * abs(number)), number)
-        return meant(self.block, own, self._tolerance)
-
     @property
     def _width(self) -> int:
         return self.block.own.x.shape[-1]
-
-    @property
-    def _tolerance(self) -> float:
-        return max(1e-4, 2 * torch.finfo(self.block.own.y.dtype).eps)
 
     # ------------------------------------------------------------ what the parts are
 
@@ -268,7 +231,7 @@ class _Search:
             return None
         parts = chosen if len(chosen) > 1 else ()
         if odd := [raw for raw in parts if not self._of_stream(raw, of[raw], steps)]:
-            self.odd += odd
+            self.odd = min(self.odd or odd, odd, key=len)
             return None
         attn, *cross = (of[o] for o in self.projections)
         return Sums(

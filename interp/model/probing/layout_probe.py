@@ -199,10 +199,16 @@ def _check_finite(model: Any, blocks: Sequence[str], calls: Mapping[str, Call]) 
 
 
 def _check_chain(calls: Mapping[str, Call], blocks: Sequence[str]) -> None:
-    """Raises: LayoutError naming a block that reads something else than what the one before it gives."""
+    """Raises: LayoutError naming a block that reads something else than what the one before it gives, or more of the run than that."""
     for before, path in pairwise(blocks):
-        if not close(calls[path].x_value, calls[before].y_value):
+        own = calls[path]
+        if not close(own.x_value, calls[before].y_value):
             raise LayoutError(f"{path}: it does not read the output of {before}; expected blocks one behind the other.")
+        if own.read is not None and depends(own.made, calls[blocks[0]].read, but_through=own.read):
+            raise LayoutError(
+                f"{path}: it reads more than the stream, of what earlier blocks have made (keys and values that are shared?); expected blocks that "
+                "read the stream alone."
+            )
 
 
 def _attention_extras(model: Any) -> tuple[str, ...]:
