@@ -136,9 +136,8 @@ def _mlp_front(seen: Sequence[BlockCalls], module: str, projections: Sequence[st
     """What stands in front of the MLP, and whether it reads what attention reads: by the values, then by memory, then by the graph."""
     block, raw = seen[0], steps.mlp.written.raw
     if not block.makes(raw):
-        return unknown_front(block, "MLP"), not depends(
-            block.inside[raw].made, block.inside[steps.attn.written.writer].made
-        )
+        beside = not depends(block.inside[raw].made, block.inside[steps.attn.written.writer].made)
+        return Front(None, block.path, None), beside
     before, after = (mlp_front(seen, module, raw, projections, x) for x in (steps.attn.before, steps.mlp.before))
     if before and after:
         reader = before.norm or before.entry
