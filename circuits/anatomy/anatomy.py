@@ -24,11 +24,12 @@ ARROWS: Final = "arrows"
 @dataclass(frozen=True)
 class Pattern:
     """Where one head looks on a prompt: softmax weights [q_pos k_pos], in thousandths, one row per query token; none of long inputs that are
-    no text. `looks`: those from where the answer is read [k_pos], from 0 to 1, the mean of all rows where it is read at several positions."""
+    no text. `across`: whether the columns are the positions of the stream that an encoder-decoder's decoder attends to. `looks`: those from where the answer is read [k_pos], from 0 to 1, the mean of all rows where it is read at several positions."""
 
     head: str
     rows: tuple[tuple[int, ...], ...]
     looks: tuple[float, ...] = ()
+    across: bool = False
 
     @property
     def looked(self) -> tuple[float, ...]:
@@ -84,6 +85,7 @@ class Example:
     to less than 1000. `writes`: what the nodes write on this prompt alone: a head that copies a name raises another token on each.
     `reads`: where the answer is read: at the `last` token, at `one` other position (`reader`: what stands there), or at `all`, several.
     `next_token`: whether the answer is the token behind the prompt. `picture`: how the input looks where it is no text; `tokens` are then the names of all positions.
+    `source`: what stands at the positions of the other stream that heads attend to, and `source_picture` how that looks where it is no text.
     """
 
     tokens: tuple[str, ...]
@@ -97,6 +99,8 @@ class Example:
     reader: str = ""
     picture: Picture | None = None
     next_token: bool = True
+    source: tuple[str, ...] = ()
+    source_picture: Picture | None = None
 
 
 @dataclass(frozen=True)

@@ -175,7 +175,7 @@ def _heads(job: Prepared, circuit: Circuit) -> tuple[Node, ...]:
     found = heads_of(circuit, job.model.layout)
     if not found and any(node.head is not None for node in circuit.nodes):
         raise CircuitError(
-            "the heads of this circuit are of another stack, or attend to one, and examples have the positions of the last one: "
+            "the heads of this circuit are of another stack, and examples have the positions of the last one: "
             "interp.attention_patterns(model, prompt, stack=...)."
         )
     if not found:

@@ -37,6 +37,8 @@ LONGEST: Final = 48
 LENS_TOKENS: Final = 5
 #: Patterns of all heads that are held at once.
 PATTERN_BYTES: Final = 64 << 20
+#: The heads of attention outputs.
+_OUTPUTS: Final[dict[str, str]] = {"attn_out": "head", "cross_out": "cross_head"}
 
 
 def tasks_of(job: Prepared) -> list[Task]:
@@ -71,15 +73,27 @@ def _example(model: Any, pair: TokenPair, named: Pair) -> Example:
         lens=(),
         reads="all" if at is None else "last" if at == len(names) - 1 else "one",
         reader="" if at is None else names[at],
-        picture=_picture(model, pair, named),
+        picture=_picture(model, pair, named, model.layout.name),
         next_token=isinstance(model.outputs, NextToken),
+        **_source(model, pair, named),
     )
 
 
-def _picture(model: Any, pair: TokenPair, named: Pair) -> Picture | None:
-    """How the clean input looks, where the positions of the last stream stand in it."""
+def _picture(model: Any, pair: TokenPair, named: Pair, stack: str) -> Picture | None:
+    """How the clean input looks, where the positions of this stream stand in it."""
     found = pictures_of(model, pair, named).get("clean_picture")
-    return found if found is not None and found.stack == model.layout.name else None
+    return found if found is not None and found.stack == stack else None
+
+
+def _source(model: Any, pair: TokenPair, named: Pair) -> dict[str, Any]:
+    """`source` and `source_picture` of a model whose last stream attends to another one; nothing of others."""
+    if not model.layout.crosses:
+        return {}
+    stack = model.layout.others[0].name
+    return {
+        "source": model.positions(pair.clean, stack),
+        "source_picture": _picture(model, pair, named, stack),
+    }
 
 
 # ---------------------------------------------------------------- patterns
@@ -87,13 +101,13 @@ def _picture(model: Any, pair: TokenPair, named: Pair) -> Picture | None:
 
 def heads_of(circuit: Circuit, layout: Layout) -> tuple[Node, ...]:
     """The heads of a circuit in the order of its nodes: also all that read by shared keys and values in it, and all of an
-    attention output. Those of the stack that is read last, whose positions an example has."""
+    attention output. Those of the stack that is read last, whose positions an example has; they may attend to another one."""
     group, found = layout.n_heads // max(1, layout.n_kv_heads), list[Node]()
     for node in (node for node in circuit.nodes if node.stack == layout.name):
-        if node.kind == "head":
+        if node.kind in ("head", "cross_head"):
             found.append(node)
-        elif node.kind == "attn_out":
-            found += [Node("head", node.layer, unit) for unit in range(layout.n_heads)]
+        elif (own := _OUTPUTS.get(node.kind)) is not None:
+            found += [Node(own, node.layer, unit) for unit in range(layout.n_heads)]
         elif node.kind in ("k", "v") and node.grouped and node.unit is not None:
             found += [Node("head", node.layer, node.unit * group + i) for i in range(group)]
     return tuple(dict.fromkeys(found))
@@ -112,25 +126,29 @@ def patterns_of(job: Prepared, found: Anatomy, heads: Sequence[Node]) -> Anatomy
 
 def _patterns(job: Prepared, pair: TokenPair, heads: Sequence[Node]) -> dict[str, Pattern]:
     """The pattern of each head on one clean prompt; of a long prompt a few layers at a time, each time with another forward."""
-    layers = sorted({head.layer for head in heads if head.layer is not None})
-    at_once = max(1, PATTERN_BYTES // (4 * job.model.layout.n_heads * pair.length**2))
+    at_once = max(1, PATTERN_BYTES // (4 * job.model.layout.n_heads * pair.length * pair.longest))
     found: dict[str, Pattern] = {}
-    for start in range(0, len(layers), at_once):
-        some = layers[start : start + at_once]
-        weights = attention_patterns(job.model, pair.clean, layers=some)
-        found |= {
-            head.name: _pattern(weights, head.name, not job.model.takes_text) for head in heads if head.layer in some
-        }
+    for cross in (False, True):
+        own = [head for head in heads if (head.kind == "cross_head") == cross]
+        layers = sorted({head.layer for head in own if head.layer is not None})
+        for start in range(0, len(layers), at_once):
+            some = layers[start : start + at_once]
+            weights = attention_patterns(job.model, pair.clean, layers=some, cross=cross)
+            whole = not job.model.takes_text
+            found |= {head.name: _pattern(weights, head.name, whole) for head in own if head.layer in some}
     return found
 
 
 def _pattern(found: AttentionPatterns, head: str, whole: bool) -> Pattern:
-    """The last rows and columns of a pattern. whole: of a long input no rows, and all columns of where it looks."""
+    """The last rows and columns of a pattern, all columns of another stream. whole: of a long input no rows, and all columns of where it looks."""
     weights, looks = found[head], found.looks(head)
     if not whole:
-        weights, looks = weights[-LONGEST:, -LONGEST:], looks[-LONGEST:]
-    rows = [] if len(weights) > LONGEST else np.rint(1000 * weights.astype(np.float64)).astype(int).tolist()
-    return Pattern(head, tuple(map(tuple, rows)), tuple(looks.astype(np.float64).round(5).tolist()))
+        weights = weights[-LONGEST:]
+    if not whole and not found.sources:
+        weights, looks = weights[:, -LONGEST:], looks[-LONGEST:]
+    rows = [] if max(weights.shape) > LONGEST else np.rint(1000 * weights.astype(np.float64)).astype(int).tolist()
+    told = tuple(looks.astype(np.float64).round(5).tolist())
+    return Pattern(head, tuple(map(tuple, rows)), told, across=bool(found.sources))
 
 
 # ---------------------------------------------------------------- logit lens

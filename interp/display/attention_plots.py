@@ -54,9 +54,11 @@ def _maps(patterns: dict[str, np.ndarray], found: AttentionPatterns, left: int) 
     figure = make_subplots(
         rows, columns, subplot_titles=list(patterns), horizontal_spacing=0.09, vertical_spacing=0.3 / rows
     )
-    labels = [f"{i} {shown_token(t, _LABEL)}" for i, t in enumerate(found.tokens)]
+    labels, columns_said = (
+        [f"{i} {shown_token(t, _LABEL)}" for i, t in enumerate(names)] for names in (found.tokens, found.looked_at)
+    )
     for i, (name, weights) in enumerate(patterns.items()):
-        heat = go.Heatmap(z=np.round(weights, 5).tolist(), x=labels, y=labels, coloraxis="coloraxis")
+        heat = go.Heatmap(z=np.round(weights, 5).tolist(), x=columns_said, y=labels, coloraxis="coloraxis")
         heat.hovertemplate = f"{name}: %{{y}} looks at %{{x}}, weight %{{z:.3f}}<extra></extra>"
         figure.add_trace(heat, row=i // columns + 1, col=i % columns + 1)
     figure.update_yaxes(type="category", autorange="reversed", tickfont={"size": 9})
@@ -66,5 +68,5 @@ def _maps(patterns: dict[str, np.ndarray], found: AttentionPatterns, left: int) 
     whose = shown(f" of {found.model}") if found.model else ""
     # In two lines: the figure of one head is narrow.
     title = f"Attention weights{whose}<br><sup>a row per query token, a column per key token{note}</sup>"
-    side = _SIDE + 4 * min(len(labels), 40)
+    side = _SIDE + 4 * min(max(len(labels), len(columns_said)), 40)
     return figure.update_layout(title=title, coloraxis=scale, height=140 + rows * side, width=160 + columns * side)

@@ -40,9 +40,11 @@ def patterns_page(found: AttentionPatterns) -> str:
     heads = found.weights.shape[1]
     data = {
         "tokens": [token(text) for text in found.tokens],
+        "columns": [token(text) for text in found.looked_at],
         "layers": list(found.layers),
         "heads": heads,
         "prefix": f"{found.stack}:" if found.stack else "",
+        "letter": "x" if found.sources else "a",
         "weights": base64.b64encode(np.rint(255 * found.weights.clip(0, 1)).astype(np.uint8).tobytes()).decode(),
     }
     title = f"{len(found.layers)} layers of {heads} heads" + (f", {visible(found.model, 80)}" if found.model else "")

@@ -196,7 +196,7 @@ def patterns_card(found: AttentionPatterns) -> Markup:
         digits = share_digits(float(last[i]) for i in order)
         most = [
             shaded(
-                joined(f"{i}", _token(found.tokens[i]), percent(float(last[i]), digits), by=" "), float(last[i]), 1.0
+                joined(f"{i}", _token(found.looked_at[i]), percent(float(last[i]), digits), by=" "), float(last[i]), 1.0
             )
             for i in order
         ]
@@ -205,7 +205,7 @@ def patterns_card(found: AttentionPatterns) -> Markup:
         several(len(found.heads), "head"), several(len(found.tokens), "token"), text(found.model) if found.model else ""
     )
     left = left_out(len(found.heads), len(shown), "heads")
-    columns = ("head", "looks most at", "then at", "")[: 2 + len(found.tokens[:3]) - 1]
+    columns = ("head", "looks most at", "then at", "")[: 2 + len(found.looked_at[:3]) - 1]
     note = Markup("{}: position, token and attention weight. A large weight is not yet an effect.").format(
         _reader(found)
     )

@@ -33,14 +33,15 @@ _PROMPTS: Final = 16
 
 @dataclass(frozen=True, eq=False)
 class Watched:
-    """The heads of some layers of one stack of a model, whose attention to its own stream is looked at."""
+    """The heads of some layers of one stack of a model, whose attention to its own stream is looked at; with `cross` that to another one's."""
 
     model: Any
     stack: str
     layers: tuple[int, ...]
+    cross: bool = False
 
     @classmethod
-    def of(cls, model: Any, layers: Sequence[int] | None, stack: str | None) -> Watched:
+    def of(cls, model: Any, layers: Sequence[int] | None, stack: str | None, cross: bool = False) -> Watched:
         """The layers asked for, each once, all by default; of the stack whose stream is read last by default.
 
         Raises: SiteError for none, for a stack that there is not, and for a layer without a pattern.
@@ -50,13 +51,19 @@ class Watched:
         chosen = tuple(range(own.n_layers)) if layers is None else tuple(dict.fromkeys(layers))
         if not chosen:
             raise SiteError("layers: none given; expected one or more, for example layers=[0].")
-        sites = [model.resolve(Site("pattern", layer, stack=own.name))[0] for layer in chosen]
-        return cls(model, own.name, tuple(site.layer for site in sites))
+        kind = "cross_pattern" if cross else "pattern"
+        sites = [model.resolve(Site(kind, layer, stack=own.name))[0] for layer in chosen]
+        return cls(model, own.name, tuple(site.layer for site in sites), cross)
 
     @property
     def sites(self) -> list[Site]:
         """Where their patterns are."""
-        return [Site("pattern", layer, stack=self.stack) for layer in self.layers]
+        return [Site("cross_pattern" if self.cross else "pattern", layer, stack=self.stack) for layer in self.layers]
+
+    @property
+    def looked_at(self) -> str:
+        """The stack whose positions they look at."""
+        return self.model.layout.others[0].name if self.cross else self.stack
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from interp.parts.tokens import Tokens
 class AttentionPatterns:
     """Attention weights of one prompt: how much of what a head reads at a query token comes from each key token.
 
-    tokens: the prompt's, as text, or its words. layers: those that were read, in order. weights: [layer head q_pos k_pos], each row sums to
+    tokens: the prompt's, as text, or its words. sources: of heads that attend to another stream what stands there. layers: those that were read, in order. weights: [layer head q_pos k_pos], each row sums to
     1 (less where the model has an attention sink). read: the position that the answer is read at, -1 for the last; None where it is made of several.
     """
 
@@ -38,12 +38,19 @@ class AttentionPatterns:
     model: str = ""
     stack: str = ""
     read: int | None = -1
+    sources: tuple[str, ...] = ()
+
+    @property
+    def looked_at(self) -> tuple[str, ...]:
+        """What the columns of a pattern are [k_pos]."""
+        return self.sources or self.tokens
 
     @property
     def heads(self) -> tuple[str, ...]:
-        """The name of every head, layer by layer: `a3.h2`; with the prefix of its stack, where that has one."""
+        """The name of every head, layer by layer: `a3.h2`, `x3.h2` of one that attends to another stream; with the prefix of its stack, where that has one."""
         prefix = f"{self.stack}:" if self.stack else ""
-        return tuple(f"{prefix}a{layer}.h{head}" for layer in self.layers for head in range(self.weights.shape[1]))
+        prefix += "x" if self.sources else "a"
+        return tuple(f"{prefix}{layer}.h{head}" for layer in self.layers for head in range(self.weights.shape[1]))
 
     def __getitem__(self, head: str) -> np.ndarray:
         """The pattern of a head by name [q_pos k_pos]. Raises: InterpError with the near names."""
@@ -76,31 +83,43 @@ class AttentionPatterns:
 
 @kinds_checked
 def attention_patterns(
-    model: Any, prompt: Any, *, layers: Sequence[int] | None = None, words: bool = False, stack: str | None = None
+    model: Any,
+    prompt: Any,
+    *,
+    layers: Sequence[int] | None = None,
+    words: bool = False,
+    stack: str | None = None,
+    cross: bool = False,
 ) -> AttentionPatterns:
     """The attention weights of every head of some layers (all by default) on one prompt: text, ids [pos], or one input that is no text.
 
     stack: whose heads, by its prefix, of a model with several (`encoder`); by default the one that is read last.
+    cross: attention to the other stream instead, of a decoder to its encoder's: columns are then the encoder's positions (`sources`).
     words: from word to word of a text, as its fast tokeniser cuts it: summed to a word, averaged from it (see `interp.heads.words_of_tokens`).
     Cost: one forward; it holds [head q_pos k_pos] per layer.
-    Raises: TaskError for several prompts or none, and for `words` of what is no text or has no fast tokeniser; SiteError for a layer that does
-    not exist, or a model whose attention does not go through the one attention function and so has no pattern to read.
+    Raises: TaskError for several prompts or none, and for `words` of what is no text or has no fast tokeniser, or with `cross`; SiteError for a
+    layer that does not exist or, with `cross`, attends to its own stream alone, or a model whose attention does not go through the one attention function and so has no pattern to read.
     """
     with settled(model.device):
         given = taken(model, prompt)
     n = len(given.ids) if isinstance(given, Tokens) else len(given)
     if n != 1:
         raise TaskError(f"{n} prompts given; expected one: its text, or a list of token ids.")
+    if words and cross:
+        raise TaskError(
+            "words=True with cross=True: words are of one text, and cross-attention goes from one stream to another."
+        )
     if words and not (isinstance(prompt, str) and isinstance(given, Tokens)):
         raise TaskError(f"words=True: given {prompt!r:.60}; expected one text, whose tokens have words.")
-    watched = Watched.of(model, layers, stack)
+    watched = Watched.of(model, layers, stack, cross)
     with settled(model.device), torch.no_grad():
         run = model.run(given, reads=watched.sites, logits_to_keep=1)
         weights = torch.stack([run[site][0].float().cpu() for site in watched.sites]).numpy()
     at = answers_at(model, given) if watched.stack == model.layout.name else None
     if not words or isinstance(given, Inputs):
         names = model.positions(given, watched.stack)
-        return AttentionPatterns(names, watched.layers, weights, model.name, watched.stack, at)
+        sources = model.positions(given, watched.looked_at) if cross else ()
+        return AttentionPatterns(names, watched.layers, weights, model.name, watched.stack, at, sources)
     groups, names = words_of(model.tokenizer, prompt, given.ids[0].tolist())
     read = next((i for i, tokens in enumerate(groups) if at in tokens), None)
     whole = over_words(weights, groups).astype(weights.dtype)

@@ -21,25 +21,26 @@ SMALLEST: Final = 11.0
 
 
 def pattern(data: dict[str, Any]) -> Markup:
-    """`tokens` as they are shown, `labels` cut to fit, `rows` in thousandths [query][key], `skipped` tokens before the first."""
-    rows, labels = data["rows"], data["labels"]
-    n = len(rows)
-    cell = max(SMALLEST, min(LARGEST, WIDE / max(n, 1)))
-    margin = 10 + 6.8 * max((len(text) for text in labels), default=0)
-    size = n * cell
-    parts = [element("rect", {"x": margin, "y": margin, "width": size, "height": size, "class": "frame"})]
-    for i, text in enumerate(labels):
-        at = margin + (i + 0.5) * cell + 3.5
-        parts.append(label(margin - 5, at, text, "end tick"))
-        parts.append(label(at, margin - 5, text, "tick", turn=-90))
+    """`tokens` and `columns` as they are shown, `labels` and `columns_labels` cut to fit, `rows` in thousandths [query][key], `skipped` and
+    `skipped_columns` tokens before the first."""
+    rows, labels, columns = data["rows"], data["labels"], data["columns_labels"]
+    cell = max(SMALLEST, min(LARGEST, WIDE / max(len(columns), 1)))
+    margin = 10 + 6.8 * max(map(len, (*labels, *columns)), default=0)
+    high, wide = len(labels) * cell, len(columns) * cell
+    parts = [element("rect", {"x": margin, "y": margin, "width": wide, "height": high, "class": "frame"})]
+    places = [margin + (i + 0.5) * cell + 3.5 for i in range(max(len(labels), len(columns)))]
+    parts += [label(margin - 5, at, text, "end tick") for at, text in zip(places, labels, strict=False)]
+    parts += [label(at, margin - 5, text, "tick", turn=-90) for at, text in zip(places, columns, strict=False)]
     parts += _faint(rows, margin, cell)
-    parts += [_cell(data, i, j, margin, cell) for i in range(n) for j in range(n) if rows[i][j] >= SAID_FROM]
-    return svg.drawing(margin + size + 6, margin + size + 4, f"Attention pattern of {data['head']}", *parts)
+    strong = ((i, j) for i, row in enumerate(rows) for j, weight in enumerate(row) if weight >= SAID_FROM)
+    parts += [_cell(data, i, j, margin, cell) for i, j in strong]
+    return svg.drawing(margin + wide + 6, margin + high + 4, f"Attention pattern of {data['head']}", *parts)
 
 
 def _cell(data: dict[str, Any], i: int, j: int, margin: float, cell: float) -> Markup:
-    weight, skipped = data["rows"][i][j] / 1000, data["skipped"]
-    who, whom = (f"{data['tokens'][k]} (position {k + skipped})" for k in (i, j))
+    weight = data["rows"][i][j] / 1000
+    who = f"{data['tokens'][i]} (position {i + data['skipped']})"
+    whom = f"{data['columns'][j]} (position {j + data['skipped_columns']})"
     title = element("title", {}, f"{who} looks at {whom}: {number(weight, 2)}")
     place: dict[str, str | float] = {"x": margin + j * cell, "y": margin + i * cell, "width": cell, "height": cell}
     return element("rect", {**place, "class": "look", "fill-opacity": weight}, title)

@@ -50,7 +50,6 @@ def anatomy(record: Record) -> dict[str, Any] | None:
 
 
 def _example(example: Example, index: int) -> dict[str, Any]:
-    shown = [token(t) for t in example.tokens]
     return {
         "index": index + 1,
         "tokens": list(example.tokens[-LAST_TOKENS:]),
@@ -58,10 +57,7 @@ def _example(example: Example, index: int) -> dict[str, Any]:
         "skipped": example.skipped,
         "answers": list(example.answers),
         "wrong": list(example.wrong),
-        "patterns": [
-            {**_pattern(p, example, shown), "heat": looks(p, example.tokens, example.picture, f"example-{index + 1}")}
-            for p in example.patterns
-        ],
+        "patterns": [{**_pattern(p, example), "heat": looks(p, example, index)} for p in example.patterns],
         "picture": None if example.picture is None else f"example-{index + 1}",
         "name": "" if example.picture is None else example.picture.name,
         "reads": example.reads,
@@ -71,18 +67,22 @@ def _example(example: Example, index: int) -> dict[str, Any]:
     }
 
 
-def _pattern(pattern: Pattern, example: Example, shown: list[str]) -> dict[str, Any]:
+def _pattern(pattern: Pattern, example: Example) -> dict[str, Any]:
     """A drawing, and in words what is looked at from where the answer is read."""
-    last = pattern.looked
+    last, there = pattern.looked, example.source if pattern.across else example.tokens
+    shown, columns = ([token(t) for t in names] for names in (example.tokens, there))
     order = sorted(range(len(last)), key=lambda i: (-last[i], i))[:MOST_LOOKED_AT]
     return {
         "head": pattern.head,
         "rows": [list(row) for row in pattern.rows],
         "tokens": shown,
         "labels": [_label(text) for text in shown],
+        "columns": columns,
+        "columns_labels": [_label(text) for text in columns],
         "skipped": example.skipped,
+        "skipped_columns": 0 if pattern.across else example.skipped,
         "from": example.reader or (example.tokens[-1] if example.tokens else ""),
-        "looked_at": [{"token": example.tokens[i], "weight": last[i]} for i in order if last[i] >= 0.05],
+        "looked_at": [{"token": there[i], "weight": last[i]} for i in order if last[i] >= 0.05],
     }
 
 

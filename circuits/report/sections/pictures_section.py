@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from interp.formatting.numbers import decimals, score
 
 if TYPE_CHECKING:
-    from circuits.anatomy.anatomy import Pattern
+    from circuits.anatomy.anatomy import Example, Pattern
     from circuits.anatomy.prompts import Prompt
     from circuits.runs.record import Record
     from interp.parts.nodes import Node
@@ -29,7 +29,7 @@ def pictures(record: Record, most: int) -> dict[str, dict[str, Any]]:
     for i, prompt in enumerate(record.prompts[:most], 1):
         found |= {f"pair-{i}-clean": prompt.clean_picture, f"pair-{i}-corrupt": prompt.corrupt_picture}
     for i, example in enumerate(record.anatomy.examples if record.anatomy is not None else (), 1):
-        found[f"example-{i}"] = example.picture
+        found |= {f"example-{i}": example.picture, f"example-{i}-source": example.source_picture}
     return {name: asdict(picture) for name, picture in found.items() if picture is not None}
 
 
@@ -74,8 +74,11 @@ def pair_pictures(prompt: Prompt, index: int) -> dict[str, Any] | None:
     }
 
 
-def looks(pattern: Pattern, names: Sequence[str], picture: Picture | None, of: str) -> Over | None:
-    """Where a head looks, over a picture: shares of its weight from nothing to the largest."""
+def looks(pattern: Pattern, example: Example, index: int) -> Over | None:
+    """Where a head looks, over the picture of what it looks at: shares of its weight from nothing to the largest."""
+    picture, names, of = example.picture, example.tokens, f"example-{index + 1}"
+    if pattern.across:
+        picture, names, of = example.source_picture, example.source, f"{of}-source"
     if picture is None:
         return None
     found = over(picture, of, names, pattern.looked, "of the weight")

@@ -81,9 +81,9 @@ def test_patterns_of_a_long_prompt_are_read_a_few_layers_at_a_time(monkeypatch: 
     heads = heads_of(circuit, job.model.layout)
     asked: list[list[int]] = []
 
-    def counted(model: Any, prompt: Any, layers: list[int]) -> Any:
+    def counted(model: Any, prompt: Any, layers: list[int], cross: bool) -> Any:
         asked.append(layers)
-        return attention_patterns(model, prompt, layers=layers)
+        return attention_patterns(model, prompt, layers=layers, cross=cross)
 
     monkeypatch.setattr(closeups_examples, "attention_patterns", counted)
     assert patterns_of(job, found, heads) == found and asked == [[0, 1]] * 3

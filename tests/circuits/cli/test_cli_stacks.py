@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from circuits.runs.record_files import load_record
 from interp.attribution.request import attribute
@@ -58,3 +59,26 @@ def test_what_is_refused_leaves_nothing(run: Run) -> None:
         code, _, err = run("discover", "--model", "model", "--task", "words.jsonl", "--out", "out", *options)
         assert code == 2 and words in err.splitlines()[-1] and "Traceback" not in err
         assert not Path("out").exists()
+
+
+def test_where_heads_look_in_the_other_stream(run: Run) -> None:
+    """The patterns of heads that attend to the encoder, against a plain run's, on the words of the source."""
+    _files()
+    code, out, err = run("discover", "--model", "model", "--task", "words.jsonl", "--out", "out", "--n", "20")
+    assert code == 0, out + err
+    anatomy = load_record(Path("out")).anatomy
+    assert anatomy is not None
+    model, example = speaking(), anatomy.examples[0]
+    assert example.source[0] == "the" and example.source[-1] == "</s>" and example.tokens == ("<pad>", "der")
+    across = [own for own in example.patterns if own.across]
+    assert across and all(own.head.startswith("x") for own in across)
+    words = {"input_ids": " ".join(example.source[:-1]), "decoder_input_ids": "der"}
+    given = {name: torch.tensor([model.tokenizer.encode(text)]) for name, text in words.items()}
+    given["decoder_input_ids"] = torch.tensor([[0, *given["decoder_input_ids"][0].tolist()[:1]]])
+    for own in across:
+        layer, head = map(int, own.head[1:].split(".h"))
+        weights = model.run(given, reads=[site := f"cross_pattern.{layer}"])[site][0, head].detach()
+        assert weights.shape == (2, 5) and own.looks == pytest.approx(weights[-1].tolist(), abs=2e-5)
+        assert own.rows == tuple(tuple(round(1000 * w) for w in row) for row in weights.tolist())
+    page = Path("out/report.html").read_text()
+    assert f"Attention pattern of {across[0].head}" in page and "looks at" in page
