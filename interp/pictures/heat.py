@@ -16,6 +16,7 @@ from typing import Final
 from markupsafe import Markup, escape
 
 from interp.formatting.html import NEGATIVE, POSITIVE
+from interp.formatting.numbers import percent
 from interp.formatting.text import visible
 from interp.pictures.input_picture import Box, Picture
 from interp.pictures.png import png
@@ -82,8 +83,18 @@ def heat(
     edge = f'<rect width="{width:.1f}" height="{height:.1f}" fill="none" stroke="currentColor" stroke-opacity=".4"/>'
     named = Markup(' role="img" aria-label="{}"').format(escape(visible(spoken)))
     head = Markup(f' width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.1f} {height:.1f}"')
-    inner = Markup("").join([*parts, Markup(edge)])
+    inner = Markup("").join([*parts, *_break(picture, width, height), Markup(edge)])
     return Markup("<svg{}{}>{}</svg>").format(head, named if spoken else Markup(' aria-hidden="true"'), inner)
+
+
+def _break(picture: Picture, width: float, height: float) -> Iterator[Markup]:
+    """A dashed line where time begins to be drawn narrower, which says so where the pointer rests on it."""
+    if picture.narrowed is not None:
+        x, left = picture.narrowed[0] * width, percent(1 - picture.narrowed[1], 0)
+        said = f"the last {left} of the time, in which nothing changes, drawn narrower"
+        yield Markup(
+            '<path d="M{0:.1f} 0v{1:.1f}" stroke="#888" stroke-dasharray="3 3"><title>{2}</title></path>'
+        ).format(x, height, said)
 
 
 def _over(

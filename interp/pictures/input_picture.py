@@ -12,6 +12,8 @@ Kind = Literal["image", "spectrogram", "wave"]
 LONGEST: Final[dict[Kind, tuple[int, int]]] = {"image": (160, 160), "spectrogram": (480, 128), "wave": (480, 2)}
 #: x, y, width and height of a place, as shares of the picture from its upper left corner.
 Box = tuple[float, ...]
+#: Where an end in which nothing changes begins, as shares of the width and of the time.
+Narrowed = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Picture:
     name: what the input is called. width, height: pixels; `channels` is 1 (grey) or 3. pixels: one byte for each, row by row from the
     top, in base64; of a wave two rows of one channel, the lowest and the highest sample of each column, silence at 127.5.
     places: for each position of the stream where it stands, as (x, y, width, height) in shares of the picture; () for one that stands nowhere, such as `CLS`.
-    stack: the prefix of that stream, of a model with several.
+    stack: the prefix of that stream, of a model with several. narrowed: of a sound, from where it does not change any more and is drawn narrower.
     Raises: ValueError where sizes, bytes and places do not fit.
     """
 
@@ -33,6 +35,7 @@ class Picture:
     pixels: str
     places: tuple[Box, ...] = ()
     stack: str = ""
+    narrowed: Narrowed | None = None
 
     def __post_init__(self) -> None:
         widest, highest = LONGEST[self.kind]
@@ -44,6 +47,10 @@ class Picture:
             raise ValueError("a wave of other than two rows and one channel")
         if odd := [box for box in self.places if box and not _is_box(box)]:
             raise ValueError(f"a place {odd[0]}; expected x, y, width and height inside the picture")
+        if self.narrowed is not None and not (
+            len(self.narrowed) == 2 and all(0 < share < 1 for share in self.narrowed)
+        ):
+            raise ValueError(f"narrowed from {self.narrowed}; expected shares of the width and of the time")
 
     @property
     def data(self) -> bytes:

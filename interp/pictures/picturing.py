@@ -19,8 +19,9 @@ from interp.model.inputs.taking import taken
 from interp.model.modules.calling import stack_input
 from interp.parts.forms import Form, form_of
 from interp.parts.named_inputs import Inputs
-from interp.pictures.input_picture import LONGEST, Kind, Picture
+from interp.pictures.input_picture import LONGEST, Box, Kind, Picture
 from interp.pictures.position_places import places
+from interp.pictures.time_axis import TimeAxis
 
 
 def pictures(model: Any, given: Sequence[Any], names: Sequence[str]) -> tuple[Picture, ...] | None:
@@ -36,19 +37,18 @@ def pictures(model: Any, given: Sequence[Any], names: Sequence[str]) -> tuple[Pi
         return None
     numbers = [x.tensors[x.main][0].detach().float().cpu() for x in found]
     kind: Kind = "wave" if form.axes == ("sample",) else "image" if form.axes[0] == "channel" else "spectrogram"
-    drawn = (
-        _waves(numbers)
-        if kind == "wave"
-        else _spectrograms(numbers, form)
-        if kind == "spectrogram"
-        else _images(model, numbers)
-    )
+    axis: TimeAxis | None = None
+    if kind == "spectrogram":
+        axis, drawn = _spectrograms(numbers, form)
+    else:
+        drawn = _waves(numbers) if kind == "wave" else _images(model, numbers)
+    narrowed = None if axis is None else axis.narrowed
     # The stream that reads it: of an encoder with a decoder behind it the encoder's.
     stack = next((s.name for s in model.layout.stacks if stack_input(model.hf, s.name) == found[0].main), None)
     shapes = {x.shape: x for x in found}
     called = {shape: () if stack is None else model.positions(x, stack) for shape, x in shapes.items()}
     return tuple(
-        Picture(name, kind, *_sized(pixels), places(form, x.shape, called[x.shape]), stack or "")
+        Picture(name, kind, *_sized(pixels), _placed(axis, form, x.shape, called[x.shape]), stack or "", narrowed)
         for x, name, pixels in zip(found, names, drawn, strict=True)
     )
 
@@ -122,15 +122,11 @@ def _sized(pixels: Tensor) -> tuple[int, int, int, str]:
     return width, height, channels, base64.b64encode(raw).decode("ascii")
 
 
-def _reduced(x: Tensor, kind: Kind) -> Tensor:
-    """[channel row column] with at most as many rows and columns as a picture of this kind has, each the mean of what it stands for."""
-    widest, highest = LONGEST[kind]
+def _reduced(x: Tensor) -> Tensor:
+    """[channel row column] of at most as many rows and columns as a picture has, each the mean of what it stands for."""
     height, width = x.shape[-2:]
-    if kind == "image":
-        share = min(1.0, widest / max(height, width))
-        size = max(1, round(height * share)), max(1, round(width * share))
-    else:
-        size = min(height, highest), min(width, widest)
+    share = min(1.0, LONGEST["image"][0] / max(height, width))
+    size = max(1, round(height * share)), max(1, round(width * share))
     return x if size == (height, width) else adaptive_avg_pool2d(x[None], size)[0]
 
 
@@ -138,14 +134,22 @@ def _images(model: Any, numbers: list[Tensor]) -> list[Tensor]:
     """[channel row column] each, to [row column channel]: colours of three channels, else grey, the mean of them."""
     own = _statistics(model, len(numbers[0]))
     shown = numbers if own is None else [x * own[1] + own[0] for x in numbers]
-    small = [_reduced(x if len(x) == 3 else x.mean(0, keepdim=True), "image") for x in shown]
+    small = [_reduced(x if len(x) == 3 else x.mean(0, keepdim=True)) for x in shown]
     return [x.permute(1, 2, 0) for x in (_in_range(small) if own is None else small)]
 
 
-def _spectrograms(numbers: list[Tensor], form: Form) -> list[Tensor]:
-    """[frame mel] or [mel frame] each, to [row column 1], low frequencies in the last row."""
-    upright = [x if form.axes[-1] == "frame" else x.T for x in numbers]
-    return [x.permute(1, 2, 0) for x in _in_range([_reduced(x.flip(0)[None], "spectrogram") for x in upright])]
+def _placed(axis: TimeAxis | None, form: Form, shape: Sequence[int], names: Sequence[str]) -> tuple[Box, ...]:
+    """The place of each position along an axis of time."""
+    found = places(form, shape, names)
+    return found if axis is None else tuple(map(axis.place, found))
+
+
+def _spectrograms(numbers: list[Tensor], form: Form) -> tuple[TimeAxis, list[Tensor]]:
+    """[frame mel] or [mel frame] each, to [row column 1], low frequencies in the last row; and how time goes in all of them."""
+    upright = [(x if form.axes[-1] == "frame" else x.T).flip(0) for x in numbers]
+    widest, highest = LONGEST["spectrogram"]
+    axis = TimeAxis.of(upright, widest)
+    return axis, [x[..., None] for x in _in_range([axis.columns(x, min(len(x), highest)) for x in upright])]
 
 
 def _waves(numbers: list[Tensor]) -> list[Tensor]:

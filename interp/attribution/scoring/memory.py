@@ -17,6 +17,7 @@ from interp.attribution.exact.sweep import REPLAY_BYTES, patch_bytes
 from interp.attribution.protocol.registry import Method
 from interp.attribution.protocol.spaces import Footprint, Space
 from interp.errors import MethodError
+from interp.formatting.numbers import several
 from interp.parts.layout import Extent
 from interp.tasks.metric import Metric
 from interp.tasks.pairs.token_pairs import TokenPair
@@ -57,7 +58,7 @@ class Memory:
         return self.fixed + self.batch_size * self.per_prompt
 
     def __str__(self) -> str:
-        return f"about {self.total / 2**20:,.0f} MiB above the model, {self.batch_size} prompts per batch"
+        return f"about {self.total / 2**20:,.0f} MiB above the model, {several(self.batch_size, 'prompt')} per batch"
 
 
 @dataclass(frozen=True)
