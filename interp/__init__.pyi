@@ -53,6 +53,7 @@ from .lenses.lens import direct_logit_attribution as direct_logit_attribution
 from .lenses.lens import logit_lens as logit_lens
 from .lenses.second_order import SecondOrder as SecondOrder
 from .lenses.second_order import second_order as second_order
+from .model.coverage.coverage import Coverage as Coverage
 from .model.edits import Edit as Edit
 from .model.edits import add as add
 from .model.edits import patch as patch
@@ -62,7 +63,6 @@ from .model.inputs.similarity import similarity as similarity
 from .model.loading.load import load as load
 from .model.model import HookedModel as HookedModel
 from .model.nets.net import Net as Net
-from .model.probing.coverage import Coverage as Coverage
 from .model.result import Run as Run
 from .parts.graph import Edge as Edge
 from .parts.graph import Graph as Graph

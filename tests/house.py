@@ -28,6 +28,7 @@ FLOORS = (
     "interp/model/modules",
     "interp/model/layers",
     "interp/model/probing",
+    "interp/model/coverage",
     "interp/model/inputs",
     "interp/model",
     "interp/model/nets",

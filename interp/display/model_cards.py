@@ -11,11 +11,11 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.formatting import showing
 from interp.formatting.html import MOST_ROWS, block, caption, element, facts, joined, left_out, table, text
 from interp.formatting.numbers import MISSING, count, several
+from interp.model.coverage.coverage import Coverage
+from interp.model.coverage.coverage import Row as Treated
 from interp.model.inputs.taking import accepted
 from interp.model.model import HookedModel
 from interp.model.nets.net import Net
-from interp.model.probing.coverage import Coverage
-from interp.model.probing.coverage import Row as Treated
 from interp.model.result import Run
 from interp.parts.layout import NET_LEVELS
 from interp.parts.named_inputs import Inputs

@@ -14,7 +14,7 @@ from interp.display.plots import COLOURS, DOTTED, GREY, MOST_BARS, NEGATIVE, POS
 from interp.formatting import showing
 from interp.lenses.direct_effects import DirectEffects
 from interp.lenses.second_order import SecondOrder
-from interp.model.probing.coverage import Coverage
+from interp.model.coverage.coverage import Coverage
 from interp.scores.agreement import Agreement, Row
 
 _TREATED: Final = {"rule": COLOURS[0], "plain gradient": GREY, "unsupported": COLOURS[1]}

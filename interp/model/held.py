@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from interp.errors import LayoutError, MethodError, TaskError, some
+from interp.model.coverage.backward import Suspects
+from interp.model.coverage.coverage import Coverage, Operations, coverage, recognise
 from interp.model.inputs.answering import context_of, outputs_of
 from interp.model.inputs.position_naming import embedded, names_of
 from interp.model.inputs.similarity import Similarity
@@ -21,8 +23,6 @@ from interp.model.modules.paths import check_path
 from interp.model.modules.soundness import check_model
 from interp.model.multiply_adds import Prices
 from interp.model.origin import Origin
-from interp.model.probing.backward import Suspects
-from interp.model.probing.coverage import Coverage, Operations, coverage, recognise
 from interp.model.probing.layout_probe import read_layout
 from interp.model.probing.sample import probe_inputs
 from interp.model.run_checks import check_value

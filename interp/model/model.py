@@ -14,6 +14,7 @@ from interp.dictionaries.splice import check_dictionaries, widths
 from interp.errors import TaskError
 from interp.formatting.showing import card
 from interp.ledger import BACKWARD, ledger, spend
+from interp.model.coverage.backward import check_gradients, suspects
 from interp.model.edits import Edit
 from interp.model.held import HeldModel
 from interp.model.inputs.answering import asked_for
@@ -23,7 +24,6 @@ from interp.model.inputs.taking import InputsLike, arguments, sourced, taken
 from interp.model.modules.soundness import check_state
 from interp.model.operands import Operands
 from interp.model.plan import Plan, plan_run
-from interp.model.probing.backward import check_gradients, suspects
 from interp.model.result import Run
 from interp.model.run import execute
 from interp.model.run_checks import check_encoded, check_lists, check_pattern, check_value, checked_kept, checked_other

@@ -76,6 +76,7 @@ def _rows(model: Any, stack: Stack) -> dict[tuple[str, int], int]:
         get = model.hf.get_submodule
         inside = own.mlp.module == own.path
         mlp = [get(p) for p in (own.mlp.up, own.mlp.down) if p] if inside else [get(own.mlp.module)]
+        mlp += [] if own.second is None else [get(own.second.module)]
         rows["o", layer] = _weights([get(own.attn.o)])
         rows["qkv", layer] = _weights([get(own.path)]) - _weights(mlp) - rows["o", layer]
         rows["mlp", layer] = sum(_used_weights(module, model.hf.config) for module in mlp)

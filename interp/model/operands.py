@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import UnsupportedRuleError
+from interp.model.coverage.coverage import Operations, in_experts
 from interp.model.modules.tensors import activation_in, activation_out, replace_backward, with_activation
-from interp.model.probing.coverage import Operations, in_experts
 from interp.parts.layout import Branch, Layout
 from interp.parts.sites import Site
 from interp.rules.activations import Activation
@@ -117,9 +117,9 @@ class Averaged:
 
     def _products(self) -> Iterator[tuple[str, Branch, str]]:
         """Of every gated MLP whose activation is known: the activation, the branch it multiplies, the module that reads both."""
-        for block in self.layout.every_block:
-            if block.mlp.act in self.operations.activations and block.mlp.act and block.mlp.branch and block.mlp.down:
-                yield block.mlp.act, block.mlp.branch, block.mlp.down
+        for mlp in (mlp for block in self.layout.every_block for mlp in block.mlps):
+            if mlp.act in self.operations.activations and mlp.act and mlp.branch and mlp.down:
+                yield mlp.act, mlp.branch, mlp.down
 
     def _attach_rules(self, stack: ExitStack, other: Operands) -> None:
         for path, norm in self.operations.norms.items():

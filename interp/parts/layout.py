@@ -11,6 +11,10 @@ A sublayer f of a block changes the residual stream x by one of these steps (N a
 | `after` | x + s N'(f(N(x))): what the second norm lets through is added |
 | `scaled` | x + g * f(N(x)), g a learned vector (LayerScale, Touvron et al. 2021) |
 | `around` | N(x + s f(x)): the norm acts on the sum (Vaswani et al. 2017) |
+| `mixed` | x + s C(f(N(x))), C a module that mixes positions, such as a short convolution |
+
+In each of them the stream x may be kept in part, k x or a learned vector times x, and what is added may have a bias of its own. Beside
+attention and the MLP a block may have a mixer of positions without heads, and a second MLP.
 
 A model has one stack of blocks or several, each with a stream of its own: an encoder and a decoder whose blocks attend to the
 encoder's stream too, or two towers that only the output brings together.
@@ -19,18 +23,18 @@ encoder's stream too, or two towers that only the output brings together.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from torch import Tensor
 
 from interp.errors import LayoutError, SiteError
 from interp.parts.outputs import Kind, Output
-from interp.parts.sites import no_stack
+from interp.parts.sites import FURTHER, no_stack
 
 #: The levels of nets without blocks: what each module returns, or each entry of its axis 1 (see `interp.attribution.net_levels`).
 NET_LEVELS: Final = ("modules", "channels")
-Place = Literal["pre", "after", "scaled", "around"]
+Place = Literal["pre", "after", "scaled", "around", "mixed"]
 #: What may be done with attention patterns: nothing, where there are none to see; `read`; or `edit` too, where z is the pattern times
 #: the values that the query heads of a group share.
 Pattern = Literal["", "read", "edit"]
@@ -59,7 +63,8 @@ class Sublayer:
     of the stream (the norm, or the entry); None where there is no such copy: both sublayers share one norm, or several modules read
     the stream.
     `writer`: the module whose output, times `scale` and, where there is one, times the vector of the parameter `gain`, is added to the
-    stream. `around`: the norm that acts on the sum, where that is its place.
+    stream, with the parameter `bias`, where there is one. `around`: the norm that acts on the sum, where that is its place. `keep`: what the
+    stream itself is multiplied by there, and the path of the parameter or buffer that does so too (`keeper`).
     """
 
     module: str
@@ -71,6 +76,14 @@ class Sublayer:
     scale: float
     gain: str | None
     around: str | None
+    bias: str | None = field(default=None, kw_only=True)
+    keep: float = field(default=1.0, kw_only=True)
+    keeper: str | None = field(default=None, kw_only=True)
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the stream is passed on as it is, and what is added has no bias but those of its modules."""
+        return self.keep == 1.0 and self.keeper is None and self.bias is None
 
 
 @dataclass(frozen=True)
@@ -125,6 +138,8 @@ class BlockLayout:
     """One block, at `path`: attention and MLP, one after the other, or (`parallel`) both reading what the block reads; between them
     `cross`, attention to the stream of another stack, where there is one. `middle`: whether what follows attention reads of the stream,
     behind the norm around attention where there is one, is the tensor that is passed on too; `crossed`: the same behind `cross`.
+    `mixer`: what mixes positions beside attention, without heads; `second`: a second MLP; each None where there is none. `first`: the norm
+    that the stream passes before all of these.
     """
 
     path: str
@@ -134,6 +149,25 @@ class BlockLayout:
     middle: bool
     cross: AttentionLayout | None = None
     crossed: bool = False
+    mixer: AttentionLayout | None = None
+    second: MlpLayout | None = None
+    first: str | None = None
+
+    @property
+    def mlps(self) -> tuple[MlpLayout, ...]:
+        """Its MLPs, the one that has neurons last."""
+        return (self.mlp,) if self.second is None else (self.second, self.mlp)
+
+    @property
+    def further(self) -> dict[str, Sublayer]:
+        """Its parts beside attention and MLP, by the kind of site where they add."""
+        found = zip(FURTHER, (self.mixer, self.second), strict=True)
+        return {kind: part for kind, part in found if part is not None}
+
+    @property
+    def beside(self) -> tuple[Sublayer, ...]:
+        """The same without the names."""
+        return tuple(self.further.values())
 
     @property
     def attentions(self) -> tuple[AttentionLayout, ...]:
@@ -142,8 +176,8 @@ class BlockLayout:
 
     @property
     def sublayers(self) -> tuple[Sublayer, ...]:
-        """All that adds to the stream, in order."""
-        return (*self.attentions, self.mlp)
+        """All that adds to the stream; attention and MLP in order."""
+        return (*self.attentions, *self.beside, self.mlp)
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -311,6 +345,25 @@ class Layout(Stack):
                 f"{what}: the norms of this model act on the sums ({found}), so what a component adds does not reach later readers "
                 "unchanged. Level 'heads' works."
             )
+        self._check_two(what)
+
+    def _check_two(self, what: str) -> None:
+        """Raises: LayoutError where blocks add more than attention and MLP, or keep a part of the stream only."""
+        for block in self.blocks:
+            if block.beside:
+                raise LayoutError(
+                    f"{what}: beside attention and MLP {block.beside[0].writer} adds to the stream. Level 'heads' works."
+                )
+            if mixed := next((part for part in block.sublayers if part.place == "mixed"), None):
+                raise LayoutError(
+                    f"{what}: {mixed.writer} mixes positions of what components add. Level 'heads' works."
+                )
+            if block.first or not all(part.keeps for part in block.sublayers):
+                part = next((part for part in block.sublayers if not part.keeps), None)
+                how = block.first or (part and (part.keeper or part.bias)) or "a number"
+                raise LayoutError(
+                    f"{what}: {block.path} passes on more or less than the stream and what its parts add ({how}). Level 'heads' works."
+                )
 
     def check_heads(self, what: str) -> None:
         """Raises: LayoutError where a layer mixes positions without attention, naming what needs heads in all of them."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from interp.errors import MethodError, SiteError, unknown
 from interp.parts.layout import Layout, Stack
 from interp.parts.ports import port
-from interp.parts.sites import CROSS, MODULE, Site
+from interp.parts.sites import CROSS, FURTHER, MODULE, Site
 from interp.precision import wide
 
 
@@ -35,6 +35,8 @@ VIEWS: Final = {
     "attn_out": View("attn_out", None),
     "mlp": View("mlp_out", None),
     "cross_out": View("cross_out", None),
+    "mixer_out": View("mixer_out", None),
+    "second_mlp_out": View("second_mlp_out", None),
     "resid_cross": View("resid_cross", None),
     "head": View("z", "n_heads"),
     "cross_head": View("cross_z", "n_heads"),
@@ -50,8 +52,8 @@ VIEWS: Final = {
 #: Kinds of nodes by level, in forward order; those of attention to another stack are there where there is such.
 LEVELS: Final = {
     "resid": ("resid_pre", "resid_mid", "resid_cross", "resid_post"),
-    "blocks": ("embed", "attn_out", "cross_out", "mlp"),
-    "heads": ("embed", "head", "cross_head", "mlp"),
+    "blocks": ("embed", "attn_out", "cross_out", *FURTHER, "mlp"),
+    "heads": ("embed", "head", "cross_head", *FURTHER, "mlp"),
     "qkv": ("q", "k", "v", "cross_q", "cross_k", "cross_v"),
     "neurons": ("neuron",),
 }
@@ -190,6 +192,8 @@ def _groups(level: str, stack: Stack, layout: Layout) -> Iterator[Group]:
             if kind == "resid_mid" and block.parallel:
                 continue
             if block.cross is None and (kind.startswith(CROSS) or kind == "resid_cross"):
+                continue
+            if kind in FURTHER and kind not in block.further:
                 continue
             if kind in _OF_HEADS and not block.attn.heads:
                 if kind != "head":

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interp.errors import SiteError
 from interp.parts.layout import AttentionLayout, BlockLayout, Layout, MlpLayout, Stack, Sublayer
-from interp.parts.sites import ATTENTION_KINDS, CROSS, GLOBAL, LAYERED, MODULE, Site
+from interp.parts.sites import ATTENTION_KINDS, CROSS, FURTHER, GLOBAL, LAYERED, MODULE, Site
 
 #: In which shape a site is: of the `stream` [batch pos ...], heads apart where there are some; of `channels` [batch channel ...] as
 #: [batch pos channel], of numbers [batch number] as [batch number 1]; or as the module has it (`own`).
@@ -26,7 +26,8 @@ class Port:
     `input`: the argument of module `path`; an edit gives the module (and what follows in it) another one.
     `input_copy`: the same argument seen by this module alone, apart from the skip connection that shares it.
     `input_inplace`: the same argument together with the skip connection: an edit is written into the tensor.
-    `output`: what the module returns. `form`: see `Form`. `scale`: the site's value is this times the tensor, and times the parameter at `gain`.
+    `output`: what the module returns. `form`: see `Form`. `scale`: the site's value is this times the tensor, and times the parameter at
+    `gain`, plus `shift`, and plus the parameter at `bias`.
     """
 
     where: Where
@@ -36,14 +37,25 @@ class Port:
     heads: bool = False
     shield: bool = False
     form: Form = "stream"
+    bias: str | None = None
+    shift: Tensor | None = None
 
     @property
     def scaled(self) -> bool:
-        return isinstance(self.scale, Tensor) or self.scale != 1.0
+        return isinstance(self.scale, Tensor) or self.scale != 1.0 or self.shift is not None
 
     def of(self, model: Any) -> Port:
-        """The same with the gain of a live model in its scale."""
-        return self if self.gain is None else replace(self, scale=self.scale * model.get_parameter(self.gain).detach())
+        """The same with the gain and the bias of a live model in its scale and shift."""
+        scale = self.scale if self.gain is None else self.scale * _held(model, self.gain)
+        shift = None if self.bias is None else scale * _held(model, self.bias)
+        return self if scale is self.scale and shift is None else replace(self, scale=scale, shift=shift)
+
+
+def _held(model: Any, path: str) -> Tensor:
+    """A parameter or a buffer of a live model."""
+    module, _, name = path.rpartition(".")
+    found: Tensor = getattr(model.get_submodule(module), name)
+    return found.detach()
 
 
 def port(site: Site, layout: Layout) -> Port:
@@ -101,6 +113,20 @@ def _own_copy(block: BlockLayout, reader: str | None) -> Port | str:
     return "attention and MLP share one norm, so neither reads a copy of its own." if shared else _SEVERAL
 
 
+def _alone(block: BlockLayout, own: Sublayer) -> Port | str:
+    """The copy of the stream that attention or the MLP reads, where no part beside them reads it too."""
+    if other := next((part for part in block.beside if own.norm is not None and part.norm == own.norm), None):
+        return f"{other.entry} reads what the same norm makes, so it is no copy of its own."
+    return _own_copy(block, own.reader)
+
+
+def _added(own: Sublayer | None, *, shield: bool = False) -> Port | str:
+    """What a part adds to the stream, where there is such a part."""
+    if own is None:
+        return "attention and one MLP are all that adds to the stream there."
+    return Port("output", own.writer, scale=own.scale, gain=own.gain, bias=own.bias, shield=shield)
+
+
 def _resid_mid(block: BlockLayout) -> Port | str:
     if block.parallel:
         return "attention and MLP run in parallel; there is no residual stream between them."
@@ -131,7 +157,10 @@ def _crossing(make: Callable[[AttentionLayout], Port | str]) -> Callable[[BlockL
 def _mlp_normed(block: BlockLayout) -> Port | str:
     if block.mlp.entry != block.path:
         return Port("input", block.mlp.entry)
-    alone = block.mlp.norm is not None and block.mlp.norm != block.attn.norm
+    alone = block.mlp.norm is not None and block.mlp.norm not in (
+        block.attn.norm,
+        *(part.norm for part in block.beside),
+    )
     return Port("output", block.mlp.norm) if block.mlp.norm is not None and alone else _SEVERAL
 
 
@@ -147,12 +176,14 @@ _BLOCK_PORTS: dict[str, Callable[[BlockLayout], Port | str]] = {
     "resid_cross": _resid_cross,
     "cross_in": lambda b: _own_copy(b, b.cross.reader if b.cross else None),
     "cross_z": _crossing(lambda own: Port("input", own.o, heads=True)),
-    "cross_out": _crossing(lambda own: Port("output", own.writer, scale=own.scale, gain=own.gain)),
+    "cross_out": _crossing(_added),
     "resid_post": lambda b: Port("output", b.path),
-    "attn_in": lambda b: _own_copy(b, b.attn.reader),
-    "mlp_in": lambda b: _own_copy(b, b.mlp.reader),
-    "attn_out": lambda b: Port("output", b.attn.writer, scale=b.attn.scale, gain=b.attn.gain),
-    "mlp_out": lambda b: Port("output", b.mlp.writer, scale=b.mlp.scale, gain=b.mlp.gain, shield=b.mlp.reused),
+    "attn_in": lambda b: _alone(b, b.attn),
+    "mlp_in": lambda b: _alone(b, b.mlp),
+    "attn_out": lambda b: _added(b.attn),
+    "mixer_out": lambda b: _added(b.mixer, shield=True),
+    "second_mlp_out": lambda b: _added(b.second, shield=True),
+    "mlp_out": lambda b: _added(b.mlp, shield=b.mlp.reused),
     "z": lambda b: Port("input", b.attn.o, heads=True),
     "mlp_normed": _mlp_normed,
     "mlp_pre": lambda b: Port("input", b.mlp.act) if b.mlp.act else _EXPERTS,
@@ -165,11 +196,18 @@ def available(layout: Layout) -> Iterator[tuple[str, str]]:
     to another stack only where there is such."""
     for stack in layout.stacks:
         prefix = f"{stack.name}:" if stack.name else ""
-        layered = [kind for kind in LAYERED if stack.crosses or not _is_cross(kind)]
+        layered = [kind for kind in LAYERED if _has(stack, kind)]
         for kind in (*GLOBAL[:1], *layered, *GLOBAL[1:2]):
             found = _global(kind, stack) if kind in GLOBAL else _missing(kind, stack)
             yield prefix + kind, found if isinstance(found, str) else ""
     yield "logits", ""
+
+
+def _has(stack: Stack, kind: str) -> bool:
+    """Whether a kind of site is spoken of in a stack: those of attention to another stack, or of a further part, only where there is such."""
+    if kind in FURTHER:
+        return any(kind in block.further for block in stack.blocks)
+    return stack.crosses or not _is_cross(kind)
 
 
 def _missing(kind: str, stack: Stack) -> str:
@@ -192,13 +230,15 @@ def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:
         return x.reshape(len(x), 1 if x.ndim == 2 else x.shape[1], -1).transpose(1, 2)
     shape = (batch, -1, n_heads, x.shape[-1] // n_heads) if port.heads else (batch, -1, x.shape[-1])
     x = x.reshape(shape)
-    return x * port.scale if port.scaled else x
+    x = x * port.scale if port.scaled else x
+    return x if port.shift is None else x + port.shift
 
 
 def from_site(value: Tensor, port: Port, like: Tensor) -> Tensor:
     """The inverse of `to_site`, in the shape of the tensor that the model had there."""
     if port.form == "channels":
         return value.transpose(1, 2).reshape(like.shape).contiguous()
+    value = value if port.shift is None else value - port.shift
     value = unscaled(value, port) if port.scaled else value
     return value.reshape(like.shape)
 

@@ -17,6 +17,7 @@ bare name means all layers). TransformerLens hook names are aliases: `blocks.3.a
 | mlp_post | batch pos d_mlp | neurons: input of the MLP's output projection |
 | cross_in, cross_q, cross_k, cross_v, cross_pattern, cross_z, cross_out | as in attention; k_pos of cross_k, cross_v and cross_pattern are the encoder's | attention of a decoder's block to the encoder's stream |
 | resid_cross | batch pos d_model | the residual stream between that and the MLP (resid_mid is before it) |
+| mixer_out, second_mlp_out | batch pos d_model | what a mixer of positions beside attention, or a second MLP, adds to the residual stream, where a block has one |
 | resid_final | batch pos d_model | what enters the final norm |
 | logits | batch pos d_vocab | what the model returns |
 
@@ -45,11 +46,13 @@ from interp.whole_numbers import whole
 LAYERED: Final = (
     "resid_pre", "attn_in", "q", "k", "v", "pattern", "z", "attn_out",
     "resid_mid", "cross_in", "cross_q", "cross_k", "cross_v", "cross_pattern", "cross_z", "cross_out", "resid_cross",
-    "mlp_in", "mlp_normed", "mlp_pre", "mlp_post", "mlp_out", "resid_post",
+    "mixer_out", "second_mlp_out", "mlp_in", "mlp_normed", "mlp_pre", "mlp_post", "mlp_out", "resid_post",
 )  # fmt: skip
 GLOBAL: Final = ("embed", "resid_final", "logits")
 #: What comes before the kind of a site of attention to another stack.
 CROSS: Final = "cross_"
+#: What parts beside attention and MLP add, which few blocks have.
+FURTHER: Final = ("mixer_out", "second_mlp_out")
 _INSIDE: Final = ("q", "k", "v", "pattern")
 ATTENTION_KINDS: Final = frozenset((*_INSIDE, *(CROSS + kind for kind in _INSIDE)))
 #: The kind of a module by its path, as its name begins, and what stands behind the path where its input is meant.

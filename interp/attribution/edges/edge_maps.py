@@ -14,9 +14,9 @@ from interp.attribution.edges.projections import Projections, find_projections
 from interp.attribution.edges.workspace import Workspace
 from interp.attribution.edges.writers import EMBED, Writers
 from interp.ledger import uncounted
+from interp.model.coverage.backward import untouched
 from interp.model.modules.linear import norm_at
 from interp.model.modules.lock import reserved, settled
-from interp.model.probing.backward import untouched
 from interp.parts.graph import Graph
 
 POSITION: Final = "position embedding"

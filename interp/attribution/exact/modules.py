@@ -52,14 +52,7 @@ class LayerModules:
         """The modules of a layer, by the paths of the layout. Raises: LayoutError where attention is no module of its own."""
         own: BlockLayout = model.layout.blocks[layer]
         attn, mlp, get = own.attn, own.mlp, model.hf.get_submodule
-        if not attn.heads:
-            raise LayoutError(
-                f"{attn.module} mixes positions without attention, so it cannot be redone for some of them."
-            )
-        if attn.entry == own.path:
-            raise LayoutError(f"{own.path}: its attention is no module of its own, so it cannot be called apart.")
-        if attn.gain or mlp.gain:
-            raise LayoutError(f"{own.path}: a parameter of its own scales what is added.")
+        _check_apart(own)
         # Some MLPs have no module of their own, and some modules also add the stream: then the MLP is its three parts.
         inside = mlp.act is not None and not mlp.gated and bool(mlp.up and mlp.down)
         last = mlp.down if inside and mlp.down else mlp.module
@@ -118,6 +111,23 @@ class LayerModules:
         for module in self.inner:
             y = module(y)
         return y
+
+
+def _check_apart(own: BlockLayout) -> None:
+    """Raises: LayoutError saying why a layer cannot be redone part by part."""
+    attn, mlp = own.attn, own.mlp
+    if not attn.heads:
+        raise LayoutError(f"{attn.module} mixes positions without attention, so it cannot be redone for some of them.")
+    if attn.entry == own.path:
+        raise LayoutError(f"{own.path}: its attention is no module of its own, so it cannot be called apart.")
+    if attn.gain or mlp.gain:
+        raise LayoutError(f"{own.path}: a parameter of its own scales what is added.")
+    if own.beside:
+        raise LayoutError(f"{own.path}: {own.beside[0].writer} adds to the stream beside attention and MLP.")
+    if "mixed" in (attn.place, mlp.place):
+        raise LayoutError(f"{own.path}: positions are mixed between a projection and the stream.")
+    if own.first or not all(part.keeps for part in own.sublayers):
+        raise LayoutError(f"{own.path}: it passes on more or less than the stream and what its parts add.")
 
 
 def _added(raw: Tensor, post: nn.Module | None, scale: float) -> Tensor:

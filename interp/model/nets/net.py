@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from interp.errors import LoadError, MethodError, SiteError, TaskError, some
+from interp.model.coverage.coverage import Operations
 from interp.model.inputs.taking import InputsLike, taken
 from interp.model.model import HookedModel
 from interp.model.modules.calling import main_input, on_inputs
@@ -21,7 +22,6 @@ from interp.model.multiply_adds import Prices
 from interp.model.nets.example_inputs import example_of_net, first_layer
 from interp.model.nets.net_layout import NetProbe, read_net
 from interp.model.nets.net_places import n_positions, names_of_places
-from interp.model.probing.coverage import Operations
 from interp.parts.layout import NET_LEVELS, Layout
 from interp.parts.named_inputs import Inputs
 from interp.parts.ports import NO_BLOCKS, available

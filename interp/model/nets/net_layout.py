@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import LayoutError, LoadError, some
+from interp.model.coverage.coverage import Operations, recognise
 from interp.model.layers.graph_readers import Readers, shares
 from interp.model.layers.layer_kinds import (
     BATCH_NORMS,
@@ -26,7 +27,6 @@ from interp.model.modules.tensors import activation_in
 from interp.model.modules.undo import Change
 from interp.model.nets.net_places import n_positions
 from interp.model.probing.block_calls import passes
-from interp.model.probing.coverage import Operations, recognise
 from interp.model.probing.probe import Probe, probe
 from interp.model.probing.sample import run_probe
 from interp.parts.layout import Layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -124,3 +124,37 @@ def depends(node: Any, on: Any, *, but_through: Any = None) -> bool:
         seen.add(node)
         open_ += [parent for parent, _ in node.next_functions]
     return False
+
+
+_VIEWS: Final = (
+    "View",
+    "Reshape",
+    "UnsafeView",
+    "Transpose",
+    "Permute",
+    "Expand",
+    "Slice",
+    "Unsqueeze",
+    "Squeeze",
+    "Alias",
+    "TBackward",
+)
+
+
+def used_before(node: Any, on: Any, behind: Any) -> bool:
+    """Whether something that `node` was computed from had used the tensor made at `on` before what was made at `behind`, and otherwise than
+    as a view of it: what is then written into that tensor does not reach it."""
+    open_, seen, shared = [node], {behind}, {on}
+    users: list[tuple[Any, Any]] = []
+    while open_:
+        node = open_.pop()
+        if node is None or node in seen or node is on:
+            continue
+        seen.add(node)
+        parents = [parent for parent, _ in node.next_functions]
+        users += [(node, parent) for parent in parents]
+        open_ += parents
+    while found := {user for user, used in users if used in shared and user.name().startswith(_VIEWS)} - shared:
+        shared |= found
+    early = (user for user, used in users if used in shared and user not in shared)
+    return any(user._sequence_nr() < behind._sequence_nr() for user in early)

@@ -72,8 +72,11 @@ def feeding(block: BlockCalls, o: str, mlp: str) -> list[str]:
 
 
 def mlp_modules(seen: Sequence[BlockCalls], raw: str, projections: Sequence[str]) -> tuple[str, str | None]:
-    """The module of an MLP, the block where it has none, and its output projection, None where it has none; `raw` is what writes."""
+    """The module of an MLP, the block where it has none, and its output projection, None where it has none; `raw` is what writes, which may be
+    a norm of what two of them make."""
     block = seen[0]
+    if not block.makes(raw):
+        return block.path, None
     if not block.projects(raw):
         made = block.inside[raw]
         below = (path for path in block.projections(f"{raw}.") if same(block.inside[path].y, made.y))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Any
+from contextlib import suppress
+from dataclasses import replace
+from itertools import islice, pairwise
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -22,6 +24,9 @@ from interp.model.probing.sublayers import read_block
 from interp.model.probing.watch import attending
 from interp.parts.layout import BlockLayout, Layout, Stack
 from interp.parts.outputs import Output
+
+#: How many modules that mix positions are tried in a block without attention.
+_TRIED: Final = 3
 
 
 def read_layout(
@@ -108,7 +113,7 @@ def _mixing(model: Any, path: str, attended: Sequence[Attended], seen: Probe, n:
     if path not in seen.calls:
         raise LayoutError(f"{type(model).__name__}: {path} {_unseen(path, seen)}.")
     own = [one for one in attended if f"{one.path}.".startswith(f"{path}.")]
-    other = None if own else mixing(model, path, seen.calls)
+    other = None if own else next(mixing(model, path, seen.calls), None)
     if not own and other is None:
         raise LayoutError(
             f"{type(model).__name__}: no attention was seen in {path}, of {n} blocks, nor a module in its place that mixes positions "
@@ -124,13 +129,29 @@ def _block(model: Any, path: str, own: Sequence[Attended], seen: Probe) -> Block
             f"{path}: it attends to another stack ({own[0].path}) before its own; expected its own first."
         )
     first, *crossing = [BlockCalls(model, path, one, seen.calls, seen.counts) for one in own]
-    return read_block(first, *crossing)
+    try:
+        return read_block(first, *crossing)
+    except LayoutError:
+        inner = None if own[0].heads else _inner(model, path, seen)
+        if inner is None:
+            raise
+        return inner
+
+
+def _inner(model: Any, path: str, seen: Probe) -> BlockLayout | None:
+    """A block without attention whose outermost module that mixes positions is not what it adds, as where that adds the stream itself: by what
+    an inner one makes, or a projection of that; None where these do not make it up either."""
+    for one in islice(mixing(model, path, seen.calls), _TRIED):
+        for own in (one, replace(one, projected=True)):
+            with suppress(LayoutError):
+                return read_block(BlockCalls(model, path, own, seen.calls, seen.counts))
+    return None
 
 
 def _check_sources(chains: Sequence[Chain], seen: Probe) -> None:
     """Raises: LayoutError where the keys of attention across are made of something else than the encoder's stream alone."""
     encoder, *_, own = (seen.calls[chain.blocks[0]].read for chain in (chains[0], *chains))
-    for one in (one for one in seen.attended if one.across and one.keys is not None and len(chains) > 1):
+    for one in (one for one in seen.attended if one.across and (one.keys or not seen.routed) and len(chains) > 1):
         if (mixed := depends(one.keys, own)) or not depends(one.keys, encoder):
             what = "made of the stream of its own blocks" if mixed else "not made of the encoder's stream"
             raise LayoutError(
@@ -178,10 +199,16 @@ def _check_finite(model: Any, blocks: Sequence[str], calls: Mapping[str, Call]) 
 
 
 def _check_chain(calls: Mapping[str, Call], blocks: Sequence[str]) -> None:
-    """Raises: LayoutError naming a block that reads something else than what the one before it gives."""
+    """Raises: LayoutError naming a block that reads something else than what the one before it gives, or more of the run than that."""
     for before, path in pairwise(blocks):
-        if not close(calls[path].x_value, calls[before].y_value):
+        own = calls[path]
+        if not close(own.x_value, calls[before].y_value):
             raise LayoutError(f"{path}: it does not read the output of {before}; expected blocks one behind the other.")
+        if own.read is not None and depends(own.made, calls[blocks[0]].read, but_through=own.read):
+            raise LayoutError(
+                f"{path}: it reads more than the stream, of what earlier blocks have made (keys and values that are shared?); expected blocks that "
+                "read the stream alone."
+            )
 
 
 def _attention_extras(model: Any) -> tuple[str, ...]:

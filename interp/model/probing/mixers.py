@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,9 @@ from interp.model.probing.block_calls import has_matrix, passes
 from interp.model.probing.probe import Attended, Call
 
 
-def mixing(model: nn.Module, path: str, calls: Mapping[str, Call]) -> Attended | None:
-    """What stands for attention in the block at `path`, which has none: the first called of its outermost modules with weights and an
-    output of the stream's size [1 pos d_model] that depends, at some position, on what it reads at another; None without such."""
+def mixing(model: nn.Module, path: str, calls: Mapping[str, Call]) -> Iterator[Attended]:
+    """What may stand for attention in the block at `path`, which has none: modules with weights and an output of the stream's size
+    [1 pos d_model] that depends, at some position, on what it reads at another; outer ones first, and of these what is called first."""
     size, order = calls[path].x.numel(), list(calls)
     inside = [own for own in calls if own.startswith(f"{path}.")]
     for own in sorted(inside, key=lambda name: name.count(".")):
@@ -22,8 +22,12 @@ def mixing(model: nn.Module, path: str, calls: Mapping[str, Call]) -> Attended |
             continue
         before, behind = _reach(call, calls[path].x.shape[-1])
         if before or behind:
-            return Attended(own, order.index(own) + 1, 0, 0, call.y, behind)
-    return None
+            yield Attended(own, order.index(own) + 1, 0, 0, call.y, behind)
+
+
+def mixes_positions(call: Call, width: int) -> bool:
+    """Whether the output of a module of the stream's size [1 pos width] depends, at some position, on what it reads at another."""
+    return any(_reach(call, width))
 
 
 def _reach(call: Call, width: int) -> tuple[bool, bool]:

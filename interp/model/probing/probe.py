@@ -15,7 +15,7 @@ from interp.errors import LayoutError
 from interp.model.modules import attention
 from interp.model.modules.lock import frozen
 from interp.model.modules.tensors import activation_in, activation_out, close, with_activation
-from interp.model.probing.sample import run_probe
+from interp.model.probing.sample import decoder_length, run_probe
 from interp.model.probing.watch import Softmaxes, looks_ahead
 from interp.parts.layout import Pattern
 from interp.parts.outputs import Output
@@ -55,7 +55,8 @@ class Attended:
     these are not seen), z [batch pos head d_head], or the pattern or z [batch head pos d_head] where attention does not go through the
     attention function, whether a position looks at later ones, what may be done with the pattern: `edit` where z is the pattern times
     the values of the group, `read` where it is something else, nothing where there is none; whether the keys have other positions than the
-    queries (`across`), and the place of these keys in torch's graph, None where it is none."""
+    queries (`across`), and the place of these keys in torch's graph, None where it is none; without heads, whether a linear map behind it
+    writes (`projected`), and not the module itself."""
 
     path: str
     after: int
@@ -66,6 +67,7 @@ class Attended:
     pattern: Pattern = ""
     across: bool = False
     keys: Any = None
+    projected: bool = False
 
     @property
     def heads_axis(self) -> int:
@@ -125,8 +127,8 @@ def probe(
         attended.append(Attended(path, after, q.shape[1], k.shape[1], z, ahead, seen, across, k.grad_fn))
         return z, pattern
 
-    def softmax(pattern: Tensor, heads: int, ahead: bool) -> None:
-        attended.append(Attended(inside[-1].path, len(calls), heads, 0, pattern, ahead))
+    def softmax(made: Tensor, heads: int, ahead: bool, keys: Any, across: bool) -> None:
+        attended.append(Attended(inside[-1].path, len(calls), heads, 0, made, ahead, across=across, keys=keys))
 
     with ExitStack() as stack:
         stack.enter_context(frozen(model))
@@ -143,7 +145,7 @@ def probe(
             stack.callback(module.register_forward_pre_hook(before, with_kwargs=True).remove)
             stack.callback(module.register_forward_hook(after, with_kwargs=True).remove)
         watch = Nonlinear(lambda: inside[-1])
-        stack.enter_context(nullcontext() if routed else Softmaxes(softmax))
+        stack.enter_context(nullcontext() if routed else Softmaxes(softmax, decoder_length(model)))
         stack.enter_context(torch.enable_grad())
         found, _ = run_probe(model, output, watch, inputs)
     return Probe(calls, counts, embedded, given, found, tuple(attended), routed, tuple(watch.found))

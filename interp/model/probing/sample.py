@@ -17,7 +17,8 @@ from interp.parts.forms import Form, form_of
 from interp.parts.named_inputs import ANY_SIZE, DECODER, TEXT
 from interp.parts.outputs import Output, default_output
 
-PROBE_LENGTH: Final = 4
+#: Odd, so that what fills a text up to a multiple of a window shows.
+PROBE_LENGTH: Final = 5
 #: Frames of sound, and the most patches along a side of an image whose size is free.
 _FRAMES: Final = 6
 _PATCHES: Final = 16
@@ -42,6 +43,11 @@ def probe_lengths(model: Any) -> dict[str, int]:
     the two are not taken for each other."""
     needed, n = needed_inputs(model), probe_length(model)
     return {name: n + (name == TEXT and DECODER in needed) for name in needed if name in (TEXT, DECODER)}
+
+
+def decoder_length(model: Any) -> int | None:
+    """How many ids a probe gives a decoder beside an encoder; None for a model without one."""
+    return probe_lengths(model).get(DECODER)
 
 
 def _probe_tokens(model: Any, n: int, vocabulary: int) -> Tensor:

@@ -13,51 +13,57 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from interp.errors import LayoutError, some
+from interp.errors import LayoutError
 from interp.model.modules.linear import mixes
 from interp.model.probing.block_calls import BlockCalls, passes, reads, same
 from interp.model.probing.sample import setting
 from interp.parts.layout import Place
 
 #: The least factor that is looked for; the largest is one over it.
-_LEAST: Final = 0.001
+LEAST: Final = 0.001
 
 
 @dataclass(frozen=True)
 class Written:
     """What a sublayer may add: the output of `writer`, made from that of `raw` (an output projection, an MLP), times the parameter
-    `gain`."""
+    `gain`, plus the parameter `bias`."""
 
     raw: str
     writer: str
     place: Place
     value: Tensor
     gain: str | None = None
+    bias: str | None = None
 
 
 @dataclass(frozen=True)
 class Step:
-    """How a sublayer was found to change the stream: `scale` times what is written is added, and `around` is the norm on the sum."""
+    """How a sublayer was found to change the stream `before`: `scale` times what is written is added to `keep` times the stream, which the
+    parameter `keeper` multiplies too, and `around` is the norm on the sum."""
 
     written: Written
     scale: float
     around: str | None
+    before: Tensor
     after: Tensor
+    keep: float = 1.0
+    keeper: str | None = None
 
     @property
     def place(self) -> Place:
         return "around" if self.around else self.written.place
 
 
-def solve(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> tuple[Step, ...]:
-    """The steps of each attention of a block, seen from it (`blocks`), whose output projections are `projections`, and of the MLP.
+def solve(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> tuple[Step, ...] | None:
+    """The steps of each attention of a block, seen from it (`blocks`), whose output projections are `projections`, and of the MLP; None
+    where the output is not made of them (`further_sums` has more).
 
     Of several ways that rebuild the output, as far as one can tell by its rounding, the one without factors is taken, and of these
-    the one that ends at the last module behind a sublayer. Raises: LayoutError naming the block whose output is not made of them.
+    the one that ends at the last module behind a sublayer. Raises: LayoutError naming the block where nothing could be its MLP.
     """
     block, *_ = blocks
-    attentions = [list(_written(block, o)) for o in projections]
-    mlps = [made for raw in _mlps(blocks, projections) for made in _written(block, raw)]
+    attentions = [list(may_add(block, o)) for o in projections]
+    mlps = [made for raw in mlp_candidates(blocks, projections) for made in may_add(block, raw)]
     if not mlps:
         raise LayoutError(
             f"{block.path}: beside what mixes positions ({block.attended.path}) no module of it could be an MLP; expected both in each block."
@@ -67,16 +73,10 @@ def solve(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> tuple[Ste
             for own in scales(block, made):
                 if found := _rebuilt(block, made, own):
                     return found
-    candidates = some(dict.fromkeys(made.raw for made in mlps))
-    crossing = " + output of attention to the other stack" * (len(blocks) - 1)
-    what = "attention with output projection" if block.attended.heads else "positions mixed by"
-    raise LayoutError(
-        f"{block.path}: its output is not input + attention output{crossing} + MLP output, nor with norms in front, behind or around the sums. "
-        f"Found: {what} {', '.join(projections)}; MLP: {candidates}."
-    )
+    return None
 
 
-def _written(block: BlockCalls, raw: str) -> list[Written]:
+def may_add(block: BlockCalls, raw: str) -> list[Written]:
     """What may be added of a module's output: what one or two norms or scales behind it make of it, the last first; it times a vector
     of the block's own; or itself."""
     call = block.inside[raw]
@@ -121,7 +121,7 @@ def _scales(module: nn.Module, x: Tensor) -> bool:
     return torch.allclose(two, 2 * one, rtol=1e-3, atol=0) and not mixes(module, x)
 
 
-def _mlps(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> list[str]:
+def mlp_candidates(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> list[str]:
     """Modules that may be the MLP or its output projection: outside attention, with weights, of the stream's size; outer ones first."""
     block, attended = blocks[0], [own.attended.path for own in blocks]
     found = []
@@ -156,12 +156,17 @@ def _scaled(written: Written, scale: float, x: Tensor) -> Tensor:
 
 def _after(block: BlockCalls, x: Tensor, written: Written, scale: float) -> Iterator[Step]:
     """What the stream is behind a sublayer: the sum; or what a norm makes of it that all goes through, where one reads the sum."""
-    total = x + _scaled(written, scale, x)
+    for around, after in behind(block, x + _scaled(written, scale, x)):
+        yield Step(written, scale, around, x, after)
+
+
+def behind(block: BlockCalls, total: Tensor) -> Iterator[tuple[str | None, Tensor]]:
+    """What goes on of a sum: itself; or what a norm makes of it that all goes through, with the norm, where one reads it."""
     norms = [path for path in block.cutting if reads(block.inside[path], total)]
     if not norms or block.own.made is None:
-        yield Step(written, scale, None, total)
+        yield None, total
     for path in norms:
-        yield Step(written, scale, path, block.inside[path].y_value.reshape(x.shape))
+        yield path, block.inside[path].y_value.reshape(total.shape)
 
 
 Scales = Iterator[tuple[float, ...]]
@@ -193,8 +198,8 @@ def _common_scales(block: BlockCalls, made: Sequence[Written]) -> Scales:
     parts = torch.stack([written.value.double().flatten() for written in made], dim=1)
     step = (block.own.y_value.double() - block.own.x_value.double()).reshape(-1, 1)
     found = torch.linalg.lstsq(parts.cpu(), step.cpu()).solution.flatten().tolist()
-    if all(_LEAST < abs(scale) < 1 / _LEAST for scale in found):
-        yield tuple(_meant(block, scale) for scale in found)
+    if all(LEAST < abs(scale) < 1 / LEAST for scale in found):
+        yield tuple(meant(block, scale) for scale in found)
 
 
 def _fits(block: BlockCalls, x: Tensor, written: Written) -> Iterator[float]:
@@ -206,24 +211,28 @@ def _fits(block: BlockCalls, x: Tensor, written: Written) -> Iterator[float]:
         way = goal.double().reshape(x.shape) - x.double()
         scale = float((way * w).sum() / w.square().sum().clamp_min(1e-300))
         near = (way - scale * w).abs().max() <= 1e-3 * abs(scale) * w.abs().max()
-        if bool(near) and _LEAST < abs(scale) < 1 / _LEAST and not any(abs(scale - s) <= 1e-4 * abs(s) for s in seen):
+        if bool(near) and LEAST < abs(scale) < 1 / LEAST and not any(abs(scale - s) <= 1e-4 * abs(s) for s in seen):
             seen.append(scale)
-            yield _meant(block, scale)
+            yield meant(block, scale)
 
 
-def _meant(block: BlockCalls, scale: float) -> float:
+def meant(block: BlockCalls, scale: float, tolerance: float = 1e-4) -> float:
     """The number that a factor is meant to be: an attribute of the block or of the configuration, where one is so near."""
     module, config = block.model.get_submodule(block.path), getattr(block.model, "config", None)
     known = [
         value for owner in (module, config) for value in vars(owner or object()).values() if isinstance(value, float)
     ]
-    return next((value for value in (1.0, *known) if abs(value - scale) <= 1e-4 * abs(scale)), scale)
+    return next((value for value in (1.0, *known) if abs(value - scale) <= tolerance * abs(scale)), scale)
 
 
 def _same_step(block: BlockCalls, after: Tensor, parts: list[Tensor]) -> bool:
     """Whether the block's output is `after`: to rounding, entry by entry, and to a small share of the smaller part that is added, so that
     none is too small to be seen beside the other."""
-    x, y = block.own.x_value, block.own.y_value
+    return near(after, block.own.y_value, block.own.x_value, parts)
+
+
+def near(after: Tensor, y: Tensor, x: Tensor, parts: Sequence[Tensor]) -> bool:
+    """Whether a sum of x and parts that is `after` is y in the same way."""
     sizes = sum((part.double().abs() for part in (*parts, y)), x.double().abs())
     rounding = 4 * torch.finfo(y.dtype).eps * sizes
     smaller = min(float(part.double().abs().max()) for part in parts)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from interp.errors import LayoutError
 from interp.model.modules.tensors import close
-from interp.model.probing.block_calls import BlockCalls, depends, same
+from interp.model.probing.block_calls import BlockCalls, depends, same, used_before
 from interp.model.probing.fronts import (
     Front,
     attention_front,
@@ -19,8 +20,9 @@ from interp.model.probing.fronts import (
     output_projection,
     unknown_front,
 )
+from interp.model.probing.further_sums import Sums, sums
 from interp.model.probing.probe import Call
-from interp.model.probing.steps import Step, solve
+from interp.model.probing.steps import Step
 from interp.parts.layout import AttentionLayout, BlockLayout, Branch, MlpLayout
 
 
@@ -32,50 +34,95 @@ def read_block(block: BlockCalls, crossing: BlockCalls | None = None) -> BlockLa
     check_kept(block.calls, [*sorted(writing, key=lambda path: -path.count(".")), block.path])
     seen = [block] if crossing is None else [block, crossing]
     projections = [_output_projection(own) for own in seen]
-    attended, *between, computed = solve(seen, projections)
-    module, down = mlp_modules(seen, computed.written.raw, projections)
-    front = _attention_front(block, projections[0], computed)
-    before = between[-1] if between else attended
-    mlp, parallel = _mlp_front(seen, module, projections, before, computed)
+    found = sums(seen, projections)
+    module, down = mlp_modules(seen, found.mlp.written.raw, projections)
+    front = _attention_front(block, projections[0], found)
+    mlp, parallel = _mlp_front(seen, module, projections, found)
     shared = front.norm is not None and front.norm == mlp.norm
     parallel = parallel or shared
-    cross = None if crossing is None else _cross_front(crossing, projections, attended, computed)
+    cross = None if found.cross is None else _cross_front(seen[-1], projections[-1], found.cross, found.mlp)
     if cross is not None and (parallel or (cross.norm and cross.norm in (front.norm, mlp.norm))):
         raise LayoutError(f"{block.path}: attention to another stack beside the MLP; expected one after the other.")
-    found = BlockLayout(
+    layout = BlockLayout(
         path=block.path,
-        attn=_attention(block, front, attended, projections[0], shared),
-        mlp=_mlp(seen, module, down, mlp, computed, shared),
+        attn=_attention(block, front, found.attn, projections[0], shared),
+        mlp=_mlp(seen, module, down, mlp, found.mlp, shared),
         parallel=parallel,
-        middle=not parallel and _passed_on(block, attended.around, (cross or mlp).reader),
-        cross=None if cross is None else _attention(seen[-1], cross, between[0], projections[-1], False),
-        crossed=cross is not None and _passed_on(block, between[0].around, mlp.reader),
+        middle=not parallel and _passed_on(block, found.attn.around, (cross or mlp).reader, found.plain),
+        **_further(seen, projections, found, cross, mlp),
     )
-    _check_kept(block.calls, found)
-    return found
+    _check_kept(block.calls, layout)
+    return layout
+
+
+def _further(
+    seen: Sequence[BlockCalls], projections: Sequence[str], found: Sums, cross: Front | None, mlp: Front
+) -> dict[str, Any]:
+    """What only some blocks have, by the names of `BlockLayout`: attention to another stack, further parts, a norm of the stream."""
+    crossing: dict[str, Any] = {}
+    if cross is not None and found.cross is not None:
+        crossing["cross"] = _attention(seen[-1], cross, found.cross, projections[-1], False)
+        crossing["crossed"] = _passed_on(seen[0], found.cross.around, mlp.reader, found.plain)
+    return crossing | {
+        "mixer": None if found.mixer is None else _mixer(seen[0], found.mixer),
+        "second": None if found.second is None else _second(seen, projections, found.second),
+        "first": found.first,
+    }
 
 
 def _attention(block: BlockCalls, front: Front, step: Step, o: str, shared: bool) -> AttentionLayout:
     return AttentionLayout(
         block.attended.path, front.norm, front.entry, None if shared else front.reader, step.written.writer,
-        step.place, step.scale, step.written.gain, step.around, o, block.attended.heads > 0,
+        step.place, step.scale, step.written.gain, step.around, o, block.attended.heads > 0, **_kept(step),
     )  # fmt: skip
 
 
-def _cross_front(block: BlockCalls, projections: Sequence[str], attended: Step, computed: Step) -> Front:
-    """What stands in front of attention to another stack, which reads the stream behind the first attention. Raises: LayoutError."""
-    found = attention_front(block, projections[-1], computed.written.raw, attended.after, alone=True)
+def _kept(step: Step) -> dict[str, Any]:
+    """What a step keeps of the stream, and the bias that it adds, by the names of `Sublayer`."""
+    return {"bias": step.written.bias, "keep": step.keep, "keeper": step.keeper}
+
+
+def _mixer(block: BlockCalls, step: Step) -> AttentionLayout:
+    """What mixes positions beside attention: a module that reads the stream, or a norm of it."""
+    own, raw = step.written, step.written.raw
+    norm = block.feeder(block.inside[raw])
+    return AttentionLayout(
+        raw,
+        norm,
+        raw,
+        norm or raw,
+        own.writer,
+        step.place,
+        step.scale,
+        own.gain,
+        step.around,
+        raw,
+        False,
+        **_kept(step),
+    )
+
+
+def _second(seen: Sequence[BlockCalls], projections: Sequence[str], step: Step) -> MlpLayout:
+    """A second MLP: a module that reads the stream, or a norm of it."""
+    module, down = mlp_modules(seen, step.written.raw, projections)
+    norm = seen[0].feeder(seen[0].inside[module])
+    return _mlp(seen, module, down, Front(norm, module, norm or module), step, False)
+
+
+def _cross_front(block: BlockCalls, o: str, crossing: Step, computed: Step) -> Front:
+    """What stands in front of attention to another stack, which reads the stream in front of its step. Raises: LayoutError."""
+    found = attention_front(block, o, computed.written.raw, crossing.before, alone=True)
     if found is None:
         raise LayoutError(
-            f"{block.path}: what the queries of {block.attended.path} read was not found; expected the stream behind {projections[0]}, or a norm "
-            "of it."
+            f"{block.path}: what the queries of {block.attended.path} read was not found; expected the stream in front of {o}, or a norm of it."
         )
     return found
 
 
-def _attention_front(block: BlockCalls, o: str, computed: Step) -> Front:
+def _attention_front(block: BlockCalls, o: str, steps: Sums) -> Front:
     """What stands in front of attention. Raises: LayoutError where it reads what the MLP has written."""
-    x, mlp = block.own.x_value, computed.written.raw
+    x, computed = steps.attn.before, steps.mlp
+    mlp = computed.written.raw
     found = attention_front(block, o, mlp, x)
     behind = x + computed.scale * computed.written.value.reshape(x.shape)
     if depends(block.inside[o].read, block.inside[mlp].made) or (not found and attention_front(block, o, mlp, behind)):
@@ -85,19 +132,21 @@ def _attention_front(block: BlockCalls, o: str, computed: Step) -> Front:
     return found or unknown_front(block, "attention")
 
 
-def _mlp_front(
-    seen: Sequence[BlockCalls], module: str, projections: Sequence[str], attended: Step, computed: Step
-) -> tuple[Front, bool]:
-    """What stands in front of the MLP, and whether it reads what the block reads: by the values, then by memory, then by the graph."""
-    block, raw = seen[0], computed.written.raw
-    before, after = (mlp_front(seen, module, raw, projections, x) for x in (block.own.x_value, attended.after))
+def _mlp_front(seen: Sequence[BlockCalls], module: str, projections: Sequence[str], steps: Sums) -> tuple[Front, bool]:
+    """What stands in front of the MLP, and whether it reads what attention reads: by the values, then by memory, then by the graph."""
+    block, raw = seen[0], steps.mlp.written.raw
+    if not block.makes(raw):
+        beside = not depends(block.inside[raw].made, block.inside[steps.attn.written.writer].made)
+        return Front(None, block.path, None), beside
+    before, after = (mlp_front(seen, module, raw, projections, x) for x in (steps.attn.before, steps.mlp.before))
     if before and after:
         reader = before.norm or before.entry
         first = reader in block.inside and same(block.inside[reader].x, block.own.x)
         return (before, True) if first else (after, False)
     if before or after:
         return before or after or unknown_front(block, "MLP"), before is not None
-    sequential = depends(block.inside[raw].made, block.inside[attended.written.writer].made)
+    last = (steps.cross or steps.attn).written.writer
+    sequential = depends(block.inside[raw].made, block.inside[last].made)
     return unknown_front(block, "MLP"), not sequential
 
 
@@ -105,7 +154,7 @@ def _output_projection(block: BlockCalls) -> str:
     """The output projection of attention, checked; without heads the module that mixes positions. Raises: LayoutError where the stream or
     z are of another shape than elsewhere."""
     heads, stream = block.attended.heads > 0, block.own.x
-    o = output_projection(block) if heads else block.attended.path
+    o = output_projection(block) if heads or block.attended.projected else block.attended.path
     if o is None:
         raise LayoutError(
             f"{block.path}: attention was seen in {block.attended.path}, but no linear module that reads what it makes; expected an "
@@ -124,15 +173,19 @@ def _output_projection(block: BlockCalls) -> str:
     return o
 
 
-def _passed_on(block: BlockCalls, around: str | None, reader: str | None) -> bool:
-    """Whether the stream that the MLP reads is what the block passes on, so that who edits it edits both."""
+def _passed_on(block: BlockCalls, around: str | None, reader: str | None, plain: bool) -> bool:
+    """Whether the stream that the MLP reads is what the block passes on, so that who edits it edits both. plain: nothing but attention and
+    MLP adds to it; else everything must go through it that the block makes of its input."""
     if reader is None and around is None:
         return False
     reading = None if reader is None else block.inside[reader]
     middle = block.inside[around].made if around else None if reading is None else reading.read
-    if reading is None:
-        return middle is not None
-    return depends(block.own.made, middle, but_through=reading.made)
+    if not plain and depends(block.own.made, block.own.read, but_through=middle):
+        return False
+    if reading is None or around:
+        return middle is not None and (reading is None or depends(block.own.made, middle, but_through=reading.made))
+    late = not used_before(block.own.made, middle, reading.made)
+    return late and depends(block.own.made, middle, but_through=reading.made)
 
 
 def _mlp(
@@ -147,7 +200,7 @@ def _mlp(
     reused = not torch.equal(made.y.detach(), made.y_value)
     return MlpLayout(
         module, front.norm, front.entry, None if shared else front.reader, writer,
-        step.place, step.scale, step.written.gain, step.around, up, down, act, branch, reused,
+        step.place, step.scale, step.written.gain, step.around, up, down, act, branch, reused, **_kept(step),
     )  # fmt: skip
 
 
@@ -220,7 +273,18 @@ def _check_kept(calls: Mapping[str, Call], found: BlockLayout) -> None:
     """What the modules read, where sites are read and patched, stays what it was; those inside others come first."""
     mlp, attn = found.mlp, found.attn
     across = () if found.cross is None else (found.cross.o, found.cross.reader)
-    inner = (mlp.down or mlp.module, attn.o, *across, mlp.entry, mlp.reader, attn.reader, attn.module, found.path)
+    beside = [path for part in found.beside for path in (part.writer, part.entry, part.reader)]
+    inner = (
+        mlp.down or mlp.module,
+        attn.o,
+        *across,
+        *beside,
+        mlp.entry,
+        mlp.reader,
+        attn.reader,
+        attn.module,
+        found.path,
+    )
     check_kept(calls, [path for path in inner if path])
 
 

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 
 from interp.model.modules import attention
 from interp.model.modules.lock import reserved
-from interp.model.probing.sample import run_probe
+from interp.model.probing.sample import decoder_length, run_probe
 from interp.parts.outputs import Output
 
 _SOFTMAX: Final = (torch.softmax, nn.functional.softmax, Tensor.softmax)
@@ -47,7 +47,10 @@ def attending(
             called.append(Attending(where[-1], q.shape[2] != k.shape[2]))
             return native(q, k, v)
 
-        with attention.selected(model, around), Softmaxes(lambda *_: seen.append(Attending(where[-1]))):
+        def softmax(made: Tensor, heads: int, ahead: bool, keys: Any, across: bool) -> None:
+            seen.append(Attending(where[-1], across))
+
+        with attention.selected(model, around), Softmaxes(softmax, decoder_length(model)):
             _, output = run_probe(model, output, given=given)
     return tuple(called or seen), bool(called), output
 
@@ -74,19 +77,40 @@ def inside_modules(model: nn.Module) -> Iterator[list[str]]:
 
 class Softmaxes(TorchFunctionMode):
     """Inside it: `found` is called with the result of every softmax over scores [batch head pos pos], or of every attention that
-    torch computes as a whole, with the number of heads, and whether a position looks at later ones."""
+    torch computes as a whole, with the number of heads, whether a position looks at later ones, the place of the keys in torch's graph, and
+    whether these have other positions than the queries: as those of a decoder of `queries` positions may have, None where there is none."""
 
-    def __init__(self, found: Callable[[Tensor, int, bool], object]) -> None:
+    def __init__(self, found: Callable[[Tensor, int, bool, Any, bool], object], queries: int | None = None) -> None:
         super().__init__()
-        self.found = found
+        self.found, self.queries = found, queries
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         if func is _WHOLE:
-            self.found(out, out.shape[1], _unmasked(*args, **(kwargs or {})))
-        elif func in _SOFTMAX and _over_positions(out):
-            self.found(out, out.shape[1] if out.ndim == 4 else out.shape[0], looks_ahead(out))
+            q, k = (*args, *(kwargs or {}).values())[:2]
+            across = self.queries == q.shape[-2] != k.shape[-2]
+            self.found(out, out.shape[1], _unmasked(*args, **(kwargs or {})), k.grad_fn, across)
+        elif func in _SOFTMAX and (own := self._over_positions(out)):
+            across = out.shape[-1] != out.shape[-2]
+            heads = out.shape[1] if out.ndim == 4 else out.shape[0]
+            self.found(out, heads, looks_ahead(out), _keys(out.grad_fn) if own and across else None, across)
         return out
+
+    def _over_positions(self, pattern: Tensor) -> bool:
+        """Whether this may be [batch head pos pos], or batch and heads in one; a router's [batch pos expert] of one prompt is not."""
+        apart = pattern.ndim == 4 or (pattern.ndim == 3 and pattern.shape[0] > 1)
+        return apart and (pattern.shape[-1] == pattern.shape[-2] > 1 or pattern.shape[-2] == self.queries)
+
+
+def _keys(pattern: Any) -> Any:
+    """The place in torch's graph of the second factor of the product that scores are made of: that of the keys; None without a product."""
+    open_ = [pattern]
+    while open_:
+        node = open_.pop(0)
+        if node is not None and node.name().startswith(("BmmBackward", "MmBackward")):
+            return node.next_functions[1][0]
+        open_ += [] if node is None else [parent for parent, _ in node.next_functions]
+    return None
 
 
 def looks_ahead(pattern: Tensor) -> bool:
@@ -102,9 +126,3 @@ def _unmasked(
         return not is_causal
     shown = attn_mask if attn_mask.dtype == torch.bool else attn_mask > torch.finfo(attn_mask.dtype).min / 2
     return bool(shown.triu(1).any())
-
-
-def _over_positions(pattern: Tensor) -> bool:
-    """Whether this may be [batch head pos pos], or batch and heads in one; a router's [batch pos expert] of one prompt is not."""
-    square = pattern.ndim in (3, 4) and pattern.shape[-1] == pattern.shape[-2] > 1
-    return square and (pattern.ndim == 4 or pattern.shape[0] > 1)

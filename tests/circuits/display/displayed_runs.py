@@ -18,7 +18,7 @@ from interp.heads.clusters import head_clusters
 from interp.heads.patterns import AttentionPatterns
 from interp.lenses.class_lens import ClassLens
 from interp.lenses.direct import LogitAttribution
-from interp.model.probing.coverage import Coverage, Row
+from interp.model.coverage.coverage import Coverage, Row
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from interp.pictures.input_picture import Picture

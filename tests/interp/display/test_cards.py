@@ -10,8 +10,8 @@ import torch
 
 from interp.attribution.request import attribute_all
 from interp.lenses.lens import logit_lens
+from interp.model.coverage.coverage import Coverage, Row
 from interp.model.nets.net import Net
-from interp.model.probing.coverage import Coverage, Row
 from interp.parts.tokens import as_tokens
 from interp.rules.lrp import EPSILON, EPSILON_PLUS
 from interp.rules.rules import GIM, GRADIENT, PRESETS, RELP, Rules, preset

@@ -120,7 +120,7 @@ class Soft(Best):
 
 
 class Rare(Best):
-    """The same in an expert that few positions go to: those whose first entry is above 1.5."""
+    """The same in an expert that few positions go to: those whose second entry is above 1.5."""
 
     def __init__(self, c: Any) -> None:
         super().__init__(c)
@@ -128,7 +128,7 @@ class Rare(Best):
 
     def forward(self, x: Tensor) -> Tensor:
         out = super().forward(x)
-        rows = x[..., 0] > 1.5
+        rows = x[..., 1] > 1.5
         if bool(rows.any()):
             out = out.clone()
             out[rows] = out[rows] + self.rare(x[rows])

@@ -194,7 +194,7 @@ def test_an_expert_that_the_probe_did_not_reach_is_refused_in_the_run() -> None:
 def reaches(model: HookedModel, token: int) -> bool:
     """Whether a token goes to the rare expert."""
     run = model.run(torch.tensor([[token]]), reads=["mlp_normed"])
-    return any(bool((x[..., 0] > 1.5).any()) for x in run.reads.values())
+    return any(bool((x[..., 1] > 1.5).any()) for x in run.reads.values())
 
 
 @pytest.mark.parametrize(("functions", "modules"), [(FunctionMlp, Mlp), (Written, GatedMlp)])

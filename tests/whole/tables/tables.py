@@ -32,7 +32,7 @@ from interp.lenses.direct import LogitAttribution
 from interp.lenses.direct_effects import DirectEffects
 from interp.lenses.lens import LogitLens
 from interp.lenses.second_order import SecondOrder
-from interp.model.probing.coverage import Coverage
+from interp.model.coverage.coverage import Coverage
 from interp.scores.agreement import Agreement
 from tests.circuits.display.displayed_runs import MAKERS as SHOWN
 from tests.circuits.display.displayed_runs import agreement_of, comparison_of

@@ -23,7 +23,7 @@ from interp.formatting.table import HEADER, Table
 from interp.lenses.direct import LogitAttribution
 from interp.lenses.direct_effects import DirectEffects
 from interp.lenses.lens import LogitLens
-from interp.model.probing.coverage import Coverage
+from interp.model.coverage.coverage import Coverage
 from interp.parts.nodes import Node
 from interp.parts.tokens import Texts, pad
 from interp.rules.rules import GIM

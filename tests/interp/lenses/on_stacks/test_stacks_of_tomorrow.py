@@ -28,6 +28,7 @@ LOADED: dict[type, set[str]] = {
     odd.SharedNorm: set(),
     odd.SharedNorms: {"attn_in", "encoder:attn_in"},
     odd.Bare: set(),
+    odd.BySoftmax: {f"{stack}{kind}" for stack in ("", "encoder:", "cross_") for kind in ("q", "k", "v", "pattern")},
     odd.Towers: set(),
     odd.SharedFinal: set(),
 }
@@ -40,6 +41,8 @@ REFUSED: dict[type, tuple[str, ...]] = {
     odd.CrossAlone: ("steps.0.across", "of which attends to it once"),
     odd.CrossTwice: ("steps.0.across", "steps.0.again"),
     odd.OwnPast: ("steps.0.across", "stream of its own blocks"),
+    odd.OwnPastBySoftmax: ("steps.0.across", "stream of its own blocks"),
+    odd.QueriesOfTheEncoder: ("steps.0.across", "stream of its own blocks"),
     odd.BothStreams: ("steps.0.across", "stream of its own blocks"),
     odd.Summary: ("steps.0", "its output is not input + attention output"),
     odd.EveryOther: ("of which attends to it once", "steps.0.across"),

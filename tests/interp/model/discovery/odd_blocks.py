@@ -20,12 +20,6 @@ class Times(Block):
         return x + self.mlp(self.n2(x))
 
 
-class DeepNorm(Block):
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Any:
-        x = self.n1(1.7 * x + self.attn(x, mask))
-        return self.n2(1.7 * x + self.mlp(x))
-
-
 class Highway(Block):
     def __init__(self, c: Any) -> None:
         super().__init__(c)
@@ -83,17 +77,6 @@ class TwoAttentions(Block):
         x = x + self.attn(self.n1(x), mask)
         x = x + self.again(self.n3(x), mask)
         return x + self.mlp(self.n2(x))
-
-
-class Macaron(Block):
-    """Half an MLP before attention, half another behind it."""
-
-    def __init__(self, c: Any) -> None:
-        super().__init__(c)
-        self.n3, self.first = nn.LayerNorm(c.wide), Mlp(c)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Any:
-        return super().forward(x + 0.5 * self.first(self.n3(x)), mask)
 
 
 class BareProjection(Attention):
@@ -165,26 +148,11 @@ class TokenGate(Block):
         return x + torch.sigmoid(self.gate(x)) * self.mlp(self.n2(x))
 
 
-class BehindNorm(Block):
-    """What is passed on is what the norm makes."""
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Any:
-        x = self.n1(x)
-        x = self.n2(x + self.attn(x, mask))
-        return x + self.mlp(x)
-
-
 class Serial(Block):
     """The MLP reads attention, and the stream gets the MLP alone."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Any:
         return x + self.mlp(self.n2(self.attn(self.n1(x), mask)))
-
-
-class Decayed(Block):
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Any:
-        x = 0.9 * x + self.attn(self.n1(x), mask)
-        return x + self.mlp(self.n2(x))
 
 
 class WrittenBehind(Block):

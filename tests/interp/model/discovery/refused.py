@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from tests.interp.model.discovery import odd_blocks as odd
 from tests.interp.model.discovery import steps
+from tests.interp.model.discovery.further import NEAR
 from tests.interp.model.discovery.written import Config, Decoder
 from tests.interp.model.tiny import randomise
 
@@ -175,15 +176,13 @@ class Refused:
 
 #: Each fault, with what must be named.
 REFUSED: Final[dict[str, Refused]] = {
+    **{name: Refused(_of(block), names) for name, (block, names) in NEAR.items()},
     "times a gate of attention": Refused(_of(odd.Times), r"layers\.0\b"),
     "MLP first": Refused(lambda: _made(steps.MlpFirst), r"layers\.0: its MLP .* comes before its attention"),
-    "DeepNorm": Refused(_of(odd.DeepNorm), r"layers\.0\b"),
     "highway": Refused(_of(odd.Highway), r"layers\.0\b"),
     "a third summand": Refused(_of(odd.Biased), r"layers\.0\b"),
     "a gate for each token": Refused(_of(odd.TokenGate), r"layers\.0\b"),
-    "the norm is passed on": Refused(_of(odd.BehindNorm), r"layers\.0\b"),
     "attention feeds the MLP alone": Refused(_of(odd.Serial), r"layers\.0\b"),
-    "a part of the stream is kept": Refused(_of(odd.Decayed), r"layers\.0\b"),
     "written behind": Refused(_of(odd.WrittenBehind), r"layers\.0\b.*in place"),
     "one norm for both": Refused(_of(odd.OneNorm), r"layers\.0\.(n1|n2)\b.*more than once"),
     "blocks give a mapping": Refused(lambda: _made(GivesMapping), r"layers\.0\b.*dict"),
@@ -199,7 +198,6 @@ REFUSED: Final[dict[str, Refused]] = {
     "no attention at all": Refused(_of(odd.NoAttention), "attention"),
     "no MLP": Refused(_of(odd.NoMlp), r"layers\.0\b.*MLP"),
     "two attentions": Refused(_of(odd.TwoAttentions), r"layers\.0\b"),
-    "two MLPs": Refused(_of(odd.Macaron), r"layers\.0\b"),
     "projection by a parameter": Refused(_of(odd.Bare), r"layers\.0\b"),
     "another width": Refused(lambda: _made(Widening), r"layers\.[01]\b"),
     "a block called twice": Refused(lambda: _made(Repeated), r"layers\.0\b"),

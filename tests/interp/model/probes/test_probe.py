@@ -49,8 +49,8 @@ def test_every_vocabulary_is_probed_with_ids_that_it_has(size: int) -> None:
     hf = tiny("llama", vocab_size=size, **special)
     assert vocabulary_size(hf) == size
     ids = probe_inputs(hf)["input_ids"]
-    assert ids.shape == (1, 4) and 0 <= int(ids.min()) <= int(ids.max()) < size
-    assert len(set(ids[0].tolist())) == min(4, max(1, size - 2)) or size < 4
+    assert ids.shape == (1, 5) and 0 <= int(ids.min()) <= int(ids.max()) < size
+    assert len(set(ids[0].tolist())) == min(5, max(1, size - 2)) or size < 5
     model = HookedModel(hf)
     assert model.layout.d_vocab == size
     assert torch.equal(model.run([[0] * 3]).logits, hf(input_ids=torch.zeros(1, 3, dtype=torch.long)).logits)
@@ -121,7 +121,7 @@ def test_a_model_that_cannot_run_says_why() -> None:
         "deepseek_v3", num_key_value_heads=2
     )  # its keys have as many heads as its queries, whatever is stated
     assert hf is not None
-    with pytest.raises(LayoutError, match="a forward pass on 4 token ids fails"):
+    with pytest.raises(LayoutError, match="a forward pass on 5 token ids fails"):
         HookedModel(hf)
 
 

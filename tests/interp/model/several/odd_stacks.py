@@ -101,6 +101,56 @@ class OwnPast(Both):
         return self.head(self.last(x)) + self.head(source.mean(1, keepdim=True))  # type: ignore[no-any-return]
 
 
+class Written(Looking):
+    """Attention in code of its own: no call of transformers' attention function."""
+
+    def forward(self, x: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
+        q, k, v = (
+            matrix(of).unflatten(-1, (-1, self.fan)).transpose(1, 2).flatten(0, 1)
+            for matrix, of in ((self.ask, x), (self.key, source), (self.value, source))
+        )
+        scores = torch.bmm(q * self.fan**-0.5, k.transpose(1, 2))
+        if mask is not None:
+            scores = (scores.unflatten(0, (len(x), -1)) + mask).flatten(0, 1)
+        z = torch.bmm(torch.softmax(scores, dim=-1), v).unflatten(0, (len(x), -1))
+        out: Tensor = self.merge(z.transpose(1, 2).flatten(2))
+        return out
+
+
+class BySoftmax(Both):
+    def make(self, config: Any) -> None:
+        for block in (*self.upper.floors, *self.steps):
+            block.look = Written(config)
+        for below in self.steps:
+            below.across = Written(config)
+
+
+class OwnPastBySoftmax(BySoftmax):
+    """The same of what reads the block's own stream, one position twice."""
+
+    below = _OwnPast
+    read = OwnPast.read
+
+
+class QueriesOfTheEncoder(BySoftmax):
+    """The encoder asks and the decoder answers, turned back by the transpose of the scores."""
+
+    class _Turned(Written):
+        def forward(self, x: Tensor, source: Tensor, mask: Tensor | None) -> Tensor:
+            q, k, v = (
+                matrix(of).unflatten(-1, (-1, self.fan)).transpose(1, 2)
+                for matrix, of in ((self.ask, x), (self.key, source), (self.value, source))
+            )
+            z = torch.softmax((k @ q.mT).mT, dim=-1) @ v
+            out: Tensor = self.merge(z.transpose(1, 2).flatten(2))
+            return out
+
+    def make(self, config: Any) -> None:
+        super().make(config)
+        for below in self.steps:
+            below.across = self._Turned(config)
+
+
 class _BothStreams(Below):
     def forward(self, x: Tensor, mask: Tensor | None, source: Tensor, hidden: Tensor | None) -> Tensor:
         x = self.own(x, mask)

@@ -82,7 +82,7 @@ def described(mixture: Mixture | None, rules: Rules) -> tuple[str, Treatment, st
 def try_mixtures(model: nn.Module, layout: Layout, seen: Probe, norms: Iterable[str]) -> dict[str, Mixture]:
     """By path, the MLPs that are modules of their own without a single activation, each called once on what it read on the probe."""
     paths = [
-        block.mlp.module for block in layout.every_block if block.mlp.act is None and block.mlp.module != block.path
+        mlp.module for block in layout.every_block for mlp in block.mlps if mlp.act is None and mlp.module != block.path
     ]
     with reserved(model), frozen(model):
         return {path: _tried(model, path, seen.calls[path], norms) for path in paths}
