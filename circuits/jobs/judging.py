@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from circuits.circuit.circuit import CircuitError
 from circuits.console import printing
@@ -15,6 +15,9 @@ from circuits.runs.record_files import load_record
 from circuits.settings.judging_options import KnownCircuits, Resampling
 from interp.formatting.numbers import several
 from interp.scores.scores import Scores
+
+if TYPE_CHECKING:
+    from circuits.evaluation.stability import Stability
 
 SHOWN_BEYOND: Final = 10
 
@@ -43,6 +46,11 @@ def stability(asked: Resampling) -> None:
     if asked.json:
         printing.as_json(found.to_dict())
         return
+    _print(found)
+
+
+def _print(found: Stability) -> None:
+    """The top, and of the others those that resamples put into it, as a table."""
     again = [p for p in found.parts[found.n :] if p.frequency > 0][:SHOWN_BEYOND]
     rows = [
         (p.part, str(p.score), "yes" if p.selected else "", f"{p.frequency:.0%}")

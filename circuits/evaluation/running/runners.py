@@ -68,12 +68,9 @@ def make_runner(
     check_wrong(measured, found)
     given = resolved(model, level, dictionaries)
     if max_memory is not None:
-        pairs = found.tokenize(model.tokenizer, model.outputs, several=measured.several)
-        longest = max(p.length for p in pairs)
-        batch_size = survey_batch(model, longest, batch_size, max_memory)
-        if isinstance(ablation, str) and ABLATIONS[ablation].learn is not None and level != FEATURES:
-            work = Work.of(model, space_of(model, level, kv, split_positions), (), measured, pairs, 1, learns=True)
-            batch_size = learning_batch(work, batch_size, max_memory)
+        batch_size = _batch_size(
+            model, found, level, ablation, measured, batch_size, max_memory, kv=kv, split_positions=split_positions
+        )
     share = share_of(max_memory, level)
     if measured.normalised:
         measured = METRICS["logit_diff"]
@@ -96,6 +93,27 @@ def make_runner(
         positions=positions,
         labels=labels,
     )
+
+
+def _batch_size(
+    model: Any,
+    task: Task,
+    level: str,
+    ablation: str | Ablation,
+    metric: Metric,
+    batch_size: int | None,
+    max_memory: int | str,
+    *,
+    kv: KeyValue,
+    split_positions: bool,
+) -> int:
+    """Prompts per batch that fit into the memory allowed, also while the ablation is learned, where it is."""
+    pairs = task.tokenize(model.tokenizer, model.outputs, several=metric.several)
+    size = survey_batch(model, max(p.length for p in pairs), batch_size, max_memory)
+    if isinstance(ablation, Ablation) or ABLATIONS[ablation].learn is None or level == FEATURES:
+        return size
+    work = Work.of(model, space_of(model, level, kv, split_positions), (), metric, pairs, 1, learns=True)
+    return learning_batch(work, size, max_memory)
 
 
 def share_of(max_memory: int | str | None, level: str) -> int | None:
