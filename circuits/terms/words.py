@@ -33,6 +33,8 @@ _KINDS: Final = {
     "mlp": "MLPs",
     "attn_out": "attention outputs",
     "cross_out": "cross-attention outputs",
+    "mixer_out": "outputs of mixers",
+    "second_mlp_out": "outputs of second MLPs",
     "neuron": "neurons",
     "q": "queries",
     "k": "keys",
@@ -54,6 +56,8 @@ _ONE: Final = {
     "mlp": "MLP",
     "attn_out": "attention output",
     "cross_out": "cross-attention output",
+    "mixer_out": "output of a mixer",
+    "second_mlp_out": "output of a second MLP",
     "neuron": "neuron",
     "q": "query",
     "k": "key",
@@ -68,6 +72,8 @@ _PLACES: Final = {
     "resid_cross": "the stream between cross-attention and MLP",
     "attn_out": "attention outputs",
     "cross_out": "cross-attention outputs",
+    "mixer_out": "outputs of mixers",
+    "second_mlp_out": "outputs of second MLPs",
     "mlp_out": "MLP outputs",
 }
 #: Kinds of which a model has one, so that a sentence needs an article.

@@ -20,6 +20,8 @@ MOST_BARS: Final = 30
 _COLUMNS: Final = {
     "attn_out": "attention",
     "cross_out": "to encoder",
+    "mixer_out": "mixer",
+    "second_mlp_out": "second MLP",
     "mlp": "MLP",
     "embed": "embed",
     "resid_pre": "before block",

@@ -110,8 +110,9 @@ class _Graph:
         """The run, with the tensors that nodes and patterns are read from. Its forward is the base run's, bit for bit."""
         batch.model.check_gradients()
         batch.targets()
-        n_layers = batch.model.layout.n_layers
-        added = {Site(kind, layer): layer for layer in range(n_layers) for kind in ("attn_out", "mlp_out")}
+        n_layers, blocks = batch.model.layout.n_layers, batch.model.layout.blocks
+        adding = ((layer, kind) for layer, own in enumerate(blocks) for kind in ("attn_out", *own.further, "mlp_out"))
+        added = {Site(kind, layer): layer for layer, kind in adding}
         reads = list(dict.fromkeys([*batch.sites, *patterns, *added]))
         with torch.enable_grad():
             run = batch.model.run(batch.base_inputs, reads=reads, logits_to_keep=batch.keep, vocabulary=batch.columns)

@@ -112,7 +112,11 @@ def unknown_front(block: BlockCalls, what: str) -> Front:
 
     Raises: LayoutError where a norm of the block is called several times, so that what it made there is not known.
     """
-    if twice := [path for path in block.inside if block.counts[path] > 1 and not block.makes(path)]:
+    if twice := [
+        path
+        for path in block.inside
+        if block.counts[path] > 1 and not (block.makes(path) or passes(block.inside[path]))
+    ]:
         raise LayoutError(
             f"{block.path}: what its {what} reads was not found, and {some(twice)} is called more than once in a forward pass; "
             "expected a norm of its own for each sublayer."

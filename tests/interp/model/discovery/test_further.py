@@ -16,7 +16,7 @@ from interp.model.model import HookedModel
 from interp.parts.nodes import groups
 from interp.parts.sites import FURTHER as KINDS
 from interp.parts.sites import Site
-from interp.rules.rules import GIM, RELP_AH
+from interp.rules.rules import GIM, RELP_AH, Rules
 from tests.interp.model.discovery.further import FURTHER, Biased, Decayed, Macaron, Two, made
 from tests.interp.model.discovery.written import Block, Config, Decoder
 from tests.interp.model.plain import close, state
@@ -119,6 +119,21 @@ def test_relp_conserves_or_is_refused_by_name(name: str) -> None:
         cuts = list(run.reads.values())
         for x, rho in zip(cuts, torch.autograd.grad(m.sum(), cuts), strict=True):
             assert torch.allclose((x * rho).sum((1, 2)), m, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("name", [name for name, known in FURTHER.items() if known.rules])
+def test_deeplift_sums_to_the_difference(name: str) -> None:
+    """Between two runs: at every cut multipliers times changes add up to the change of the metric, biases and all."""
+    with true_float64():
+        model = HookedModel(FURTHER[name].make().double())
+        here, there = ids(), ids(seed=5)
+        other = model.run(there, keep_operands=True)
+        run = model.run(here, reads=["embed", "resid_pre"], rules=Rules(secants=24), toward=other)
+        base = model.run(there, reads=["embed", "resid_pre"])
+        m, m0 = (own.logits[:, -1, 7] - own.logits[:, -1, 11] for own in (run, base))
+        places = list(run.reads)
+        for site, rho in zip(places, torch.autograd.grad(m.sum(), [run[site] for site in places]), strict=True):
+            assert torch.allclose(((run[site] - base[site]) * rho).sum((1, 2)), m - m0, rtol=1e-5, atol=1e-8), site
 
 
 @every
