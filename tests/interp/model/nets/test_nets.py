@@ -102,6 +102,15 @@ def test_edits_act_on_a_part_and_gradients_reach_it() -> None:
     assert slope.shape == (2, 4, 4, 4) and bool(slope.any())
 
 
+def test_inputs_that_require_gradients_are_leaves() -> None:
+    net, x = settled(cnn()), drawn(2, 1, 8, 8).requires_grad_()
+    run = Net(net).run(x, reads=["module:3"])
+    for of, alone in ((run["module:3"], net[:4](x)), (run.logits[:, 0], net(x))):  # type: ignore[index]
+        weights = drawn(*of.shape, seed=2)
+        found, want = (torch.autograd.grad((y * weights).sum(), x, retain_graph=True)[0] for y in (of, alone))
+        assert torch.equal(found, want) and bool(want.any())
+
+
 def test_every_model_has_sites_of_modules() -> None:
     model = hooked("gpt2")
     ids = torch.tensor([[3, 5, 7]])
