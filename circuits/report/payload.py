@@ -19,7 +19,7 @@ from circuits.runs.finding import finding
 from circuits.runs.model_files import weights_line
 from circuits.runs.naming import counted, of_edges, words
 from circuits.terms.words import kind_name, metric_name
-from interp.formatting.numbers import count, decimals, percent
+from interp.formatting.numbers import count, decimals, number, percent
 
 if TYPE_CHECKING:
     from circuits.runs.record import Record
@@ -109,7 +109,16 @@ def _facts(record: Record) -> list[dict[str, str]]:
         facts[f"accuracy on {name} prompts"] = (
             percent(record.accuracy[name]) if name in record.accuracy else "not measured in this run"
         )
-    return [{"name": name, "value": value} for name, value in facts.items()]
+    return [{"name": name, "value": value} for name, value in (facts | _sides(first)).items()]
+
+
+def _sides(first: Provenance | None) -> dict[str, str]:
+    """The mean metric of clean and corrupt prompts, where scores go from the one to the other: how far apart the model holds them."""
+    if first is None or first.source_metric is None or first.ablation != "counterfactual":
+        return {}
+    ends = (first.base_metric, first.source_metric)
+    clean, corrupt = ends if first.direction == "noise" else ends[::-1]
+    return {f"{metric_name(first.metric)}, clean and corrupt": f"{number(clean)}, {number(corrupt)} {first.unit}"}
 
 
 # ------------------------------------------------------------ maps and ranking

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -81,8 +81,9 @@ class Coverage(Table):
     def check(self) -> None:
         """Raises: UnsupportedRuleError with the paths that have no rule."""
         if rows := self.unsupported:
-            named = "; ".join(f"{row.path} ({row.operation})" for row in rows[:8])
-            more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
+            places = _by_operation(rows)
+            named = "; ".join(f"{where} ({operation})" for operation, where in list(places.items())[:8])
+            more = f" and {len(places) - 8} more" if len(places) > 8 else ""
             raise UnsupportedRuleError(
                 f"rules ({self.rules.describe()}) have no meaning for: {named}{more}. "
                 "Choose other rules; interp.attribute and model.run take allow_unsupported=True for the plain gradient there."
@@ -95,6 +96,14 @@ class Coverage(Table):
         found = [row.treatment for row in self.rows]
         counts = ", ".join(f"{found.count(name)} {name}" for name in ("unsupported", "rule", "plain gradient"))
         return f"Coverage({self.rules.describe()}: {counts})"
+
+
+def _by_operation(rows: Iterable[Row]) -> dict[str, str]:
+    """Operation -> where it is: the first path, and how many others."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        found.setdefault(row.operation, []).append(row.path)
+    return {name: f"{own[0]} and {len(own) - 1} like it" if own[1:] else own[0] for name, own in found.items()}
 
 
 def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from interp.parts.named_inputs import DECODER, MAIN, TEXT
+
+#: Asks a mixture of experts for what its routers gave, from which a loss for training is made.
+ROUTED: Final = "output_router_logits"
 
 
 def takes(hf: nn.Module, name: str) -> bool:
@@ -55,9 +58,12 @@ def stack_input(hf: nn.Module, stack: str) -> str:
 
 
 def on_inputs(hf: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The arguments of a plain call on inputs by name, without a cache, which towers have not; a single truth value is a switch."""
+    """The arguments of a plain call on inputs by name, without a cache, which towers have not, and without the load loss of experts, whose
+    functions no logit depends on; a single truth value is a switch."""
     found: dict[str, Any] = {k: bool(x) if x.dtype == torch.bool and x.ndim == 0 else x for k, x in inputs.items()}
     towers = len(needed := needed_inputs(hf)) > 1 and DECODER not in needed
+    if ROUTED in inspect.signature(hf.forward).parameters:
+        found[ROUTED] = False
     return found | {"use_cache": False} if takes(hf, "use_cache") and not towers else found
 
 

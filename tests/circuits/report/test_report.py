@@ -231,6 +231,17 @@ def test_facts_and_conventions_are_complete(page: str) -> None:
     assert page.count("<summary>") - page.count("Numbers of this map") == 4
 
 
+@pytest.mark.parametrize(("direction", "ends"), [("denoise", "2.500, 0.2500"), ("noise", "0.2500, 2.500")])
+def test_the_summary_says_how_far_apart_the_model_holds_the_prompts(direction: str, ends: str) -> None:
+    """Clean first: it is the source where it is patched in, the base where it is patched. Other ablations have no such run."""
+    said = "logit difference, clean and corrupt"
+    for ablation, expected in (("counterfactual", f"{ends} logits"), ("mean", None)):
+        own = provenance("atp", direction=direction, base_metric=0.25, source_metric=2.5, ablation=ablation)
+        record = replace(a_record(), scores=[replace(s, provenance=own) for s in a_record().scores])
+        facts = {fact["name"]: fact["value"] for fact in payload(record)["facts"]}
+        assert facts.get(said) == expected
+
+
 def test_the_payload_is_json() -> None:
     import json
 

@@ -119,6 +119,15 @@ def test_every_way_to_compute_experts_gives_the_same_relevance() -> None:
     assert all(torch.allclose(x, found[0], rtol=0, atol=1e-5 * float(found[0].abs().max())) for x in found[1:])
 
 
+def test_a_model_that_was_saved_with_its_load_loss_is_ruled_like_any() -> None:
+    """transformers computes that loss behind the head in each forward; no logit depends on it."""
+    hf: Any = made("qwen3_moe", output_router_logits=True)
+    assert hf(ids(), use_cache=False).aux_loss is not None
+    model, plain = HookedModel(hf), HookedModel(made("qwen3_moe"))
+    assert not model.coverage(RELP).unsupported and model.coverage(RELP).rows == plain.coverage(RELP).rows
+    assert torch.equal(model.run(ids(), rules=RELP).logits, hf(ids(), use_cache=False).logits)
+
+
 @pytest.mark.parametrize(
     ("name", "preset", "rule"),
     [
@@ -144,7 +153,9 @@ def test_coverage_says_what_is_done(name: str, preset: str, rule: str) -> None:
 
 def test_between_two_runs_they_are_refused() -> None:
     model = HookedModel(made("qwen3_moe"))
-    with pytest.raises(UnsupportedRuleError, match="experts: which of them are chosen jumps between two runs"):
+    more = len(model.layout.blocks) - 1
+    said = rf"model.layers.0.mlp and {more} like it \(experts: which of them are chosen jumps between two runs\)"
+    with pytest.raises(UnsupportedRuleError, match=said):
         model.run(ids(), rules=DEEPLIFT, toward=model.run(ids(), keep_operands=True))
 
 

@@ -16,7 +16,7 @@ import interp
 from tests.circuits.cli.called import calling
 from tests.house import ROOT
 
-#: The smallest settings of every script; RUN is a run of discover, OUT a new folder.
+#: The smallest settings of every script; RUN is a run of discover, EXPERTS a tiny Qwen3-MoE, OUT a new folder.
 SMALLEST = {
     "measure": "--pairs 4 --methods exact,relp --share 0.02",
     "measure_agreement": "--out OUT --tasks ioi --levels blocks --directions noise --pairs 2 --methods relp",
@@ -27,8 +27,10 @@ SMALLEST = {
         "--folder OUT --features 8 --k 2 --tokens 4096 --pairs 4 --methods relp --steps 2 --sample 2 --picture OUT.svg"
     ),
     "measure_heads": "--run RUN",
+    "measure_routing": "--models EXPERTS --tasks sva --directions noise --pairs 1 --methods relp",
     "measure_runs": "RUN",
     "measure_secants": "--pairs 2",
+    "measure_tokens": "--pairs 2 --methods occlusion,saliency,relp --orders 2 --draws 2",
 }
 
 
@@ -37,17 +39,28 @@ def loaded(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module(name)
 
 
+def trained(folder: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> None:
+    """A tiny Qwen3-MoE, trained for two steps."""
+    script = loaded("train_experts", monkeypatch)
+    monkeypatch.setattr(
+        sys, "argv", ["train_experts", "--out", str(folder), "--steps", "2", "--width", "32", "--pairs", "8", *more]
+    )
+    assert script.main(script.options()) == 0
+
+
 def test_every_script_has_its_smallest_settings() -> None:
     assert {path.stem for path in (ROOT / "docs").glob("measure*.py")} == set(SMALLEST)
 
 
 def test_every_script_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run, circuits = tmp_path / "run", calling(monkeypatch, capsys)
+    experts = tmp_path / "experts"
+    trained(experts, monkeypatch)
     code, *_ = circuits("discover", "--task", "ioi", "--limit", "8", "--n", "3", "--random", "1", "--out", str(run))
     assert code == 0
     for name, given in SMALLEST.items():
         script = loaded(name, monkeypatch)
-        words = given.replace("RUN", str(run)).replace("OUT", str(tmp_path / name))
+        words = given.replace("RUN", str(run)).replace("EXPERTS", str(experts)).replace("OUT", str(tmp_path / name))
         monkeypatch.setattr(sys, "argv", [name, *words.split()])
         assert script.main(script.options()) == 0, name
         tables = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
