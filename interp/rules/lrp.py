@@ -9,7 +9,8 @@ from interp.rules.rules import Preset, Rules
 
 
 def _lrp(conv: LayerRule, first: LayerRule | None = None) -> Rules:
-    return Rules(norm="frozen", act="identity", linear=LinearRule(conv, LayerRule("epsilon"), first))
+    """Gates, which recurrent layers alone have here, are held: what they give has no f(x) / x."""
+    return Rules(norm="frozen", act="identity", gate=0.0, linear=LinearRule(conv, LayerRule("epsilon"), first))
 
 
 def _parts(alpha: float, beta: float) -> LayerRule:
