@@ -32,7 +32,12 @@ def epsilon_gamma_box(low: float, high: float) -> Rules:
 
 #: Presets of nets without blocks, by the names of their composites. The box of `epsilon-gamma-box` is that of pixels from 0 to 1.
 OF_NETS: Final = (
-    Preset("epsilon", EPSILON, "LRP: epsilon rule in every linear layer, norms held, f(x) / x", "Bach et al. 2015"),
+    Preset(
+        "epsilon",
+        EPSILON,
+        "LRP: epsilon rule in every linear layer, norms and gates held, f(x) / x",
+        "Bach et al. 2015",
+    ),
     Preset(
         "epsilon-plus",
         EPSILON_PLUS,

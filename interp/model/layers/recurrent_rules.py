@@ -66,13 +66,9 @@ def operands(module: nn.Module, x: Tensor, start: tuple[Tensor, ...]) -> list[tu
 
 def _detached(value: Any) -> Any:
     """An argument of a recurrent module without its graph."""
-    return (
-        tuple(map(_detached, value))
-        if isinstance(value, tuple)
-        else value.detach()
-        if isinstance(value, Tensor)
-        else value
-    )
+    if isinstance(value, (tuple, list)):
+        return tuple(map(_detached, value))
+    return value.detach() if isinstance(value, Tensor) else value
 
 
 def _with_backward(result: Any, steps: list[Tensor]) -> Any:

@@ -49,7 +49,7 @@ def called_with(module: Any, args: Any, kwargs: Any) -> tuple[Tensor, tuple[Tens
             f"{type(module).__name__}: packed sequences have no steps of one batch; give padded ones, or one at a time."
         )
     if start is not None:
-        return x, start if isinstance(start, tuple) else (start,)
+        return x, (start,) if isinstance(start, Tensor) else tuple(start)
     cell, single = Cell.of(module), isinstance(module, CELLS)
     batch = x.shape[:-1] if single else _rows(module, x).shape[:1] if x.ndim == 3 else ()
     layers = () if single else (module.num_layers * _ways(module),)

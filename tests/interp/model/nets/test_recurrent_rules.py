@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 import interp
 from interp.errors import InterpError, UnsupportedRuleError
+from interp.model.layers.unrolling import called_with, unroll
 from interp.model.nets.net import Net
 from interp.rules.rules import Rules
 from tests.interp.model.nets.made import drawn, settled
@@ -174,8 +175,9 @@ def test_steps_are_those_written_out_unit_by_unit(kind: str, rule: str) -> None:
     rules = Rules(act="identity", gate=0.0, linear=dense(rule, epsilon=EPS))
     found = x * arrived(model, x, rules)
     module = model.hf.rnn
+    hidden = unroll(module, x, called_with(module, (x,), {})[1]).h
     for example in range(len(x)):
-        states = interp.recurrent.states(model, x[example : example + 1]).h[:, 0].detach()
+        states = hidden[:, example].detach()
         ends = [torch.zeros(5, dtype=torch.float64) for _ in range(x.shape[1])]
         ends[-1][1] = states[1, -1, 1]
         below = by_hand(module, 1, rule, list(states[0]), ends)
@@ -206,8 +208,6 @@ def test_gates_that_are_not_held_get_their_gradient_and_half_of_a_product(kind: 
 
 
 def test_the_steps_without_rules_have_the_gradient_of_the_module() -> None:
-    from interp.model.layers.unrolling import called_with, unroll
-
     for kind in KINDS:
         module = settled(KINDS[kind](4, 5, num_layers=2, bidirectional=True)).double()
         x = given().requires_grad_()
