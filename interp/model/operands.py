@@ -1,7 +1,7 @@
 """What the operations of a run read: kept in one run, so that another run can average each operation between both.
 
-Kept, in the order of the calls: the inputs of norms, activations and max poolings and of the unembedding's soft cap, the two factors of a
-gated product, q, k and v of each layer. Under `Rules(secants=n)` the backward pass of each then is the mean of its Jacobian
+Kept, in the order of the calls: the inputs of norms, activations and max poolings and of the unembedding's soft cap, the inputs and first states
+of recurrent layers, the two factors of a gated product, q, k and v of each layer. Under `Rules(secants=n)` the backward pass of each then is the mean of its Jacobian
 between its inputs in this run and in the other (`interp.rules.secants`); forward values stay bit for bit those of a plain run.
 """
 
@@ -18,12 +18,15 @@ from torch import Tensor, nn
 
 from interp.errors import UnsupportedRuleError
 from interp.model.coverage.coverage import Operations, in_experts
+from interp.model.layers.recurrent_rules import Arithmetic, attach_steps, operands
+from interp.model.layers.unrolling import called_with
 from interp.model.modules.tensors import activation_in, activation_out, replace_backward, with_activation
 from interp.parts.layout import Branch, Layout
 from interp.parts.sites import Site
 from interp.rules.activations import Activation
 from interp.rules.attention_secants import QKV, Native, between
 from interp.rules.max_pools import max_pool_secant
+from interp.rules.recurrences import AveragedSteps
 from interp.rules.rules import Norm
 from interp.rules.secants import activation_secant, elementwise_secant, norm_secant, product_secant
 from interp.rules.surrogate import VJP, surrogate, surrogate2
@@ -97,6 +100,8 @@ class Averaged:
         if self.own is not None:
             for path in (*self.operations.norms, *self._activations(), *self.operations.pools):
                 self._before(stack, path, self._keep_input(path, self.own))
+            for path in self.operations.recurrent:
+                self._before(stack, path, self._keep_call(path, self.own))
         if self.other is not None:
             self._attach_rules(stack, self.other)
         for act, up, _ in self._products():
@@ -130,6 +135,19 @@ class Averaged:
         for path in self.operations.pools:
             module = self.model.get_submodule(path)
             replace_backward(stack, module, _pool_rule(module, path, other))
+        for path in self.operations.recurrent:
+            module = self.model.get_submodule(path)
+            attach_steps(stack, module, path, _steps_rule(module, path, other))
+
+    def _keep_call(self, path: str, own: Operands) -> Callable[..., None]:
+        """Before a recurrent layer: what it begins with too."""
+
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            x, start = called_with(module, args, kwargs)
+            for name, state in zip(_entries(path), (x, *start), strict=False):
+                own.keep(name, state)
+
+        return hook
 
     def _keep_input(self, path: str, own: Operands) -> Callable[..., None]:
         return lambda module, args, kwargs: own.keep(path, activation_in(args, kwargs))
@@ -202,6 +220,22 @@ def _activation_rule(act: Activation, path: str, toward: Operands) -> Callable[[
 def _pool_rule(module: nn.Module, path: str, toward: Operands) -> Callable[[Tensor], VJP]:
     calls = count()
     return lambda x: max_pool_secant(module, x, toward.of(path, next(calls), x))
+
+
+def _entries(path: str) -> tuple[str, str, str]:
+    """Under which names the operands of a recurrent layer are kept: what it reads, h and c before the first step."""
+    return path, f"{path} (h)", f"{path} (c)"
+
+
+def _steps_rule(module: nn.Module, path: str, toward: Operands) -> Arithmetic:
+    calls = count()
+
+    def rule(x: Tensor, start: tuple[Tensor, ...]) -> AveragedSteps:
+        call = next(calls)
+        other = [toward.of(name, call, own) for name, own in zip(_entries(path), (x, *start), strict=False)]
+        return AveragedSteps(iter(operands(module, other[0], tuple(other[1:]))))
+
+    return rule
 
 
 def _product(factors: dict[str, Tensor], act: str, up: str, f: Activation, toward: Operands) -> Any:

@@ -16,6 +16,7 @@ from interp.model.coverage.coverage import Operations, outer_activations
 from interp.model.coverage.experts import attach, ruled_mixtures
 from interp.model.edits import applied
 from interp.model.layers.layer_kinds import linear_layer
+from interp.model.layers.recurrent_rules import attach_steps
 from interp.model.modules import attention
 from interp.model.modules.lock import frozen, no_inference_tensors, running
 from interp.model.modules.tensors import activation_in, activation_out, replace_backward, with_activation, with_output
@@ -28,6 +29,7 @@ from interp.parts.sites import CROSS, MODULE, Site
 from interp.rules.activations import Activation, identity_rule
 from interp.rules.layer_rules import layer_vjp
 from interp.rules.mixtures import Mixtures
+from interp.rules.recurrences import RuledSteps
 from interp.rules.rules import frozen_norm
 from interp.rules.surrogate import scale_gradient, surrogate
 
@@ -276,6 +278,9 @@ class _Run:
             if rule.name != "gradient":
                 layer = linear_layer(self.model, path, own)
                 replace_backward(stack, self._module(path), partial(layer_vjp, rule, layer))
+        for path, steps in self.operations.recurrent.items():
+            if self.plan.rules.secants == 0 and steps.has_rule(self.plan.rules):
+                attach_steps(stack, self._module(path), path, lambda x, start: RuledSteps(self.plan.rules))
         self._attach_mixtures(stack)
 
     def _attach_mixtures(self, stack: ExitStack) -> None:

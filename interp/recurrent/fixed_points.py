@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from interp.formatting.table import rows_of
-from interp.recurrent.unrolled import Cell, RecurrentError
+from interp.model.layers.recurrent_cells import Cell, RecurrentError
 from interp.whole_numbers import count, is_whole
 
 Step = Callable[[Tensor], Tensor]

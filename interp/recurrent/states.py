@@ -15,12 +15,13 @@ from torch import Tensor, nn
 
 from interp.errors import unknown
 from interp.model.inputs.taking import arguments, taken
+from interp.model.layers.recurrent_cells import LAYERS, RecurrentError
+from interp.model.layers.unrolling import Unrolled, called_with, unroll
 from interp.model.model import HookedModel
 from interp.model.modules.calling import main_input
 from interp.model.modules.lock import no_inference_tensors, running, settled
 from interp.model.modules.soundness import check_mode
 from interp.model.modules.tensors import close
-from interp.recurrent.unrolled import LAYERS, Cell, RecurrentError
 from interp.whole_numbers import whole
 
 Index = int | slice | list[int] | Tensor
@@ -122,8 +123,8 @@ def states(model: Any, x: Any, *, path: str | None = None, edits: Sequence[State
     result = _run(model, net, module, x, unrolling)
     if unrolling.found is None:
         raise RecurrentError(f"{unrolling.name}: its {type(module).__name__} was not called in this run.")
-    h, c, output = unrolling.found
-    return RecurrentStates(h, c, output, result)
+    found = unrolling.found
+    return RecurrentStates(found.h, found.c, found.result[0], result)
 
 
 def _recurrent(net: nn.Module, path: str | None) -> Any:
@@ -169,7 +170,7 @@ class _Unrolling:
     module: Any
     edits: tuple[StateEdit, ...]
     name: str
-    found: tuple[Tensor, Tensor | None, Tensor] | None = field(default=None)
+    found: Unrolled | None = field(default=None)
 
     def check_edits(self) -> None:
         """Raises: RecurrentError for edits that this module cannot have."""
@@ -185,61 +186,19 @@ class _Unrolling:
                 raise RecurrentError(f"edit of c: a {kind} has no c; edit h.")
 
     def __call__(self, module: Any, args: Any, kwargs: Any, result: Any) -> Any:
-        x, start = _given(*args, **kwargs)
         if self.found is not None:
             raise RecurrentError(
                 f"{self.name}: its {type(module).__name__} is called several times in a run; call it alone, on one input."
             )
-        if not isinstance(x, Tensor):
+        x, start = called_with(module, args, kwargs)
+        self.found = unroll(module, x, start, edited=self._edited)
+        if self.edits:
+            return self.found.result
+        if not close(self.found.result[0], result[0]):
             raise RecurrentError(
-                f"{self.name}: packed sequences have no steps of one batch; give padded ones, or one at a time."
+                f"{self.name}: its {type(module).__name__} gives something else than its weights, step by step, do."
             )
-        batched = x.ndim == 3
-        rows = x if batched and module.batch_first else x.transpose(0, 1) if batched else x[None]
-        h, c, output = self._unroll(rows, start, batched)
-        output = output if batched and module.batch_first else output.transpose(0, 1) if batched else output[0]
-        self.found = h, c, output
-        if not self.edits:
-            if not close(output, result[0]):
-                raise RecurrentError(
-                    f"{self.name}: its {type(module).__name__} gives something else than its weights, step by step, do."
-                )
-            return None
-        last = [state[:, :, -1] if batched else state[:, 0, -1] for state in (h, c) if state is not None]
-        return output, tuple(last) if c is not None else last[0]
-
-    def _unroll(self, rows: Tensor, start: Any, batched: bool) -> tuple[Tensor, Tensor | None, Tensor]:
-        """h and c [layer batch step unit], and the output [batch step unit], of inputs [batch step feature]."""
-        hidden: list[Tensor] = []
-        memory: list[Tensor] = []
-        ways = (False, True) if self.module.bidirectional else (False,)
-        for layer in range(self.module.num_layers):
-            both = []
-            for backward in ways:
-                cell = Cell.of(self.module, layer, backward)
-                h, c = _start(cell, start, len(hidden), rows, batched)
-                h_all, c_all = self._layer(cell, layer, rows.flip(1) if backward else rows, h, c)
-                own = [states_.flip(1) if backward else states_ for states_ in (h_all, c_all) if states_ is not None]
-                hidden.append(own[0])
-                memory.extend(own[1:])
-                both.append(own[0])
-            rows = torch.cat(both, -1)
-        return torch.stack(hidden), torch.stack(memory) if memory else None, rows
-
-    def _layer(self, cell: Cell, layer: int, rows: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor | None]:
-        """h and c [batch step unit] of one layer in one direction."""
-        hs, cs, steps = [], [], rows.shape[1]
-        for step in range(steps):
-            if cell.kind == "LSTM":
-                c, o = cell.memory(rows[:, step], h, c)
-                c = self._edited(layer, step, steps, "c", c)
-                h = cell.shown(c, o)
-                cs.append(c)
-            else:
-                h = cell.plain(rows[:, step], h)
-            h = self._edited(layer, step, steps, "h", h)
-            hs.append(h)
-        return torch.stack(hs, 1), torch.stack(cs, 1) if cs else None
+        return None
 
     def _edited(self, layer: int, step: int, steps: int, state: str, x: Tensor) -> Tensor:
         for edit in self.edits:
@@ -247,15 +206,3 @@ class _Unrolling:
                 raise RecurrentError(f"edit of step {edit.step}: this run has steps 0 to {steps - 1}.")
             x = edit(x) if edit.acts(layer, step, steps, state) else x
         return x
-
-
-def _given(input: Any, hx: Any = None) -> tuple[Any, Any]:
-    return input, hx
-
-
-def _start(cell: Cell, start: Any, index: int, rows: Tensor, batched: bool) -> tuple[Tensor, Tensor]:
-    """h and c [batch unit] before the first step: as given, else 0."""
-    given = () if start is None else start if isinstance(start, tuple) else (start,)
-    found = [state[index] if batched else state[index][None] for state in given]
-    h = found[0] if found else rows.new_zeros(len(rows), cell.n_hidden)
-    return h, found[1] if len(found) > 1 else rows.new_zeros(len(rows), cell.n_cell)

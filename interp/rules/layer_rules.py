@@ -103,8 +103,8 @@ class LayerRule:
 
 @dataclass(frozen=True)
 class LinearRule:
-    """Rules of linear layers by their kind: `conv` of convolutions, `dense` of dense layers, `first` of those, of either kind, that read the net's
-    input (None: as the others). Other linear maps (poolings by mean, resizing, a BatchNorm that is not folded) keep their gradient.
+    """Rules of linear layers by their kind: `conv` of convolutions, `dense` of dense layers and of the candidates in recurrent ones, `first` of
+    the former two, of either kind, that read the net's input (None: as the others). Other linear maps (poolings by mean, resizing, a BatchNorm that is not folded) keep their gradient.
 
     Raises: UnsupportedRuleError for values that are no `LayerRule`, and for `box` and `flat` elsewhere than at `first`.
     """

@@ -9,7 +9,8 @@ from interp.rules.rules import Preset, Rules
 
 
 def _lrp(conv: LayerRule, first: LayerRule | None = None) -> Rules:
-    return Rules(norm="frozen", act="identity", linear=LinearRule(conv, LayerRule("epsilon"), first))
+    """Gates, which recurrent layers alone have here, are held: what they give has no f(x) / x."""
+    return Rules(norm="frozen", act="identity", gate=0.0, linear=LinearRule(conv, LayerRule("epsilon"), first))
 
 
 def _parts(alpha: float, beta: float) -> LayerRule:
@@ -31,7 +32,12 @@ def epsilon_gamma_box(low: float, high: float) -> Rules:
 
 #: Presets of nets without blocks, by the names of their composites. The box of `epsilon-gamma-box` is that of pixels from 0 to 1.
 OF_NETS: Final = (
-    Preset("epsilon", EPSILON, "LRP: epsilon rule in every linear layer, norms held, f(x) / x", "Bach et al. 2015"),
+    Preset(
+        "epsilon",
+        EPSILON,
+        "LRP: epsilon rule in every linear layer, norms and gates held, f(x) / x",
+        "Bach et al. 2015",
+    ),
     Preset(
         "epsilon-plus",
         EPSILON_PLUS,

@@ -14,7 +14,8 @@
 | secants | n > 0 | every operation's Jacobian averaged between its inputs in this run and another (`interp.rules.secants`) |
 
 Everything else that is linear (projections, embeddings, residual additions, rotary) keeps its gradient, which is the 0-rule. Rules of act or gate
-hold the weights of experts constant too, and act on the functions in them (`interp.rules.mixtures`).
+hold the weights of experts constant too, and act on the functions in them (`interp.rules.mixtures`). In nets without blocks act, gate and linear
+also speak of the steps of recurrent layers (`interp.rules.recurrences`).
 """
 
 from __future__ import annotations

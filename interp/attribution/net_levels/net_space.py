@@ -43,7 +43,7 @@ class NetSpace(NodeSpace):
     def of(cls, model: Any, level: str) -> NetSpace:
         """The nodes of a level of a `Net`."""
         positions = model.n_positions(Inputs(model.probed, next(iter(model.probed))))
-        return cls(groups_of_net(model.nodes, level == "channels", positions))
+        return cls(groups_of_net(model.nodes, level == "channels", positions, model.operations.recurrent))
 
     def ablation(self, kind: Any, model: Any, pairs: Sequence[TokenPair], seed: int, batch_size: int) -> Ablation:
         """What the nodes are replaced by: of means those over the examples, at each place apart."""

@@ -21,6 +21,7 @@ from interp.parts.layout import AttentionLayout, BlockLayout, Layout, MlpLayout
 from interp.rules.activations import Activation, recognise_activation
 from interp.rules.layer_rules import PLAIN
 from interp.rules.nonlinear import ELEMENTWISE, RULED, Operation, is_attention
+from interp.rules.recurrences import Recurrent
 from interp.rules.rules import AttentionRule, Norm, Rules, recognise_norm
 
 #: What rules with secants do to an operation.
@@ -35,7 +36,7 @@ class Operations:
     gate, attention or final transform. `attention_gates`: the output projections that read a product of z and a gate. `mixtures`: the
     MLPs without a single activation, by path. `pools`: max poolings.
     Of a net without blocks `layers`: its convolutions and dense layers, `transposed`: its transposed convolutions, `inplace`: the modules that
-    write into what they read.
+    write into what they read, `recurrent`: its recurrent layers and cells, by what they are and whether they have gates.
     """
 
     norms: Mapping[str, Norm]
@@ -50,6 +51,7 @@ class Operations:
     layers: Mapping[str, Layer] = field(default_factory=dict)
     transposed: frozenset[str] = frozenset()
     inplace: frozenset[str] = frozenset()
+    recurrent: Mapping[str, Recurrent] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -244,6 +246,7 @@ def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:
         *(_linear_row(path, operations, layout, rules) for path in sorted(operations.linear)),
         *(_pool_row(path, rules) for path in sorted(operations.pools)),
         *_net_rows(operations, layout, rules),
+        *(_recurrent_row(path, own, rules) for path, own in operations.recurrent.items()),
         *(row for block in layout.every_block for row in _block_rows(block, layout, operations, rules)),
         *(_unknown_row(path, name, operations, rules) for path, name in operations.unknown.items()),
         *(_attention_gate_row(own, rules) for own in attentions if own.o in operations.attention_gates),
@@ -290,6 +293,13 @@ def _net_rows(operations: Operations, layout: Layout, rules: Rules) -> list[Row]
     if rules.linear.first is not None and not any(own.first for own in operations.layers.values()):
         rows.append(Row("(net)", "first layer: none reads the net's input and nothing else does", "unsupported"))
     return rows
+
+
+def _recurrent_row(path: str, own: Recurrent, rules: Rules) -> Row:
+    """A recurrent layer, unrolled under rules that speak of what is in a step (`interp.rules.recurrences`)."""
+    if why := own.refused(rules):
+        return Row(path, f"{own.name}: {why}", "unsupported")
+    return _row(path, own.name, own.has_rule(rules), AVERAGED if rules.secants else own.ruled(rules))
 
 
 def _norm_row(path: str, norm: Norm, rules: Rules) -> Row:

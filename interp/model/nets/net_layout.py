@@ -22,6 +22,7 @@ from interp.model.layers.layer_kinds import (
     is_batch_norm,
     is_transposed,
 )
+from interp.model.layers.recurrent_rules import is_recurrent, recurrent
 from interp.model.modules.lock import reserved
 from interp.model.modules.tensors import activation_in
 from interp.model.modules.undo import Change
@@ -167,8 +168,11 @@ def _with_layers(model: nn.Module, found: Operations, seen: Probe, x: Tensor | N
     for path in () if x is None else _first(x, seen, readers, layers):
         layers[path] = replace(layers[path], first=True)
     modules = dict(model.named_modules())
+    steps = {path: recurrent(modules[path]) for path in found.unknown if is_recurrent(modules[path])}
     return replace(
         found,
+        unknown={path: name for path, name in found.unknown.items() if path not in steps},
+        recurrent=steps,
         layers=layers,
         transposed=frozenset(path for path in found.linear if is_transposed(modules[path])),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,25 @@ from torch import Tensor, nn
 from interp.model.edits import zero
 from interp.model.nets.net import Net
 from interp.recurrent import StateEdit, states
+from interp.rules.lrp import EPSILON
+from interp.rules.rules import DEEPLIFT
 
 TEXT = "The best thing about the new game is that it is free to play and you can play with friends."
+
+
+def _check_rules(model: Net, rows: Tensor, others: Tensor) -> None:
+    """Through each LSTM of the net alone: the forward as it is under rules, and averages that are complete."""
+    for path, given in (("lstm1", "embedding"), ("lstm2", "lstm1")):
+        with torch.no_grad():
+            x, other = (model.run(ids, reads=[f"module:{given}"])[f"module:{given}"].double() for ids in (rows, others))
+        alone = nn.Sequential(deepcopy(model.hf.get_submodule(path))).double().eval()
+        own = Net(alone, inputs=x, output=lambda result: result[0][:, -1])
+        assert torch.equal(own.run(x, rules=EPSILON).logits, own.run(x).logits)
+        toward = own.run(other, keep_operands=True)
+        run = own.run(x, reads=["embed"], rules=DEEPLIFT, toward=toward)
+        (m,) = torch.autograd.grad(run.logits.sum(), run["embed"])
+        change = (run.logits - toward.logits).sum((1, 2)).detach()
+        assert torch.allclose(((x - other) * m).sum((1, 2)), change, rtol=1e-9, atol=1e-9)
 
 
 class Characters(nn.Module):
@@ -56,6 +74,7 @@ def test_a_real_net_of_lstms(loaded: tuple[Net, dict[str, int], int]) -> None:
     for path in ("lstm1", "lstm2"):
         found = states(model, rows[:8], path=path)
         assert torch.allclose(found.output, run[f"module:{path}"][:8], rtol=0, atol=1e-5)
+    _check_rules(model, rows[:2], rows[2:4])
     off = states(model, rows[:8], path="lstm2", edits=[StateEdit(0, None, None, 0.0)])
     with torch.no_grad():
         expected = model.run(rows[:8], edits=[zero("module:lstm2")]).logits

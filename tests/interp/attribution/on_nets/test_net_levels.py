@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import interp
 from interp.errors import InterpError
-from tests.interp.model.nets.made import Residual, cnn, drawn, settled
+from tests.interp.model.nets.made import Letters, Residual, cnn, drawn, settled
 
 METHODS = ("exact", "atp", "relp", "deeplift", "atp-ig", "atp-ig-sites", "epsilon", "epsilon-plus")
 
@@ -155,3 +155,53 @@ def test_rules_of_nets_are_refused_on_models_with_blocks() -> None:
         model.run("The cat", rules=interp.EPSILON)
     with pytest.raises(InterpError, match="is of nets without blocks"):
         interp.attribute(model, "ioi", method="exact", level="modules")
+
+
+def ids_task(n: int) -> interp.Task:
+    clean, corrupt = torch.randint(0, 11, (2, n), generator=torch.Generator().manual_seed(n))
+    return interp.Task("letters", (interp.InputPair(clean, corrupt, answers=1, wrong=2),))
+
+
+@pytest.mark.filterwarnings("ignore:the model answers")
+def test_channels_of_a_recurrent_layer_are_its_units_at_all_steps() -> None:
+    net = settled(Letters()).double()
+    model, task = interp.load(net, inputs=torch.tensor([[1, 2, 3]])), ids_task(7)  # of another length
+    scores = interp.attribute_all(model, task, methods=["exact", "atp"], level="channels", direction="noise")
+    clean, corrupt = (torch.as_tensor(pair) for pair in (task.pairs[0].inputs[side].tensors[""] for side in (0, 1)))  # type: ignore[index,union-attr]
+    values = []
+    for ids in (clean, corrupt):
+        run = model.run(ids[None], reads=["module:lstm"])
+        (gradient,) = torch.autograd.grad(run.logits[0, 0, 1] - run.logits[0, 0, 2], run["module:lstm"])
+        values.append((run["module:lstm"].detach(), gradient))
+    (h, gradient), (other, _) = values
+    base = net.head(h[:, -1])[0]
+    for name, score, slope in zip(
+        map(str, scores["exact"].parts), scores["exact"].mean, scores["atp"].mean, strict=True
+    ):
+        path, _, unit = name.removeprefix("module:").partition(".c")
+        if path != "lstm":
+            continue
+        mixed = h.clone()
+        mixed[..., int(unit)] = other[..., int(unit)]
+        change = (net.head(mixed[:, -1])[0] - base).detach()
+        assert score == pytest.approx(float(change[1] - change[2]), abs=1e-12)
+        assert slope == pytest.approx(float(((other - h) * gradient)[..., int(unit)].sum()), abs=1e-12)
+    assert [str(part) for part in scores["exact"].parts][:6] == [f"module:lstm.c{i}" for i in range(5)] + [
+        "module:head.c0"
+    ]
+
+
+@pytest.mark.filterwarnings("ignore:the model answers")
+def test_channels_that_another_length_has_more_of_are_refused_by_name() -> None:
+    class Steps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.letters, self.up, self.head = nn.Embedding(11, 4), nn.Linear(4, 5), nn.Linear(5, 11)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.head(self.up(self.letters(ids)).mean(1))  # type: ignore[no-any-return]
+
+    model = interp.load(settled(Steps()).double(), inputs=torch.tensor([[1, 2, 3]]))
+    for method in ("exact", "atp"):
+        with pytest.raises(InterpError, match="up returns 7 entries of axis 1 for these inputs and 3 for the example"):
+            interp.attribute(model, ids_task(7), method=method, level="channels")

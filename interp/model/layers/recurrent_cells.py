@@ -6,18 +6,24 @@
 | GRU | n = tanh(W x + b + r (U h + c)), h' = (1 - z) n + z h |
 | RNN | h' = tanh or relu of W x + b + U h + c |
 
+The operations are those of `interp.rules.recurrences`, so that rules act on them.
+
 Sources: Hochreiter & Schmidhuber 1997, Cho et al. 2014, Elman 1990, in the forms that torch computes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from interp.errors import InterpError
+from interp.rules.layer_rules import LinearLayer
+from interp.rules.recurrences import PLAIN_STEPS, Steps
 
 LAYERS: Final = (nn.LSTM, nn.GRU, nn.RNN)
 CELLS: Final = (nn.LSTMCell, nn.GRUCell, nn.RNNCell)
@@ -83,25 +89,44 @@ class Cell:
         """Units of c; 0 without one."""
         return self.hidden.shape[0] // 4 if self.kind == "LSTM" else 0
 
-    def memory(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def gated(self) -> bool:
+        """Whether it has gates."""
+        return self.kind in ("LSTM", "GRU")
+
+    def memory(self, x: Tensor, h: Tensor, c: Tensor, by: Steps = PLAIN_STEPS) -> tuple[Tensor, Tensor]:
         """Of an LSTM: c' [batch unit], and the output gate."""
         i, f, g, o = (_affine(x, self.input, self.input_bias) + _affine(h, self.hidden, self.hidden_bias)).chunk(4, -1)
-        return f.sigmoid() * c + i.sigmoid() * g.tanh(), o.sigmoid()
+        g = by.tanh(by.linear(g, partial(self._joined, 2, 4), x, h))
+        return by.product(by.gate(f), c) + by.product(by.gate(i), g), by.gate(o)
 
-    def shown(self, c: Tensor, o: Tensor) -> Tensor:
+    def shown(self, c: Tensor, o: Tensor, by: Steps = PLAIN_STEPS) -> Tensor:
         """Of an LSTM: h' of c' and the output gate."""
-        h = o * c.tanh()
-        return h if self.projection is None else _affine(h, self.projection, None)
+        h, weight = by.product(o, by.tanh(c)), self.projection
+        return (
+            h if weight is None else by.linear(_affine(h, weight, None), lambda: LinearLayer(weight, None, F.linear), h)
+        )
 
-    def plain(self, x: Tensor, h: Tensor) -> Tensor:
+    def plain(self, x: Tensor, h: Tensor, by: Steps = PLAIN_STEPS) -> Tensor:
         """h' of a cell without a memory of its own."""
         own, before = _affine(x, self.input, self.input_bias), _affine(h, self.hidden, self.hidden_bias)
         if self.kind != "GRU":
-            return (own + before).tanh() if self.kind == "RNN_TANH" else (own + before).relu()
+            both = by.linear(own + before, partial(self._joined, 0, 1), x, h)
+            return by.tanh(both) if self.kind == "RNN_TANH" else by.relu(both)
         (r, z, n), (u, v, w) = own.chunk(3, -1), before.chunk(3, -1)
-        z = (z + v).sigmoid()
-        n = (n + (r + u).sigmoid() * w).tanh()
-        return (1 - z) * n + z * h
+        z, r = by.gate(z + v), by.gate(r + u)
+        n = by.tanh(by.linear(n + by.product(r, w), partial(self._joined, 2, 3, r.detach()), x, h))
+        return by.product(1 - z, n) + by.product(z, h)
+
+    def _joined(self, part: int, parts: int, reset: Tensor | None = None) -> LinearLayer:
+        """One of so many parts of W x + b + U h + c, or W x + b + reset (U h + c), as a dense layer of x and h side by side. reset: of each example
+        [batch unit], positive, so that weights keep their signs."""
+        weight = torch.cat([self.input.chunk(parts)[part], self.hidden.chunk(parts)[part]], 1)
+        apply = F.linear if reset is None else partial(_apart, self.features, reset)
+        if self.input_bias is None or self.hidden_bias is None:
+            return LinearLayer(weight, None, apply)
+        own, before = self.input_bias.chunk(parts)[part], self.hidden_bias.chunk(parts)[part]
+        return LinearLayer(weight, own + (before if reset is None else reset * before), apply)
 
     def step(self, x: Tensor, state: Tensor) -> Tensor:
         """The next state [... unit], h, of an LSTM h and c one behind the other."""
@@ -113,4 +138,10 @@ class Cell:
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.nn.functional.linear(x, weight, bias)
+    return F.linear(x, weight, bias)
+
+
+def _apart(features: int, reset: Tensor, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A dense layer of x and h side by side, whose part of h is weighed by `reset` [batch unit]."""
+    own, before = F.linear(x[..., :features], weight[:, :features]), F.linear(x[..., features:], weight[:, features:])
+    return own + reset * before + (0.0 if bias is None else bias)
