@@ -125,6 +125,25 @@ class Returning(Decoder):
         return self.layers[1](self.layers[0](x, mask) + 0.5 * x, mask)  # type: ignore[no-any-return]
 
 
+class SharedKeys(Decoder):
+    """The second block attends with the keys and values of the first."""
+
+    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        kept: list[Tensor] = []
+        first, second = (layer.attn for layer in self.layers)
+        make, ask = first.qkv, second.qkv  # type: ignore[union-attr]
+
+        def kept_too(y: Tensor) -> tuple[Tensor, ...]:
+            kept[:] = made = make(y)  # type: ignore[operator]
+            return made  # type: ignore[no-any-return]
+
+        first.qkv, second.qkv = kept_too, lambda y: (ask(y)[0], *kept[1:])  # type: ignore[assignment,operator]
+        try:
+            return super().through(x, mask)
+        finally:
+            del first.qkv, second.qkv
+
+
 class Averaging(Decoder):
     """The logits read the mean of what both blocks give."""
 
@@ -205,6 +224,7 @@ REFUSED: Final[dict[str, Refused]] = {
     "two streams": Refused(lambda: _made(HyperConnected), r"layers\.0\b"),
     "positions first": Refused(lambda: _made(PositionsFirst), r"layers\.0\b"),
     "added between blocks": Refused(lambda: _made(Returning), r"layers\.1\b"),
+    "keys of an earlier block": Refused(lambda: _made(SharedKeys), r"layers\.1: it reads more than the stream"),
     "a mean at the end": Refused(lambda: _made(Averaging), "last block"),
     "vectors before the tokens": Refused(lambda: _made(Prefixed), r"layers\.\d\b|positions"),
     "logits in a tuple": Refused(lambda: _made(InTuple), "InTuple.*logits"),
