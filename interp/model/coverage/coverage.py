@@ -84,7 +84,7 @@ class Coverage(Table):
         """Raises: UnsupportedRuleError with the paths that have no rule."""
         if rows := self.unsupported:
             places = _by_operation(rows)
-            named = "; ".join(f"{where} ({operation})" for operation, where in list(places.items())[:8])
+            named = "; ".join(places[:8])
             more = f" and {len(places) - 8} more" if len(places) > 8 else ""
             raise UnsupportedRuleError(
                 f"rules ({self.rules.describe()}) have no meaning for: {named}{more}. "
@@ -100,12 +100,12 @@ class Coverage(Table):
         return f"Coverage({self.rules.describe()}: {counts})"
 
 
-def _by_operation(rows: Iterable[Row]) -> dict[str, str]:
-    """Operation -> where it is: the first path, and how many others."""
+def _by_operation(rows: Iterable[Row]) -> list[str]:
+    """Of each operation the first path, and how many others there are."""
     found: dict[str, list[str]] = {}
     for row in rows:
         found.setdefault(row.operation, []).append(row.path)
-    return {name: f"{own[0]} and {len(own) - 1} like it" if own[1:] else own[0] for name, own in found.items()}
+    return [f"{own[0]} ({name})" + (f" and {len(own) - 1} like it" if own[1:] else "") for name, own in found.items()]
 
 
 def recognise(model: nn.Module, layout: Layout, seen: Probe) -> Operations:

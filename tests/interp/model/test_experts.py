@@ -154,7 +154,7 @@ def test_coverage_says_what_is_done(name: str, preset: str, rule: str) -> None:
 def test_between_two_runs_they_are_refused() -> None:
     model = HookedModel(made("qwen3_moe"))
     more = len(model.layout.blocks) - 1
-    said = rf"model.layers.0.mlp and {more} like it \(experts: which of them are chosen jumps between two runs\)"
+    said = rf"model.layers.0.mlp \(experts: which of them are chosen jumps between two runs\) and {more} like it"
     with pytest.raises(UnsupportedRuleError, match=said):
         model.run(ids(), rules=DEEPLIFT, toward=model.run(ids(), keep_operands=True))
 
