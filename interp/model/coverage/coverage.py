@@ -160,14 +160,10 @@ def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tu
         path, block = operation.where.path, _block_of(operation.where.path, layout)
         if path in named or in_experts(path, layout):
             continue
-        own = None if block is None else _attention_of(path, block)
+        own, mlps = (None, ()) if block is None else (_attention_of(path, block), block.mlps)
         if own is not None and _is_result(operation, seen, own.o):
             gates.add(own.o)
-        elif (
-            gated := next((m for m in block.mlps if m.module in left and _is_result(operation, seen, m.down)), None)
-            if block
-            else None
-        ):
+        elif gated := next((m for m in left.values() if m in mlps and _is_result(operation, seen, m.down)), None):
             del left[gated.module]
         elif not _is_attention(operation, layout, block) and not (
             block is None and operation.name == "tanh" and layout.logits_softcap is not None

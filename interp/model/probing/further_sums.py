@@ -255,7 +255,8 @@ class _Search:
         call = block.inside[module]
         norm = block.feeder(call)
         read = call if norm is None else block.inside[norm]
-        streams = [own.before for own in steps[: list(steps).index(step) + 1]]
+        place = next(i for i, own in enumerate(steps) if own is step)
+        streams = [own.before for own in steps[: place + 1]]
         through = depends(call.made, call.read) and not depends(call.made, block.own.read, but_through=call.read)
         return (
             through
@@ -268,7 +269,7 @@ class _Search:
         call = self.block.inside[raw]
         try:
             with torch.no_grad():
-                y = activation_out(self.block.model.get_submodule(raw)(call.x_value))
+                y = activation_out(self.block.model.get_submodule(raw)(call.x_value.clone()))
         except (TypeError, ValueError, RuntimeError):
             return False
         return close(y, call.y_value)
