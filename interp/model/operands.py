@@ -117,9 +117,9 @@ class Averaged:
 
     def _products(self) -> Iterator[tuple[str, Branch, str]]:
         """Of every gated MLP whose activation is known: the activation, the branch it multiplies, the module that reads both."""
-        for block in self.layout.every_block:
-            if block.mlp.act in self.operations.activations and block.mlp.act and block.mlp.branch and block.mlp.down:
-                yield block.mlp.act, block.mlp.branch, block.mlp.down
+        for mlp in self.layout.every_mlp:
+            if mlp.act in self.operations.activations and mlp.act and mlp.branch and mlp.down:
+                yield mlp.act, mlp.branch, mlp.down
 
     def _attach_rules(self, stack: ExitStack, other: Operands) -> None:
         for path, norm in self.operations.norms.items():

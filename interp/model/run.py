@@ -255,12 +255,13 @@ class _Run:
             for own in block.attentions:
                 if gate == 0.5 and own.o in self.operations.attention_gates:
                     self._on_input(stack, own.o, _halve_gradient(gate))
-            if gate == 1.0 or not block.mlp.gated or block.mlp.act is None or block.mlp.down is None:
+            mlp = block.mlp
+            if gate == 1.0 or mlp is None or not mlp.gated or mlp.act is None or mlp.down is None:
                 continue
             if gate == 0.0:
-                stack.callback(self._module(block.mlp.act).register_forward_hook(lambda m, a, y: y.detach()).remove)
+                stack.callback(self._module(mlp.act).register_forward_hook(lambda m, a, y: y.detach()).remove)
             else:
-                self._on_input(stack, block.mlp.down, _halve_gradient(gate))
+                self._on_input(stack, mlp.down, _halve_gradient(gate))
 
     def _attach_rules(self, stack: ExitStack) -> None:
         if self.plan.rules.norm == "frozen":
@@ -285,7 +286,7 @@ class _Run:
     def _ruled_activations(self) -> dict[str, Activation]:
         """The activations that the identity rule is for: of MLPs, where their gate is not detached, and of the head."""
         found = outer_activations(self.operations, self.layout)
-        for mlp in (block.mlp for block in self.layout.every_block):
+        for mlp in self.layout.every_mlp:
             held = mlp.gated and self.plan.rules.gate == 0.0
             if mlp.act is not None and not held and mlp.act in self.operations.activations:
                 found[mlp.act] = self.operations.activations[mlp.act]

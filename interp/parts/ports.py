@@ -74,11 +74,13 @@ def _global(kind: str, stack: Stack) -> Port | str:
 
 def _in_block(kind: str, block: BlockLayout, stack: Stack) -> Port | str:
     attention = block.cross if _is_cross(kind) else block.attn
-    if attention is None:
+    if attention is None and _is_cross(kind):
         return "its blocks attend to no other stack."
-    if not attention.heads and (kind in ATTENTION_KINDS or kind == "z"):
+    if attention is not None and not attention.heads and (kind in ATTENTION_KINDS or kind == "z"):
         return "no attention is seen in what mixes positions there (a recurrence, linear attention or a convolution), so it has no heads."
     if kind in ATTENTION_KINDS:
+        if attention is None:
+            return _lacking(block)
         if not stack.attention_function:
             return "its attention does not go through transformers' AttentionInterface."
         lacking = kind.endswith("pattern") and not stack.pattern
@@ -97,18 +99,26 @@ def _is_cross(kind: str) -> bool:
 def _own_copy(block: BlockLayout, reader: str | None) -> Port | str:
     if reader is not None:
         return Port("input_copy", reader)
-    shared = block.attn.norm is not None and block.attn.norm == block.mlp.norm
-    return "attention and MLP share one norm, so neither reads a copy of its own." if shared else _SEVERAL
+    return "attention and MLP share one norm, so neither reads a copy of its own." if block.one_norm else _SEVERAL
+
+
+def _lacking(block: BlockLayout) -> str:
+    """Why a block of one sublayer has not the sites of the other, nor a stream between the two."""
+    return f"{block.path} has {block.lacking}."
 
 
 def _resid_mid(block: BlockLayout) -> Port | str:
+    if block.attn is None or block.mlp is None:
+        return _lacking(block)
     if block.parallel:
         return "attention and MLP run in parallel; there is no residual stream between them."
     return _between(block.attn, block.cross or block.mlp, block.middle)
 
 
 def _resid_cross(block: BlockLayout) -> Port | str:
-    return _SEVERAL if block.cross is None else _between(block.cross, block.mlp, block.crossed)
+    if block.cross is None or block.mlp is None:
+        return _SEVERAL
+    return _between(block.cross, block.mlp, block.crossed)
 
 
 def _between(before: Sublayer, after: Sublayer, passed_on: bool) -> Port | str:
@@ -128,11 +138,20 @@ def _crossing(make: Callable[[AttentionLayout], Port | str]) -> Callable[[BlockL
     return lambda block: _SEVERAL if block.cross is None else make(block.cross)
 
 
-def _mlp_normed(block: BlockLayout) -> Port | str:
-    if block.mlp.entry != block.path:
-        return Port("input", block.mlp.entry)
-    alone = block.mlp.norm is not None and block.mlp.norm != block.attn.norm
-    return Port("output", block.mlp.norm) if block.mlp.norm is not None and alone else _SEVERAL
+def _of_attention(make: Callable[[AttentionLayout, BlockLayout], Port | str]) -> Callable[[BlockLayout], Port | str]:
+    """A port of attention, or of what mixes positions in its place."""
+    return lambda block: _lacking(block) if block.attn is None else make(block.attn, block)
+
+
+def _of_mlp(make: Callable[[MlpLayout, BlockLayout], Port | str]) -> Callable[[BlockLayout], Port | str]:
+    """A port of the MLP."""
+    return lambda block: _lacking(block) if block.mlp is None else make(block.mlp, block)
+
+
+def _mlp_normed(mlp: MlpLayout, block: BlockLayout) -> Port | str:
+    if mlp.entry != block.path:
+        return Port("input", mlp.entry)
+    return Port("output", mlp.norm) if mlp.norm is not None and not block.one_norm else _SEVERAL
 
 
 NO_BLOCKS = (
@@ -149,14 +168,14 @@ _BLOCK_PORTS: dict[str, Callable[[BlockLayout], Port | str]] = {
     "cross_z": _crossing(lambda own: Port("input", own.o, heads=True)),
     "cross_out": _crossing(lambda own: Port("output", own.writer, scale=own.scale, gain=own.gain)),
     "resid_post": lambda b: Port("output", b.path),
-    "attn_in": lambda b: _own_copy(b, b.attn.reader),
-    "mlp_in": lambda b: _own_copy(b, b.mlp.reader),
-    "attn_out": lambda b: Port("output", b.attn.writer, scale=b.attn.scale, gain=b.attn.gain),
-    "mlp_out": lambda b: Port("output", b.mlp.writer, scale=b.mlp.scale, gain=b.mlp.gain, shield=b.mlp.reused),
-    "z": lambda b: Port("input", b.attn.o, heads=True),
-    "mlp_normed": _mlp_normed,
-    "mlp_pre": lambda b: Port("input", b.mlp.act) if b.mlp.act else _EXPERTS,
-    "mlp_post": lambda b: Port("input", b.mlp.down) if b.mlp.act and b.mlp.down else _EXPERTS,
+    "attn_in": _of_attention(lambda own, b: _own_copy(b, own.reader)),
+    "mlp_in": _of_mlp(lambda own, b: _own_copy(b, own.reader)),
+    "attn_out": _of_attention(lambda own, b: Port("output", own.writer, scale=own.scale, gain=own.gain)),
+    "mlp_out": _of_mlp(lambda own, b: Port("output", own.writer, scale=own.scale, gain=own.gain, shield=own.reused)),
+    "z": _of_attention(lambda own, b: Port("input", own.o, heads=True)),
+    "mlp_normed": _of_mlp(_mlp_normed),
+    "mlp_pre": _of_mlp(lambda own, b: Port("input", own.act) if own.act else _EXPERTS),
+    "mlp_post": _of_mlp(lambda own, b: Port("input", own.down) if own.act and own.down else _EXPERTS),
 }
 
 

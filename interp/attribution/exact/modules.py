@@ -49,9 +49,10 @@ class LayerModules:
 
     @classmethod
     def of(cls, model: Any, layer: int) -> LayerModules:
-        """The modules of a layer, by the paths of the layout. Raises: LayoutError where attention is no module of its own."""
+        """The modules of a layer, by the paths of the layout. Raises: LayoutError where attention is no module of its own,
+        or one of attention and MLP is missing."""
         own: BlockLayout = model.layout.blocks[layer]
-        attn, mlp, get = own.attn, own.mlp, model.hf.get_submodule
+        (attn, mlp), get = own.both, model.hf.get_submodule
         if not attn.heads:
             raise LayoutError(
                 f"{attn.module} mixes positions without attention, so it cannot be redone for some of them."

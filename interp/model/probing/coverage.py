@@ -17,7 +17,7 @@ from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import passes
 from interp.model.probing.experts import Mixture, Treatment, described, ruled_around, try_mixtures
 from interp.model.probing.probe import Call, Probe
-from interp.parts.layout import AttentionLayout, BlockLayout, Layout
+from interp.parts.layout import AttentionLayout, BlockLayout, Layout, MlpLayout
 from interp.rules.activations import Activation, recognise_activation
 from interp.rules.layer_rules import PLAIN
 from interp.rules.nonlinear import ELEMENTWISE, RULED, Operation, is_attention
@@ -144,7 +144,7 @@ def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tu
     product, which is the gate of an attention."""
     found: dict[str, dict[str, None]] = {}
     gates: set[str] = set()
-    left = {id(block): block.mlp.gated for block in layout.every_block}
+    left = {id(block): block.mlp is not None and block.mlp.gated for block in layout.every_block}
     for operation in seen.operations:
         path, block = operation.where.path, _block_of(operation.where.path, layout)
         if path in named or in_experts(path, layout):
@@ -152,7 +152,7 @@ def _outside(layout: Layout, seen: Probe, named: set[str]) -> tuple[dict[str, tu
         own = None if block is None else _attention_of(path, block)
         if own is not None and _is_result(operation, seen, own.o):
             gates.add(own.o)
-        elif block and left[id(block)] and _is_result(operation, seen, block.mlp.down):
+        elif block and block.mlp and left[id(block)] and _is_result(operation, seen, block.mlp.down):
             left[id(block)] = False
         elif not _is_attention(operation, layout, block) and not (
             block is None and operation.name == "tanh" and layout.logits_softcap is not None
@@ -174,15 +174,17 @@ def _within(path: str, outer: str) -> bool:
     return f"{path}.".startswith(f"{outer}.")
 
 
-def _in_mlp(path: str, block: BlockLayout) -> bool:
+def _in_mlp(path: str, mlp: MlpLayout, block: BlockLayout) -> bool:
     """Whether a module is of the MLP; where that is the block itself, only its own code may be."""
-    return path == block.mlp.module or (block.mlp.module != block.path and _within(path, block.mlp.module))
+    return path == mlp.module or (mlp.module != block.path and _within(path, mlp.module))
 
 
 def in_experts(path: str, layout: Layout) -> bool:
     """Whether a module is of an MLP that has no single activation: other calls may be made there in another run."""
     block = _block_of(path, layout)
-    return block is not None and block.mlp.act is None and _in_mlp(path, block)
+    if block is None or block.mlp is None:
+        return False
+    return block.mlp.act is None and _in_mlp(path, block.mlp, block)
 
 
 def outer_activations(operations: Operations, layout: Layout) -> dict[str, Activation]:
@@ -315,20 +317,21 @@ def _activation_row(path: str, act: Activation, operations: Operations, layout: 
     if rules.secants:
         alone = in_experts(path, layout)
         return Row(path, act.name, "unsupported" if alone else "rule", "" if alone else AVERAGED)
-    block = next((b for b in layout.every_block if b.mlp.act == path), None)
+    of_mlp = any(mlp.act == path for mlp in layout.every_mlp)
     if rules.act == "gradient":
         return Row(path, act.name, "plain gradient")
     around = ruled_around(path, operations.mixtures, rules)
     if act.pole and not around:
         name = f"{act.name}, whose f(x) / x has a pole at 0; rules with act='gradient', or deeplift, take it"
         return Row(path, name, "unsupported")
-    has_rule = block is not None or path in outer_activations(operations, layout) or bool(around)
+    has_rule = of_mlp or path in outer_activations(operations, layout) or bool(around)
     return Row(path, act.name, "rule" if has_rule else "unsupported", f"f(x)/x of {act.name}" if has_rule else "")
 
 
 def _block_rows(block: BlockLayout, layout: Layout, operations: Operations, rules: Rules) -> list[Row]:
     """The operations of a block that are no modules: the gate's product, the experts, attention."""
-    rows = [_mlp_row(block, operations, rules)] if block.mlp.act is None or block.mlp.gated else []
+    mlp = block.mlp
+    rows = [_mlp_row(mlp, operations, rules)] if mlp is not None and (mlp.act is None or mlp.gated) else []
     for own in block.attentions:
         rows += [_extra_row(own, extra, rules) for extra in layout.attention_extras if own.heads]
         rows.append(_attention_row(own, layout, rules))
@@ -347,12 +350,12 @@ def _attention_row(own: AttentionLayout, layout: Layout, rules: Rules) -> Row:
     return _row(own.module, "attention", rules.in_attention, rule)
 
 
-def _mlp_row(block: BlockLayout, operations: Operations, rules: Rules) -> Row:
+def _mlp_row(mlp: MlpLayout, operations: Operations, rules: Rules) -> Row:
     """The product of a gated MLP; or an MLP that has no single activation."""
-    if block.mlp.act is None:
-        return Row(block.mlp.module, *described(operations.mixtures.get(block.mlp.module), rules))
+    if mlp.act is None:
+        return Row(mlp.module, *described(operations.mixtures.get(mlp.module), rules))
     rule = AVERAGED if rules.secants else {0.5: "half rule", 0.0: "gate detached", 1.0: ""}[rules.gate]
-    return _row(block.mlp.module, "gated product", bool(rule), rule)
+    return _row(mlp.module, "gated product", bool(rule), rule)
 
 
 def _extra_row(own: AttentionLayout, extra: str, rules: Rules) -> Row:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from interp.errors import LayoutError, some
 from interp.model.modules.linear import mixes
-from interp.model.probing.block_calls import BlockCalls, passes, reads, same
+from interp.model.probing.block_calls import BlockCalls, depends, passes, reads, same
 from interp.model.probing.sample import setting
 from interp.parts.layout import Place
 
@@ -49,30 +49,61 @@ class Step:
         return "around" if self.around else self.written.place
 
 
-def solve(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> tuple[Step, ...]:
-    """The steps of each attention of a block, seen from it (`blocks`), whose output projections are `projections`, and of the MLP.
+@dataclass(frozen=True)
+class Solved:
+    """The steps of a block: of its attentions, none where it has none, and of its MLP, None where it has none."""
 
-    Of several ways that rebuild the output, as far as one can tell by its rounding, the one without factors is taken, and of these
-    the one that ends at the last module behind a sublayer. Raises: LayoutError naming the block whose output is not made of them.
+    attentions: tuple[Step, ...]
+    mlp: Step | None
+
+
+def solve(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> Solved:
+    """The steps of each attention of a block, seen from it (`blocks`), whose output projections are `projections`, and of the MLP; of one of
+    the two alone where the block has no other.
+
+    Of several ways that rebuild the output, as far as one can tell by its rounding, the one with both is taken, of these the one without
+    factors, and of these the one that ends at the last module behind a sublayer. Raises: LayoutError naming the block whose output is not
+    made of them.
     """
     block, *_ = blocks
-    attentions = [list(_written(block, o)) for o in projections]
-    mlps = [made for raw in _mlps(blocks, projections) for made in _written(block, raw)]
-    if not mlps:
-        raise LayoutError(
-            f"{block.path}: beside what mixes positions ({block.attended.path}) no module of it could be an MLP; expected both in each block."
-        )
+    attentions, candidates = [_written(block, o) for o in projections], _mlps(blocks, projections)
+    mlps = [made for raw in candidates for made in _written(block, raw)]
+    if steps := _steps(block, [*attentions, mlps]):
+        return Solved(steps[:-1], steps[-1])
+    if len(attentions) == 1 and (steps := _steps(block, attentions)) and _alone(block, steps[0].written, candidates):
+        return Solved(steps, None)
+    raise LayoutError(_unsolved(block, projections, candidates))
+
+
+def _steps(block: BlockCalls, sublayers: Sequence[Sequence[Written]]) -> tuple[Step, ...]:
+    """The first steps that rebuild the output of the block, one of each sublayer; none without such."""
     for scales in (_no_scales, _stated_scales, _fitted_scales, _common_scales):
-        for made in product(*attentions, mlps):
+        for made in product(*sublayers):
             for own in scales(block, made):
                 if found := _rebuilt(block, made, own):
                     return found
-    candidates = some(dict.fromkeys(made.raw for made in mlps))
-    crossing = " + output of attention to the other stack" * (len(blocks) - 1)
-    what = "attention with output projection" if block.attended.heads else "positions mixed by"
-    raise LayoutError(
-        f"{block.path}: its output is not input + attention output{crossing} + MLP output, nor with norms in front, behind or around the sums. "
-        f"Found: {what} {', '.join(projections)}; MLP: {candidates}."
+    return ()
+
+
+def _alone(block: BlockCalls, written: Written, candidates: Sequence[str]) -> bool:
+    """Whether no module that could be an MLP reaches the output of the block otherwise than through what attention writes; False where the
+    forward has no gradients, which tell."""
+    if block.own.made is None:
+        return not candidates
+    through = block.inside[written.writer].made
+    return not any(depends(block.own.made, block.inside[raw].made, but_through=through) for raw in candidates)
+
+
+def _unsolved(block: BlockCalls, projections: Sequence[str], candidates: Sequence[str]) -> str:
+    """Why a block is of no known form: what was found in it."""
+    crossing = " + output of attention to the other stack" * (len(projections) - 1)
+    if block.mixed is None:
+        what = "no attention"
+    else:
+        what = f"{'attention with output projection' if block.mixed.heads else 'positions mixed by'} {', '.join(projections)}"
+    return (
+        f"{block.path}: its output is not input + attention output{crossing} + MLP output, nor one of the two alone, nor with norms in front, "
+        f"behind or around the sums. Found: {what}; MLP: {some(dict.fromkeys(candidates)) if candidates else 'none'}."
     )
 
 
@@ -123,7 +154,7 @@ def _scales(module: nn.Module, x: Tensor) -> bool:
 
 def _mlps(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> list[str]:
     """Modules that may be the MLP or its output projection: outside attention, with weights, of the stream's size; outer ones first."""
-    block, attended = blocks[0], [own.attended.path for own in blocks]
+    block, attended = blocks[0], [path for own in blocks for path in own.mixing]
     found = []
     for path, call in block.inside.items():
         holds = any(f"{inner}.".startswith(f"{path}.") for inner in (*attended, *projections))

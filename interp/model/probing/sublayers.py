@@ -20,7 +20,7 @@ from interp.model.probing.fronts import (
     unknown_front,
 )
 from interp.model.probing.probe import Call
-from interp.model.probing.steps import Step, solve
+from interp.model.probing.steps import Solved, Step, solve
 from interp.parts.layout import AttentionLayout, BlockLayout, Branch, MlpLayout
 
 
@@ -31,8 +31,13 @@ def read_block(block: BlockCalls, crossing: BlockCalls | None = None) -> BlockLa
     writing = [p for p, call in block.inside.items() if call.written and same(call.x, block.own.x)]
     check_kept(block.calls, [*sorted(writing, key=lambda path: -path.count(".")), block.path])
     seen = [block] if crossing is None else [block, crossing]
-    projections = [_output_projection(own) for own in seen]
-    attended, *between, computed = solve(seen, projections)
+    projections = [_output_projection(own) for own in seen if own.mixed]
+    solved = solve(seen, projections)
+    if not solved.attentions or solved.mlp is None:
+        found = _one_sublayer(block, projections, solved)
+        _check_kept(block.calls, found)
+        return found
+    (attended, *between), computed = solved.attentions, solved.mlp
     module, down = mlp_modules(seen, computed.written.raw, projections)
     front = _attention_front(block, projections[0], computed)
     before = between[-1] if between else attended
@@ -53,6 +58,19 @@ def read_block(block: BlockCalls, crossing: BlockCalls | None = None) -> BlockLa
     )
     _check_kept(block.calls, found)
     return found
+
+
+def _one_sublayer(block: BlockCalls, projections: Sequence[str], solved: Solved) -> BlockLayout:
+    """The layout of a block with attention, or what mixes positions in its place, alone, or with an MLP alone."""
+    x, attn, mlp = block.own.x_value, None, None
+    if solved.mlp is None:
+        front = attention_front(block, projections[0], None, x) or unknown_front(block, "attention")
+        attn = _attention(block, front, solved.attentions[0], projections[0], False)
+    else:
+        module, down = mlp_modules([block], solved.mlp.written.raw, ())
+        front = mlp_front([block], module, solved.mlp.written.raw, (), x) or unknown_front(block, "MLP")
+        mlp = _mlp([block], module, down, front, solved.mlp, False)
+    return BlockLayout(path=block.path, attn=attn, mlp=mlp, parallel=False, middle=False)
 
 
 def _attention(block: BlockCalls, front: Front, step: Step, o: str, shared: bool) -> AttentionLayout:
@@ -187,7 +205,7 @@ def _is(x: Tensor, post: Tensor, factor: Tensor | None = None) -> bool:
 
 
 def _attends(block: BlockCalls, path: str) -> bool:
-    return block.attended.path != block.path and path.startswith(f"{block.attended.path}.")
+    return any(own != block.path and path.startswith(f"{own}.") for own in block.mixing)
 
 
 def _branches(path: str, y: Tensor, d_mlp: int) -> tuple[Branch, ...]:
@@ -204,9 +222,7 @@ def _up(
     if branch is not None:
         return branch.path if branch.half is None else None
     if act is None:
-        inside = (
-            [] if down is None else [p for p in block.projections(f"{module}.") if p not in (down, block.attended.path)]
-        )
+        inside = [] if down is None else [p for p in block.projections(f"{module}.") if p not in (down, *block.mixing)]
         single = front.entry if module == block.path and front.entry != block.path else None
         return inside[0] if module != block.path and len(inside) == 1 else single
     entering = block.inside[act]
@@ -220,8 +236,9 @@ def _check_kept(calls: Mapping[str, Call], found: BlockLayout) -> None:
     """What the modules read, where sites are read and patched, stays what it was; those inside others come first."""
     mlp, attn = found.mlp, found.attn
     across = () if found.cross is None else (found.cross.o, found.cross.reader)
-    inner = (mlp.down or mlp.module, attn.o, *across, mlp.entry, mlp.reader, attn.reader, attn.module, found.path)
-    check_kept(calls, [path for path in inner if path])
+    writing = (mlp and (mlp.down or mlp.module), attn and attn.o, *across)
+    reading = (mlp and mlp.entry, mlp and mlp.reader, attn and attn.reader, attn and attn.module)
+    check_kept(calls, [path for path in (*writing, *reading, found.path) if path])
 
 
 def check_kept(calls: Mapping[str, Call], readers: Sequence[str]) -> None:
