@@ -113,7 +113,7 @@ def patterns_of(job: Prepared, found: Anatomy, heads: Sequence[Node]) -> Anatomy
 def _patterns(job: Prepared, pair: TokenPair, heads: Sequence[Node]) -> dict[str, Pattern]:
     """The pattern of each head on one clean prompt; of a long prompt a few layers at a time, each time with another forward."""
     layers = sorted({head.layer for head in heads if head.layer is not None})
-    at_once = max(1, PATTERN_BYTES // (4 * job.model.layout.n_heads * pair.length**2))
+    at_once = max(1, PATTERN_BYTES // (4 * max(1, job.model.layout.n_heads) * pair.length**2))
     found: dict[str, Pattern] = {}
     for start in range(0, len(layers), at_once):
         some = layers[start : start + at_once]

@@ -104,7 +104,7 @@ def _own_copy(block: BlockLayout, reader: str | None) -> Port | str:
 
 def _lacking(block: BlockLayout) -> str:
     """Why a block of one sublayer has not the sites of the other, nor a stream between the two."""
-    return f"{block.path} has {block.lacking}."
+    return f"it has {block.lacking} there."
 
 
 def _resid_mid(block: BlockLayout) -> Port | str:
@@ -192,15 +192,17 @@ def available(layout: Layout) -> Iterator[tuple[str, str]]:
 
 
 def _missing(kind: str, stack: Stack) -> str:
-    """Why a layered kind of site is not in every layer; where some have it, in which it is not."""
+    """Why a layered kind of site is not in every layer; where some have it, or there are several reasons, in which it is not."""
     if stack.entry is not None:
         return NO_BLOCKS
     ports = [_in_block(kind, block, stack) for block in stack.blocks]
     reasons = {i: reason for i, reason in enumerate(ports) if isinstance(reason, str)}
-    if not reasons:
-        return ""
-    some = f"not in layer {', '.join(map(str, reasons))}: " if len(reasons) < len(ports) else ""
-    return some + next(iter(reasons.values()))
+    if len(reasons) == len(ports) and len({*reasons.values()}) == 1:
+        return reasons[0]
+    layers: dict[str, list[str]] = {}
+    for i, reason in reasons.items():
+        layers.setdefault(reason, []).append(str(i))
+    return " ".join(f"not in layer {', '.join(own)}: {reason}" for reason, own in layers.items())
 
 
 def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:

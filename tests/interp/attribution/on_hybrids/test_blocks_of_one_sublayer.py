@@ -53,7 +53,7 @@ def test_neurons_are_those_of_the_layers_that_have_some() -> None:
     model = HookedModel(made("alternating"))
     scores = interp.attribute(model, toy_task(2), method="atp", level="neurons", show_progress=False)
     assert [part.name for part in scores.parts] == [f"m{i}.n{n}" for i in (1, 3) for n in range(48)]
-    with pytest.raises(SiteError, match=r"mlp_post\.0.*layers\.0 has no MLP"):
+    with pytest.raises(SiteError, match=r"mlp_post\.0.*it has no MLP there"):
         interp.attribute(HookedModel(made("attention alone")), toy_task(2), method="atp", level="neurons")
 
 
