@@ -83,10 +83,8 @@ def sites_of(model: HookedModel) -> list[str]:
                 found += [str(site) for site in model.resolve(f"{kind}.{layer}") if model.run(_IDS, reads=[site])]
             except SiteError as error:
                 assert (
-                    f"{kind}.{layer}" in str(error)
-                    and "it has no " in str(error)
-                    or "mixes positions there" in str(error)
-                ), str(error)
+                    f"{kind}.{layer}" in str(error) and "it has no " in str(error)
+                ) or "mixes positions there" in str(error), str(error)
     return found
 
 
