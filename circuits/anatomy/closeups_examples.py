@@ -126,7 +126,7 @@ def patterns_of(job: Prepared, found: Anatomy, heads: Sequence[Node]) -> Anatomy
 
 def _patterns(job: Prepared, pair: TokenPair, heads: Sequence[Node]) -> dict[str, Pattern]:
     """The pattern of each head on one clean prompt; of a long prompt a few layers at a time, each time with another forward."""
-    at_once = max(1, PATTERN_BYTES // (4 * job.model.layout.n_heads * pair.length * pair.longest))
+    at_once = max(1, PATTERN_BYTES // (4 * max(1, job.model.layout.n_heads) * pair.length * pair.longest))
     found: dict[str, Pattern] = {}
     for cross in (False, True):
         own = [head for head in heads if (head.kind == "cross_head") == cross]

@@ -204,10 +204,10 @@ def hooked_transformer(model: HookedModel, length: int) -> Any:
     """
     from transformer_lens import HookedTransformer
 
-    size, block = model.layout, model.layout.blocks[0]
+    size, (attn, mlp) = model.layout, model.layout.blocks[0].both
     norms = model.operations.norms
-    plain = block.attn.plain and block.mlp.plain and size.ln_final in norms
-    if block.mlp.act is None or not plain or size.attention_extras:
+    plain = attn.plain and mlp.plain and size.ln_final in norms
+    if mlp.act is None or not plain or size.attention_extras:
         raise InterpError(
             "built for blocks of norms, plain attention and one MLP only; this model's have more to them."
         )
@@ -225,6 +225,7 @@ def _config(model: HookedModel, length: int) -> Any:
     from transformer_lens import HookedTransformerConfig
 
     size, block = model.layout, model.layout.blocks[0]
+    _, mlp = block.both
     norm = model.operations.norms[size.ln_final or ""]
     return HookedTransformerConfig(
         n_layers=size.n_layers,
@@ -236,7 +237,7 @@ def _config(model: HookedModel, length: int) -> Any:
         d_mlp=size.d_mlp,
         d_vocab=size.d_vocab,
         act_fn=_activation(model),
-        gated_mlp=block.mlp.gated,
+        gated_mlp=mlp.gated,
         parallel_attn_mlp=block.parallel,
         normalization_type="LN" if norm.centred else "RMS",
         positional_embedding_type="rotary" if size.rotary else "standard",

@@ -133,7 +133,8 @@ class NodeRuns(CircuitRuns):
         mlp = [prices.rows["mlp", i] for i in layers]
         attention = [prices.rows["qkv", i] + prices.rows["o", i] for i in layers]
         lengths = {shape.length for shape in self.asked.shapes}
-        return {n: sorted([*mlp, *(a + n * prices.score for a in attention)], reverse=True) for n in lengths}
+        looking = {n: [a + prices.looking(i, n) for i, a in enumerate(attention)] for n in lengths}
+        return {n: sorted([*mlp, *looking[n]], reverse=True) for n in lengths}
 
     def _at_once(self, shape: Shape) -> int:
         """How many sets go through together."""
@@ -225,7 +226,7 @@ def written_again(model: Any) -> int:
     """What the heads of layers with a post-norm behind them write, for a row: level edges computes it once more in each run that it
     reads, for the scale of the norm."""
     blocks = model.layout.blocks
-    return sum(model.prices.rows["o", i] for i, block in enumerate(blocks) if not block.attn.plain)
+    return sum(model.prices.rows["o", i] for i, block in enumerate(blocks) if block.attn and not block.attn.plain)
 
 
 # ---------------------------------------------------------------- features

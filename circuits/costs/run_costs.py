@@ -165,7 +165,7 @@ class RunCosts:
         """Patterns, a few layers at a time, the lens, and what is written, of the longest prompts there can be."""
         size = self.job.model.layout
         longest = sorted(pairs, key=lambda pair: pair.length)[-EXAMPLES:]
-        at_once = max(1, PATTERN_BYTES // (4 * size.n_heads * longest[-1].length ** 2))
+        at_once = max(1, PATTERN_BYTES // (4 * max(1, size.n_heads) * longest[-1].length ** 2))
         return float(self.share(longest) * (ceil(size.n_layers / at_once) + 2))
 
     def mapping(self) -> float:

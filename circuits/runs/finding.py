@@ -25,6 +25,8 @@ _LEVELS: Final = {
     "edges": "edges",
     "features": "features",
 }
+#: What mixes positions, of models without MLPs.
+_MIXING: Final = {"head": "heads", "attn_out": "attention outputs"}
 
 
 def finding(record: Record) -> str:
@@ -40,12 +42,20 @@ def finding(record: Record) -> str:
     return visible(text[0].upper() + text[1:] + ".")
 
 
+def _scored(record: Record, level: str) -> str:
+    """What the parts of a level are on this model, in words."""
+    kinds = {part.kind for scores in record.scores for part in scores.parts}
+    if level not in ("heads", "blocks") or not kinds or "mlp" in kinds:
+        return _LEVELS.get(level, level)
+    return " and ".join(word for kind, word in _MIXING.items() if kind in kinds) or _LEVELS[level]
+
+
 def _circuit(record: Record) -> str:
     circuit, found = record.circuit, record.evaluation
     if circuit is None:
         return ""
     of = f" of {count(found.n_nodes)}" if found else ""
-    subject = f"{count_word(len(circuit))}{of} {_LEVELS.get(circuit.level, circuit.level)}"
+    subject = f"{count_word(len(circuit))}{of} {_scored(record, circuit.level)}"
     if found is None:
         be = "was" if len(circuit) == 1 else "were"
         return f"{subject} {be} chosen for {task_name(circuit.task)} ({circuit.selection}), but what they carry was not measured in this run"
@@ -55,7 +65,7 @@ def _circuit(record: Record) -> str:
         return f"{subject} {be} chosen for {task_name(circuit.task)}, but how much of the {metric_name(found.metric)} they carry is undefined: {why}"
     if found.size >= found.n_nodes:
         return (
-            f"all {count(found.n_nodes)} {_LEVELS.get(circuit.level, circuit.level)} were chosen for {task_name(circuit.task)}: "
+            f"all {count(found.n_nodes)} {_scored(record, circuit.level)} were chosen for {task_name(circuit.task)}: "
             "nothing is left out, so there is no smaller circuit to speak of"
         )
     errors = _errors(record, found)

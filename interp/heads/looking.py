@@ -42,13 +42,14 @@ class Watched:
 
     @classmethod
     def of(cls, model: Any, layers: Sequence[int] | None, stack: str | None, cross: bool = False) -> Watched:
-        """The layers asked for, each once, all by default; of the stack whose stream is read last by default.
+        """The layers asked for, each once, all that have heads by default; of the stack whose stream is read last by default.
 
         Raises: SiteError for none, for a stack that there is not, and for a layer without a pattern.
         """
         model.layout.check_blocks("attention patterns")
         own = model.layout if stack is None else model.layout.stack(stack)
-        chosen = tuple(range(own.n_layers)) if layers is None else tuple(dict.fromkeys(layers))
+        every = [i for i, block in enumerate(own.blocks) if block.heads] or range(own.n_layers)
+        chosen = tuple(every if layers is None else dict.fromkeys(layers))
         if not chosen:
             raise SiteError("layers: none given; expected one or more, for example layers=[0].")
         kind = "cross_pattern" if cross else "pattern"

@@ -207,8 +207,13 @@ def _batch_shares(model: Any, prompts: list[_Prompt]) -> tuple[dict[str, Tensor]
     """Per node its contributions [batch], and the model's own logit [batch], of prompts of one length, in float64."""
     model.layout.check_sum("direct logit attribution")
     at = read_place(model, "direct logit attribution")
-    layers = range(model.layout.n_layers)
-    sites = [Site("embed"), *(Site(kind, i) for i in layers for kind in ("z", "mlp_out")), FINAL]
+    added = [
+        Site(kind, layer)
+        for layer, block in enumerate(model.layout.blocks)
+        for kind, own in (("z", block.attn), ("mlp_out", block.mlp))
+        if own is not None
+    ]
+    sites = [Site("embed"), *added, FINAL]
     with settled(model.device), torch.no_grad():
         run = model.run(run_of([p.ids for p in prompts]), reads=sites, logits_to_keep=1)
         logits = unembedded(model, run[FINAL][:, at])
@@ -248,12 +253,13 @@ def _shares(stream: Stream, chosen: Sequence[tuple[Sequence[int], Sequence[int]]
         return found
 
     yield "embed", share(stream.values[Site("embed")])
-    for layer in range(layout.n_layers):
-        for head, added in enumerate(stream.heads(layer).unbind(1)):
+    for layer, block in enumerate(layout.blocks):
+        for head, added in enumerate(stream.heads(layer).unbind(1)) if block.attn else ():
             yield f"a{layer}.h{head}", share(added)
-        if (bias := stream.attention_bias(layer)) is not None:
+        if block.attn and (bias := stream.attention_bias(layer)) is not None:
             yield f"bias.attn.{layer}", share(bias)
-        yield f"m{layer}", share(stream.values[Site("mlp_out", layer)])
+        if block.mlp:
+            yield f"m{layer}", share(stream.values[Site("mlp_out", layer)])
     final = None if layout.ln_final is None else model.hf.get_submodule(layout.ln_final)
     if (bias := getattr(final, "bias", None)) is not None:
         yield "bias.final_norm", direction @ bias.double()

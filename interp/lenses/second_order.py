@@ -27,6 +27,7 @@ from interp.formatting.text import printed, visible
 from interp.given import kinds_checked
 from interp.heads.looking import prompts_of
 from interp.model.modules.lock import settled
+from interp.parts.layout import Layout
 from interp.parts.named_inputs import Example
 from interp.parts.outputs import AtMask, Classes, NoAnswer
 from interp.parts.sites import Site
@@ -142,7 +143,7 @@ def second_order(
 
 def _effects(model: Any, layer: int, prompts: Sequence[Prompt], directions: Tensor) -> tuple[Tensor, Tensor]:
     """Effects of neurons [batch neuron output] and of the whole MLP [batch output]. directions: [output batch d_vocab]."""
-    later = range(layer + 1, model.layout.n_layers)
+    later = _attending_behind(model.layout, layer)
     post, out, last = Site("mlp_post", layer), Site("mlp_out", layer), Site("resid_post", model.layout.n_layers - 1)
     ends = [(Site("resid_pre", i), Site("attn_out", i)) for i in later]
     reads = [post, out, last, *(site for pair in ends for site in pair)]
@@ -163,12 +164,18 @@ def _gradient(of: Tensor, at: Tensor, by: Any = None) -> Tensor:
     return found
 
 
+def _attending_behind(layout: Layout, layer: int) -> list[int]:
+    """The later layers with attention."""
+    return [i for i, block in enumerate(layout.blocks) if i > layer and block.attn is not None]
+
+
 def _checked_layer(model: Any, layer: int) -> int:
     """Raises: SiteError, LayoutError where there is no later attention, no neuron, or no linear way."""
     at, layout = whole(layer, "layer", SiteError), model.layout
     model.resolve(Site("mlp_post", at))
-    if at == layout.n_layers - 1:
-        raise SiteError(f"layer {at} is the last, and no attention is behind it; expected 0 to {layout.n_layers - 2}.")
+    if not _attending_behind(layout, at):
+        last = max((i for i, block in enumerate(layout.blocks) if block.attn), default=0)
+        raise SiteError(f"layer {at}: no attention is behind it; expected a layer with an MLP before {last}.")
     layout.check_sum("second-order effects")
     if not layout.linear or isinstance(model.outputs, NoAnswer):
         raise LayoutError(

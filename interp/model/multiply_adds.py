@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
-from interp.parts.layout import Stack
+from interp.parts.layout import BlockLayout, Stack
 from interp.parts.named_inputs import Inputs
 
 
@@ -50,9 +50,13 @@ class Prices:
     def run(self, batch: int, length: int, logits: int, *, encoded: bool = False) -> int:
         """The multiply-adds of one run on a batch that computes so many logits of each prompt, over all its positions; encoded: without the
         encoder."""
-        tokens, layers = batch * length, len(self.rows) // 3
-        own = tokens * (sum(self.rows.values()) + layers * length * self.score)
+        tokens, looking = batch * length, sum(self.looking(layer, length) for part, layer in self.rows if part == "o")
+        own = tokens * (sum(self.rows.values()) + looking)
         return own + batch * (logits * self.logit + self.beside - encoded * self.encoding)
+
+    def looking(self, layer: int, length: int) -> int:
+        """What one row costs to look at `length` others in the attention of a layer; nothing in a layer that mixes no positions."""
+        return length * self.score if self.rows["o", layer] else 0
 
     def share(self, blocks: Iterable[str], whole: int, length: int) -> float:
         """The share of a run of `whole` multiply-adds for each prompt that these blocks are, of any stack, by path."""
@@ -62,7 +66,7 @@ class Prices:
     def _of_main(self, path: str, length: int) -> int:
         layer = self.main[path]
         rows = sum(n for (_, own), n in self.rows.items() if own == layer)
-        return length * (rows + length * self.score)
+        return length * (rows + self.looking(layer, length))
 
     def forward(self, batch: int, length: int) -> int:
         """The multiply-adds of one plain forward on a batch, with all logits: what costs are measured in."""
@@ -74,13 +78,19 @@ def _rows(model: Any, stack: Stack) -> dict[tuple[str, int], int]:
     rows: dict[tuple[str, int], int] = {}
     for layer, own in enumerate(stack.blocks):
         get = model.hf.get_submodule
-        inside = own.mlp.module == own.path
-        mlp = [get(p) for p in (own.mlp.up, own.mlp.down) if p] if inside else [get(own.mlp.module)]
-        mlp += [] if own.second is None else [get(own.second.module)]
-        rows["o", layer] = _weights([get(own.attn.o)])
+        mlp = _modules_of(own, get)
+        rows["o", layer] = 0 if own.attn is None else _weights([get(own.attn.o)])
         rows["qkv", layer] = _weights([get(own.path)]) - _weights(mlp) - rows["o", layer]
         rows["mlp", layer] = sum(_used_weights(module, model.hf.config) for module in mlp)
     return rows
+
+
+def _modules_of(block: BlockLayout, get: Callable[[str], nn.Module]) -> list[nn.Module]:
+    """The modules that hold the weights of a block's MLP, and of a second one; none where it has none."""
+    mlp, second = block.mlp, [] if block.second is None else [get(block.second.module)]
+    if mlp is None:
+        return second
+    return second + ([get(p) for p in (mlp.up, mlp.down) if p] if mlp.module == block.path else [get(mlp.module)])
 
 
 def _alone(model: Any, stack: Stack, length: int) -> int:

@@ -122,7 +122,7 @@ class Averaged:
 
     def _products(self) -> Iterator[tuple[str, Branch, str]]:
         """Of every gated MLP whose activation is known: the activation, the branch it multiplies, the module that reads both."""
-        for mlp in (mlp for block in self.layout.every_block for mlp in block.mlps):
+        for mlp in self.layout.every_mlp:
             if mlp.act in self.operations.activations and mlp.act and mlp.branch and mlp.down:
                 yield mlp.act, mlp.branch, mlp.down
 

@@ -291,7 +291,7 @@ class _Run:
     def _ruled_activations(self) -> dict[str, Activation]:
         """The activations that the identity rule is for: of MLPs, where their gate is not detached, and of the head."""
         found = outer_activations(self.operations, self.layout)
-        for mlp in (mlp for block in self.layout.every_block for mlp in block.mlps):
+        for mlp in self.layout.every_mlp:
             held = mlp.gated and self.plan.rules.gate == 0.0
             if mlp.act is not None and not held and mlp.act in self.operations.activations:
                 found[mlp.act] = self.operations.activations[mlp.act]

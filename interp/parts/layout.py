@@ -135,16 +135,16 @@ class HeadStep:
 
 @dataclass(frozen=True)
 class BlockLayout:
-    """One block, at `path`: attention and MLP, one after the other, or (`parallel`) both reading what the block reads; between them
-    `cross`, attention to the stream of another stack, where there is one. `middle`: whether what follows attention reads of the stream,
-    behind the norm around attention where there is one, is the tensor that is passed on too; `crossed`: the same behind `cross`.
-    `mixer`: what mixes positions beside attention, without heads; `second`: a second MLP; each None where there is none. `first`: the norm
-    that the stream passes before all of these.
+    """One block, at `path`: attention and MLP, one after the other, or (`parallel`) both reading what the block reads; or one of the two
+    alone, and None in place of the other. Between them `cross`, attention to the stream of another stack, where there is one. `middle`:
+    whether what follows attention reads of the stream, behind the norm around attention where there is one, is the tensor that is passed
+    on too; `crossed`: the same behind `cross`. `mixer`: what mixes positions beside attention, without heads; `second`: a second MLP; each
+    None where there is none. `first`: the norm that the stream passes before all of these.
     """
 
     path: str
-    attn: AttentionLayout
-    mlp: MlpLayout
+    attn: AttentionLayout | None
+    mlp: MlpLayout | None
     parallel: bool
     middle: bool
     cross: AttentionLayout | None = None
@@ -156,7 +156,7 @@ class BlockLayout:
     @property
     def mlps(self) -> tuple[MlpLayout, ...]:
         """Its MLPs, the one that has neurons last."""
-        return (self.mlp,) if self.second is None else (self.second, self.mlp)
+        return tuple(own for own in (self.second, self.mlp) if own is not None)
 
     @property
     def further(self) -> dict[str, Sublayer]:
@@ -172,12 +172,40 @@ class BlockLayout:
     @property
     def attentions(self) -> tuple[AttentionLayout, ...]:
         """Its attentions, in the order in which they act."""
-        return (self.attn,) if self.cross is None else (self.attn, self.cross)
+        return tuple(own for own in (self.attn, self.cross) if own is not None)
 
     @property
     def sublayers(self) -> tuple[Sublayer, ...]:
         """All that adds to the stream; attention and MLP in order."""
-        return (*self.attentions, *self.beside, self.mlp)
+        return (*self.attentions, *self.beside, *(() if self.mlp is None else (self.mlp,)))
+
+    @property
+    def heads(self) -> bool:
+        """Whether it has attention, and not something else that mixes positions in its place, or nothing."""
+        return self.attn is not None and self.attn.heads
+
+    @property
+    def fronts(self) -> tuple[str, ...]:
+        """The norms in front of attention and MLP, each once."""
+        return tuple(dict.fromkeys(own.norm for own in (self.attn, self.mlp) if own is not None and own.norm))
+
+    @property
+    def one_norm(self) -> bool:
+        """Whether one norm stands in front of both attention and MLP."""
+        norms = [own.norm for own in (self.attn, self.mlp) if own is not None]
+        return len(norms) == 2 and norms[0] is not None and norms[0] == norms[1]
+
+    @property
+    def both(self) -> tuple[AttentionLayout, MlpLayout]:
+        """Attention and MLP of a block that has both. Raises: LayoutError where one is missing."""
+        if self.attn is None or self.mlp is None:
+            raise LayoutError(f"{self.path}: it has {self.lacking}; expected attention and an MLP.")
+        return self.attn, self.mlp
+
+    @property
+    def lacking(self) -> str:
+        """What a block of one sublayer has not, in words; '' where it has both."""
+        return "no attention" if self.attn is None else "no MLP" if self.mlp is None else ""
 
 
 @dataclass(frozen=True, repr=False, kw_only=True)
@@ -226,6 +254,11 @@ class Stack:
     def attentions(self) -> tuple[AttentionLayout, ...]:
         """The attentions of all its blocks."""
         return tuple(own for block in self.blocks for own in block.attentions)
+
+    @property
+    def mlps(self) -> tuple[MlpLayout, ...]:
+        """The MLPs of all its blocks."""
+        return tuple(block.mlp for block in self.blocks if block.mlp is not None)
 
     @property
     def crosses(self) -> bool:
@@ -299,6 +332,11 @@ class Layout(Stack):
         return tuple(block for stack in self.stacks for block in stack.blocks)
 
     @property
+    def every_mlp(self) -> tuple[MlpLayout, ...]:
+        """The MLPs of all stacks."""
+        return tuple(mlp for block in self.every_block for mlp in block.mlps)
+
+    @property
     def editable(self) -> bool:
         """Whether the patterns of every attention may be edited."""
         return all(stack.pattern == "edit" for stack in self.stacks)
@@ -365,9 +403,16 @@ class Layout(Stack):
                     f"{what}: {block.path} passes on more or less than the stream and what its parts add ({how}). Level 'heads' works."
                 )
 
+    def check_both(self, what: str) -> None:
+        """Raises: LayoutError where a block has attention alone or an MLP alone, naming what needs both in each."""
+        if found := next((block for block in self.blocks if block.lacking), None):
+            raise LayoutError(
+                f"{what}: {found.path} has {found.lacking}; expected attention and an MLP in each block. Level 'heads' works."
+            )
+
     def check_heads(self, what: str) -> None:
-        """Raises: LayoutError where a layer mixes positions without attention, naming what needs heads in all of them."""
-        if without := [block.attn.module for block in self.blocks if not block.attn.heads]:
+        """Raises: LayoutError where a layer mixes positions without attention, naming what needs heads in all that mix them."""
+        if without := [own.module for own in self.attentions if not own.heads]:
             raise LayoutError(
                 f"{what}: {without[0]} mixes positions without attention, so it has no heads. Level 'heads' works."
             )

@@ -60,6 +60,8 @@ LEVELS: Final = {
 #: The kinds that are of attention, and what they say of it.
 _CHANNELS: Final = {kind: kind[-1] for kind in ("q", "k", "v", "cross_q", "cross_k", "cross_v")}
 _OF_HEADS: Final = frozenset({"head", "q", "k", "v"})
+_OF_ATTENTION: Final = _OF_HEADS | {"attn_out"}
+_OF_MLP: Final = frozenset({"mlp", "neuron"})
 CIRCUIT_LEVELS: Final = ("blocks", "heads", "neurons", "features", "edges")
 #: The level of dictionaries: its nodes depend on them, not on the model alone (see `interp.attribution.features`).
 FEATURES: Final = "features"
@@ -170,7 +172,7 @@ class Group:
 
 def groups(level: str, layout: Layout) -> list[Group]:
     """The groups of a level on this model, in forward order. A layer that mixes positions without attention has no heads: at level
-    `heads` what it adds is one node.
+    `heads` what it adds is one node. A layer with attention alone, or an MLP alone, has no nodes of the other.
 
     Raises: MethodError for an unknown level; SiteError where the model lacks a site that the level needs.
     """
@@ -189,13 +191,15 @@ def _groups(level: str, stack: Stack, layout: Layout) -> Iterator[Group]:
         for kind in LEVELS[level]:
             if kind == "embed" or (kind == "resid_post" and layer < stack.n_layers - 1):
                 continue
-            if kind == "resid_mid" and block.parallel:
+            if kind == "resid_mid" and (block.parallel or block.lacking):
                 continue
             if block.cross is None and (kind.startswith(CROSS) or kind == "resid_cross"):
                 continue
             if kind in FURTHER and kind not in block.further:
                 continue
-            if kind in _OF_HEADS and not block.attn.heads:
+            if (kind in _OF_ATTENTION and block.attn is None) or (kind in _OF_MLP and block.mlp is None):
+                continue
+            if kind in _OF_HEADS and not block.heads:
                 if kind != "head":
                     continue
                 kind = "attn_out"

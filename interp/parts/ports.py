@@ -86,11 +86,13 @@ def _global(kind: str, stack: Stack) -> Port | str:
 
 def _in_block(kind: str, block: BlockLayout, stack: Stack) -> Port | str:
     attention = block.cross if _is_cross(kind) else block.attn
-    if attention is None:
+    if attention is None and _is_cross(kind):
         return "its blocks attend to no other stack."
-    if not attention.heads and (kind in ATTENTION_KINDS or kind == "z"):
+    if attention is not None and not attention.heads and (kind in ATTENTION_KINDS or kind == "z"):
         return "no attention is seen in what mixes positions there (a recurrence, linear attention or a convolution), so it has no heads."
     if kind in ATTENTION_KINDS:
+        if attention is None:
+            return _lacking(block)
         if not stack.attention_function:
             return "its attention does not go through transformers' AttentionInterface."
         lacking = kind.endswith("pattern") and not stack.pattern
@@ -109,8 +111,12 @@ def _is_cross(kind: str) -> bool:
 def _own_copy(block: BlockLayout, reader: str | None) -> Port | str:
     if reader is not None:
         return Port("input_copy", reader)
-    shared = block.attn.norm is not None and block.attn.norm == block.mlp.norm
-    return "attention and MLP share one norm, so neither reads a copy of its own." if shared else _SEVERAL
+    return "attention and MLP share one norm, so neither reads a copy of its own." if block.one_norm else _SEVERAL
+
+
+def _lacking(block: BlockLayout) -> str:
+    """Why a block of one sublayer has not the sites of the other, nor a stream between the two."""
+    return f"it has {block.lacking} there."
 
 
 def _alone(block: BlockLayout, own: Sublayer) -> Port | str:
@@ -128,13 +134,17 @@ def _added(own: Sublayer | None, *, shield: bool = False) -> Port | str:
 
 
 def _resid_mid(block: BlockLayout) -> Port | str:
+    if block.attn is None or block.mlp is None:
+        return _lacking(block)
     if block.parallel:
         return "attention and MLP run in parallel; there is no residual stream between them."
     return _between(block.attn, block.cross or block.mlp, block.middle)
 
 
 def _resid_cross(block: BlockLayout) -> Port | str:
-    return _SEVERAL if block.cross is None else _between(block.cross, block.mlp, block.crossed)
+    if block.cross is None or block.mlp is None:
+        return _SEVERAL
+    return _between(block.cross, block.mlp, block.crossed)
 
 
 def _between(before: Sublayer, after: Sublayer, passed_on: bool) -> Port | str:
@@ -154,14 +164,21 @@ def _crossing(make: Callable[[AttentionLayout], Port | str]) -> Callable[[BlockL
     return lambda block: _SEVERAL if block.cross is None else make(block.cross)
 
 
-def _mlp_normed(block: BlockLayout) -> Port | str:
-    if block.mlp.entry != block.path:
-        return Port("input", block.mlp.entry)
-    alone = block.mlp.norm is not None and block.mlp.norm not in (
-        block.attn.norm,
-        *(part.norm for part in block.beside),
-    )
-    return Port("output", block.mlp.norm) if block.mlp.norm is not None and alone else _SEVERAL
+def _of_attention(make: Callable[[AttentionLayout, BlockLayout], Port | str]) -> Callable[[BlockLayout], Port | str]:
+    """A port of attention, or of what mixes positions in its place."""
+    return lambda block: _lacking(block) if block.attn is None else make(block.attn, block)
+
+
+def _of_mlp(make: Callable[[MlpLayout, BlockLayout], Port | str]) -> Callable[[BlockLayout], Port | str]:
+    """A port of the MLP."""
+    return lambda block: _lacking(block) if block.mlp is None else make(block.mlp, block)
+
+
+def _mlp_normed(mlp: MlpLayout, block: BlockLayout) -> Port | str:
+    if mlp.entry != block.path:
+        return Port("input", mlp.entry)
+    others = [part.norm for part in (block.attn, *block.beside) if part is not None]
+    return Port("output", mlp.norm) if mlp.norm is not None and mlp.norm not in others else _SEVERAL
 
 
 NO_BLOCKS = (
@@ -178,16 +195,16 @@ _BLOCK_PORTS: dict[str, Callable[[BlockLayout], Port | str]] = {
     "cross_z": _crossing(lambda own: Port("input", own.o, heads=True)),
     "cross_out": _crossing(_added),
     "resid_post": lambda b: Port("output", b.path),
-    "attn_in": lambda b: _alone(b, b.attn),
-    "mlp_in": lambda b: _alone(b, b.mlp),
-    "attn_out": lambda b: _added(b.attn),
+    "attn_in": _of_attention(lambda own, b: _alone(b, own)),
+    "mlp_in": _of_mlp(lambda own, b: _alone(b, own)),
+    "attn_out": _of_attention(lambda own, b: _added(own)),
     "mixer_out": lambda b: _added(b.mixer, shield=True),
     "second_mlp_out": lambda b: _added(b.second, shield=True),
-    "mlp_out": lambda b: _added(b.mlp, shield=b.mlp.reused),
-    "z": lambda b: Port("input", b.attn.o, heads=True),
-    "mlp_normed": _mlp_normed,
-    "mlp_pre": lambda b: Port("input", b.mlp.act) if b.mlp.act else _EXPERTS,
-    "mlp_post": lambda b: Port("input", b.mlp.down) if b.mlp.act and b.mlp.down else _EXPERTS,
+    "mlp_out": _of_mlp(lambda own, b: _added(own, shield=own.reused)),
+    "z": _of_attention(lambda own, b: Port("input", own.o, heads=True)),
+    "mlp_normed": _of_mlp(_mlp_normed),
+    "mlp_pre": _of_mlp(lambda own, b: Port("input", own.act) if own.act else _EXPERTS),
+    "mlp_post": _of_mlp(lambda own, b: Port("input", own.down) if own.act and own.down else _EXPERTS),
 }
 
 
@@ -211,15 +228,17 @@ def _has(stack: Stack, kind: str) -> bool:
 
 
 def _missing(kind: str, stack: Stack) -> str:
-    """Why a layered kind of site is not in every layer; where some have it, in which it is not."""
+    """Why a layered kind of site is not in every layer; where some have it, or there are several reasons, in which it is not."""
     if stack.entry is not None:
         return NO_BLOCKS
     ports = [_in_block(kind, block, stack) for block in stack.blocks]
     reasons = {i: reason for i, reason in enumerate(ports) if isinstance(reason, str)}
-    if not reasons:
-        return ""
-    some = f"not in layer {', '.join(map(str, reasons))}: " if len(reasons) < len(ports) else ""
-    return some + next(iter(reasons.values()))
+    if len(reasons) == len(ports) and len({*reasons.values()}) == 1:
+        return reasons[0]
+    layers: dict[str, list[str]] = {}
+    for i, reason in reasons.items():
+        layers.setdefault(reason, []).append(str(i))
+    return " ".join(f"not in layer {', '.join(own)}: {reason}" for reason, own in layers.items())
 
 
 def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:

@@ -170,7 +170,7 @@ def _failure_leaves_nothing(model: HookedModel, tokens: torch.Tensor) -> Check:
         raise _Deliberate
 
     try:
-        model.run(tokens, reads=model.sites(), edits=[Edit(f"mlp_out.{last}", fail)])
+        model.run(tokens, reads=model.sites(), edits=[Edit(f"resid_post.{last}", fail)])
     except _Deliberate:
         return Check("failed run", _hooks(model) == before, "a run that fails in the middle leaves the model as it was")
     return Check("failed run", False, "an edit that raises was never reached")

@@ -53,6 +53,7 @@ class EdgeMap:
     @classmethod
     def _find(cls, model: Any, graph: Graph) -> EdgeMap:
         model.layout.check_heads("edges")
+        model.layout.check_both("edges")
         writers = Writers(model, graph)
         for layer, block in enumerate(model.layout.blocks):
             for path in (block.attn.norm, block.mlp.norm):

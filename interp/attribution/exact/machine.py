@@ -83,7 +83,8 @@ def _check_modules(model: Any) -> None:
         if "forward" in vars(module) and not hasattr(module, "_hf_hook"):  # accelerate's moves between devices, no more
             raise LayoutError(f"the forward of {where} was replaced.")
     for own in model.layout.blocks:
-        for path in (own.attn.o if own.attn.heads else None, own.mlp.down if own.mlp.act else None):
+        attn, mlp = own.both
+        for path in (attn.o if attn.heads else None, mlp.down if mlp.act else None):
             if path:
                 _check_projection(model, path)
 

@@ -49,9 +49,10 @@ class LayerModules:
 
     @classmethod
     def of(cls, model: Any, layer: int) -> LayerModules:
-        """The modules of a layer, by the paths of the layout. Raises: LayoutError where attention is no module of its own."""
+        """The modules of a layer, by the paths of the layout. Raises: LayoutError where attention is no module of its own,
+        or one of attention and MLP is missing."""
         own: BlockLayout = model.layout.blocks[layer]
-        attn, mlp, get = own.attn, own.mlp, model.hf.get_submodule
+        (attn, mlp), get = own.both, model.hf.get_submodule
         _check_apart(own)
         # Some MLPs have no module of their own, and some modules also add the stream: then the MLP is its three parts.
         inside = mlp.act is not None and not mlp.gated and bool(mlp.up and mlp.down)
@@ -115,7 +116,7 @@ class LayerModules:
 
 def _check_apart(own: BlockLayout) -> None:
     """Raises: LayoutError saying why a layer cannot be redone part by part."""
-    attn, mlp = own.attn, own.mlp
+    attn, mlp = own.both
     if not attn.heads:
         raise LayoutError(f"{attn.module} mixes positions without attention, so it cannot be redone for some of them.")
     if attn.entry == own.path:

@@ -111,8 +111,12 @@ class _Graph:
         batch.model.check_gradients()
         batch.targets()
         n_layers, blocks = batch.model.layout.n_layers, batch.model.layout.blocks
-        adding = ((layer, kind) for layer, own in enumerate(blocks) for kind in ("attn_out", *own.further, "mlp_out"))
-        added = {Site(kind, layer): layer for layer, kind in adding}
+        kinds = (
+            (layer, kind)
+            for layer, own in enumerate(blocks)
+            for kind in (own.attn and "attn_out", *own.further, own.mlp and "mlp_out")
+        )
+        added = {Site(kind, layer): layer for layer, kind in kinds if isinstance(kind, str)}
         reads = list(dict.fromkeys([*batch.sites, *patterns, *added]))
         with torch.enable_grad():
             run = batch.model.run(batch.base_inputs, reads=reads, logits_to_keep=batch.keep, vocabulary=batch.columns)
@@ -216,7 +220,7 @@ class _Call:
 def _attention_calls(batch: Batch) -> dict[int, _Call]:
     """The attention of every layer of the base run. A run without sites inside attention leaves the function to us."""
     model, found = batch.model, {}
-    layer_of = {id(model.hf.get_submodule(b.attn.module)): i for i, b in enumerate(model.layout.blocks)}
+    layer_of = {id(model.hf.get_submodule(b.attn.module)): i for i, b in enumerate(model.layout.blocks) if b.attn}
 
     def record(module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         found[layer_of[id(module)]] = _Call(native, q.contiguous(), k.contiguous(), v)

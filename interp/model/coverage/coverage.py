@@ -334,14 +334,14 @@ def _activation_row(path: str, act: Activation, operations: Operations, layout: 
     if rules.secants:
         alone = in_experts(path, layout)
         return Row(path, act.name, "unsupported" if alone else "rule", "" if alone else AVERAGED)
-    block = next((b for b in layout.every_block if path in [mlp.act for mlp in b.mlps]), None)
+    of_mlp = any(mlp.act == path for mlp in layout.every_mlp)
     if rules.act == "gradient":
         return Row(path, act.name, "plain gradient")
     around = ruled_around(path, operations.mixtures, rules)
     if act.pole and not around:
         name = f"{act.name}, whose f(x) / x has a pole at 0; rules with act='gradient', or deeplift, take it"
         return Row(path, name, "unsupported")
-    has_rule = block is not None or path in outer_activations(operations, layout) or bool(around)
+    has_rule = of_mlp or path in outer_activations(operations, layout) or bool(around)
     return Row(path, act.name, "rule" if has_rule else "unsupported", f"f(x)/x of {act.name}" if has_rule else "")
 
 

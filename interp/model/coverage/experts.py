@@ -81,9 +81,8 @@ def described(mixture: Mixture | None, rules: Rules) -> tuple[str, Treatment, st
 
 def try_mixtures(model: nn.Module, layout: Layout, seen: Probe, norms: Iterable[str]) -> dict[str, Mixture]:
     """By path, the MLPs that are modules of their own without a single activation, each called once on what it read on the probe."""
-    paths = [
-        mlp.module for block in layout.every_block for mlp in block.mlps if mlp.act is None and mlp.module != block.path
-    ]
+    blocks = {block.path for block in layout.every_block}
+    paths = [mlp.module for mlp in layout.every_mlp if mlp.act is None and mlp.module not in blocks]
     with reserved(model), frozen(model):
         return {path: _tried(model, path, seen.calls[path], norms) for path in paths}
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
+from interp.errors import LayoutError
 from interp.model.modules.linear import has_base, is_linear_map, mixes
 from interp.model.modules.tensors import close
 from interp.model.probing.probe import Attended, Call
@@ -17,14 +18,26 @@ from interp.model.probing.probe import Attended, Call
 
 @dataclass(frozen=True, eq=False)
 class BlockCalls:
-    """One block: its path, its attention, and the calls of the whole probe by path in the order in which they returned, and how many
-    there were."""
+    """One block: its path, its attention or what `mixed` positions in its place (None: nothing in it), and the calls of the whole probe by
+    path in the order in which they returned, and how many there were."""
 
     model: nn.Module
     path: str
-    attended: Attended
+    mixed: Attended | None
     calls: dict[str, Call]
     counts: Mapping[str, int]
+
+    @property
+    def attended(self) -> Attended:
+        """What mixes positions in it. Raises: LayoutError where nothing does."""
+        if self.mixed is None:
+            raise LayoutError(f"{self.path}: nothing in it mixes positions.")
+        return self.mixed
+
+    @property
+    def mixing(self) -> tuple[str, ...]:
+        """The path of what mixes positions, where there is such."""
+        return () if self.mixed is None else (self.mixed.path,)
 
     @cached_property
     def inside(self) -> dict[str, Call]:

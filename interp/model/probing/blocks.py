@@ -6,12 +6,14 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Final
 
 from torch import nn
 
 from interp.errors import LayoutError, some
 from interp.model.modules.calling import main_input
+from interp.model.probing.block_calls import has_matrix
 from interp.model.probing.watch import Attending
 from interp.parts.named_inputs import TEXT
 
@@ -137,11 +139,23 @@ def _owned(where: str, attending: Sequence[str]) -> Counter[str]:
 
 
 def _children(model: nn.Module, chain: str, attending: Sequence[str]) -> tuple[str, ...]:
-    """The blocks of a chain: of a list all that is in it."""
-    module = model.get_submodule(chain)
-    if not isinstance(module, nn.ModuleList):
-        return tuple(_owned(chain, attending))
-    return tuple(f"{chain}.{child}" for child, _ in module.named_children())
+    """The blocks of a chain: of a list all that is in it; of a sequence those with attention, what stands between them and has weights, and
+    what stands around them and is of a class that stands between them; of another module, whose children may run in any order, those with
+    attention."""
+    module, owned = model.get_submodule(chain), _owned(chain, attending)
+    if not isinstance(module, (nn.ModuleList, nn.Sequential)):
+        return tuple(owned)
+    every = {f"{chain}.{child}" if chain else child: own for child, own in module.named_children()}
+    if isinstance(module, nn.ModuleList):
+        return tuple(every)
+    weighty = [path for path, own in every.items() if path in owned or has_matrix(own)]
+    first, last = (end(map(weighty.index, owned)) for end in (min, max))
+    between = {type(every[path]) for path in weighty[first:last] if path not in owned}
+    before, behind = (
+        list(takewhile(lambda path: type(every[path]) in between, side))
+        for side in (weighty[:first][::-1], weighty[last + 1 :])
+    )
+    return (*before[::-1], *weighty[first : last + 1], *behind)
 
 
 def _lists(model: nn.Module) -> tuple[str, ...]:

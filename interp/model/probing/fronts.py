@@ -52,9 +52,9 @@ def heads_apart(block: BlockCalls, o: str) -> bool:
     return bool(sizes[0] > 0) and bool(sizes[0] >= 2 * sizes[1:].max()) if n > 1 else True
 
 
-def attention_front(block: BlockCalls, o: str, mlp: str, stream: Tensor, *, alone: bool = False) -> Front | None:
+def attention_front(block: BlockCalls, o: str, mlp: str | None, stream: Tensor, *, alone: bool = False) -> Front | None:
     """What stands in front of attention, if it reads this value of the stream [batch pos d_model]. mlp: the module that writes for the
-    MLP. alone: only what reads the stream as a whole, for attention whose keys and values are of another."""
+    MLP, where there is one. alone: only what reads the stream as a whole, for attention whose keys and values are of another."""
     caller = block.attended.path
     around = [] if caller == block.path else [caller, *block.parents(caller)]
     for entry in (path for path in around if path in block.inside):
@@ -65,9 +65,9 @@ def attention_front(block: BlockCalls, o: str, mlp: str, stream: Tensor, *, alon
     return None if alone else _read_by(block, feeding(block, o, mlp), stream, apart=False)
 
 
-def feeding(block: BlockCalls, o: str, mlp: str) -> list[str]:
+def feeding(block: BlockCalls, o: str, mlp: str | None) -> list[str]:
     """The projections that q, k and v are made of, not those of an MLP before them."""
-    z, written = block.inside[o].read, block.inside[mlp].made
+    z, written = block.inside[o].read, None if mlp is None else block.inside[mlp].made
     return [p for p in block.projections() if p != o and depends(z, block.inside[p].made, but_through=written)]
 
 
@@ -83,7 +83,9 @@ def mlp_modules(seen: Sequence[BlockCalls], raw: str, projections: Sequence[str]
         return raw, next((path for path in below if close(block.inside[path].y_value, made.y_value)), None)
     for path in block.parents(raw):
         others = [own for own in block.projections(f"{path}.") if own != raw]
-        if any(f"{own}.".startswith(f"{path}.") for own in (*projections, *(own.attended.path for own in seen))):
+        if any(
+            f"{own}.".startswith(f"{path}.") for own in (*projections, *(path for own in seen for path in own.mixing))
+        ):
             break
         if others:
             return path, raw
@@ -101,7 +103,8 @@ def mlp_front(
     for entry in (path for path in below if not block.projects(path) and block.makes(path)):
         if found := _front(block, entry, stream, same(block.inside[entry].y, made.y)):
             return found
-    feeds = (path for view, o in zip(seen, projections, strict=True) for path in feeding(view, o, writes))
+    attentions = zip(seen, projections, strict=bool(block.mixing))
+    feeds = (path for view, o in attentions for path in feeding(view, o, writes))
     attending = {writes, *projections, *feeds}
     inner = [p for p in block.projections(prefix) if p not in attending and depends(made.read, block.inside[p].made)]
     return _read_by(block, inner, stream, apart=True)

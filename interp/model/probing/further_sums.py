@@ -25,10 +25,18 @@ from interp.model.probing.fits import Fits
 from interp.model.probing.fronts import mlp_modules
 from interp.model.probing.mixers import mixes_positions
 from interp.model.probing.probe import Call
-from interp.model.probing.steps import Step, Written, behind, may_add, mlp_candidates, solve
+from interp.model.probing.steps import Step, Written, attention_alone, behind, may_add, mlp_candidates, solve
 
 #: How many parts a block may have beside attention and MLP.
 _BESIDE: Final = 2
+
+
+@dataclass(frozen=True)
+class Alone:
+    """The step of a block of one sublayer: of attention, or what mixes positions in its place, or of an MLP; None of the other."""
+
+    attn: Step | None
+    mlp: Step | None
 
 
 @dataclass(frozen=True)
@@ -49,16 +57,19 @@ class Sums:
         return self.mixer is None and self.second is None and self.first is None
 
 
-def sums(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> Sums:
-    """The steps of a block, seen from each of its attentions (`blocks`), whose output projections are `projections`.
+def sums(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> Sums | Alone:
+    """The steps of a block, seen from each of its attentions (`blocks`), whose output projections are `projections`, none where nothing mixes
+    positions. The way with both attention and an MLP is taken where there is one, then the one of attention alone.
 
     Raises: LayoutError naming the block whose output is of no known form, and what was found in it.
     """
     if found := solve(blocks, projections):
-        attn, *cross, mlp = found
-        return Sums(attn, mlp, cross[0] if cross else None)
+        *attentions, mlp = found
+        return Sums(attentions[0], mlp, attentions[1] if attentions[1:] else None) if attentions else Alone(None, mlp)
+    if alone := attention_alone(blocks, projections):
+        return Alone(alone, None)
     search = _Search(tuple(blocks), tuple(projections))
-    if more := search.found():
+    if projections and (more := search.found()):
         return more
     raise LayoutError(_refusal(blocks, projections, search.odd))
 
@@ -66,12 +77,14 @@ def sums(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> Sums:
 def _refusal(blocks: Sequence[BlockCalls], projections: Sequence[str], odd: Sequence[str]) -> str:
     block = blocks[0]
     crossing = " + output of attention to the other stack" * (len(blocks) - 1)
-    what = "attention with output projection" if block.attended.heads else "positions mixed by"
+    mixed, candidates = block.mixed, mlp_candidates(blocks, projections)
+    how = "" if mixed is None else "attention with output projection " if mixed.heads else "positions mixed by "
+    what = f"{how}{', '.join(projections)}" if projections else "no attention"
     also = f"; added too, but made of something else than the stream: {some(dict.fromkeys(odd))}" if odd else ""
     return (
-        f"{block.path}: its output is not input + attention output{crossing} + MLP output, nor with norms in front, behind or around the sums, "
-        f"nor with factors, another mixer or a second MLP. Found: {what} {', '.join(projections)}; "
-        f"MLP: {some(mlp_candidates(blocks, projections))}{also}."
+        f"{block.path}: its output is not input + attention output{crossing} + MLP output, nor one of the two alone, nor with norms in front, "
+        f"behind or around the sums, nor with factors, another mixer or a second MLP. Found: {what}; "
+        f"MLP: {some(dict.fromkeys(candidates)) if candidates else 'none'}{also}."
     )
 
 

@@ -17,7 +17,7 @@ from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import BlockCalls, depends
 from interp.model.probing.blocks import Chain, find_chains
 from interp.model.probing.ends import check_end, norm_behind, position_embedding, read_end
-from interp.model.probing.mixers import mixing
+from interp.model.probing.mixers import mixing, position_wise
 from interp.model.probing.probe import Attended, Call, Probe, probe
 from interp.model.probing.sample import probe_lengths, setting
 from interp.model.probing.sublayers import read_block
@@ -81,11 +81,16 @@ def _stack(model: Any, chain: Chain, seen: Probe) -> dict[str, Any]:
     paths = chain.blocks
     attended = [own for own in seen.attended if any(f"{own.path}.".startswith(f"{path}.") for path in paths)]
     mixed = [_mixing(model, path, attended, seen, len(paths)) for path in paths]
+    if not any(mixed):
+        raise LayoutError(
+            f"{type(model).__name__}: none of its {len(paths)} blocks ({paths[0]}, ...) has attention or mixes positions otherwise; expected "
+            "one at least."
+        )
     blocks = tuple(_block(model, path, own, seen) for path, own in zip(paths, mixed, strict=True))
     _check_positions(model, chain, seen)
     _check_chain(seen.calls, paths)
     d_head, n_heads = _head_size(model, blocks, attended, seen)
-    neurons = {seen.calls[own.mlp.down].x.shape[-1] for own in blocks if own.mlp.down}
+    neurons = {seen.calls[own.mlp.down].x.shape[-1] for own in blocks if own.mlp and own.mlp.down}
     return {
         "name": chain.name,
         "n_layers": len(blocks),
@@ -109,21 +114,27 @@ def _stack(model: Any, chain: Chain, seen: Probe) -> dict[str, Any]:
 
 
 def _mixing(model: Any, path: str, attended: Sequence[Attended], seen: Probe, n: int) -> list[Attended]:
-    """The attentions of one block of `n`, or what mixes positions in their place. Raises: LayoutError where there is neither."""
+    """The attentions of one block of `n`, or what mixes positions in their place; nothing where each position is by itself. Raises:
+    LayoutError where positions are mixed otherwise."""
     if path not in seen.calls:
         raise LayoutError(f"{type(model).__name__}: {path} {_unseen(path, seen)}.")
     own = [one for one in attended if f"{one.path}.".startswith(f"{path}.")]
-    other = None if own else next(mixing(model, path, seen.calls), None)
-    if not own and other is None:
+    if own:
+        return own
+    if (other := next(mixing(model, path, seen.calls), None)) is not None:
+        return [other]
+    if not position_wise(path, seen.calls):
         raise LayoutError(
             f"{type(model).__name__}: no attention was seen in {path}, of {n} blocks, nor a module in its place that mixes positions "
-            "and gives the size of the stream; expected one or the other in each."
+            "and gives the size of the stream, but each position by itself it is not known to be; expected attention, such a module, or an MLP alone."
         )
-    return own if other is None else [other]
+    return []
 
 
 def _block(model: Any, path: str, own: Sequence[Attended], seen: Probe) -> BlockLayout:
     """One block with its attentions. Raises: LayoutError where it attends to another stack first."""
+    if not own:
+        return read_block(BlockCalls(model, path, None, seen.calls, seen.counts))
     if own[0].across and len(own) > 1:
         raise LayoutError(
             f"{path}: it attends to another stack ({own[0].path}) before its own; expected its own first."

@@ -30,6 +30,15 @@ def mixes_positions(call: Call, width: int) -> bool:
     return any(_reach(call, width))
 
 
+def position_wise(path: str, calls: Mapping[str, Call]) -> bool:
+    """Whether what the module at `path` makes at a position depends on what it reads there alone; False where that cannot be told, in a
+    forward without gradients."""
+    call = calls[path]
+    if not (call.y.requires_grad and call.x.requires_grad) or call.y.numel() != call.x.numel():
+        return False
+    return not any(_reach(call, call.x.shape[-1]))
+
+
 def _reach(call: Call, width: int) -> tuple[bool, bool]:
     """Whether the output of a module depends on earlier positions of what it reads, at the last one, and on later ones, at the first."""
     if not (call.y.requires_grad and call.x.requires_grad) or call.x.numel() % width:

@@ -13,9 +13,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from interp.errors import LayoutError
 from interp.model.modules.linear import mixes
-from interp.model.probing.block_calls import BlockCalls, passes, reads, same
+from interp.model.probing.block_calls import BlockCalls, depends, passes, reads, same
 from interp.model.probing.sample import setting
 from interp.parts.layout import Place
 
@@ -54,26 +53,44 @@ class Step:
         return "around" if self.around else self.written.place
 
 
-def solve(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> tuple[Step, ...] | None:
-    """The steps of each attention of a block, seen from it (`blocks`), whose output projections are `projections`, and of the MLP; None
-    where the output is not made of them (`further_sums` has more).
+def solve(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> tuple[Step, ...]:
+    """The steps of each attention of a block, seen from it (`blocks`), whose output projections are `projections`, and of the MLP, or of the
+    MLP alone where nothing mixes positions; none where the output is not made of them (`further_sums` has more).
 
     Of several ways that rebuild the output, as far as one can tell by its rounding, the one without factors is taken, and of these
-    the one that ends at the last module behind a sublayer. Raises: LayoutError naming the block where nothing could be its MLP.
+    the one that ends at the last module behind a sublayer.
     """
     block, *_ = blocks
-    attentions = [list(may_add(block, o)) for o in projections]
     mlps = [made for raw in mlp_candidates(blocks, projections) for made in may_add(block, raw)]
-    if not mlps:
-        raise LayoutError(
-            f"{block.path}: beside what mixes positions ({block.attended.path}) no module of it could be an MLP; expected both in each block."
-        )
+    return _steps(block, [*(may_add(block, o) for o in projections), mlps])
+
+
+def attention_alone(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> Step | None:
+    """The step of attention, or of what mixes positions in its place, of a block that has nothing else; None of others."""
+    if len(projections) != 1:
+        return None
+    steps = _steps(blocks[0], [may_add(blocks[0], projections[0])])
+    candidates = mlp_candidates(blocks, projections)
+    return steps[0] if steps and _alone(blocks[0], steps[0].written, candidates) else None
+
+
+def _steps(block: BlockCalls, sublayers: Sequence[Sequence[Written]]) -> tuple[Step, ...]:
+    """The first steps that rebuild the output of the block, one of each sublayer; none without such."""
     for scales in (_no_scales, _stated_scales, _fitted_scales, _common_scales):
-        for made in product(*attentions, mlps):
+        for made in product(*sublayers):
             for own in scales(block, made):
                 if found := _rebuilt(block, made, own):
                     return found
-    return None
+    return ()
+
+
+def _alone(block: BlockCalls, written: Written, candidates: Sequence[str]) -> bool:
+    """Whether no module that could be an MLP reaches the output of the block otherwise than through what attention writes; False where the
+    forward has no gradients, which tell."""
+    if block.own.made is None:
+        return not candidates
+    through = block.inside[written.writer].made
+    return not any(depends(block.own.made, block.inside[raw].made, but_through=through) for raw in candidates)
 
 
 def may_add(block: BlockCalls, raw: str) -> list[Written]:
@@ -123,7 +140,7 @@ def _scales(module: nn.Module, x: Tensor) -> bool:
 
 def mlp_candidates(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> list[str]:
     """Modules that may be the MLP or its output projection: outside attention, with weights, of the stream's size; outer ones first."""
-    block, attended = blocks[0], [own.attended.path for own in blocks]
+    block, attended = blocks[0], [path for own in blocks for path in own.mixing]
     found = []
     for path, call in block.inside.items():
         holds = any(f"{inner}.".startswith(f"{path}.") for inner in (*attended, *projections))

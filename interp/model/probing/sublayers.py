@@ -20,7 +20,7 @@ from interp.model.probing.fronts import (
     output_projection,
     unknown_front,
 )
-from interp.model.probing.further_sums import Sums, sums
+from interp.model.probing.further_sums import Alone, Sums, sums
 from interp.model.probing.probe import Call
 from interp.model.probing.steps import Step
 from interp.parts.layout import AttentionLayout, BlockLayout, Branch, MlpLayout
@@ -33,8 +33,16 @@ def read_block(block: BlockCalls, crossing: BlockCalls | None = None) -> BlockLa
     writing = [p for p, call in block.inside.items() if call.written and same(call.x, block.own.x)]
     check_kept(block.calls, [*sorted(writing, key=lambda path: -path.count(".")), block.path])
     seen = [block] if crossing is None else [block, crossing]
-    projections = [_output_projection(own) for own in seen]
+    projections = [_output_projection(own) for own in seen if own.mixed]
     found = sums(seen, projections)
+    layout = _one_sublayer(block, projections, found) if isinstance(found, Alone) else _both(seen, projections, found)
+    _check_kept(block.calls, layout)
+    return layout
+
+
+def _both(seen: Sequence[BlockCalls], projections: Sequence[str], found: Sums) -> BlockLayout:
+    """The layout of a block with attention and an MLP. Raises: LayoutError."""
+    block = seen[0]
     module, down = mlp_modules(seen, found.mlp.written.raw, projections)
     front = _attention_front(block, projections[0], found)
     mlp, parallel = _mlp_front(seen, module, projections, found)
@@ -43,7 +51,7 @@ def read_block(block: BlockCalls, crossing: BlockCalls | None = None) -> BlockLa
     cross = None if found.cross is None else _cross_front(seen[-1], projections[-1], found.cross, found.mlp)
     if cross is not None and (parallel or (cross.norm and cross.norm in (front.norm, mlp.norm))):
         raise LayoutError(f"{block.path}: attention to another stack beside the MLP; expected one after the other.")
-    layout = BlockLayout(
+    return BlockLayout(
         path=block.path,
         attn=_attention(block, front, found.attn, projections[0], shared),
         mlp=_mlp(seen, module, down, mlp, found.mlp, shared),
@@ -51,8 +59,6 @@ def read_block(block: BlockCalls, crossing: BlockCalls | None = None) -> BlockLa
         middle=not parallel and _passed_on(block, found.attn.around, (cross or mlp).reader, found.plain),
         **_further(seen, projections, found, cross, mlp),
     )
-    _check_kept(block.calls, layout)
-    return layout
 
 
 def _further(
@@ -68,6 +74,19 @@ def _further(
         "second": None if found.second is None else _second(seen, projections, found.second),
         "first": found.first,
     }
+
+
+def _one_sublayer(block: BlockCalls, projections: Sequence[str], solved: Alone) -> BlockLayout:
+    """The layout of a block with attention, or what mixes positions in its place, alone, or with an MLP alone."""
+    x, attn, mlp = block.own.x_value, None, None
+    if solved.attn is not None:
+        front = attention_front(block, projections[0], None, x) or unknown_front(block, "attention")
+        attn = _attention(block, front, solved.attn, projections[0], False)
+    elif solved.mlp is not None:
+        module, down = mlp_modules([block], solved.mlp.written.raw, ())
+        front = mlp_front([block], module, solved.mlp.written.raw, (), x) or unknown_front(block, "MLP")
+        mlp = _mlp([block], module, down, front, solved.mlp, False)
+    return BlockLayout(path=block.path, attn=attn, mlp=mlp, parallel=False, middle=False)
 
 
 def _attention(block: BlockCalls, front: Front, step: Step, o: str, shared: bool) -> AttentionLayout:
@@ -240,7 +259,7 @@ def _is(x: Tensor, post: Tensor, factor: Tensor | None = None) -> bool:
 
 
 def _attends(block: BlockCalls, path: str) -> bool:
-    return block.attended.path != block.path and path.startswith(f"{block.attended.path}.")
+    return any(own != block.path and path.startswith(f"{own}.") for own in block.mixing)
 
 
 def _branches(path: str, y: Tensor, d_mlp: int) -> tuple[Branch, ...]:
@@ -257,9 +276,7 @@ def _up(
     if branch is not None:
         return branch.path if branch.half is None else None
     if act is None:
-        inside = (
-            [] if down is None else [p for p in block.projections(f"{module}.") if p not in (down, block.attended.path)]
-        )
+        inside = [] if down is None else [p for p in block.projections(f"{module}.") if p not in (down, *block.mixing)]
         single = front.entry if module == block.path and front.entry != block.path else None
         return inside[0] if module != block.path and len(inside) == 1 else single
     entering = block.inside[act]
@@ -274,18 +291,9 @@ def _check_kept(calls: Mapping[str, Call], found: BlockLayout) -> None:
     mlp, attn = found.mlp, found.attn
     across = () if found.cross is None else (found.cross.o, found.cross.reader)
     beside = [path for part in found.beside for path in (part.writer, part.entry, part.reader)]
-    inner = (
-        mlp.down or mlp.module,
-        attn.o,
-        *across,
-        *beside,
-        mlp.entry,
-        mlp.reader,
-        attn.reader,
-        attn.module,
-        found.path,
-    )
-    check_kept(calls, [path for path in inner if path])
+    writing = (mlp and (mlp.down or mlp.module), attn and attn.o, *across, *beside)
+    reading = (mlp and mlp.entry, mlp and mlp.reader, attn and attn.reader, attn and attn.module)
+    check_kept(calls, [path for path in (*writing, *reading, found.path) if path])
 
 
 def check_kept(calls: Mapping[str, Call], readers: Sequence[str]) -> None:

@@ -190,7 +190,7 @@ def test_directions_are_sums_of_outputs(tmp_path: Path) -> None:
 def test_what_cannot_be_asked() -> None:
     model = hooked("gpt2")
     for layer, outputs, error, why in (
-        (1, [0], SiteError, "is the last"),
+        (1, [0], SiteError, "layer 1: no attention is behind it"),
         (5, [0], SiteError, "layer 5"),
         (0, None, TaskError, "name those"),
         (0, [64], TaskError, "0 to 63"),

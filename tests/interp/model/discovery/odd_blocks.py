@@ -68,6 +68,20 @@ class NoMlp(Block):
         return x + self.attn(self.n1(x), mask)
 
 
+class Faint(Block):
+    """What the MLP writes is bent, and so small that attention alone would give the output to rounding."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Any:
+        return x + self.attn(self.n1(x), mask) + 1e-9 * torch.tanh(self.mlp(self.n2(x)))
+
+
+class OfAllPositions(Block):
+    """No module mixes positions: the block's own code does, in front of the MLP."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Any:
+        return x + self.mlp(self.n2(x).cumsum(1))
+
+
 class TwoAttentions(Block):
     def __init__(self, c: Any) -> None:
         super().__init__(c)

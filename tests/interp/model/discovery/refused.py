@@ -28,13 +28,6 @@ def _made(model: Any) -> Any:
     return made.eval()
 
 
-class Second(Decoder):
-    """Another block second, which attends to nothing."""
-
-    def make(self, config: Any, blocks: list[nn.Module]) -> None:
-        self.layers = nn.ModuleList([blocks[0], odd.NoAttention(config)])
-
-
 class Widening(Decoder):
     def make(self, config: Any, blocks: list[nn.Module]) -> None:
         self.layers = nn.ModuleList([odd.Wider(config), blocks[1]])
@@ -88,11 +81,6 @@ class TakesTuple(Decoder):
 
     def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
         return nn.Sequential(*self.layers)((x, mask))[0]  # type: ignore[no-any-return]
-
-
-class OneKindEach(Decoder):
-    def make(self, config: Any, blocks: list[nn.Module]) -> None:
-        self.layers = nn.ModuleList(odd.MlpAlone(config) if i % 2 else odd.AttentionAlone(config) for i in range(4))
 
 
 class InPairs(Decoder):
@@ -208,14 +196,13 @@ REFUSED: Final[dict[str, Refused]] = {
     "blocks take a tuple": Refused(lambda: _made(TakesTuple), r"layers\.0\b.*tuple"),
     "attention of torch": Refused(_of(odd.Torch), r"layers\.0\.attn\.whole|MultiheadAttention"),
     "a module for each head": Refused(_of(odd.Single), r"layers\.0\b"),
-    "layers of one kind each": Refused(lambda: _made(OneKindEach), r"layers\.1\b"),
     "blocks that are lists": Refused(lambda: _made(InPairs), r"layers\.0\b.*call"),
     "one MLP for all": Refused(lambda: _made(OneMlp), r"layers\.1\b"),
     "written in place": Refused(_of(odd.WrittenInPlace), r"layers\.0\b.*in place"),
     "written before it is read": Refused(_of(odd.WrittenBefore), r"layers\.0\b.*in place"),
-    "one block of no attention": Refused(lambda: _made(Second), r"layers\.1\b"),
     "no attention at all": Refused(_of(odd.NoAttention), "attention"),
-    "no MLP": Refused(_of(odd.NoMlp), r"layers\.0\b.*MLP"),
+    "an MLP that bends what it writes": Refused(_of(odd.Faint), r"layers\.0\b.*MLP: layers\.0\.mlp"),
+    "an MLP of all positions": Refused(_of(odd.OfAllPositions), r"layers\.0\b.*each position by itself"),
     "two attentions": Refused(_of(odd.TwoAttentions), r"layers\.0\b"),
     "projection by a parameter": Refused(_of(odd.Bare), r"layers\.0\b"),
     "another width": Refused(lambda: _made(Widening), r"layers\.[01]\b"),
