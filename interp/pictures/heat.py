@@ -92,8 +92,9 @@ def _break(picture: Picture, width: float, height: float) -> Iterator[Markup]:
     if picture.narrowed is not None:
         x, left = picture.narrowed[0] * width, percent(1 - picture.narrowed[1], 0)
         said = f"the last {left} of the time, in which nothing changes, drawn narrower"
+        # Black and white in turn, seen on dark and light alike.
         yield Markup(
-            '<path d="M{0:.1f} 0v{1:.1f}" stroke="#888" stroke-dasharray="3 3"><title>{2}</title></path>'
+            '<path d="M{0:.1f} 0v{1:.1f}" stroke="#000"/><path d="M{0:.1f} 0v{1:.1f}" stroke="#fff" stroke-dasharray="3 3"><title>{2}</title></path>'
         ).format(x, height, said)
 
 

@@ -38,13 +38,14 @@ def main_input(hf: nn.Module) -> str:
 
 def needed_inputs(hf: nn.Module) -> tuple[str, ...]:
     """The names of what a forward cannot do without: the main input, of an encoder-decoder the ids of its decoder too, and of a model that
-    compares texts with something else both (one that continues texts runs without the other)."""
+    compares texts with something else both (one that continues texts, or gives scores of tokens for them, runs on text alone)."""
     main, parameters = main_input(hf), inspect.signature(hf.forward).parameters
     if getattr(getattr(hf, "config", None), "is_encoder_decoder", False) and DECODER in parameters:
         return main, DECODER
     beside = [name for name in MAIN if name in parameters]
-    continues = getattr(hf, "can_generate", lambda: False)()
-    both = len(beside) > 1 and TEXT in beside and not continues
+    scores = getattr(hf, "get_output_embeddings", lambda: None)()
+    speaks = getattr(hf, "can_generate", lambda: False)() or scores is not None
+    both = len(beside) > 1 and TEXT in beside and not speaks
     return (main, *[name for name in beside if name != main][:1]) if both else (main,)
 
 
