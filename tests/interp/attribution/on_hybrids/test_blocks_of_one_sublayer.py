@@ -74,14 +74,6 @@ def test_relp_with_frozen_patterns_conserves(name: str) -> None:
         assert abs(float((run[site] * slope).sum() / metric) - 1) < 1e-9
 
 
-@pytest.mark.parametrize("name", ["attention alone", "alternating"])
-def test_the_logit_is_the_sum_of_what_is_written(name: str) -> None:
-    model, task = HookedModel(made(name)), toy_task(3)
-    found = interp.direct_logit_attribution(model, task)
-    assert found.largest_gap < 1e-4 * abs(found.per_example).max()
-    assert {*PLACES[name]} == {node for node in found.nodes if node != "embed" and not node.startswith("bias")}
-
-
 def test_atp_star_leaves_out_what_each_layer_has() -> None:
     """On two layers, each alone: the mean over the other layer alone is the plain gradient's size without that layer."""
     model, task = HookedModel(made("recurrence alone")), toy_task(2)
