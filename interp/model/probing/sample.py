@@ -25,10 +25,11 @@ _PATCHES: Final = 16
 
 
 def setting(model: Any, name: str, default: Any = None) -> Any:
-    """A value of the configuration, or of the part of it that is about text; `default` where neither has it (or None)."""
-    own = getattr(model.config, name, None)
-    if own is None and getattr(model.config, "text_config", None) is not None:
-        own = getattr(model.config.text_config, name, None)
+    """A value of the configuration, or of the part of it that is about text; `default` where neither has it (or None), and for nets without one."""
+    config = getattr(model, "config", None)
+    own = getattr(config, name, None)
+    if own is None:
+        own = getattr(getattr(config, "text_config", None), name, None)
     return default if own is None else own
 
 
