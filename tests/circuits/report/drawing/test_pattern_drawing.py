@@ -9,7 +9,7 @@ from circuits.report.drawing.pattern_drawing import pattern
 
 def test_a_pattern_draws_strong_cells_with_their_weight_and_weak_ones_as_one_shape() -> None:
     rows = [[1000, 0, 0], [60, 940, 0], [30, 70, 900]]
-    names = dict.fromkeys(("tokens", "columns", "labels", "columns_labels"), ["x", "y", "z"])
+    names = {key: ["x", "y", "z"] for key in ("tokens", "columns", "labels", "columns_labels")}
     data = {"head": "a0.h0", "rows": rows, **names, "skipped": 0, "skipped_columns": 0}
     drawn = str(pattern(data))
     titles = re.findall(r"<title>(.*?)</title>", drawn)
