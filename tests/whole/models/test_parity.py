@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.errors import EditError, InterpError, LayoutError, LoadError, SiteError
+from interp.errors import EditError, InterpError, LoadError, SiteError
 from interp.model.edits import Edit, patch
 from interp.model.model import HookedModel
-from interp.parts.sites import ATTENTION_KINDS, CROSS, GLOBAL, LAYERED
+from interp.parts.sites import ATTENTION_KINDS, CROSS, FURTHER, GLOBAL, LAYERED
 from interp.parts.tokens import pad
 from interp.rules.rules import RELP, RELP_AH
 from tests.interp.model.plain import ALL, ROUTED, close, padded, plain, state, unpadded, watched
@@ -176,7 +176,7 @@ def test_block_outputs_add_up(name: str) -> None:
 def test_what_a_model_lacks_is_refused_by_name(name: str) -> None:
     model = hooked(name)
     missing = model.missing_sites()
-    kinds = [kind for kind in LAYERED if not kind.startswith(CROSS) and kind != "resid_cross"]
+    kinds = [kind for kind in LAYERED if not kind.startswith(CROSS) and kind not in ("resid_cross", *FURTHER)]
     assert sorted({*missing, *model.sites()}) == sorted((*kinds, *GLOBAL)) and not {*missing} & {*model.sites()}
     assert ("pattern" in missing) == (architecture(name) in OWN_ATTENTION)
     assert ("mlp_post" in missing) == (name == "mixtral")
@@ -187,9 +187,18 @@ def test_what_a_model_lacks_is_refused_by_name(name: str) -> None:
             model.run(ids(), reads=[site])
 
 
-def test_a_stream_that_is_no_sum_is_refused() -> None:
-    with pytest.raises(LayoutError, match=r"transformer\.h\.0: its output is not input"):
-        hooked("bloom", apply_residual_connection_post_layernorm=True)
+@torch.no_grad()
+def test_a_stream_whose_norms_are_passed_on() -> None:
+    """BLOOM's other form: what goes on beside attention and the MLP is what their norms make of the stream."""
+    model = hooked("bloom", apply_residual_connection_post_layernorm=True)
+    own = model.layout.blocks[1]
+    assert (own.first, own.attn and own.attn.around) == (
+        "transformer.h.1.input_layernorm",
+        "transformer.h.1.post_attention_layernorm",
+    )
+    other = model.run(ids(seed=2), reads=["resid_pre.1", "resid_mid.1"])
+    for site in ("resid_pre.1", "resid_mid.1"):
+        assert torch.equal(model.run(ids(), edits=[patch(site, other[site])]).logits, other.logits)
 
 
 # ---------------------------------------------------------------- edits
