@@ -256,11 +256,6 @@ class Stack:
         return tuple(own for block in self.blocks for own in block.attentions)
 
     @property
-    def mlps(self) -> tuple[MlpLayout, ...]:
-        """The MLPs of all its blocks."""
-        return tuple(block.mlp for block in self.blocks if block.mlp is not None)
-
-    @property
     def crosses(self) -> bool:
         """Whether its blocks attend to another stack too."""
         return any(block.cross is not None for block in self.blocks)

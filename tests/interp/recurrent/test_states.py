@@ -13,14 +13,10 @@ import interp
 from interp.errors import InterpError
 from interp.model.nets.net import Net
 from interp.recurrent import StateEdit, states
-from tests.interp.model.nets.made import Letters, drawn, settled
+from tests.interp.model.nets.made import RECURRENT, Letters, drawn, settled
 
 KINDS: dict[str, Callable[..., Any]] = {
-    "lstm": nn.LSTM,
-    "gru": nn.GRU,
-    "rnn": nn.RNN,
-    "relu": lambda *args, **options: nn.RNN(*args, nonlinearity="relu", **options),
-    "projected": lambda *args, **options: nn.LSTM(*args, proj_size=3, **options),
+    **RECURRENT,
     "no bias": lambda *args, **options: nn.GRU(*args, bias=False, **options),
 }
 

@@ -15,15 +15,8 @@ from interp.errors import InterpError, UnsupportedRuleError
 from interp.model.layers.unrolling import called_with, unroll
 from interp.model.nets.net import Net
 from interp.rules.rules import Rules
-from tests.interp.model.nets.made import drawn, settled
+from tests.interp.model.nets.made import RECURRENT, drawn, settled
 
-KINDS: dict[str, Callable[..., Any]] = {
-    "lstm": nn.LSTM,
-    "gru": nn.GRU,
-    "rnn": nn.RNN,
-    "relu": lambda *args, **options: nn.RNN(*args, nonlinearity="relu", **options),
-    "projected": lambda *args, **options: nn.LSTM(*args, proj_size=3, **options),
-}
 HELD = Rules(act="identity", gate=0.0)
 EPS = 0.02  # large, so that what it takes shows
 
@@ -33,7 +26,7 @@ class Last(nn.Module):
 
     def __init__(self, kind: str, **options: Any) -> None:
         super().__init__()
-        self.rnn = KINDS[kind](4, 5, num_layers=options.pop("num_layers", 2), batch_first=True, **options)
+        self.rnn = RECURRENT[kind](4, 5, num_layers=options.pop("num_layers", 2), batch_first=True, **options)
         n = (3 if kind == "projected" else 5) * (1 + self.rnn.bidirectional)
         self.head = nn.Linear(n, 3, bias=False)
 
@@ -75,7 +68,7 @@ def arrived(model: Net, x: Tensor, rules: Rules, **more: Any) -> Tensor:
 
 
 NETS: dict[str, Callable[[], nn.Module]] = {
-    **{kind: lambda kind=kind: Last(kind, bias=False) for kind in KINDS},  # type: ignore[misc]
+    **{kind: lambda kind=kind: Last(kind, bias=False) for kind in RECURRENT},  # type: ignore[misc]
     **{f"{kind}, both ways": lambda kind=kind: Last(kind, bias=False, bidirectional=True) for kind in ("lstm", "gru")},  # type: ignore[misc]
     **{f"cell of {kind}": lambda kind=kind: Looped(kind) for kind in ("lstm", "gru", "rnn")},  # type: ignore[misc]
 }
@@ -166,7 +159,7 @@ def test_steps_are_those_written_out_unit_by_unit(kind: str, rule: str) -> None:
     class Outputs(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.rnn = KINDS[kind](4, 5, num_layers=2, batch_first=True)
+            self.rnn = RECURRENT[kind](4, 5, num_layers=2, batch_first=True)
 
         def forward(self, x: Tensor) -> Tensor:
             return self.rnn(x)[0][:, -1]  # type: ignore[no-any-return]
@@ -208,8 +201,8 @@ def test_gates_that_are_not_held_get_their_gradient_and_half_of_a_product(kind: 
 
 
 def test_the_steps_without_rules_have_the_gradient_of_the_module() -> None:
-    for kind in KINDS:
-        module = settled(KINDS[kind](4, 5, num_layers=2, bidirectional=True)).double()
+    for kind in RECURRENT:
+        module = settled(RECURRENT[kind](4, 5, num_layers=2, bidirectional=True)).double()
         x = given().requires_grad_()
         start = tuple(torch.randn_like(state).requires_grad_() for state in called_with(module, (x,), {})[1])
         hx = start if len(start) == 2 else start[0]
