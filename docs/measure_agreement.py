@@ -72,7 +72,7 @@ def asked(given: argparse.Namespace) -> tuple[int, list[str], int]:
 
 def measured(model: Any, task: str, level: str, direction: str, given: argparse.Namespace) -> dict[str, Any]:
     """What `circuits compare` finds, as plain data."""
-    from circuits.console.printing import record_json
+    from circuits.console.run_results import record_json
     from circuits.runs.made_with import machine
 
     start = time.perf_counter()
