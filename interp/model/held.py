@@ -11,7 +11,8 @@ from torch import Tensor
 
 from interp.errors import LayoutError, MethodError, TaskError, some
 from interp.model.coverage.backward import Suspects
-from interp.model.coverage.coverage import Coverage, Operations, coverage, recognise
+from interp.model.coverage.coverage import Coverage, coverage
+from interp.model.coverage.operations import Operations, recognise
 from interp.model.inputs.answering import context_of, outputs_of
 from interp.model.inputs.position_naming import embedded, names_of
 from interp.model.inputs.similarity import Similarity

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from interp.errors import LoadError, MethodError, SiteError, TaskError, some
-from interp.model.coverage.coverage import Operations
+from interp.model.coverage.operations import Operations
 from interp.model.inputs.taking import InputsLike, taken
 from interp.model.model import HookedModel
 from interp.model.modules.calling import main_input, needed_inputs, on_inputs
