@@ -27,7 +27,7 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.errors import SiteError, UnsupportedRuleError
 from interp.ledger import product
 from interp.parts.layout import Layout
-from interp.parts.sites import CROSS, LAYERED, Site, SiteLike, order, parse
+from interp.parts.sites import CROSS, ENTERING, LAYERED, Site, SiteLike, order, parse
 from interp.rules.rules import Rules
 
 Visit = Callable[[Site, Tensor], Tensor]
@@ -166,6 +166,7 @@ def widths(layout: Layout) -> dict[str, int]:
     """Numbers per token of every kind of site that can have a dictionary."""
     heads = {"z": layout.n_heads, "q": layout.n_heads, "k": layout.n_kv_heads, "v": layout.n_kv_heads}
     found = {kind: layout.d_model for kind in ("embed", *LAYERED, "resid_final") if not kind.endswith("pattern")}
+    del found[ENTERING[1]]
     found |= {before + kind: n * layout.d_head for kind, n in heads.items() for before in ("", CROSS)}
     return found | (dict.fromkeys(("mlp_pre", "mlp_post"), layout.d_mlp) if layout.d_mlp else {})
 

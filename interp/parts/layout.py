@@ -30,7 +30,7 @@ from torch import Tensor
 
 from interp.errors import LayoutError, SiteError
 from interp.parts.outputs import Kind, Output
-from interp.parts.sites import FURTHER, no_stack
+from interp.parts.sites import ENTERING, FURTHER, Site, no_stack
 
 #: The levels of nets without blocks: what each module returns, or each entry of its axis 1 (see `interp.attribution.net_levels`).
 NET_LEVELS: Final = ("modules", "channels")
@@ -43,10 +43,13 @@ Pattern = Literal["", "read", "edit"]
 @dataclass(frozen=True)
 class Branch:
     """What a gate is multiplied by: what the module at `path` returns, or one half of it (`half` 0 or 1) where gate and branch are one
-    fused module."""
+    fused module; or what it is called with beside the stream, as the argument at this place or of this name (`given`), of `width` numbers for
+    each position."""
 
     path: str
     half: int | None = None
+    given: int | str | None = None
+    width: int = 0
 
     def of(self, y: Tensor) -> Tensor:
         """The branch in the module's output `y` [... d], a view of it."""
@@ -170,6 +173,12 @@ class BlockLayout:
         return tuple(self.further.values())
 
     @property
+    def given(self) -> Branch | None:
+        """What comes of the tokens beside the stream and gates an MLP; None without such."""
+        branches = (own.branch for own in self.mlps if own.branch is not None)
+        return next((branch for branch in branches if branch.given is not None), None)
+
+    @property
     def attentions(self) -> tuple[AttentionLayout, ...]:
         """Its attentions, in the order in which they act."""
         return tuple(own for own in (self.attn, self.cross) if own is not None)
@@ -256,6 +265,12 @@ class Stack:
         return tuple(own for block in self.blocks for own in block.attentions)
 
     @property
+    def layer_inputs(self) -> tuple[Site, ...]:
+        """What its blocks are given of the tokens beside the stream: the site of each block that is."""
+        layers = (layer for layer, block in enumerate(self.blocks) if block.given is not None)
+        return tuple(Site(ENTERING[1], layer, stack=self.name) for layer in layers)
+
+    @property
     def crosses(self) -> bool:
         """Whether its blocks attend to another stack too."""
         return any(block.cross is not None for block in self.blocks)
@@ -330,6 +345,13 @@ class Layout(Stack):
     def every_mlp(self) -> tuple[MlpLayout, ...]:
         """The MLPs of all stacks."""
         return tuple(mlp for block in self.every_block for mlp in block.mlps)
+
+    @property
+    def entrances(self) -> tuple[Site, ...]:
+        """Where what a forward is given enters the blocks: the embedding of each stack, and what some of its blocks are given beside the
+        stream. Together they are a cut."""
+        embeds = tuple(Site(ENTERING[0], stack=stack.name) for stack in self.stacks)
+        return (*embeds, *(site for stack in self.stacks for site in stack.layer_inputs))
 
     @property
     def editable(self) -> bool:
