@@ -92,10 +92,13 @@ class Sublayer:
 @dataclass(frozen=True)
 class AttentionLayout(Sublayer):
     """Attention, or what mixes positions in its place. `o`: its output projection, whose input is z. `heads`: whether it has heads; a
-    recurrence, linear attention or a convolution has none that are seen, and `o` is then its module, which writes."""
+    recurrence, linear attention or a convolution has none that are seen, and `o` is then its module, which writes. `n_kv_heads`, `d_head`:
+    its heads of keys and values, and the numbers of a head in z; 0 without heads."""
 
     o: str
     heads: bool
+    n_kv_heads: int = field(default=0, kw_only=True)
+    d_head: int = field(default=0, kw_only=True)
 
     @property
     def plain(self) -> bool:
@@ -226,6 +229,7 @@ class Stack:
     `attention_function`: attention goes through transformers' AttentionInterface, so q, k and v exist; `pattern`: what may be done with
     its patterns. `repeated`: modules of the blocks that are called several times in a forward, so that a site there is none.
     `rotary`: q and k are rotated. `pos_embed`: the module whose output is added to the token embedding, where there is one.
+    `n_kv_heads`, `d_head`: the most of its layers, each of which has its own.
     `attention_extras`: what the configuration does inside attention besides the softmax (soft caps, clips).
     `entry`: None; of a net without blocks in which form its input is read (`interp.parts.ports.Form`), and `held`: about how many numbers
     its modules make of each position of that; `embedding`: where the input is whole numbers, the module whose output is read in its place.
@@ -265,6 +269,16 @@ class Stack:
         return tuple(own for block in self.blocks for own in block.attentions)
 
     @property
+    def kv_heads(self) -> str:
+        """How many heads of keys and values its layers have, in words."""
+        return _each(own.n_kv_heads for own in self.attentions if own.heads)
+
+    @property
+    def head_widths(self) -> str:
+        """How many numbers the heads of its layers have in z, in words."""
+        return _each(own.d_head for own in self.attentions if own.heads)
+
+    @property
     def layer_inputs(self) -> tuple[Site, ...]:
         """What its blocks are given of the tokens beside the stream: the site of each block that is."""
         layers = (layer for layer, block in enumerate(self.blocks) if block.given is not None)
@@ -274,6 +288,11 @@ class Stack:
     def crosses(self) -> bool:
         """Whether its blocks attend to another stack too."""
         return any(block.cross is not None for block in self.blocks)
+
+
+def _each(found: Iterable[int]) -> str:
+    """The different numbers, in words: `8`, `2 or 8`; `0` without any."""
+    return " or ".join(map(str, sorted({*found}))) or "0"
 
 
 @dataclass(frozen=True)
@@ -400,7 +419,16 @@ class Layout(Stack):
                 f"{what}: the norms of this model act on the sums ({found}), so what a component adds does not reach later readers "
                 "unchanged. Level 'heads' works."
             )
+        self._check_even(what)
         self._check_two(what)
+
+    def _check_even(self, what: str) -> None:
+        """Raises: LayoutError where the heads of the layers are of several sizes."""
+        if " " in self.kv_heads + self.head_widths:
+            raise LayoutError(
+                f"{what}: its layers have {self.kv_heads} heads of keys and values, of {self.head_widths} numbers; expected the same in each. "
+                "Level 'heads' works."
+            )
 
     def _check_two(self, what: str) -> None:
         """Raises: LayoutError where blocks add more than attention and MLP, or keep a part of the stream only."""
@@ -448,7 +476,7 @@ class Layout(Stack):
             )
 
     def __repr__(self) -> str:
-        kv = f", {self.n_kv_heads} of keys and values" if self.n_kv_heads != self.n_heads else ""
-        widths = f"d_model {self.d_model}, d_head {self.d_head}, d_mlp {self.d_mlp}, d_vocab {self.d_vocab}"
+        kv = f", {self.kv_heads} of keys and values" if self.kv_heads != str(self.n_heads) else ""
+        widths = f"d_model {self.d_model}, d_head {self.head_widths}, d_mlp {self.d_mlp}, d_vocab {self.d_vocab}"
         beside = "".join(f", {stack.name} of {stack.n_layers} layers" for stack in self.others)
         return f"Layout({self.n_layers} layers of {self.n_heads} heads{kv}, {widths}{beside})"

@@ -32,7 +32,7 @@ class Entrance:
         widths = [own.blocks[site.layer].given.width for site in given]
         return cls((embed, *given), (own.d_model, *widths) if given else ())
 
-    def values(self, reads: Mapping[Site, Tensor]) -> Tensor:
+    def values(self, reads: Mapping[Any, Tensor]) -> Tensor:
         """What enters a run, side by side [batch pos d]."""
         if not self.widths:
             return reads[self.sites[0]]
@@ -47,7 +47,7 @@ class Entrance:
         spans = zip(self.sites, [0, *ends[:-1]], ends, strict=True)
         return [Edit(site, lambda old, a=a, b=b: x[..., a:b].to(old)) for site, a, b in spans]  # type: ignore[misc]
 
-    def gradients(self, y: Tensor, reads: Mapping[Site, Tensor], along: Tensor | None = None) -> Tensor:
+    def gradients(self, y: Tensor, reads: Mapping[Any, Tensor], along: Tensor | None = None) -> Tensor:
         """d y / d what enters, side by side [batch pos d]; of several numbers those of their product with `along`."""
         found = torch.autograd.grad(y, [reads[site] for site in self.sites], along)
         return self.values(dict(zip(self.sites, found, strict=True)))

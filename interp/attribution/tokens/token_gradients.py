@@ -103,8 +103,8 @@ def relevance(job: Job, batch: Batch) -> Tensor:
         n, rules = targets.n_read, job.method.rules
         run = job.model.run(given, reads=job.entrance.sites, edits=batch.edits, rules=rules, logits_to_keep=n)
         metric = job.measure(run.logits, targets)
-        rho = job.entrance.gradients(metric.sum(), run.reads)
-    return summed(job.method.rules.linear.relevance(job.entrance.values(run.reads), rho))
+        rho = job.entrance.gradients(metric.sum(), run)
+    return summed(job.method.rules.linear.relevance(job.entrance.values(run), rho))
 
 
 def deeplift(job: Job, batch: Batch) -> Tensor:
@@ -121,7 +121,7 @@ def deeplift(job: Job, batch: Batch) -> Tensor:
         logits = last_of(run.logits, targets.n_read)
         ends = logits.detach(), last_of(other.logits, targets.n_read)
         slope = mean_gradient(lambda y: job.metric(y, targets), *ends, job.steps)
-        multiplier = job.entrance.gradients(logits, run.reads, slope)
+        multiplier = job.entrance.gradients(logits, run, slope)
     return summed((batch.x - batch.b) * multiplier)
 
 

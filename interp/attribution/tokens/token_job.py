@@ -198,7 +198,7 @@ class Job:
         targets = _targets(*args[max(1, len(self.names)) :])
         with torch.no_grad():
             run = self.model.run(self.given(args), reads=self.entrance.sites, logits_to_keep=targets.n_read)
-        return self.entrance.values(run.reads), self.measure(run.logits, targets)
+        return self.entrance.values(run), self.measure(run.logits, targets)
 
     def measure(self, logits: Tensor, targets: Targets) -> Tensor:
         """The metric [batch] of logits [batch pos d_vocab]."""

@@ -22,7 +22,7 @@ from interp.model.probing.probe import Attended, Call, Probe, probe
 from interp.model.probing.sample import probe_lengths, setting
 from interp.model.probing.sublayers import read_block
 from interp.model.probing.watch import attending
-from interp.parts.layout import BlockLayout, Layout, Stack
+from interp.parts.layout import AttentionLayout, BlockLayout, Layout, Stack
 from interp.parts.outputs import Output
 
 #: How many modules that mix positions are tried in a block without attention.
@@ -89,14 +89,14 @@ def _stack(model: Any, chain: Chain, seen: Probe) -> dict[str, Any]:
     blocks = tuple(_block(model, path, own, seen) for path, own in zip(paths, mixed, strict=True))
     _check_positions(model, chain, seen)
     _check_chain(seen.calls, paths)
-    d_head, n_heads = _head_size(model, blocks, attended, seen)
+    heads = [own for block in blocks for own in block.attentions if own.heads]
     neurons = {seen.calls[own.mlp.down].x.shape[-1] for own in blocks if own.mlp and own.mlp.down}
     return {
         "name": chain.name,
         "n_layers": len(blocks),
-        "n_heads": n_heads,
-        "n_kv_heads": _kv_heads(model, n_heads, attended),
-        "d_head": d_head,
+        "n_heads": _n_heads(model, attended, heads, seen),
+        "n_kv_heads": max((own.n_kv_heads for own in heads), default=0),
+        "d_head": max((own.d_head for own in heads), default=0),
         "d_model": seen.calls[paths[-1]].y.shape[-1],
         "d_mlp": neurons.pop() if len(neurons) == 1 else None,
         "blocks": blocks,
@@ -228,26 +228,15 @@ def _attention_extras(model: Any) -> tuple[str, ...]:
     return tuple(text.format(setting(model, name)) for name, text in known if setting(model, name))
 
 
-def _head_size(model: Any, blocks: Sequence[BlockLayout], attended: Sequence[Attended], seen: Probe) -> tuple[int, int]:
-    """(d_head, heads): the same in every layer that has heads, which z, scores of heads and the graph of edges rely on; 0 without any."""
+def _n_heads(model: Any, attended: Sequence[Attended], heads: Sequence[AttentionLayout], seen: Probe) -> int:
+    """How many query heads: the same in every layer that has heads, which z and scores of heads rely on; 0 without any."""
     name = type(model).__name__
     if not attended:
-        return 0, 0
-    first = attended[0]
-    if {(own.heads, own.kv_heads) for own in attended} != {(first.heads, first.kv_heads)}:
-        found = ", ".join(f"{own.heads} and {own.kv_heads}" for own in attended)
-        raise LayoutError(
-            f"{name}: query and K/V heads of its layers: {found}; expected as many of each in every layer."
-        )
-    widths = {seen.calls[own.o].x.shape[-1] for block in blocks for own in block.attentions if own.heads}
-    if len(widths) > 1 or (width := min(widths)) % first.heads:
-        given = ", ".join(map(str, sorted(widths)))
-        raise LayoutError(f"{name}: output projection of width {given} for {first.heads} heads.")
-    return width // first.heads, first.heads
-
-
-def _kv_heads(model: Any, n_heads: int, attended: Sequence[Attended]) -> int:
-    """K/V heads, as seen, or as the configuration tells where attention does not show them."""
-    if not attended:
         return 0
-    return attended[0].kv_heads or int(setting(model, "num_key_value_heads") or n_heads)
+    n = attended[0].heads
+    if {own.heads for own in attended} != {n}:
+        found = ", ".join(str(own.heads) for own in attended)
+        raise LayoutError(f"{name}: query heads of its layers: {found}; expected as many in every layer.")
+    if odd := [width for own in heads if (width := seen.calls[own.o].x.shape[-1]) % n]:
+        raise LayoutError(f"{name}: output projection of width {odd[0]} for {n} heads.")
+    return n

@@ -21,6 +21,7 @@ from interp.model.probing.fronts import (
 from interp.model.probing.further_sums import Alone, Sums, sums
 from interp.model.probing.gates import activation, gate_of_given, linear_up
 from interp.model.probing.probe import Call
+from interp.model.probing.sample import setting
 from interp.model.probing.steps import Step
 from interp.parts.layout import AttentionLayout, BlockLayout, MlpLayout
 
@@ -91,8 +92,18 @@ def _one_sublayer(block: BlockCalls, projections: Sequence[str], solved: Alone) 
 def _attention(block: BlockCalls, front: Front, step: Step, o: str, shared: bool) -> AttentionLayout:
     return AttentionLayout(
         block.attended.path, front.norm, front.entry, None if shared else front.reader, step.written.writer,
-        step.place, step.scale, step.written.gain, step.around, o, block.attended.heads > 0, **_kept(step),
+        step.place, step.scale, step.written.gain, step.around, o, block.attended.heads > 0, **_heads(block, o), **_kept(step),
     )  # fmt: skip
+
+
+def _heads(block: BlockCalls, o: str) -> dict[str, Any]:
+    """The sizes of its heads, by the names of `AttentionLayout`: K/V heads as seen, or as the configuration tells where attention does not
+    show them."""
+    n, seen = block.attended.heads, block.attended.kv_heads
+    if not n:
+        return {}
+    kv_heads = seen or int(setting(block.model, "num_key_value_heads") or n)
+    return {"n_kv_heads": kv_heads, "d_head": block.inside[o].x.shape[-1] // n}
 
 
 def _kept(step: Step) -> dict[str, Any]:
