@@ -93,12 +93,14 @@ class Sublayer:
 class AttentionLayout(Sublayer):
     """Attention, or what mixes positions in its place. `o`: its output projection, whose input is z. `heads`: whether it has heads; a
     recurrence, linear attention or a convolution has none that are seen, and `o` is then its module, which writes. `n_kv_heads`, `d_head`:
-    its heads of keys and values, and the numbers of a head in z; 0 without heads."""
+    its heads of keys and values, and the numbers of a head in z; 0 without heads. `kv_layer`: the layer whose keys and values it attends to,
+    where these are not its own."""
 
     o: str
     heads: bool
     n_kv_heads: int = field(default=0, kw_only=True)
     d_head: int = field(default=0, kw_only=True)
+    kv_layer: int | None = field(default=None, kw_only=True)
 
     @property
     def plain(self) -> bool:
@@ -279,6 +281,11 @@ class Stack:
         return _each(own.d_head for own in self.attentions if own.heads)
 
     @property
+    def sharing(self) -> str | None:
+        """The path of its first attention that takes its keys and values from an earlier layer; None without such."""
+        return next((own.module for own in self.attentions if own.kv_layer is not None), None)
+
+    @property
     def layer_inputs(self) -> tuple[Site, ...]:
         """What its blocks are given of the tokens beside the stream: the site of each block that is."""
         layers = (layer for layer, block in enumerate(self.blocks) if block.given is not None)
@@ -380,7 +387,7 @@ class Layout(Stack):
     def untouched(self, places: Iterable[tuple[str, int | None]]) -> tuple[str, ...]:
         """The paths of the blocks that nothing changed at these places (stack, layer) can reach: earlier ones, and other towers. Layer None:
         before all blocks of the stack."""
-        first: dict[str, int] = {}
+        first: dict[str, int] = {stack.name: 0 for stack in self.stacks if stack.sharing}  # later ones need their keys
         for name, layer in places:
             first[name] = min(first.get(name, self.stack(name).n_layers), layer or 0)
         if self.crosses and any(stack.name in first for stack in self.others):
@@ -420,6 +427,10 @@ class Layout(Stack):
                 "unchanged. Level 'heads' works."
             )
         self._check_even(what)
+        if self.sharing:
+            raise LayoutError(
+                f"{what}: {self.sharing} takes its keys and values from an earlier layer. Level 'heads' works."
+            )
         self._check_two(what)
 
     def _check_even(self, what: str) -> None:

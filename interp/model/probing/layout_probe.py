@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any, Final
 
 import torch
@@ -13,9 +13,8 @@ from torch import Tensor
 
 from interp.errors import LayoutError, LoadError
 from interp.model.modules.calling import stack_input
-from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import BlockCalls, depends
-from interp.model.probing.blocks import Chain, find_chains
+from interp.model.probing.blocks import Chain, check_chain, find_chains
 from interp.model.probing.ends import check_end, norm_behind, position_embedding, read_end
 from interp.model.probing.mixers import mixing, position_wise
 from interp.model.probing.probe import Attended, Call, Probe, probe
@@ -88,7 +87,8 @@ def _stack(model: Any, chain: Chain, seen: Probe) -> dict[str, Any]:
         )
     blocks = tuple(_block(model, path, own, seen) for path, own in zip(paths, mixed, strict=True))
     _check_positions(model, chain, seen)
-    _check_chain(seen.calls, paths)
+    shared = check_chain(seen.calls, paths, attended)
+    blocks = tuple(_sharing(block, shared.get(layer)) for layer, block in enumerate(blocks))
     heads = [own for block in blocks for own in block.attentions if own.heads]
     neurons = {seen.calls[own.mlp.down].x.shape[-1] for own in blocks if own.mlp and own.mlp.down}
     return {
@@ -149,6 +149,13 @@ def _block(model: Any, path: str, own: Sequence[Attended], seen: Probe) -> Block
         return inner
 
 
+def _sharing(block: BlockLayout, kv_layer: int | None) -> BlockLayout:
+    """A block that attends to keys and values of an earlier layer."""
+    if kv_layer is None or block.attn is None:
+        return block
+    return replace(block, attn=replace(block.attn, kv_layer=kv_layer))
+
+
 def _inner(model: Any, path: str, seen: Probe) -> BlockLayout | None:
     """A block without attention whose outermost module that mixes positions is not what it adds, as where that adds the stream itself: by what
     an inner one makes, or a projection of that; None where these do not make it up either."""
@@ -206,19 +213,6 @@ def _check_finite(model: Any, blocks: Sequence[str], calls: Mapping[str, Call]) 
             raise LoadError(
                 f"{path} gives numbers that are not finite on a few tokens, in {model.dtype}: too large for it? Load the model in "
                 "float32 or bfloat16 (dtype=, model.to(...))."
-            )
-
-
-def _check_chain(calls: Mapping[str, Call], blocks: Sequence[str]) -> None:
-    """Raises: LayoutError naming a block that reads something else than what the one before it gives, or more of the run than that."""
-    for before, path in pairwise(blocks):
-        own = calls[path]
-        if not close(own.x_value, calls[before].y_value):
-            raise LayoutError(f"{path}: it does not read the output of {before}; expected blocks one behind the other.")
-        if own.read is not None and depends(own.made, calls[blocks[0]].read, but_through=own.read):
-            raise LayoutError(
-                f"{path}: it reads more than the stream, of what earlier blocks have made (keys and values that are shared?); expected blocks that "
-                "read the stream alone."
             )
 
 

@@ -56,7 +56,7 @@ class Attended:
     these are not seen), z [batch pos head d_head], or the pattern or z [batch head pos d_head] where attention does not go through the
     attention function, whether a position looks at later ones, what may be done with the pattern: `edit` where z is the pattern times
     the values of the group, `read` where it is something else, nothing where there is none; whether the keys have other positions than the
-    queries (`across`), and the place of these keys in torch's graph, None where it is none; without heads, whether a linear map behind it
+    queries (`across`), and the places of these keys and of the values in torch's graph, None where there is none; without heads, whether a linear map behind it
     writes (`projected`), and not the module itself."""
 
     path: str
@@ -68,6 +68,7 @@ class Attended:
     pattern: Pattern = ""
     across: bool = False
     keys: Any = None
+    values: Any = None
     projected: bool = False
 
     @property
@@ -125,7 +126,7 @@ def probe(
             inside.pop()
         ahead = _masked_ahead(native) if pattern is None else looks_ahead(pattern)
         across, seen = q.shape[2] != k.shape[2], _pattern(z, pattern, v)
-        attended.append(Attended(path, after, q.shape[1], k.shape[1], z, ahead, seen, across, k.grad_fn))
+        attended.append(Attended(path, after, q.shape[1], k.shape[1], z, ahead, seen, across, k.grad_fn, v.grad_fn))
         return z, pattern
 
     def softmax(made: Tensor, heads: int, ahead: bool, keys: Any, across: bool) -> None:
