@@ -19,6 +19,7 @@ from interp.parts.nodes import groups
 from interp.parts.sites import Site
 from tests.interp.attribution.on_hybrids.test_layers_without_heads import forced
 from tests.interp.model.discovery.layer_inputs import gemma4
+from tests.interp.model.discovery.shared_keys import SHARED
 from tests.interp.model.discovery.written import Attention, Config, Decoder, apart
 from tests.interp.model.tiny import ids, randomise
 from tests.interp.tasks.toy import ends, measured, pairs_of, toy_task
@@ -129,3 +130,20 @@ def test_what_needs_heads_of_one_size_is_refused(name: str) -> None:
     assert (widths(model.layout)["z.0"], widths(model.layout)["z"]) == (32, 64) and f"z.{last}" not in widths(
         model.layout
     )
+
+
+@torch.no_grad()
+def test_shared_keys_run_whole_forwards() -> None:
+    """Heads of a layer whose keys and values a later one takes, patched by hand: the queries see the other run's, the later layer does not."""
+    make, _ = SHARED["by hand"]
+    model, task = HookedModel(make()), toy_task(2)
+    base, source = ends(pairs_of(task), "denoise")
+    scores = interp.attribute(model, task, method="exact", level="heads", show_progress=False)
+    assert "takes its keys and values from layer 0" in str(scores.provenance.engine)
+    start, names = measured(model.hf(input_ids=base).logits, pairs_of(task)), [part.name for part in scores.parts]
+    for i in (0, 1):
+        value = forced(model.hf, f"layers.{i}.attn.o", source, None, before=True)
+        for head in range(4):
+            own = slice(8 * head, 8 * (head + 1))
+            change = measured(forced(model.hf, f"layers.{i}.attn.o", base, value, own, True), pairs_of(task)) - start
+            np.testing.assert_allclose(scores.per_example[:, names.index(f"a{i}.h{head}")], change.double(), atol=2e-5)

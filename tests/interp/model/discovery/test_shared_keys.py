@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-import interp
 from interp.errors import LayoutError
 from interp.model.edits import Edit, patch
 from interp.model.model import HookedModel
@@ -120,12 +119,8 @@ def test_relevance_is_conserved_over_the_stream_and_the_values_from_before(name:
         )
 
 
-def test_edges_and_replays_say_why_not() -> None:
-    from interp.attribution.exact.machine import find_restart
-
-    model = hooked("by hand")
+def test_edges_say_why_not() -> None:
+    layout = hooked("by hand").layout
     with pytest.raises(LayoutError, match=r"edges: layers\.1\.attn takes its keys and values from an earlier layer"):
-        model.layout.check_sum("edges")
-    restart = find_restart(model)
-    assert restart.machine is None and "takes its keys and values from layer 0" in restart.reason
-    assert interp.load(model.hf).layout.untouched([("", 1)]) == ()
+        layout.check_sum("edges")
+    assert layout.untouched([("", 1)]) == ()  # a block that stands in for itself hands on no keys
