@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,17 +18,22 @@ from interp.model.edits import applied
 from interp.model.modules import attention, batch_norms
 from interp.model.modules.calling import only_records
 from interp.model.modules.lock import frozen, no_inference_tensors, running
-from interp.model.modules.tensors import activation_in, activation_out, with_activation, with_output
+from interp.model.modules.tensors import (
+    activation_in,
+    activation_out,
+    argument_of,
+    with_activation,
+    with_argument,
+    with_output,
+)
 from interp.model.operands import Averaged
 from interp.model.plan import Plan
 from interp.model.vocabulary import Columns
 from interp.parts.layout import Layout
 from interp.parts.ports import Port, from_site, laid_out, port, to_site, unscaled
-from interp.parts.sites import CROSS, MODULE, Site
+from interp.parts.sites import CROSS, ENTERING, MODULE, Site
 from interp.rules.mixtures import Mixtures
 from interp.rules.surrogate import scale_gradient, surrogate
-
-_EMBED: Final = "embed"
 
 
 @dataclass(frozen=True)
@@ -94,11 +99,11 @@ class _Run:
     def visit(self, site: Site, x: Tensor) -> Tensor:
         """The site's tensor after its edits; recorded if it is read.
 
-        The embedding is where gradients end: a leaf, unless a caller's own graph reaches it.
+        What enters the blocks is where gradients end: a leaf, unless a caller's own graph reaches it.
         """
         for edit in self.plan.edits.get(site, ()):
             x = applied(edit, site, x)
-        if site.kind == _EMBED and not site.part and torch.is_grad_enabled() and not x.requires_grad:
+        if site.kind in ENTERING and not site.part and torch.is_grad_enabled() and not x.requires_grad:
             x = x.detach().requires_grad_()
         if site in self.plan.entered:
             self.entering[site] = x
@@ -156,10 +161,10 @@ class _Run:
     def read_input(self, site: Site, at: Port) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
             self.meet(site)
-            x = _tensor_at(site, activation_in, args, kwargs)
+            x = _tensor_at(site, argument_of, args, kwargs, at.argument)
             if at.where == "input_copy":
                 x = x.view_as(x)
-            return with_activation(args, kwargs, self.through(site, at, x))
+            return with_argument(args, kwargs, at.argument, self.through(site, at, x))
 
         return hook
 
@@ -216,7 +221,7 @@ class _Run:
         if torch.is_grad_enabled():
             stack.enter_context(frozen(self.model))
             batch_norms.attach(stack, self.model)
-            firsts = [Site(_EMBED, stack=stack.name) for stack in self.layout.stacks]
+            firsts = [Site(ENTERING[0], stack=stack.name) for stack in self.layout.stacks]
             sites = [*(first for first in firsts if first not in sites), *sites]
             attach_gates(stack, self.model, self.layout, self.operations, self.plan.rules)
         self.averaged.attach_products(stack)
