@@ -48,12 +48,12 @@ class Port:
 
     def of(self, model: Any) -> Port:
         """The same with the gain and the bias of a live model in its scale and shift."""
-        scale = self.scale if self.gain is None else self.scale * _held(model, self.gain)
-        shift = None if self.bias is None else scale * _held(model, self.bias)
+        scale = self.scale if self.gain is None else self.scale * held(model, self.gain)
+        shift = None if self.bias is None else scale * held(model, self.bias)
         return self if scale is self.scale and shift is None else replace(self, scale=scale, shift=shift)
 
 
-def _held(model: Any, path: str) -> Tensor:
+def held(model: Any, path: str) -> Tensor:
     """A parameter or a buffer of a live model."""
     module, _, name = path.rpartition(".")
     found: Tensor = getattr(model.get_submodule(module), name)
