@@ -153,6 +153,43 @@ def test_a_function_makes_the_output_and_a_model_of_transformers_a_net() -> None
     assert not Net(settled(cnn()), output=torch.tanh).layout.output.linear
 
 
+class Named(nn.Module):
+    """What it gives has names, inside too; the scores may have lost their gradient."""
+
+    def __init__(self, name: str, detached: bool = False) -> None:
+        super().__init__()
+        self.name, self.detached = name, detached
+        self.body, self.head = Halves(), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> dict[str, Any]:
+        h = self.body(x)["left"]
+        return {"loss": None, self.name: self.head(torch.tanh(h.detach() if self.detached else h)), "hidden": h}
+
+
+class Halves(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = nn.Linear(3, 8)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return dict(zip(("left", "right"), self.both(x).chunk(2, -1), strict=True))
+
+
+def test_results_by_name() -> None:
+    x, net = drawn(2, 3), settled(Named("logits"))
+    model = Net(net)
+    assert torch.equal(model.run(x).logits[:, 0], net(x)["logits"])
+    model.check_gradients()
+    with pytest.raises(UnsupportedRuleError, match=r"\(model\) \(tanh in no module"):
+        model.run(x, rules=RELP)
+    own = {"output": lambda result: result["scores"]}
+    with pytest.raises(LayoutError, match=r"a dict with loss, scores, hidden; expected .* result\['loss'\]"):
+        Net(settled(Named("scores")))
+    Net(settled(Named("scores")), **own).check_gradients()
+    with pytest.raises(MethodError, match="the model \\(Named\\)"):
+        Net(settled(Named("scores", detached=True)), **own).check_gradients()
+
+
 class Twice(nn.Module):
     def __init__(self) -> None:
         super().__init__()
