@@ -18,6 +18,8 @@ _COLUMNS: Final = {
     "patching": "exact patching",
     "relp": "RelP conserves or is refused",
 }
+#: What a class lacks that loads as a net of its modules.
+_BLOCKS: Final = "loads with blocks"
 #: What of a reason is a model's own: paths, class names in front, numbers.
 _OWN: Final = (
     (re.compile(r"^\w+(?=: )"), "…"),
@@ -46,7 +48,8 @@ def shares(path: Path = ROWS) -> str:
     table = []
     for name, own in (*groups, ("all", found)):
         counts = [f"{n} ({n / len(own):.0%})" for n in (sum(map(_holds(column), own)) for column in _COLUMNS)]
-        conserve = sum(row["relp"] == "yes" for row in own)
+        conserve, nets = sum(row["relp"] == "yes" for row in own), sum(row["loads"] == "modules" for row in own)
+        counts[1] += f"; {nets} as nets" if nets else ""
         table.append((name, len(own), *counts[:-1], f"{counts[-1]}; {conserve} conserve"))
     return markdown(("mapping", "classes", *_COLUMNS.values()), table)
 
@@ -56,15 +59,17 @@ def _holds(column: str) -> Callable[[Row], bool]:
 
 
 def reasons() -> str:
-    """The first thing that does not hold, grouped by its reason with names and numbers left out, the most frequent first."""
+    """What does not hold, blocks and then the first of the columns, grouped by its reason with names and numbers left out, the most frequent
+    first."""
     found: dict[tuple[str, str], list[str]] = {}
     for row in read_rows():
+        if row["blocks"]:
+            found.setdefault((_BLOCKS, _grouped(row["blocks"])), []).append(row["class"])
         if row["why"]:
             failed = next(column for column in _COLUMNS if not _holds(column)(row))
             found.setdefault((_COLUMNS[failed], _grouped(row["why"])), []).append(row["class"])
-    ordered = sorted(
-        found.items(), key=lambda item: (list(_COLUMNS.values()).index(item[0][0]), -len(item[1]), item[0][1])
-    )
+    order = ["built", _BLOCKS, *list(_COLUMNS.values())[1:]]
+    ordered = sorted(found.items(), key=lambda item: (order.index(item[0][0]), -len(item[1]), item[0][1]))
     table = [(what, len(names), _text(why), _some(names)) for (what, why), names in ordered]
     return markdown(("does not hold", "classes", "because", "of"), table)
 
@@ -89,7 +94,7 @@ def _some(names: Sequence[str]) -> str:
 
 def classes() -> str:
     """A line for each class: what holds of it."""
-    marks = {word: word for word in ("no", "-", "refused")}
+    marks = {word: word for word in ("no", "-", "refused")} | {"modules": "as a net"}
     table = [
         (row["mapping"], f"`{row['class']}`", *(marks.get(row[column], "yes") for column in _COLUMNS))
         for row in read_rows()

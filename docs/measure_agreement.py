@@ -19,6 +19,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from measure_options import shared
 from tables import hashes, kept, markdown, say, weights_of
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -29,15 +30,9 @@ METHODS = "atp,relp,relp-ah,atp-ig,deeplift"
 
 def options() -> argparse.Namespace:
     """What the command line says."""
-    parser = argparse.ArgumentParser(description="Agreement of methods with exact patching, and their costs.")
-    parser.add_argument("--out", required=True, type=Path, help="of the cases: a new folder, or that of a call before")
-    parser.add_argument("--models", default="demo", help="'demo', folders, or hf:ORG/NAME, commas between them")
-    parser.add_argument("--tasks", default="ioi,sva,greater-than,gender,capital", help="commas between them")
+    about = "Agreement of methods with exact patching, and their costs."
+    parser = shared(about, "out", "models", "tasks", "directions", "methods", "pairs", "seed", methods=METHODS)
     parser.add_argument("--levels", default="heads", help="commas between them")
-    parser.add_argument("--directions", default="denoise,noise", help="one or both")
-    parser.add_argument("--methods", default=METHODS, help="commas between them")
-    parser.add_argument("--pairs", type=int, default=8, help="the first so many")
-    parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 
@@ -72,7 +67,7 @@ def asked(given: argparse.Namespace) -> tuple[int, list[str], int]:
 
 def measured(model: Any, task: str, level: str, direction: str, given: argparse.Namespace) -> dict[str, Any]:
     """What `circuits compare` finds, as plain data."""
-    from circuits.console.printing import record_json
+    from circuits.console.run_results import record_json
     from circuits.runs.made_with import machine
 
     start = time.perf_counter()

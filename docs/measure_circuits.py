@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from measure_agreement import say_weights, weights
+from measure_options import shared
 from tables import kept, markdown, say
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -40,15 +41,12 @@ SHARES_OF_EDGES = (0.01, 0.02, 0.05, 0.1)
 
 def options() -> argparse.Namespace:
     """What the command line says."""
-    parser = argparse.ArgumentParser(description="Smallest faithful circuits by the rankings of methods.")
-    parser.add_argument("--out", required=True, type=Path, help="of the cases: a new folder, or that of a call before")
-    parser.add_argument("--models", default="demo", help="'demo', folders, or hf:ORG/NAME, commas between them")
-    parser.add_argument("--tasks", default="ioi,sva,greater-than,gender,capital", help="commas between them")
+    about = "Smallest faithful circuits by the rankings of methods."
+    parser = shared(about, "out", "models", "tasks", "seed")
     parser.add_argument("--level", default="heads", help="a level whose parts make circuits, edges too")
     parser.add_argument("--direction", default="noise", choices=("noise", "denoise"), help="how parts are scored")
     parser.add_argument("--methods", default=METHODS, help="commas between them; a budget behind a colon")
     parser.add_argument("--pairs", type=int, default=20, help="the first so many; half scores, half judges")
-    parser.add_argument("--seed", type=int, default=0, help="of the halves, and of random scores")
     parser.add_argument("--splits", type=int, default=1, help="so many pairs of halves, of this seed and the next ones")
     return parser.parse_args()
 

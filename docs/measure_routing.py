@@ -20,6 +20,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from measure_options import shared
 from tables import markdown, say
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -39,13 +40,9 @@ HELD = (
 
 def options() -> argparse.Namespace:
     """What the command line says."""
-    parser = argparse.ArgumentParser(description="What passes through the routing of experts.")
+    about = "What passes through the routing of experts."
+    parser = shared(about, "tasks", "directions", "methods", "pairs", "seed", methods=METHODS)
     parser.add_argument("--models", required=True, help="folders, commas between them; routers as Qwen3-MoE has them")
-    parser.add_argument("--tasks", default="ioi,sva,greater-than,gender,capital", help="commas between them")
-    parser.add_argument("--directions", default="denoise,noise", help="one or both")
-    parser.add_argument("--methods", default=METHODS, help="commas between them")
-    parser.add_argument("--pairs", type=int, default=8, help="the first so many")
-    parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 

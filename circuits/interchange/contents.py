@@ -12,7 +12,8 @@ from circuits.interchange.strict import InterchangeError, members
 from interp.errors import MethodError
 from interp.parts.graph import Part, parse_edge
 from interp.parts.nodes import Node
-from interp.scores.scores import Provenance, Scores
+from interp.scores.provenance import Provenance
+from interp.scores.scores import Scores
 
 
 @dataclass(frozen=True)

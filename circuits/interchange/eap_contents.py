@@ -19,7 +19,8 @@ from circuits.interchange.sidecar import About
 from circuits.interchange.strict import InterchangeError
 from interp.files import write_text
 from interp.parts.graph import Edge
-from interp.scores.scores import Provenance, Scores
+from interp.scores.provenance import Provenance
+from interp.scores.scores import Scores
 
 UNKNOWN: Final = "unknown"
 

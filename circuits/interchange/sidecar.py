@@ -16,7 +16,7 @@ from circuits.circuit.circuit import Circuit
 from circuits.interchange.contents import Contents, as_data, circuit_of, provenance_of
 from circuits.interchange.strict import InterchangeError, members, read_json
 from interp.files import write_text
-from interp.scores.scores import Provenance
+from interp.scores.provenance import Provenance
 
 FORMAT: Final = 1
 SUFFIX: Final = ".provenance.json"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from circuits.bench.workload import resident_peak
-from circuits.console import printing
+from circuits.console import printing, run_results
 from circuits.console.phases import telling
 from circuits.costs.bounds import check_most, memory, one_forward, spent
 from circuits.costs.default_method import decided
@@ -72,9 +72,9 @@ def run(asked: ScoringRun) -> None:
             say(f"the work took {took['memory_mib']['above']:,} MiB above what loading took")
             found = _write(folder, found, manifest | took)
     if asked.json:
-        printing.as_json(printing.record_json(found, str(path)))
+        printing.as_json(run_results.record_json(found, str(path)))
     else:
-        printing.record(found, path)
+        run_results.record(found, path)
 
 
 def _work(command: str, job: Prepared, manifest: dict[str, Any], say: Say) -> Record:

@@ -24,7 +24,8 @@ from interp.formatting.numbers import count, decimals, number, percent
 if TYPE_CHECKING:
     from circuits.runs.record import Record
     from interp.parts.nodes import Node
-    from interp.scores.scores import Provenance, Scores
+    from interp.scores.provenance import Provenance
+    from interp.scores.scores import Scores
 
 MOST_RANKED: Final = 50
 MOST_PROMPTS: Final = 12

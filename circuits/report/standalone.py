@@ -31,7 +31,8 @@ from interp.scores.wording import neither
 if TYPE_CHECKING:
     from circuits.circuit.circuit import Circuit
     from circuits.evaluation.evaluation import Evaluation
-    from interp.scores.scores import Provenance, Scores
+    from interp.scores.provenance import Provenance
+    from interp.scores.scores import Scores
 
 MARGIN: Final = 20.0
 LINE: Final = 18.0

@@ -47,7 +47,7 @@ def _agrees(own: Agreement, scores: Scores) -> str:
     if not good:
         return f"{own.method} agrees poorly with exact patching: {_listed(poor, scores)}"
     text = f"{own.method} agrees with exact patching with {_listed(good, scores)}"
-    return f"{text}, but poorly for {_listed(poor, scores)}" if poor else text
+    return f"{text}, but poorly, with {_listed(poor, scores)}" if poor else text
 
 
 def _edges_agree(own: Agreement, total: int) -> str:
@@ -75,7 +75,7 @@ def _poor_kinds(own: Agreement) -> str:
     ]
     rest = [f"{count(len(poor) - MOST_POOR)} more of {count(len(quotable))} kinds"] if len(poor) > MOST_POOR else []
     listed = [*shown, *rest]
-    return f", but poorly for {enumerated(listed)}"
+    return f", but poorly, with {enumerated(listed)}"
 
 
 def compared_words(record: Record) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from interp.dictionaries.activation import DictionaryError
+from interp.formatting.guarded import foreign_json
 
 
 class Weights:
@@ -58,13 +58,7 @@ class Weights:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. Raises: DictionaryError for anything else."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DictionaryError(f"{str(path)!r} cannot be read as JSON: {error}.") from error
-    if not isinstance(found, dict):
-        raise DictionaryError(f"{str(path)!r} holds a {type(found).__name__}; expected a JSON object.")
-    return found
+    return foreign_json(path, dict, repr(str(path)), DictionaryError)
 
 
 def read_tensors(path: Path, device: str | torch.device | None = None) -> dict[str, Tensor]:

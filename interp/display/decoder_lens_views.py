@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from markupsafe import Markup
 
-from interp.display.plots import SEQUENTIAL, shown_token
+from interp.display.plots import shown_token, token_heat
 from interp.formatting import showing
 from interp.formatting.html import MOST_ROWS, block, caption, joined, left_out, shaded, table, text
 from interp.formatting.numbers import percent, several, share_digits
@@ -51,18 +51,13 @@ def decoder_lens_figure(found: DecoderLens) -> Any:
 
     n = min(_MOST_EXAMPLES, found.logits.shape[1])
     shares, ids = found.probabilities[:, :n].max(-1)
-    heat = go.Heatmap(
+    heat = token_heat(
         z=shares.tolist(),
         x=[str(b) for b in range(n)],
         y=[f"layer {layer}" for layer in found.layers],
         text=[[shown_token(found.decode(token)) for token in row] for row in ids.tolist()],
         customdata=[[shown_token(said, 120) for said in row[:n]] for row in found.texts],
-        texttemplate="%{text}",
         hovertemplate="%{y}: %{text}, probability %{z:.3f}<br>%{customdata}<extra></extra>",
-        colorscale=SEQUENTIAL,
-        zmin=0.0,
-        zmax=1.0,
-        colorbar={"title": {"text": "probability"}},
     )
     title = "Decoder lens: next token when the decoder attends to a layer of the encoder (probability)"
     return (

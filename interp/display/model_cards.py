@@ -12,7 +12,7 @@ from interp.formatting import showing
 from interp.formatting.html import MOST_ROWS, block, caption, element, facts, joined, left_out, table, text
 from interp.formatting.numbers import MISSING, count, several
 from interp.model.coverage.coverage import Coverage
-from interp.model.coverage.coverage import Row as Treated
+from interp.model.coverage.treatments import Row as Treated
 from interp.model.inputs.taking import accepted
 from interp.model.model import HookedModel
 from interp.model.nets.net import Net

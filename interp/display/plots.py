@@ -224,6 +224,14 @@ def _logit_cell(node: str) -> tuple[int | None, str]:
     return (int(found["mlp"]), "mlp") if found["mlp"] else (int(found["bias"]), "bias")
 
 
+def token_heat(**what: Any) -> Any:
+    """Cells with a token each, `text`, coloured by its probability, `z`."""
+    import plotly.graph_objects as go
+
+    scale = {"colorscale": SEQUENTIAL, "zmin": 0.0, "zmax": 1.0, "colorbar": {"title": {"text": "probability"}}}
+    return go.Heatmap(texttemplate="%{text}", **scale, **what)
+
+
 @showing.figure.register
 def plot_lens(found: LogitLens, example: int = 0) -> Any:
     """One prompt through the logit lens: the most probable token per site, the first at the bottom, and position, coloured by probability."""
@@ -231,17 +239,12 @@ def plot_lens(found: LogitLens, example: int = 0) -> Any:
 
     probabilities, ids = found.top(1)
     real = found.tokens.mask[example].nonzero()[:, 0]
-    heat = go.Heatmap(
+    heat = token_heat(
         z=probabilities[:, example, real, 0].tolist(),
         x=[f"{i} {shown_token(found.decode(int(found.tokens.ids[example, p])))}" for i, p in enumerate(real)],
         y=[str(site) for site in found.sites],
         text=[[shown_token(found.decode(token)) for token in row] for row in ids[:, example, real, 0].tolist()],
-        texttemplate="%{text}",
         hovertemplate="%{y}, after %{x}: %{text}, probability %{z:.3f}<extra></extra>",
-        colorscale=SEQUENTIAL,
-        zmin=0.0,
-        zmax=1.0,
-        colorbar={"title": {"text": "probability"}},
     )
     title = "Logit lens: most probable next token (probability)"
     return go.Figure(heat).update_layout(title=title, xaxis_title="token", yaxis_title="site")

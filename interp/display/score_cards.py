@@ -18,7 +18,8 @@ from interp.heads.patterns import AttentionPatterns
 from interp.lenses.direct import LogitAttribution
 from interp.lenses.lens import LogitLens
 from interp.scores.agreement import Agreement, Row
-from interp.scores.scores import Provenance, Scores
+from interp.scores.provenance import Provenance
+from interp.scores.scores import Scores
 from interp.scores.wording import IN_TURN, neither
 
 MOST_PROMPTS: Final = 3

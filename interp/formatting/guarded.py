@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from interp.errors import InterpError
 from interp.formatting.parquet import told
 from interp.formatting.plain import strict_json
+
+T = TypeVar("T")
+_EXPECTED: Final[dict[type, str]] = {dict: "an object with keys", list: "a list"}
 
 
 @contextmanager
@@ -27,3 +31,15 @@ def reading(what: str, fault: type[InterpError]) -> Iterator[None]:
 def read_json(path: str | Path) -> Any:
     """The JSON of a file: numbers finite, keys once. For use inside `reading`."""
     return strict_json(Path(path).read_bytes().decode("utf-8"))
+
+
+def foreign_json(path: Path, kind: type[T], what: str, fault: type[InterpError]) -> T:
+    """The JSON of another program's file, an object or a list, of whatever numbers. what: the file, as messages call it.
+
+    Raises: `fault` for a file that cannot be read or holds something else.
+    """
+    with reading(what, fault):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found, kind):
+        raise fault(f"{what} holds a {type(found).__name__}; expected {_EXPECTED[kind]}.")
+    return found

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from interp.errors import LayoutError, MethodError, TaskError, some
 from interp.model.coverage.backward import Suspects
-from interp.model.coverage.coverage import Coverage, Operations, coverage, recognise
+from interp.model.coverage.coverage import Coverage, coverage
+from interp.model.coverage.operations import Operations, recognise
 from interp.model.inputs.answering import context_of, outputs_of
 from interp.model.inputs.position_naming import embedded, names_of
 from interp.model.inputs.similarity import Similarity
@@ -24,7 +25,7 @@ from interp.model.modules.soundness import check_model
 from interp.model.multiply_adds import Prices
 from interp.model.origin import Origin
 from interp.model.probing.layout_probe import read_layout
-from interp.model.probing.sample import probe_inputs
+from interp.model.probing.sample import probe_ids, probe_inputs
 from interp.model.run_checks import check_value
 from interp.parts.forms import form_of
 from interp.parts.layout import NET_LEVELS, Layout
@@ -59,7 +60,7 @@ class HeldModel:
         self.origin = origin or Origin()
         self.name = name or getattr(self.config, "name_or_path", "") or type(model).__name__
         with settled(self.device):
-            self._given = None if inputs is None else probe_of(self, inputs)
+            self._given = None if inputs is None else probe_of(self, inputs, probe_ids)
             self.layout, self.operations = self._discovered(output)
         self._checked: set[Rules] = set()
         self.edge_maps: dict[Any, Any] = {}

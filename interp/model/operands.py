@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import UnsupportedRuleError
-from interp.model.coverage.coverage import Operations, in_experts
+from interp.model.coverage.operations import Operations, in_experts
 from interp.model.layers.recurrent_rules import Arithmetic, attach_steps, operands
 from interp.model.layers.unrolling import called_with
 from interp.model.modules.tensors import activation_in, activation_out, replace_backward, with_activation

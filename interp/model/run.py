@@ -5,32 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
 from interp.errors import SiteError
-from interp.model.coverage.coverage import Operations, outer_activations
-from interp.model.coverage.experts import attach, ruled_mixtures
+from interp.model.coverage.attaching import attach_gates, attach_rules
+from interp.model.coverage.operations import Operations
 from interp.model.edits import applied
-from interp.model.layers.layer_kinds import linear_layer
-from interp.model.layers.recurrent_rules import attach_steps
 from interp.model.modules import attention
 from interp.model.modules.lock import frozen, no_inference_tensors, running
-from interp.model.modules.tensors import activation_in, activation_out, replace_backward, with_activation, with_output
+from interp.model.modules.tensors import activation_in, activation_out, with_activation, with_output
 from interp.model.operands import Averaged
 from interp.model.plan import Plan
 from interp.model.vocabulary import Columns
 from interp.parts.layout import Layout
 from interp.parts.ports import Port, from_site, port, to_site, unscaled
 from interp.parts.sites import CROSS, MODULE, Site
-from interp.rules.activations import Activation, identity_rule
-from interp.rules.layer_rules import layer_vjp
 from interp.rules.mixtures import Mixtures
-from interp.rules.recurrences import RuledSteps
-from interp.rules.rules import frozen_norm
 from interp.rules.surrogate import scale_gradient, surrogate
 
 _EMBED: Final = "embed"
@@ -222,7 +216,7 @@ class _Run:
             stack.enter_context(frozen(self.model))
             firsts = [Site(_EMBED, stack=stack.name) for stack in self.layout.stacks]
             sites = [*(first for first in firsts if first not in sites), *sites]
-            self._attach_gates(stack)
+            attach_gates(stack, self.model, self.layout, self.operations, self.plan.rules)
         self.averaged.attach_products(stack)
         hooks = [(site, port(site, self.layout).of(self.model)) for site in sites]
         for site, at in hooks:
@@ -235,7 +229,7 @@ class _Run:
             elif at.where == "input_inplace":
                 self._on_input(stack, at.path, self.write_input(site, at))
         if torch.is_grad_enabled():
-            self._attach_rules(stack)
+            attach_rules(stack, self.model, self.layout, self.operations, self.plan.rules, self.mixtures)
         self.averaged.attach(stack)
         for path in self.operations.inplace:
             self._on_input(stack, path, _copied)
@@ -248,54 +242,6 @@ class _Run:
 
     def _on_input(self, stack: ExitStack, path: str, hook: Any) -> None:
         stack.callback(self._module(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
-
-    def _attach_gates(self, stack: ExitStack) -> None:
-        """Half rule: the gradient times 1/2 at the input of the down projection, and of an attention's output projection that
-        reads a product; detached gate: at the activation."""
-        gate = self.plan.rules.gate
-        for block in self.layout.every_block:
-            for own in block.attentions:
-                if gate == 0.5 and own.o in self.operations.attention_gates:
-                    self._on_input(stack, own.o, _halve_gradient(gate))
-            for mlp in block.mlps:
-                if gate == 1.0 or not mlp.gated or mlp.act is None or mlp.down is None:
-                    continue
-                if gate == 0.0:
-                    stack.callback(self._module(mlp.act).register_forward_hook(lambda m, a, y: y.detach()).remove)
-                else:
-                    self._on_input(stack, mlp.down, _halve_gradient(gate))
-
-    def _attach_rules(self, stack: ExitStack) -> None:
-        if self.plan.rules.norm == "frozen":
-            for path, norm in self.operations.norms.items():
-                module = self._module(path)
-                replace_backward(stack, module, partial(frozen_norm, norm, module))
-        if self.plan.rules.act == "identity":
-            for path, act in self._ruled_activations().items():
-                replace_backward(stack, self._module(path), partial(identity_rule, act))
-        for path, own in self.operations.layers.items():
-            rule = self.plan.rules.linear.of(own.conv, own.first)
-            if rule.name != "gradient":
-                layer = linear_layer(self.model, path, own)
-                replace_backward(stack, self._module(path), partial(layer_vjp, rule, layer))
-        for path, steps in self.operations.recurrent.items():
-            if self.plan.rules.secants == 0 and steps.has_rule(self.plan.rules):
-                attach_steps(stack, self._module(path), path, lambda x, start: RuledSteps(self.plan.rules))
-        self._attach_mixtures(stack)
-
-    def _attach_mixtures(self, stack: ExitStack) -> None:
-        """Rules function by function, while the MLPs run that have no single activation."""
-        for path in ruled_mixtures(self.operations.mixtures, self.plan.rules):
-            attach(stack, self.model, path, self.mixtures, self.operations.norms)
-
-    def _ruled_activations(self) -> dict[str, Activation]:
-        """The activations that the identity rule is for: of MLPs, where their gate is not detached, and of the head."""
-        found = outer_activations(self.operations, self.layout)
-        for mlp in self.layout.every_mlp:
-            held = mlp.gated and self.plan.rules.gate == 0.0
-            if mlp.act is not None and not held and mlp.act in self.operations.activations:
-                found[mlp.act] = self.operations.activations[mlp.act]
-        return {path: act for path, act in found.items() if not act.pole}
 
 
 def _copied(module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -312,13 +258,6 @@ def _tensor_at(site: Site, find: Any, *given: Any) -> Tensor:
             raise
         raise SiteError(f"site '{site}': {error}.") from error
     return found
-
-
-def _halve_gradient(c: float) -> Any:
-    def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
-        return with_activation(args, kwargs, scale_gradient(activation_in(args, kwargs), c))
-
-    return hook
 
 
 def execute(

@@ -70,6 +70,20 @@ def _part(result: Any, name: str) -> Any:
     return getattr(result, name, result.get(name) if isinstance(result, Mapping) else None)
 
 
+def part_of_result(name: str) -> Callable[[Any], Tensor]:
+    """What reads the part `name` of the result of a forward, an attribute or a key."""
+
+    def read(result: Any) -> Tensor:
+        found = _part(result, name)
+        if not isinstance(found, Tensor):
+            there = ", ".join(result) if isinstance(result, Mapping) else type(result).__name__
+            raise LayoutError(f"output={name!r}: forward returns {there}; expected the name of a tensor of it.")
+        return found
+
+    read.__name__ = name
+    return read
+
+
 @dataclass(frozen=True)
 class NextToken:
     """Outputs are `n` tokens, of what follows each position. `example`: of a decoder behind an encoder, what makes a checked example of what

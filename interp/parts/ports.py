@@ -254,9 +254,12 @@ def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:
 
 
 def from_site(value: Tensor, port: Port, like: Tensor) -> Tensor:
-    """The inverse of `to_site`, in the shape of the tensor that the model had there."""
+    """The inverse of `to_site`, in the shape of the tensor that the model had there, and of channels with its order in memory, which
+    convolutions round by."""
+    if port.form == "own" and value.shape == like.shape:
+        return value
     if port.form == "channels":
-        return value.transpose(1, 2).reshape(like.shape).contiguous()
+        return torch.empty_like(like).copy_(value.transpose(1, 2).reshape(like.shape))
     value = value if port.shift is None else value - port.shift
     value = unscaled(value, port) if port.scaled else value
     return value.reshape(like.shape)

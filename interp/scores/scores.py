@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal
 
@@ -12,74 +12,20 @@ import numpy as np
 from interp.errors import InterpError, ScoreError, unknown
 from interp.formatting.guarded import reading
 from interp.formatting.parquet import header_of, read_columns, with_header, write_columns
-from interp.formatting.plain import kinds, rebuilt
+from interp.formatting.plain import rebuilt
 from interp.formatting.showing import figure
 from interp.formatting.table import Table
 from interp.formatting.text import printed, visible
 from interp.parts.graph import Edge, Part, parse_edge
 from interp.parts.nodes import FEATURES, Node
 from interp.scores.per_example import PerExample
+from interp.scores.provenance import Provenance, has_its_keys, provenance_of, told
 from interp.scores.trail import Search
 from interp.whole_numbers import count
 
 Ranking = Literal["signed", "absolute"]
 FORMAT = 1
 HEADER: Final = b"interp.scores"
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Every convention that a score depends on.
-
-    `importance_sign`: +1 where a positive score means important. `base_metric`, `source_metric`: means over the
-    examples. `forwards`, `backwards`: passes over the data that this method made; runs shared with other methods count
-    for the first that needs them. `coefficients_at`: where gradients or relevance coefficients are taken. `pairs`:
-    a hash of every pair, so that scores of other prompts are never compared. `kv`, `split_positions`: which graph the
-    edges of level `edges` belong to (see `interp.parts.graph`). `tau`: the threshold that ACDC used, in `unit`.
-    `engine`: how exact patching ran the model: by replay, or by whole forwards and why. `unsigned`:
-    scores are sizes of effects and say nothing of their direction. `dictionaries`: at level `features` where each is, its
-    size and a hash of it, so that features of other dictionaries are never taken for these. `masks`: what a search on masks was told.
-    """
-
-    method: str
-    level: str
-    positions: str
-    direction: str
-    ablation: str
-    metric: str
-    unit: str
-    importance_sign: int
-    rules: str
-    steps: int | None
-    quadrature: str | None
-    seed: int
-    model: str
-    task: str
-    n_pairs: int
-    dtype: str
-    attention: str
-    base_metric: float
-    source_metric: float | None
-    forwards: float
-    backwards: float
-    seconds: float
-    exact: bool
-    coefficients_at: str = ""
-    special_tokens: str = ""
-    padding: str = "none: every batch has one length"
-    pairs: tuple[str, ...] = ()
-    kv: str = "shared"
-    split_positions: bool = False
-    tau: float | None = None
-    engine: str = ""
-    unsigned: bool = False
-    dictionaries: tuple[str, ...] = ()
-    constants: str = ""
-    masks: str = ""
-
-    def __post_init__(self) -> None:
-        for name in ("pairs", "dictionaries"):  # lists, where they come from a file
-            object.__setattr__(self, name, tuple(getattr(self, name) or ()))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -237,7 +183,7 @@ class Scores(PerExample, Table):
 
         table = pa.Table.from_pandas(self.to_pandas(), preserve_index=False)
         table = table.append_column("per_example", pa.array(self.per_example.T.tolist(), type=pa.list_(pa.float64())))
-        header = {"format": FORMAT, **_described(self.parts), "provenance": _told(self.provenance)}
+        header = {"format": FORMAT, **_described(self.parts), "provenance": told(self.provenance)}
         header |= {"search": self.search.to_dict()} if self.search else {}
         write_columns(with_header(table, HEADER, header), path)
 
@@ -247,10 +193,8 @@ class Scores(PerExample, Table):
         what = f"scores file {str(path)!r}"
         table = read_columns(path, f"{what} cannot be read", ScoreError)
         header = header_of(table, HEADER, what, FORMAT, ScoreError, strict=False)
-        known = {f.name for f in fields(Provenance)}
-        needed = {f.name for f in fields(Provenance) if f.default is MISSING}
         told_of = header.get("provenance")
-        if not isinstance(told_of, dict) or not needed <= set(told_of) <= known:
+        if not has_its_keys(told_of):
             raise ScoreError(f"scores file {str(path)!r}: its provenance has other keys than this version's.")
         with reading(f"{what}: what it says of its search", ScoreError):
             search = Search.from_dict(header["search"]) if "search" in header else None
@@ -258,7 +202,7 @@ class Scores(PerExample, Table):
             per_example = np.array(table["per_example"].to_pylist(), dtype=np.float64).T
             exact = _column(table, "exact", "b", search)
             radius = _column(table, "error", "f", search)
-            return cls(_parts(header), per_example, _provenance(told_of), exact, radius, search)
+            return cls(_parts(header), per_example, provenance_of(told_of), exact, radius, search)
 
 
 def _column(table: Any, name: str, kind: str, search: Search | None) -> np.ndarray | None:
@@ -271,25 +215,6 @@ def _column(table: Any, name: str, kind: str, search: Search | None) -> np.ndarr
     if found.dtype.kind != kind:
         raise ScoreError(f"its column {name!r} holds {found.dtype}")
     return found
-
-
-def _told(provenance: Provenance) -> dict[str, Any]:
-    """A provenance as plain data, without what only some methods and ablations say where these say nothing."""
-    return {k: v for k, v in asdict(provenance).items() if k not in _SOMETIMES or v}
-
-
-_SOMETIMES = ("constants", "masks")
-
-
-def _provenance(data: Mapping[str, Any]) -> Provenance:
-    """A provenance of plain data, as it was written. Raises: TypeError for a value of another kind."""
-    hints = kinds(Provenance)
-    for name, value in data.items():
-        if value is not None or name not in ("pairs", "dictionaries"):
-            rebuilt(hints[name], value)
-    if data["importance_sign"] not in (1, -1):
-        raise TypeError(f"importance_sign is {data['importance_sign']}; expected 1 or -1")
-    return Provenance(**data)
 
 
 def _described(parts: tuple[Part, ...]) -> dict[str, Any]:

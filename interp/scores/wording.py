@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from interp.scores.scores import Provenance
+    from interp.scores.provenance import Provenance
 
 #: Methods whose scores are exact differences, but not those of one patch alone: what they are.
 IN_TURN: Final = {"acdc": "exact when its removal was tried"}

@@ -16,7 +16,6 @@ more than the change that the known circuit is defined by.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ import numpy as np
 
 from circuits.circuit.circuit import Circuit
 from interp.errors import InterpError, MethodError, unknown
+from interp.formatting.guarded import foreign_json
 from interp.model.model import HookedModel
 from interp.model.modules.linear import vocabulary_size
 from interp.parts.graph import Edge, Graph
@@ -129,13 +129,7 @@ def load_truth(folder: str | Path, ablation: str = "counterfactual", *, limit: i
 
 
 def _json(path: Path, kind: type) -> Any:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise TruthError(f"{path} cannot be read: {error}.") from error
-    if not isinstance(found, kind):
-        raise TruthError(f"{path} holds a {type(found).__name__}; expected a {kind.__name__}.")
-    return found
+    return foreign_json(path, kind, str(path), TruthError)
 
 
 def _keys(row: Any, known: set[str], needed: set[str], where: str) -> None:

@@ -159,21 +159,13 @@ def _chart(
     others = [under(row, measure.lower()) for row in drawn]
     known = any(random) and all(bool(np.isfinite(row).all()) for row in others)
     mean = float(weights @ [row.mean() for row in others]) if known else None
-    points = [
-        {
-            "share": float(shares[i]),
-            "value": float(own[i]),
-            "random_low": float(others[i].min()) if known else None,
-            "random_high": float(others[i].max()) if known else None,
-        }
-        for i in range(len(shares))
-    ]
+    compact = float(weights @ [under(row, "compactness").mean() for row in drawn]) if known else None
     width = float(x[-1] - x[0])
     return {
         "measure": measure,
         "ranking": ranking,
         "axis": axis,
-        "points": points,
+        "points": _points(shares, own, others if known else None),
         "area": float(weights @ own),
         "random": mean,
         "width": width,
@@ -181,10 +173,19 @@ def _chart(
         "random_mean": None if mean is None else mean / width,
         "capped": float(weights @ under(curve, "capped")),
         "compactness": float(weights @ under(curve, "compactness")) / width,
-        "random_compactness": float(weights @ [under(row, "compactness").mean() for row in drawn]) / width
-        if known
-        else None,
+        "random_compactness": None if compact is None else compact / width,
     }
+
+
+def _points(shares: Sequence[float], own: np.ndarray, others: Sequence[np.ndarray] | None) -> list[dict[str, Any]]:
+    """A point for each share: the value, and the range of the random circuits where they are known."""
+    ranges = (
+        [(None, None)] * len(shares) if others is None else [(float(row.min()), float(row.max())) for row in others]
+    )
+    return [
+        {"share": float(share), "value": float(value), "random_low": low, "random_high": high}
+        for share, value, (low, high) in zip(shares, own, ranges, strict=True)
+    ]
 
 
 # ---------------------------------------------------------------- charts

@@ -13,7 +13,8 @@ from interp.formatting.numbers import MISSING, count, decimals, number
 
 if TYPE_CHECKING:
     from circuits.anatomy.prompts import Prompt
-    from interp.scores.scores import Provenance, Scores
+    from interp.scores.provenance import Provenance
+    from interp.scores.scores import Scores
 
 BLOCK: Final = 18
 DEEPEST: Final = 12

@@ -19,7 +19,8 @@ from interp.attribution.scoring.driver import Attribution
 from interp.errors import MethodError, UnsupportedRuleError
 from interp.parts.nodes import competes
 from interp.rules.rules import GRADIENT
-from interp.scores.scores import Provenance, Scores
+from interp.scores.provenance import Provenance
+from interp.scores.scores import Scores
 from interp.tasks.ablations import ABLATIONS
 from interp.tasks.metric import Metric
 

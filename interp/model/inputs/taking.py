@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -53,13 +53,17 @@ def sourced(model: Any, source: Any, decoder: str | None = None, text: str | Seq
     return as_inputs(named_sources(model, source, decoder, text), accepted(model)).to(model.device, model.dtype)
 
 
-def probe_of(model: Any, given: Any) -> dict[str, Tensor]:
-    """The inputs of one example that a user gives to find a layout on. Raises: TaskError."""
+def probe_of(model: Any, given: Any, ids: Callable[[Any], Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The inputs of one example that a user gives to find a layout on. ids: makes the token ids of a decoder beside them. Raises: TaskError."""
     if model.takes_text:
         raise TaskError(
             f"inputs: {type(model.hf).__name__} takes text, and is tried on tokens of its own. Leave them out."
         )
     needed = accepted(model)
+    if DECODER in needed.needed and TEXT not in needed.needed:
+        given = given if isinstance(given, Mapping) else {needed.main: given}
+        each = ids(model.hf)[DECODER]
+        given = {**given, DECODER: each.expand(len(given.get(needed.main, each)), -1)}
     found = as_inputs(given, needed).to(model.device, model.dtype)
     if len(needed.needed) == 1:
         return {name: x[:1] if x.ndim else x for name, x in found.tensors.items()}

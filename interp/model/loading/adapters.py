@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from interp.errors import LoadError, some
+from interp.formatting.guarded import foreign_json
 from interp.model.loading.pretrained import failing
 from interp.model.loading.source import ADAPTER
 from interp.model.origin import Merged
@@ -47,11 +47,8 @@ def adapter_settings(folder: Path) -> dict[str, Any]:
         raise LoadError(
             f"adapter {str(folder)!r} is no folder with {ADAPTER}; expected one that peft saved (save_pretrained)."
         )
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise LoadError(f"{ADAPTER} of adapter {str(folder)!r} cannot be read: {error}.") from error
-    if not isinstance(found, dict) or not isinstance(found.get("peft_type"), str):
+    found = foreign_json(path, dict, f"{ADAPTER} of adapter {str(folder)!r}", LoadError)
+    if not isinstance(found.get("peft_type"), str):
         raise LoadError(f"{ADAPTER} of adapter {str(folder)!r} names no kind of adapter (peft_type).")
     return found
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import torch
 
-from interp.errors import LoadError, some
+from interp.errors import LayoutError, LoadError, some
 from interp.model.inputs.similarity import Similarity
 from interp.model.loading.adapters import adapter_settings, merge, read_adapter
 from interp.model.loading.pretrained import blamed, cause, failing, read_pretrained
@@ -23,11 +23,13 @@ from interp.model.model import HookedModel
 from interp.model.modules.lock import settled
 from interp.model.nets.net import Net
 from interp.model.origin import Dequantised, Origin
-from interp.parts.outputs import Output
+from interp.parts.outputs import Output, part_of_result
 
 HUB: Final = "hf:"
 #: The embedded model, found by its path: what trained it stands above the loading of models.
 DEMO: Final = Path(__file__).parents[2] / "demo" / "model"
+#: What is there for a model whose blocks are of no form that is known.
+AS_NET: Final = 'Without blocks, as a net of its modules: interp.load(model, output="logits").'
 DTYPES: Final = ("float32", "float64", "bfloat16", "float16")
 
 
@@ -39,7 +41,7 @@ def load(
     device: str | None = None,
     adapter: str | Path | None = None,
     processor: Any = None,
-    output: Output | Similarity | Callable[[Any], Any] | None = None,
+    output: Output | Similarity | Callable[[Any], Any] | str | None = None,
     inputs: Any = None,
 ) -> HookedModel:
     """A `HookedModel` of `x`.
@@ -54,8 +56,8 @@ def load(
     tokenizer, processor: what makes inputs of text, and of images or sound; default those beside the weights, None where there
     are none.
     output: what of a forward is read, such as `interp.similarity("A text.")`; default its logits, or else embeddings. A function of what forward
-    returns, which gives [batch output], makes of any module, also of one of transformers, a net without blocks (as every module is that is
-    none of transformers): its sites are its modules by their paths, `module:features.4`.
+    returns, which gives [batch output], or the name of a part of that (`"logits"`), makes of any module, also of one of transformers, a net without
+    blocks (as every module is that is none of transformers): its sites are its modules by their paths, `module:features.4`.
     inputs: of a model of images or sound an example, to find its layout on; default one of the size that the configuration tells.
     adapter: a folder that peft saved, whose adapters are merged into the weights: in float32 or wider, then rounded to the dtype.
 
@@ -67,13 +69,11 @@ def load(
         raise LoadError(
             "adapter belongs to models loaded by name; merge one into a model in memory with peft (merge_and_unload)."
         )
-    beside = Beside(tokenizer, processor, output, inputs)
+    read = part_of_result(output) if isinstance(output, str) else output
+    beside = Beside(tokenizer, processor, read, inputs)
     if isinstance(x, HookedModel):
-        if isinstance(x, Net):
-            return (
-                x if output is None else Net(x.hf, name=x.name, processor=x.processor, output=output, inputs=x.probed)
-            )
-        return x if output is None else _hooked(x.hf, Beside(x.tokenizer, x.processor, output), x.name, x.origin)
+        own = Beside(x.tokenizer, x.processor, read, x.probed if isinstance(x, Net) and inputs is None else inputs)
+        return x if read is None else _hooked(x.hf, own, x.name, x.origin)
     with _quiet():
         if isinstance(x, (str, Path)):
             return _from_name(str(x), beside, dtype, device, None if adapter is None else Path(adapter))
@@ -118,8 +118,6 @@ def _from_memory(x: Any, beside: Beside, dtype: str | None, device: str | None) 
             f"a {type(x).__name__} of peft is a model inside adapters: merge them, model.merge_and_unload(), or give the model "
             "that is inside with its adapters on, model.get_base_model()."
         )
-    from transformers import PreTrainedModel
-
     if not isinstance(x, torch.nn.Module):
         raise LoadError(
             f"{type(x).__name__} given; expected 'demo', a folder, a GGUF file, 'hf:ORG/NAME', a Hugging Face PreTrainedModel or another "
@@ -129,9 +127,6 @@ def _from_memory(x: Any, beside: Beside, dtype: str | None, device: str | None) 
         raise LoadError(
             "dtype and device belong to models loaded by name; move a model in memory yourself (model.to(...))."
         )
-    own = beside.output
-    if not isinstance(x, PreTrainedModel) or (callable(own) and not isinstance(own, (Output, Similarity))):
-        return Net(x, processor=beside.processor, output=own, inputs=beside.inputs)
     return _hooked(x, beside)
 
 
@@ -164,15 +159,17 @@ def _from_name(name: str, beside: Beside, dtype: str | None, device: str | None,
 
 
 def _hooked(hf: Any, beside: Beside, name: str = "", origin: Origin | None = None) -> HookedModel:
-    return HookedModel(
-        hf,
-        beside.tokenizer,
-        name=name,
-        origin=origin,
-        processor=beside.processor,
-        output=beside.output,
-        inputs=beside.inputs,
-    )
+    """A net without blocks where a function says what is read, or where it is no model of transformers; else a model with its layout."""
+    from transformers import PreTrainedModel
+
+    output = beside.output
+    given: dict[str, Any] = {"name": name, "processor": beside.processor, "output": output, "inputs": beside.inputs}
+    if not isinstance(hf, PreTrainedModel) or (callable(output) and not isinstance(output, (Output, Similarity))):
+        return Net(hf, **given, origin=origin)
+    try:
+        return HookedModel(hf, beside.tokenizer, **given, origin=origin)
+    except LayoutError as error:
+        raise LayoutError(f"{error} {AS_NET}") from error
 
 
 def _of_gguf(path: Path, beside: Beside, dtype: str | None) -> tuple[Any, Beside, Dequantised]:

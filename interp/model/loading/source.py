@@ -5,7 +5,6 @@ Of a folder the files themselves are read; of a hub id those that decide which o
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any, Final, NoReturn
 from torch import Tensor
 
 from interp.errors import LoadError, some
+from interp.formatting.guarded import foreign_json
 from interp.model.loading.quantised import SETTINGS, check_settings, check_types
 
 WEIGHTS: Final = "model.safetensors"
@@ -83,13 +83,7 @@ def json_object(source: str, local: bool, name: str) -> Mapping[str, Any]:
     path = file(source, local, name)
     if path is None:
         return {}
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise LoadError(f"{name} of model {source!r} cannot be read: {error}.") from error
-    if not isinstance(found, dict):
-        raise LoadError(f"{name} of model {source!r} holds a {type(found).__name__}; expected an object with keys.")
-    return found
+    return foreign_json(path, dict, f"{name} of model {source!r}", LoadError)
 
 
 def _shards(source: str, local: bool, named: str) -> list[str]:

@@ -6,7 +6,6 @@ refused by name, and so is a tensor that is missing, unexpected or of another sh
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from interp.errors import LoadError, unknown
+from interp.formatting.guarded import foreign_json
 from interp.model.loading.transformer_lens_model import ReferenceConfig, ReferenceTransformer
 
 _SIZES: Final = ("n_layers", "n_heads", "d_head", "d_model", "d_vocab", "n_ctx")
@@ -59,13 +59,11 @@ def load_reference(folder: str | Path, dtype: str | None = None) -> ReferenceTra
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    settings = foreign_json(Path(folder) / "config.json", dict, f"config.json of model {str(folder)!r}", LoadError)
     try:
-        settings = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
         tensors = load_file(Path(folder) / "model.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
         raise LoadError(f"model {str(folder)!r} cannot be loaded: {error}") from error
-    if not isinstance(settings, dict):
-        raise LoadError(f"{folder}/config.json holds a {type(settings).__name__}; expected an object with keys.")
     return reference_model(settings, tensors, None if dtype is None else getattr(torch, dtype))
 
 

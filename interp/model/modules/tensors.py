@@ -42,9 +42,11 @@ def activation_out(output: Any) -> Tensor:
 
 
 def with_output(output: Any, new: Tensor) -> Any:
-    """The same result with the activation replaced by `new`."""
+    """The same result with the activation replaced by `new`, of its own type where its parts have names."""
     if isinstance(output, Tensor):
         return new
+    if hasattr(output, "_replace"):
+        return output._replace(**{output._fields[0]: new})
     return [new, *output[1:]] if isinstance(output, list) else (new, *output[1:])
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from typing import Any, Final
 
 import torch
@@ -46,6 +47,27 @@ def first_layer(model: nn.Module) -> nn.Module | None:
     """The first of the innermost modules with weights; None without any."""
     inner = (m for m in model.modules() if next(m.children(), None) is None)
     return next((m for m in inner if next(m.parameters(), None) is not None), None)
+
+
+def table_of_ids(model: nn.Module, given: Mapping[str, Tensor]) -> str:
+    """The path of the embedding that reads the ids of the main input, or, where they come to none as they are, of the first one that is called;
+    '' where none is."""
+    ids, called, reading = next(iter(given.values())), list[str](), list[str]()
+
+    def note(path: str, x: Any) -> None:
+        if isinstance(x, Tensor):
+            called.append(path)
+            reading.extend([path] if x.shape == ids.shape and torch.equal(x, ids) else [])
+
+    with ExitStack() as stack, torch.no_grad():
+        for path, module in model.named_modules():
+            if isinstance(module, nn.Embedding):
+                hook = module.register_forward_pre_hook(
+                    lambda m, args, path=path: note(path, args[0]) if args else None
+                )
+                stack.callback(hook.remove)
+        model(**on_inputs(model, given))
+    return next(iter((*reading, *called)), "")
 
 
 def _guesses(model: nn.Module) -> Iterator[tuple[tuple[int, ...], int]]:

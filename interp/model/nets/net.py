@@ -13,20 +13,33 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from interp.errors import LoadError, MethodError, SiteError, TaskError, some
-from interp.model.coverage.coverage import Operations
+from interp.model.coverage.operations import Operations
 from interp.model.inputs.taking import InputsLike, taken
 from interp.model.model import HookedModel
-from interp.model.modules.calling import main_input, on_inputs
+from interp.model.modules.calling import main_input, needed_inputs, on_inputs
+from interp.model.modules.linear import input_embedding, vocabularies
 from interp.model.modules.lock import reserved
 from interp.model.multiply_adds import Prices
-from interp.model.nets.example_inputs import example_of_net, first_layer
+from interp.model.nets.example_inputs import example_of_net, first_layer, table_of_ids
 from interp.model.nets.net_layout import NetProbe, read_net
 from interp.model.nets.net_places import n_positions, names_of_places
+from interp.model.origin import Origin
 from interp.parts.layout import NET_LEVELS, Layout
-from interp.parts.named_inputs import Inputs
+from interp.parts.named_inputs import TEXT, Inputs
 from interp.parts.ports import NO_BLOCKS, available
 from interp.parts.sites import GLOBAL, MODULE, Site, SiteLike, kind_of
 from interp.parts.tokens import Tokens
+
+
+def _table(model: nn.Module, inputs: Any) -> nn.Embedding | None:
+    """What may read ids first: of a model of transformers what it calls that, else the first layer, or, where the example is whole numbers, the
+    largest table; None where the input is no ids."""
+    own = input_embedding(model) if hasattr(model, "get_input_embeddings") and main_input(model) == TEXT else None
+    first = own if isinstance(own, nn.Embedding) else first_layer(model)
+    x = inputs.get(main_input(model)) if isinstance(inputs, Mapping) else inputs
+    if not isinstance(first, nn.Embedding) and isinstance(x, Tensor) and x.dtype in (torch.int64, torch.int32):
+        first = input_embedding(model)
+    return first if isinstance(first, nn.Embedding) else None
 
 
 class Net(HookedModel):
@@ -40,24 +53,35 @@ class Net(HookedModel):
     found: NetProbe
 
     def __init__(
-        self, model: nn.Module, *, name: str = "", processor: Any = None, output: Any = None, inputs: Any = None
+        self,
+        model: nn.Module,
+        *,
+        name: str = "",
+        processor: Any = None,
+        output: Any = None,
+        inputs: Any = None,
+        origin: Origin | None = None,
     ) -> None:
         if main_input(model) not in inspect.signature(model.forward).parameters:
             raise LoadError(
                 f"{type(model).__name__}: its forward has no argument with a name; expected one, as forward(self, x). Wrap it in a module that has."
             )
-        first = first_layer(model)
-        self._ids = first.num_embeddings if isinstance(first, nn.Embedding) else 0
-        self._embedding = next((path for path, m in model.named_modules() if m is first), "") if self._ids else ""
+        table = _table(model, inputs)
+        self._ids = 0 if table is None else table.num_embeddings
         self._shapes: set[tuple[int, ...]] = set()
-        super().__init__(model, name=name, processor=processor, output=output, inputs=inputs)
+        super().__init__(model, name=name, origin=origin, processor=processor, output=output, inputs=inputs)
 
     def _discovered(self, output: Any) -> tuple[Layout, Operations]:
         if self._given is None:
             like = torch.zeros((), dtype=self.dtype, device=self.device)
             with reserved(self.hf):
                 self._given = {main_input(self.hf): example_of_net(self.hf, main_input(self.hf), like)}
-        self.found = read_net(self.hf, output, self._given, self._embedding)
+        embedding = ""
+        if self._ids:
+            with reserved(self.hf):
+                embedding = table_of_ids(self.hf, self._given)
+            self._ids = getattr(self.hf.get_submodule(embedding), "num_embeddings", self._ids)
+        self.found = read_net(self.hf, output, self._given, embedding)
         return self.found.layout, self.found.operations
 
     def __repr__(self) -> str:
@@ -90,8 +114,9 @@ class Net(HookedModel):
 
     @property
     def vocabularies(self) -> dict[str, int]:
-        """How many ids its main input may be of, where its first layer is an embedding."""
-        return {main_input(self.hf): self._ids} if self._ids else {}
+        """How many ids its main input may be of, where its first layer is an embedding, and that of a decoder beside it."""
+        own = {main_input(self.hf): self._ids} if self._ids else {}
+        return own | (vocabularies(self.hf) if len(needed_inputs(self.hf)) > 1 else {})
 
     @property
     def example_axes(self) -> int:
@@ -116,13 +141,18 @@ class Net(HookedModel):
 
     def sites(self) -> list[str]:
         """The sites that this net has: `embed`, the modules by their paths, `logits`."""
-        kinds = [kind for kind, missing in available(self.layout) if not missing]
-        return [*kinds[:1], *(str(Site(MODULE, path=path)) for path in self.found.shapes), *kinds[1:]]
+        modules = [str(Site(MODULE, path=path)) for path in self.found.shapes]
+        return [*([] if self._embedded_twice() else ["embed"]), *modules, "logits"]
 
     def missing_sites(self) -> dict[str, str]:
         """The kinds of site, and the modules, that it does not have, with the reason."""
-        kinds = {kind: missing for kind, missing in available(self.layout) if missing}
+        kinds = {kind: missing for kind, missing in available(self.layout) if missing} | self._embedded_twice()
         return kinds | {str(Site(MODULE, path=path)): why for path, why in self.found.missing.items()}
+
+    def _embedded_twice(self) -> dict[str, str]:
+        """Why `embed` is no site, where the table behind which it stands is called again: by a decoder that shares it."""
+        table = self.layout.embedding
+        return {"embed": f"{table}: {self.found.missing[table]}"} if table in self.layout.repeated else {}
 
     def resolve(self, site: SiteLike) -> list[Site]:
         """The site that a name means here. Raises: SiteError for an unknown or unavailable one."""
@@ -135,6 +165,8 @@ class Net(HookedModel):
             raise SiteError(f"site {str(site)!r} is not available on this model: {NO_BLOCKS}")
         found = super().resolve(site)
         for one in found:
+            if missing := self._embedded_twice().get(one.kind):
+                raise SiteError(f"site '{one}': {missing}")
             if one.kind == MODULE and one.path in self.layout.repeated:
                 raise SiteError(f"site '{one}': {self.found.missing[one.path]}")
         return found

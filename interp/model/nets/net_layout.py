@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import LayoutError, LoadError, some
-from interp.model.coverage.coverage import Operations, recognise
+from interp.model.coverage.operations import Operations, recognise
 from interp.model.layers.graph_readers import Readers, shares
 from interp.model.layers.layer_kinds import (
     BATCH_NORMS,

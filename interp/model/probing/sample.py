@@ -63,11 +63,14 @@ def probe_inputs(model: Any) -> dict[str, Tensor]:
 
     Raises: LayoutError for a model whose configuration does not tell it.
     """
-    lengths, sizes = probe_lengths(model), vocabularies(model)
-    return {
-        name: _probe_tokens(model, lengths[name], sizes[name]) if name in sizes else _random(model, name)
-        for name in needed_inputs(model)
-    }
+    ids = probe_ids(model)
+    return {name: ids[name] if name in ids else _random(model, name) for name in needed_inputs(model)}
+
+
+def probe_ids(model: Any) -> dict[str, Tensor]:
+    """Of what a forward cannot do without what are token ids, by name, a batch of one."""
+    lengths = probe_lengths(model)
+    return {name: _probe_tokens(model, lengths[name], n) for name, n in vocabularies(model).items()}
 
 
 def _random(model: Any, name: str) -> Tensor:

@@ -12,7 +12,8 @@ import pytest
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.circuit.selection import discover
 from interp.parts.nodes import Node
-from interp.scores.scores import Provenance, Scores
+from interp.scores.provenance import Provenance
+from interp.scores.scores import Scores
 
 
 def _provenance(**changes: Any) -> Provenance:

@@ -17,7 +17,8 @@ from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.circuit.selection import SELECTIONS, discover, get_selection, ranked, selection, selections
 from interp.parts.graph import Graph, parse_edge
 from interp.parts.nodes import Node
-from interp.scores.scores import Provenance, ScoreError, Scores
+from interp.scores.provenance import Provenance
+from interp.scores.scores import ScoreError, Scores
 
 SHARED = Graph(2, 4, 2, (False, False))
 SPLIT = Graph(2, 4, 2, (False, False), kv="split")

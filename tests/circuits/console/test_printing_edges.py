@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from circuits.console import printing
+from circuits.console import printing, run_results
 from circuits.runs.record import Record
 from circuits.terms.words import kind_name
 from interp.formatting.numbers import percent_interval
@@ -27,7 +27,7 @@ def test_agreement_on_a_terminal_of_80_columns_has_a_line_per_kind(monkeypatch: 
     heard = io.StringIO()
     monkeypatch.setattr(printing, "out", Console(file=heard, width=80))
     kinds = [("all", 479, 0.9), ("embed->logits", 1, 0.9), ("head->q", 96, -0.31), ("head->v", 96, 0.52)]
-    printing.agreements(with_rows(*kinds).agreements)
+    run_results.agreements(with_rows(*kinds).agreements)
     told = heard.getvalue().splitlines()
     assert max(map(len, told)) <= 80 and told[0].strip() == "agreement of relp with exact patching"
     for kind, n, r in kinds:
@@ -38,7 +38,7 @@ def test_agreement_on_a_terminal_of_80_columns_has_a_line_per_kind(monkeypatch: 
 def printed(record: Record, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """The cells of every row that is printed."""
     monkeypatch.setattr(printing, "out", Console(file=io.StringIO(), width=200))
-    printing.record(record, "somewhere")
+    run_results.record(record, "somewhere")
     text = printing.out.file.getvalue()  # type: ignore[attr-defined]
     return [[cell.strip() for cell in re.split("[│┃]", line)[1:-1]] for line in text.splitlines()]
 
@@ -77,6 +77,6 @@ def test_searches_have_a_table_of_their_own_and_no_correlation(monkeypatch: pyte
     top = next(row for row in printed(searched_record(), monkeypatch) if row[3:4] == ["an order, no estimate"])
     assert top[1:3] != ["", ""]
     assert "Pearson [95 %]" in heads[0] and "Pearson [95 %]" not in heads[1]
-    said = printing.record_json(searched_record(), "somewhere")
+    said = run_results.record_json(searched_record(), "somewhere")
     assert set(said["searches"]) == {"learned", "iterated"} and said["searches"]["iterated"]["unit"] == "rounds kept"
     assert not set(said["agreement"]) & set(said["searches"])

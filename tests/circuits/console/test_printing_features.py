@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.console import Console
 
-from circuits.console import printing
+from circuits.console import printing, run_results
 from circuits.runs.record import Record
 from tests.circuits.runs.feature_records import a_record
 
@@ -21,12 +21,12 @@ def record() -> Record:
 def test_the_terminal_has_the_table(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     heard = io.StringIO()
     monkeypatch.setattr(printing, "out", Console(file=heard, width=200))
-    printing.record(record, "report.html")
+    run_results.record(record, "report.html")
     told = heard.getvalue()
     assert "errors removed" in told and "neurons (of 2,048)" in told and "heads, MLPs (of 10)" in told
     row = next(line for line in told.splitlines() if line.startswith("│ 12 "))
     assert "60 % [58, 63]" in row and "50 % [48, 53]" in row and "30 % [28, 33]" in row and "│ - " in row
-    assert printing.record_json(record, "run")["features"]["looks"][0]["name"] == record.features.looks[0].name  # type: ignore[union-attr]
+    assert run_results.record_json(record, "run")["features"]["looks"][0]["name"] == record.features.looks[0].name  # type: ignore[union-attr]
 
 
 COLUMNS = ("site", "active features", "share")
@@ -54,7 +54,7 @@ def test_tables_break_no_word_and_fit(width: int, monkeypatch: pytest.MonkeyPatc
 def test_agreement_of_features_fits_a_terminal_of_80_columns(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     heard = io.StringIO()
     monkeypatch.setattr(printing, "out", Console(file=heard, width=80))
-    printing.agreements(record.agreements)
+    run_results.agreements(record.agreements)
     told = heard.getvalue()
     assert max(map(len, told.splitlines())) <= 80
     for row in record.agreements[0].rows:

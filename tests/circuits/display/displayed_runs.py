@@ -18,7 +18,8 @@ from interp.heads.clusters import head_clusters
 from interp.heads.patterns import AttentionPatterns
 from interp.lenses.class_lens import ClassLens
 from interp.lenses.direct import LogitAttribution
-from interp.model.coverage.coverage import Coverage, Row
+from interp.model.coverage.coverage import Coverage
+from interp.model.coverage.treatments import Row
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from interp.pictures.input_picture import Picture

@@ -17,7 +17,8 @@ from circuits.interchange import (
     Shape,
 )
 from interp.parts.graph import Graph
-from interp.scores.scores import Provenance, Scores
+from interp.scores.provenance import Provenance
+from interp.scores.scores import Scores
 
 HOSTILE = 'a"b\\c<d>&e\n]]>\x00\u2028é'
 SMALL = Shape(1, 2, False, 3)

@@ -43,7 +43,7 @@ def test_finding_says_when_agreement_is_poor() -> None:
     )
     text = finding(with_rows(one_row(0.85), one_row(0.3, 12, "mlp")))
     assert (
-        "agrees with exact patching with r = 0.85 [0.80, 0.89] over 40 heads, but poorly for r = 0.30 [0.25, 0.34] over 12 MLPs"
+        "agrees with exact patching with r = 0.85 [0.80, 0.89] over 40 heads, but poorly, with r = 0.30 [0.25, 0.34] over 12 MLPs"
         in text
     )
 
@@ -51,7 +51,7 @@ def test_finding_says_when_agreement_is_poor() -> None:
 def test_finding_does_not_hide_a_kind_of_few_nodes() -> None:
     text = finding(with_rows(one_row(0.41, 45, "all"), one_row(0.98), one_row(-0.5, 5, "mlp")))
     assert (
-        "r = 0.98 [0.93, 1.02] over 40 heads, but poorly for r = 0.41 [0.36, 0.45] over 45 nodes of all kinds" in text
+        "r = 0.98 [0.93, 1.02] over 40 heads, but poorly, with r = 0.41 [0.36, 0.45] over 45 nodes of all kinds" in text
     )
 
 

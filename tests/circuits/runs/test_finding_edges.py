@@ -28,7 +28,7 @@ def test_finding_in_full() -> None:
 def test_finding_names_the_worst_kinds() -> None:
     text = finding(with_rows(("all", 479, 0.9), ("head->q", 60, 0.5), ("embed->mlp", 9, -0.2), ("mlp->logits", 4, 0.1)))
     assert text.endswith(
-        "with r = 0.90 [0.85, 0.94] over 479 edges, but poorly for r = −0.20 [−0.25, −0.16] over 9 edges from the embedding "
+        "with r = 0.90 [0.85, 0.94] over 479 edges, but poorly, with r = −0.20 [−0.25, −0.16] over 9 edges from the embedding "
         "to MLPs and r = 0.50 [0.45, 0.54] over 60 edges from heads to queries."
     )
     kinds = [(f"head->{c}", 20, 0.1 * i) for i, c in enumerate(("q", "k", "v", "mlp", "logits"))]

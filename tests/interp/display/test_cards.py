@@ -10,7 +10,8 @@ import torch
 
 from interp.attribution.request import attribute_all
 from interp.lenses.lens import logit_lens
-from interp.model.coverage.coverage import Coverage, Row
+from interp.model.coverage.coverage import Coverage
+from interp.model.coverage.treatments import Row
 from interp.model.nets.net import Net
 from interp.parts.tokens import as_tokens
 from interp.rules.lrp import EPSILON, EPSILON_PLUS

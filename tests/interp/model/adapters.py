@@ -11,6 +11,16 @@ from transformers.pytorch_utils import Conv1D
 RANK = 3
 
 
+def plain_layer(W: Tensor, bias: Tensor | None) -> nn.Linear:
+    """x @ W + bias with W [in out], as a layer of torch."""
+    new = nn.Linear(*W.shape, bias=bias is not None)
+    with torch.no_grad():
+        new.weight.copy_(W.T)
+        if bias is not None:
+            new.bias.copy_(bias)
+    return new
+
+
 class Linear(nn.Module):
     """LoRA as peft has it: no subclass of nn.Linear, parts in a dictionary, dropout before them; with `scale`, DoRA's."""
 
@@ -44,15 +54,10 @@ class Linear(nn.Module):
 
     def merged(self) -> nn.Module:
         """One plain layer that computes the same."""
-        W, bias = weight_of(self.base_layer) + self.low_rank(), self.bias
+        W = weight_of(self.base_layer) + self.low_rank()
         for magnitude in self.lora_magnitude_vector.values():
             W = W * magnitude.factor
-        new = nn.Linear(*W.shape, bias=bias is not None)
-        with torch.no_grad():
-            new.weight.copy_(W.T)
-            if bias is not None:
-                new.bias.copy_(bias)
-        return new
+        return plain_layer(W, self.bias)
 
 
 class Magnitude(nn.Module):
@@ -82,13 +87,7 @@ class Matrices(nn.Module):
 
     def merged(self) -> nn.Module:
         """One plain layer that computes the same."""
-        W, bias = weight_of(self.base_layer) + self.A @ self.B, getattr(self.base_layer, "bias", None)
-        new = nn.Linear(*W.shape, bias=bias is not None)
-        with torch.no_grad():
-            new.weight.copy_(W.T)
-            if bias is not None:
-                new.bias.copy_(bias)
-        return new
+        return plain_layer(weight_of(self.base_layer) + self.A @ self.B, getattr(self.base_layer, "bias", None))
 
 
 class Subclass(nn.Linear):
@@ -107,12 +106,7 @@ class Subclass(nn.Linear):
 
     def merged(self) -> nn.Module:
         """One plain layer that computes the same."""
-        new = nn.Linear(self.in_features, self.out_features, bias=self.bias is not None)
-        with torch.no_grad():
-            new.weight.copy_(self.weight + (self.A @ self.B).T)
-            if self.bias is not None:
-                new.bias.copy_(self.bias)
-        return new
+        return plain_layer(self.weight.T + self.A @ self.B, self.bias)
 
 
 class Embedding(nn.Module):

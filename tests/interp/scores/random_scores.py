@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from interp.parts.nodes import Node
-from interp.scores.scores import Provenance, Scores
+from interp.scores.provenance import Provenance
+from interp.scores.scores import Scores
 
 LAYERS, HEADS, POSITIONS, PAIRS = 5, 8, 17, 50
 

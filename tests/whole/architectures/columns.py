@@ -7,31 +7,37 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.backbone_utils import BackboneMixin
 
 from interp.errors import InterpError, LayoutError
 from interp.model.edits import Edit
 from interp.model.model import HookedModel
 from interp.model.modules.calling import on_inputs
-from interp.parts.outputs import Output
 from interp.parts.sites import Site
 from interp.rules.rules import RELP_AH
 from tests.interp.rules.float64 import true_float64
 from tests.whole.architectures.building import Built, NotBuilt, build
+from tests.whole.architectures.laws import (
+    MAPS,
+    MODULES,
+    NO,
+    REFUSED,
+    UNTRIED,
+    YES,
+    Fails,
+    equal,
+    turned,
+    uncapped,
+    without_biases,
+)
+from tests.whole.architectures.net_laws import net_of, net_patching, net_reads, net_relp
 
 COLUMNS: Final = ("loads", "reads", "patching", "relp")
-#: What stands in a column: it holds; `relp` only: refused by the name of what has no rule; it does not hold; it was not tried, since a
-#: column before it does not hold.
-YES, REFUSED, NO, UNTRIED = "yes", "refused", "no", "-"
 #: Streams that are cuts: all that reaches the output passes through them; of an encoder together with what enters its decoder.
 _CUTS: Final = ("embed", "resid_pre", "resid_mid", "resid_post", "resid_final")
 
 Row = dict[str, str]
-
-
-class Fails(Exception):
-    """A law does not hold, and where."""
 
 
 def row(name: str, model_type: str) -> Row:
@@ -40,18 +46,29 @@ def row(name: str, model_type: str) -> Row:
         built = build(name, model_type)
     except NotBuilt as error:
         return dead(str(error))
-    found = {"built": built.way, **dict.fromkeys(COLUMNS, UNTRIED), "why": ""}
+    found = {"built": built.way, **dict.fromkeys(COLUMNS, UNTRIED), "blocks": "", "why": ""}
     model = _try(found, "loads", lambda: _hooked(built.model, built.inputs))
     if model is None:
-        return found
+        return _row_of_net(found, built)
     for column, law in (("reads", _reads), ("patching", _patching), ("relp", _relp)):
         _try(found, column, lambda law=law: law(model, built))
     return found
 
 
+def _row_of_net(found: Row, built: Built) -> Row:
+    """The row of a class that does not load with blocks: what holds of it as a net of its modules. `blocks`: why it has none that are known."""
+    own = {**found, "blocks": found["why"], "why": ""}
+    model = _try(own, "loads", lambda: net_of(built.model, built.inputs))
+    if model is None:
+        return found
+    for column, law in (("reads", net_reads), ("patching", net_patching), ("relp", net_relp)):
+        _try(own, column, lambda law=law: law(model, built))
+    return own | {"loads": MODULES}
+
+
 def dead(why: str) -> Row:
     """The row of a class whose process did not come to an end."""
-    return {"built": NO, **dict.fromkeys(COLUMNS, UNTRIED), "why": why}
+    return {"built": NO, **dict.fromkeys(COLUMNS, UNTRIED), "blocks": "", "why": why}
 
 
 def _try(found: Row, column: str, law: Callable[[], Any]) -> Any:
@@ -68,34 +85,19 @@ def _try(found: Row, column: str, law: Callable[[], Any]) -> Any:
     return result
 
 
-def _last_map(result: Any, inputs: Mapping[str, Any]) -> Tensor:
-    """The last feature map [1 d row column], or [1 pos d], of a backbone, places in one axis [1 pos d]."""
-    found: Tensor = result.feature_maps[-1]
-    return found.flatten(2).transpose(1, 2) if found.ndim == 4 else found
-
-
-#: Of backbones, whose result has neither logits nor embeddings, the last feature map is read.
-_MAPS: Final = Output("feature_maps", _last_map)
-
-
 def _hooked(model: Any, inputs: Mapping[str, Tensor]) -> HookedModel:
     """A model, with an example of its inputs where its configuration does not tell their size."""
-    output = _MAPS if isinstance(model, BackboneMixin) else None
+    output = MAPS if isinstance(model, BackboneMixin) else None
     try:
         return HookedModel(model, output=output)
     except LayoutError as error:
-        if len(inputs) > 1 or model.main_input_name == "input_ids" or "inputs=" not in str(error):
+        if model.main_input_name == "input_ids" or "inputs=" not in str(error):
             raise
         return HookedModel(model, inputs=dict(inputs), output=output)
 
 
 def _given(model: HookedModel, inputs: Mapping[str, Tensor]) -> Any:
     return inputs["input_ids"] if model.takes_text and len(inputs) == 1 else dict(inputs)
-
-
-def _other(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Other inputs of the same sizes."""
-    return {name: x.flip(-1) if x.is_floating_point() else (x + 7) % 20 + 40 for name, x in inputs.items()}
 
 
 def _plain(model: HookedModel, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -108,21 +110,15 @@ def _reads(model: HookedModel, built: Built) -> None:
     """Every site read, and every site edited to what it is: the output is that of the bare model, bit for bit."""
     given, expected = _given(model, built.inputs), _plain(model, built.inputs)
     with torch.no_grad():
-        _equal(model.run(given, reads=model.sites()).logits, expected, "with every site read")
+        equal(model.run(given, reads=model.sites()).logits, expected, "with every site read")
         own = [site for site in model.sites() if not site.endswith("pattern") or model.layout.editable]
         for site in own:
-            _equal(model.run(given, edits=[Edit(site, lambda x: x)]).logits, expected, f"{site} edited to itself")
-
-
-def _equal(found: Tensor, expected: Tensor, when: str) -> None:
-    if not torch.equal(found, expected):
-        off = float((found - expected).abs().max()) if found.shape == expected.shape else float("nan")
-        raise Fails(f"{when}: the output is not the bare model's, off by {off:.1g}")
+            equal(model.run(given, edits=[Edit(site, lambda x: x)]).logits, expected, f"{site} edited to itself")
 
 
 def _patching(model: HookedModel, built: Built) -> None:
     """All of the stream at a place put in from another run: the output is that run's, bit for bit."""
-    given, other = (_given(model, x) for x in (built.inputs, _other(built.inputs)))
+    given, other = (_given(model, x) for x in (built.inputs, turned(built.inputs)))
     with torch.no_grad():
         cuts = _cuts(model)
         run, own = model.run(other, reads=[site for cut in cuts for site in cut]), model.run(given).logits
@@ -162,7 +158,7 @@ def _relp(model: HookedModel, built: Built) -> str:
     if model.coverage(RELP_AH).unsupported:
         return REFUSED
     with true_float64():
-        hf = _without_biases(copy.deepcopy(built.model).double())
+        hf = without_biases(copy.deepcopy(built.model).double())
         if any("experts" in path for path, _ in hf.named_modules()):
             hf.set_experts_implementation("eager")  # torch has no grouped products in float64
         inputs = {name: x.double() if x.is_floating_point() else x for name, x in built.inputs.items()}
@@ -170,7 +166,7 @@ def _relp(model: HookedModel, built: Built) -> str:
         cuts = _cuts(wide)
         run = wide.run(_given(wide, inputs), reads=[site for cut in cuts for site in cut], rules=RELP_AH)
         weights = torch.randn(run.logits.shape, generator=torch.Generator().manual_seed(2))
-        metric = (_uncapped(run.logits, wide.layout.logits_softcap) * weights).sum()
+        metric = (uncapped(run.logits, wide.layout.logits_softcap) * weights).sum()
         places = list(run.reads.items())
         slopes = torch.autograd.grad(metric, [x for _, x in places])
         relevance = {site: (x * slope).sum() for (site, x), slope in zip(places, slopes, strict=True)}
@@ -179,17 +175,3 @@ def _relp(model: HookedModel, built: Built) -> str:
             if not off < 1e-6:
                 raise Fails(f"relevance at {cut[0].kind} is not conserved, off by {off:.1g} of the output")
     return YES
-
-
-def _uncapped(logits: Tensor, cap: float | None) -> Tensor:
-    """Logits before their soft cap c tanh(. / c), for which there is no rule."""
-    return logits if cap is None else cap * torch.atanh(logits / cap)
-
-
-def _without_biases(model: nn.Module) -> nn.Module:
-    """What is added and no part of the stream: 0. Slopes belong to the stream alone."""
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if "bias" in name.rpartition(".")[2] or name.endswith((".beta", "running_mean")):
-                p.zero_()
-    return model

@@ -9,7 +9,8 @@ import pytest
 
 from tests.house import ROOT
 from tests.whole.architectures.building import classes
-from tests.whole.architectures.columns import COLUMNS, NO, row
+from tests.whole.architectures.columns import COLUMNS, row
+from tests.whole.architectures.laws import MODULES, NO, UNTRIED
 
 LINES: Final = (ROOT / "docs" / "architectures.jsonl").read_text(encoding="utf-8").splitlines()
 SAID: Final = {(found["mapping"], found["class"]): found for found in map(json.loads, LINES)}
@@ -19,7 +20,8 @@ def test_every_class_has_a_row() -> None:
     """Of the mappings of this very transformers: those that could not be built too, and none that is no more."""
     assert list(SAID) == [(mapping, name) for mapping, name, _ in classes()]
     for found in SAID.values():
-        assert bool(found["why"]) == any(found[column] in (NO, "-") for column in COLUMNS), found
+        assert bool(found["why"]) == any(found[column] in (NO, UNTRIED) for column in COLUMNS), found
+        assert bool(found["blocks"]) == (found["loads"] == MODULES), found
 
 
 @pytest.mark.broad(cases=20)

@@ -192,7 +192,7 @@ def test_other_ablations_and_folders_are_refused(program: Path, tmp_path: Path) 
     with pytest.raises(TruthError, match="atp: judged by the projection"):
         judge(program, ["exact", "atp"], "zero")
     shutil.copy(program / "pairs.json", program / "circuit.json")
-    with pytest.raises(TruthError, match="holds a list; expected a dict"):
+    with pytest.raises(TruthError, match="holds a list; expected an object with keys"):
         load_truth(program)
 
 

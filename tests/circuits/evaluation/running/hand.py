@@ -12,7 +12,8 @@ import numpy as np
 from circuits.circuit.circuit import Circuit
 from circuits.evaluation.running.runner import PartSet
 from interp.parts.graph import Edge, Graph, Part
-from interp.scores.scores import Provenance, Scores
+from interp.scores.provenance import Provenance
+from interp.scores.scores import Scores
 from interp.tasks.metric import Metric
 from interp.tasks.metrics import METRICS
 from interp.tasks.pairs.token_pairs import TokenPair

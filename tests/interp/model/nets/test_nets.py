@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -153,41 +154,92 @@ def test_a_function_makes_the_output_and_a_model_of_transformers_a_net() -> None
     assert not Net(settled(cnn()), output=torch.tanh).layout.output.linear
 
 
+def test_a_folder_and_a_model_with_blocks_are_nets_by_the_name_of_a_part(tmp_path: Path) -> None:
+    from transformers import ConvNextConfig, ConvNextForImageClassification
+
+    torch.manual_seed(0)
+    config = ConvNextConfig(num_channels=1, num_stages=2, hidden_sizes=[4, 6], depths=[1, 1], num_labels=3)
+    hf = ConvNextForImageClassification(config).eval()
+    hf.save_pretrained(tmp_path)
+    x = drawn(2, 1, 32, 32)
+    for source, output in ((tmp_path, "logits"), (str(tmp_path), lambda result: result.logits), (hf, "logits")):
+        model = interp.load(source, output=output)
+        assert isinstance(model, Net) and torch.equal(model.run(x).logits[:, 0], hf(x).logits)
+    with pytest.raises(LayoutError, match=r"no attention was seen.* as a net of its modules: .*output=\"logits\""):
+        interp.load(tmp_path)
+    with pytest.raises(LayoutError, match="output='embeds': forward returns logits; expected the name of a tensor"):
+        interp.load(hf, output="embeds")
+    decoder = interp.load(interp.load("demo"), output="logits")
+    ids = torch.tensor([[1, 5, 9]])
+    assert isinstance(decoder, Net) and torch.equal(decoder.run(ids).logits, interp.load("demo").run(ids).logits)
+
+
+def test_the_order_in_memory_stays_what_convolutions_round_by() -> None:
+    from transformers import ConvNextConfig, ConvNextForImageClassification
+
+    torch.manual_seed(0)
+    hf = ConvNextForImageClassification(ConvNextConfig(num_stages=2, hidden_sizes=[16, 32], depths=[1, 1])).eval()
+    for x in (drawn(1, 3, 224, 224), drawn(2, 3, 64, 64).to(memory_format=torch.channels_last)):
+        model = interp.load(hf, output="logits", inputs=x)
+        expected = hf(x).logits
+        assert torch.equal(model.run(x, reads=model.sites()).logits[:, 0], expected)
+        edits = [interp.Edit(site, torch.clone) for site in model.sites()]
+        assert torch.equal(model.run(x, edits=edits).logits[:, 0], expected)
+
+
+class Parts(NamedTuple):
+    found: Tensor
+    other: int
+
+
 class Named(nn.Module):
-    """What it gives has names, inside too; the scores may have lost their gradient."""
+    """Its table comes last, a table of places stands before it, and what its body gives has names."""
 
-    def __init__(self, name: str, detached: bool = False) -> None:
-        super().__init__()
-        self.name, self.detached = name, detached
-        self.body, self.head = Halves(), nn.Linear(4, 3)
+    class Body(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = nn.Linear(4, 4)
 
-    def forward(self, x: Tensor) -> dict[str, Any]:
-        h = self.body(x)["left"]
-        return {"loss": None, self.name: self.head(torch.tanh(h.detach() if self.detached else h)), "hidden": h}
+        def forward(self, h: Tensor) -> Parts:
+            return Parts(self.one(h), 3)
 
-
-class Halves(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.both = nn.Linear(3, 8)
+        self.body, self.head = self.Body(), nn.Linear(4, 3)
+        self.places, self.table = nn.Embedding(9, 4), nn.Embedding(11, 4)
 
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return dict(zip(("left", "right"), self.both(x).chunk(2, -1), strict=True))
+    def forward(self, ids: Tensor) -> Tensor:
+        h = self.places(torch.arange(ids.shape[1])) + self.table(ids)
+        return self.head(self.body(h).found).mean(1)  # type: ignore[no-any-return]
 
 
-def test_results_by_name() -> None:
-    x, net = drawn(2, 3), settled(Named("logits"))
+def test_a_table_is_found_by_the_ids_it_reads_and_what_has_names_keeps_them() -> None:
+    net, ids = settled(Named()), torch.tensor([[1, 5, 10, 0]])
+    model = Net(net, inputs=ids)
+    assert model.layout.embedding == "table" and model.vocabularies == {"ids": 11}
+    run = model.run(ids, reads=["embed"], edits=[interp.Edit("module:body", torch.clone)])
+    assert torch.equal(run.logits[:, 0], net(ids)) and torch.equal(run["embed"], net.table(ids))
+    off = model.run(ids, edits=[interp.zero("module:body")]).logits[:, 0]
+    assert torch.equal(off, net.head(torch.zeros(1, 4, 4)).mean(1))
+    refused(TaskError, "ids 0 to 10", lambda: model.run(ids + 1))
+
+
+class Shared(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.Embedding(11, 4), nn.Linear(4, 3)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.head(self.table(ids).mean(1) - self.table(ids[:, -1]))  # type: ignore[no-any-return]
+
+
+def test_a_table_that_is_called_again_is_no_site() -> None:
+    net, ids = settled(Shared()), torch.tensor([[1, 5, 10, 0]])
     model = Net(net)
-    assert torch.equal(model.run(x).logits[:, 0], net(x)["logits"])
-    model.check_gradients()
-    with pytest.raises(UnsupportedRuleError, match=r"\(model\) \(tanh in no module"):
-        model.run(x, rules=RELP)
-    own = {"output": lambda result: result["scores"]}
-    with pytest.raises(LayoutError, match=r"a dict with loss, scores, hidden; expected .* result\['loss'\]"):
-        Net(settled(Named("scores")))
-    Net(settled(Named("scores")), **own).check_gradients()
-    with pytest.raises(MethodError, match="the model \\(Named\\)"):
-        Net(settled(Named("scores", detached=True)), **own).check_gradients()
+    assert torch.equal(model.run(ids, reads=["module:head"]).logits[:, 0], net(ids))
+    assert "embed" not in model.sites() and "table: it is called 2 times" in model.missing_sites()["embed"]
+    refused(SiteError, "site 'embed': .*called 2 times", lambda: model.run(ids, reads=["embed"]))
+    refused(SiteError, "site 'embed': .*called 2 times", lambda: model.run(ids, edits=[interp.zero("embed")]))
 
 
 class Twice(nn.Module):
