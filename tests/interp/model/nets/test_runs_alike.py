@@ -98,3 +98,19 @@ def test_what_changes_no_number_is_left_alone() -> None:
     layer = model.model.layers[0].mlp
     layer.down_proj = Changed(layer.down_proj, counting)
     assert torch.equal(HookedModel(model).run(ids()).logits, model(ids()).logits)
+
+
+def test_what_cannot_be_watched_is_refused_with_what_to_give() -> None:
+    plain = nn.Sequential(nn.Linear(6, 3), nn.ReLU()).eval()
+    compiled = nn.Sequential(nn.Linear(6, 3)).eval()
+    compiled[0].compile(backend="eager")
+    for model, said in (
+        (torch.compile(plain, backend="eager"), r"the model \(OptimizedModule\) is compiled.*_orig_mod"),
+        (torch.compile(tiny("llama"), backend="eager"), r"the model \(OptimizedModule\) is compiled.*_orig_mod"),
+        (nn.Sequential(torch.compile(plain, backend="eager")).eval(), r"0 \(OptimizedModule\) is compiled"),
+        (compiled, r"0 \(Linear\) is compiled by torch\.compile"),
+        (torch.jit.trace(plain, torch.rand(1, 6)), "TorchScript"),
+        (nn.DataParallel(plain), r"the model \(DataParallel\).*its \.module"),
+    ):
+        with pytest.raises(LoadError, match=said):
+            Net(model)
