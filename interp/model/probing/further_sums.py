@@ -239,13 +239,13 @@ class _Search:
     # ------------------------------------------------------------ what the parts are
 
     def _named(self, chosen: Sequence[str], steps: Sequence[Step], first: str | None) -> Sums | None:
-        """The steps by what their parts are; None where they are more than a block may have, or one reads something else than the stream."""
-        of = {step.written.raw: step for step in steps}
-        mixing = [raw for raw in chosen if mixes_positions(self.block.inside[raw], self._width)]
+        """The steps by what their parts are; None where they are more than a block may have, or one reads something else than the stream. One
+        part alone is the MLP, also where it looks at the token before."""
+        of, parts = {step.written.raw: step for step in steps}, chosen if len(chosen) > 1 else ()
+        mixing = [raw for raw in parts if mixes_positions(self.block.inside[raw], self._width)]
         others = sorted((raw for raw in chosen if raw not in mixing), key=self._rank)
         if len(mixing) > 1 or not 1 <= len(others) <= 2:
             return None
-        parts = chosen if len(chosen) > 1 else ()
         if odd := [raw for raw in parts if not self._of_stream(raw, of[raw], steps)]:
             self.odd = min(self.odd or odd, odd, key=len)
             return None
