@@ -240,7 +240,8 @@ def _check_kept(calls: Mapping[str, Call], found: BlockLayout) -> None:
     across = () if found.cross is None else (found.cross.o, found.cross.reader)
     beside = [path for part in found.beside for path in (part.writer, part.entry, part.reader)]
     writing = (mlp and (mlp.down or mlp.module), attn and attn.o, *across, *beside)
-    reading = (mlp and mlp.entry, mlp and mlp.reader, attn and attn.reader, attn and attn.module)
+    summing = (part and part.around for part in (attn, mlp))
+    reading = (mlp and mlp.entry, mlp and mlp.reader, attn and attn.reader, attn and attn.module, *summing)
     check_kept(calls, [path for path in (*writing, *reading, found.path) if path])
 
 
