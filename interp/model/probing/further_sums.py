@@ -78,6 +78,11 @@ def sums(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> Sums | Alo
 
 def _refusal(blocks: Sequence[BlockCalls], projections: Sequence[str], odd: Sequence[str]) -> str:
     block = blocks[0]
+    if any(close(block.own.y_value, block.inside[o].y_value) for o in projections):
+        return (
+            f"{block.path}: what it gives is what its attention writes, and what adds that to a stream is code around it; expected blocks that are "
+            "modules of their own, each with attention and an MLP."
+        )
     crossing = " + output of attention to the other stack" * (len(blocks) - 1)
     mixed, candidates = block.mixed, mlp_candidates(blocks, projections)
     how = "" if mixed is None else "attention with output projection " if mixed.heads else "positions mixed by "

@@ -191,9 +191,15 @@ def _output_projection(block: BlockCalls) -> str:
             "output projection (nn.Linear) behind it."
         )
     written, given = block.inside[o].y, block.own.y
-    if written.numel() != stream.numel() or given.numel() != stream.numel() or (stream.ndim == 3 and len(stream) != 1):
+    if heads and written.numel() != stream.numel() == given.numel():
         raise LayoutError(
-            f"{block.path}: for one prompt it reads {list(stream.shape)}, its output projection {o} writes {list(written.shape)} and it "
+            f"{block.path}: the first linear module behind its attention ({block.attended.path}) is {o}, which writes {list(written.shape)} beside a "
+            f"stream {list(stream.shape)}; expected an output projection (nn.Linear) that reads what attention makes."
+        )
+    if written.numel() != stream.numel() or given.numel() != stream.numel() or (stream.ndim == 3 and len(stream) != 1):
+        turned = " (positions first, and then the prompts?)" * (stream.ndim == 3 and stream.shape[1] == 1 < len(stream))
+        raise LayoutError(
+            f"{block.path}: for one prompt it reads {list(stream.shape)}{turned}, its output projection {o} writes {list(written.shape)} and it "
             f"gives {list(given.shape)}; expected one residual stream [batch pos d_model]."
         )
     if heads and not heads_apart(block, o):
