@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,7 +15,8 @@ from interp.errors import SiteError
 from interp.model.coverage.attaching import attach_gates, attach_rules
 from interp.model.coverage.operations import Operations
 from interp.model.edits import applied
-from interp.model.modules import attention
+from interp.model.modules import attention, batch_norms
+from interp.model.modules.calling import only_records
 from interp.model.modules.lock import frozen, no_inference_tensors, running
 from interp.model.modules.tensors import (
     activation_in,
@@ -29,7 +30,7 @@ from interp.model.operands import Averaged
 from interp.model.plan import Plan
 from interp.model.vocabulary import Columns
 from interp.parts.layout import Layout
-from interp.parts.ports import Port, from_site, port, to_site, unscaled
+from interp.parts.ports import Port, from_site, laid_out, port, to_site, unscaled
 from interp.parts.sites import CROSS, ENTERING, MODULE, Site
 from interp.rules.mixtures import Mixtures
 from interp.rules.surrogate import scale_gradient, surrogate
@@ -186,7 +187,7 @@ class _Run:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
             self.meet(site)
             new = self.through(site, at, _tensor_at(site, activation_out, output))
-            return with_output(output, new.clone() if at.shield else new)
+            return with_output(output, laid_out(new.clone(), new) if at.shield else new)
 
         return hook
 
@@ -219,6 +220,7 @@ class _Run:
         sites = self.plan.sites()
         if torch.is_grad_enabled():
             stack.enter_context(frozen(self.model))
+            batch_norms.attach(stack, self.model)
             firsts = [Site(ENTERING[0], stack=stack.name) for stack in self.layout.stacks]
             sites = [*(first for first in firsts if first not in sites), *sites]
             attach_gates(stack, self.model, self.layout, self.operations, self.plan.rules)
@@ -238,9 +240,19 @@ class _Run:
         self.averaged.attach(stack)
         for path in self.operations.inplace:
             self._on_input(stack, path, _copied)
-        for site, at in hooks:
-            if at.where == "output":
-                stack.callback(self._module(at.path).register_forward_hook(self.read_output(site, at)).remove)
+        self._attach_behind(stack, [(site, at) for site, at in hooks if at.where == "output"])
+
+    def _attach_behind(self, stack: ExitStack, hooks: Sequence[tuple[Site, Port]]) -> None:
+        """Sites after a module. Behind blocks they stand before the hooks by which transformers keeps streams, which are what a backbone gives,
+        where nobody else's hooks are."""
+        blocks = {block.path for block in self.layout.every_block}
+        first = {at.path for _, at in hooks if at.path in blocks and _only_kept(self._module(at.path))}
+        for site, at in (
+            *(x for x in hooks if x[1].path not in first),
+            *(x for x in hooks[::-1] if x[1].path in first),
+        ):
+            own = self._module(at.path).register_forward_hook(self.read_output(site, at), prepend=at.path in first)
+            stack.callback(own.remove)
 
     def _module(self, path: str) -> nn.Module:
         return self.model.get_submodule(path)  # type: ignore[no-any-return]
@@ -288,3 +300,8 @@ def execute(
     if missing := (plan.reads - state.found.keys()) | (modules - state.met):
         raise SiteError(f"never reached in this run: {', '.join(map(str, sorted(missing)))}.")
     return logits, state.found
+
+
+def _only_kept(module: nn.Module) -> bool:
+    """Whether no hook behind a module does more than keep what it gives."""
+    return all(map(only_records, module._forward_hooks.values()))

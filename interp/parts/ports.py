@@ -48,12 +48,12 @@ class Port:
 
     def of(self, model: Any) -> Port:
         """The same with the gain and the bias of a live model in its scale and shift."""
-        scale = self.scale if self.gain is None else self.scale * _held(model, self.gain)
-        shift = None if self.bias is None else scale * _held(model, self.bias)
+        scale = self.scale if self.gain is None else self.scale * held(model, self.gain)
+        shift = None if self.bias is None else scale * held(model, self.bias)
         return self if scale is self.scale and shift is None else replace(self, scale=scale, shift=shift)
 
 
-def _held(model: Any, path: str) -> Tensor:
+def held(model: Any, path: str) -> Tensor:
     """A parameter or a buffer of a live model."""
     module, _, name = path.rpartition(".")
     found: Tensor = getattr(model.get_submodule(module), name)
@@ -277,15 +277,23 @@ def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:
 
 
 def from_site(value: Tensor, port: Port, like: Tensor) -> Tensor:
-    """The inverse of `to_site`, in the shape of the tensor that the model had there, and of channels with its order in memory, which
-    convolutions round by."""
+    """The inverse of `to_site`, in the shape of the tensor that the model had there, and of modules and channels with its order in memory,
+    which convolutions round by."""
     if port.form == "own" and value.shape == like.shape:
-        return value
+        return laid_out(value, like)
     if port.form == "channels":
-        return torch.empty_like(like).copy_(value.transpose(1, 2).reshape(like.shape))
+        return laid_out(value.transpose(1, 2).reshape(like.shape), like)
     value = value if port.shift is None else value - port.shift
     value = unscaled(value, port) if port.scaled else value
     return value.reshape(like.shape)
+
+
+def laid_out(value: Tensor, like: Tensor) -> Tensor:
+    """A value in the order in memory of a tensor of its shape, or, where several of that one's entries share a place, as it is."""
+    shared = any(step == 0 and n > 1 for step, n in zip(like.stride(), like.shape, strict=True))
+    if shared or value.stride() == like.stride():
+        return value
+    return torch.empty_strided(like.shape, like.stride(), dtype=value.dtype, device=value.device).copy_(value)
 
 
 def unscaled(value: Tensor, port: Port) -> Tensor:

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from interp.errors import LayoutError, LoadError
 from interp.model.modules.calling import stack_input
+from interp.model.modules.repeats import check_repeats
 from interp.model.probing.block_calls import BlockCalls, depends
 from interp.model.probing.blocks import Chain, check_chain, find_chains
 from interp.model.probing.ends import check_end, norm_behind, position_embedding, read_end
 from interp.model.probing.mixers import mixing, position_wise
 from interp.model.probing.probe import Attended, Call, Probe, probe
-from interp.model.probing.sample import probe_lengths, setting
+from interp.model.probing.sample import probe_lengths, run_probe, setting
 from interp.model.probing.sublayers import read_block
 from interp.model.probing.watch import attending
 from interp.parts.layout import AttentionLayout, BlockLayout, Layout, Stack
@@ -34,12 +35,14 @@ def read_layout(
     """The layout of `model`, found on two watched forwards of a few tokens, every equation in it checked there. output: what of a
     forward is read, by default logits or embeddings. inputs: what is run, by default what the configuration tells.
 
-    Raises: LayoutError naming the block whose residual stream is of no known form, or what else is no chain of blocks.
+    Raises: LayoutError naming the block whose residual stream is of no known form, or what else is no chain of blocks; LoadError for a model
+    whose two forwards give other numbers.
     """
-    attended, routed, output = attending(model, output, inputs)
+    attended, routed, output, made = attending(model, output, inputs)
     chains = find_chains(model, attended)
     seen = probe(model, [chain.blocks[0] for chain in chains], routed, output, inputs)
     _check_finite(model, [path for chain in chains for path in chain.blocks], seen.calls)
+    check_repeats(model, lambda: run_probe(model, output, given=inputs)[0], made, seen.output)
     try:
         return _layout(model, chains, seen, output), seen
     except LayoutError:
