@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from interp.errors import SiteError
-from interp.parts.layout import AttentionLayout, BlockLayout, Layout, MlpLayout, Stack, Sublayer
+from interp.parts.block_layout import AttentionLayout, BlockLayout, MlpLayout, Sublayer
+from interp.parts.layout import Layout
 from interp.parts.sites import ATTENTION_KINDS, CROSS, ENTERING, FURTHER, GLOBAL, LAYERED, MODULE, SUMS, Site
+from interp.parts.stack_layout import Stack
 
 #: In which shape a site is: of the `stream` [batch pos ...], heads apart where there are some; of `channels` [batch channel ...] as
 #: [batch pos channel], of numbers [batch number] as [batch number 1]; or as the module has it (`own`).

@@ -23,7 +23,7 @@ from interp.model.probing.gates import activation, gate_of_given, linear_up
 from interp.model.probing.probe import Call
 from interp.model.probing.sample import setting
 from interp.model.probing.steps import Step
-from interp.parts.layout import AttentionLayout, BlockLayout, MlpLayout
+from interp.parts.block_layout import AttentionLayout, BlockLayout, MlpLayout
 
 
 def read_block(block: BlockCalls, crossing: BlockCalls | None = None) -> BlockLayout:

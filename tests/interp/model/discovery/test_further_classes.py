@@ -14,7 +14,7 @@ from torch import Tensor
 from interp.errors import LayoutError
 from interp.model.edits import Edit, add, patch
 from interp.model.model import HookedModel
-from interp.parts.layout import BlockLayout
+from interp.parts.block_layout import BlockLayout
 from interp.parts.sites import Site
 from interp.rules.rules import RELP_AH
 from tests.interp.model.plain import close
