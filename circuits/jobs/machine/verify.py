@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from interp.errors import InterpError
+from interp.errors import InterpError, TaskError
 from interp.model.model import HookedModel
 from interp.model.modules import attention
 from interp.model.modules.calling import main_input, on_inputs, takes
@@ -122,23 +122,32 @@ def _padding(model: HookedModel) -> Check:
             f"the forward of {type(model.hf).__name__} takes no attention_mask: prompts of one length only",
         )
     sides = ("left", "right") if model.layout.causal else ("right",)
-    generator = torch.Generator().manual_seed(1)
-    prompts = [_drawn(model, (n,), generator).tolist() for n in _lengths(model)]
-    with torch.no_grad():
-        alone = torch.cat([model.run(prompt).logits[:, -1] for prompt in prompts]).double()
-        gaps = []
-        for side in sides:
-            tokens: Tokens = pad(prompts, side=side).to(model.device)  # type: ignore[arg-type]
-            logits = model.run(tokens).logits
-            at = tokens.last() if logits.shape[1] == tokens.ids.shape[1] else 0
-            last = logits[torch.arange(len(prompts), device=logits.device), at].double()
-            gaps.append(float((last - alone).abs().max() / alone.abs().max()))
+    try:
+        gaps = _gaps(model, sides)
+    except TaskError as error:
+        return Check("padding", None, f"refused: {error}")
     limit = 1e-5 if model.dtype in (torch.float32, torch.float64) else 5e-2
     return Check(
         "padding",
         max(gaps) <= limit,
         f"largest relative gap to no padding: {', '.join(f'{s} {gap:.1e}' for s, gap in zip(sides, gaps, strict=True))}, limit {limit:.0e}",
     )
+
+
+def _gaps(model: HookedModel, sides: Sequence[str]) -> list[float]:
+    """How far the logits at the last token are from those without padding, relative to the largest of these. Raises: TaskError."""
+    generator = torch.Generator().manual_seed(1)
+    prompts = [_drawn(model, (n,), generator).tolist() for n in _lengths(model)]
+    gaps = []
+    with torch.no_grad():
+        alone = torch.cat([model.run(prompt).logits[:, -1] for prompt in prompts]).double()
+        for side in sides:
+            tokens: Tokens = pad(prompts, side=side).to(model.device)  # type: ignore[arg-type]
+            logits = model.run(tokens).logits
+            at = tokens.last() if logits.shape[1] == tokens.ids.shape[1] else 0
+            last = logits[torch.arange(len(prompts), device=logits.device), at].double()
+            gaps.append(float((last - alone).abs().max() / alone.abs().max()))
+    return gaps
 
 
 def _conservation(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:

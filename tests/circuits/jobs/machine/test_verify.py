@@ -8,7 +8,10 @@ import pytest
 
 import interp
 from circuits.jobs.machine.verify import verify
+from interp.model.model import HookedModel
+from tests.interp.model.discovery.written import Config
 from tests.interp.model.encoders.models import hooked
+from tests.interp.model.encoders.test_padding import Unmasked
 from tests.interp.model.loading.test_reference_model import PROGRAMS, random_model
 
 
@@ -42,3 +45,10 @@ def test_trained_checkpoints_pass_the_checks(assets: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["bert-mlm", "bert-classes", "gpt2-classes"])
 def test_encoders_and_classifiers_hold(name: str) -> None:
     assert [str(check) for check in verify(hooked(name)) if check.passed is False] == []
+
+
+def test_padding_that_a_model_looks_at_is_told() -> None:
+    """It gives wrong numbers to nobody: runs on padded prompts are refused."""
+    checks = {check.name: check for check in verify(HookedModel(Unmasked(Config()).eval()))}
+    assert checks["padding"].passed is None and "refused: prompts of several lengths" in checks["padding"].detail
+    assert [str(check) for check in checks.values() if check.passed is False] == []
