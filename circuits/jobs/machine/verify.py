@@ -18,6 +18,8 @@ from interp.parts.tokens import Tokens, pad
 from interp.rules.rules import GRADIENT, OWN, preset
 
 LENGTHS = (12, 9, 7)
+#: What a run takes, by name, batch first.
+Given = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -32,22 +34,29 @@ class Check:
 def verify(model: HookedModel) -> Iterator[Check]:
     """Parity, rules, padding, coverage, conservation and cleanliness, on random tokens of the model's vocabulary, or random inputs of
     the size that it is configured for."""
-    tokens = _tokens(model)
+    given = _given(model)
     before = _hooks(model)
-    yield _parity(model, tokens)
-    yield from _presets(model, tokens)
+    yield _parity(model, given)
+    yield from _presets(model, given)
     yield _padding(model)
-    yield from _conservation(model, tokens)
-    yield _failure_leaves_nothing(model, tokens)
+    yield from _conservation(model, given)
+    yield _failure_leaves_nothing(model, given)
     yield Check("hooks", _hooks(model) == before, "hook tables, attention implementation and parameters are as before")
 
 
-def _tokens(model: HookedModel) -> torch.Tensor:
+def _given(model: HookedModel) -> Given:
+    """Two random examples of everything that the model needs, by name."""
     generator = torch.Generator().manual_seed(0)
-    if not model.takes_text:
-        (x,) = model.probed.values()
-        return torch.randn((2, *x.shape[1:]), generator=generator).to(x)
-    return _drawn(model, (2, _lengths(model)[0]), generator).to(model.device)
+    if model.takes_text:
+        return {main_input(model.hf): _drawn(model, (2, _lengths(model)[0]), generator).to(model.device)}
+    return {name: _like(x, model.vocabularies.get(name), generator) for name, x in model.probed.items()}
+
+
+def _like(x: torch.Tensor, n: int | None, generator: torch.Generator) -> torch.Tensor:
+    """Two random examples in the form of one, of whole numbers below n where there is such a limit."""
+    shape = (2, *x.shape[1:])
+    drawn = torch.randn(shape, generator=generator) if n is None else _ids(n, shape, generator)
+    return drawn.to(x)
 
 
 def _lengths(model: HookedModel) -> tuple[int, ...]:
@@ -58,33 +67,36 @@ def _lengths(model: HookedModel) -> tuple[int, ...]:
 
 def _drawn(model: HookedModel, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     """Random ids that the model has embeddings for, neither the first nor the last where it has more than two."""
-    n = vocabulary_size(model.hf)
+    return _ids(vocabulary_size(model.hf), shape, generator)
+
+
+def _ids(n: int, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
     first, last = (1, n - 1) if n > 2 else (0, n)
     return torch.randint(first, last, shape, generator=generator)
 
 
-def _plain(model: HookedModel, inputs: dict[str, Any], eager: bool) -> torch.Tensor:
+def _plain(model: HookedModel, given: Given, eager: bool) -> torch.Tensor:
     """The model's own logits: under eager attention, or under the implementation that the user chose."""
     old = model.hf.config._attn_implementation
     try:
         if eager and model.layout.attention_function:
             model.hf.set_attn_implementation("eager")
         with torch.no_grad():
-            inputs = on_inputs(model.hf, inputs)
+            inputs = on_inputs(model.hf, given)
             return model.layout.output(model.hf(**inputs), inputs)
     finally:
         if model.hf.config._attn_implementation != old:
             model.hf.set_attn_implementation(old)
 
 
-def _parity(model: HookedModel, tokens: torch.Tensor) -> Check:
+def _parity(model: HookedModel, given: Given) -> Check:
     sites = model.sites()
     with torch.no_grad():
-        ours = model.run(tokens, reads=sites).logits
-        plain = model.run(tokens).logits
+        ours = model.run(given, reads=sites).logits
+        plain = model.run(given).logits
     inside = any(kind_of(site) in ATTENTION_KINDS for site in sites)  # not where a layer has no attention
-    same = torch.equal(ours, _plain(model, {main_input(model.hf): tokens}, eager=inside))
-    own = torch.equal(plain, _plain(model, {main_input(model.hf): tokens}, eager=False))
+    same = torch.equal(ours, _plain(model, given, eager=inside))
+    own = torch.equal(plain, _plain(model, given, eager=False))
     missing = ", ".join(model.missing_sites()) or "none"
     return Check(
         "parity",
@@ -93,14 +105,18 @@ def _parity(model: HookedModel, tokens: torch.Tensor) -> Check:
     )
 
 
-def _presets(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
+def _presets(model: HookedModel, given: Given) -> Iterator[Check]:
     """Every preset: the forward is untouched, or the rules are refused by name."""
-    reference = _plain(model, {main_input(model.hf): tokens}, eager=False)
-    eager = _plain(model, {main_input(model.hf): tokens}, eager=True)
+    reference = _plain(model, given, eager=False)
+    eager = _plain(model, given, eager=True)
     for name, rules in ((own.name, own.rules) for own in OWN if own.rules != GRADIENT):
         try:
-            other = model.run(tokens.flip(-1), keep_operands=True) if rules.secants else None
-            ours = model.run(tokens, rules=rules, toward=other).logits.detach()
+            other = (
+                model.run({name: x.flip(-1) for name, x in given.items()}, keep_operands=True)
+                if rules.secants
+                else None
+            )
+            ours = model.run(given, rules=rules, toward=other).logits.detach()
         except InterpError as error:
             yield Check(f"rules {name}", None, f"refused: {str(error).split('.')[0][:160]}")
             continue
@@ -114,7 +130,7 @@ def _presets(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
 def _padding(model: HookedModel) -> Check:
     """Left, right and no padding give the same logits at the last token; of models that look at whole texts right and none."""
     if not model.takes_text:
-        return Check("padding", None, f"{type(model.hf).__name__} takes no text: nothing is padded here")
+        return Check("padding", None, f"{type(model.hf).__name__} takes no text alone: nothing is padded here")
     if not takes(model.hf, "attention_mask"):
         return Check(
             "padding",
@@ -150,17 +166,19 @@ def _gaps(model: HookedModel, sides: Sequence[str]) -> list[float]:
     return gaps
 
 
-def _conservation(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
+def _conservation(model: HookedModel, given: Given) -> Iterator[Check]:
     """Relevance that arrives at the embedding over the logit it came from. Exact only for relp-ah without biases."""
+    embeds = [site for site in model.sites() if kind_of(site) == "embed"]
     for name in ("relp", "relp-ah"):
         try:
             with torch.enable_grad():
-                run = model.run(tokens, reads=["embed"], rules=preset(name))
+                run = model.run(given, reads=embeds, rules=preset(name))
                 top = run.logits[:, -1].max(-1).values
-                (coefficient,) = torch.autograd.grad(top.sum(), [run["embed"]])
+                coefficients = torch.autograd.grad(top.sum(), [run[site] for site in embeds])
         except InterpError:
             continue
-        share = (coefficient * run["embed"]).double().sum() / top.double().sum()
+        arrived = sum((c * run[site]).double().sum() for c, site in zip(coefficients, embeds, strict=True))
+        share = arrived / top.double().sum()
         yield Check(
             f"conservation {name}",
             None,
@@ -168,18 +186,18 @@ def _conservation(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
         )
 
 
-def _failure_leaves_nothing(model: HookedModel, tokens: torch.Tensor) -> Check:
+def _failure_leaves_nothing(model: HookedModel, given: Given) -> Check:
     """A run that fails in the middle leaves the model as it was."""
     from interp.model.edits import Edit
 
     before = _hooks(model)
-    last = model.layout.n_layers - 1
+    last = [site for site in model.sites() if kind_of(site) == "resid_post"][-1]
 
     def fail(_: torch.Tensor) -> torch.Tensor:
         raise _Deliberate
 
     try:
-        model.run(tokens, reads=model.sites(), edits=[Edit(f"resid_post.{last}", fail)])
+        model.run(given, reads=model.sites(), edits=[Edit(last, fail)])
     except _Deliberate:
         return Check("failed run", _hooks(model) == before, "a run that fails in the middle leaves the model as it was")
     return Check("failed run", False, "an edit that raises was never reached")
