@@ -158,6 +158,15 @@ class BlockLayout:
         """Its MLPs, the one that has neurons last."""
         return tuple(own for own in (self.second, self.mlp) if own is not None)
 
+    def part(self, kind: str) -> Sublayer:
+        """The part that a kind of node is: `mlp`, else attention or what is in its place. Raises: LayoutError where it has none."""
+        found = self.mlp if kind == "mlp" else self.attn
+        if found is None:
+            raise LayoutError(
+                f"{self.path}: it has {self.lacking}; expected {'an MLP' if kind == 'mlp' else 'attention'}."
+            )
+        return found
+
     @property
     def further(self) -> dict[str, Sublayer]:
         """Its parts beside attention and MLP, by the kind of site where they add."""
@@ -362,17 +371,23 @@ class Layout(Stack):
                 "work there."
             )
 
-    def check_sum(self, what: str, *, scaled: bool = False) -> None:
-        """Raises: LayoutError where the final stream is no sum of what components add, where a layer has no heads, or (unless `scaled`)
-        where a parameter scales what they add, naming what needs it."""
+    def check_sum(self, what: str) -> None:
+        """Raises: LayoutError where the final stream is no sum of what components add, where a parameter scales what they add, or where
+        a layer has no heads, naming what needs it."""
         self.check_blocks(what)
         self.check_single(what)
         self.check_heads(what)
-        parts: list[Sublayer] = [part for block in self.blocks for part in block.sublayers]
-        if not scaled and (gains := [part.gain for part in parts if part.gain]):
+        if gains := [part.gain for block in self.blocks for part in block.sublayers if part.gain]:
             raise LayoutError(
                 f"{what}: a parameter scales what components add ({gains[0]}), which is not known here. Level 'heads' works."
             )
+        self.check_written(what)
+
+    def check_written(self, what: str) -> None:
+        """Raises: LayoutError where the final stream is no sum of what components add, naming what needs it."""
+        self.check_blocks(what)
+        self.check_single(what)
+        parts: list[Sublayer] = [part for block in self.blocks for part in block.sublayers]
         if found := next((part.around for part in parts if part.around), None):
             raise LayoutError(
                 f"{what}: the norms of this model act on the sums ({found}), so what a component adds does not reach later readers "
@@ -397,13 +412,6 @@ class Layout(Stack):
                 raise LayoutError(
                     f"{what}: {block.path} passes on more or less than the stream and what its parts add ({how}). Level 'heads' works."
                 )
-
-    def check_both(self, what: str) -> None:
-        """Raises: LayoutError where a block has attention alone or an MLP alone, naming what needs both in each."""
-        if found := next((block for block in self.blocks if block.lacking), None):
-            raise LayoutError(
-                f"{what}: {found.path} has {found.lacking}; expected attention and an MLP in each block. Level 'heads' works."
-            )
 
     def check_heads(self, what: str) -> None:
         """Raises: LayoutError where a layer mixes positions without attention, naming what needs heads in all that mix them."""
