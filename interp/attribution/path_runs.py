@@ -56,7 +56,7 @@ class Paths:
         """The effect of every set of senders on every set of receivers, senders slowest."""
         r, sets = self.request, [(u, v) for u in senders for v in receivers]
         table, ends = np.empty((len(sets), len(r.pairs))), np.full((2, len(r.pairs)), np.nan)
-        indices = list(by_length([p.length for p in r.pairs], r.memory.batch_size))
+        indices = list(by_length([p.shape for p in r.pairs], r.memory.batch_size))
         with (
             settled(r.model.device),
             attention.selected(r.model.hf, None),
@@ -113,7 +113,7 @@ class Paths:
             run = PatchedRun(
                 self.space.map.writers, self.space.map.projections, values, embeds, some, None, batch.position()
             )
-            logits = run.logits(batch.base_ids, batch.keep, batch.columns)
+            logits = run.logits(batch.base_inputs, batch.keep, batch.columns)
             found += [batch.measure(batch.at_metric(one)) for one in logits]
         return torch.stack(found)
 
@@ -152,7 +152,7 @@ class Paths:
         """What attention adds in the base run, by layer [batch pos d_model]."""
         sites = [Site("attn_out", layer) for layer in range(self.graph.n_layers)]
         with torch.no_grad():
-            reads = batch.model.run(batch.base_ids, reads=sites, logits_to_keep=1).reads
+            reads = batch.model.run(batch.base_inputs, reads=sites, logits_to_keep=1).reads
         return [reads[site] for site in sites]
 
     def _mlps(self, batch: EdgeBatch, senders: Ends, values: Values, embeds: Tensor, frozen: list[Tensor]) -> Values:
@@ -167,5 +167,5 @@ class Paths:
         edits += [patch(site, values[site]) for site in sent]
         rest = [s for s in (Site("mlp_out", layer) for layer in range(self.graph.n_layers)) if s not in sent]
         with torch.no_grad():
-            reads = batch.model.run(batch.base_ids, reads=rest, edits=edits, logits_to_keep=1).reads
+            reads = batch.model.run(batch.base_inputs, reads=rest, edits=edits, logits_to_keep=1).reads
         return {site: wide(reads[site]) for site in rest}

@@ -20,7 +20,7 @@ from interp.model.inputs.taking import taken
 from interp.model.modules.lock import settled
 from interp.model.modules.tensors import close
 from interp.model.writing import written
-from interp.parts.named_inputs import Inputs
+from interp.parts.named_inputs import Inputs, repeated
 from interp.parts.tokens import Texts, Tokens
 from interp.precision import wide
 from interp.whole_numbers import whole
@@ -138,12 +138,10 @@ def decoder_lens(
 def _lens(model: Any, given: Inputs, layers: tuple[int, ...], most: int, raw: bool) -> DecoderLens:
     stack, batch = model.layout.others[0], len(given)
     streams = _streams(model, given, layers, raw)
-    repeated = Inputs({k: x.repeat(len(layers), *[1] * (x.ndim - 1)) for k, x in given.tensors.items()}, given.main)
-    logits = wide(model.run(repeated, encoded=streams, logits_to_keep=1).logits[:, -1].cpu())
+    copies: Inputs = repeated(given, len(layers))
+    logits = wide(model.run(copies, encoded=streams, logits_to_keep=1).logits[:, -1].cpu())
     found = (
-        written(model, repeated, most, lambda logits: logits.argmax(-1), encoded=streams)
-        if most
-        else [[]] * len(repeated)
+        written(model, copies, most, lambda logits: logits.argmax(-1), encoded=streams) if most else [[]] * len(copies)
     )
     rows = tuple(tuple(_said(model, row) for row in found[i * batch : (i + 1) * batch]) for i in range(len(layers)))
     named = Texts.of(model.text_of, range(logits.shape[-1]))

@@ -232,8 +232,6 @@ class _Seen:
 
     def _embedding(self, kind: str) -> Tensor:
         """The token embedding alone, or the position embedding [batch d_model]."""
-        if isinstance(self.ids, Inputs):
-            raise MethodError("split_positions: what is no single text has no token embedding apart; leave it out.")
         writers = Writers(self.job.model, Graph.of(self.job.model.layout, split_positions=True))
         position = writers.position_part(self.ids, self.run[EMBED])[:, -1].double()
         both = self.stream.values[EMBED]

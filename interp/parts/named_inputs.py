@@ -127,6 +127,13 @@ def stacked(examples: Sequence[Example]) -> Inputs:
     return Inputs(tensors, first.main)
 
 
+def repeated(given: Tensor | Inputs, n: int) -> Any:
+    """All examples `n` times, one copy of the batch behind the other: of token ids [batch pos], or of inputs."""
+    if isinstance(given, Tensor):
+        return given.repeat(n, *[1] * (given.ndim - 1)) if given.ndim else given
+    return Inputs({name: repeated(x, n) for name, x in given.tensors.items()}, given.main)
+
+
 @dataclass(frozen=True)
 class Accepted:
     """What a model's forward accepts: the class of the model, its main input, the inputs that it needs by name, those of ids with how many

@@ -9,6 +9,8 @@ from typing import Any, Final
 
 from interp.errors import TaskError, unknown
 from interp.given import kinds_checked
+from interp.model.modules.calling import needed_inputs
+from interp.parts.named_inputs import TEXT
 from interp.tasks.lengths import COMMONEST, Length, check_length, commonest, length_of, of_length
 from interp.tasks.pairs.pairs import Pair, as_text
 from interp.tasks.pieces import WRAPPED, wrapped
@@ -127,7 +129,10 @@ def alike(
     x: str | Path | Task, model: Any, *, n: int | None = None, seed: int = 0, chat: bool = False
 ) -> tuple[Task, str]:
     """The task with prompts of one length, the commonest, for positions that are scored each; and what to say of that,
-    nothing where all have one length anyway. Of a built-in task so many pairs are made; of others the pairs are kept that have it."""
+    nothing where all have one length anyway. Of a built-in task so many pairs are made; of others the pairs are kept that have it. The
+    prompts of a model that reads images or sound are files, whose lengths are known when they are read."""
+    if needed_inputs(model.hf)[0] != TEXT:
+        return task(x, model, n=n, seed=seed, chat=chat), ""
     found, kept = (task(x, model, n=n, seed=seed, length=length, chat=chat) for length in (None, COMMONEST))
     if kept.pairs == found.pairs:
         return found, ""

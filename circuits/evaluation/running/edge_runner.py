@@ -61,7 +61,7 @@ class EdgeRunner:
         table = np.empty((len(sets), len(self.pairs)))
         labels = self.positions.labels
         cuts = np.stack([self.graph.visible & ~self.graph.matrix(kept, labels) for kept in sets])  # type: ignore[arg-type]
-        batches = list(by_length([p.length for p in self.pairs], self.batch_size))
+        batches = list(by_length([p.shape for p in self.pairs], self.batch_size))
         with (
             settled(self.model.device),
             attention.selected(self.model.hf, None),

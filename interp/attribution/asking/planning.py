@@ -12,6 +12,7 @@ from interp.attribution.asking.request_options import Request
 from interp.attribution.auto.verified import LeftOut, may_run, usable, verified
 from interp.attribution.batching.positions import align
 from interp.attribution.batching.quadrature import DEFAULT_QUADRATURE, DEFAULT_STEPS
+from interp.attribution.edges.writers import NOT_APART
 from interp.attribution.features.feature_space import FeatureSpace
 from interp.attribution.features.hosts import resolved
 from interp.attribution.net_levels.net_space import NetSpace
@@ -149,19 +150,12 @@ def _pairs(model: Any, task: Task, ablation: str, metric: Metric) -> list[TokenP
 
 
 def _space(model: Any, asked: Request, given: Mapping[Site, Dictionary], pairs: list[TokenPair]) -> Space:
-    """The parts of the level: of features those that are active in some run. Raises: MethodError for edges of what is no text."""
-    if asked.level == "edges" and not model.takes_text:
-        raise MethodError(
-            f"level 'edges': {type(model.hf).__name__} takes no text, and what its embedding writes is not known as tokens and positions. Use "
-            "'heads', 'blocks', 'qkv', 'neurons' or 'resid'."
-        )
+    """The parts of the level: of features those that are active in some run. Raises: MethodError for positions apart from tokens in what
+    has no tokens alone."""
     if asked.level in NET_LEVELS:
         return NetSpace.of(model, asked.level)
-    if asked.level == "edges" and any(isinstance(pair.clean, Example) for pair in pairs):
-        raise MethodError(
-            "level 'edges': what the embedding of a model writes for token types is not known apart. Use 'heads', 'blocks', 'qkv', 'neurons' or "
-            "'resid'."
-        )
+    if asked.split_positions and any(isinstance(pair.clean, Example) for pair in pairs):
+        raise MethodError(NOT_APART)
     if asked.level != FEATURES:
         return space_of(model, asked.level, asked.kv or "shared", asked.split_positions, asked.stack)
     at_once = survey_batch(model, max(p.longest for p in pairs), asked.batch_size, asked.max_memory)

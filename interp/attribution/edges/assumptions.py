@@ -1,4 +1,4 @@
-"""What level `edges` takes for granted of a model, seen on a few tokens: an error names the module that does otherwise.
+"""What level `edges` takes for granted of a model, seen on a few tokens, an image or a sound: an error names the module that does otherwise.
 
 Norms and projections are computed apart from their modules, and the stream is taken to be the sum of what writers write. A hook
 that changes what a module gives, or a term in the stream that is no writer's, would make every number wrong.
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from interp.attribution.edges.projections import Projections
-from interp.attribution.edges.writers import EMBED, Writers
+from interp.attribution.edges.writers import EMBED, Writers, final_site
 from interp.errors import LayoutError
 from interp.model.modules import attention
 from interp.model.modules.linear import vocabulary_size
@@ -36,8 +36,9 @@ def check_model(writers: Writers, projections: Sequence[Projections], untouched:
         for path in paths:
             module = model.hf.get_submodule(path)
             stack.callback(module.register_forward_hook(_record(calls, path), with_kwargs=True).remove)
-        ids = torch.arange(1, 1 + probe_length(model.hf))[None] % vocabulary_size(model.hf)
-        run = model.run(ids, reads=[*writers.sites, Site("resid_final")], vocabulary=torch.zeros_like(ids[0, :1]))
+        given = _tokens(model.hf) if model.takes_text else model.probed
+        final = final_site(model.layout)
+        run = model.run(given, reads=[*writers.sites, final], vocabulary=torch.zeros(1, dtype=torch.long))
         for path, (x, y) in calls.items():
             module = model.hf.get_submodule(path)
             alone = module.forward(x)
@@ -46,7 +47,12 @@ def check_model(writers: Writers, projections: Sequence[Projections], untouched:
                     f"{path} gives something else than its own forward: a hook of yours? Edges compute norms and projections "
                     "apart from their modules; remove the hook."
                 )
-        _check_sum(writers, run)
+        _check_sum(writers, run, run.reads[final])
+
+
+def _tokens(hf: Any) -> Tensor:
+    """A few different ids [1 pos]."""
+    return torch.arange(1, 1 + probe_length(hf))[None] % vocabulary_size(hf)
 
 
 def _record(calls: dict[str, tuple[Tensor, Tensor]], path: str) -> Callable[..., None]:
@@ -56,7 +62,7 @@ def _record(calls: dict[str, tuple[Tensor, Tensor]], path: str) -> Callable[...,
     return hook
 
 
-def _check_sum(writers: Writers, run: Any) -> None:
+def _check_sum(writers: Writers, run: Any, final: Tensor) -> None:
     """The final stream is embedding + heads + what biases add + MLPs."""
     values = writers.seen(run.reads)
     total = values[EMBED].clone()
@@ -64,7 +70,7 @@ def _check_sum(writers: Writers, run: Any) -> None:
         total += writers.heads(layer, values).sum(0) + writers.mlp(layer, values)
         rest = writers.rest(layer, wide(run.reads[Site("z", layer)]))
         total += 0 if rest is None else rest
-    if not close(total.to(model_dtype := run.reads[EMBED].dtype), run.reads[Site("resid_final")].to(model_dtype)):
+    if not close(total.to(model_dtype := run.reads[EMBED].dtype), final.to(model_dtype)):
         raise LayoutError(
             "the residual stream is not the sum of what embedding, heads and MLPs write: a hook of yours, or an architecture "
             "that adds something else. Edges would miss it; level 'heads' works."

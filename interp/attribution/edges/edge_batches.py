@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from math import isqrt
+from math import isqrt, prod
 from typing import Any, Final
 
 import torch
@@ -18,7 +18,7 @@ from interp.attribution.edges.edge_maps import POSITION, EdgeMap
 from interp.attribution.edges.interventions import PatchedRun
 from interp.attribution.edges.readers import Stream
 from interp.attribution.edges.sums import Sums
-from interp.attribution.edges.writers import EMBED, Values
+from interp.attribution.edges.writers import EMBED, Values, final_site
 from interp.model.edits import Edit
 from interp.parts.sites import Site
 from interp.precision import wide
@@ -65,7 +65,7 @@ class EdgeBatch(Batch):
         if not self.map.graph.split_positions:
             return None
         if self._position is None:
-            self._position = self.map.writers.position_part(self.base_ids, self.base()[EMBED])
+            self._position = self.map.writers.position_part(self.base_inputs, self.base()[EMBED])
         return self._position
 
     def source_embeds(self) -> Tensor:
@@ -96,11 +96,16 @@ class EdgeBatch(Batch):
         for reader, n in zip(graph.readers, graph.n_upstream, strict=True):
             mid = reader.kind == "mlp" and not graph.parallel[reader.layer or 0]
             sites[n] = (
-                Site("resid_final") if reader.layer is None else Site("resid_mid" if mid else "resid_pre", reader.layer)
+                final_site(self.model.layout)
+                if reader.layer is None
+                else Site("resid_mid" if mid else "resid_pre", reader.layer)
             )
         with torch.no_grad():
             run = self.model.run(
-                self.source_ids, reads=[*self.sites, *sites.values()], logits_to_keep=self.keep, vocabulary=self.columns
+                self.source_inputs,
+                reads=[*self.sites, *sites.values()],
+                logits_to_keep=self.keep,
+                vocabulary=self.columns,
             )
         self.forwards += 1
         if self._source is None:
@@ -166,7 +171,7 @@ class EdgeBatch(Batch):
         if rules.secants or not all(p.one_pass for p in self.map.projections):
             return 1
         layout = self.model.layout
-        kept = 4 * self.base_ids.numel() * layout.d_model * layout.n_layers if rules.norm == "gradient" else 1
+        kept = 4 * prod(self.shape) * layout.d_model * layout.n_layers if rules.norm == "gradient" else 1
         return max(1, TERM_BYTES // kept)
 
     def _sums(self) -> Sums:
@@ -212,7 +217,7 @@ class EdgeBatch(Batch):
         mixed = any(not p.one_pass for p in self.map.projections)
         keep_values = self._base is None and not edits
         run = self.model.run(
-            self.base_ids,
+            self.base_inputs,
             reads=[EMBED, *stream.reads(), *(self.sites if keep_values else ())],
             edits=edits,
             rules=rules,
@@ -235,7 +240,7 @@ class EdgeBatch(Batch):
         found = PatchedRun(
             self.map.writers, self.map.projections, self.source(), self.source_embeds(), cuts, masks, self.position()
         )
-        logits = found.logits(self.base_ids, self.keep, self.columns)
+        logits = found.logits(self.base_inputs, self.keep, self.columns)
         self.forwards += len(cuts)
         return torch.stack([self.measure(self.at_metric(one)) for one in logits])
 
@@ -252,4 +257,4 @@ class EdgeBatch(Batch):
     @property
     def _vectors(self) -> int:
         """How many tensors [batch pos d_model] fit into `SETS_BYTES`."""
-        return int(SETS_BYTES // (4 * self.base_ids.numel() * self.model.layout.d_model))
+        return int(SETS_BYTES // (4 * prod(self.shape) * self.model.layout.d_model))

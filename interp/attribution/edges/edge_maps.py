@@ -18,6 +18,7 @@ from interp.model.coverage.backward import untouched
 from interp.model.modules.linear import norm_at
 from interp.model.modules.lock import reserved, settled
 from interp.parts.graph import Graph
+from interp.parts.named_inputs import Inputs
 
 POSITION: Final = "position embedding"
 
@@ -62,11 +63,11 @@ class EdgeMap:
             writers.W_O(layer)
         return cls(graph, writers, find_projections(model, graph))
 
-    def see(self, ids: Tensor) -> Mapping[Any, Tensor]:
-        """The values of every writer on token ids [batch pos], for means."""
+    def see(self, given: Tensor | Inputs) -> Mapping[Any, Tensor]:
+        """The values of every writer on token ids [batch pos] or inputs, for means."""
         with torch.no_grad():
-            run = self.writers.model.run(ids, reads=self.writers.sites, logits_to_keep=1)
+            run = self.writers.model.run(given, reads=self.writers.sites, logits_to_keep=1)
         values: dict[Any, Tensor] = dict(self.writers.seen(run.reads))
         if self.graph.split_positions:
-            values[POSITION] = self.writers.position_part(ids, values[EMBED]).expand_as(values[EMBED])
+            values[POSITION] = self.writers.position_part(given, values[EMBED]).expand_as(values[EMBED])
         return values

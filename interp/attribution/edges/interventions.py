@@ -25,11 +25,12 @@ from torch import Tensor
 from interp.attribution.edges.cuts import Cuts
 from interp.attribution.edges.grabbing import Grabbed
 from interp.attribution.edges.projections import Projections
-from interp.attribution.edges.writers import EMBED, Values, Writers
+from interp.attribution.edges.writers import EMBED, Values, Writers, final_site
 from interp.ledger import spend
 from interp.model.edits import Edit
 from interp.model.modules.linear import linear
 from interp.model.modules.tensors import activation_in, activation_out, with_activation, with_output
+from interp.parts.named_inputs import Inputs, repeated
 from interp.parts.sites import Site
 from interp.precision import wide
 
@@ -64,14 +65,14 @@ class PatchedRun:
         sets, (batch, _, *rest) = len(self.cuts), self.embeds.shape
         self.deltas = self.embeds.new_zeros(sets, len(self.writers_cut), batch, *rest) if self.place else self.embeds
 
-    def logits(self, ids: Tensor, keep: int, vocabulary: Tensor | None = None) -> Tensor:
-        """Logits [set batch pos d_vocab] of `ids` [batch pos], the last `keep` positions (0: all); `vocabulary`: of these
-        tokens only."""
+    def logits(self, given: Tensor | Inputs, keep: int, vocabulary: Tensor | None = None) -> Tensor:
+        """Logits [set batch pos d_vocab] of token ids [batch pos] or inputs, the last `keep` positions (0: all); `vocabulary`: of
+        these tokens only."""
         sets = len(self.cuts)
         with torch.no_grad(), ExitStack() as stack:
             self._attach(stack)
             run = self.model.run(
-                ids.repeat(sets, 1),
+                repeated(given, sets),
                 edits=self._edits(),
                 logits_to_keep=keep,
                 split_kv=self._split(),
@@ -97,7 +98,7 @@ class PatchedRun:
                 edits += [Edit(site, partial(self.grabbed.put, site)) for site in sites]
         last = len(self.graph.readers) - 1
         if last in self.readers_cut:
-            edits.append(Edit(Site("resid_final"), lambda x: self._shifted(x, [last])[:, 0].reshape(x.shape)))
+            edits.append(Edit(final_site(self.model.layout), lambda x: self._shifted(x, [last])[:, 0].reshape(x.shape)))
         return edits
 
     def _any_cut(self, start: int, end: int) -> bool:

@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from interp.errors import LayoutError
 from interp.model.modules import attention
-from interp.model.modules.calling import on_ids
-from interp.model.modules.linear import affine, linear, vocabulary_size
+from interp.model.modules.calling import on_inputs
+from interp.model.modules.linear import affine, linear
 from interp.model.modules.lock import frozen
 from interp.model.modules.tensors import activation_in, activation_out, with_activation, with_output
-from interp.model.probing.sample import probe_length
 from interp.model.vocabulary import Columns
 from interp.parts.graph import Graph
 from interp.parts.nodes import Node
@@ -79,7 +78,7 @@ def find_projections(model: Any, graph: Graph) -> tuple[Projections, ...]:
     Raises: LayoutError where attention does not go through AttentionInterface, or reads the stream by other ways than
     linear maps into q, k and v.
     """
-    model.layout.check_sum("edges")
+    model.layout.check_sum("edges", scaled=True)
     if parted := [block.path for block in model.layout.blocks if block.path in (block.attn.entry, block.mlp.entry)]:
         raise LayoutError(
             f"edges: several modules of {parted[0]} read the stream at once, not one of attention and one of the MLP."
@@ -124,7 +123,7 @@ class _Seen:
 
 
 def _watch(model: Any, seen: Sequence[_Seen]) -> None:
-    """Run a few tokens with random numbers at the outputs of every map that reads an attention's input."""
+    """Run what the model is tried on with random numbers at the outputs of every map that reads an attention's input."""
     hf, generator = model.hf, torch.Generator().manual_seed(0)
     by_module = {id(hf.get_submodule(found.module)): found for found in seen}
 
@@ -141,8 +140,7 @@ def _watch(model: Any, seen: Sequence[_Seen]) -> None:
             for path in _maps(model, found.entry):
                 hook = _exchange(found, path, generator)
                 stack.callback(hf.get_submodule(path).register_forward_hook(hook, with_kwargs=True).remove)
-        ids = torch.full((1, probe_length(hf)), min(1, vocabulary_size(hf) - 1), device=model.device)
-        Columns.of(model, torch.zeros_like(ids[0, :1])).logits(hf, on_ids(hf, ids))
+        Columns.of(model, torch.zeros(1, dtype=torch.long)).logits(hf, on_inputs(hf, model.probed))
 
 
 def _maps(model: Any, attn: str) -> Iterator[str]:

@@ -21,6 +21,7 @@ from torch import Tensor
 from interp.attribution.edges.projections import Projections
 from interp.attribution.edges.pullbacks import NO_NORM, Consume, Pullback, hand_on, offset
 from interp.attribution.edges.workspace import Workspace
+from interp.attribution.edges.writers import final_site
 from interp.model.modules.tensors import activation_in, activation_out, with_activation
 from interp.model.operands import Operands
 from interp.parts.graph import Graph
@@ -73,11 +74,11 @@ class Stream:
     def reads(self) -> list[Site]:
         """The sites that the run must read: the final stream; q, k, v where the projections' columns are shared."""
         mixed = [layer for layer, p in enumerate(self.projections) if not p.one_pass]
-        return [Site("resid_final"), *(Site(channel, layer) for layer in mixed for channel in "qkv")]
+        return [final_site(self.model.layout), *(Site(channel, layer) for layer in mixed for channel in "qkv")]
 
     def listen(self, reads: Any) -> None:
         """After the forward pass: take part in the backward pass."""
-        final, last = reads[Site("resid_final")], len(self.graph.readers) - 1
+        final, last = reads[final_site(self.model.layout)], len(self.graph.readers) - 1
         if final.requires_grad:
             self._on_gradient(final, lambda g: self.consume([last], partial(NO_NORM.into, g=wide(g)[None])))
         for layer, projections in enumerate(self.projections):

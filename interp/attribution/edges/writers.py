@@ -1,8 +1,9 @@
 """What every writer adds to the residual stream, as something small that is linear in it.
 
-The embedding and an MLP are their own value [batch pos d_model]. A head is its z, divided by the scale of its own run where
-a post-norm stands between its layer's output and the stream, so that head h of layer l adds  z[h] @ W_O[l][h]  in every case;
-`W_O` holds the norm's weight, its centring and the residual multiplier. Biases belong to no head.
+The embedding (what enters the first block: of an image its patches, positions and class token) and an MLP are their own value
+[batch pos d_model]. A head is its z, divided by the scale of its own run where a post-norm stands between its layer's output and the
+stream, so that head h of layer l adds  z[h] @ W_O[l][h]  in every case; `W_O` holds the norm's weight, its centring and the residual
+multiplier, or a learned scale of what is added (LayerScale). Biases belong to no head.
 
 Axis words: `batch pos head d_head d_model writer`.
 """
@@ -12,21 +13,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
-from interp.errors import LayoutError
+from interp.attribution.edges.behind_heads import normed, projected
+from interp.errors import LayoutError, MethodError
 from interp.ledger import spend
 from interp.model.modules.linear import input_embedding, linear, norm_at
 from interp.model.modules.tensors import close
 from interp.parts.graph import Graph
+from interp.parts.layout import Layout
+from interp.parts.named_inputs import Inputs
 from interp.parts.sites import Site
 from interp.precision import wide
 
 EMBED = Site("embed")
 Values = dict[Site, Tensor]
+#: What to say where the embedding is to be split into tokens and positions, and there are no tokens alone.
+NOT_APART: Final = "split_positions: what is no single text has no token embedding apart; leave it out."
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Writers:
     def scaled(self, layer: int, z: Tensor) -> Tensor:
         """z [batch pos head d_head], divided by the scale of a post-norm at this run's own attention output."""
         block = self.model.layout.blocks[layer]
-        if block.attn.plain:
+        if not normed(self.model, block.attn):
             return z
         W, bias = linear(self.model, block.attn.o)
         written = z.flatten(2).to(W.dtype) @ W + (0 if bias is None else bias)
@@ -65,8 +71,8 @@ class Writers:
         """What attention adds besides its heads, from the biases of projection and post-norm: [d_model], or under a
         post-norm [batch pos d_model] for this run's z [batch pos head d_head]. None without biases."""
         block = self.model.layout.blocks[layer]
-        W, bias = linear(self.model, block.attn.o)
-        if block.attn.plain:
+        W, bias = projected(self.model, block.attn)
+        if not normed(self.model, block.attn):
             return None if bias is None else block.attn.scale * wide(bias)
         norm, module = norm_at(self.model, block.attn.writer), self.model.hf.get_submodule(block.attn.writer)
         own = getattr(module, "bias", None)
@@ -82,8 +88,8 @@ class Writers:
     def W_O(self, layer: int) -> Tensor:
         """[head d_head d_model], from z as `seen` gives it to what the head adds."""
         block = self.model.layout.blocks[layer]
-        W = wide(linear(self.model, block.attn.o)[0])
-        if not block.attn.plain:
+        W = wide(projected(self.model, block.attn)[0])
+        if normed(self.model, block.attn):
             norm = norm_at(self.model, block.attn.writer)
             W = W - W.mean(-1, keepdim=True) if norm.centred else W
             W = W * norm.weight(self.model.hf.get_submodule(block.attn.writer))
@@ -104,12 +110,14 @@ class Writers:
         """What the MLP of a layer adds [batch pos d_model], for values or differences."""
         return values[Site("mlp_out", layer)]
 
-    def position_part(self, ids: Tensor, embed: Tensor) -> Tensor:
-        """The position embedding [1 pos d_model] inside `embed` [batch pos d_model].
+    def position_part(self, given: Tensor | Inputs, embed: Tensor) -> Tensor:
+        """The position embedding [1 pos d_model] inside `embed` [batch pos d_model] of token ids [batch pos].
 
-        Raises: LayoutError where the embedding is not token plus position.
+        Raises: MethodError for inputs that are no token ids alone; LayoutError where the embedding is not token plus position.
         """
-        token = input_embedding(self.model.hf)(ids.to(self.model.device)).detach()
+        if isinstance(given, Inputs):
+            raise MethodError(NOT_APART)
+        token = input_embedding(self.model.hf)(given.to(self.model.device)).detach()
         position = embed - token.to(embed)
         if not close(position[:1].expand_as(position) + token.to(embed), embed):
             raise LayoutError("split_positions: the embedding of this model is not a token plus a position embedding.")
@@ -126,6 +134,11 @@ class Writers:
         for layer in range(self.graph.n_layers):
             start = self.first + layer * (self.graph.n_heads + 1)
             yield layer, start, start + self.graph.n_heads + 1
+
+
+def final_site(layout: Layout) -> Site:
+    """Where the stream behind the last block is, at all positions: what stands behind may read one of them."""
+    return Site("resid_final") if layout.readout == "each" else Site("resid_post", layout.n_layers - 1)
 
 
 def difference(source: Values, base: Values, sites: Sequence[Site]) -> Values:

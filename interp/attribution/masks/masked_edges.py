@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from interp.attribution.edges.edge_batches import EdgeBatch
+from interp.attribution.edges.writers import final_site
 from interp.attribution.masks.attention_reads import AttentionReads
 from interp.attribution.masks.mixture import Mixture
 from interp.attribution.masks.stream_reads import Reading
 from interp.attribution.masks.stream_writes import Writing
 from interp.model.edits import Edit
-from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT, Rules
 
 
@@ -70,11 +70,11 @@ class MaskedEdges:
             reading.attach(stack)
             attention.attach(stack)
             run = batch.model.run(
-                batch.base_ids,
+                batch.base_inputs,
                 edits=[
                     *Writing(batch, self.rules, mixture).edits(),
                     *attention.edits(),
-                    Edit(Site("resid_final"), reading.final),
+                    Edit(final_site(batch.model.layout), reading.final),
                 ],
                 rules=self.rules,
                 allow_unsupported=True,

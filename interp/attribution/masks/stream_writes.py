@@ -9,6 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from interp.attribution.edges.behind_heads import normed
 from interp.attribution.edges.edge_batches import EdgeBatch
 from interp.attribution.edges.writers import EMBED
 from interp.attribution.masks.mixture import Mixture
@@ -56,7 +57,7 @@ class Writing:
     def _scaled(self, layer: int, z: Tensor) -> Tensor:
         """z [batch pos head d_head] over the scale of a post-norm at this run's own attention output, with the norm's rule."""
         block = self.batch.model.layout.blocks[layer]
-        if block.attn.plain:
+        if not normed(self.batch.model, block.attn):
             return z
         if self.batch.map.writers.rest(layer, z.detach()) is not None:
             raise LayoutError(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from interp.attribution.edges.edge_batches import EdgeBatch
+from interp.attribution.edges.writers import final_site
 from interp.attribution.protocol.registry import Options, edge_method
 from interp.parts.sites import Site
 from interp.precision import wide
@@ -60,7 +61,7 @@ def _places(batch: EdgeBatch) -> list[tuple[Site, int]]:
         parallel = graph.parallel[layer]
         found.append((Site("resid_pre", layer), start))
         found.append((Site("resid_pre" if parallel else "resid_mid", layer), start if parallel else end - 1))
-    return [*found, (Site("resid_final"), len(graph.writers))]
+    return [*found, (final_site(batch.model.layout), len(graph.writers))]
 
 
 def _place_of_reader(batch: EdgeBatch) -> Tensor:
@@ -73,9 +74,9 @@ def _place_of_reader(batch: EdgeBatch) -> Tensor:
 def _clean_run(batch: EdgeBatch, streams: list[Site]) -> Any:
     """One forward of the clean prompts, whichever of the two runs they are."""
     batch.forwards += 1
-    ids = batch.base_ids if batch.direction == "noise" else batch.source_ids
+    given = batch.base_inputs if batch.direction == "noise" else batch.source_inputs
     with torch.no_grad():
-        return batch.model.run(ids, reads=[*batch.sites, *dict.fromkeys(streams)], logits_to_keep=1)
+        return batch.model.run(given, reads=[*batch.sites, *dict.fromkeys(streams)], logits_to_keep=1)
 
 
 def _written(batch: EdgeBatch, run: Any) -> Iterator[tuple[int, Tensor]]:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from interp.errors import MethodError, some
 from interp.model.modules import attention
+from interp.model.modules.calling import only_records
 from interp.model.modules.lock import frozen, reserved, settled
 from interp.model.modules.tensors import activation_in, activation_out, with_activation
 from interp.model.probing.sample import run_probe
@@ -48,7 +49,7 @@ def _is_known(module: nn.Module) -> bool:
     written = (kind.__module__, str(getattr(kind.forward, "__module__", "")))  # a library may patch the class
     if not all(place.startswith((*_KNOWN, _OURS)) for place in written) or "forward" in vars(module):
         return False
-    if any(getattr(module, hooks) for hooks in _HOOKS):
+    if any(not only_records(hook) for hooks in _HOOKS for hook in getattr(module, hooks).values()):
         return False
     return all(p is None or (type(p) is nn.Parameter and p.element_size() > 1) for p in module._parameters.values())
 

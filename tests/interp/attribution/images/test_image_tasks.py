@@ -188,8 +188,6 @@ def test_pairs_that_no_model_takes_are_refused_with_a_sentence() -> None:
 
 def test_what_needs_text_says_so() -> None:
     model = hooked(IMAGES)
-    with pytest.raises(MethodError, match="level 'edges': ViTForImageClassification takes no text"):
-        interp.attribute(model, _task(model), method="atp", level="edges")
     with pytest.raises(MethodError, match="optimal ablation is learned on single texts"):
         interp.attribute(model, _task(model), method="exact", level="heads", ablation="optimal")
 

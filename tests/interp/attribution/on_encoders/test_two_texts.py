@@ -38,6 +38,11 @@ def _typed() -> Any:
     return made
 
 
+def _in_front() -> Any:
+    """A classifier with norms in front that tells types of tokens apart."""
+    return hooked("gpt2-classes", _typed(), type_vocab_size=2)
+
+
 def _plain(model: Any, first: str, second: str) -> Tensor:
     """The logits of the plain model on what its tokeniser makes of both texts [output]."""
     given = model.tokenizer(first, second, return_tensors="pt")
@@ -168,7 +173,14 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: _model().run({"input_ids": torch.tensor([[2, 3]]), "token_type_ids": torch.tensor([[0, 1, 1]])}),
         r"token_type_ids has shape \[1, 3\]",
     ),
-    "edges": (lambda: interp.attribute(_model(), Task("t", PAIRS), method="relp", level="edges"), "."),
+    "edges around sums": (
+        lambda: interp.attribute(_model(), Task("t", PAIRS), method="relp", level="edges", allow_unsupported=True),
+        "act on the sums",
+    ),
+    "positions apart from types": (
+        lambda: interp.attribute(_in_front(), Task("t", PAIRS), method="eap", level="edges", split_positions=True),
+        "what is no single text has no token embedding apart",
+    ),
     "no text": (lambda: Pair("a", "b", "c", second=("a", 3)), "second is"),  # type: ignore[arg-type]
     "with a chat": (lambda: Pair("a", "b", "c", second="a", messages=((), ())), "second belongs to two texts"),
 }
@@ -179,6 +191,32 @@ def test_what_cannot_be_right_is_refused(what: str) -> None:
     call, said = REFUSED[what]
     with pytest.raises((TaskError, MethodError, InterpError), match=said):
         call()
+
+
+def test_types_are_a_part_of_what_the_embedding_writes() -> None:
+    """At the end of the edge the first MLP alone reads the other prompt's embedding, types and all."""
+    model, task = _in_front(), Task("pairs", PAIRS)
+    scores = interp.attribute(model, task, method="exact", level="edges", direction="noise")
+    place = next(i for i, edge in enumerate(scores.edges) if edge.name == "embed->m0")
+    for i, (pair, pairs) in enumerate(zip(PAIRS, task.tokenize(model.tokenizer, model.outputs), strict=True)):
+        (clean, embeds), (_, other) = (_first(model, *side) for side in _sides(pair))
+        hook = model.hf.transformer.h[0].ln_2.register_forward_pre_hook(
+            lambda m, a, change=other - embeds: (a[0] + change, *a[1:])
+        )
+        moved, _ = _first(model, *_sides(pair)[0])
+        hook.remove()
+        change = (moved - clean)[pairs.answers[0]] - (moved - clean)[pairs.wrong[0]]
+        assert scores.per_example[i, place] == pytest.approx(float(change), abs=1e-5)
+    assert np.abs(scores.per_example[:, place]).min() > 1e-3
+
+
+def _first(model: Any, first: str, second: str) -> tuple[Tensor, Tensor]:
+    """The logits of the plain model [output], and what enters its first block."""
+    seen: list[Tensor] = []
+    hook = model.hf.transformer.h[0].register_forward_pre_hook(lambda m, a: seen.append(a[0]))
+    found = _plain(model, first, second)
+    hook.remove()
+    return found, seen[0]
 
 
 def test_one_second_text_alone_is_refused(tmp_path: Path) -> None:
