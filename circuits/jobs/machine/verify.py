@@ -13,7 +13,7 @@ from interp.model.model import HookedModel
 from interp.model.modules import attention
 from interp.model.modules.calling import main_input, on_inputs, takes
 from interp.model.modules.linear import vocabulary_size
-from interp.parts.sites import ATTENTION_KINDS, SiteLike, kind_of
+from interp.parts.sites import ATTENTION_KINDS, kind_of
 from interp.parts.tokens import Tokens, pad
 from interp.rules.rules import GRADIENT, OWN, preset
 
@@ -167,20 +167,20 @@ def _gaps(model: HookedModel, sides: Sequence[str]) -> list[float]:
 
 
 def _conservation(model: HookedModel, given: Given) -> Iterator[Check]:
-    """Relevance that arrives where the tokens enter over the logit it came from. Exact only for relp-ah without biases."""
-    beside = model.layout.layer_inputs
-    entrances: list[SiteLike] = [*(site for site in model.sites() if kind_of(site) == "embed"), *beside]
+    """Relevance that arrives where the inputs enter over the logit it came from. Exact only for relp-ah without biases."""
+    beside = [str(site) for site in model.layout.layer_inputs]
+    embeds = [*(site for site in model.sites() if kind_of(site) == "embed"), *beside]
     where = "the embedding and what layers are given beside it" if beside else "the embedding"
     for name in ("relp", "relp-ah"):
         try:
             with torch.enable_grad():
-                run = model.run(given, reads=entrances, rules=preset(name))
+                run = model.run(given, reads=embeds, rules=preset(name))
                 top = run.logits[:, -1].max(-1).values
-                coefficients = torch.autograd.grad(top.sum(), [run[site] for site in entrances])
+                coefficients = torch.autograd.grad(top.sum(), [run[site] for site in embeds])
         except InterpError:
             continue
-        arrived = [(rho * run[site]).double().sum() for site, rho in zip(entrances, coefficients, strict=True)]
-        share = torch.stack(arrived).sum() / top.double().sum()
+        arrived = sum((c * run[site]).double().sum() for c, site in zip(coefficients, embeds, strict=True))
+        share = arrived / top.double().sum()
         yield Check(
             f"conservation {name}",
             None,

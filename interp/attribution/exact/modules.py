@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from interp.errors import LayoutError
 from interp.model.modules.tensors import activation_out
-from interp.parts.layout import BlockLayout
+from interp.parts.block_layout import BlockLayout
 
 MLP_ROWS: Final = 512
 
