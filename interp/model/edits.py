@@ -131,6 +131,7 @@ def _on_part(
                 f"features={features!r} at {site}: only the features of a dictionary have them, '{site}.features'."
             )
         return _on_part(site, None, positions, _on_features(features, f, site))
+    kind = kind.removeprefix("cross_")  # of attention to another stack
     if heads is not None and (kind not in HEAD_KINDS or part_of(site)):
         raise EditError(f"heads={heads!r} at {site}: only {', '.join(HEAD_KINDS)} have heads.")
     if heads is not None and positions is not None and not (isinstance(positions, slice) or isinstance(heads, slice)):

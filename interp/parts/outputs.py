@@ -87,18 +87,20 @@ def part_of_result(name: str) -> Callable[[Any], Tensor]:
 @dataclass(frozen=True)
 class NextToken:
     """Outputs are `n` tokens, of what follows each position. `example`: of a decoder behind an encoder, what makes a checked example of what
-    both read."""
+    both read. `reads`: how many tokens prompts may be of, by default as many."""
 
     n: int
     example: Callable[..., Example] | None = field(default=None, compare=False, repr=False)
+    reads: int | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class AtMask:
-    """Outputs are `n` tokens, of what stands at the token `mask`."""
+    """Outputs are `n` tokens, of what stands at the token `mask`. `reads`: how many tokens prompts may be of, by default as many."""
 
     n: int
     mask: int
+    reads: int | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -41,13 +41,13 @@ def _of_positions(model: Any) -> Outputs:
             n, "it gives classes of each token; tasks read one output of a prompt.", class_names(hf.config, n)
         )
     if layout.causal or getattr(hf, "answers_at_the_end", False):
-        return NextToken(n)
+        return NextToken(n, reads=vocabulary_size(hf))
     if mask is None or not 0 <= mask < n:
         return NoAnswer(
             n,
             "it looks at later tokens too, so its outputs are not what follows; give its tokeniser, whose mask token is read.",
         )
-    return AtMask(n, int(mask))
+    return AtMask(n, int(mask), vocabulary_size(hf))
 
 
 def answers_at(model: Any, given: Tokens | Inputs) -> int | None:

@@ -198,8 +198,11 @@ def _unseen(path: str, seen: Probe) -> str:
     if path in seen.given:
         return f"gives a {seen.given[path]}; expected the residual stream, as a tensor or first in a tuple"
     if not seen.counts[path]:
+        inside = any(n and other.startswith(f"{path}.") for other, n in seen.counts.items())
         return (
             "is never called itself, only modules in it; expected blocks that are modules with a forward of their own"
+            if inside
+            else "is not called in a forward pass, nor any module in it; expected a list of blocks that all run: leave it out of the list"
         )
     return "does not read the residual stream as a tensor"
 

@@ -102,17 +102,16 @@ def _check_read(ids: TokenPair, outputs: Outputs, row: str) -> None:
 
 
 def _check_range(name: str, found: Sequence[int] | Example, outputs: Outputs, row: str) -> None:
-    """Raises: TaskError for a token or a class that the model does not have. The tokens of prompts are checked where they are run."""
+    """Raises: TaskError for a token or a class that the model does not have. The prompts of classifiers are checked where they are run."""
     if isinstance(found, Example):
         return
-    classes = isinstance(outputs, Classes)
-    outside = [i for i in found if not 0 <= i < outputs.n]
-    if outside and classes and name in ("answer", "wrong"):
+    classes, answering = isinstance(outputs, Classes), name in ("answer", "wrong")
+    n = outputs.n if answering or not isinstance(outputs, NextToken | AtMask) else outputs.reads or outputs.n
+    outside = [i for i in found if not 0 <= i < n]
+    if outside and classes and answering:
         raise TaskError(f"{row}: {name!r} has class {outside[0]}; this model has classes 0 to {outputs.n - 1}.")
     if outside and not classes:
-        raise TaskError(
-            f"{row}: {name!r} has token id {outside[0]}, but the model's vocabulary is 0 to {outputs.n - 1}."
-        )
+        raise TaskError(f"{row}: {name!r} has token id {outside[0]}, but the model's vocabulary is 0 to {n - 1}.")
 
 
 def _check_tokeniser(pair: Pair, ids: TokenPair, tokenizer: Any, row: str, behind: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from interp.errors import TaskError
-from interp.parts.outputs import Classes, NextToken
+from interp.parts.outputs import AtMask, Classes, NextToken
 from interp.tasks.pairs.input_pairs import InputPair
 from interp.tasks.pairs.pairs import Pair
 from interp.tasks.pairs.token_pairs import TokenPair
@@ -51,3 +51,13 @@ def test_what_is_no_text_is_refused() -> None:
         read(InputPair(CLEAN, CORRUPT, answers=10, wrong=1))
     with pytest.raises(TaskError, match=r"Pair: ids is .*expected"):
         Pair("a", "b", (), (), ids=((3, 5), (3, 6)))  # type: ignore[arg-type]
+
+
+def test_a_model_may_read_other_tokens_than_it_gives() -> None:
+    pair = InputPair(CLEAN, CORRUPT, answers=0)
+    assert read(pair, NextToken(1, reads=8)).answers == (0,) and read(pair, AtMask(1, 7, reads=8)).clean == (3, 5, 7)
+    for outputs in (NextToken(1), NextToken(1, reads=6), AtMask(1, 7, reads=7)):
+        with pytest.raises(TaskError, match="'clean' has token id"):
+            read(pair, outputs)
+    with pytest.raises(TaskError, match="'answer' has token id 1, but the model's vocabulary is 0 to 0"):
+        read(InputPair(CLEAN, CORRUPT, answers=1), NextToken(1, reads=8))

@@ -54,6 +54,13 @@ class ListedTwice(Decoder):
         self.layers = nn.ModuleList([blocks[0], blocks[0]])
 
 
+class LeftOut(Decoder):
+    """The last block of the list never runs."""
+
+    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        return self.layers[0](x, mask)  # type: ignore[no-any-return]
+
+
 class HyperConnected(Decoder):
     block = odd.HyperConnected
 
@@ -224,6 +231,9 @@ REFUSED: Final[dict[str, Refused]] = {
     "another width": Refused(lambda: _made(Widening), r"layers\.[01]\b"),
     "a block called twice": Refused(lambda: _made(Repeated), r"layers\.0\b"),
     "a block listed twice": Refused(lambda: _made(ListedTwice), r"layers\.0\b"),
+    "a block that never runs": Refused(
+        lambda: _made(LeftOut), r"layers\.1 is not called in a forward pass.*leave it out of the list"
+    ),
     "two streams": Refused(lambda: _made(HyperConnected), r"layers\.0\b"),
     "positions first": Refused(lambda: _made(PositionsFirst), r"layers\.0: .*positions first"),
     "added between blocks": Refused(lambda: _made(Returning), r"layers\.1\b"),

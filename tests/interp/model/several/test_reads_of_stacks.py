@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from interp.model.edits import Edit, patch
+from interp.model.edits import Edit, patch, zero
 from interp.rules.rules import GRADIENT, RELP, RELP_AH
 from tests.interp.model.plain import close, state
 from tests.interp.model.several.made import (
@@ -210,3 +210,19 @@ def test_logits_of_some_tokens_are_those_of_all(name: str) -> None:
     model, inputs, tokens = known(name), given(name), torch.tensor([5, 3, 40])
     close(model.run(inputs, vocabulary=tokens).logits, output(model.hf, inputs)[..., tokens])
     close(model.run(inputs, vocabulary=tokens, logits_to_keep=1).logits, output(model.hf, inputs)[:, -1:, tokens])
+
+
+@pytest.mark.parametrize("name", PAIRS[:2])
+@torch.no_grad()
+def test_one_head_of_every_attention_is_edited(name: str) -> None:
+    """Of both stacks and across, as a change of that head's part alone."""
+    model, x = known(name), given(name)
+    own = [f"{site}.0" for site in model.sites() if site.endswith(("z", "pattern"))]
+    assert {"z.0", "encoder:z.0", "cross_z.0", "cross_pattern.0"} <= {*own}
+    reads = model.run(x, reads=own)
+    for site in own:
+        changed = reads[site].clone()
+        changed[(slice(None), *([slice(None)] * site.endswith("z.0")), 1)] = 0.0
+        off = model.run(x, reads=[site], edits=[zero(site, heads=1)])
+        assert torch.equal(off[site], changed) and not torch.equal(off.logits, reads.logits)
+        assert torch.equal(model.run(x, edits=[patch(site, changed)]).logits, off.logits)
