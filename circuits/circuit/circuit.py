@@ -44,7 +44,8 @@ class Circuit:
     knows whether its own are others. `kv`, `split_positions`: which graph its edges belong to (see `interp.parts.graph`).
     `dictionaries`: whose features these are, a line each with a hash, as in `Provenance`.
     `positions`, `labels`: of edges that are apart at positions, how these are named (`each`, `end` or `spans`) and all names that
-    there are; every token has one, so with `rest` an edge outside all spans is a part like others.
+    there are; every token has one, so with `rest` an edge outside all spans is a part like others. `both_ways`: positions may look at later
+    ones there.
     """
 
     parts: tuple[Part, ...]
@@ -59,6 +60,7 @@ class Circuit:
     dictionaries: tuple[str, ...] = ()
     positions: str = "all"
     labels: tuple[int | str, ...] = ()
+    both_ways: bool = False
 
     def __post_init__(self) -> None:
         if self.level not in CIRCUIT_LEVELS:
@@ -156,6 +158,7 @@ class Circuit:
         left_out = ["parts", "kv", "split_positions"]
         left_out += [] if self.dictionaries else ["dictionaries"]
         left_out += [] if self.labels else ["positions", "labels"]
+        left_out += [] if self.both_ways else ["both_ways"]
         data = {k: v for k, v in vars(self).items() if k not in left_out}
         if self.level == "edges":
             graph = {"kv": self.kv, "split_positions": self.split_positions}

@@ -66,29 +66,31 @@ def group_size(edges: Iterable[Edge]) -> int:
 # ---------------------------------------------------------------- paths
 
 
-def on_paths(edges: Iterable[Edge], group: int) -> tuple[Edge, ...]:
-    """The edges that lie on a path from an embedding to the logits, in the order given.
+def on_paths(edges: Iterable[Edge], group: int, both_ways: bool = False) -> tuple[Edge, ...]:
+    """The edges that lie on a path from an embedding to the logits, in the order given. both_ways: positions may look at later ones.
 
     Raises: CircuitError where there is no such path.
     """
     listed = tuple(edges)
-    if not (kept := _on_paths(listed, group)):
+    if not (kept := _on_paths(listed, group, both_ways)):
         raise CircuitError(
             f"no path from the embedding to the logits is left in these {len(listed)} edges; take more of them."
         )
     return kept
 
 
-def connected(edges: Iterable[Edge], group: int) -> int:
+def connected(edges: Iterable[Edge], group: int, both_ways: bool = False) -> int:
     """How many of the edges lie on a path from an embedding to the logits."""
-    return len(_on_paths(tuple(edges), group))
+    return len(_on_paths(tuple(edges), group, both_ways))
 
 
-def _on_paths(listed: Sequence[Edge], group: int) -> tuple[Edge, ...]:
+def _on_paths(listed: Sequence[Edge], group: int, both_ways: bool) -> tuple[Edge, ...]:
     after: dict[Place, set[Place]] = defaultdict(set)
     before: dict[Place, set[Place]] = defaultdict(set)
     positions = dict.fromkeys(edge.position for edge in listed)
-    into = {edge: [p for at in heard_at(edge, positions) for p in _places(edge, at, group)] for edge in listed}
+    into = {
+        edge: [p for at in heard_at(edge, positions, both_ways) for p in _places(edge, at, group)] for edge in listed
+    }
     for edge in listed:
         after[edge.sender, edge.position].update(into[edge])
         for place in into[edge]:
@@ -102,11 +104,11 @@ def _places(edge: Edge, at: Label, group: int) -> list[Place]:
     return [(owner, at) for owner in owners(edge.receiver, group)]
 
 
-def heard_at(edge: Edge, positions: Iterable[Label]) -> list[Label]:
-    """At which of these positions the node that reads the edge may write what it made of it."""
-    if edge.receiver.kind not in ("k", "v"):
+def heard_at(edge: Edge, positions: Iterable[Label], both_ways: bool = False) -> list[Label]:
+    """At which of these positions the node that reads the edge may write what it made of it. both_ways: also at earlier ones."""
+    if edge.receiver.kind not in ("k", "v", "attn_out"):  # a mixer without heads reads and writes as one node
         return [edge.position]
-    return [at for at in positions if may_look(at, edge.position)]
+    return [at for at in positions if both_ways or may_look(at, edge.position)]
 
 
 def may_look(here: Label, there: Label) -> bool:
@@ -140,7 +142,7 @@ def prune(circuit: Circuit, graph: Graph | None = None) -> Circuit:
             f"{shared.receiver.name} is shared by a group of heads, and a circuit does not say which; give prune the"
             " graph: interp.Graph.of(model.layout)."
         )
-    kept = on_paths(edges, graph.group if graph else 1)
+    kept = on_paths(edges, graph.group if graph else 1, circuit.both_ways)
     return replace(circuit, parts=kept, selection=circuit.selection + pruned_text(len(kept), len(edges)))
 
 

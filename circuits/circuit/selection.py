@@ -116,7 +116,7 @@ def greedy(scores: Scores, ranking: Ranking = "absolute") -> list[int]:
     into: dict[tuple[Node, Label], list[int]] = defaultdict(list)
     positions = scores.positions()
     for place, i in enumerate(order):
-        for at in connect.heard_at(edges[i], positions):
+        for at in connect.heard_at(edges[i], positions, scores.provenance.both_ways):
             for owner in connect.owners(edges[i].receiver, group):
                 into[owner, at].append(place)
     heap = [place for at in positions for place in into.pop((connect.LOGITS, at), [])]
@@ -211,12 +211,12 @@ def _circuit(scores: Scores, keep: list[int], how: str, prune: bool) -> Circuit:
     every = scores.edges
     edges = tuple(every[i] for i in keep)
     if prune:
-        kept = connect.on_paths(edges, connect.group_size(every))
+        kept = connect.on_paths(edges, connect.group_size(every), p.both_ways)
         how, edges = how + connect.pruned_text(len(kept), len(edges)), kept
     kv = cast(KeyValue, p.kv)  # `Circuit` checks it
     return Circuit(
         edges, p.level, p.model, p.task, p.method, how, p.pairs, kv, p.split_positions,
-        positions=p.positions, labels=labels_of(scores),
+        positions=p.positions, labels=labels_of(scores), both_ways=p.both_ways,
     )  # fmt: skip
 
 

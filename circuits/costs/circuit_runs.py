@@ -177,7 +177,7 @@ class EdgeRuns(CircuitRuns):
         prices, size = self.asked.model.prices, self.asked.model.layout
         copies = sum(self.graph.n_upstream) * size.d_model
         read = 0
-        for layer, own in enumerate(self._space.map.projections):
+        for layer, own in self._space.map.projections.items():
             read += sum(len(columns) for columns in own.columns) * size.d_model
             read += 0 if own.one_pass else len(own.passes) * prices.rows["qkv", layer]
         return int(copies + read + self._written + 2 * self._normed)

@@ -153,18 +153,18 @@ def _rows(
     runner: Runner, scores: Scores, ranking: Ranking, sizes: Sequence[int], twins: Twins, n_random: int
 ) -> list[_Row]:
     order, full = [scores.parts[i] for i in ranked(scores, ranking)], frozenset(runner.parts)
-    own = _own_sizes(order, sizes, runner.parts)
+    own = _own_sizes(order, sizes, runner.parts, scores.provenance.both_ways)
     tops = [frozenset(order[:size]) for size in sizes]
     return [_Row(top, full - top, twins.of(top, n_random), size) for top, size in zip(tops, own, strict=True)]
 
 
-def _own_sizes(order: Sequence[Part], sizes: Sequence[int], parts: Sequence[Part]) -> list[int]:
+def _own_sizes(order: Sequence[Part], sizes: Sequence[int], parts: Sequence[Part], both_ways: bool) -> list[int]:
     """How many of the first parts can matter: edges on a path from the embedding to the logits, of other parts all."""
     edges = [part for part in order if isinstance(part, Edge)]
     if len(edges) < len(order):
         return list(sizes)
     group = group_size(part for part in parts if isinstance(part, Edge))
-    return [connected(edges[:size], group) for size in sizes]
+    return [connected(edges[:size], group, both_ways) for size in sizes]
 
 
 def _curve(ranking: Ranking, rows: Sequence[_Row], found: Measured) -> RankingCurve:

@@ -49,7 +49,11 @@ class Shape:
 
     @classmethod
     def of(cls, layout: Layout) -> Shape:
-        """The shape of a model. Raises: InterchangeError where only some of its layers are parallel."""
+        """The shape of a model. Raises: InterchangeError where only some of its layers are parallel, or one lacks heads or an MLP."""
+        if without := next((block.path for block in layout.blocks if not block.heads or block.mlp is None), None):
+            raise InterchangeError(
+                f"{without} has no heads, or no MLP; EAP-IG files have both in every layer. Use GraphML, dot or a saved circuit."
+            )
         parallel = {block.parallel for block in layout.blocks}
         if len(parallel) > 1:
             raise InterchangeError(

@@ -9,7 +9,7 @@ Axis words: `set example reader writer batch pos d_model`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -64,7 +64,7 @@ class Paths:
         ):
             for index in indices:
                 batch = self.space.batch(r.model, r.pairs, index, r.metric, r.direction, r.ablation)
-                frozen = self._attention_out(batch) if self.through_mlps else []
+                frozen = self._attention_out(batch) if self.through_mlps else {}
                 for i, sent in enumerate(senders):
                     rows = slice(i * len(receivers), (i + 1) * len(receivers))
                     table[rows, index] = self._patched(batch, sent, receivers, frozen).double().cpu().numpy()
@@ -101,7 +101,9 @@ class Paths:
             pinned=self.pinned,
         )
 
-    def _patched(self, batch: EdgeBatch, senders: Ends, receivers: Sequence[Ends], frozen: list[Tensor]) -> Tensor:
+    def _patched(
+        self, batch: EdgeBatch, senders: Ends, receivers: Sequence[Ends], frozen: Mapping[int, Tensor]
+    ) -> Tensor:
         """The metric [set batch] with the inputs of each set of receivers changed by these senders."""
         values, embeds = self._written(batch, senders)
         if self.through_mlps:
@@ -138,8 +140,9 @@ class Paths:
         for u in senders:
             if u.kind in EMBEDDINGS:
                 embeds[:, EMBEDDINGS.index(u.kind)] = new[:, EMBEDDINGS.index(u.kind)]
-            elif u.kind == "mlp":
-                values[Site("mlp_out", u.layer)] = source[Site("mlp_out", u.layer)]
+            elif u.kind != "head":
+                site = Site("mlp_out" if u.kind == "mlp" else u.kind, u.layer)
+                values[site] = source[site]
             else:
                 site = Site("z", u.layer)
                 values[site] = values[site].clone()
@@ -148,24 +151,27 @@ class Paths:
 
     # ------------------------------------------------------------ through MLPs
 
-    def _attention_out(self, batch: EdgeBatch) -> list[Tensor]:
+    def _attention_out(self, batch: EdgeBatch) -> Mapping[int, Tensor]:
         """What attention adds in the base run, by layer [batch pos d_model]."""
-        sites = [Site("attn_out", layer) for layer in range(self.graph.n_layers)]
+        sites = [Site("attn_out", layer) for layer in self.graph.attentions]
         with torch.no_grad():
             reads = batch.model.run(batch.base_inputs, reads=sites, logits_to_keep=1).reads
-        return [reads[site] for site in sites]
+        return {layer: reads[site] for layer, site in zip(self.graph.attentions, sites, strict=True)}
 
-    def _mlps(self, batch: EdgeBatch, senders: Ends, values: Values, embeds: Tensor, frozen: list[Tensor]) -> Values:
+    def _mlps(
+        self, batch: EdgeBatch, senders: Ends, values: Values, embeds: Tensor, frozen: Mapping[int, Tensor]
+    ) -> Values:
         """What the MLPs that are no senders write where every head is frozen and the senders' changes are in the stream."""
         writers, base = self.space.map.writers, batch.base()
         edits = [add(EMBED, (embeds - batch.embeds_of(base)).sum(1))]
-        for layer, attn_out in enumerate(frozen):
+        for layer, attn_out in frozen.items():
             site = Site("z", layer)
             change = writers.heads(layer, {site: values[site] - base[site]}).sum(0)
             edits.append(patch(Site("attn_out", layer), attn_out.to(change) + change))
         sent = [Site("mlp_out", u.layer) for u in senders if u.kind == "mlp"]
-        edits += [patch(site, values[site]) for site in sent]
-        rest = [s for s in (Site("mlp_out", layer) for layer in range(self.graph.n_layers)) if s not in sent]
+        without = [step.site for step in self.graph.steps if step.kind == "attn_out"]
+        edits += [patch(site, values[site]) for site in (*sent, *without)]
+        rest = [s.site for s in self.graph.steps if s.kind == "mlp" and s.site not in sent]
         with torch.no_grad():
             reads = batch.model.run(batch.base_inputs, reads=rest, edits=edits, logits_to_keep=1).reads
         return {site: wide(reads[site]) for site in rest}

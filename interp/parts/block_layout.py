@@ -145,6 +145,15 @@ class BlockLayout:
         """Its MLPs, the one that has neurons last."""
         return tuple(own for own in (self.second, self.mlp) if own is not None)
 
+    def part(self, kind: str) -> Sublayer:
+        """The part that a kind of node is: `mlp`, else attention or what is in its place. Raises: LayoutError where it has none."""
+        found = self.mlp if kind == "mlp" else self.attn
+        if found is None:
+            raise LayoutError(
+                f"{self.path}: it has {self.lacking}; expected {'an MLP' if kind == 'mlp' else 'attention'}."
+            )
+        return found
+
     @property
     def further(self) -> dict[str, Sublayer]:
         """Its parts beside attention and MLP, by the kind of site where they add."""

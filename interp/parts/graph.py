@@ -1,16 +1,16 @@
 """The graph of a model: what writes into the residual stream, what reads it, and the edges between them.
 
 Writers, in forward order: the embedding (token + position; apart with `split_positions`), heads, MLPs. Readers: q, k and v
-of each head, MLPs, the logits. A writer's value is what it adds to the residual stream; a reader is its own copy of that
+of each head, MLPs, the logits. What mixes positions without heads is one node that reads and writes, as an MLP is. A writer's value is what it adds to the residual stream; a reader is its own copy of that
 stream. What a reader can see is a prefix of the writers, so an edge is a reader and an index below `n_upstream`.
 
-Names: `a0.h3->a2.h1<q>`, `embed->m0`, `m3->logits`; K/V readers shared by a group are `a2.kv1<k>`; `@p` at a position.
+Names: `a0.h3->a2.h1<q>`, `embed->m0`, `m3->logits`, `m3->attn_out.4`; K/V readers shared by a group are `a2.kv1<k>`; `@p` at a position.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final, Literal
@@ -18,12 +18,14 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from interp.errors import MethodError, unknown
-from interp.parts.layout import Layout
+from interp.parts.layout import BlockLayout, Layout
 from interp.parts.nodes import Node
-from interp.parts.sites import is_place
+from interp.parts.sites import Site, is_place
 
 KeyValue = Literal["shared", "split"]
 KEY_VALUE: Final = ("shared", "split")
+#: The kinds of the parts of a layer, as of the nodes that write.
+Kind = Literal["head", "attn_out", "mlp"]
 CHANNELS: Final = ("q", "k", "v")
 EMBEDDINGS: Final = ("embed", "pos_embed")
 
@@ -66,11 +68,29 @@ Part = Node | Edge
 
 
 @dataclass(frozen=True)
+class Step:
+    """One part of a layer: its heads, or one node that reads and writes as a whole. `writers`, `readers`: their numbers in the graph; `sees`:
+    how many writers its readers see, the first so many."""
+
+    kind: Kind
+    layer: int
+    writers: range
+    readers: range
+    sees: int
+
+    @property
+    def site(self) -> Site:
+        """Where what it writes is read: z of heads."""
+        return Site({"head": "z", "attn_out": "attn_out", "mlp": "mlp_out"}[self.kind], self.layer)
+
+
+@dataclass(frozen=True)
 class Graph:
     """All writers, readers and edges of a model of this shape.
 
     `parallel`: per layer, whether the MLP reads beside attention and so not what its heads write. `kv`: K/V readers
-    `shared` by their group of query heads (true to the model), or `split` per query head (as MIB counts them).
+    `shared` by their group of query heads (true to the model), or `split` per query head (as MIB counts them). `layers`: per layer the
+    kinds of its parts, in order: `head`, `attn_out` for what mixes positions without heads, `mlp`; heads and an MLP by default.
     """
 
     n_layers: int
@@ -79,8 +99,10 @@ class Graph:
     parallel: tuple[bool, ...]
     kv: KeyValue = "shared"
     split_positions: bool = False
+    layers: tuple[tuple[Kind, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", self.layers or (("head", "mlp"),) * self.n_layers)
         if self.kv not in KEY_VALUE:
             raise MethodError(unknown("kv", self.kv, KEY_VALUE))
 
@@ -92,55 +114,81 @@ class Graph:
                 "split_positions: this model adds no position embedding to its token embedding, so there is nothing to split."
             )
         parallel = tuple(block.parallel for block in layout.blocks)
-        return cls(layout.n_layers, layout.n_heads, layout.n_kv_heads, parallel, kv, split_positions)
+        layers = tuple(tuple(_kinds(block)) for block in layout.blocks)
+        return cls(layout.n_layers, layout.n_heads, layout.n_kv_heads, parallel, kv, split_positions, layers)
 
     @property
     def group(self) -> int:
         """Query heads that share one K/V head."""
-        return self.n_heads // self.n_kv_heads
+        return self.n_heads // max(1, self.n_kv_heads)
+
+    @property
+    def first(self) -> int:
+        """How many writers there are before the first layer."""
+        return 1 + self.split_positions
+
+    @property
+    def n_attention_readers(self) -> int:
+        """How many readers the heads of a layer have."""
+        return self.n_heads + 2 * (self.n_kv_heads if self.kv == "shared" else self.n_heads)
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The parts of all layers, in forward order."""
+        found, writer, reader = list[Step](), self.first, 0
+        for layer, kinds in enumerate(self.layers):
+            start = writer
+            for kind in kinds:
+                n, read = (self.n_heads, self.n_attention_readers) if kind == "head" else (1, 1)
+                sees = start if self.parallel[layer] else writer
+                found.append(Step(kind, layer, range(writer, writer + n), range(reader, reader + read), sees))
+                writer, reader = writer + n, reader + read
+        return tuple(found)
+
+    @cached_property
+    def layer_writers(self) -> tuple[range, ...]:
+        """The numbers of the writers of each layer."""
+        found = [[step for step in self.steps if step.layer == layer] for layer in range(self.n_layers)]
+        return tuple(range(own[0].writers.start, own[-1].writers.stop) for own in found)
+
+    @cached_property
+    def attentions(self) -> dict[int, Step]:
+        """The heads of each layer that has some."""
+        return {step.layer: step for step in self.steps if step.kind == "head"}
 
     @cached_property
     def writers(self) -> tuple[Node, ...]:
         """Every writer in forward order."""
-        found = [Node(kind) for kind in EMBEDDINGS[: 1 + self.split_positions]]
-        for layer in range(self.n_layers):
-            found += [Node("head", layer, head) for head in range(self.n_heads)]
-            found.append(Node("mlp", layer))
+        found = [Node(kind) for kind in EMBEDDINGS[: self.first]]
+        for step in self.steps:
+            heads = step.kind == "head"
+            found += [Node(step.kind, step.layer, unit if heads else None) for unit in range(len(step.writers))]
         return tuple(found)
 
     @cached_property
     def readers(self) -> tuple[Node, ...]:
         """Every reader in forward order: q, k, v of the heads of a layer, its MLP; the logits last."""
-        found = []
-        for layer in range(self.n_layers):
-            found += [*self.attention_readers(layer), Node("mlp", layer)]
+        found = list[Node]()
+        for step in self.steps:
+            found += self.attention_readers(step.layer) if step.kind == "head" else (Node(step.kind, step.layer),)
         return (*found, Node("logits"))
 
+    def read_at(self, step: Step) -> Site:
+        """Where the stream is that the readers of a part read: behind the part of the layer before it, where they see that."""
+        behind = step.sees > self.layer_writers[step.layer].start
+        return Site("resid_mid" if behind else "resid_pre", step.layer)
+
     def attention_readers(self, layer: int) -> tuple[Node, ...]:
-        """The readers of one layer's attention: all q, then all k, then all v."""
+        """The readers of the heads of one layer: all q, then all k, then all v."""
         grouped = self.kv == "shared" and self.group > 1
         units = self.n_kv_heads if self.kv == "shared" else self.n_heads
         queries = [Node("q", layer, head) for head in range(self.n_heads)]
         return (*queries, *(Node(c, layer, unit, grouped) for c in "kv" for unit in range(units)))
 
-    def first_reader(self, layer: int) -> int:
-        """The number of a layer's first reader in `readers`."""
-        return layer * (len(self.attention_readers(0)) + 1)
-
-    def mlp_reader(self, layer: int) -> int:
-        """The number of a layer's MLP in `readers`: the last of its layer."""
-        return self.first_reader(layer + 1) - 1
-
     @cached_property
     def n_upstream(self) -> tuple[int, ...]:
         """For each reader, how many writers it sees: the first so many."""
-        return tuple(self._upstream(reader) for reader in self.readers)
-
-    def _upstream(self, reader: Node) -> int:
-        if reader.layer is None:
-            return len(self.writers)
-        before = 1 + self.split_positions + reader.layer * (self.n_heads + 1)
-        return before + self.n_heads if reader.kind == "mlp" and not self.parallel[reader.layer] else before
+        return (*(step.sees for step in self.steps for _ in step.readers), len(self.writers))
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
@@ -192,10 +240,19 @@ class Graph:
         return f"Graph of {len(self.writers)} writers, {len(self.readers)} readers, {len(self.edges)} edges"
 
 
+def _kinds(block: BlockLayout) -> Iterator[Kind]:
+    """The kinds of a block's parts, in order."""
+    if block.attn is not None:
+        yield "head" if block.attn.heads else "attn_out"
+    if block.mlp is not None:
+        yield "mlp"
+
+
 # ---------------------------------------------------------------- names
 
-_WRITER = re.compile(r"a(?P<l>\d+)\.h(?P<u>\d+)|m(?P<m>\d+)|(?P<e>embed|pos_embed)")
-_READER = re.compile(r"a(?P<l>\d+)\.(?P<g>h|kv)(?P<u>\d+)<(?P<c>[qkv])>|m(?P<m>\d+)|(?P<e>logits)")
+_WHOLE = r"m(?P<m>\d+)|attn_out\.(?P<a>\d+)"
+_WRITER = re.compile(rf"a(?P<l>\d+)\.h(?P<u>\d+)|{_WHOLE}|(?P<e>embed|pos_embed)")
+_READER = re.compile(rf"a(?P<l>\d+)\.(?P<g>h|kv)(?P<u>\d+)<(?P<c>[qkv])>|{_WHOLE}|(?P<e>logits)")
 _FEATURE = re.compile(r"(?P<kind>[a-z_]+)(\.(?P<l>\d+))?\.(f(?P<u>\d+)|error)")
 
 
@@ -229,5 +286,7 @@ def _known(found: dict[str, Any]) -> Node:
         return Node(found["e"])
     if found["m"]:
         return Node("mlp", int(found["m"]))
+    if found["a"]:
+        return Node("attn_out", int(found["a"]))
     kind = found.get("c") or "head"
     return Node(kind, int(found["l"]), int(found["u"]), found.get("g") == "kv")

@@ -139,17 +139,23 @@ class Layout(Stack):
                 "work there."
             )
 
-    def check_sum(self, what: str, *, scaled: bool = False) -> None:
-        """Raises: LayoutError where the final stream is no sum of what components add, where a layer has no heads, or (unless `scaled`)
-        where a parameter scales what they add, naming what needs it."""
+    def check_sum(self, what: str) -> None:
+        """Raises: LayoutError where the final stream is no sum of what components add, where a parameter scales what they add, or where
+        a layer has no heads, naming what needs it."""
         self.check_blocks(what)
         self.check_single(what)
         self.check_heads(what)
-        parts: list[Sublayer] = [part for block in self.blocks for part in block.sublayers]
-        if not scaled and (gains := [part.gain for part in parts if part.gain]):
+        if gains := [part.gain for block in self.blocks for part in block.sublayers if part.gain]:
             raise LayoutError(
                 f"{what}: a parameter scales what components add ({gains[0]}), which is not known here. Level 'heads' works."
             )
+        self.check_written(what)
+
+    def check_written(self, what: str) -> None:
+        """Raises: LayoutError where the final stream is no sum of what components add, naming what needs it."""
+        self.check_blocks(what)
+        self.check_single(what)
+        parts: list[Sublayer] = [part for block in self.blocks for part in block.sublayers]
         if found := next((part.around for part in parts if part.around), None):
             raise LayoutError(
                 f"{what}: the norms of this model act on the sums ({found}), so what a component adds does not reach later readers "

@@ -115,13 +115,6 @@ class Stack:
                     f"{what}: {block.path} passes on more or less than the stream and what its parts add ({how}). Level 'heads' works."
                 )
 
-    def check_both(self, what: str) -> None:
-        """Raises: LayoutError where a block has attention alone or an MLP alone, naming what needs both in each."""
-        if found := next((block for block in self.blocks if block.lacking), None):
-            raise LayoutError(
-                f"{what}: {found.path} has {found.lacking}; expected attention and an MLP in each block. Level 'heads' works."
-            )
-
     def check_heads(self, what: str) -> None:
         """Raises: LayoutError where a layer mixes positions without attention, naming what needs heads in all that mix them."""
         if without := [own.module for own in self.attentions if not own.heads]:

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from interp.formatting.plain import kinds, rebuilt
 
-#: Said by some methods and ablations only.
-_SOMETIMES: Final = ("constants", "masks")
+#: Said by some methods and ablations only, and of edges at positions of some models.
+_SOMETIMES: Final = ("constants", "masks", "both_ways")
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Provenance:
     `engine`: how exact patching ran the model: by replay, or by whole forwards and why. `unsigned`:
     scores are sizes of effects and say nothing of their direction. `dictionaries`: at level `features` where each is, its
     size and a hash of it, so that features of other dictionaries are never taken for these. `masks`: what a search on masks was told.
+    `both_ways`: of edges at positions, whether positions may look at later ones.
     """
 
     method: str
@@ -61,6 +62,7 @@ class Provenance:
     dictionaries: tuple[str, ...] = ()
     constants: str = ""
     masks: str = ""
+    both_ways: bool = False
 
     def __post_init__(self) -> None:
         for name in ("pairs", "dictionaries"):  # lists, where they come from a file

@@ -71,7 +71,7 @@ def conventions(scores: Scores) -> dict[str, Any]:
         {"name": _WORDS.get(key, key.replace("_", " ")), "value": _said(key, value, units.get(key, ""), scores)}
         for key, value in asdict(provenance).items()
         if key != "pairs"
-        and (key not in ("constants", "masks") or value)
+        and (key not in ("constants", "masks", "both_ways") or value)
         and (provenance.level in _OF_LEVEL.get(key, (provenance.level,)))
     ]
     return {"method": provenance.method, "facts": facts}

@@ -102,8 +102,9 @@ def _methods(model: Any, asked: Request, checked: Checked) -> tuple[list[Method]
         methods = list({m.name: m for m in (*methods, *presets) if not m.search}.values())
     if any(m.uses_gradients for m in methods):
         model.check_gradients()
-    backward = [preset(asked.backward)] if asked.backward is not None else []
-    for rules in (*(m.rules for m in with_start(methods, MaskSettings(**checked.masks))), *backward):
+    starts, other = with_start(methods, MaskSettings(**checked.masks)), asked.backward is not None
+    backward = [preset(str(asked.backward))] if other else []
+    for rules in (*(m.rules for m in starts if not (m.masked and other)), *backward):
         if rules != GRADIENT and not asked.allow_unsupported:
             model.coverage(rules).check()
     return methods, left_out

@@ -6,7 +6,7 @@ that changes what a module gives, or a term in the stream that is no writer's, w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -20,17 +20,17 @@ from interp.model.modules import attention
 from interp.model.modules.linear import vocabulary_size
 from interp.model.modules.tensors import activation_in, activation_out, close
 from interp.model.probing.sample import probe_length
-from interp.parts.sites import Site
 from interp.precision import wide
 
 
-def check_model(writers: Writers, projections: Sequence[Projections], untouched: bool) -> None:
+def check_model(writers: Writers, projections: Mapping[int, Projections], untouched: bool) -> None:
     """Raises: LayoutError naming a norm or a projection that gives something else than its own forward, which no module of an
     `untouched` model does, or where what the writers write is not all that is in the stream."""
     model, calls, paths = writers.model, dict[str, tuple[Tensor, Tensor]](), set[str]()
     if not untouched:
-        paths = {p for b in model.layout.blocks for p in (b.attn.norm, b.mlp.norm, b.attn.o) if p}
-        paths |= {path for found in projections for path in found.paths}
+        blocks = model.layout.blocks
+        paths = {p for block in blocks for p in (*block.fronts, block.attn.o if block.heads else "") if p}
+        paths |= {path for found in projections.values() for path in found.paths}
     with torch.no_grad(), ExitStack() as stack:
         stack.enter_context(attention.selected(model.hf, None))
         for path in paths:
@@ -66,9 +66,9 @@ def _check_sum(writers: Writers, run: Any, final: Tensor) -> None:
     """The final stream is embedding + heads + what biases add + MLPs."""
     values = writers.seen(run.reads)
     total = values[EMBED].clone()
-    for layer in range(writers.graph.n_layers):
-        total += writers.heads(layer, values).sum(0) + writers.mlp(layer, values)
-        rest = writers.rest(layer, wide(run.reads[Site("z", layer)]))
+    for step in writers.graph.steps:
+        total += writers.total(step, values)
+        rest = writers.rest(step.layer, wide(run.reads[step.site])) if step.kind == "head" else None
         total += 0 if rest is None else rest
     if not close(total.to(model_dtype := run.reads[EMBED].dtype), final.to(model_dtype)):
         raise LayoutError(

@@ -76,49 +76,42 @@ class Contraction:
             return
         sees = [self.writers.graph.n_upstream[reader] for reader in self._held]
         only = self._only
-        for start, end, pieces in self._chunks():
+        for start, end in self._chunks():
             low, high = max(start, only.start), min(end, only.stop, max(sees))
             if low < high:
-                self._meet(low, self._written(start, end, pieces)[low - start : high - start], sees)
+                self._meet(low, self._written(start, end)[low - start : high - start], sees)
         self._held = []
 
     @property
     def _only(self) -> range:
         return self.only or range(len(self.writers.graph.writers))
 
-    def _chunks(self) -> Iterator[tuple[int, int, list[int | None]]]:
-        """(first writer, one past the last, their layers, None for the embedding): as many at once as fit, at least one.
+    def _chunks(self) -> Iterator[tuple[int, int]]:
+        """(first writer, one past the last), the embedding and whole layers: as many at once as fit, at least one.
 
         Every chunk reads the whole buffer, so few chunks are fast.
         """
-        start, end, pieces = 0, 0, list[int | None]()
-        for piece, first, last in ((None, 0, self.writers.first), *self.writers.layers()):
-            if last <= self._only.start or first >= self._only.stop:
+        start, end = -1, 0
+        for own in (range(self.writers.first), *self.writers.graph.layer_writers):
+            if own.stop <= self._only.start or own.start >= self._only.stop:
                 continue
-            if pieces and (last - start) * self._row_bytes > WRITER_BYTES:
-                yield start, end, pieces
-                pieces = []
-            start = start if pieces else first
-            pieces.append(piece)
-            end = last
-        yield start, end, pieces
+            if start >= 0 and (own.stop - start) * self._row_bytes > WRITER_BYTES:
+                yield start, end
+                start = -1
+            start, end = own.start if start < 0 else start, own.stop
+        yield start, end
 
-    def _written(self, start: int, end: int, pieces: Sequence[int | None]) -> Tensor:
+    def _written(self, start: int, end: int) -> Tensor:
         """What writers start..end add [writer batch pos d_model]; made once where all writers fit into one chunk."""
         if self._added is None or len(self._added) < end - start:
             self._added = self._memory("writers", end - start)
         if self._made == (start, end):
             return self._added[: end - start]
-        place = 0
-        for piece in pieces:
-            if piece is None:
-                last = place + self.writers.first
-                self._added[place:last] = self.embeds.transpose(0, 1)
-            else:
-                last = place + self.writers.graph.n_heads + 1
-                self.writers.heads(piece, self.values, out=self._added[place : last - 1])
-                self._added[last - 1] = self.writers.mlp(piece, self.values)
-            place = last
+        if start < self.writers.first:
+            self._added[: self.writers.first] = self.embeds.transpose(0, 1)
+        for step in (step for step in self.writers.graph.steps if start <= step.writers.start < end):
+            place = slice(step.writers.start - start, step.writers.stop - start)
+            self.writers.written(step, self.values, out=self._added[place])
         self._made = start, end
         return self._added[: end - start]
 

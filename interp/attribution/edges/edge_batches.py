@@ -92,14 +92,9 @@ class EdgeBatch(Batch):
         return self._streams
 
     def _streams_of_run(self) -> dict[int, Tensor]:
-        graph, sites = self.map.graph, dict[int, Site]()
-        for reader, n in zip(graph.readers, graph.n_upstream, strict=True):
-            mid = reader.kind == "mlp" and not graph.parallel[reader.layer or 0]
-            sites[n] = (
-                final_site(self.model.layout)
-                if reader.layer is None
-                else Site("resid_mid" if mid else "resid_pre", reader.layer)
-            )
+        graph = self.map.graph
+        sites = {step.sees: graph.read_at(step) for step in graph.steps}
+        sites[len(graph.writers)] = final_site(self.model.layout)
         with torch.no_grad():
             run = self.model.run(
                 self.source_inputs,
@@ -116,11 +111,10 @@ class EdgeBatch(Batch):
         source, writers = self.source(), self.map.writers
         total = self.source_embeds().sum(1)
         found = {writers.first: total}
-        for layer, _, end in writers.layers():
-            total = total + writers.heads(layer, source).sum(0)
-            rest = writers.rest(layer, source[Site("z", layer)])
-            total = found[end - 1] = total if rest is None else total + rest
-            total = found[end] = total + writers.mlp(layer, source)
+        for step in self.map.graph.steps:
+            total = total + writers.total(step, source)
+            rest = writers.rest(step.layer, source[step.site]) if step.kind == "head" else None
+            total = found[step.writers.stop] = total if rest is None else total + rest
         return found
 
     # ------------------------------------------------------------ runs
@@ -168,7 +162,7 @@ class EdgeBatch(Batch):
 
     def _points_at_once(self, rules: Rules) -> int:
         """How many points are added up before they are contracted: one where readers share columns, or rules stand between two runs."""
-        if rules.secants or not all(p.one_pass for p in self.map.projections):
+        if rules.secants or not all(p.one_pass for p in self.map.projections.values()):
             return 1
         layout = self.model.layout
         kept = 4 * prod(self.shape) * layout.d_model * layout.n_layers if rules.norm == "gradient" else 1
@@ -214,7 +208,7 @@ class EdgeBatch(Batch):
 
     def _run_for_gradients(self, stream: Stream, rules: Rules, edits: Sequence[Edit]) -> Any:
         """The base run with `edits`; without them its values are kept as the base run's, which they are bit for bit."""
-        mixed = any(not p.one_pass for p in self.map.projections)
+        mixed = any(not p.one_pass for p in self.map.projections.values())
         keep_values = self._base is None and not edits
         run = self.model.run(
             self.base_inputs,
@@ -248,7 +242,7 @@ class EdgeBatch(Batch):
         """How many circuits go through as one batch, so that what their writers wrote stays near `SETS_BYTES`; at several labels of
         positions it is held again for the tokens of one."""
         graph, again = self.map.graph, 1 + (labels > 1)
-        return max(1, self._vectors // (again * len(graph.writers) + (1 + again) * len(graph.attention_readers(0))))
+        return max(1, self._vectors // (again * len(graph.writers) + (1 + again) * graph.n_attention_readers))
 
     def edges_at_once(self) -> int:
         """The same for sets of one edge each: n of them have up to n senders, and n x n values are held."""

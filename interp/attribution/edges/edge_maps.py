@@ -32,7 +32,7 @@ class EdgeMap:
 
     graph: Graph
     writers: Writers
-    projections: tuple[Projections, ...]
+    projections: Mapping[int, Projections]
     workspace: Workspace = field(default_factory=Workspace)
     checked: tuple[Any, ...] | None = None
 
@@ -53,13 +53,11 @@ class EdgeMap:
 
     @classmethod
     def _find(cls, model: Any, graph: Graph) -> EdgeMap:
-        model.layout.check_heads("edges")
-        model.layout.check_both("edges")
+        model.layout.check_written("edges")
         writers = Writers(model, graph)
-        for layer, block in enumerate(model.layout.blocks):
-            for path in (block.attn.norm, block.mlp.norm):
-                if path:
-                    norm_at(model, path)
+        for path in (path for block in model.layout.blocks for path in block.fronts):
+            norm_at(model, path)
+        for layer in graph.attentions:
             writers.W_O(layer)
         return cls(graph, writers, find_projections(model, graph))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,7 +26,7 @@ class Grabbed:
 
     model: Any
     graph: Graph
-    projections: Sequence[Projections]
+    projections: Mapping[int, Projections]
     held: dict[Site, list[tuple[int, Tensor]]] = field(default_factory=dict)
 
     def grab(self, layer: int, chosen: Sequence[int], module: Any, args: Any, kwargs: Any) -> None:

@@ -13,7 +13,7 @@ Axis words: `set label reader writer batch pos d_model`; `row` is (set, batch) f
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -30,6 +30,7 @@ from interp.ledger import spend
 from interp.model.edits import Edit
 from interp.model.modules.linear import linear
 from interp.model.modules.tensors import activation_in, activation_out, with_activation, with_output
+from interp.parts.graph import Step
 from interp.parts.named_inputs import Inputs, repeated
 from interp.parts.sites import Site
 from interp.precision import wide
@@ -45,7 +46,7 @@ class PatchedRun:
     """
 
     writers: Writers
-    projections: Sequence[Projections]
+    projections: Mapping[int, Projections]
     source: Values
     embeds: Tensor
     cuts: Tensor
@@ -85,25 +86,22 @@ class PatchedRun:
 
     def _edits(self) -> list[Edit]:
         """Edits that only look (at what is written), put q, k, v in, and shift the logits' copy of the stream."""
-        edits = [Edit(EMBED, self._looking(self._embeds_written))] if self._any_cut(0, self.writers.first) else []
-        for layer, start, end in self.writers.layers():
-            if self._any_cut(start, end - 1):
-                see = self._looking(partial(self._heads_written, layer, start))
-                edits.append(Edit(Site("z", layer), see))
-            if self._any_cut(end - 1, end):
-                see = self._looking(partial(self._mlp_written, layer, end - 1))
-                edits.append(Edit(Site("mlp_out", layer), see))
-            if self._mixed([layer]):
-                sites = [Site(channel, layer) for channel in "qkv"]
+        edits = [Edit(EMBED, self._looking(self._embeds_written))] if self._any_cut(range(self.writers.first)) else []
+        for step in self.graph.steps:
+            if self._any_cut(step.writers):
+                see = self._heads_written if step.kind == "head" else self._whole_written
+                edits.append(Edit(step.site, self._looking(partial(see, step))))
+            if step.kind == "head" and self._mixed([step.layer]):
+                sites = [Site(channel, step.layer) for channel in "qkv"]
                 edits += [Edit(site, partial(self.grabbed.put, site)) for site in sites]
         last = len(self.graph.readers) - 1
         if last in self.readers_cut:
             edits.append(Edit(final_site(self.model.layout), lambda x: self._shifted(x, [last])[:, 0].reshape(x.shape)))
         return edits
 
-    def _any_cut(self, start: int, end: int) -> bool:
-        """Whether a writer of start..end is the sender of a patched edge."""
-        return any(writer in self.place for writer in range(start, end))
+    def _any_cut(self, writers: Iterable[int]) -> bool:
+        """Whether one of these writers is the sender of a patched edge."""
+        return any(writer in self.place for writer in writers)
 
     @staticmethod
     def _looking(see: Callable[[Tensor], None]) -> Callable[[Tensor], Tensor]:
@@ -126,23 +124,24 @@ class PatchedRun:
             self._wrote(writer, self.embeds[:, writer], part)
         self.sources[self.writers.first] = self.embeds.sum(1)[None]
 
-    def _heads_written(self, layer: int, start: int, z: Tensor) -> None:
-        now, source = self.writers.scaled(layer, z), self.source[Site("z", layer)]
+    def _heads_written(self, step: Step, z: Tensor) -> None:
+        layer, start, end = step.layer, step.writers.start, step.writers.stop
+        now, source = self.writers.scaled(layer, z), self.source[step.site]
         W_O = self.writers.W_O(layer).to(z.dtype)
         for head in range(self.graph.n_heads):
             if start + head in self.place:
                 self._wrote(start + head, source[:, :, head] @ W_O[head], now[:, :, head] @ W_O[head])
                 spend((source[:, :, head].numel() + now[:, :, head].numel()) * W_O.shape[-1])
-        if start + self.graph.n_heads <= self.patched.turned:
+        if end <= self.patched.turned:
             total = self.sources[start] + source.flatten(2) @ W_O.flatten(0, 1)
             spend(source.numel() * W_O.shape[-1])
             rest = self.writers.rest(layer, z)
             if rest is not None:
                 total = total + (rest.view(-1, *source.shape[:2], rest.shape[-1]) if rest.ndim == 3 else rest)
-            self.sources[start + self.graph.n_heads] = total
+            self.sources[end] = total
 
-    def _mlp_written(self, layer: int, writer: int, x: Tensor) -> None:
-        source = self.source[Site("mlp_out", layer)]
+    def _whole_written(self, step: Step, x: Tensor) -> None:
+        source, writer = self.source[step.site], step.writers.start
         self._wrote(writer, source, x)
         if writer < self.patched.turned:
             self.sources[writer + 1] = self.sources[writer] + source
@@ -188,34 +187,28 @@ class PatchedRun:
 
     def _inside(self, layer: int) -> list[int]:
         """The attention readers of a layer that have a patched edge, counted within the layer."""
-        first = self.graph.first_reader(layer)
-        return [i for i in range(len(self.projections[layer].readers)) if first + i in self.readers_cut]
+        return [i for i, reader in enumerate(self.graph.attentions[layer].readers) if reader in self.readers_cut]
 
-    def _mixed(self, layers: Sequence[int]) -> bool:
+    def _mixed(self, layers: Iterable[int]) -> bool:
         """Whether a layer has a reader with a patched edge whose columns others also see."""
         return any(not self.projections[layer].one_pass and bool(self._inside(layer)) for layer in layers)
 
     def _split(self) -> bool:
         """Whether this run needs keys and values per query head."""
-        return self.graph.kv == "split" and self._mixed(range(len(self.projections)))
+        return self.graph.kv == "split" and self._mixed(self.projections)
 
     def _attach(self, stack: ExitStack) -> None:
-        """Hooks on the norms, the attentions and the MLPs that have a reader with a patched edge."""
-        hf, blocks = self.model.hf, self.model.layout.blocks
-        for layer, block in enumerate(blocks):
-            mlp = self.graph.mlp_reader(layer)
-            if self._inside(layer):
-                self._keep_input(stack, block.attn.norm)
-                module = hf.get_submodule(block.attn.entry)
-                stack.callback(module.register_forward_pre_hook(self._attention(layer), with_kwargs=True).remove)
-                for path in self.projections[layer].paths:
-                    module = hf.get_submodule(path)
-                    stack.callback(module.register_forward_hook(self._put_columns(path)).remove)
-            if mlp in self.readers_cut:
-                self._keep_input(stack, block.mlp.norm)
-                entry_module = hf.get_submodule(block.mlp.entry)
-                hook = self._mlp(block.mlp.norm, mlp)
-                stack.callback(entry_module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+        """Hooks on the norms, the attentions, the MLPs and what has no heads, that have a reader with a patched edge."""
+        hf = self.model.hf
+        for step in (step for step in self.graph.steps if not self.readers_cut.isdisjoint(step.readers)):
+            own = self.model.layout.blocks[step.layer].part(step.kind)
+            self._keep_input(stack, own.norm)
+            heads = step.kind == "head"
+            hook = self._attention(step.layer) if heads else self._whole(own.norm, step.readers[0])
+            module = hf.get_submodule(own.entry)
+            stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
+            for path in self.projections[step.layer].paths if heads else ():
+                stack.callback(hf.get_submodule(path).register_forward_hook(self._put_columns(path)).remove)
 
     def _keep_input(self, stack: ExitStack, path: str | None) -> None:
         def hook(module: Any, args: Any, kwargs: Any) -> None:
@@ -225,7 +218,7 @@ class PatchedRun:
             module = self.model.hf.get_submodule(path)
             stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
 
-    def _mlp(self, norm: str | None, reader: int) -> Callable[..., Any]:
+    def _whole(self, norm: str | None, reader: int) -> Callable[..., Any]:
         def hook(module: Any, args: Any, kwargs: Any) -> Any:
             x = activation_in(args, kwargs)
             stream = x if norm is None else self.streams[norm]
@@ -240,7 +233,7 @@ class PatchedRun:
         def hook(module: Any, args: Any, kwargs: Any) -> None:
             stream = activation_in(args, kwargs) if norm is None else self.streams[norm]
             inside = self._inside(layer)
-            normed = self._normed(norm, stream, [self.graph.first_reader(layer) + i for i in inside])
+            normed = self._normed(norm, stream, [self.graph.attentions[layer].readers[i] for i in inside])
             columns = {i: self._columns(projections, i, normed[:, k]) for k, i in enumerate(inside)}
             if projections.one_pass:
                 self._hold(columns.values())

@@ -72,31 +72,31 @@ class Projections:
             start += width
 
 
-def find_projections(model: Any, graph: Graph) -> tuple[Projections, ...]:
-    """The projections of every layer, from one forward with random numbers in their place.
+def find_projections(model: Any, graph: Graph) -> dict[int, Projections]:
+    """The projections of every layer that has heads, from one forward with random numbers in their place.
 
     Raises: LayoutError where attention does not go through AttentionInterface, or reads the stream by other ways than
     linear maps into q, k and v.
     """
-    model.layout.check_sum("edges", scaled=True)
-    if parted := [block.path for block in model.layout.blocks if block.path in (block.attn.entry, block.mlp.entry)]:
+    blocks = model.layout.blocks
+    if parted := [block.path for block in blocks if block.path in (part.entry for part in block.sublayers)]:
         raise LayoutError(
             f"edges: several modules of {parted[0]} read the stream at once, not one of attention and one of the MLP."
         )
-    if not model.layout.attention_function:
+    if graph.attentions and not model.layout.attention_function:
         raise LayoutError(
             f"edges of {type(model.hf).__name__}: its attention does not go through transformers' AttentionInterface, so "
             "what q, k and v of a head read cannot be told apart. Level 'heads' works."
         )
-    if model.layout.pattern != "edit":
+    if graph.attentions and model.layout.pattern != "edit":
         raise LayoutError(
             f"edges of {type(model.hf).__name__}: its z is not the pattern times the values of a group, so what a head takes from whom is not "
             "known. Level 'heads' works."
         )
-    seen = [_Seen(block.attn.entry, block.attn.module) for block in model.layout.blocks]
+    seen = {layer: _Seen(blocks[layer].attn.entry, blocks[layer].attn.module) for layer in graph.attentions}
     with torch.enable_grad():
-        _watch(model, seen)
-        return tuple(_read(layer, found, graph) for layer, found in enumerate(seen))
+        _watch(model, list(seen.values()))
+        return {layer: _read(layer, found, graph) for layer, found in seen.items()}
 
 
 # ---------------------------------------------------------------- the probe

@@ -9,7 +9,7 @@ Axis words: `reader batch pos column d_model`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +24,7 @@ from interp.attribution.edges.workspace import Workspace
 from interp.attribution.edges.writers import final_site
 from interp.model.modules.tensors import activation_in, activation_out, with_activation
 from interp.model.operands import Operands
-from interp.parts.graph import Graph
+from interp.parts.graph import Graph, Step
 from interp.parts.sites import Site
 from interp.precision import wide
 from interp.rules.rules import Rules
@@ -44,7 +44,7 @@ class Stream:
 
     model: Any
     graph: Graph
-    projections: Sequence[Projections]
+    projections: Mapping[int, Projections]
     rules: Rules
     batch: int
     consume: Consume
@@ -61,19 +61,20 @@ class Stream:
     def attach(self, stack: ExitStack) -> None:
         """Watch one forward pass; the hooks go with `stack`."""
         blocks = self.model.layout.blocks
-        for path in dict.fromkeys(p for b in blocks for p in (b.attn.norm, b.mlp.norm) if p):
+        for path in dict.fromkeys(path for block in blocks for path in block.fronts):
             module = self.model.hf.get_submodule(path)
             stack.callback(module.register_forward_pre_hook(self._keep_input(path), with_kwargs=True).remove)
-        for layer, block in enumerate(blocks):
-            entry = self.model.hf.get_submodule(block.mlp.entry)
-            stack.callback(entry.register_forward_pre_hook(self._mlp(layer), with_kwargs=True).remove)
-            for path in self.projections[layer].paths:
-                module = self.model.hf.get_submodule(path)
-                stack.callback(module.register_forward_hook(self._keep_output(path)).remove)
+        for step in (step for step in self.graph.steps if step.kind != "head"):
+            own = blocks[step.layer].part(step.kind)
+            entry = self.model.hf.get_submodule(own.entry)
+            stack.callback(entry.register_forward_pre_hook(self._whole(own.norm, step), with_kwargs=True).remove)
+        for path in (path for projections in self.projections.values() for path in projections.paths):
+            module = self.model.hf.get_submodule(path)
+            stack.callback(module.register_forward_hook(self._keep_output(path)).remove)
 
     def reads(self) -> list[Site]:
         """The sites that the run must read: the final stream; q, k, v where the projections' columns are shared."""
-        mixed = [layer for layer, p in enumerate(self.projections) if not p.one_pass]
+        mixed = [layer for layer, p in self.projections.items() if not p.one_pass]
         return [final_site(self.model.layout), *(Site(channel, layer) for layer in mixed for channel in "qkv")]
 
     def listen(self, reads: Any) -> None:
@@ -81,7 +82,7 @@ class Stream:
         final, last = reads[final_site(self.model.layout)], len(self.graph.readers) - 1
         if final.requires_grad:
             self._on_gradient(final, lambda g: self.consume([last], partial(NO_NORM.into, g=wide(g)[None])))
-        for layer, projections in enumerate(self.projections):
+        for layer, projections in self.projections.items():
             if projections.one_pass:
                 self._listen_columns(layer, projections)
             else:
@@ -113,14 +114,12 @@ class Stream:
 
         return hook
 
-    def _mlp(self, layer: int) -> Callable[..., Any]:
-        """The MLP reads a view of its own, at which its gradient is taken."""
-        block = self.model.layout.blocks[layer]
-        reader = self.graph.mlp_reader(layer)
+    def _whole(self, norm: str | None, step: Step) -> Callable[..., Any]:
+        """An MLP, or what has no heads, reads a view of its own, at which its gradient is taken."""
 
         def backward(g: Tensor) -> None:
             g = wide(g).reshape(1, self.batch, -1, g.shape[-1])
-            self.consume([reader], partial(self._pullback(block.mlp.norm).into, g=g))
+            self.consume(step.readers, partial(self._pullback(norm).into, g=g))
 
         def hook(module: Any, args: Any, kwargs: Any) -> Any:
             x = activation_in(args, kwargs)
@@ -199,5 +198,5 @@ class Stream:
 
     def _pull(self, layer: int, own: Mapping[int, Tensor], g: Tensor, W: Tensor, way: Pullback) -> None:
         """Hand on readers by their place in the layer and their columns, from g [batch pos column] at the output of W."""
-        readers = [self.graph.first_reader(layer) + i for i in own]
+        readers = [self.graph.attentions[layer].readers[i] for i in own]
         hand_on(readers, list(own.values()), g, wide(W), way, self.workspace, self.consume)

@@ -10,7 +10,7 @@ W (w y'_k) is what the projection gave in that pass, less what it gives for y' =
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -20,7 +20,7 @@ from torch import Tensor
 from interp.attribution.edges.projections import Projections
 from interp.attribution.edges.pullbacks import NO_NORM, Consume, Fill, Pullback, hand_on
 from interp.attribution.edges.workspace import Workspace
-from interp.parts.graph import Graph
+from interp.parts.graph import Graph, Step
 from interp.precision import wide
 
 
@@ -33,7 +33,7 @@ class Sums:
 
     model: Any
     graph: Graph
-    projections: Sequence[Projections]
+    projections: Mapping[int, Projections]
     workspace: Workspace
     like: Tensor
     weight: float = 1.0
@@ -58,13 +58,18 @@ class Sums:
     def hand_on(self, consume: Consume) -> None:
         """Give every reader's sum to `consume`, in the order of the backward pass."""
         self._stream(len(self.graph.readers) - 1, consume)
-        for layer, projections in reversed(list(enumerate(self.projections))):
-            self._stream(self.graph.mlp_reader(layer), consume)
-            for path, own in projections.of_map.items():
-                if (h := self.columns.pop(path, None)) is not None:
-                    readers = [self.graph.first_reader(layer) + i for i in own]
-                    W = wide(projections.weight(self.model, path))
-                    hand_on(readers, list(own.values()), h, W, self.ways.pop(path), self.workspace, consume)
+        for step in reversed(self.graph.steps):
+            if step.kind == "head":
+                self._heads(step, consume)
+            else:
+                self._stream(step.readers[0], consume)
+
+    def _heads(self, step: Step, consume: Consume) -> None:
+        projections = self.projections[step.layer]
+        for path, own in projections.of_map.items():
+            if (h := self.columns.pop(path, None)) is not None:
+                readers, W = [step.readers[i] for i in own], wide(projections.weight(self.model, path))
+                hand_on(readers, list(own.values()), h, W, self.ways.pop(path), self.workspace, consume)
 
     def _stream(self, reader: int, consume: Consume) -> None:
         if (g := self.streams.pop(reader, None)) is not None:

@@ -1,7 +1,7 @@
 """What every writer adds to the residual stream, as something small that is linear in it.
 
-The embedding (what enters the first block: of an image its patches, positions and class token) and an MLP are their own value
-[batch pos d_model]. A head is its z, divided by the scale of its own run where a post-norm stands between its layer's output and the
+The embedding (what enters the first block: of an image its patches, positions and class token), an MLP, and what mixes positions without
+heads, are their own value [batch pos d_model]. A head is its z, divided by the scale of its own run where a post-norm stands between its layer's output and the
 stream, so that head h of layer l adds  z[h] @ W_O[l][h]  in every case; `W_O` holds the norm's weight, its centring and the residual
 multiplier, or a learned scale of what is added (LayerScale). Biases belong to no head.
 
@@ -10,7 +10,7 @@ Axis words: `batch pos head d_head d_model writer`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -23,7 +23,7 @@ from interp.errors import LayoutError, MethodError
 from interp.ledger import spend
 from interp.model.modules.linear import input_embedding, linear, norm_at
 from interp.model.modules.tensors import close
-from interp.parts.graph import Graph
+from interp.parts.graph import Graph, Step
 from interp.parts.layout import Layout
 from interp.parts.named_inputs import Inputs
 from interp.parts.sites import Site
@@ -45,15 +45,13 @@ class Writers:
     @cached_property
     def sites(self) -> list[Site]:
         """Where writers are read."""
-        layers = range(self.graph.n_layers)
-        return [EMBED, *(Site(kind, i) for i in layers for kind in ("z", "mlp_out"))]
+        return [EMBED, *(step.site for step in self.graph.steps)]
 
     def seen(self, reads: Mapping[Site, Tensor]) -> Values:
         """The values of a run from what it read, detached, in float32 or better."""
         values = {site: wide(reads[site].detach()) for site in self.sites}
-        for layer in range(self.graph.n_layers):
-            site = Site("z", layer)
-            values[site] = self.scaled(layer, values[site])
+        for layer, step in self.graph.attentions.items():
+            values[step.site] = self.scaled(layer, values[step.site])
         return values
 
     def scaled(self, layer: int, z: Tensor) -> Tensor:
@@ -106,9 +104,15 @@ class Writers:
         torch.bmm(z.permute(2, 0, 1, 3).reshape(n_heads, batch * pos, -1), W_O, out=added.flatten(1, 2))
         return added
 
-    def mlp(self, layer: int, values: Values) -> Tensor:
-        """What the MLP of a layer adds [batch pos d_model], for values or differences."""
-        return values[Site("mlp_out", layer)]
+    def written(self, step: Step, values: Values, out: Tensor | None = None) -> Tensor:
+        """What the writers of a part of a layer add [writer batch pos d_model], for values or differences; `out`: memory to write it to."""
+        if step.kind == "head":
+            return self.heads(step.layer, values, out)
+        return values[step.site][None] if out is None else out.copy_(values[step.site][None])
+
+    def total(self, step: Step, values: Values) -> Tensor:
+        """The sum of these [batch pos d_model]."""
+        return self.heads(step.layer, values).sum(0) if step.kind == "head" else values[step.site]
 
     def position_part(self, given: Tensor | Inputs, embed: Tensor) -> Tensor:
         """The position embedding [1 pos d_model] inside `embed` [batch pos d_model] of token ids [batch pos].
@@ -126,14 +130,8 @@ class Writers:
 
     @property
     def first(self) -> int:
-        """How many writers there are before the first head."""
-        return 1 + self.graph.split_positions
-
-    def layers(self) -> Iterator[tuple[int, int, int]]:
-        """(layer, first writer, one past its last writer) of every layer: its heads, then its MLP."""
-        for layer in range(self.graph.n_layers):
-            start = self.first + layer * (self.graph.n_heads + 1)
-            yield layer, start, start + self.graph.n_heads + 1
+        """How many writers there are before the first layer."""
+        return self.graph.first
 
 
 def final_site(layout: Layout) -> Site:

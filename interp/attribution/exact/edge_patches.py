@@ -25,7 +25,7 @@ from interp.attribution.exact.node_patches import z_change
 from interp.attribution.exact.patches import Inside, Patches
 from interp.attribution.exact.segments import Segment
 from interp.attribution.exact.sweep import REPLAY_BYTES, bytes_of_patch
-from interp.parts.graph import Graph
+from interp.parts.graph import Graph, Step
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
 from interp.precision import wide
@@ -80,9 +80,8 @@ class EdgePatches:
         writers: dict[int, list[int]] = defaultdict(list)
         for reader, writer in wanted:
             writers[reader].append(writer)
-        for layer in range(self.graph.n_layers):
-            yield from self._attention(layer, writers)
-            yield from self._mlp(layer, writers)
+        for step in self.graph.steps:
+            yield from (self._attention if step.kind == "head" else self._mlp)(step, writers)
         yield from self._logits(writers)
 
     def _few(self, writers: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -93,9 +92,8 @@ class EdgePatches:
 
     # ------------------------------------------------------------ readers
 
-    def _attention(self, layer: int, writers: Mapping[int, list[int]]) -> Iterator[tuple[list[Ends], Patches]]:
-        first = self.graph.first_reader(layer)
-        readers = range(first, first + len(self.graph.attention_readers(layer)))
+    def _attention(self, step: Step, writers: Mapping[int, list[int]]) -> Iterator[tuple[list[Ends], Patches]]:
+        layer, readers = step.layer, step.readers
         for some in self._few(sorted({writer for reader in readers for writer in writers.get(reader, ())})):
             place = {writer: i for i, writer in enumerate(some)}
             channels = self._channels(layer, some)
@@ -134,8 +132,8 @@ class EdgePatches:
         unit = reader.unit or 0
         return list(range(unit * self.graph.group, (unit + 1) * self.graph.group)) if reader.grouped else [unit]
 
-    def _mlp(self, layer: int, writers: Mapping[int, list[int]]) -> Iterator[tuple[list[Ends], Patches]]:
-        reader = self.graph.mlp_reader(layer)
+    def _mlp(self, step: Step, writers: Mapping[int, list[int]]) -> Iterator[tuple[list[Ends], Patches]]:
+        layer, reader = step.layer, step.readers[0]
         inside = Inside.of(self.replay, layer, self.start, self.stop) if reader in writers else None
         if inside is None:
             return

@@ -45,8 +45,8 @@ class AttentionReads:
 
     def attach(self, stack: ExitStack) -> None:
         """Hooks on attentions and their projections, which go with `stack`."""
-        for layer, block in enumerate(self.model.layout.blocks):
-            module = self.model.hf.get_submodule(block.attn.entry)
+        for layer in self.graph.attentions:
+            module = self.model.hf.get_submodule(self.model.layout.blocks[layer].attn.entry)
             stack.callback(module.register_forward_pre_hook(self._attention(layer), with_kwargs=True).remove)
             for path in self.map.projections[layer].paths:
                 module = self.model.hf.get_submodule(path)
@@ -61,7 +61,7 @@ class AttentionReads:
     @property
     def shared(self) -> list[int]:
         """The layers whose readers share columns."""
-        return [layer for layer, own in enumerate(self.map.projections) if not own.one_pass]
+        return [layer for layer, own in self.map.projections.items() if not own.one_pass]
 
     def edits(self) -> list[Edit]:
         """Edits that put q, k and v in where readers share columns."""
@@ -71,8 +71,7 @@ class AttentionReads:
     def _attention(self, layer: int) -> Callable[..., Any]:
         """Before an attention runs: what its projections give to its readers."""
         norm, projections = self.model.layout.blocks[layer].attn.norm, self.map.projections[layer]
-        first = self.graph.first_reader(layer)
-        readers = [first + i for i in range(len(projections.readers))]
+        readers = self.graph.attentions[layer].readers
 
         def hook(module: Any, args: Any, kwargs: Any) -> None:
             self.layer, self.seen = layer, self.reading.seen(norm, readers, activation_in(args, kwargs))
@@ -142,7 +141,7 @@ class AttentionReads:
         back: Callable[[], Pullback],
         g: Tensor,
     ) -> None:
-        first, W = self.graph.first_reader(layer), self.map.projections[layer].weight(self.model, path)
+        readers, W = self.graph.attentions[layer].readers, self.map.projections[layer].weight(self.model, path)
         g = wide(g).reshape(*self.reading.mixture.like.shape[:2], -1)
         way = back().for_readers(inside)
-        hand_on([first + i for i in inside], columns, g, wide(W), way, self.map.workspace, self.reading.mixture.take)
+        hand_on([readers[i] for i in inside], columns, g, wide(W), way, self.map.workspace, self.reading.mixture.take)

@@ -52,7 +52,7 @@ class Mixture:
         if self.backward:
             self.returned = self.workspace.take("masked gradients", shape, self.like).zero_()
             row = self.like.numel() * self.like.element_size()
-            most = 2 * len(self.graph.attention_readers(0))
+            most = 2 * self.graph.n_attention_readers
             rows = max(most, min(WAITING_BYTES // row, len(self.graph.readers)))
             self._held = self.workspace.take("masked readers", (rows, *self.like.shape), self.like)
 

@@ -48,13 +48,15 @@ class Reading:
     streams: dict[str, Tensor] = field(default_factory=dict)
 
     def attach(self, stack: ExitStack) -> None:
-        """Watch the norms and give MLPs what they read; the hooks go with `stack`."""
-        for layer, block in enumerate(self.model.layout.blocks):
-            for path in dict.fromkeys(p for p in (block.attn.norm, block.mlp.norm) if p):
-                module = self.model.hf.get_submodule(path)
-                stack.callback(module.register_forward_pre_hook(self._keep_input(path), with_kwargs=True).remove)
-            module = self.model.hf.get_submodule(block.mlp.entry)
-            stack.callback(module.register_forward_pre_hook(self._mlp(layer), with_kwargs=True).remove)
+        """Watch the norms and give MLPs and what has no heads what they read; the hooks go with `stack`."""
+        hf, blocks = self.model.hf, self.model.layout.blocks
+        for path in (path for block in blocks for path in block.fronts):
+            hook = self._keep_input(path)
+            stack.callback(hf.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
+        for step in (step for step in self.mixture.graph.steps if step.kind != "head"):
+            own = blocks[step.layer].part(step.kind)
+            hook = self._whole(own.norm, step.readers)
+            stack.callback(hf.get_submodule(own.entry).register_forward_pre_hook(hook, with_kwargs=True).remove)
 
     def _keep_input(self, path: str) -> Callable[..., None]:
         def hook(module: Any, args: Any, kwargs: Any) -> None:
@@ -71,9 +73,7 @@ class Reading:
             x = copy.reshape(x.shape).to(x.dtype)
         return self.mixture.read(x, lambda g: self.mixture.take(last, partial(NO_NORM.into, g=wide(g)[None])))
 
-    def _mlp(self, layer: int) -> Callable[..., Any]:
-        norm, reader = self.model.layout.blocks[layer].mlp.norm, [self.mixture.graph.mlp_reader(layer)]
-
+    def _whole(self, norm: str | None, reader: Sequence[int]) -> Callable[..., Any]:
         def hook(module: Any, args: Any, kwargs: Any) -> Any:
             x = activation_in(args, kwargs)
             seen = self.seen(norm, reader, x)

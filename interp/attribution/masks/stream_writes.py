@@ -17,7 +17,7 @@ from interp.errors import LayoutError, UnsupportedRuleError
 from interp.ledger import spend
 from interp.model.edits import Edit
 from interp.model.modules.linear import linear, norm_at
-from interp.parts.sites import Site
+from interp.parts.graph import Step
 from interp.precision import wide
 from interp.rules.rules import Norm, Rules
 from interp.rules.surrogate import surrogate
@@ -34,25 +34,25 @@ class Writing:
     def edits(self) -> list[Edit]:
         """Edits that only look at what is written."""
         found = [Edit(EMBED, _looking(self._embeds))]
-        for layer, start, end in self.batch.map.writers.layers():
-            found.append(Edit(Site("z", layer), _looking(partial(self._heads, layer, start, end - 1))))
-            found.append(Edit(Site("mlp_out", layer), _looking(partial(self._mlp, layer, end - 1))))
+        for step in self.batch.map.graph.steps:
+            see = self._heads if step.kind == "head" else self._whole
+            found.append(Edit(step.site, _looking(partial(see, step))))
         return found
 
     def _embeds(self, x: Tensor) -> None:
         now = self.batch.embeds_of({EMBED: wide(x.detach())})
         self.mixture.write(0, self.batch.map.writers.first, (now - self.batch.source_embeds()).transpose(0, 1))
 
-    def _heads(self, layer: int, start: int, end: int, z: Tensor) -> None:
-        change = self._scaled(layer, wide(z)) - self.batch.source()[Site("z", layer)]
+    def _heads(self, step: Step, z: Tensor) -> None:
+        change = self._scaled(step.layer, wide(z)) - self.batch.source()[step.site]
         batch, pos, n_heads, _ = change.shape
-        W_O = self.batch.map.writers.W_O(layer).to(change.dtype)
+        W_O = self.batch.map.writers.W_O(step.layer).to(change.dtype)
         spend(change.numel() * W_O.shape[-1])
         added = torch.bmm(change.permute(2, 0, 1, 3).reshape(n_heads, batch * pos, -1), W_O)
-        self.mixture.write(start, end, added.view(n_heads, batch, pos, -1))
+        self.mixture.write(step.writers.start, step.writers.stop, added.view(n_heads, batch, pos, -1))
 
-    def _mlp(self, layer: int, writer: int, x: Tensor) -> None:
-        self.mixture.write(writer, writer + 1, (wide(x) - self.batch.source()[Site("mlp_out", layer)])[None])
+    def _whole(self, step: Step, x: Tensor) -> None:
+        self.mixture.write(step.writers.start, step.writers.stop, (wide(x) - self.batch.source()[step.site])[None])
 
     def _scaled(self, layer: int, z: Tensor) -> Tensor:
         """z [batch pos head d_head] over the scale of a post-norm at this run's own attention output, with the norm's rule."""

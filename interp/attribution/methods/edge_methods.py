@@ -13,7 +13,7 @@ from torch import Tensor
 
 from interp.attribution.batching.quadrature import Points, quadrature
 from interp.attribution.edges.edge_batches import EdgeBatch
-from interp.attribution.edges.writers import EMBED, Values, Writers
+from interp.attribution.edges.writers import EMBED
 from interp.attribution.methods import node_methods  # noqa: F401 - methods of nodes get their edges here
 from interp.attribution.protocol.registry import Options, edge_method
 from interp.model.edits import Edit
@@ -116,10 +116,9 @@ def along_activations(batch: EdgeBatch, options: Options, rules: Rules) -> Tenso
     values, embeds = batch.differences()
     writers = batch.map.writers
     moves: list[tuple[Site, range, Callable[[], Tensor]]] = [(EMBED, range(writers.first), lambda: embeds.sum(1))]
-    for layer, start, end in writers.layers():
-        heads = partial(_heads_together, writers, layer, values)
-        moves.append((Site("attn_out", layer), range(start, end - 1), heads))
-        moves.append((Site("mlp_out", layer), range(end - 1, end), partial(writers.mlp, layer, values)))
+    for own in batch.map.graph.steps:
+        site = Site("attn_out", own.layer) if own.kind == "head" else own.site
+        moves.append((site, own.writers, partial(writers.total, own, values)))
     for site, only, whole in moves:
         step = whole()
         points = [
@@ -128,11 +127,6 @@ def along_activations(batch: EdgeBatch, options: Options, rules: Rules) -> Tenso
         ]
         batch.contract(scores, _masks(options), rules, points=points, only=only, advance=options.advance)
     return _edges(batch, scores)
-
-
-def _heads_together(writers: Writers, layer: int, values: Values) -> Tensor:
-    """The difference of what all heads of a layer add [batch pos d_model]."""
-    return writers.heads(layer, values).sum(0)
 
 
 edge_method(

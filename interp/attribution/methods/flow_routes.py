@@ -56,19 +56,15 @@ def proximity(x: Tensor, added: Tensor) -> Tensor:
 
 def _places(batch: EdgeBatch) -> list[tuple[Site, int]]:
     """The distinct streams that readers read, in forward order, and how many writers are in each."""
-    graph, found = batch.map.graph, []
-    for layer, start, end in batch.map.writers.layers():
-        parallel = graph.parallel[layer]
-        found.append((Site("resid_pre", layer), start))
-        found.append((Site("resid_pre" if parallel else "resid_mid", layer), start if parallel else end - 1))
+    graph = batch.map.graph
+    found = [(graph.read_at(step), step.sees) for step in graph.steps]
     return [*found, (final_site(batch.model.layout), len(graph.writers))]
 
 
 def _place_of_reader(batch: EdgeBatch) -> Tensor:
     """For every reader the number of its place."""
-    readers = batch.map.graph.readers
-    last = 2 * batch.map.graph.n_layers
-    return torch.tensor([last if r.layer is None else 2 * r.layer + (r.kind == "mlp") for r in readers])
+    steps = batch.map.graph.steps
+    return torch.tensor([*(place for place, step in enumerate(steps) for _ in step.readers), len(steps)])
 
 
 def _clean_run(batch: EdgeBatch, streams: list[Site]) -> Any:
@@ -80,10 +76,9 @@ def _clean_run(batch: EdgeBatch, streams: list[Site]) -> Any:
 
 
 def _written(batch: EdgeBatch, run: Any) -> Iterator[tuple[int, Tensor]]:
-    """(first writer, what a layer of writers adds [batch writer pos d_model]), one layer at a time."""
+    """(first writer, what the writers of a part of a layer add [batch writer pos d_model]), one part at a time."""
     writers = batch.map.writers
     values = batch.values_of(run.reads)
     yield 0, batch.embeds_of(values)
-    for layer, start, _ in writers.layers():
-        heads = writers.heads(layer, values).transpose(0, 1)
-        yield start, torch.cat([heads, writers.mlp(layer, values)[:, None]], dim=1)
+    for step in batch.map.graph.steps:
+        yield step.writers.start, writers.written(step, values).transpose(0, 1)

@@ -40,8 +40,7 @@ def replacing_writers(edges: EdgeMap) -> Replacing:
     """Writers replaced for all that read them: the constant is of what `Writers.seen` gives."""
     graph, model = edges.graph, edges.writers.model
     units: dict[Any, int] = {EMBED: 1} | ({POSITION: 1} if graph.split_positions else {})
-    for layer in range(graph.n_layers):
-        units |= {Site("z", layer): graph.n_heads, Site("mlp_out", layer): 1}
+    units |= {step.site: len(step.writers) for step in graph.steps}
 
     def run(ids: Tensor, keep: int, constants: Constants, out: Out) -> Tensor:
         edits = _edits(edges, ids, constants, out) if out else []
@@ -52,12 +51,14 @@ def replacing_writers(edges: EdgeMap) -> Replacing:
 
 def _edits(edges: EdgeMap, ids: Tensor, constants: Constants, out: Out) -> list[Edit]:
     edits = [Edit(EMBED, partial(_embeds, edges, ids, constants, out))]
-    for layer in range(edges.graph.n_layers):
-        z, mlp, attn = Site("z", layer), Site("mlp_out", layer), Site("attn_out", layer)
+    for step in edges.graph.steps:
+        constant, chosen = constants[step.site], out[step.site]
+        if step.kind != "head":
+            edits.append(Edit(step.site, partial(_whole, constant, chosen)))
+            continue
         held: list[Tensor] = []
-        edits.append(Edit(z, partial(_kept, held)))
-        edits.append(Edit(attn, _heads(edges, layer, constants[z], out[z], held)))
-        edits.append(Edit(mlp, partial(_whole, constants[mlp], out[mlp])))
+        edits.append(Edit(step.site, partial(_kept, held)))
+        edits.append(Edit(Site("attn_out", step.layer), _heads(edges, step.layer, constant, chosen, held)))
     return edits
 
 

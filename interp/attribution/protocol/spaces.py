@@ -107,7 +107,7 @@ class EdgeSpace:
     @property
     def n_sites(self) -> int:
         """How many sites have senders that are moved together: the embedding, each attention and each MLP."""
-        return 1 + 2 * self.graph.n_layers
+        return 1 + len(self.graph.steps)
 
     @property
     def n_parts(self) -> int:
@@ -132,10 +132,10 @@ class EdgeSpace:
         """Its memory, for a model of this layout: the gradients of one layer's readers, twice, and what its heads write."""
         return Footprint(
             int(size.d_model * (2 * size.n_layers + 1)),
-            readers=2 * len(self.graph.attention_readers(0)) + self.graph.n_heads + 1,
+            readers=2 * self.graph.n_attention_readers + self.graph.n_heads + 1,
             buffers=BUFFER_BYTES + WRITER_BYTES + SETS_BYTES,
             replay=WRITER_SHARE,
-            masked=2 * len(self.graph.writers) + 3 * len(self.graph.attention_readers(0)),
+            masked=2 * len(self.graph.writers) + 3 * self.graph.n_attention_readers,
             kept=len(self.graph.readers),
             held=int(size.d_model * (2 * size.n_layers + 1)),
             eager=True,

@@ -147,7 +147,8 @@ class Asked:
             return {"dictionaries": self.space.dictionaries}
         if not isinstance(self.space, EdgeSpace):
             return {}
-        return {"kv": self.space.graph.kv, "split_positions": self.space.graph.split_positions}
+        both_ways, graph = self.positions.mode != "all" and not self.model.layout.causal, self.space.graph
+        return {"kv": graph.kv, "split_positions": graph.split_positions, "both_ways": both_ways}
 
     def _span(self, base: np.ndarray, source: np.ndarray | None) -> tuple[float, float]:
         """mean(clean) - mean(corrupt), the unit of a normalised metric, and mean(corrupt), its zero."""

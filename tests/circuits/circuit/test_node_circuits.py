@@ -26,6 +26,7 @@ def _provenance(**changes: Any) -> Provenance:
         "model": "m",
         "task": "t",
         "exact": False,
+        "both_ways": False,
     }
     return Provenance(**{**values, **known, **changes})
 

@@ -31,7 +31,7 @@ every_graph = pytest.mark.parametrize("graph", GRAPHS.values(), ids=GRAPHS)
 def scores_of(graph: Graph, values: Any, **changes: Any) -> Scores:
     """Scores of every edge, made by hand. values: [edge]."""
     known = {"level": "edges", "positions": "all", "importance_sign": 1, "method": "hand", "model": "m", "task": "t"}
-    known |= {"kv": graph.kv, "split_positions": graph.split_positions, "pairs": ("one", "two")}
+    known |= {"kv": graph.kv, "split_positions": graph.split_positions, "pairs": ("one", "two"), "both_ways": False}
     every = dict.fromkeys((f.name for f in dataclasses.fields(Provenance)), None)
     return Scores(graph.edges, np.array([values, values], dtype=float), Provenance(**{**every, **known, **changes}))
 

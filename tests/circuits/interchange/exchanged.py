@@ -41,6 +41,7 @@ def provenance(**changes: Any) -> Provenance:
         "kv": "split",
         "split_positions": False,
         "unsigned": False,
+        "both_ways": False,
         "model": "tiny",
         "task": "t",
         "tau": None,

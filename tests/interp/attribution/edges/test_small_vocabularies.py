@@ -16,4 +16,4 @@ def test_edges_are_found_with_any_vocabulary(name: str, size: int) -> None:
     special = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
     model = HookedModel(tiny(name, vocab_size=size, **special))
     found = EdgeMap.of(model, Graph.of(model.layout))
-    assert len(found.projections) == 2 and all(p.one_pass for p in found.projections)
+    assert len(found.projections) == 2 and all(p.one_pass for p in found.projections.values())
