@@ -112,7 +112,7 @@ def heads_of(circuit: Circuit, layout: Layout) -> tuple[Node, ...]:
             found += [Node(own, node.layer, unit) for unit in range(_attention_of(node, layout).n_heads)]
         elif node.kind in ("k", "v") and node.grouped and node.unit is not None:
             attn = _attention_of(node, layout)
-            group = attn.n_heads // attn.n_kv_heads
+            group = attn.n_heads // max(1, attn.n_kv_heads)
             found += [Node("head", node.layer, node.unit * group + i) for i in range(group)]
     return tuple(dict.fromkeys(found))
 

@@ -120,6 +120,16 @@ class Stack:
                     f"{what}: {block.path} passes on more or less than the stream and what its parts add ({how}). Level 'heads' works."
                 )
 
+    def check_alone(self, what: str) -> None:
+        """Raises: LayoutError where blocks read more than the stream in front of them, naming what needs it to be all."""
+        if beside := self.sharing or next((block.path for block in self.blocks if block.given is not None), None):
+            how = (
+                "takes its keys and values from an earlier layer"
+                if self.sharing
+                else "is given more of the tokens than the stream"
+            )
+            raise LayoutError(f"{what}: {beside} {how}; expected blocks that read the stream alone.")
+
     def check_heads(self, what: str) -> None:
         """Raises: LayoutError where a layer mixes positions without attention, naming what needs heads in all that mix them."""
         if without := [own.module for own in self.attentions if not own.heads]:
