@@ -17,14 +17,16 @@ from circuits.anatomy.anatomy import Anatomy, Example, LensRow, Pattern
 from circuits.anatomy.overview import answers_in_words, pictures_of, shown_metric
 from circuits.circuit.circuit import Circuit
 from circuits.settings.prepared import Prepared
+from interp.errors import LayoutError
 from interp.heads.patterns import AttentionPatterns, attention_patterns
 from interp.lenses.lens import logit_lens, stream_logits
 from interp.model.inputs.answering import answers_at
 from interp.model.inputs.taking import taken
+from interp.parts.block_layout import AttentionLayout
 from interp.parts.layout import Layout
 from interp.parts.nodes import Node
 from interp.parts.outputs import Classes, NextToken
-from interp.parts.sites import Site
+from interp.parts.sites import CROSS, Site
 from interp.pictures.input_picture import Picture
 from interp.tasks.pairs.pairs import Pair
 from interp.tasks.pairs.token_pairs import TokenPair, run_of
@@ -107,12 +109,21 @@ def heads_of(circuit: Circuit, layout: Layout) -> tuple[Node, ...]:
         if node.kind in ("head", "cross_head"):
             found.append(node)
         elif (own := _OUTPUTS.get(node.kind)) is not None:
-            found += [Node(own, node.layer, unit) for unit in range(layout.n_heads)]
+            found += [Node(own, node.layer, unit) for unit in range(_attention_of(node, layout).n_heads)]
         elif node.kind in ("k", "v") and node.grouped and node.unit is not None:
-            attn = layout.blocks[node.layer or 0].attn
-            group = layout.n_heads // max(1, attn.n_kv_heads if attn else 1)
+            attn = _attention_of(node, layout)
+            group = attn.n_heads // max(1, attn.n_kv_heads)
             found += [Node("head", node.layer, node.unit * group + i) for i in range(group)]
     return tuple(dict.fromkeys(found))
+
+
+def _attention_of(node: Node, layout: Layout) -> AttentionLayout:
+    """The attention that a node is of. Raises: LayoutError where its layer has none."""
+    block = layout.blocks[node.layer or 0]
+    found = block.cross if node.kind.startswith(CROSS) else block.attn
+    if found is None:
+        raise LayoutError(f"{node.name}: {block.path} has no such attention.")
+    return found
 
 
 def patterns_of(job: Prepared, found: Anatomy, heads: Sequence[Node]) -> Anatomy:

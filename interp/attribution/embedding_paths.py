@@ -52,8 +52,9 @@ class Embedder:
     pooling: str
 
     def check(self) -> None:
-        """Raises: LayoutError for a model that gives no embedding or has several stacks, TaskError for a pooling that there is none of, SiteError for the layer."""
+        """Raises: LayoutError for a model that gives no embedding, has several stacks or reads more than one stream, TaskError for a pooling that there is none of, SiteError for the layer."""
         self.model.layout.check_single("attribute_pairs")
+        self.model.layout.check_alone("attribute_pairs")
         output = self.model.layout.output.name
         if output not in (*_WHOLE, _EACH):
             raise LayoutError(

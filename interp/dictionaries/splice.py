@@ -170,7 +170,7 @@ def widths(layout: Layout) -> dict[str, int]:
     del found[ENTERING[1]]
     found |= {before + kind: n * layout.d_head for kind, n in heads.items() for before in ("", CROSS)}
     for layer, own in ((i, block.attn) for i, block in enumerate(layout.blocks) if block.attn and block.attn.heads):
-        sizes = {"z": layout.n_heads, "q": layout.n_heads, "k": own.n_kv_heads, "v": own.n_kv_heads}
+        sizes = {"z": own.n_heads, "q": own.n_heads, "k": own.n_kv_heads, "v": own.n_kv_heads}
         odd = {kind: n * own.d_head for kind, n in sizes.items() if n * own.d_head != found[kind]}
         found |= {f"{kind}.{layer}": n for kind, n in odd.items()}
     return found | (dict.fromkeys(("mlp_pre", "mlp_post"), layout.d_mlp) if layout.d_mlp else {})

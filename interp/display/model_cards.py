@@ -31,8 +31,8 @@ MOST_DETAILS: Final = 8
 def model_card(found: HookedModel) -> Markup:
     """Its sizes, what it does in an unusual way, and the places that it lacks, each with the reason."""
     size = found.layout
-    heads = f"{size.n_heads} a layer" + (
-        f", {size.kv_heads} of keys and values" if size.kv_heads != str(size.n_heads) else ""
+    heads = f"{size.query_heads} a layer" + (
+        f", {size.kv_heads} of keys and values" if size.kv_heads != size.query_heads else ""
     )
     parallel = sum(block.parallel for block in size.blocks)
     known = facts(

@@ -70,7 +70,9 @@ class Watched:
     def names(self) -> tuple[str, ...]:
         """Their names, layer by layer: `a3.h2`, `encoder:a3.h2`."""
         prefix = f"{self.stack}:" if self.stack else ""
-        return tuple(f"{prefix}a{layer}.h{h}" for layer in self.layers for h in range(self._own.n_heads))
+        blocks = ((layer, self._own.blocks[layer]) for layer in self.layers)
+        every = ((layer, block.cross if self.cross else block.attn) for layer, block in blocks)
+        return tuple(f"{prefix}a{layer}.h{h}" for layer, own in every for h in range(own.n_heads))
 
     @property
     def causal(self) -> bool:

@@ -46,7 +46,7 @@ class HookedModel(HeldModel):
     def __repr__(self) -> str:
         size = self.layout
         return (
-            f"HookedModel({self.name!r}, {type(self.hf).__name__}, layers={size.n_layers}, heads={size.n_heads}, "
+            f"HookedModel({self.name!r}, {type(self.hf).__name__}, layers={size.n_layers}, heads={size.query_heads}, "
             f"{f'kv_heads={size.kv_heads}, ' if size.attention_function else ''}d_model={size.d_model}, d_mlp={size.d_mlp}, dtype={self.dtype})"
         )
 

@@ -122,7 +122,7 @@ class _Run:
         return found
 
     def _through(self, site: Site, at: Port, x: Tensor) -> Tensor:
-        value = to_site(x, at, self.batch, self.layout.stack(site.stack).n_heads if at.heads else 1)
+        value = to_site(x, at, self.batch)
         seen = self.visit(site, value)
         if not at.scaled:
             return from_site(seen, at, x)
@@ -176,7 +176,7 @@ class _Run:
             value = x
             # A block that flattens: its tensor must depend on what is read.
             if x.ndim != 3 or site in self.plan.splices or site in self.plan.edits:
-                value = to_site(x.clone(), at, self.batch, self.layout.stack(site.stack).n_heads)
+                value = to_site(x.clone(), at, self.batch)
             seen = self.visit(site, value)
             if value is not x:
                 x.copy_(from_site(seen, at, x))

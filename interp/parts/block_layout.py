@@ -79,12 +79,13 @@ class Sublayer:
 @dataclass(frozen=True)
 class AttentionLayout(Sublayer):
     """Attention, or what mixes positions in its place. `o`: its output projection, whose input is z. `heads`: whether it has heads; a
-    recurrence, linear attention or a convolution has none that are seen, and `o` is then its module, which writes. `n_kv_heads`, `d_head`:
-    its heads of keys and values, and the numbers of a head in z; 0 without heads. `kv_layer`: the layer whose keys and values it attends to,
+    recurrence, linear attention or a convolution has none that are seen, and `o` is then its module, which writes. `n_heads`, `n_kv_heads`,
+    `d_head`: its query heads, its heads of keys and values, and the numbers of a head in z; 0 without heads. `kv_layer`: the layer whose keys and values it attends to,
     where these are not its own."""
 
     o: str
     heads: bool
+    n_heads: int = field(default=0, kw_only=True)
     n_kv_heads: int = field(default=0, kw_only=True)
     d_head: int = field(default=0, kw_only=True)
     kv_layer: int | None = field(default=None, kw_only=True)

@@ -182,7 +182,7 @@ class Layout(Stack):
             )
 
     def __repr__(self) -> str:
-        kv = f", {self.kv_heads} of keys and values" if self.kv_heads != str(self.n_heads) else ""
+        kv = f", {self.kv_heads} of keys and values" if self.kv_heads != self.query_heads else ""
         widths = f"d_model {self.d_model}, d_head {self.head_widths}, d_mlp {self.d_mlp}, d_vocab {self.d_vocab}"
         beside = "".join(f", {stack.name} of {stack.n_layers} layers" for stack in self.others)
-        return f"Layout({self.n_layers} layers of {self.n_heads} heads{kv}, {widths}{beside})"
+        return f"Layout({self.n_layers} layers of {self.query_heads} heads{kv}, {widths}{beside})"

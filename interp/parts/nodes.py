@@ -9,6 +9,7 @@ from typing import Any, Final
 from torch import Tensor
 
 from interp.errors import MethodError, SiteError, unknown
+from interp.parts.block_layout import AttentionLayout
 from interp.parts.layout import Layout
 from interp.parts.ports import port
 from interp.parts.sites import CROSS, FURTHER, MODULE, Site
@@ -214,22 +215,21 @@ def _group(kind: str, layer: int | None, stack: Stack, layout: Layout) -> Group:
         port(site, layout)
     except SiteError as error:
         raise SiteError(f"nodes of kind {kind!r} cannot be scored: {error}") from error
-    n_units = _units(view, layer, stack) if view.units else 1
+    own = _attention_at(view, layer, stack)
+    n_units = getattr(stack if own is None else own, view.units) if view.units else 1
     if n_units is None:
         raise SiteError(
             f"nodes of kind {kind!r} cannot be scored: the layers of this model have different numbers of them; sites such as "
             f"'{site}' can be read and edited."
         )
-    return Group(kind, site, n_units, view.units == "n_kv_heads" and n_units < stack.n_heads)
+    return Group(kind, site, n_units, own is not None and view.units == "n_kv_heads" and n_units < own.n_heads)
 
 
-def _units(view: View, layer: int | None, stack: Stack) -> Any:
-    """How many units a layer has there: its own heads of keys and values, and of all else as many as every layer of its stack."""
-    if view.units != "n_kv_heads" or layer is None:
-        return getattr(stack, view.units or "")
-    block = stack.blocks[layer]
-    own = block.cross if view.site.startswith(CROSS) else block.attn
-    return own.n_kv_heads if own else 0
+def _attention_at(view: View, layer: int | None, stack: Stack) -> AttentionLayout | None:
+    """The attention of a layer that units are heads of; None for other kinds."""
+    if layer is None or view.units not in ("n_heads", "n_kv_heads"):
+        return None
+    return stack.blocks[layer].cross if view.site.startswith(CROSS) else stack.blocks[layer].attn
 
 
 def nodes_of(found: Sequence[Group], positions: Sequence[int | str | None]) -> list[Node]:

@@ -29,7 +29,7 @@ class Port:
     `input_copy`: the same argument seen by this module alone, apart from the skip connection that shares it.
     `input_inplace`: the same argument together with the skip connection: an edit is written into the tensor.
     `output`: what the module returns. `form`: see `Form`. `scale`: the site's value is this times the tensor, and times the parameter at
-    `gain`, plus `shift`, and plus the parameter at `bias`. `argument`: of an `input`, which argument, by its place or its name; None: the
+    `gain`, plus `shift`, and plus the parameter at `bias`. `heads`: how many heads stand side by side in it, 0 where they are not apart. `argument`: of an `input`, which argument, by its place or its name; None: the
     activation that the module is called with.
     """
 
@@ -37,7 +37,7 @@ class Port:
     path: str = ""
     scale: float | Tensor = 1.0
     gain: str | None = None
-    heads: bool = False
+    heads: int = 0
     shield: bool = False
     form: Form = "stream"
     bias: str | None = None
@@ -210,7 +210,7 @@ _BLOCK_PORTS: dict[str, Callable[[BlockLayout], Port | str]] = {
     "resid_mid": _resid_mid,
     "resid_cross": _resid_cross,
     "cross_in": lambda b: _own_copy(b, b.cross.reader if b.cross else None),
-    "cross_z": _crossing(lambda own: Port("input", own.o, heads=True)),
+    "cross_z": _crossing(lambda own: Port("input", own.o, heads=own.n_heads)),
     "cross_out": _crossing(_added),
     "resid_post": lambda b: Port("output", b.path),
     "resid_attn": lambda b: _summed(b.attn),
@@ -221,7 +221,7 @@ _BLOCK_PORTS: dict[str, Callable[[BlockLayout], Port | str]] = {
     "mixer_out": lambda b: _added(b.mixer, shield=True),
     "second_mlp_out": lambda b: _added(b.second, shield=True),
     "mlp_out": _of_mlp(lambda own, b: _added(own, shield=own.reused)),
-    "z": _of_attention(lambda own, b: Port("input", own.o, heads=True)),
+    "z": _of_attention(lambda own, b: Port("input", own.o, heads=own.n_heads)),
     "mlp_normed": _of_mlp(_mlp_normed),
     "mlp_pre": _of_mlp(lambda own, b: Port("input", own.act) if own.act else _EXPERTS),
     "mlp_post": _of_mlp(lambda own, b: Port("input", own.down) if own.act and own.down else _EXPERTS),
@@ -266,13 +266,13 @@ def _missing(kind: str, stack: Stack) -> str:
     return " ".join(f"not in layer {', '.join(own)}: {reason}" for reason, own in layers.items())
 
 
-def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:
+def to_site(x: Tensor, port: Port, batch: int) -> Tensor:
     """The tensor at a port in its site's shape: batch first (some blocks flatten), heads apart, scaled."""
     if port.form == "own":
         return x
     if port.form == "channels":
         return x.reshape(len(x), 1 if x.ndim == 2 else x.shape[1], -1).transpose(1, 2)
-    shape = (batch, -1, n_heads, x.shape[-1] // n_heads) if port.heads else (batch, -1, x.shape[-1])
+    shape = (batch, -1, port.heads, x.shape[-1] // port.heads) if port.heads else (batch, -1, x.shape[-1])
     x = x.reshape(shape)
     x = x * port.scale if port.scaled else x
     return x if port.shift is None else x + port.shift

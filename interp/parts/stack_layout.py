@@ -24,7 +24,7 @@ class Stack:
     `attention_function`: attention goes through transformers' AttentionInterface, so q, k and v exist; `pattern`: what may be done with
     its patterns. `repeated`: modules of the blocks that are called several times in a forward, so that a site there is none.
     `rotary`: q and k are rotated. `pos_embed`: the module whose output is added to the token embedding, where there is one.
-    `n_kv_heads`, `d_head`: the most of its layers, each of which has its own.
+    `n_heads`, `n_kv_heads`, `d_head`: the most of its layers, each of which has its own.
     `attention_extras`: what the configuration does inside attention besides the softmax (soft caps, clips).
     `entry`: None; of a net without blocks in which form its input is read (`interp.parts.ports.Form`), and `held`: about how many numbers
     its modules make of each position of that; `embedding`: where the input is whole numbers, the module whose output is read in its place.
@@ -64,6 +64,11 @@ class Stack:
         return tuple(own for block in self.blocks for own in block.attentions)
 
     @property
+    def query_heads(self) -> str:
+        """How many query heads its layers have, in words."""
+        return _each(own.n_heads for own in self.attentions if own.heads)
+
+    @property
     def kv_heads(self) -> str:
         """How many heads of keys and values its layers have, in words."""
         return _each(own.n_kv_heads for own in self.attentions if own.heads)
@@ -91,10 +96,10 @@ class Stack:
 
     def _check_even(self, what: str) -> None:
         """Raises: LayoutError where the heads of the layers are of several sizes."""
-        if " " in self.kv_heads + self.head_widths:
+        if " " in self.query_heads + self.kv_heads + self.head_widths:
             raise LayoutError(
-                f"{what}: its layers have {self.kv_heads} heads of keys and values, of {self.head_widths} numbers; expected the same in each. "
-                "Level 'heads' works."
+                f"{what}: its layers have {self.query_heads} heads, {self.kv_heads} of keys and values, of {self.head_widths} numbers; expected "
+                "the same in each. Level 'heads' works."
             )
 
     def _check_two(self, what: str) -> None:
@@ -114,6 +119,16 @@ class Stack:
                 raise LayoutError(
                     f"{what}: {block.path} passes on more or less than the stream and what its parts add ({how}). Level 'heads' works."
                 )
+
+    def check_alone(self, what: str) -> None:
+        """Raises: LayoutError where blocks read more than the stream in front of them, naming what needs it to be all."""
+        if beside := self.sharing or next((block.path for block in self.blocks if block.given is not None), None):
+            how = (
+                "takes its keys and values from an earlier layer"
+                if self.sharing
+                else "is given more of the tokens than the stream"
+            )
+            raise LayoutError(f"{what}: {beside} {how}; expected blocks that read the stream alone.")
 
     def check_heads(self, what: str) -> None:
         """Raises: LayoutError where a layer mixes positions without attention, naming what needs heads in all that mix them."""

@@ -74,7 +74,7 @@ class Replay:
             channel: Tensor = getattr(record, site.kind).transpose(1, 2)
             return channel
         if site.kind == "z":
-            return record.z.view(self.batch, self.length, self.machine.model.layout.n_heads, -1)
+            return record.z.view(self.batch, self.length, self.machine.model.layout.blocks[site.layer].attn.n_heads, -1)
         if site.kind == "mlp_post":
             return record.neurons.view(self.batch, self.length, -1)
         if site.kind == "mlp_out":

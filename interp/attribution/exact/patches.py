@@ -139,9 +139,9 @@ class Inside:
 
     def W_O(self) -> Tensor:
         """[head d_head d_model], in float32 or better."""
-        size = self.replay.machine.model.layout
-        W, _ = linear(self.replay.machine.model, size.blocks[self.layer].attn.o)
-        return wide(W).reshape(size.n_heads, -1, W.shape[-1])
+        attn = self.replay.machine.model.layout.blocks[self.layer].attn
+        W, _ = linear(self.replay.machine.model, attn.o)
+        return wide(W).reshape(attn.n_heads, -1, W.shape[-1])
 
     def W_down(self) -> Tensor:
         """[neuron d_model], in float32 or better."""

@@ -124,6 +124,7 @@ def head_shares(model: Any, dictionary: Dictionary, feature: int) -> tuple[float
     """
     if dictionary.target.kind != "z":
         return ()
-    norms = dictionary.W_dec[feature].detach().double().view(model.layout.n_heads, -1).norm(dim=1)
+    heads = model.layout.blocks[dictionary.target.layer].attn.n_heads
+    norms = dictionary.W_dec[feature].detach().double().view(heads, -1).norm(dim=1)
     total = float(norms.sum())
     return tuple((norms / total).tolist()) if total else ()

@@ -91,4 +91,4 @@ def embedded(model: Any, given: Inputs, stack: str = "") -> Tensor:
         hooks.callback(first.register_forward_pre_hook(stop, with_kwargs=True).remove)
         with running(model.hf), suppress(_Reached):
             model.hf(**on_inputs(model.hf, given.tensors))
-    return to_site(seen[0], Port("input"), len(given), 1)
+    return to_site(seen[0], Port("input"), len(given))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -45,16 +46,37 @@ class Fits:
         return found
 
     def fitted(self, goal: Tensor, x: Tensor, made: Sequence[Written]) -> tuple[float, list[float]] | None:
-        """The numbers k, s with k x + s1 w1 + ... = goal to rounding; those that a configuration states, or 1, where these do as well."""
+        """The numbers k, s with k x + s1 w1 + ... = goal to rounding; those that the block or a configuration states, or 1, where these do as
+        well, of several the nearest."""
         columns = [x, *(own.value.reshape(x.shape) for own in made)]
         exact = self._least(goal, columns)
-        if not all(max(LEAST, 4 * self._tolerance) < abs(number) < 1 / LEAST for number in exact):
+        if not all(self._counts(number, own, goal) for number, own in zip(exact, columns, strict=bool(exact))):
             return None
-        for numbers in ([self._meant(number) for number in exact], exact) if exact else ():
-            scaled = [number * own for number, own in zip(numbers, columns, strict=True)]
-            if near(sum(scaled, torch.zeros_like(x)), goal, scaled[0], scaled):
-                return numbers[0], numbers[1:]
+        stated = [*product(*map(self._meant, exact))]
+        for several in (stated, [tuple(exact)]) if exact else ():
+            if tried := [
+                (off, numbers) for numbers in several if (off := self._off(goal, columns, numbers)) is not None
+            ]:
+                k, *s = min(tried, key=lambda one: one[0])[1]
+                return k, s
         return None
+
+    def _off(self, goal: Tensor, columns: Sequence[Tensor], numbers: Sequence[float]) -> float | None:
+        """How far the sum of columns times numbers is from the goal, in its rounding; None where it is not the goal to rounding."""
+        scaled = [number * own for number, own in zip(numbers, columns, strict=True)]
+        total = sum(scaled, torch.zeros_like(goal))
+        if not near(total, goal, scaled[0], scaled):
+            return None
+        off = (total.double() - goal.double()).flatten() * _precision(goal, columns)
+        return float(off.square().sum())
+
+    def _counts(self, number: float, column: Tensor, goal: Tensor) -> bool:
+        """Whether a factor is one: not so small that rounding may have made it, unless the block holds it and what it multiplies is seen."""
+        if max(LEAST, 4 * self._tolerance) < abs(number) < 1 / LEAST:
+            return True
+        part = abs(number) * float(column.double().abs().max())
+        seen = part > 4 * self._tolerance * float(goal.double().abs().max())
+        return seen and LEAST < abs(number) < 1 / LEAST and any(self._held(number))
 
     def name(self, number: float) -> tuple[float, str | None]:
         """A factor as (1, path) where the block holds this number."""
@@ -66,9 +88,13 @@ class Fits:
         return number, None
 
     def _least(self, goal: Tensor, columns: Sequence[Tensor]) -> list[float]:
-        """The numbers whose sum of columns is nearest to the goal; none where that is far from it."""
-        wide = torch.stack([own.double().flatten() for own in columns])
-        g, products = goal.double().flatten(), wide @ wide.T
+        """The numbers whose sum of columns is nearest to the goal, in half precision each entry by its rounding; none where that is far
+        from it."""
+        wide, g = torch.stack([own.double().flatten() for own in columns]), goal.double().flatten()
+        if self._tolerance > 1e-4:
+            weights = _precision(goal, columns)
+            wide, g = wide * weights, g * weights
+        products = wide @ wide.T
         try:
             found = torch.linalg.solve(products, wide @ g)
         except RuntimeError:  # one is a multiple of another
@@ -76,12 +102,22 @@ class Fits:
         left, sizes = (g - found @ wide).square().sum(), (found.square() * products.diagonal()).sum()
         return found.tolist() if left <= (self._tolerance + 1e-3) ** 2 * sizes else []  # type: ignore[no-any-return]
 
-    def _meant(self, number: float) -> float:
-        """A number that the block or the configuration holds, or 1, where one is so near."""
+    def _held(self, number: float) -> Iterator[float]:
+        """The numbers of the block's own that are so near."""
         held = (float(own) for own in self.factors.values() if own.numel() == 1)
-        own = next((own for own in held if abs(own - number) <= self._tolerance * abs(number)), number)
-        return meant(self.block, own, self._tolerance)
+        return (own for own in held if abs(own - number) <= self._tolerance * abs(number))
+
+    def _meant(self, number: float) -> list[float]:
+        """What a number may be meant to be: one that the block holds, 1 or one of the configuration, where these are so near; else itself."""
+        held, stated = [*self._held(number)], meant(self.block, number, self._tolerance)
+        return list(dict.fromkeys([*held, *([stated] if stated != number or not held else [])]))
 
     @property
     def _tolerance(self) -> float:
         return max(1e-4, 2 * torch.finfo(self.block.own.y.dtype).eps)
+
+
+def _precision(goal: Tensor, columns: Sequence[Tensor]) -> Tensor:
+    """One over the size of what rounding acts on, entry by entry, in double precision."""
+    sizes = sum((own.double().abs() for own in columns), goal.double().abs())
+    return 1 / sizes.flatten().clamp_min(1e-30)

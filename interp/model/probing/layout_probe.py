@@ -95,11 +95,12 @@ def _stack(model: Any, chain: Chain, seen: Probe) -> dict[str, Any]:
     shared = check_chain(seen.calls, paths, attended)
     blocks = tuple(_sharing(block, shared.get(layer)) for layer, block in enumerate(blocks))
     heads = [own for block in blocks for own in block.attentions if own.heads]
+    _check_widths(model, heads, seen)
     neurons = {seen.calls[own.mlp.down].x.shape[-1] for own in blocks if own.mlp and own.mlp.down}
     return {
         "name": chain.name,
         "n_layers": len(blocks),
-        "n_heads": _n_heads(model, attended, heads, seen),
+        "n_heads": max((own.n_heads for own in heads), default=0),
         "n_kv_heads": max((own.n_kv_heads for own in heads), default=0),
         "d_head": max((own.d_head for own in heads), default=0),
         "d_model": seen.calls[paths[-1]].y.shape[-1],
@@ -230,15 +231,10 @@ def _attention_extras(model: Any) -> tuple[str, ...]:
     return tuple(text.format(setting(model, name)) for name, text in known if setting(model, name))
 
 
-def _n_heads(model: Any, attended: Sequence[Attended], heads: Sequence[AttentionLayout], seen: Probe) -> int:
-    """How many query heads: the same in every layer that has heads, which z and scores of heads rely on; 0 without any."""
-    name = type(model).__name__
-    if not attended:
-        return 0
-    n = attended[0].heads
-    if {own.heads for own in attended} != {n}:
-        found = ", ".join(str(own.heads) for own in attended)
-        raise LayoutError(f"{name}: query heads of its layers: {found}; expected as many in every layer.")
-    if odd := [width for own in heads if (width := seen.calls[own.o].x.shape[-1]) % n]:
-        raise LayoutError(f"{name}: output projection of width {odd[0]} for {n} heads.")
-    return n
+def _check_widths(model: Any, heads: Sequence[AttentionLayout], seen: Probe) -> None:
+    """Raises: LayoutError for an output projection that does not read as many numbers of each head."""
+    for own in heads:
+        if (width := seen.calls[own.o].x.shape[-1]) % own.n_heads:
+            raise LayoutError(
+                f"{type(model).__name__}: {own.o}: output projection of width {width} for {own.n_heads} heads."
+            )

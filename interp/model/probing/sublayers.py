@@ -103,7 +103,7 @@ def _heads(block: BlockCalls, o: str) -> dict[str, Any]:
     if not n:
         return {}
     kv_heads = seen or int(setting(block.model, "num_key_value_heads") or n)
-    return {"n_kv_heads": kv_heads, "d_head": block.inside[o].x.shape[-1] // n}
+    return {"n_heads": n, "n_kv_heads": kv_heads, "d_head": block.inside[o].x.shape[-1] // n}
 
 
 def _kept(step: Step) -> dict[str, Any]:

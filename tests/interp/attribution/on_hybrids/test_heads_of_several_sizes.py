@@ -21,7 +21,7 @@ from tests.interp.attribution.on_hybrids.test_layers_without_heads import forced
 from tests.interp.model.discovery.layer_inputs import gemma4
 from tests.interp.model.discovery.shared_keys import SHARED
 from tests.interp.model.discovery.written import Attention, Config, Decoder, apart
-from tests.interp.model.tiny import ids, randomise
+from tests.interp.model.tiny import ids, randomise, tiny
 from tests.interp.tasks.toy import ends, measured, pairs_of, toy_task
 
 
@@ -56,10 +56,20 @@ def _gemma() -> Any:
     return gemma4(hidden_size_per_layer_input=0, **changes)
 
 
-#: Each with the widths and K/V heads of its layers, and where z is.
-MODELS: Final[dict[str, tuple[Callable[[], Any], list[tuple[int, int]], str]]] = {
-    "by hand": (_by_hand, [(8, 4), (16, 1)], "layers.{}.attn.o"),
-    "Gemma 4": (_gemma, [(8, 2), (8, 2), (16, 1)], "model.layers.{}.self_attn.o_proj"),
+def _llama() -> Any:
+    """Its second layer has eight query heads, two to each of keys and values, in place of four."""
+    hf = tiny("llama")
+    more = tiny("llama", num_attention_heads=8, num_key_value_heads=4, head_dim=8).model.layers[1].self_attn
+    more.config = hf.config
+    hf.model.layers[1].self_attn = more
+    return hf
+
+
+#: Each with the query heads, K/V heads and widths of its layers, and where z is.
+MODELS: Final[dict[str, tuple[Callable[[], Any], list[tuple[int, int, int]], str]]] = {
+    "by hand": (_by_hand, [(4, 4, 8), (4, 1, 16)], "layers.{}.attn.o"),
+    "Gemma 4": (_gemma, [(4, 2, 8), (4, 2, 8), (4, 1, 16)], "model.layers.{}.self_attn.o_proj"),
+    "other query heads": (_llama, [(4, 2, 8), (8, 4, 8)], "model.layers.{}.self_attn.o_proj"),
 }
 every = pytest.mark.parametrize("name", MODELS)
 
@@ -69,17 +79,19 @@ every = pytest.mark.parametrize("name", MODELS)
 def test_each_layer_has_its_own(name: str) -> None:
     make, known, _ = MODELS[name]
     model, expected = HookedModel(make()), make()(input_ids=ids()).logits
-    assert [(block.attn.d_head, block.attn.n_kv_heads) for block in model.layout.blocks] == known
+    attentions = [block.attn for block in model.layout.blocks]
+    assert [(own.n_heads, own.n_kv_heads, own.d_head) for own in attentions] == known
     run = model.run(ids(), reads=model.sites())
     assert torch.equal(run.logits, expected)
-    for i, (width, kv_heads) in enumerate(known):
+    for i, (n, kv_heads, width) in enumerate(known):
         shapes = [tuple(run[Site(kind, i)].shape[2:]) for kind in ("q", "k", "v", "z")]
-        assert shapes == [(4, width), (kv_heads, width), (kv_heads, width), (4, width)]
+        assert shapes == [(n, width), (kv_heads, width), (kv_heads, width), (n, width)]
     for kind in ("q", "k", "v", "z", "pattern"):
         edits = [Edit(site, lambda x: x) for site in model.resolve(kind)]
         assert torch.equal(model.run(ids(), edits=edits).logits, expected), kind
-    assert [g.n_units for g in groups("qkv", model.layout) if g.kind == "k"] == [kv for _, kv in known]
-    assert f"d_head {known[0][0]} or 16" in repr(model.layout)
+    assert [g.n_units for g in groups("qkv", model.layout) if g.kind == "k"] == [kv for _, kv, _ in known]
+    assert [g.n_units for g in groups("heads", model.layout) if g.kind == "head"] == [n for n, _, _ in known]
+    assert " or " in repr(model.layout)
 
 
 @every
@@ -91,9 +103,9 @@ def test_exact_is_brute_force_patching(name: str) -> None:
     start = measured(model.hf(input_ids=base).logits, pairs_of(task))
     heads = interp.attribute(model, task, method="exact", level="heads", show_progress=False)
     names = [part.name for part in heads.parts]
-    for i, (width, _) in enumerate(known):
+    for i, (n, _, width) in enumerate(known):
         value = forced(model.hf, path.format(i), source, None, before=True)
-        for head in range(4):
+        for head in range(n):
             own = slice(width * head, width * (head + 1))
             change = measured(forced(model.hf, path.format(i), base, value, own, True), pairs_of(task)) - start
             np.testing.assert_allclose(heads.per_example[:, names.index(f"a{i}.h{head}")], change.double(), atol=2e-5)
@@ -126,10 +138,11 @@ def test_what_needs_heads_of_one_size_is_refused(name: str) -> None:
     model = HookedModel(MODELS[name][0]())
     with pytest.raises(LayoutError, match="edges: "):
         interp.attribute(model, toy_task(2), method="atp", level="edges", show_progress=False)
-    last = model.layout.n_layers - 1
-    assert (widths(model.layout)["z.0"], widths(model.layout)["z"]) == (32, 64) and f"z.{last}" not in widths(
-        model.layout
-    )
+    heads, found = interp.head_statistics(model, [ids()[0].tolist()]).heads, widths(model.layout)
+    assert list(heads) == [f"a{i}.h{h}" for i, (n, _, _) in enumerate(MODELS[name][1]) for h in range(n)]
+    for i, (n, kv_heads, width) in enumerate(MODELS[name][1]):
+        sizes = {"z": n * width, "q": n * width, "k": kv_heads * width, "v": kv_heads * width}
+        assert {kind: found.get(f"{kind}.{i}", found[kind]) for kind in sizes} == sizes
 
 
 @torch.no_grad()

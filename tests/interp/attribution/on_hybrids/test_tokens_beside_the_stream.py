@@ -8,10 +8,13 @@ import torch
 
 import interp
 from interp.attribution.captum_function import captum_function
+from interp.attribution.embedding_paths import Embedder
+from interp.errors import LayoutError
 from interp.model.edits import Edit
 from interp.model.model import HookedModel
 from interp.parts.sites import Site
 from tests.interp.model.discovery.layer_inputs import MODELS, WIDTH, gemma4
+from tests.interp.model.discovery.shared_keys import SHARED
 from tests.interp.tasks.toy import ends, measured, pairs_of, toy_task
 
 
@@ -73,3 +76,12 @@ def test_paths_of_nodes_go_along_all_that_enters() -> None:
     np.testing.assert_allclose(
         scores.per_example[:, names.index("second_mlp_out.1")], wanted.detach(), rtol=1e-3, atol=1e-6
     )
+
+
+def test_pairs_of_texts_are_refused() -> None:
+    """Their paths go along the stream of one layer, which here is not all that is read."""
+    embedding = HookedModel(gemma4().model)
+    with pytest.raises(LayoutError, match=r"attribute_pairs: layers\.0 is given more of the tokens than the stream"):
+        Embedder(embedding, 0, "mean").check()
+    with pytest.raises(LayoutError, match="takes its keys and values from an earlier layer"):
+        HookedModel(SHARED["by hand"][0]()).layout.check_alone("pairs")

@@ -146,3 +146,18 @@ def test_edges_are_refused_and_the_part_is_a_node() -> None:
     with pytest.raises(LayoutError, match=r"a parameter scales .*layer_scalar"):
         model.layout.check_sum("edges")
     assert [g.kind for g in groups("blocks", model.layout)] == ["embed", *(["attn_out", "second_mlp_out", "mlp"] * 3)]
+
+
+@pytest.mark.parametrize("scalars", [(0.984375, 0.03125, 0.75), (1.0078125, 0.9921875, 0.0625)])
+def test_factors_near_one_and_small_ones_are_found_in_half_precision(scalars: tuple[float, ...]) -> None:
+    """Each block's factor is on all that it gives, and on nothing before: also where its rounding could hide it."""
+    hf = gemma4()
+    for layer, scalar in zip(hf.model.layers, scalars, strict=True):
+        layer.layer_scalar.fill_(scalar)
+    for block in HookedModel(hf.bfloat16()).layout.blocks:
+        second, held = block.second, f"{block.path}.layer_scalar"
+        assert second is not None and block.mlp is not None and block.attn is not None
+        assert (second.keeper, second.gain, second.keep, second.scale) == (held, held, 1.0, 1.0)
+        assert all(
+            (own.keeper, own.gain, own.keep, own.scale) == (None, None, 1.0, 1.0) for own in (block.attn, block.mlp)
+        )
