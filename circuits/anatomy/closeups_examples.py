@@ -102,13 +102,15 @@ def _source(model: Any, pair: TokenPair, named: Pair) -> dict[str, Any]:
 def heads_of(circuit: Circuit, layout: Layout) -> tuple[Node, ...]:
     """The heads of a circuit in the order of its nodes: also all that read by shared keys and values in it, and all of an
     attention output. Those of the stack that is read last, whose positions an example has; they may attend to another one."""
-    group, found = layout.n_heads // max(1, layout.n_kv_heads), list[Node]()
+    found = list[Node]()
     for node in (node for node in circuit.nodes if node.stack == layout.name):
         if node.kind in ("head", "cross_head"):
             found.append(node)
         elif (own := _OUTPUTS.get(node.kind)) is not None:
             found += [Node(own, node.layer, unit) for unit in range(layout.n_heads)]
         elif node.kind in ("k", "v") and node.grouped and node.unit is not None:
+            attn = layout.blocks[node.layer or 0].attn
+            group = layout.n_heads // max(1, attn.n_kv_heads if attn else 1)
             found += [Node("head", node.layer, node.unit * group + i) for i in range(group)]
     return tuple(dict.fromkeys(found))
 

@@ -32,6 +32,7 @@ from circuits.runs.made_with import machine, packages, to_toml, versions
 from circuits.runs.model_files import described
 from circuits.runs.record import Record
 from circuits.runs.record_files import load_record, save_record
+from circuits.runs.rule_use import rules_used
 from circuits.settings.prepared import Prepared, Say, Settings, begin, checked, prepare_run
 from circuits.settings.run_options import Discovery, OutputOptions, ScoringRun
 from interp.attribution.asking.checks import check
@@ -159,6 +160,7 @@ def _options(asked: ScoringRun, settings: Settings) -> dict[str, Any]:
 
 
 def _manifest(asked: ScoringRun, job: Prepared) -> dict[str, Any]:
+    rules = rules_used(job.model, {m.name: job.request.rules_of(m) for m in job.request.methods if m.uses_gradients})
     return {
         "command": shlex.join(["circuits", *sys.argv[1:]]),
         "job": asked.command,
@@ -174,6 +176,7 @@ def _manifest(asked: ScoringRun, job: Prepared) -> dict[str, Any]:
             **({"repeated": len(job.halves.repeats)} if job.halves.repeats else {}),
         },
         "seeds": {"seed": job.settings.seed},
+        **({"rules": rules} if rules else {}),
         "versions": versions(),
         **packages(),
         "machine": machine(),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from circuits.report.sections.agreements import agreement, samples, scatters
 from circuits.report.sections.anatomy_section import anatomy
 from circuits.report.sections.area_curves import curve_and_areas
-from circuits.report.sections.context import conventions, direction_line, manifest_tree, prompt_pair
+from circuits.report.sections.context import conventions, direction_line, manifest_tree, prompt_pair, rules_said
 from circuits.report.sections.edges_section import edge_maps, graph
 from circuits.report.sections.features_section import features
 from circuits.report.sections.maps import score_maps, share_limit
@@ -59,6 +59,7 @@ def payload(record: Record) -> dict[str, Any]:
         "prompts": [prompt_pair(p, i) for i, p in enumerate(record.prompts[:MOST_PROMPTS])],
         "prompts_left": max(0, len(record.prompts) - MOST_PROMPTS),
         "conventions": [conventions(s) for s in _all_scores(record)],
+        "rules": rules_said(record.manifest),
         "direction_line": direction_line(_first(record)),
         "manifest": manifest_tree(record.manifest),
     }

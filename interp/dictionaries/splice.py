@@ -27,7 +27,7 @@ from interp.dictionaries.dictionary import Dictionary
 from interp.errors import SiteError, UnsupportedRuleError
 from interp.ledger import product
 from interp.parts.layout import Layout
-from interp.parts.sites import CROSS, LAYERED, Site, SiteLike, order, parse
+from interp.parts.sites import CROSS, ENTERING, LAYERED, Site, SiteLike, order, parse
 from interp.rules.rules import Rules
 
 Visit = Callable[[Site, Tensor], Tensor]
@@ -152,21 +152,27 @@ def _check_fit(dictionary: Dictionary, widths: Mapping[str, int]) -> None:
     """Refuse a dictionary of another width than this model's, or one that reads after what it makes up."""
     for site, d in ((dictionary.site, dictionary.d_in), (dictionary.target, dictionary.d_out)):
         if site.kind not in widths:
-            raise DictionaryError(f"site '{site}' has no vector per token; expected one of {', '.join(widths)}.")
-        if d != widths[site.kind]:
             raise DictionaryError(
-                f"dictionary of '{site}' has width {d}; this model has {widths[site.kind]} there. "
-                "Was it trained on another model?"
+                f"site '{site}' has no vector per token; expected one of {', '.join(kind for kind in widths if '.' not in kind)}."
+            )
+        if d != (here := widths.get(f"{site.kind}.{site.layer}", widths[site.kind])):
+            raise DictionaryError(
+                f"dictionary of '{site}' has width {d}; this model has {here} there. Was it trained on another model?"
             )
     if dictionary.transcoder and not _before(dictionary.site, dictionary.target):
         raise DictionaryError(f"'{dictionary.site}' comes after '{dictionary.target}': no transcoder can do that.")
 
 
 def widths(layout: Layout) -> dict[str, int]:
-    """Numbers per token of every kind of site that can have a dictionary."""
+    """Numbers per token of every kind of site that can have a dictionary; of layers whose heads are of other sizes also by site."""
     heads = {"z": layout.n_heads, "q": layout.n_heads, "k": layout.n_kv_heads, "v": layout.n_kv_heads}
     found = {kind: layout.d_model for kind in ("embed", *LAYERED, "resid_final") if not kind.endswith("pattern")}
+    del found[ENTERING[1]]
     found |= {before + kind: n * layout.d_head for kind, n in heads.items() for before in ("", CROSS)}
+    for layer, own in ((i, block.attn) for i, block in enumerate(layout.blocks) if block.attn and block.attn.heads):
+        sizes = {"z": layout.n_heads, "q": layout.n_heads, "k": own.n_kv_heads, "v": own.n_kv_heads}
+        odd = {kind: n * own.d_head for kind, n in sizes.items() if n * own.d_head != found[kind]}
+        found |= {f"{kind}.{layer}": n for kind, n in odd.items()}
     return found | (dict.fromkeys(("mlp_pre", "mlp_post"), layout.d_mlp) if layout.d_mlp else {})
 
 

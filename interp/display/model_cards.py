@@ -32,7 +32,7 @@ def model_card(found: HookedModel) -> Markup:
     """Its sizes, what it does in an unusual way, and the places that it lacks, each with the reason."""
     size = found.layout
     heads = f"{size.n_heads} a layer" + (
-        f", {size.n_kv_heads} of keys and values" if size.n_kv_heads != size.n_heads else ""
+        f", {size.kv_heads} of keys and values" if size.kv_heads != str(size.n_heads) else ""
     )
     parallel = sum(block.parallel for block in size.blocks)
     known = facts(

@@ -47,7 +47,7 @@ class HookedModel(HeldModel):
         size = self.layout
         return (
             f"HookedModel({self.name!r}, {type(self.hf).__name__}, layers={size.n_layers}, heads={size.n_heads}, "
-            f"{f'kv_heads={size.n_kv_heads}, ' if size.attention_function else ''}d_model={size.d_model}, d_mlp={size.d_mlp}, dtype={self.dtype})"
+            f"{f'kv_heads={size.kv_heads}, ' if size.attention_function else ''}d_model={size.d_model}, d_mlp={size.d_mlp}, dtype={self.dtype})"
         )
 
     def _repr_html_(self) -> str:

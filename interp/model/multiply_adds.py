@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from interp.parts.layout import BlockLayout, Stack
+from interp.parts.layout import BlockLayout, MlpLayout, Stack
 from interp.parts.named_inputs import Inputs
 
 
@@ -87,10 +87,15 @@ def _rows(model: Any, stack: Stack) -> dict[tuple[str, int], int]:
 
 def _modules_of(block: BlockLayout, get: Callable[[str], nn.Module]) -> list[nn.Module]:
     """The modules that hold the weights of a block's MLP, and of a second one; none where it has none."""
-    mlp, second = block.mlp, [] if block.second is None else [get(block.second.module)]
-    if mlp is None:
-        return second
-    return second + ([get(p) for p in (mlp.up, mlp.down) if p] if mlp.module == block.path else [get(mlp.module)])
+    return [get(path) for mlp in block.mlps for path in _paths_of(mlp, block)]
+
+
+def _paths_of(mlp: MlpLayout, block: BlockLayout) -> list[str]:
+    """The paths of the modules that hold the weights of an MLP; in the block's own code those of its linear maps that are known."""
+    if mlp.module != block.path:
+        return [mlp.module]
+    gate = mlp.entry if mlp.branch is not None and mlp.branch.given is not None else None
+    return [path for path in (gate, mlp.up, mlp.down) if path]
 
 
 def _alone(model: Any, stack: Stack, length: int) -> int:

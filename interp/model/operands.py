@@ -20,7 +20,7 @@ from interp.errors import UnsupportedRuleError
 from interp.model.coverage.operations import Operations, in_experts
 from interp.model.layers.recurrent_rules import Arithmetic, attach_steps, operands
 from interp.model.layers.unrolling import called_with
-from interp.model.modules.tensors import activation_in, activation_out, replace_backward, with_activation
+from interp.model.modules.tensors import activation_in, activation_out, argument_of, replace_backward, with_activation
 from interp.parts.layout import Branch, Layout
 from interp.parts.sites import Site
 from interp.rules.activations import Activation
@@ -90,7 +90,7 @@ class Averaged:
         """Before the sites of a run: the gated product that each down projection reads."""
         if self.other is not None:
             for act, up, down in self._products():
-                hook = _product(self.factors, act, up.path, self.operations.activations[act], self.other)
+                hook = _product(self.factors, act, _factor(up, down), self.operations.activations[act], self.other)
                 self._before(stack, down, hook)
 
     def attach(self, stack: ExitStack) -> None:
@@ -104,8 +104,11 @@ class Averaged:
                 self._before(stack, path, self._keep_call(path, self.own))
         if self.other is not None:
             self._attach_rules(stack, self.other)
-        for act, up, _ in self._products():
-            self._behind(stack, up.path, self._watch(up.path, up))
+        for act, up, down in self._products():
+            if up.given is None:
+                self._behind(stack, up.path, self._watch(_factor(up, down), up))
+            else:
+                self._before(stack, up.path, self._watch_given(_factor(up, down), up.given))
             self._behind(stack, act, self._watch(act, None))
         if self.layout.logits_softcap is not None:
             self._behind(stack, self._unembed, lambda m, a, y: self.raw.append(activation_out(y)))
@@ -152,18 +155,24 @@ class Averaged:
     def _keep_input(self, path: str, own: Operands) -> Callable[..., None]:
         return lambda module, args, kwargs: own.keep(path, activation_in(args, kwargs))
 
-    def _watch(self, path: str, up: Branch | None) -> Callable[..., None]:
+    def _watch(self, name: str, up: Branch | None) -> Callable[..., None]:
         """Behind a factor of a gated product: what the product will read; of the branch `up` also an operand to keep."""
 
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             y = activation_out(output)
-            y = y if up is None else up.of(y)
-            if self.own is not None and up is not None:
-                self.own.keep(path, y)
-            if self.other is not None:
-                self.factors[path] = y.clone()  # the product may be written into it
+            self._factor(name, y if up is None else up.of(y), kept=up is not None)
 
         return hook
+
+    def _watch_given(self, name: str, at: int | str) -> Callable[..., None]:
+        """Before a module that is called with a factor of its gated product."""
+        return lambda module, args, kwargs: self._factor(name, argument_of(args, kwargs, at), kept=True)
+
+    def _factor(self, name: str, y: Tensor, *, kept: bool) -> None:
+        if self.own is not None and kept:
+            self.own.keep(name, y)
+        if self.other is not None:
+            self.factors[name] = y.clone()  # the product may be written into it
 
     def _before(self, stack: ExitStack, path: str, hook: Callable[..., Any]) -> None:
         stack.callback(self.model.get_submodule(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
@@ -220,6 +229,11 @@ def _activation_rule(act: Activation, path: str, toward: Operands) -> Callable[[
 def _pool_rule(module: nn.Module, path: str, toward: Operands) -> Callable[[Tensor], VJP]:
     calls = count()
     return lambda x: max_pool_secant(module, x, toward.of(path, next(calls), x))
+
+
+def _factor(up: Branch, down: str) -> str:
+    """Under which name the branch of a gated product is kept: the path of its module; of what a module is called with, by who reads the product."""
+    return up.path if up.given is None else f"{down} (given)"
 
 
 def _entries(path: str) -> tuple[str, str, str]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,19 +15,25 @@ from interp.errors import SiteError
 from interp.model.coverage.attaching import attach_gates, attach_rules
 from interp.model.coverage.operations import Operations
 from interp.model.edits import applied
-from interp.model.modules import attention
+from interp.model.modules import attention, batch_norms
+from interp.model.modules.calling import only_records
 from interp.model.modules.lock import frozen, no_inference_tensors, running
-from interp.model.modules.tensors import activation_in, activation_out, with_activation, with_output
+from interp.model.modules.tensors import (
+    activation_in,
+    activation_out,
+    argument_of,
+    with_activation,
+    with_argument,
+    with_output,
+)
 from interp.model.operands import Averaged
 from interp.model.plan import Plan
 from interp.model.vocabulary import Columns
 from interp.parts.layout import Layout
-from interp.parts.ports import Port, from_site, port, to_site, unscaled
-from interp.parts.sites import CROSS, MODULE, Site
+from interp.parts.ports import Port, from_site, laid_out, port, to_site, unscaled
+from interp.parts.sites import CROSS, ENTERING, MODULE, Site
 from interp.rules.mixtures import Mixtures
 from interp.rules.surrogate import scale_gradient, surrogate
-
-_EMBED: Final = "embed"
 
 
 @dataclass(frozen=True)
@@ -93,11 +99,11 @@ class _Run:
     def visit(self, site: Site, x: Tensor) -> Tensor:
         """The site's tensor after its edits; recorded if it is read.
 
-        The embedding is where gradients end: a leaf, unless a caller's own graph reaches it.
+        What enters the blocks is where gradients end: a leaf, unless a caller's own graph reaches it.
         """
         for edit in self.plan.edits.get(site, ()):
             x = applied(edit, site, x)
-        if site.kind == _EMBED and not site.part and torch.is_grad_enabled() and not x.requires_grad:
+        if site.kind in ENTERING and not site.part and torch.is_grad_enabled() and not x.requires_grad:
             x = x.detach().requires_grad_()
         if site in self.plan.entered:
             self.entering[site] = x
@@ -155,10 +161,10 @@ class _Run:
     def read_input(self, site: Site, at: Port) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> Any:
             self.meet(site)
-            x = _tensor_at(site, activation_in, args, kwargs)
+            x = _tensor_at(site, argument_of, args, kwargs, at.argument)
             if at.where == "input_copy":
                 x = x.view_as(x)
-            return with_activation(args, kwargs, self.through(site, at, x))
+            return with_argument(args, kwargs, at.argument, self.through(site, at, x))
 
         return hook
 
@@ -181,7 +187,7 @@ class _Run:
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
             self.meet(site)
             new = self.through(site, at, _tensor_at(site, activation_out, output))
-            return with_output(output, new.clone() if at.shield else new)
+            return with_output(output, laid_out(new.clone(), new) if at.shield else new)
 
         return hook
 
@@ -214,7 +220,8 @@ class _Run:
         sites = self.plan.sites()
         if torch.is_grad_enabled():
             stack.enter_context(frozen(self.model))
-            firsts = [Site(_EMBED, stack=stack.name) for stack in self.layout.stacks]
+            batch_norms.attach(stack, self.model)
+            firsts = [Site(ENTERING[0], stack=stack.name) for stack in self.layout.stacks]
             sites = [*(first for first in firsts if first not in sites), *sites]
             attach_gates(stack, self.model, self.layout, self.operations, self.plan.rules)
         self.averaged.attach_products(stack)
@@ -233,9 +240,19 @@ class _Run:
         self.averaged.attach(stack)
         for path in self.operations.inplace:
             self._on_input(stack, path, _copied)
-        for site, at in hooks:
-            if at.where == "output":
-                stack.callback(self._module(at.path).register_forward_hook(self.read_output(site, at)).remove)
+        self._attach_behind(stack, [(site, at) for site, at in hooks if at.where == "output"])
+
+    def _attach_behind(self, stack: ExitStack, hooks: Sequence[tuple[Site, Port]]) -> None:
+        """Sites after a module. Behind blocks they stand before the hooks by which transformers keeps streams, which are what a backbone gives,
+        where nobody else's hooks are."""
+        blocks = {block.path for block in self.layout.every_block}
+        first = {at.path for _, at in hooks if at.path in blocks and _only_kept(self._module(at.path))}
+        for site, at in (
+            *(x for x in hooks if x[1].path not in first),
+            *(x for x in hooks[::-1] if x[1].path in first),
+        ):
+            own = self._module(at.path).register_forward_hook(self.read_output(site, at), prepend=at.path in first)
+            stack.callback(own.remove)
 
     def _module(self, path: str) -> nn.Module:
         return self.model.get_submodule(path)  # type: ignore[no-any-return]
@@ -283,3 +300,8 @@ def execute(
     if missing := (plan.reads - state.found.keys()) | (modules - state.met):
         raise SiteError(f"never reached in this run: {', '.join(map(str, sorted(missing)))}.")
     return logits, state.found
+
+
+def _only_kept(module: nn.Module) -> bool:
+    """Whether no hook behind a module does more than keep what it gives."""
+    return all(map(only_records, module._forward_hooks.values()))

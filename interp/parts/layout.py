@@ -30,7 +30,7 @@ from torch import Tensor
 
 from interp.errors import LayoutError, SiteError
 from interp.parts.outputs import Kind, Output
-from interp.parts.sites import FURTHER, no_stack
+from interp.parts.sites import ENTERING, FURTHER, Site, no_stack
 
 #: The levels of nets without blocks: what each module returns, or each entry of its axis 1 (see `interp.attribution.net_levels`).
 NET_LEVELS: Final = ("modules", "channels")
@@ -43,10 +43,13 @@ Pattern = Literal["", "read", "edit"]
 @dataclass(frozen=True)
 class Branch:
     """What a gate is multiplied by: what the module at `path` returns, or one half of it (`half` 0 or 1) where gate and branch are one
-    fused module."""
+    fused module; or what it is called with beside the stream, as the argument at this place or of this name (`given`), of `width` numbers for
+    each position."""
 
     path: str
     half: int | None = None
+    given: int | str | None = None
+    width: int = 0
 
     def of(self, y: Tensor) -> Tensor:
         """The branch in the module's output `y` [... d], a view of it."""
@@ -89,10 +92,15 @@ class Sublayer:
 @dataclass(frozen=True)
 class AttentionLayout(Sublayer):
     """Attention, or what mixes positions in its place. `o`: its output projection, whose input is z. `heads`: whether it has heads; a
-    recurrence, linear attention or a convolution has none that are seen, and `o` is then its module, which writes."""
+    recurrence, linear attention or a convolution has none that are seen, and `o` is then its module, which writes. `n_kv_heads`, `d_head`:
+    its heads of keys and values, and the numbers of a head in z; 0 without heads. `kv_layer`: the layer whose keys and values it attends to,
+    where these are not its own."""
 
     o: str
     heads: bool
+    n_kv_heads: int = field(default=0, kw_only=True)
+    d_head: int = field(default=0, kw_only=True)
+    kv_layer: int | None = field(default=None, kw_only=True)
 
     @property
     def plain(self) -> bool:
@@ -179,6 +187,12 @@ class BlockLayout:
         return tuple(self.further.values())
 
     @property
+    def given(self) -> Branch | None:
+        """What comes of the tokens beside the stream and gates an MLP; None without such."""
+        branches = (own.branch for own in self.mlps if own.branch is not None)
+        return next((branch for branch in branches if branch.given is not None), None)
+
+    @property
     def attentions(self) -> tuple[AttentionLayout, ...]:
         """Its attentions, in the order in which they act."""
         return tuple(own for own in (self.attn, self.cross) if own is not None)
@@ -226,6 +240,7 @@ class Stack:
     `attention_function`: attention goes through transformers' AttentionInterface, so q, k and v exist; `pattern`: what may be done with
     its patterns. `repeated`: modules of the blocks that are called several times in a forward, so that a site there is none.
     `rotary`: q and k are rotated. `pos_embed`: the module whose output is added to the token embedding, where there is one.
+    `n_kv_heads`, `d_head`: the most of its layers, each of which has its own.
     `attention_extras`: what the configuration does inside attention besides the softmax (soft caps, clips).
     `entry`: None; of a net without blocks in which form its input is read (`interp.parts.ports.Form`), and `held`: about how many numbers
     its modules make of each position of that; `embedding`: where the input is whole numbers, the module whose output is read in its place.
@@ -265,9 +280,35 @@ class Stack:
         return tuple(own for block in self.blocks for own in block.attentions)
 
     @property
+    def kv_heads(self) -> str:
+        """How many heads of keys and values its layers have, in words."""
+        return _each(own.n_kv_heads for own in self.attentions if own.heads)
+
+    @property
+    def head_widths(self) -> str:
+        """How many numbers the heads of its layers have in z, in words."""
+        return _each(own.d_head for own in self.attentions if own.heads)
+
+    @property
+    def sharing(self) -> str | None:
+        """The path of its first attention that takes its keys and values from an earlier layer; None without such."""
+        return next((own.module for own in self.attentions if own.kv_layer is not None), None)
+
+    @property
+    def layer_inputs(self) -> tuple[Site, ...]:
+        """What its blocks are given of the tokens beside the stream: the site of each block that is."""
+        layers = (layer for layer, block in enumerate(self.blocks) if block.given is not None)
+        return tuple(Site(ENTERING[1], layer, stack=self.name) for layer in layers)
+
+    @property
     def crosses(self) -> bool:
         """Whether its blocks attend to another stack too."""
         return any(block.cross is not None for block in self.blocks)
+
+
+def _each(found: Iterable[int]) -> str:
+    """The different numbers, in words: `8`, `2 or 8`; `0` without any."""
+    return " or ".join(map(str, sorted({*found}))) or "0"
 
 
 @dataclass(frozen=True)
@@ -341,6 +382,13 @@ class Layout(Stack):
         return tuple(mlp for block in self.every_block for mlp in block.mlps)
 
     @property
+    def entrances(self) -> tuple[Site, ...]:
+        """Where what a forward is given enters the blocks: the embedding of each stack, and what some of its blocks are given beside the
+        stream. Together they are a cut."""
+        embeds = tuple(Site(ENTERING[0], stack=stack.name) for stack in self.stacks)
+        return (*embeds, *(site for stack in self.stacks for site in stack.layer_inputs))
+
+    @property
     def editable(self) -> bool:
         """Whether the patterns of every attention may be edited."""
         return all(stack.pattern == "edit" for stack in self.stacks)
@@ -348,7 +396,7 @@ class Layout(Stack):
     def untouched(self, places: Iterable[tuple[str, int | None]]) -> tuple[str, ...]:
         """The paths of the blocks that nothing changed at these places (stack, layer) can reach: earlier ones, and other towers. Layer None:
         before all blocks of the stack."""
-        first: dict[str, int] = {}
+        first: dict[str, int] = {stack.name: 0 for stack in self.stacks if stack.sharing}  # later ones need their keys
         for name, layer in places:
             first[name] = min(first.get(name, self.stack(name).n_layers), layer or 0)
         if self.crosses and any(stack.name in first for stack in self.others):
@@ -393,7 +441,20 @@ class Layout(Stack):
                 f"{what}: the norms of this model act on the sums ({found}), so what a component adds does not reach later readers "
                 "unchanged. Level 'heads' works."
             )
+        self._check_even(what)
+        if self.sharing:
+            raise LayoutError(
+                f"{what}: {self.sharing} takes its keys and values from an earlier layer. Level 'heads' works."
+            )
         self._check_two(what)
+
+    def _check_even(self, what: str) -> None:
+        """Raises: LayoutError where the heads of the layers are of several sizes."""
+        if " " in self.kv_heads + self.head_widths:
+            raise LayoutError(
+                f"{what}: its layers have {self.kv_heads} heads of keys and values, of {self.head_widths} numbers; expected the same in each. "
+                "Level 'heads' works."
+            )
 
     def _check_two(self, what: str) -> None:
         """Raises: LayoutError where blocks add more than attention and MLP, or keep a part of the stream only."""
@@ -434,7 +495,7 @@ class Layout(Stack):
             )
 
     def __repr__(self) -> str:
-        kv = f", {self.n_kv_heads} of keys and values" if self.n_kv_heads != self.n_heads else ""
-        widths = f"d_model {self.d_model}, d_head {self.d_head}, d_mlp {self.d_mlp}, d_vocab {self.d_vocab}"
+        kv = f", {self.kv_heads} of keys and values" if self.kv_heads != str(self.n_heads) else ""
+        widths = f"d_model {self.d_model}, d_head {self.head_widths}, d_mlp {self.d_mlp}, d_vocab {self.d_vocab}"
         beside = "".join(f", {stack.name} of {stack.n_layers} layers" for stack in self.others)
         return f"Layout({self.n_layers} layers of {self.n_heads} heads{kv}, {widths}{beside})"

@@ -213,13 +213,22 @@ def _group(kind: str, layer: int | None, stack: Stack, layout: Layout) -> Group:
         port(site, layout)
     except SiteError as error:
         raise SiteError(f"nodes of kind {kind!r} cannot be scored: {error}") from error
-    n_units = getattr(stack, view.units) if view.units else 1
+    n_units = _units(view, layer, stack) if view.units else 1
     if n_units is None:
         raise SiteError(
             f"nodes of kind {kind!r} cannot be scored: the layers of this model have different numbers of them; sites such as "
             f"'{site}' can be read and edited."
         )
-    return Group(kind, site, n_units, _CHANNELS.get(kind, "q") != "q" and stack.n_kv_heads < stack.n_heads)
+    return Group(kind, site, n_units, view.units == "n_kv_heads" and n_units < stack.n_heads)
+
+
+def _units(view: View, layer: int | None, stack: Stack) -> Any:
+    """How many units a layer has there: its own heads of keys and values, and of all else as many as every layer of its stack."""
+    if view.units != "n_kv_heads" or layer is None:
+        return getattr(stack, view.units or "")
+    block = stack.blocks[layer]
+    own = block.cross if view.site.startswith(CROSS) else block.attn
+    return own.n_kv_heads if own else 0
 
 
 def nodes_of(found: Sequence[Group], positions: Sequence[int | str | None]) -> list[Node]:

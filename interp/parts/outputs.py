@@ -43,10 +43,10 @@ def default_output(result: Any, name: str) -> Output:
     """What is read of the result of a forward by itself: its logits, or embeddings; of two towers how like each example's two are, as
     they compare them. Raises: LayoutError where it has none."""
     for attribute in _COMPARED:
-        if isinstance(getattr(result, attribute, None), Tensor):
+        if isinstance(_part(result, attribute), Tensor):
             return Output(attribute, partial(_each_with_its_own, attribute), ("similarity",))
     for attribute in ATTRIBUTES:
-        found = getattr(result, attribute, None)
+        found = _part(result, attribute)
         if isinstance(found, Tensor) and found.is_floating_point() and found.ndim in (2, 3):
             return Output(attribute, partial(_attribute, attribute))
     given = (
@@ -57,19 +57,24 @@ def default_output(result: Any, name: str) -> Output:
 
 def _each_with_its_own(name: str, result: Any, inputs: Mapping[str, Any]) -> Tensor:
     """The diagonal of [batch batch], as [batch 1]: each example's first input with its second one."""
-    return torch.diagonal(getattr(result, name))[:, None]
+    return torch.diagonal(_part(result, name))[:, None]
 
 
 def _attribute(name: str, result: Any, inputs: Mapping[str, Any]) -> Tensor:
-    found: Tensor = getattr(result, name)
+    found: Tensor = _part(result, name)
     return found
+
+
+def _part(result: Any, name: str) -> Any:
+    """What a result has under a name, as an attribute or in a mapping; None where it has nothing."""
+    return getattr(result, name, result.get(name) if isinstance(result, Mapping) else None)
 
 
 def part_of_result(name: str) -> Callable[[Any], Tensor]:
     """What reads the part `name` of the result of a forward, an attribute or a key."""
 
     def read(result: Any) -> Tensor:
-        found = result.get(name) if isinstance(result, Mapping) else getattr(result, name, None)
+        found = _part(result, name)
         if not isinstance(found, Tensor):
             there = ", ".join(result) if isinstance(result, Mapping) else type(result).__name__
             raise LayoutError(f"output={name!r}: forward returns {there}; expected the name of a tensor of it.")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from interp.errors import SiteError
 from interp.parts.layout import AttentionLayout, BlockLayout, Layout, MlpLayout, Stack, Sublayer
-from interp.parts.sites import ATTENTION_KINDS, CROSS, FURTHER, GLOBAL, LAYERED, MODULE, Site
+from interp.parts.sites import ATTENTION_KINDS, CROSS, ENTERING, FURTHER, GLOBAL, LAYERED, MODULE, Site
 
 #: In which shape a site is: of the `stream` [batch pos ...], heads apart where there are some; of `channels` [batch channel ...] as
 #: [batch pos channel], of numbers [batch number] as [batch number 1]; or as the module has it (`own`).
@@ -27,7 +27,8 @@ class Port:
     `input_copy`: the same argument seen by this module alone, apart from the skip connection that shares it.
     `input_inplace`: the same argument together with the skip connection: an edit is written into the tensor.
     `output`: what the module returns. `form`: see `Form`. `scale`: the site's value is this times the tensor, and times the parameter at
-    `gain`, plus `shift`, and plus the parameter at `bias`.
+    `gain`, plus `shift`, and plus the parameter at `bias`. `argument`: of an `input`, which argument, by its place or its name; None: the
+    activation that the module is called with.
     """
 
     where: Where
@@ -39,6 +40,7 @@ class Port:
     form: Form = "stream"
     bias: str | None = None
     shift: Tensor | None = None
+    argument: int | str | None = None
 
     @property
     def scaled(self) -> bool:
@@ -133,6 +135,12 @@ def _added(own: Sublayer | None, *, shield: bool = False) -> Port | str:
     return Port("output", own.writer, scale=own.scale, gain=own.gain, bias=own.bias, shield=shield)
 
 
+def _layer_input(block: BlockLayout) -> Port | str:
+    if block.given is None:
+        return "the stream is all that it is given of the tokens."
+    return Port("input", block.given.path, argument=block.given.given)
+
+
 def _resid_mid(block: BlockLayout) -> Port | str:
     if block.attn is None or block.mlp is None:
         return _lacking(block)
@@ -189,6 +197,7 @@ _EXPERTS = "its MLP has no single activation and output projection (a mixture of
 
 _BLOCK_PORTS: dict[str, Callable[[BlockLayout], Port | str]] = {
     "resid_pre": lambda b: Port("input", b.path),
+    "layer_input": _layer_input,
     "resid_mid": _resid_mid,
     "resid_cross": _resid_cross,
     "cross_in": lambda b: _own_copy(b, b.cross.reader if b.cross else None),
@@ -221,7 +230,10 @@ def available(layout: Layout) -> Iterator[tuple[str, str]]:
 
 
 def _has(stack: Stack, kind: str) -> bool:
-    """Whether a kind of site is spoken of in a stack: those of attention to another stack, or of a further part, only where there is such."""
+    """Whether a kind of site is spoken of in a stack: those of attention to another stack, of a further part, or of what a block is given
+    beside the stream, only where there is such."""
+    if kind == ENTERING[1]:
+        return bool(stack.layer_inputs)
     if kind in FURTHER:
         return any(kind in block.further for block in stack.blocks)
     return stack.crosses or not _is_cross(kind)
@@ -254,15 +266,23 @@ def to_site(x: Tensor, port: Port, batch: int, n_heads: int) -> Tensor:
 
 
 def from_site(value: Tensor, port: Port, like: Tensor) -> Tensor:
-    """The inverse of `to_site`, in the shape of the tensor that the model had there, and of channels with its order in memory, which
-    convolutions round by."""
+    """The inverse of `to_site`, in the shape of the tensor that the model had there, and of modules and channels with its order in memory,
+    which convolutions round by."""
     if port.form == "own" and value.shape == like.shape:
-        return value
+        return laid_out(value, like)
     if port.form == "channels":
-        return torch.empty_like(like).copy_(value.transpose(1, 2).reshape(like.shape))
+        return laid_out(value.transpose(1, 2).reshape(like.shape), like)
     value = value if port.shift is None else value - port.shift
     value = unscaled(value, port) if port.scaled else value
     return value.reshape(like.shape)
+
+
+def laid_out(value: Tensor, like: Tensor) -> Tensor:
+    """A value in the order in memory of a tensor of its shape, or, where several of that one's entries share a place, as it is."""
+    shared = any(step == 0 and n > 1 for step, n in zip(like.stride(), like.shape, strict=True))
+    if shared or value.stride() == like.stride():
+        return value
+    return torch.empty_strided(like.shape, like.stride(), dtype=value.dtype, device=value.device).copy_(value)
 
 
 def unscaled(value: Tensor, port: Port) -> Tensor:

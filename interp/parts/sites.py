@@ -7,6 +7,7 @@ bare name means all layers). TransformerLens hook names are aliases: `blocks.3.a
 | --- | --- | --- |
 | embed | batch pos d_model | what enters the first block: token (+ position) embedding |
 | resid_pre, resid_mid, resid_post | batch pos d_model | the residual stream before attention, between, after the MLP |
+| layer_input | batch pos d_input | what a block is given of the tokens beside the stream, which multiplies what a second MLP makes, where there is such |
 | attn_in, mlp_in | batch pos d_model | the copy of the residual stream that attention / MLP alone reads, before its norm |
 | attn_out, mlp_out | batch pos d_model | what attention / MLP adds to the residual stream |
 | q, k, v | batch pos head d_head (K/V heads for k, v) | as they enter the attention function: after rotary and q/k norm |
@@ -44,11 +45,13 @@ from interp.errors import SiteError, unknown
 from interp.whole_numbers import whole
 
 LAYERED: Final = (
-    "resid_pre", "attn_in", "q", "k", "v", "pattern", "z", "attn_out",
+    "resid_pre", "layer_input", "attn_in", "q", "k", "v", "pattern", "z", "attn_out",
     "resid_mid", "cross_in", "cross_q", "cross_k", "cross_v", "cross_pattern", "cross_z", "cross_out", "resid_cross",
     "mixer_out", "second_mlp_out", "mlp_in", "mlp_normed", "mlp_pre", "mlp_post", "mlp_out", "resid_post",
 )  # fmt: skip
 GLOBAL: Final = ("embed", "resid_final", "logits")
+#: What comes from the tokens and not from the blocks: gradients end there.
+ENTERING: Final = ("embed", "layer_input")
 #: What comes before the kind of a site of attention to another stack.
 CROSS: Final = "cross_"
 #: What parts beside attention and MLP add, which few blocks have.

@@ -100,6 +100,15 @@ class Call:
 
         return Call(self.func, swap(self.args), {k: swap(v) for k, v in self.kwargs.items()})
 
+    def shifted(self, own: float) -> float:
+        """What is constant in its result, where its one tensor is something plus the constant `own`; 0 where other tensors come in."""
+        tensors = list(tensors_in((*self.args, *self.kwargs.values())))
+        if len(tensors) != 1:
+            return 0.0
+        number = tensors[0].new_full((), own, requires_grad=False)
+        args = tuple(number if value is tensors[0] else value for value in self.args)
+        return float(self.func(*args, **{k: number if v is tensors[0] else v for k, v in self.kwargs.items()}))
+
     def holding_second(self) -> Call:
         """The same product with its second factor held constant, also where it is the first one too."""
         first, second = self.pair() or self.args

@@ -9,7 +9,7 @@ where its pattern is held. Inside, every operation has the meaning that `interp.
 | a factor of one number for each position (weight of an expert, gate of a shared one, scale of a norm) | held constant |
 | matrix product with weights that a softmax or a sigmoid made | the weights held constant |
 | f(x) = c(x) x, entry by entry, also where code makes it of several functions: x * sigmoid(x) | c held constant (act: identity) |
-| a * b, entry by entry, of one size | the gate rule |
+| a * b, entry by entry, of one size | the gate rule; of (1 + a) * b the part b is linear, and a * b under the gate rule |
 | everything else | nothing may come back through it: UnsupportedRuleError |
 
 What is linear is not listed here: `interp.rules.nonlinear` tells, by the name of the function or by what torch does in it.
@@ -39,13 +39,15 @@ Form = Literal["through", "shifted", "loose"]
 @dataclass(frozen=True, eq=False)
 class Mark:
     """What is known of a tensor: the one that it is a function of, entry by entry, how, and whether an activation stands between;
-    and whether it comes from a softmax or a sigmoid alone, as weights do. It keeps the tensor, so that no other has its id."""
+    and whether it comes from a softmax or a sigmoid alone, as weights do. It keeps the tensor, so that no other has its id. `added`: the number
+    in it that depends on nothing, 1 of 1 + x."""
 
     tensor: Tensor
     root: Tensor
     form: Form = "through"
     bent: bool = False
     weights: bool = False
+    added: float = 0.0
 
     def weighs(self, x: Tensor) -> bool:
         """Whether it is one number for each position of `x` [... d]: of width 1; or made as weights are, and smaller or the same along d."""
@@ -148,15 +150,19 @@ class Mixtures(TorchFunctionMode):
 
     def _gated(self, call: Call, first: Mark, second: Mark) -> Any:
         """The product of two branches [... d] under the gate rule. A branch without a rule is met in the backward pass."""
-        apart, gate = first.bent != second.bent, self.rules.gate
+        a, b, apart, gate = first.tensor, second.tensor, first.bent != second.bent, self.rules.gate
         self._note("gate", apart)
         if gate == 0.0:
             if not apart or call.in_place:
                 return self._unruled(call(), "a product of which neither factor, or each, is the gate")
             return self._marked(call.holding((first if first.bent else second).tensor)())
+        if gate == 1.0:
+            return self._marked(call())
+        beside = gate * (second.added * a + first.added * b) if first.added or second.added else None
         out = call()
-        if gate == 0.5:
-            out.register_hook(lambda grad: grad * gate)
+        out.register_hook(lambda grad: grad * gate)
+        if beside is not None:  # 0, whose slope is what the number in the other factor gives to each
+            out = out.add_(beside - beside.detach()) if call.in_place else out + (beside - beside.detach())
         return self._marked(out)
 
     def _self_gated(self, call: Call, first: Mark, second: Mark) -> Any:
@@ -217,7 +223,9 @@ class Mixtures(TorchFunctionMode):
         if apart and all(mark.root is root for mark in own):
             shifted = call.name in SUMS and len(own) == 1 and form == "through"
             bent = any(mark.bent for mark in own)
-            self._marked(made, root=root, form="shifted" if shifted else form, bent=bent, weights=weights)
+            form = "shifted" if shifted else form
+            added = call.shifted(own[0].added) if form == "shifted" and len(own) == 1 else 0.0
+            self._marked(made, root=root, form=form, bent=bent, weights=weights, added=added)
         else:
             loose = all(mark.form == "loose" for mark in own)
             self._marked(made, form="loose" if loose else "through", weights=weights)
@@ -228,12 +236,19 @@ class Mixtures(TorchFunctionMode):
         return self.marks.get(id(x)) or Mark(x, x)
 
     def _marked(
-        self, out: Any, *, root: Tensor | None = None, form: Form = "through", bent: bool = False, weights: bool = False
+        self,
+        out: Any,
+        *,
+        root: Tensor | None = None,
+        form: Form = "through",
+        bent: bool = False,
+        weights: bool = False,
+        added: float = 0.0,
     ) -> Any:
         """`out`, known from here on as a function of `root`, or of itself."""
         for x in tensors_in((out,)):
             if x.requires_grad:
-                self.marks[id(x)] = Mark(x, x if root is None else root, form, bent, weights)
+                self.marks[id(x)] = Mark(x, x if root is None else root, form, bent, weights, added)
         return out
 
     def _unruled(

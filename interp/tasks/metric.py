@@ -111,5 +111,5 @@ def lacks_wrong(name: str, where: str) -> str:
     """What to say of a metric that needs wrong tokens, and of a pair without any."""
     return (
         f"metric {name!r} compares the answers with wrong ones, and {where} has no 'wrong'; give it, or choose a metric of the "
-        "answers alone: 'log_prob' or 'cross_entropy'."
+        "answers alone: 'logit', 'log_prob' or 'cross_entropy'."
     )

@@ -130,7 +130,6 @@ def _checked(kind: Kind, lengths: Sequence[int], seed: int) -> list[int]:
 def _reader(model: Any, sites: Sequence[Site]) -> See:
     def see(ids: Tensor | Inputs) -> Mapping[Any, Tensor]:
         with torch.no_grad():
-            reads = [Site("embed", stack=stack.name) for stack in model.layout.stacks]
-            return model.run(ids, reads=[*reads, *sites], logits_to_keep=1).reads  # type: ignore[no-any-return]
+            return model.run(ids, reads=[*model.layout.entrances, *sites], logits_to_keep=1).reads  # type: ignore[no-any-return]
 
     return see

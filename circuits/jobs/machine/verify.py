@@ -13,7 +13,7 @@ from interp.model.model import HookedModel
 from interp.model.modules import attention
 from interp.model.modules.calling import main_input, on_inputs, takes
 from interp.model.modules.linear import vocabulary_size
-from interp.parts.sites import ATTENTION_KINDS, kind_of
+from interp.parts.sites import ATTENTION_KINDS, Site, kind_of
 from interp.parts.tokens import Tokens, pad
 from interp.rules.rules import GRADIENT, OWN, preset
 
@@ -142,20 +142,24 @@ def _padding(model: HookedModel) -> Check:
 
 
 def _conservation(model: HookedModel, tokens: torch.Tensor) -> Iterator[Check]:
-    """Relevance that arrives at the embedding over the logit it came from. Exact only for relp-ah without biases."""
+    """Relevance that arrives where the tokens enter over the logit it came from. Exact only for relp-ah without biases."""
+    given = model.layout.layer_inputs
+    entrances = [Site("embed"), *given]
+    where = "the embedding and what layers are given beside it" if given else "the embedding"
     for name in ("relp", "relp-ah"):
         try:
             with torch.enable_grad():
-                run = model.run(tokens, reads=["embed"], rules=preset(name))
+                run = model.run(tokens, reads=entrances, rules=preset(name))
                 top = run.logits[:, -1].max(-1).values
-                (coefficient,) = torch.autograd.grad(top.sum(), [run["embed"]])
+                coefficients = torch.autograd.grad(top.sum(), [run[site] for site in entrances])
         except InterpError:
             continue
-        share = (coefficient * run["embed"]).double().sum() / top.double().sum()
+        arrived = [(rho * run[site]).double().sum() for site, rho in zip(entrances, coefficients, strict=True)]
+        share = torch.stack(arrived).sum() / top.double().sum()
         yield Check(
             f"conservation {name}",
             None,
-            f"relevance at the embedding over the top logit: {share:.4f} (1 for relp-ah without biases)",
+            f"relevance at {where} over the top logit: {share:.4f} (1 for relp-ah without biases)",
         )
 
 

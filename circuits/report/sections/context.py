@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.sections.pictures_section import pair_pictures
+from circuits.runs.rule_use import said_rules
 from circuits.terms.words import metric_name
 from interp.formatting.numbers import MISSING, count, decimals, number
 
@@ -74,6 +75,14 @@ def conventions(scores: Scores) -> dict[str, Any]:
         and (provenance.level in _OF_LEVEL.get(key, (provenance.level,)))
     ]
     return {"method": provenance.method, "facts": facts}
+
+
+def rules_said(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """For each method with rules what these do to each operation of the model."""
+    return [
+        {"method": method, "facts": [{"name": operation, "value": done} for operation, done in own.items()]}
+        for method, own in said_rules(manifest).items()
+    ]
 
 
 def _said(key: str, value: Any, unit: str, scores: Scores) -> str:

@@ -77,8 +77,8 @@ class Batch:
 
     @cached_property
     def embeds(self) -> tuple[Site, ...]:
-        """The embedding of each stack."""
-        return tuple(Site("embed", stack=stack.name) for stack in self.model.layout.stacks)
+        """The embedding of each stack, and what else enters its blocks of the tokens."""
+        return self.model.layout.entrances  # type: ignore[no-any-return]
 
     @property
     def hosts(self) -> list[Site]:

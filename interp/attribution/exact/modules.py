@@ -123,6 +123,8 @@ def _check_apart(own: BlockLayout) -> None:
         raise LayoutError(f"{own.path}: its attention is no module of its own, so it cannot be called apart.")
     if attn.gain or mlp.gain:
         raise LayoutError(f"{own.path}: a parameter of its own scales what is added.")
+    if attn.kv_layer is not None:
+        raise LayoutError(f"{attn.module} takes its keys and values from layer {attn.kv_layer}.")
     if own.beside:
         raise LayoutError(f"{own.path}: {own.beside[0].writer} adds to the stream beside attention and MLP.")
     if "mixed" in (attn.place, mlp.place):

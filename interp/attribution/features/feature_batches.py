@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from interp.attribution.batching.batches import EMBED, Batch
+from interp.attribution.batching.batches import Batch
 from interp.attribution.features.changes import Apart, Change, change_between, change_to
 from interp.attribution.features.groups import ErrorGroup, PartGroup
 from interp.attribution.features.listed import Listed
@@ -34,9 +34,9 @@ class FeatureBatch(Batch):
         return list(dict.fromkeys([*super().sites, *read]))
 
     def source(self) -> dict[Site, Tensor]:
-        """The values of the source run; without one, the embedding that is patched in: the sites have no such value."""
+        """The values of the source run; without one, what enters in its place: the sites have no such value."""
         if self._source is None and not self.ablation.has_run:
-            self._source = {EMBED: self.ablation.value(EMBED, self.base()[EMBED])}
+            self._source = {site: self.ablation.value(site, self.base()[site]) for site in self.embeds}
         return super().source()
 
     @property

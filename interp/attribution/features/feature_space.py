@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.attribution.batching.batches import EMBED
 from interp.attribution.features.changes import GATHER_BYTES
 from interp.attribution.features.feature_batches import FeatureBatch, parts_of
 from interp.attribution.features.groups import groups_of
@@ -124,7 +123,7 @@ class FeatureSpace(NodeSpace):
         """The sums over the tokens of `ids` [batch pos] of features and errors [1 1 ...], and the embedding."""
         with torch.no_grad():
             reads = self._reads(model, ids)
-            found: dict[Any, Tensor] = {EMBED: reads[EMBED]}
+            found: dict[Any, Tensor] = {site: reads[site] for site in model.layout.entrances}
             for own in self.listed:
                 codes = [(f.sum(0), error.sum(0)) for _, f, error in own.codes(reads)]
                 for at, sums in zip(parts_of(own), zip(*codes, strict=True), strict=True):
@@ -135,7 +134,7 @@ class FeatureSpace(NodeSpace):
         """Features and errors at each token of `ids` [batch pos ...], and the embedding."""
         with torch.no_grad():
             reads = self._reads(model, ids)
-            found: dict[Any, Tensor] = {EMBED: reads[EMBED]}
+            found: dict[Any, Tensor] = {site: reads[site] for site in model.layout.entrances}
             for own in self.listed:
                 codes = [(f, error) for _, f, error in own.codes(reads)]
                 for at, rows in zip(parts_of(own), zip(*codes, strict=True), strict=True):
@@ -145,7 +144,7 @@ class FeatureSpace(NodeSpace):
     def _reads(self, model: Any, ids: Tensor) -> Mapping[Site, Tensor]:
         """What the dictionaries read and make up on `ids`, and the embedding."""
         sites = [at for own in self.listed for at in (own.site, own.target)]
-        return model.run(ids, reads=list(dict.fromkeys([EMBED, *sites])), logits_to_keep=1).reads  # type: ignore[no-any-return]
+        return model.run(ids, reads=list(dict.fromkeys([*model.layout.entrances, *sites])), logits_to_keep=1).reads  # type: ignore[no-any-return]
 
     def batch(self, *of: Any) -> FeatureBatch:
         """A batch: model, pairs, index, metric, direction, ablation."""

@@ -20,7 +20,7 @@ from interp.attribution.scoring.together import NOTHING, Aside
 from interp.errors import MetricError
 from interp.model.modules.lock import settled
 from interp.parts.graph import Part
-from interp.rules.rules import preset
+from interp.rules.rules import Rules, preset
 from interp.scores.provenance import Provenance
 from interp.scores.scores import Scores
 from interp.tasks.metric import Direction, Metric
@@ -98,7 +98,7 @@ class Asked:
             method=m.name,
             unit=m.unit or self.metric.unit,
             importance_sign=1 if m.unit or m.unsigned else self.metric.importance_sign(self.direction),
-            rules=self._rules(m),
+            rules=self.rules_of(m).describe(),
             steps=self.steps if m.uses_steps or m.rules.secants else None,
             quadrature=self.quadrature if m.uses_steps else None,
             base_metric=float(base.mean()),
@@ -116,10 +116,10 @@ class Asked:
         )
         return Scores(tuple(parts), table, provenance)
 
-    def _rules(self, m: Method) -> str:
+    def rules_of(self, m: Method) -> Rules:
         """What stands for the gradient: the method's own rules, or the preset that a search on masks was given."""
         other = preset(self.masks.backward) if m.masked and self.masks.backward else m.rules
-        return other.at_points(self.steps).describe()
+        return other.at_points(self.steps)
 
     def _asked(self) -> dict[str, Any]:
         """What the provenance of every method says alike: what was asked of which model, and how it ran."""

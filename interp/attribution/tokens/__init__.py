@@ -1,6 +1,6 @@
 """How does each method score what an input is made of: its tokens, words, patches or frames?
 
-`token_job` is a method, and the runs of one batch that all methods share; `token_gradients` and `token_perturbations` are the methods, `draws`
+`entrance` says where tokens enter a model; `token_job` is a method, and the runs of one batch that all methods share; `token_gradients` and `token_perturbations` are the methods, `draws`
 the random numbers of some; `token_features` makes groups of positions, `patch_masks` those of an image's patches; `token_targets` puts a text in the place of the answers;
 `token_values` is what comes out.
 

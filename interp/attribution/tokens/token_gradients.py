@@ -10,7 +10,6 @@ from torch import Tensor
 
 from interp.attribution.tokens.draws import drawn
 from interp.attribution.tokens.token_job import Batch, Job
-from interp.model.edits import Edit
 from interp.precision import wide
 from interp.rules.secants import mean_gradient
 from interp.tasks.targets import last_of
@@ -102,10 +101,10 @@ def relevance(job: Job, batch: Batch) -> Tensor:
     job.model.check_gradients()
     with torch.enable_grad():
         n, rules = targets.n_read, job.method.rules
-        run = job.model.run(given, reads=[job.site], edits=batch.edits, rules=rules, logits_to_keep=n)
+        run = job.model.run(given, reads=job.entrance.sites, edits=batch.edits, rules=rules, logits_to_keep=n)
         metric = job.measure(run.logits, targets)
-        (rho,) = torch.autograd.grad(metric.sum(), [run[job.site]])
-    return summed(job.method.rules.linear.relevance(run[job.site], rho))
+        rho = job.entrance.gradients(metric.sum(), run)
+    return summed(job.method.rules.linear.relevance(job.entrance.values(run), rho))
 
 
 def deeplift(job: Job, batch: Batch) -> Tensor:
@@ -113,15 +112,16 @@ def deeplift(job: Job, batch: Batch) -> Tensor:
     given, targets = job.given(batch.args), batch.targets
     n = targets.n_read
     with torch.no_grad():
-        edit = Edit(job.site, lambda _: batch.b)
-        other = job.model.run(given, edits=[edit], logits_to_keep=n, keep_operands=True)
+        other = job.model.run(given, edits=job.entrance.edits(batch.b), logits_to_keep=n, keep_operands=True)
     with torch.enable_grad():
         rules = job.method.rules.at_points(job.steps)
-        run = job.model.run(given, reads=[job.site], edits=batch.edits, rules=rules, toward=other, logits_to_keep=n)
+        run = job.model.run(
+            given, reads=job.entrance.sites, edits=batch.edits, rules=rules, toward=other, logits_to_keep=n
+        )
         logits = last_of(run.logits, targets.n_read)
         ends = logits.detach(), last_of(other.logits, targets.n_read)
         slope = mean_gradient(lambda y: job.metric(y, targets), *ends, job.steps)
-        (multiplier,) = torch.autograd.grad(logits, [run[job.site]], slope)
+        multiplier = job.entrance.gradients(logits, run, slope)
     return summed((batch.x - batch.b) * multiplier)
 
 

@@ -6,20 +6,20 @@ Axis words: `batch pos d_model group`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from interp.attribution.batching.batches import EMBED
 from interp.attribution.tokens.draws import seed_of
+from interp.attribution.tokens.entrance import Entrance
 from interp.errors import MethodError, MetricError
 from interp.model.edits import Edit
 from interp.model.modules.lock import settled
 from interp.parts.named_inputs import Inputs
-from interp.parts.sites import Site
 from interp.progress import progress
 from interp.registries import About
 from interp.rules.rules import GRADIENT, Rules
@@ -39,8 +39,8 @@ Places = tuple[int, ...]
 class Batch:
     """Prompts of one length. x, b: embeddings of prompt and baseline [batch pos d_model]; args: ids, answer sets, and tokens of
     answers of several (`Targets.forced`) where there are; clean: the metric of the prompts [batch]. places: the group of each position of
-    each prompt; seeds: of each prompt. moved: `x` are embeddings that the model itself does not make of the ids. site: whose embeddings they
-    are; n_inputs: how many of args are what the model reads."""
+    each prompt; seeds: of each prompt. moved: `x` are embeddings that the model itself does not make of the ids. entrance: where they
+    enter; n_inputs: how many of args are what the model reads."""
 
     x: Tensor
     b: Tensor
@@ -49,7 +49,7 @@ class Batch:
     places: tuple[Places, ...] = ()
     seeds: tuple[int, ...] = ()
     moved: bool = False
-    site: Site = EMBED
+    entrance: Entrance = field(kw_only=True)
     n_inputs: int = 1
 
     @property
@@ -60,7 +60,7 @@ class Batch:
     @property
     def edits(self) -> list[Edit]:
         """What a run on the ids needs to be one on `x`."""
-        return [Edit(self.site, lambda _: self.x)] if self.moved else []
+        return self.entrance.edits(self.x) if self.moved else []
 
     def one(self, i: int) -> Batch:
         """One prompt alone."""
@@ -101,10 +101,10 @@ class Job:
     names: tuple[str, ...] = ()
     main: str = ""
 
-    @property
-    def site(self) -> Site:
-        """Where the embeddings of its tokens are."""
-        return Site("embed", stack=self.stack)
+    @cached_property
+    def entrance(self) -> Entrance:
+        """Where its tokens enter."""
+        return Entrance.of(self.model, self.stack)
 
     def given(self, args: Sequence[Tensor]) -> Tensor | Inputs:
         """What the model reads, of what captum hands through."""
@@ -155,7 +155,7 @@ class Job:
         places = tuple(self.places[i] for i in index) if self.places else ()
         seeds = tuple(seed_of(self.sampling.seed, i) for i in index)
         args, n = self.args(pairs, "clean"), max(1, len(self.names))
-        return Batch(x, b, args, clean, places, seeds, site=self.site, n_inputs=n)
+        return Batch(x, b, args, clean, places, seeds, entrance=self.entrance, n_inputs=n)
 
     def _baseline(self, pairs: list[TokenPair], x: Tensor) -> Tensor:
         """What each position is replaced by [batch pos d_model]; where the answer's tokens are held, themselves."""
@@ -173,7 +173,7 @@ class Job:
         """Raises: MethodError for embeddings of another size than those of the prompts, or numbers that are not finite."""
         if own.ndim not in (1, 2) or own.shape != x.shape[x.ndim - own.ndim :]:
             raise MethodError(
-                f"baseline of shape {list(own.shape)}; expected embeddings [d_model {x.shape[2]}], or [pos, d_model] for prompts of that length: "
+                f"baseline of shape {list(own.shape)}; expected embeddings [{self.entrance.shown(x.shape[2])}], or [pos, d_model] for prompts of that length: "
                 f"{list(x.shape[1:])} here."
             )
         if not bool(torch.isfinite(own).all()):
@@ -197,8 +197,8 @@ class Job:
         args = self.args(pairs, which)
         targets = _targets(*args[max(1, len(self.names)) :])
         with torch.no_grad():
-            run = self.model.run(self.given(args), reads=[self.site], logits_to_keep=targets.n_read)
-        return run[self.site], self.measure(run.logits, targets)
+            run = self.model.run(self.given(args), reads=self.entrance.sites, logits_to_keep=targets.n_read)
+        return self.entrance.values(run), self.measure(run.logits, targets)
 
     def measure(self, logits: Tensor, targets: Targets) -> Tensor:
         """The metric [batch] of logits [batch pos d_vocab]."""
@@ -212,7 +212,7 @@ class Job:
     def forward(self, x: Tensor, *args: Tensor) -> Tensor:
         """The metric [batch] of the model run on embeddings `x` [batch pos d_model]: the function that captum sees."""
         targets = _targets(*args[max(1, len(self.names)) :])
-        run = self.model.run(self.given(args), edits=[Edit(self.site, lambda _: x)], logits_to_keep=targets.n_read)
+        run = self.model.run(self.given(args), edits=self.entrance.edits(x), logits_to_keep=targets.n_read)
         return self.measure(run.logits, targets)
 
 

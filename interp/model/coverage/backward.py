@@ -7,7 +7,7 @@ forward acts on, is run on a few tokens and its gradient compared with differenc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from typing import Any, Final
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from interp.errors import MethodError, some
 from interp.model.modules import attention
+from interp.model.modules.calling import only_records
 from interp.model.modules.lock import frozen, reserved, settled
 from interp.model.modules.tensors import activation_in, activation_out, with_activation
 from interp.model.probing.sample import run_probe
@@ -48,7 +49,7 @@ def _is_known(module: nn.Module) -> bool:
     written = (kind.__module__, str(getattr(kind.forward, "__module__", "")))  # a library may patch the class
     if not all(place.startswith((*_KNOWN, _OURS)) for place in written) or "forward" in vars(module):
         return False
-    if any(getattr(module, hooks) for hooks in _HOOKS):
+    if any(not only_records(hook) for hooks in _HOOKS for hook in getattr(module, hooks).values()):
         return False
     return all(p is None or (type(p) is nn.Parameter and p.element_size() > 1) for p in module._parameters.values())
 
@@ -79,7 +80,7 @@ def _cut(model: Any, paths: Sequence[str]) -> list[str]:
             first = hf.get_submodule(path)
             stack.callback(first.register_forward_pre_hook(_begin, with_kwargs=True).remove)
         for path in paths:
-            hook = _tried(path, cut)
+            hook = _tried(path, cut, _made if path else layout.output)
             stack.callback(hf.get_submodule(path).register_forward_hook(hook, with_kwargs=True).remove)
         for path in (block.path for own in layout.stacks for block in own.blocks[1:]):
             hook = _reached(path, cut)
@@ -116,8 +117,16 @@ def _reached(path: str, cut: set[str]) -> Callable[..., None]:
     return hook
 
 
-def _tried(path: str, cut: set[str]) -> Callable[..., None]:
-    """Behind a module's call: try its gradient, once, on what it was called with."""
+def _made(result: Any, inputs: Any) -> Tensor | None:
+    """What gradients are tried at of a module's result: the activation, or of things by name all numbers; None where there are none."""
+    with suppress(TypeError):
+        return activation_out(result)
+    numbers = [x.flatten() for x in tensors_in([result]) if x.is_floating_point()]
+    return torch.cat(numbers) if numbers else None
+
+
+def _tried(path: str, cut: set[str], made: Callable[[Any, Any], Tensor | None]) -> Callable[..., None]:
+    """Behind a module's call: try its gradient, once, on what it was called with. made: what is tried of its result, beside its arguments."""
     seen: list[bool] = []
 
     def hook(module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
@@ -126,13 +135,13 @@ def _tried(path: str, cut: set[str]) -> Callable[..., None]:
         seen.append(True)
         each_once = {id(x): x for x in tensors_in((args, kwargs))}.values()
         leaves = [x for x in each_once if x.is_floating_point() and x.requires_grad]
-        if leaves and not _passes(module, args, kwargs, leaves):
+        if leaves and made(output, kwargs) is not None and not _passes(module, args, kwargs, leaves, made):
             cut.add(path)
 
     return hook
 
 
-def _passes(module: nn.Module, args: Any, kwargs: Any, inputs: Sequence[Tensor]) -> bool:
+def _passes(module: nn.Module, args: Any, kwargs: Any, inputs: Sequence[Tensor], made: Callable[..., Any]) -> bool:
     """Whether the gradient at `inputs` is that of the differences, for a step of some size: at random, and along the inputs
     themselves, where alone the scale of a norm changes. A module whose output depends on none of them passes: there is nothing
     that a gradient could say."""
@@ -144,8 +153,7 @@ def _passes(module: nn.Module, args: Any, kwargs: Any, inputs: Sequence[Tensor])
         leaves = [(x + step * way).requires_grad_() for x, way in zip(values, ways, strict=True)]
         given = [leaf.clone() for leaf in leaves] if torch.is_grad_enabled() else leaves  # it may write into them
         new = {id(old): x for old, x in zip(inputs, given, strict=True)}
-        y = activation_out(module(*_with(args, new), **_with(kwargs, new)))
-        return y, leaves
+        return made(module(*_with(args, new), **_with(kwargs, new)), kwargs), leaves
 
     found = [_agrees(called, ways, step) for step in _STEPS]
     return True in found or False not in found

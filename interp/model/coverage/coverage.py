@@ -56,7 +56,10 @@ def _by_operation(rows: Iterable[Row]) -> list[str]:
     found: dict[str, list[str]] = {}
     for row in rows:
         found.setdefault(row.operation, []).append(row.path)
-    return [f"{own[0]} ({name})" + (f" and {len(own) - 1} like it" if own[1:] else "") for name, own in found.items()]
+    return [
+        f"{own[0] or '(model)'} ({name})" + (f" and {len(own) - 1} like it" if own[1:] else "")
+        for name, own in found.items()
+    ]
 
 
 def coverage(layout: Layout, operations: Operations, rules: Rules) -> Coverage:

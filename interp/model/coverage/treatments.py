@@ -16,6 +16,8 @@ from interp.rules.rules import AttentionRule, Norm, Rules
 
 #: What rules with secants do to an operation.
 AVERAGED: Final = "averaged between two runs"
+#: What they do to a module in an MLP whose functions have rules: what is said of the MLP.
+PART_OF: Final = "as part of "
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def _norm_row(path: str, norm: Norm, rules: Rules) -> Row:
 def _unknown_row(path: str, name: str, operations: Operations, rules: Rules) -> Row:
     """A module that is neither linear, norm nor activation: fine for gradients, no rule set may pass it over."""
     if around := ruled_around(path, operations.mixtures, rules):
-        return Row(path, name, "rule", f"as part of {around}")
+        return Row(path, name, "rule", f"{PART_OF}{around}")
     return Row(path, name, "plain gradient" if rules == Rules() else "unsupported")
 
 

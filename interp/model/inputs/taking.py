@@ -123,8 +123,18 @@ def arguments(model: Any, given: Tokens | Inputs, logits_to_keep: int) -> dict[s
         if causal and "position_ids" in inspect.signature(hf.forward).parameters:
             inputs["position_ids"] = given.position_ids()
     if logits_to_keep and causal and takes(hf, "logits_to_keep"):
-        inputs["logits_to_keep"] = logits_to_keep
+        inputs |= _kept(model, logits_to_keep)
     return inputs
+
+
+def _kept(model: Any, n: int) -> dict[str, Any]:
+    """How a model is told to compute the logits of the last n positions only. Classes of transformers whose layers share keys and values then
+    drop the other positions in these layers too, if n is a number, and not if the positions are told; of others' nothing is known."""
+    if not model.layout.sharing:
+        return {"logits_to_keep": n}
+    if not type(model.hf).__module__.startswith("transformers."):
+        return {}
+    return {"logits_to_keep": torch.arange(-n, 0, device=model.device)}
 
 
 def _padded_as_configured(model: Any, given: Tokens) -> Tensor:

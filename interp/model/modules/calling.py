@@ -71,3 +71,8 @@ def on_inputs(hf: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, Any]:
 def on_ids(hf: nn.Module, ids: Tensor) -> dict[str, Any]:
     """The arguments of a plain call on token ids [batch pos], without a cache."""
     return on_inputs(hf, {TEXT: ids})
+
+
+def only_records(hook: Any) -> bool:
+    """Whether a hook is one of those by which transformers keeps what modules give, and changes nothing."""
+    return str(getattr(hook, "__module__", "")).startswith("transformers.utils.output_capturing")

@@ -65,8 +65,8 @@ def is_plain_map(module: nn.Module) -> bool:
 def _width(layout: Any, path: str) -> int:
     """How many numbers a map of the layout reads."""
     stack = next((own for own in layout.stacks if any(path.startswith(f"{b.path}.") for b in own.blocks)), layout)
-    if any(path == own.o for own in stack.attentions):
-        return int(stack.n_heads * stack.d_head)
+    if attention := next((own for own in stack.attentions if path == own.o), None):
+        return int(stack.n_heads * attention.d_head)
     return int(stack.d_mlp if any(path == mlp.down for block in stack.blocks for mlp in block.mlps) else stack.d_model)
 
 

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import Any
 
 import torch
+import torch.nn.parallel
 from torch import Tensor, nn
 
 from interp.errors import LoadError, some
@@ -14,6 +15,7 @@ from interp.errors import LoadError, some
 
 def check_model(model: Any) -> None:
     """Raises: LoadError for a model that would be read wrongly, naming the weights or modules and what to do."""
+    check_watched(model)
     check_mode(model)
     _check_modules(model)
     _check_present(model)
@@ -28,6 +30,25 @@ def check_state(model: Any) -> None:
     if any(p.is_meta or p.is_inference() for p in model.parameters()):
         _check_present(model)
         _check_inference(model)
+
+
+def check_watched(model: nn.Module) -> None:
+    """Raises: LoadError for modules whose calls cannot be watched: compiled ones, of torch.compile or TorchScript, and copies on several devices."""
+    for path, module in model.named_modules():
+        where = f"{path or 'the model'} ({type(module).__name__})"
+        if isinstance(module, torch.jit.ScriptModule):
+            raise LoadError(
+                f"{where} is compiled by TorchScript, so its calls cannot be watched: give the module that it was made from."
+            )
+        if hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None:
+            raise LoadError(
+                f"{where} is compiled by torch.compile, which may pass over what is read and edited: give the module that was compiled (its "
+                "_orig_mod), or one that module.compile() was not called on."
+            )
+        if isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            raise LoadError(
+                f"{where} runs copies of a module on several devices, which cannot be watched: give the module itself (its .module)."
+            )
 
 
 def check_mode(model: Any) -> None:

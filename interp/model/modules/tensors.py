@@ -32,6 +32,27 @@ def with_activation(
     return tuple(new if a is old else a for a in args), {k: new if v is old else v for k, v in kwargs.items()}
 
 
+def argument_of(args: tuple[Any, ...], kwargs: dict[str, Any], at: int | str | None) -> Tensor:
+    """The argument at a place or of a name that a module is called with; None: its activation. Raises: TypeError where it is no tensor."""
+    if at is None:
+        return activation_in(args, kwargs)
+    found = kwargs.get(at) if isinstance(at, str) else args[at] if at < len(args) else None
+    if not isinstance(found, Tensor):
+        raise TypeError(f"module called without a tensor as argument {at!r}")
+    return found
+
+
+def with_argument(
+    args: tuple[Any, ...], kwargs: dict[str, Any], at: int | str | None, new: Tensor
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The same call with that argument replaced by `new`."""
+    if at is None:
+        return with_activation(args, kwargs, new)
+    return tuple(new if i == at else a for i, a in enumerate(args)), {
+        k: new if k == at else v for k, v in kwargs.items()
+    }
+
+
 def activation_out(output: Any) -> Tensor:
     """The activation that a module returns: the tensor, or the first element of a tuple or list."""
     if isinstance(output, Tensor):

@@ -19,6 +19,7 @@ from interp.model.model import HookedModel
 from interp.model.modules.calling import main_input, needed_inputs, on_inputs
 from interp.model.modules.linear import input_embedding, vocabularies
 from interp.model.modules.lock import reserved
+from interp.model.modules.soundness import check_watched
 from interp.model.multiply_adds import Prices
 from interp.model.nets.example_inputs import example_of_net, first_layer, table_of_ids
 from interp.model.nets.net_layout import NetProbe, read_net
@@ -62,6 +63,7 @@ class Net(HookedModel):
         inputs: Any = None,
         origin: Origin | None = None,
     ) -> None:
+        check_watched(model)
         if main_input(model) not in inspect.signature(model.forward).parameters:
             raise LoadError(
                 f"{type(model).__name__}: its forward has no argument with a name; expected one, as forward(self, x). Wrap it in a module that has."

@@ -24,6 +24,7 @@ from interp.model.layers.layer_kinds import (
 )
 from interp.model.layers.recurrent_rules import is_recurrent, recurrent
 from interp.model.modules.lock import reserved
+from interp.model.modules.repeats import check_examples
 from interp.model.modules.tensors import activation_in
 from interp.model.modules.undo import Change
 from interp.model.nets.net_places import n_positions
@@ -51,7 +52,8 @@ def read_net(model: nn.Module, output: Any, given: Mapping[str, Tensor], embeddi
     """The layout of a net and its operations, on one example `given`. output: what of a forward is read, an `Output` or a function of the
     result; embedding: the module behind which torch's graph starts, where the input is whole numbers.
 
-    Raises: LoadError for a BatchNorm that looks at the batch; LayoutError for a net that does not run, or whose output is no numbers [batch output].
+    Raises: LoadError for a net that gives other numbers in each run, or for an example beside others, as a BatchNorm in training does; LayoutError
+    for a net that does not run, or whose output is no numbers [batch output].
     """
     _check_batch_norms(model)
     bent: list[Any] = []
@@ -64,6 +66,7 @@ def read_net(model: nn.Module, output: Any, given: Mapping[str, Tensor], embeddi
         x = None if embedding else entered[0]
         layout = _layout(model, replace(own, linear=not bent), seen, given, x, embedding)
         operations = replace(_with_layers(model, recognise(model, layout, seen), seen, x), inplace=inplace)
+    check_examples(model, lambda: run_probe(model, own, given=given)[0], own, given, seen.output)
     made = {path: call.y for path, call in seen.calls.items()} | seen.embedded
     once = [path for path, _ in model.named_modules() if path in made and path and seen.counts[path] == 1]
     shapes = {path: tuple(made[path].shape[1:]) for path in once}
@@ -95,8 +98,13 @@ def _result(nothing: None, result: Any, inputs: Mapping[str, Any]) -> Tensor:
         return default_output(result, "the net").take(result, inputs)
     except LayoutError as error:
         raise LayoutError(
-            f"{error} Or give output=, a function that makes [batch output] of it: output=lambda result: result[0]."
+            f"{error} Or give output=, a function that makes [batch output] of it: output=lambda result: result[{_key(result)}]."
         ) from error
+
+
+def _key(result: Any) -> str:
+    """How a part of a result may be asked for, in an example."""
+    return repr(next(iter(result), "")) if isinstance(result, Mapping) else "0"
 
 
 def _watched(take: Any, bent: list[Any], result: Any, inputs: Mapping[str, Any]) -> Tensor:

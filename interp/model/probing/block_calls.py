@@ -125,9 +125,10 @@ def reads(call: Call, value: Tensor) -> bool:
 
 
 def depends(node: Any, on: Any, *, but_through: Any = None) -> bool:
-    """Whether a place in torch's graph (`Tensor.grad_fn`) was computed from `on`, by another way than through `but_through`."""
+    """Whether a place in torch's graph (`Tensor.grad_fn`) was computed from `on`, by another way than through `but_through`, one place or a
+    tuple of them."""
     goal, open_ = on, [node]
-    seen = {but_through}
+    seen = {*but_through} if isinstance(but_through, tuple) else {but_through}
     while open_:
         node = open_.pop()
         if node is None or node in seen:

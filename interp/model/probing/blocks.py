@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import Final
 
 from torch import nn
 
 from interp.errors import LayoutError, some
 from interp.model.modules.calling import main_input
-from interp.model.probing.block_calls import has_matrix
+from interp.model.modules.tensors import close
+from interp.model.probing.block_calls import depends, has_matrix
+from interp.model.probing.probe import Attended, Call
 from interp.model.probing.watch import Attending
 from interp.parts.named_inputs import TEXT
 
@@ -164,3 +166,41 @@ def _lists(model: nn.Module) -> tuple[str, ...]:
     outer = [path for path in every if not any(path.startswith(f"{other}.") for other in every)]
     sizes = {path: sum(p.numel() for p in model.get_submodule(path).parameters()) for path in outer}
     return _children(model, max(outer, key=lambda path: sizes[path]), ()) if outer else ()
+
+
+def check_chain(calls: Mapping[str, Call], blocks: Sequence[str], attended: Sequence[Attended]) -> dict[int, int]:
+    """By layer, the layer whose keys and values a block attends to, where these are not its own.
+
+    Raises: LayoutError naming a block that reads something else than what the one before it gives, or more of the run than that and such keys
+    and values.
+    """
+    shared = {}
+    for layer, (before, path) in enumerate(pairwise(blocks), 1):
+        own = calls[path]
+        if not close(own.x_value, calls[before].y_value):
+            raise LayoutError(f"{path}: it does not read the output of {before}; expected blocks one behind the other.")
+        if own.read is None or not depends(own.made, calls[blocks[0]].read, but_through=own.read):
+            continue
+        if (found := _shared(calls, blocks[: layer + 1], attended)) is None:
+            raise LayoutError(
+                f"{path}: it reads more than the stream, of what earlier blocks have made, and that is not the keys and values of one of them; "
+                "expected blocks that read the stream alone, or attend to keys and values of an earlier block."
+            )
+        shared[layer] = found
+    return shared
+
+
+def _shared(calls: Mapping[str, Call], blocks: Sequence[str], attended: Sequence[Attended]) -> int | None:
+    """The layer of which the last of these blocks takes its keys and values, all that it reads of earlier ones beside the stream; None where it
+    reads something else."""
+    *earlier, path = blocks
+    own, first = calls[path], calls[blocks[0]].read
+    made = [(one.keys, one.values) for one in attended if f"{one.path}.".startswith(f"{path}.") and not one.across]
+    if len(made) != 1 or None in made[0]:
+        return None
+    if depends(own.made, first, but_through=(own.read, *made[0])) or any(depends(one, own.read) for one in made[0]):
+        return None
+    for layer, read in reversed([*enumerate(calls[block].read for block in earlier)]):
+        if any(depends(one, read) for one in made[0]):
+            return None if any(depends(one, first, but_through=read) for one in made[0]) else layer
+    return None

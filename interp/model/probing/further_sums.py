@@ -3,7 +3,8 @@
     x' = N(k x + s1 w1 + s2 w2 ...)        k, s: a number, or a number or vector of the block's own; N: a norm, or none
 
 A step adds one part, or several at once. Beside attention and the MLP a block may have one part that mixes positions otherwise, and a
-second MLP; both are modules that read the stream, or a norm of it. The stream itself may first pass a norm. What is between two steps
+second MLP; both are modules that read the stream, or a norm of it. What a second MLP's activation makes may be multiplied by what the block
+is given of the tokens beside the stream (P(act(G x) * p), Gemma 4); only that may be a part in the block's own code. The stream itself may first pass a norm. What is between two steps
 is known where a module of the block reads it.
 """
 
@@ -23,6 +24,7 @@ from interp.model.modules.tensors import activation_out, close
 from interp.model.probing.block_calls import BlockCalls, depends, reads, same
 from interp.model.probing.fits import Fits
 from interp.model.probing.fronts import mlp_modules
+from interp.model.probing.gates import gate_of_given
 from interp.model.probing.mixers import mixes_positions
 from interp.model.probing.probe import Call
 from interp.model.probing.steps import Step, Written, attention_alone, behind, may_add, mlp_candidates, solve
@@ -253,28 +255,32 @@ class _Search:
             of[others[0]] if len(others) > 1 else None, first,
         )  # fmt: skip
 
-    def _rank(self, raw: str) -> tuple[bool, int, int]:
-        """Which of two MLPs is called the MLP: the one that has neurons, the wider one, the later one."""
+    def _rank(self, raw: str) -> tuple[bool, bool, int, int]:
+        """Which of two MLPs is called the MLP: the one that its layer's input does not gate, that has neurons, the wider one, the later one."""
         inside, y = self.block.inside, self.block.inside[raw].y
         below = [path for path in self.block.projections() if f"{path}.".startswith(f"{raw}.")]
         widths = [inside[path].x.shape[-1] for path in below if same(inside[path].y, y)]
-        return bool(widths), max(widths, default=0), list(self.block.calls).index(raw)
+        gated = gate_of_given(self.blocks, *mlp_modules(self.blocks, raw, self.projections)) is not None
+        return not gated, bool(widths), max(widths, default=0), list(self.block.calls).index(raw)
 
     def _of_stream(self, raw: str, step: Step, steps: Sequence[Step]) -> bool:
-        """Whether a part reads the stream of its step, or of one before it, or what a norm makes of that, and nothing else of the run."""
-        block, (module, _) = self.block, mlp_modules(self.blocks, raw, self.projections)
-        if module == block.path:
+        """Whether a part reads the stream of its step, or of one before it, or what a norm makes of that, and nothing else of the run; but for
+        what its layer is given of the tokens, where that multiplies what its activation makes."""
+        block, (module, down) = self.block, mlp_modules(self.blocks, raw, self.projections)
+        gate = gate_of_given(self.blocks, module, down)
+        entry = gate if module == block.path else module
+        if entry is None:
             return False
-        call = block.inside[module]
+        call, made = block.inside[entry], block.inside[raw if module == block.path else module].made
         norm = block.feeder(call)
         read = call if norm is None else block.inside[norm]
         place = next(i for i, own in enumerate(steps) if own is step)
         streams = [own.before for own in steps[: place + 1]]
-        through = depends(call.made, call.read) and not depends(call.made, block.own.read, but_through=call.read)
+        through = depends(made, call.read) and not depends(made, block.own.read, but_through=call.read)
         return (
             through
             and any(reads(read, own) for own in streams)
-            and (mixes_positions(call, self._width) or self._alone(module))
+            and (gate is not None or mixes_positions(call, self._width) or self._alone(module))
         )
 
     def _alone(self, raw: str) -> bool:

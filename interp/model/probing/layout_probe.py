@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import islice
 from typing import Any, Final
 
 import torch
@@ -13,16 +13,16 @@ from torch import Tensor
 
 from interp.errors import LayoutError, LoadError
 from interp.model.modules.calling import stack_input
-from interp.model.modules.tensors import close
+from interp.model.modules.repeats import check_repeats
 from interp.model.probing.block_calls import BlockCalls, depends
-from interp.model.probing.blocks import Chain, find_chains
+from interp.model.probing.blocks import Chain, check_chain, find_chains
 from interp.model.probing.ends import check_end, norm_behind, position_embedding, read_end
 from interp.model.probing.mixers import mixing, position_wise
 from interp.model.probing.probe import Attended, Call, Probe, probe
-from interp.model.probing.sample import probe_lengths, setting
+from interp.model.probing.sample import probe_lengths, run_probe, setting
 from interp.model.probing.sublayers import read_block
 from interp.model.probing.watch import attending
-from interp.parts.layout import BlockLayout, Layout, Stack
+from interp.parts.layout import AttentionLayout, BlockLayout, Layout, Stack
 from interp.parts.outputs import Output
 
 #: How many modules that mix positions are tried in a block without attention.
@@ -35,12 +35,14 @@ def read_layout(
     """The layout of `model`, found on two watched forwards of a few tokens, every equation in it checked there. output: what of a
     forward is read, by default logits or embeddings. inputs: what is run, by default what the configuration tells.
 
-    Raises: LayoutError naming the block whose residual stream is of no known form, or what else is no chain of blocks.
+    Raises: LayoutError naming the block whose residual stream is of no known form, or what else is no chain of blocks; LoadError for a model
+    whose two forwards give other numbers.
     """
-    attended, routed, output = attending(model, output, inputs)
+    attended, routed, output, made = attending(model, output, inputs)
     chains = find_chains(model, attended)
     seen = probe(model, [chain.blocks[0] for chain in chains], routed, output, inputs)
     _check_finite(model, [path for chain in chains for path in chain.blocks], seen.calls)
+    check_repeats(model, lambda: run_probe(model, output, given=inputs)[0], made, seen.output)
     try:
         return _layout(model, chains, seen, output), seen
     except LayoutError:
@@ -88,15 +90,16 @@ def _stack(model: Any, chain: Chain, seen: Probe) -> dict[str, Any]:
         )
     blocks = tuple(_block(model, path, own, seen) for path, own in zip(paths, mixed, strict=True))
     _check_positions(model, chain, seen)
-    _check_chain(seen.calls, paths)
-    d_head, n_heads = _head_size(model, blocks, attended, seen)
+    shared = check_chain(seen.calls, paths, attended)
+    blocks = tuple(_sharing(block, shared.get(layer)) for layer, block in enumerate(blocks))
+    heads = [own for block in blocks for own in block.attentions if own.heads]
     neurons = {seen.calls[own.mlp.down].x.shape[-1] for own in blocks if own.mlp and own.mlp.down}
     return {
         "name": chain.name,
         "n_layers": len(blocks),
-        "n_heads": n_heads,
-        "n_kv_heads": _kv_heads(model, n_heads, attended),
-        "d_head": d_head,
+        "n_heads": _n_heads(model, attended, heads, seen),
+        "n_kv_heads": max((own.n_kv_heads for own in heads), default=0),
+        "d_head": max((own.d_head for own in heads), default=0),
         "d_model": seen.calls[paths[-1]].y.shape[-1],
         "d_mlp": neurons.pop() if len(neurons) == 1 else None,
         "blocks": blocks,
@@ -147,6 +150,13 @@ def _block(model: Any, path: str, own: Sequence[Attended], seen: Probe) -> Block
         if inner is None:
             raise
         return inner
+
+
+def _sharing(block: BlockLayout, kv_layer: int | None) -> BlockLayout:
+    """A block that attends to keys and values of an earlier layer."""
+    if kv_layer is None or block.attn is None:
+        return block
+    return replace(block, attn=replace(block.attn, kv_layer=kv_layer))
 
 
 def _inner(model: Any, path: str, seen: Probe) -> BlockLayout | None:
@@ -209,45 +219,21 @@ def _check_finite(model: Any, blocks: Sequence[str], calls: Mapping[str, Call]) 
             )
 
 
-def _check_chain(calls: Mapping[str, Call], blocks: Sequence[str]) -> None:
-    """Raises: LayoutError naming a block that reads something else than what the one before it gives, or more of the run than that."""
-    for before, path in pairwise(blocks):
-        own = calls[path]
-        if not close(own.x_value, calls[before].y_value):
-            raise LayoutError(f"{path}: it does not read the output of {before}; expected blocks one behind the other.")
-        if own.read is not None and depends(own.made, calls[blocks[0]].read, but_through=own.read):
-            raise LayoutError(
-                f"{path}: it reads more than the stream, of what earlier blocks have made (keys and values that are shared?); expected blocks that "
-                "read the stream alone."
-            )
-
-
 def _attention_extras(model: Any) -> tuple[str, ...]:
     """Functions inside attention that are no modules, which only the configuration tells of."""
     known = (("attn_logit_softcapping", "soft cap {:g} of the scores"), ("clip_qkv", "clip of q, k, v at {:g}"))
     return tuple(text.format(setting(model, name)) for name, text in known if setting(model, name))
 
 
-def _head_size(model: Any, blocks: Sequence[BlockLayout], attended: Sequence[Attended], seen: Probe) -> tuple[int, int]:
-    """(d_head, heads): the same in every layer that has heads, which z, scores of heads and the graph of edges rely on; 0 without any."""
+def _n_heads(model: Any, attended: Sequence[Attended], heads: Sequence[AttentionLayout], seen: Probe) -> int:
+    """How many query heads: the same in every layer that has heads, which z and scores of heads rely on; 0 without any."""
     name = type(model).__name__
     if not attended:
-        return 0, 0
-    first = attended[0]
-    if {(own.heads, own.kv_heads) for own in attended} != {(first.heads, first.kv_heads)}:
-        found = ", ".join(f"{own.heads} and {own.kv_heads}" for own in attended)
-        raise LayoutError(
-            f"{name}: query and K/V heads of its layers: {found}; expected as many of each in every layer."
-        )
-    widths = {seen.calls[own.o].x.shape[-1] for block in blocks for own in block.attentions if own.heads}
-    if len(widths) > 1 or (width := min(widths)) % first.heads:
-        given = ", ".join(map(str, sorted(widths)))
-        raise LayoutError(f"{name}: output projection of width {given} for {first.heads} heads.")
-    return width // first.heads, first.heads
-
-
-def _kv_heads(model: Any, n_heads: int, attended: Sequence[Attended]) -> int:
-    """K/V heads, as seen, or as the configuration tells where attention does not show them."""
-    if not attended:
         return 0
-    return attended[0].kv_heads or int(setting(model, "num_key_value_heads") or n_heads)
+    n = attended[0].heads
+    if {own.heads for own in attended} != {n}:
+        found = ", ".join(str(own.heads) for own in attended)
+        raise LayoutError(f"{name}: query heads of its layers: {found}; expected as many in every layer.")
+    if odd := [width for own in heads if (width := seen.calls[own.o].x.shape[-1]) % n]:
+        raise LayoutError(f"{name}: output projection of width {odd[0]} for {n} heads.")
+    return n

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ class Call:
 
     `x`, `y` are the live tensors (identity tells what feeds what); `x_value`, `y_value` their values at that moment, `read`, `made`
     their places in torch's graph then, which writing into them later would change.
-    `constant`: the result does not depend on the embedding (rotary tables, masks). `written`: it wrote into `x` meanwhile.
+    `beside`: the other tensors [batch pos ...] that it was called with, by their place or name. `constant`: the result does not depend on the embedding (rotary tables, masks). `written`: it wrote into `x` meanwhile.
     """
 
     x: Tensor
@@ -39,6 +39,7 @@ class Call:
     written: bool
     read: Any
     made: Any
+    beside: Mapping[int | str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Attended:
     these are not seen), z [batch pos head d_head], or the pattern or z [batch head pos d_head] where attention does not go through the
     attention function, whether a position looks at later ones, what may be done with the pattern: `edit` where z is the pattern times
     the values of the group, `read` where it is something else, nothing where there is none; whether the keys have other positions than the
-    queries (`across`), and the place of these keys in torch's graph, None where it is none; without heads, whether a linear map behind it
+    queries (`across`), and the places of these keys and of the values in torch's graph, None where there is none; without heads, whether a linear map behind it
     writes (`projected`), and not the module itself."""
 
     path: str
@@ -67,6 +68,7 @@ class Attended:
     pattern: Pattern = ""
     across: bool = False
     keys: Any = None
+    values: Any = None
     projected: bool = False
 
     @property
@@ -124,7 +126,7 @@ def probe(
             inside.pop()
         ahead = _masked_ahead(native) if pattern is None else looks_ahead(pattern)
         across, seen = q.shape[2] != k.shape[2], _pattern(z, pattern, v)
-        attended.append(Attended(path, after, q.shape[1], k.shape[1], z, ahead, seen, across, k.grad_fn))
+        attended.append(Attended(path, after, q.shape[1], k.shape[1], z, ahead, seen, across, k.grad_fn, v.grad_fn))
         return z, pattern
 
     def softmax(made: Tensor, heads: int, ahead: bool, keys: Any, across: bool) -> None:
@@ -235,8 +237,21 @@ def _recorder(path: str, seen: Seen, inside: list[Place], versions: dict[str, in
             return
         if path not in seen.calls:
             written = x._version != versions[path]
-            seen.calls[path] = Call(
-                x, y, x.detach().clone(), y.detach().clone(), not y.requires_grad, written, x.grad_fn, y.grad_fn
-            )
+            values = x.detach().clone(), y.detach().clone()
+            beside = _beside(x, args, kwargs)
+            seen.calls[path] = Call(x, y, *values, not y.requires_grad, written, x.grad_fn, y.grad_fn, beside)
 
     return record
+
+
+def _beside(x: Tensor, args: Any, kwargs: Any) -> dict[int | str, Tensor]:
+    """The other floating-point tensors of a call with a vector for each position of its activation, by their place or name."""
+    given = {**dict(enumerate(args)), **kwargs}
+    return {
+        at: value
+        for at, value in given.items()
+        if isinstance(value, Tensor)
+        and value.is_floating_point()
+        and value is not x
+        and value.shape[:-1] == x.shape[:-1]
+    }

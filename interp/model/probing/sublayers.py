@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from interp.errors import LayoutError
-from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import BlockCalls, depends, same, used_before
 from interp.model.probing.fronts import (
     Front,
@@ -21,9 +19,11 @@ from interp.model.probing.fronts import (
     unknown_front,
 )
 from interp.model.probing.further_sums import Alone, Sums, sums
+from interp.model.probing.gates import activation, gate_of_given, linear_up
 from interp.model.probing.probe import Call
+from interp.model.probing.sample import setting
 from interp.model.probing.steps import Step
-from interp.parts.layout import AttentionLayout, BlockLayout, Branch, MlpLayout
+from interp.parts.layout import AttentionLayout, BlockLayout, MlpLayout
 
 
 def read_block(block: BlockCalls, crossing: BlockCalls | None = None) -> BlockLayout:
@@ -92,8 +92,18 @@ def _one_sublayer(block: BlockCalls, projections: Sequence[str], solved: Alone) 
 def _attention(block: BlockCalls, front: Front, step: Step, o: str, shared: bool) -> AttentionLayout:
     return AttentionLayout(
         block.attended.path, front.norm, front.entry, None if shared else front.reader, step.written.writer,
-        step.place, step.scale, step.written.gain, step.around, o, block.attended.heads > 0, **_kept(step),
+        step.place, step.scale, step.written.gain, step.around, o, block.attended.heads > 0, **_heads(block, o), **_kept(step),
     )  # fmt: skip
+
+
+def _heads(block: BlockCalls, o: str) -> dict[str, Any]:
+    """The sizes of its heads, by the names of `AttentionLayout`: K/V heads as seen, or as the configuration tells where attention does not
+    show them."""
+    n, seen = block.attended.heads, block.attended.kv_heads
+    if not n:
+        return {}
+    kv_heads = seen or int(setting(block.model, "num_key_value_heads") or n)
+    return {"n_kv_heads": kv_heads, "d_head": block.inside[o].x.shape[-1] // n}
 
 
 def _kept(step: Step) -> dict[str, Any]:
@@ -122,10 +132,11 @@ def _mixer(block: BlockCalls, step: Step) -> AttentionLayout:
 
 
 def _second(seen: Sequence[BlockCalls], projections: Sequence[str], step: Step) -> MlpLayout:
-    """A second MLP: a module that reads the stream, or a norm of it."""
-    module, down = mlp_modules(seen, step.written.raw, projections)
-    norm = seen[0].feeder(seen[0].inside[module])
-    return _mlp(seen, module, down, Front(norm, module, norm or module), step, False)
+    """A second MLP: a module that reads the stream, or a norm of it, or, in the block's own code, what its layer's input gates."""
+    block, (module, down) = seen[0], mlp_modules(seen, step.written.raw, projections)
+    entry = (gate_of_given(seen, module, down) or module) if module == block.path else module
+    norm = block.feeder(block.inside[entry])
+    return _mlp(seen, module, down, Front(norm, entry, norm or entry), step, False)
 
 
 def _cross_front(block: BlockCalls, o: str, crossing: Step, computed: Step) -> Front:
@@ -211,8 +222,8 @@ def _mlp(
     seen: Sequence[BlockCalls], module: str, down: str | None, front: Front, step: Step, shared: bool
 ) -> MlpLayout:
     block = seen[0]
-    act, branch = _activation(seen, module, down)
-    up = _up(block, module, front, act, branch, down)
+    act, branch = activation(seen, module, down)
+    up = linear_up(block, module, front, act, branch, down)
     written = step.written
     writer = down if down is not None and written.writer == written.raw else written.writer
     made = block.inside[writer]
@@ -221,69 +232,6 @@ def _mlp(
         module, front.norm, front.entry, None if shared else front.reader, writer,
         step.place, step.scale, step.written.gain, step.around, up, down, act, branch, reused, **_kept(step),
     )  # fmt: skip
-
-
-def _activation(seen: Sequence[BlockCalls], module: str, down: str | None) -> tuple[str | None, Branch | None]:
-    """The MLP's activation module, and the branch that its output is multiplied by (gated).
-
-    An MLP whose down projection reads neither act(.) nor act(.) * up(.) has no activation in this sense.
-    """
-    if down is None:
-        return None, None
-    block = seen[0]
-    post = block.inside[down].x_value
-    within = {p: c for p, c in block.inside.items() if p.startswith(f"{module}.")}
-    inside = {p: c for p, c in within.items() if not any(_attends(view, p) for view in seen)}
-    branches = [(own, own.of(c.y_value)) for p, c in inside.items() for own in _branches(p, c.y_value, post.shape[-1])]
-    for path, call in inside.items():
-        own = block.model.get_submodule(path)
-        if any(True for _ in own.children()) or isinstance(own, nn.Dropout) or call.y.shape[-1] != post.shape[-1]:
-            continue
-        if any(True for _ in own.parameters()) or same(call.x, call.y):
-            continue
-        if _is(call.y_value, post):
-            return path, None
-        for branch, value in ((own_branch, value) for own_branch, value in branches if own_branch.path != path):
-            if value.numel() == call.y_value.numel() and _is(call.y_value, post, value):
-                return path, branch
-    return None, None
-
-
-def _is(x: Tensor, post: Tensor, factor: Tensor | None = None) -> bool:
-    """Whether `post` is x, times a factor where one is given, to rounding, entry by entry."""
-    if x.numel() != post.numel():
-        return False
-    wide, found = post.double().flatten(), x.double().flatten()
-    found = found if factor is None else found * factor.double().flatten()
-    return bool(((found - wide).abs() <= 8 * torch.finfo(post.dtype).eps * wide.abs()).all())
-
-
-def _attends(block: BlockCalls, path: str) -> bool:
-    return any(own != block.path and path.startswith(f"{own}.") for own in block.mixing)
-
-
-def _branches(path: str, y: Tensor, d_mlp: int) -> tuple[Branch, ...]:
-    """The candidates for a gate's other branch in a module's output: all of it, or either half of a fused one."""
-    if y.shape[-1] == d_mlp:
-        return (Branch(path),)
-    return (Branch(path, 1), Branch(path, 0)) if y.shape[-1] == 2 * d_mlp else ()
-
-
-def _up(
-    block: BlockCalls, module: str, front: Front, act: str | None, branch: Branch | None, down: str | None
-) -> str | None:
-    """The linear map into the MLP that makes no gate, where it is a module by itself."""
-    if branch is not None:
-        return branch.path if branch.half is None else None
-    if act is None:
-        inside = [] if down is None else [p for p in block.projections(f"{module}.") if p not in (down, *block.mixing)]
-        single = front.entry if module == block.path and front.entry != block.path else None
-        return inside[0] if module != block.path and len(inside) == 1 else single
-    entering = block.inside[act]
-    return next(
-        (p for p in block.projections(f"{module}.") if p != down and close(block.inside[p].y_value, entering.x_value)),
-        None,
-    )
 
 
 def _check_kept(calls: Mapping[str, Call], found: BlockLayout) -> None:

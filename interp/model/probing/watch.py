@@ -34,8 +34,9 @@ class Attending:
 
 def attending(
     model: nn.Module, output: Output | None, given: Mapping[str, Tensor] | None = None
-) -> tuple[tuple[Attending, ...], bool, Output]:
-    """The attentions of a forward, in order, whether these go through the attention function, and what of the result is read.
+) -> tuple[tuple[Attending, ...], bool, Output, Tensor]:
+    """The attentions of a forward, in order, whether these go through the attention function, what of the result is read, and that
+    [1 pos output].
 
     Raises: LayoutError for a model that cannot run on the probe's inputs.
     """
@@ -51,8 +52,8 @@ def attending(
             seen.append(Attending(where[-1], across))
 
         with attention.selected(model, around), Softmaxes(softmax, decoder_length(model)):
-            _, output = run_probe(model, output, given=given)
-    return tuple(called or seen), bool(called), output
+            made, output = run_probe(model, output, given=given)
+    return tuple(called or seen), bool(called), output, made
 
 
 @contextmanager

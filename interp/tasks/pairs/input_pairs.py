@@ -30,7 +30,8 @@ def InputPair(
     """A pair of images or sounds for a `Task`.
 
     clean, corrupt: what the processor makes of one input each, names of `forward` to tensors with a batch axis of one, or the main input
-    alone; both of one shape, so that a position of one means the same as that of the other. answers, wrong: classes by their names
+    alone; both of one shape, so that a position of one means the same as that of the other. Of a model of text the token ids of one text, whole
+    numbers [pos] or [1 pos], alone or as `input_ids`; answers are ids then too, or classes. answers, wrong: classes by their names
     (`config.id2label`) or numbers; of a model that writes text behind an encoder they are tokens, what follows `decoder`: what its decoder has been
     given already, of both or of each. names: what messages and reports call both, by default a hash of their numbers. spans: ranges of positions
     `(start, end)` with a name, as `model.positions()` counts them.

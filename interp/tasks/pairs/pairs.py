@@ -46,6 +46,10 @@ class Pair:
         for name in ("clean", "corrupt"):
             if not isinstance(text := getattr(self, name), str):
                 raise TaskError(f"Pair: {name} is {text!r:.80}; expected text." + _NO_CORRUPT * (text is None))
+        if not isinstance(self.ids, TokenPair | None):
+            raise TaskError(
+                f"Pair: ids is {self.ids!r:.80}; expected a TokenPair. Two prompts as ids go into interp.InputPair(clean, corrupt, ...)."
+            )
         for name in ("answers", "wrong"):
             given = getattr(self, name)
             object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))

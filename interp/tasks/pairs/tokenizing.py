@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from interp.errors import TaskError
+import torch
+from torch import Tensor
+
+from interp.errors import TaskError, some
+from interp.parts.named_inputs import TEXT, Example
 from interp.parts.outputs import Outputs
 from interp.tasks.pairs.pair_checks import check_pair
 from interp.tasks.pairs.pairs import Pair, as_text
@@ -27,6 +31,10 @@ def _read(pair: Pair, reading: Reading, row: str, several: bool) -> TokenPair:
     """The ids of a pair of texts, as they are tokenised together, or its inputs as a model takes them."""
     prompts = reading.before(pair)
     clean, corrupt = _sides(pair, reading, row)
+    if isinstance(clean, tuple) and pair.inputs is not None and (pair.answers or pair.wrong) and not reading.of_classes:
+        raise TaskError(
+            f"{row}: its prompts are ids, and its answers text ({some(map(repr, pair.answers + pair.wrong))}); expected ids too."
+        )
     if several:
         answers = [] if pair.answer_ids else [reading.tokens(prompts, text, row, "answer") for text in pair.answers]
         if any(len(tokens) > 1 for tokens in answers):
@@ -46,7 +54,7 @@ def _read(pair: Pair, reading: Reading, row: str, several: bool) -> TokenPair:
 def _sides(pair: Pair, reading: Reading, row: str) -> tuple[Prompt, Prompt]:
     """Clean and corrupt as what is run. Raises: TaskError for inputs that are no text where the model takes text."""
     if pair.inputs is not None and not reading.of_inputs:
-        raise TaskError(f"{row}: its inputs are no text, which this model takes; give interp.Pair(...) with two texts.")
+        return _ids_of_input(pair.inputs[0], "clean", row), _ids_of_input(pair.inputs[1], "corrupt", row)
     given: tuple[Any, Any] = pair.inputs or (pair.clean, pair.corrupt)
     if reading.decodes:
         before = reading.before(pair)
@@ -62,6 +70,20 @@ def _sides(pair: Pair, reading: Reading, row: str) -> tuple[Prompt, Prompt]:
             )
         given = (given[0], pair.second[0]), (given[1], pair.second[1])
     return reading.prompt(given[0], row, "clean"), reading.prompt(given[1], row, "corrupt")
+
+
+def _ids_of_input(given: Any, what: str, row: str) -> tuple[int, ...]:
+    """The token ids that an input of a model of text is. Raises: TaskError for other inputs."""
+    named = dict(given.tensors) if isinstance(given, Example) else {}
+    ids: Any = named.pop("", named.pop(TEXT, None))
+    mask = named.pop("attention_mask", None)
+    one = isinstance(ids, Tensor) and ids.dtype in (torch.int64, torch.int32) and ids.numel() == ids.shape[-1] > 0
+    if not one or named or (mask is not None and not bool(mask.all())):
+        raise TaskError(
+            f"{row}: its inputs are no text, which this model takes; give interp.Pair(...) with two texts, or the ids of one text as {what!r}, "
+            f"whole numbers [pos] or [1 pos], alone or as {TEXT}."
+        )
+    return tuple(ids.flatten().tolist())
 
 
 def _continued(pair: Pair, prompts: TokenPair, answers: Sequence[tuple[int, ...]], row: str) -> TokenPair:

@@ -56,6 +56,8 @@ class Reading:
     of_segments = False
     #: Whether a prompt is what an encoder reads and what its decoder has been given.
     decodes = False
+    #: Whether answers are classes, whose names say nothing of the prompt.
+    of_classes = False
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer

@@ -76,7 +76,7 @@ class AtMaskReading(WholeReading):
 class ClassReading(WholeReading):
     """An answer is a class of the model, by its name. A prompt is a text, or two."""
 
-    of_segments = True
+    of_segments = of_classes = True
 
     def __init__(self, tokenizer: Any, outputs: Classes) -> None:
         super().__init__(tokenizer)

@@ -228,7 +228,7 @@ def test_facts_and_conventions_are_complete(page: str) -> None:
         "0.75",
     ):
         assert text in page
-    assert page.count("<summary>") - page.count("Numbers of this map") == 4
+    assert page.count("<summary>") - page.count("Numbers of this map") == 5
 
 
 @pytest.mark.parametrize(("direction", "ends"), [("denoise", "2.500, 0.2500"), ("noise", "0.2500, 2.500")])

@@ -82,6 +82,7 @@ def a_record(text: Text = same) -> Record:
         "files": {text("scores/relp.parquet"): text("sha256:0123"), "list": [1, 2.5, None, True, {"deep": text("x")}]},
         "hardware": {"cpu": text("16 cores"), "memory_gib": 128},
         "command": ["circuits", "discover", "--model", text("stories260K"), "--task", text("they_plural")],
+        "rules": {text("relp"): {text("RMSNorm"): text("scale frozen (5 modules)")}},
         "seconds": 12.5,
         "status": text("complete"),
     }

@@ -25,19 +25,19 @@ class Chosen:
 
     def value_and_back(self, x: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """What it adds [d] for x [d], and what comes back for g [d]: the weight held, coefficients of activation and limits held, half
-        of the product to each factor."""
+        of the product to each factor, and of (1 + up) act = act + up act the first to act alone."""
         read = x * self.weight if self.before else x
         a, b = self.gate @ read + self.biases[0], self.up @ read + self.biases[1]
         if self.limit is None:
-            act, other, a_share, b_share = a * torch.sigmoid(a), b, torch.sigmoid(a), torch.ones_like(b)
+            act, other, one, a_share, b_share = a * torch.sigmoid(a), b, 0, torch.sigmoid(a), torch.ones_like(b)
         else:
             gate, up = a.clamp(max=self.limit), b.clamp(-self.limit, self.limit)
             slope = torch.sigmoid(1.702 * gate)
-            act, other, a_share, b_share = gate * slope, up + 1, slope * gate / a, up / b
+            act, other, one, a_share, b_share = gate * slope, up, 1, slope * gate / a, up / b
         behind = 1.0 if self.before else self.weight
         inner = self.down.T @ (g * behind)
-        back = self.gate.T @ (inner * other * a_share / 2) + self.up.T @ (inner * act * b_share / 2)
-        value = (self.down @ (act * other) + self.biases[2]) * behind
+        back = self.gate.T @ (inner * (one + other / 2) * a_share) + self.up.T @ (inner * act * b_share / 2)
+        value = (self.down @ (act * (one + other)) + self.biases[2]) * behind
         return value, back * self.weight if self.before else back
 
 

@@ -113,7 +113,7 @@ def test_activation_modules_have_their_own_coefficient(name: str) -> None:
 
 
 def test_the_clamped_gate_of_gpt_oss() -> None:
-    """Limits have the coefficient min(x, c) / x; the constant 1 in front of the product takes its share and gives none back."""
+    """Limits have the coefficient min(x, c) / x; (1 + up) glu is glu, which is linear, and up glu, which is shared: nothing goes to the 1."""
 
     def f(x: Tensor) -> Tensor:
         gate, up = (x @ W).clamp(min=None, max=0.4), (x @ V).clamp(min=-0.3, max=0.3)
@@ -123,8 +123,29 @@ def test_the_clamped_gate_of_gpt_oss() -> None:
     gate, up = a.clamp(max=0.4), b.clamp(-0.3, 0.3)
     assert bool((a > 0.4).any()) and bool((b < -0.3).any())
     glu = gate * torch.sigmoid(1.702 * gate)
-    expected = (g(5, 6) * (up + 1) * glu / a / 2) @ W.T + (g(5, 6) * glu * up / b / 2) @ V.T
+    expected = (g(5, 6) * (1 + up / 2) * glu / a) @ W.T + (g(5, 6) * glu * up / b / 2) @ V.T
     assert same(back(f), expected)
+    assert same((draw(5, 6) * back(f)).sum(), (f(draw(5, 6)) * g(5, 6)).sum())
+
+
+@pytest.mark.parametrize(
+    ("write", "one"),
+    [
+        (lambda a, b: (1 + b) * F.silu(a), 1.0),
+        (lambda a, b: F.silu(a).mul_(b.add(1)), 1.0),
+        (lambda a, b: (1 - b) * F.silu(a), 1.0),
+        (lambda a, b: torch.rsub(2 * (b + 1.5), 5) * F.silu(a), 2.0),
+        (lambda a, b: torch.sub(-b, 0.25, alpha=2) * F.silu(a), -0.5),
+        (lambda a, b: (b + g(5, 6)) * F.silu(a), 0.0),  # a tensor takes its share, as a bias does
+    ],
+)
+def test_a_number_in_a_gated_product_is_no_factor(write: Callable[[Tensor, Tensor], Tensor], one: float) -> None:
+    a, b = draw(5, 6) @ W, draw(5, 6) @ V
+    other = (write(a, b) / F.silu(a)).detach()
+    found = back(lambda x: write(x @ W, x @ V))
+    slope = torch.autograd.grad(write(a.detach(), own := b.detach().requires_grad_()), own, g(5, 6))[0]
+    expected = (g(5, 6) * (other + one) / 2 * torch.sigmoid(a)) @ W.T + (slope / 2) @ V.T
+    assert same(found, expected)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from interp.errors import InterpError, LayoutError
 from interp.model.edits import Edit
 from interp.model.model import HookedModel
 from interp.model.modules.calling import on_inputs
+from interp.parts.layout import Stack
 from interp.parts.sites import Site
 from interp.rules.rules import RELP_AH
 from tests.interp.rules.float64 import true_float64
@@ -145,8 +146,14 @@ def _cuts(model: HookedModel) -> list[tuple[Site, ...]]:
         kinds = [kind for kind in _CUTS if f"{prefix}{kind}" in model.sites()]
         kinds = ["resid_final"] if stack.crosses else kinds  # an encoder has written into the stream before that
         for site in (site for kind in kinds for site in model.resolve(f"{prefix}{kind}")):
-            found.append((site,) if stack.crosses else (site, *beside))
+            found.append((site, *_told(stack, site)) if stack.crosses else (site, *beside, *_told(stack, site)))
     return found
+
+
+def _told(stack: Stack, site: Site) -> tuple[Site, ...]:
+    """What the blocks behind a stream are given of the tokens beside it."""
+    passed = {"embed": 0, "resid_final": stack.n_layers}.get(site.kind, (site.layer or 0) + (site.kind == "resid_post"))
+    return tuple(own for own in stack.layer_inputs if own.layer is not None and own.layer >= passed)
 
 
 def _embed(stack: str) -> str:

@@ -176,7 +176,9 @@ def test_block_outputs_add_up(name: str) -> None:
 def test_what_a_model_lacks_is_refused_by_name(name: str) -> None:
     model = hooked(name)
     missing = model.missing_sites()
-    kinds = [kind for kind in LAYERED if not kind.startswith(CROSS) and kind not in ("resid_cross", *FURTHER)]
+    kinds = [
+        kind for kind in LAYERED if not kind.startswith(CROSS) and kind not in ("resid_cross", "layer_input", *FURTHER)
+    ]
     assert sorted({*missing, *model.sites()}) == sorted((*kinds, *GLOBAL)) and not {*missing} & {*model.sites()}
     assert ("pattern" in missing) == (architecture(name) in OWN_ATTENTION)
     assert ("mlp_post" in missing) == (name == "mixtral")

@@ -40,7 +40,8 @@ class ByHand:
     outputs = 12
     reads_whole = False
     device = torch.device("cpu")
-    layout = SimpleNamespace(d_vocab=12, stacks=(SimpleNamespace(name=""),))
+    own = SimpleNamespace(name="", layer_inputs=())
+    layout = SimpleNamespace(d_vocab=12, stacks=(own,), stack=lambda name: ByHand.own)
     hf = None
 
     def __init__(self, function: Callable[[Tensor], Tensor], table: Tensor) -> None:

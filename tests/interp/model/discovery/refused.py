@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tests.interp.model.discovery import odd_blocks as odd
 from tests.interp.model.discovery import steps
 from tests.interp.model.discovery.further import NEAR
+from tests.interp.model.discovery.shared_keys import SharedKeys
 from tests.interp.model.discovery.written import Config, Decoder
 from tests.interp.model.tiny import randomise
 
@@ -113,23 +114,18 @@ class Returning(Decoder):
         return self.layers[1](self.layers[0](x, mask) + 0.5 * x, mask)  # type: ignore[no-any-return]
 
 
-class SharedKeys(Decoder):
-    """The second block attends with the keys and values of the first."""
+class MixedKeys(SharedKeys):
+    """The second block attends to its own keys and values plus those of the first."""
 
-    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        kept: list[Tensor] = []
-        first, second = (layer.attn for layer in self.layers)
-        make, ask = first.qkv, second.qkv  # type: ignore[union-attr]
+    def taken(self, own: tuple[Tensor, ...], kept: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return own[0], own[1] + kept[1], own[2] + kept[2]
 
-        def kept_too(y: Tensor) -> tuple[Tensor, ...]:
-            kept[:] = made = make(y)  # type: ignore[operator]
-            return made  # type: ignore[no-any-return]
 
-        first.qkv, second.qkv = kept_too, lambda y: (ask(y)[0], *kept[1:])  # type: ignore[assignment,operator]
-        try:
-            return super().through(x, mask)
-        finally:
-            del first.qkv, second.qkv
+class OneOfBoth(SharedKeys):
+    """The second block attends to the keys of the first with values of its own."""
+
+    def taken(self, own: tuple[Tensor, ...], kept: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        return own[0], kept[1], own[2]
 
 
 class Averaging(Decoder):
@@ -211,7 +207,10 @@ REFUSED: Final[dict[str, Refused]] = {
     "two streams": Refused(lambda: _made(HyperConnected), r"layers\.0\b"),
     "positions first": Refused(lambda: _made(PositionsFirst), r"layers\.0\b"),
     "added between blocks": Refused(lambda: _made(Returning), r"layers\.1\b"),
-    "keys of an earlier block": Refused(lambda: _made(SharedKeys), r"layers\.1: it reads more than the stream"),
+    "keys of its own and an earlier block": Refused(
+        lambda: _made(MixedKeys), r"layers\.1: it reads more than the stream"
+    ),
+    "keys alone of an earlier block": Refused(lambda: _made(OneOfBoth), r"layers\.1: it reads more than the stream"),
     "a mean at the end": Refused(lambda: _made(Averaging), "last block"),
     "vectors before the tokens": Refused(lambda: _made(Prefixed), r"layers\.\d\b|positions"),
     "logits in a tuple": Refused(lambda: _made(InTuple), "InTuple.*logits"),

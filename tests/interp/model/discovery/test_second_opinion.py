@@ -29,12 +29,6 @@ DIFFERENCES: Final[dict[str, dict[str, str]]] = {
         "ln_final": "the norm is called for the embeddings too, so that what it reads first is no final stream"
     },
 }
-#: Types whose modules the adapters name and that are no decoders of the forms that a layout states, with the reason.
-REFUSED: Final[dict[str, str]] = {
-    "gemma4": "a third part adds to the stream, made of inputs for each layer",
-    "gemma4_text": "a third part adds to the stream, made of inputs for each layer",
-    "gemma4_unified": "layers have heads of two widths",
-}
 
 
 def ours(layout: Layout) -> dict[str, Any]:
@@ -76,12 +70,9 @@ def test_every_causal_model_that_both_map() -> None:
         try:
             odd = differing(ours(HookedModel(hf).layout), told)
         except InterpError as error:
-            if kind not in REFUSED:
-                unexplained[kind] = {"refused": str(error)}
+            unexplained[kind] = {"refused": str(error)}
             continue
-        if kind in REFUSED:
-            unexplained[kind] = {"loads": REFUSED[kind]}
-        elif odd.keys() != DIFFERENCES.get(kind, {}).keys():
+        if odd.keys() != DIFFERENCES.get(kind, {}).keys():
             unexplained[kind] = odd
         else:
             agreed.append(kind)

@@ -187,6 +187,30 @@ def test_the_order_in_memory_stays_what_convolutions_round_by() -> None:
         assert torch.equal(model.run(x, edits=edits).logits[:, 0], expected)
 
 
+class Turned(nn.Module):
+    """A norm whose output is read with its channels last, so that the gradient comes in that order."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(2, 6, 3), norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x)).flatten(2).transpose(1, 2) ** 2  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(6), nn.InstanceNorm2d(6, affine=True, track_running_stats=True)])
+def test_gradients_of_norms_are_those_of_their_definition(norm: nn.Module) -> None:
+    """Of one example whose gradient comes in another order torch itself gives others, without a word."""
+    net = settled(Turned(norm)).double()
+    x = drawn(1, 2, 6, 7, dtype=torch.float64)
+    run = Net(net, inputs=x).run(x, reads=["module:conv", "module:norm"])
+    weights = drawn(*run.logits.shape, seed=1, dtype=torch.float64)
+    found, behind = torch.autograd.grad((run.logits * weights).sum(), [run["module:conv"], run["module:norm"]])
+    scale = (norm.weight / (norm.running_var + norm.eps).sqrt())[None, :, None, None]
+    assert torch.allclose(behind, 2 * run["module:norm"] * weights.transpose(1, 2).reshape(behind.shape), rtol=1e-9)
+    assert torch.allclose(found, behind * scale, rtol=1e-9)
+
+
 class Parts(NamedTuple):
     found: Tensor
     other: int

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from interp.model.edits import Edit
 from interp.model.model import HookedModel
+from interp.parts.outputs import Output
 from interp.rules.rules import PRESETS
 from tests.interp.model.vision.made import NAMES, made, seen
 
@@ -154,3 +155,24 @@ def test_masks_of_sound_and_images_of_another_size_go_through() -> None:
     assert torch.equal(run.logits[:, 0], _plain(image, switch).logits)
     assert run["embed"].shape[1] == 31
     assert image.positions(switch)[:1] + image.positions(switch)[-1:] == ("CLS", "r4c5")
+
+
+def test_an_edit_of_the_last_block_reaches_the_map_of_a_backbone() -> None:
+    """transformers keeps what blocks return by hooks of its own; gradients go through them, and somebody else's hook keeps its place."""
+    from transformers import Dinov2Backbone, Dinov2Config
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
+    hf = Dinov2Backbone(Dinov2Config(**sizes, mlp_ratio=2, reshape_hidden_states=False)).eval()
+    model = HookedModel(hf, output=Output("map", lambda result, inputs: result.feature_maps[-1]))
+    x = torch.randn(2, 1, 3, 28, 28, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        own, other = (hf(x).feature_maps[-1] for x in x)
+        moved = model.run(x[1], reads=["resid_post"])["resid_post.1"]
+        edit = Edit("resid_post.1", lambda stream: moved)
+        assert torch.equal(model.run(x[0]).logits, own)
+        assert torch.equal(model.run(x[0], edits=[edit]).logits, other)
+        hf.encoder.layer[1].register_forward_hook(lambda m, a, y: 2 * y)
+        assert torch.equal(model.run(x[1], reads=["resid_post"])["resid_post.1"], 2 * moved)
+    hf.encoder.layer[1]._forward_hooks.popitem()
+    model.check_gradients()
