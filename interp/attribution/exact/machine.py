@@ -83,8 +83,7 @@ def _check_modules(model: Any) -> None:
         if "forward" in vars(module) and not hasattr(module, "_hf_hook"):  # accelerate's moves between devices, no more
             raise LayoutError(f"the forward of {where} was replaced.")
     for own in model.layout.blocks:
-        attn, mlp = own.both
-        for path in (attn.o if attn.heads else None, mlp.down if mlp.act else None):
+        for path in (*(attn.o for attn in own.attentions if attn.heads), *(mlp.down for mlp in own.mlps if mlp.act)):
             if path:
                 _check_projection(model, path)
 
@@ -108,13 +107,13 @@ def _machine(model: Any) -> tuple[Machine, Recording]:
     modules = tuple(LayerModules.of(model, layer) for layer in range(model.layout.n_layers))
     small, large = _sizes(model)
     seen = record(model, modules, _given(model, *small), logits=True)
-    for layer, found in enumerate(seen.layers):
-        if not len(found.x) or not len(found.attn_raw) or not len(found.mlp_raw):
+    for layer, (own, found) in enumerate(zip(modules, seen.layers, strict=True)):
+        if not len(found.x) or len(found.attn_raw) < own.attends or len(found.mlp_raw) < own.computes:
             raise LayoutError(f"layer {layer}: a module of its layout was not called.")
     larger = record(model, modules, _given(model, *large))
     pairs = zip(seen.layers, larger.layers, strict=True)
     axes = tuple(tuple(find_axes(a.call, b.call, (small, large))) for a, b in pairs)
-    whole = any(layer.native is None for layer in seen.layers)
+    whole = any(own.attends and found.native is None for own, found in zip(modules, seen.layers, strict=True))
     return Machine(model, modules, axes, whole, not whole and seen.causal), seen
 
 
@@ -159,8 +158,8 @@ def _check(machine: Machine, seen: Recording) -> None:
     with attention.selected(hf, None) if routed else nullcontext():
         for layer, record_ in enumerate(seen.layers):
             own = machine.modules[layer]
-            middle = own.between(record_.x, own.attn_added(record_.attn_raw))
-            out = own.leaving(middle, own.mlp_added(record_.mlp_raw))
+            out = own.between(record_.x, own.attn_added(record_.attn_raw)) if own.attends else record_.x
+            out = own.leaving(out, own.mlp_added(record_.mlp_raw)) if own.computes else out
             _same(out, seen.stream(layer + 1), layer, "it is not stream + attention + MLP")
             start = 2 if not machine.whole and seen.causal else 0
             _check_layer(machine, seen, layer, Segment(2, start, start + 1))
