@@ -67,6 +67,7 @@ class HeldModel:
         self.restart: Any = None
         self._differentiable: Suspects | None = None
         self._lengths: dict[tuple[str, tuple[Any, ...]], int] = {}
+        self.padded_on: set[str] = set()
 
     def _discovered(self, output: Any) -> tuple[Layout, Operations]:
         """Where everything is in the model, and what its modules compute."""
@@ -202,7 +203,7 @@ class HeldModel:
 
     def check_length(self, n: int) -> None:
         """Raises: TaskError for prompts longer than the model's context."""
-        limit = context_of(self.hf) if self.takes_text else None
+        limit = context_of(self.hf, self.layout.pos_embed) if self.takes_text else None
         if limit is not None and n > limit:
             raise TaskError(f"a prompt of {n} tokens; this model's context is {limit} tokens. Shorten the prompts.")
 

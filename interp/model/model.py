@@ -38,7 +38,7 @@ class HookedModel(HeldModel):
     """A `PreTrainedModel`, held as it is: no weight is converted and no module replaced.
 
     `run` follows torch's grad mode. Under it gradients reach the reads and edits, never the parameters. `edge_maps`: what
-    level `edges` has found out about the model, by graph. `restart`: what exact patching has. `origin`: the files that it was made of.
+    level `edges` has found out about the model, by graph. `restart`: what exact patching has; `padded_on`: the sides that padding was tried on. `origin`: the files that it was made of.
     `processor`: what makes inputs of images or sound, as transformers has it. inputs: an example of what a model takes that is no text,
     to find its layout on, where its configuration does not tell the size.
     """

@@ -8,8 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from interp.parts.layout import BlockLayout, MlpLayout, Stack
+from interp.parts.block_layout import BlockLayout, MlpLayout
 from interp.parts.named_inputs import Inputs
+from interp.parts.stack_layout import Stack
 
 
 @dataclass(frozen=True)

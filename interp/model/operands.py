@@ -21,7 +21,8 @@ from interp.model.coverage.operations import Operations, in_experts
 from interp.model.layers.recurrent_rules import Arithmetic, attach_steps, operands
 from interp.model.layers.unrolling import called_with
 from interp.model.modules.tensors import activation_in, activation_out, argument_of, replace_backward, with_activation
-from interp.parts.layout import Branch, Layout
+from interp.parts.block_layout import Branch
+from interp.parts.layout import Layout
 from interp.parts.sites import Site
 from interp.rules.activations import Activation
 from interp.rules.attention_secants import QKV, Native, between

@@ -18,7 +18,8 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from interp.errors import MethodError, unknown
-from interp.parts.layout import BlockLayout, Layout
+from interp.parts.block_layout import BlockLayout
+from interp.parts.layout import Layout
 from interp.parts.nodes import Node
 from interp.parts.sites import Site, is_place
 

@@ -9,9 +9,10 @@ from typing import Any, Final
 from torch import Tensor
 
 from interp.errors import MethodError, SiteError, unknown
-from interp.parts.layout import Layout, Stack
+from interp.parts.layout import Layout
 from interp.parts.ports import port
 from interp.parts.sites import CROSS, FURTHER, MODULE, Site
+from interp.parts.stack_layout import Stack
 from interp.precision import wide
 
 

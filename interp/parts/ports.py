@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from interp.errors import SiteError
-from interp.parts.layout import AttentionLayout, BlockLayout, Layout, MlpLayout, Stack, Sublayer
-from interp.parts.sites import ATTENTION_KINDS, CROSS, ENTERING, FURTHER, GLOBAL, LAYERED, MODULE, Site
+from interp.parts.block_layout import AttentionLayout, BlockLayout, MlpLayout, Sublayer
+from interp.parts.layout import Layout
+from interp.parts.sites import ATTENTION_KINDS, CROSS, ENTERING, FURTHER, GLOBAL, LAYERED, MODULE, SUMS, Site
+from interp.parts.stack_layout import Stack
 
 #: In which shape a site is: of the `stream` [batch pos ...], heads apart where there are some; of `channels` [batch channel ...] as
 #: [batch pos channel], of numbers [batch number] as [batch number 1]; or as the module has it (`own`).
@@ -141,6 +143,13 @@ def _layer_input(block: BlockLayout) -> Port | str:
     return Port("input", block.given.path, argument=block.given.given)
 
 
+def _summed(part: Sublayer | None) -> Port | str:
+    """The sum that a part adds to, where a norm acts on it."""
+    if part is None or part.around is None:
+        return "no norm acts on that sum there: it is the stream behind it."
+    return Port("input", part.around)
+
+
 def _resid_mid(block: BlockLayout) -> Port | str:
     if block.attn is None or block.mlp is None:
         return _lacking(block)
@@ -204,6 +213,8 @@ _BLOCK_PORTS: dict[str, Callable[[BlockLayout], Port | str]] = {
     "cross_z": _crossing(lambda own: Port("input", own.o, heads=True)),
     "cross_out": _crossing(_added),
     "resid_post": lambda b: Port("output", b.path),
+    "resid_attn": lambda b: _summed(b.attn),
+    "resid_mlp": lambda b: _summed(b.mlp),
     "attn_in": _of_attention(lambda own, b: _alone(b, own)),
     "mlp_in": _of_mlp(lambda own, b: _alone(b, own)),
     "attn_out": _of_attention(lambda own, b: _added(own)),
@@ -230,10 +241,12 @@ def available(layout: Layout) -> Iterator[tuple[str, str]]:
 
 
 def _has(stack: Stack, kind: str) -> bool:
-    """Whether a kind of site is spoken of in a stack: those of attention to another stack, of a further part, or of what a block is given
-    beside the stream, only where there is such."""
+    """Whether a kind of site is spoken of in a stack: those of attention to another stack, of a further part, of what a block is given beside
+    the stream, or of a sum that a norm acts on, only where there is such."""
     if kind == ENTERING[1]:
         return bool(stack.layer_inputs)
+    if kind in SUMS:
+        return any(part is not None and part.around for part in (getattr(b, SUMS[kind]) for b in stack.blocks))
     if kind in FURTHER:
         return any(kind in block.further for block in stack.blocks)
     return stack.crosses or not _is_cross(kind)

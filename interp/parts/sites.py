@@ -7,6 +7,7 @@ bare name means all layers). TransformerLens hook names are aliases: `blocks.3.a
 | --- | --- | --- |
 | embed | batch pos d_model | what enters the first block: token (+ position) embedding |
 | resid_pre, resid_mid, resid_post | batch pos d_model | the residual stream before attention, between, after the MLP |
+| resid_attn, resid_mlp | batch pos d_model | the residual stream and what attention / MLP adds to it, before the norm that acts on their sum, where one does |
 | layer_input | batch pos d_input | what a block is given of the tokens beside the stream, which multiplies what a second MLP makes, where there is such |
 | attn_in, mlp_in | batch pos d_model | the copy of the residual stream that attention / MLP alone reads, before its norm |
 | attn_out, mlp_out | batch pos d_model | what attention / MLP adds to the residual stream |
@@ -46,8 +47,8 @@ from interp.whole_numbers import whole
 
 LAYERED: Final = (
     "resid_pre", "layer_input", "attn_in", "q", "k", "v", "pattern", "z", "attn_out",
-    "resid_mid", "cross_in", "cross_q", "cross_k", "cross_v", "cross_pattern", "cross_z", "cross_out", "resid_cross",
-    "mixer_out", "second_mlp_out", "mlp_in", "mlp_normed", "mlp_pre", "mlp_post", "mlp_out", "resid_post",
+    "resid_attn", "resid_mid", "cross_in", "cross_q", "cross_k", "cross_v", "cross_pattern", "cross_z", "cross_out", "resid_cross",
+    "mixer_out", "second_mlp_out", "mlp_in", "mlp_normed", "mlp_pre", "mlp_post", "mlp_out", "resid_mlp", "resid_post",
 )  # fmt: skip
 GLOBAL: Final = ("embed", "resid_final", "logits")
 #: What comes from the tokens and not from the blocks: gradients end there.
@@ -56,6 +57,8 @@ ENTERING: Final = ("embed", "layer_input")
 CROSS: Final = "cross_"
 #: What parts beside attention and MLP add, which few blocks have.
 FURTHER: Final = ("mixer_out", "second_mlp_out")
+#: Sums that a norm acts on, by the part of the block that adds to them.
+SUMS: Final = {"resid_attn": "attn", "resid_mlp": "mlp"}
 _INSIDE: Final = ("q", "k", "v", "pattern")
 ATTENTION_KINDS: Final = frozenset((*_INSIDE, *(CROSS + kind for kind in _INSIDE)))
 #: The kind of a module by its path, as its name begins, and what stands behind the path where its input is meant.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from interp.errors import LayoutError
 from interp.model.modules.linear import affine, linear
-from interp.parts.layout import AttentionLayout
+from interp.parts.block_layout import AttentionLayout
 from interp.parts.ports import held
 
 

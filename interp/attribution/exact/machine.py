@@ -14,7 +14,7 @@ from interp.attribution.exact.counts import Counts
 from interp.attribution.exact.engine import Machine, Replay
 from interp.attribution.exact.modules import LayerModules
 from interp.attribution.exact.readout import Readout
-from interp.attribution.exact.recording import Recording, record
+from interp.attribution.exact.recording import LayerRecord, Recording, record
 from interp.attribution.exact.segments import Segment
 from interp.errors import InterpError, LayoutError
 from interp.model.modules import attention
@@ -157,15 +157,34 @@ def _check(machine: Machine, seen: Recording) -> None:
     hf, routed = machine.model.hf, machine.model.layout.attention_function
     with attention.selected(hf, None) if routed else nullcontext():
         for layer, record_ in enumerate(seen.layers):
-            own = machine.modules[layer]
-            out = own.between(record_.x, own.attn_added(record_.attn_raw)) if own.attends else record_.x
-            out = own.leaving(out, own.mlp_added(record_.mlp_raw)) if own.computes else out
-            _same(out, seen.stream(layer + 1), layer, "it is not stream + attention + MLP")
+            _same(
+                _leaving(machine, record_, layer), seen.stream(layer + 1), layer, "it is not stream + attention + MLP"
+            )
             start = 2 if not machine.whole and seen.causal else 0
             _check_layer(machine, seen, layer, Segment(2, start, start + 1))
     logits = Readout(machine.model, None).logits(seen.final, Counts())
     if seen.logits is None or not close(logits, seen.logits):
         raise LayoutError("something besides the final norm and the unembedding makes the logits.")
+
+
+def check_recorded(machine: Machine, seen: Recording) -> None:
+    """Look at the last position of each prompt of a recorded run whether every layer is there the sum that it was when a restart was tried.
+
+    Raises: LayoutError naming the layer that is another one, as one that does something else at other lengths or numbers.
+    """
+    for layer, record_ in enumerate(seen.layers):
+        if not close(_leaving(machine, record_, layer, slice(-1, None)), seen.stream(layer + 1)[:, -1:]):
+            raise LayoutError(
+                f"layer {layer}: on prompts of {seen.length} positions it is not stream + attention + MLP, as it was on the few that a restart was tried "
+                "on, so what follows of a patch is not known. Patch by whole forwards: model.run(..., edits=[interp.patch(...)])."
+            )
+
+
+def _leaving(machine: Machine, record_: LayerRecord, layer: int, at: slice = slice(None)) -> Tensor:
+    """What leaves a layer of a recorded run by the sum of its parts, at some positions [batch pos d_model]."""
+    own, x = machine.modules[layer], record_.x[:, at]
+    x = own.between(x, own.attn_added(record_.attn_raw[:, at])) if own.attends else x
+    return own.leaving(x, own.mlp_added(record_.mlp_raw[:, at])) if own.computes else x
 
 
 def _check_layer(machine: Machine, seen: Recording, layer: int, own: Segment) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from interp.errors import LayoutError
 from interp.model.modules.tensors import activation_out
-from interp.parts.layout import AttentionLayout, BlockLayout, MlpLayout
+from interp.parts.block_layout import AttentionLayout, BlockLayout, MlpLayout
 
 MLP_ROWS: Final = 512
 

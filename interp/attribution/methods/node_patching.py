@@ -15,6 +15,7 @@ from interp.attribution.batching.positions import positions_at
 from interp.attribution.edges.edge_batches import EdgeBatch
 from interp.attribution.exact.edge_patches import EdgePatches
 from interp.attribution.exact.engine import Machine, Replay
+from interp.attribution.exact.machine import check_recorded
 from interp.attribution.exact.node_patches import added_patches, node_patches, plus, span
 from interp.attribution.exact.patches import Patches
 from interp.attribution.exact.readout import Readout
@@ -172,10 +173,11 @@ def _entry(group: Group) -> int:
 
 
 def recorded(batch: Batch, machine: Machine) -> Replay:
-    """A replay of the base run, which also gives the batch its base values."""
+    """A replay of the base run, which also gives the batch its base values. Raises: LayoutError where a layer of it is no sum of its parts."""
     neurons = any(site.kind == "mlp_post" for site in batch.sites)
     with reserved(batch.model.hf), torch.no_grad():  # throughout: what another thread records sits on the same modules
         found = record(batch.model, machine.modules, taken(batch.model, batch.base_inputs), neurons=neurons)
+        check_recorded(machine, found)
         replay = Replay(machine, found, batch.keep_end)
         logits = readout(batch).logits(found.final[:, replay.first_read :], replay.counts)
         batch.take_base({site: replay.value(site) for site in batch.sites}, batch.at_metric(logits))

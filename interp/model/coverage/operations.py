@@ -13,7 +13,8 @@ from interp.model.modules.linear import is_adapter, is_linear_map
 from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import passes
 from interp.model.probing.probe import Call, Probe
-from interp.parts.layout import AttentionLayout, BlockLayout, Layout, MlpLayout
+from interp.parts.block_layout import AttentionLayout, BlockLayout, MlpLayout
+from interp.parts.layout import Layout
 from interp.rules.activations import Activation, recognise_activation
 from interp.rules.nonlinear import Operation, is_attention
 from interp.rules.recurrences import Recurrent

@@ -7,7 +7,8 @@ from typing import Final
 
 from interp.model.coverage.experts import Treatment, described, ruled_around
 from interp.model.coverage.operations import Operations, in_experts, outer_activations
-from interp.parts.layout import AttentionLayout, BlockLayout, Layout, MlpLayout
+from interp.parts.block_layout import AttentionLayout, BlockLayout, MlpLayout
+from interp.parts.layout import Layout
 from interp.rules.activations import Activation
 from interp.rules.layer_rules import PLAIN
 from interp.rules.nonlinear import ELEMENTWISE, RULED

@@ -71,11 +71,12 @@ def asked_for(model: Any, logits: Tensor, given: Tokens | Inputs, kept: int) -> 
     return logits[:, -kept:]
 
 
-def context_of(hf: Any) -> int | None:
-    """How many tokens a text may have, as far as the configuration says; positions that begin behind the id of padding are fewer."""
+def context_of(hf: Any, places: str | None) -> int | None:
+    """How many tokens a text may have, as far as the configuration says, or the table of positions at the path `places`; positions that begin
+    behind the id of padding are fewer."""
     limit = setting(hf, "max_position_embeddings")
     if not isinstance(limit, int):
-        return None
+        return getattr(hf.get_submodule(places), "num_embeddings", None) if places else None
     tables = (m for m in hf.modules() if isinstance(m, nn.Embedding) and m.num_embeddings == limit)
     behind = [m.padding_idx for m in tables if m.padding_idx is not None and m is not hf.get_input_embeddings()]
     return limit - behind[0] - 1 if behind else limit

@@ -15,6 +15,8 @@ from interp.model.inputs.input_files import input_of
 from interp.model.inputs.sources import named_sources
 from interp.model.modules.calling import main_input, n_token_types, needed_inputs, on_ids, on_inputs, takes
 from interp.model.modules.linear import vocabulary_size
+from interp.model.modules.lock import reserved, settled
+from interp.model.modules.repeats import alike
 from interp.parts.forms import form_of
 from interp.parts.named_inputs import DECODER, TEXT, Accepted, Example, Inputs, as_inputs
 from interp.parts.tokens import Tokens
@@ -118,7 +120,7 @@ def arguments(model: Any, given: Tokens | Inputs, logits_to_keep: int) -> dict[s
         _check_types(hf, given.types)
         inputs["token_type_ids"] = given.types
     if given.padded:
-        _check_padding(model, given)
+        _check_padding(model, given)  # runs the model where it was not tried yet
         inputs["attention_mask"] = given.mask.long()
         if causal and "position_ids" in inspect.signature(hf.forward).parameters:
             inputs["position_ids"] = given.position_ids()
@@ -159,7 +161,7 @@ def _padded_as_configured(model: Any, given: Tokens) -> Tensor:
 
 
 def _check_padding(model: Any, given: Tokens) -> None:
-    """Raises: TaskError where a model cannot run padded prompts, or not those padded on this side."""
+    """Raises: TaskError where a model cannot run padded prompts, or not those padded on this side, which is tried once."""
     if not takes(model.hf, "attention_mask"):
         raise TaskError(
             f"prompts of several lengths, padded: the forward of {type(model.hf).__name__} takes no attention_mask. Give prompts of "
@@ -170,6 +172,36 @@ def _check_padding(model: Any, given: Tokens) -> None:
             "prompts padded on the left: this model looks at whole texts and counts positions from the first token. Pad on the "
             "right, or give the texts, which are padded so."
         )
+    sides = {"left": given.mask[:, 0], "right": given.mask[:, -1]}
+    for side in [side for side, there in sides.items() if side not in model.padded_on and not bool(there.all())]:
+        model.padded_on.add(side)
+        if not _passes_over(model, side):
+            model.padded_on.discard(side)
+            raise TaskError(
+                f"prompts of several lengths, padded on the {side}: {type(model.hf).__name__} gives other numbers beside padding than without (it does "
+                "not use its mask, or counts positions from the padding). Give prompts of one length at a time."
+            )
+
+
+def _passes_over(model: Any, side: str) -> bool:
+    """Whether what a model gives on a few tokens is the same with padding on this side. Where it cannot be tried, runs say why."""
+    ids = model.probed[TEXT]
+    pad = torch.full_like(ids[:, :1], getattr(model.config, "pad_token_id", None) or 0)
+    beside = torch.cat([pad, ids] if side == "left" else [ids, pad], dim=1)
+    mask = torch.ones_like(beside, dtype=torch.bool)
+    mask[:, 0 if side == "left" else -1] = False
+    try:
+        each = [
+            arguments(model, given, 0)
+            for given in (Tokens(ids, torch.ones_like(ids, dtype=torch.bool)), Tokens(beside, mask))
+        ]
+        with reserved(model.hf), settled(model.device), torch.no_grad():
+            alone, padded = (model.layout.output(model.hf(**inputs), inputs) for inputs in each)
+    except TaskError:
+        return True
+    if padded.shape[1] == beside.shape[1]:
+        padded = padded[:, 1:] if side == "left" else padded[:, :-1]
+    return alike(padded, alone)
 
 
 def _check_types(hf: Any, types: Tensor) -> None:

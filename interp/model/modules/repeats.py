@@ -24,7 +24,7 @@ def check_repeats(model: nn.Module, again: Again, first: Tensor, second: Tensor)
 
     Raises: LoadError where these are other numbers, naming the first module that gives others.
     """
-    if not _same(first, second):
+    if not alike(first, second):
         where = _first_other(model, again)
         raise LoadError(
             f"{type(model).__name__}: the same input gives other numbers in each run{where}: drawn at random (noise, a dropout function with "
@@ -40,7 +40,7 @@ def check_examples(model: nn.Module, again: Again, output: Output, given: Mappin
     """
     with torch.no_grad():
         found = _beside_another(model, output, given)
-        if found is not None and _same(found, alone):
+        if found is not None and alike(found, alone):
             return
         check_repeats(model, again, alone, again())
     if found is not None:
@@ -70,7 +70,7 @@ def _other(x: Tensor) -> Tensor:
     return turned / 2 if x.is_floating_point() else turned
 
 
-def _same(a: Tensor, b: Tensor) -> bool:
+def alike(a: Tensor, b: Tensor) -> bool:
     """Whether numbers are the same up to rounding; what is infinite, such as the logit of a banned token, is so in both."""
     if a.shape != b.shape:
         return False
@@ -86,7 +86,7 @@ def _first_other(model: nn.Module, again: Again) -> str:
             for path, module in model.named_modules():
                 stack.callback(module.register_forward_hook(_kept(path, seen)).remove)
             again()
-    differing = (path for (path, x), (_, y) in zip(*runs, strict=False) if path and not _same(x, y))
+    differing = (path for (path, x), (_, y) in zip(*runs, strict=False) if path and not alike(x, y))
     path = next(differing, "")
     return f", first in {path} ({type(model.get_submodule(path)).__name__})" if path else ""
 

@@ -178,7 +178,9 @@ def check_chain(calls: Mapping[str, Call], blocks: Sequence[str], attended: Sequ
     for layer, (before, path) in enumerate(pairwise(blocks), 1):
         own = calls[path]
         if not close(own.x_value, calls[before].y_value):
-            raise LayoutError(f"{path}: it does not read the output of {before}; expected blocks one behind the other.")
+            raise LayoutError(
+                f"{path}: {_odd_input(own, calls[before])} the output of {before}; expected blocks one behind the other, and nothing between them."
+            )
         if own.read is None or not depends(own.made, calls[blocks[0]].read, but_through=own.read):
             continue
         if (found := _shared(calls, blocks[: layer + 1], attended)) is None:
@@ -188,6 +190,14 @@ def check_chain(calls: Mapping[str, Call], blocks: Sequence[str], attended: Sequ
             )
         shared[layer] = found
     return shared
+
+
+def _odd_input(own: Call, before: Call) -> str:
+    """How a block does not read what the one before it gives: a number times it, as of models that keep half precision in range, or otherwise."""
+    x, y = own.x_value.double().flatten(), before.y_value.double().flatten()
+    scale = float((x * y).sum() / y.square().sum().clamp_min(1e-300)) if x.numel() == y.numel() else 0.0
+    same = bool(scale) and close((scale * y).to(own.x_value.dtype), own.x_value.flatten())
+    return f"it reads {scale:.3g} times" if same else "it does not read"
 
 
 def _shared(calls: Mapping[str, Call], blocks: Sequence[str], attended: Sequence[Attended]) -> int | None:

@@ -78,6 +78,11 @@ def sums(blocks: Sequence[BlockCalls], projections: Sequence[str]) -> Sums | Alo
 
 def _refusal(blocks: Sequence[BlockCalls], projections: Sequence[str], odd: Sequence[str]) -> str:
     block = blocks[0]
+    if any(close(block.own.y_value, block.inside[o].y_value) for o in projections):
+        return (
+            f"{block.path}: what it gives is what its attention writes, and what adds that to a stream is code around it; expected blocks that are "
+            "modules of their own, each with attention and an MLP."
+        )
     crossing = " + output of attention to the other stack" * (len(blocks) - 1)
     mixed, candidates = block.mixed, mlp_candidates(blocks, projections)
     how = "" if mixed is None else "attention with output projection " if mixed.heads else "positions mixed by "
@@ -239,13 +244,13 @@ class _Search:
     # ------------------------------------------------------------ what the parts are
 
     def _named(self, chosen: Sequence[str], steps: Sequence[Step], first: str | None) -> Sums | None:
-        """The steps by what their parts are; None where they are more than a block may have, or one reads something else than the stream."""
-        of = {step.written.raw: step for step in steps}
-        mixing = [raw for raw in chosen if mixes_positions(self.block.inside[raw], self._width)]
+        """The steps by what their parts are; None where they are more than a block may have, or one reads something else than the stream. One
+        part alone is the MLP, also where it looks at the token before."""
+        of, parts = {step.written.raw: step for step in steps}, chosen if len(chosen) > 1 else ()
+        mixing = [raw for raw in parts if mixes_positions(self.block.inside[raw], self._width)]
         others = sorted((raw for raw in chosen if raw not in mixing), key=self._rank)
         if len(mixing) > 1 or not 1 <= len(others) <= 2:
             return None
-        parts = chosen if len(chosen) > 1 else ()
         if odd := [raw for raw in parts if not self._of_stream(raw, of[raw], steps)]:
             self.odd = min(self.odd or odd, odd, key=len)
             return None

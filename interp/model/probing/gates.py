@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from interp.model.modules.tensors import close
 from interp.model.probing.block_calls import BlockCalls, reads, same
 from interp.model.probing.fronts import Front
-from interp.parts.layout import Branch
+from interp.parts.block_layout import Branch
 
 
 def activation(seen: Sequence[BlockCalls], module: str, down: str | None) -> tuple[str | None, Branch | None]:

@@ -22,8 +22,10 @@ from interp.model.probing.probe import Attended, Call, Probe, probe
 from interp.model.probing.sample import probe_lengths, run_probe, setting
 from interp.model.probing.sublayers import read_block
 from interp.model.probing.watch import attending
-from interp.parts.layout import AttentionLayout, BlockLayout, Layout, Stack
+from interp.parts.block_layout import AttentionLayout, BlockLayout
+from interp.parts.layout import Layout
 from interp.parts.outputs import Output
+from interp.parts.stack_layout import Stack
 
 #: How many modules that mix positions are tried in a block without attention.
 _TRIED: Final = 3

@@ -17,8 +17,8 @@ from interp.model.modules.lock import frozen
 from interp.model.modules.tensors import activation_in, activation_out, close, with_activation
 from interp.model.probing.sample import decoder_length, run_probe
 from interp.model.probing.watch import Softmaxes, looks_ahead
-from interp.parts.layout import Pattern
 from interp.parts.outputs import Output
+from interp.parts.stack_layout import Pattern
 from interp.rules.nonlinear import Nonlinear, Operation
 
 

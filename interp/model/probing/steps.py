@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from interp.model.modules.linear import mixes
 from interp.model.probing.block_calls import BlockCalls, depends, passes, reads, same
 from interp.model.probing.sample import setting
-from interp.parts.layout import Place
+from interp.parts.block_layout import Place
 
 #: The least factor that is looked for; the largest is one over it.
 LEAST: Final = 0.001

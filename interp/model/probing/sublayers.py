@@ -23,7 +23,7 @@ from interp.model.probing.gates import activation, gate_of_given, linear_up
 from interp.model.probing.probe import Call
 from interp.model.probing.sample import setting
 from interp.model.probing.steps import Step
-from interp.parts.layout import AttentionLayout, BlockLayout, MlpLayout
+from interp.parts.block_layout import AttentionLayout, BlockLayout, MlpLayout
 
 
 def read_block(block: BlockCalls, crossing: BlockCalls | None = None) -> BlockLayout:
@@ -191,9 +191,15 @@ def _output_projection(block: BlockCalls) -> str:
             "output projection (nn.Linear) behind it."
         )
     written, given = block.inside[o].y, block.own.y
-    if written.numel() != stream.numel() or given.numel() != stream.numel() or (stream.ndim == 3 and len(stream) != 1):
+    if heads and written.numel() != stream.numel() == given.numel():
         raise LayoutError(
-            f"{block.path}: for one prompt it reads {list(stream.shape)}, its output projection {o} writes {list(written.shape)} and it "
+            f"{block.path}: the first linear module behind its attention ({block.attended.path}) is {o}, which writes {list(written.shape)} beside a "
+            f"stream {list(stream.shape)}; expected an output projection (nn.Linear) that reads what attention makes."
+        )
+    if written.numel() != stream.numel() or given.numel() != stream.numel() or (stream.ndim == 3 and len(stream) != 1):
+        turned = " (positions first, and then the prompts?)" * (stream.ndim == 3 and stream.shape[1] == 1 < len(stream))
+        raise LayoutError(
+            f"{block.path}: for one prompt it reads {list(stream.shape)}{turned}, its output projection {o} writes {list(written.shape)} and it "
             f"gives {list(given.shape)}; expected one residual stream [batch pos d_model]."
         )
     if heads and not heads_apart(block, o):
@@ -240,7 +246,8 @@ def _check_kept(calls: Mapping[str, Call], found: BlockLayout) -> None:
     across = () if found.cross is None else (found.cross.o, found.cross.reader)
     beside = [path for part in found.beside for path in (part.writer, part.entry, part.reader)]
     writing = (mlp and (mlp.down or mlp.module), attn and attn.o, *across, *beside)
-    reading = (mlp and mlp.entry, mlp and mlp.reader, attn and attn.reader, attn and attn.module)
+    summing = (part and part.around for part in (attn, mlp))
+    reading = (mlp and mlp.entry, mlp and mlp.reader, attn and attn.reader, attn and attn.module, *summing)
     check_kept(calls, [path for path in (*writing, *reading, found.path) if path])
 
 

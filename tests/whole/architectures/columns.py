@@ -14,8 +14,8 @@ from interp.errors import InterpError, LayoutError
 from interp.model.edits import Edit
 from interp.model.model import HookedModel
 from interp.model.modules.calling import on_inputs
-from interp.parts.layout import Stack
 from interp.parts.sites import Site
+from interp.parts.stack_layout import Stack
 from interp.rules.rules import RELP_AH
 from tests.interp.rules.float64 import true_float64
 from tests.whole.architectures.building import Built, NotBuilt, build

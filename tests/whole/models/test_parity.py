@@ -11,7 +11,7 @@ from torch import Tensor
 from interp.errors import EditError, InterpError, LoadError, SiteError
 from interp.model.edits import Edit, patch
 from interp.model.model import HookedModel
-from interp.parts.sites import ATTENTION_KINDS, CROSS, FURTHER, GLOBAL, LAYERED
+from interp.parts.sites import ATTENTION_KINDS, CROSS, FURTHER, GLOBAL, LAYERED, SUMS
 from interp.parts.tokens import pad
 from interp.rules.rules import RELP, RELP_AH
 from tests.interp.model.plain import ALL, ROUTED, close, padded, plain, state, unpadded, watched
@@ -177,7 +177,9 @@ def test_what_a_model_lacks_is_refused_by_name(name: str) -> None:
     model = hooked(name)
     missing = model.missing_sites()
     kinds = [
-        kind for kind in LAYERED if not kind.startswith(CROSS) and kind not in ("resid_cross", "layer_input", *FURTHER)
+        kind
+        for kind in LAYERED
+        if not kind.startswith(CROSS) and kind not in ("resid_cross", "layer_input", *FURTHER, *SUMS)
     ]
     assert sorted({*missing, *model.sites()}) == sorted((*kinds, *GLOBAL)) and not {*missing} & {*model.sites()}
     assert ("pattern" in missing) == (architecture(name) in OWN_ATTENTION)

@@ -8,8 +8,12 @@ import pytest
 
 import interp
 from circuits.jobs.machine.verify import verify
+from interp.model.model import HookedModel
+from tests.interp.model.discovery.written import Config
 from tests.interp.model.encoders.models import hooked
+from tests.interp.model.encoders.test_padding import Unmasked
 from tests.interp.model.loading.test_reference_model import PROGRAMS, random_model
+from tests.interp.model.several import made as several
 
 
 @pytest.mark.parametrize("direction", ["causal", "bidirectional"])
@@ -42,3 +46,18 @@ def test_trained_checkpoints_pass_the_checks(assets: Path, name: str) -> None:
 @pytest.mark.parametrize("name", ["bert-mlm", "bert-classes", "gpt2-classes"])
 def test_encoders_and_classifiers_hold(name: str) -> None:
     assert [str(check) for check in verify(hooked(name)) if check.passed is False] == []
+
+
+def test_padding_that_a_model_looks_at_is_told() -> None:
+    """It gives wrong numbers to nobody: runs on padded prompts are refused."""
+    checks = {check.name: check for check in verify(HookedModel(Unmasked(Config()).eval()))}
+    assert checks["padding"].passed is None and "refused: prompts of several lengths" in checks["padding"].detail
+    assert [str(check) for check in checks.values() if check.passed is False] == []
+
+
+@pytest.mark.parametrize("name", ["T5", "Whisper", "CLIP"])
+def test_models_of_several_inputs_are_checked_on_all_of_them(name: str) -> None:
+    found = next(own for own in several.NAMES if name.lower() in own.lower())
+    checks = {check.name: check for check in verify(several.known(found))}
+    assert [str(check) for check in checks.values() if check.passed is False] == []
+    assert checks["parity"].passed and checks["rules relp"].passed and checks["failed run"].passed

@@ -98,6 +98,20 @@ class InPairs(Decoder):
         return x
 
 
+class Columns(Decoder):
+    """A list of attentions, of norms and of MLPs each, and the model adds them up."""
+
+    def make(self, config: Any, blocks: list[nn.Module]) -> None:
+        parts = {name: [getattr(block, name) for block in blocks] for name in ("attn", "mlp", "n1", "n2")}
+        self.attentions, self.mlps, self.first, self.second = map(nn.ModuleList, parts.values())
+
+    def through(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        for attn, mlp, n1, n2 in zip(self.attentions, self.mlps, self.first, self.second, strict=True):
+            x = x + attn(n1(x), mask)
+            x = x + mlp(n2(x))
+        return x
+
+
 class OneMlp(Decoder):
     def make(self, config: Any, blocks: list[nn.Module]) -> None:
         blocks[1].mlp = blocks[0].mlp
@@ -193,6 +207,9 @@ REFUSED: Final[dict[str, Refused]] = {
     "attention of torch": Refused(_of(odd.Torch), r"layers\.0\.attn\.whole|MultiheadAttention"),
     "a module for each head": Refused(_of(odd.Single), r"layers\.0\b"),
     "blocks that are lists": Refused(lambda: _made(InPairs), r"layers\.0\b.*call"),
+    "no module is a block": Refused(
+        lambda: _made(Columns), r"attentions\.0: what it gives is what its attention writes"
+    ),
     "one MLP for all": Refused(lambda: _made(OneMlp), r"layers\.1\b"),
     "written in place": Refused(_of(odd.WrittenInPlace), r"layers\.0\b.*in place"),
     "written before it is read": Refused(_of(odd.WrittenBefore), r"layers\.0\b.*in place"),
@@ -200,12 +217,15 @@ REFUSED: Final[dict[str, Refused]] = {
     "an MLP that bends what it writes": Refused(_of(odd.Faint), r"layers\.0\b.*MLP: layers\.0\.mlp"),
     "an MLP of all positions": Refused(_of(odd.OfAllPositions), r"layers\.0\b.*each position by itself"),
     "two attentions": Refused(_of(odd.TwoAttentions), r"layers\.0\b"),
-    "projection by a parameter": Refused(_of(odd.Bare), r"layers\.0\b"),
+    "projection by a parameter": Refused(
+        _of(odd.Bare),
+        r"layers\.0: the first linear module behind its attention \(layers\.0\.attn\) is layers\.0\.mlp\.up",
+    ),
     "another width": Refused(lambda: _made(Widening), r"layers\.[01]\b"),
     "a block called twice": Refused(lambda: _made(Repeated), r"layers\.0\b"),
     "a block listed twice": Refused(lambda: _made(ListedTwice), r"layers\.0\b"),
     "two streams": Refused(lambda: _made(HyperConnected), r"layers\.0\b"),
-    "positions first": Refused(lambda: _made(PositionsFirst), r"layers\.0\b"),
+    "positions first": Refused(lambda: _made(PositionsFirst), r"layers\.0: .*positions first"),
     "added between blocks": Refused(lambda: _made(Returning), r"layers\.1\b"),
     "keys of its own and an earlier block": Refused(
         lambda: _made(MixedKeys), r"layers\.1: it reads more than the stream"

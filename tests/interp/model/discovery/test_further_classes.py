@@ -11,9 +11,10 @@ import torch
 import transformers
 from torch import Tensor
 
+from interp.errors import LayoutError
 from interp.model.edits import Edit, add, patch
 from interp.model.model import HookedModel
-from interp.parts.layout import BlockLayout
+from interp.parts.block_layout import BlockLayout
 from interp.parts.sites import Site
 from interp.rules.rules import RELP_AH
 from tests.interp.model.plain import close
@@ -40,6 +41,7 @@ CLASSES: Final[dict[str, tuple[str, str, dict[str, Any]]]] = {
     "MiniMax": ("MiniMaxForCausalLM", "minimax", {"head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2, "block_size": 8, "layer_types": ["full_attention", "linear_attention"], "full_attn_alpha_factor": 3.5, "linear_attn_alpha_factor": 2.5, "mlp_alpha_factor": 1.5, "mlp_beta_factor": 0.5}),
     "Gemma 4": ("Gemma4ForCausalLM", "gemma4_text", _GEMMA4),
     "Gemma 4, experts": ("Gemma4ForCausalLM", "gemma4_text", {**_GEMMA4, "enable_moe_block": True, "num_experts": 4, "top_k_experts": 2, "moe_intermediate_size": 16}),
+    "RWKV": ("RwkvForCausalLM", "rwkv", {"attention_hidden_size": 32, "context_length": 64}),
     "Inkling": ("InklingForCausalLM", "inkling_text", {"head_dim": 8, "swa_head_dim": 8, "swa_num_attention_heads": 4, "swa_num_key_value_heads": 2, "n_routed_experts": 4, "n_shared_experts": 1, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "sliding_window_size": 4, "layer_types": ["hybrid_sliding", "hybrid"], "mlp_layer_types": ["sparse", "dense"]}),
 }  # fmt: skip
 every = pytest.mark.parametrize("name", CLASSES)
@@ -79,6 +81,7 @@ _SAID: Final[dict[str, Callable[[BlockLayout], Any]]] = {
     "MiniMax": lambda b: (b.first, b.attn.keep, b.attn.around, b.mlp.keep, b.mlp.scale),
     "Gemma 4": lambda b: (b.mlp.keeper, b.mlp.gain, b.attn.keeper, b.mlp.writer),
     "Gemma 4, experts": lambda b: (b.mlp.keeper, b.mlp.gain, b.mlp.module, b.mlp.writer),
+    "RWKV": lambda b: (b.first, b.attn.module, b.attn.heads, b.mlp.module),
     "Inkling": lambda b: (b.attn.place, b.attn.writer, b.mlp.place, b.mlp.writer),
 }
 _IS: Final[dict[str, tuple[Any, ...]]] = {
@@ -90,6 +93,7 @@ _IS: Final[dict[str, tuple[Any, ...]]] = {
     "MiniMax": tuple((f"model.layers.{i}.input_layernorm", a, f"model.layers.{i}.post_attention_layernorm", 1.5, 0.5) for i, a in ((0, 3.5), (1, 2.5))),
     "Gemma 4": tuple((f"model.layers.{i}.layer_scalar", f"model.layers.{i}.layer_scalar", None, f"model.layers.{i}.post_feedforward_layernorm") for i in (0, 1)),
     "Gemma 4, experts": tuple((f"model.layers.{i}.layer_scalar", f"model.layers.{i}.layer_scalar", f"model.layers.{i}", f"model.layers.{i}.post_feedforward_layernorm") for i in (0, 1)),
+    "RWKV": tuple(("rwkv.blocks.0.pre_ln" if i == 0 else None, f"rwkv.blocks.{i}.attention", False, f"rwkv.blocks.{i}.feed_forward") for i in (0, 1)),
     "Inkling": tuple(("mixed", f"model.layers.{i}.attn_sconv", "mixed", f"model.layers.{i}.mlp_sconv") for i in (0, 1)),
 }  # fmt: skip
 
@@ -168,3 +172,15 @@ def test_relp_conserves_or_is_refused_by_name(name: str) -> None:
         cuts = list(run.reads.values())
         for x, rho in zip(cuts, torch.autograd.grad(m.sum(), cuts), strict=True):
             assert torch.allclose((x * rho).sum((1, 2)), m, rtol=1e-9, atol=0)
+
+
+def test_what_stands_between_blocks_is_named() -> None:
+    """RWKV halves its stream every so many blocks, where it is not told to leave that."""
+    torch.manual_seed(0)
+    sizes = {**_SIZES, **CLASSES["RWKV"][2], "num_hidden_layers": 3}
+    halved, whole = (
+        transformers.RwkvForCausalLM(transformers.RwkvConfig(**sizes, rescale_every=n)).eval() for n in (2, 0)
+    )
+    with pytest.raises(LayoutError, match=r"rwkv\.blocks\.2: it reads 0\.5 times the output of rwkv\.blocks\.1"):
+        HookedModel(halved)
+    assert HookedModel(whole).layout.n_layers == 3

@@ -7,6 +7,7 @@ import torch
 
 from interp.errors import SiteError
 from interp.model.edits import Edit
+from interp.parts.sites import SUMS
 from interp.rules.rules import GRADIENT, RELP, RELP_AH
 from tests.interp.model.encoders.models import AROUND, CAUSAL, NAMES, OWN_ATTENTION, known, output
 from tests.interp.model.encoders.places import parts
@@ -76,6 +77,10 @@ def test_the_stream_is_what_the_equations_say(name: str) -> None:
         if name in AROUND:
             summed = run[f"resid_pre.{layer}"] + run[f"attn_out.{layer}"]
             assert float((summed - run[f"resid_mid.{layer}"]).abs().max()) > 0.1
+            close(summed, run[f"resid_attn.{layer}"])
+            close(run[f"resid_mid.{layer}"] + run[f"mlp_out.{layer}"], run[f"resid_mlp.{layer}"])
+        else:
+            assert not {*SUMS} & {*model.sites(), *model.missing_sites()}
     assert torch.equal(run["logits"], run.logits)
 
 
@@ -101,7 +106,8 @@ def test_the_stream_of_another_run_gives_its_output(name: str) -> None:
     """Of the last block of a classifier only what its output reads matters, so that all of it is the other run's too."""
     model = known(name)
     one, other = ids(2, 9), ids(2, 9, seed=2)
-    run = model.run(other, reads=["embed", "resid_pre", "resid_mid", "resid_post", "resid_final", "logits"])
+    sums = [kind for kind in SUMS if kind in model.sites()]
+    run = model.run(other, reads=["embed", "resid_pre", "resid_mid", "resid_post", "resid_final", "logits", *sums])
     expected = output(model.hf, other)
     assert float((expected - output(model.hf, one)).abs().max()) > 0.1
     for site, value in run.items():

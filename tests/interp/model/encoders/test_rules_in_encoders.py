@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from interp.model.model import HookedModel
+from interp.parts.sites import SUMS
 from interp.rules.rules import RELP_AH
 from tests.interp.model.encoders.models import hooked, known
 from tests.interp.model.encoders.places import parts
@@ -25,9 +26,8 @@ def test_relevance_is_conserved_without_biases(name: str) -> None:
             if getattr(module, "bias", None) is not None:
                 module.bias.data.zero_()
         model = HookedModel(hf)
-        run = model.run(
-            ids(2, 9), reads=["embed", "resid_pre", "resid_mid", "resid_post"], rules=RELP_AH, allow_unsupported=True
-        )
+        streams = ["embed", "resid_pre", "resid_mid", "resid_post", *(kind for kind in SUMS if kind in model.sites())]
+        run = model.run(ids(2, 9), reads=streams, rules=RELP_AH, allow_unsupported=True)
         at = 4 if run.logits.shape[1] > 1 else 0
         metric = run.logits[:, at, 2] - 0.5 * run.logits[:, at, 0]
         cuts = list(run.reads.values())

@@ -92,7 +92,7 @@ def _other_heads(hf: Any) -> str:
     wide = tiny("llama", num_attention_heads=8, num_key_value_heads=4, head_dim=8).model.layers[1].self_attn
     wide.config = hf.config
     hf.model.layers[1].self_attn = wide
-    return "query and K/V heads of its layers: 4 and 2, 8 and 4"
+    return "query heads of its layers: 4, 8"
 
 
 def _narrow(hf: Any) -> str:
