@@ -88,9 +88,12 @@ class SharedRuns:
         x = x.to(self.replay.recording.layers[layer].x.device)
         first = max(self.start, self.replay.first_read if layer == self.replay.n_layers - 1 else 0)
         before = x[:, :, first - self.start :]
-        added, ways, middle_of = self._half(AttentionHalf, layer, first, x, state, sets)
-        own = self.replay.machine.modules[layer]
-        middle = own.between(before[[at for at, _ in ways]], added)
+        own, middle, middle_of = self.replay.machine.modules[layer], before, state
+        if own.attends:
+            added, ways, middle_of = self._half(AttentionHalf, layer, first, x, state, sets)
+            middle = own.between(before[[at for at, _ in ways]], added)
+        if not own.computes:
+            return middle, middle_of
         read = (before, state) if own.parallel else (middle, middle_of)
         added, _, mlp_of = self._half(MlpHalf, layer, first, *read, sets)
         ends, of = _different(middle_of, mlp_of)

@@ -111,20 +111,25 @@ class Replay:
         """Rows [row d_model] that enter a layer, to the rows that leave it and where they are."""
         own, record = self.machine.modules[layer], self.recording.layers[layer]
         start = self.first_read if layer == self.n_layers - 1 else 0
-        after = [s.between(max(s.start if self.causal else 0, start), self.length) for s in segments]
+        first = [s.start if self.causal or not own.attends else 0 for s in segments]
+        after = [s.between(max(at, start), self.length) for s, at in zip(segments, first, strict=True)]
         parts = split(x, segments, self.batch)
         streams = [
             self._spliced(record.x, p, s, a.start).flatten(0, 1) for p, s, a in zip(parts, segments, after, strict=True)
         ]
-        whole = torch.cat(streams)
-        if self.machine.whole:
-            raw = self._whole_attention(layer, parts, segments, after)
-        else:
-            raw = self.projected(layer, self.attended(layer, x, segments, after))
-        added = own.attn_added(raw)
-        middle = own.between(whole, added)
+        whole = middle = torch.cat(streams)
+        if own.attends:
+            middle = own.between(whole, own.attn_added(self._attention(layer, x, segments, after)))
+        if not own.computes:
+            return middle, after
         mlp = own.mlp_added(self.mlp_raw(layer, whole if own.parallel else middle))
         return own.leaving(middle, mlp), after
+
+    def _attention(self, layer: int, x: Tensor, segments: list[Segment], after: list[Segment]) -> Tensor:
+        """The output of a layer's output projection at the positions `after`, for rows that enter it."""
+        if self.machine.whole:
+            return self._whole_attention(layer, split(x, segments, self.batch), segments, after)
+        return self.projected(layer, self.attended(layer, x, segments, after))
 
     def mlp_raw(self, layer: int, x: Tensor) -> Tensor:
         """The MLP's output for streams x [... d_model]."""

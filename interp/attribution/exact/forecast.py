@@ -34,7 +34,7 @@ def starts_at(base: Tensor | Inputs, source: Tensor | Inputs | None, machine: Ma
     differ = (base != source).any(0).nonzero()
     if not len(differ):
         return int(base.shape[1])
-    experts = any(own.down is None for own in machine.modules)
+    experts = any(own.experts for own in machine.modules)
     return int(differ[0]) if machine.causal and not experts else 0
 
 
@@ -123,8 +123,12 @@ class Forecast:
 
     def _through(self, counts: Counts, layer: int, start: int) -> int:
         """One layer; where the stream that leaves it starts."""
-        after = self._reach(layer + 1, start if self.causal else 0)
+        attends = bool(self.prices.rows["o", layer])
+        after = self._reach(layer + 1, start if self.causal or not attends else 0)
         entering, leaving = self.length - start, self.length - after
+        if not attends:
+            counts.add("mlp", layer, leaving)
+            return after
         redone = self.length if self.whole else leaving
         counts.add("qkv", layer, self.length if self.whole else entering)
         counts.add("attention", layer, redone, keys=self.length)

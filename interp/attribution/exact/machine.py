@@ -83,8 +83,7 @@ def _check_modules(model: Any) -> None:
         if "forward" in vars(module) and not hasattr(module, "_hf_hook"):  # accelerate's moves between devices, no more
             raise LayoutError(f"the forward of {where} was replaced.")
     for own in model.layout.blocks:
-        attn, mlp = own.both
-        for path in (attn.o if attn.heads else None, mlp.down if mlp.act else None):
+        for path in (*(attn.o for attn in own.attentions if attn.heads), *(mlp.down for mlp in own.mlps if mlp.act)):
             if path:
                 _check_projection(model, path)
 
@@ -108,13 +107,13 @@ def _machine(model: Any) -> tuple[Machine, Recording]:
     modules = tuple(LayerModules.of(model, layer) for layer in range(model.layout.n_layers))
     small, large = _sizes(model)
     seen = record(model, modules, _given(model, *small), logits=True)
-    for layer, found in enumerate(seen.layers):
-        if not len(found.x) or not len(found.attn_raw) or not len(found.mlp_raw):
+    for layer, (own, found) in enumerate(zip(modules, seen.layers, strict=True)):
+        if not len(found.x) or len(found.attn_raw) < own.attends or len(found.mlp_raw) < own.computes:
             raise LayoutError(f"layer {layer}: a module of its layout was not called.")
     larger = record(model, modules, _given(model, *large))
     pairs = zip(seen.layers, larger.layers, strict=True)
     axes = tuple(tuple(find_axes(a.call, b.call, (small, large))) for a, b in pairs)
-    whole = any(layer.native is None for layer in seen.layers)
+    whole = any(own.attends and found.native is None for own, found in zip(modules, seen.layers, strict=True))
     return Machine(model, modules, axes, whole, not whole and seen.causal), seen
 
 
@@ -183,9 +182,9 @@ def check_recorded(machine: Machine, seen: Recording) -> None:
 
 def _leaving(machine: Machine, record_: LayerRecord, layer: int, at: slice = slice(None)) -> Tensor:
     """What leaves a layer of a recorded run by the sum of its parts, at some positions [batch pos d_model]."""
-    own = machine.modules[layer]
-    middle = own.between(record_.x[:, at], own.attn_added(record_.attn_raw[:, at]))
-    return own.leaving(middle, own.mlp_added(record_.mlp_raw[:, at]))
+    own, x = machine.modules[layer], record_.x[:, at]
+    x = own.between(x, own.attn_added(record_.attn_raw[:, at])) if own.attends else x
+    return own.leaving(x, own.mlp_added(record_.mlp_raw[:, at])) if own.computes else x
 
 
 def _check_layer(machine: Machine, seen: Recording, layer: int, own: Segment) -> None:

@@ -3,11 +3,13 @@
     attn_raw = o(z)        mid = N(x + attn(attn_raw))        out = N'(mid + mlp(mlp_raw(mid)))
 
 `attn` and `mlp` here are what happens between an output projection and the stream: a post-norm where there is one, and
-the residual multiplier. N and N' are there where norms act on the sums. In a parallel block the MLP reads x in place of mid.
+the residual multiplier. N and N' are there where norms act on the sums. In a parallel block the MLP reads x in place of mid. Of a block
+of attention alone, or of an MLP alone, only that step is there.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 
 from interp.errors import LayoutError
 from interp.model.modules.tensors import activation_out
-from interp.parts.block_layout import BlockLayout
+from interp.parts.block_layout import AttentionLayout, BlockLayout, MlpLayout
 
 MLP_ROWS: Final = 512
 
@@ -25,20 +27,23 @@ MLP_ROWS: Final = 512
 class LayerModules:
     """The modules of one layer. `attn`: attention without its norm; `caller`: what calls the attention function. `inner`: up, activation and down projection of an MLP without a gate.
 
-    `mlp_last`: the module whose output is the MLP's, before a post-norm. `down`: what reads the neurons, None for experts.
+    `mlp_last`: the module whose output is the MLP's, before a post-norm. `down`: what reads the neurons, None for experts. `attends`,
+    `computes`: whether it has attention, and an MLP; without one its modules are None.
     """
 
     block: nn.Module
-    caller: nn.Module
-    attn: nn.Module
+    attends: bool
+    computes: bool
+    caller: Any
+    attn: Any
     attn_norm: nn.Module | None
-    o: nn.Module
+    o: Any
     attn_post: nn.Module | None
     attn_around: nn.Module | None
     mlp_norm: nn.Module | None
-    mlp: nn.Module
+    mlp: Any
     inner: tuple[nn.Module, ...]
-    mlp_last: nn.Module
+    mlp_last: Any
     down: nn.Module | None
     mlp_post: nn.Module | None
     mlp_around: nn.Module | None
@@ -49,34 +54,15 @@ class LayerModules:
 
     @classmethod
     def of(cls, model: Any, layer: int) -> LayerModules:
-        """The modules of a layer, by the paths of the layout. Raises: LayoutError where attention is no module of its own,
-        or one of attention and MLP is missing."""
-        own: BlockLayout = model.layout.blocks[layer]
-        (attn, mlp), get = own.both, model.hf.get_submodule
+        """The modules of a layer, by the paths of the layout. Raises: LayoutError where attention is no module of its own."""
+        own, get = model.layout.blocks[layer], model.hf.get_submodule
         _check_apart(own)
-        # Some MLPs have no module of their own, and some modules also add the stream: then the MLP is its three parts.
-        inside = mlp.act is not None and not mlp.gated and bool(mlp.up and mlp.down)
-        last = mlp.down if inside and mlp.down else mlp.module
-        return cls(
-            block=get(own.path),
-            caller=get(attn.module),
-            attn=get(attn.entry),
-            attn_norm=get(attn.norm) if attn.norm else None,
-            o=get(attn.o),
-            attn_post=None if attn.plain else get(attn.writer),
-            attn_around=get(attn.around) if attn.around else None,
-            mlp_norm=get(mlp.norm) if mlp.norm else None,
-            mlp=get(mlp.module),
-            inner=tuple(get(p) for p in (mlp.up, mlp.act, mlp.down) if p) if inside else (),
-            mlp_last=get(last),
-            down=get(mlp.down) if mlp.act is not None and mlp.down else None,
-            mlp_post=None if mlp.plain else get(mlp.writer),
-            mlp_around=get(mlp.around) if mlp.around else None,
-            attn_scale=attn.scale,
-            mlp_scale=mlp.scale,
-            parallel=own.parallel,
-            mlp_reused=mlp.reused,
-        )
+        return cls(block=get(own.path), parallel=own.parallel, **_of_attention(own.attn, get), **_of_mlp(own.mlp, get))
+
+    @property
+    def experts(self) -> bool:
+        """Whether it has an MLP without neurons, which may take the tokens of a batch together."""
+        return self.computes and self.down is None
 
     def attn_added(self, raw: Tensor) -> Tensor:
         """What attention adds to the stream, from the output of its output projection [... d_model]."""
@@ -114,20 +100,59 @@ class LayerModules:
         return y
 
 
+def _of_attention(attn: AttentionLayout | None, get: Callable[[str], nn.Module]) -> dict[str, Any]:
+    """The modules of a block's attention, by field."""
+    if attn is None:
+        names = ("caller", "attn", "attn_norm", "o", "attn_post", "attn_around")
+        return {"attends": False, "attn_scale": 1.0, **dict.fromkeys(names)}
+    return {
+        "attends": True,
+        "caller": get(attn.module),
+        "attn": get(attn.entry),
+        "attn_norm": get(attn.norm) if attn.norm else None,
+        "o": get(attn.o),
+        "attn_post": None if attn.plain else get(attn.writer),
+        "attn_around": get(attn.around) if attn.around else None,
+        "attn_scale": attn.scale,
+    }
+
+
+def _of_mlp(mlp: MlpLayout | None, get: Callable[[str], nn.Module]) -> dict[str, Any]:
+    """The modules of a block's MLP, by field."""
+    if mlp is None:
+        names = ("mlp_norm", "mlp", "mlp_last", "down", "mlp_post", "mlp_around")
+        return {"computes": False, "inner": (), "mlp_scale": 1.0, "mlp_reused": False, **dict.fromkeys(names)}
+    # Some MLPs have no module of their own, and some modules also add the stream: then the MLP is its three parts.
+    inside = mlp.act is not None and not mlp.gated and bool(mlp.up and mlp.down)
+    return {
+        "computes": True,
+        "mlp_norm": get(mlp.norm) if mlp.norm else None,
+        "mlp": get(mlp.module),
+        "inner": tuple(get(p) for p in (mlp.up, mlp.act, mlp.down) if p) if inside else (),
+        "mlp_last": get(mlp.down if inside and mlp.down else mlp.module),
+        "down": get(mlp.down) if mlp.act is not None and mlp.down else None,
+        "mlp_post": None if mlp.plain else get(mlp.writer),
+        "mlp_around": get(mlp.around) if mlp.around else None,
+        "mlp_scale": mlp.scale,
+        "mlp_reused": mlp.reused,
+    }
+
+
 def _check_apart(own: BlockLayout) -> None:
     """Raises: LayoutError saying why a layer cannot be redone part by part."""
-    attn, mlp = own.both
-    if not attn.heads:
-        raise LayoutError(f"{attn.module} mixes positions without attention, so it cannot be redone for some of them.")
-    if attn.entry == own.path:
+    if own.attn is not None and not own.attn.heads:
+        raise LayoutError(
+            f"{own.attn.module} mixes positions without attention, so it cannot be redone for some of them."
+        )
+    if own.attn is not None and own.attn.entry == own.path:
         raise LayoutError(f"{own.path}: its attention is no module of its own, so it cannot be called apart.")
-    if attn.gain or mlp.gain:
+    if any(part.gain for part in own.sublayers):
         raise LayoutError(f"{own.path}: a parameter of its own scales what is added.")
-    if attn.kv_layer is not None:
-        raise LayoutError(f"{attn.module} takes its keys and values from layer {attn.kv_layer}.")
+    if own.attn is not None and own.attn.kv_layer is not None:
+        raise LayoutError(f"{own.attn.module} takes its keys and values from layer {own.attn.kv_layer}.")
     if own.beside:
         raise LayoutError(f"{own.path}: {own.beside[0].writer} adds to the stream beside attention and MLP.")
-    if "mixed" in (attn.place, mlp.place):
+    if any(part.place == "mixed" for part in own.sublayers):
         raise LayoutError(f"{own.path}: positions are mixed between a projection and the stream.")
     if own.first or not all(part.keeps for part in own.sublayers):
         raise LayoutError(f"{own.path}: it passes on more or less than the stream and what its parts add.")

@@ -84,6 +84,8 @@ class Inside:
     @property
     def middle(self) -> Tensor:
         """The stream after attention [batch pos d_model]."""
+        if not self._own.attends:
+            return self.x
         added: Tensor = self._own.attn_added(self.cut(self._record.attn_raw))
         return self._own.between(self.x, added)
 
@@ -109,6 +111,8 @@ class Inside:
 
         def rows(some: slice) -> Tensor:
             new = middle(some)
+            if not self._own.computes:
+                return new
             if self._own.parallel:
                 return self._own.leaving(new, self.mlp_added)
             return self._own.leaving(new, self._own.mlp_added(self.replay.mlp_raw(self.layer, new)))

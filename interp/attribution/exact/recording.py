@@ -70,7 +70,7 @@ class Recording:
     @property
     def causal(self) -> bool:
         """Whether no layer lets a token look at later ones."""
-        return all(_is_causal(layer.native) for layer in self.layers)
+        return all(_is_causal(layer.native) for layer in self.layers if len(layer.attn_raw))
 
     def stream(self, layer: int) -> Tensor:
         """What enters a layer; after the last one, what enters the final norm [batch pos d_model]."""
@@ -97,7 +97,7 @@ def record(
     """Run the layers on `given` and keep what a replay needs, and the neurons; without `logits` no unembedding is computed."""
     layers = tuple(LayerRecord() for _ in modules)
     final, seen = list[Tensor](), list[Tensor]()
-    at = {id(own.caller): found for own, found in zip(modules, layers, strict=True)}
+    at = {id(own.caller): found for own, found in zip(modules, layers, strict=True) if own.attends}
 
     def around(module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         found = at[id(module)]
@@ -121,8 +121,8 @@ def record(
         stack.enter_context(attention.selected(model.hf, around) if routed else nullcontext())
         with running(model.hf), suppress(_Ended):
             seen.append(model.layout.output(model.hf(**inputs), inputs))
-    for found in layers:
-        found.x = found.x.to(found.attn_raw.device)  # seen before a layer on another device has taken it there
+    for own, found in zip(modules, layers, strict=True):  # seen before a layer on another device has taken it there
+        found.x = found.x.to((found.attn_raw if own.attends else found.mlp_raw).device)
     return Recording(layers, final[0], seen[0] if seen else None)
 
 
@@ -162,7 +162,9 @@ def _watch(stack: ExitStack, own: LayerModules, found: LayerRecord, batch: int) 
         return hook
 
     stack.callback(own.block.register_forward_pre_hook(_entering(found, "x"), with_kwargs=True).remove)
-    stack.callback(own.o.register_forward_pre_hook(_entering(found, "z"), with_kwargs=True).remove)
-    stack.callback(own.attn.register_forward_pre_hook(called, with_kwargs=True).remove)
-    stack.callback(own.o.register_forward_hook(made("attn_raw", False)).remove)
-    stack.callback(own.mlp_last.register_forward_hook(made("mlp_raw", own.mlp_reused)).remove)
+    if own.attends:
+        stack.callback(own.o.register_forward_pre_hook(_entering(found, "z"), with_kwargs=True).remove)
+        stack.callback(own.attn.register_forward_pre_hook(called, with_kwargs=True).remove)
+        stack.callback(own.o.register_forward_hook(made("attn_raw", False)).remove)
+    if own.computes:
+        stack.callback(own.mlp_last.register_forward_hook(made("mlp_raw", own.mlp_reused)).remove)

@@ -29,6 +29,9 @@ PLACES: dict[str, dict[str, tuple[str, slice, bool]]] = {
 }
 
 
+MIXER = "layers.0.attn mixes positions without attention, so it cannot be redone for some of them."
+
+
 def made(name: str) -> Any:
     return chain(*CHAINS[name][0])
 
@@ -42,7 +45,7 @@ def test_exact_is_brute_force_patching(name: str) -> None:
     start = measured(model.hf(input_ids=base).logits, pairs_of(task))
     names = [part.name for part in scores.parts]
     assert {*PLACES[name]} == {*names} - {"embed"}
-    assert "whole forwards: layers.0: it has no MLP" in str(scores.provenance.engine)
+    assert scores.provenance.engine == ("replay" if name != "recurrence alone" else f"whole forwards: {MIXER}")
     for node, (path, part, before) in PLACES[name].items():
         value = forced(model.hf, path, source, None, before=before)
         change = measured(forced(model.hf, path, base, value, part, before), pairs_of(task)) - start
@@ -92,3 +95,21 @@ def test_what_needs_rules_is_refused_by_name() -> None:
 def test_heads_are_looked_at_where_they_are() -> None:
     found = interp.head_statistics(HookedModel(made("alternating")), torch.arange(6)[None])
     assert found.heads == tuple(f"a{i}.h{h}" for i in (0, 2) for h in range(4))
+
+
+@pytest.mark.parametrize("name", ["attention alone", "alternating", "MLP first", "the last without attention"])
+@pytest.mark.parametrize("level", ["heads", "qkv", "neurons", "resid", "edges"])
+def test_replays_give_what_whole_forwards_give(name: str, level: str) -> None:
+    model, task = HookedModel(chain(*CHAINS[name][0])), toy_task(3)
+    if level == "neurons" and name == "attention alone":
+        return
+    found = []
+    for hooked in (False, True):
+        handle = model.hf.register_forward_hook(lambda *_: None) if hooked else None
+        found.append(interp.attribute(model, task, method="exact", level=level, direction="noise", show_progress=False))
+        if handle is not None:
+            handle.remove()
+    replayed, whole = found
+    assert replayed.provenance.engine == "replay" and whole.provenance.engine.startswith("whole forwards")
+    np.testing.assert_allclose(replayed.per_example, whole.per_example, atol=1e-5)
+    assert replayed.provenance.forwards < whole.provenance.forwards

@@ -80,6 +80,6 @@ def test_first_order_is_the_slope() -> None:
 def test_what_needs_heads_or_rules_is_refused() -> None:
     model, task = HookedModel(MIXED[NAME].make()), toy_task(2)
     with pytest.raises(LayoutError, match=r"direct effects: layers\.1\.attn mixes positions without attention"):
-        interp.direct_effects(model, task, [interp.Node("mlp", 0)])
+        model.layout.check_sum("direct effects")
     with pytest.raises(UnsupportedRuleError, match=r"layers\.1\.attn \(positions mixed without attention"):
         interp.attribute(model, task, method="relp", level="heads", show_progress=False)
