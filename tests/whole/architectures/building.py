@@ -11,10 +11,12 @@ from typing import Any, Final
 
 import torch
 import transformers
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.models.auto import modeling_auto
 
 from tests.interp.model.tiny import randomise
+from tests.whole.architectures.corrections import corrected
+from tests.whole.architectures.inputs import inputs
 from tests.whole.architectures.shrinking import ways
 
 #: What is counted, and transformers' table of it, from a type of model to its class.
@@ -30,20 +32,6 @@ MAPPINGS: Final = {
 }
 #: A configuration that forgets a size must not fill the memory.
 MOST_PARAMETERS: Final = 6_000_000
-_LENGTH: Final = 6
-#: What the recipe has to be told, by the type of the model: kinds of layers and their places, and what a default lacks.
-_ALSO: Final[dict[str, dict[str, Any]]] = {
-    "dbrx": {"attn_config": {"kv_n_heads": 2, "rope_theta": 10000.0, "clip_qkv": 8.0}},
-    "esm": {"pad_token_id": 0, "mask_token_id": 2},
-    "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
-    "granitemoehybrid": {"layer_types": ["mamba", "attention"]},
-    "laguna": {"num_attention_heads_per_layer": [4, 4]},
-    "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
-    "reformer": {"is_decoder": True, "axial_pos_embds_dim": [16, 16], "axial_pos_shape": [8, 8]},
-    "xmod": {"default_language": "en_XX"},
-    "zamba": {"num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid"] * 2},
-    "zamba2": {"attention_head_dim": 16, "num_hidden_layers": 4, "layers_block_type": ["mamba", "hybrid"] * 2},
-}
 
 
 class NotBuilt(Exception):
@@ -94,7 +82,7 @@ def _configs(name: str, model_type: str, errors: list[str]) -> Iterator[tuple[st
             continue
         for way, shrink in ways():
             try:
-                config = config_class(**{**shrink(known), **_ALSO.get(model_type, {})})
+                config = config_class(**corrected(shrink(known), name, model_type))
             except Exception as error:
                 errors.append(_first_line(error))
                 continue
@@ -127,14 +115,14 @@ def _built(cls: Any, config: Any, way: str) -> Built:
         model.set_attn_implementation("eager") if _routed(model) else None
         if spread:
             randomise(model)
-        for inputs in _inputs(model):
+        for given in inputs(model):
             try:
-                found = outputs(model, inputs)
+                found = outputs(model, given)
             except Exception as error:
                 errors.append(_first_line(error))
                 continue
             if found and all(bool(torch.isfinite(x).all()) for x in found.values()):
-                return Built(model, inputs, way)
+                return Built(model, given, way)
             errors.append("its outputs are not finite" if found else "its forward gives no numbers")
     raise NotBuilt(errors[0] if errors else f"no inputs are known for {model.main_input_name}")
 
@@ -156,57 +144,6 @@ def outputs(model: Any, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if isinstance(value, Tensor) and value.is_floating_point():
             found[key] = value
     return found
-
-
-def _inputs(model: nn.Module) -> Iterator[dict[str, Tensor]]:
-    """What a class may run on, by the name of its main input, the likeliest first."""
-    main: Any = model.main_input_name
-    config: Any = model.config
-    generator = torch.Generator().manual_seed(1)
-
-    def noise(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
-
-    text = torch.arange(40, 40 + _LENGTH)[None]  # no special tokens, whose ids are small
-    parameters = inspect.signature(model.forward).parameters
-    answer = {"decoder_input_ids": torch.tensor([[1, 45, 42, 48]])} if "decoder_input_ids" in parameters else {}
-    if main == "input_ids":
-        yield {main: text, **answer}
-    elif main == "pixel_values":
-        for size in dict.fromkeys((*_sizes(config, "image_size"), 64, 224)):
-            for channels in dict.fromkeys((*_sizes(config, "num_channels"), 3)):
-                yield {main: noise(1, channels, size, size), **answer}
-    elif main == "input_values":
-        yield {main: noise(1, 2000), **answer}
-        yield {main: noise(1, 16000), **answer}
-        for bins in _sizes(config, "num_mel_bins"):
-            yield {main: noise(1, *_sizes(config, "max_length", "spec_size"), bins), **answer}
-    else:
-        for bins in dict.fromkeys(
-            (
-                *_sizes(
-                    config,
-                    "num_mel_bins",
-                    "input_feat_per_channel",
-                    "feature_size",
-                    "input_dim",
-                    "feature_projection_input_dim",
-                ),
-                80,
-                128,
-                160,
-            )
-        ):
-            for frames in (*(2 * n for n in _sizes(config, "max_source_positions")), 32, 100, 3000):
-                yield {main: noise(1, frames, bins), **answer}
-                yield {main: noise(1, bins, frames), **answer}
-
-
-def _sizes(config: Any, *names: str) -> list[int]:
-    """The numbers that a configuration, or a part of it, has under these names."""
-    parts = [config, *(getattr(config, part, None) for part in getattr(config, "sub_configs", {}))]
-    found = [getattr(part, name, None) for name in names for part in parts if part is not None]
-    return [(x[0] if isinstance(x, (list, tuple)) else x) for x in found if isinstance(x, (int, list, tuple)) and x]
 
 
 def _first_line(error: BaseException) -> str:

@@ -30,8 +30,12 @@ MAPS: Final = Output("feature_maps", _last_map)
 
 
 def turned(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Other inputs of the same sizes."""
-    return {name: x.flip(-1) if x.is_floating_point() else (x + 7) % 20 + 40 for name, x in inputs.items()}
+    """Other inputs of the same sizes: other numbers and other ids, the same masks and shapes."""
+    return {name: x if name.endswith(("_mask", "_shapes")) else _other(x) for name, x in inputs.items()}
+
+
+def _other(x: Tensor) -> Tensor:
+    return x.flip(-1) if x.is_floating_point() else (x + 7) % 20 + 40
 
 
 def equal(found: Tensor, expected: Tensor, when: str) -> None:
