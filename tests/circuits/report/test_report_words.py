@@ -107,3 +107,9 @@ def test_both_directions_have_the_same_columns_with_the_importance() -> None:
         share = [float(row["of the largest"].removesuffix(" %").replace("−", "-")) / 100 for row in found]
         assert share == pytest.approx([size / max(map(abs, sizes)) for size in sizes], abs=0.01)
     assert heads[0] == heads[1]
+
+
+def test_the_report_says_what_rules_do() -> None:
+    page = render(a_record())
+    assert "What the rules of <bdi>relp</bdi> do in this model" in page
+    assert "<dt><bdi>RMSNorm</bdi></dt><dd><bdi>scale frozen (5 modules)</bdi></dd>" in page

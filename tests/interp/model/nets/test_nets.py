@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -154,33 +153,13 @@ def test_a_function_makes_the_output_and_a_model_of_transformers_a_net() -> None
     assert not Net(settled(cnn()), output=torch.tanh).layout.output.linear
 
 
-def test_a_folder_and_a_model_with_blocks_are_nets_by_the_name_of_a_part(tmp_path: Path) -> None:
-    from transformers import ConvNextConfig, ConvNextForImageClassification
-
-    torch.manual_seed(0)
-    config = ConvNextConfig(num_channels=1, num_stages=2, hidden_sizes=[4, 6], depths=[1, 1], num_labels=3)
-    hf = ConvNextForImageClassification(config).eval()
-    hf.save_pretrained(tmp_path)
-    x = drawn(2, 1, 32, 32)
-    for source, output in ((tmp_path, "logits"), (str(tmp_path), lambda result: result.logits), (hf, "logits")):
-        model = interp.load(source, output=output)
-        assert isinstance(model, Net) and torch.equal(model.run(x).logits[:, 0], hf(x).logits)
-    with pytest.raises(LayoutError, match=r"no attention was seen.* as a net of its modules: .*output=\"logits\""):
-        interp.load(tmp_path)
-    with pytest.raises(LayoutError, match="output='embeds': forward returns logits; expected the name of a tensor"):
-        interp.load(hf, output="embeds")
-    decoder = interp.load(interp.load("demo"), output="logits")
-    ids = torch.tensor([[1, 5, 9]])
-    assert isinstance(decoder, Net) and torch.equal(decoder.run(ids).logits, interp.load("demo").run(ids).logits)
-
-
 def test_the_order_in_memory_stays_what_convolutions_round_by() -> None:
     from transformers import ConvNextConfig, ConvNextForImageClassification
 
     torch.manual_seed(0)
     hf = ConvNextForImageClassification(ConvNextConfig(num_stages=2, hidden_sizes=[16, 32], depths=[1, 1])).eval()
     for x in (drawn(1, 3, 224, 224), drawn(2, 3, 64, 64).to(memory_format=torch.channels_last)):
-        model = interp.load(hf, output="logits", inputs=x)
+        model = Net(hf, output=lambda result: result.logits, inputs=x)
         expected = hf(x).logits
         assert torch.equal(model.run(x, reads=model.sites()).logits[:, 0], expected)
         edits = [interp.Edit(site, torch.clone) for site in model.sites()]
