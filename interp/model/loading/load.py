@@ -29,7 +29,7 @@ HUB: Final = "hf:"
 #: The embedded model, found by its path: what trained it stands above the loading of models.
 DEMO: Final = Path(__file__).parents[2] / "demo" / "model"
 #: What is there for a model whose blocks are of no form that is known.
-AS_NET: Final = 'Without blocks, as a net of its modules: interp.load(model, output="logits").'
+AS_NET: Final = 'In Python it may load without blocks, as a net of its modules: interp.load(model, output="logits").'
 DTYPES: Final = ("float32", "float64", "bfloat16", "float16")
 
 
