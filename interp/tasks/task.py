@@ -27,8 +27,12 @@ class Task:
     source: str = ""
 
     def __post_init__(self) -> None:
+        if isinstance(self.pairs, Pair):
+            raise TaskError(f"task {self.name!r}: pairs is one pair; expected several of them in a tuple: (pair,).")
         if not self.pairs:
             raise TaskError(f"task {self.name!r} has no pairs; expected at least one.")
+        if odd := [pair for pair in self.pairs if not isinstance(pair, Pair)]:
+            raise TaskError(f"task {self.name!r}: a pair is {odd[0]!r:.80}; expected interp.Pair or interp.InputPair.")
 
     def __len__(self) -> int:
         return len(self.pairs)

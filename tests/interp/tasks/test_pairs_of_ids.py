@@ -61,3 +61,12 @@ def test_a_model_may_read_other_tokens_than_it_gives() -> None:
             read(pair, outputs)
     with pytest.raises(TaskError, match="'answer' has token id 1, but the model's vocabulary is 0 to 0"):
         read(InputPair(CLEAN, CORRUPT, answers=1), NextToken(1, reads=8))
+
+
+@pytest.mark.parametrize("odd", ["a", 3, None])
+def test_what_is_no_pair_makes_no_task(odd: Any) -> None:
+    good = Pair("a", "b", " c", " d")
+    with pytest.raises(TaskError, match=f"task 'x': a pair is {odd!r}; expected interp.Pair"):
+        Task("x", (good, odd))
+    with pytest.raises(TaskError, match="pairs is one pair; expected several of them in a tuple"):
+        Task("x", good)  # type: ignore[arg-type]
