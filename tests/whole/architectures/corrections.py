@@ -21,9 +21,10 @@ _ALSO: Final[dict[str, dict[str, Any]]] = {
             | {"head_dim": 12, "qk_nope_head_dim": 8, "qk_rope_head_dim": 4, "v_head_dim": 8}
         },
     },
-    "efficientnet": {
-        "depth_coefficient": 1.0, "width_coefficient": 0.25, "hidden_dim": 320, "image_size": 64,
-        "in_channels": [32, 16, 24, 40, 80, 112, 192], "out_channels": [16, 24, 40, 80, 112, 192, 320],
+    "efficientnet": {  # of more stages than three with random norms the input is lost to rounding
+        "depth_coefficient": 1.0, "width_coefficient": 0.25, "hidden_dim": 320, "image_size": 64, "kernel_sizes": [3, 3, 5],
+        "in_channels": [32, 16, 24], "out_channels": [16, 24, 40], "strides": [1, 2, 2], "num_block_repeats": [1, 1, 1],
+        "expand_ratios": [1, 6, 6],
     },
     "esm": {"pad_token_id": 0, "mask_token_id": 2},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
