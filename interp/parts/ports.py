@@ -93,7 +93,10 @@ def _in_block(kind: str, block: BlockLayout, stack: Stack) -> Port | str:
     if attention is None and _is_cross(kind):
         return "its blocks attend to no other stack."
     if attention is not None and not attention.heads and (kind in ATTENTION_KINDS or kind == "z"):
-        return "no attention is seen in what mixes positions there (a recurrence, linear attention or a convolution), so it has no heads."
+        return (
+            "no attention is seen in what mixes positions there (a recurrence, linear attention, a convolution, or torch's nn.MultiheadAttention, whose "
+            "projections are no modules that are called), so it has no heads."
+        )
     if kind in ATTENTION_KINDS:
         if attention is None:
             return _lacking(block)

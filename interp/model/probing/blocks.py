@@ -42,7 +42,7 @@ def find_chains(model: nn.Module, attending: Sequence[Attending]) -> tuple[Chain
     within = [own.path for own in attending if not own.across]
     if not within:
         within, across = across, []
-    if not within and main_input(model) == TEXT and not _of_torch(model) and (lists := _lists(model)):
+    if not within and (main_input(model) == TEXT or _of_torch(model)) and (lists := _lists(model)):
         return (Chain("", lists),)
     _check_seen(name, model, within)
     chains = dict.fromkeys(_chain(model, path, within) for path in within)

@@ -87,6 +87,22 @@ class Beside(Block):
         return x + self.attn(self.n1(x)) + self.mlp(self.n2(x))
 
 
+class TorchAttention(nn.Module):
+    """Attention as torch has it: in one piece, its projections no modules that are called."""
+
+    def __init__(self, c: Any) -> None:
+        super().__init__()
+        self.whole = nn.MultiheadAttention(c.wide, c.fans, batch_first=True)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
+        return self.whole(x, x, x, attn_mask=later, need_weights=False)[0]  # type: ignore[no-any-return]
+
+
+class Torch(Block):
+    attention = TorchAttention
+
+
 @dataclass(frozen=True)
 class Mixed:
     """The blocks of a decoder, which of them attend, and whether each position sees earlier ones alone."""
@@ -119,4 +135,6 @@ MIXED: Final = {
     "norms around the sums": Mixed((Behind, Behind)),
     "side by side": Mixed((Beside, Block)),
     "convolution": Mixed((Convolved, Block), causal=False),
+    "attention of torch": Mixed((Torch, Torch)),
+    "attention of torch, attention": Mixed((Torch, Block)),
 }

@@ -194,22 +194,6 @@ class OfTuple(Block):
         return super().forward(*given), given[1]
 
 
-class TorchAttention(nn.Module):
-    """Attention as torch has it: in one piece, its projections no modules that are called."""
-
-    def __init__(self, c: Any) -> None:
-        super().__init__()
-        self.whole = nn.MultiheadAttention(c.wide, c.fans, batch_first=True)
-
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        later = torch.ones(x.shape[1], x.shape[1], dtype=torch.bool).triu(1)
-        return self.whole(x, x, x, attn_mask=later, need_weights=False)[0]  # type: ignore[no-any-return]
-
-
-class Torch(Block):
-    attention = TorchAttention
-
-
 class OneHead(nn.Module):
     def __init__(self, c: Any) -> None:
         super().__init__()

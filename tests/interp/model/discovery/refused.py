@@ -211,7 +211,6 @@ REFUSED: Final[dict[str, Refused]] = {
     "one norm for both": Refused(_of(odd.OneNorm), r"layers\.0\.(n1|n2)\b.*more than once"),
     "blocks give a mapping": Refused(lambda: _made(GivesMapping), r"layers\.0\b.*dict"),
     "blocks take a tuple": Refused(lambda: _made(TakesTuple), r"layers\.0\b.*tuple"),
-    "attention of torch": Refused(_of(odd.Torch), r"layers\.0\.attn\.whole|MultiheadAttention"),
     "a module for each head": Refused(_of(odd.Single), r"layers\.0\b"),
     "blocks that are lists": Refused(lambda: _made(InPairs), r"layers\.0\b.*call"),
     "no module is a block": Refused(
