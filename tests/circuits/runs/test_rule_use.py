@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from circuits.report.pages import render
 from circuits.runs.rule_use import rules_used, said_rules
 from interp.rules.rules import GRADIENT, RELP, Rules
-from tests.circuits.runs.records import a_record
 from tests.interp.model.tiny import hooked
 
 
@@ -31,9 +29,3 @@ def test_what_has_no_rule_is_said_to_have_none() -> None:
 @pytest.mark.parametrize("manifest", [{}, {"rules": None}, {"rules": "relp"}, {"rules": {"relp": ["norm"]}}])
 def test_manifests_that_do_not_say_so(manifest: dict[str, object]) -> None:
     assert said_rules(manifest) == {}
-
-
-def test_the_report_says_what_rules_do() -> None:
-    page = render(a_record())
-    assert "What the rules of <bdi>relp</bdi> do in this model" in page
-    assert "<dt><bdi>RMSNorm</bdi></dt><dd><bdi>scale frozen (5 modules)</bdi></dd>" in page
