@@ -31,8 +31,8 @@ from circuits.anatomy.overview import shown_metric
 from circuits.circuit.circuit import Circuit, CircuitError
 from circuits.settings.prepared import Prepared, Say
 from interp.attribution.asking.planning import plan
+from interp.attribution.batching.batch_sizes import survey_batch
 from interp.attribution.methods import get_method
-from interp.attribution.scoring.memory import survey_batch
 from interp.errors import InterpError
 from interp.formatting.numbers import number, several
 from interp.lenses.direct_effects import DirectEffects, direct_effects

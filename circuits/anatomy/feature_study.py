@@ -21,9 +21,9 @@ from circuits.evaluation.running.runners import make_runner
 from circuits.settings.prepared import Prepared, Say
 from interp.attribution.asking.planning import plan
 from interp.attribution.asking.request_options import MemoryOptions, PatchOptions
+from interp.attribution.batching.batch_sizes import survey_batch
 from interp.attribution.feature_edges import feature_edges
 from interp.attribution.methods import get_method
-from interp.attribution.scoring.memory import survey_batch
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.dashboard_stream import seen

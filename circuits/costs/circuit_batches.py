@@ -8,12 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from circuits.evaluation.running.runners import share_of
-from interp.attribution.batching.batch_sizes import default_batch_size
+from interp.attribution.batching.batch_sizes import default_batch_size, survey_batch
 from interp.attribution.batching.batches import Batch
 from interp.attribution.exact.forecast import starts_at
 from interp.attribution.exact.machine import find_restart
 from interp.attribution.methods.node_patching import readout
-from interp.attribution.scoring.memory import survey_batch
 from interp.dictionaries.dictionary import Dictionary
 from interp.parts.sites import Site
 from interp.tasks.ablations import ABLATIONS

@@ -12,10 +12,11 @@ from circuits.evaluation.running.edge_runner import EdgeRunner
 from circuits.evaluation.running.feature_runner import FeatureRunner
 from circuits.evaluation.running.node_runner import NodeRunner
 from circuits.evaluation.running.runner import Runner, check_dictionaries
+from interp.attribution.batching.batch_sizes import parse_bytes, survey_batch
 from interp.attribution.batching.positions import Label
 from interp.attribution.features.hosts import Dictionaries, resolved
 from interp.attribution.protocol.spaces import space_of
-from interp.attribution.scoring.memory import Work, learning_batch, parse_bytes, survey_batch
+from interp.attribution.scoring.memory import Work, learning_batch
 from interp.errors import unknown
 from interp.parts.graph import KeyValue, Part
 from interp.parts.nodes import CIRCUIT_LEVELS, FEATURES

@@ -10,12 +10,12 @@ import numpy as np
 
 from interp.attribution.asking.request_options import Request
 from interp.attribution.auto.budget import CHANCE, parse_budget
+from interp.attribution.batching.batch_sizes import parse_bytes
 from interp.attribution.batching.positions import POSITIONS
 from interp.attribution.batching.quadrature import DEFAULT_QUADRATURE, DEFAULT_STEPS
 from interp.attribution.batching.quadrature import quadrature as points
 from interp.attribution.methods import METHODS, get_method
 from interp.attribution.protocol.registry import MaskSettings, Method, with_start
-from interp.attribution.scoring.memory import parse_bytes
 from interp.errors import MethodError, MetricError, unknown
 from interp.ledger import PASS
 from interp.parts.graph import KEY_VALUE

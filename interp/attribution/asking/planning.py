@@ -10,6 +10,7 @@ from typing import Any
 from interp.attribution.asking.checks import Checked, check
 from interp.attribution.asking.request_options import Request
 from interp.attribution.auto.verified import LeftOut, may_run, usable, verified
+from interp.attribution.batching.batch_sizes import survey_batch
 from interp.attribution.batching.positions import align
 from interp.attribution.batching.quadrature import DEFAULT_QUADRATURE, DEFAULT_STEPS
 from interp.attribution.edges.writers import NOT_APART
@@ -19,7 +20,7 @@ from interp.attribution.net_levels.net_space import NetSpace
 from interp.attribution.protocol.registry import MaskSettings, Method, with_start
 from interp.attribution.protocol.spaces import Space, space_of
 from interp.attribution.scoring.driver import Attribution
-from interp.attribution.scoring.memory import Work, plan_memory, survey_batch
+from interp.attribution.scoring.memory import Work, plan_memory
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import MethodError, TaskError
 from interp.parts.layout import NET_LEVELS

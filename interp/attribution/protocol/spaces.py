@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -32,7 +33,7 @@ Labels = Sequence[int | str | None]
 class Footprint:
     """What scoring the parts of a level takes in memory, beside the runs of the model.
 
-    sites: numbers per token at all the places where parts are read. entries: further bytes per token. readers: vectors of d_model
+    sites: numbers per token at all the places where parts are read, and `sites_of` them by the stack whose tokens they are. entries: further bytes per token. readers: vectors of d_model
     per token that the readers of one layer need. buffers: bytes whatever the batch. replay: how many more times the bytes of a
     replay are in use at once. masked, kept: vectors of d_model per token of a masked run, always and
     where norms' outputs are kept; held: numbers per token that stay between masked runs. eager: whether the level's runs compute attention
@@ -49,6 +50,7 @@ class Footprint:
     held: int = 0
     eager: bool = False
     patterns: bool = False
+    sites_of: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,10 @@ class NodeSpace:
     def footprint(self, size: Any) -> Footprint:
         """Its memory, for a model of this layout: gradients at q, k and v are read inside the attention."""
         inside = any(group.kind in ("q", "k", "v") for group in self.groups)
-        sites = int(size.d_model + sum(group.width(size) for group in self.groups))
-        return Footprint(sites, eager=inside, patterns=inside)
+        own: Counter[str] = Counter()
+        for group in self.groups:
+            own[group.site.stack] += int(group.width(size))
+        return Footprint(int(size.d_model) + own.total(), eager=inside, patterns=inside, sites_of=own)
 
 
 @dataclass(frozen=True)

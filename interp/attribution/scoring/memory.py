@@ -7,15 +7,15 @@ rather above it. What grows with the number of prompts is the table, and for met
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from interp.attribution.batching.batch_sizes import MEMORY_BUDGET, bytes_per_prompt, default_batch_size
+from interp.attribution.batching.batch_sizes import MEMORY_BUDGET, parse_bytes
 from interp.attribution.exact.sweep import REPLAY_BYTES, patch_bytes
 from interp.attribution.protocol.registry import Method
 from interp.attribution.protocol.spaces import Footprint, Space
+from interp.attribution.scoring.run_streams import Stream, streams_of
 from interp.errors import MethodError
 from interp.formatting.numbers import several
 from interp.parts.layout import Extent
@@ -36,8 +36,6 @@ _MIXED: Final = 6
 _DIVERGENCE: Final = 8
 _DRAWN: Final = 6
 _OF_VALUES: Final = 10
-_UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -63,13 +61,14 @@ class Memory:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be scored. `length`: tokens of the longest prompt; `columns`: parts at all their positions; `learned_at`: how many
+    """What is to be scored. `streams`: those of the model on the longest prompts; `length`: tokens of the longest; `columns`: parts at all their positions; `learned_at`: how many
     positions of a prompt values of an ablation are learned at, 0 where none are."""
 
     model: Any
     space: Space
     methods: Sequence[Method]
     metric: Metric
+    streams: tuple[Stream, ...]
     length: int
     columns: int
     examples: int
@@ -95,7 +94,8 @@ class Work:
         answers = positions_read(pairs)
         read = longest if metric.positions == "all" else answers
         columns, learned_at = space.n_parts * labels, answers if learns else 0
-        return cls(model, space, methods, metric, longest, columns, len(pairs), read, keep, learned_at)
+        streams = streams_of(model.layout, pairs)
+        return cls(model, space, methods, metric, streams, longest, columns, len(pairs), read, keep, learned_at)
 
     @property
     def table(self) -> int:
@@ -136,20 +136,26 @@ class Work:
         """Values of both runs and gradients at them; along a path also their sums, and those of one step beside the next."""
         copies = 13 if any(m.uses_steps for m in self.methods) else 3
         level = self.level
-        return copies * self._width * self.length * level.sites + self.length * level.entries
-
-    def _layer(self) -> int:
-        """Activations of one layer without its patterns: about 8 vectors of d_model and 4 of d_mlp per token."""
-        size = self.size
-        return int(self._width * self.length * (8 * size.d_model + 4 * (size.d_mlp or 4 * size.d_model)))
+        apart = {stream.stack.name: stream.length for stream in self.streams if stream.length < self.length}
+        numbers = self.length * level.sites
+        numbers -= sum((self.length - n) * level.sites_of.get(name, 0) for name, n in apart.items())
+        return copies * self._width * numbers + self.length * level.entries
 
     def _pattern(self) -> int:
-        """The attention patterns of one layer."""
-        return int(self._width * self.length**2 * self.size.n_heads)
+        """The attention patterns of one layer, of the stack where they are largest."""
+        return self._width * max(stream.pattern for stream in self.streams)
+
+    def _patterns(self) -> int:
+        """Those of all layers."""
+        return self._width * sum(stream.patterns for stream in self.streams)
+
+    def _layers(self) -> int:
+        """Activations of all layers without their patterns."""
+        return self._width * sum(stream.layers for stream in self.streams)
 
     def _forward(self) -> int:
         """A run without gradients: one layer at a time."""
-        return self._layer() + 4 * self._pattern() + self._net()
+        return self._width * max(stream.layer + 4 * stream.pattern for stream in self.streams) + self._net()
 
     def _net(self) -> int:
         """What the modules of a net without blocks make."""
@@ -158,29 +164,31 @@ class Work:
     def _gradients(self, method: Method) -> int:
         """A run with gradients keeps every layer; with eager attention also its patterns, twice where they are also read
         with a gradient or capped, or computed in another dtype."""
-        config, n = self.model.config, self.size.n_layers
-        ruled = method.rules.in_attention
-        level = self.level
+        config, each, level = self.model.config, self._patterns(), self.level
+        ruled, capped = method.rules.in_attention, bool(getattr(config, "attn_logit_softcapping", None))
         eager = level.eager or self.exact or ruled or getattr(config, "_attn_implementation", "") == "eager"
-        twice = ruled or bool(getattr(config, "attn_logit_softcapping", None)) or self.model.dtype.itemsize < 4
-        star = 2 * n if method.unsigned and level.patterns else 0  # patterns are read, and their gradients kept
-        patterns = (n * (1 + twice) + 4 + star) * self._pattern() if eager else 0
-        if (
-            method.rules.secants
-        ):  # scores and patterns of both runs and their means, and a dozen for the points of one layer
-            patterns = (n * (5 + 2 * bool(getattr(config, "attn_logit_softcapping", None))) + 14) * self._pattern()
+        twice = ruled or capped or self.model.dtype.itemsize < 4
+        star = 2 * (method.unsigned and level.patterns)  # patterns are read, and their gradients kept
+        patterns = (1 + twice + star) * each + 4 * self._pattern() if eager else 0
+        # Scores and patterns of both runs and their means, and a dozen for the points of one layer.
+        if method.rules.secants:
+            patterns = (5 + 2 * capped) * each + 14 * self._pattern()
         kept = 1 + bool(method.rules.secants)  # of the other run, as much again
-        return kept * (n * self._layer() + self._net()) + patterns
+        return kept * (self._layers() + self._net()) + patterns
 
     def learning(self) -> int:
         """A run that values are learned by, before anything is scored: every layer with its patterns and with what its parts are mixed
         from; log-probabilities with what their divergence and its gradient are made of; and which parts are replaced."""
         if not self.learned_at:
             return 0
-        size = self.size
-        layers = int(size.n_layers) * (self._layer() + 2 * self._pattern())
+        layers = self._layers() + 2 * self._patterns()
         mixed = _MIXED * self._width * self.length * self.level.sites
-        return layers + mixed + _DIVERGENCE * self._width * self.learned_at * int(size.d_vocab) + 2 * self.space.n_parts
+        return (
+            layers
+            + mixed
+            + _DIVERGENCE * self._width * self.learned_at * int(self.size.d_vocab)
+            + 2 * self.space.n_parts
+        )
 
     def learned(self) -> int:
         """What learning holds of all pairs: the model's own log-probabilities of both prompts, and which parts are replaced; and of
@@ -191,10 +199,8 @@ class Work:
         return of_pair * self.examples + _OF_VALUES * self._width * self.level.sites
 
     def _replay(self) -> int:
-        """The recording, 8 vectors of d_model per token and layer and the mask; a layer of it while it is made; and one
-        patch of this prompt, which is never split."""
-        size = self.size
-        recording = self._width * self.length * (8 * size.n_layers * size.d_model + self.length)
+        """The recording; a layer of it while it is made; and one patch of this prompt, which is never split."""
+        recording = self._width * sum(stream.recording for stream in self.streams)
         return int(recording + self._forward() + patch_bytes(self.model.layout, 1, self.length, 0, self._width))
 
     def _readers(self) -> int:
@@ -277,20 +283,3 @@ def learning_batch(work: Work, batch_size: int, limit: int | str) -> int:
             f"{work.examples} pairs. Allow more, use fewer pairs, or mean ablation."
         )
     return int(min(batch_size, fit))
-
-
-def parse_bytes(size: int | str) -> int:
-    """Bytes from a number or a text such as '800MB', '2GiB', '1.5G' (units of 1024). Raises: MethodError."""
-    found = _SIZE.fullmatch(str(size).strip())
-    if found is None or float(found[1]) <= 0:
-        raise MethodError(f"max_memory={size!r}: expected bytes, or a number with a unit such as 800MB or 2GiB.")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
-
-
-def survey_batch(model: Any, length: int, batch_size: int | None, limit: int | str | None) -> int:
-    """The prompts per batch of a run without gradients that comes before the plan: the user's, or what fits a quarter of
-    the limit."""
-    usual = default_batch_size(model, length)
-    if batch_size is not None or limit is None:
-        return min(usual, batch_size or usual)
-    return int(max(1, min(usual, parse_bytes(limit) // (4 * bytes_per_prompt(model, length)))))

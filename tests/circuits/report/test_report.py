@@ -231,6 +231,11 @@ def test_facts_and_conventions_are_complete(page: str) -> None:
     assert page.count("<summary>") - page.count("Numbers of this map") == 5
 
 
+def test_the_report_says_what_rules_do(page: str) -> None:
+    assert "What the rules of <bdi>relp</bdi> do in this model" in page
+    assert "<dt><bdi>RMSNorm</bdi></dt><dd><bdi>scale frozen (5 modules)</bdi></dd>" in page
+
+
 @pytest.mark.parametrize(("direction", "ends"), [("denoise", "2.500, 0.2500"), ("noise", "0.2500, 2.500")])
 def test_the_summary_says_how_far_apart_the_model_holds_the_prompts(direction: str, ends: str) -> None:
     """Clean first: it is the source where it is patched in, the base where it is patched. Other ablations have no such run."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from interp.attribution.scoring.memory import parse_bytes
+from interp.attribution.batching.batch_sizes import parse_bytes
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.training.data import buffer as buffers
 from interp.dictionaries.training.data.chunks import CHUNK_TOKENS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from interp.attribution.scoring.memory import parse_bytes
+from interp.attribution.batching.batch_sizes import parse_bytes
 from interp.errors import MethodError
 
 
