@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from measure_agreement import say_weights, weights
-from measure_options import shared
+from script_options import shared
 from tables import kept, markdown, say
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

@@ -20,7 +20,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from measure_options import shared
+from script_options import shared
 from tables import markdown, say
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
