@@ -21,6 +21,7 @@ Index = int | slice | Tensor | list[int]
 Part = Index | tuple[int | slice | list[int] | Tensor, ...]
 Value = Tensor | float
 HEAD_KINDS = ("q", "k", "v", "z", "pattern")
+NEURON_KINDS = ("mlp_pre", "mlp_up", "mlp_post")
 _all = slice(None)
 
 
@@ -45,11 +46,12 @@ def patch(
     heads: Index | None = None,
     positions: Index | None = None,
     features: Index | None = None,
+    neurons: Index | None = None,
     index: Part | None = None,
 ) -> Edit:
     """Put `value` in: a number, the site's shape, or one that broadcasts to the part chosen by the indices.
 
-    `patch("resid_post.3.features", 5.0, features=117)` clamps a feature of a dictionary. index: at the site of a module
+    `patch("resid_post.3.features", 5.0, features=117)` clamps a feature of a dictionary, `patch("mlp_post.3", 5.0, neurons=17)` a neuron. index: at the site of a module
     (`patch("module:features.4", 0.0, index=3)`) a part of the axes behind the batch, or a mask over them.
     """
 
@@ -60,7 +62,7 @@ def patch(
             return torch.full_like(part, value)
         return _fitted("patch", site, "value", value, part)
 
-    return Edit(site, _on_part(site, heads, positions, put, features, index))
+    return Edit(site, _on_part(site, heads, positions, put, features, neurons, index))
 
 
 def add(
@@ -71,6 +73,7 @@ def add(
     heads: Index | None = None,
     positions: Index | None = None,
     features: Index | None = None,
+    neurons: Index | None = None,
     index: Part | None = None,
 ) -> Edit:
     """Steer: add `scale * vector` (a number, or broadcast over batch and positions)."""
@@ -82,7 +85,7 @@ def add(
             return part + scale * vector
         return part + scale * _fitted("add", site, "vector", vector, part)
 
-    return Edit(site, _on_part(site, heads, positions, added, features, index))
+    return Edit(site, _on_part(site, heads, positions, added, features, neurons, index))
 
 
 def _fitted(act: str, site: SiteLike, name: str, value: Tensor, part: Tensor) -> Tensor:
@@ -101,10 +104,11 @@ def zero(
     heads: Index | None = None,
     positions: Index | None = None,
     features: Index | None = None,
+    neurons: Index | None = None,
     index: Part | None = None,
 ) -> Edit:
     """Set to zero: ablate."""
-    return Edit(site, _on_part(site, heads, positions, torch.zeros_like, features, index))
+    return Edit(site, _on_part(site, heads, positions, torch.zeros_like, features, neurons, index))
 
 
 def _check_value(what: str, site: SiteLike, value: object) -> None:
@@ -118,19 +122,17 @@ def _on_part(
     positions: Index | None,
     f: Callable[[Tensor], Tensor],
     features: Index | None = None,
+    neurons: Index | None = None,
     index: Part | None = None,
 ) -> Callable[[Tensor], Tensor]:
-    """Apply `f` to some positions (query positions of a pattern) and heads, or features, or to an index behind the batch, of a tensor and leave
-    the rest as it is."""
+    """Apply `f` to some positions (query positions of a pattern) and heads, or features or neurons, or to an index behind the batch, of a tensor
+    and leave the rest as it is."""
     kind = kind_of(site)
     if kind == MODULE or index is not None:
-        return _of_module(site, {"heads": heads, "positions": positions, "features": features}, index, f)
-    if features is not None:
-        if part_of(site) != "features":
-            raise EditError(
-                f"features={features!r} at {site}: only the features of a dictionary have them, '{site}.features'."
-            )
-        return _on_part(site, None, positions, _on_features(features, f, site))
+        others = {"heads": heads, "positions": positions, "features": features, "neurons": neurons}
+        return _of_module(site, others, index, f)
+    if features is not None or neurons is not None:
+        return _on_part(site, None, positions, _on_last(_last_axis(site, heads, features, neurons), f, site))
     kind = kind.removeprefix("cross_")  # of attention to another stack
     if heads is not None and (kind not in HEAD_KINDS or part_of(site)):
         raise EditError(f"heads={heads!r} at {site}: only {', '.join(HEAD_KINDS)} have heads.")
@@ -201,18 +203,35 @@ def _no_truth(index: Index) -> Index:
     return index
 
 
-def _on_features(features: Index, f: Callable[[Tensor], Tensor], site: SiteLike) -> Callable[[Tensor], Tensor]:
-    """Apply `f` to some features [... feature]. Raises: EditError for one that does not exist."""
+def _last_axis(site: SiteLike, heads: Index | None, features: Index | None, neurons: Index | None) -> tuple[str, Index]:
+    """Which entries of the last axis an edit is of: their name and which. Raises: EditError where the site has no such."""
+    given = {"heads": heads, "features": features, "neurons": neurons}
+    (name, index), *others = [(name, value) for name, value in given.items() if value is not None]
+    if others:
+        raise EditError(f"{name}= and {others[0][0]}= at {site}: give one of them.")
+    if name == "features" and part_of(site) != "features":
+        raise EditError(
+            f"features={index!r} at {site}: only the features of a dictionary have them, '{site}.features'."
+        )
+    if name == "neurons" and (kind_of(site) not in NEURON_KINDS or part_of(site)):
+        raise EditError(f"neurons={index!r} at {site}: only {', '.join(NEURON_KINDS)} have neurons.")
+    return name, index
+
+
+def _on_last(chosen: tuple[str, Index], f: Callable[[Tensor], Tensor], site: SiteLike) -> Callable[[Tensor], Tensor]:
+    """Apply `f` to some features or neurons [... d]. Raises: EditError for one that does not exist."""
+    name, index = chosen
 
     def apply(x: Tensor) -> Tensor:
         new = x.clone()
         try:
-            chosen = x[..., _no_truth(features)]
+            part = x[..., _no_truth(index)]
         except (IndexError, TypeError):
+            owner = "dictionary" if name == "features" else "layer"
             raise EditError(
-                f"features={features!r} at {site}: this dictionary has features 0 to {x.shape[-1] - 1}."
+                f"{name}={index!r} at {site}: this {owner} has {name} 0 to {x.shape[-1] - 1}, given as whole numbers."
             ) from None
-        new[..., features] = f(chosen)
+        new[..., index] = f(part)
         return new
 
     return apply

@@ -30,7 +30,7 @@ class Port:
     `input_inplace`: the same argument together with the skip connection: an edit is written into the tensor.
     `output`: what the module returns. `form`: see `Form`. `scale`: the site's value is this times the tensor, and times the parameter at
     `gain`, plus `shift`, and plus the parameter at `bias`. `heads`: how many heads stand side by side in it, 0 where they are not apart. `argument`: of an `input`, which argument, by its place or its name; None: the
-    activation that the module is called with.
+    activation that the module is called with. `half`: the site is this half (0 or 1) of the last axis alone, the rest passes as it is.
     """
 
     where: Where
@@ -43,6 +43,7 @@ class Port:
     bias: str | None = None
     shift: Tensor | None = None
     argument: int | str | None = None
+    half: int | None = None
 
     @property
     def scaled(self) -> bool:
@@ -201,6 +202,16 @@ def _mlp_normed(mlp: MlpLayout, block: BlockLayout) -> Port | str:
     return Port("output", mlp.norm) if mlp.norm is not None and mlp.norm not in others else _SEVERAL
 
 
+def _mlp_up(mlp: MlpLayout, block: BlockLayout) -> Port | str:
+    if mlp.act is None:
+        return _EXPERTS
+    if mlp.branch is None:
+        return "its MLP has no gate: what its up projection makes is mlp_pre."
+    if mlp.branch.given is not None:
+        return "what its gate is multiplied by comes of the tokens: it is layer_input."
+    return Port("output", mlp.branch.path, half=mlp.branch.half)
+
+
 NO_BLOCKS = (
     "it has no chain of blocks with attention; its modules are sites by their paths, such as 'module:features.4'."
 )
@@ -227,6 +238,7 @@ _BLOCK_PORTS: dict[str, Callable[[BlockLayout], Port | str]] = {
     "z": _of_attention(lambda own, b: Port("input", own.o, heads=own.n_heads)),
     "mlp_normed": _of_mlp(_mlp_normed),
     "mlp_pre": _of_mlp(lambda own, b: Port("input", own.act) if own.act else _EXPERTS),
+    "mlp_up": _of_mlp(_mlp_up),
     "mlp_post": _of_mlp(lambda own, b: Port("input", own.down) if own.act and own.down else _EXPERTS),
 }
 
@@ -245,9 +257,11 @@ def available(layout: Layout) -> Iterator[tuple[str, str]]:
 
 def _has(stack: Stack, kind: str) -> bool:
     """Whether a kind of site is spoken of in a stack: those of attention to another stack, of a further part, of what a block is given beside
-    the stream, or of a sum that a norm acts on, only where there is such."""
+    the stream, of a gated MLP, or of a sum that a norm acts on, only where there is such."""
     if kind == ENTERING[1]:
         return bool(stack.layer_inputs)
+    if kind == "mlp_up":
+        return any(block.mlp is not None and block.mlp.gated for block in stack.blocks)
     if kind in SUMS:
         return any(part is not None and part.around for part in (getattr(b, SUMS[kind]) for b in stack.blocks))
     if kind in FURTHER:
@@ -275,6 +289,7 @@ def to_site(x: Tensor, port: Port, batch: int) -> Tensor:
         return x
     if port.form == "channels":
         return x.reshape(len(x), 1 if x.ndim == 2 else x.shape[1], -1).transpose(1, 2)
+    x = x if port.half is None else x.chunk(2, dim=-1)[port.half]
     shape = (batch, -1, port.heads, x.shape[-1] // port.heads) if port.heads else (batch, -1, x.shape[-1])
     x = x.reshape(shape)
     x = x * port.scale if port.scaled else x
@@ -290,7 +305,11 @@ def from_site(value: Tensor, port: Port, like: Tensor) -> Tensor:
         return laid_out(value.transpose(1, 2).reshape(like.shape), like)
     value = value if port.shift is None else value - port.shift
     value = unscaled(value, port) if port.scaled else value
-    return value.reshape(like.shape)
+    if port.half is None:
+        return value.reshape(like.shape)
+    halves = list(like.chunk(2, dim=-1))
+    halves[port.half] = value.reshape(halves[port.half].shape)
+    return torch.cat(halves, dim=-1)
 
 
 def laid_out(value: Tensor, like: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ bare name means all layers). TransformerLens hook names are aliases: `blocks.3.a
 | z | batch pos head d_head | input of the output projection, per query head |
 | mlp_normed | batch pos d_model | what the norm before the MLP makes: the input of the MLP |
 | mlp_pre | batch pos d_mlp | input of the activation function |
+| mlp_up | batch pos d_mlp | of a gated MLP what the activation's output is multiplied by: what its up projection makes |
 | mlp_post | batch pos d_mlp | neurons: input of the MLP's output projection |
 | cross_in, cross_q, cross_k, cross_v, cross_pattern, cross_z, cross_out | as in attention; k_pos of cross_k, cross_v and cross_pattern are the encoder's | attention of a decoder's block to the encoder's stream |
 | resid_cross | batch pos d_model | the residual stream between that and the MLP (resid_mid is before it) |
@@ -48,7 +49,7 @@ from interp.whole_numbers import whole
 LAYERED: Final = (
     "resid_pre", "layer_input", "attn_in", "q", "k", "v", "pattern", "z", "attn_out",
     "resid_attn", "resid_mid", "cross_in", "cross_q", "cross_k", "cross_v", "cross_pattern", "cross_z", "cross_out", "resid_cross",
-    "mixer_out", "second_mlp_out", "mlp_in", "mlp_normed", "mlp_pre", "mlp_post", "mlp_out", "resid_mlp", "resid_post",
+    "mixer_out", "second_mlp_out", "mlp_in", "mlp_normed", "mlp_pre", "mlp_up", "mlp_post", "mlp_out", "resid_mlp", "resid_post",
 )  # fmt: skip
 GLOBAL: Final = ("embed", "resid_final", "logits")
 #: What comes from the tokens and not from the blocks: gradients end there.
