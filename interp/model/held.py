@@ -24,14 +24,13 @@ from interp.model.modules.paths import check_path
 from interp.model.modules.soundness import check_model
 from interp.model.multiply_adds import Prices
 from interp.model.origin import Origin
-from interp.model.outcome import Outcome
 from interp.model.probing.layout_probe import read_layout
 from interp.model.probing.sample import probe_ids, probe_inputs
 from interp.model.run_checks import check_value
+from interp.parts.ending import Outcome
 from interp.parts.forms import form_of
 from interp.parts.layout import NET_LEVELS, Layout
 from interp.parts.named_inputs import DECODER, TEXT, Inputs
-from interp.parts.nodes import Group, groups
 from interp.parts.outputs import AtMask, Classes, NextToken, NoAnswer, Output, Outputs
 from interp.parts.ports import available, port
 from interp.parts.sites import MODULE, Site, SiteLike, parse
@@ -188,12 +187,6 @@ class HeldModel:
         if not 0 <= (i := whole(output, "class", TaskError)) < outputs.n:
             raise TaskError(f"class {i}: this model has classes 0 to {outputs.n - 1}.")
         return outputs.names[i]
-
-    def groups(self, level: str) -> list[Group]:
-        """The nodes of a level in groups, in forward order; of a model that ends at some sites those that are not behind them. Raises: as
-        `interp.parts.nodes.groups`."""
-        found = groups(level, self.layout)
-        return found if self.outcome is None else [group for group in found if self.outcome.reaches(group.site)]
 
     def check_level(self, level: str) -> None:
         """Raises: MethodError for a level that this kind of model does not have."""

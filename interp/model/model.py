@@ -24,12 +24,12 @@ from interp.model.inputs.encoding import encoded_width, with_encoded
 from interp.model.inputs.taking import InputsLike, arguments, sourced, taken
 from interp.model.modules.soundness import check_state
 from interp.model.operands import Operands
-from interp.model.outcome import Outcome
 from interp.model.plan import Plan, plan_run
 from interp.model.result import Run
 from interp.model.run import execute
 from interp.model.run_checks import check_encoded, check_lists, check_pattern, check_value, checked_kept, checked_other
 from interp.model.vocabulary import Columns
+from interp.parts.ending import Outcome
 from interp.parts.named_inputs import Inputs
 from interp.parts.sites import Site, SiteLike
 from interp.parts.tokens import Tokens

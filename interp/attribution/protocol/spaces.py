@@ -20,9 +20,9 @@ from interp.attribution.protocol.replacing import replacing_nodes, replacing_wri
 from interp.errors import MethodError, unknown
 from interp.model.modules import attention
 from interp.model.modules.lock import settled
-from interp.model.outcome import check_ends
+from interp.parts.ending import check_ends
 from interp.parts.graph import Graph, KeyValue, Part
-from interp.parts.nodes import Group, nodes_of
+from interp.parts.nodes import Group, model_groups, nodes_of
 from interp.tasks.metric import Direction, Metric
 from interp.tasks.pairs.token_pairs import TokenPair
 from interp.tasks.replacements import Ablation, make_ablation
@@ -169,7 +169,7 @@ def space_of(model: Any, level: str, kv: KeyValue, split_positions: bool, stack:
     LayoutError."""
     ends = "" if model.outcome is None else ", ".join(model.outcome.names)
     if level != "edges":
-        found = model.groups(level)
+        found = model_groups(model, level)
         return NodeSpace(tuple(group for group in found if stack is None or group.site.stack == stack), ends=ends)
     if model.outcome is not None:
         check_ends(model.outcome, "level 'edges'")

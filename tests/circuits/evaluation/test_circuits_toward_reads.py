@@ -8,7 +8,7 @@ from circuits.circuit.selection import discover
 from circuits.evaluation.faithfulness import evaluate
 from interp.attribution.request import attribute
 from interp.model.model import HookedModel
-from tests.interp.attribution.test_metrics_of_reads import answered, ending, probe, three
+from tests.interp.attribution.toward_reads.test_metrics_of_reads import answered, ending, probe, three
 from tests.interp.tasks.toy import toy_task
 
 

@@ -8,7 +8,7 @@ import torch
 from interp.attribution.request import attribute_all
 from interp.model.model import HookedModel
 from tests.interp.attribution.features.given_dictionaries import rotated
-from tests.interp.attribution.test_metrics_of_reads import PROBE, answered, probe, three
+from tests.interp.attribution.toward_reads.test_metrics_of_reads import PROBE, answered, probe, three
 from tests.interp.tasks.toy import toy_task
 
 
@@ -16,7 +16,12 @@ def test_a_feature_of_the_place_that_is_read_moves_the_probe_by_what_it_writes()
     model, task = HookedModel(three()), answered(toy_task(3))
     own = rotated("resid_post.1")
     found = attribute_all(
-        model, task, methods=["exact", "relp"], level="features", metric=probe("resid_post.1"), dictionaries={"resid_post.1": own}
+        model,
+        task,
+        methods=["exact", "relp"],
+        level="features",
+        metric=probe("resid_post.1"),
+        dictionaries={"resid_post.1": own},
     )
     ids = [pair.ids for pair in task.pairs]
     clean, corrupt = (torch.tensor([getattr(p, side) for p in ids]) for side in ("clean", "corrupt"))
