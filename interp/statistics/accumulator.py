@@ -72,6 +72,12 @@ class Accumulator(ABC):
         for key in (*own, *(key for key in state if key not in own)):
             if key not in state or key not in own:
                 raise StatisticError(f"state of {self.name}: {'no' if key in own else 'unknown'} {key!r}.")
+            given, mine = state[key], own[key]
+            grows = mine.ndim > 0 and len(mine) == 0
+            if given.dtype != mine.dtype or given.shape[grows:] != mine.shape[grows:] or given.ndim != mine.ndim:
+                raise StatisticError(
+                    f"state of {self.name}: {key} is {list(given.shape)} {given.dtype}; expected {list(mine.shape)} {mine.dtype}."
+                )
         self._restore({key: value.clone() for key, value in state.items()})
 
     def _restore(self, state: dict[str, Tensor]) -> None:
@@ -88,10 +94,15 @@ def checked(x: Tensor, width: int, name: str) -> Tensor:
     """Vectors [token d]. Raises: StatisticError for another shape, and for numbers that are not finite."""
     if x.ndim != 2 or x.shape[1] != width:
         raise StatisticError(f"{name}: given {list(x.shape)}; expected [token {width}].")
-    if not bool(torch.isfinite(x).all()):
+    if not finite(x):
         token, unit = (~torch.isfinite(x)).nonzero()[0].tolist()
         raise StatisticError(f"{name}: the number of unit {unit} is not finite at token {token} of the batch.")
     return x
+
+
+def finite(x: Tensor) -> bool:
+    """Whether all numbers are finite: as their sum is not otherwise, they are looked at one by one only where it overflows."""
+    return bool(torch.isfinite(x.sum())) or bool(torch.isfinite(x).all())
 
 
 def pieces(x: Tensor) -> tuple[Tensor, ...]:

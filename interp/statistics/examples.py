@@ -32,7 +32,9 @@ class Examples(Accumulator):
             raise StatisticError("examples: no places were given; expected example, position and token of each vector.")
         if not len(checked(x, self.width, self.name)):
             return
-        values, at = (found[: self.settings["k"]] for found in x.double().cpu().sort(dim=0, descending=True, stable=True))
+        values, at = (
+            found[: self.settings["k"]] for found in x.double().cpu().sort(dim=0, descending=True, stable=True)
+        )
         own = {name: where[name][at].T for name in ("example", "position")}
         self._add(values.T, own["example"], own["position"], _before(where)[at].transpose(0, 1))
         self.n += len(x)

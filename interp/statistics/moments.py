@@ -31,9 +31,8 @@ class Moments(Accumulator):
         self.most = -self.least
 
     def update(self, x: Tensor, where: Where | None = None) -> None:
-        for piece in pieces(checked(x, self.width, self.name)):
-            if len(piece):
-                self._add(len(piece), *_of(piece.double()))
+        if len(checked(x, self.width, self.name)):
+            self._add(len(x), *_of(x))
 
     def _merged(self, other: Self) -> None:
         self._add(other.n, *(getattr(other, name) for name in _NAMES))
@@ -78,10 +77,27 @@ class Moments(Accumulator):
 
 
 def _of(x: Tensor) -> tuple[Tensor, ...]:
-    """Mean, sums of powers of the distance to it, least and largest value of vectors [token d]."""
-    least, most = torch.aminmax(x, dim=0)
-    mean = x.mean(0)
-    d = x - mean
-    square = d * d
-    m3, m4 = torch.einsum("td,td->d", square, d), torch.einsum("td,td->d", square, square)
-    return mean, square.sum(0), m3, m4, least, most
+    """Mean, sums of powers of the distance to it, least and largest value of vectors [token d].
+
+    Powers are of the distance to the mean as the model's precision has it, a few tokens at a time in memory that is used again, and put right by what that
+    mean is off.
+    """
+    near, n = x.mean(0).double(), len(x)
+    powers = torch.zeros(4, x.shape[1], dtype=torch.float64, device=x.device)
+    some = pieces(x)
+    d = torch.empty(len(some[0]), x.shape[1], dtype=torch.float64, device=x.device)
+    square, ones = torch.empty_like(d), torch.ones(1, len(d), dtype=torch.float64, device=x.device)
+    for piece in some:
+        own, squared, one = d[: len(piece)], square[: len(piece)], ones[:, : len(piece)]
+        torch.sub(piece, near, out=own)
+        powers[0] += (one @ own)[0]
+        torch.mul(own, own, out=squared)
+        powers[1] += (one @ squared)[0]
+        powers[2] += (one @ own.mul_(squared))[0]
+        powers[3] += (one @ squared.mul_(squared))[0]
+    first, second, third, fourth = powers
+    off = first / n
+    m2 = second - n * off**2
+    m3 = third - 3 * off * second + 2 * n * off**3
+    m4 = fourth - 4 * off * third + 6 * off**2 * second - 3 * n * off**4
+    return near + off, m2, m3, m4, x.amin(0).double(), x.amax(0).double()
