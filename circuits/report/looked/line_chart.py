@@ -28,7 +28,8 @@ def line_chart(data: dict[str, Any]) -> Markup:
     top = 20 + LEGEND * len(data["lines"])
     x, y = Scale(places[0], places[-1], LEFT, WIDTH - 20), Scale(low, high, top + HEIGHT, top)
     names = (data["x_title"], data["y_title"])
-    marks = [at for at in svg.ticks(places[0], places[-1], 10) if x.holds(at)]
+    whole = all(at == int(at) for at in places)
+    marks = [at for at in svg.ticks(places[0], places[-1], 10) if not whole or at == int(at)]
     parts = [svg.axes(x, y, svg.numbered(marks), svg.numbered(svg.ticks(low, high)), names)]
     for i, one in enumerate(data["lines"]):
         parts += [marker(i, LEFT + 8, 8 + LEGEND * i), label(LEFT + 20, 12 + LEGEND * i, one["name"], "name")]

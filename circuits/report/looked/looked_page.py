@@ -13,7 +13,17 @@ from circuits.runs.looked import Bars, Cell, HeatMap, Lines, Looked, Rows, Secti
 from interp.formatting.numbers import count, decimals, number, score
 
 #: What a manifest says that the page shows, by its title there.
-SHOWN: Final = ("command", "options", "model", "versions", "machine", "created", "seconds", "forwards")
+SHOWN: Final = (
+    "command",
+    "options",
+    "model",
+    "versions",
+    "machine",
+    "created",
+    "seconds",
+    "multiply_adds",
+    "forwards_total",
+)
 #: Cells of a heat map are wide enough for their numbers up to so many columns.
 _NUMBERS: Final = 12
 
@@ -59,6 +69,7 @@ def _bars(figure: Bars) -> dict[str, Any]:
         "limit": max(sizes, default=0.0),
         "digits": decimals(sizes),
         "unit": figure.unit,
+        "axis": figure.unit,
     }
 
 

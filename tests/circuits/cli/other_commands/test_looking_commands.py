@@ -99,6 +99,9 @@ def test_lens_leaves_a_run_that_opens_and_renders_again(run: Run) -> None:
     assert run("open", "a")[0] == 0
     Path("a/report.html").unlink()
     assert run("report", "a")[0] == 0 and Path("a/report.html").read_bytes() == page
+    for command in (("evaluate", "a"), ("stability", "a"), ("diff", "a", "a"), ("export", "a", "x.svg")):
+        code, out, err = run(*command)
+        assert code == 2 and "'a' is of circuits lens, which looks inside a model" in err and out == ""
     # The file of options gives the same numbers, and replaces only when it is told to.
     code, out, err = run("lens", "a/config.toml", "--out", "a", "--json", "--quiet")
     assert code == 2 and "exists" in err and out == ""
