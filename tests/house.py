@@ -43,6 +43,7 @@ FLOORS = (
     "interp/heads",
     "interp/demo",
     "interp/scores",
+    "interp/examples",
     "interp/attribution/batching",
     "interp/attribution/edges",
     "interp/attribution/exact",
