@@ -31,6 +31,8 @@ from .display.plots import plot_scores as plot_scores
 from .errors import InterpError as InterpError
 from .evaluation.evaluate_tokens import evaluate_tokens as evaluate_tokens
 from .evaluation.token_evaluation import TokenEvaluation as TokenEvaluation
+from .examples.mechanisms import Mechanisms as Mechanisms
+from .examples.mechanisms import mechanisms as mechanisms
 from .heads.annotated import AnnotatedText as AnnotatedText
 from .heads.clusters import HeadClusters as HeadClusters
 from .heads.clusters import head_clusters as head_clusters
