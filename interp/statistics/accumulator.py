@@ -154,9 +154,9 @@ STATISTICS: Final = Registry(
         Statistic(
             "positions",
             "the vectors as mean + position + context + rest: shares of variance, stable rank, angles, energy in low frequencies",
-            "(window + contexts) d numbers", "Song & Zhong 2023", "positions", "Positions",
+            "(window + contexts) d numbers", "Song & Zhong 2023", "position_parts", "Positions",
         ),
-        Statistic("pairs", "how often two units are above 0 together", "d^2 numbers", "", "pairs", "Pairs"),
+        Statistic("pairs", "how often two units are above 0 together", "d^2 numbers", "", "coactivations", "Pairs"),
     ),
 )  # fmt: skip
 
