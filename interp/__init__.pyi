@@ -2,6 +2,8 @@
 
 from . import recurrent as recurrent
 from .activations.collect import collect as collect
+from .activations.summarise import summarise as summarise
+from .activations.summary import Summary as Summary
 from .attribution.captum_function import CaptumFunction as CaptumFunction
 from .attribution.captum_function import captum_function as captum_function
 from .attribution.feature_edges import feature_edges as feature_edges

@@ -22,6 +22,7 @@ PACKAGES = ("interp", "circuits")
 FLOORS = (
     "interp",
     "interp/formatting",
+    "interp/statistics",
     "interp/rules",
     "interp/parts",
     "interp/dictionaries",
