@@ -64,6 +64,8 @@ from .model.loading.load import load as load
 from .model.model import HookedModel as HookedModel
 from .model.nets.net import Net as Net
 from .model.result import Run as Run
+from .parts.chains import repeat as repeat
+from .parts.chains import skip as skip
 from .parts.graph import Edge as Edge
 from .parts.graph import Graph as Graph
 from .parts.named_inputs import Inputs as Inputs

@@ -17,6 +17,7 @@ from interp.model.coverage.operations import Operations
 from interp.model.edits import applied
 from interp.model.modules import attention, batch_norms
 from interp.model.modules.calling import only_records
+from interp.model.modules.chained import Conductor, Course, conductors, in_place
 from interp.model.modules.lock import frozen, no_inference_tensors, running
 from interp.model.modules.tensors import (
     activation_in,
@@ -72,6 +73,7 @@ class _Run:
     entering: dict[Site, Tensor] = field(default_factory=dict)
     attending: dict[int, Attending] = field(default_factory=dict)
     met: set[Site] = field(default_factory=set)
+    standing: Mapping[str, Conductor] = field(default_factory=dict)
 
     @cached_property
     def mixtures(self) -> Mixtures:
@@ -228,7 +230,7 @@ class _Run:
         hooks = [(site, port(site, self.layout).of(self.model)) for site in sites]
         for site, at in hooks:
             if at.where in ("input", "input_copy"):
-                self._on_input(stack, at.path, self.read_input(site, at))
+                self._on_input(stack, at.path, self.read_input(site, at), first=site.kind == ENTERING[0])
                 if at.form == "own":
                     before, behind = self.check_unwritten(site)
                     self._on_input(stack, at.path, before)
@@ -257,8 +259,10 @@ class _Run:
     def _module(self, path: str) -> nn.Module:
         return self.model.get_submodule(path)  # type: ignore[no-any-return]
 
-    def _on_input(self, stack: ExitStack, path: str, hook: Any) -> None:
-        stack.callback(self._module(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
+    def _on_input(self, stack: ExitStack, path: str, hook: Any, *, first: bool = False) -> None:
+        """A hook in front of a module; first: of a block in another chain, in front of where the model calls it."""
+        module = self.standing.get(path, self._module(path)) if first else self._module(path)
+        stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
 
 
 def _copied(module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -284,18 +288,24 @@ def execute(
     plan: Plan,
     inputs: Mapping[str, Any],
     columns: Columns | None = None,
+    courses: Sequence[Course] = (),
 ) -> tuple[Tensor, dict[Site, Tensor]]:
-    """The logits of `model(**inputs)` under `plan`, all or those of `columns`, and the tensors it reads.
+    """The logits of `model(**inputs)` under `plan`, all or those of `columns`, and the tensors it reads; with other chains of blocks along
+    `courses`.
 
     Raises: SiteError where a read was never reached (a module that this input does not call).
     """
     state = _Run(model, layout, operations, plan, len(next(x for x in inputs.values() if isinstance(x, Tensor))))
     state.attending = attending(model, layout)
+    state.standing = conductors(model, courses)
     with running(model), no_inference_tensors(), ExitStack() as stack:
         state.attach(stack)
         around = state.around_attention if layout.blocks and plan.needs_attention_function() else None
         stack.enter_context(attention.selected(model, around) if around else nullcontext())
+        stack.enter_context(in_place(model, state.standing) if courses else nullcontext())
         logits = state.logits(inputs, columns)
+    for course in courses:
+        course.check()
     modules = {site for site in plan.touched if site.kind == MODULE}
     if missing := (plan.reads - state.found.keys()) | (modules - state.met):
         raise SiteError(f"never reached in this run: {', '.join(map(str, sorted(missing)))}.")
