@@ -58,6 +58,7 @@ FLOORS = (
     "interp/attribution",
     "interp/evaluation",
     "interp/lenses",
+    "interp/depth",
     "interp/activations",
     "interp/dictionaries/training/steps",
     "interp/dictionaries/training/checkpoints",
