@@ -24,7 +24,7 @@ from interp.attribution.exact.machine import find_restart
 from interp.attribution.protocol.spaces import EdgeSpace
 from interp.dictionaries.dictionary import Dictionary
 from interp.parts.graph import Graph
-from interp.parts.nodes import FEATURES, groups
+from interp.parts.nodes import FEATURES, model_groups
 from interp.tasks.ablations import ABLATIONS
 from interp.tasks.metrics import METRICS
 from interp.tasks.replacements import Ablation
@@ -76,7 +76,7 @@ class NodeRuns(CircuitRuns):
 
     @cached_property
     def _groups(self) -> list[Any]:
-        return [g for g in groups(self.asked.level, self.asked.model.layout) if g.kind not in ALWAYS]
+        return [g for g in model_groups(self.asked.model, self.asked.level) if g.kind not in ALWAYS]
 
     @cached_property
     def n(self) -> int:

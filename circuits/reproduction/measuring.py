@@ -17,7 +17,7 @@ from interp.attribution.scoring.driver import Attribution
 from interp.errors import InterpError
 from interp.formatting.numbers import several
 from interp.option import taken
-from interp.parts.nodes import groups
+from interp.parts.nodes import model_groups
 from interp.scores.agreement import agreement
 from interp.scores.scores import Scores
 from interp.tasks.find import alike, stored
@@ -66,7 +66,7 @@ def on_task(given: str, paper: Paper, wanted: Wanted, model: Any, task: Task) ->
     """The same for prompts that are there, all of one length. Raises: InterpError."""
     requests = {}
     for level, kinds in paper.levels.items():
-        parts = [g.node(0).name for g in groups(level, model.layout) if g.kind in kinds]
+        parts = [g.node(0).name for g in model_groups(model, level) if g.kind in kinds]
         requests[level] = plan(model, task, replace(_request(paper, level, wanted), parts=parts))
     return Ready(given, paper, wanted, model, task, requests, paper.of_model(model.name, model.hf, model.layout))
 

@@ -104,6 +104,7 @@ def plan(model: Any, task: Task, options: TokenOptions) -> TokenRequest:
     """A checked request. Raises: as `attribute_tokens`."""
     method, metric = get_token_method(options.method), _metric(options)
     _check(method, metric, options)
+    model, metric = metric.on(model)
     given, task = task, task.limit(options.limit)
     if options.target is not None:
         task = aimed(task, options.target, model.tokenizer)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interp.errors import LayoutError, UnsupportedRuleError
+from interp.errors import LayoutError, SiteError, UnsupportedRuleError
 from interp.ledger import spend, uncounted
 from interp.model.modules.calling import on_inputs
 from interp.model.modules.chained import Course
@@ -29,6 +29,8 @@ def courses(
     Where blocks return more than the stream, which a block that is left out cannot make, one ordinary run records it.
     Raises: SiteError, LayoutError, UnsupportedRuleError for a chain that this model or this run does not take.
     """
+    if plan.ends:
+        raise SiteError("layers: this run ends at the sites that are measured; a chain of layers needs one that goes on to the logits.")
     check_sites((*plan.touched, *(site.place for site in plan.splices)), chains, model.layout)
     if plan.keep is not None or plan.toward is not None:
         raise UnsupportedRuleError("layers: operands of a chain of layers are not kept; leave out keep_operands, toward and rules with secants.")

@@ -27,6 +27,7 @@ from interp.model.origin import Origin
 from interp.model.probing.layout_probe import read_layout
 from interp.model.probing.sample import probe_ids, probe_inputs
 from interp.model.run_checks import check_value
+from interp.parts.ending import Outcome
 from interp.parts.forms import form_of
 from interp.parts.layout import NET_LEVELS, Layout
 from interp.parts.named_inputs import DECODER, TEXT, Inputs
@@ -63,6 +64,7 @@ class HeldModel:
             self._given = None if inputs is None else probe_of(self, inputs, probe_ids)
             self.layout, self.operations = self._discovered(output)
         self._checked: set[Rules] = set()
+        self.outcome: Outcome | None = None
         self.edge_maps: dict[Any, Any] = {}
         self.restart: Any = None
         self.chained: Any = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -30,8 +31,9 @@ from interp.model.run import execute
 from interp.model.run_checks import check_encoded, check_lists, check_pattern, check_value, checked_kept, checked_other
 from interp.model.vocabulary import Columns
 from interp.parts.chains import Layers, chains_of
+from interp.parts.ending import Outcome
 from interp.parts.named_inputs import Inputs
-from interp.parts.sites import SiteLike
+from interp.parts.sites import Site, SiteLike
 from interp.parts.tokens import Tokens
 from interp.rules.rules import GRADIENT, Rules
 
@@ -130,18 +132,40 @@ class HookedModel(HeldModel):
         operands = Operands(id(self.hf)) if keep_operands else None
         given, kept = taken(self, tokens), checked_kept(logits_to_keep)
         plan = self._plan(given, reads, edits, rules, split_kv, dictionaries, operands, toward)
-        columns = None if vocabulary is None else Columns.of(self, vocabulary)
+        columns = None if vocabulary is None or self.outcome is not None else Columns.of(self, vocabulary)
         inputs = arguments(self, given, kept)
         if encoded is not None:
             check_encoded(self, plan.sites(), given, encoded)
             inputs = with_encoded(inputs, encoded)
         chains = {} if layers is None else chains_of(layers, self.layout)
         ways = courses(self, chains, plan, inputs, lambda: self._price(given, kept, columns)) if chains else ()
-        logits, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns, ways)
-        logits = asked_for(self, logits, given, kept)
+        made, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns, ways)
+        logits = asked_for(self, self._measured(found, made), given, kept)
         if ledger() is not None:
             self._account(logits, self._price(given, kept, columns, encoded=encoded is not None, chains=chains))
         return Run(logits, found, given, self.layout.layers, self.layout.rotary, operands)
+
+    def ending_at(self, sites: SiteLike | Sequence[SiteLike]) -> Self:
+        """This model as one whose output is what stands at some sites: the `logits` of its runs are their tensors side by side
+        [batch pos number], and its runs end there.
+
+        A view of the same live modules, for metrics that read no logits (`Metric(..., reads=)`). Raises: SiteError for sites that are not there,
+        patterns, and sites of several stacks.
+        """
+        named = [sites] if isinstance(sites, str | Site) else list(sites)
+        outcome, layout = Outcome.of([found for name in named for found in self.resolve(name)], self.layout)
+        view = copy.copy(self)
+        view.outputs, view.layout, view.outcome = self.outputs, layout, outcome
+        vars(view).pop("prices", None)
+        return view
+
+    def _measured(self, reads: Mapping[Site, Tensor], logits: Tensor | None) -> Tensor:
+        """The logits of a run, or what stands in their place."""
+        if self.outcome is not None:
+            return self.outcome.joined(reads, logits)
+        if logits is None:
+            raise RuntimeError("a run ended before its logits")
+        return logits
 
     def _plan(
         self,
@@ -161,7 +185,10 @@ class HookedModel(HeldModel):
         spliced = check_dictionaries({} if dictionaries is None else dictionaries, self.layout, widths(self.layout))
         resolved = [(self.resolve(e.site), e) for e in edits]
         check_pattern(type(self.hf).__name__, self.layout, [site for sites, _ in resolved for site in sites], split_kv)
-        return plan_run([self.resolve(r) for r in reads], resolved, rules, split_kv, spliced, operands, other)
+        measured = () if self.outcome is None else self.outcome.reads
+        ends = self.outcome is not None and self.outcome.last is not None
+        read = [*([site] for site in measured), *(self.resolve(r) for r in reads)]
+        return plan_run(read, resolved, rules, split_kv, spliced, operands, other, ends)
 
     def generate(self, prompt: Any, *, edits: Sequence[Edit] = (), max_new_tokens: int = 20, **options: Any) -> str:
         """Continue `prompt` with the edits in force at every step; options as in `interp.model.steering.generate`."""
@@ -200,6 +227,7 @@ class HookedModel(HeldModel):
         """What a run costs, in multiply-adds."""
         batch, length = len(given.ids if isinstance(given, Tokens) else given), self.n_positions(given)
         tokens = self.layout.d_vocab if columns is None or columns.W is None else len(columns.tokens)
+        tokens = 0 if self.outcome and self.outcome.last else tokens
         logits = (min(kept, length) or length) * tokens
         return self.prices.run(batch, length, logits, encoded=encoded, more=self._by_path(chains))
 

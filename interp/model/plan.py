@@ -19,7 +19,8 @@ class Plan:
     """What one run does: which sites it reads, how it edits which, and under which rules.
 
     `split_kv`: every query head gets a copy of its own of the keys and values that its group shares. `dictionaries`: by the
-    site that they make up. `keep`: where the operands of the run go; `toward`: those of the run that secants go to.
+    site that they make up. `keep`: where the operands of the run go; `toward`: those of the run that secants go to. `ends`: whether the run
+    is over where the last of its sites was seen.
     """
 
     reads: frozenset[Site]
@@ -29,6 +30,7 @@ class Plan:
     dictionaries: Dictionaries = field(default_factory=dict)
     keep: Operands | None = None
     toward: Operands | None = None
+    ends: bool = False
 
     @cached_property
     def splices(self) -> Mapping[Site, Splice]:
@@ -68,6 +70,7 @@ def plan_run(
     dictionaries: Dictionaries,
     keep: Operands | None = None,
     toward: Operands | None = None,
+    ends: bool = False,
 ) -> Plan:
     """A plan from resolved reads and edits; several edits of one site act in the order given.
 
@@ -78,7 +81,7 @@ def plan_run(
     for sites, edit in edits:
         for site in sites:
             by_site[site] = (*by_site.get(site, ()), edit)
-    found = Plan(frozenset(_flat(reads)), by_site, rules, split_kv, dictionaries, keep, toward)
+    found = Plan(frozenset(_flat(reads)), by_site, rules, split_kv, dictionaries, keep, toward, ends)
     if (keep is not None or rules.secants) and (odd := [site for site in by_site if site.kind.endswith("pattern")]):
         raise UnsupportedRuleError(
             f"edits of '{odd[0]}' in a run whose operands are kept, or that goes toward another: what follows an edited pattern "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -60,6 +60,10 @@ def attending(model: Any, layout: Layout) -> dict[int, Attending]:
     }
 
 
+class Ended(Exception):
+    """Ends a forward pass where all of its sites were seen."""
+
+
 @dataclass
 class _Run:
     """The state of one run while it lasts."""
@@ -74,6 +78,7 @@ class _Run:
     attending: dict[int, Attending] = field(default_factory=dict)
     met: set[Site] = field(default_factory=set)
     standing: Mapping[str, Conductor] = field(default_factory=dict)
+    visited: set[Site] = field(default_factory=set)
 
     @cached_property
     def mixtures(self) -> Mixtures:
@@ -113,6 +118,10 @@ class _Run:
             x = splice(x, self.entering[splice.dictionary.site], self.visit)
         if site in self.plan.reads:
             self.found[site] = x
+        if self.plan.ends:
+            self.visited.add(site)
+            if self.visited >= self.plan.touched:
+                raise Ended
         return x
 
     def through(self, site: Site, at: Port, x: Tensor) -> Tensor:
@@ -289,9 +298,9 @@ def execute(
     inputs: Mapping[str, Any],
     columns: Columns | None = None,
     courses: Sequence[Course] = (),
-) -> tuple[Tensor, dict[Site, Tensor]]:
+) -> tuple[Tensor | None, dict[Site, Tensor]]:
     """The logits of `model(**inputs)` under `plan`, all or those of `columns`, and the tensors it reads; with other chains of blocks along
-    `courses`.
+    `courses`. Without logits where the plan ends before.
 
     Raises: SiteError where a read was never reached (a module that this input does not call).
     """
@@ -303,7 +312,9 @@ def execute(
         around = state.around_attention if layout.blocks and plan.needs_attention_function() else None
         stack.enter_context(attention.selected(model, around) if around else nullcontext())
         stack.enter_context(in_place(model, state.standing) if courses else nullcontext())
-        logits = state.logits(inputs, columns)
+        logits: Tensor | None = None
+        with suppress(Ended):
+            logits = state.logits(inputs, columns)
     for course in courses:
         course.check()
     modules = {site for site in plan.touched if site.kind == MODULE}

@@ -185,6 +185,12 @@ def groups(level: str, layout: Layout) -> list[Group]:
     return found or [_group(LEVELS[level][0], 0, layout, layout)]  # which says why there is none
 
 
+def model_groups(model: Any, level: str) -> list[Group]:
+    """The groups of a level on a model; of one that ends at some sites (`HookedModel.ending_at`) those that are not behind them. Raises: as `groups`."""
+    found = groups(level, model.layout)
+    return found if model.outcome is None else [group for group in found if model.outcome.reaches(group.site)]
+
+
 def _groups(level: str, stack: Stack, layout: Layout) -> Iterator[Group]:
     """The groups of a level in one stack, in forward order."""
     if "embed" in LEVELS[level]:

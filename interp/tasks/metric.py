@@ -13,8 +13,9 @@ A metric reads the logits at the last real token of the prompt, [batch d_vocab],
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final, Literal
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor
@@ -41,11 +42,13 @@ class Metric:
     be given the columns of these alone, in logits and targets alike. `source`: a paper, where it is from one. `needs_wrong`: it
     reads the wrong tokens, so that pairs without any are refused; None: where it measures nearness to the clean answer.
     `several`: it takes an answer of several tokens; of a batch with one it gets the logits of all positions that give them,
-    [batch pos d_vocab], and `targets.forced`.
+    [batch pos d_vocab], and `targets.forced`. `reads`: the sites that it measures instead of the logits, such as `("resid_post.2",)`: the
+    function then gets a mapping of their names to what stands there, [batch ...] at the last position or [batch pos ...]; `"logits"` is one of
+    the names. A probe, a neuron, a feature's direction are metrics of that kind; parts behind what is read are no parts then.
     """
 
     name: str
-    function: Callable[[Tensor, Targets], Tensor]
+    function: Callable[[Any, Targets], Tensor]
     unit: str
     description: str
     higher_is_better: bool = True
@@ -57,16 +60,39 @@ class Metric:
     source: str = ""
     needs_wrong: bool | None = None
     several: bool = False
+    reads: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        self._check_reads()
         if self.needs_wrong is None:
-            object.__setattr__(self, "needs_wrong", self.toward == "clean")
+            object.__setattr__(self, "needs_wrong", self.toward == "clean" and not self.reads)
         if self.positions not in POSITIONS:
             raise MetricError(unknown(f"positions of metric {self.name!r}", self.positions, POSITIONS))
         if self.vocabulary not in VOCABULARIES:
             raise MetricError(unknown(f"vocabulary of metric {self.name!r}", self.vocabulary, VOCABULARIES))
         if self.several and (self.positions, self.vocabulary) != ("last", "all"):
             raise MetricError(f"metric {self.name!r}: several=True goes with positions='last' and vocabulary='all'.")
+
+    def _check_reads(self) -> None:
+        """Raises: MetricError for sites that are no tuple of names, and for what speaks of logits alone."""
+        if isinstance(self.reads, str) or not all(isinstance(name, str) and name for name in self.reads):
+            raise MetricError(
+                f"metric {self.name!r}: reads={self.reads!r:.80}; expected names of sites, such as ('resid_post.2',)."
+            )
+        object.__setattr__(self, "reads", tuple(self.reads))
+        if self.reads and (self.several or self.vocabulary != "all"):
+            raise MetricError(
+                f"metric {self.name!r} reads {', '.join(self.reads)}: several= and vocabulary= speak of logits."
+            )
+
+    def on(self, model: Any) -> tuple[Any, Metric]:
+        """The model whose runs end with what the metric reads, and the metric of that; both as they are for a metric of the logits.
+        Raises: SiteError for a site that the model has not."""
+        if not self.reads or model.outcome is not None:
+            return model, self
+        view = model.ending_at(self.reads)
+        name = f"{self.name} of {', '.join(view.outcome.names)}"
+        return view, replace(self, name=name, function=partial(_of_reads, self.function, view.outcome))
 
     def __call__(self, logits: Tensor, targets: Targets) -> Tensor:
         """The value per example, in float32 or better.
@@ -105,6 +131,11 @@ class Metric:
         if self.toward == "clean":
             return nearer if direction == "denoise" else -nearer
         return nearer if self.toward == "source" else -nearer
+
+
+def _of_reads(function: Callable[[Any, Targets], Tensor], outcome: Any, joined: Tensor, targets: Targets) -> Tensor:
+    """A function of reads, of these side by side."""
+    return function(outcome.parts(joined), targets)
 
 
 def lacks_wrong(name: str, where: str) -> str:

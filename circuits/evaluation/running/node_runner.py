@@ -28,7 +28,7 @@ from interp.model.edits import Edit
 from interp.model.modules.linear import input_embedding
 from interp.model.modules.lock import reserved, settled
 from interp.parts.graph import Part
-from interp.parts.nodes import Group, groups, nodes_of
+from interp.parts.nodes import Group, model_groups, nodes_of
 from interp.progress import progress
 from interp.tasks.lengths import by_length
 from interp.tasks.metric import Metric
@@ -58,7 +58,7 @@ class NodeRunner:
         """most_bytes: what circuits that run together may take, and as much what is kept of a batch; None for the usual. Its `keep` says
         whether anything is: not for a runner that is called once."""
         self.model, self.metric, self.level, self.kind, self.seed = model, metric, level, ablation, seed
-        self.groups = [g for g in groups(level, model.layout) if g.kind not in ALWAYS]
+        self.groups = [g for g in model_groups(model, level) if g.kind not in ALWAYS]
         self.parts: tuple[Part, ...] = tuple(nodes_of(self.groups, [None]))
         self.full, self.held = frozenset(self.parts), NONE
         self.pairs = task.tokenize(model.tokenizer, model.outputs, several=metric.several)
@@ -71,7 +71,7 @@ class NodeRunner:
     @cached_property
     def ablation(self) -> Ablation:
         """Made when first asked for, of all nodes of the level: means cost a pass over the data."""
-        every = NodeSpace(tuple(groups(self.level, self.model.layout)))
+        every = NodeSpace(tuple(model_groups(self.model, self.level)))
         return every.ablation(self.kind, self.model, self.pairs, self.seed, self.batch_size)
 
     def metrics(self, sets: Sequence[PartSet], show_progress: bool | None) -> dict[PartSet, np.ndarray]:

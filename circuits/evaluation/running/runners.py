@@ -67,6 +67,7 @@ def make_runner(
     check_direction(kind_of(ablation), "noise")
     found, measured = find_task(task, model), get_metric(metric)
     check_wrong(measured, found)
+    model, measured = measured.on(model)
     given = resolved(model, level, dictionaries)
     if max_memory is not None:
         batch_size = _batch_size(

@@ -43,20 +43,21 @@ def plan(
 ) -> Attribution:
     """`prepare`, of options that are a value already. ablation: one that was learned on these pairs. called: see `check`."""
     checked = check(asked, called)
+    model, metric = checked.metric.on(model)
     model.check_level(asked.level)
     task = _task(model, task, checked.positions)
-    check_wrong(checked.metric, task)
+    check_wrong(metric, task)
     given = resolved(model, asked.level, asked.dictionaries)
     methods, left_out = _methods(model, asked, checked)
     _check_stacks(model, asked, checked, methods)
-    pairs = _pairs(model, task, asked.ablation, checked.metric)
+    pairs = _pairs(model, task, asked.ablation, metric)
     aligned = align(checked.positions, pairs if asked.stack is None else [pair.of_stack(asked.stack) for pair in pairs])
     space = _space(model, asked, given, pairs)
     may = may_run(methods, asked.level == "edges", left_out) if checked.search else methods
     learns = ablation is None and ABLATIONS[asked.ablation].learn is not None
     masks = MaskSettings(**checked.masks, keep=asked.max_memory is None)
     work = Work.of(
-        model, space, with_start(may, masks), checked.metric, pairs, len(aligned.labels), keep=masks.keep, learns=learns
+        model, space, with_start(may, masks), metric, pairs, len(aligned.labels), keep=masks.keep, learns=learns
     )
     memory = plan_memory(work, batch_size=asked.batch_size, limit=asked.max_memory)
     request = Attribution(
@@ -67,7 +68,7 @@ def plan(
         space=space,
         pairs=pairs,
         positions=aligned,
-        metric=checked.metric,
+        metric=metric,
         direction=checked.direction,
         ablation=space.ablation(ablation or asked.ablation, model, pairs, asked.seed, memory.batch_size),
         memory=memory,

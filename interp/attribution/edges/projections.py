@@ -128,7 +128,8 @@ def _watch(model: Any, seen: Sequence[_Seen]) -> None:
     by_module = {id(hf.get_submodule(found.module)): found for found in seen}
 
     def around(module: nn.Module, native: attention.Native, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        by_module[id(module)].qkv = {"q": q, "k": k, "v": v}
+        if (own := by_module.get(id(module))) is not None:  # layers behind what a metric reads are none of the graph
+            own.qkv = {"q": q, "k": k, "v": v}
         return native(q.detach(), k.detach(), v.detach())
 
     with ExitStack() as stack:

@@ -57,6 +57,8 @@ def find_restart(model: Any) -> Restart:
             _check_modules(model)
             if model.layout.others:
                 return Restart(None, "the model has several stacks.", resumes=True)
+            if model.outcome is not None and not model.outcome.streams:
+                return Restart(None, "the metric reads inside of layers.", resumes=model.layout.entry is None)
             built = (model.dtype, *map(id, model.hf.modules()))
             if model.restart is None or model.restart[0] != built:
                 machine, seen = _machine(model)
@@ -102,11 +104,12 @@ def _check_projection(model: Any, path: str) -> None:
 
 
 def _machine(model: Any) -> tuple[Machine, Recording]:
-    if not (model.layout.linear and model.layout.readout == "each") and not model.layout.head:
+    known = (model.layout.linear and model.layout.readout == "each") or model.layout.head or model.outcome is not None
+    if not known:
         raise LayoutError("what is behind its last block is not one module after the other.")
     modules = tuple(LayerModules.of(model, layer) for layer in range(model.layout.n_layers))
     small, large = _sizes(model)
-    seen = record(model, modules, _given(model, *small), logits=True)
+    seen = record(model, modules, _given(model, *small), logits=model.outcome is None)
     for layer, (own, found) in enumerate(zip(modules, seen.layers, strict=True)):
         if not len(found.x) or len(found.attn_raw) < own.attends or len(found.mlp_raw) < own.computes:
             raise LayoutError(f"layer {layer}: a module of its layout was not called.")
@@ -162,6 +165,8 @@ def _check(machine: Machine, seen: Recording) -> None:
             )
             start = 2 if not machine.whole and seen.causal else 0
             _check_layer(machine, seen, layer, Segment(2, start, start + 1))
+    if machine.model.outcome is not None:
+        return
     logits = Readout(machine.model, None).logits(seen.final, Counts())
     if seen.logits is None or not close(logits, seen.logits):
         raise LayoutError("something besides the final norm and the unembedding makes the logits.")

@@ -15,7 +15,8 @@ from interp.model.vocabulary import Columns
 
 @dataclass(frozen=True)
 class Readout:
-    """The final norm and the unembedding of a model, of `columns` only where they are given; or its head, where that is more.
+    """The final norm and the unembedding of a model, of `columns` only where they are given; or its head, where that is more. Of a model that ends
+    with the stream it is the stream.
 
     `at`: the one position of each example that is read [example], where it is not counted from the end.
     """
@@ -26,12 +27,16 @@ class Readout:
 
     @property
     def n_tokens(self) -> int:
-        """How many logits a position has."""
+        """How many logits a position has, or numbers in their place."""
+        if self.model.outcome is not None:
+            return int(self.model.layout.d_model)
         return self.model.layout.d_vocab if self.columns is None else len(self.columns.tokens)
 
     @property
     def computed(self) -> int:
         """How many logits are computed for a position: all, where only some cannot be."""
+        if self.model.outcome is not None:
+            return 0
         alone = self._unembeds and self.columns is not None and self.columns.W is not None
         return self.n_tokens if alone else int(self.model.layout.d_vocab)
 
@@ -46,6 +51,8 @@ class Readout:
         if self.at is not None:
             at = self.at.to(x.device).repeat(len(x) // len(self.at))
             x = x[torch.arange(len(x), device=x.device), at][:, None]
+        if self.model.outcome is not None:
+            return x
         if not self._unembeds:
             counts.unembedded += len(x) * (x.shape[1] if layout.readout == "each" else 1) * self.computed
             return self._through_head(x)

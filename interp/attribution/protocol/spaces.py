@@ -20,8 +20,9 @@ from interp.attribution.protocol.replacing import replacing_nodes, replacing_wri
 from interp.errors import MethodError, unknown
 from interp.model.modules import attention
 from interp.model.modules.lock import settled
+from interp.parts.ending import check_ends
 from interp.parts.graph import Graph, KeyValue, Part
-from interp.parts.nodes import Group, groups, nodes_of
+from interp.parts.nodes import Group, model_groups, nodes_of
 from interp.tasks.metric import Direction, Metric
 from interp.tasks.pairs.token_pairs import TokenPair
 from interp.tasks.replacements import Ablation, make_ablation
@@ -55,9 +56,10 @@ class Footprint:
 
 @dataclass(frozen=True)
 class NodeSpace:
-    """The nodes of some groups."""
+    """The nodes of some groups. `ends`: the sites that a metric reads, where parts behind them are none."""
 
     groups: tuple[Group, ...]
+    ends: str = field(default="", kw_only=True)
 
     @property
     def n_sites(self) -> int:
@@ -74,7 +76,7 @@ class NodeSpace:
 
     def named(self, wanted: Iterable[str]) -> frozenset[str]:
         """These names, all of nodes here. Raises: MethodError with the near names."""
-        return _known(wanted, self.parts([None]))
+        return _known(wanted, self.parts([None]), self.ends)
 
     def ablation(self, kind: Any, model: Any, pairs: Sequence[TokenPair], seed: int, batch_size: int) -> Ablation:
         """What the nodes are replaced by."""
@@ -100,9 +102,10 @@ class NodeSpace:
 
 @dataclass(frozen=True)
 class EdgeSpace:
-    """The edges of a graph."""
+    """The edges of a graph. `ends`: as of nodes."""
 
     map: EdgeMap
+    ends: str = field(default="", kw_only=True)
 
     @property
     def graph(self) -> Graph:
@@ -123,7 +126,7 @@ class EdgeSpace:
 
     def named(self, wanted: Iterable[str]) -> frozenset[str]:
         """These names, all of edges here. Raises: MethodError with the near names."""
-        return _known(wanted, self.parts([None]))
+        return _known(wanted, self.parts([None]), self.ends)
 
     def ablation(self, kind: Any, model: Any, pairs: Sequence[TokenPair], seed: int, batch_size: int) -> Ablation:
         """What the writers are replaced by."""
@@ -164,10 +167,13 @@ Space = NodeSpace | EdgeSpace
 def space_of(model: Any, level: str, kv: KeyValue, split_positions: bool, stack: str | None = None) -> Space:
     """What is scored at a level that needs no more than the model; stack: the nodes of this one alone. Raises: MethodError, SiteError,
     LayoutError."""
+    ends = "" if model.outcome is None else ", ".join(model.outcome.names)
     if level != "edges":
-        found = groups(level, model.layout)
-        return NodeSpace(tuple(group for group in found if stack is None or group.site.stack == stack))
-    return EdgeSpace(EdgeMap.of(model, Graph.of(model.layout, kv=kv, split_positions=split_positions)))
+        found = model_groups(model, level)
+        return NodeSpace(tuple(group for group in found if stack is None or group.site.stack == stack), ends=ends)
+    if model.outcome is not None:
+        check_ends(model.outcome, "level 'edges'")
+    return EdgeSpace(EdgeMap.of(model, Graph.of(model.layout, kv=kv, split_positions=split_positions)), ends=ends)
 
 
 def part_scores(method: Method, batch: Batch, options: Options) -> Tensor:
@@ -182,8 +188,9 @@ def part_scores(method: Method, batch: Batch, options: Options) -> Tensor:
     return torch.cat([found[g].reshape(len(batch.pairs), -1).double().cpu() for g in batch.groups], dim=1)
 
 
-def _known(wanted: Iterable[str], parts: Iterable[Part]) -> frozenset[str]:
+def _known(wanted: Iterable[str], parts: Iterable[Part], ends: str) -> frozenset[str]:
     found, names = {part.name for part in parts}, frozenset(wanted)
     if odd := sorted(names - found):
-        raise MethodError(f"parts={odd[:3]}: {unknown('part of this level', odd[0], found)}")
+        said = f" Parts behind what the metric reads ({ends}) are none." if ends else ""
+        raise MethodError(f"parts={odd[:3]}: {unknown('part of this level', odd[0], found)}{said}")
     return names

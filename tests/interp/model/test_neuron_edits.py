@@ -88,7 +88,7 @@ def test_what_has_no_neurons_or_no_gate_says_so() -> None:
         own.run(ids(), edits=[interp.zero("mlp_post.0", neurons=width)])
     with pytest.raises(EditError, match="only mlp_pre, mlp_up, mlp_post have neurons"):
         interp.zero("mlp_out.0", neurons=1)
-    with pytest.raises(EditError, match="heads= and neurons= at z.0: give one of them"):
+    with pytest.raises(EditError, match=r"heads= and neurons= at z\.0: give one of them"):
         interp.zero("z.0", heads=1, neurons=1)
     with pytest.raises(EditError, match="neurons=1 at module:lm_head"):
         interp.zero("module:lm_head", neurons=1)
