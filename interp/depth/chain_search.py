@@ -116,12 +116,14 @@ def chain_search(
     Raises: MethodError for a budget below the number of moves; TaskError for fewer than two prompts to split.
     """
     names = _kinds(moves)
-    options = [MOVES[name](layer) for name in names for layer in range(model.layout.n_layers if model.layout.entry is None else 0)]
-    most = len(options) if budget is None else count(budget, "budget")
     material = Material.of(model, task, keep_bos=True, batch_size=batch_size, what="chain_search")
+    options = [MOVES[name](layer) for name in names for layer in range(model.layout.n_layers)]
+    most = len(options) if budget is None else count(budget, "budget")
     material.check_predicts("chain_search")
     if most < len(options):
-        raise MethodError(f"budget={most}: {len(options)} moves ({', '.join(names)} of each layer) must each be tried alone; give {len(options)} or more.")
+        raise MethodError(
+            f"budget={most}: {len(options)} moves ({', '.join(names)} of each layer) must each be tried alone; give {len(options)} or more."
+        )
     first, second = _halves(task, material, holdout, seed)
     with settled(model.device), torch.no_grad():
         found = _Search(first, options, most).run()
@@ -162,7 +164,9 @@ def _halves(task: Any, material: Material, holdout: bool, seed: int) -> tuple[Ma
         own, other = task.split_places(seed, tokens=list(material.pairs))
         return material.at(own), material.at(other)
     if len(material) < 2:
-        raise TaskError("chain_search: one text; give two or more, to choose on one half and judge on the other, or holdout=False.")
+        raise TaskError(
+            "chain_search: one text; give two or more, to choose on one half and judge on the other, or holdout=False."
+        )
     order = np.random.default_rng(whole(seed, "seed")).permutation(len(material))
     half = (len(order) + 1) // 2
     return material.at(sorted(map(int, order[:half]))), material.at(sorted(map(int, order[half:])))
@@ -196,8 +200,7 @@ class _Search:
     def _next(self, n: int, way: tuple[Move, ...]) -> dict[tuple[int, ...], tuple[Move, ...]]:
         """The chains one move further; a layer that was moved is not moved the other way."""
         fit = [m for m in self.moves if not any(m.layer == old.layer and "skip" in (m.kind, old.kind) for old in way)]
-        each = {moved(n, (*way, m)): (*way, m) for m in fit if sum(old.kind == "skip" for old in (*way, m)) < n}
-        return each
+        return {moved(n, (*way, m)): (*way, m) for m in fit if sum(old.kind == "skip" for old in (*way, m)) < n}
 
     def _ran(self, chains: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], Sums]:
         sums, _, _ = _judged(self.material, chains)
@@ -214,7 +217,11 @@ def _judged(material: Material, chains: Sequence[tuple[int, ...]]) -> tuple[list
         whole_model.add(prompts.places, outcome(prompts, full))
         some = torch.zeros(full.shape[:-1], dtype=torch.bool, device=full.device)
         for own, chain in zip(sums, chains, strict=True):
-            found = full if chain == tuple(range(n)) else log_probabilities(prompts, chained(material.model, prompts, chain, streams))
+            found = (
+                full
+                if chain == tuple(range(n))
+                else log_probabilities(prompts, chained(material.model, prompts, chain, streams))
+            )
             said: Outcome = outcome(prompts, found, full)
             own.add(prompts.places, said)
             some |= said.right
@@ -227,7 +234,9 @@ def chained(model: Any, prompts: Prompts, chain: Sequence[int], streams: dict[in
     same = next((i for i, layer in enumerate(chain) if layer != i), len(chain))
     rest = tuple(chain[same:])
     if not rest:
-        return run_without(model, prompts, (), streams={model.layout.n_layers: streams[same]}, start=model.layout.n_layers).logits
+        return run_without(
+            model, prompts, (), streams={model.layout.n_layers: streams[same]}, start=model.layout.n_layers
+        ).logits
     if rest.count(rest[0]) > 1:
         return model.run(prompts.run, logits_to_keep=prompts.keep, layers=tuple(chain)).logits  # type: ignore[no-any-return]
     begun = [patch(Site("resid_pre", rest[0]), streams[same])]

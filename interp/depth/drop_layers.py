@@ -82,9 +82,13 @@ class DroppedLayers(Table):
 
     def __str__(self) -> str:
         where = "the prompts it was chosen on" if self.judged == "chosen" else "other prompts than it was chosen on"
-        lines = [f"DroppedLayers({self.unit} by {self.score}, {self.search}, {visible(self.model, 80)}; judged on {self.n} prompts, {where})"]
+        lines = [
+            f"DroppedLayers({self.unit} by {self.score}, {self.search}, {visible(self.model, 80)}; judged on {self.n} prompts, {where})"
+        ]
         for name, row in zip(("full model", *self.removed), self.curve, strict=True):
-            lines.append(f"  {name:<12} cross-entropy {row[0]:.3f} [{row[3]:.3f}, {row[4]:.3f}], KL {row[1]:.3f}, right {row[2]:.1%}")
+            lines.append(
+                f"  {name:<12} cross-entropy {row[0]:.3f} [{row[3]:.3f}, {row[4]:.3f}], KL {row[1]:.3f}, right {row[2]:.1%}"
+            )
         return printed("\n".join(lines))
 
 
@@ -119,7 +123,9 @@ def drop_layers(
     if search not in SEARCHES:
         raise MethodError(unknown("search", search, SEARCHES))
     material = Material.of(model, text, keep_bos=keep_bos, batch_size=batch_size, what="drop_layers")
-    judges = material if judge is None else Material.of(model, judge, keep_bos=keep_bos, batch_size=batch_size, what="judge")
+    judges = (
+        material if judge is None else Material.of(model, judge, keep_bos=keep_bos, batch_size=batch_size, what="judge")
+    )
     for one in (material, judges):
         one.check_predicts("drop_layers")
     parts, steps = parts_of(model, unit), count(n, "n")
@@ -182,7 +188,9 @@ def _consecutive(asked: Question, score: str, n: int) -> Order:
     Source: Gromov et al. 2024, "The unreasonable ineffectiveness of the deeper layers".
     """
     if asked.unit != "block" or score not in ("influence", "perplexity"):
-        raise MethodError("search='consecutive' takes whole layers in a row by 'influence' or 'perplexity'; give unit='block' and one of these.")
+        raise MethodError(
+            "search='consecutive' takes whole layers in a row by 'influence' or 'perplexity'; give unit='block' and one of these."
+        )
     starts = range(asked.model.layout.n_layers - n + 1)
     lost = _turned(asked, n) if score == "influence" else [_lost(asked, start, n) for start in starts]
     first = min(starts, key=lambda start: lost[start])
@@ -197,7 +205,10 @@ def _turned(asked: Question, n: int) -> list[float]:
         reads = [*(Site(kind, layer) for layer in layers for kind in ("resid_pre", "resid_post"))]
         run = run_without(asked.model, prompts, (), reads=reads, keep=1)
         for start in range(len(total)):
-            x, y = (wide(run[site])[:, prompts.first :] for site in (Site("resid_pre", start), Site("resid_post", start + n - 1)))
+            x, y = (
+                wide(run[site])[:, prompts.first :]
+                for site in (Site("resid_pre", start), Site("resid_post", start + n - 1))
+            )
             total[start] += float((1 - torch.cosine_similarity(x, y, dim=-1)).double().sum())
         tokens += len(prompts.places) * (prompts.length - prompts.first)
     return [float(v) for v in total / tokens]

@@ -49,12 +49,9 @@ def _changed(model: Any, prompts: Prompts, streams: Mapping[int, Tensor], layer:
     """What enters each layer behind `layer`, left out; with `cut` at the positions in front of that alone."""
     n = model.layout.n_layers
     behind = range(layer + 1, n)
-    if cut:
-        kept = patch(Site("resid_post", layer), streams[layer][:, :cut], positions=slice(0, cut))
-        begun = {"edits": [kept], "streams": streams, "start": layer}
-    else:
-        begun = {"streams": {layer + 1: streams[layer]}, "start": layer + 1}
-    run = run_without(model, prompts, (), reads=stream_sites(behind), keep=1, **begun)
+    kept = [patch(Site("resid_post", layer), streams[layer][:, :cut], positions=slice(0, cut))] if cut else []
+    begun, start = (streams, layer) if cut else ({layer + 1: streams[layer]}, layer + 1)
+    run = run_without(model, prompts, (), reads=stream_sites(behind), keep=1, edits=kept, streams=begun, start=start)
     return {**{j: run[Site("resid_pre", j)] for j in behind}, n: run[Site("resid_post", n - 1)]}
 
 

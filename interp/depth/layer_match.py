@@ -55,7 +55,9 @@ class LayerMatch(Table):
 
     def __str__(self) -> str:
         shown = ", ".join(f"{layer}: {i} ({self.r2[i, layer]:.2f})" for layer, i in enumerate(self.best))
-        return printed(f"LayerMatch({visible(self.a, 60)} to {visible(self.b, 60)}, {self.n[1]:,} tokens)\n  layer of b: best layer of a (R2): {shown}")
+        return printed(
+            f"LayerMatch({visible(self.a, 60)} to {visible(self.b, 60)}, {self.n[1]:,} tokens)\n  layer of b: best layer of a (R2): {shown}"
+        )
 
 
 @kinds_checked
@@ -82,9 +84,13 @@ def match_layers(
     most = count(tokens, "tokens", least=8)
     own, other = (Material.of(m, text, keep_bos=keep_bos, batch_size=batch_size, what="match_layers") for m in (a, b))
     if own.prompts != other.prompts:
-        raise TaskError("match_layers: the two models read other tokens of these texts; expected models with one tokeniser, or give ids.")
+        raise TaskError(
+            "match_layers: the two models read other tokens of these texts; expected models with one tokeniser, or give ids."
+        )
     if len(own) < 2:
-        raise TaskError("match_layers: one text; give two or more: maps are fitted on one half and judged on the other.")
+        raise TaskError(
+            "match_layers: one text; give two or more: maps are fitted on one half and judged on the other."
+        )
     order = np.random.default_rng(seed).permutation(len(own))
     halves = [sorted(order[: len(order) // 2].tolist()), sorted(order[len(order) // 2 :].tolist())]
     (x, y), (x_held, y_held) = (tuple(_streams(m.at(half), most, seed) for m in (own, other)) for half in halves)
@@ -94,7 +100,7 @@ def match_layers(
 def _streams(material: Material, most: int, seed: int) -> Tensor:
     """The streams behind all layers at tokens that are drawn, the same of every model [layer token d_model], float64 on the CPU."""
     model, layers = material.model, range(material.model.layout.n_layers)
-    each = {}
+    each: dict[int, Tensor] = {}
     with settled(model.device), torch.no_grad():
         for prompts in material:
             sites = [Site("resid_post", layer) for layer in layers]

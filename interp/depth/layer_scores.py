@@ -19,8 +19,8 @@ from interp.errors import MethodError
 from interp.precision import wide
 from interp.registries import About, Registry
 from interp.tasks.metric import Metric
-from interp.tasks.task import Task
 from interp.tasks.targets import make_targets
+from interp.tasks.task import Task
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,11 +62,17 @@ class LayerScore:
         if unit not in self.units:
             raise MethodError(f"score {self.name!r} scores {', '.join(self.units)}; given unit={unit!r}.")
         if self.needs_task and not task:
-            raise MethodError(f"score {self.name!r} needs a task, whose metric it measures; of a text take 'influence' or 'perplexity'.")
+            raise MethodError(
+                f"score {self.name!r} needs a task, whose metric it measures; of a text take 'influence' or 'perplexity'."
+            )
         if search == "greedy" and not self.again:
-            raise MethodError(f"score {self.name!r} is of the full model; a greedy search needs one that is taken again: 'influence', 'perplexity', 'exact'.")
+            raise MethodError(
+                f"score {self.name!r} is of the full model; a greedy search needs one that is taken again: 'influence', 'perplexity', 'exact'."
+            )
         if (self.name == "lac") != (alpha is not None):
-            raise MethodError("alpha belongs to score 'lac', which needs it: no default is published; give for example alpha=0.5.")
+            raise MethodError(
+                "alpha belongs to score 'lac', which needs it: no default is published; give for example alpha=0.5."
+            )
 
 
 #: A registered score: parts are dropped in the order of its numbers, the lowest first.
@@ -85,7 +91,12 @@ def layer_score(name: str, about: About, **more: Any) -> Callable[[Function], Fu
 
 @layer_score(
     "influence",
-    About("mean over tokens of 1 - cos(x, y): how little the part turns the stream x into y", "1 - cosine", "1 F", "Men et al. 2024 (ShortGPT); He et al. 2024"),
+    About(
+        "mean over tokens of 1 - cos(x, y): how little the part turns the stream x into y",
+        "1 - cosine",
+        "1 F",
+        "Men et al. 2024 (ShortGPT); He et al. 2024",
+    ),
 )
 def influence(asked: Question) -> dict[Part, float]:
     """Of the streams of one run without what was removed; the same prompts, no logits."""
@@ -100,16 +111,28 @@ def influence(asked: Question) -> dict[Part, float]:
 
 @layer_score(
     "perplexity",
-    About("cross-entropy without the part, less that with it", "nats", "F from the part's layer on, for each part", "Zhong et al. 2024 (BlockPruner)"),
+    About(
+        "cross-entropy without the part, less that with it",
+        "nats",
+        "F from the part's layer on, for each part",
+        "Zhong et al. 2024 (BlockPruner)",
+    ),
 )
 def perplexity(asked: Question) -> dict[Part, float]:
     """Each part is run without, from its layer on."""
-    return compared(asked, lambda prompts, logits: outcome(prompts, log_probabilities(prompts, logits)).cross_entropy.double())
+    return compared(
+        asked, lambda prompts, logits: outcome(prompts, log_probabilities(prompts, logits)).cross_entropy.double()
+    )
 
 
 @layer_score(
     "exact",
-    About("the metric of the task, less that without the part", "metric", "F from the part's layer on, for each part", "exact patching with zero"),
+    About(
+        "the metric of the task, less that without the part",
+        "metric",
+        "F from the part's layer on, for each part",
+        "exact patching with zero",
+    ),
     needs_task=True,
 )
 def exact(asked: Question) -> dict[Part, float]:
@@ -126,7 +149,12 @@ def exact(asked: Question) -> dict[Part, float]:
 
 @layer_score(
     "relp",
-    About("relevance of the part by `relp` where it is replaced by zero: an estimate of `exact`; of a layer the sum of its parts", "metric", "1 F + 1 B", "RelP"),
+    About(
+        "relevance of the part by `relp` where it is replaced by zero: an estimate of `exact`; of a layer the sum of its parts",
+        "metric",
+        "1 F + 1 B",
+        "RelP",
+    ),
     needs_task=True,
     again=False,
 )
@@ -135,18 +163,36 @@ def relp(asked: Question) -> dict[Part, float]:
     if not isinstance(asked.given, Task):
         raise MethodError("score 'relp' needs a task.")
     found = attribute(
-        asked.model, asked.given, method="relp", level="blocks", ablation="zero", direction="noise", metric=asked.metric.name, show_progress=False
+        asked.model,
+        asked.given,
+        method="relp",
+        level="blocks",
+        ablation="zero",
+        direction="noise",
+        metric=asked.metric.name,
+        show_progress=False,
     )
     sign = -1.0 if asked.metric.higher_is_better else 1.0
     kinds = {"attn_out": "attention", "mlp": "mlp"}
-    lost = {Part(p.layer, kinds[p.kind]): sign * float(v) for p, v in zip(found.parts, found.mean, strict=True) if p.kind in kinds}
-    whole = {Part(n, "block"): sum(v for p, v in lost.items() if p.layer == n) for n in range(asked.model.layout.n_layers)}
+    lost = {
+        Part(p.layer, kinds[p.kind]): sign * float(v)
+        for p, v in zip(found.parts, found.mean, strict=True)
+        if p.kind in kinds
+    }
+    whole = {
+        Part(n, "block"): sum(v for p, v in lost.items() if p.layer == n) for n in range(asked.model.layout.n_layers)
+    }
     return {part: (lost | whole)[part] for part in asked.parts}
 
 
 @layer_score(
     "lac",
-    About("share of tokens for which the layer is no void: the stream grows by alpha of the range of its growths or more", "share of tokens", "1 F", "Shemiranifar 2025 (L2 adaptive computation)"),
+    About(
+        "share of tokens for which the layer is no void: the stream grows by alpha of the range of its growths or more",
+        "share of tokens",
+        "1 F",
+        "Shemiranifar 2025 (L2 adaptive computation)",
+    ),
     units=("block",),
     again=False,
 )
@@ -157,7 +203,9 @@ def lac(asked: Question) -> dict[Part, float]:
     for prompts in asked.material:
         run = run_without(asked.model, prompts, (), reads=stream_sites(layers), keep=1)
         streams = streams_of(run.reads, layers, len(layers))
-        norms = torch.stack([wide(streams[i])[:, prompts.first :].norm(dim=-1).flatten() for i in range(len(layers) + 1)])
+        norms = torch.stack(
+            [wide(streams[i])[:, prompts.first :].norm(dim=-1).flatten() for i in range(len(layers) + 1)]
+        )
         voids += norms.shape[1] * void_shares(norms, float(asked.alpha or 0.0), True).cpu().numpy()
         tokens += norms.shape[1]
     return {part: 1 - float(voids[part.layer] / tokens) for part in asked.parts}

@@ -125,7 +125,9 @@ def _asked(what: Sequence[str], alpha: float | None) -> tuple[str, ...]:
     if odd := [name for name in names if name not in WHAT]:
         raise MethodError(unknown("what", odd[0], WHAT))
     if ("voids" in names) != (alpha is not None):
-        raise MethodError("alpha belongs to what=['voids'], which needs it: no default is published; give for example alpha=0.5.")
+        raise MethodError(
+            "alpha belongs to what=['voids'], which needs it: no default is published; give for example alpha=0.5."
+        )
     return names
 
 

@@ -70,7 +70,9 @@ class Material:
     batch_size: int | None
 
     @classmethod
-    def of(cls, model: Any, given: Any, *, keep_bos: bool = False, batch_size: int | None = None, what: str = "depth") -> Material:
+    def of(
+        cls, model: Any, given: Any, *, keep_bos: bool = False, batch_size: int | None = None, what: str = "depth"
+    ) -> Material:
         """Texts, ids or other inputs as `model.run` takes them, or a task. keep_bos: the first position counts too.
 
         Raises: LayoutError for a net without blocks or a model with several stacks; TaskError for nothing to run, and for texts of one token.
@@ -82,7 +84,11 @@ class Material:
             pairs = tuple(given.tokenize(model.tokenizer, model.outputs))
             return cls(model, tuple(pair.clean for pair in pairs), pairs, given.name, keep_bos, size)
         prompts = tuple(prompts_of(model, [given] if isinstance(given, str) else given))
-        if short := [i for i, prompt in enumerate(prompts) if not isinstance(prompt, Example) and len(prompt) < 2 + (not keep_bos)]:
+        if short := [
+            i
+            for i, prompt in enumerate(prompts)
+            if not isinstance(prompt, Example) and len(prompt) < 2 + (not keep_bos)
+        ]:
             raise TaskError(
                 f"{what}: text {short[0] + 1} of {len(prompts)} has {len(ids_of(prompts[short[0]]))} tokens; expected {2 + (not keep_bos)} "
                 "or more, as the first is left out and the next is predicted. Leave it out, or join texts."
@@ -128,4 +134,4 @@ class Material:
     def _fitting(self, length: int) -> int:
         size = self.model.layout
         logits = _LOGITS // (size.d_vocab * (1 if self.pairs else length))
-        return max(1, min(_PROMPTS, logits, _STREAMS // (length * size.d_model * (size.n_layers + 1) * 3)))
+        return int(max(1, min(_PROMPTS, logits, _STREAMS // (length * size.d_model * (size.n_layers + 1) * 3))))

@@ -29,7 +29,9 @@ def log_probabilities(prompts: Prompts, logits: Tensor) -> Tensor:
     """The log-probabilities at the places that are read [batch read d_vocab]. Raises: InterpError for logits that are not finite."""
     found = torch.log_softmax(wide(prompts.read(logits)), dim=-1)
     if not bool(torch.isfinite(found.amax(-1)).all()):
-        raise InterpError("logits of this run are not finite; expected a model whose runs are, also without some of its layers.")
+        raise InterpError(
+            "logits of this run are not finite; expected a model whose runs are, also without some of its layers."
+        )
     return found
 
 

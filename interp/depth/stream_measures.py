@@ -108,7 +108,7 @@ def void_shares(norms: Tensor, alpha: float, running: bool) -> Tensor:
     delta_l is how much layer l makes the stream longer; it is a void where delta_l < alpha (max - min), over the layers up to l (`running`), or
     over all. Source: Shemiranifar 2025, "Void in language models", in the words of a secondary page.
     """
-    if not 0 <= alpha:
+    if not alpha >= 0:
         raise MethodError(f"alpha={alpha}: expected 0 or more, for example 0.5.")
     delta = norms[1:] - norms[:-1]
     most, least = (delta.cummax(0).values, delta.cummin(0).values) if running else (delta.amax(0), delta.amin(0))

@@ -30,13 +30,19 @@ def courses(
     Raises: SiteError, LayoutError, UnsupportedRuleError for a chain that this model or this run does not take.
     """
     if plan.ends:
-        raise SiteError("layers: this run ends at the sites that are measured; a chain of layers needs one that goes on to the logits.")
+        raise SiteError(
+            "layers: this run ends at the sites that are measured; a chain of layers needs one that goes on to the logits."
+        )
     check_sites((*plan.touched, *(site.place for site in plan.splices)), chains, model.layout)
     if plan.keep is not None or plan.toward is not None:
-        raise UnsupportedRuleError("layers: operands of a chain of layers are not kept; leave out keep_operands, toward and rules with secants.")
+        raise UnsupportedRuleError(
+            "layers: operands of a chain of layers are not kept; leave out keep_operands, toward and rules with secants."
+        )
     given = returned(model)
     paths = {name: [block.path for block in model.layout.stack(name).blocks] for name in chains}
-    changed = [path for name, chain in chains.items() if chain != tuple(range(len(paths[name]))) for path in paths[name]]
+    changed = [
+        path for name, chain in chains.items() if chain != tuple(range(len(paths[name]))) for path in paths[name]
+    ]
     if any(_more(given[path]) for path in changed):
         with reserved(model.hf), torch.no_grad(), recording(model.hf, changed) as found:
             model.hf(**inputs)

@@ -15,8 +15,8 @@ from interp.dictionaries.splice import check_dictionaries, widths
 from interp.errors import TaskError
 from interp.formatting.showing import card
 from interp.ledger import BACKWARD, ledger, spend
-from interp.model.coverage.backward import check_gradients, suspects
 from interp.model.chain_runs import courses
+from interp.model.coverage.backward import check_gradients, suspects
 from interp.model.edits import Edit
 from interp.model.held import HeldModel
 from interp.model.inputs.answering import asked_for

@@ -55,7 +55,9 @@ def chains_of(layers: Layers, layout: Layout) -> dict[str, tuple[int, ...]]:
             raise SiteError(f"layers: {no_stack(name, layout.layers)}")
         found[own] = _chain(chain, layout.layers[own])
         if shared := layout.stack(own).sharing:
-            raise LayoutError(f"layers: {shared} takes its keys and values from an earlier layer; expected blocks that stand alone.")
+            raise LayoutError(
+                f"layers: {shared} takes its keys and values from an earlier layer; expected blocks that stand alone."
+            )
     return found
 
 
@@ -67,7 +69,11 @@ def check_sites(sites: Iterable[Site], chains: Mapping[str, tuple[int, ...]], la
             if layer is None or chain.count(layer) == 1:
                 continue
             n = chain.count(layer)
-            how = "leaves layer {} out, so there is nothing there" if n == 0 else "calls layer {} several times, so there is no one value there"
+            how = (
+                "leaves layer {} out, so there is nothing there"
+                if n == 0
+                else "calls layer {} several times, so there is no one value there"
+            )
             raise SiteError(f"site '{site}': this chain of layers, {list(chain)}, {how.format(layer)}.")
         _check_last(site, chains, layout)
 
@@ -78,7 +84,9 @@ def _check_last(site: Site, chains: Mapping[str, tuple[int, ...]], layout: Layou
         return
     chain, last = chains[site.stack], layout.stack(site.stack).n_layers - 1
     if chain[-1] != last or chain.count(last) != 1:
-        raise SiteError(f"site '{site}': this model has no final norm, and this chain, {list(chain)}, does not end with its last layer.")
+        raise SiteError(
+            f"site '{site}': this model has no final norm, and this chain, {list(chain)}, does not end with its last layer."
+        )
 
 
 def _layer_of(site: Site, stack: str, layout: Layout) -> int | None:
@@ -86,16 +94,26 @@ def _layer_of(site: Site, stack: str, layout: Layout) -> int | None:
     if site.kind != MODULE:
         return site.layer if site.stack == stack and site.kind != "logits" else None
     blocks = layout.stack(stack).blocks
-    return next((i for i, own in enumerate(blocks) if site.path == own.path or site.path.startswith(f"{own.path}.")), None)
+    return next(
+        (i for i, own in enumerate(blocks) if site.path == own.path or site.path.startswith(f"{own.path}.")), None
+    )
 
 
 def _chain(given: object, n: int) -> tuple[int, ...]:
     """One chain of a stack of n layers. Raises: SiteError."""
     moves = [given] if isinstance(given, Move) else given
-    if isinstance(moves, (str, bytes)) or not isinstance(moves, Sequence) or (bare := [isinstance(m, Move) for m in moves]) is None:
-        raise SiteError(f"layers={given!r:.60}: expected a list of layers, for example [0, 1, 1, 3], or interp.skip(2).")
+    if (
+        isinstance(moves, (str, bytes))
+        or not isinstance(moves, Sequence)
+        or (bare := [isinstance(m, Move) for m in moves]) is None
+    ):
+        raise SiteError(
+            f"layers={given!r:.60}: expected a list of layers, for example [0, 1, 1, 3], or interp.skip(2)."
+        )
     if any(bare) and not all(bare):
-        raise SiteError("layers: numbers and moves together; expected a list of layers, or of interp.skip and interp.repeat.")
+        raise SiteError(
+            "layers: numbers and moves together; expected a list of layers, or of interp.skip and interp.repeat."
+        )
     if any(bare):
         chain = moved(n, [m for m in moves if isinstance(m, Move)])
     else:

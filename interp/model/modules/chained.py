@@ -53,7 +53,9 @@ class Course:
         """Raises: LayoutError where the model did not go through all its blocks."""
         if self.at < len(self.chain):
             missing = next(path for layer, path in enumerate(self.paths) if layer not in self.calls)
-            raise LayoutError(f"layers: {missing} was not called where it stands, so this model takes no other chain of layers.")
+            raise LayoutError(
+                f"layers: {missing} was not called where it stands, so this model takes no other chain of layers."
+            )
 
 
 class Conductor(nn.Module):
@@ -77,7 +79,7 @@ class Conductor(nn.Module):
 
 def conductors(model: nn.Module, courses: Sequence[Course]) -> dict[str, Conductor]:
     """What will stand in the place of each block, by its path."""
-    found = {}
+    found: dict[str, Conductor] = {}
     for course in courses:
         course.blocks = [model.get_submodule(path) for path in course.paths]
         found |= {p: Conductor(b, course, i) for i, (p, b) in enumerate(zip(course.paths, course.blocks, strict=True))}
@@ -87,7 +89,9 @@ def conductors(model: nn.Module, courses: Sequence[Course]) -> dict[str, Conduct
 @contextmanager
 def in_place(model: nn.Module, standing: Mapping[str, Conductor]) -> Iterator[None]:
     """Meanwhile conductors stand where the blocks are."""
-    places = [(model.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2], c) for path, c in standing.items()]
+    places = [
+        (model.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[2], c) for path, c in standing.items()
+    ]
 
     def undo() -> None:
         for parent, name, own in places:
