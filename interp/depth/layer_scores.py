@@ -175,7 +175,7 @@ def relp(asked: Question) -> dict[Part, float]:
     sign = -1.0 if asked.metric.higher_is_better else 1.0
     kinds = {"attn_out": "attention", "mlp": "mlp"}
     lost = {
-        Part(p.layer, kinds[p.kind]): sign * float(v)
+        Part(int(p.layer or 0), kinds[p.kind]): sign * float(v)
         for p, v in zip(found.parts, found.mean, strict=True)
         if p.kind in kinds
     }

@@ -101,24 +101,18 @@ def _layer_of(site: Site, stack: str, layout: Layout) -> int | None:
 
 def _chain(given: object, n: int) -> tuple[int, ...]:
     """One chain of a stack of n layers. Raises: SiteError."""
-    moves = [given] if isinstance(given, Move) else given
-    if (
-        isinstance(moves, (str, bytes))
-        or not isinstance(moves, Sequence)
-        or (bare := [isinstance(m, Move) for m in moves]) is None
-    ):
+    items = [given] if isinstance(given, Move) else given
+    if isinstance(items, (str, bytes)) or not isinstance(items, Sequence):
         raise SiteError(
             f"layers={given!r:.60}: expected a list of layers, for example [0, 1, 1, 3], or interp.skip(2)."
         )
-    if any(bare) and not all(bare):
+    moves = [item for item in items if isinstance(item, Move)]
+    if moves and len(moves) < len(items):
         raise SiteError(
             "layers: numbers and moves together; expected a list of layers, or of interp.skip and interp.repeat."
         )
-    if any(bare):
-        chain = moved(n, [m for m in moves if isinstance(m, Move)])
-    else:
-        chain = tuple(_layer(layer) for layer in moves)
-        _check_range(chain, n, f"chain {list(chain)[:12]}")
+    chain = moved(n, moves) if moves else tuple(map(_layer, items))
+    _check_range(chain, n, f"chain {list(chain)[:12]}")
     if not chain:
         raise SiteError("layers: an empty chain; expected at least one layer.")
     return chain
