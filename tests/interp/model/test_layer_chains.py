@@ -103,7 +103,9 @@ def test_sites_in_a_chain_are_of_layers_called_once() -> None:
     model = hooked("llama")
     with torch.no_grad():
         run = model.run(ids(), ["resid_pre.1", "resid_post.1", "resid_final", "embed"], layers=[1, 0, 0])
-        assert torch.equal(run["resid_pre.1"], run["embed"]) and not torch.equal(run["resid_post.1"], run["resid_final"])
+        assert torch.equal(run["resid_pre.1"], run["embed"]) and not torch.equal(
+            run["resid_post.1"], run["resid_final"]
+        )
         path = f"module:{model.layout.blocks[0].path}.mlp"
         for sites in ({"reads": ["resid_post.0"]}, {"edits": [interp.zero("z.0")]}, {"reads": [path]}):
             with pytest.raises(SiteError, match="calls layer 0 several times"):
