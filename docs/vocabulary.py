@@ -36,6 +36,7 @@ def _registries() -> Mapping[str, Any]:
     from circuits.interchange.formats import FORMATS
     from interp.attribution.methods import METHODS
     from interp.attribution.token_methods import METHODS as TOKEN_METHODS
+    from interp.depth.layer_scores import LAYER_SCORES
     from interp.rules.rules import PRESETS
     from interp.tasks.ablations import ABLATIONS
     from interp.tasks.builtin import TASKS
@@ -50,6 +51,7 @@ def _registries() -> Mapping[str, Any]:
         "TOKEN_METHODS": TOKEN_METHODS,
         "ALGORITHMS": SELECTIONS,
         "FORMATS": FORMATS,
+        "LAYER_SCORES": LAYER_SCORES,
     }
 
 

@@ -113,6 +113,13 @@ FORMATS: Final = (
     "html",
     "parquet",
 )
+LAYER_SCORES: Final = (
+    "influence",
+    "perplexity",
+    "exact",
+    "relp",
+    "lac",
+)
 WRITTEN: Final = (
     "svg",
     "png",
@@ -219,4 +226,5 @@ GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "interp.token_methods": ("token method", TOKEN_METHODS),
     "circuits.selections": ("selection", ALGORITHMS),
     "circuits.formats": ("format", FORMATS),
+    "interp.layer_scores": ("layer score", LAYER_SCORES),
 }
