@@ -61,6 +61,8 @@ from .lenses.lens import direct_logit_attribution as direct_logit_attribution
 from .lenses.lens import logit_lens as logit_lens
 from .lenses.second_order import SecondOrder as SecondOrder
 from .lenses.second_order import second_order as second_order
+from .model.chains.chains import repeat as repeat
+from .model.chains.chains import skip as skip
 from .model.coverage.coverage import Coverage as Coverage
 from .model.edits import Edit as Edit
 from .model.edits import add as add
@@ -72,8 +74,6 @@ from .model.loading.load import load as load
 from .model.model import HookedModel as HookedModel
 from .model.nets.net import Net as Net
 from .model.result import Run as Run
-from .parts.chains import repeat as repeat
-from .parts.chains import skip as skip
 from .parts.graph import Edge as Edge
 from .parts.graph import Graph as Graph
 from .parts.named_inputs import Inputs as Inputs

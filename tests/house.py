@@ -26,6 +26,7 @@ FLOORS = (
     "interp/parts",
     "interp/dictionaries",
     "interp/model/modules",
+    "interp/model/chains",
     "interp/model/layers",
     "interp/model/probing",
     "interp/model/coverage",

@@ -5,6 +5,6 @@ begins at the first that is changed; `stream_measures` are measures of one forwa
 `layer_scores` is the registry of scores by which parts are dropped; `layer_use`, `drop_layers`, `chain_search` and `layer_match` are what users
 call, with their values; `perturbed` is the noise that chains are compared with.
 
-To add a score: one function under `@layer_score(...)` in layer_scores.py. How a chain of layers is run: `interp.model.chain_runs`. How values show
+To add a score: one function under `@layer_score(...)` in layer_scores.py. How a chain of layers is run: `interp.model.chains.chain_runs`. How values show
 themselves is registered in `interp.display`.
 """

@@ -22,9 +22,9 @@ from interp.errors import MethodError, TaskError, unknown
 from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed, visible
 from interp.given import kinds_checked
+from interp.model.chains.chains import Move, moved, repeat, skip
 from interp.model.edits import patch
 from interp.model.modules.lock import settled
-from interp.parts.chains import Move, moved, repeat, skip
 from interp.parts.sites import Site
 from interp.tasks.task import Task
 from interp.whole_numbers import count, whole

@@ -24,7 +24,7 @@ from interp.tasks.metrics import METRICS
 from interp.tasks.task import Task
 from interp.whole_numbers import count
 
-Search = Literal["once", "greedy", "consecutive"]
+Way = Literal["once", "greedy", "consecutive"]
 SEARCHES: Final = ("once", "greedy", "consecutive")
 
 
@@ -100,7 +100,7 @@ def drop_layers(
     unit: Unit = "block",
     score: str = "influence",
     n: int = 1,
-    search: Search = "once",
+    search: Way = "once",
     judge: Any = None,
     metric: str = "logit_diff",
     alpha: float | None = None,

@@ -15,7 +15,8 @@ from interp.dictionaries.splice import check_dictionaries, widths
 from interp.errors import TaskError
 from interp.formatting.showing import card
 from interp.ledger import BACKWARD, ledger, spend
-from interp.model.chain_runs import courses
+from interp.model.chains.chain_runs import courses
+from interp.model.chains.chains import Layers, chains_of
 from interp.model.coverage.backward import check_gradients, suspects
 from interp.model.edits import Edit
 from interp.model.held import HeldModel
@@ -28,9 +29,16 @@ from interp.model.operands import Operands
 from interp.model.plan import Plan, plan_run
 from interp.model.result import Run
 from interp.model.run import execute
-from interp.model.run_checks import check_encoded, check_lists, check_pattern, check_value, checked_kept, checked_other
+from interp.model.run_checks import (
+    check_chains,
+    check_encoded,
+    check_lists,
+    check_pattern,
+    check_value,
+    checked_kept,
+    checked_other,
+)
 from interp.model.vocabulary import Columns
-from interp.parts.chains import Layers, chains_of
 from interp.parts.ending import Outcome
 from interp.parts.named_inputs import Inputs
 from interp.parts.sites import Site, SiteLike
@@ -138,7 +146,8 @@ class HookedModel(HeldModel):
             check_encoded(self, plan.sites(), given, encoded)
             inputs = with_encoded(inputs, encoded)
         chains = {} if layers is None else chains_of(layers, self.layout)
-        ways = courses(self, chains, plan, inputs, lambda: self._price(given, kept, columns)) if chains else ()
+        check_chains(chains, plan, self.layout)
+        ways = courses(self, chains, inputs, lambda: self._price(given, kept, columns)) if chains else ()
         made, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns, ways)
         logits = asked_for(self, self._measured(found, made), given, kept)
         if ledger() is not None:

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import SiteError
+from interp.model.chains.chained import Conductor, Course, conductors, in_place
 from interp.model.coverage.attaching import attach_gates, attach_rules
 from interp.model.coverage.operations import Operations
 from interp.model.edits import applied
 from interp.model.modules import attention, batch_norms
 from interp.model.modules.calling import only_records
-from interp.model.modules.chained import Conductor, Course, conductors, in_place
 from interp.model.modules.lock import frozen, no_inference_tensors, running
 from interp.model.modules.tensors import (
     activation_in,

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError, TaskError
+from interp.model.chains.chains import Layers
 from interp.model.edits import Edit
 from interp.model.inputs.taking import taken
 from interp.model.writing import end_ids, written
-from interp.parts.chains import Layers
 from interp.parts.named_inputs import DECODER
 from interp.parts.sites import SiteLike
 from interp.parts.texts import encode

@@ -28,7 +28,9 @@ def dropped_of(name: str) -> DroppedLayers:
 
 def chains_of(name: str) -> Chains:
     """The full model and two chains, the second of them chosen."""
-    values = np.array([[1.0, 0.0, 0.5, 1.25, 0.0, 0.25], [2.0, 1.0, 0.25, 2.0, 1.0, 0.25], [0.5, 0.1, 0.75, 1.5, 0.1, 0.5]])
+    values = np.array(
+        [[1.0, 0.0, 0.5, 1.25, 0.0, 0.25], [2.0, 1.0, 0.25, 2.0, 1.0, 0.25], [0.5, 0.1, 0.75, 1.5, 0.1, 0.5]]
+    )
     chains = ((0, 1), (1,), (0, 1, 1))
     return Chains(chains, values, 2, (-0.25, 0.5), 0.75, 0.5, 0.2, True, (3, 2), name, name)
 

@@ -9,35 +9,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from interp.errors import LayoutError, SiteError, UnsupportedRuleError
+from interp.errors import LayoutError
 from interp.ledger import spend, uncounted
+from interp.model.chains.chained import Course
 from interp.model.modules.calling import on_inputs
-from interp.model.modules.chained import Course
 from interp.model.modules.lock import reserved, settled
 from interp.model.modules.repeats import alike
 from interp.model.modules.standing_in import copied, recording
 from interp.model.modules.tensors import activation_out
-from interp.model.plan import Plan
-from interp.parts.chains import check_sites
 
 
 def courses(
-    model: Any, chains: Mapping[str, tuple[int, ...]], plan: Plan, inputs: Mapping[str, Any], price: Callable[[], int]
+    model: Any, chains: Mapping[str, tuple[int, ...]], inputs: Mapping[str, Any], price: Callable[[], int]
 ) -> tuple[Course, ...]:
     """The way of each stack that has another chain. price: the multiply-adds of one run on these inputs.
 
     Where blocks return more than the stream, which a block that is left out cannot make, one ordinary run records it.
-    Raises: SiteError, LayoutError, UnsupportedRuleError for a chain that this model or this run does not take.
+    Raises: LayoutError for a block that cannot be called again.
     """
-    if plan.ends:
-        raise SiteError(
-            "layers: this run ends at the sites that are measured; a chain of layers needs one that goes on to the logits."
-        )
-    check_sites((*plan.touched, *(site.place for site in plan.splices)), chains, model.layout)
-    if plan.keep is not None or plan.toward is not None:
-        raise UnsupportedRuleError(
-            "layers: operands of a chain of layers are not kept; leave out keep_operands, toward and rules with secants."
-        )
     given = returned(model)
     paths = {name: [block.path for block in model.layout.stack(name).blocks] for name in chains}
     changed = [
