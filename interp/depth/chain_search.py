@@ -47,13 +47,13 @@ class Chains(Table):
 
     chains: tuple[tuple[int, ...], ...]
     values: np.ndarray = field(metadata=along(0))
-    chosen: int = 0
-    interval: tuple[float, float] = (0.0, 0.0)
-    any_right: float = 0.0
-    null_right: float = 0.0
-    null_kl: float = 0.0
-    held_out: bool = True
-    n: tuple[int, int] = (0, 0)
+    chosen: int
+    interval: tuple[float, float]
+    any_right: float
+    null_right: float
+    null_kl: float
+    held_out: bool
+    n: tuple[int, int]
     model: str = ""
     task: str = ""
 

@@ -43,12 +43,12 @@ class DroppedLayers(Table):
     kinds: tuple[str, ...]
     scores: tuple[float | None, ...]
     curve: np.ndarray = field(metadata=along(0, finite=False))
-    unit: str = ""
-    score: str = ""
-    search: str = ""
-    judged: Literal["chosen", "other"] = "chosen"
-    n: int = 0
-    n_layers: int = 0
+    n: int
+    n_layers: int
+    unit: str
+    score: str
+    search: str
+    judged: Literal["chosen", "other"]
     model: str = ""
     task: str = ""
 
@@ -141,12 +141,12 @@ def drop_layers(
         tuple(part.kind for part, _ in order),
         tuple(value for _, value in order),
         curve,
+        len(judges),
+        model.layout.n_layers,
         unit,
         score,
         search,
         "chosen" if judge is None else "other",
-        len(judges),
-        model.layout.n_layers,
         model.name,
         text.name if isinstance(text, Task) else "",
     )

@@ -30,31 +30,31 @@ RIDGE: Final = 1e-3
 class LayerMatch(Table):
     """How much of the variance of each layer of model b a linear map of each layer of model a explains.
 
-    r2: [layer of a, layer of b], the streams behind the layers, on tokens of texts that the maps were not fitted on; 1 is all, and it is below 0 where
+    explained: R2 [layer of a, layer of b], the streams behind the layers, on tokens of texts that the maps were not fitted on; 1 is all, and it is below 0 where
     the mean of the fitted tokens does better. n: tokens fitted on, and tokens judged on.
     """
 
-    r2: np.ndarray = field(metadata=along(0, 1))
-    a: str = ""
-    b: str = ""
-    n: tuple[int, int] = (0, 0)
+    explained: np.ndarray = field(metadata=along(0, 1))
+    a: str
+    b: str
+    n: tuple[int, int]
 
     def __post_init__(self) -> None:
-        check_sizes(self, r2=((self.r2.ndim,), (2,)))
+        check_sizes(self, explained=((self.explained.ndim,), (2,)))
 
     @property
     def best(self) -> tuple[int, ...]:
         """For each layer of b the layer of a that explains most of it."""
-        return tuple(int(i) for i in self.r2.argmax(0))
+        return tuple(int(i) for i in self.explained.argmax(0))
 
     def to_pandas(self) -> Any:
         """A row per pair of layers: a, b, r2."""
-        rows, columns = self.r2.shape
+        rows, columns = self.explained.shape
         found = {"a": np.repeat(np.arange(rows), columns), "b": np.tile(np.arange(columns), rows)}
-        return rows_of({**found, "r2": self.r2.reshape(-1)})
+        return rows_of({**found, "r2": self.explained.reshape(-1)})
 
     def __str__(self) -> str:
-        shown = ", ".join(f"{layer}: {i} ({self.r2[i, layer]:.2f})" for layer, i in enumerate(self.best))
+        shown = ", ".join(f"{layer}: {i} ({self.explained[i, layer]:.2f})" for layer, i in enumerate(self.best))
         return printed(
             f"LayerMatch({visible(self.a, 60)} to {visible(self.b, 60)}, {self.n[1]:,} tokens)\n  layer of b: best layer of a (R2): {shown}"
         )

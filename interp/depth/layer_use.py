@@ -49,10 +49,10 @@ class LayerUse(Table):
     parts: tuple[str, ...]
     measures: tuple[str, ...]
     values: np.ndarray = field(metadata=along(0, finite=False))
+    n: int
     later: Matrix = ()
     future: Matrix = ()
     cross_entropy: float | None = None
-    n: int = 0
     model: str = ""
     task: str = ""
 

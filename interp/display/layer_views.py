@@ -162,7 +162,7 @@ def plot_chains(found: Chains) -> Any:
 @showing.card.register
 def match_card(found: LayerMatch) -> Markup:
     """For each layer of b the layer of a that explains most of it."""
-    rows = [(str(layer), str(i), _number(float(found.r2[i, layer]))) for layer, i in enumerate(found.best)]
+    rows = [(str(layer), str(i), _number(float(found.explained[i, layer]))) for layer, i in enumerate(found.best)]
     said = joined(text(found.a), text(found.b), several(found.n[1], "token"))
     note = "R2 of a linear map between the streams behind the layers, on texts that it was not fitted on."
     left = left_out(len(rows), min(len(rows), MOST_ROWS), "layers")
@@ -175,7 +175,7 @@ def plot_match(found: LayerMatch) -> Any:
     """How much of each layer of b each layer of a explains."""
     import plotly.graph_objects as go
 
-    heat = go.Heatmap(z=np.round(found.r2, 4).tolist(), colorscale=SEQUENTIAL, zmin=0, zmax=1)
+    heat = go.Heatmap(z=np.round(found.explained, 4).tolist(), colorscale=SEQUENTIAL, zmin=0, zmax=1)
     heat.hovertemplate = "layer %{y} of a, layer %{x} of b: %{z:.3f}<extra></extra>"
     heat.colorbar.title = "R2"
     return go.Figure(heat).update_layout(

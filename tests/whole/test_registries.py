@@ -237,7 +237,7 @@ assert "torch" in sys.modules and "interp.attribution.methods" not in sys.module
 METRICS["x-first"]
 from interp.attribution.methods import METHODS
 from interp.registries import loaded
-assert len(loaded()) == 10 and set(loaded().values()) == {{"extras 0.3"}}, loaded()
+assert len(loaded()) == 11 and set(loaded().values()) == {{"extras 0.3"}}, loaded()
 assert METHODS.origins == {{"x-half": "extras 0.3"}} and list(METHODS)[0] == "auto"
 assert hasattr(METHODS["x-half"].function, "__wrapped__") and not hasattr(METHODS["relp"].function, "__wrapped__")
 """

@@ -40,8 +40,8 @@ def test_a_rotated_model_has_the_same_layers() -> None:
     other = rotated(model)
     assert torch.allclose(model.run(TEXTS).logits, other.run(TEXTS).logits, atol=1e-3)
     found = interp.match_layers(model, other, TEXTS)
-    assert found.best == (0, 1) and np.diag(found.r2).min() > 0.999
-    assert interp.match_layers(model, model, TEXTS).r2 == pytest.approx(found.r2, abs=1e-3)
+    assert found.best == (0, 1) and np.diag(found.explained).min() > 0.999
+    assert interp.match_layers(model, model, TEXTS).explained == pytest.approx(found.explained, abs=1e-3)
 
 
 def test_maps_are_judged_on_texts_that_they_were_not_fitted_on() -> None:
@@ -60,7 +60,7 @@ def test_maps_are_judged_on_texts_that_they_were_not_fitted_on() -> None:
     )
     guess = (a_held - a.mean(0)) @ W + b.mean(0)
     r2 = 1 - float((b_held - guess).square().sum() / (b_held - b_held.mean(0)).square().sum())
-    assert found.r2[0, 0] == pytest.approx(r2, rel=1e-6) and r2 < 0.5
+    assert found.explained[0, 0] == pytest.approx(r2, rel=1e-6) and r2 < 0.5
     assert found.n == (24, 24)
 
 

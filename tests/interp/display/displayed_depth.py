@@ -15,7 +15,7 @@ def layer_use_of(name: str) -> LayerUse:
     values = np.array([[1.0, 0.5], [2.0, np.nan], [0.25, 0.125], [1.5, 0.0], [0.75, 1e-9]])
     square = ((0.0, 0.5), (0.0, 0.0))
     parts = ("attention", "mlp", "block", "mlp", "block")
-    return LayerUse((0, 0, 0, 1, 1), parts, ("influence", "skip_kl"), values, square, square, 2.5, 24, name, name)
+    return LayerUse((0, 0, 0, 1, 1), parts, ("influence", "skip_kl"), values, 24, square, square, 2.5, name, name)
 
 
 def dropped_of(name: str) -> DroppedLayers:
