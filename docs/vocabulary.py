@@ -72,6 +72,8 @@ def options() -> dict[str, Iterable[str]]:
     from interp.attribution.batching.quadrature import QUADRATURES
     from interp.attribution.tokens.token_features import NAMED
     from interp.attribution.tokens.token_job import Baseline
+    from interp.depth.drop_layers import SEARCHES
+    from interp.depth.removal import UNITS
     from interp.dictionaries.training.steps.learner import DTYPES as TRAINED_IN
     from interp.dictionaries.training.steps.options import ARCHITECTURES
     from interp.model.loading.load import DTYPES
@@ -93,6 +95,8 @@ def options() -> dict[str, Iterable[str]]:
         "TOKEN_FEATURES": NAMED,
         "TOKEN_BASELINES": get_args(Baseline),
         "DTYPES": DTYPES,
+        "DEPTH_UNITS": UNITS,
+        "DEPTH_SEARCHES": SEARCHES,
         "ARCHITECTURES": ARCHITECTURES,
         "TRAINED_IN": [str(dtype).removeprefix("torch.") for dtype in TRAINED_IN],
         "KNOWN_ABLATIONS": GROUND_TRUTH,

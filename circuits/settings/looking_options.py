@@ -10,7 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from circuits.settings.dictionary_options import DataOptions
 from circuits.settings.run_options import LoadOptions, OutputOptions, PromptOptions
+from interp.attribution.asking.request_options import SeedOptions
 from interp.errors import InterpError
 from interp.option import option
 
@@ -46,6 +48,19 @@ class LensLook(LookOptions, SaidOptions, LayerOptions, PromptOptions):
     """What `circuits lens` was given."""
 
     kind: str = option("logit", "{names}", among="lenses")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthLook(LookOptions, DataOptions, SeedOptions):
+    """What `circuits depth` was given."""
+
+    window: int | None = option(None, "tokens of a row, at most [default: the model's context, at most 128]")
+    texts: int = option(32, "rows of the text that are read: half choose what is left out, half judge")
+    drop: int = option(2, "how many parts are left out, one after the other")
+    unit: str = option("block", "{names}", among="units of depth")
+    score: str = option("influence", "{names}: by which parts are chosen", among="layer scores")
+    search: str = option("once", "{names}", among="searches of depth")
+    alpha: float | None = option(None, "threshold of score lac, which needs it")
 
 
 def layers_of(text: str | None) -> tuple[int, ...] | None:

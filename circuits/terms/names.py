@@ -189,6 +189,17 @@ DTYPES: Final = (
     "bfloat16",
     "float16",
 )
+DEPTH_UNITS: Final = (
+    "attention",
+    "mlp",
+    "block",
+    "both",
+)
+DEPTH_SEARCHES: Final = (
+    "once",
+    "greedy",
+    "consecutive",
+)
 ARCHITECTURES: Final = (
     "topk",
     "batchtopk",
