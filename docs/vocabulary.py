@@ -38,6 +38,7 @@ def _registries() -> Mapping[str, Any]:
     from interp.attribution.token_methods import METHODS as TOKEN_METHODS
     from interp.depth.layer_scores import LAYER_SCORES
     from interp.rules.rules import PRESETS
+    from interp.statistics.accumulator import STATISTICS
     from interp.tasks.ablations import ABLATIONS
     from interp.tasks.builtin import TASKS
     from interp.tasks.metrics import METRICS
@@ -52,6 +53,7 @@ def _registries() -> Mapping[str, Any]:
         "ALGORITHMS": SELECTIONS,
         "FORMATS": FORMATS,
         "LAYER_SCORES": LAYER_SCORES,
+        "STATISTICS": STATISTICS,
     }
 
 

@@ -64,6 +64,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "truth": judging_commands.truth,
     "lens": looking_commands.lens,
     "depth": looking_commands.depth,
+    "statistics": looking_commands.statistics,
     "tokens": tokens_command.tokens,
     "reproduce": reproduce_command.reproduce,
     "export": exchange_commands.export,

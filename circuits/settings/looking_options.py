@@ -12,7 +12,7 @@ from typing import Final
 
 from circuits.settings.dictionary_options import DataOptions
 from circuits.settings.run_options import LoadOptions, OutputOptions, PromptOptions
-from interp.attribution.asking.request_options import SeedOptions
+from interp.attribution.asking.request_options import MemoryOptions, SeedOptions
 from interp.errors import InterpError
 from interp.option import option
 
@@ -61,6 +61,20 @@ class DepthLook(LookOptions, DataOptions, SeedOptions):
     score: str = option("influence", "{names}: by which parts are chosen", among="layer scores")
     search: str = option("once", "{names}", among="searches of depth")
     alpha: float | None = option(None, "threshold of score lac, which needs it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatisticsLook(LookOptions, MemoryOptions, DataOptions, SeedOptions):
+    """What `circuits statistics` was given."""
+
+    sites: str = option("resid_post,mlp_post", "comma-separated sites or kinds, such as mlp_post,z.3")
+    what: str = option("moments,sparsity", "comma-separated: {names}", among="statistics")
+    tokens: int = option(20_000, "tokens of the text that are read")
+    window: int | None = option(
+        None,
+        "rows of exactly so many tokens, which positions needs; shorter ones are left out [default: the model's context, at most 512]",
+    )
+    keep_bos: bool = option(False, "count the first token of each row too")
 
 
 def layers_of(text: str | None) -> tuple[int, ...] | None:

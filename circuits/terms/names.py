@@ -120,6 +120,16 @@ LAYER_SCORES: Final = (
     "relp",
     "lac",
 )
+STATISTICS: Final = (
+    "mean",
+    "moments",
+    "covariance",
+    "sparsity",
+    "quantiles",
+    "examples",
+    "positions",
+    "pairs",
+)
 WRITTEN: Final = (
     "svg",
     "png",
@@ -239,4 +249,5 @@ GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "circuits.selections": ("selection", ALGORITHMS),
     "circuits.formats": ("format", FORMATS),
     "interp.layer_scores": ("layer score", LAYER_SCORES),
+    "interp.statistics": ("statistic", STATISTICS),
 }

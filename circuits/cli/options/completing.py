@@ -51,6 +51,7 @@ NAMES: Final[Mapping[str, Names]] = {
     "key-values": Names(names.KEY_VALUES),
     "layer scores": Names(names.LAYER_SCORES, "interp.layer_scores"),
     "lenses": Names(names.LENSES),
+    "statistics": Names(names.STATISTICS, "interp.statistics"),
     "levels": Names(("resid", *names.LEVELS)),
     "levels of discover": Names(names.LEVELS),
     "methods": Names(names.METHODS, "interp.methods"),
