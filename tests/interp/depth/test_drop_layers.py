@@ -163,15 +163,15 @@ def test_the_judge_is_other_prompts() -> None:
 
 def test_a_greedy_search_costs_less_than_its_forwards() -> None:
     """Each candidate runs from its layer on, and none that is clearly not the best runs to the end; the order is that of a search that does."""
-    model = hooked("llama", num_hidden_layers=4)
-    texts = written(model, 48, 8)
+    model = hooked("llama", num_hidden_layers=6)
+    texts = written(model, 48, 10)
     with counting() as one, torch.no_grad():
         model.run(texts)
     with counting() as spent:
-        found = interp.drop_layers(model, texts, unit="both", score="perplexity", search="greedy", n=3, batch_size=8)
-    curve = 4 * one.total
-    assert spent.total - curve <= 0.6 * one.total * (8 + 7 + 6)
-    whole = interp.drop_layers(model, texts, unit="both", score="perplexity", search="greedy", n=3, batch_size=48)
+        found = interp.drop_layers(model, texts, unit="both", score="perplexity", search="greedy", n=4, batch_size=8)
+    curve = 5 * one.total
+    assert spent.total - curve <= 0.6 * one.total * (12 + 11 + 10 + 9)
+    whole = interp.drop_layers(model, texts, unit="both", score="perplexity", search="greedy", n=4, batch_size=48)
     assert whole.removed == found.removed
 
 
