@@ -31,6 +31,7 @@ from interp.registries import Registry, loaded
 from interp.rules.rules import PRESETS, preset
 from interp.tasks.ablations import ABLATIONS, Kind
 from interp.tasks.builtin import TASKS, describe
+from interp.statistics.accumulator import STATISTICS
 from interp.tasks.metrics import METRICS
 from interp.tasks.replacements import Ablation
 from tests.circuits.cli.called import Run, calling
@@ -42,7 +43,7 @@ from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 TABLES: tuple[Registry[Any], ...] = (
-    METHODS, METRICS, ABLATIONS, PRESETS, TASKS, TOKEN_METHODS, SELECTIONS, FORMATS, LAYER_SCORES,
+    METHODS, METRICS, ABLATIONS, PRESETS, TASKS, TOKEN_METHODS, SELECTIONS, FORMATS, LAYER_SCORES, STATISTICS,
 )  # fmt: skip
 #: What an entry of a kind must say besides its sentence.
 DEMANDS = {

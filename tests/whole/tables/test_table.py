@@ -152,7 +152,7 @@ def test_other_programs_read_the_rows(tmp_path: Path) -> None:
         if cls is not LogitLens:
             assert len(rows) == len(value.to_pandas()) and set(value.to_pandas().columns) <= set(rows.columns)
     header = json.loads(pq.read_schema(tmp_path / "table.parquet").metadata[HEADER])
-    assert list(header) == ["format", "class", "version", "fields", "arrays"] and header["class"] == "Comparison"
+    assert list(header) == ["format", "class", "version", "fields", "arrays"] and header["class"] == cls.__name__
 
 
 def test_a_folder_whose_name_has_an_equals_sign_adds_no_column(tmp_path: Path) -> None:
