@@ -15,6 +15,7 @@ from .circuit.selection import selections as selections
 from .comparison.matching import side_by_side as side_by_side
 from .comparison.resplits import Resplit as Resplit
 from .comparison.sides import SideBySide as SideBySide
+from .comparison.transfers import Transfer as Transfer
 from .display.circuit_plots import plot_circuit as plot_circuit
 from .display.circuit_plots import plot_evaluation as plot_evaluation
 from .evaluation.areas import ranking_areas as ranking_areas
@@ -39,6 +40,7 @@ from .interchange import to_networkx as to_networkx
 from .jobs.exchange import export as export
 from .jobs.exchange import import_file as import_file
 from .jobs.resplitting import resplit as resplit
+from .jobs.transferring import transfer as transfer
 from .report.pages import render as render
 from .report.picture import save_picture as save_picture
 from .runs.record import Record as Record

@@ -65,6 +65,7 @@ def options() -> dict[str, Iterable[str]]:
     from circuits.jobs.machine.bench import PARTS
     from circuits.report.picture import KINDS
     from circuits.reproduction.papers import PAPERS
+    from circuits.settings.looking_options import LENSES
     from interp.attribution.batching.positions import POSITIONS
     from interp.attribution.batching.quadrature import QUADRATURES
     from interp.attribution.tokens.token_features import NAMED
@@ -95,4 +96,5 @@ def options() -> dict[str, Iterable[str]]:
         "KNOWN_ABLATIONS": GROUND_TRUTH,
         "BENCH_PARTS": PARTS,
         "PAPERS": PAPERS,
+        "LENSES": LENSES,
     }

@@ -2,6 +2,8 @@
 
 from . import recurrent as recurrent
 from .activations.collect import collect as collect
+from .activations.summarise import summarise as summarise
+from .activations.summary import Summary as Summary
 from .attribution.captum_function import CaptumFunction as CaptumFunction
 from .attribution.captum_function import captum_function as captum_function
 from .attribution.feature_edges import feature_edges as feature_edges
@@ -31,6 +33,8 @@ from .display.plots import plot_scores as plot_scores
 from .errors import InterpError as InterpError
 from .evaluation.evaluate_tokens import evaluate_tokens as evaluate_tokens
 from .evaluation.token_evaluation import TokenEvaluation as TokenEvaluation
+from .examples.mechanisms import Mechanisms as Mechanisms
+from .examples.mechanisms import mechanisms as mechanisms
 from .heads.annotated import AnnotatedText as AnnotatedText
 from .heads.clusters import HeadClusters as HeadClusters
 from .heads.clusters import head_clusters as head_clusters

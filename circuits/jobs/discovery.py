@@ -26,8 +26,9 @@ from circuits.jobs.inputs import (
     task_for,
 )
 from circuits.jobs.pipeline import phases, run_comparison, run_discovery
-from circuits.report.pages import render
+from circuits.report.pages import render, render_looked
 from circuits.runs import directory
+from circuits.runs.looked import is_look, load_looked
 from circuits.runs.made_with import machine, packages, to_toml, versions
 from circuits.runs.model_files import described
 from circuits.runs.record import Record
@@ -184,7 +185,7 @@ def _manifest(asked: ScoringRun, job: Prepared) -> dict[str, Any]:
 
 
 def render_again(folder: Path) -> Path:
-    """report.html of a complete run, from its files alone."""
-    found = load_record(folder)
-    write_text(folder / "report.html", render(found))
+    """report.html of a complete run, or of a look inside a model, from its files alone."""
+    page = render_looked(*load_looked(folder)) if is_look(folder) else render(load_record(folder))
+    write_text(folder / "report.html", page)
     return folder / "report.html"

@@ -1,5 +1,5 @@
 """Every page as one HTML file that can be read offline: a run, a circuit alone, an assessment, two side by side, the table of a
-paper, a dictionary, a training."""
+paper, a dictionary, a training, a look inside a model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.dictionary import dashboard_page, training_page
+from circuits.report.looked import looked_page
 from circuits.report.page.page import TABLES, html
 from circuits.report.payload import payload
 from circuits.report.sections import assessed
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from circuits.evaluation.evaluation import Evaluation
     from circuits.reproduction.paper import Paper
     from circuits.reproduction.reproduced import Reproduced
+    from circuits.runs.looked import Looked
     from circuits.runs.record import Record
     from interp.dictionaries.evaluation.dashboard_values import Dashboard
     from interp.dictionaries.evaluation.measured import DictionaryEvaluation
@@ -115,6 +117,12 @@ def render_dictionary(
     """One self-contained HTML page, whose only script sorts tables. The same values give the same bytes."""
     shown = dashboard_page.payload(evaluation, dashboards, probes or ())
     return html(shown, "dictionary.html.j2", styles=("page.css", "tables.css", "dictionary.css"), scripts=TABLES)
+
+
+def render_looked(found: Looked, manifest: Mapping[str, Any]) -> str:
+    """The page of a look inside a model, whose only script sorts tables. The same values give the same bytes."""
+    shown = looked_page.payload(found, manifest)
+    return html(shown, "looked.html.j2", styles=("page.css", "tables.css"), scripts=TABLES)
 
 
 def render_training(record: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ from circuits.anatomy.prompts import Prompt
 from circuits.circuit.circuit import Circuit
 from circuits.evaluation.evaluation import Evaluation, Search
 from circuits.runs.directory import REPRODUCE, RunError, is_run, read_manifest
+from circuits.runs.looked import is_look
 from circuits.runs.record import Record
 from interp.files import write_text
 from interp.formatting.guarded import read_json, reading
@@ -101,6 +102,11 @@ def _complete_manifest(path: Path) -> dict[str, Any]:
     if manifest.get("job") == REPRODUCE:
         raise RunError(
             f"{str(path)!r} is of circuits reproduce, which has several models and no circuit; see its table.json."
+        )
+    if is_look(path):
+        job = str(manifest.get("job"))
+        raise RunError(
+            f"{str(path)!r} is of circuits {job:.40}, which looks inside a model and has no circuit; see its report.html."
         )
     return manifest
 

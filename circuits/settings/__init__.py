@@ -1,7 +1,7 @@
 """What can be set for a run, and is it right before any work begins?
 
 `run_options` has the options of discover and compare, and those that several commands share; `judging_options`,
-`dictionary_options`, `machine_options`, `exchange_options`, `reproduction_options` and `token_options` those of the others. Each is a field of a frozen value, which
+`dictionary_options`, `looking_options`, `machine_options`, `exchange_options`, `reproduction_options` and `token_options` those of the others. Each is a field of a frozen value, which
 the command line fills and the job takes. `held_out` says which pairs are scored and which evaluated;
 `prepared` has the options checked, and the job that is ready to run.
 

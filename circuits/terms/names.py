@@ -209,6 +209,7 @@ BENCH_PARTS: Final = (
     "peers",
 )
 PAPERS: Final = ("relp",)
+LENSES: Final = ("logit",)
 #: Group of entry points -> what one is called, and the names that are built in.
 GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "interp.methods": ("method", METHODS),

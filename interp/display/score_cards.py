@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from interp.attribution.tokens.token_values import TokenAttribution
 from interp.display.model_view import framed
+from interp.examples.mechanisms import Mechanisms
 from interp.formatting import showing
 from interp.formatting.html import MOST_ROWS, bar, block, caption, element, joined, left_out, shaded, table, text
 from interp.formatting.numbers import MISSING, count, decimals, interval, number, percent, score, several, share_digits
@@ -257,3 +258,40 @@ _TIGHT: Final = "padding: 1px 4px; text-align: center; white-space: nowrap"
 
 def _token(text_of: str) -> Markup:
     return Markup("<bdi>{}</bdi>").format(token(text_of))
+
+
+@showing.card.register
+def mechanisms_card(found: Mechanisms) -> Markup:
+    """The groups of examples with what each shares most surely, and each number of groups that was tried."""
+    rows = []
+    for i in range(min(found.n, MOST_ROWS)):
+        places = found.places(i)
+        traits = [str(shared) for shared in found.shared if shared.group == i]
+        rows.append(
+            (
+                str(i + 1),
+                count(len(places)),
+                number(float(found.own[places].mean()), 3),
+                text(traits[0] if traits else "nothing shared"),
+            )
+        )
+    said = joined(
+        several(found.n, "group"),
+        several(len(found.groups), "example"),
+        Markup("{} on {}").format(text(found.task), text(found.model)),
+    )
+    columns = ("group", "examples", "mean correlation inside", "shared most surely")
+    tried = [
+        (
+            str(one.n),
+            number(one.separation, 3),
+            number(one.p_separation),
+            number(one.stability, 3),
+            number(one.p_stability),
+        )
+        for one in found.tried
+    ]
+    head = ("groups", "apart", "p", "come out again", "p")
+    note = "Apart: mean silhouette, beside draws of one group. Come out again: adjusted Rand index under resampling, beside shuffled scores."
+    grid = table(head, tried, numeric=(0, 1, 2, 3, 4)) if tried else Markup()
+    return block("Mechanisms", said, table(columns, rows, numeric=(0, 1, 2)), grid, caption(note))

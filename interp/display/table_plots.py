@@ -11,6 +11,7 @@ from typing import Any, Final
 from interp.attribution.path_effects import PathEffects
 from interp.dictionaries.evaluation.probing import DIMENSIONS, FEATURES, ProbeResult, ProbeRow
 from interp.display.plots import COLOURS, DOTTED, GREY, MOST_BARS, NEGATIVE, POSITIVE, SYMBOLS, shown, shown_token
+from interp.examples.mechanisms import Mechanisms
 from interp.formatting import showing
 from interp.lenses.direct_effects import DirectEffects
 from interp.lenses.second_order import SecondOrder
@@ -167,3 +168,30 @@ def plot_coverage(found: Coverage) -> Any:
     figure.update_yaxes(title="operation", type="category", autorange="reversed")
     title = shown(f"Coverage by rules: {found.rules.describe()}")
     return figure.update_layout(title=title, barmode="stack", xaxis_title="modules", height=200 + 30 * len(kinds))
+
+
+@showing.figure.register
+def plot_mechanisms(found: Mechanisms) -> Any:
+    """Each example by how alike its scores are to those of its own group and of the nearest other: above the dotted line it is nearer to
+    its own. Where there is one group, by its number."""
+    import plotly.graph_objects as go
+
+    one = found.n == 1
+    figure = go.Figure(
+        [] if one else [go.Scatter(x=[-1, 1], y=[-1, 1], mode="lines", line=DOTTED, name="equal", hoverinfo="skip")]
+    )
+    for i, name in enumerate(found.names):
+        places = found.places(i)
+        marker = {"size": 8, "color": COLOURS[i % len(COLOURS)], "symbol": SYMBOLS[i % len(SYMBOLS)]}
+        figure.add_scatter(
+            x=places if one else found.other[places].tolist(),
+            y=found.own[places].tolist(),
+            mode="markers",
+            name=shown(name),
+            marker=marker,
+            text=[f"example {p}: {shown(found.prompts[p])}" if found.prompts else f"example {p}" for p in places],
+            hovertemplate="%{text}<extra></extra>",
+        )
+    x = "example" if one else "mean rank correlation with the nearest other group"
+    title = shown(f"Mechanisms of {found.task} by {found.method} ({found.model})")
+    return figure.update_layout(title=title, xaxis_title=x, yaxis_title="mean rank correlation with its own group")

@@ -49,6 +49,7 @@ NAMES: Final[Mapping[str, Names]] = {
     "formats read": Names(names.READ, "circuits.formats"),
     "formats written": Names(names.WRITTEN, "circuits.formats"),
     "key-values": Names(names.KEY_VALUES),
+    "lenses": Names(names.LENSES),
     "levels": Names(("resid", *names.LEVELS)),
     "levels of discover": Names(names.LEVELS),
     "methods": Names(names.METHODS, "interp.methods"),

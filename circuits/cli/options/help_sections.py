@@ -12,6 +12,7 @@ COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "Judge it": ("evaluate", "compare", "stability", "truth", "reproduce"),
     "Keep, compare and exchange": ("report", "diff", "export", "import"),
     "Without circuits": ("tokens",),
+    "Look inside": ("lens",),
     "Dictionaries of features": ("sae",),
     "What there is": ("models", "tasks", "methods", "sites"),
     "This machine": ("doctor", "verify", "bench"),
@@ -38,6 +39,8 @@ _OF_PROMPTS: Final = (
 _OF_METHODS: Final = ("tau", "budget", "chance", "steps", "quadrature", "rounds", "start", "backward")
 _OF_EDGES: Final = ("kv", "split_positions")
 _OF_A_RUN: Final = ("batch_size", "max_memory", "max_forwards", "seed", "out", "force", "json", "quiet", "help")
+
+_OF_A_LOOK: Final = ("batch_size", "max_memory", "seed", "out", "force", "json", "quiet", "help")
 
 #: Titles and options of the commands that have many, in the order in which --help shows them.
 OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
@@ -80,6 +83,11 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         _SCORES: ("methods", "metric", "baseline", "features", "target"),
         "How good the methods are": ("evaluate", "again", "truth"),
         _RUN: ("seed", "shown", "out", "force", "json", "quiet", "help"),
+    },
+    "lens": {
+        _PROMPTS: ("model", "adapter", "text", *(name for name in _OF_PROMPTS if name not in ("model", "adapter"))),
+        "The lens": ("kind", "layers"),
+        _RUN: _OF_A_LOOK,
     },
     "stability": {_PLAIN: ("n", "ranking", "resamples", "splits", "seed", "json", "help")},
     "sites": {_PLAIN: ("model", "adapter", "rules", "help")},

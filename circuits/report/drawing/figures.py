@@ -210,7 +210,7 @@ def _series(data: dict[str, Any], key: str, x: Scale, y: Scale, kind: str, name:
 
 
 def bars(data: dict[str, Any]) -> Markup:
-    """Scores as horizontal bars from zero, in the order given, with their numbers."""
+    """Scores as horizontal bars from zero, in the order given, with their numbers. `axis`: what they are, where they are no scores of nodes."""
     rows, limit, left = data["bars"], data["limit"] or 1.0, svg.width_of(b["name"] for b in data["bars"]) + 16
     zero, half = left + 200, 150.0
     parts = [line(zero, 6, zero, 14 + 18 * len(rows), "axis")]
@@ -234,5 +234,7 @@ def bars(data: dict[str, Any]) -> Markup:
             if sign == "neg"
             else label(zero + width + 4, y + 11, text, "value")
         )
-    parts.append(label(zero, 32 + 18 * len(rows), f"score ({data['unit']}); zero at the line", "middle name"))
-    return svg.drawing(zero + 210, 44 + 18 * len(rows), f"Largest scores of {number(len(rows), 0)} nodes", *parts)
+    axis = data.get("axis", f"score ({data['unit']})")
+    parts.append(label(zero, 32 + 18 * len(rows), f"{axis}; zero at the line", "middle name"))
+    spoken = f"Bars: {axis}" if "axis" in data else f"Largest scores of {number(len(rows), 0)} nodes"
+    return svg.drawing(zero + 210, 44 + 18 * len(rows), spoken, *parts)

@@ -12,8 +12,11 @@ import torch
 
 from circuits.circuit.algebra import Comparison, Overlap
 from circuits.circuit.circuit import Circuit
+from circuits.comparison.transfers import Transfer
 from circuits.evaluation.evaluation import Evaluation, Search
 from circuits.runs.record import Record
+from interp.examples.mechanisms import Mechanisms, Tried
+from interp.examples.shared_traits import Shared
 from interp.heads.clusters import head_clusters
 from interp.heads.patterns import AttentionPatterns
 from interp.lenses.class_lens import ClassLens
@@ -87,6 +90,18 @@ def class_lens_of(name: str) -> ClassLens:
     )
 
 
+def mechanisms_of(name: str) -> Mechanisms:
+    groups, own, other = np.array([0, 1, -1, 0]), np.array([0.5, 0.4, np.nan, 0.5]), np.array([0.1, 0.2, 0.1, np.nan])
+    tried, shared = (Tried(2, 0.5, 0.1, 0.01, 0.9, 0.1, 0.03),), (Shared(1, name, 1, 1, 0, 2, 0.01),)
+    return Mechanisms(groups, own, other, tried, shared, (name,) * 4, (name,), name, name, name, name, 1, 0.05, 0)
+
+
+def transfer_of(name: str) -> Transfer:
+    f = np.array([[1.0, np.nan], [0.2, 0.9]])
+    of = ((("a0.h0",), (name,)), 20, (3, 4), True, "nodes", name, name, name, name)
+    return Transfer((name, "b"), f, f, f, f, np.eye(2), np.eye(2), *of)
+
+
 #: A value of every kind whose names, tokens and paths are some text.
 MAKERS: Final[dict[str, Callable[[str], Any]]] = {
     "scores": scores_of,
@@ -116,6 +131,8 @@ MAKERS: Final[dict[str, Callable[[str], Any]]] = {
     "head clusters": lambda name: head_clusters(head_distances_of(name), 2),
     "head relations": head_relations_of,
     "pairs": pairs_of,
+    "mechanisms": mechanisms_of,
+    "transfer": transfer_of,
     "second order": second_order_of,
     "search": lambda name: Search(
         0.9, None, None, replace(an_evaluation("x").faithfulness), None, an_evaluation("x").faithfulness, 4, 9, "nodes", (), name

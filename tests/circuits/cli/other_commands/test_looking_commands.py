@@ -1,0 +1,118 @@
+"""The commands that look inside: what they print and write, and what is refused in one line with nothing written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from interp.lenses.lens import LogitLens
+from tests.circuits.cli.called import Run, run
+
+__all__ = ["run"]
+
+#: Of each command: bad options, and what is said of them before a model is loaded.
+BAD = {
+    "lens": [
+        (("--kind", "lgit"), "--kind 'lgit': expected logit"),
+        (("--layers", "x"), "--layers 'x': 'x' is no layer"),
+        (("--layers", "2-1"), "is no layer"),
+        (("--layers", "0,,1"), "'' is no layer"),
+        (("--layers", "-1"), "is no layer"),
+        (("--layers", "1.5"), "is no layer"),
+        (("--layers", "0-99999"), "is no layer"),
+        (("--layers", ""), "is no layer"),
+        (("--text", ""), "text 1 of 1 is empty"),
+        (("--text", "a", "--text", " \n"), "text 2 of 2 is empty"),
+        (("--text", "a", "--task", "sva"), "--task belongs to prompts of a task"),
+        (("--text", "a", "--limit", "3"), "--limit belongs to prompts of a task"),
+        (("--text", "a", "--pair", "b", "c"), "--pair belongs to prompts of a task"),
+        (("--text", "a", "--chat"), "--chat belongs to prompts of a task"),
+        (("--pair", "b", "b"), "the same text"),
+        (("--pair", "b", "c"), "needs --answer"),
+        (("--answer", "b"), "belong to --pair"),
+        (("--limit", "0"), "limit=0: expected one pair or more"),
+        (("--task", "none.jsonl"), "none.jsonl"),
+        (("--seed", "9" * 25), "below 2**63"),
+        (("--seed", "-1"), "'--seed'"),
+        (("--out", "kept"), "'kept' exists; choose another --out"),
+        (("--out", "kept", "--force"), "is not a run directory"),
+        (("--out", "kept/file"), "exists"),
+        (("--colour", "red"), "No such option: --colour"),
+        (("--layer", "1"), "No such option: --layer"),
+        (("none.toml",), "none.toml"),
+    ],
+}
+CASES = [(command, *case) for command, cases in BAD.items() for case in cases]
+
+
+@pytest.mark.parametrize(("command", "args", "said"), CASES)
+def test_what_needs_no_model_to_be_wrong_is_one_line_and_exit_2(
+    command: str, args: tuple[str, ...], said: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_model(*given: object) -> None:
+        raise AssertionError("the model was loaded")
+
+    monkeypatch.setattr("circuits.jobs.looking.look.load_model", no_model)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("mine")
+    code, out, err = run(command, "--quiet", *args)
+    assert (code, out) == (2, "") and said in err and len(err.strip().splitlines()) == 1
+    assert {path.name for path in tmp_path.rglob("*")} == {"kept", "file"}
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("--layers", "1,4"), "model 'demo' has no layer 4; expected 0 to 3"),
+        (("--task", "iio"), "Did you mean ioi"),
+        (("--model", "dmeo"), "dmeo"),
+        (("--dtype", "float8"), "float8"),
+        (("--device", "tpu:0"), "tpu:0"),
+    ],
+)
+def test_what_only_the_model_tells_is_refused_the_same_way(
+    args: tuple[str, ...], said: str, run: Run, tmp_path: Path
+) -> None:
+    code, out, err = run("lens", "--quiet", *args)
+    assert (code, out) == (2, "") and said in err and len(err.strip().splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_lens_leaves_a_run_that_opens_and_renders_again(run: Run) -> None:
+    code, out, err = run("lens", "--limit", "3", "--json", "--out", "a", "--quiet")
+    assert (code, err) == (0, "")
+    said, manifest = json.loads(out), json.loads(Path("a/manifest.json").read_text())
+    assert said["directory"] == "a" and said["tables"] == {"first_prompt": "first_prompt.parquet"}
+    kl = [said["numbers"][f"kl_layer_{layer}"] for layer in range(4)]
+    assert kl[3] == 0 and all(value > 0 for value in kl[:3])
+    assert (manifest["status"], manifest["job"], manifest["forwards_total"]) == (
+        "complete",
+        "lens",
+        pytest.approx(1, abs=0.3),
+    )
+    assert manifest["options"]["limit"] == 3 and manifest["versions"]["torch"] and manifest["seconds"] > 0
+    lens = LogitLens.load("a/first_prompt.parquet")
+    assert lens.logits.shape[:3] == (4, 1, 1) and lens.model == "demo"
+    page = Path("a/report.html").read_bytes()
+    assert run("open", "a")[0] == 0
+    Path("a/report.html").unlink()
+    assert run("report", "a")[0] == 0 and Path("a/report.html").read_bytes() == page
+    for command in (("evaluate", "a"), ("stability", "a"), ("diff", "a", "a"), ("export", "a", "x.svg")):
+        code, out, err = run(*command)
+        assert code == 2 and "'a' is of circuits lens, which looks inside a model" in err and out == ""
+    # The file of options gives the same numbers, and replaces only when it is told to.
+    code, out, err = run("lens", "a/config.toml", "--out", "a", "--json", "--quiet")
+    assert code == 2 and "exists" in err and out == ""
+    code, out, err = run("lens", "a/config.toml", "--out", "a", "--force", "--json", "--quiet")
+    assert code == 0 and json.loads(out)["numbers"] == said["numbers"]
+
+
+def test_layers_and_texts_are_those_that_were_named(run: Run) -> None:
+    code, out, err = run("lens", "--text", "Once upon a time", "--layers", "2,0-1", "--quiet")
+    assert code == 0, err
+    assert "layer 0 of demo" in out and "1 prompt" in out and "resid_post.2" in out
+    assert Path("runs/lens-demo/looked.json").is_file()
+    rows = json.loads(Path("runs/lens-demo/looked.json").read_text())["sections"][0]["rows"]
+    assert [line[0] for line in rows["lines"]] == [0, 1, 2]
