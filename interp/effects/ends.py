@@ -125,4 +125,5 @@ class Head:
         """Logits of sums of `read`, with the biases and the soft cap of the model."""
         cap = self.model.layout.logits_softcap
         found = added + (self.bias * self.model.layout.logits_scale).to(added.dtype)
-        return found if cap is None else cap * torch.tanh(found / cap)
+        capped: Tensor = found if cap is None else cap * torch.tanh(found / cap)
+        return capped

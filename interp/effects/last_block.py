@@ -34,28 +34,28 @@ class LastBlock(Table):
     """What the two halves of the last block do to the answer.
 
     log_prob_before, log_prob_after: of the answers, the stream on either side of a half read with the final norm at its own scale
-    [example half]. logit: what the half adds to the mean logit of the answers, and increase: to their log-probability, the norm frozen at the run
-    [example half]; increase = logit + others, where others is what it takes from, or leaves to, all other tokens (minus
+    [example half]. logits: what the half adds to the mean logit of the answers, and increases: to their log-probability, the norm frozen at the run
+    [example half]; an increase is logit + others, where others is what it takes from, or leaves to, all other tokens (minus
     the change of log sum exp).
     """
 
     log_prob_before: np.ndarray = field(metadata=along(1))
     log_prob_after: np.ndarray = field(metadata=along(1))
-    logit: np.ndarray = field(metadata=along(1))
-    increase: np.ndarray = field(metadata=along(1))
+    logits: np.ndarray = field(metadata=along(1))
+    increases: np.ndarray = field(metadata=along(1))
     layer: int = 0
     model: str = ""
     task: str = ""
 
     def __post_init__(self) -> None:
-        shape = (len(self.logit), len(HALVES))
-        names = ("log_prob_before", "log_prob_after", "logit", "increase")
+        shape = (len(self.logits), len(HALVES))
+        names = ("log_prob_before", "log_prob_after", "logits", "increases")
         check_sizes(self, **{name: (getattr(self, name).shape, shape) for name in names})
 
     @property
     def others(self) -> np.ndarray:
         """What of the increase is not the answer's own logit [example half]."""
-        return np.asarray(self.increase - self.logit)
+        return np.asarray(self.increases - self.logits)
 
     @property
     def share_lowered(self) -> float:
@@ -66,17 +66,21 @@ class LastBlock(Table):
         """A row per half: half, p_before, p_after, logit, logit_lowered (share of prompts), increase (nats), increase_lowered, others."""
         found: dict[str, Any] = {"half": HALVES}
         found |= {"p_before": np.exp(self.log_prob_before).mean(0), "p_after": np.exp(self.log_prob_after).mean(0)}
-        found |= {"logit": self.logit.mean(0), "logit_lowered": (self.logit < 0).mean(0)}
-        found |= {"increase": self.increase.mean(0), "increase_lowered": (self.increase < 0).mean(0)}
+        found |= {"logit": self.logits.mean(0), "logit_lowered": (self.logits < 0).mean(0)}
+        found |= {"increase": self.increases.mean(0), "increase_lowered": (self.increases < 0).mean(0)}
         return rows_of({**found, "others": self.others.mean(0)})
 
     def __str__(self) -> str:
         said = f"lower behind it on {self.share_lowered:.0%} of prompts"
-        lines = [f"LastBlock(layer {self.layer}, {several(len(self.logit), 'prompt')}, {visible(self.model, 80)}; {said})"]
+        lines = [
+            f"LastBlock(layer {self.layer}, {several(len(self.logits), 'prompt')}, {visible(self.model, 80)}; {said})"
+        ]
         for row in self.to_pandas().itertuples():
             probability = f"p {row.p_before:.3f} -> {row.p_after:.3f}"
             logit = f"logit {row.logit:+.3f} (lowered on {row.logit_lowered:.0%})"
-            lines.append(f"  {row.half:<9} {probability}  {logit}  log p {row.increase:+.3f} (lowered on {row.increase_lowered:.0%})")
+            lines.append(
+                f"  {row.half:<9} {probability}  {logit}  log p {row.increase:+.3f} (lowered on {row.increase_lowered:.0%})"
+            )
         return printed("\n".join(lines))
 
 
@@ -100,9 +104,11 @@ def last_block(model: Any, task: Task, *, prompts: Prompts = "clean", batch_size
         start, attention, mlp = (ends.values[site] for site in sites)
         places = [start, start + attention, ends.values[FINAL]]
         if not close((places[1] + mlp).to(model.dtype), places[2].to(model.dtype)):
-            raise LayoutError(f"{what} of {model.name} adds more to the stream than attention and MLP; it has no two halves.")
-        arrays = _measured(ends, places, [attention, mlp])
-    return LastBlock(*arrays, layer, model.name, task.name)
+            raise LayoutError(
+                f"{what} of {model.name} adds more to the stream than attention and MLP; it has no two halves."
+            )
+        before, after, logits, increases = _measured(ends, places, [attention, mlp])
+    return LastBlock(before, after, logits, increases, layer, model.name, task.name)
 
 
 def _measured(ends: Ends, places: list[Tensor], parts: list[Tensor]) -> list[np.ndarray]:

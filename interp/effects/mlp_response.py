@@ -35,14 +35,14 @@ PROMPTS_PER_HEAD: Final = 3
 class MlpResponse(Table):
     """What an MLP makes of each head's output.
 
-    weights: [head]; above 0 the MLP adds to what the head writes, below 0 it erases it. heads: their names. logit: what weight times head adds
+    weights: [head]; above 0 the MLP adds to what the head writes, below 0 it erases it. heads: their names. logits: what weight times head adds
     to the mean logit of the answers, mean over prompts [head]; constant: what b adds to it. r2: of the fit, r2_left_out: of prompts that
     were left out of it one at a time, both of the MLP's output about its mean. n: prompts.
     """
 
     heads: tuple[str, ...]
     weights: np.ndarray = field(metadata=along(0))
-    logit: np.ndarray = field(metadata=along(0))
+    logits: np.ndarray = field(metadata=along(0))
     constant: float
     r2: float
     r2_left_out: float
@@ -53,17 +53,17 @@ class MlpResponse(Table):
 
     def __post_init__(self) -> None:
         shape = (len(self.heads),)
-        check_sizes(self, weights=(self.weights.shape, shape), logit=(self.logit.shape, shape))
+        check_sizes(self, weights=(self.weights.shape, shape), logits=(self.logits.shape, shape))
 
     def to_pandas(self) -> Any:
         """A row per head: head, weight, logit."""
-        return rows_of({"head": self.heads, "weight": self.weights, "logit": self.logit})
+        return rows_of({"head": self.heads, "weight": self.weights, "logit": self.logits})
 
     def __str__(self) -> str:
         fit = f"R^2 {self.r2:.3f}, left out {self.r2_left_out:.3f}; constant {self.constant:+.3f} logits"
         lines = [f"MlpResponse(layer {self.layer}, {several(self.n, 'prompt')}, {visible(self.model, 80)}; {fit})"]
         order = np.argsort(-np.abs(self.weights), kind="stable")[:10]
-        lines += [f"  {self.heads[i]:<8} weight {self.weights[i]:+.3f}  logit {self.logit[i]:+.4f}" for i in order]
+        lines += [f"  {self.heads[i]:<8} weight {self.weights[i]:+.3f}  logit {self.logits[i]:+.4f}" for i in order]
         return printed("\n".join(lines))
 
 
@@ -96,7 +96,9 @@ def mlp_response(
     names = tuple(f"a{i}.h{h}" for i in asked for h in range(model.layout.blocks[i].attn.n_heads))
     if len(ends.pairs) < PROMPTS_PER_HEAD * len(names):
         n = PROMPTS_PER_HEAD * len(names)
-        raise TaskError(f"{what}: {len(ends.pairs)} prompts for {len(names)} heads; expected {n} or more, or fewer layers in attention=.")
+        raise TaskError(
+            f"{what}: {len(ends.pairs)} prompts for {len(names)} heads; expected {n} or more, or fewer layers in attention=."
+        )
     with settled(model.device), torch.no_grad():
         x = torch.cat([ends.stream.heads(i) for i in asked], 1)
         y = ends.values[sites[0]]
@@ -114,7 +116,9 @@ def _attending(model: Any, layer: int, attention: Sequence[int] | None) -> tuple
     for i in given:
         model.resolve(Site("z", i))
         if i > layer or (i == layer and model.layout.blocks[layer].parallel):
-            raise SiteError(f"attention: the MLP of layer {layer} does not read the heads of layer {i}; give earlier layers.")
+            raise SiteError(
+                f"attention: the MLP of layer {layer} does not read the heads of layer {i}; give earlier layers."
+            )
     if not given:
         raise SiteError("attention: no layers given; expected one or more, for example attention=[0].")
     return tuple(dict.fromkeys(given))

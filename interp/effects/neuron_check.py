@@ -37,7 +37,9 @@ class ZeroCheck:
     share_lowered: float
 
 
-def zeroed(ranked: Sequence[Node], n: int, seed: int, draws: int, widths: dict[int, int]) -> list[tuple[str, list[Node]]]:
+def zeroed(
+    ranked: Sequence[Node], n: int, seed: int, draws: int, widths: dict[int, int]
+) -> list[tuple[str, list[Node]]]:
     """The first `n` of a ranking, and `draws` times as many random neurons of the same layers, none of the first among them where
     the layer is wide enough."""
     top, rng = list(ranked[:n]), np.random.default_rng(seed)
@@ -61,8 +63,9 @@ def check_of(
     rows = []
     for which, nodes in groups:
         changes = [after - was for after, was in zip(read_answers(run(zeroing(nodes))), before, strict=True)]
-        means = [float(change.mean()) for change in changes]
-        rows.append(ZeroCheck(which, tuple(n.name for n in nodes), *means, float((changes[0] < 0).mean())))
+        log_prob, logit, diff = (float(change.mean()) for change in changes)
+        lowered = float((changes[0] < 0).mean())
+        rows.append(ZeroCheck(which, tuple(n.name for n in nodes), log_prob, logit, diff, lowered))
     return tuple(rows)
 
 

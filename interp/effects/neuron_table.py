@@ -25,7 +25,7 @@ _SHOWN = 10
 class NeuronEffects(PerExample, Table):
     """What each neuron writes to the answer directly, the largest first; with what zeroing the first does.
 
-    per_example: the measure [example neuron]; logit: to the mean logit of the answers, log_prob: to their log-probability
+    per_example: the measure [example neuron]; logits: to the mean logit of the answers, log_probs: to their log-probability
     [example neuron]; of a comparison all three less their value in the run with the edits. up, down: ids of the tokens whose logits a
     neuron raises and lowers most, mean over examples [neuron token]; up_logits, down_logits: by how much. n_neurons: how many there are;
     proved: so many first places are certain, whatever was not measured. checks: what zeroing the first, and random ones, does.
@@ -33,8 +33,8 @@ class NeuronEffects(PerExample, Table):
 
     nodes: tuple[Node, ...]
     per_example: np.ndarray = field(metadata=along(1))
-    logit: np.ndarray = field(metadata=along(1))
-    log_prob: np.ndarray = field(metadata=along(1))
+    logits: np.ndarray = field(metadata=along(1))
+    log_probs: np.ndarray = field(metadata=along(1))
     up: np.ndarray = field(metadata=along(0))
     up_logits: np.ndarray = field(metadata=along(0))
     down: np.ndarray = field(metadata=along(0))
@@ -51,19 +51,21 @@ class NeuronEffects(PerExample, Table):
 
     def __post_init__(self) -> None:
         shape = (self.per_example.shape[0], len(self.nodes))
-        check_sizes(self, **{name: (getattr(self, name).shape, shape) for name in ("per_example", "logit", "log_prob")})
+        check_sizes(
+            self, **{name: (getattr(self, name).shape, shape) for name in ("per_example", "logits", "log_probs")}
+        )
         tokens = ("up", "up_logits", "down", "down_logits")
         check_sizes(self, **{name: (getattr(self, name).shape, (shape[1], self.up.shape[1])) for name in tokens})
 
     @property
     def share_logit_lowered(self) -> np.ndarray:
         """Of the prompts, those whose answer's logit the neuron lowers [neuron]."""
-        return np.asarray((self.logit < 0).mean(0))
+        return np.asarray((self.logits < 0).mean(0))
 
     @property
     def share_log_prob_lowered(self) -> np.ndarray:
         """Of the prompts, those whose answer's log-probability the neuron lowers [neuron]."""
-        return np.asarray((self.log_prob < 0).mean(0))
+        return np.asarray((self.log_probs < 0).mean(0))
 
     @property
     def believed(self) -> bool | None:
@@ -85,8 +87,8 @@ class NeuronEffects(PerExample, Table):
         each, raises, lowers."""
         places = range(len(self.nodes))
         found = {"neuron": [node.name for node in self.nodes], "effect": self.mean, "stderr": self.stderr}
-        found |= {"logit": self.logit.mean(0), "logit_lowered": self.share_logit_lowered}
-        found |= {"log_prob": self.log_prob.mean(0), "log_prob_lowered": self.share_log_prob_lowered}
+        found |= {"logit": self.logits.mean(0), "logit_lowered": self.share_logit_lowered}
+        found |= {"log_prob": self.log_probs.mean(0), "log_prob_lowered": self.share_log_prob_lowered}
         return rows_of({**found, "raises": map(self.raised, places), "lowers": map(self.lowered, places)})
 
     def check_table(self) -> Any:
@@ -101,13 +103,15 @@ class NeuronEffects(PerExample, Table):
         lines = [f"NeuronEffects({of} by {self.measure}{less}, {several(n, 'prompt')}, {visible(self.model, 80)})"]
         for i, node in enumerate(self.nodes[:_SHOWN]):
             raised = " ".join(map(token, self.raised(i)[:3]))
-            said = f"log p {self.log_prob[:, i].mean():+.4f}  logit {self.logit[:, i].mean():+.4f}"
+            said = f"log p {self.log_probs[:, i].mean():+.4f}  logit {self.logits[:, i].mean():+.4f}"
             lines.append(f"  {node.name:<10} {self.mean[i]:+.4f}  {said}" + (f"  raises {raised}" if raised else ""))
         for row in self.checks:
             said = f"log p {row.log_prob:+.4f}, logit {row.logit:+.4f}, lower on {row.share_lowered:.0%} of prompts"
             lines.append(f"  zeroing {len(row.neurons)} {row.which}: {said}")
         if self.believed is False:
-            lines.append("  zeroing the first does not lower the answer more than zeroing random ones: do not believe this order")
+            lines.append(
+                "  zeroing the first does not lower the answer more than zeroing random ones: do not believe this order"
+            )
         if self.proved < len(self.nodes):
             lines.append(f"  screened: the first {self.proved} places are proved")
         return printed("\n".join(lines))

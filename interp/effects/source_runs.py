@@ -60,7 +60,9 @@ class Reader:
         z = run[self.site("z")].flatten(2)
         u = self.dictionary.encoder_output(z, FROZEN if split.gradients else GRADIENT)
         if not bool(torch.isfinite(u).all()):
-            raise InterpError("sources of features: the model gives numbers that are not finite; run it in a wider dtype.")
+            raise InterpError(
+                "sources of features: the model gives numbers that are not finite; run it in a wider dtype."
+            )
         fixed = None if where is None else torch.tensor(where, device=u.device)[:, None].expand(-1, u.shape[2])
         at = u.detach().argmax(1) if fixed is None else fixed
         return SourceRun(self, run, z, u, at)
@@ -102,7 +104,9 @@ class SourceRun:
         heads = self.run[reader.site("z")].shape[2]
         v, pattern = self.run[reader.site("v")].detach(), self.run[reader.site("pattern")].detach()
         if pattern.shape[-1] != v.shape[1] or heads % v.shape[2]:
-            raise LayoutError(f"sources of features: the pattern of layer {reader.layer} has other sources than its values.")
+            raise LayoutError(
+                f"sources of features: the pattern of layer {reader.layer} has other sources than its values."
+            )
         v = v.repeat_interleave(heads // v.shape[2], dim=2)
         rows = torch.arange(batch, device=self.at.device)[:, None]
         weights = pattern[rows, :, self.at]  # [example feature head source]

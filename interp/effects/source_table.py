@@ -28,7 +28,7 @@ _SHOWN: Final = 3
 class FeatureSources(Table):
     """The pre-activation of features, each at one position of each example, as a sum over parts.
 
-    per_example: what each part adds [example feature part]; constant: what no part adds (biases) [example feature]; pre_activation: their sum,
+    per_example: what each part adds [example feature part]; constants: what no part adds (biases) [example feature]; pre_activations: their sum,
     as the encoder makes it [example feature]. positions: where [example feature]. ids: of the prompts, -1 behind their end
     [example source]. parts: names of the last axis; for split `tokens` the source positions.
     """
@@ -36,8 +36,8 @@ class FeatureSources(Table):
     features: tuple[int, ...]
     parts: tuple[str, ...]
     per_example: np.ndarray = field(metadata=along(0, 1))
-    constant: np.ndarray = field(metadata=along(0, 1))
-    pre_activation: np.ndarray = field(metadata=along(0, 1))
+    constants: np.ndarray = field(metadata=along(0, 1))
+    pre_activations: np.ndarray = field(metadata=along(0, 1))
     positions: np.ndarray = field(metadata=along(0, 1))
     ids: np.ndarray
     split: str = TOKENS
@@ -47,14 +47,14 @@ class FeatureSources(Table):
 
     def __post_init__(self) -> None:
         shape = (len(self.ids), len(self.features))
-        names = ("constant", "pre_activation", "positions")
+        names = ("constants", "pre_activations", "positions")
         check_sizes(self, per_example=(self.per_example.shape, (*shape, len(self.parts))))
         check_sizes(self, **{name: (getattr(self, name).shape, shape) for name in names})
 
     @property
     def largest_gap(self) -> float:
         """The largest |sum over parts + constant - pre-activation|: rounding, or a part that was missed."""
-        gaps = np.abs(self.per_example.sum(-1) + self.constant - self.pre_activation)
+        gaps = np.abs(self.per_example.sum(-1) + self.constants - self.pre_activations)
         return float(gaps.max(initial=0.0))
 
     def part_name(self, example: int, part: int) -> str:
@@ -72,7 +72,7 @@ class FeatureSources(Table):
         found: dict[str, Any] = {"example": [i for i, _ in at], "feature": [self.features[j] for _, j in at]}
         found |= {"position": self.positions.reshape(-1)}
         found["token"] = [self.texts(int(self.ids[i, self.positions[i, j]])) for i, j in at]
-        found |= {"pre_activation": self.pre_activation.reshape(-1), "constant": self.constant.reshape(-1)}
+        found |= {"pre_activation": self.pre_activations.reshape(-1), "constant": self.constants.reshape(-1)}
         found["first"] = [self.part_name(i, p) for (i, _), p in zip(at, first, strict=True)]
         found["adds"] = [float(self.per_example[i, j, p]) for (i, j), p in zip(at, first, strict=True)]
         return rows_of(found)
@@ -96,7 +96,9 @@ class FeatureSources(Table):
         Raises: InterpError for another split than tokens.
         """
         if self.split != TOKENS:
-            raise InterpError(f"families of sources are those of tokens; these are split by {self.split!r}: use split='tokens'.")
+            raise InterpError(
+                f"families of sources are those of tokens; these are split by {self.split!r}: use split='tokens'."
+            )
         names = ("own", "previous", "near", "first", "induction", "distance", "entropy")
         sums = np.zeros((len(self.features), len(names)))
         for i in range(len(self.ids)):
@@ -107,12 +109,16 @@ class FeatureSources(Table):
 
     def __str__(self) -> str:
         n = several(len(self.ids), "example")
-        lines = [f"FeatureSources({several(len(self.features), 'feature')} of {self.site} by {self.split}, {n}, {visible(self.model, 80)})"]
+        lines = [
+            f"FeatureSources({several(len(self.features), 'feature')} of {self.site} by {self.split}, {n}, {visible(self.model, 80)})"
+        ]
         for j, feature in enumerate(self.features[:10]):
-            i = int(self.pre_activation[:, j].argmax()) if len(self.ids) else 0
+            i = int(self.pre_activations[:, j].argmax()) if len(self.ids) else 0
             order = np.argsort(-self.per_example[i, j])[:_SHOWN]
             said = ", ".join(f"{self.part_name(i, p)} {self.per_example[i, j, p]:+.3f}" for p in order)
-            lines.append(f"  feature {feature} at {self.positions[i, j]} of example {i}: {self.pre_activation[i, j]:+.3f} = {said}, ...")
+            lines.append(
+                f"  feature {feature} at {self.positions[i, j]} of example {i}: {self.pre_activations[i, j]:+.3f} = {said}, ..."
+            )
         return printed("\n".join(lines))
 
 

@@ -88,9 +88,13 @@ def _value(
     if split == "features":
         kept = [p for p in range(len(names)) if table[..., p].any()]
         table, names = table[..., kept], tuple(names[p] for p in kept)
-    constant, value, position = (np.stack([getattr(at, name) for _, at in rows]) for name in ("constant", "value", "position"))
+    constant, value, position = (
+        np.stack([getattr(at, name) for _, at in rows]) for name in ("constant", "value", "position")
+    )
     known = Texts.of(model.text_of, {token for one in ids for token in one}) if model.tokenizer is not None else Texts()
-    return FeatureSources(features, names, table, constant, value, position, tokens, split, str(dictionary.site), known, model.name)
+    return FeatureSources(
+        features, names, table, constant, value, position, tokens, split, str(dictionary.site), known, model.name
+    )
 
 
 def _reading(dictionary: Dictionary, features: Sequence[int]) -> Dictionary:

@@ -70,16 +70,25 @@ def _check_stream(reader: Reader) -> None:
     """Raises: MethodError, LayoutError where the values are not made of the stream in front of the block."""
     layout = reader.model.layout
     if reader.dictionary.site.stack:
-        raise MethodError(f"split 'writers' at '{reader.dictionary.site}': only the stack that the output is read of has writers; split by tokens.")
+        raise MethodError(
+            f"split 'writers' at '{reader.dictionary.site}': only the stack that the output is read of has writers; split by tokens."
+        )
     layout.check_sum(_WHAT)
     if layout.blocks[reader.layer].attn.kv_layer is not None:
-        raise LayoutError(f"layer {reader.layer} attends to values of another layer: what wrote its stream is not in them; split by tokens.")
+        raise LayoutError(
+            f"layer {reader.layer} attends to values of another layer: what wrote its stream is not in them; split by tokens."
+        )
 
 
 def _written_sites(reader: Reader) -> list[Site]:
     blocks = list(enumerate(reader.model.layout.blocks))[: reader.layer]
     attention = [Site("z" if block.attn.heads else "attn_out", i) for i, block in blocks if block.attn]
-    return [reader.site("resid_pre"), Site("embed"), *attention, *(Site("mlp_out", i) for i, block in blocks if block.mlp)]
+    return [
+        reader.site("resid_pre"),
+        Site("embed"),
+        *attention,
+        *(Site("mlp_out", i) for i, block in blocks if block.mlp),
+    ]
 
 
 def _writers(run: SourceRun) -> Parts:
@@ -94,7 +103,7 @@ def _writers(run: SourceRun) -> Parts:
         nonlocal total
         names.extend(names_of)
         total = total + parts.sum(1)
-        adds.append(torch.einsum("fnd,npd->fnp", back, parts).unflatten(1, shape).sum(2))
+        adds.append(torch.einsum("fnd,npd->fnp", back, parts).view(len(back), *shape, -1).sum(2))
 
     count(["embed"], values[Site("embed")][:, None])
     for i, block in list(enumerate(reader.model.layout.blocks))[: reader.layer]:
@@ -107,7 +116,9 @@ def _writers(run: SourceRun) -> Parts:
         if block.mlp:
             count([f"m{i}"], values[Site("mlp_out", i)][:, None])
     if not close(total.to(reader.model.dtype), values[reader.site("resid_pre")].to(reader.model.dtype)):
-        raise LayoutError(f"{_WHAT}: the stream at layer {reader.layer} is not the sum of embedding, heads and MLPs; split by tokens.")
+        raise LayoutError(
+            f"{_WHAT}: the stream at layer {reader.layer} is not the sum of embedding, heads and MLPs; split by tokens."
+        )
     return tuple(names), torch.cat(adds, 2).transpose(0, 1)
 
 
@@ -116,12 +127,16 @@ def _writers(run: SourceRun) -> Parts:
 
 def _upstream(reader: Reader) -> Dictionary:
     """The dictionary of the stream that attention reads. Raises: MethodError where it is not the one given."""
-    able = {Site("resid_pre", reader.layer)} | ({Site("resid_post", reader.layer - 1)} if reader.layer else {Site("embed")})
+    able = {Site("resid_pre", reader.layer)} | (
+        {Site("resid_post", reader.layer - 1)} if reader.layer else {Site("embed")}
+    )
     own = [d for d in reader.others if d.site in able and not d.transcoder]
     if len(own) != 1 or len(reader.others) != 1:
         given = ", ".join(f"'{d.site}'" for d in reader.others) or "none"
         wanted = " or ".join(f"'{site}'" for site in sorted(able, key=str))
-        raise MethodError(f"split 'features': dictionaries of {given}; expected one, of the stream that layer {reader.layer} reads: {wanted}.")
+        raise MethodError(
+            f"split 'features': dictionaries of {given}; expected one, of the stream that layer {reader.layer} reads: {wanted}."
+        )
     return own[0].to(device=reader.model.device)
 
 

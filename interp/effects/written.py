@@ -43,12 +43,16 @@ class Written:
         step = max(1, _NUMBERS // shape)
         for start in range(0, len(units), step):
             some = list(units[start : start + step])
-            yield some, self.stream.normed(self.stream.neurons(layer, torch.tensor(some, device=self.ends.logits.device)))
+            yield (
+                some,
+                self.stream.normed(self.stream.neurons(layer, torch.tensor(some, device=self.ends.logits.device))),
+            )
 
     def linear(self, layer: int, units: Sequence[int], directions: Tensor) -> Tensor:
         """What units add along directions [direction example d_model], in logits [direction example neuron]."""
         found = [torch.einsum("end,ked->ken", parts, directions) for _, parts in self.parts(layer, units)]
-        return torch.cat(found, -1) * self.ends.model.layout.logits_scale
+        whole: Tensor = torch.cat(found, -1) * self.ends.model.layout.logits_scale
+        return whole
 
     def log_prob(self, layer: int, units: Sequence[int]) -> tuple[Tensor, Tensor]:
         """(log p with a neuron less that without [example neuron], what it adds to every logit, mean over examples [neuron d_vocab])."""
