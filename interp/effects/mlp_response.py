@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.effects.ends import Ends, Head, Prompts, ends_of
+from interp.effects.ends import Ends, Prompts, ends_of
 from interp.effects.neuron_check import weights_of
 from interp.errors import InterpError, SiteError, TaskError
 from interp.formatting.numbers import several
 from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed, visible
 from interp.given import kinds_checked
+from interp.lenses.head_logits import Head
 from interp.model.modules.lock import settled
 from interp.parts.sites import Site
 from interp.tasks.task import Task

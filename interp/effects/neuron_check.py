@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor
 
 from interp.effects.ends import Ends
-from interp.effects.measures import log_probs
+from interp.lenses.measures import log_probs
 from interp.model.edits import Edit, zero
 from interp.parts.nodes import Node
 from interp.parts.sites import Site

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from interp.effects.ends import Ends
-from interp.effects.measures import Measure
 from interp.effects.neuron_check import weights_of
 from interp.effects.written import Written
+from interp.lenses.measures import Measure
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
 

@@ -13,10 +13,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from interp.effects.ends import Ends, Head
-from interp.effects.measures import log_probs
+from interp.effects.ends import Ends
 from interp.effects.neuron_check import weights_of
 from interp.ledger import spend
+from interp.lenses.head_logits import Head
+from interp.lenses.measures import log_probs
 from interp.lenses.stream import Stream
 from interp.parts.sites import Site
 
