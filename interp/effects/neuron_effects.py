@@ -19,6 +19,7 @@ from interp.errors import EditError, LayoutError, MetricError, SiteError
 from interp.given import kinds_checked
 from interp.lenses.head_logits import Head
 from interp.lenses.measures import MEASURES
+from interp.lenses.stream import in_front
 from interp.model.edits import Edit
 from interp.model.modules.lock import settled
 from interp.parts.sites import Site
@@ -67,7 +68,8 @@ def neuron_effects(
         whole(seed, "seed"),
         screen if screen is None else count(screen, "screen"),
     )
-    sites = [Site(kind, layer) for layer in own for kind in ("mlp_in", "mlp_post", "mlp_out")]
+    sites = [Site(kind, layer) for layer in own for kind in ("mlp_post", "mlp_out")]
+    sites += [in_front(model.layout, "mlp", layer) for layer in own]
 
     def run(changed: Sequence[Edit], reads: Sequence[Site] = ()) -> Ends:
         return ends_of(model, task, reads, what=WHAT, prompts=prompts, edits=changed, batch_size=batch_size)

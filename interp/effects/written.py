@@ -18,8 +18,7 @@ from interp.effects.neuron_check import weights_of
 from interp.ledger import spend
 from interp.lenses.head_logits import Head
 from interp.lenses.measures import log_probs
-from interp.lenses.stream import Stream
-from interp.parts.sites import Site
+from interp.lenses.stream import Stream, in_front
 
 #: Numbers of [example neuron d_model] that are made at once, and neurons whose logits are.
 _NUMBERS: Final = 1 << 24
@@ -36,7 +35,7 @@ class Written:
 
     def before(self, layer: int) -> Tensor:
         """What the stream that the MLP of a layer reads gives the logits, before bias and soft cap [example d_vocab]."""
-        return self.head.read(self.stream.normed(self.ends.values[Site("mlp_in", layer)]))
+        return self.head.read(self.stream.normed(self.ends.values[in_front(self.ends.model.layout, "mlp", layer)]))
 
     def parts(self, layer: int, units: Sequence[int]) -> Iterator[tuple[list[int], Tensor]]:
         """(some of the units, what they are behind the final norm [example neuron d_model])."""

@@ -24,7 +24,7 @@ from interp.given import kinds_checked
 from interp.lenses.direct import contrast_of, contrasts, unembedded
 from interp.lenses.head_logits import Head
 from interp.lenses.measures import MEASURES, Measure
-from interp.lenses.stream import FINAL, Stream, at_place, read_place
+from interp.lenses.stream import FINAL, Stream, at_place, in_front, read_place
 from interp.model.modules.linear import linear
 from interp.model.modules.lock import settled
 from interp.parts.graph import Graph
@@ -40,10 +40,10 @@ from interp.tasks.task import Task
 
 EMBED: Final = Site("embed")
 _STREAM: Final = {"embed": "embed", "mlp": "mlp_out", "attn_out": "attn_out"}
-#: The stream that what a node is in reads, by the kind of its site.
-_BEFORE: Final = {
-    **dict.fromkeys(("head", "attn_out", "z"), "attn_in"),
-    **dict.fromkeys(("neuron", "mlp", "mlp_out"), "mlp_in"),
+#: The part of a block that a node is in, by the kind of its site.
+_PART: Final = {
+    **dict.fromkeys(("head", "attn_out", "z"), "attn"),
+    **dict.fromkeys(("neuron", "mlp", "mlp_out"), "mlp"),
 }
 #: Nodes whose vectors are made at once, and nodes and tokens whose logits are.
 PARTS_AT_ONCE: Final = 64
@@ -186,13 +186,13 @@ class _Job:
         """The stream that is there without a node; None in front of the embedding. Raises: MethodError where there is none."""
         if node.kind == "embed" and not self.split_positions:
             return None
-        kind = _BEFORE.get(node.kind.partition(".")[0])
-        if kind is None:
+        part = _PART.get(node.kind.partition(".")[0])
+        if part is None or node.layer is None:
             raise MethodError(
                 f"{node.name}: a measure that is not linear needs the stream that is there without it; expected heads, neurons, MLPs, attention "
                 "outputs, features of what these add, or the embedding as one."
             )
-        return Site(kind, node.layer)
+        return in_front(self.model.layout, part, node.layer)
 
     def sites_of(self, node: Node) -> list[Site]:
         """What is read for a node. Raises: MethodError for one that adds nothing to the stream."""
