@@ -37,6 +37,7 @@ def _registries() -> Mapping[str, Any]:
     from interp.attribution.methods import METHODS
     from interp.attribution.token_methods import METHODS as TOKEN_METHODS
     from interp.rules.rules import PRESETS
+    from interp.statistics.accumulator import STATISTICS
     from interp.tasks.ablations import ABLATIONS
     from interp.tasks.builtin import TASKS
     from interp.tasks.metrics import METRICS
@@ -50,6 +51,7 @@ def _registries() -> Mapping[str, Any]:
         "TOKEN_METHODS": TOKEN_METHODS,
         "ALGORITHMS": SELECTIONS,
         "FORMATS": FORMATS,
+        "STATISTICS": STATISTICS,
     }
 
 

@@ -24,6 +24,7 @@ __getattr__, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __all__ = sorted([*__all__, "__version__"])
 
 displayed_by("interp.display")
+displayed_by("interp.display.looking")
 
 
 def __dir__() -> list[str]:

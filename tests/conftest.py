@@ -16,6 +16,8 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Two test processes on two cores: a second thread of one only waits for the other. Commands that tests start inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Sums of equal numbers are equal bit for bit, wherever they lie in memory: on some processors MKL's fastest products depend on that.
+os.environ.setdefault("MKL_CBWR", "COMPATIBLE")
 
 #: One case in so many of a `broad` test runs without --slow.
 SHARE: Final = 8

@@ -68,8 +68,8 @@ FLOORS = (
     "interp/dictionaries/training/loop",
     "interp/dictionaries/training",
     "interp/dictionaries/evaluation",
-    "interp/display/effects",
     "interp/display",
+    "interp/display/looking",
     "circuits/terms",
     "circuits/circuit",
     "circuits/settings",
@@ -105,7 +105,7 @@ FLOORS = (
 #: The public names, loaded when they are asked for, and the line that names the display room of a package.
 FACADES = ("interp/__init__.py", "circuits/__init__.py")
 #: Rooms that nothing but they themselves import: a value does not know its pictures.
-DISPLAYS = ("interp/display", "interp/display/effects", "circuits/display")
+DISPLAYS = ("interp/display", "interp/display/looking", "circuits/display")
 MOST_FILES = 15
 #: A file name that occurs in several rooms, and the one role that all of its files have.
 SAME_ROLE: dict[str, str] = {

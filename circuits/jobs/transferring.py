@@ -18,6 +18,7 @@ from circuits.evaluation.faithfulness import counted
 from circuits.jobs.pipeline import choose_circuit, judge, score
 from circuits.settings.prepared import Prepared, Settings, checked, prepare_run
 from circuits.terms.kinds import kinds_checked
+from interp.given import GivenError
 from interp.parts.graph import Part
 from interp.parts.nodes import CIRCUIT_LEVELS
 from interp.scores.scores import Scores
@@ -70,6 +71,12 @@ def _named(tasks: Any) -> dict[str, Any]:
     """Tasks by their names in the table. Raises: CircuitError for fewer than two, or two of one name."""
     if isinstance(tasks, (str, Path, Task)):
         raise CircuitError("transfer of one task; expected two or more, in a list or by name.")
+    if not isinstance(tasks, (Mapping, list, tuple)):
+        raise _no_tasks(tasks)
+    if odd := [
+        t for t in (tasks.values() if isinstance(tasks, Mapping) else tasks) if not isinstance(t, (str, Path, Task))
+    ]:
+        raise _no_tasks(odd[0])
     if isinstance(tasks, Mapping):
         found = dict(tasks)
     else:
@@ -80,6 +87,13 @@ def _named(tasks: Any) -> dict[str, Any]:
     if len(found) < 2:
         raise CircuitError(f"transfer of {len(found)} task; expected two or more.")
     return found
+
+
+def _no_tasks(given: Any) -> GivenError:
+    kind = type(given).__name__
+    return GivenError(
+        f"transfer(): tasks: given {kind}, expected a list of Task or str or Path. Make it with interp.task(...)."
+    )
 
 
 def _job(model: Any, name: str, task: Any, settings: Settings) -> Prepared:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from circuits.report.dictionary import dashboard_page, training_page
-from circuits.report.looked import looked_page
 from circuits.report.page.page import TABLES, html
 from circuits.report.payload import payload
 from circuits.report.sections import assessed
@@ -121,6 +120,9 @@ def render_dictionary(
 
 def render_looked(found: Looked, manifest: Mapping[str, Any]) -> str:
     """The page of a look inside a model, whose only script sorts tables. The same values give the same bytes."""
+    # Late, so that this package imports no torch.
+    from circuits.report.looked import looked_page
+
     shown = looked_page.payload(found, manifest)
     return html(shown, "looked.html.j2", styles=("page.css", "tables.css"), scripts=TABLES)
 

@@ -11,8 +11,8 @@ from interp.option import needed, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextOptions:
-    """Which text, in rows of how many tokens."""
+class DataOptions:
+    """Which text."""
 
     data: str | None = option(
         None,
@@ -20,6 +20,12 @@ class TextOptions:
         among="texts",
         file="model",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextOptions(DataOptions):
+    """Which text, in rows of how many tokens."""
+
     context: int | None = option(None, "tokens per row [default: the model's context, at most 512]")
 
 

@@ -10,7 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from circuits.settings.dictionary_options import DataOptions
 from circuits.settings.run_options import LoadOptions, OutputOptions, PromptOptions
+from interp.attribution.asking.request_options import MemoryOptions, SeedOptions
 from interp.errors import InterpError
 from interp.option import option
 
@@ -46,6 +48,20 @@ class LensLook(LookOptions, SaidOptions, LayerOptions, PromptOptions):
     """What `circuits lens` was given."""
 
     kind: str = option("logit", "{names}", among="lenses")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatisticsLook(LookOptions, MemoryOptions, DataOptions, SeedOptions):
+    """What `circuits statistics` was given."""
+
+    sites: str = option("resid_post,mlp_post", "comma-separated sites or kinds, such as mlp_post,z.3")
+    what: str = option("moments,sparsity", "comma-separated: {names}", among="statistics")
+    tokens: int = option(20_000, "tokens of the text that are read")
+    window: int | None = option(
+        None,
+        "rows of exactly so many tokens, which positions needs; shorter ones are left out [default: the model's context, at most 512]",
+    )
+    keep_bos: bool = option(False, "count the first token of each row too")
 
 
 def layers_of(text: str | None) -> tuple[int, ...] | None:

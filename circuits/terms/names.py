@@ -113,6 +113,16 @@ FORMATS: Final = (
     "html",
     "parquet",
 )
+STATISTICS: Final = (
+    "mean",
+    "moments",
+    "covariance",
+    "sparsity",
+    "quantiles",
+    "examples",
+    "positions",
+    "pairs",
+)
 WRITTEN: Final = (
     "svg",
     "png",
@@ -220,4 +230,5 @@ GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "interp.token_methods": ("token method", TOKEN_METHODS),
     "circuits.selections": ("selection", ALGORITHMS),
     "circuits.formats": ("format", FORMATS),
+    "interp.statistics": ("statistic", STATISTICS),
 }

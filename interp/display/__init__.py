@@ -4,7 +4,6 @@
 `attention_plots` draws where heads look, `model_view` shows all of them at once, `head_cards` and `head_plots` show that of many texts, `pair_cards` has
 matrices of tokens with tokens, `picture_cards` inputs that are no text and the lens of classifiers; `table_cards` and `table_plots` are those of the smaller
 tables; `evaluation_views` shows how good attributions to tokens are, `decoder_lens_views` what a decoder makes of the layers of its encoder.
-`effects`, a room of its own, shows effects of neurons and sources of features.
 
 To show a class: one function under `@showing.card.register` or `@showing.figure.register`, of that class; a new file
 is one more name in the import below. No room but `circuits.display` imports this one: it is loaded when the first value is shown.
@@ -13,7 +12,6 @@ is one more name in the import below. No room but `circuits.display` imports thi
 from interp.display import (
     attention_plots,
     decoder_lens_views,
-    effects,
     evaluation_views,
     head_cards,
     head_plots,
@@ -31,7 +29,6 @@ from interp.display import (
 __all__ = [
     "attention_plots",
     "decoder_lens_views",
-    "effects",
     "evaluation_views",
     "head_cards",
     "head_plots",

@@ -139,6 +139,7 @@ STATISTICS: Final = Registry(
     "interp.statistics",
     StatisticError,
     (
+        Statistic("mean", "mean of each unit", "d numbers", "", "moments", "Mean"),
         Statistic(
             "moments", "mean, variance, third and fourth central moment, least and largest value of each unit", "7 d numbers",
             "Chan et al. 1983; Pébay 2008", "moments", "Moments",

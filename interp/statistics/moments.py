@@ -1,4 +1,4 @@
-"""Mean and central moments of each unit, in float64, batch by batch.
+"""Mean, alone or with central moments, of each unit, in float64, batch by batch.
 
 Batches are joined by the pairwise formulas of Chan, Golub & LeVeque (1983) and Pébay (2008) for moments about the mean, so nothing is ever the
 difference of two large sums.
@@ -14,6 +14,41 @@ from torch import Tensor
 from interp.statistics.accumulator import Accumulator, Where, checked, pieces
 
 _NAMES: Final = ("mean", "m2", "m3", "m4", "least", "most")
+
+
+class Mean(Accumulator):
+    """The mean of each unit [d], and nothing else: of tokens, or of sums over tokens that are known already (`add`)."""
+
+    name = "mean"
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.mean = torch.zeros(width, dtype=torch.float64)
+
+    def update(self, x: Tensor, where: Where | None = None) -> None:
+        own = checked(x, self.width, self.name)
+        self.add(own.sum(0, dtype=torch.float64).cpu(), len(own))
+
+    def add(self, total: Tensor, n: int) -> None:
+        """Add `n` tokens by their sum [d]."""
+        if n:
+            self.n += n
+            self.mean = self.mean + (total.double() - n * self.mean) / self.n
+
+    def _merged(self, other: Self) -> None:
+        self.add(other.mean * other.n, other.n)
+
+    def result(self) -> dict[str, Tensor]:
+        """mean [d]."""
+        self._check_some()
+        return {"mean": self.mean}
+
+    def state(self) -> dict[str, Tensor]:
+        return {"n": torch.tensor(self.n), "mean": self.mean}
+
+    @classmethod
+    def bytes_for(cls, width: int, **settings: Any) -> int:
+        return 8 * width
 
 
 class Moments(Accumulator):

@@ -87,4 +87,5 @@ def _low(pos: Tensor) -> Tensor:
     t, f = torch.arange(n, dtype=torch.float64) + 0.5, torch.arange(min(LOW, n), dtype=torch.float64)
     basis = torch.cos(torch.outer(f, t) * math.pi / n) * (2 / n) ** 0.5
     basis[0] /= 2**0.5
-    return (basis @ pos).square().sum() / pos.square().sum()
+    held: Tensor = (basis @ pos).square().sum() / pos.square().sum()
+    return held

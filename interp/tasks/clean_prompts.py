@@ -17,6 +17,7 @@ from interp.errors import MethodError
 from interp.learning.optimal import Replacing, Sides
 from interp.parts.named_inputs import Inputs
 from interp.precision import wide
+from interp.statistics.moments import Mean
 from interp.tasks.lengths import by_length
 from interp.tasks.pairs.token_pairs import TokenPair, run_of
 from interp.tasks.targets import positions_read
@@ -42,15 +43,18 @@ class Prompts:
 
     def means(self) -> dict[Any, Tensor]:
         """Mean over all positions of all prompts, by key: [1 1 ...], in float32 or better."""
-        totals: dict[Any, Tensor] = {}
-        counts: dict[Any, int] = defaultdict(int)
+        found: dict[Any, Mean] = {}
+        like: dict[Any, Tensor] = {}
         for index, ids in zip(self._index(), self._batches(), strict=True):
             tokens = sum(self.pairs[i].length for i in index)
             for key, value in self.see(ids).items():
-                summed = value.shape[:2] == (1, 1)  # and streams of other stacks have positions of their own
-                counts[key] += tokens if summed else value.shape[0] * value.shape[1]
-                totals[key] = totals.get(key, 0) + wide(value).sum((0, 1), keepdim=True)
-        return {key: total / counts[key] for key, total in totals.items()}
+                like[key] = wide(value[:1, :1])
+                own = found.setdefault(key, Mean(like[key].numel()))
+                if value.shape[:2] == (1, 1):  # sums over the tokens, or the one token that there is
+                    own.add(value.flatten().cpu(), tokens)
+                else:  # and streams of other stacks have positions of their own
+                    own.update(value.flatten(0, 1).flatten(1))
+        return {key: own.result()["mean"].to(like[key]).view_as(like[key]) for key, own in found.items()}
 
     def tokens(self) -> dict[Any, Tensor]:
         """The values at all positions of all prompts, by key: [token ...], in float32 or better. All are held at once."""

@@ -1,9 +1,9 @@
-"""The commands that look inside a model without a circuit: lens."""
+"""The commands that look inside a model without a circuit: lens, statistics."""
 
 from __future__ import annotations
 
 from circuits.cli.options.commands_of_values import command
-from circuits.settings.looking_options import LensLook
+from circuits.settings.looking_options import LensLook, StatisticsLook
 
 
 @command(LensLook, file="circuits lens")
@@ -14,3 +14,13 @@ def lens(asked: LensLook) -> None:
     with waiting(asked.quiet):
         from circuits.jobs.looking import lens_look
     lens_look.run(asked)
+
+
+@command(StatisticsLook, file="circuits statistics")
+def statistics(asked: StatisticsLook) -> None:
+    """What is true of activations over a text: moments, how few units are active, quantiles, position and context, in one pass."""
+    from circuits.console.phases import waiting
+
+    with waiting(asked.quiet):
+        from circuits.jobs.looking import statistics_look
+    statistics_look.run(asked)

@@ -12,7 +12,7 @@ COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "Judge it": ("evaluate", "compare", "stability", "truth", "reproduce"),
     "Keep, compare and exchange": ("report", "diff", "export", "import"),
     "Without circuits": ("tokens",),
-    "Look inside": ("lens",),
+    "Look inside": ("lens", "statistics"),
     "Dictionaries of features": ("sae",),
     "What there is": ("models", "tasks", "methods", "sites"),
     "This machine": ("doctor", "verify", "bench"),
@@ -87,6 +87,11 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "lens": {
         _PROMPTS: ("model", "adapter", "text", *(name for name in _OF_PROMPTS if name not in ("model", "adapter"))),
         "The lens": ("kind", "layers"),
+        _RUN: _OF_A_LOOK,
+    },
+    "statistics": {
+        "The text": ("model", "adapter", "data", "tokens", "window", "keep_bos"),
+        "What is added up": ("sites", "what", "max_memory", "batch_size", "seed"),
         _RUN: _OF_A_LOOK,
     },
     "stability": {_PLAIN: ("n", "ranking", "resamples", "splits", "seed", "json", "help")},

@@ -43,11 +43,12 @@ MOST_PRINTED: Final = 12
 @dataclass(frozen=True)
 class Found:
     """What a look found: what the page says, and the values to keep, each a file of its name. lengths: tokens of each prompt, of which
-    one forward is counted as one; none where a look runs no prompts."""
+    one forward is counted as one; none where a look runs no prompts. files: what writes each further file of the run, by its name."""
 
     looked: Looked
     tables: Mapping[str, Table] = field(default_factory=dict)
     lengths: Sequence[int] = ()
+    files: Mapping[str, Callable[[Path], None]] = field(default_factory=dict)
 
 
 Work = Callable[[HookedModel, Telling], Found]
@@ -79,7 +80,7 @@ def look(asked: LookOptions, job: str, work: Work) -> None:
             directory.complete(folder, finished)
     if asked.json:
         numbers = {number.name: number.value for number in found.looked.numbers}
-        files = {name: f"{name}.parquet" for name in found.tables}
+        files = {name: f"{name}.parquet" for name in found.tables} | {Path(name).stem: name for name in found.files}
         printing.as_json({"directory": str(path), **data, "numbers": numbers, "tables": files})
     else:
         _show(found.looked, path)
@@ -121,6 +122,8 @@ def _write(folder: Path, asked: LookOptions, found: Found) -> None:
     write_text(folder / "config.toml", to_toml(_options(asked)))
     for name, table in found.tables.items():
         table.save(folder / f"{name}.parquet")
+    for name, write in found.files.items():
+        write(folder / name)
     save_looked(folder, found.looked)
 
 

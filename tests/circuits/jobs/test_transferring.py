@@ -64,6 +64,7 @@ def test_it_is_a_table_that_is_a_file(found: Transfer, tmp_path: Path) -> None:
         ("ioi", {}, "transfer of one task"),
         (["ioi"], {}, "transfer of 1 task"),
         (["ioi", "ioi"], {}, "have one name"),
+        (["ioi", 3], {}, "tasks: given int, expected a list of Task"),
         (["ioi", "svb"], {}, "unknown task 'svb'"),
         (["ioi", "sva"], {"level": "qkv"}, "level 'qkv' is a map"),
         (["ioi", "sva"], {"method": "relpp"}, "relpp"),

@@ -15,6 +15,7 @@ import torch
 
 from circuits.circuit.algebra import Comparison
 from circuits.circuit.circuit import CircuitError
+from circuits.comparison.transfers import Transfer
 from interp.attribution.pair_attribution import PairAttribution
 from interp.attribution.path_effects import PathEffects
 from interp.attribution.token_attribution import TokenAttribution
@@ -26,6 +27,7 @@ from interp.effects.neuron_table import NeuronEffects
 from interp.effects.source_table import FeatureSources
 from interp.errors import InterpError, ScoreError, TableError
 from interp.evaluation.token_evaluation import TokenEvaluation
+from interp.examples.mechanisms import Mechanisms
 from interp.formatting.table import HEADER, Table
 from interp.heads.clusters import HeadClusters
 from interp.heads.distances import HeadDistances
@@ -39,7 +41,7 @@ from interp.lenses.second_order import SecondOrder
 from interp.model.coverage.coverage import Coverage
 from interp.scores.agreement import Agreement
 from tests.circuits.display.displayed_runs import MAKERS as SHOWN
-from tests.circuits.display.displayed_runs import agreement_of, comparison_of
+from tests.circuits.display.displayed_runs import agreement_of, comparison_of, mechanisms_of, transfer_of
 from tests.interp.display.displayed import effects_of, judged_of, lens_of, paths_of, probe_of, tokens_of
 from tests.interp.display.displayed_heads import (
     decoder_lens_of,
@@ -76,8 +78,16 @@ MAKERS: Final[dict[type[Table], Callable[[str], Table]]] = {
     MlpResponse: response_of,
     FeatureSources: sources_of,
     Comparison: comparison_of,
+    Mechanisms: mechanisms_of,
+    Transfer: transfer_of,
 }
-FAULTS: Final = {Agreement: ScoreError, ProbeResult: DictionaryError, Comparison: CircuitError}
+FAULTS: Final = {
+    Agreement: ScoreError,
+    ProbeResult: DictionaryError,
+    Comparison: CircuitError,
+    Mechanisms: ScoreError,
+    Transfer: CircuitError,
+}
 of_every_class = pytest.mark.parametrize("cls", MAKERS, ids=lambda cls: cls.__name__)
 
 

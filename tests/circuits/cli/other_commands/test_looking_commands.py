@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from interp.activations.summary import Summary
 from interp.lenses.lens import LogitLens
 from tests.circuits.cli.called import Run, run
 
@@ -41,6 +42,22 @@ BAD = {
         (("--out", "kept/file"), "exists"),
         (("--colour", "red"), "No such option: --colour"),
         (("--layer", "1"), "No such option: --layer"),
+        (("none.toml",), "none.toml"),
+    ],
+    "statistics": [
+        (("--what", "momentz"), "Did you mean moments"),
+        (("--what", ""), "unknown statistic ''"),
+        (("--what", "moments,,sparsity"), "unknown statistic ''"),
+        (("--what", "positions"), "give --window"),
+        (("--window", "2"), "--window=2"),
+        (("--tokens", "0"), "--tokens=0"),
+        (("--tokens", "x"), "--tokens"),
+        (("--data", "none.txt"), "none.txt"),
+        (("--data", "kept/file"), "kept/file"),
+        (("--model", "other"), "--data: none given"),
+        (("--seed", "-1"), "'--seed'"),
+        (("--out", "kept"), "'kept' exists; choose another --out"),
+        (("--site", "z.1"), "No such option: --site"),
         (("none.toml",), "none.toml"),
     ],
 }
@@ -116,3 +133,27 @@ def test_layers_and_texts_are_those_that_were_named(run: Run) -> None:
     assert Path("runs/lens-demo/looked.json").is_file()
     rows = json.loads(Path("runs/lens-demo/looked.json").read_text())["sections"][0]["rows"]
     assert [line[0] for line in rows["lines"]] == [0, 1, 2]
+
+
+def test_statistics_of_a_text_are_a_run_with_a_file(run: Run, tmp_path: Path) -> None:
+    args = (
+        "--what",
+        "moments,sparsity,positions",
+        "--window",
+        "16",
+        "--tokens",
+        "200",
+        "--sites",
+        "resid_post,mlp_post.3",
+    )
+    code, out, err = run("statistics", "--quiet", "--json", *args, "--out", "found")
+    assert (code, err) == (0, "")
+    data = json.loads(out)
+    summary = Summary.load(tmp_path / "found" / data["tables"]["summary"])
+    assert summary.n_tokens == data["numbers"]["tokens"] and summary.window == 16
+    share = float(summary["resid_post.2"]["positions"]["share_pos"])
+    assert data["numbers"]["positions_share_pos_resid_post.2"] == pytest.approx(share)
+    assert [section["title"] for section in data["sections"]] == ["Moments", "Sparsity", "Positions"]
+    assert (tmp_path / "found" / "report.html").is_file()
+    code, out, err = run("statistics", "--quiet", "--sites", "z.9", "--out", "other")
+    assert (code, out) == (2, "") and "layer 9 does not exist" in err and not (tmp_path / "other").exists()

@@ -56,8 +56,8 @@ def test_facts(name: str) -> None:
 @every
 def test_every_site_is_read_and_edited_without_a_trace(name: str) -> None:
     with torch.set_grad_enabled(
-        "torch" not in name
-    ):  # whose attention takes another kernel where weights require gradients
+        "torch" not in name and name != "convolution"
+    ):  # torch's attention, and its convolution on some processors, take another kernel where weights require gradients
         _without_a_trace(name)
 
 
