@@ -36,6 +36,8 @@ def _registries() -> Mapping[str, Any]:
     from circuits.interchange.formats import FORMATS
     from interp.attribution.methods import METHODS
     from interp.attribution.token_methods import METHODS as TOKEN_METHODS
+    from interp.effects.splits import SPLITS
+    from interp.lenses.measures import MEASURES
     from interp.rules.rules import PRESETS
     from interp.statistics.accumulator import STATISTICS
     from interp.tasks.ablations import ABLATIONS
@@ -52,6 +54,8 @@ def _registries() -> Mapping[str, Any]:
         "ALGORITHMS": SELECTIONS,
         "FORMATS": FORMATS,
         "STATISTICS": STATISTICS,
+        "MEASURES": MEASURES,
+        "SPLITS": SPLITS,
     }
 
 

@@ -123,6 +123,17 @@ STATISTICS: Final = (
     "positions",
     "pairs",
 )
+MEASURES: Final = (
+    "logit",
+    "logit_diff",
+    "log_prob_increase",
+)
+SPLITS: Final = (
+    "tokens",
+    "heads",
+    "writers",
+    "features",
+)
 WRITTEN: Final = (
     "svg",
     "png",
@@ -231,4 +242,6 @@ GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "circuits.selections": ("selection", ALGORITHMS),
     "circuits.formats": ("format", FORMATS),
     "interp.statistics": ("statistic", STATISTICS),
+    "interp.measures": ("measure of effects", MEASURES),
+    "interp.splits": ("split of sources", SPLITS),
 }

@@ -50,6 +50,7 @@ NAMES: Final[Mapping[str, Names]] = {
     "formats written": Names(names.WRITTEN, "circuits.formats"),
     "key-values": Names(names.KEY_VALUES),
     "lenses": Names(names.LENSES),
+    "measures": Names(names.MEASURES, "interp.measures"),
     "statistics": Names(names.STATISTICS, "interp.statistics"),
     "levels": Names(("resid", *names.LEVELS)),
     "levels of discover": Names(names.LEVELS),

@@ -12,7 +12,7 @@ COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "Judge it": ("evaluate", "compare", "stability", "truth", "reproduce"),
     "Keep, compare and exchange": ("report", "diff", "export", "import"),
     "Without circuits": ("tokens",),
-    "Look inside": ("lens", "statistics"),
+    "Look inside": ("lens", "neurons", "statistics"),
     "Dictionaries of features": ("sae",),
     "What there is": ("models", "tasks", "methods", "sites"),
     "This machine": ("doctor", "verify", "bench"),
@@ -88,6 +88,12 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         _PROMPTS: ("model", "adapter", "text", *(name for name in _OF_PROMPTS if name not in ("model", "adapter"))),
         "The lens": ("kind", "layers"),
         _RUN: _OF_A_LOOK,
+    },
+    "neurons": {
+        _PROMPTS: ("model", "adapter", *(name for name in _OF_PROMPTS if name not in ("model", "adapter"))),
+        "The neurons": ("measure", "compare", "layers", "screen", "batch_size"),
+        "How good the order is": ("check", "draws"),
+        _RUN: ("seed", *_OF_A_LOOK),
     },
     "statistics": {
         "The text": ("model", "adapter", "data", "tokens", "window", "keep_bos"),
