@@ -37,7 +37,7 @@ def _registries() -> Mapping[str, Any]:
     from interp.attribution.methods import METHODS
     from interp.attribution.token_methods import METHODS as TOKEN_METHODS
     from interp.effects.splits import SPLITS
-    from interp.lenses.measures import MEASURES
+    from interp.lenses.effect_measures import MEASURES
     from interp.rules.rules import PRESETS
     from interp.statistics.accumulator import STATISTICS
     from interp.tasks.ablations import ABLATIONS

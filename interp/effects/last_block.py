@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.effects.ends import Ends, Prompts, ends_of
+from interp.effects.answer_ends import Ends, Prompts, ends_of
 from interp.effects.neuron_check import weights_of
 from interp.errors import LayoutError
 from interp.formatting.numbers import several
 from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed, visible
 from interp.given import kinds_checked
+from interp.lenses.effect_measures import log_probs
 from interp.lenses.head_logits import Head
-from interp.lenses.measures import log_probs
 from interp.lenses.stream import FINAL, Stream
 from interp.model.modules.lock import settled
 from interp.model.modules.tensors import close

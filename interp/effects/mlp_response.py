@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from interp.effects.ends import Ends, Prompts, ends_of
+from interp.effects.answer_ends import Ends, Prompts, ends_of
 from interp.effects.neuron_check import weights_of
 from interp.errors import InterpError, SiteError, TaskError
 from interp.formatting.numbers import several

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from interp.effects.ends import Ends
-from interp.lenses.measures import log_probs
+from interp.effects.answer_ends import Ends
+from interp.lenses.effect_measures import log_probs
 from interp.model.edits import Edit, zero
 from interp.parts.nodes import Node
 from interp.parts.sites import Site

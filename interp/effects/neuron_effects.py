@@ -10,15 +10,15 @@ from typing import Any, Final
 
 import torch
 
-from interp.effects.ends import Ends, Prompts, ends_of
+from interp.effects.answer_ends import Ends, Prompts, ends_of
 from interp.effects.neuron_check import check_of, zeroed
 from interp.effects.neuron_table import NeuronEffects
 from interp.effects.ranking import Ranking, width_of
 from interp.effects.written import Written
 from interp.errors import EditError, LayoutError, MetricError, SiteError
 from interp.given import kinds_checked
+from interp.lenses.effect_measures import MEASURES
 from interp.lenses.head_logits import Head
-from interp.lenses.measures import MEASURES
 from interp.lenses.stream import in_front
 from interp.model.edits import Edit
 from interp.model.modules.lock import settled

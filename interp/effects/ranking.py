@@ -12,10 +12,10 @@ from typing import Final
 import numpy as np
 import torch
 
-from interp.effects.ends import Ends
+from interp.effects.answer_ends import Ends
 from interp.effects.neuron_check import weights_of
 from interp.effects.written import Written
-from interp.lenses.measures import Measure
+from interp.lenses.effect_measures import Measure
 from interp.parts.nodes import Node
 from interp.parts.sites import Site
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +21,6 @@ from interp.lenses.second_order import FROZEN
 from interp.model.modules.tensors import close
 from interp.parts.sites import Site
 from interp.rules.rules import GRADIENT
-
-if TYPE_CHECKING:
-    from interp.effects.splits import Split
 
 
 @dataclass(frozen=True)
@@ -51,14 +48,15 @@ class Reader:
         """A site of the dictionary's layer and stack."""
         return replace(self.dictionary.site, kind=kind, layer=self.layer if layer is None else layer)
 
-    def run(self, ids: Sequence[Sequence[int]], split: Split, where: Sequence[int] | None) -> SourceRun:
-        """Run prompts of one length. where: the position of each; None for where each feature is largest."""
-        reads = [self.site("z"), *split.sites(self)]
-        run = self.model.run(
-            torch.tensor(ids), reads=reads, rules=FROZEN if split.gradients else GRADIENT, logits_to_keep=1
-        )
+    def run(
+        self, ids: Sequence[Sequence[int]], sites: Sequence[Site], gradients: bool, where: Sequence[int] | None
+    ) -> SourceRun:
+        """Run prompts of one length. sites: what is read besides z. gradients: whether the way back to the stream is needed. where: the position of each;
+        None for where each feature is largest."""
+        reads = [self.site("z"), *sites]
+        run = self.model.run(torch.tensor(ids), reads=reads, rules=FROZEN if gradients else GRADIENT, logits_to_keep=1)
         z = run[self.site("z")].flatten(2)
-        u = self.dictionary.encoder_output(z, FROZEN if split.gradients else GRADIENT)
+        u = self.dictionary.encoder_output(z, FROZEN if gradients else GRADIENT)
         if not bool(torch.isfinite(u).all()):
             raise InterpError(
                 "sources of features: the model gives numbers that are not finite; run it in a wider dtype."

@@ -13,11 +13,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from interp.effects.ends import Ends
+from interp.effects.answer_ends import Ends
 from interp.effects.neuron_check import weights_of
 from interp.ledger import spend
+from interp.lenses.effect_measures import log_probs
 from interp.lenses.head_logits import Head
-from interp.lenses.measures import log_probs
 from interp.lenses.stream import Stream, in_front
 
 #: Numbers of [example neuron d_model] that are made at once, and neurons whose logits are.

@@ -22,8 +22,8 @@ from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed, token
 from interp.given import kinds_checked
 from interp.lenses.direct import contrast_of, contrasts, unembedded
+from interp.lenses.effect_measures import MEASURES, Measure
 from interp.lenses.head_logits import Head
-from interp.lenses.measures import MEASURES, Measure
 from interp.lenses.stream import FINAL, Stream, at_place, in_front, read_place
 from interp.model.modules.linear import linear
 from interp.model.modules.lock import settled

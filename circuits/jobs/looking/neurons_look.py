@@ -16,7 +16,7 @@ from interp.effects.neuron_effects import neuron_effects
 from interp.effects.neuron_table import NeuronEffects
 from interp.errors import InterpError
 from interp.formatting.numbers import score, several
-from interp.lenses.measures import MEASURES
+from interp.lenses.effect_measures import MEASURES
 from interp.model.edits import Edit, zero
 from interp.model.model import HookedModel
 from interp.whole_numbers import count

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import interp
-from interp.effects.ends import Ends
+from interp.effects.answer_ends import Ends
 from interp.effects.mlp_response import ridge_fit
 from interp.errors import InterpError, LayoutError, SiteError, TaskError
 from interp.parts.nodes import Node

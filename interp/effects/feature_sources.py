@@ -65,7 +65,12 @@ def feature_sources(
     names: tuple[str, ...] = ()
     for index in by_length(lengths, batch_size or default_batch_size(model, max(lengths))):
         with settled(model.device), torch.set_grad_enabled(chosen.gradients):
-            run = reader.run([ids[i] for i in index], chosen, None if where is None else [where[i] for i in index])
+            run = reader.run(
+                [ids[i] for i in index],
+                chosen.sites(reader),
+                chosen.gradients,
+                None if where is None else [where[i] for i in index],
+            )
             named, parts = chosen.function(run)
             names = named if len(named) > len(names) else names
             for i, row, place in zip(index, parts.detach().cpu().numpy(), run.places(chosen.gradients), strict=True):
