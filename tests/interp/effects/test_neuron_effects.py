@@ -129,7 +129,7 @@ def test_a_comparison_is_the_difference_of_two_runs_under_the_norm_of_the_first(
         for value, table in ((later, a), (plain, b)):
             for j, node in enumerate(value.nodes):
                 table[node.unit or 0] = value.logits[i, j]
-        assert np.allclose(a, b * (1 - without / with_).detach().numpy(), atol=1e-5)
+        assert np.allclose(a, b * (1 - without / with_).detach().numpy(), rtol=1e-3, atol=1e-4)
 
 
 def test_bad_input_is_refused_in_one_sentence() -> None:
