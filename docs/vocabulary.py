@@ -37,6 +37,8 @@ def _registries() -> Mapping[str, Any]:
     from interp.attribution.methods import METHODS
     from interp.attribution.token_methods import METHODS as TOKEN_METHODS
     from interp.depth.layer_scores import LAYER_SCORES
+    from interp.effects.splits import SPLITS
+    from interp.lenses.effect_measures import MEASURES
     from interp.rules.rules import PRESETS
     from interp.statistics.accumulator import STATISTICS
     from interp.tasks.ablations import ABLATIONS
@@ -54,6 +56,8 @@ def _registries() -> Mapping[str, Any]:
         "FORMATS": FORMATS,
         "LAYER_SCORES": LAYER_SCORES,
         "STATISTICS": STATISTICS,
+        "MEASURES": MEASURES,
+        "SPLITS": SPLITS,
     }
 
 

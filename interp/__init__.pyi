@@ -38,6 +38,14 @@ from .dictionaries.training.train_dictionaries import train_dictionary as train_
 from .display.attention_plots import plot_attention as plot_attention
 from .display.plots import plot_agreement as plot_agreement
 from .display.plots import plot_scores as plot_scores
+from .effects.feature_sources import feature_sources as feature_sources
+from .effects.last_block import LastBlock as LastBlock
+from .effects.last_block import last_block as last_block
+from .effects.mlp_response import MlpResponse as MlpResponse
+from .effects.mlp_response import mlp_response as mlp_response
+from .effects.neuron_effects import neuron_effects as neuron_effects
+from .effects.neuron_table import NeuronEffects as NeuronEffects
+from .effects.source_table import FeatureSources as FeatureSources
 from .errors import InterpError as InterpError
 from .evaluation.evaluate_tokens import evaluate_tokens as evaluate_tokens
 from .evaluation.token_evaluation import TokenEvaluation as TokenEvaluation

@@ -62,6 +62,7 @@ FLOORS = (
     "interp/evaluation",
     "interp/lenses",
     "interp/depth",
+    "interp/effects",
     "interp/activations",
     "interp/dictionaries/training/steps",
     "interp/dictionaries/training/checkpoints",

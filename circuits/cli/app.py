@@ -64,6 +64,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "truth": judging_commands.truth,
     "lens": looking_commands.lens,
     "depth": looking_commands.depth,
+    "neurons": looking_commands.neurons,
     "statistics": looking_commands.statistics,
     "tokens": tokens_command.tokens,
     "reproduce": reproduce_command.reproduce,

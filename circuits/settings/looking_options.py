@@ -12,7 +12,7 @@ from typing import Final
 
 from circuits.settings.dictionary_options import DataOptions
 from circuits.settings.run_options import LoadOptions, OutputOptions, PromptOptions
-from interp.attribution.asking.request_options import MemoryOptions, SeedOptions
+from interp.attribution.asking.request_options import BatchOptions, MemoryOptions, SeedOptions
 from interp.errors import InterpError
 from interp.option import option
 
@@ -61,6 +61,19 @@ class DepthLook(LookOptions, DataOptions, SeedOptions):
     score: str = option("influence", "{names}: by which parts are chosen", among="layer scores")
     search: str = option("once", "{names}", among="searches of depth")
     alpha: float | None = option(None, "threshold of score lac, which needs it")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuronsLook(LookOptions, BatchOptions, LayerOptions, PromptOptions):
+    """What `circuits neurons` was given."""
+
+    measure: str = option("log_prob_increase", "{names}", among="measures")
+    compare: list[str] | None = option(
+        None, "a head such as a3.h2; the measure is then less its value in a run with it zeroed; may be repeated"
+    )
+    check: int = option(10, "so many first neurons, and random ones, are zeroed; 0 for none")
+    draws: int = option(5, "draws of as many random neurons")
+    screen: int | None = option(None, "at most so many neurons are measured exactly [default: all, 1000 of very many]")
 
 
 @dataclass(frozen=True, kw_only=True)

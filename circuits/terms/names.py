@@ -130,6 +130,17 @@ STATISTICS: Final = (
     "positions",
     "pairs",
 )
+MEASURES: Final = (
+    "logit",
+    "logit_diff",
+    "log_prob_increase",
+)
+SPLITS: Final = (
+    "tokens",
+    "heads",
+    "writers",
+    "features",
+)
 WRITTEN: Final = (
     "svg",
     "png",
@@ -250,4 +261,6 @@ GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "circuits.formats": ("format", FORMATS),
     "interp.layer_scores": ("layer score", LAYER_SCORES),
     "interp.statistics": ("statistic", STATISTICS),
+    "interp.measures": ("measure of effects", MEASURES),
+    "interp.splits": ("split of sources", SPLITS),
 }

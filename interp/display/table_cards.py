@@ -45,9 +45,9 @@ def effects_card(found: DirectEffects) -> Markup:
         Markup("{} on {}").format(text(found.task), text(found.model)) if found.task or found.model else "",
     )
     total = score(float(found.total.mean()) if len(found.total) else None, digits)
-    note = (
-        f"What each writes directly to the logit of the answer at the last token, in logits; the model's own: {total}."
-    )
+    what = "the logit of the answer at the last token, in logits"
+    what = what if found.measure in ("logit", "logit_diff") else f"the answer at the last token, {found.measure}"
+    note = f"What each writes directly to {what}; the model's own logit: {total}."
     left = left_out(len(found.nodes), len(order), "nodes")
     columns = ("node", "adds", "", "raises most", "lowers most")
     return block("DirectEffects", said, table(columns, rows, numeric=(1,), left=left), caption(note))

@@ -18,6 +18,8 @@ from interp.lenses.second_order import SecondOrder
 from interp.model.coverage.coverage import Coverage
 from interp.scores.agreement import Agreement, Row
 
+#: Measures of a logit, or the difference of two.
+_LOGITS: Final = ("logit", "logit_diff")
 _TREATED: Final = {"rule": COLOURS[0], "plain gradient": GREY, "unsupported": COLOURS[1]}
 
 
@@ -31,7 +33,7 @@ def plot_effects(found: DirectEffects) -> Any:
     where = f" on {found.task} ({found.model})" if found.task or found.model else ""
     return figure.update_layout(
         title=shown(f"Direct effects{where}, {len(found.total)} prompts"),
-        xaxis_title="adds to the logit of the answer (logits)",
+        xaxis_title="adds to the logit of the answer (logits)" if found.measure in _LOGITS else shown(found.measure),
         yaxis_title=f"node, the {len(order)} largest of {len(found.nodes)}",
     )
 

@@ -16,13 +16,15 @@ from torch import Tensor
 from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.attribution.edges.writers import Writers
 from interp.dictionaries.dictionary import Dictionary
-from interp.errors import MethodError
+from interp.errors import MethodError, MetricError
 from interp.formatting.numbers import several
 from interp.formatting.table import Table, along, check_sizes, rows_of
 from interp.formatting.text import printed, token
 from interp.given import kinds_checked
 from interp.lenses.direct import contrast_of, contrasts, unembedded
-from interp.lenses.stream import FINAL, Stream, at_place, read_place
+from interp.lenses.effect_measures import MEASURES, Measure
+from interp.lenses.head_logits import Head
+from interp.lenses.stream import FINAL, Stream, at_place, in_front, read_place
 from interp.model.modules.linear import linear
 from interp.model.modules.lock import settled
 from interp.parts.graph import Graph
@@ -32,11 +34,17 @@ from interp.parts.sites import Site
 from interp.parts.tokens import Texts
 from interp.scores.per_example import PerExample
 from interp.tasks.lengths import by_length
-from interp.tasks.pairs.token_pairs import run_of
+from interp.tasks.pairs.token_pairs import TokenPair, run_of
+from interp.tasks.targets import make_targets
 from interp.tasks.task import Task
 
 EMBED: Final = Site("embed")
 _STREAM: Final = {"embed": "embed", "mlp": "mlp_out", "attn_out": "attn_out"}
+#: The part of a block that a node is in, by the kind of its site.
+_PART: Final = {
+    **dict.fromkeys(("head", "attn_out", "z"), "attn"),
+    **dict.fromkeys(("neuron", "mlp", "mlp_out"), "mlp"),
+}
 #: Nodes whose vectors are made at once, and nodes and tokens whose logits are.
 PARTS_AT_ONCE: Final = 64
 _TOKENS: Final = 1 << 14
@@ -46,7 +54,8 @@ _TOKENS: Final = 1 << 14
 class DirectEffects(PerExample, Table):
     """What nodes write to the logits at the last position, their norms frozen at the scale of the run.
 
-    per_example: [example node], to the mean logit of the answers minus that of the wrong tokens, in logits before a soft cap.
+    per_example: [example node], to the mean logit of the answers minus that of the wrong tokens, in logits before a soft cap; or
+    another measure, in its units.
     mean, stderr: of that over the examples [node].
     up, down: ids of the tokens whose logits a node raises and lowers most, on average over the examples [node token], the
     strongest first; up_logits, down_logits: by how much. total: what the model itself makes of all of the stream [example].
@@ -64,6 +73,7 @@ class DirectEffects(PerExample, Table):
     model: str = ""
     task: str = ""
     prompts: Literal["clean", "corrupt"] = "clean"
+    measure: str = "logit_diff"
 
     def __post_init__(self) -> None:
         n, shape = len(self.nodes), self.up.shape
@@ -112,6 +122,7 @@ def direct_effects(
     prompts: Literal["clean", "corrupt"] = "clean",
     k: int = 5,
     dictionaries: Mapping[Site, Dictionary] | None = None,
+    measure: str | None = None,
     split_positions: bool = False,
     batch_size: int | None = None,
 ) -> DirectEffects:
@@ -122,30 +133,35 @@ def direct_effects(
     counts what is there of it, whoever wrote it.
 
     nodes: embedding, heads, MLPs, attention outputs, neurons, features. split_positions: `embed` means the token embedding
-    alone, `pos_embed` the rest. Units: logits. Cost: one forward, and one unembedding of each node.
+    alone, `pos_embed` the rest. measure: a name of `MEASURES`, by default `logit_diff`, and the logit where there are no wrong answers.
+    `log_prob_increase` is log p(answers | x + a_u) - log p(answers | x), with x the stream that the part of the block reads which u is in: nodes do
+    not add up in it. Units: those of the measure. Cost: one forward, and one unembedding of each node, for each example where the measure is not linear.
     Source: Elhage et al. 2021, "A mathematical framework for transformer circuits".
-    Raises: MethodError for a node that writes nothing; LayoutError where a norm or a projection is not recognised.
+    Raises: MethodError for a node that writes nothing, or without a stream in front of it; MetricError for an unknown measure, or no wrong answers for it; LayoutError where a norm or a projection is not recognised.
     """
     model.layout.check_sum("direct effects")
     place = read_place(model, "direct effects")
     pairs = task.tokenize(model.tokenizer, model.outputs)
-    job = _Job(model, tuple(nodes), dictionaries or {}, split_positions)
+    by = _measure(measure, all(pair.wrong for pair in pairs))
+    job = _Job(model, tuple(nodes), dictionaries or {}, split_positions, by.linear)
     lengths = [pair.length for pair in pairs]
     table, total = np.empty((len(pairs), len(job.nodes))), np.empty(len(pairs))
     normed = torch.zeros(len(job.nodes), model.layout.d_model, dtype=torch.float64, device=model.device)
     with settled(model.device), torch.no_grad():
         for index in by_length(lengths, batch_size or default_batch_size(model, max(lengths))):
-            chosen = [(pairs[i].answers, pairs[i].wrong) for i in index]
+            chosen = [(pairs[i].answers, () if by.name == "logit" else pairs[i].wrong) for i in index]
             direction = contrasts(model, chosen)
             seen = _Seen.of(job, run_of([getattr(pairs[i], prompts) for i in index]), place)
             total[index] = contrast_of(unembedded(model, seen.run[FINAL][:, place]), chosen).cpu().numpy()
             for at, parts in seen.normed():
-                table[np.ix_(index, at)] = (parts * direction[:, None]).sum(-1).cpu().numpy()
+                found = (parts * direction[:, None]).sum(-1)
+                found = found if by.linear else _increases(by, seen, at, parts, [pairs[i] for i in index])
+                table[np.ix_(index, at)] = found.cpu().numpy()
                 normed[at] += parts.sum(0)
         up, up_logits, down, down_logits = _extremes(model, normed / len(pairs), k)
     texts = Texts.of(model.output_text, {*up.ravel().tolist(), *down.ravel().tolist()})
     return DirectEffects(
-        job.nodes, table, up, up_logits, down, down_logits, total, texts, model.name, task.name, prompts
+        job.nodes, table, up, up_logits, down, down_logits, total, texts, model.name, task.name, prompts, by.name
     )
 
 
@@ -157,11 +173,26 @@ class _Job:
     nodes: tuple[Node, ...]
     dictionaries: Mapping[Site, Dictionary]
     split_positions: bool
+    linear: bool = True
 
     @property
     def sites(self) -> list[Site]:
         """Every site that some node needs, and the stream before the final norm."""
-        return list(dict.fromkeys([FINAL, *(site for node in self.nodes for site in self.sites_of(node))]))
+        found = [FINAL, *(site for node in self.nodes for site in self.sites_of(node))]
+        found += [] if self.linear else [site for node in self.nodes if (site := self.before(node)) is not None]
+        return list(dict.fromkeys(found))
+
+    def before(self, node: Node) -> Site | None:
+        """The stream that is there without a node; None in front of the embedding. Raises: MethodError where there is none."""
+        if node.kind == "embed" and not self.split_positions:
+            return None
+        part = _PART.get(node.kind.partition(".")[0])
+        if part is None or node.layer is None:
+            raise MethodError(
+                f"{node.name}: a measure that is not linear needs the stream that is there without it; expected heads, neurons, MLPs, attention "
+                "outputs, features of what these add, or the embedding as one."
+            )
+        return in_front(self.model.layout, part, node.layer)
 
     def sites_of(self, node: Node) -> list[Site]:
         """What is read for a node. Raises: MethodError for one that adds nothing to the stream."""
@@ -236,6 +267,27 @@ class _Seen:
         position = writers.position_part(self.ids, self.run[EMBED])[:, -1].double()
         both = self.stream.values[EMBED]
         return position.expand_as(both) if kind == "pos_embed" else both - position
+
+
+def _measure(name: str | None, has_wrong: bool) -> Measure:
+    """Raises: MetricError for a measure that there is not, or that needs wrong answers where there are none."""
+    found = MEASURES["logit_diff" if name is None else name]
+    if found.needs_wrong and not has_wrong and name is not None:
+        raise MetricError(f"measure {name!r} needs wrong answers, which this task lacks; use 'logit'.")
+    return found
+
+
+def _increases(measure: Measure, seen: _Seen, at: Sequence[int], parts: Tensor, pairs: Sequence[TokenPair]) -> Tensor:
+    """A measure of parts behind the frozen norm [batch part d_model], nodes of one kind and layer -> [batch part]."""
+    before, final = seen.job.before(seen.job.nodes[at[0]]), seen.stream.values[FINAL]
+    head, x = Head.of(seen.job.model), torch.zeros_like(final) if before is None else seen.stream.values[before]
+    base = head.read(seen.stream.normed(x))
+    targets = make_targets(list(pairs), base.shape[-1], base.device)
+    rows = []
+    for i, logits in enumerate(base):
+        was, after = head.logits(logits)[None], head.logits(logits + head.read(parts[i]))[None]
+        rows.append(measure.function(was, after, targets.answers[i : i + 1], targets.wrong[i : i + 1])[0])
+    return torch.stack(rows)
 
 
 def _extremes(model: Any, normed: Tensor, k: int) -> tuple[np.ndarray, ...]:

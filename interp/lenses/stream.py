@@ -39,6 +39,11 @@ def read_place(model: Any, what: str) -> int:
     return 0 if layout.readout == "first" else -1
 
 
+def in_front(layout: Any, part: str, layer: int) -> Site:
+    """The stream that a part of a block, `attn` or `mlp`, reads: of parallel parts that in front of the block."""
+    return Site("resid_pre" if part == "attn" or layout.blocks[layer].parallel else "mlp_in", layer)
+
+
 def at_place(reads: Mapping[Site, Tensor], at: int) -> dict[Site, Tensor]:
     """What a run read, at one position, in float64."""
     return {site: x[:, at].detach().double() for site, x in reads.items()}

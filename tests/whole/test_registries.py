@@ -26,12 +26,14 @@ from interp.attribution.request import attribute, prepare
 from interp.attribution.token_attribution import attribute_tokens
 from interp.attribution.token_methods import METHODS as TOKEN_METHODS
 from interp.depth.layer_scores import LAYER_SCORES
+from interp.effects.splits import SPLITS
 from interp.errors import InterpError, MethodError, TaskError, UnsupportedRuleError
+from interp.lenses.effect_measures import MEASURES
 from interp.registries import Registry, loaded
 from interp.rules.rules import PRESETS, preset
+from interp.statistics.accumulator import STATISTICS
 from interp.tasks.ablations import ABLATIONS, Kind
 from interp.tasks.builtin import TASKS, describe
-from interp.statistics.accumulator import STATISTICS
 from interp.tasks.metrics import METRICS
 from interp.tasks.replacements import Ablation
 from tests.circuits.cli.called import Run, calling
@@ -44,6 +46,7 @@ from tests.interp.tasks.toy import toy_task
 
 TABLES: tuple[Registry[Any], ...] = (
     METHODS, METRICS, ABLATIONS, PRESETS, TASKS, TOKEN_METHODS, SELECTIONS, FORMATS, LAYER_SCORES, STATISTICS,
+    MEASURES, SPLITS,
 )  # fmt: skip
 #: What an entry of a kind must say besides its sentence.
 DEMANDS = {

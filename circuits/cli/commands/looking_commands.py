@@ -1,9 +1,9 @@
-"""The commands that look inside a model without a circuit: lens, statistics, depth."""
+"""The commands that look inside a model without a circuit: lens, depth, neurons, statistics."""
 
 from __future__ import annotations
 
 from circuits.cli.options.commands_of_values import command
-from circuits.settings.looking_options import DepthLook, LensLook, StatisticsLook
+from circuits.settings.looking_options import DepthLook, LensLook, NeuronsLook, StatisticsLook
 
 
 @command(LensLook, file="circuits lens")
@@ -24,6 +24,16 @@ def depth(asked: DepthLook) -> None:
     with waiting(asked.quiet):
         from circuits.jobs.looking import depth_look
     depth_look.run(asked)
+
+
+@command(NeuronsLook, file="circuits neurons")
+def neurons(asked: NeuronsLook) -> None:
+    """Which neurons write the answer. Ranked by what each adds where it is read, and judged by zeroing the first of them beside random ones."""
+    from circuits.console.phases import waiting
+
+    with waiting(asked.quiet):
+        from circuits.jobs.looking import neurons_look
+    neurons_look.run(asked)
 
 
 @command(StatisticsLook, file="circuits statistics")

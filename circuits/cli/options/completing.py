@@ -51,6 +51,7 @@ NAMES: Final[Mapping[str, Names]] = {
     "key-values": Names(names.KEY_VALUES),
     "layer scores": Names(names.LAYER_SCORES, "interp.layer_scores"),
     "lenses": Names(names.LENSES),
+    "measures": Names(names.MEASURES, "interp.measures"),
     "statistics": Names(names.STATISTICS, "interp.statistics"),
     "levels": Names(("resid", *names.LEVELS)),
     "levels of discover": Names(names.LEVELS),

@@ -12,7 +12,7 @@ COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "Judge it": ("evaluate", "compare", "stability", "truth", "reproduce"),
     "Keep, compare and exchange": ("report", "diff", "export", "import"),
     "Without circuits": ("tokens",),
-    "Look inside": ("lens", "statistics", "depth"),
+    "Look inside": ("lens", "depth", "neurons", "statistics"),
     "Dictionaries of features": ("sae",),
     "What there is": ("models", "tasks", "methods", "sites"),
     "This machine": ("doctor", "verify", "bench"),
@@ -93,6 +93,12 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "Model and text": ("model", "adapter", "data", "texts", "window", "dtype", "device"),
         "What is left out": ("drop", "unit", "score", "search", "alpha"),
         _RUN: _OF_A_LOOK,
+    },
+    "neurons": {
+        _PROMPTS: ("model", "adapter", *(name for name in _OF_PROMPTS if name not in ("model", "adapter"))),
+        "The neurons": ("measure", "compare", "layers", "screen", "batch_size"),
+        "How good the order is": ("check", "draws"),
+        _RUN: ("seed", *_OF_A_LOOK),
     },
     "statistics": {
         "The text": ("model", "adapter", "data", "tokens", "window", "keep_bos"),

@@ -1,7 +1,8 @@
 """What do the commands do that look inside a model without a circuit?
 
 `look` is what they share: the model, the work, and at the end one run directory with a table for each value, `looked.json` and a page;
-`given_prompts` are the texts that a command was given, and its layers. `lens_look` is lens, `statistics_look` statistics, `depth_look` depth.
+`given_prompts` are the texts that a command was given, and its layers. `lens_look` is lens, `depth_look` depth, `neurons_look` neurons,
+`statistics_look` statistics.
 
 To add one, say `circuits probe`:
 

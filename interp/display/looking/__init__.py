@@ -1,11 +1,11 @@
 """How does what is found inside a model, without a circuit, look in notebooks and figures?
 
-`summary_views` shows statistics of activations.
+`summary_views` shows statistics of activations; `effect_cards` and `effect_plots` effects of neurons and of the last block, and sources of features.
 
 To show a class: one function under `@showing.card.register` or `@showing.figure.register`, of that class; a new file is one more name in the import
 below. Nothing imports this room: `interp/__init__.py` names it, and it is loaded when the first value is shown.
 """
 
-from interp.display.looking import summary_views
+from interp.display.looking import effect_cards, effect_plots, summary_views
 
-__all__ = ["summary_views"]
+__all__ = ["effect_cards", "effect_plots", "summary_views"]

@@ -50,6 +50,7 @@ from tests.interp.display.displayed_heads import (
     pairs_of,
     second_order_of,
 )
+from tests.interp.display.displayed_parts import last_block_of, neurons_of, response_of, sources_of
 
 
 def an_evaluation(name: str) -> Evaluation:
@@ -139,6 +140,10 @@ MAKERS: Final[dict[str, Callable[[str], Any]]] = {
     "dropped layers": dropped_of,
     "chains": chains_of,
     "layer match": match_of,
+    "neurons": neurons_of,
+    "last block": last_block_of,
+    "response": response_of,
+    "sources": sources_of,
     "search": lambda name: Search(
         0.9, None, None, replace(an_evaluation("x").faithfulness), None, an_evaluation("x").faithfulness, 4, 9, "nodes", (), name
     ),

@@ -16,10 +16,14 @@ import torch
 from torch import Tensor
 
 import circuits
+import interp
 from circuits.evaluation.running.edge_runner import EdgeRunner
 from interp.attribution.request import attribute
+from interp.dictionaries.activation import Relu
+from interp.dictionaries.dictionary import Dictionary
 from interp.model.loading.transformer_lens_model import ReferenceConfig, ReferenceTransformer
 from interp.model.model import HookedModel
+from interp.parts.sites import Site
 from interp.tasks.metrics import METRICS
 from interp.tasks.pairs.pairs import Pair
 from interp.tasks.pairs.token_pairs import TokenPair
@@ -167,3 +171,17 @@ def test_gradients_do_not_see_through_saturated_attention() -> None:
 def _scores(method: str, ablation: str, split: bool, **options: Any) -> Any:
     fixed = {"level": "edges", "direction": "noise", "ablation": ablation, "split_positions": split}
     return attribute(induction(), prompts(), method=method, **fixed, **options)  # type: ignore[arg-type]
+
+
+def test_what_a_feature_of_the_copying_head_reads_comes_from_behind_the_earlier_copy() -> None:
+    eye = torch.eye(16, dtype=torch.float64)
+    zeros = torch.zeros(16, dtype=torch.float64)
+    dictionary = Dictionary(Site("z", 1), Site("z", 1), Relu(), eye, zeros, eye, zeros)
+    pairs = prompts().tokenize(None, TOKENS)
+    ids = torch.tensor([pair.clean for pair in pairs])
+    for i, pair in enumerate(pairs):
+        found = interp.feature_sources(induction(), ids[i : i + 1], dictionary, pair.answers, at=-1)
+        shares = found.per_example[0, 0] / found.per_example[0, 0].sum()
+        assert shares[2] > 0.99 and found.families()["induction"][0] > 0.99 and found.largest_gap < 1e-9
+        writers = interp.feature_sources(induction(), ids[i : i + 1], dictionary, pair.answers, at=-1, split="writers")
+        assert writers.per_example[0, 0, writers.parts.index("embed")] == pytest.approx(1, abs=1e-6)

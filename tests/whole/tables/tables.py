@@ -25,6 +25,10 @@ from interp.depth.layer_match import LayerMatch
 from interp.depth.layer_use import LayerUse
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.evaluation.probing import ProbeResult
+from interp.effects.last_block import LastBlock
+from interp.effects.mlp_response import MlpResponse
+from interp.effects.neuron_table import NeuronEffects
+from interp.effects.source_table import FeatureSources
 from interp.errors import InterpError, ScoreError, TableError
 from interp.evaluation.token_evaluation import TokenEvaluation
 from interp.examples.mechanisms import Mechanisms
@@ -53,6 +57,7 @@ from tests.interp.display.displayed_heads import (
     pairs_of,
     second_order_of,
 )
+from tests.interp.display.displayed_parts import last_block_of, neurons_of, response_of, sources_of
 
 DATA: Final = Path(__file__).parent / "data"
 #: A value of every table that has the layout of the base, with any text for its names.
@@ -77,6 +82,10 @@ MAKERS: Final[dict[type[Table], Callable[[str], Table]]] = {
     DroppedLayers: dropped_of,
     Chains: chains_of,
     LayerMatch: match_of,
+    NeuronEffects: neurons_of,
+    LastBlock: last_block_of,
+    MlpResponse: response_of,
+    FeatureSources: sources_of,
     Comparison: comparison_of,
     Mechanisms: mechanisms_of,
     Transfer: transfer_of,

@@ -10,6 +10,7 @@ import pytest
 from interp.activations.summary import Summary
 from interp.depth.drop_layers import DroppedLayers
 from interp.depth.layer_use import LayerUse
+from interp.effects.neuron_table import NeuronEffects
 from interp.lenses.lens import LogitLens
 from tests.circuits.cli.called import Run, run
 
@@ -62,6 +63,20 @@ BAD = {
         (("--data", "none.txt"), "none.txt"),
         (("--model", "other"), "--data: none given"),
         (("--out", "kept"), "'kept' exists; choose another --out"),
+    ],
+    "neurons": [
+        (("--measure", "loudness"), "unknown measure of effects 'loudness'"),
+        (("--compare", "m3"), "--compare 'm3': expected a head such as a3.h2"),
+        (("--compare", "a1.h"), "expected a head"),
+        (("--check", "-1"), "--check=-1"),
+        (("--draws", "0"), "--draws=0"),
+        (("--screen", "0"), "--screen=0"),
+        (("--layers", "x"), "is no layer"),
+        (("--limit", "0"), "limit=0: expected one pair or more"),
+        (("--task", "none.jsonl"), "none.jsonl"),
+        (("--out", "kept"), "'kept' exists; choose another --out"),
+        (("--text", "a"), "No such option: --text"),
+        (("none.toml",), "none.toml"),
     ],
     "statistics": [
         (("--what", "momentz"), "Did you mean moments"),
@@ -191,3 +206,29 @@ def test_statistics_of_a_text_are_a_run_with_a_file(run: Run, tmp_path: Path) ->
     assert (tmp_path / "found" / "report.html").is_file()
     code, out, err = run("statistics", "--quiet", "--sites", "z.9", "--out", "other")
     assert (code, out) == (2, "") and "layer 9 does not exist" in err and not (tmp_path / "other").exists()
+
+
+def test_neurons_leave_the_ranking_and_what_zeroing_did(run: Run) -> None:
+    code, out, err = run(
+        "neurons",
+        "--limit",
+        "4",
+        "--check",
+        "3",
+        "--draws",
+        "2",
+        "--compare",
+        "a2.h1",
+        "--json",
+        "--out",
+        "a",
+        "--quiet",
+    )
+    assert (code, err) == (0, "")
+    said, found = json.loads(out), NeuronEffects.load("a/neurons.parquet")
+    assert found.compared and len(found.nodes) == found.n_neurons and len(found.checks) == 3
+    assert said["numbers"]["zeroed_top_log_prob"] == pytest.approx(found.checks[0].log_prob)
+    assert said["numbers"]["believed"] == found.believed
+    assert found.nodes[0].name in Path("a/report.html").read_text()
+    code, out, err = run("neurons", "--limit", "4", "--compare", "a9.h1", "--quiet")
+    assert (code, out) == (2, "") and "9" in err and len(err.strip().splitlines()) == 1
