@@ -44,7 +44,7 @@ class LastBlock(Table):
     log_prob_after: np.ndarray = field(metadata=along(1))
     logits: np.ndarray = field(metadata=along(1))
     increases: np.ndarray = field(metadata=along(1))
-    layer: int = 0
+    layer: int
     model: str = ""
     task: str = ""
 

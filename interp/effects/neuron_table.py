@@ -41,9 +41,9 @@ class NeuronEffects(PerExample, Table):
     down_logits: np.ndarray = field(metadata=along(0))
     n_neurons: int
     proved: int
+    compared: bool
     checks: tuple[ZeroCheck, ...] = ()
     measure: str = ""
-    compared: bool = False
     texts: Texts = field(default_factory=Texts)
     model: str = ""
     task: str = ""

@@ -1,7 +1,7 @@
 """What does the model hold and write, read with its own output head?
 
-`lens` is the logit lens, and `class_lens` that of a classifier; `direct` splits a logit among the components; `direct_effects` says what chosen nodes write, by `effect_measures` (`MEASURES`)
-of what `head_logits` makes of it;
+`lens` is the logit lens, and `class_lens` that of a classifier; `direct` splits a logit among the components; `direct_effects` says what chosen nodes write, by
+`effect_measures` of what `head_logits` makes of it;
 `stream` has what they share, norms frozen; `second_order` says what neurons write through one later attention; `decoder_lens` lets a
 decoder read each layer of its encoder.
 

@@ -22,7 +22,7 @@ def neurons_of(name: str) -> NeuronEffects:
     )
     nodes, logits = (Node("neuron", 0, 1), Node("neuron", 1, 0)), np.array([[2.0, 1.0], [0.5, -0.5]])
     return NeuronEffects(
-        nodes, values, values * 2, values, ids, logits, ids, -logits, 8, 1, checks, "log_prob_increase", True,
+        nodes, values, values * 2, values, ids, logits, ids, -logits, 8, 1, True, checks, "log_prob_increase",
         Texts((1, 2), (name, f"{name} too")), name, name,
     )  # fmt: skip
 
