@@ -61,6 +61,7 @@ FLOORS = (
     "interp/evaluation",
     "interp/lenses",
     "interp/activations",
+    "interp/probes",
     "interp/dictionaries/training/steps",
     "interp/dictionaries/training/checkpoints",
     "interp/dictionaries/training/data",

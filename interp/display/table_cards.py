@@ -9,7 +9,7 @@ from typing import Final
 from markupsafe import Markup
 
 from interp.attribution.path_effects import PathEffects
-from interp.dictionaries.evaluation.feature_classifier import Interval
+from interp.probes.classifier import Interval
 from interp.dictionaries.evaluation.probing import ProbeResult, ProbeRow
 from interp.formatting import showing
 from interp.formatting.html import MOST_ROWS, bar, block, caption, joined, left_out, table, text

@@ -10,7 +10,7 @@ from interp.formatting.numbers import count, count_word, decimals, number, perce
 
 if TYPE_CHECKING:
     from interp.dictionaries.evaluation.dashboard_values import Dashboard, Example, LogitEffects
-    from interp.dictionaries.evaluation.feature_classifier import Interval
+    from interp.probes.classifier import Interval
     from interp.dictionaries.evaluation.measured import CrossEntropies, DictionaryEvaluation
     from interp.dictionaries.evaluation.probing import ProbeResult, ProbeRow
 

@@ -23,7 +23,7 @@ from interp.dictionaries.evaluation.dashboard_values import (
     Neighbour,
     TokenEffect,
 )
-from interp.dictionaries.evaluation.feature_classifier import Interval, Quality
+from interp.probes.classifier import Interval, Quality
 from interp.dictionaries.evaluation.measured import CrossEntropies
 from interp.dictionaries.evaluation.probing import ProbeResult, ProbeRow
 from interp.formatting.numbers import number, score

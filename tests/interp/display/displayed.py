@@ -11,7 +11,7 @@ import numpy as np
 
 from interp.attribution.path_effects import PathEffect, PathEffects
 from interp.attribution.tokens.token_values import TokenAttribution
-from interp.dictionaries.evaluation.feature_classifier import Interval, Quality
+from interp.probes.classifier import Interval, Quality
 from interp.dictionaries.evaluation.probing import ProbeResult, ProbeRow
 from interp.evaluation.token_evaluation import Curve, Judgement, TokenEvaluation
 from interp.lenses.direct_effects import DirectEffects
