@@ -20,7 +20,16 @@ from interp.whole_numbers import count
 
 
 @kinds_checked
-def circle(model: Any, labels: Any, site: SiteLike, period: int, *, pool: int | str = "last", seed: int = 0, batch_size: int | None = None) -> Subspace:
+def circle(
+    model: Any,
+    labels: Any,
+    site: SiteLike,
+    period: int,
+    *,
+    pool: int | str = "last",
+    seed: int = 0,
+    batch_size: int | None = None,
+) -> Subspace:
     """The plane that the means m_c of labels c = 0 to period - 1 go around: the span of sum_c m_c cos(2 pi c / period) and of the sine, fitted on half of the texts.
 
     checks: r2, of (cos, sin) of the label by coordinates on the texts held out (least squares on the others); radius, of the means; in_order, the share of steps
@@ -41,7 +50,13 @@ def circle(model: Any, labels: Any, site: SiteLike, period: int, *, pool: int | 
     r2 = _explained(inside, wanted, train, test)
     checks = {"r2": r2, "radius": float(np.linalg.norm(centres, axis=1).mean()), "in_order": _in_order(centres)}
     tensors = [torch.tensor(np.ascontiguousarray(one)) for one in (basis, basis, centre)]
-    return Subspace(str(sites[0]), "circle", *tensors, tuple(tuple(map(float, one)) for one in centres.tolist()), checks)
+    return Subspace(
+        str(sites[0]),
+        "circle",
+        *tensors,
+        tuple(tuple(map(float, one)) for one in centres.tolist()),
+        tuple(checks.items()),
+    )
 
 
 def plane(x: np.ndarray, y: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

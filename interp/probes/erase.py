@@ -74,7 +74,7 @@ def erase(
         checks[f"linear_{when}"] = _accuracy(logistic(values[train], y[train]).scores(values[test]), y[test])
         checks[f"nonlinear_{when}"] = _accuracy(_hidden_layer(values, y, train, test, seed), y[test])
     checks |= damage(model, found, [reads.examples[i] for i in test], seed)
-    return Subspace(found.site, method, found.basis, found.reader, found.mean, centres, checks)
+    return Subspace(found.site, method, found.basis, found.reader, found.mean, centres, tuple(checks.items()))
 
 
 def _subspace(site: str, method: str, basis: np.ndarray, reader: np.ndarray, mean: np.ndarray) -> Subspace:
@@ -92,7 +92,12 @@ def _hidden_layer(x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndar
     z = torch.tensor((x - mean) / np.where(spread > 1e-9 * max(spread.max(), 1e-30), spread, 1.0), dtype=torch.float32)
     random = torch.Generator().manual_seed(seed)
     d = x.shape[1]
-    weights = [torch.randn(d, _HIDDEN, generator=random) / d**0.5, torch.zeros(_HIDDEN), torch.randn(_HIDDEN, generator=random) / _HIDDEN**0.5, torch.zeros(())]
+    weights = [
+        torch.randn(d, _HIDDEN, generator=random) / d**0.5,
+        torch.zeros(_HIDDEN),
+        torch.randn(_HIDDEN, generator=random) / _HIDDEN**0.5,
+        torch.zeros(()),
+    ]
     for w in weights:
         w.requires_grad_()
     optimiser = torch.optim.Adam(weights, lr=0.02, weight_decay=1e-3)

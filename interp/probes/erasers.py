@@ -105,9 +105,28 @@ ERASERS: Final = Registry(
     "interp.erasers",
     ProbeError,
     (
-        Eraser("leace", "least-squares erasure of all that is linear, an oblique projection of rank 1", "n d^2 + d^3", "Belrose et al. 2023", leace),
-        Eraser("inlp", "null space of linear probes fitted one after another", "a fit for each dimension", "Ravfogel et al. 2020", inlp, True),
-        Eraser("mean_projection", "null space of the difference of means", "n d", "Haghighatkhah et al. 2022", mean_projection),
+        Eraser(
+            "leace",
+            "least-squares erasure of all that is linear, an oblique projection of rank 1",
+            "n d^2 + d^3",
+            "Belrose et al. 2023",
+            leace,
+        ),
+        Eraser(
+            "inlp",
+            "null space of linear probes fitted one after another",
+            "a fit for each dimension",
+            "Ravfogel et al. 2020",
+            inlp,
+            True,
+        ),
+        Eraser(
+            "mean_projection",
+            "null space of the difference of means",
+            "n d",
+            "Haghighatkhah et al. 2022",
+            mean_projection,
+        ),
         Eraser("sal", "null space of the covariance with the label", "n d", "Shao et al. 2023", sal),
     ),
 )

@@ -63,7 +63,9 @@ def weighted_logistic(
 
     bounds = [(0, None)] * (2 * d) + [(None, None)] if absolute else None
     settings = {"maxiter": 20_000, "maxfun": 60_000, "ftol": 1e-15, "gtol": 1e-8}
-    found = minimize(loss, np.zeros((2 if absolute else 1) * d + 1), jac=True, method="L-BFGS-B", bounds=bounds, options=settings)
+    found = minimize(
+        loss, np.zeros((2 if absolute else 1) * d + 1), jac=True, method="L-BFGS-B", bounds=bounds, options=settings
+    )
     if not np.isfinite(found.fun):
         raise ProbeError(f"the probe's logistic regression did not converge: {found.message}")
     w = found.x[:d] - found.x[d:-1] if absolute else found.x[:d]
@@ -111,10 +113,24 @@ PROBES: Final = Registry(
     "interp.probes",
     ProbeError,
     (
-        ProbeKind("logistic", "logistic regression, standardised, L2 penalty 1/2, labels balanced", "iterations of n d", "Alain & Bengio 2016", logistic),
+        ProbeKind(
+            "logistic",
+            "logistic regression, standardised, L2 penalty 1/2, labels balanced",
+            "iterations of n d",
+            "Alain & Bengio 2016",
+            logistic,
+        ),
         ProbeKind("mean_difference", "difference of the means of the labels", "n d", "Marks & Tegmark 2023", mean_gap),
-        ProbeKind("lda", "inverse covariance within labels times the difference of means", "n d^2 + d^3", "Fisher 1936", lda),
-        ProbeKind("ridge", "least squares onto -1 and 1, standardised, L2 penalty", "n d^2 + d^3", "Hoerl & Kennard 1970", ridge),
+        ProbeKind(
+            "lda", "inverse covariance within labels times the difference of means", "n d^2 + d^3", "Fisher 1936", lda
+        ),
+        ProbeKind(
+            "ridge",
+            "least squares onto -1 and 1, standardised, L2 penalty",
+            "n d^2 + d^3",
+            "Hoerl & Kennard 1970",
+            ridge,
+        ),
     ),
 )
 

@@ -99,9 +99,7 @@ def _one(model: Any, given: Mapping[str, Any], position: int | str, n_labels: in
     if not isinstance(at, str):
         at = int(at)
         if not -len(ids) <= at < len(ids):
-            raise ProbeError(
-                f"{where}: position {at} of {len(ids)} tokens; expected {-len(ids)} to {len(ids) - 1}."
-            )
+            raise ProbeError(f"{where}: position {at} of {len(ids)} tokens; expected {-len(ids)} to {len(ids) - 1}.")
         at %= len(ids)
     return Labelled(ids, int(label), len(ids) - 1 if at == "last" else at, str(given.get("group", "")))
 
@@ -126,7 +124,9 @@ def halves(found: Sequence[Labelled], seed: int, by: str = "example") -> tuple[n
     for label in sorted({one.label for one in found}):
         own = list(dict.fromkeys(key for key, one in zip(keys, found, strict=True) if one.label == label))
         if by == "group" and len(own) < LEAST:
-            raise ProbeError(f"labels: {len(own)} different groups with label {label}; by='group' needs at least {LEAST} of each label.")
+            raise ProbeError(
+                f"labels: {len(own)} different groups with label {label}; by='group' needs at least {LEAST} of each label."
+            )
         fresh = [key for key in own if key not in side]
         want = len(own) // 2 - sum(side[key] for key in own if key in side)
         chosen = {fresh[i] for i in rng.permutation(len(fresh))[: max(0, want)]}

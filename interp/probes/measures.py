@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from interp.probes.classifier import Interval, roc_area, interval
+from interp.probes.classifier import Interval, interval, roc_area
 from interp.whole_numbers import count
 
 MEASURES = ("accuracy", "f1", "mcc", "auc", "average_precision")

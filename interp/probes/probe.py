@@ -77,12 +77,22 @@ def probe(
     train, test = halves(reads.examples, seed, by)
     for part in (train, test):
         if len({*y[part].tolist()}) != 2:
-            raise ProbeError(f"by={by!r}: one half has texts of one label only; expected both in each. Give more groups of each label.")
+            raise ProbeError(
+                f"by={by!r}: one half has texts of one label only; expected both in each. Give more groups of each label."
+            )
     asked = _Asked(fit, chosen, ks, train, test, y, _control(reads, train, test, seed), shuffles, seed)
-    wanted = list(reads.values) if reads is labels and not sites else [s for one in _listed(sites) for s in model.resolve(one)]
+    wanted = (
+        list(reads.values)
+        if reads is labels and not sites
+        else [s for one in _listed(sites) for s in model.resolve(one)]
+    )
     if missing := [str(site) for site in wanted if site not in reads.values]:
         raise ProbeError(f"site {missing[0]!r} was not read; read: {', '.join(map(str, list(reads.values)[:4]))}.")
-    rows = [row for site in dict.fromkeys(wanted) for row in _at(str(site), reads.values[site].astype(np.float64), asked, k is None)]
+    rows = [
+        row
+        for site in dict.fromkeys(wanted)
+        for row in _at(str(site), reads.values[site].astype(np.float64), asked, k is None)
+    ]
     return Probes(model.name, kind, selection, by, len(train), len(test), float(y[test].mean()), seed, tuple(rows))
 
 
@@ -118,7 +128,10 @@ def _at(site: str, x: np.ndarray, asked: _Asked, fitting: bool) -> list[SiteProb
         control = measured(_scores(x, asked.control, asked), asked.control[asked.test], asked.seed)
         rows.append(SiteProbe(site, CONTROL, width, (), control))
     most = 1.0 if asked.y[asked.train].mean() > 0.5 else -1.0
-    return [*rows, SiteProbe(site, MOST_COMMON, 0, (), measured(np.full(len(asked.test), most), asked.y[asked.test], asked.seed))]
+    return [
+        *rows,
+        SiteProbe(site, MOST_COMMON, 0, (), measured(np.full(len(asked.test), most), asked.y[asked.test], asked.seed)),
+    ]
 
 
 def _scores(x: np.ndarray, y: np.ndarray, asked: _Asked) -> np.ndarray:

@@ -79,6 +79,8 @@ class Probes(Table):
 
     def __str__(self) -> str:
         head = f"Probes({visible(self.model, 80)}, {self.kind}, {self.n_train} examples, {self.n_test} held out)"
-        lines = [f"  {visible(r.site, 40):<16} {r.what:<15} {r.k:>6} AUC {r.quality.auc.value:.3f}" for r in self.rows[:12]]
+        lines = [
+            f"  {visible(r.site, 40):<16} {r.what:<15} {r.k:>6} AUC {r.quality.auc.value:.3f}" for r in self.rows[:12]
+        ]
         more = [f"  and {len(self.rows) - 12} more"] if len(self.rows) > 12 else []
         return printed("\n".join([head, *lines, *more]))

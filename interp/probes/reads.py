@@ -99,7 +99,9 @@ def _batch(model: Any, sites: Sequence[Site], batch: Sequence[Labelled]) -> dict
 
 def _pooled(site: Site, x: Tensor, share: Tensor) -> Tensor:
     if x.shape[:2] != share.shape:
-        raise ProbeError(f"site '{site}' has {x.shape[1]} positions for {share.shape[1]} tokens; expected a site of the text's own positions.")
+        raise ProbeError(
+            f"site '{site}' has {x.shape[1]} positions for {share.shape[1]} tokens; expected a site of the text's own positions."
+        )
     x = x.flatten(2).cpu()
     used = x[share > 0]
     if not bool(torch.isfinite(used).all()):

@@ -69,7 +69,10 @@ def mutual_information(x: np.ndarray, y: np.ndarray) -> np.ndarray:
         for label in (0, 1):
             own = y == label
             k = min(_NEIGHBOURS, int(own.sum()) - 1)
-            near[own], k_of[own] = np.nextafter(_distance(values[own], k), 0), k
+            near[own], k_of[own] = _distance(values[own], k), k
+        near -= 1e-12 * (
+            np.abs(values) + near
+        )  # the k-th neighbour itself does not count, whatever the rounding of a sum
         inside = np.searchsorted(ordered, values + near, "right") - np.searchsorted(ordered, values - near, "left")
         sizes = np.where(y == 1, (y == 1).sum(), (y == 0).sum())
         found[column] = digamma(len(y)) + (digamma(k_of) - digamma(sizes) - digamma(np.maximum(inside, 1))).mean()
@@ -80,7 +83,9 @@ def _distance(values: np.ndarray, k: int) -> np.ndarray:
     """The distance of each to its k-th nearest other one."""
     order = np.argsort(values, kind="stable")
     padded = np.concatenate([np.full(k, -np.inf), values[order], np.full(k, np.inf)])
-    around = np.stack([np.abs(padded[k + shift : len(padded) - k + shift] - values[order]) for shift in range(-k, k + 1) if shift])
+    around = np.stack(
+        [np.abs(padded[k + shift : len(padded) - k + shift] - values[order]) for shift in range(-k, k + 1) if shift]
+    )
     found = np.empty(len(values))
     found[order] = np.sort(around, axis=0)[k - 1]
     return found
@@ -112,9 +117,13 @@ def telescopic(x: np.ndarray, y: np.ndarray, ks: Sequence[int]) -> Columns:
 def exact(x: np.ndarray, y: np.ndarray, ks: Sequence[int]) -> Columns:
     """The subset with the least balanced logistic loss + |w|^2 / 2, of all subsets of the `SCREENED` columns. Raises: ProbeError for k above 2."""
     if max(ks) > MOST_EXACT:
-        raise ProbeError(f"selection='exact' with k={max(ks)}: expected k of 1 or {MOST_EXACT}; use selection='telescopic' for more columns.")
+        raise ProbeError(
+            f"selection='exact' with k={max(ks)}: expected k of 1 or {MOST_EXACT}; use selection='telescopic' for more columns."
+        )
     screened = np.sort(mean_difference(x, y, min(SCREENED, x.shape[1])))
-    return {k: np.array(min(combinations(screened.tolist(), k), key=lambda columns: subset_loss(x, y, columns))) for k in ks}
+    return {
+        k: np.array(min(combinations(screened.tolist(), k), key=lambda columns: subset_loss(x, y, columns))) for k in ks
+    }
 
 
 def subset_loss(x: np.ndarray, y: np.ndarray, columns: Sequence[int]) -> float:
@@ -127,11 +136,35 @@ PROBE_SELECTIONS: Final = Registry(
     "interp.probe_selections",
     ProbeError,
     (
-        ProbeSelection("mean_difference", "largest difference of the means of the labels", "n d", "Gurnee et al. 2023, 3.2", by_means),
+        ProbeSelection(
+            "mean_difference",
+            "largest difference of the means of the labels",
+            "n d",
+            "Gurnee et al. 2023, 3.2",
+            by_means,
+        ),
         ProbeSelection("f", "largest F statistic of analysis of variance", "n d", "Gurnee et al. 2023", by_f),
-        ProbeSelection("mutual_information", "largest mutual information with the label, by nearest neighbours", "d n log n", "Ross 2014", by_information),
-        ProbeSelection("telescopic", "an elastic net refitted on fewer and fewer columns", "a fit for each k", "Gurnee et al. 2023 (adaptive thresholding)", telescopic),
-        ProbeSelection("exact", "the best subset of 50 screened columns, k of 1 or 2", "1,275 fits", "Gurnee et al. 2023 (optimal sparse probing)", exact),
+        ProbeSelection(
+            "mutual_information",
+            "largest mutual information with the label, by nearest neighbours",
+            "d n log n",
+            "Ross 2014",
+            by_information,
+        ),
+        ProbeSelection(
+            "telescopic",
+            "an elastic net refitted on fewer and fewer columns",
+            "a fit for each k",
+            "Gurnee et al. 2023 (adaptive thresholding)",
+            telescopic,
+        ),
+        ProbeSelection(
+            "exact",
+            "the best subset of 50 screened columns, k of 1 or 2",
+            "1,275 fits",
+            "Gurnee et al. 2023 (optimal sparse probing)",
+            exact,
+        ),
     ),
 )
 

@@ -22,7 +22,7 @@ from interp.model.edits import Edit
 class Subspace(Table):
     """basis, reader: [D r], equal where the projection is orthogonal; mean: [D]; centres: mean coordinates of each label [label r].
 
-    checks: what was measured, by name (`erase` and `circle` say which). Edits hold at all positions.
+    judged, and by name `checks`: what was measured (`erase` and `circle` say which). Edits hold at all positions.
     """
 
     fault: ClassVar[type[InterpError]] = ProbeError
@@ -33,10 +33,15 @@ class Subspace(Table):
     reader: Tensor = field(metadata=along(0))
     mean: Tensor = field(metadata=along(0))
     centres: tuple[tuple[float, ...], ...] = ()
-    checks: dict[str, float] = field(default_factory=dict)
+    judged: tuple[tuple[str, float], ...] = ()
 
     def __post_init__(self) -> None:
         check_sizes(self, reader=(self.reader.shape, self.basis.shape), mean=(self.mean.shape, self.basis.shape[:1]))
+
+    @property
+    def checks(self) -> dict[str, float]:
+        """What was measured, by name."""
+        return dict(self.judged)
 
     @property
     def rank(self) -> int:
@@ -57,13 +62,18 @@ class Subspace(Table):
 
     def keep_only(self) -> Edit:
         """Everything but the coordinates to that of the mean."""
-        return Edit(self.site, self._on(lambda x: self.mean.to(x) + (x - self.mean.to(x)) @ self.reader.to(x) @ self.basis.to(x).T))
+        return Edit(
+            self.site,
+            self._on(lambda x: self.mean.to(x) + (x - self.mean.to(x)) @ self.reader.to(x) @ self.basis.to(x).T),
+        )
 
     def replace(self, coordinates: Any) -> Edit:
         """Coordinates to these [r]. Raises: ProbeError for another number of them."""
         given = torch.as_tensor(coordinates, dtype=self.basis.dtype)
         if given.shape != (self.rank,) or not bool(torch.isfinite(given).all()):
-            raise ProbeError(f"coordinates {list(given.shape)}: expected {self.rank} finite numbers, one for each dimension of the subspace.")
+            raise ProbeError(
+                f"coordinates {list(given.shape)}: expected {self.rank} finite numbers, one for each dimension of the subspace."
+            )
         return self._edit(lambda c: given.to(c).expand_as(c))
 
     def rotate(self, angle: float) -> Edit:
@@ -107,7 +117,9 @@ class Subspace(Table):
         def apply(x: Tensor) -> Tensor:
             flat = x.flatten(2)
             if flat.shape[-1] != len(self.basis):
-                raise ProbeError(f"subspace of width {len(self.basis)} at {self.site!r}, which has width {flat.shape[-1]} on this model.")
+                raise ProbeError(
+                    f"subspace of width {len(self.basis)} at {self.site!r}, which has width {flat.shape[-1]} on this model."
+                )
             wide = flat if flat.dtype == torch.float64 else flat.float()
             return change(wide).to(x.dtype).reshape(x.shape)
 
@@ -115,7 +127,14 @@ class Subspace(Table):
 
     def to_pandas(self) -> Any:
         """One row: site, method, rank and the checks."""
-        return rows_of({"site": [self.site], "method": [self.method], "rank": [self.rank], **{k: [v] for k, v in self.checks.items()}})
+        return rows_of(
+            {
+                "site": [self.site],
+                "method": [self.method],
+                "rank": [self.rank],
+                **{k: [v] for k, v in self.checks.items()},
+            }
+        )
 
     def _rows(self) -> Any:
         return rows_of({"unit": list(range(len(self.basis)))})
