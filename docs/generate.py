@@ -29,6 +29,7 @@ _BLOCKS = {
     "ablations": ("registered", "ablations"),
     "tasks": ("registered", "tasks"),
     "token-methods": ("registered", "token_methods"),
+    "layer-scores": ("registered", "layer_scores"),
     "selections": ("registered", "selections"),
     "quadratures": ("registered", "quadratures"),
     "levels": ("registered", "levels"),

@@ -133,6 +133,16 @@ def token_methods() -> str:
     return markdown(("token method", "score of token x with baseline b", "baselines", "cost", "source"), rows)
 
 
+def layer_scores() -> str:
+    from interp.depth.layer_scores import LAYER_SCORES
+
+    rows = [
+        (f"`{s.name}`", s.about.sentence, code(s.units), s.about.units, s.about.cost, _source(s))
+        for s in LAYER_SCORES.values()
+    ]
+    return markdown(("layer score", "what is lost without the part", "parts", "units", "cost", "source"), rows)
+
+
 def selections() -> str:
     from circuits.circuit.selection import selections as registered
 

@@ -36,6 +36,7 @@ def _registries() -> Mapping[str, Any]:
     from circuits.interchange.formats import FORMATS
     from interp.attribution.methods import METHODS
     from interp.attribution.token_methods import METHODS as TOKEN_METHODS
+    from interp.depth.layer_scores import LAYER_SCORES
     from interp.rules.rules import PRESETS
     from interp.statistics.accumulator import STATISTICS
     from interp.tasks.ablations import ABLATIONS
@@ -51,6 +52,7 @@ def _registries() -> Mapping[str, Any]:
         "TOKEN_METHODS": TOKEN_METHODS,
         "ALGORITHMS": SELECTIONS,
         "FORMATS": FORMATS,
+        "LAYER_SCORES": LAYER_SCORES,
         "STATISTICS": STATISTICS,
     }
 
@@ -72,6 +74,8 @@ def options() -> dict[str, Iterable[str]]:
     from interp.attribution.batching.quadrature import QUADRATURES
     from interp.attribution.tokens.token_features import NAMED
     from interp.attribution.tokens.token_job import Baseline
+    from interp.depth.drop_layers import SEARCHES
+    from interp.depth.removal import UNITS
     from interp.dictionaries.training.steps.learner import DTYPES as TRAINED_IN
     from interp.dictionaries.training.steps.options import ARCHITECTURES
     from interp.model.loading.load import DTYPES
@@ -93,6 +97,8 @@ def options() -> dict[str, Iterable[str]]:
         "TOKEN_FEATURES": NAMED,
         "TOKEN_BASELINES": get_args(Baseline),
         "DTYPES": DTYPES,
+        "DEPTH_UNITS": UNITS,
+        "DEPTH_SEARCHES": SEARCHES,
         "ARCHITECTURES": ARCHITECTURES,
         "TRAINED_IN": [str(dtype).removeprefix("torch.") for dtype in TRAINED_IN],
         "KNOWN_ABLATIONS": GROUND_TRUTH,

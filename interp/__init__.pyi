@@ -19,6 +19,14 @@ from .attribution.request import attribute_all as attribute_all
 from .attribution.request import learned_ablation as learned_ablation
 from .attribution.token_attribution import attribute_tokens as attribute_tokens
 from .attribution.tokens.token_values import TokenAttribution as TokenAttribution
+from .depth.chain_search import Chains as Chains
+from .depth.chain_search import chain_search as chain_search
+from .depth.drop_layers import DroppedLayers as DroppedLayers
+from .depth.drop_layers import drop_layers as drop_layers
+from .depth.layer_match import LayerMatch as LayerMatch
+from .depth.layer_match import match_layers as match_layers
+from .depth.layer_use import LayerUse as LayerUse
+from .depth.layer_use import layer_use as layer_use
 from .dictionaries.dictionary import Dictionary as Dictionary
 from .dictionaries.evaluation.evaluate import evaluate_dictionary as evaluate_dictionary
 from .dictionaries.evaluation.probing import ProbeResult as ProbeResult
@@ -57,6 +65,8 @@ from .lenses.lens import direct_logit_attribution as direct_logit_attribution
 from .lenses.lens import logit_lens as logit_lens
 from .lenses.second_order import SecondOrder as SecondOrder
 from .lenses.second_order import second_order as second_order
+from .model.chains.chains import repeat as repeat
+from .model.chains.chains import skip as skip
 from .model.coverage.coverage import Coverage as Coverage
 from .model.edits import Edit as Edit
 from .model.edits import add as add

@@ -63,6 +63,7 @@ _COMMANDS: dict[str, Callable[..., None]] = {
     "stability": judging_commands.stability,
     "truth": judging_commands.truth,
     "lens": looking_commands.lens,
+    "depth": looking_commands.depth,
     "statistics": looking_commands.statistics,
     "tokens": tokens_command.tokens,
     "reproduce": reproduce_command.reproduce,

@@ -51,6 +51,19 @@ class LensLook(LookOptions, SaidOptions, LayerOptions, PromptOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class DepthLook(LookOptions, DataOptions, SeedOptions):
+    """What `circuits depth` was given."""
+
+    window: int | None = option(None, "tokens of a row, at most [default: the model's context, at most 128]")
+    texts: int = option(32, "rows of the text that are read: half choose what is left out, half judge")
+    drop: int = option(2, "how many parts are left out, one after the other")
+    unit: str = option("block", "{names}", among="units of depth")
+    score: str = option("influence", "{names}: by which parts are chosen", among="layer scores")
+    search: str = option("once", "{names}", among="searches of depth")
+    alpha: float | None = option(None, "threshold of score lac, which needs it")
+
+
+@dataclass(frozen=True, kw_only=True)
 class StatisticsLook(LookOptions, MemoryOptions, DataOptions, SeedOptions):
     """What `circuits statistics` was given."""
 

@@ -113,6 +113,13 @@ FORMATS: Final = (
     "html",
     "parquet",
 )
+LAYER_SCORES: Final = (
+    "influence",
+    "perplexity",
+    "exact",
+    "relp",
+    "lac",
+)
 STATISTICS: Final = (
     "mean",
     "moments",
@@ -192,6 +199,17 @@ DTYPES: Final = (
     "bfloat16",
     "float16",
 )
+DEPTH_UNITS: Final = (
+    "attention",
+    "mlp",
+    "block",
+    "both",
+)
+DEPTH_SEARCHES: Final = (
+    "once",
+    "greedy",
+    "consecutive",
+)
 ARCHITECTURES: Final = (
     "topk",
     "batchtopk",
@@ -230,5 +248,6 @@ GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "interp.token_methods": ("token method", TOKEN_METHODS),
     "circuits.selections": ("selection", ALGORITHMS),
     "circuits.formats": ("format", FORMATS),
+    "interp.layer_scores": ("layer score", LAYER_SCORES),
     "interp.statistics": ("statistic", STATISTICS),
 }

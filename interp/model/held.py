@@ -67,6 +67,7 @@ class HeldModel:
         self.outcome: Outcome | None = None
         self.edge_maps: dict[Any, Any] = {}
         self.restart: Any = None
+        self.chained: Any = None
         self._differentiable: Suspects | None = None
         self._lengths: dict[tuple[str, tuple[Any, ...]], int] = {}
         self.padded_on: set[str] = set()
@@ -79,7 +80,7 @@ class HeldModel:
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle has: all but what is found out again, which belongs to these very modules."""
-        return {**vars(self), "edge_maps": {}, "restart": None, "_differentiable": None}
+        return {**vars(self), "edge_maps": {}, "restart": None, "chained": None, "_differentiable": None}
 
     @property
     def config(self) -> Any:

@@ -15,6 +15,8 @@ from interp.dictionaries.splice import check_dictionaries, widths
 from interp.errors import TaskError
 from interp.formatting.showing import card
 from interp.ledger import BACKWARD, ledger, spend
+from interp.model.chains.chain_runs import courses
+from interp.model.chains.chains import Layers, chains_of
 from interp.model.coverage.backward import check_gradients, suspects
 from interp.model.edits import Edit
 from interp.model.held import HeldModel
@@ -27,7 +29,15 @@ from interp.model.operands import Operands
 from interp.model.plan import Plan, plan_run
 from interp.model.result import Run
 from interp.model.run import execute
-from interp.model.run_checks import check_encoded, check_lists, check_pattern, check_value, checked_kept, checked_other
+from interp.model.run_checks import (
+    check_chains,
+    check_encoded,
+    check_lists,
+    check_pattern,
+    check_value,
+    checked_kept,
+    checked_other,
+)
 from interp.model.vocabulary import Columns
 from interp.parts.ending import Outcome
 from interp.parts.named_inputs import Inputs
@@ -92,6 +102,7 @@ class HookedModel(HeldModel):
         keep_operands: bool = False,
         toward: Run | None = None,
         encoded: Tensor | None = None,
+        layers: Layers | None = None,
     ) -> Run:
         """One forward pass. A pure function: the model is the same after it as before.
 
@@ -115,6 +126,11 @@ class HookedModel(HeldModel):
 
         encoded: what the encoder of an encoder-decoder makes of its input (`model.encode`), which is then not run.
 
+        layers: which blocks are called, in order: `[0, 1, 1, 3]`, `interp.skip(2)`, a list of moves; of a model with several stacks
+        a mapping from the prefix of a stack, such as {'encoder': [0, 0, 1]}. Each is called with the arguments, but the stream, that
+        the model has for it. Sites of layers that are left out, or called several times, are refused. Cost: the blocks that are called; one
+        forward more where blocks return more than the stream.
+
         Raises: SiteError, EditError, UnsupportedRuleError (unless `allow_unsupported`), MethodError for rules where no gradient
         goes through a module, DictionaryError, InterpError for ids out of range.
         """
@@ -129,10 +145,13 @@ class HookedModel(HeldModel):
         if encoded is not None:
             check_encoded(self, plan.sites(), given, encoded)
             inputs = with_encoded(inputs, encoded)
-        made, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns)
+        chains = {} if layers is None else chains_of(layers, self.layout)
+        check_chains(chains, plan, self.layout)
+        ways = courses(self, chains, inputs, lambda: self._price(given, kept, columns)) if chains else ()
+        made, found = execute(self.hf, self.layout, self.operations, plan, inputs, columns, ways)
         logits = asked_for(self, self._measured(found, made), given, kept)
         if ledger() is not None:
-            self._account(given, kept, columns, logits, encoded is not None)
+            self._account(logits, self._price(given, kept, columns, encoded=encoded is not None, chains=chains))
         return Run(logits, found, given, self.layout.layers, self.layout.rotary, operands)
 
     def ending_at(self, sites: SiteLike | Sequence[SiteLike]) -> Self:
@@ -205,19 +224,29 @@ class HookedModel(HeldModel):
         if torch.is_grad_enabled() and self._differentiable is None:
             self.check_gradients()
 
-    def _account(
-        self, given: Tokens | Inputs, kept: int, columns: Columns | None, logits: Tensor, encoded: bool
-    ) -> None:
+    def _price(
+        self,
+        given: Tokens | Inputs,
+        kept: int,
+        columns: Columns | None,
+        *,
+        encoded: bool = False,
+        chains: Mapping[str, Sequence[int]] | None = None,
+    ) -> int:
+        """What a run costs, in multiply-adds."""
+        batch, length = len(given.ids if isinstance(given, Tokens) else given), self.n_positions(given)
+        tokens = self.layout.d_vocab if columns is None or columns.W is None else len(columns.tokens)
+        tokens = 0 if self.outcome and self.outcome.last else tokens
+        logits = (min(kept, length) or length) * tokens
+        return self.prices.run(batch, length, logits, encoded=encoded, more=self._by_path(chains))
+
+    def _by_path(self, chains: Mapping[str, Sequence[int]] | None) -> dict[str, int]:
+        """How often more than once each block of another chain is called; -1 of one that is left out."""
+        every = [(self.layout.stack(name).blocks, chain) for name, chain in (chains or {}).items()]
+        return {block.path: list(chain).count(i) - 1 for blocks, chain in every for i, block in enumerate(blocks)}
+
+    def _account(self, logits: Tensor, cost: int) -> None:
         """Tell what a run costs, and each backward from its logits when it comes."""
-        batch, length = logits.shape[0], self.n_positions(given)
-        tokens = (
-            0
-            if self.outcome and self.outcome.last
-            else self.layout.d_vocab
-            if columns is None or columns.W is None
-            else len(columns.tokens)
-        )
-        cost = self.prices.run(batch, length, (min(kept, length) or length) * tokens, encoded=encoded)
         spend(cost)
         if logits.requires_grad:
             logits.register_hook(lambda grad: spend(BACKWARD * cost))  # type: ignore[no-untyped-call]

@@ -48,12 +48,15 @@ class Prices:
         score = 2 * size.n_heads * size.d_head
         return cls(_rows(model, size), score, size.d_model, size.d_vocab, beside, encoding, main, blocks)
 
-    def run(self, batch: int, length: int, logits: int, *, encoded: bool = False) -> int:
+    def run(
+        self, batch: int, length: int, logits: int, *, encoded: bool = False, more: Mapping[str, int] | None = None
+    ) -> int:
         """The multiply-adds of one run on a batch that computes so many logits of each prompt, over all its positions; encoded: without the
-        encoder."""
+        encoder; more: how often more than once the blocks at some paths are called."""
         tokens, looking = batch * length, sum(self.looking(layer, length) for part, layer in self.rows if part == "o")
         own = tokens * (sum(self.rows.values()) + looking)
-        return own + batch * (logits * self.logit + self.beside - encoded * self.encoding)
+        extra = batch * sum(n * self._of_block(path, length) for path, n in (more or {}).items())
+        return own + extra + batch * (logits * self.logit + self.beside - encoded * self.encoding)
 
     def looking(self, layer: int, length: int) -> int:
         """What one row costs to look at `length` others in the attention of a layer; nothing in a layer that mixes no positions."""
@@ -61,8 +64,12 @@ class Prices:
 
     def share(self, blocks: Iterable[str], whole: int, length: int) -> float:
         """The share of a run of `whole` multiply-adds for each prompt that these blocks are, of any stack, by path."""
-        own = sum(self.of_blocks.get(path, 0) or self._of_main(path, length) for path in blocks)
+        own = sum(self._of_block(path, length) for path in blocks)
         return own / whole
+
+    def _of_block(self, path: str, length: int) -> int:
+        """One block of any stack on one prompt."""
+        return self.of_blocks.get(path, 0) or self._of_main(path, length)
 
     def _of_main(self, path: str, length: int) -> int:
         layer = self.main[path]

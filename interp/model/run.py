@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from interp.errors import SiteError
+from interp.model.chains.chained import Conductor, Course, conductors, in_place
 from interp.model.coverage.attaching import attach_gates, attach_rules
 from interp.model.coverage.operations import Operations
 from interp.model.edits import applied
@@ -76,6 +77,7 @@ class _Run:
     entering: dict[Site, Tensor] = field(default_factory=dict)
     attending: dict[int, Attending] = field(default_factory=dict)
     met: set[Site] = field(default_factory=set)
+    standing: Mapping[str, Conductor] = field(default_factory=dict)
     visited: set[Site] = field(default_factory=set)
 
     @cached_property
@@ -237,7 +239,7 @@ class _Run:
         hooks = [(site, port(site, self.layout).of(self.model)) for site in sites]
         for site, at in hooks:
             if at.where in ("input", "input_copy"):
-                self._on_input(stack, at.path, self.read_input(site, at))
+                self._on_input(stack, at.path, self.read_input(site, at), first=site.kind == ENTERING[0])
                 if at.form == "own":
                     before, behind = self.check_unwritten(site)
                     self._on_input(stack, at.path, before)
@@ -266,8 +268,10 @@ class _Run:
     def _module(self, path: str) -> nn.Module:
         return self.model.get_submodule(path)  # type: ignore[no-any-return]
 
-    def _on_input(self, stack: ExitStack, path: str, hook: Any) -> None:
-        stack.callback(self._module(path).register_forward_pre_hook(hook, with_kwargs=True).remove)
+    def _on_input(self, stack: ExitStack, path: str, hook: Any, *, first: bool = False) -> None:
+        """A hook in front of a module; first: of a block in another chain, in front of where the model calls it."""
+        module = self.standing.get(path, self._module(path)) if first else self._module(path)
+        stack.callback(module.register_forward_pre_hook(hook, with_kwargs=True).remove)
 
 
 def _copied(module: nn.Module, args: Any, kwargs: Any) -> Any:
@@ -293,20 +297,26 @@ def execute(
     plan: Plan,
     inputs: Mapping[str, Any],
     columns: Columns | None = None,
+    courses: Sequence[Course] = (),
 ) -> tuple[Tensor | None, dict[Site, Tensor]]:
-    """The logits of `model(**inputs)` under `plan`, all or those of `columns`, and the tensors it reads. Without logits where the plan ends before.
+    """The logits of `model(**inputs)` under `plan`, all or those of `columns`, and the tensors it reads; with other chains of blocks along
+    `courses`. Without logits where the plan ends before.
 
     Raises: SiteError where a read was never reached (a module that this input does not call).
     """
     state = _Run(model, layout, operations, plan, len(next(x for x in inputs.values() if isinstance(x, Tensor))))
     state.attending = attending(model, layout)
+    state.standing = conductors(model, courses)
     with running(model), no_inference_tensors(), ExitStack() as stack:
         state.attach(stack)
         around = state.around_attention if layout.blocks and plan.needs_attention_function() else None
         stack.enter_context(attention.selected(model, around) if around else nullcontext())
+        stack.enter_context(in_place(model, state.standing) if courses else nullcontext())
         logits: Tensor | None = None
         with suppress(Ended):
             logits = state.logits(inputs, columns)
+    for course in courses:
+        course.check()
     modules = {site for site in plan.touched if site.kind == MODULE}
     if missing := (plan.reads - state.found.keys()) | (modules - state.met):
         raise SiteError(f"never reached in this run: {', '.join(map(str, sorted(missing)))}.")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from interp.errors import EditError, InterpError, SiteError, UnsupportedRuleError
+from interp.model.chains.chains import check_sites
 from interp.model.edits import Edit
 from interp.model.operands import Operands
+from interp.model.plan import Plan
 from interp.model.result import Run
 from interp.parts.layout import Layout
 from interp.parts.named_inputs import TEXT, Inputs
@@ -74,6 +76,21 @@ def check_encoded(model: Any, sites: Sequence[Site], given: Tokens | Inputs, enc
         )
     if not bool(torch.isfinite(encoded).all()):
         raise EditError("encoded: some numbers are not finite (nan, inf).")
+
+
+def check_chains(chains: Mapping[str, tuple[int, ...]], plan: Plan, layout: Layout) -> None:
+    """Raises: SiteError for a site that a chain of layers has not, or several times; UnsupportedRuleError where a run keeps its operands."""
+    if not chains:
+        return
+    if plan.ends:
+        raise SiteError(
+            "layers: this run ends at the sites that are measured; a chain of layers needs one that goes on to the logits."
+        )
+    check_sites((*plan.touched, *(site.place for site in plan.splices)), chains, layout)
+    if plan.keep is not None or plan.toward is not None:
+        raise UnsupportedRuleError(
+            "layers: operands of a chain of layers are not kept; leave out keep_operands, toward and rules with secants."
+        )
 
 
 def checked_other(rules: Rules, toward: Run | None, given: Tokens | Inputs, owner: int) -> Operands | None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from interp.dictionaries.dictionary import Dictionary
 from interp.errors import InterpError, TaskError
+from interp.model.chains.chains import Layers
 from interp.model.edits import Edit
 from interp.model.inputs.taking import taken
 from interp.model.writing import end_ids, written
@@ -27,6 +28,7 @@ def generate(
     *,
     edits: Sequence[Edit] = (),
     dictionaries: Mapping[SiteLike, Dictionary] | None = None,
+    layers: Layers | None = None,
     max_new_tokens: int = 20,
     do_sample: bool = False,
     temperature: float = 1.0,
@@ -39,7 +41,7 @@ def generate(
     [batch=1 pos ...] with `pos` growing by one per step and acts on all positions each time. Write steering edits so
     that they broadcast over positions (`interp.add("resid_post.3", v)`), or choose positions of the prompt
     (`positions=[4]`). `logits` edits see the last position only. `dictionaries`: as in `model.run`, to steer by features
-    (`interp.patch("resid_post.3.features", 5.0, features=117)`).
+    (`interp.patch("resid_post.3.features", 5.0, features=117)`). `layers`: as in `model.run`, at every step.
 
     do_sample: draw from softmax(logits / temperature) with `seed`; otherwise the most probable token is taken.
 
@@ -50,6 +52,8 @@ def generate(
     if model.layout.crosses:
         if dictionaries:
             raise InterpError("dictionaries: generate behind an encoder takes edits alone.")
+        if layers is not None:
+            raise InterpError("layers: generate behind an encoder takes edits alone.")
         return _behind_encoder(model, prompt, edits, max_new_tokens, temperature, seed if do_sample else None)
     if not isinstance(prompt, str):
         raise TaskError(f"prompt {prompt!r:.80}: expected one text.")
@@ -59,7 +63,7 @@ def generate(
     ends, start = end_ids(model), len(ids)
     generator = torch.Generator().manual_seed(whole(seed, "seed"))
     for _ in range(max_new_tokens):
-        logits = _next_logits(model, ids, edits, dictionaries)
+        logits = _next_logits(model, ids, edits, dictionaries, layers)
         new = _sample(logits / temperature, generator) if do_sample else int(logits.argmax())
         if new in ends:
             break
@@ -101,10 +105,10 @@ def _check(model: Any, length: int, max_new_tokens: int, temperature: float) -> 
         )
 
 
-def _next_logits(model: Any, ids: list[int], edits: Sequence[Edit], dictionaries: Any) -> Tensor:
+def _next_logits(model: Any, ids: list[int], edits: Sequence[Edit], dictionaries: Any, layers: Any) -> Tensor:
     """Logits of the next token [d_vocab], on the CPU in float32 or better."""
     with torch.no_grad():
-        run = model.run(torch.tensor([ids]), edits=edits, logits_to_keep=1, dictionaries=dictionaries)
+        run = model.run(torch.tensor([ids]), edits=edits, logits_to_keep=1, dictionaries=dictionaries, layers=layers)
         return wide(run.logits[0, -1].cpu())
 
 

@@ -25,6 +25,7 @@ from interp.attribution.path_patching import path_patch
 from interp.attribution.request import attribute, prepare
 from interp.attribution.token_attribution import attribute_tokens
 from interp.attribution.token_methods import METHODS as TOKEN_METHODS
+from interp.depth.layer_scores import LAYER_SCORES
 from interp.errors import InterpError, MethodError, TaskError, UnsupportedRuleError
 from interp.registries import Registry, loaded
 from interp.rules.rules import PRESETS, preset
@@ -41,7 +42,7 @@ from tests.interp.rules.float64 import true_float64
 from tests.interp.tasks.toy import toy_task
 
 TABLES: tuple[Registry[Any], ...] = (
-    METHODS, METRICS, ABLATIONS, PRESETS, TASKS, TOKEN_METHODS, SELECTIONS, FORMATS,
+    METHODS, METRICS, ABLATIONS, PRESETS, TASKS, TOKEN_METHODS, SELECTIONS, FORMATS, LAYER_SCORES,
 )  # fmt: skip
 #: What an entry of a kind must say besides its sentence.
 DEMANDS = {
@@ -49,6 +50,7 @@ DEMANDS = {
     "token method": ("units", "cost", "source"),
     "metric": ("units",),
     "selection": ("source",),
+    "layer score": ("units", "cost", "source"),
 }
 
 
@@ -94,6 +96,8 @@ from circuits.interchange.formats import FORMATS, Format
 from circuits.circuit.circuit import Circuit
 from interp.attribution.methods import METHODS, method
 from interp.attribution.token_methods import METHODS as TOKEN_METHODS, Method
+from interp.depth.layer_scores import layer_score
+from interp.registries import About
 from interp.rules.rules import PRESETS, Preset, Rules
 from interp.tasks import word_lists as w
 from interp.tasks.ablations import ABLATIONS, Kind, ablation
@@ -141,6 +145,11 @@ TOKEN_METHODS.add(
 )
 
 
+@layer_score("x-last", About("how far the part is from the end", "layers", "0 F", "here"))
+def last(asked):
+    return {part: float(-part.layer) for part in asked.parts}
+
+
 def read(path):
     return {"x": Contents(circuit=Circuit.load(path))}
 
@@ -159,6 +168,7 @@ OFFERED = {
     "interp.presets": ["x-norms"],
     "interp.generators": ["x-twice"],
     "interp.token_methods": ["x-token"],
+    "interp.layer_scores": ["x-last"],
     "circuits.selections": ["x-backwards"],
     "circuits.formats": ["x-lines"],
 }
@@ -227,7 +237,7 @@ assert "torch" in sys.modules and "interp.attribution.methods" not in sys.module
 METRICS["x-first"]
 from interp.attribution.methods import METHODS
 from interp.registries import loaded
-assert len(loaded()) == 10 and set(loaded().values()) == {{"extras 0.3"}}, loaded()
+assert len(loaded()) == 11 and set(loaded().values()) == {{"extras 0.3"}}, loaded()
 assert METHODS.origins == {{"x-half": "extras 0.3"}} and list(METHODS)[0] == "auto"
 assert hasattr(METHODS["x-half"].function, "__wrapped__") and not hasattr(METHODS["relp"].function, "__wrapped__")
 """

@@ -1,9 +1,9 @@
-"""The commands that look inside a model without a circuit: lens, statistics."""
+"""The commands that look inside a model without a circuit: lens, statistics, depth."""
 
 from __future__ import annotations
 
 from circuits.cli.options.commands_of_values import command
-from circuits.settings.looking_options import LensLook, StatisticsLook
+from circuits.settings.looking_options import DepthLook, LensLook, StatisticsLook
 
 
 @command(LensLook, file="circuits lens")
@@ -14,6 +14,16 @@ def lens(asked: LensLook) -> None:
     with waiting(asked.quiet):
         from circuits.jobs.looking import lens_look
     lens_look.run(asked)
+
+
+@command(DepthLook, file="circuits depth")
+def depth(asked: DepthLook) -> None:
+    """What each layer is used for. How much each turns the stream of a text, and what is left of the model when some are left out."""
+    from circuits.console.phases import waiting
+
+    with waiting(asked.quiet):
+        from circuits.jobs.looking import depth_look
+    depth_look.run(asked)
 
 
 @command(StatisticsLook, file="circuits statistics")

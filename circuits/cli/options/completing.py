@@ -49,6 +49,7 @@ NAMES: Final[Mapping[str, Names]] = {
     "formats read": Names(names.READ, "circuits.formats"),
     "formats written": Names(names.WRITTEN, "circuits.formats"),
     "key-values": Names(names.KEY_VALUES),
+    "layer scores": Names(names.LAYER_SCORES, "interp.layer_scores"),
     "lenses": Names(names.LENSES),
     "statistics": Names(names.STATISTICS, "interp.statistics"),
     "levels": Names(("resid", *names.LEVELS)),
@@ -60,10 +61,12 @@ NAMES: Final[Mapping[str, Names]] = {
     "presets": Names(names.PRESETS, "interp.presets"),
     "quadratures": Names(names.QUADRATURES),
     "rankings": Names(names.RANKINGS),
+    "searches of depth": Names(names.DEPTH_SEARCHES),
     "token baselines": Names(names.TOKEN_BASELINES),
     "token features": Names(names.TOKEN_FEATURES),
     "token methods": Names(names.TOKEN_METHODS, "interp.token_methods"),
     "trained in": Names(names.TRAINED_IN),
+    "units of depth": Names(names.DEPTH_UNITS),
 }
 
 Completer = Callable[[str], list[str]]

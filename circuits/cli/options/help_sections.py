@@ -12,7 +12,7 @@ COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "Judge it": ("evaluate", "compare", "stability", "truth", "reproduce"),
     "Keep, compare and exchange": ("report", "diff", "export", "import"),
     "Without circuits": ("tokens",),
-    "Look inside": ("lens", "statistics"),
+    "Look inside": ("lens", "statistics", "depth"),
     "Dictionaries of features": ("sae",),
     "What there is": ("models", "tasks", "methods", "sites"),
     "This machine": ("doctor", "verify", "bench"),
@@ -87,6 +87,11 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "lens": {
         _PROMPTS: ("model", "adapter", "text", *(name for name in _OF_PROMPTS if name not in ("model", "adapter"))),
         "The lens": ("kind", "layers"),
+        _RUN: _OF_A_LOOK,
+    },
+    "depth": {
+        "Model and text": ("model", "adapter", "data", "texts", "window", "dtype", "device"),
+        "What is left out": ("drop", "unit", "score", "search", "alpha"),
         _RUN: _OF_A_LOOK,
     },
     "statistics": {

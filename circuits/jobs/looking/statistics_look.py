@@ -107,7 +107,7 @@ def _of(found: Summary, name: str) -> list[_Row]:
     rows = []
     for site in found:
         result: dict[str, Any] = found[site][name]
-        numbers = {key: float(x) for key, x in result.items() if x.ndim == 0}
+        numbers = {key: x.item() for key, x in result.items() if x.ndim == 0}
         if name == "moments":
             numbers = {key: float(result[key].mean()) for key in _MOMENTS[:3]}
             numbers |= {"least": float(result["least"].min()), "largest": float(result["largest"].max())}

@@ -42,6 +42,7 @@ from tests.interp.display.displayed import (
     provenance,
     tokens_of,
 )
+from tests.interp.display.displayed_depth import chains_of, dropped_of, layer_use_of, match_of
 from tests.interp.display.displayed_heads import (
     head_distances_of,
     head_relations_of,
@@ -134,6 +135,10 @@ MAKERS: Final[dict[str, Callable[[str], Any]]] = {
     "mechanisms": mechanisms_of,
     "transfer": transfer_of,
     "second order": second_order_of,
+    "layer use": layer_use_of,
+    "dropped layers": dropped_of,
+    "chains": chains_of,
+    "layer match": match_of,
     "search": lambda name: Search(
         0.9, None, None, replace(an_evaluation("x").faithfulness), None, an_evaluation("x").faithfulness, 4, 9, "nodes", (), name
     ),

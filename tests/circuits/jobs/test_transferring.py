@@ -76,3 +76,15 @@ def test_bad_input_is_one_sentence(tasks: Any, options: dict[str, Any], said: st
     with pytest.raises(InterpError, match=re.escape(said)) as raised:
         circuits.transfer(model, tasks, **{"method": "relp", **options})
     assert "\n" not in str(raised.value)
+
+
+def test_two_tasks_in_one_are_two_mechanisms_whose_circuits_do_not_transfer(model: Any) -> None:
+    first, second = interp.task("ioi", model, n=16), interp.task("sva", model, n=16)
+    both = interp.Task("both", (*first.pairs, *second.pairs))
+    scores = interp.attribute(model, both, method="exact", level="heads")
+    groups = interp.mechanisms(scores, both)
+    assert groups.n == 2 and groups.groups.tolist() == [0] * 16 + [1] * 16
+    alone = interp.mechanisms(interp.attribute(model, first, method="exact", level="heads"), first)
+    assert alone.n == 1
+    found = circuits.transfer(model, groups.tasks(both), method="exact", n=6, n_random=2)
+    assert found.names == groups.names and found.own > 0.7 and abs(found.others) < 0.2

@@ -115,14 +115,3 @@ def test_a_group_that_is_not_there_is_refused() -> None:
     found = mechanisms(scores_of(planted(TWO, 0)), draws=19)
     with pytest.raises(ScoreError, match="group=9: expected 0 to"):
         found.places(9)
-
-
-def test_two_tasks_of_the_demo_model_are_two_mechanisms_and_one_is_one() -> None:
-    model = interp.load("demo")
-    first, second = interp.task("ioi", model, n=16), interp.task("sva", model, n=16)
-    both = Task("both", (*first.pairs, *second.pairs))
-    scores = interp.attribute(model, both, method="exact", level="heads")
-    found = interp.mechanisms(scores, both)
-    assert found.n == 2 and found.groups.tolist() == [0] * 16 + [1] * 16
-    alone = interp.mechanisms(interp.attribute(model, first, method="exact", level="heads"), first)
-    assert alone.n == 1

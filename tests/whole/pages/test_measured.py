@@ -23,6 +23,7 @@ SMALLEST = {
     "measure_architectures": "--rows OUT.jsonl GPT2LMHeadModel",
     "measure_auto": "--tasks ioi --levels heads --pairs 2",
     "measure_circuits": "--out OUT --tasks ioi --pairs 4 --methods relp",
+    "measure_depth": "--texts 4 --drop 1",
     "measure_features": (
         "--folder OUT --features 8 --k 2 --tokens 4096 --pairs 4 --methods relp --steps 2 --sample 2 --picture OUT.svg"
     ),

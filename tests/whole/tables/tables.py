@@ -19,6 +19,10 @@ from circuits.comparison.transfers import Transfer
 from interp.attribution.pair_attribution import PairAttribution
 from interp.attribution.path_effects import PathEffects
 from interp.attribution.token_attribution import TokenAttribution
+from interp.depth.chain_search import Chains
+from interp.depth.drop_layers import DroppedLayers
+from interp.depth.layer_match import LayerMatch
+from interp.depth.layer_use import LayerUse
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.evaluation.probing import ProbeResult
 from interp.errors import InterpError, ScoreError, TableError
@@ -39,6 +43,7 @@ from interp.scores.agreement import Agreement
 from tests.circuits.display.displayed_runs import MAKERS as SHOWN
 from tests.circuits.display.displayed_runs import agreement_of, comparison_of, mechanisms_of, transfer_of
 from tests.interp.display.displayed import effects_of, judged_of, lens_of, paths_of, probe_of, tokens_of
+from tests.interp.display.displayed_depth import chains_of, dropped_of, layer_use_of, match_of
 from tests.interp.display.displayed_heads import (
     decoder_lens_of,
     head_clusters_of,
@@ -68,6 +73,10 @@ MAKERS: Final[dict[type[Table], Callable[[str], Table]]] = {
     SecondOrder: second_order_of,
     PairAttribution: pairs_of,
     DecoderLens: decoder_lens_of,
+    LayerUse: layer_use_of,
+    DroppedLayers: dropped_of,
+    Chains: chains_of,
+    LayerMatch: match_of,
     Comparison: comparison_of,
     Mechanisms: mechanisms_of,
     Transfer: transfer_of,

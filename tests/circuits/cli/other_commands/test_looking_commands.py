@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from interp.activations.summary import Summary
+from interp.depth.drop_layers import DroppedLayers
+from interp.depth.layer_use import LayerUse
 from interp.lenses.lens import LogitLens
 from tests.circuits.cli.called import Run, run
 
@@ -43,6 +45,23 @@ BAD = {
         (("--colour", "red"), "No such option: --colour"),
         (("--layer", "1"), "No such option: --layer"),
         (("none.toml",), "none.toml"),
+    ],
+    "depth": [
+        (("--drop", "0"), "--drop=0: expected 1 or more"),
+        (("--texts", "1"), "--texts=1: expected 2 or more"),
+        (("--window", "7"), "--window=7: expected 8 or more"),
+        (("--unit", "heads"), "unknown unit 'heads'"),
+        (("--score", "influences"), "Did you mean influence"),
+        (("--score", "exact"), "needs a task"),
+        (("--score", "relp"), "needs a task"),
+        (("--score", "lac"), "no default is published"),
+        (("--score", "lac", "--alpha", "0.5", "--unit", "mlp"), "scores block"),
+        (("--score", "lac", "--alpha", "0.5", "--search", "greedy"), "of the full model"),
+        (("--alpha", "0.5"), "alpha belongs to"),
+        (("--search", "all"), "unknown search 'all'"),
+        (("--data", "none.txt"), "none.txt"),
+        (("--model", "other"), "--data: none given"),
+        (("--out", "kept"), "'kept' exists; choose another --out"),
     ],
     "statistics": [
         (("--what", "momentz"), "Did you mean moments"),
@@ -133,6 +152,21 @@ def test_layers_and_texts_are_those_that_were_named(run: Run) -> None:
     assert Path("runs/lens-demo/looked.json").is_file()
     rows = json.loads(Path("runs/lens-demo/looked.json").read_text())["sections"][0]["rows"]
     assert [line[0] for line in rows["lines"]] == [0, 1, 2]
+
+
+def test_depth_keeps_what_it_found(run: Run) -> None:
+    code, out, err = run("depth", "--texts", "6", "--window", "24", "--json", "--out", "d", "--quiet")
+    assert (code, err) == (0, "")
+    said = json.loads(out)
+    use, dropped = LayerUse.load("d/layer_use.parquet"), DroppedLayers.load("d/dropped_layers.parquet")
+    assert set(use.layers) == {0, 1, 2, 3} and dropped.judged == "other" and dropped.n == 3
+    assert said["numbers"]["cross_entropy_without_2"] == dropped.cross_entropy[2]
+    assert [section["title"] for section in said["sections"]] == ["Layers", "What is left"]
+    page = Path("d/report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 2 and dropped.removed[0] in page
+    for options, words in ((("--drop", "4"), "one must be left"), (("--window", "9999"), "context=9999")):
+        code, out, err = run("depth", *options, "--quiet", "--out", "e")
+        assert code == 2 and words in err and len(err.strip().splitlines()) == 1 and not Path("e").exists()
 
 
 def test_statistics_of_a_text_are_a_run_with_a_file(run: Run, tmp_path: Path) -> None:
