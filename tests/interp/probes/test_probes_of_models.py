@@ -56,7 +56,7 @@ def test_a_neuron_that_is_the_label_is_found_by_layer_and_number() -> None:
     given = lines(60)
     reads = read_labelled(model(), given, ["mlp_post"])
     site = next(s for s in reads.values if s.layer == 1)
-    reads.values[site][:, 17] = 50.0 * reads.labels
+    reads.values[site][:, 17] = 3 * reads.values[site].std(0).max() * reads.labels
     found = probe(model(), reads, ["mlp_post"], k=(1, 2), shuffles=4)
     assert found.best(1).site == "mlp_post.1" and found.best(1).chosen == (17,)
     assert found.best(1).quality.auc.value == 1.0 and found.row("mlp_post.1", EVERY).k == 48
