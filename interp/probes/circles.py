@@ -49,14 +49,9 @@ def circle(
     inside, wanted = (x - centre) @ basis, np.stack([np.cos(angle), np.sin(angle)], 1)
     r2 = _explained(inside, wanted, train, test)
     checks = {"r2": r2, "radius": float(np.linalg.norm(centres, axis=1).mean()), "in_order": _in_order(centres)}
-    tensors = [torch.tensor(np.ascontiguousarray(one)) for one in (basis, basis, centre)]
-    return Subspace(
-        str(sites[0]),
-        "circle",
-        *tensors,
-        tuple(tuple(map(float, one)) for one in centres.tolist()),
-        tuple(checks.items()),
-    )
+    axes, middle = torch.tensor(np.ascontiguousarray(basis)), torch.tensor(centre)
+    points = tuple(tuple(map(float, one)) for one in centres.tolist())
+    return Subspace(str(sites[0]), "circle", axes, axes, middle, points, tuple(checks.items()))
 
 
 def plane(x: np.ndarray, y: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

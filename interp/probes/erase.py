@@ -78,7 +78,8 @@ def erase(
 
 
 def _subspace(site: str, method: str, basis: np.ndarray, reader: np.ndarray, mean: np.ndarray) -> Subspace:
-    return Subspace(site, method, *(torch.tensor(np.ascontiguousarray(one)) for one in (basis, reader, mean)))
+    made = [torch.tensor(np.ascontiguousarray(one)) for one in (basis, reader, mean)]
+    return Subspace(site, method, made[0], made[1], made[2])
 
 
 def _accuracy(scores: np.ndarray, y: np.ndarray) -> float:
@@ -104,7 +105,8 @@ def _hidden_layer(x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndar
     target = torch.tensor(y[train], dtype=torch.float32)
 
     def scores(rows: Tensor) -> Tensor:
-        return torch.relu(rows @ weights[0] + weights[1]) @ weights[2] + weights[3]
+        hidden = torch.relu(rows @ weights[0] + weights[1])
+        return torch.add(hidden @ weights[2], weights[3])
 
     with torch.enable_grad():
         for _ in range(_STEPS):

@@ -45,7 +45,7 @@ def shrunk(x: np.ndarray) -> np.ndarray:
     size = target * target * d
     left = square * size - (trace * target) ** 2
     if left <= 1e-12 * square * size:
-        return S
+        return np.asarray(S)
     alpha = 1 - trace**2 * size / n / left
     beta = (1 - alpha) * trace * target / size
     return np.asarray(alpha * S + beta * target * np.eye(d))

@@ -85,7 +85,7 @@ def labelled(
 def _one(model: Any, given: Mapping[str, Any], position: int | str, n_labels: int, where: str) -> Labelled:
     if extra := [key for key in given if key not in KEYS]:
         raise ProbeError(f"{where}: {unknown('key', extra[0], KEYS)}")
-    label = given.get("label")
+    label: Any = given.get("label")
     if not is_whole(label) or not 0 <= label < n_labels:
         raise ProbeError(f"{where}: label {label!r}; expected 0 {'or' if n_labels == 2 else 'to'} {n_labels - 1}.")
     if ("text" in given) == ("tokens" in given):

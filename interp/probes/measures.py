@@ -44,7 +44,7 @@ def measured(scores: np.ndarray, y: np.ndarray, seed: int) -> Measures:
 
 
 def _ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.divide(a, b, out=np.zeros_like(a), where=b > 0)
+    return np.asarray(np.divide(a, b, out=np.zeros_like(a), where=b > 0))
 
 
 def _precision(scores: np.ndarray, true: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -103,7 +103,8 @@ def _listed(sites: SiteLike | Sequence[SiteLike]) -> list[SiteLike]:
 def _numbers(k: int | Sequence[int] | str | None) -> tuple[int, ...]:
     if k is None or (isinstance(k, str) and k == "all"):
         return DEFAULT_KS if k is None else ()
-    ks = [k] if is_whole(k) else [] if isinstance(k, str) else list(k)  # type: ignore[arg-type]
+    given: Any = k
+    ks = [given] if is_whole(given) else [] if isinstance(given, str) else list(given)
     if not ks or not all(is_whole(one) and one >= 1 for one in ks):
         raise ProbeError(f"k={k!r}: expected numbers of columns from 1, or 'all'.")
     return tuple(sorted({int(one) for one in ks}))

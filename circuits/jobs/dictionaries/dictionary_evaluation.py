@@ -100,8 +100,8 @@ def _dictionaries(asked: DictionaryJudgement) -> dict[str, Dictionary]:
 def _check(asked: DictionaryJudgement) -> None:
     """What can be refused without the model and the dictionaries. Raises: InterpError."""
     from interp.dictionaries.evaluation.evaluated_text import check_numbers
-    from interp.probes.labelled_texts import read_labels
     from interp.dictionaries.training.data.reading import check_there
+    from interp.probes.labelled_texts import read_labels
 
     check_numbers(asked.tokens, asked.context, asked.seed, asked.hold_out)
     if asked.pca < 0:

@@ -20,14 +20,14 @@ from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.dashboard_stream import Seen, check_fits, encoded, seen
-from interp.probes.classifier import Interval, Quality, fit, mean_difference, quality
-from interp.probes.labelled_texts import Labelled, halves, labelled, read_labels
 from interp.errors import InterpError, ProbeError
 from interp.files import write_text
 from interp.formatting.parquet import told
 from interp.formatting.plain import rebuilt, strict_json
 from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed, visible
+from interp.probes.classifier import Interval, Quality, fit, mean_difference, quality
+from interp.probes.labelled_texts import Labelled, halves, labelled, read_labels
 from interp.progress import progress
 from interp.tasks.lengths import by_length
 from interp.whole_numbers import count

@@ -53,7 +53,7 @@ def test_sparse_probes_are_the_published_ones(assets: Path) -> None:
     for k, columns in exact(x[:n], y[:n], [1, 2]).items():
         wanted = ref["best_subset_logistic_balanced_C1"][str(k)]
         assert columns.tolist() == wanted["support"]
-        assert subset_loss(x[:n], y[:n], columns) == pytest.approx(wanted["objective"], abs=1e-6)
+        assert subset_loss(x[:n], y[:n], columns.tolist()) == pytest.approx(wanted["objective"], abs=1e-6)
 
 
 def test_erasers_are_the_published_ones(assets: Path) -> None:
