@@ -89,7 +89,7 @@ from .pictures.picturing import DrawnInput as DrawnInput
 from .pictures.picturing import picture as picture
 from .probes.circles import circle as circle
 from .probes.erase import erase as erase
-from .probes.probe import probe as probe
+from .probes.probe_sites import probe as probe
 from .probes.probes import Probes as Probes
 from .probes.reads import read_labelled as read_labelled
 from .probes.subspace import Subspace as Subspace

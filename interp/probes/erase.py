@@ -17,9 +17,9 @@ from interp.model.edits import Edit
 from interp.model.modules.lock import settled
 from interp.parts.sites import SiteLike
 from interp.probes.erasers import get_eraser
-from interp.probes.fits import logistic
 from interp.probes.labelled_texts import Labelled, halves
-from interp.probes.probe import BY
+from interp.probes.probe_fits import logistic
+from interp.probes.probe_sites import BY
 from interp.probes.reads import read_labelled
 from interp.probes.subspace import Subspace
 from interp.tasks.lengths import by_length

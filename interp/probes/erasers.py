@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 
 from interp.errors import ProbeError, unknown
-from interp.probes.fits import weighted_logistic
+from interp.probes.probe_fits import weighted_logistic
 from interp.registries import About, Registry
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]

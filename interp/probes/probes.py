@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from interp.errors import InterpError, ProbeError
 from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed, visible
-from interp.probes.measures import MEASURES, Measures
+from interp.probes.probe_measures import MEASURES, Measures
 
 #: What a probe was fitted on.
 COLUMNS, ROTATED, SHUFFLED, CONTROL, EVERY, MOST_COMMON = (

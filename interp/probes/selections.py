@@ -14,7 +14,7 @@ import numpy as np
 
 from interp.errors import ProbeError, unknown
 from interp.probes.classifier import mean_difference
-from interp.probes.fits import balanced, weighted_logistic
+from interp.probes.probe_fits import balanced, weighted_logistic
 from interp.registries import About, Registry
 
 Columns = dict[int, np.ndarray]

@@ -12,8 +12,8 @@ import pytest
 from interp.errors import ProbeError
 from interp.probes.circles import plane
 from interp.probes.erasers import ERASERS, get_eraser
-from interp.probes.fits import PROBES, get_probe, lda, logistic, weighted_logistic
-from interp.probes.measures import measured
+from interp.probes.probe_fits import PROBES, get_probe, lda, logistic, weighted_logistic
+from interp.probes.probe_measures import measured
 from interp.probes.selections import elastic, exact, get_probe_selection, mutual_information, subset_loss
 
 

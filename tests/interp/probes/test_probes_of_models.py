@@ -14,7 +14,7 @@ import torch
 from interp.errors import ProbeError
 from interp.probes.circles import circle
 from interp.probes.erase import erase
-from interp.probes.probe import probe
+from interp.probes.probe_sites import probe
 from interp.probes.probes import COLUMNS, EVERY, MOST_COMMON, ROTATED, SHUFFLED, Probes
 from interp.probes.reads import read_labelled
 from interp.probes.subspace import Subspace

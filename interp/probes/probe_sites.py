@@ -15,9 +15,9 @@ from interp.errors import ProbeError, unknown
 from interp.given import kinds_checked
 from interp.parts.sites import Site, SiteLike
 from interp.probes.classifier import Interval
-from interp.probes.fits import Fit, get_probe
 from interp.probes.labelled_texts import halves
-from interp.probes.measures import MEASURES, Measures, measured
+from interp.probes.probe_fits import Fit, get_probe
+from interp.probes.probe_measures import MEASURES, Measures, measured
 from interp.probes.probes import COLUMNS, CONTROL, EVERY, MOST_COMMON, ROTATED, SHUFFLED, Probes, SiteProbe
 from interp.probes.reads import LabelledReads, read_labelled
 from interp.probes.selections import ProbeSelection, get_probe_selection
