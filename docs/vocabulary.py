@@ -39,6 +39,9 @@ def _registries() -> Mapping[str, Any]:
     from interp.depth.layer_scores import LAYER_SCORES
     from interp.effects.splits import SPLITS
     from interp.lenses.effect_measures import MEASURES
+    from interp.probes.erasers import ERASERS
+    from interp.probes.probe_fits import PROBES
+    from interp.probes.selections import PROBE_SELECTIONS
     from interp.rules.rules import PRESETS
     from interp.statistics.accumulator import STATISTICS
     from interp.tasks.ablations import ABLATIONS
@@ -58,6 +61,9 @@ def _registries() -> Mapping[str, Any]:
         "STATISTICS": STATISTICS,
         "MEASURES": MEASURES,
         "SPLITS": SPLITS,
+        "PROBES": PROBES,
+        "PROBE_SELECTIONS": PROBE_SELECTIONS,
+        "ERASERS": ERASERS,
     }
 
 

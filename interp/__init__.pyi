@@ -95,6 +95,12 @@ from .parts.sites import Site as Site
 from .parts.tokens import Tokens as Tokens
 from .pictures.picturing import DrawnInput as DrawnInput
 from .pictures.picturing import picture as picture
+from .probes.circles import circle as circle
+from .probes.erase import erase as erase
+from .probes.probe_sites import probe as probe
+from .probes.probes import Probes as Probes
+from .probes.reads import read_labelled as read_labelled
+from .probes.subspace import Subspace as Subspace
 from .rules.layer_rules import LayerRule as LayerRule
 from .rules.layer_rules import LinearRule as LinearRule
 from .rules.lrp import EPSILON as EPSILON

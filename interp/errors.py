@@ -47,6 +47,10 @@ class TableError(InterpError):
     """A table that cannot be written, or a file that holds no table or another one."""
 
 
+class ProbeError(InterpError):
+    """Labels or reads that no probe can be fitted on, or a subspace that cannot be made or used."""
+
+
 class LoadError(InterpError):
     """A model that cannot be loaded safely."""
 

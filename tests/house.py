@@ -64,6 +64,7 @@ FLOORS = (
     "interp/depth",
     "interp/effects",
     "interp/activations",
+    "interp/probes",
     "interp/dictionaries/training/steps",
     "interp/dictionaries/training/checkpoints",
     "interp/dictionaries/training/data",

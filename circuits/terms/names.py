@@ -141,6 +141,25 @@ SPLITS: Final = (
     "writers",
     "features",
 )
+PROBES: Final = (
+    "logistic",
+    "mean_difference",
+    "lda",
+    "ridge",
+)
+PROBE_SELECTIONS: Final = (
+    "mean_difference",
+    "f",
+    "mutual_information",
+    "telescopic",
+    "exact",
+)
+ERASERS: Final = (
+    "leace",
+    "inlp",
+    "mean_projection",
+    "sal",
+)
 WRITTEN: Final = (
     "svg",
     "png",
@@ -263,4 +282,7 @@ GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "interp.statistics": ("statistic", STATISTICS),
     "interp.measures": ("measure of effects", MEASURES),
     "interp.splits": ("split of sources", SPLITS),
+    "interp.probes": ("probe", PROBES),
+    "interp.probe_selections": ("selection of a probe", PROBE_SELECTIONS),
+    "interp.erasers": ("eraser", ERASERS),
 }

@@ -9,7 +9,6 @@ from typing import Final
 from markupsafe import Markup
 
 from interp.attribution.path_effects import PathEffects
-from interp.dictionaries.evaluation.feature_classifier import Interval
 from interp.dictionaries.evaluation.probing import ProbeResult, ProbeRow
 from interp.formatting import showing
 from interp.formatting.html import MOST_ROWS, bar, block, caption, joined, left_out, table, text
@@ -17,6 +16,7 @@ from interp.formatting.numbers import MISSING, count, decimals, interval, number
 from interp.formatting.text import token
 from interp.lenses.direct_effects import DirectEffects
 from interp.lenses.second_order import SecondOrder
+from interp.probes.classifier import Interval
 
 MOST_TOKENS: Final = 3
 MOST_CHOSEN: Final = 4

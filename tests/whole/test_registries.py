@@ -29,6 +29,9 @@ from interp.depth.layer_scores import LAYER_SCORES
 from interp.effects.splits import SPLITS
 from interp.errors import InterpError, MethodError, TaskError, UnsupportedRuleError
 from interp.lenses.effect_measures import MEASURES
+from interp.probes.erasers import ERASERS
+from interp.probes.probe_fits import PROBES
+from interp.probes.selections import PROBE_SELECTIONS
 from interp.registries import Registry, loaded
 from interp.rules.rules import PRESETS, preset
 from interp.statistics.accumulator import STATISTICS
@@ -46,7 +49,7 @@ from tests.interp.tasks.toy import toy_task
 
 TABLES: tuple[Registry[Any], ...] = (
     METHODS, METRICS, ABLATIONS, PRESETS, TASKS, TOKEN_METHODS, SELECTIONS, FORMATS, LAYER_SCORES, STATISTICS,
-    MEASURES, SPLITS,
+    MEASURES, SPLITS, PROBES, PROBE_SELECTIONS, ERASERS,
 )  # fmt: skip
 #: What an entry of a kind must say besides its sentence.
 DEMANDS = {

@@ -100,8 +100,8 @@ def _dictionaries(asked: DictionaryJudgement) -> dict[str, Dictionary]:
 def _check(asked: DictionaryJudgement) -> None:
     """What can be refused without the model and the dictionaries. Raises: InterpError."""
     from interp.dictionaries.evaluation.evaluated_text import check_numbers
-    from interp.dictionaries.evaluation.feature_labels import read_labels
     from interp.dictionaries.training.data.reading import check_there
+    from interp.probes.labelled_texts import read_labels
 
     check_numbers(asked.tokens, asked.context, asked.seed, asked.hold_out)
     if asked.pca < 0:
@@ -128,7 +128,7 @@ def _work(
     """What does not fit is refused before the long part: labels, and text."""
     from interp.dictionaries.evaluation.evaluate import evaluate_on
     from interp.dictionaries.evaluation.evaluated_text import read_text
-    from interp.dictionaries.evaluation.feature_labels import labelled, read_labels
+    from interp.probes.labelled_texts import labelled, read_labels
 
     for path in asked.probe or ():
         labelled(model, read_labels(path))

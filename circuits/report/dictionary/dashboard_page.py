@@ -10,9 +10,9 @@ from interp.formatting.numbers import count, count_word, decimals, number, perce
 
 if TYPE_CHECKING:
     from interp.dictionaries.evaluation.dashboard_values import Dashboard, Example, LogitEffects
-    from interp.dictionaries.evaluation.feature_classifier import Interval
     from interp.dictionaries.evaluation.measured import CrossEntropies, DictionaryEvaluation
     from interp.dictionaries.evaluation.probing import ProbeResult, ProbeRow
+    from interp.probes.classifier import Interval
 
 #: Features named in a row of the table of probes, and heads named in words.
 MOST_NAMED: Final = 5

@@ -20,14 +20,14 @@ from interp.attribution.batching.batch_sizes import default_batch_size
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
 from interp.dictionaries.evaluation.dashboard_stream import Seen, check_fits, encoded, seen
-from interp.dictionaries.evaluation.feature_classifier import Interval, Quality, fit, mean_difference, quality
-from interp.dictionaries.evaluation.feature_labels import Labelled, halves, labelled, read_labels
-from interp.errors import InterpError
+from interp.errors import InterpError, ProbeError
 from interp.files import write_text
 from interp.formatting.parquet import told
 from interp.formatting.plain import rebuilt, strict_json
 from interp.formatting.table import Table, rows_of
 from interp.formatting.text import printed, visible
+from interp.probes.classifier import Interval, Quality, fit, mean_difference, quality
+from interp.probes.labelled_texts import Labelled, halves, labelled, read_labels
 from interp.progress import progress
 from interp.tasks.lengths import by_length
 from interp.whole_numbers import count
@@ -144,6 +144,23 @@ def probe(
     """
     check_fits(model, dictionary)
     wanted = _checked(dictionary, ks)
+    try:
+        return _probed(model, dictionary, labels, wanted, position, name, seed, batch_size, show_progress)
+    except ProbeError as error:
+        raise DictionaryError(str(error)) from error
+
+
+def _probed(
+    model: Any,
+    dictionary: Dictionary,
+    labels: str | Path | Iterable[Mapping[str, Any]],
+    wanted: list[int],
+    position: int | str,
+    name: str,
+    seed: int,
+    batch_size: int | None,
+    show_progress: bool | None,
+) -> ProbeResult:
     lines = read_labels(labels) if isinstance(labels, (str, Path)) else labels
     examples = labelled(model, lines, position)
     features, dimensions = _read(model, dictionary, examples, batch_size, show_progress)

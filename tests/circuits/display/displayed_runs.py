@@ -50,7 +50,14 @@ from tests.interp.display.displayed_heads import (
     pairs_of,
     second_order_of,
 )
-from tests.interp.display.displayed_parts import last_block_of, neurons_of, response_of, sources_of
+from tests.interp.display.displayed_parts import (
+    last_block_of,
+    neurons_of,
+    probes_of,
+    response_of,
+    sources_of,
+    subspace_of,
+)
 
 
 def an_evaluation(name: str) -> Evaluation:
@@ -144,6 +151,8 @@ MAKERS: Final[dict[str, Callable[[str], Any]]] = {
     "last block": last_block_of,
     "response": response_of,
     "sources": sources_of,
+    "probes": probes_of,
+    "subspace": subspace_of,
     "search": lambda name: Search(
         0.9, None, None, replace(an_evaluation("x").faithfulness), None, an_evaluation("x").faithfulness, 4, 9, "nodes", (), name
     ),

@@ -23,10 +23,10 @@ from interp.dictionaries.evaluation.dashboard_values import (
     Neighbour,
     TokenEffect,
 )
-from interp.dictionaries.evaluation.feature_classifier import Interval, Quality
 from interp.dictionaries.evaluation.measured import CrossEntropies
 from interp.dictionaries.evaluation.probing import ProbeResult, ProbeRow
 from interp.formatting.numbers import number, score
+from interp.probes.classifier import Interval, Quality
 from tests.circuits.report.drawing.test_dashboard_figures import an_evaluation
 from tests.interp.formatting.hostile import HARMLESS, Taking, filled
 from tests.interp.formatting.tags import FORBIDDEN, NASTY, Tags, Text, around, every_tag_closed, same

@@ -11,13 +11,13 @@ import numpy as np
 
 from interp.attribution.path_effects import PathEffect, PathEffects
 from interp.attribution.tokens.token_values import TokenAttribution
-from interp.dictionaries.evaluation.feature_classifier import Interval, Quality
 from interp.dictionaries.evaluation.probing import ProbeResult, ProbeRow
 from interp.evaluation.token_evaluation import Curve, Judgement, TokenEvaluation
 from interp.lenses.direct_effects import DirectEffects
 from interp.lenses.lens import LogitLens, logit_lens
 from interp.parts.nodes import Node
 from interp.parts.tokens import Texts
+from interp.probes.classifier import Interval, Quality
 from interp.scores.resampling import Estimate
 from tests.interp.dictionaries.random_dictionaries import made
 from tests.interp.model.tiny import hooked

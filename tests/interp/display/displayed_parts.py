@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from interp.effects.last_block import LastBlock
 from interp.effects.mlp_response import MlpResponse
@@ -11,6 +12,10 @@ from interp.effects.neuron_table import NeuronEffects
 from interp.effects.source_table import FeatureSources
 from interp.parts.nodes import Node
 from interp.parts.tokens import Texts
+from interp.probes.classifier import Interval
+from interp.probes.probe_measures import Measures
+from interp.probes.probes import COLUMNS, EVERY, ROTATED, SHUFFLED, Probes, SiteProbe
+from interp.probes.subspace import Subspace
 
 
 def neurons_of(name: str) -> NeuronEffects:
@@ -55,4 +60,35 @@ def sources_of(name: str) -> FeatureSources:
         "z.1",
         texts,
         name,
+    )
+
+
+def probes_of(name: str) -> Probes:
+    """Two sites, on columns and on all."""
+
+    def quality(auc: float) -> Measures:
+        return Measures(*(Interval(auc - i / 16, auc - 0.25, auc + 0.125) for i in range(5)))
+
+    rows = (
+        SiteProbe("resid_post.0", COLUMNS, 1, (3,), quality(0.75), 0.0),
+        SiteProbe("resid_post.0", COLUMNS, 2, (3, 1), quality(0.8125), 0.0),
+        SiteProbe("resid_post.0", ROTATED, 1, (), quality(0.625)),
+        SiteProbe("resid_post.0", EVERY, 8, (), quality(0.875)),
+        SiteProbe("z.1", SHUFFLED, 8, (), quality(0.5)),
+    )
+    return Probes(name, "logistic", "exact", "group", 12, 10, 0.5, 0, rows)
+
+
+def subspace_of(name: str) -> Subspace:
+    """A plane of three dimensions."""
+    basis = torch.eye(3, dtype=torch.float64)[:, :2].contiguous()
+    checks = (("linear_before", 0.75), ("linear_after", 0.5), ("kl", 0.125))
+    return Subspace(
+        f"resid_post.0 {name}"[:60],
+        "leace",
+        basis,
+        basis,
+        torch.zeros(3, dtype=torch.float64),
+        ((0.5, 0.0), (-0.5, 0.0)),
+        checks,
     )

@@ -43,6 +43,8 @@ from interp.lenses.direct_effects import DirectEffects
 from interp.lenses.lens import LogitLens
 from interp.lenses.second_order import SecondOrder
 from interp.model.coverage.coverage import Coverage
+from interp.probes.probes import Probes
+from interp.probes.subspace import Subspace
 from interp.scores.agreement import Agreement
 from tests.circuits.display.displayed_runs import MAKERS as SHOWN
 from tests.circuits.display.displayed_runs import agreement_of, comparison_of, mechanisms_of, transfer_of
@@ -57,7 +59,14 @@ from tests.interp.display.displayed_heads import (
     pairs_of,
     second_order_of,
 )
-from tests.interp.display.displayed_parts import last_block_of, neurons_of, response_of, sources_of
+from tests.interp.display.displayed_parts import (
+    last_block_of,
+    neurons_of,
+    probes_of,
+    response_of,
+    sources_of,
+    subspace_of,
+)
 
 DATA: Final = Path(__file__).parent / "data"
 #: A value of every table that has the layout of the base, with any text for its names.
@@ -86,6 +95,8 @@ MAKERS: Final[dict[type[Table], Callable[[str], Table]]] = {
     LastBlock: last_block_of,
     MlpResponse: response_of,
     FeatureSources: sources_of,
+    Probes: probes_of,
+    Subspace: subspace_of,
     Comparison: comparison_of,
     Mechanisms: mechanisms_of,
     Transfer: transfer_of,

@@ -17,9 +17,9 @@ import torch
 import interp
 from interp.dictionaries.activation import DictionaryError
 from interp.dictionaries.dictionary import Dictionary
-from interp.dictionaries.evaluation.feature_classifier import fit, mean_difference, quality
-from interp.dictionaries.evaluation.feature_labels import halves, labelled, read_labels
 from interp.dictionaries.evaluation.probing import ALL, DIMENSIONS, FEATURES, MAJORITY, probe
+from interp.probes.classifier import fit, mean_difference, quality
+from interp.probes.labelled_texts import halves, labelled, read_labels
 from tests.interp.dictionaries.random_dictionaries import made
 from tests.interp.model.tiny import VOCAB, hooked
 

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from interp.dictionaries.activation import DictionaryError
+from interp.errors import ProbeError
 from interp.whole_numbers import count
 
 RESAMPLES: Final = 1000
@@ -60,7 +60,7 @@ def mean_difference(x: np.ndarray, y: np.ndarray, k: int) -> np.ndarray:
 def fit(x: np.ndarray, y: np.ndarray) -> Classifier:
     """The minimum of sum over examples of log(1 + exp(-s score)) + |weights|^2 / 2, s = 1 or -1 by label; the bias is free.
 
-    x [example feature] is standardised first; columns without spread get weight 0. Deterministic. Raises: DictionaryError where
+    x [example feature] is standardised first; columns without spread get weight 0. Deterministic. Raises: ProbeError where
     the optimiser does not converge.
     """
     from scipy.optimize import minimize
@@ -78,7 +78,7 @@ def fit(x: np.ndarray, y: np.ndarray) -> Classifier:
     start = np.zeros(x.shape[1] + 1)
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 5000, "ftol": 1e-14, "gtol": 1e-7})
     if not np.isfinite(found.fun) or np.abs(loss(found.x)[1]).max() > 1e-3 * len(y):
-        raise DictionaryError(f"the probe's logistic regression did not converge: {found.message}")
+        raise ProbeError(f"the probe's logistic regression did not converge: {found.message}")
     return Classifier(mean, spread, found.x[:-1], float(found.x[-1]))
 
 
@@ -94,11 +94,11 @@ def quality(scores: np.ndarray, y: np.ndarray, seed: int) -> Quality:
         weights[1:, y == label] = rng.multinomial(n[label], np.full(n[label], 1 / n[label]), size=RESAMPLES)
     right = weights * ((scores > 0) == (y == 1))
     per_label = [right[:, y == label].sum(1) / n[label] for label in (0, 1)]
-    found = (right.sum(1) / len(y), (per_label[0] + per_label[1]) / 2, _auc(scores, y, weights))
-    return Quality(*(_interval(values) for values in found))
+    found = (right.sum(1) / len(y), (per_label[0] + per_label[1]) / 2, roc_area(scores, y, weights))
+    return Quality(*(interval(values) for values in found))
 
 
-def _auc(scores: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def roc_area(scores: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The share of pairs of labels 1 and 0 in the right order, per row of weights [resample example]."""
     order = np.argsort(scores, kind="stable")
     starts = np.unique(scores[order], return_index=True)[1]
@@ -107,7 +107,7 @@ def _auc(scores: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.asarray((ones * below).sum(1) / (zeros.sum(1) * ones.sum(1)))
 
 
-def _interval(values: np.ndarray) -> Interval:
+def interval(values: np.ndarray) -> Interval:
     """The first is the value, the others its resamples."""
     low, high = np.quantile(values[1:], [0.025, 0.975])
     return Interval(float(values[0]), float(low), float(high))
