@@ -149,7 +149,7 @@ PROBES: Final = (
 )
 PROBE_SELECTIONS: Final = (
     "mean_difference",
-    "f",
+    "f_statistic",
     "mutual_information",
     "telescopic",
     "exact",

@@ -143,7 +143,7 @@ PROBE_SELECTIONS: Final = Registry(
             "Gurnee et al. 2023, 3.2",
             by_means,
         ),
-        ProbeSelection("f", "largest F statistic of analysis of variance", "n d", "Gurnee et al. 2023", by_f),
+        ProbeSelection("f_statistic", "largest F statistic of analysis of variance", "n d", "Gurnee et al. 2023", by_f),
         ProbeSelection(
             "mutual_information",
             "largest mutual information with the label, by nearest neighbours",

@@ -35,7 +35,7 @@ def test_sparse_probes_are_the_published_ones(assets: Path) -> None:
     ref = published(assets, "s13_sparse_probes")
     n = ref["train_first"]
     x, y = np.array(ref["X"]), (np.array(ref["y"]) > 0).astype(int)
-    for name, key in (("mean_difference", "mean_dif"), ("f", "f_stat"), ("mutual_information", "mi")):
+    for name, key in (("mean_difference", "mean_dif"), ("f_statistic", "f_stat"), ("mutual_information", "mi")):
         found = get_probe_selection(name).function(x, y, [16])[16]
         n_found = 7 if key == "mi" else 16  # the estimate of the other columns is 0, and equals have no order
         assert found.tolist()[:n_found] == ref["ranking_best_first"][key][:n_found], name

@@ -99,7 +99,7 @@ def test_what_is_erased_is_gone_and_files_keep_it(method: str, tmp_path: Path) -
     found.save(tmp_path / "subspace.parquet")
     loaded = Subspace.load(tmp_path / "subspace.parquet")
     assert torch.equal(loaded.basis, found.basis) and loaded.checks == found.checks and loaded.centres == found.centres
-    assert found.method in str(found) and len(found.to_pandas()) == 1 and found._repr_html_()
+    assert found.method in str(found) and len(found.to_pandas()) == len(found.basis) and found._repr_html_()
 
 
 def plane_at(site: str = "resid_post.0", width: int = 32) -> Subspace:
