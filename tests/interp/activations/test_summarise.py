@@ -154,7 +154,7 @@ def test_numbers_that_are_not_finite_are_named() -> None:
         summarise(model, corpus(), "mlp_out.1")
 
 
-def test_position_and_context_in_a_real_stream(assets: Path) -> None:
+def test_position_context_and_sparsity_in_a_real_stream(assets: Path) -> None:
     known = json.loads((assets / "ref/language-models/s25_geometry_stories260K.json").read_text())["places"]
     model, stories = (
         interp.load(assets / "models/stories260K"),
@@ -171,3 +171,14 @@ def test_position_and_context_in_a_real_stream(assets: Path) -> None:
             ("mean_abs_cos", "mean_abs_cos_pos_ctx"), ("relative_norm_pos", "relative_norm_pos"),
         ):  # fmt: skip
             assert float(found[name]) == pytest.approx(own[key], rel=1e-5), (site, name)
+    published = json.loads((assets / "ref/language-models/s24_activation_sparsity_stories260K.json").read_text())[
+        "layers"
+    ]
+    for layer, own in enumerate(published):
+        gate, neurons = kept[f"mlp_pre.{layer}"]["sparsity"], kept[f"mlp_post.{layer}"]["sparsity"]
+        for found, name, key in (
+            (gate, "positive", "share_gate_positive"), (neurons, "above_1pct", "share_above_1pct_of_largest"),
+            (neurons, "above_10pct", "share_above_10pct_of_largest"), (neurons, "hoyer", "hoyer"),
+            (neurons, "units_for_90pct", "units_for_90pct_energy"), (gate, "never_positive", "never_positive_gate"),
+        ):  # fmt: skip
+            assert float(found[name]) == pytest.approx(own[key], rel=1e-5), (layer, name)
