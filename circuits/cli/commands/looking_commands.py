@@ -38,7 +38,7 @@ def neurons(asked: NeuronsLook) -> None:
 
 @command(StatisticsLook, file="circuits statistics")
 def statistics(asked: StatisticsLook) -> None:
-    """What is true of activations over a text: moments, how few units are active, quantiles, position and context, in one pass."""
+    """What is true of activations over a text. Moments, how few units are active, quantiles, position and context, in one pass."""
     from circuits.console.phases import waiting
 
     with waiting(asked.quiet):

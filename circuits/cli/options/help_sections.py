@@ -96,13 +96,13 @@ OPTIONS: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
     "neurons": {
         _PROMPTS: ("model", "adapter", *(name for name in _OF_PROMPTS if name not in ("model", "adapter"))),
-        "The neurons": ("measure", "compare", "layers", "screen", "batch_size"),
+        "The neurons": ("measure", "compare", "layers", "screen"),
         "How good the order is": ("check", "draws"),
-        _RUN: ("seed", *_OF_A_LOOK),
+        _RUN: _OF_A_LOOK,
     },
     "statistics": {
-        "The text": ("model", "adapter", "data", "tokens", "window", "keep_bos"),
-        "What is added up": ("sites", "what", "max_memory", "batch_size", "seed"),
+        "The text": ("model", "adapter", "data", "tokens", "window", "keep_bos", "dtype", "device"),
+        "What is added up": ("sites", "what"),
         _RUN: _OF_A_LOOK,
     },
     "stability": {_PLAIN: ("n", "ranking", "resamples", "splits", "seed", "json", "help")},

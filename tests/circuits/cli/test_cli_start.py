@@ -98,7 +98,7 @@ def completed(line: str, folder: Path) -> tuple[list[str], str]:
 
 #: Options whose names are listed elsewhere than in their help, and options of text that have none.
 ELSEWHERE = {"method", "methods", "level", "task", "model", "architecture"}
-FREE = {"answer", "wrong", "budget", "max_memory", "site", "target", "truth", "buffer", "layers"}
+FREE = {"answer", "wrong", "budget", "max_memory", "site", "sites", "target", "truth", "buffer", "layers"}
 
 
 def commands() -> dict[str, Any]:
