@@ -282,7 +282,7 @@ GROUPS: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "interp.statistics": ("statistic", STATISTICS),
     "interp.measures": ("measure of effects", MEASURES),
     "interp.splits": ("split of sources", SPLITS),
-    "interp.probes": ("probe", PROBES),
+    "interp.probes": ("kind of probe", PROBES),
     "interp.probe_selections": ("selection of a probe", PROBE_SELECTIONS),
     "interp.erasers": ("eraser", ERASERS),
 }

@@ -15,7 +15,7 @@ from torch import Tensor
 from interp.activations.summary import Summary, opened
 from interp.activations.walking import batches_of, prompts_of, resolved, run_batch
 from interp.attribution.batching.batch_sizes import parse_bytes
-from interp.errors import TaskError, unknown
+from interp.errors import TaskError
 from interp.given import kinds_checked
 from interp.parts.sites import SiteLike
 from interp.progress import progress
@@ -103,8 +103,8 @@ def _asked(
     names = [what] if isinstance(what, str) else list(dict.fromkeys(what))
     if not names:
         raise StatisticError(f"what: none given; expected one or more of {', '.join(STATISTICS)}.")
-    if odd := [name for name in names if name not in STATISTICS]:
-        raise StatisticError(unknown("statistic", odd[0], STATISTICS))
+    for name in names:
+        STATISTICS[name]  # Raises.
     for name, value in (("window", window), ("batch_size", batch_size)):
         if value is not None:
             count(value, name, StatisticError, least=3 if name == "window" else 1)

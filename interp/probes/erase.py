@@ -16,7 +16,7 @@ from interp.given import kinds_checked
 from interp.model.edits import Edit
 from interp.model.modules.lock import settled
 from interp.parts.sites import SiteLike
-from interp.probes.erasers import get_eraser
+from interp.probes.erasers import ERASERS
 from interp.probes.labelled_texts import Labelled, halves
 from interp.probes.probe_fits import logistic
 from interp.probes.probe_sites import BY
@@ -51,7 +51,7 @@ def erase(
     Cost: one forward of all texts, and 1 + 3 pairs of forwards of those held out. Raises: ProbeError for labels that cannot be halved, a rank above half the
     width, several sites; SiteError.
     """
-    eraser = get_eraser(method)
+    eraser = ERASERS[method]
     count(rank, "rank", ProbeError)
     if rank > 1 and not eraser.ranks:
         raise ProbeError(f"rank={rank} of {method!r}: two labels have one direction there; use method='inlp' for more.")

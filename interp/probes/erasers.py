@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from interp.errors import ProbeError, unknown
+from interp.errors import ProbeError
 from interp.probes.probe_fits import weighted_logistic
 from interp.registries import About, Registry
 
@@ -130,10 +130,3 @@ ERASERS: Final = Registry(
         Eraser("sal", "null space of the covariance with the label", "n d", "Shao et al. 2023", sal),
     ),
 )
-
-
-def get_eraser(name: str) -> Eraser:
-    """The eraser of that name. Raises: ProbeError naming the known ones."""
-    if name not in ERASERS:
-        raise ProbeError(unknown("eraser", name, ERASERS))
-    return ERASERS[name]

@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from interp.errors import ProbeError, unknown
+from interp.errors import ProbeError
 from interp.probes.classifier import Classifier
 from interp.registries import About, Registry
 
@@ -109,7 +109,7 @@ def _standard(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 PROBES: Final = Registry(
-    "probe",
+    "kind of probe",
     "interp.probes",
     ProbeError,
     (
@@ -133,10 +133,3 @@ PROBES: Final = Registry(
         ),
     ),
 )
-
-
-def get_probe(name: str) -> ProbeKind:
-    """The kind of that name. Raises: ProbeError naming the known ones."""
-    if name not in PROBES:
-        raise ProbeError(unknown("kind of probe", name, PROBES))
-    return PROBES[name]

@@ -16,11 +16,11 @@ from interp.given import kinds_checked
 from interp.parts.sites import Site, SiteLike
 from interp.probes.classifier import Interval
 from interp.probes.labelled_texts import halves
-from interp.probes.probe_fits import Fit, get_probe
+from interp.probes.probe_fits import PROBES, Fit
 from interp.probes.probe_measures import MEASURES, Measures, measured
 from interp.probes.probes import COLUMNS, CONTROL, EVERY, MOST_COMMON, ROTATED, SHUFFLED, Probes, SiteProbe
 from interp.probes.reads import LabelledReads, read_labelled
-from interp.probes.selections import ProbeSelection, get_probe_selection
+from interp.probes.selections import PROBE_SELECTIONS, ProbeSelection
 from interp.whole_numbers import count, is_whole
 
 BY: Final = ("example", "group")
@@ -65,7 +65,7 @@ def probe(
     Cost: one forward of all texts for all sites; about 2 k fits, and one for each shuffle, at each site; the rotation is d^3.
     Raises: ProbeError for labels that cannot be halved, k above the width, unknown names; SiteError.
     """
-    fit, chosen = get_probe(kind).function, get_probe_selection(selection)
+    fit, chosen = PROBES[kind].function, PROBE_SELECTIONS[selection]
     if by not in BY:
         raise ProbeError(unknown("by", by, BY))
     count(shuffles, "shuffles", ProbeError)

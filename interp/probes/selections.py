@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from interp.errors import ProbeError, unknown
+from interp.errors import ProbeError
 from interp.probes.classifier import mean_difference
 from interp.probes.probe_fits import balanced, weighted_logistic
 from interp.registries import About, Registry
@@ -167,10 +167,3 @@ PROBE_SELECTIONS: Final = Registry(
         ),
     ),
 )
-
-
-def get_probe_selection(name: str) -> ProbeSelection:
-    """The selection of that name. Raises: ProbeError naming the known ones."""
-    if name not in PROBE_SELECTIONS:
-        raise ProbeError(unknown("selection", name, PROBE_SELECTIONS))
-    return PROBE_SELECTIONS[name]

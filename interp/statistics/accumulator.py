@@ -8,12 +8,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, ClassVar, Final, Self
 
 import torch
 from torch import Tensor
 
-from interp.errors import InterpError, unknown
+from interp.errors import InterpError
 from interp.registries import About, Registry
 
 Where = Mapping[str, Tensor]
@@ -112,7 +113,7 @@ def pieces(x: Tensor) -> tuple[Tensor, ...]:
 
 @dataclass(frozen=True)
 class Statistic:
-    """A statistic with a name: what it says, what it costs, and the file of the room where its class lives."""
+    """A statistic with a name: what it says, what it costs, and the file of the room where its class, `kind`, lives."""
 
     name: str
     sentence: str
@@ -128,8 +129,6 @@ class Statistic:
     @property
     def accumulator(self) -> type[Accumulator]:
         """Its class."""
-        from importlib import import_module
-
         found: type[Accumulator] = getattr(import_module(f"interp.statistics.{self.module}"), self.kind)
         return found
 
@@ -164,6 +163,4 @@ STATISTICS: Final = Registry(
 
 def accumulator_for(name: str, width: int, **settings: Any) -> Accumulator:
     """A new accumulator of a statistic by its name. Raises: StatisticError with the near names."""
-    if name not in STATISTICS:
-        raise StatisticError(unknown("statistic", name, STATISTICS))
     return STATISTICS[name].accumulator(width, **settings)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from circuits.console.phases import Telling
+from circuits.jobs.looking.given_prompts import corpus_of
 from circuits.jobs.looking.look import Found, look
 from circuits.runs.looked import Line, Lines, Looked, Number, Section, rows_of_table
 from circuits.settings.looking_options import DepthLook
@@ -14,8 +15,7 @@ from interp.depth.drop_layers import SEARCHES, DroppedLayers, drop_layers
 from interp.depth.layer_scores import LAYER_SCORES
 from interp.depth.layer_use import LayerUse, layer_use
 from interp.depth.removal import UNITS
-from interp.dictionaries.training.data.documents import Documents
-from interp.dictionaries.training.data.reading import check_there, open_documents
+from interp.dictionaries.training.data.reading import open_documents
 from interp.dictionaries.training.data.rows import Cutter
 from interp.errors import InterpError, unknown
 from interp.formatting.numbers import number, several
@@ -39,10 +39,7 @@ def run(asked: DepthLook) -> None:
     count(asked.texts, "--texts", least=2)
     if asked.window is not None:
         count(asked.window, "--window", least=_SHORTEST)
-    data = asked.data or ("demo" if asked.model == "demo" else None)
-    if data is None:
-        raise InterpError("--data: none given; expected a .txt, .json or .jsonl file, or a dataset saved to disk.")
-    check_there(data)
+    data = corpus_of(asked.data, asked.model)
     look(asked, "depth", lambda model, say: _work(asked, data, model, say))
 
 
@@ -50,7 +47,8 @@ def _work(asked: DepthLook, data: str, model: HookedModel, say: Telling) -> Foun
     """Half of the rows choose what is left out, the other half judges."""
     cutter = Cutter.of(model, asked.window, True)
     cutter = replace(cutter, context=min(cutter.context, asked.window or _USUAL))
-    rows = list(_rows(open_documents(data, asked.seed), cutter, asked.texts))
+    long = (row for row in cutter.every_row(open_documents(data, asked.seed)) if len(row) >= _SHORTEST)
+    rows = list(islice(long, asked.texts))
     if len(rows) < 2:
         raise InterpError(
             f"--data {data!r:.60}: {several(len(rows), 'row')} of {_SHORTEST} tokens or more; expected two, one to choose and one to judge."
@@ -69,21 +67,6 @@ def _work(asked: DepthLook, data: str, model: HookedModel, say: Telling) -> Foun
         seed=asked.seed,
     )
     return Found(_looked(model, use, dropped), {"layer_use": use, "dropped_layers": dropped}, [*map(len, rows)])
-
-
-def _rows(documents: Documents, cutter: Cutter, n: int) -> Iterator[list[int]]:
-    """The first rows of a corpus."""
-    found, place = 0, 0
-    while found < n and (documents.count is None or place < documents.count):
-        try:
-            document = documents.read(place)
-        except IndexError:
-            return
-        for row in cutter.rows(document):
-            if found < n and len(row) >= _SHORTEST:
-                found += 1
-                yield row
-        place += 1
 
 
 # ---------------------------------------------------------------- what is said

@@ -1,4 +1,4 @@
-"""What a look is given: the prompts and the layers that its options name."""
+"""What a look is given: the prompts, the corpus and the layers that its options name."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from circuits.jobs.inputs import stored_task, task_of
 from circuits.settings.looking_options import LayerOptions, SaidOptions, check_said, layers_of
 from circuits.settings.run_options import PromptOptions
+from interp.dictionaries.training.data.reading import check_there
 from interp.errors import InterpError
 from interp.model.model import HookedModel
 
@@ -39,3 +40,12 @@ def layers_in(asked: LayerOptions, model: HookedModel, layers: Sequence[int]) ->
             f"--layers: model {model.name!r} has no layer {odd[0]}; expected {min(layers)} to {max(layers)}."
         )
     return wanted
+
+
+def corpus_of(data: str | None, model: str) -> str:
+    """The corpus that `--data` names, that of the embedded model without it. Raises: InterpError for none, and for a file that is not there."""
+    found = data or ("demo" if model == "demo" else None)
+    if found is None:
+        raise InterpError("--data: none given; expected a .txt, .json or .jsonl file, or a dataset saved to disk.")
+    check_there(found)
+    return found

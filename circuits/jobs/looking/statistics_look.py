@@ -9,13 +9,14 @@ from itertools import islice
 from typing import Any, Final
 
 from circuits.console.phases import Telling
+from circuits.jobs.looking.given_prompts import corpus_of
 from circuits.jobs.looking.look import Found, look
 from circuits.runs.looked import Line, Lines, Looked, Number, Rows, Section
 from circuits.settings.looking_options import StatisticsLook
 from interp.activations.summarise import summarise
 from interp.activations.summary import Summary
 from interp.dictionaries.training.data.documents import Documents
-from interp.dictionaries.training.data.reading import check_there, open_documents
+from interp.dictionaries.training.data.reading import open_documents
 from interp.dictionaries.training.data.rows import Cutter
 from interp.errors import InterpError, unknown
 from interp.formatting.numbers import several
@@ -40,18 +41,15 @@ def run(asked: StatisticsLook) -> None:
         raise InterpError("--what positions compares rows of one length; give --window, the tokens of each.")
     if asked.window is not None:
         count(asked.window, "--window", least=3)
-    data = asked.data or ("demo" if asked.model == "demo" else None)
-    if data is None:
-        raise InterpError("--data: none given; expected a .txt, .json or .jsonl file, or a dataset saved to disk.")
-    check_there(data)
+    data = corpus_of(asked.data, asked.model)
     look(asked, "statistics", lambda model, say: _work(asked, data, names, model, say))
 
 
 def _names(what: str) -> list[str]:
     """The statistics that `--what` names. Raises: InterpError for one that is none."""
     names = [name.strip() for name in what.split(",")]
-    if odd := [name for name in names if name not in STATISTICS]:
-        raise InterpError(f"--what {what!r:.60}: {unknown('statistic', odd[0], STATISTICS)}")
+    if odd := [name for name in names if not STATISTICS.has(name)]:
+        raise InterpError(f"--what {what!r:.60}: {unknown('statistic', odd[0], STATISTICS.names())}")
     return list(dict.fromkeys(names))
 
 
@@ -78,17 +76,13 @@ def _work(asked: StatisticsLook, data: str, names: list[str], model: HookedModel
 
 def _rows(documents: Documents, cutter: Cutter, tokens: int, window: int | None) -> Iterator[list[int]]:
     """The first rows of a corpus, of one length where windows are asked for, until there are so many tokens."""
-    n, number = 0, 0
-    while n < tokens and (documents.count is None or number < documents.count):
-        try:
-            document = documents.read(number)
-        except IndexError:
+    n = 0
+    for row in cutter.every_row(documents):
+        if window is None or len(row) == window:
+            n += len(row)
+            yield row
+        if n >= tokens:
             return
-        for row in cutter.rows(document):
-            if n < tokens and (window is None or len(row) == window):
-                n += len(row)
-                yield row
-        number += 1
 
 
 # ---------------------------------------------------------------- what is said

@@ -99,14 +99,7 @@ def _rows(documents: Documents, cutter: Cutter, hold_out: float, seed: int) -> I
     if hold_out:
         yield from Rows(documents, cutter, share=hold_out, seed=seed).held_out_rows()
         return
-    number = 0
-    while documents.count is None or number < documents.count:
-        try:
-            document = documents.read(number)
-        except IndexError:
-            return
-        yield from cutter.rows(document)
-        number += 1
+    yield from cutter.every_row(documents)
 
 
 def _batches(model: Any, rows: list[list[int]], cutter: Cutter, tokens: int) -> Iterator[Batch]:

@@ -11,10 +11,10 @@ import pytest
 
 from interp.errors import ProbeError
 from interp.probes.circles import plane
-from interp.probes.erasers import ERASERS, get_eraser
-from interp.probes.probe_fits import PROBES, get_probe, lda, logistic, weighted_logistic
+from interp.probes.erasers import ERASERS
+from interp.probes.probe_fits import PROBES, lda, logistic, weighted_logistic
 from interp.probes.probe_measures import measured
-from interp.probes.selections import elastic, exact, get_probe_selection, mutual_information, subset_loss
+from interp.probes.selections import PROBE_SELECTIONS, elastic, exact, mutual_information, subset_loss
 
 
 def published(assets: Path, name: str) -> dict[str, Any]:
@@ -36,11 +36,11 @@ def test_sparse_probes_are_the_published_ones(assets: Path) -> None:
     n = ref["train_first"]
     x, y = np.array(ref["X"]), (np.array(ref["y"]) > 0).astype(int)
     for name, key in (("mean_difference", "mean_dif"), ("f_statistic", "f_stat"), ("mutual_information", "mi")):
-        found = get_probe_selection(name).function(x, y, [16])[16]
+        found = PROBE_SELECTIONS[name].function(x, y, [16])[16]
         n_found = 7 if key == "mi" else 16  # the estimate of the other columns is 0, and equals have no order
         assert found.tolist()[:n_found] == ref["ranking_best_first"][key][:n_found], name
     assert (mutual_information(x, y) > 0).sum() == 7
-    supports = get_probe_selection("telescopic").function(x[:n], y[:n], [16, 8, 4, 2, 1])
+    supports = PROBE_SELECTIONS["telescopic"].function(x[:n], y[:n], [16, 8, 4, 2, 1])
     for k, columns in supports.items():
         wanted = ref["telescopic"][str(k)]
         assert columns.tolist() == wanted["support"]
@@ -60,10 +60,10 @@ def test_erasers_are_the_published_ones(assets: Path) -> None:
     ref = published(assets, "s27_erasure")
     n, x, z = ref["train_first"], np.array(ref["X"]), np.array(ref["z"])
     for rank, wanted in ref["inlp"].items():
-        basis, reader, _ = get_eraser("inlp").function(x[:n], z[:n], int(rank))
+        basis, reader, _ = ERASERS["inlp"].function(x[:n], z[:n], int(rank))
         np.testing.assert_allclose(np.eye(8) - basis @ reader.T, wanted["P"], atol=1e-6)
         assert basis.shape[1] == wanted["rank_removed"]
-    basis, reader, mean = get_eraser("leace").function(x, z, 1)
+    basis, reader, mean = ERASERS["leace"].function(x, z, 1)
     np.testing.assert_allclose(np.eye(8) - basis @ reader.T, ref["leace"]["P"], atol=1e-7)
     np.testing.assert_allclose(mean, ref["leace"]["bias"], atol=1e-7)
 
@@ -72,7 +72,7 @@ def test_erasers_are_the_published_ones(assets: Path) -> None:
 def test_erasers_project_and_leave_no_covariance(method: str) -> None:
     x, y = clouds(200, [1.0, 0.0, 0.5, 0.0, 0.0, 0.0])
     x = x @ np.random.default_rng(1).normal(size=(6, 6))
-    basis, reader, mean = get_eraser(method).function(x, y, 1)
+    basis, reader, mean = ERASERS[method].function(x, y, 1)
     P = np.eye(6) - basis @ reader.T
     np.testing.assert_allclose(P @ P, P, atol=1e-10)
     if method != "leace":
@@ -85,7 +85,7 @@ def test_nothing_to_erase_is_refused() -> None:
     x = np.tile(np.random.default_rng(0).normal(size=(10, 1, 4)), (1, 2, 1)).reshape(20, 4)
     for method in ("mean_projection", "sal"):
         with pytest.raises(ProbeError, match="nothing to erase"):
-            get_eraser(method).function(np.ones_like(x), np.arange(20) % 2, 1)
+            ERASERS[method].function(np.ones_like(x), np.arange(20) % 2, 1)
 
 
 def test_lda_is_the_direction_of_two_gaussians() -> None:
@@ -103,11 +103,11 @@ def test_lda_is_the_direction_of_two_gaussians() -> None:
 @pytest.mark.parametrize("kind", list(PROBES))
 def test_each_kind_finds_what_is_there_and_scale_of_labels_is_balanced(kind: str) -> None:
     x, y = clouds(400, [3.0, 0.0, 0.0])
-    found = get_probe(kind).function(x, y)
+    found = PROBES[kind].function(x, y)
     assert abs(np.argmax(np.abs(found.weights))) == 0 and found.weights[0] > 0
     assert measured(found.scores(x), y, 0).accuracy.value > 0.9
     few = np.concatenate([np.flatnonzero(y == 0), np.flatnonzero(y == 1)[:40]])
-    said = get_probe(kind).function(x[few], y[few]).scores(x) > 0
+    said = PROBES[kind].function(x[few], y[few]).scores(x) > 0
     assert 0.4 < said.mean() < 0.6
 
 
@@ -173,9 +173,9 @@ def test_a_circle_is_found() -> None:
 
 def test_unknown_names_and_too_large_exact_sets_are_refused() -> None:
     x, y = clouds(40, [1.0, 0.0, 0.0])
-    for get in (get_probe, get_probe_selection, get_eraser):
+    for table in (PROBES, PROBE_SELECTIONS, ERASERS):
         with pytest.raises(ProbeError, match="unknown"):
-            get("nothing")
+            table["nothing"]
     with pytest.raises(ProbeError, match="expected k of 1 or 2"):
         exact(x, y, [3])
     with pytest.raises(ProbeError, match="needs both"):

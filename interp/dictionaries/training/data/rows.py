@@ -60,6 +60,17 @@ class Cutter:
         rows = [[*first, *body[i : i + size]] for i in range(0, len(body), size)]
         return [row for row in rows if any(self.counts(token) for token in row)]
 
+    def every_row(self, documents: Documents) -> Iterator[list[int]]:
+        """The rows of all documents in order, each read when its rows are asked for."""
+        number = 0
+        while documents.count is None or number < documents.count:
+            try:
+                document = documents.read(number)
+            except IndexError:
+                return
+            yield from self.rows(document)
+            number += 1
+
     def _ids(self, document: Document) -> list[int]:
         if not isinstance(document, str):
             return document
