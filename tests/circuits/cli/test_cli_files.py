@@ -90,7 +90,7 @@ def test_the_command_line_comes_before_the_file_and_the_file_before_defaults(
 BAD_FILES = {
     "misspelt": ('modle = "demo"', "Did you mean model"),
     "several methods": ('methods = "atp"', "--method NAME"),
-    "of another command": ('data = "demo"', "an option of circuits sae train"),
+    "of another command": ('data = "demo"', "circuits sae train: is it meant for another command?"),
     "bad value of the other command": ("positions = 3", "expected text"),
     "positions of heads": ('positions = "each"', "circuits at positions are those of edges"),
     "text for a number": ('n = "5"', "expected a whole number"),

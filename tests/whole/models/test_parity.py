@@ -179,8 +179,10 @@ def test_what_a_model_lacks_is_refused_by_name(name: str) -> None:
     kinds = [
         kind
         for kind in LAYERED
-        if not kind.startswith(CROSS) and kind not in ("resid_cross", "layer_input", *FURTHER, *SUMS)
+        if not kind.startswith(CROSS) and kind not in ("resid_cross", "layer_input", "mlp_up", *FURTHER, *SUMS)
     ]
+    if any(block.mlp is not None and block.mlp.gated for block in model.layout.blocks):
+        kinds.append("mlp_up")
     assert sorted({*missing, *model.sites()}) == sorted((*kinds, *GLOBAL)) and not {*missing} & {*model.sites()}
     assert ("pattern" in missing) == (architecture(name) in OWN_ATTENTION)
     assert ("mlp_post" in missing) == (name == "mixtral")
